@@ -1,0 +1,9 @@
+"""eigenkms: a master secret that operators of an EigenLayer AVS hold together and nobody ever sees.
+
+The layers, from the top: ``cli``; ``devnet``, ``node`` and ``client``; ``p2p``, ``chain``, ``storage`` and
+``attestation``; ``protocols``; ``crypto``. Nothing imports upwards; the gate checks it.
+"""
+
+from importlib.metadata import version
+
+__version__ = version("eigenkms")

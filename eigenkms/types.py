@@ -1,0 +1,84 @@
+"""The nouns that every layer shares. Plain values, no behaviour beyond validation of shape.
+
+Byte encodings: addresses 20 bytes; hashes 32 bytes; BN254 G2 keys 128 bytes ``X.c1 ‖ X.c0 ‖ Y.c1 ‖ Y.c0`` big-endian
+(EIP-197, imaginary part first); BN254 signatures 64 bytes ``X ‖ Y``; BLS12-381 points compressed (ZCash/IETF),
+48 bytes in G1 and 96 bytes in G2.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NewType
+
+OperatorAddress = NewType("OperatorAddress", bytes)
+"""20 raw bytes. Operator lists are sorted by them."""
+
+ClusterId = NewType("ClusterId", bytes)
+"""32 bytes: ``keccak256("eigenkms/cluster/1" ‖ be64(chain) ‖ avs20 ‖ be32(set))``."""
+
+SessionId = NewType("SessionId", bytes)
+"""32 bytes: one boundary as a node sees it."""
+
+Version = NewType("Version", int)
+"""Timestamp (unix seconds) of the boundary block of the session that made a key version."""
+
+AppId = NewType("AppId", str)
+"""An application's identity, hashed to G1 as its UTF-8 bytes exactly as given (at least 5 bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What one master key belongs to."""
+
+    chain_id: int
+    avs: bytes
+    operator_set_id: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.chain_id < 2**64:
+            raise ValueError(f"chain id {self.chain_id} is not in 1..2^64-1")
+        if len(self.avs) != 20:
+            raise ValueError(f"AVS address has {len(self.avs)} bytes, not 20")
+        if not 0 <= self.operator_set_id < 2**32:
+            raise ValueError(f"operator set id {self.operator_set_id} is not in 0..2^32-1")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """One block of the L1 chain. ``timestamp`` is in unix seconds."""
+
+    number: int
+    hash: bytes
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An operator as the session sees it: its address and its registered BN254 key in G2 (128 bytes)."""
+
+    address: OperatorAddress
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSet:
+    """The members at one block, strictly ascending by address."""
+
+    members: tuple[Member, ...]
+
+    def __post_init__(self) -> None:
+        addresses = [m.address for m in self.members]
+        if addresses != sorted(set(addresses)):
+            raise ValueError("operator set is not strictly ascending by address")
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.members)
+
+    def get(self, address: OperatorAddress) -> Member | None:
+        return next((m for m in self.members if m.address == address), None)
+
+    @property
+    def addresses(self) -> tuple[OperatorAddress, ...]:
+        return tuple(m.address for m in self.members)
