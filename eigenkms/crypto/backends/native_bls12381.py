@@ -1,0 +1,131 @@
+"""BLS12-381 from two wheels: arkworks for public operations, blst wherever a scalar is secret.
+
+blst multiplies in constant time but offers neither multi-scalar multiplication nor the bytes of a pairing;
+arkworks offers both but its multiplication leaks a scalar's length and weight. A point therefore keeps both
+forms and converts when the other is first asked for (compress and decompress, some 60 µs).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+
+import py_arkworks_bls12381 as ark
+import pyblst
+
+from eigenkms.crypto.backends.interface import (
+    BLS_G1_SIZE,
+    BLS_G2_SIZE,
+    DECODED_POINTS,
+    Point,
+    check_dst,
+    check_same_length,
+    decode_compressed,
+)
+from eigenkms.crypto.scalars import R
+
+
+class _Dual:
+    """One group element in the form of either library, the other made on demand. Always in the subgroup."""
+
+    __slots__ = ("_ark", "_blst")
+    ARK: ClassVar[Any]
+    BLST: ClassVar[Any]
+
+    def __init__(self, arkworks: Any = None, blst: Any = None) -> None:
+        self._ark = arkworks
+        self._blst = blst
+
+    def encode(self) -> bytes:
+        return bytes(self._blst.compress() if self._ark is None else self._ark.to_compressed_bytes())
+
+    @property
+    def ark(self) -> Any:
+        if self._ark is None:
+            self._ark = self.ARK.from_compressed_bytes_unchecked(bytes(self._blst.compress()))
+        return self._ark
+
+    @property
+    def blst(self) -> Any:
+        if self._blst is None:
+            self._blst = self.BLST.uncompress(bytes(self._ark.to_compressed_bytes()))
+        return self._blst
+
+
+class _G1(_Dual):
+    __slots__ = ()
+    ARK = ark.G1Point
+    BLST = pyblst.BlstP1Element
+
+
+class _G2(_Dual):
+    __slots__ = ()
+    ARK = ark.G2Point
+    BLST = pyblst.BlstP2Element
+
+
+class NativeBls12381:
+    """The ``Bls12381`` interface over py_arkworks_bls12381 and pyblst."""
+
+    name: Final = "arkworks+pyblst"
+    order: Final = R
+
+    def __init__(self) -> None:
+        self.g1: Point = _G1(ark.G1Point())
+        self.g2: Point = _G2(ark.G2Point())
+        self.decode_g1 = lru_cache(DECODED_POINTS)(self._decode_g1)
+        self.decode_g2 = lru_cache(DECODED_POINTS)(self._decode_g2)
+        self.hash_to_g1 = lru_cache(DECODED_POINTS)(self._hash_to_g1)
+
+    def _decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
+        return decode_compressed(encoding, BLS_G1_SIZE, _load_g1, self.encode_g1, infinity=infinity)
+
+    def _decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
+        return decode_compressed(encoding, BLS_G2_SIZE, _load_g2, self.encode_g2, infinity=infinity)
+
+    def encode_g1(self, point: Point) -> bytes:
+        return bytes(point.encode())
+
+    def encode_g2(self, point: Point) -> bytes:
+        return bytes(point.encode())
+
+    def _hash_to_g1(self, message: bytes, dst: bytes) -> Point:
+        return _G1(blst=pyblst.BlstP1Element.hash_to_group(message, check_dst(dst)))
+
+    def msm_g1(self, points: Sequence[Point], scalars: Sequence[int]) -> Point:
+        return _msm(_G1, points, scalars)
+
+    def msm_g2(self, points: Sequence[Point], scalars: Sequence[int]) -> Point:
+        return _msm(_G2, points, scalars)
+
+    def secret_mul_g1(self, point: Point, scalar: int) -> Point:
+        return _G1(blst=point.blst.scalar_mul(scalar % R))
+
+    def secret_mul_g2(self, point: Point, scalar: int) -> Point:
+        return _G2(blst=point.blst.scalar_mul(scalar % R))
+
+    def pairing_check(self, pairs: Sequence[tuple[Point, Point]]) -> bool:
+        return bool(ark.GT.pairing_check([a.ark for a, _ in pairs], [b.ark for _, b in pairs]))
+
+    def pairing_bytes(self, a: Point, b: Point) -> bytes:
+        # arkworks prints the same twelve limbs little-endian in the opposite order
+        return bytes.fromhex(str(ark.GT.pairing(a.ark, b.ark)))[::-1]
+
+
+def _load_g1(encoding: bytes) -> Point:
+    return _G1(ark.G1Point.from_compressed_bytes(encoding))
+
+
+def _load_g2(encoding: bytes) -> Point:
+    return _G2(ark.G2Point.from_compressed_bytes(encoding))
+
+
+def _msm(group: type[_Dual], points: Sequence[Point], scalars: Sequence[int]) -> Point:
+    check_same_length(points, scalars)
+    terms = [point.ark for point in points]
+    if all(scalar == 1 for scalar in scalars):
+        return group(sum(terms, start=group.ARK.identity()))
+    return group(group.ARK.multiexp_unchecked(terms, [_scalar(scalar) for scalar in scalars]))
+
+
+def _scalar(k: int) -> Any:
+    return ark.Scalar.from_be_bytes((k % R).to_bytes(32, "big"))

@@ -1,0 +1,116 @@
+"""Threshold BLS signatures on BLS12-381: an application's key is the signature of its identity under the
+master secret.
+
+An application id is hashed to G1 by RFC 9380 (suite ``BLS12381G1_XMD:SHA-256_SSWU_RO_``, tag below, message
+= its UTF-8 bytes exactly as given). A partial signature is ``share·H(id)``, 48 bytes; t of them give the
+application key by Lagrange interpolation; both verify by ``e(σ, G2) = e(H(id), Y)`` with Y the operator's
+public share or the master public key. Infinity and encodings that are not canonical never verify. The
+identity is not checked here for its length: that is a rule of encryption.
+"""
+
+from collections.abc import Sequence
+
+from eigenkms.crypto import backends
+from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, Bls12381, InvalidPoint, Point
+from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.scalars import SecretScalar, lagrange_at_zero
+from eigenkms.errors import InputError
+
+DST = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
+
+
+def app_id_bytes(app_id: str) -> bytes:
+    """UTF-8, exactly as given: no normalisation, no case folding. InputError for text that has no UTF-8
+    form.
+    """
+    try:
+        return app_id.encode()
+    except UnicodeEncodeError:
+        raise InputError("read application id: it holds a character that has no UTF-8 form") from None
+
+
+def hash_to_g1(app_id: str) -> bytes:
+    """The identity as a point of G1, 48 bytes."""
+    curve = backends.bls12381()
+    return curve.encode_g1(_hashed(curve, app_id))
+
+
+def partial_sign(share: SecretScalar, app_id: str) -> bytes:
+    """``share·H(app_id)``, 48 bytes, by the backend's constant-time multiplication. ValueError for a share
+    of zero.
+    """
+    if share.value == 0:
+        raise ValueError("a share of zero signs nothing")
+    curve = backends.bls12381()
+    return curve.encode_g1(curve.secret_mul_g1(_hashed(curve, app_id), share.value))
+
+
+def verify_partial(app_id: str, signature: bytes, public_share: bytes) -> bool:
+    """Whether ``e(signature, G2) = e(H(app_id), public_share)``. False as well for malformed input and for
+    infinity.
+    """
+    curve = backends.bls12381()
+    try:
+        sigma, key = curve.decode_g1(signature), curve.decode_g2(public_share)
+    except InvalidPoint:
+        return False
+    return _holds(curve, app_id, sigma, key)
+
+
+def verify_partials(app_id: str, items: Sequence[tuple[bytes, bytes]], rng: Rng) -> tuple[int, ...]:
+    """The indexes of the (signature, public share) that do not verify, ascending; empty when all do. Two
+    pairings if all do.
+    """
+    curve = backends.bls12381()
+    decoded = [_decode_or_none(curve, *item) for item in items]
+    factors = coefficients(len(items), rng)
+
+    def holds(group: Sequence[int]) -> bool:
+        pairs = [pair for i in group if (pair := decoded[i])]
+        scalars = [factors[i] for i in group]
+        sigma = curve.msm_g1([pair[0] for pair in pairs], scalars)
+        return _holds(curve, app_id, sigma, curve.msm_g2([pair[1] for pair in pairs], scalars))
+
+    malformed = [i for i, pair in enumerate(decoded) if pair is None]
+    wellformed = [i for i, pair in enumerate(decoded) if pair is not None]
+    return tuple(sorted([*malformed, *culprits(wellformed, holds)]))
+
+
+def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
+    """The application key ``Σ λ_i·σ_i``, 48 bytes, from partial signatures at distinct non-zero
+    coordinates.
+
+    It is right only if there are at least t of them and all are valid: verify the result against the master
+    public key. ValueError for coordinates that are zero, equal or not one for each signature; InvalidPoint
+    for a malformed signature or a result at infinity.
+    """
+    curve = backends.bls12381()
+    points = [curve.decode_g1(signature) for signature in signatures]
+    key = curve.encode_g1(curve.msm_g1(points, lagrange_at_zero(xs)))
+    if key == BLS_G1_INFINITY:
+        raise InvalidPoint("recover application key: the partial signatures combine to infinity")
+    return key
+
+
+def verify_app_key(app_id: str, key: bytes, mpk: bytes) -> bool:
+    """Whether ``key`` is the key of ``app_id`` under the master public key: the same equation as for a
+    partial signature.
+    """
+    return verify_partial(app_id, key, mpk)
+
+
+def _hashed(curve: Bls12381, app_id: str) -> Point:
+    return curve.hash_to_g1(app_id_bytes(app_id), DST)
+
+
+def _decode_or_none(curve: Bls12381, signature: bytes, public_share: bytes) -> tuple[Point, Point] | None:
+    try:
+        return curve.decode_g1(signature), curve.decode_g2(public_share)
+    except InvalidPoint:
+        return None
+
+
+def _holds(curve: Bls12381, app_id: str, sigma: Point, key: Point) -> bool:
+    negated = curve.msm_g1([_hashed(curve, app_id)], [-1])
+    return curve.pairing_check([(sigma, curve.g2), (negated, key)])

@@ -1,0 +1,116 @@
+"""The scalar field of BLS12-381: operator coordinates, Lagrange coefficients, and scalars that are secret."""
+
+from collections.abc import Sequence
+from hmac import compare_digest
+from typing import Self
+
+from eigenkms.crypto.hashing import Rng, keccak256
+from eigenkms.types import OperatorAddress
+
+R = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
+"""Order of the groups G1, G2 and GT of BLS12-381, a prime of 255 bits."""
+
+
+class SecretScalar:
+    """An integer in 0..R-1 that nobody may see: redacted in repr and str, compared in constant time, not
+    hashable.
+
+    Python integers are neither constant time nor erasable; this type guards against leaks by log, message
+    and traceback only.
+    """
+
+    __slots__ = ("_value",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, value: int) -> None:
+        if not 0 <= value < R:
+            raise ValueError("secret scalar is not in 0..R-1")
+        self._value = value
+
+    @property
+    def value(self) -> int:
+        return self._value
+
+    def to_bytes(self) -> bytes:
+        """32 bytes, big-endian."""
+        return self._value.to_bytes(32, "big")
+
+    @classmethod
+    def from_bytes(cls, encoding: bytes, *, allow_zero: bool = False) -> Self:
+        """Strict: exactly 32 bytes, below R, not zero unless allowed; ValueError otherwise."""
+        if len(encoding) != 32:
+            raise ValueError(f"secret scalar has {len(encoding)} bytes, not 32")
+        scalar = cls(int.from_bytes(encoding, "big"))
+        if not (allow_zero or scalar.value):
+            raise ValueError("secret scalar is zero")
+        return scalar
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SecretScalar):
+            return NotImplemented
+        return compare_digest(self.to_bytes(), other.to_bytes())
+
+    def __repr__(self) -> str:
+        return "<SecretScalar redacted>"
+
+
+def random_scalar(rng: Rng) -> SecretScalar:
+    """Uniform in 1..R-1, by rejection: no bias from a reduction."""
+    while True:
+        candidate = int.from_bytes(rng(32), "big") >> 1
+        if 0 < candidate < R:
+            return SecretScalar(candidate)
+
+
+def coordinate(address: OperatorAddress) -> int:
+    """Where an operator's share lies: ``keccak256(address) mod R``. ValueError if the address is not 20
+    bytes or x is 0.
+    """
+    if len(address) != 20:
+        raise ValueError(f"operator address has {len(address)} bytes, not 20")
+    x = int.from_bytes(keccak256(address), "big") % R
+    return _usable(x)
+
+
+def coordinates(addresses: Sequence[OperatorAddress]) -> tuple[int, ...]:
+    """The coordinates in the order of the addresses; ValueError unless all are distinct and non-zero."""
+    return _distinct([coordinate(address) for address in addresses])
+
+
+def lagrange_at_zero(xs: Sequence[int]) -> tuple[int, ...]:
+    """``λ_i = Π_{j≠i} x_j / (x_j − x_i) mod R``: f(0) = Σ λ_i f(x_i) for every f of degree below len(xs).
+
+    ValueError unless the coordinates are distinct and non-zero modulo R.
+    """
+    xs = _distinct([_usable(x % R) for x in xs])
+    return tuple(_lambda(i, xs) for i in range(len(xs)))
+
+
+def _lambda(i: int, xs: Sequence[int]) -> int:
+    numerator = denominator = 1
+    for j, x in enumerate(xs):
+        if j != i:
+            numerator = numerator * x % R
+            denominator = denominator * (x - xs[i]) % R
+    return numerator * pow(denominator, -1, R) % R
+
+
+def _usable(x: int) -> int:
+    if x == 0:
+        raise ValueError("coordinate is zero: its share would be the master secret")
+    return x
+
+
+def _distinct(xs: list[int]) -> tuple[int, ...]:
+    if len(set(xs)) != len(xs):
+        raise ValueError("two coordinates are equal")
+    return tuple(xs)
+
+
+def threshold(n: int) -> int:
+    """``⌈2n/3⌉``: shares that decrypt, length of a commitment vector, and quorum of a certificate for n
+    operators.
+    """
+    if n < 1:
+        raise ValueError(f"an operator set has at least one member, not {n}")
+    return (2 * n + 2) // 3
