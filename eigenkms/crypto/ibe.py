@@ -1,0 +1,141 @@
+"""Identity-based encryption, ciphertext version 1: whoever holds the application's key can read, and nobody
+needs it to write.
+
+Boneh and Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no
+Fujisaki-Okamoto transform):
+
+    r random, C1 = r·G2, g = e(H(app_id), MPK)^r    which the holder of sk = s·H(app_id) finds as e(sk, C1)
+    key  = HKDF-SHA256(ikm = g, salt = "eigenx-kms-go-ibe-encryption", info = "IBE-encryption|v1|" ‖ app_id)
+    body = AES-256-GCM(key, nonce, plaintext, aad = app_id ‖ 0x01 ‖ C1), 16-byte tag at its end
+
+    offset  0  3 bytes   "IBE"
+    offset  3  1 byte    version, 1
+    offset  4  96 bytes  C1, compressed
+    offset 100 12 bytes  nonce
+    offset 112           body, 16 bytes longer than the plaintext
+
+g is written in 576 bytes as ``Bls12381.pairing_bytes`` says. Nothing in a ciphertext names the application,
+the cluster or a key version: an application's key is the same under every version of the shares. g = 1
+cannot occur: no factor of it is ever infinity.
+"""
+
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from eigenkms.crypto import backends
+from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
+from eigenkms.crypto.bls import DST, app_id_bytes
+from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.scalars import random_scalar
+from eigenkms.errors import InputError, VerificationError
+
+MAGIC = b"IBE"
+VERSION = 1
+MIN_APP_ID_BYTES = 5
+NONCE_SIZE = 12
+TAG_SIZE = 16
+HEADER_SIZE = len(MAGIC) + 1 + BLS_G2_SIZE + NONCE_SIZE
+OVERHEAD = HEADER_SIZE + TAG_SIZE
+"""Bytes by which a ciphertext is longer than its plaintext: 128."""
+MAX_PLAINTEXT = 2**31 - 1 - TAG_SIZE
+"""One AES-GCM call takes all of it, and the library's lengths are 31 bits wide."""
+
+_SALT = b"eigenx-kms-go-ibe-encryption"
+_INFO = b"IBE-encryption|v1|"
+
+
+@dataclass(frozen=True, slots=True)
+class CiphertextHeader:
+    """What a ciphertext says without a key. ``c1`` is 96 bytes as they stand there: whether it is a point
+    is not checked.
+    """
+
+    version: int
+    c1: bytes
+    nonce: bytes
+    plaintext_size: int
+
+
+def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
+    """A version 1 ciphertext, 128 bytes longer than the plaintext, which may be empty.
+
+    InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
+    master public key.
+    """
+    identity = _identity(app_id)
+    if len(plaintext) > MAX_PLAINTEXT:
+        raise InputError(f"encrypt: plaintext has {len(plaintext)} bytes, more than {MAX_PLAINTEXT}")
+    curve = backends.bls12381()
+    key_point = curve.decode_g2(mpk)
+    r = random_scalar(rng)
+    c1 = curve.encode_g2(curve.secret_mul_g2(curve.g2, r.value))
+    masked = curve.secret_mul_g1(curve.hash_to_g1(identity, DST), r.value)
+    nonce = rng(NONCE_SIZE)
+    cipher = _cipher(identity, curve.pairing_bytes(masked, key_point))
+    return MAGIC + bytes([VERSION]) + c1 + nonce + cipher.encrypt(nonce, plaintext, _aad(identity, c1))
+
+
+def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
+    """The plaintext. InputError if it is not a ciphertext or the application id is below 5 bytes;
+    VerificationError if the key is not the right one, is not a point, or the ciphertext was changed.
+    """
+    identity = _identity(app_id)
+    header = parse(ciphertext)
+    curve = backends.bls12381()
+    try:
+        shared = curve.pairing_bytes(curve.decode_g1(app_key), curve.decode_g2(header.c1))
+        body, aad = ciphertext[HEADER_SIZE:], _aad(identity, header.c1)
+        return _cipher(identity, shared).decrypt(header.nonce, body, aad)
+    except (InvalidTag, InvalidPoint):
+        raise VerificationError(
+            f"decrypt for application {app_id!r}: the key does not open this ciphertext, or it was changed",
+            hint="check that the application id and the cluster are those it was encrypted for",
+        ) from None
+
+
+def parse(ciphertext: bytes) -> CiphertextHeader:
+    """Read the header; InputError for what is not a version 1 ciphertext. Nothing of it is authenticated
+    before ``decrypt``.
+    """
+    if not ciphertext.startswith(MAGIC):
+        raise InputError(
+            "read ciphertext: it does not begin with IBE", hint="give a file made by eigenkms encrypt"
+        )
+    if len(ciphertext) > len(MAGIC) and ciphertext[3] != VERSION:
+        raise InputError(
+            f"read ciphertext: version {ciphertext[3]} is not known",
+            hint="use the version of eigenkms that made it",
+        )
+    if len(ciphertext) < OVERHEAD:
+        raise InputError(
+            f"read ciphertext: {len(ciphertext)} bytes, but the shortest has {OVERHEAD}; it was cut"
+        )
+    c1_end = HEADER_SIZE - NONCE_SIZE
+    return CiphertextHeader(
+        version=ciphertext[3],
+        c1=ciphertext[4:c1_end],
+        nonce=ciphertext[c1_end:HEADER_SIZE],
+        plaintext_size=len(ciphertext) - OVERHEAD,
+    )
+
+
+def _identity(app_id: str) -> bytes:
+    identity = app_id_bytes(app_id)
+    if len(identity) < MIN_APP_ID_BYTES:
+        raise InputError(
+            f"application id {app_id!r} has {len(identity)} bytes, fewer than {MIN_APP_ID_BYTES}"
+        )
+    return identity
+
+
+def _cipher(identity: bytes, shared: bytes) -> AESGCM:
+    hkdf = HKDF(algorithm=SHA256(), length=32, salt=_SALT, info=_INFO + identity)
+    return AESGCM(hkdf.derive(shared))
+
+
+def _aad(identity: bytes, c1: bytes) -> bytes:
+    return identity + bytes([VERSION]) + c1
