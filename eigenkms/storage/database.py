@@ -1,0 +1,147 @@
+"""One SQLite connection that tells the truth: durable when it says so, and a plain sentence when it cannot.
+
+Write-ahead log with ``synchronous=FULL``: a commit returns after the log is fsynced.
+``locking_mode=EXCLUSIVE`` keeps every other process out, even one that ignores our lock file.
+``secure_delete`` zeroes what is deleted, and temporary tables stay in memory, so no secret spills into a file
+that nobody cleans.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from eigenkms.errors import StorageError
+from eigenkms.storage.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA trusted_schema = OFF",
+)
+
+_RESTORE = (
+    "stop the node and restore the data folder from a backup, or look at the disk; do not delete anything"
+)
+
+
+def _explain(error: sqlite3.Error) -> tuple[str, str | None]:
+    """Reason and next step for what SQLite says."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_FULL"):
+        return "the disk is full", "free some disk space and try again; what was stored before is intact"
+    if name.startswith("SQLITE_IOERR"):
+        return f"input/output error ({name.lower()})", (
+            "check the disk's health and free space, then try again; what was stored before is intact"
+        )
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return "the database is damaged", _RESTORE
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "another program has the database open", "close that program and try again"
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_AUTH")):
+        return "the file cannot be written", "let the node's user own the data folder and everything in it"
+    return str(error).lower(), None
+
+
+class Database:
+    """The connection, its schema and its error messages. Not thread-safe by itself: Store holds the lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._explained("open database"):
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+        try:
+            with self._explained("open database"):
+                self._connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+                self._check_header()
+                for pragma in _PRAGMAS:
+                    self._connection.execute(pragma).fetchall()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _check_header(self) -> None:
+        version, application = self._pragma("user_version"), self._pragma("application_id")
+        if self.is_blank():
+            return
+        if application != APPLICATION_ID:
+            raise StorageError(
+                f"open database {self.path}: it was not written by eigenkms", hint="give another --data-dir"
+            )
+        if version > SCHEMA_VERSION:
+            raise StorageError(
+                f"open database {self.path}: it was written by a newer eigenkms (schema {version}, "
+                f"this one knows {SCHEMA_VERSION})",
+                hint="install the eigenkms that wrote it, or a newer one; nothing was changed",
+            )
+        rows = self._connection.execute("PRAGMA quick_check(1)").fetchall()
+        if rows != [("ok",)]:
+            raise StorageError(f"open database {self.path}: the database is damaged", hint=_RESTORE)
+
+    def is_blank(self) -> bool:
+        """Nothing was ever created in it."""
+        return self.one("SELECT count(*) FROM sqlite_master")[0] == 0 and self._pragma("user_version") == 0
+
+    def create_tables(self) -> None:
+        """Inside a transaction, so a crash leaves either all of them or none."""
+        for table in TABLES:
+            self.execute(dedent(table).strip())
+        self.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _explained(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            reason, hint = _explain(error)
+            raise StorageError(f"{action} {self.path}: {reason}", hint=hint) from error
+
+    @contextmanager
+    def reading(self, action: str) -> Iterator[None]:
+        """Errors inside speak of ``action``."""
+        with self._explained(action):
+            yield
+
+    @contextmanager
+    def transaction(self, action: str) -> Iterator[None]:
+        """All of it is durable when the block ends, or none of it happened and StorageError says why."""
+        with self._explained(action):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def execute(self, sql: str, *values: Any) -> int:
+        """Run one statement; the number of rows that it changed."""
+        return self._connection.execute(sql, values).rowcount
+
+    def all(self, sql: str, *values: Any) -> list[Any]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def one(self, sql: str, *values: Any) -> Any:
+        """The first row, or None."""
+        return self._connection.execute(sql, values).fetchone()
+
+    def truncate_log(self, action: str) -> None:
+        """Move the write-ahead log into the database and cut it to nothing: older page images are gone."""
+        with self._explained(action):
+            busy, _, _ = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise StorageError(f"{action} {self.path}: another program reads the database", hint="close it")
+
+    def close(self) -> None:
+        with self._explained("close database"):
+            self._connection.close()

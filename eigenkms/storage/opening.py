@@ -1,0 +1,133 @@
+"""The steps from a folder to an open store, in the order in which they may refuse.
+
+Lock, then "is there a database that should be there", schema, identity, password; only then anything is
+written. So each refusal leaves the folder as it was.
+"""
+
+import os
+from pathlib import Path
+
+from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.keystore import ScryptCost
+from eigenkms.errors import StorageError
+from eigenkms.storage.database import Database
+from eigenkms.storage.folder import Mirror, storage_error, sync_folder
+from eigenkms.storage.rows import StoreIdentity
+from eigenkms.storage.vault import WrappedRoot
+
+DATABASE_NAME = "eigenkms.db"
+LOCK_NAME = "lock"
+MIRROR_NAME = "generation"
+
+
+class Opening:
+    """What one call of ``Store.open`` was given, and its steps."""
+
+    def __init__(self, folder: Path, password: str, identity: StoreIdentity, rng: Rng) -> None:
+        self._folder = folder
+        self._password = password
+        self._identity = identity
+        self._rng = rng
+        self._path = folder / DATABASE_NAME
+        self._last_count = Mirror.read(folder / MIRROR_NAME)
+
+    def __repr__(self) -> str:
+        return f"<Opening {self._folder}>"
+
+    def connect(self) -> Database:
+        """The database, its header checked; a new file (mode 0600) where there never was one."""
+        blank = not self._path.exists() or self._path.stat().st_size == 0
+        if blank and self._last_count:
+            raise StorageError(
+                f"open database {self._path}: it is missing or empty, but this folder has held one "
+                f"({self._last_count} commits)",
+                hint="restore the folder from a backup; if its keys are lost for good, use an empty folder",
+            )
+        self._touch()
+        return Database(self._path)
+
+    def _touch(self) -> None:
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            sync_folder(self._folder)
+        except OSError as error:
+            raise storage_error("open database", self._path, error) from error
+
+    def create(self, database: Database, cost: ScryptCost) -> bytes:
+        """Tables, identity and a fresh root key, in one transaction. Returns the root key."""
+        root = self._rng(32)
+        wrapped = WrappedRoot.create(root, self._password, self._identity, cost, self._rng)
+        with database.transaction("create database"):
+            database.create_tables()
+            database.execute(
+                "INSERT INTO store VALUES (1, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0)",
+                self._identity.cluster_id,
+                self._identity.operator,
+                cost.n,
+                cost.r,
+                cost.p,
+                wrapped.salt,
+                wrapped.wrapped,
+                self._inode(),
+            )
+        return root
+
+    def unlock(self, database: Database) -> bytes:
+        """The root key of an existing store, once identity and password fit."""
+        with database.reading("open database"):
+            row = database.one(
+                "SELECT cluster_id, operator, scrypt_n, scrypt_r, scrypt_p, salt, wrapped_root FROM store"
+            )
+        if row is None:
+            raise StorageError(
+                f"open database {self._path}: its first row is missing", hint="restore a backup"
+            )
+        cluster_id, operator, n, r, p, salt, wrapped = row
+        self._check_identity(cluster_id, operator)
+        return WrappedRoot(self._cost(n, r, p), salt, wrapped).open(self._password, self._identity)
+
+    def _cost(self, n: int, r: int, p: int) -> ScryptCost:
+        try:
+            return ScryptCost(n, r, p)
+        except ValueError as error:
+            raise StorageError(f"open database {self._path}: {error}", hint="restore a backup") from error
+
+    def _check_identity(self, cluster_id: bytes, operator: bytes) -> None:
+        if operator != self._identity.operator:
+            raise StorageError(
+                f"open database {self._path}: it belongs to operator 0x{operator.hex()}, "
+                f"not to 0x{self._identity.operator.hex()}",
+                hint="give each operator its own --data-dir",
+            )
+        if cluster_id != self._identity.cluster_id:
+            raise StorageError(
+                f"open database {self._path}: it belongs to cluster {cluster_id.hex()}, "
+                f"not to {self._identity.cluster_id.hex()}",
+                hint="check --chain-id, --avs and --operator-set-id, or give this cluster its own --data-dir",
+            )
+
+    def open_mirror(self) -> Mirror:
+        return Mirror.open(self._folder / MIRROR_NAME)
+
+    def count(self, database: Database, mirror: Mirror, *, is_new: bool) -> bool:
+        """Count this open, in the database and then in the mirror. Returns whether the store was rolled
+        back.
+        """
+        with database.transaction("open database"):
+            generation, inode, flag = database.one("SELECT generation, inode, rolled_back FROM store")
+            older = not is_new and (self._last_count is None or self._last_count > generation)
+            rolled_back = bool(flag) or older or inode != self._inode()
+            generation = max(generation, self._last_count or 0) + 1
+            database.execute(
+                "UPDATE store SET generation = ?, inode = ?, rolled_back = ?",
+                generation,
+                self._inode(),
+                int(rolled_back),
+            )
+        database.truncate_log("open database")
+        mirror.write(generation)
+        mirror.sync()
+        return rolled_back
+
+    def _inode(self) -> int:
+        return self._path.stat().st_ino

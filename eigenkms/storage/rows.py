@@ -1,0 +1,74 @@
+"""What the store keeps, as values. A secret body never shows in a repr."""
+
+from dataclasses import dataclass, field
+
+from eigenkms.types import ClusterId, OperatorAddress, SessionId, Version
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIdentity:
+    """Whose store it is: one operator in one cluster. A store opens for no other."""
+
+    cluster_id: ClusterId
+    operator: OperatorAddress
+
+    def __post_init__(self) -> None:
+        if len(self.cluster_id) != 32:
+            raise ValueError(f"cluster id has {len(self.cluster_id)} bytes, not 32")
+        if len(self.operator) != 20:
+            raise ValueError(f"operator address has {len(self.operator)} bytes, not 20")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry of a session's journal: a ``kind`` that the ceremony chooses and its bytes.
+
+    A ``secret`` body is sealed on disk under the session's own key and goes when the session is shredded.
+    """
+
+    kind: str
+    body: bytes
+    secret: bool
+
+    def __repr__(self) -> str:
+        shown = f"{len(self.body)} bytes redacted" if self.secret else self.body.hex()
+        return f"<Record {self.kind}: {shown}>"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHeader:
+    """A session that was opened: its boundary block, the caller's own header bytes, when (unix seconds)."""
+
+    session: SessionId
+    block_number: int
+    header: bytes
+    opened: int
+    shredded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A certified key version: the transcript (named by its 32-byte hash) and its epoch certificate.
+
+    ``proof`` is the settlement proof once there is one. ``share_held`` tells whether this store can still
+    give the combined share. Both are the store's to fill: what a caller puts there is not looked at.
+    """
+
+    version: Version
+    session: SessionId
+    transcript_hash: bytes
+    transcript: bytes
+    certificate: bytes
+    settled: bool
+    proof: bytes | None = field(default=None, compare=False)
+    share_held: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Frames, signed by ``accused``, which together prove a fault that a third party can check."""
+
+    kind: str
+    accused: OperatorAddress
+    session: SessionId
+    frames: tuple[bytes, ...]

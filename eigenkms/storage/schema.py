@@ -1,0 +1,80 @@
+"""The tables, version 1. A golden file holds their text; a change needs a new number here and a way to get
+there.
+
+Tables that hold keys never let SQLite move a live key. ``key_slots`` has rows of one fixed size that are
+overwritten where they stand and used again, and it only grows at its end; so no page with a key in it is ever
+rebalanced, which could leave a copy in a gap where ``secure_delete`` does not reach.
+"""
+
+SCHEMA_VERSION = 1
+
+APPLICATION_ID = 0x654B4D53
+"""ASCII ``eKMS``, in bytes 68..71 of the database file."""
+
+TABLES = (
+    """
+    CREATE TABLE store (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        cluster_id BLOB NOT NULL,
+        operator BLOB NOT NULL,
+        scrypt_n INTEGER NOT NULL,
+        scrypt_r INTEGER NOT NULL,
+        scrypt_p INTEGER NOT NULL,
+        salt BLOB NOT NULL,
+        wrapped_root BLOB NOT NULL,
+        generation INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        rolled_back INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE key_slots (
+        slot INTEGER PRIMARY KEY,
+        owner BLOB NOT NULL CHECK (length(owner) = 33),
+        wrapped BLOB NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE sessions (
+        session BLOB NOT NULL UNIQUE CHECK (length(session) = 32),
+        block_number INTEGER NOT NULL,
+        header BLOB NOT NULL,
+        opened INTEGER NOT NULL,
+        shredded INTEGER NOT NULL DEFAULT 0
+    ) STRICT
+    """,
+    "CREATE INDEX sessions_by_block ON sessions (block_number)",
+    """
+    CREATE TABLE records (
+        session BLOB NOT NULL REFERENCES sessions (session) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        secret INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        UNIQUE (session, position)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE versions (
+        transcript_hash BLOB NOT NULL UNIQUE CHECK (length(transcript_hash) = 32),
+        version INTEGER NOT NULL,
+        session BLOB NOT NULL,
+        transcript BLOB NOT NULL,
+        certificate BLOB NOT NULL,
+        settled INTEGER NOT NULL,
+        proof BLOB,
+        sealed_share BLOB,
+        erased INTEGER NOT NULL DEFAULT 0
+    ) STRICT
+    """,
+    """
+    CREATE TABLE evidence (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        accused BLOB NOT NULL CHECK (length(accused) = 20),
+        session BLOB NOT NULL,
+        frames BLOB NOT NULL
+    ) STRICT
+    """,
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
+)

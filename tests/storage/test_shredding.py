@@ -1,0 +1,117 @@
+"""What was shredded cannot be found or opened again by anybody, with the password or without."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from eigenkms.errors import StorageError
+from eigenkms.storage.store import Record, Store, VersionRow
+from eigenkms.types import Version
+from tests.storage.conftest import open_store, session
+
+
+def found(folder: Path, needles: list[bytes]) -> list[str]:
+    """Names of the files in which one of ``needles`` stands."""
+    return [p.name for p in folder.iterdir() if any(n in p.read_bytes() for n in needles)]
+
+
+def wrapped_keys(store: Store) -> dict[bytes, bytes]:
+    """Wrapped key by owner, of all slots in use."""
+    rows = store._database.all("SELECT owner, wrapped FROM key_slots WHERE owner != zeroblob(33)")
+    return dict(rows)
+
+
+def test_no_plaintext_ever_reaches_the_disk(folder: Path) -> None:
+    """Neither a secret record nor a share stands in any file, open or closed."""
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"")
+        store.append(
+            session(1), [Record("share", b"secret record", True), Record("vote", b"public record", False)]
+        )
+        store.add_version(VersionRow(Version(1), session(1), bytes(32), b"t", b"c", False), b"secret share")
+        assert found(folder, [b"secret record", b"secret share"]) == []
+        assert found(folder, [b"public record"]) != []
+    assert found(folder, [b"secret record", b"secret share"]) == []
+
+
+def test_a_shredded_session_leaves_neither_key_nor_sealed_bytes(folder: Path) -> None:
+    """Both are in the files before and in none after, without closing; public records stay."""
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"")
+        store.append(session(1), [Record("share", b"s" * 5000, True), Record("vote", b"v", False)])
+        (sealed,) = store._database.one("SELECT body FROM records WHERE secret = 1")
+        needles = [sealed[:64], sealed[-64:], *wrapped_keys(store).values()]
+        assert all(found(folder, [n]) for n in needles)
+        store.shred_session(session(1))
+        store.shred_session(session(1))
+        assert found(folder, needles) == []
+        assert store.records(session(1)) == (Record("vote", b"v", False),)
+        assert [h.shredded for h in store.sessions()] == [True]
+        with pytest.raises(StorageError, match="its key was destroyed"):
+            store.append(session(1), [Record("share", b"s", True)])
+        store.append(session(1), [Record("vote", b"w", False)])
+
+
+def test_saved_sealed_bytes_stay_closed(folder: Path) -> None:
+    """Somebody kept the sealed record and knows the password: without the session's key it does not open."""
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"")
+        store.append(session(1), [Record("share", b"s" * 32, True)])
+        row = store._database.one("SELECT session, position, kind, secret, body FROM records")
+        store.shred_session(session(1))
+        store._database.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?)", *row)
+        with pytest.raises(StorageError, match="its key was destroyed"):
+            store.records(session(1))
+        store.open_session(session(2), 110, b"")
+        store._database.execute("UPDATE key_slots SET owner = ?", b"s" + session(1))
+        with pytest.raises(StorageError, match="the stored bytes were altered"):
+            store.records(session(1))
+
+
+def test_an_erased_share_leaves_neither_key_nor_sealed_bytes(folder: Path) -> None:
+    """The same for the share of a version; the other version is untouched."""
+    old, new = b"\x01" * 32, b"\x02" * 32
+    with open_store(folder) as store:
+        store.add_version(VersionRow(Version(1), session(1), old, b"t1", b"c", True), b"old share")
+        store.add_version(VersionRow(Version(2), session(2), new, b"t2", b"c", False), b"new share")
+        (sealed,) = store._database.one("SELECT sealed_share FROM versions WHERE transcript_hash = ?", old)
+        needles = [sealed, wrapped_keys(store)[b"v" + old]]
+        store.erase_share(old)
+        assert found(folder, needles) == []
+        assert store.share(new) == b"new share"
+
+
+def test_no_destroyed_key_survives_a_long_life(folder: Path) -> None:
+    """Hundreds of sessions come and go in random order; no file keeps a dead key; slots are reused."""
+    random_order = random.Random(4711)
+    dead: list[bytes] = []
+    alive: list[int] = []
+    with open_store(folder) as store:
+        for number in range(300):
+            store.open_session(session(number), 10 * number, b"h" * 100)
+            store.append(session(number), [Record("share", b"%d" % number, True)])
+            alive.append(number)
+            while len(alive) > (200 if number < 200 else 20):
+                victim = alive.pop(random_order.randrange(len(alive)))
+                dead.append(wrapped_keys(store)[b"s" + session(victim)])
+                store.shred_session(session(victim))
+        assert len(dead) > 250
+        assert found(folder, dead) == []
+        assert store._database.one("SELECT count(*) FROM key_slots") == (201,)
+    assert found(folder, dead) == []
+    with open_store(folder) as store:
+        assert [store.records(session(n))[0].body for n in alive] == [b"%d" % n for n in alive]
+
+
+def test_old_sessions_can_be_forgotten_once_shredded(store: Store) -> None:
+    """Only shredded ones below the number go, journals and all."""
+    for number in range(4):
+        store.open_session(session(number), 10 * number, b"")
+        store.append(session(number), [Record("vote", b"v", False)])
+    store.shred_session(session(0))
+    store.shred_session(session(3))
+    assert store.forget_sessions(below=20) == 1
+    assert [h.block_number for h in store.sessions()] == [10, 20, 30]
+    assert store.records(session(0)) == ()
+    assert store.records(session(3)) == (Record("vote", b"v", False),)

@@ -1,0 +1,204 @@
+"""What is put in comes out again, also after closing and opening, and only as allowed."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from eigenkms.errors import StorageError
+from eigenkms.storage.store import EVIDENCE_LIMIT, Record, Store, StoreIdentity, VersionRow
+from eigenkms.types import OperatorAddress, Version
+from tests.storage.conftest import open_store, session
+
+VOTE = Record("vote", b"prepare", secret=False)
+SHARE = Record("share", b"\x07" * 32, secret=True)
+ACCUSED = OperatorAddress(b"\xee" * 20)
+
+
+def version(number: int, *, settled: bool = False) -> VersionRow:
+    name = number.to_bytes(32, "big")
+    return VersionRow(Version(number), session(number), name, b"transcript %d" % number, b"cert", settled)
+
+
+def test_records_come_back_in_order_also_after_a_restart(folder: Path) -> None:
+    """The journal is an ordered list of what was appended, public and secret alike."""
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"header")
+        store.append(session(1), [VOTE, SHARE])
+        store.append(session(1), [])
+        store.append(session(1), [VOTE])
+        assert store.records(session(1)) == (VOTE, SHARE, VOTE)
+    with open_store(folder) as store:
+        assert store.records(session(1)) == (VOTE, SHARE, VOTE)
+        assert store.records(session(2)) == ()
+
+
+def test_sessions_are_listed_and_found_by_block_number(store: Store) -> None:
+    """Two sessions at one boundary number (a reorg) are both found there; opening one again changes
+    nothing.
+    """
+    for number, block in ((1, 100), (2, 110), (3, 110)):
+        store.open_session(session(number), block, b"header %d" % number)
+    store.open_session(session(1), 100, b"header 1")
+    assert [h.session for h in store.sessions()] == [session(1), session(2), session(3)]
+    assert [h.header for h in store.sessions_at(110)] == [b"header 2", b"header 3"]
+    assert store.sessions_at(105) == ()
+
+
+def test_a_session_is_never_opened_as_something_else(store: Store) -> None:
+    """The same id with another block or header is refused, and the first one stands."""
+    store.open_session(session(1), 100, b"header")
+    with pytest.raises(StorageError, match="already open with another block or header"):
+        store.open_session(session(1), 110, b"header")
+    assert [h.block_number for h in store.sessions()] == [100]
+
+
+def test_an_append_is_all_or_nothing(store: Store) -> None:
+    """A record that cannot be stored takes the others of its call with it; the journal goes on after it."""
+    store.open_session(session(1), 100, b"")
+    with pytest.raises(StorageError, match="append to the journal"):
+        store.append(session(1), [VOTE, Record("bad", None, secret=False)])  # type: ignore[arg-type]
+    assert store.records(session(1)) == ()
+    store.append(session(1), [VOTE])
+    assert store.records(session(1)) == (VOTE,)
+
+
+def test_append_needs_an_open_session(store: Store) -> None:
+    """A journal without a session is refused by name."""
+    with pytest.raises(StorageError, match=f"append to session {session(9).hex()}: it was never opened"):
+        store.append(session(9), [VOTE])
+
+
+def test_a_sealed_record_does_not_open_in_another_place(store: Store) -> None:
+    """Sealed bodies are bound to their position: swapping two on disk is found out."""
+    store.open_session(session(1), 100, b"")
+    store.append(session(1), [SHARE, Record("share", b"\x08" * 32, secret=True)])
+    (first,), (second,) = store._database.all("SELECT body FROM records ORDER BY position")
+    store._database.execute("UPDATE records SET body = ? WHERE position = 0", second)
+    store._database.execute("UPDATE records SET body = ? WHERE position = 1", first)
+    with pytest.raises(StorageError, match="the stored bytes were altered"):
+        store.records(session(1))
+
+
+def test_versions_keep_their_first_certificate_and_learn_the_rest(store: Store) -> None:
+    """A joiner stores a version first and its share later; a settled flag rises and never falls."""
+    store.add_version(version(20), None)
+    store.add_version(version(10, settled=True), b"s" * 32)
+    assert [(v.version, v.settled, v.share_held) for v in store.versions()] == [
+        (10, True, True),
+        (20, False, False),
+    ]
+    again = VersionRow(
+        Version(20), session(20), version(20).transcript_hash, b"transcript 20", b"other", True
+    )
+    store.add_version(again, b"t" * 32)
+    store.add_version(version(20), b"t" * 32)
+    newest = store.versions()[1]
+    assert (newest.certificate, newest.settled, newest.share_held) == (b"cert", True, True)
+    assert store.share(version(20).transcript_hash) == b"t" * 32
+
+
+def test_a_version_is_never_replaced(store: Store) -> None:
+    """Another transcript or another share under a stored hash is refused and changes nothing."""
+    store.add_version(version(10), b"s" * 32)
+    other = VersionRow(Version(10), session(10), version(10).transcript_hash, b"forged", b"cert", True)
+    with pytest.raises(StorageError, match="another transcript is stored"):
+        store.add_version(other, None)
+    with pytest.raises(StorageError, match="another share is already stored"):
+        store.add_version(version(10, settled=True), b"t" * 32)
+    assert store.versions() == (version(10),)
+    assert store.share(version(10).transcript_hash) == b"s" * 32
+
+
+def test_settlement_keeps_the_first_proof(store: Store) -> None:
+    """The proof comes back with the version; a version that is not there cannot settle."""
+    store.add_version(version(10), None)
+    store.set_settled(version(10).transcript_hash, b"proof")
+    store.set_settled(version(10).transcript_hash, b"later proof")
+    assert [(v.settled, v.proof) for v in store.versions()] == [(True, b"proof")]
+    with pytest.raises(StorageError, match="it is not stored"):
+        store.set_settled(bytes(32), b"proof")
+
+
+def test_an_erased_share_does_not_come_back(folder: Path) -> None:
+    """After erasure the share is gone, the transcript stays, and storing the share again is refused."""
+    name = version(10).transcript_hash
+    with open_store(folder) as store:
+        store.add_version(version(10), b"s" * 32)
+        store.erase_share(name)
+        store.erase_share(name)
+        assert store.share(name) is None
+        with pytest.raises(StorageError, match="it was erased and does not come back"):
+            store.add_version(version(10), b"s" * 32)
+    with open_store(folder) as store:
+        assert store.share(name) is None
+        assert [(v.version, v.share_held) for v in store.versions()] == [(10, False)]
+
+
+def test_evidence_is_bounded_and_the_oldest_stays(store: Store) -> None:
+    """One accused cannot fill the disk: the newest is dropped, doubles are not counted, other accused
+    unharmed.
+    """
+    for i in range(EVIDENCE_LIMIT):
+        assert store.add_evidence("double-vote", ACCUSED, session(1), [b"a", b"%d" % i])
+    assert not store.add_evidence("double-vote", ACCUSED, session(1), [b"a", b"one more"])
+    assert store.add_evidence("bad-share", ACCUSED, session(1), [b"f"])
+    assert not store.add_evidence("bad-share", ACCUSED, session(1), [b"f"])
+    assert store.add_evidence("double-vote", OperatorAddress(b"\xdd" * 20), session(1), [b"x"])
+    kept = store.evidence()
+    assert len(kept) == EVIDENCE_LIMIT + 2
+    assert (kept[0].accused, kept[0].session, kept[0].frames) == (ACCUSED, session(1), (b"a", b"0"))
+
+
+def test_meta_is_a_small_durable_table(folder: Path) -> None:
+    """Absent is None, the last write wins and survives."""
+    with open_store(folder) as store:
+        assert store.get_meta("vote-floor") is None
+        store.set_meta("vote-floor", b"1")
+        store.set_meta("vote-floor", b"2")
+    with open_store(folder) as store:
+        assert store.get_meta("vote-floor") == b"2"
+
+
+def test_threads_take_turns(store: Store) -> None:
+    """Appends from several threads at once all arrive, each call's records side by side."""
+    store.open_session(session(1), 100, b"")
+
+    def work(name: bytes) -> None:
+        for _ in range(10):
+            store.append(session(1), [Record("a", name, secret=False), Record("b", name, secret=True)])
+
+    threads = [threading.Thread(target=work, args=(b"%d" % i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    records = store.records(session(1))
+    assert len(records) == 80
+    assert all(a.body == b.body for a, b in zip(records[::2], records[1::2], strict=True))
+
+
+def test_secrets_do_not_show(store: Store) -> None:
+    """No repr tells a secret."""
+    assert repr(SHARE) == "<Record share: 32 bytes redacted>"
+    assert "07" not in repr(SHARE)
+    assert "redacted" in repr(store._vault)
+    assert store._vault._root.hex() not in repr(store) + repr(store._vault)
+
+
+def test_a_closed_store_says_so(folder: Path) -> None:
+    """Use after close is an error with a name; closing twice is not."""
+    store = open_store(folder)
+    store.close()
+    store.close()
+    with pytest.raises(StorageError, match="the store is closed"):
+        store.sessions()
+    with pytest.raises(StorageError, match="the store is closed"):
+        store.set_meta("a", b"")
+
+
+@pytest.mark.parametrize(("cluster", "operator"), [(31, 20), (32, 19)])
+def test_an_identity_has_a_shape(cluster: int, operator: int) -> None:
+    """Wrong lengths never reach the disk."""
+    with pytest.raises(ValueError, match="bytes, not"):
+        StoreIdentity(bytes(cluster), bytes(operator))  # type: ignore[arg-type]
