@@ -1,0 +1,435 @@
+"""Agreement on one transcript: single-shot, two phases, views with locks (docs/protocol.md, Agreement).
+
+Theory of operation. In each *view* one member coordinates: it proposes a transcript, fresh or justified by a prepare
+certificate. Members *prepare* it; enough prepare votes are a prepare certificate. On a prepare certificate of the view it is
+in, a member *locks* the transcript, durably, and *commits*; t' commit votes of one view are the epoch certificate. A view that
+takes too long is left for the next, longer one with another coordinator, and never voted in again.
+
+Why two transcripts cannot both be certified: two quorums share a correct member; a correct member votes once a view and phase
+(the journaled slot), only in its current view (entering one is journaled by its view change), and having locked (w, h) prepares
+another hash only on proof that a quorum prepared it in a view between w and now, which the lock on h in w excludes.
+
+∅, the end of a genesis session without a key, is a hash like any other here: it may be proposed fresh once the next boundary
+has been seen, and needs t' votes in both phases where a key needs all n to prepare.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from eigenkms.crypto import bn254
+from eigenkms.errors import VerificationError
+from eigenkms.protocols.codec import MalformedError
+from eigenkms.protocols.effects import Accuse, Effect, JournalRecord, Note, Persist
+from eigenkms.protocols.evidence import Evidence, Fault
+from eigenkms.protocols.exchange import Exchange
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import (
+    Proposal,
+    certificate_body,
+    proposal_body,
+    read_certificate_frame,
+    read_proposal,
+    read_view_change,
+    read_vote,
+    view_change_body,
+    vote_body,
+)
+from eigenkms.protocols.session import WINDOWS_PER_INTERVAL, Session
+from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
+from eigenkms.protocols.voice import Voice
+from eigenkms.protocols.votes import (
+    VOID_HASH,
+    BadCertificateError,
+    Certificate,
+    Phase,
+    aggregate,
+    decode_certificate,
+    vote_digest,
+)
+from eigenkms.types import OperatorAddress
+
+
+def quorum(session: Session, phase: Phase, transcript_hash: bytes) -> int:
+    """Votes needed: t', but a genesis key needs all n (or the genesis quorum) to prepare it."""
+    if phase is Phase.PREPARE and transcript_hash != VOID_HASH:
+        return max(session.genesis_quorum, session.threshold)
+    return session.threshold
+
+
+def check_certificate(certificate: Certificate, session: Session) -> None:
+    """Raise ``BadCertificateError`` unless ``certificate`` is one of ``session`` with its quorum."""
+    if certificate.session != session.id:
+        raise BadCertificateError("verify certificate: it is for another session")
+    certificate.verify(session.recipients, quorum(session, certificate.phase, certificate.hash))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``transcript`` is ``None`` for ∅."""
+
+    certificate: Certificate
+    transcript: Transcript | None
+
+
+class Agreement:
+    """One operator's side of the agreement of a genesis session."""
+
+    def __init__(self, voice: Voice, exchange: Exchange) -> None:
+        self._voice = voice
+        self._exchange = exchange
+        self.session = voice.session
+        self.me = voice.me
+        self.view = 0
+        self._entered_at: float | None = None
+        self._may_void = False
+        self._lock: Certificate | None = None
+        self._highest: Certificate | None = None
+        self._transcripts: dict[bytes, Transcript] = {}
+        self._proposals: dict[int, Proposal] = {}
+        self._votes: dict[tuple[int, Phase, bytes], dict[OperatorAddress, tuple[bytes, Frame]]] = {}
+        self._tallied: set[tuple[int, Phase, bytes]] = set()
+        self._views: dict[OperatorAddress, int] = {}
+        self._quorum_seen_at: float | None = None
+        self._verified: set[bytes] = set()
+        self._journaled: set[bytes] = set()
+        self.decision: Decision | None = None
+
+    # -- what the journal holds ------------------------------------------------------------------------------
+
+    def restore(self, records: Iterable[JournalRecord], now: float) -> None:
+        """Take back locks and transcripts; own votes and view changes arrive through ``receive``."""
+        for record in records:
+            if record.kind == "transcript":
+                self._learn_transcript(record.body)
+            elif record.kind == "lock":
+                self._lock = decode_certificate(record.body)
+                self._verified.add(self._lock.encoded)
+                self._raise_highest(self._lock)
+                self._entered_at = now
+
+    def restore_decision(self, certificate: Certificate) -> None:
+        """The session was decided in an earlier life."""
+        self._decide(certificate)
+
+    # -- frames ----------------------------------------------------------------------------------------------
+
+    def receive(self, frame: Frame, now: float) -> None:
+        """Take note of a verified frame; ``advance`` draws the conclusions."""
+        match frame.kind:
+            case Kind.PROPOSAL:
+                self._receive_proposal(frame, now)
+            case Kind.VOTE:
+                vote = read_vote(frame)
+                self._votes.setdefault((vote.view, vote.phase, vote.hash), {})[frame.sender] = (
+                    vote.signature,
+                    frame,
+                )
+                if frame.sender == self.me:
+                    self._restart_view(vote.view, now)
+            case Kind.VIEW_CHANGE:
+                self._receive_view_change(frame, now)
+            case Kind.CERTIFICATE:
+                message = read_certificate_frame(frame)
+                self._learn_transcript(message.transcript)
+                self._learn_certificate(message.certificate)
+            case _:
+                raise ValueError(f"{frame.kind.name} frames are not agreement's")
+
+    def _receive_proposal(self, frame: Frame, now: float) -> None:
+        proposal = read_proposal(frame)
+        if frame.sender != self.session.coordinator(proposal.view):
+            return
+        self._learn_transcript(proposal.transcript)
+        self._learn_certificate(proposal.justification)
+        self._proposals[proposal.view] = proposal
+        if self._entered_at is None and proposal.view == self.view:
+            self._entered_at = now
+
+    def _receive_view_change(self, frame: Frame, now: float) -> None:
+        change = read_view_change(frame)
+        self._learn_certificate(change.prepared)
+        self._views[frame.sender] = max(change.view, self._views.get(frame.sender, 0))
+        if frame.sender == self.me:
+            self._restart_view(change.view, now)
+        elif self._entered_at is None and (self._may_void or len(self._views) >= self._followed):
+            self._entered_at = now  # I gave this session up, or missed its start, and others go on
+
+    def _restart_view(self, view: int, now: float) -> None:
+        """I spoke in ``view``, in this life or an earlier one: I am at least there."""
+        if view > self.view or self._entered_at is None:
+            self.view = max(view, self.view)
+            self._entered_at = now
+            self._quorum_seen_at = None
+
+    def _learn_transcript(self, encoded: bytes | None) -> None:
+        """Keep a transcript that is this session's and consistent in itself; ignore any other."""
+        if encoded is None:
+            return
+        try:
+            transcript = decode_transcript(encoded)
+            if transcript.hash in self._transcripts:
+                return
+            check_self_consistent(transcript)
+        except (MalformedError, VerificationError):
+            return
+        session = self.session
+        if (transcript.cluster, transcript.session, transcript.boundary, transcript.recipients) == (
+            session.cluster,
+            session.id,
+            session.boundary,
+            session.recipients,
+        ):
+            self._transcripts[transcript.hash] = transcript
+
+    def _learn_certificate(self, certificate: Certificate | None) -> None:
+        """Keep a certificate that verifies: the highest prepare, or the decision."""
+        if certificate is None or not self._is_valid(certificate):
+            return
+        if certificate.phase is Phase.PREPARE:
+            self._raise_highest(certificate)
+        else:
+            self._decide(certificate)
+
+    def _is_valid(self, certificate: Certificate) -> bool:
+        if certificate.encoded in self._verified:
+            return True
+        try:
+            check_certificate(certificate, self.session)
+        except BadCertificateError:
+            return False
+        self._verified.add(certificate.encoded)
+        return True
+
+    def _raise_highest(self, certificate: Certificate) -> None:
+        if self._highest is None or certificate.view > self._highest.view:
+            self._highest = certificate
+
+    def _decide(self, certificate: Certificate) -> None:
+        transcript = self._transcripts.get(certificate.hash)
+        if self.decision is None and (transcript is not None or certificate.hash == VOID_HASH):
+            self.decision = Decision(certificate, transcript)
+
+    # -- progress --------------------------------------------------------------------------------------------
+
+    @property
+    def started(self) -> bool:
+        """Whether the first view began."""
+        return self._entered_at is not None
+
+    def supersede(self) -> None:
+        """The next boundary was seen: from now on only ∅ or a justified proposal may be voted."""
+        self._may_void = True
+
+    def advance(self, now: float) -> list[Effect]:
+        """Do everything that the frames so far and the time allow."""
+        if self.decision is not None:
+            return []
+        if self._entered_at is None and self._exchange.ready(now):
+            self._entered_at = now
+        effects = self._tally()
+        if self._entered_at is not None and self.decision is None:
+            effects += self._move_view(now)
+            effects += self._propose(now)
+            effects += self._prepare()
+            effects += self._commit()
+        return effects
+
+    def deadline(self, now: float) -> float | None:
+        """When ``advance`` would do something without any further frame."""
+        if self.decision is not None or self._entered_at is None:
+            return None
+        end = self._entered_at + self._view_length(self.view)
+        patience = end if self._quorum_seen_at is None else self._quorum_seen_at + self.session.window / 4
+        return patience if now < patience else end
+
+    @property
+    def _followed(self) -> int:
+        """n−t'+1: so many members include a correct one."""
+        return self.session.n - self.session.threshold + 1
+
+    def _view_length(self, view: int) -> float:
+        """(1+v)·p/2, at most an interval."""
+        return min((1 + view) * self.session.window / 2, WINDOWS_PER_INTERVAL * self.session.window)
+
+    def _tally(self) -> list[Effect]:
+        """Turn votes into certificates; accuse whoever signed a frame around a vote that does not verify."""
+        effects: list[Effect] = []
+        for ballot, votes in sorted(self._votes.items()):
+            view, phase, transcript_hash = ballot
+            if ballot in self._tallied or len(votes) < quorum(self.session, phase, transcript_hash):
+                continue
+            certificate = aggregate(
+                self.session.id,
+                view,
+                phase,
+                transcript_hash,
+                {a: signature for a, (signature, _) in votes.items()},
+                self.session.recipients,
+            )
+            if not self._is_valid(certificate):
+                effects += self._expel_bad_votes(ballot, votes)
+                continue
+            known = transcript_hash == VOID_HASH or transcript_hash in self._transcripts
+            if known or phase is Phase.PREPARE:
+                self._tallied.add(ballot)
+            self._learn_certificate(certificate)
+        return effects
+
+    def _expel_bad_votes(
+        self, ballot: tuple[int, Phase, bytes], votes: dict[OperatorAddress, tuple[bytes, Frame]]
+    ) -> list[Effect]:
+        digest = vote_digest(self.session.id, *ballot)
+        bad = [
+            (member.address, votes[member.address][1])
+            for member in self.session.recipients
+            if member.address in votes and not bn254.verify(digest, votes[member.address][0], member.key)
+        ]
+        for address, _ in bad:
+            del votes[address]
+        return [
+            Accuse(Evidence(Fault.BAD_VOTE, address, self.session.id, (frame,))) for address, frame in bad
+        ]
+
+    def _move_view(self, now: float) -> list[Effect]:
+        """Leave a view that took too long, or follow n−t'+1 members that are in higher ones."""
+        assert self._entered_at is not None
+        target = self.view
+        if now >= self._entered_at + self._view_length(self.view):
+            target = self.view + 1
+        above = sorted((v for v in self._views.values() if v > self.view), reverse=True)
+        if len(above) >= self._followed:
+            target = max(target, above[self._followed - 1])
+        if target == self.view:
+            return []
+        self.view, self._entered_at, self._quorum_seen_at = target, now, None
+        said = self._voice.say(
+            Kind.VIEW_CHANGE, (Kind.VIEW_CHANGE, target), lambda: view_change_body(target, self._highest)
+        )
+        return [*said, Note("view", {"view": target})]
+
+    def _propose(self, now: float) -> list[Effect]:
+        """As coordinator: the highest prepared transcript I know, else a fresh one, else (once allowed) ∅."""
+        view, slot = self.view, (Kind.PROPOSAL, self.view)
+        if self.session.coordinator(view) != self.me or self._voice.said(slot) is not None:
+            return []
+        if view > 0 and not self._heard_enough(now):
+            return []
+        chosen = self._choose(now)
+        if chosen is None:
+            return []
+        transcript, justification = chosen
+        encoded = None if transcript is None else transcript.encoded
+        said = self._voice.say(Kind.PROPOSAL, slot, lambda: proposal_body(view, encoded, justification))
+        return [*said, Note("proposed", {"view": view, "void": transcript is None})]
+
+    def _heard_enough(self, now: float) -> bool:
+        """T' members are in my view, and then all n are or p/4 has passed."""
+        here = sum(1 for v in self._views.values() if v >= self.view)
+        if here < self.session.threshold:
+            return False
+        if self._quorum_seen_at is None:
+            self._quorum_seen_at = now
+        return here == self.session.n or now >= self._quorum_seen_at + self.session.window / 4
+
+    def _choose(self, now: float) -> tuple[Transcript | None, Certificate | None] | None:
+        highest = self._highest
+        if highest is not None:
+            if highest.hash == VOID_HASH:
+                return None, highest
+            transcript = self._transcripts.get(highest.hash)
+            return None if transcript is None else (transcript, highest)
+        if self._may_void:
+            return None, None
+        fresh = self._exchange.transcript() if self._exchange.ready(now) else None
+        return None if fresh is None else (fresh, None)
+
+    def _prepare(self) -> list[Effect]:
+        """Prepare the proposal of my view, if the lock and (for a fresh one) my own shares allow."""
+        proposal = self._proposals.get(self.view)
+        slot = (Kind.VOTE, self.view, int(Phase.PREPARE))
+        if proposal is None or self._voice.said(slot) is not None:
+            return []
+        transcript = self._proposed_transcript(proposal)
+        if transcript is None and proposal.transcript is not None:
+            return []
+        transcript_hash = VOID_HASH if transcript is None else transcript.hash
+        justified = self._justified(proposal, transcript_hash)
+        if proposal.justification is not None and justified is None:
+            return []
+        if not self._lock_allows(transcript_hash, justified):
+            return []
+        journal: list[Effect] = []
+        if transcript is not None:
+            if justified is None and (self._may_void or not self._exchange.supports(transcript)):
+                return []
+            journal = self._journal_prepared(transcript)
+        elif justified is None and not self._may_void:
+            return []
+        return [*journal, *self._vote(Phase.PREPARE, transcript_hash)]
+
+    def _proposed_transcript(self, proposal: Proposal) -> Transcript | None:
+        """The proposal's transcript if it is a valid one that I learnt."""
+        if proposal.transcript is None:
+            return None
+        return next((t for t in self._transcripts.values() if t.encoded == proposal.transcript), None)
+
+    def _justified(self, proposal: Proposal, transcript_hash: bytes) -> int | None:
+        """The view whose prepare certificate justifies the proposal."""
+        certificate = proposal.justification
+        if (
+            certificate is None
+            or certificate.phase is not Phase.PREPARE
+            or certificate.hash != transcript_hash
+        ):
+            return None
+        if certificate.view >= proposal.view or not self._is_valid(certificate):
+            return None
+        return certificate.view
+
+    def _lock_allows(self, transcript_hash: bytes, justified: int | None) -> bool:
+        lock = self._lock
+        return (
+            lock is None or lock.hash == transcript_hash or (justified is not None and lock.view < justified)
+        )
+
+    def _journal_prepared(self, transcript: Transcript) -> list[Effect]:
+        """The transcript and my combined share, durable before any prepare vote for it leaves."""
+        if transcript.hash in self._journaled:
+            return []
+        self._journaled.add(transcript.hash)
+        effects: list[Effect] = [Persist(JournalRecord("transcript", transcript.encoded))]
+        share = self._exchange.combined_share(transcript)
+        if share is not None:
+            body = transcript.hash + share.to_bytes()
+            effects.append(Persist(JournalRecord("share", body, secret=True)))
+        return effects
+
+    def _vote(self, phase: Phase, transcript_hash: bytes) -> list[Effect]:
+        view = self.view
+        digest = vote_digest(self.session.id, view, phase, transcript_hash)
+        said = self._voice.say(
+            Kind.VOTE,
+            (Kind.VOTE, view, int(phase)),
+            lambda: vote_body(view, phase, transcript_hash, self._voice.sign(digest)),
+        )
+        return [
+            *said,
+            Note("voted", {"phase": phase.name.lower(), "view": view, "hash": transcript_hash.hex()[:16]}),
+        ]
+
+    def _commit(self) -> list[Effect]:
+        """On a prepare certificate of my view: lock, durably, and commit."""
+        prepared = self._highest
+        slot = (Kind.VOTE, self.view, int(Phase.COMMIT))
+        if prepared is None or prepared.view != self.view or self._voice.said(slot) is not None:
+            return []
+        self._lock = prepared
+        return [Persist(JournalRecord("lock", prepared.encoded)), *self._vote(Phase.COMMIT, prepared.hash)]
+
+    def announcement(self) -> Frame | None:
+        """The decision as a frame that anyone can be served."""
+        if self.decision is None:
+            return None
+        transcript = self.decision.transcript
+        encoded = None if transcript is None else transcript.encoded
+        return self._voice.build(Kind.CERTIFICATE, certificate_body(encoded, self.decision.certificate))

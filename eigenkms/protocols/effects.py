@@ -1,0 +1,82 @@
+"""What a machine asks for. The node carries effects out in one order: everything durable first, then what is sent.
+
+``Persist``, ``Certified``, ``Closed`` and ``Accuse`` are written and fsynced before any ``Broadcast`` or ``Direct`` of the same
+batch leaves the process (docs/protocol.md, Crashes). ``Note`` is for people.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.protocols.evidence import Evidence
+from eigenkms.protocols.frames import Frame
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.votes import Certificate
+from eigenkms.types import OperatorAddress
+
+RecordKind: TypeAlias = Literal[
+    "polynomial", "frame", "one-time-key", "revealed", "transcript", "share", "lock", "certificate"
+]
+
+
+@dataclass(frozen=True)
+class JournalRecord:
+    """One durable fact about a session. A secret body is sealed under the session's own key."""
+
+    kind: RecordKind
+    body: bytes = field(repr=False)
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Persist:
+    record: JournalRecord
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """Gossip to everybody in the session."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Direct:
+    """One frame for one operator, over a stream bound to it; what is lost is pulled by its recipient."""
+
+    recipient: OperatorAddress
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A version exists: store it, serve it. ``share`` is absent if this operator holds none."""
+
+    transcript: Transcript
+    certificate: Certificate
+    share: SecretScalar | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The session is certified to have ended without a key."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True)
+class Accuse:
+    """Keep signed frames that prove an operator faulty."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth a log line; ``fields`` hold no secrets."""
+
+    event: str
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+Effect: TypeAlias = Persist | Broadcast | Direct | Certified | Closed | Accuse | Note

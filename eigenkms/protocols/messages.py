@@ -1,0 +1,281 @@
+"""The bodies of a session's frames: one small reader and one builder a kind, and the slot each is said in.
+
+| kind | body |
+|---|---|
+| HASH | ``[dealing hash32]`` |
+| DEALING | ``[dealing bytes]`` |
+| SHARE | ``[source T, dealing hash32, s32]`` |
+| REPORT | ``[source T, [[dealer20, dealing hash32 or nil, x25519 key32 or nil], …]]``: *held* or *lacking* |
+| ANSWER | ``[source T, recipient20, dealing bytes, sealed share]`` |
+| OPENING | ``[source T, dealer20, x25519 private key32]`` |
+| PROPOSAL | ``[view, transcript bytes or nil (∅), prepare certificate or nil]`` |
+| VOTE | ``[view, phase, hash32, vote signature64]`` |
+| VIEW_CHANGE | ``[view, prepare certificate or nil]`` |
+| CERTIFICATE | ``[transcript bytes or nil (∅), epoch certificate]`` |
+| SYNC | ``[[frame key16, …]]`` |
+
+Slots (docs/protocol.md, Agreement): proposal, vote, view change per (session, view); share and answer per (session, source,
+recipient); hash, dealing and report per (session, source); opening per (session, source, dealer).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eigenkms.crypto import sealing
+from eigenkms.crypto.feldman import verify_share
+from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.errors import VerificationError
+from eigenkms.protocols.codec import Fields, MalformedError
+from eigenkms.protocols.dealing import Dealing, decode_dealing
+from eigenkms.protocols.frames import KEY_BYTES, Frame, Kind, Slot
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import MAX_OPERATORS
+from eigenkms.protocols.votes import MAX_CERTIFICATE_BYTES, Certificate, Phase, decode_certificate
+from eigenkms.types import OperatorAddress, SessionId
+
+GENESIS_SOURCE = 0
+MAX_VIEW_BITS = 32
+FRAME_KEY_BYTES = 16
+
+
+def _read_scalar(data: bytes, what: str) -> SecretScalar:
+    try:
+        return SecretScalar.from_bytes(data)
+    except ValueError:
+        raise MalformedError(f"decode {what}: scalar out of range") from None
+
+
+def read_hash(frame: Frame) -> bytes:
+    return Fields(frame.body, 1, "hash frame").fixed(32)
+
+
+def read_dealing_frame(frame: Frame) -> bytes:
+    return Fields(frame.body, 1, "dealing frame").binary()
+
+
+@dataclass(frozen=True)
+class ShareMessage:
+    source: int
+    dealing_hash: bytes
+    scalar: SecretScalar = field(repr=False)
+
+
+def share_body(dealing_hash: bytes, share: SecretScalar) -> list[Any]:
+    return [GENESIS_SOURCE, dealing_hash, share.to_bytes()]
+
+
+def read_share(frame: Frame) -> ShareMessage:
+    fields = Fields(frame.body, 3, "share frame")
+    return ShareMessage(fields.uint(64), fields.fixed(32), _read_scalar(fields.fixed(32), "share frame"))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a recipient says of every expected dealer: the dealing it holds a fitting share of, or a key to answer to."""
+
+    source: int
+    held: Mapping[OperatorAddress, bytes]
+    lacking: Mapping[OperatorAddress, bytes]
+
+
+def report_body(held: Mapping[OperatorAddress, bytes], lacking: Mapping[OperatorAddress, bytes]) -> list[Any]:
+    rows = [[d, h, None] for d, h in held.items()] + [[d, None, k] for d, k in lacking.items()]
+    return [GENESIS_SOURCE, sorted(rows, key=lambda row: bytes(row[0] or b""))]
+
+
+def read_report(frame: Frame) -> Report:
+    fields = Fields(frame.body, 2, "report")
+    source = fields.uint(64)
+    held: dict[OperatorAddress, bytes] = {}
+    lacking: dict[OperatorAddress, bytes] = {}
+    previous = b""
+    for item in fields.items(MAX_OPERATORS):
+        row = Fields(item, 3, "report row")
+        dealer = OperatorAddress(row.fixed(20))
+        digest, key = row.optional_fixed(32), row.optional_fixed(KEY_BYTES)
+        if dealer <= previous:
+            raise MalformedError("decode report: dealers are not strictly ascending")
+        previous = dealer
+        if digest is not None and key is None:
+            held[dealer] = digest
+        elif key is not None and digest is None:
+            lacking[dealer] = key
+        else:
+            raise MalformedError("decode report: a row is neither held nor lacking")
+    return Report(source, held, lacking)
+
+
+@dataclass(frozen=True)
+class Answer:
+    source: int
+    recipient: OperatorAddress
+    dealing: bytes
+    sealed: bytes
+
+
+def answer_aad(session: SessionId, dealer: OperatorAddress, recipient: OperatorAddress) -> bytes:
+    return session + dealer + recipient
+
+
+def answer_body(
+    session: SessionId,
+    dealing: Dealing,
+    recipient: OperatorAddress,
+    key: bytes,
+    share: SecretScalar,
+    rng: Rng,
+) -> list[Any]:
+    """Seal ``share`` to the one-time X25519 ``key`` of a recipient that lacks it."""
+    aad = answer_aad(session, dealing.dealer, recipient)
+    sealed = sealing.answer_seal(key, share.to_bytes(), aad, rng)
+    return [GENESIS_SOURCE, recipient, dealing.encoded, sealed]
+
+
+def read_answer(frame: Frame) -> Answer:
+    fields = Fields(frame.body, 4, "answer")
+    return Answer(fields.uint(64), OperatorAddress(fields.fixed(20)), fields.binary(), fields.binary(256))
+
+
+def open_answer(
+    answer: Answer, private_key: bytes, session: Session, dealer: OperatorAddress
+) -> tuple[Dealing, SecretScalar] | None:
+    """The dealing and the fitting share inside, or ``None`` if the answer does not open to one."""
+    try:
+        dealing = decode_dealing(answer.dealing)
+        aad = answer_aad(session.id, dealer, answer.recipient)
+        share = _read_scalar(sealing.answer_open(private_key, answer.sealed, aad), "answered share")
+        fits = dealing.dealer == dealer and verify_share(
+            share, session.x[answer.recipient], dealing.commitments
+        )
+    except (MalformedError, VerificationError, ValueError):
+        return None
+    return (dealing, share) if fits else None
+
+
+@dataclass(frozen=True)
+class Opening:
+    source: int
+    dealer: OperatorAddress
+    private_key: bytes = field(repr=False)
+
+
+def opening_body(dealer: OperatorAddress, private_key: bytes) -> list[Any]:
+    return [GENESIS_SOURCE, dealer, private_key]
+
+
+def read_opening(frame: Frame) -> Opening:
+    fields = Fields(frame.body, 3, "opening")
+    return Opening(fields.uint(64), OperatorAddress(fields.fixed(20)), fields.fixed(KEY_BYTES))
+
+
+def _optional_certificate(data: bytes | None) -> Certificate | None:
+    return None if data is None else decode_certificate(data)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """``transcript`` is ``None`` for ∅."""
+
+    view: int
+    transcript: bytes | None
+    justification: Certificate | None
+
+
+def proposal_body(view: int, transcript: bytes | None, justification: Certificate | None) -> list[Any]:
+    return [view, transcript, None if justification is None else justification.encoded]
+
+
+def read_proposal(frame: Frame) -> Proposal:
+    fields = Fields(frame.body, 3, "proposal")
+    return Proposal(
+        fields.uint(MAX_VIEW_BITS),
+        fields.optional_binary(),
+        _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES)),
+    )
+
+
+@dataclass(frozen=True)
+class Vote:
+    view: int
+    phase: Phase
+    hash: bytes
+    signature: bytes
+
+
+def vote_body(view: int, phase: Phase, transcript_hash: bytes, signature: bytes) -> list[Any]:
+    return [view, int(phase), transcript_hash, signature]
+
+
+def read_vote(frame: Frame) -> Vote:
+    fields = Fields(frame.body, 4, "vote")
+    view, number = fields.uint(MAX_VIEW_BITS), fields.uint(8)
+    if number not in (Phase.PREPARE, Phase.COMMIT):
+        raise MalformedError(f"decode vote: unknown phase {number}")
+    return Vote(view, Phase(number), fields.fixed(32), fields.fixed(64))
+
+
+@dataclass(frozen=True)
+class ViewChange:
+    view: int
+    prepared: Certificate | None
+
+
+def view_change_body(view: int, prepared: Certificate | None) -> list[Any]:
+    return [view, None if prepared is None else prepared.encoded]
+
+
+def read_view_change(frame: Frame) -> ViewChange:
+    fields = Fields(frame.body, 2, "view change")
+    return ViewChange(
+        fields.uint(MAX_VIEW_BITS), _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES))
+    )
+
+
+@dataclass(frozen=True)
+class CertificateMessage:
+    transcript: bytes | None
+    certificate: Certificate
+
+
+def certificate_body(transcript: bytes | None, certificate: Certificate) -> list[Any]:
+    return [transcript, certificate.encoded]
+
+
+def read_certificate_frame(frame: Frame) -> CertificateMessage:
+    fields = Fields(frame.body, 2, "certificate frame")
+    return CertificateMessage(
+        fields.optional_binary(), decode_certificate(fields.binary(MAX_CERTIFICATE_BYTES))
+    )
+
+
+def read_sync(frame: Frame) -> frozenset[bytes]:
+    """The 16-byte keys of the frames that the sender has."""
+    return frozenset(Fields(frame.body, 1, "sync").fixed_items(FRAME_KEY_BYTES))
+
+
+def slot_of(frame: Frame) -> Slot | None:
+    """The slot of a frame in its session, or ``None`` for kinds that may be said often. Raises ``MalformedError``."""
+    match frame.kind:
+        case Kind.HASH | Kind.DEALING:
+            return (frame.kind, GENESIS_SOURCE)
+        case Kind.REPORT:
+            return (frame.kind, read_report(frame).source)
+        case Kind.SHARE:
+            return (frame.kind, read_share(frame).source, frame.recipient or b"")
+        case Kind.ANSWER:
+            answer = read_answer(frame)
+            return (frame.kind, answer.source, answer.recipient)
+        case Kind.OPENING:
+            opening = read_opening(frame)
+            return (frame.kind, opening.source, opening.dealer)
+        case Kind.PROPOSAL:
+            return (frame.kind, read_proposal(frame).view)
+        case Kind.VOTE:
+            vote = read_vote(frame)
+            return (frame.kind, vote.view, int(vote.phase))
+        case Kind.VIEW_CHANGE:
+            return (frame.kind, read_view_change(frame).view)
+        case _:
+            return None

@@ -1,0 +1,131 @@
+"""The transcript: the exact content that is voted on, and the certificate's other half (docs/protocol.md, Agreement).
+
+Canonical msgpack ``[1, cluster, session, N, blockhash, T, R, t', source T|0, source hash|0³², [[dealer20, dealing
+hash], …], MPK, [A_0 … A_{t'−1}]]`` named by ``keccak256("eigenkms/transcript/1" ‖ bytes)``. A is the combined
+commitment vector: it yields every operator's public share ``Y_j``, so partial signatures can be checked one by one.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from eigenkms.crypto import bn254, feldman
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.crypto.scalars import coordinate, threshold
+from eigenkms.errors import VerificationError
+from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
+from eigenkms.protocols.dealing import MAX_THRESHOLD
+from eigenkms.protocols.session import encode_recipients
+from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId, Version
+
+TRANSCRIPT_VERSION = 1
+MAX_OPERATORS = 256
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """Everything one session decided. ``dealers`` are (address, dealing hash), ascending by address."""
+
+    cluster: ClusterId
+    session: SessionId
+    boundary: BlockRef
+    recipients: OperatorSet
+    threshold: int
+    source_version: int
+    source_hash: bytes
+    dealers: tuple[tuple[OperatorAddress, bytes], ...]
+    mpk: bytes
+    commitments: tuple[bytes, ...]
+
+    @property
+    def version(self) -> Version:
+        return Version(self.boundary.timestamp)
+
+    @cached_property
+    def encoded(self) -> bytes:
+        value: list[Any] = [
+            TRANSCRIPT_VERSION,
+            self.cluster,
+            self.session,
+            self.boundary.number,
+            self.boundary.hash,
+            self.boundary.timestamp,
+            encode_recipients(self.recipients),
+            self.threshold,
+            self.source_version,
+            self.source_hash,
+            [[dealer, digest] for dealer, digest in self.dealers],
+            self.mpk,
+            list(self.commitments),
+        ]
+        return encode(value)
+
+    @cached_property
+    def hash(self) -> bytes:
+        return keccak256(b"eigenkms/transcript/1", self.encoded)
+
+    def public_share(self, address: OperatorAddress) -> bytes:
+        """``Y_j = Σ x_j^k A_k`` (G2, 96 bytes)."""
+        return feldman.public_share(coordinate(address), self.commitments)
+
+
+def _operator_set(value: list[Any]) -> OperatorSet:
+    members = []
+    for item in value:
+        fields = Fields(item, 2, "transcript recipient")
+        members.append(Member(OperatorAddress(fields.fixed(20)), fields.fixed(128)))
+    try:
+        return OperatorSet(tuple(members))
+    except ValueError as error:
+        raise MalformedError(f"decode transcript: {error}") from None
+
+
+def decode_transcript(data: bytes) -> Transcript:
+    """Raises ``MalformedError``; checks shape only, see ``check_self_consistent``."""
+    fields = Fields(decode(data, what="transcript"), 13, "transcript")
+    if (version := fields.uint(16)) != TRANSCRIPT_VERSION:
+        raise MalformedError(f"decode transcript: version {version}")
+    cluster, session = ClusterId(fields.fixed(32)), SessionId(fields.fixed(32))
+    boundary = BlockRef(fields.uint(64), fields.fixed(32), fields.uint(64))
+    recipients = _operator_set(fields.items(MAX_OPERATORS))
+    degree_bound, source_version, source_hash = fields.uint(16), fields.uint(64), fields.fixed(32)
+    dealers = []
+    for item in fields.items(MAX_OPERATORS):
+        dealer = Fields(item, 2, "transcript dealer")
+        dealers.append((OperatorAddress(dealer.fixed(20)), dealer.fixed(32)))
+    if [d for d, _ in dealers] != sorted({d for d, _ in dealers}):
+        raise MalformedError("decode transcript: dealers are not strictly ascending")
+    mpk, commitments = fields.fixed(96), fields.fixed_items(96, MAX_THRESHOLD)
+    return Transcript(
+        cluster,
+        session,
+        boundary,
+        recipients,
+        degree_bound,
+        source_version,
+        source_hash,
+        tuple(dealers),
+        mpk,
+        commitments,
+    )
+
+
+def check_self_consistent(transcript: Transcript) -> None:
+    """Raise ``VerificationError`` unless the parts fit each other: t' = t(|R|), |A| = t', A_0 = MPK, points, keys."""
+    name = f"check transcript {transcript.hash.hex()[:16]}"
+    if transcript.threshold != threshold(len(transcript.recipients)):
+        raise VerificationError(
+            f"{name}: threshold {transcript.threshold} for {len(transcript.recipients)} recipients"
+        )
+    if len(transcript.commitments) != transcript.threshold:
+        raise VerificationError(
+            f"{name}: {len(transcript.commitments)} commitments, not {transcript.threshold}"
+        )
+    if transcript.commitments[0] != transcript.mpk:
+        raise VerificationError(f"{name}: combined constant term is not the master public key")
+    try:
+        feldman.check_commitments(transcript.commitments, transcript.threshold)
+        for member in transcript.recipients:
+            bn254.check_key(member.key)
+    except ValueError as error:
+        raise VerificationError(f"{name}: {error}") from error

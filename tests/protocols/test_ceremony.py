@@ -1,0 +1,139 @@
+"""Genesis from boundary to certificate, in a world of virtual time (tests/sim/world.py)."""
+
+import pytest
+
+from tests.sim.world import Faults, World
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 13])
+def test_all_operators_agree_on_one_key(n: int) -> None:
+    """With everybody there, one boundary is enough for a certificate at every operator, each with its share."""
+    world = World(n, seed=n)
+    world.next_boundary()
+    assert world.run(8, until=world.all_certified), world.story("no certificate")
+    assert all(share is not None for node in world.nodes.values() for _, _, share in node.disk.versions)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_loss_duplication_and_delay_cost_time_and_nothing_else(seed: int) -> None:
+    """A third of all messages lost, some twice: what gossip loses is pulled."""
+    world = World(4, seed, faults=Faults(loss=0.33, duplicate=0.2, max_delay=0.3))
+    for _ in range(12):
+        world.next_boundary()
+        if world.run(20, until=world.all_certified):
+            break
+    assert world.all_certified(), world.story("no certificate")
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    """Two runs of one seed send the same bytes at the same times: a failure can be replayed."""
+    hashes = []
+    for _ in range(2):
+        world = World(4, 7, faults=Faults(loss=0.2, duplicate=0.2))
+        world.next_boundary()
+        world.run(20)
+        hashes.append(world.trace_hash)
+    assert hashes[0] == hashes[1]
+
+
+def test_an_absent_operator_means_a_void_session_and_a_new_try() -> None:
+    """All n must deal: without one nothing is certified; when it is there at the next boundary, genesis succeeds."""
+    world = World(4, 3)
+    absent = list(world.nodes.values())[2]
+    absent.crash()
+    world.next_boundary()
+    world.run(10)
+    assert not world.certified()
+    ceremony = next(iter(world.nodes.values())).operator.ceremony(world.sessions[0].id)
+    assert ceremony.status().missing == (absent.address,)
+    absent.up()
+    world.next_boundary()
+    assert world.run(10, until=world.all_certified)
+
+
+def test_genesis_quorum_lets_a_threshold_deal() -> None:
+    """With a genesis quorum of 3 of 4, three operators make a key without the fourth."""
+    world = World(4, 5, quorum=3)
+    absent = next(iter(world.nodes.values()))
+    absent.crash()
+    world.next_boundary()
+    present = [n for n in world.nodes.values() if n is not absent]
+    assert world.run(12, until=lambda: all(n.disk.versions for n in present))
+    transcript = present[0].disk.versions[0][0]
+    assert len(transcript.dealers) == 3
+    absent.up()
+    absent.boundary(world.sessions[0])
+    assert world.run(20, until=world.all_certified), (
+        "a late operator pulls dealings, its shares and the certificate"
+    )
+
+
+@pytest.mark.parametrize("point", range(1, 16))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_crash_at_any_persistence_point_loses_nothing(point: int, seed: int) -> None:
+    """Killed after its k-th durable record and before anything of that step is sent, then restarted: the operator completes
+    that session or the next one, and never says two things in one slot (checked by the world).
+    """
+    world = World(4, 100 * seed + point)
+    victim = world.random.choice(list(world.nodes.values()))
+    victim.crash_after = point
+    world.next_boundary()
+    world.run(3)
+    if victim.operator is None:
+        world.restart(victim)
+    for _ in range(4):
+        if world.run(10, until=world.all_certified):
+            break
+        world.next_boundary()
+    assert world.all_certified(), world.story("no certificate after the crash")
+    assert len({c.hash for n in world.nodes.values() for _, c, _ in n.disk.versions}) == 1
+
+
+def test_all_crash_and_restart_again_and_again() -> None:
+    """Every operator is killed at random persistence points for a while; in the end there is one key and everybody has it."""
+    for seed in range(12):
+        world = World(4, 1000 + seed, faults=Faults(loss=0.1))
+        for _ in range(8):
+            for node in world.nodes.values():
+                if node.operator is not None and node.crash_after is None:
+                    node.crash_after = node.persisted + world.random.randint(1, 12)
+            world.next_boundary()
+            for _ in range(10):
+                world.run(1)
+                for node in world.nodes.values():
+                    if node.operator is None and world.random.random() < 0.6:
+                        world.restart(node)
+        for node in world.nodes.values():
+            node.crash_after = None
+            if node.operator is None:
+                world.restart(node)
+        for _ in range(6):
+            if world.run(15, until=world.all_certified):
+                break
+            world.next_boundary()
+        assert world.all_certified(), world.story("no certificate")
+
+
+def test_a_bound_operator_brings_the_others_back_to_close_its_session() -> None:
+    """One cast a prepare vote and the others never saw enough: at later boundaries they void that session, by votes, and then make
+    a key in a new one; nobody joins a second genesis while bound.
+    """
+    world = World(4, 11)
+    nodes = list(world.nodes.values())
+    world.next_boundary()
+    world.run(8, until=lambda: any(n.operator.binding for n in nodes))
+    cut = next(n for n in nodes if n.operator.binding)
+    world.partition = lambda a, b: cut.address in (a, b) or True
+    world.run(1)
+    world.partition = lambda a, b: False
+    nodes[0].crash() if nodes[0] is not cut else nodes[1].crash()
+    down = next(n for n in nodes if n.operator is None)
+    world.next_boundary()
+    world.run(12)
+    assert not world.certified() or all(n.disk.versions for n in nodes if n.operator)
+    world.restart(down)
+    for _ in range(4):
+        if world.run(15, until=world.all_certified):
+            break
+        world.next_boundary()
+    assert world.all_certified(), world.story("no certificate")

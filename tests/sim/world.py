@@ -1,0 +1,336 @@
+"""A small world for the real machines: virtual clock, virtual network, journals that survive crashes; one seed, one story.
+
+Every operator is the real ``Operator`` machine; frames are the real encoded bytes, decoded and verified on arrival. Only the
+clock, the network and the disk are made here. After every step the world checks the invariants of docs/protocol.md.
+"""
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TypeAlias
+
+from eigenkms.crypto import bn254
+from eigenkms.crypto.feldman import public_share_of
+from eigenkms.errors import RemoteProtocolError
+from eigenkms.protocols.effects import (
+    Accuse,
+    Broadcast,
+    Certified,
+    Closed,
+    Direct,
+    JournalRecord,
+    Note,
+    Persist,
+)
+from eigenkms.protocols.evidence import Evidence, check_evidence
+from eigenkms.protocols.frames import Frame, decode_frame, verify_frame
+from eigenkms.protocols.messages import slot_of
+from eigenkms.protocols.operator import Operator, SessionEffect
+from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.votes import Certificate
+from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
+
+CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))
+Rng: TypeAlias = Callable[[int], bytes]
+
+
+@dataclass
+class Faults:
+    """What the network does to one message; probabilities, and seconds."""
+
+    loss: float = 0.0
+    duplicate: float = 0.0
+    min_delay: float = 0.001
+    max_delay: float = 0.05
+    sync_seconds: float = 0.3
+
+
+@dataclass
+class Disk:
+    """What survives a crash."""
+
+    sessions: dict[SessionId, tuple[Session, float]] = field(default_factory=dict)
+    journal: dict[SessionId, list[JournalRecord]] = field(default_factory=dict)
+    versions: list[tuple[Transcript, Certificate, object]] = field(default_factory=list)
+    closed: list[Certificate] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+
+
+class Node:
+    """One operator: a machine while it is up, a disk always."""
+
+    def __init__(self, world: "World", key: bn254.KeyPair, address: OperatorAddress) -> None:
+        self.world, self.key, self.address = world, key, address
+        self.disk = Disk()
+        self.operator: Operator | None = None
+        self.persisted = 0
+        self.next_tick: float | None = None
+        self.crash_after: int | None = None
+        """Crash once so many records are durable, before anything of that step is sent."""
+        self.notes: list[Note] = []
+        self.tamper: (
+            Callable[[Frame, OperatorAddress | None], Sequence[tuple[OperatorAddress | None, Frame]]] | None
+        ) = None
+        """A Byzantine operator rewrites what it sends: (recipient or None for all, frame)."""
+        self.up()
+
+    def up(self) -> None:
+        self.operator = Operator(self.address, self.key, self.world.rng)
+        self.operator.has_version = bool(self.disk.versions)
+        now = self.world.now
+        for session_id, (session, opened_at) in self.disk.sessions.items():
+            records = self.disk.journal.get(session_id, [])
+            self.carry_out(self.operator.restore(session, records, opened_at, now))
+
+    def boundary(self, session: Session) -> None:
+        if self.operator is None:
+            return
+        at_number = [
+            s for s, _ in self.disk.sessions.values() if s.boundary.number == session.boundary.number
+        ]
+        if any(s.id != session.id for s in at_number):
+            return
+        joins = self.operator.may_join(session) and session.id not in self.disk.sessions
+        if joins:
+            self.disk.sessions[session.id] = (session, self.world.now)
+        self.carry_out(self.operator.boundary(session, self.world.now))
+        if joins and self.operator is not None:
+            early = self.operator.take_early(session)
+            self.take([f.encoded for f in early])
+
+    def take(self, frames: Sequence[bytes]) -> None:
+        """Frames arrive, as bytes."""
+        if self.operator is None:
+            return
+        good = []
+        for data in frames:
+            try:
+                frame = decode_frame(data)
+                if not self.operator.wants(frame):
+                    continue
+                verify_frame(frame, self.world.keys[frame.sender])
+            except RemoteProtocolError:
+                self.world.refused += 1
+                continue
+            good.append(frame)
+        self.carry_out(self.operator.receive(good, self.world.now))
+
+    def tick(self) -> None:
+        if self.operator is not None:
+            self.carry_out(self.operator.tick(self.world.now))
+
+    def pull(self) -> None:
+        """Ask one other operator for what gossip lost."""
+        if self.operator is None:
+            return
+        others = [a for a in self.world.nodes if a != self.address]
+        for ceremony in self.operator.live:
+            if others:
+                request = ceremony.sync_request()
+                self.world.send(self.address, self.world.random.choice(others), request, reply=True)
+
+    def asked(self, request: Frame) -> list[Frame]:
+        ceremony = None if self.operator is None else self.operator.ceremony(request.session)
+        return [] if ceremony is None else ceremony.sync_reply(request)
+
+    def carry_out(self, effects: Sequence[SessionEffect]) -> None:
+        """Durable things first, then what is sent."""
+        for item in effects:
+            session, effect = item.session, item.effect
+            if isinstance(effect, Persist):
+                self.disk.journal.setdefault(session.id, []).append(effect.record)
+                self.persisted += 1
+                if self.crash_after is not None and self.persisted >= self.crash_after:
+                    self.crash_after = None
+                    self.crash()
+                    return
+            elif isinstance(effect, Certified):
+                self.disk.versions.append((effect.transcript, effect.certificate, effect.share))
+            elif isinstance(effect, Closed):
+                self.disk.closed.append(effect.certificate)
+            elif isinstance(effect, Accuse):
+                self.disk.evidence.append(effect.evidence)
+            elif isinstance(effect, Note):
+                self.notes.append(effect)
+        for item in effects:
+            if isinstance(item.effect, Broadcast):
+                self.say(None, item.effect.frame)
+            elif isinstance(item.effect, Direct):
+                self.say(item.effect.recipient, item.effect.frame)
+        self.world.schedule_tick(self)
+
+    def say(self, recipient: OperatorAddress | None, frame: Frame) -> None:
+        outgoing = [(recipient, frame)] if self.tamper is None else self.tamper(frame, recipient)
+        for to, what in outgoing:
+            targets = [to] if to is not None else [a for a in self.world.nodes if a != self.address]
+            for target in targets:
+                self.world.send(self.address, target, what)
+
+    def crash(self) -> None:
+        self.operator = None
+        self.world.trace("crash", self.address)
+
+
+class World:
+    """n operators, one seed."""
+
+    def __init__(
+        self, n: int, seed: int, *, faults: Faults | None = None, quorum: int = 0, window_ms: int = 1000
+    ) -> None:
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.rng: Rng = self.random.randbytes
+        self.now = 0.0
+        self.faults = faults or Faults()
+        self.parameters = Parameters(10, "latest", window_ms, genesis_quorum=quorum)
+        self.refused = 0
+        self.spoken: dict[tuple[object, ...], bytes] = {}
+        self.partition: Callable[[OperatorAddress, OperatorAddress], bool] = lambda _a, _b: False
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._hash = hashlib.sha256()
+        self._block = 0
+        pairs = sorted((OperatorAddress(self.rng(20)), bn254.KeyPair.generate(self.rng)) for _ in range(n))
+        self.keys = {a: k.g2 for a, k in pairs}
+        self.nodes: dict[OperatorAddress, Node] = {}
+        for address, key in pairs:
+            self.nodes[address] = Node(self, key, address)
+        self.sessions: list[Session] = []
+        for node in self.nodes.values():
+            self.at(self.random.uniform(0, self.faults.sync_seconds), lambda node=node: self._pull(node))
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def at(self, delay: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.now + delay, next(self._order), action))
+
+    def _pull(self, node: Node) -> None:
+        node.pull()
+        self.at(self.faults.sync_seconds * self.random.uniform(0.8, 1.2), lambda: self._pull(node))
+
+    def schedule_tick(self, node: Node) -> None:
+        deadline = None if node.operator is None else node.operator.deadline(self.now)
+        if deadline is None or deadline == node.next_tick:
+            return
+        node.next_tick = deadline
+        self.at(max(0.0, deadline - self.now) + 1e-6, node.tick)
+
+    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass; stop early once ``until`` holds. Returns whether it holds."""
+        end = self.now + seconds
+        while self._queue and self._queue[0][0] <= end:
+            if until():
+                return True
+            self.now, _, action = heapq.heappop(self._queue)
+            action()
+            self.check()
+        self.now = end
+        return until()
+
+    # -- network -----------------------------------------------------------------------------------------------
+
+    def send(
+        self, sender: OperatorAddress, to: OperatorAddress, frame: Frame, *, reply: bool = False
+    ) -> None:
+        self._check_speech(frame)
+        self.trace(f"send {frame.kind.name} {frame.key.hex()}", to)
+        copies = 1 + (self.random.random() < self.faults.duplicate)
+        for _ in range(copies):
+            if self.random.random() < self.faults.loss or self.partition(sender, to):
+                continue
+            delay = self.random.uniform(self.faults.min_delay, self.faults.max_delay)
+            if reply:
+                self.at(delay, lambda: self._answer(sender, to, frame))
+            else:
+                self.at(delay, lambda: self.nodes[to].take([frame.encoded]))
+
+    def _answer(self, asker: OperatorAddress, asked: OperatorAddress, request: Frame) -> None:
+        frames = [f.encoded for f in self.nodes[asked].asked(request)]
+        if frames and self.random.random() >= self.faults.loss and not self.partition(asker, asked):
+            delay = self.random.uniform(self.faults.min_delay, self.faults.max_delay)
+            self.at(delay, lambda: self.nodes[asker].take(frames))
+
+    # -- the chain ---------------------------------------------------------------------------------------------
+
+    def next_boundary(self, *, only: Sequence[OperatorAddress] | None = None, spread: float = 0.2) -> Session:
+        """A boundary; every node that is up sees it a little later than another."""
+        self._block += 10
+        block = BlockRef(
+            self._block, hashlib.sha256(b"block%d" % self._block).digest(), 1_700_000_000 + self._block
+        )
+        members = OperatorSet(tuple(Member(a, self.keys[a]) for a in sorted(self.keys)))
+        session = Session(CLUSTER, block, members, self.parameters)
+        self.sessions.append(session)
+        for address in only if only is not None else self.nodes:
+            self.at(self.random.uniform(0, spread), lambda a=address: self.nodes[a].boundary(session))
+        return session
+
+    def restart(self, node: Node) -> None:
+        """Up again from its disk; sees the newest boundary if it has not yet."""
+        node.up()
+        if self.sessions:
+            node.boundary(self.sessions[-1])
+
+    # -- what must always hold -----------------------------------------------------------------------------------
+
+    def _check_speech(self, frame: Frame) -> None:
+        """No correct operator says two different things in one slot, across crashes too."""
+        node = self.nodes[frame.sender]
+        slot = slot_of(frame)
+        if slot is None or node.tamper is not None:
+            return
+        key = (frame.sender, frame.session, slot)
+        assert self.spoken.setdefault(key, frame.payload) == frame.payload, self.story(
+            f"{frame} said twice, differently"
+        )
+
+    def correct(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.tamper is None]
+
+    def check(self) -> None:
+        """One key per cluster, one certificate per session, shares on the certified vector."""
+        mpks, decided = set(), {}
+        for node in self.correct():
+            for transcript, certificate, share in node.disk.versions:
+                mpks.add(transcript.mpk)
+                key = decided.setdefault(certificate.session, certificate.hash)
+                assert key == certificate.hash, self.story("two certificates for one session")
+                if share is not None:
+                    fits = public_share_of(share) == transcript.public_share(node.address)  # type: ignore[arg-type]
+                    assert fits, self.story("a share is off the certified vector")
+            for certificate in node.disk.closed:
+                key = decided.setdefault(certificate.session, certificate.hash)
+                assert key == certificate.hash, self.story("a session is both closed and certified")
+        assert len(mpks) <= 1, self.story("two master keys")
+
+    def check_evidence(self) -> list[Evidence]:
+        """All evidence that correct nodes keep; each item proves its fault to a third party, none accuses a correct node."""
+        correct = {node.address for node in self.correct()}
+        found = [evidence for node in self.correct() for evidence in node.disk.evidence]
+        for evidence in found:
+            session = next(s for s in self.sessions if s.id == evidence.session)
+            check_evidence(evidence, session)
+            assert evidence.accused not in correct, self.story(f"{evidence.fault} accuses an honest operator")
+        return found
+
+    def certified(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.disk.versions]
+
+    def all_certified(self) -> bool:
+        return all(node.disk.versions for node in self.correct())
+
+    # -- the story -----------------------------------------------------------------------------------------------
+
+    def trace(self, what: str, who: OperatorAddress) -> None:
+        self._hash.update(f"{self.now:.6f} {what} {who.hex()}\n".encode())
+
+    @property
+    def trace_hash(self) -> str:
+        return self._hash.hexdigest()
+
+    def story(self, complaint: str) -> str:
+        return f"seed {self.seed}, n={len(self.nodes)}, t={self.now:.3f}: {complaint}"
