@@ -1,0 +1,88 @@
+"""The few functions, events and errors of EigenLayer that this program speaks, by their signatures.
+
+A selector is the first four bytes of Keccak-256 of the signature (Solidity ABI specification). Tuples that stand for
+an operator set are ``(address avs, uint32 id)``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
+
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.errors import ChainError
+
+SET: Final = "(address,uint32)"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A contract function: name, argument types, return types."""
+
+    name: str
+    arguments: tuple[str, ...]
+    returns: tuple[str, ...] = ()
+    selector: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        signature = f"{self.name}({','.join(self.arguments)})"
+        object.__setattr__(self, "selector", keccak256(signature.encode())[:4])
+
+    def encode(self, *values: object) -> bytes:
+        """Call data."""
+        return self.selector + encode(self.arguments, values)
+
+    def decode(self, answer: bytes) -> tuple[Any, ...]:
+        """The returned values. Raises ChainError if the bytes are not what the function returns."""
+        try:
+            return decode(self.returns, answer)
+        except (DecodingError, OverflowError, ValueError) as exc:
+            raise ChainError(f"decode the answer of {self.name}: {len(answer)} bytes do not fit") from exc
+
+
+def topic(signature: str) -> bytes:
+    """The first topic of an event, 32 bytes."""
+    return keccak256(signature.encode())
+
+
+# AllocationManager
+GET_MEMBERS: Final = Function("getMembers", (SET,), ("address[]",))
+IS_OPERATOR_SET: Final = Function("isOperatorSet", (SET,), ("bool",))
+GET_AVS_REGISTRAR: Final = Function("getAVSRegistrar", ("address",), ("address",))
+UPDATE_AVS_METADATA_URI: Final = Function("updateAVSMetadataURI", ("address", "string"))
+SET_AVS_REGISTRAR: Final = Function("setAVSRegistrar", ("address", "address"))
+CREATE_OPERATOR_SETS: Final = Function("createOperatorSets", ("address", "(uint32,address[])[]"))
+REGISTER_FOR_SETS: Final = Function("registerForOperatorSets", ("address", "(address,uint32[],bytes)"))
+DEREGISTER_FROM_SETS: Final = Function("deregisterFromOperatorSets", ("(address,address,uint32[])",))
+DEALLOCATION_DELAY: Final = Function("DEALLOCATION_DELAY", (), ("uint32",))
+ADDED: Final = topic("OperatorAddedToOperatorSet(address,(address,uint32))")
+REMOVED: Final = topic("OperatorRemovedFromOperatorSet(address,(address,uint32))")
+
+# DelegationManager
+IS_OPERATOR: Final = Function("isOperator", ("address",), ("bool",))
+REGISTER_AS_OPERATOR: Final = Function("registerAsOperator", ("address", "uint32", "string"))
+
+# KeyRegistrar
+CURVE_BN254: Final = 2
+GET_CURVE_TYPE: Final = Function("getOperatorSetCurveType", (SET,), ("uint8",))
+GET_BN254_KEY: Final = Function(
+    "getBN254Key", (SET, "address"), ("(uint256,uint256)", "(uint256[2],uint256[2])")
+)
+CONFIGURE_OPERATOR_SET: Final = Function("configureOperatorSet", (SET, "uint8"))
+REGISTER_KEY: Final = Function("registerKey", ("address", SET, "bytes", "bytes"))
+DEREGISTER_KEY: Final = Function("deregisterKey", ("address", SET))
+BN254_MESSAGE_HASH: Final = Function(
+    "getBN254KeyRegistrationMessageHash", ("address", SET, "bytes"), ("bytes32",)
+)
+VERSION: Final = Function("version", (), ("string",))
+KEY_REGISTERED: Final = topic("KeyRegistered((address,uint32),address,uint8,bytes)")
+KEY_DEREGISTERED: Final = topic("KeyDeregistered((address,uint32),address,uint8)")
+
+# EigenKMSRegistrar
+SUPPORTS_AVS: Final = Function("supportsAVS", ("address",), ("bool",))
+GET_SOCKET: Final = Function("getOperatorSocket", ("address",), ("bytes",))
+UPDATE_SOCKET: Final = Function("updateSocket", ("address", "string"))
+ADD_TO_ALLOWLIST: Final = Function("addOperatorToAllowlist", (SET, "address"))
+REMOVE_FROM_ALLOWLIST: Final = Function("removeOperatorFromAllowlist", (SET, "address"))
+IS_ALLOWED: Final = Function("isOperatorAllowed", (SET, "address"), ("bool",))

@@ -1,0 +1,142 @@
+"""Which boundary block is the newest, told once.
+
+A boundary is a block whose number is a multiple of the interval, other than block 0, at the configured finality. The follower asks
+for the head twice a second and tells the newest boundary at or below it, and that one alone: those that passed while
+nobody looked are not replayed. If a reorganisation replaces the boundary that was told last by a block of the same number
+with another hash, that block is told too; what to make of it is the receiver's decision (a node votes in at most one
+session for each number).
+
+Telling means putting the block into a memory channel without waiting. While the channel is full nothing is lost but
+time: the follower tries again at each tick, with whatever boundary is the newest then.
+
+Trouble with the chain never ends the follower. It logs the first failure of a row, waits longer each time up to
+MAX_PAUSE_SECONDS, and shows its state in ``statistics()``.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import trio
+
+from eigenkms.chain.values import hexed
+from eigenkms.errors import ChainError, InputError
+from eigenkms.types import BlockRef
+
+MAX_PAUSE_SECONDS: Final = 10.0
+
+log = logging.getLogger("eigenkms.chain.boundaries")
+
+
+class BlockSource(Protocol):
+    """What the follower needs of a chain; ``EigenLayerChain`` has it. Both raise ChainError."""
+
+    async def head(self) -> BlockRef: ...
+
+    async def block(self, number_or_hash: int | bytes) -> BlockRef | None: ...
+
+
+def newest_boundary(block_number: int, interval_blocks: int) -> int:
+    """The largest multiple of the interval at or below a block number; 0 if there is no boundary yet."""
+    return block_number - block_number % interval_blocks
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryStatistics:
+    """What a follower has seen. ``told`` counts blocks, ``retold`` those among them that replaced one of the same number;
+    ``failures_in_row`` is 0 while the chain answers.
+    """
+
+    head: BlockRef | None = None
+    boundary: BlockRef | None = None
+    told: int = 0
+    retold: int = 0
+    failures_in_row: int = 0
+    last_failure: str | None = None
+
+
+class BoundaryFollower:
+    """Tells boundaries above ``start_after``. Run ``run`` as a task; cancel it to stop.
+
+    ``poll_seconds`` is the time between two looks at the head.
+    """
+
+    def __init__(
+        self, chain: BlockSource, interval_blocks: int, poll_seconds: float = 0.5, *, start_after: int = 0
+    ) -> None:
+        if interval_blocks < 1 or poll_seconds <= 0:
+            raise InputError("follow boundaries: the interval and the polling time must be positive")
+        self._chain = chain
+        self._interval = interval_blocks
+        self._poll_seconds = poll_seconds
+        self._start_after = max(0, start_after)
+        self._checked_head: bytes | None = None
+        self._statistics = BoundaryStatistics()
+
+    def statistics(self) -> BoundaryStatistics:
+        return self._statistics
+
+    async def run(self, send: trio.MemorySendChannel[BlockRef]) -> None:
+        """Tell boundaries into ``send`` until cancelled or until the receiving end is closed; closes ``send``."""
+        async with send:
+            while True:
+                try:
+                    await self._look(send)
+                except ChainError as exc:
+                    self._failed(exc)
+                except trio.BrokenResourceError:
+                    return
+                else:
+                    self._recovered()
+                await trio.sleep(self._pause())
+
+    async def _look(self, send: trio.MemorySendChannel[BlockRef]) -> None:
+        head = await self._chain.head()
+        self._statistics = replace(self._statistics, head=head)
+        number = newest_boundary(head.number, self._interval)
+        if head.hash == self._checked_head or number <= self._start_after or number < self._last_number:
+            return
+        boundary = head if head.number == number else await self._chain.block(number)
+        if boundary is None:
+            raise ChainError(
+                f"read boundary block {number}: the node has head {head.number} but not this block"
+            )
+        if boundary == self._statistics.boundary or self._tell(boundary, send):
+            self._checked_head = head.hash
+
+    @property
+    def _last_number(self) -> int:
+        last = self._statistics.boundary
+        return 0 if last is None else last.number
+
+    def _tell(self, boundary: BlockRef, send: trio.MemorySendChannel[BlockRef]) -> bool:
+        try:
+            send.send_nowait(boundary)
+        except trio.WouldBlock:
+            return False
+        again = boundary.number == self._last_number
+        seen = self._statistics
+        self._statistics = replace(
+            seen, boundary=boundary, told=seen.told + 1, retold=seen.retold + int(again)
+        )
+        event = "boundary replaced by a reorganisation" if again else "boundary"
+        log.info("%s: block %d %s", event, boundary.number, hexed(boundary.hash))
+        return True
+
+    def _failed(self, exc: ChainError) -> None:
+        row = self._statistics.failures_in_row + 1
+        self._statistics = replace(self._statistics, failures_in_row=row, last_failure=str(exc))
+        level = logging.WARNING if row == 1 else logging.DEBUG
+        log.log(level, "follow boundaries: %s; trying again, failure %d in a row", exc, row)
+
+    def _recovered(self) -> None:
+        if self._statistics.failures_in_row:
+            log.warning(
+                "follow boundaries: the chain answers again after %d failures",
+                self._statistics.failures_in_row,
+            )
+            self._statistics = replace(self._statistics, failures_in_row=0)
+
+    def _pause(self) -> float:
+        doublings = min(self._statistics.failures_in_row, 10)
+        return max(self._poll_seconds, min(self._poll_seconds * 2.0**doublings, MAX_PAUSE_SECONDS))

@@ -1,0 +1,105 @@
+"""Where the operator set stands on chain, and how deep a block must be buried before it counts."""
+
+import re
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self
+
+from eigenkms.chain.rpc import display_url
+from eigenkms.errors import InputError
+from eigenkms.types import Cluster
+
+Tag = Literal["finalized", "safe", "latest"]
+MAX_CONFIRMATIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finality:
+    """The newest block that counts: the chain's ``finalized`` or ``safe`` block, or K blocks below the ``latest``.
+
+    Written ``finalized``, ``safe``, ``latest`` or ``latest-K``; ``str`` and ``parse`` are inverse, and ``latest-0``
+    is ``latest``.
+    """
+
+    tag: Tag
+    confirmations: int = 0
+
+    FORMS: ClassVar[str] = "finalized, safe, latest or latest-K"
+
+    def __post_init__(self) -> None:
+        bound = MAX_CONFIRMATIONS if self.tag == "latest" else 0
+        if not 0 <= self.confirmations <= bound:
+            raise InputError(
+                f"set finality: {self.confirmations} confirmations of {self.tag} is out of range"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.tag}-{self.confirmations}" if self.confirmations else self.tag
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises InputError."""
+        if text == "finalized":
+            return cls("finalized")
+        if text == "safe":
+            return cls("safe")
+        match = re.fullmatch(r"latest(?:-(0|[1-9][0-9]{0,4}))?", text, re.ASCII)
+        if not match:
+            raise InputError(f"set finality: {text[:40]!r} is unknown", hint=f"use {cls.FORMS}")
+        return cls("latest", int(match[1] or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """One operator set of one AVS on one chain. Addresses are 20 bytes. The URL may hold an API key: no repr shows it."""
+
+    rpc_url: str = field(repr=False)
+    chain_id: int
+    avs: bytes
+    operator_set_id: int
+    allocation_manager: bytes
+    key_registrar: bytes
+    finality: Finality
+
+    def __post_init__(self) -> None:
+        for name in ("avs", "allocation_manager", "key_registrar"):
+            address = getattr(self, name)
+            if len(address) != 20 or not any(address):
+                raise InputError(f"configure the chain: {name} is not a 20-byte address other than zero")
+        try:
+            self.cluster  # noqa: B018 - its checks are ours
+        except ValueError as exc:
+            raise InputError(f"configure the chain: {exc}") from exc
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(self.chain_id, self.avs, self.operator_set_id)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL without what may be secret."""
+        return display_url(self.rpc_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The contracts of one operator set, as the writer side needs them. Addresses are 20 bytes."""
+
+    allocation_manager: bytes
+    delegation_manager: bytes
+    key_registrar: bytes
+    registrar: bytes
+    avs: bytes
+    chain_id: int
+    operator_set_id: int = 0
+
+    def config(self, rpc_url: str, finality: Finality) -> ChainConfig:
+        """What a reader of this deployment is configured with."""
+        return ChainConfig(
+            rpc_url,
+            self.chain_id,
+            self.avs,
+            self.operator_set_id,
+            self.allocation_manager,
+            self.key_registrar,
+            finality,
+        )

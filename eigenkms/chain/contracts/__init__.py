@@ -1,0 +1,29 @@
+"""The contracts of a development chain: own source in ``src``, compiled artefacts in ``artifacts``.
+
+They offer the part of EigenLayer's interface that the network uses, with the same names, events, errors and order of
+checks. What they leave out: delegation, stake, slashing, appointed callers, contract (ERC-1271) signers and upgradeable
+proxies. The artefacts are what scripts/build-contracts makes of the sources, to the byte.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A compiled contract: its ABI as JSON data and its creation bytecode, without constructor arguments."""
+
+    name: str
+    abi: tuple[dict[str, Any], ...]
+    bytecode: bytes
+
+
+@cache
+def artefact(name: str) -> Artefact:
+    """AllocationManager, DelegationManager, EigenKMSRegistrar or KeyRegistrar."""
+    text = (resources.files(__package__) / "artifacts" / f"{name}.json").read_text()
+    fields = json.loads(text)
+    return Artefact(fields["contractName"], tuple(fields["abi"]), bytes.fromhex(fields["bytecode"][2:]))

@@ -1,0 +1,106 @@
+"""Event logs: strict parsing, and reading long ranges from nodes that each allow another length.
+
+Providers refuse a range of blocks that is too long, by blocks or by results, with messages that nothing standardises.
+So a range is asked whole first; what is refused, or is larger than the answer bound, is halved, and the length that
+worked is kept for the rest. The number of requests is bounded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, RpcTooLargeError
+from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
+from eigenkms.errors import ChainError
+
+MAX_REQUESTS: Final = 2_000
+MAX_TOPICS: Final = 4
+_HINT: Final = "use an RPC that serves eth_getLogs over long ranges of blocks"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One event. ``position`` orders the events of a chain: (block number, index in the block)."""
+
+    address: bytes
+    topics: tuple[bytes, ...]
+    data: bytes
+    block_hash: bytes
+    position: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Events of ``address`` whose first topic is one of ``first_topics`` and whose second is ``second_topic``, if given."""
+
+    address: bytes
+    first_topics: tuple[bytes, ...]
+    second_topic: bytes | None = None
+
+    def _filter(self, start: int, end: int) -> dict[str, Json]:
+        topics: list[Json] = [[hexed(topic) for topic in self.first_topics]]
+        if self.second_topic is not None:
+            topics.append(hexed(self.second_topic))
+        bounds: dict[str, Json] = {"fromBlock": hex(start), "toBlock": hex(end)}
+        return {"address": hexed(self.address), "topics": topics, **bounds}
+
+    def _admits(self, log: Log, start: int, end: int) -> bool:
+        return (
+            log.address == self.address
+            and bool(log.topics)
+            and log.topics[0] in self.first_topics
+            and (self.second_topic is None or log.topics[1:2] == (self.second_topic,))
+            and start <= log.position[0] <= end
+        )
+
+    async def read(self, rpc: JsonRpc, start: int, end: int) -> list[Log]:
+        """All events in blocks ``start..end``, in chain order. Raises ChainError."""
+        found: list[Log] = []
+        width = max(1, end - start + 1)
+        for _ in range(MAX_REQUESTS):
+            if start > end:
+                return sorted(found, key=lambda log: log.position)
+            last = min(end, start + width - 1)
+            try:
+                answer = await rpc.call("eth_getLogs", self._filter(start, last))
+            except (RpcRefusedError, RpcTooLargeError):
+                if width == 1:
+                    raise
+                width = max(1, (last - start + 1) // 2)
+                continue
+            found += self._parse(answer, start, last)
+            start = last + 1
+        raise ChainError(
+            f"read events up to block {end}: more than {MAX_REQUESTS} requests needed", hint=_HINT
+        )
+
+    def _parse(self, answer: Json, start: int, end: int) -> list[Log]:
+        if not isinstance(answer, list):
+            raise ChainError(f"read events of blocks {start} to {end}: the answer is not a list")
+        logs = [_parse_log(entry) for entry in answer]
+        if not all(self._admits(log, start, end) for log in logs):
+            raise ChainError(f"read events of blocks {start} to {end}: an event that was not asked for")
+        return logs
+
+
+def _parse_log(entry: Json) -> Log:
+    fields = mapping(entry, "event")
+    topics = fields.get("topics")
+    if not isinstance(topics, list) or len(topics) > MAX_TOPICS:
+        raise ChainError("read event: topics are not a list of at most four")
+    if fields.get("removed") not in {None, False}:
+        raise ChainError("read event: it belongs to a block that was reorganised away")
+    number = quantity(fields.get("blockNumber"), "event block number", bits=63)
+    index = quantity(fields.get("logIndex"), "event index", bits=32)
+    return Log(
+        address=octets(fields.get("address"), "event address", size=20),
+        topics=tuple(octets(topic, "event topic", size=32) for topic in topics),
+        data=octets(fields.get("data"), "event data"),
+        block_hash=octets(fields.get("blockHash"), "event block hash", size=32),
+        position=(number, index),
+    )
+
+
+def last_before(logs: Sequence[Log], block_number: int) -> Log | None:
+    """The newest event at or below a block."""
+    return next((log for log in reversed(logs) if log.position[0] <= block_number), None)

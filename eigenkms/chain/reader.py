@@ -1,0 +1,396 @@
+"""The operator set as the chain has it at one block.
+
+State is the authority. Every read is pinned to a block hash by EIP-1898, so an answer is either about exactly the
+block that was asked for or an error; nothing is ever read "at latest" and hoped to belong to a boundary. A read is two
+batches: the members, then each member's BN254 key and socket. The chain id stands in each batch, because behind one
+URL there may be many nodes.
+
+An RPC may lie. What can be checked without executing the chain is: shapes and sizes, the chain id, that a block
+has the number or the hash that was asked for, that keys are points of the right group, that the two halves of a key
+belong together and that no key appears twice. The hash of a header is *not* recomputed from its fields (which fields
+enter it depends on the fork), and no state proof is asked for: an RPC that invents a consistent set of keys is
+believed, so an operator should ask its own node.
+
+One operator with an unusable key must not stop the discovery of the others: it is set aside in ``rejected`` with the
+reason, and since that is decided by chain state alone, everyone sets the same ones aside.
+
+Ordinary full nodes keep the state of about 128 blocks. Where the state of a canonical block is gone, the set is read at
+the newest block and rolled back along the membership and key events (see ``rollback``).
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from eigenkms.chain import abi
+from eigenkms.chain.config import ChainConfig, Deployment, Finality
+from eigenkms.chain.logs import LogQuery
+from eigenkms.chain.rollback import SetAt, roll_back
+from eigenkms.chain.rpc import BlockPin, JsonRpc, Request, RpcRefusedError, pin
+from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
+from eigenkms.crypto import bn254
+from eigenkms.errors import ChainError, EigenKmsError
+from eigenkms.types import BlockRef, Member, OperatorAddress, OperatorSet
+
+__all__ = [
+    "ChainConfig",
+    "ChainOperator",
+    "Deployment",
+    "EigenLayerChain",
+    "Finality",
+    "OperatorRead",
+    "open_chain",
+]
+
+MAX_MEMBERS: Final = 512
+MAX_SOCKET_CHARACTERS: Final = 1024
+CHECKED_KEYS: Final = 4096
+
+log = logging.getLogger("eigenkms.chain.reader")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainOperator:
+    """A member with a usable key.
+
+    ``key_g1`` is X ‖ Y (64 bytes), ``key`` the same key in G2 (128 bytes, imaginary parts first); ``socket`` is the text
+    that the operator published, unparsed, at most MAX_SOCKET_CHARACTERS of it.
+    """
+
+    address: OperatorAddress
+    key_g1: bytes
+    key: bytes
+    socket: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRead:
+    """The set at ``block``: usable operators sorted by address, and the others with the reason."""
+
+    block: BlockRef
+    operators: tuple[ChainOperator, ...]
+    rejected: tuple[tuple[OperatorAddress, str], ...]
+
+    @property
+    def operator_set(self) -> OperatorSet:
+        return OperatorSet(tuple(Member(operator.address, operator.key) for operator in self.operators))
+
+
+class EigenLayerChain:
+    """Reads one operator set. Made by ``open_chain``, which checks that the configuration fits the chain."""
+
+    def __init__(self, config: ChainConfig, rpc: JsonRpc) -> None:
+        self.config = config
+        self.rpc = rpc
+        self._checked: OrderedDict[bytes, str | None] = OrderedDict()
+        self._verifiers = trio.CapacityLimiter(1)
+
+    # ------------------------------------------------------------------------------------------------- blocks
+
+    async def head(self) -> BlockRef:
+        """The newest block at the configured finality. Raises ChainError."""
+        finality = self.config.finality
+        head = await self._block_by(finality.tag, f"the {finality.tag} block")
+        if head is None:
+            raise ChainError(
+                f"read the {finality.tag} block at {self.rpc.endpoint}: the node has none",
+                hint="wait until the node is synchronised, or choose another finality",
+            )
+        if finality.confirmations == 0:
+            return head
+        number = max(0, head.number - finality.confirmations)
+        block = await self.block(number)
+        if block is None:
+            raise ChainError(f"read block {number} at {self.rpc.endpoint}: missing below block {head.number}")
+        return block
+
+    async def block(self, number_or_hash: int | bytes) -> BlockRef | None:
+        """The canonical block of that number, or the block of that hash; None if the node has none.
+
+        Raises ChainError, also if the node answers with another block.
+        """
+        if isinstance(number_or_hash, bytes):
+            return await self._block_by_hash(number_or_hash)
+        block = await self._block_by(hex(number_or_hash), f"block {number_or_hash}")
+        if block is not None and block.number != number_or_hash:
+            raise ChainError(f"read block {number_or_hash} at {self.rpc.endpoint}: got block {block.number}")
+        return block
+
+    async def is_canonical(self, block: BlockRef) -> bool:
+        """Whether the chain still has exactly this block at its number. Raises ChainError."""
+        current = await self.block(block.number)
+        return current is not None and current.hash == block.hash
+
+    async def _block_by(self, selector: str, what: str) -> BlockRef | None:
+        request: Request = ("eth_getBlockByNumber", (selector, False))
+        (answer,) = await self._batch_of_chain([request])
+        return None if answer is None else self._parse_block(answer, what)
+
+    async def _block_by_hash(self, block_hash: bytes) -> BlockRef | None:
+        (answer,) = await self._batch_of_chain([("eth_getBlockByHash", (hexed(block_hash), False))])
+        if answer is None:
+            return None
+        block = self._parse_block(answer, f"block {hexed(block_hash)}")
+        if block.hash != block_hash:
+            raise ChainError(
+                f"read block {hexed(block_hash)} at {self.rpc.endpoint}: got {hexed(block.hash)}"
+            )
+        return block
+
+    def _parse_block(self, answer: Json, what: str) -> BlockRef:
+        where = f"{what} at {self.rpc.endpoint}"
+        header = mapping(answer, where)
+        return BlockRef(
+            number=quantity(header.get("number"), f"number of {where}", bits=63),
+            hash=octets(header.get("hash"), f"hash of {where}", size=32),
+            timestamp=quantity(header.get("timestamp"), f"timestamp of {where}", bits=63),
+        )
+
+    async def _batch_of_chain(self, requests: list[Request]) -> tuple[Json, ...]:
+        """The answers to ``requests``, from a node of the right chain."""
+        chain_id, *answers = await self.rpc.batch([("eth_chainId", ()), *requests])
+        self._check_chain_id(chain_id)
+        return tuple(answers)
+
+    def _check_chain_id(self, answer: Json) -> None:
+        chain_id = quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
+        if chain_id != self.config.chain_id:
+            raise ChainError(
+                f"use chain {self.config.chain_id}: the RPC at {self.rpc.endpoint} serves chain {chain_id}",
+                hint="set the RPC URL of the configured chain, or the other chain id",
+            )
+
+    # ------------------------------------------------------------------------------------------------- the set
+
+    async def operators_at(self, block: BlockRef) -> OperatorRead:
+        """The operator set at exactly this block.
+
+        Raises ChainError: the block is not canonical any more, or the RPC cannot or will not answer. An empty set is not
+        an error here. Sockets of a set that had to be rolled back are those of today.
+        """
+        try:
+            found = await self._set_pinned(block)
+        except RpcRefusedError as refusal:
+            if refusal.is_revert or not await self._still_canonical(block):
+                raise
+            log.info(
+                "state of block %d is gone from the RPC, rolling back from the newest block", block.number
+            )
+            found = await roll_back(self, block)
+        return await self._verified(block, found)
+
+    async def _still_canonical(self, block: BlockRef) -> bool:
+        if await self.is_canonical(block):
+            return True
+        raise ChainError(
+            f"read operator set at block {block.number}: block {hexed(block.hash)} is not canonical",
+            hint="the chain was reorganised; the next boundary will be read instead",
+        )
+
+    async def set_now(self) -> tuple[BlockRef, SetAt]:
+        """The unverified set at the newest block, whatever the configured finality. Raises ChainError."""
+        newest = await self._block_by("latest", "the latest block")
+        if newest is None:
+            raise ChainError(f"read the latest block at {self.rpc.endpoint}: the node has none")
+        return newest, await self._set_pinned(newest)
+
+    async def _set_pinned(self, block: BlockRef) -> SetAt:
+        at, config = pin(block.hash), self.config
+        members_call = self._call(config.allocation_manager, abi.GET_MEMBERS.encode(self.set_id), at)
+        registrar_call = self._call(config.allocation_manager, self._registrar_data, at)
+        answers = await self._batch_of_chain([members_call, registrar_call])
+        members = self._members(answers[0], block)
+        registrar = self._address(abi.GET_AVS_REGISTRAR, answers[1])
+        keys, sockets = await self.details(members, registrar, at)
+        return SetAt(members, registrar, keys, sockets)
+
+    def _members(self, answer: Json, block: BlockRef) -> tuple[OperatorAddress, ...]:
+        where = f"operator set at block {block.number}"
+        (listed,) = abi.GET_MEMBERS.decode(octets(answer, where))
+        members = sorted(OperatorAddress(bytes.fromhex(text[2:])) for text in listed)
+        if len(members) > MAX_MEMBERS or len(set(members)) != len(members):
+            raise ChainError(f"read {where}: {len(members)} members, too many or one twice")
+        return tuple(members)
+
+    async def details(
+        self, members: tuple[OperatorAddress, ...], registrar: bytes, at: BlockPin
+    ) -> tuple[dict[OperatorAddress, bytes | str], dict[OperatorAddress, str]]:
+        """For each member its key (192 bytes as registered, or why there is none) and its socket. Raises ChainError."""
+        key_calls = [
+            self._call(self.config.key_registrar, abi.GET_BN254_KEY.encode(self.set_id, member), at)
+            for member in members
+        ]
+        socket_calls = [self._call(registrar, abi.GET_SOCKET.encode(member), at) for member in members]
+        outcomes = await self.rpc.batch_outcomes([("eth_chainId", ()), *key_calls, *socket_calls])
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, RpcRefusedError)]
+        for refusal in refusals:
+            if not refusal.is_revert:
+                raise refusal
+        chain_id, *answers = outcomes
+        assert not isinstance(chain_id, RpcRefusedError)
+        self._check_chain_id(chain_id)
+        n = len(members)
+        keys = {member: self._key(member, answers[i]) for i, member in enumerate(members)}
+        sockets = {member: self._socket(member, answers[n + i]) for i, member in enumerate(members)}
+        return keys, sockets
+
+    def _key(self, member: OperatorAddress, outcome: Json | RpcRefusedError) -> bytes | str:
+        if isinstance(outcome, RpcRefusedError):
+            return "the key registrar refuses to tell its key"
+        key = octets(outcome, f"key of operator {hexed(member)}", size=192)
+        return key if any(key) else "no BN254 key is registered"
+
+    def _socket(self, member: OperatorAddress, outcome: Json | RpcRefusedError) -> str:
+        if isinstance(outcome, RpcRefusedError):
+            return ""
+        (raw,) = abi.GET_SOCKET.decode(octets(outcome, f"socket of operator {hexed(member)}"))
+        text: str = raw[: 4 * MAX_SOCKET_CHARACTERS].decode("utf-8", "replace")
+        return text[:MAX_SOCKET_CHARACTERS]
+
+    async def _verified(self, block: BlockRef, found: SetAt) -> OperatorRead:
+        operators: list[ChainOperator] = []
+        rejected: list[tuple[OperatorAddress, str]] = []
+        for member in found.members:
+            key = found.keys[member]
+            reason = key if isinstance(key, str) else await self._complaint(key, found)
+            if isinstance(key, bytes) and reason is None:
+                operators.append(ChainOperator(member, key[:64], key[64:], found.sockets[member]))
+            else:
+                rejected.append((member, str(reason)))
+        return OperatorRead(block, tuple(operators), tuple(rejected))
+
+    async def _complaint(self, key: bytes, found: SetAt) -> str | None:
+        """Why this key cannot be used, or None."""
+        if sum(other == key for other in found.keys.values()) > 1:
+            return "another operator has the same key"
+        if key not in self._checked:
+            self._checked[key] = await trio.to_thread.run_sync(_check_key, key, limiter=self._verifiers)
+            while len(self._checked) > CHECKED_KEYS:
+                self._checked.popitem(last=False)
+        return self._checked[key]
+
+    async def members_ever_left(self, block: BlockRef) -> bool:
+        """Whether any operator was removed from this set in a block up to this one. Raises ChainError."""
+        query = LogQuery(self.config.allocation_manager, (abi.REMOVED,))
+        removals = await query.read(self.rpc, 0, block.number)
+        return any(self.is_ours(removal.data) for removal in removals)
+
+    def is_ours(self, event_data: bytes) -> bool:
+        """Whether an event's data starts with this operator set (avs, id: two words)."""
+        return event_data[:64] == self.config.avs.rjust(32, b"\0") + self.set_id[1].to_bytes(32, "big")
+
+    # ------------------------------------------------------------------------------------------------- calls
+
+    @property
+    def set_id(self) -> tuple[bytes, int]:
+        """The operator set as the ABI has it: (avs, id)."""
+        return self.config.avs, self.config.operator_set_id
+
+    @property
+    def _registrar_data(self) -> bytes:
+        return abi.GET_AVS_REGISTRAR.encode(self.config.avs)
+
+    @staticmethod
+    def _call(to: bytes, data: bytes, at: BlockPin | str) -> Request:
+        return "eth_call", ({"to": hexed(to), "data": hexed(data)}, at)
+
+    def _address(self, function: abi.Function, answer: Json) -> bytes:
+        (text,) = function.decode(octets(answer, f"answer of {function.name}"))
+        return bytes.fromhex(text[2:])
+
+    # ------------------------------------------------------------------------------------------------- start
+
+    async def check_deployment(self) -> None:
+        """That the configuration fits the chain: chain id, contracts, operator set, registrar, curve. Raises ChainError."""
+        config = self.config
+        codes = await self._batch_of_chain(
+            [self._code(config.allocation_manager), self._code(config.key_registrar)]
+        )
+        self._require_code("allocation manager", config.allocation_manager, codes[0])
+        self._require_code("key registrar", config.key_registrar, codes[1])
+        manager, keys = config.allocation_manager, config.key_registrar
+        answers = await self._batch_of_chain(
+            [
+                self._call(manager, abi.IS_OPERATOR_SET.encode(self.set_id), "latest"),
+                self._call(manager, self._registrar_data, "latest"),
+                self._call(keys, abi.GET_CURVE_TYPE.encode(self.set_id), "latest"),
+            ]
+        )
+        self._require_set(answers[0])
+        self._require_curve(answers[2])
+        await self._require_registrar(self._address(abi.GET_AVS_REGISTRAR, answers[1]))
+
+    @staticmethod
+    def _code(address: bytes) -> Request:
+        return "eth_getCode", (hexed(address), "latest")
+
+    def _require_code(self, name: str, address: bytes, answer: Json) -> None:
+        if not octets(answer, f"code of the {name}"):
+            raise ChainError(
+                f"check {name} {hexed(address)} on chain {self.config.chain_id}: there is no contract at this address",
+                hint=f"correct the {name} address, or the chain id",
+            )
+
+    def _require_set(self, answer: Json) -> None:
+        (exists,) = abi.IS_OPERATOR_SET.decode(octets(answer, "answer of isOperatorSet"))
+        if not exists:
+            raise ChainError(
+                f"check operator set {self._named_set}: it does not exist",
+                hint="correct the AVS address or the operator set id, or let the AVS create the set",
+            )
+
+    def _require_curve(self, answer: Json) -> None:
+        (curve,) = abi.GET_CURVE_TYPE.decode(octets(answer, "answer of getOperatorSetCurveType"))
+        if curve != abi.CURVE_BN254:
+            name = {0: "not configured", 1: "ECDSA"}.get(curve, f"unknown type {curve}")
+            raise ChainError(
+                f"check operator set {self._named_set}: its key curve is {name}, not BN254",
+                hint="use an operator set that the AVS configured for BN254 keys in the key registrar",
+            )
+
+    async def _require_registrar(self, registrar: bytes) -> None:
+        named = f"check AVS registrar {hexed(registrar)} of {hexed(self.config.avs)}"
+        hint = "let the AVS set its registrar, or correct the AVS address"
+        (code,) = await self._batch_of_chain([self._code(registrar)])
+        if not any(registrar) or not octets(code, "code of the AVS registrar"):
+            raise ChainError(f"{named}: the AVS has set no registrar contract", hint=hint)
+        try:
+            (answer,) = await self._batch_of_chain(
+                [self._call(registrar, abi.SUPPORTS_AVS.encode(self.config.avs), "latest")]
+            )
+            (supported,) = abi.SUPPORTS_AVS.decode(octets(answer, "answer of supportsAVS"))
+        except RpcRefusedError:
+            supported = False
+        if not supported:
+            raise ChainError(f"{named}: it does not support this AVS", hint=hint)
+
+    @property
+    def _named_set(self) -> str:
+        return f"{self.config.operator_set_id} of AVS {hexed(self.config.avs)}"
+
+
+def _check_key(key: bytes) -> str | None:
+    """Why a registered key (G1 ‖ G2, 192 bytes) cannot be used, or None. Milliseconds of pairing."""
+    try:
+        bn254.check_key(key[64:])
+        matching = bn254.keys_match(key[:64], key[64:])
+    except (EigenKmsError, ValueError):
+        return "its key is not a point of the BN254 groups"
+    return None if matching else "its keys in G1 and G2 are different keys"
+
+
+@asynccontextmanager
+async def open_chain(config: ChainConfig) -> AsyncIterator[EigenLayerChain]:
+    """Connect and check the deployment; the connection lives as long as the context.
+
+    Raises ChainError: chain id, missing contracts, operator set, registrar or curve; RPC down.
+    """
+    async with JsonRpc(config.rpc_url) as rpc:
+        chain = EigenLayerChain(config, rpc)
+        await chain.check_deployment()
+        yield chain

@@ -1,0 +1,85 @@
+"""What the contracts mean when they refuse: error selectors to sentences and next steps."""
+
+from typing import Final
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+
+from eigenkms.crypto.hashing import keccak256
+
+_SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
+    "ActivelyDelegated()": ("the account is already an operator", None),
+    "AlreadyMemberOfSet()": (
+        "the operator is in the set already, or left it so recently that it is still slashable",
+        "an operator that left can come back after the allocation manager's DEALLOCATION_DELAY",
+    ),
+    "ConfigurationAlreadySet()": (
+        "the key curve of this operator set was chosen before and cannot change",
+        None,
+    ),
+    "InvalidAVSRegistrar()": ("the registrar does not support this AVS", None),
+    "InvalidCaller()": ("only the operator or the AVS may do this", "send it from the operator's account"),
+    "InvalidCurveType()": (
+        "the operator set uses another key curve",
+        "use a set that is configured for BN254",
+    ),
+    "InvalidKeyFormat()": ("the key has the wrong length or format", None),
+    "InvalidOperator()": ("the account is not registered as an operator", "register it as an operator first"),
+    "InvalidOperatorSet()": ("the operator set does not exist, or exists already", None),
+    "InvalidPermissions()": ("the sender may not act for this account", "send it from the owner's account"),
+    "InvalidSignature()": (
+        "the proof of possession of the key is wrong",
+        "sign with the key that is registered",
+    ),
+    "KeyAlreadyRegistered()": (
+        "this key was registered before, and a key can be registered only once",
+        "make a new key; one that was deregistered can never come back",
+    ),
+    "KeyNotFound((address,uint32),address)": ("the operator has no key in this set", None),
+    "KeyNotRegistered()": ("the operator has no key in this set", "register its BN254 key first"),
+    "NonexistentAVSMetadata()": (
+        "the AVS has published no metadata",
+        "let the AVS set its metadata URI first",
+    ),
+    "NotAllocationManager()": ("only the allocation manager may do this", None),
+    "NotMemberOfSet()": ("the operator is not in the set", None),
+    "OperatorAlreadyInAllowlist()": ("the operator is on the allow-list already", None),
+    "OperatorAlreadyRegistered()": ("the operator has a key in this set already", None),
+    "OperatorNotAllowed(address,uint32)": (
+        "the operator is not on the allow-list of this set",
+        "ask the owner of the AVS to add it to the allow-list",
+    ),
+    "OperatorNotInAllowlist()": ("the operator is not on the allow-list", None),
+    "OperatorSetNotConfigured()": (
+        "the operator set has no key curve",
+        "let the AVS configure the set for BN254 in the key registrar",
+    ),
+    "OperatorStillSlashable((address,uint32),address)": (
+        "the operator is in the set, or left it so recently that it is still slashable",
+        "leave the set, and wait for the allocation manager's DEALLOCATION_DELAY",
+    ),
+    "PrecompileFailed()": ("a key or signature is not a point of the BN254 curve", None),
+    "ZeroPubkey()": ("the key is zero", None),
+}
+
+_BY_SELECTOR: Final = {keccak256(name.encode())[:4]: words for name, words in _SENTENCES.items()}
+_ERROR_STRING: Final = keccak256(b"Error(string)")[:4]
+
+
+def sentence(data: bytes, text: str) -> tuple[str, str | None]:
+    """The reason and the hint for the revert data of a call; ``text`` is the node's own message, used if nothing fits."""
+    known = _BY_SELECTOR.get(data[:4])
+    if known is not None:
+        return known
+    if data[:4] == _ERROR_STRING:
+        return f"the contract refused: {_reason(data[4:])!r}", None
+    if data:
+        return f"the contract refused with error 0x{data[:4].hex()}", None
+    return f"the contract refused without a reason ({text[:80]!r})", None
+
+
+def _reason(arguments: bytes) -> str:
+    try:
+        return str(decode(("string",), arguments)[0])[:120]
+    except (DecodingError, OverflowError, ValueError):
+        return "unreadable"

@@ -1,0 +1,330 @@
+"""A JSON-RPC client that believes nothing.
+
+The node at the other end may be down, behind a proxy that answers HTML, rate limited, or hostile. So each call has
+one deadline for everything (connection, retries, body); bodies are read up to a size bound, uncompressed; the JSON
+is checked for shape, version and request ids; and whatever is wrong becomes a ``ChainError`` that names the method
+and the endpoint. An RPC URL is a secret in practice, since providers put API keys in its user part, its path or its
+query, so messages show scheme, host and port only.
+
+Only the transport is retried: no connection, a connection cut, and the HTTP statuses that say "later" (429, 502,
+503, 504). An answer is never retried, whatever it says. ``retry=False`` is for requests that change something.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, NewType, NoReturn, Self
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+from eigenkms.chain.values import Json, excerpt, hexed, mapping
+from eigenkms.errors import ChainError, InputError
+
+MAX_ANSWER_BYTES: Final = 8 * 2**20
+MAX_BATCH: Final = 64
+ATTEMPTS: Final = 4
+FIRST_PAUSE_SECONDS: Final = 0.1
+LARGE_BODY: Final = 64 * 2**10
+_LATER: Final = frozenset({429, 502, 503, 504})
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+BlockPin = NewType("BlockPin", dict[str, Json])
+"""An EIP-1898 block parameter: this hash, and only while it is canonical."""
+
+Request = tuple[str, tuple[Json, ...]]
+
+
+class RpcUnavailableError(ChainError):
+    """The RPC could not be reached, did not answer in time, or asked to come back later."""
+
+    default_hint = "check that the RPC is up and reachable from this machine, or use another RPC URL"
+
+
+class RpcAnswerError(ChainError):
+    """What came back is not a JSON-RPC answer to the question."""
+
+    default_hint = "check that the URL is that of an Ethereum JSON-RPC endpoint, or use another RPC URL"
+
+
+class RpcTooLargeError(RpcAnswerError):
+    """The answer is larger than the bound."""
+
+
+class RpcRefusedError(ChainError):
+    """The node answered with a JSON-RPC error object: ``code`` and, for a revert, the revert ``data``."""
+
+    def __init__(self, message: str, *, code: int, text: str, data: bytes = b"") -> None:
+        super().__init__(message)
+        self.code = code
+        self.text = text
+        self.data = data
+
+    @property
+    def is_revert(self) -> bool:
+        """Whether the contract itself refused the call, as opposed to the node."""
+        return self.code == 3 or "revert" in self.text.lower()
+
+
+def pin(block_hash: bytes) -> BlockPin:
+    """The block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
+    return BlockPin({"blockHash": hexed(block_hash), "requireCanonical": True})
+
+
+def display_url(url: str) -> str:
+    """Scheme, host and port of an RPC URL; user, password, path and query may be API keys and are left out."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "<unreadable URL>"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        usable = False
+    if not usable:
+        raise InputError("open the chain RPC: the URL is not http:// or https:// with a host") from None
+    return url
+
+
+class _NoUrls(logging.Filter):
+    """httpx logs whole URLs at INFO; these hold API keys."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("HTTP Request")
+
+
+_NO_URLS: Final = _NoUrls()
+
+
+@dataclass(frozen=True, slots=True)
+class RpcStatistics:
+    """Counters since the client was opened."""
+
+    requests: int
+    retries: int
+    failures: int
+
+
+class JsonRpc:
+    """One endpoint, with pooled connections. Use as ``async with JsonRpc(url) as rpc``; safe for many tasks at once.
+
+    ``deadline`` is in seconds and bounds each call as a whole, retries included.
+    """
+
+    def __init__(self, url: str, *, deadline: float = 5.0, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self._url = _checked_url(url)
+        self.endpoint = display_url(url)
+        self._deadline = deadline
+        self._max_answer_bytes = max_answer_bytes
+        self._next_id = 1
+        self._requests = self._retries = self._failures = 0
+        self._parsers = trio.CapacityLimiter(1)
+        self._client = self._new_client()
+
+    def __repr__(self) -> str:
+        return f"<JsonRpc {self.endpoint}>"
+
+    def _new_client(self) -> httpx.AsyncClient:
+        logging.getLogger("httpx").addFilter(_NO_URLS)
+        return httpx.AsyncClient(
+            headers={"content-type": "application/json", "accept-encoding": "identity"},
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=30),
+            timeout=None,  # noqa: S113 - the deadline of the call is the timeout
+            trust_env=urlsplit(self._url).hostname not in _LOCAL,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            await self._client.__aexit__(kind, exc, trace)
+
+    def statistics(self) -> RpcStatistics:
+        return RpcStatistics(self._requests, self._retries, self._failures)
+
+    async def call(self, method: str, *params: Json, retry: bool = True) -> Json:
+        """The result of one call.
+
+        Raises RpcUnavailableError, RpcAnswerError or RpcRefusedError (all ChainError).
+        """
+        number = self._take_ids(1)
+        body = self._encode(number, method, params)
+        answer = await self._exchange(method, body, retry=retry)
+        return _accepted(self._result(method, number, answer))
+
+    async def batch(self, requests: Sequence[Request]) -> tuple[Json, ...]:
+        """The results of many calls, in their order; raises the first refusal. See ``batch_outcomes``."""
+        return tuple(_accepted(outcome) for outcome in await self.batch_outcomes(requests))
+
+    async def batch_outcomes(self, requests: Sequence[Request]) -> tuple[Json | RpcRefusedError, ...]:
+        """As ``batch``, with a refusal standing in the place of its result. At most MAX_BATCH calls a round trip."""
+        outcomes: list[Json | RpcRefusedError] = []
+        for start in range(0, len(requests), MAX_BATCH):
+            outcomes += await self._one_batch(requests[start : start + MAX_BATCH])
+        return tuple(outcomes)
+
+    async def _one_batch(self, requests: Sequence[Request]) -> list[Json | RpcRefusedError]:
+        first = self._take_ids(len(requests))
+        methods = [method for method, _ in requests]
+        calls = [self._encode(first + i, method, params) for i, (method, params) in enumerate(requests)]
+        name = f"batch of {methods[0]}"
+        answers = await self._exchange(name, calls, retry=True)
+        by_id = self._by_id(name, answers, range(first, first + len(requests)))
+        return [self._result(method, first + i, by_id[first + i]) for i, method in enumerate(methods)]
+
+    def _by_id(self, name: str, answers: Json, ids: range) -> dict[int, Json]:
+        if isinstance(answers, dict) and answers.get("error") is not None:
+            raise self._refusal(name, answers["error"])
+        if not isinstance(answers, list) or len(answers) != len(ids):
+            self._reject(name, "the answer is not a list with one entry for each request")
+        by_id: dict[int, Json] = {}
+        for answer in answers:
+            number = mapping(answer, f"{name} at {self.endpoint}").get("id")
+            if type(number) is not int or number not in ids or number in by_id:
+                self._reject(name, "an answer has an id that was not asked, or twice the same")
+            by_id[number] = answer
+        return by_id
+
+    def _take_ids(self, count: int) -> int:
+        first = self._next_id
+        self._next_id += count
+        self._requests += 1
+        return first
+
+    @staticmethod
+    def _encode(number: int, method: str, params: tuple[Json, ...]) -> dict[str, Json]:
+        return {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
+
+    def _result(self, method: str, number: int, answer: Json) -> Json | RpcRefusedError:
+        if not isinstance(answer, dict) or answer.get("jsonrpc") != "2.0":
+            self._reject(method, "the answer is not a JSON-RPC 2.0 object")
+        if answer.get("error") is not None:
+            return self._refusal(method, answer["error"])
+        if type(answer.get("id")) is not int or answer["id"] != number:
+            self._reject(method, "the answer has another id than the request")
+        if "result" not in answer:
+            self._reject(method, "the answer has neither result nor error")
+        return answer["result"]
+
+    def _refusal(self, method: str, error: Json) -> RpcRefusedError:
+        if not isinstance(error, dict) or type(error.get("code")) is not int:
+            self._reject(method, "the error is not a JSON-RPC error object")
+        code, text = error["code"], error.get("message")
+        assert isinstance(code, int)
+        text = text if isinstance(text, str) else ""
+        message = f"call {method} at {self.endpoint}: the node refused: {excerpt(text, 120)} (code {code})"
+        return RpcRefusedError(message, code=code, text=text[:300], data=_revert_data(error.get("data")))
+
+    def _reject(self, method: str, why: str) -> NoReturn:
+        self._failures += 1
+        raise RpcAnswerError(f"call {method} at {self.endpoint}: {why}")
+
+    async def _exchange(self, method: str, body: object, *, retry: bool) -> Json:
+        content = json.dumps(body, separators=(",", ":")).encode()
+        try:
+            with trio.fail_after(self._deadline):
+                raw = await self._attempts(method, content, ATTEMPTS if retry else 1)
+                return await self._parse(method, raw)
+        except trio.TooSlowError:
+            self._failures += 1
+            late = f"call {method} at {self.endpoint}: no answer within {self._deadline:g} s"
+            raise RpcUnavailableError(late) from None
+
+    async def _attempts(self, method: str, content: bytes, attempts: int) -> bytes:
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._post(method, content)
+            except RpcUnavailableError:
+                if attempt == attempts:
+                    self._failures += 1
+                    raise
+                self._retries += 1
+                await trio.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+        raise AssertionError("attempts is at least 1")
+
+    async def _post(self, method: str, content: bytes) -> bytes:
+        try:
+            async with self._client.stream("POST", self._url, content=content) as response:
+                if response.status_code in _LATER:
+                    raise RpcUnavailableError(self._http_complaint(method, response.status_code))
+                if response.status_code != HTTPStatus.OK:
+                    self._reject_status(method, response.status_code)
+                return await self._read(method, response)
+        except (httpx.HTTPError, httpx.StreamError, OSError) as exc:
+            reason = _TRANSPORT.get(type(exc), type(exc).__name__)
+            raise RpcUnavailableError(f"call {method} at {self.endpoint}: {reason}") from None
+
+    def _http_complaint(self, method: str, status: int) -> str:
+        return f"call {method} at {self.endpoint}: HTTP status {status}"
+
+    def _reject_status(self, method: str, status: int) -> NoReturn:
+        self._failures += 1
+        hint = "check the credentials in the RPC URL" if status in {401, 402, 403} else None
+        raise RpcAnswerError(self._http_complaint(method, status), hint=hint)
+
+    async def _read(self, method: str, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > self._max_answer_bytes:
+                self._failures += 1
+                too_large = f"the answer is larger than {self._max_answer_bytes} bytes"
+                raise RpcTooLargeError(f"call {method} at {self.endpoint}: {too_large}")
+        return bytes(body)
+
+    async def _parse(self, method: str, raw: bytes) -> Json:
+        try:
+            if len(raw) <= LARGE_BODY:
+                return _parse_json(raw)
+            return await trio.to_thread.run_sync(_parse_json, raw, limiter=self._parsers)
+        except (ValueError, RecursionError):
+            self._reject(method, "the answer is not JSON")
+
+
+_TRANSPORT: Final[dict[type[BaseException], str]] = {
+    httpx.ConnectError: "no connection",
+    httpx.ReadError: "the connection was cut",
+    httpx.WriteError: "the connection was cut",
+    httpx.RemoteProtocolError: "the answer is not HTTP, or the connection was cut",
+}
+
+
+def _no_constants(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _parse_json(raw: bytes) -> Json:
+    parsed: Json = json.loads(raw.decode("utf-8"), parse_constant=_no_constants)
+    return parsed
+
+
+def _accepted(outcome: Json | RpcRefusedError) -> Json:
+    if isinstance(outcome, RpcRefusedError):
+        raise outcome
+    return outcome
+
+
+def _revert_data(value: Json) -> bytes:
+    """The bytes that a reverting contract returned, or none where the node does not say."""
+    if not isinstance(value, str) or not value.startswith("0x"):
+        return b""
+    try:
+        return bytes.fromhex(value[2:])
+    except ValueError:
+        return b""

@@ -1,0 +1,54 @@
+"""Reading what an Ethereum node answers: every value is checked before it is believed.
+
+Quantities and byte strings follow the Ethereum JSON-RPC conventions (execution-apis, "Hex value encoding"): a quantity
+is ``0x`` and hex digits without leading zeros, byte strings are ``0x`` and an even number of digits. What does not
+fit raises ``ChainError`` with the name of the value, never with more than a few characters of it.
+"""
+
+import re
+from typing import TypeAlias
+
+from eigenkms.errors import ChainError
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+_QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})", re.ASCII)
+_BYTES = re.compile(r"0x([0-9a-fA-F]{2})*", re.ASCII)
+
+
+def excerpt(value: object, limit: int = 40) -> str:
+    """At most ``limit`` printable characters of an untrusted value, for a message."""
+    text = repr(value[:limit] if isinstance(value, str) else type(value).__name__)
+    return text[: limit + 2]
+
+
+def quantity(value: Json, what: str, *, bits: int = 64) -> int:
+    """A non-negative integer below 2^bits. Raises ChainError."""
+    if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
+        raise ChainError(f"read {what}: {excerpt(value)} is not a hex quantity")
+    number = int(value, 16)
+    if number >> bits:
+        raise ChainError(f"read {what}: the number does not fit {bits} bits")
+    return number
+
+
+def octets(value: Json, what: str, *, size: int | None = None) -> bytes:
+    """A byte string, of exactly ``size`` bytes if given. Raises ChainError."""
+    if not isinstance(value, str) or not _BYTES.fullmatch(value):
+        raise ChainError(f"read {what}: {excerpt(value)} is not a hex byte string")
+    raw = bytes.fromhex(value[2:])
+    if size is not None and len(raw) != size:
+        raise ChainError(f"read {what}: {len(raw)} bytes instead of {size}")
+    return raw
+
+
+def mapping(value: Json, what: str) -> dict[str, Json]:
+    """A JSON object. Raises ChainError."""
+    if not isinstance(value, dict):
+        raise ChainError(f"read {what}: {excerpt(value)} is not a JSON object")
+    return value
+
+
+def hexed(raw: bytes) -> str:
+    """``0x`` and lowercase hex: how byte strings stand in requests and in messages."""
+    return "0x" + raw.hex()

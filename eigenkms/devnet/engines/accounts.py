@@ -1,0 +1,17 @@
+"""The funded accounts of a development chain. Their keys are public: never send anything of worth to them."""
+
+from typing import Final
+
+from eth_keys.datatypes import PrivateKey
+
+from eigenkms.crypto.hashing import be32, keccak256
+
+COUNT: Final = 32
+BALANCE_WEI: Final = 10_000 * 10**18
+
+PRIVATE_KEYS: Final = tuple(keccak256(b"eigenkms/devnet/account/1", be32(i)) for i in range(COUNT))
+
+
+def address_of(private_key: bytes) -> bytes:
+    """20 bytes."""
+    return bytes(PrivateKey(private_key).public_key.to_canonical_address())

@@ -1,0 +1,172 @@
+"""Starting an engine, knowing when it is ready, and making sure that it ends.
+
+Each engine holds the read end of a pipe as its standard input and ends when that closes, which the operating system
+sees to however its parent died. (PR_SET_PDEATHSIG would be tied to the thread that forked, not to the process.) anvil
+does not watch its input, so a line of shell does it for it; ``Engine.pid`` is then the shell's.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Final, Literal, assert_never, get_args
+
+import trio
+
+from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
+from eigenkms.errors import ChainError, InputError
+
+EngineName = Literal["embedded", "anvil"]
+ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
+START_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 1.0
+_ANVIL_READY: Final = b"Listening on 127.0.0.1:"
+_GUARD: Final = '"$@" </dev/null & child=$!; read -r _; kill -KILL "$child"; wait "$child"'
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running chain. ``accounts`` are the private keys (32 bytes) of funded accounts; ``pid`` is that of its process."""
+
+    name: EngineName
+    url: str
+    chain_id: int
+    accounts: tuple[bytes, ...] = field(repr=False)
+    pid: int | None
+
+
+def find_anvil() -> Path:
+    """The anvil binary: EIGENKMS_ANVIL, else PATH, else what ``npm ci`` puts into contracts/. Raises InputError."""
+    named = os.environ.get("EIGENKMS_ANVIL")
+    here = Path(__file__).resolve().parents[3] / "contracts" / "node_modules" / ".bin" / "anvil"
+    for candidate in (named,) if named else (shutil.which("anvil"), str(here)):
+        if candidate and os.access(candidate, os.X_OK) and Path(candidate).is_file():
+            return Path(candidate).resolve()
+    looked = f"EIGENKMS_ANVIL ({named})" if named else "PATH or contracts/node_modules"
+    raise InputError(
+        f"start the anvil engine: there is no anvil program in {looked}",
+        hint="run `npm ci` in contracts/, or set EIGENKMS_ANVIL to its path, or use the embedded engine",
+    )
+
+
+@asynccontextmanager
+async def open_engine(
+    name: EngineName,
+    *,
+    block_time: float,
+    chain_id: int = 31337,
+    port: int = 0,
+    log_path: Path | None = None,
+) -> AsyncIterator[Engine]:
+    """A chain on 127.0.0.1, ready to be asked; it is killed at the end of the context, within two seconds.
+
+    ``block_time`` in seconds; 0 mines transactions only. ``port`` 0 takes a free one. ``log_path`` is appended to.
+    Raises InputError (no anvil, port in use) or ChainError (it did not start).
+    """
+    if block_time < 0 or not 0 <= port < 2**16 or chain_id < 1:
+        raise InputError(f"start the {name} engine: block time, port or chain id is out of range")
+    command = _command(name, block_time, chain_id, port)
+    with Path(log_path or os.devnull).open("ab") as log:  # noqa: ASYNC230 - once, at the start
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
+        try:
+            listening = await _ready(name, process, port, log_path)
+            url = f"http://127.0.0.1:{listening}"
+            if name == "anvil":
+                await _prepare_anvil(url, block_time)
+            async with _draining(process, log.fileno()):
+                yield Engine(name, url, chain_id, PRIVATE_KEYS, process.pid)
+        finally:
+            await _stop(process)
+
+
+def _command(name: EngineName, block_time: float, chain_id: int, port: int) -> list[str]:
+    match name:
+        case "embedded":
+            return [
+                *(sys.executable, "-m", "eigenkms.devnet.engines.embedded"),
+                *("--port", str(port), "--chain-id", str(chain_id), "--block-time", str(block_time)),
+            ]
+        case "anvil":
+            interval = ("--block-time", str(block_time), "--mixed-mining") if block_time else ()
+            return [
+                *("sh", "-c", _GUARD, "guard", str(find_anvil()), "--host", "127.0.0.1", "--port", str(port)),
+                *("--chain-id", str(chain_id), "--accounts", "1", "--slots-in-an-epoch", "1", *interval),
+            ]
+        case _:
+            assert_never(name)
+
+
+async def _ready(name: str, process: trio.Process, port: int, log_path: Path | None) -> int:
+    """The port that the engine says it listens on. Both say it in a line of standard output that ends with it."""
+    assert process.stdout is not None
+    said = b""
+    with trio.move_on_after(START_SECONDS):
+        async for chunk in process.stdout:
+            said += chunk
+            _, found, rest = said.partition(_ANVIL_READY)
+            if found and b"\n" in rest:
+                return int(rest.split(b"\n", 1)[0])
+    if port and b"in use" in said + _tail(log_path):
+        raise InputError(f"start the {name} engine: port {port} is in use", hint="choose another port")
+    raise ChainError(
+        f"start the {name} engine: it ended, or did not come up within {START_SECONDS:g} s",
+        hint=f"look into {log_path}" if log_path else "start it with a log file to see why",
+    )
+
+
+def _tail(log_path: Path | None) -> bytes:
+    return log_path.read_bytes()[-2000:] if log_path and log_path.exists() else b""
+
+
+@asynccontextmanager
+async def _draining(process: trio.Process, log: int) -> AsyncIterator[None]:
+    """Move the rest of the engine's output to the log, so that it never waits for a reader.
+
+    An error of the body leaves as itself, not in a group.
+    """
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drain, process, log)
+        try:
+            yield
+        except Exception as exc:  # noqa: BLE001 - raised again below
+            failure = exc
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _drain(process: trio.Process, log: int) -> None:
+    assert process.stdout is not None
+    async for chunk in process.stdout:
+        os.write(log, chunk)
+
+
+async def _prepare_anvil(url: str, block_time: float) -> None:
+    from eigenkms.chain.rpc import JsonRpc  # the embedded engine's process needs none of this
+
+    async with JsonRpc(url) as rpc:
+        step = max(1, ceil(block_time))
+        funding = [
+            ("anvil_setBalance", ("0x" + address_of(key).hex(), hex(BALANCE_WEI))) for key in PRIVATE_KEYS
+        ]
+        await rpc.batch([("anvil_setBlockTimestampInterval", (step,)), *funding])
+
+
+async def _stop(process: trio.Process) -> None:
+    """Close the engine's input, on which it ends; kill what is left of it."""
+    with trio.CancelScope(shield=True):
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        with trio.move_on_after(STOP_SECONDS):
+            await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
