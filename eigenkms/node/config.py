@@ -1,0 +1,253 @@
+"""What a node is told: the table of settings, the presets, and the checked result.
+
+The same table serves every verb of the command line, so a key has one name, one meaning and one environment
+variable. A preset names contracts and intervals of a public network. It never names an RPC URL: whom to
+believe about the chain is the operator's choice. The preset ``devnet`` names no contracts, as each devnet
+deploys its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eigenkms.errors import InputError
+from eigenkms.node import settings as s
+from eigenkms.node.settings import Setting, Settings
+from eigenkms.types import OperatorAddress
+
+if TYPE_CHECKING:
+    from eigenkms.chain.config import Finality
+
+DEVNET_CHAIN_ID = 31337
+WINDOWS_PER_INTERVAL = 20
+
+
+def _finality(value: str) -> "Finality":
+    from eigenkms.chain.config import Finality
+
+    try:
+        return Finality.parse(value)
+    except InputError as error:
+        raise ValueError(f"{value[:40]!r} is not one of {Finality.FORMS}") from error
+
+
+_ADDRESS_HELP = "0x and 40 hex digits"
+
+_CHAIN = (
+    Setting("environment", s.text, "Preset of contracts and intervals: sepolia, mainnet or devnet."),
+    Setting("rpc_url", s.rpc_url, "JSON-RPC endpoint of the L1 chain."),
+    Setting("chain_id", s.integer(1, 2**63 - 1), "Id that the L1 chain must have.", int),
+    Setting("avs", s.address, f"Address of the AVS ({_ADDRESS_HELP})."),
+    Setting("operator_set_id", s.integer(0, 2**32 - 1), "Operator set of the AVS.", int, default=0),
+    Setting("allocation_manager", s.address, "EigenLayer's AllocationManager contract."),
+    Setting("key_registrar", s.address, "EigenLayer's KeyRegistrar contract."),
+    Setting("finality", _finality, "Blocks that count: finalized, safe, latest or latest-K."),
+)
+
+_CLIENT = (
+    Setting("known_clusters", s.path, "File that pins the master public keys of clusters.", is_path=True),
+    Setting("timeout", s.seconds(0.1, 3600), "Seconds until an answer must be there.", float, default=30.0),
+    Setting("app_id", s.text, "Application that the secret is for, at least 5 bytes."),
+    Setting("mpk", s.g2_point, "Master public key in hex, or @FILE; with it encrypt works offline."),
+)
+
+_DEVNET = (
+    Setting("devnet_operators", s.integer(1, 64), "Operators to run.", int, default=4, short="--operators"),
+    Setting(
+        "devnet_engine",
+        s.choice("embedded", "anvil"),
+        "Chain to run on.",
+        default="embedded",
+        short="--engine",
+    ),
+    Setting("devnet_dir", s.path, "Folder for keys, logs and data.", is_path=True, short="--dir"),
+)
+
+_NODE = (
+    Setting("data_dir", s.path, "Folder for the node's database and lock.", is_path=True),
+    Setting("operator", s.address, f"Address of this operator ({_ADDRESS_HELP})."),
+    Setting("bn254_keystore", s.path, "Encrypted keystore of the operator's BN254 key.", is_path=True),
+    Setting("p2p_keystore", s.path, "Encrypted keystore of the node's p2p identity.", is_path=True),
+    Setting(
+        "password_file", s.path, "File whose first line is the password of keystores and store.", is_path=True
+    ),
+    Setting("listen", s.listen_address, "Multiaddr to listen on; may be repeated.", many=True),
+    Setting(
+        "announce",
+        s.public_address,
+        "Multiaddr that others should dial; may be repeated.",
+        many=True,
+        default=(),
+    ),
+    Setting(
+        "interval_blocks",
+        s.integer(1, 10**6),
+        "Blocks between boundaries; all operators alike.",
+        int,
+        default=50,
+    ),
+    Setting("block_seconds", s.seconds(0.05, 600), "Expected seconds between blocks.", float, default=12.0),
+    Setting("poll_seconds", s.seconds(0.05, 60), "Seconds between looks at the chain.", float, default=0.5),
+    Setting(
+        "window_seconds",
+        s.seconds(0.05, 3600),
+        "Length of a protocol window; all operators alike. Default: a twentieth of the interval.",
+        float,
+    ),
+    Setting(
+        "genesis", s.boolean, "Take part in a genesis although members have left before.", bool, default=False
+    ),
+    Setting(
+        "genesis_quorum",
+        s.integer(0, 2**16),
+        "Operators that genesis needs, 0 for all; with fewer, key survival is hoped for, not proven.",
+        int,
+        default=0,
+    ),
+    Setting("min_operators", s.integer(1, 2**16), "Smallest operator set that is dealt to.", int, default=1),
+    Setting(
+        "policy",
+        s.choice("open", "closed"),
+        "Who gets partial signatures: closed nobody, open everybody (devnet only).",
+        default="closed",
+    ),
+    Setting("force_open_policy", s.boolean, "Allow the open policy outside a devnet.", bool, default=False),
+    Setting(
+        "log_level",
+        s.choice("debug", "info", "warning", "error"),
+        "Lowest level that is logged.",
+        default="info",
+    ),
+    Setting("log_format", s.choice("text", "json"), "Log lines for people or for programs.", default="text"),
+)
+
+SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in (*_CHAIN, *_CLIENT, *_NODE, *_DEVNET)}
+"""Every key of the configuration file, for all verbs."""
+
+CHAIN_SETTINGS = tuple(setting.name for setting in _CHAIN)
+CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
+NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE))
+DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
+
+PRESETS: Mapping[str, Mapping[str, str]] = {
+    "sepolia": {
+        "chain_id": "11155111",
+        "avs": "0x47c9806e7DC4e6fE9a0a2399831F32d06DaE5730",
+        "operator_set_id": "0",
+        "allocation_manager": "0x42583067658071247ec8CE0A516A58f682002d07",
+        "key_registrar": "0xA4dB30D08d8bbcA00D40600bee9F029984dB162a",
+        "finality": "finalized",
+        "interval_blocks": "10",
+        "block_seconds": "12",
+    },
+    "mainnet": {
+        "chain_id": "1",
+        "allocation_manager": "0x948a420b8CC1d6BFd0B6087C2E7c344a2CD0bc39",
+        "key_registrar": "0x54f4bC6bDEbe479173a2bbDc31dD7178408A57A4",
+        "finality": "finalized",
+        "interval_blocks": "50",
+        "block_seconds": "12",
+    },
+    "devnet": {
+        "chain_id": str(DEVNET_CHAIN_ID),
+        "operator_set_id": "0",
+        "finality": "latest",
+        "interval_blocks": "10",
+        "block_seconds": "1",
+    },
+}
+
+
+def gather(flags: Mapping[str, object], *, environ: Mapping[str, str], file: Path | None = None) -> Settings:
+    """All settings as given by flags, environment, ``file`` and preset. Raises InputError as
+    ``Settings.gather``.
+    """
+    return Settings.gather(SETTINGS, flags=flags, environ=environ, file=file, presets=PRESETS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """What a node runs with; made by :meth:`load`. Times in seconds, addresses 20 bytes, URL not in the
+    repr.
+    """
+
+    data_dir: Path
+    rpc_url: str = field(repr=False)
+    chain_id: int
+    avs: bytes
+    operator_set_id: int
+    allocation_manager: bytes
+    key_registrar: bytes
+    finality: "Finality"
+    operator: OperatorAddress
+    bn254_keystore: Path
+    p2p_keystore: Path | None = None
+    password_file: Path | None = None
+    listen: tuple[str, ...]
+    announce: tuple[str, ...] = ()
+    interval_blocks: int = 50
+    block_seconds: float = 12.0
+    poll_seconds: float = 0.5
+    window_seconds: float
+    genesis: bool = False
+    genesis_quorum: int = 0
+    min_operators: int = 1
+    policy: str = "closed"
+    force_open_policy: bool = False
+    log_level: str = "info"
+    log_format: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.policy == "open" and self.chain_id != DEVNET_CHAIN_ID and not self.force_open_policy:
+            raise InputError(
+                f"set policy open on chain {self.chain_id}: everybody could decrypt everything",
+                hint="use policy closed; the open policy is for a devnet (chain 31337)",
+            )
+
+    @classmethod
+    def load(
+        cls, flags: Mapping[str, object], *, environ: Mapping[str, str], file: Path | None = None
+    ) -> "NodeConfig":
+        """Gather, parse and check. Raises InputError that names the key, its place, and what to write
+        instead.
+        """
+        return cls.from_settings(gather(flags, environ=environ, file=file))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "NodeConfig":
+        values: dict[str, Any] = {name: settings.get(name) for name in NODE_SETTINGS if name != "environment"}
+        for name in (
+            "rpc_url",
+            "chain_id",
+            "avs",
+            "allocation_manager",
+            "key_registrar",
+            "operator",
+            "bn254_keystore",
+        ):
+            values[name] = settings.require(name)
+        values["data_dir"] = settings.get("data_dir") or Path.home() / ".eigenkms" / "node"
+        values["finality"] = settings.get("finality") or _finality("finalized")
+        values["listen"] = settings.get("listen") or ("/ip4/0.0.0.0/tcp/9400",)
+        values["window_seconds"] = settings.get("window_seconds") or (
+            values["interval_blocks"] * values["block_seconds"] / WINDOWS_PER_INTERVAL
+        )
+        return cls(**values)
+
+    @property
+    def window_ms(self) -> int:
+        """Length p of a protocol window in whole milliseconds, as the session's parameters hold it."""
+        return max(1, round(self.window_seconds * 1000))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the operator should know before the node starts, one sentence each."""
+        found = []
+        if self.policy == "open":
+            found.append("policy is open: every client gets partial signatures for every application")
+        if self.genesis_quorum:
+            found.append(
+                f"genesis needs only {self.genesis_quorum} operators: key survival is hoped, not proven"
+            )
+        return tuple(found)

@@ -1,0 +1,310 @@
+"""Settings: one table, and four places a value may come from: flag, environment variable, file, default.
+
+A flag wins over the environment, the environment over the TOML file, the file over the preset that
+``environment`` names, and that over the default. Every value has one text form and one parser, whatever its
+place; the file is typed besides, so a number in quotes is an error and not a guess. A file with a key that
+nobody knows is refused: a misspelt ``genesis_quorum`` would otherwise be a silent default.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eigenkms.errors import InputError
+
+Parser = Callable[[str], Any]
+"""Turns the text form into the value; ValueError says what is wrong ("is not an integer")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key: ``name`` in the file, ``--na-me`` as a flag, ``EIGENKMS_NAME`` in the environment."""
+
+    name: str
+    parse: Parser
+    help: str
+    toml: type = str
+    many: bool = False
+    default: Any = None
+    is_path: bool = False
+    short: str = ""
+    """The flag where it differs from the name, for settings of one verb: ``--operators`` of ``devnet_operators``."""
+
+    @property
+    def flag(self) -> str:
+        return self.short or "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "EIGENKMS_" + self.name.upper()
+
+    @property
+    def type_name(self) -> str:
+        names = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+        return f"a list, each {names[self.toml]}" if self.many else names[self.toml]
+
+    def fits(self, value: object) -> bool:
+        """Whether a TOML value has this setting's type; an integer will do for a number."""
+        if self.many:
+            return isinstance(value, list) and all(self._fits_one(v) for v in value)
+        return self._fits_one(value)
+
+    def _fits_one(self, value: object) -> bool:
+        if self.toml is float:
+            return type(value) in (int, float)
+        return type(value) is self.toml
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Given:
+    """The text form(s) of a value and where it was given, for messages."""
+
+    texts: tuple[str, ...]
+    where: str
+
+
+class Settings:
+    """The table with what was given for it; parses a value when it is asked for."""
+
+    def __init__(self, table: Mapping[str, Setting], given: Mapping[str, Given]) -> None:
+        self._table = table
+        self._given = given
+
+    def __repr__(self) -> str:
+        return f"<Settings {', '.join(sorted(self._given))}>"
+
+    @classmethod
+    def gather(
+        cls,
+        table: Mapping[str, Setting],
+        *,
+        flags: Mapping[str, object],
+        environ: Mapping[str, str],
+        file: Path | None = None,
+        presets: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> "Settings":
+        """Collect values by their order of precedence. A flag that is None or an empty tuple was not given.
+
+        InputError: the file is missing or not TOML, has an unknown key or a wrong type; the preset does not
+        exist.
+        """
+        given = _from_file(table, file) if file is not None else {}
+        given |= _from_environment(table, environ)
+        given |= _from_flags(table, flags)
+        if presets is not None:
+            given = _from_preset(presets, given.get("environment")) | given
+        return cls(table, given)
+
+    def get(self, name: str) -> Any:
+        """The parsed value, or the default. InputError names the place of a value that does not parse."""
+        setting, given = self._table[name], self._given.get(name)
+        if given is None:
+            return setting.default
+        try:
+            values = tuple(setting.parse(text) for text in given.texts)
+        except ValueError as error:
+            raise InputError(f"read {name} from {given.where}: {error}") from error
+        return values if setting.many else values[0]
+
+    def require(self, name: str) -> Any:
+        """As :meth:`get`, and InputError where there is neither a value nor a default."""
+        value = self.get(name)
+        if value is None:
+            setting = self._table[name]
+            raise InputError(
+                f"read {name}: it is not set",
+                hint=f"give {setting.flag}, set {setting.variable}, or write {name} = … in the config file",
+            )
+        return value
+
+    def where(self, name: str) -> str:
+        """Where the value came from, for messages."""
+        given = self._given.get(name)
+        return given.where if given else "the default"
+
+
+def _from_flags(table: Mapping[str, Setting], flags: Mapping[str, object]) -> dict[str, Given]:
+    texts = {name: _texts(value) for name, value in flags.items() if value not in (None, ())}
+    return {name: Given(text, table[name].flag) for name, text in texts.items()}
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple) else (value,)
+    return tuple(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+
+
+def _from_environment(table: Mapping[str, Setting], environ: Mapping[str, str]) -> dict[str, Given]:
+    given = {}
+    for setting in table.values():
+        text = environ.get(setting.variable, "")
+        if text:
+            texts = tuple(t.strip() for t in text.split(",")) if setting.many else (text,)
+            given[setting.name] = Given(texts, f"the environment variable {setting.variable}")
+    return given
+
+
+def _from_preset(presets: Mapping[str, Mapping[str, str]], chosen: Given | None) -> dict[str, Given]:
+    if chosen is None:
+        return {}
+    (name,) = chosen.texts
+    if name not in presets:
+        raise InputError(
+            f"read environment from {chosen.where}: there is no preset {name!r}",
+            hint=f"use one of {', '.join(sorted(presets))}, or none and give each setting",
+        )
+    return {key: Given((text,), f"the preset {name}") for key, text in presets[name].items()}
+
+
+def _from_file(table: Mapping[str, Setting], path: Path) -> dict[str, Given]:
+    text = _read(path)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason = str(error)[:1].lower() + str(error)[1:]
+        raise InputError(
+            f"read configuration file {path}: {reason}", hint="the file is TOML: key = value"
+        ) from error
+    return {key: _given(table, path, key, value, _line(text, key)) for key, value in content.items()}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"read configuration file {path}: {reason}", hint="check --config") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"read configuration file {path}: it is not UTF-8 text") from error
+
+
+def _line(text: str, key: str) -> int:
+    """The line where ``key`` stands, as key or as table; 1 where it is written in some rarer way."""
+    pattern = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[\]=.]""")
+    lines = (number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line))
+    return next(lines, 1)
+
+
+def _given(table: Mapping[str, Setting], path: Path, key: str, value: Any, line: int) -> Given:
+    where = f"{path} line {line}"
+    setting = table.get(key)
+    if setting is None:
+        near = difflib.get_close_matches(key, table, n=1, cutoff=0.0)
+        raise InputError(f"read {where}: there is no setting {key!r}", hint=f"did you mean {near[0]}?")
+    if not setting.fits(value):
+        raise InputError(f"read {key} from {where}: it must be {setting.type_name}")
+    texts = _texts(value)
+    if setting.is_path:
+        texts = tuple(str(path.parent / Path(t).expanduser()) for t in texts)
+    return Given(texts, where)
+
+
+# Parsers
+
+
+def text(value: str) -> str:
+    return value
+
+
+def integer(low: int, high: int) -> Parser:
+    """A decimal integer in low..high."""
+
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
+            raise ValueError(f"{value[:40]!r} is not an integer")
+        if not low <= int(value) <= high:
+            raise ValueError(f"{value} is not in {low}..{high}")
+        return int(value)
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Parser:
+    """A decimal number of seconds in low..high."""
+
+    def parse(value: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", value, re.ASCII):
+            raise ValueError(f"{value[:40]!r} is not a number of seconds")
+        if not low <= float(value) <= high:
+            raise ValueError(f"{value} seconds are not in {low:g}..{high:g}")
+        return float(value)
+
+    return parse
+
+
+def boolean(value: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if value.lower() not in known:
+        raise ValueError(f"{value[:40]!r} is not true or false")
+    return known[value.lower()]
+
+
+def choice(*names: str) -> Parser:
+    def parse(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value[:40]!r} is not one of {', '.join(names)}")
+        return value
+
+    return parse
+
+
+def path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def address(value: str) -> bytes:
+    """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", value, re.ASCII):
+        raise ValueError(f"{value[:60]!r} is not an address (0x and 40 hex digits)")
+    raw = bytes.fromhex(value[2:])
+    if not any(raw):
+        raise ValueError("the zero address is nobody's")
+    return raw
+
+
+def rpc_url(value: str) -> str:
+    """An ``http`` or ``https`` URL. It may hold an API key, so no message repeats it."""
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value):
+        raise ValueError("it is not an http:// or https:// URL")
+    return value
+
+
+def listen_address(value: str) -> str:
+    """Where to listen: ``/ip4|ip6/ADDRESS/tcp/PORT``, port 0 for any."""
+    return _multiaddr(value, listening=True)
+
+
+def public_address(value: str) -> str:
+    """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``."""
+    return _multiaddr(value, listening=False)
+
+
+def _multiaddr(value: str, *, listening: bool) -> str:
+    from eigenkms.p2p.identity import parse_transport
+
+    try:
+        return str(parse_transport(value, listening=listening))
+    except InputError as error:
+        raise ValueError(f"{value[:80]!r} is not a multiaddr such as /ip4/0.0.0.0/tcp/9400") from error
+
+
+def g2_point(value: str) -> bytes:
+    """96 bytes of a master public key: hex, or ``@FILE`` that holds the hex or the bytes."""
+    raw = _file_content(value[1:]) if value.startswith("@") else value.encode()
+    if len(raw) == 96:
+        return raw
+    digits = raw.strip().removeprefix(b"0x")
+    if not re.fullmatch(rb"[0-9a-fA-F]{192}", digits):
+        raise ValueError("it is not a master public key (96 bytes: 192 hex digits, or @FILE)")
+    return bytes.fromhex(digits.decode())
+
+
+def _file_content(name: str) -> bytes:
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            return file.read(1000)
+    except OSError as error:
+        raise ValueError(f"{name}: {(error.strerror or str(error)).lower()}") from error

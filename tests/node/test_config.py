@@ -1,0 +1,202 @@
+"""Settings come from four places in a fixed order, and what is wrong is named with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from eigenkms.errors import InputError
+from eigenkms.node.config import PRESETS, SETTINGS, NodeConfig, gather
+
+AVS = "0x" + "a1" * 20
+FLAGS = {
+    "rpc_url": "http://localhost:8545",
+    "chain_id": 31337,
+    "avs": AVS,
+    "allocation_manager": "0x" + "a2" * 20,
+    "key_registrar": "0x" + "a3" * 20,
+    "operator": "0x" + "a4" * 20,
+    "bn254_keystore": "bn254.json",
+}
+
+
+def load(file: Path | None = None, environ: dict[str, str] | None = None, **flags: object) -> NodeConfig:
+    return NodeConfig.load({**FLAGS, **flags}, environ=environ or {}, file=file)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "eigenkms.toml"
+
+
+def test_defaults_are_the_cautious_ones() -> None:
+    """Nobody gets partial signatures, only finalized blocks count, all operators are needed."""
+    config = load()
+    assert (config.policy, str(config.finality), config.genesis_quorum) == ("closed", "finalized", 0)
+    assert (config.genesis, config.warnings) == (False, ())
+    assert config.avs == b"\xa1" * 20
+    assert config.data_dir == Path.home() / ".eigenkms" / "node"
+    assert config.listen == ("/ip4/0.0.0.0/tcp/9400",)
+
+
+def test_flag_wins_over_environment_over_file_over_preset_over_default(file: Path) -> None:
+    """The same key in every place, taken away one by one."""
+    file.write_text('interval_blocks = 30\nenvironment = "sepolia"\n')
+    environ = {"EIGENKMS_INTERVAL_BLOCKS": "20"}
+    assert load(file, environ, interval_blocks=10).interval_blocks == 10
+    assert load(file, environ).interval_blocks == 20
+    assert load(file).interval_blocks == 30
+    file.write_text('environment = "mainnet"\n')
+    assert load(file).interval_blocks == 50
+    assert load(file, environment="sepolia").interval_blocks == 10
+    assert load().interval_blocks == 50
+
+
+def test_a_flag_that_was_not_given_does_not_count() -> None:
+    """None and an empty list are how a parser says "not given"; false and zero are values."""
+    environ = {"EIGENKMS_GENESIS": "true", "EIGENKMS_LISTEN": "/ip4/1.2.3.4/tcp/1,/ip6/::/tcp/2"}
+    config = load(None, environ, genesis=None, listen=())
+    assert config.genesis
+    assert config.listen == ("/ip4/1.2.3.4/tcp/1", "/ip6/::/tcp/2")
+    assert not load(None, environ, genesis=False).genesis
+
+
+def test_every_kind_of_value_is_read_from_a_file(file: Path) -> None:
+    """Paths are relative to the file; an integer will do for a number."""
+    file.write_text(
+        'data_dir = "node"\np2p_keystore = "/keys/p2p.json"\nlisten = ["/ip4/0.0.0.0/tcp/1"]\n'
+        'genesis = true\nblock_seconds = 2\npoll_seconds = 0.25\nfinality = "latest-3"\n'
+    )
+    config = load(file)
+    assert config.data_dir == file.parent / "node"
+    assert config.p2p_keystore == Path("/keys/p2p.json")
+    assert config.listen == ("/ip4/0.0.0.0/tcp/1",)
+    assert (config.genesis, config.block_seconds, config.poll_seconds) == (True, 2.0, 0.25)
+    assert str(config.finality) == "latest-3"
+
+
+def test_the_window_is_a_twentieth_of_the_interval_unless_set() -> None:
+    """A window p is interval / 20, in whole milliseconds for the session's parameters."""
+    assert load(interval_blocks=50, block_seconds=12).window_ms == 30_000
+    assert load(window_seconds=0.4).window_ms == 400
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        ("\nchain_idd = 1\n", "line 2: there is no setting 'chain_idd'", "did you mean chain_id?"),
+        ('\n\nchain_id = "1"\n', r"read chain_id from .*eigenkms.toml line 3: it must be an integer", None),
+        ("genesis = 1\n", "line 1: it must be true or false", None),
+        ("interval_blocks = true\n", "line 1: it must be an integer", None),
+        ('listen = "/ip4/0.0.0.0/tcp/1"\n', "line 1: it must be a list, each a string", None),
+        ("listen = [1]\n", "line 1: it must be a list, each a string", None),
+        ("[node]\nchain_id = 1\n", "line 1: there is no setting 'node'", None),
+        ("avs = [\n", "read configuration file .*", "the file is TOML: key = value"),
+        ("interval_blocks = 0\n", r"read interval_blocks from .* line 1: 0 is not in 1\.\.1000000", None),
+        ('environment = "sepolai"\n', "there is no preset 'sepolai'", "use one of devnet, mainnet, sepolia"),
+    ],
+)
+def test_a_wrong_file_is_named_with_line_and_key(
+    file: Path, content: str, message: str, hint: str | None
+) -> None:
+    """A misspelt key or a wrong type is never a silent default."""
+    file.write_text(content)
+    with pytest.raises(InputError, match=message) as refused:
+        NodeConfig.load({k: v for k, v in FLAGS.items() if k != "chain_id"}, environ={}, file=file)
+    if hint is not None:
+        assert refused.value.hint is not None
+        assert refused.value.hint.startswith(hint)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, a folder, or not text."""
+    (tmp_path / "latin").write_bytes(b"\xff\xfe")
+    for name in ("missing", ".", "latin"):
+        with pytest.raises(InputError, match="read configuration file"):
+            load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("chain_id", "abc", "read chain_id from --chain-id: 'abc' is not an integer"),
+        ("chain_id", "0", "0 is not in 1.."),
+        ("avs", "0x1234", "'0x1234' is not an address"),
+        ("avs", "0x" + "00" * 20, "the zero address is nobody's"),
+        ("finality", "tomorrow", "'tomorrow' is not one of finalized"),
+        ("policy", "ajar", "'ajar' is not one of open, closed"),
+        ("poll_seconds", "nan", "'nan' is not a number of seconds"),
+        ("poll_seconds", "0", "0 seconds are not in 0.05..60"),
+        ("genesis", "maybe", "'maybe' is not true or false"),
+        ("listen", ("localhost:9400",), "is not a multiaddr such as /ip4/0.0.0.0/tcp/9400"),
+        ("listen", ("/ip4/1.2.3.4/udp/9400",), "is not a multiaddr"),
+        ("listen", ("/dns4/example.org/tcp/9400",), "is not a multiaddr"),
+        ("announce", ("/ip4/1.2.3.4",), "is not a multiaddr"),
+        ("announce", ("/ip4/1.2.3.4/tcp/0",), "is not a multiaddr"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place(flag: str, value: object, message: str) -> None:
+    """Each parser says what it wanted."""
+    with pytest.raises(InputError, match=message):
+        load(**{flag: value})
+
+
+def test_a_url_is_never_repeated() -> None:
+    """It may hold an API key: neither an error nor the repr shows it."""
+    with pytest.raises(InputError) as refused:
+        load(rpc_url="ftp://host/SECRET")
+    assert "SECRET" not in str(refused.value)
+    assert "SECRET" not in repr(load(rpc_url="https://host/SECRET"))
+
+
+@pytest.mark.parametrize("name", sorted(FLAGS))
+def test_what_is_missing_is_named_with_every_way_to_give_it(name: str) -> None:
+    """The hint has flag, variable and key."""
+    with pytest.raises(InputError, match=f"read {name}: it is not set") as refused:
+        NodeConfig.load({k: v for k, v in FLAGS.items() if k != name}, environ={})
+    assert refused.value.hint is not None
+    for way in ("--" + name.replace("_", "-"), "EIGENKMS_" + name.upper(), f"{name} = "):
+        assert way in refused.value.hint
+
+
+def test_the_open_policy_is_for_a_devnet() -> None:
+    """Refused on every other chain unless forced, and warned about wherever it is on."""
+    with pytest.raises(InputError, match="set policy open on chain 1: everybody could decrypt"):
+        load(policy="open", chain_id=1)
+    assert load(policy="open").warnings[0].startswith("policy is open")
+    assert load(policy="open", chain_id=1, force_open_policy=True).warnings[0].startswith("policy is open")
+
+
+def test_a_lower_genesis_quorum_is_warned_about() -> None:
+    """The operator reads what it costs."""
+    assert "hoped, not proven" in load(genesis_quorum=3).warnings[0]
+
+
+def test_presets_never_say_whom_to_believe() -> None:
+    """No preset has an RPC URL; each preset's values parse; mainnet names no AVS, as none is deployed."""
+    for name, preset in PRESETS.items():
+        assert "rpc_url" not in preset
+        settings = gather({"environment": name}, environ={})
+        for key in preset:
+            assert settings.get(key) is not None
+            assert settings.where(key) == f"the preset {name}"
+    assert "avs" not in PRESETS["mainnet"]
+
+
+def test_a_master_public_key_is_hex_or_a_file(tmp_path: Path) -> None:
+    """With or without 0x, as text or as bytes in a file; nothing of another length."""
+    (tmp_path / "hex").write_text("0x" + "ab" * 96 + "\n")
+    (tmp_path / "raw").write_bytes(b"\xab" * 96)
+    (tmp_path / "long").write_bytes(b"\xab" * 97)
+    for given in ("ab" * 96, "0x" + "AB" * 96, f"@{tmp_path / 'hex'}", f"@{tmp_path / 'raw'}"):
+        assert gather({"mpk": given}, environ={}).get("mpk") == b"\xab" * 96
+    for given in ("", "ab" * 95, f"@{tmp_path / 'long'}", f"@{tmp_path / 'missing'}", "@"):
+        with pytest.raises(InputError, match="read mpk from --mpk"):
+            gather({"mpk": given}, environ={}).get("mpk")
+
+
+def test_names_are_regular() -> None:
+    """Flag, variable and key of a setting follow from one another."""
+    setting = SETTINGS["operator_set_id"]
+    assert (setting.flag, setting.variable) == ("--operator-set-id", "EIGENKMS_OPERATOR_SET_ID")
+    setting = SETTINGS["devnet_operators"]
+    assert (setting.flag, setting.variable) == ("--operators", "EIGENKMS_DEVNET_OPERATORS")
