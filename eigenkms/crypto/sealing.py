@@ -78,9 +78,11 @@ def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> byt
 
 
 def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """The inverse of ``answer_seal``, with the recipient's private key. VerificationError when it does not
-    open.
+    """The inverse of ``answer_seal``, with the recipient's private key. VerificationError when it does not open,
+    also for keys of low order or of another length: both keys may come from a stranger.
     """
+    if len(private) != X25519_SIZE:
+        raise VerificationError(f"open answer: private key has {len(private)} bytes, not {X25519_SIZE}")
     ephemeral, body = sealed[:X25519_SIZE], sealed[X25519_SIZE:]
     cipher = _answer_cipher(private, ephemeral, ephemeral, x25519_public(private))
     try:
