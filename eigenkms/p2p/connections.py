@@ -1,0 +1,166 @@
+"""The authenticated connections of a host: who is connected, who may be, and who makes room for whom.
+
+libp2p's swarm keeps the list; this class decides what enters it. A peer that the gate names an operator always gets in
+and may have four connections (one that dialled us, one that we dialled, and their successors while a dead one is not
+yet noticed). Everybody else is a client, and clients have a fixed number of places, per address and in total. A newcomer
+always gets one: the client that asked for nothing for the longest time loses its own. So an attacker who fills all places
+and stays silent excludes nobody, and one who keeps asking pays a handshake and a request for every place, each time.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+
+from eigenkms.p2p.counters import Counters
+from eigenkms.p2p.deadlines import within
+from eigenkms.p2p.errors import PeerUnreachable
+from eigenkms.p2p.identity import PeerId
+from eigenkms.p2p.limits import Limits
+
+log = logging.getLogger("eigenkms.p2p.connections")
+
+_ADMISSION: Final = 5.0
+_SWEEP: Final = 10.0
+
+
+def is_loopback(ip: str) -> bool:
+    """Whether the address is this machine's own."""
+    return ip.startswith("127.") or ip in {"::1", ""}
+
+
+def _alive(muxed: Any) -> bool:
+    return bool(muxed.socket.socket.fileno() != -1)
+
+
+def remote_ip(socket: trio.SocketStream) -> str:
+    """The address at the other end, "" if it is gone already."""
+    with suppress(OSError):
+        return str(socket.socket.getpeername()[0])
+    return ""
+
+
+class Connections:
+    """The connections of one swarm."""
+
+    def __init__(
+        self, swarm: Any, own: PeerId, limits: Limits, trusted: Callable[[PeerId], bool], counters: Counters
+    ) -> None:
+        self.swarm = swarm
+        self.own = own
+        self.limits = limits
+        self.trusted = trusted
+        self.counters = counters
+        self.closed_hooks: list[Callable[[Any], None]] = []
+        self._changed = trio.Event()
+        swarm.register_notifee(self)
+
+    # ----- who is connected
+
+    def _all(self) -> list[Any]:
+        return [
+            conn for conn in self.swarm.get_connections() if not conn.is_closed and _alive(conn.muxed_conn)
+        ]
+
+    def of(self, peer: PeerId) -> list[Any]:
+        """The open connections of a peer, the newest last."""
+        return [conn for conn in self._all() if conn.muxed_conn.peer_id.to_bytes() == peer.raw]
+
+    def peers(self) -> frozenset[PeerId]:
+        """All peers with an open connection."""
+        return frozenset(PeerId(conn.muxed_conn.peer_id.to_bytes()) for conn in self._all())
+
+    def clients(self) -> list[Any]:
+        """The muxed connections of peers that are not trusted."""
+        muxed = [conn.muxed_conn for conn in self._all()]
+        return [each for each in muxed if not self.trusted(PeerId(each.peer_id.to_bytes()))]
+
+    async def changed(self) -> None:
+        """Return when a connection is next opened or closed."""
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # ----- what the swarm reports (libp2p's notifee interface)
+
+    async def connected(self, _network: Any, _connection: Any) -> None:
+        self._tell()
+
+    async def disconnected(self, _network: Any, connection: Any) -> None:
+        self.counters.lost_connections += 1
+        for hook in self.closed_hooks:
+            hook(connection)
+        self._tell()
+
+    async def opened_stream(self, _network: Any, _stream: Any) -> None:
+        """Of no interest."""
+
+    async def closed_stream(self, _network: Any, _stream: Any) -> None:
+        """Of no interest."""
+
+    async def listen(self, _network: Any, _address: Any) -> None:
+        """Of no interest."""
+
+    async def listen_close(self, _network: Any, _address: Any) -> None:
+        """Of no interest."""
+
+    # ----- who may enter
+
+    async def admit(self, muxed: Any, direction: str) -> None:
+        """Give an authenticated connection to the swarm. Raises PeerUnreachable if it cannot be had."""
+        peer = PeerId(muxed.peer_id.to_bytes())
+        if peer == self.own:
+            muxed.abort("is this very host")
+            raise PeerUnreachable(f"connect to {peer}: that is this host")
+        trusted = self.trusted(peer)
+        muxed.trust(trusted)
+        self._make_room(peer, None if trusted else remote_ip(muxed.socket))
+        try:
+            with within(_ADMISSION, shield=True) as scope:
+                await self.swarm.add_conn(muxed, direction)
+        except Exception as error:
+            muxed.abort("could not be set up")
+            raise PeerUnreachable(f"connect to {peer}: it hung up") from error
+        if scope.cancelled_caught:
+            muxed.abort("took too long to be set up")
+            raise PeerUnreachable(f"connect to {peer}: not set up within {_ADMISSION:g} s")
+        log.debug("connected to %s (%s)", peer, direction)
+
+    def _make_room(self, peer: PeerId, client_ip: str | None) -> None:
+        self._evict([conn.muxed_conn for conn in self.of(peer)], self.limits.connections_per_peer)
+        if client_ip is None:
+            return
+        clients = self.clients()
+        per_ip = self.limits.loopback_per_ip if is_loopback(client_ip) else self.limits.clients_per_ip
+        self._evict([each for each in clients if remote_ip(each.socket) == client_ip], per_ip)
+        self._evict(clients, self.limits.clients)
+
+    def _evict(self, muxed: list[Any], places: int) -> None:
+        for each in sorted(muxed, key=lambda one: one.last_request)[: max(0, len(muxed) + 1 - places)]:
+            self.counters.evicted += 1
+            each.abort("made room")
+
+    async def sweep(self) -> None:
+        """Every ten seconds: apply changed trust, and part from clients that ask for nothing."""
+        while True:
+            await trio.sleep(_SWEEP)
+            now = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                for conn in self._all():
+                    trusted = self.trusted(PeerId(conn.muxed_conn.peer_id.to_bytes()))
+                    conn.muxed_conn.trust(trusted)
+                    if not trusted and now - conn.muxed_conn.last_request > self.limits.idle_stream:
+                        nursery.start_soon(conn.close)
+
+    async def close(self) -> None:
+        """Say goodbye to all peers at once, then cut what is left. Takes ``close_timeout`` at most."""
+        with within(self.limits.close_timeout, shield=True):
+            async with trio.open_nursery() as nursery:
+                for conn in self._all():
+                    nursery.start_soon(conn.close)
+        for conn in self.swarm.get_connections():
+            conn.muxed_conn.abort("outlived the host")

@@ -1,0 +1,151 @@
+"""Frames of the session layer: what travels on the one long-lived stream between two peers for one protocol.
+
+A frame is a 4-byte big-endian length and that many bytes of msgpack, one of::
+
+    [id, 0, method, body]    a request; the side that opened the stream asks
+    [id, 1, body]            its answer
+    [id, 2, code, message]   its refusal
+
+``id`` is an unsigned 32-bit number chosen by the asking side, unique among its requests in flight. Answers come in any
+order. The decoder takes one encoding of each frame: exact arity, exact types, the shortest msgpack form (checked by
+encoding again), nothing after it. The length is checked before a single byte of the frame is buffered.
+
+There is no half-valid frame: whoever gets one wrong loses the stream (docs/protocol.md has the same rule for the signed
+frames that travel *inside* bodies; this layer knows nothing of them).
+"""
+
+import re
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgpack
+
+from eigenkms.p2p.errors import FrameError
+
+MAX_METHOD: Final = 64
+MAX_CODE: Final = 64
+MAX_MESSAGE: Final = 1024
+ENVELOPE: Final = 4 * MAX_MESSAGE + 256
+"""Bytes that a frame may have over its body: id, kind, method or code and message (UTF-8), msgpack headers."""
+
+_METHOD: Final = re.compile(r"[a-z][a-z0-9_./-]{0,63}\Z")
+_CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}\Z")
+_LENGTH: Final = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFrame:
+    """The asking side wants ``method`` carried out on ``body``."""
+
+    id: int
+    method: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFrame:
+    """What the request with this id gave."""
+
+    id: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalFrame:
+    """Why the request with this id gave nothing."""
+
+    id: int
+    code: str
+    message: str
+
+
+Frame = RequestFrame | AnswerFrame | RefusalFrame
+
+
+def valid_method(method: str) -> bool:
+    """Whether ``method`` may name a request: 1 to 64 characters of ``[a-z0-9_./-]``, a letter first."""
+    return _METHOD.match(method) is not None
+
+
+def valid_code(code: str) -> bool:
+    """Whether ``code`` may name a refusal: 1 to 64 characters of ``[a-z0-9-]``, a letter first."""
+    return _CODE.match(code) is not None
+
+
+def _fields(frame: Frame) -> list[object]:
+    match frame:
+        case RequestFrame(id_, method, body):
+            return [id_, 0, method, body]
+        case AnswerFrame(id_, body):
+            return [id_, 1, body]
+        case RefusalFrame(id_, code, message):
+            return [id_, 2, code, message]
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame with its length prefix."""
+    payload: bytes = msgpack.packb(_fields(frame), use_bin_type=True)
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def _build(fields: object) -> Frame:
+    match fields:
+        case [int() as id_, 0, str() as method, bytes() as body] if valid_method(method):
+            return RequestFrame(id_, method, body)
+        case [int() as id_, 1, bytes() as body]:
+            return AnswerFrame(id_, body)
+        case [int() as id_, 2, str() as code, str() as message] if (
+            valid_code(code) and len(message) <= MAX_MESSAGE
+        ):
+            return RefusalFrame(id_, code, message)
+        case _:
+            raise FrameError("read frame: not a request, an answer or a refusal")
+
+
+def decode(payload: bytes) -> Frame:
+    """The frame in ``payload`` (without the length prefix). Raises FrameError unless it is one, canonically encoded."""
+    try:
+        fields = msgpack.unpackb(
+            payload, raw=False, strict_map_key=True, max_array_len=4, max_map_len=0, max_ext_len=0
+        )
+    except (ValueError, RecursionError, TypeError) as error:
+        raise FrameError("read frame: not msgpack of the expected shape") from error
+    frame = _build(fields)
+    if isinstance(frame.id, bool) or not 0 <= frame.id < 2**32:
+        raise FrameError("read frame: id is not an unsigned 32-bit number")
+    if encode(frame)[_LENGTH.size :] != payload:
+        raise FrameError("read frame: not the canonical encoding")
+    return frame
+
+
+class FrameReader:
+    """Cuts a byte stream into frames. ``receive`` gives the next bytes of it, b"" at its end."""
+
+    def __init__(self, receive: Callable[[], Awaitable[bytes]]) -> None:
+        self._receive = receive
+        self._buffer = bytearray()
+
+    async def _fill(self, size: int) -> bool:
+        while len(self._buffer) < size:
+            chunk = await self._receive()
+            if not chunk:
+                return False
+            self._buffer += chunk
+        return True
+
+    async def next(self, limit: int) -> Frame | None:
+        """The next frame of at most ``limit`` bytes; None if the stream ended between frames. Raises FrameError."""
+        if not await self._fill(_LENGTH.size):
+            if self._buffer:
+                raise FrameError("read frame: stream ended within a length")
+            return None
+        (size,) = _LENGTH.unpack_from(self._buffer)
+        if size > limit:
+            raise FrameError(f"read frame: {size} bytes are over the limit of {limit}")
+        if not await self._fill(_LENGTH.size + size):
+            raise FrameError("read frame: stream ended within a frame")
+        payload = bytes(self._buffer[_LENGTH.size : _LENGTH.size + size])
+        del self._buffer[: _LENGTH.size + size]
+        return decode(payload)

@@ -1,0 +1,29 @@
+"""py-libp2p 0.8.1, made safe to expose: one guard for each way in which it fails as it comes.
+
+Each line below is a defect that a stranger, or a slow afternoon, is enough to trigger; each guard is named in the
+comment that stands over it, and tests/p2p/test_guards.py shows every defect without its guard.
+
+====  =======================================================================  =======================================
+P1    also offers plaintext and secio: anyone is accepted as anyone            ``links.noise_only``
+P2    keeps one inbound slot per connection until it stops (250 in its life)   ``listener`` accepts, not the swarm
+P3    an exception that leaves a stream handler ends the host                  ``swarm.guard_streams``, ``gossip``
+P4    cancelling a write loses a noise nonce, and so the connection            ``muxer.GuardedYamux._write_frame``
+P5    cancelling an open leaks one of 256 stream slots; at 0 it hangs          ``muxer.GuardedYamux.open_stream``
+P6    one failed dial bars the peer for 60 s                                   ``links.secure`` under our own dialler
+P7    a dial has no deadline (120 s)                                           ``dialing`` gives it one
+P8    a peer that has stopped is never noticed                                 ``muxer.GuardedYamux._measure_rtt_loop``
+P9    the receive window is not enforced: memory for whoever pushes            ``muxer.CappedBuffers``
+P10   metrics without a reader block every connection after 100 events         metrics stay off (``swarm.build``)
+P11   ``read_exactly`` gives up after 101 reads                                ``reading.read_exactly``
+====  =======================================================================  =======================================
+
+Besides, what is not needed is not offered: identify, identify push, ping, TLS, mplex and the resource manager (a second
+set of books for limits that are kept here) are taken out, so their code never sees a stranger's byte.
+
+All of it touches names that libp2p calls private. Its version is therefore pinned exactly, and ``self_test`` proves at
+start that every one of those names is still there.
+"""
+
+from eigenkms.p2p.hardening.names import apply_process_wide, self_test
+
+__all__ = ["apply_process_wide", "self_test"]

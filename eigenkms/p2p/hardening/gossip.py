@@ -1,0 +1,259 @@
+"""Gossipsub that neither dies of a message nor loses one in silence.
+
+What the stock classes do with their default settings, and what is done about it here:
+
+* garbage protobuf, a bad key inside a message, a validator that raises: each ends the host (P3). Here reading is one guarded
+  loop, and tasks that libp2p starts on its own are guarded where they begin.
+* Per forwarder and topic 10 messages a second pass, of 100 in a row 10 arrive: spam protection off. The queue to a peer
+  holds 32: ``LongQueue``. The channel to the subscriber holds 32: it is not used at all, messages go straight to the host.
+* Sequence numbers start at the unix time in seconds, so after a quick restart message ids repeat and are dropped as
+  seen: they start at nanoseconds.
+* With the adaptive features on, the heartbeat slows to a minute in quiet times: off.
+* A peer whose first pubsub stream fails is never tried again, and a stream that dies with one of two connections is noticed
+  only by the loss of a message: ``tend`` repairs both every two seconds.
+* When a stream to a peer breaks, libp2p forgets what that peer subscribed to, and the peer, whose own stream is fine, does
+  not say it again: subscriptions are kept while the peer is connected.
+* Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
+* The time of every message is kept for ever (for a metric that is off): kept for a hundred.
+
+The connection is trusted before the message is: only peers that ``admits`` names may open or be given a pubsub stream,
+and only messages that one of them signed are looked at. Everything cheap is checked before the signature.
+"""
+
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import trio
+from libp2p.exceptions import ValidationError
+from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+
+from eigenkms.p2p.hardening.reading import ByteStream
+from eigenkms.p2p.identity import PeerId
+from eigenkms.p2p.limits import Limits
+
+log = logging.getLogger("eigenkms.p2p.gossip")
+
+PROTOCOL: Final = str(PROTOCOL_ID_V11)
+RPC_BYTES: Final = 512 << 10
+"""What we pack into one RPC: two of the largest messages."""
+INBOUND_RPC_BYTES: Final = RPC_BYTES + (64 << 10)
+MAX_SUBSCRIPTIONS: Final = 64
+MAX_CONTROL_IDS: Final = 5000
+TEND_INTERVAL: Final = 2.0
+_QUEUE: Final = Limits().outbound_queue
+
+_forwarder: ContextVar[Any] = ContextVar("forwarder")
+
+Admits = Callable[[PeerId], bool]
+Accepts = Callable[[str, PeerId, bytes], bool]
+Delivers = Callable[[str, PeerId, PeerId, bytes], None]
+
+
+class LongQueue(RpcQueue):  # type: ignore[misc]
+    """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes."""
+
+    def __init__(self) -> None:
+        super().__init__(max_size=_QUEUE, max_message_size=RPC_BYTES)
+
+
+class GuardedRouter(GossipSub):  # type: ignore[misc]
+    """The mesh. P3: what libp2p runs as tasks of their own must not raise."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            [PROTOCOL_ID_V11],
+            degree=8,
+            degree_low=6,
+            degree_high=24,
+            heartbeat_interval=1,
+            gossip_window=30,
+            gossip_history=60,
+            adaptive_gossip_enabled=False,
+            spam_protection_enabled=False,
+            eclipse_protection_enabled=False,
+        )
+        self.recent_message_deliveries: defaultdict[str, deque[float]] = defaultdict(
+            partial(deque[float], maxlen=100)
+        )
+
+    async def heartbeat(self) -> None:
+        while True:
+            try:
+                await super().heartbeat()
+            except Exception:
+                log.exception("gossip heartbeat")
+            await trio.sleep(self.heartbeat_interval)
+
+    async def on_peer_subscribed(self, peer_id: ID, topic: str) -> None:
+        try:
+            await super().on_peer_subscribed(peer_id, topic)
+        except Exception:
+            log.exception("graft of %s", peer_id)
+
+    async def flush_pending_messages(self, peer_id: ID) -> None:
+        try:
+            await super().flush_pending_messages(peer_id)
+        except Exception:
+            log.exception("flush to %s", peer_id)
+
+
+def _control_ids(control: Any) -> int:
+    lists = (*control.ihave, *control.iwant, *control.idontwant)
+    return len(control.graft) + len(control.prune) + sum(1 + len(each.messageIDs) for each in lists)
+
+
+class GuardedPubsub(Pubsub):  # type: ignore[misc]
+    """Pubsub among admitted peers. ``accepts`` and ``delivers`` are called for each message of a subscribed topic."""
+
+    def __init__(
+        self,
+        host: Any,
+        topics: frozenset[str],
+        limits: Limits,
+        *,
+        admits: Admits,
+        accepts: Accepts,
+        delivers: Delivers,
+    ) -> None:
+        super().__init__(
+            host,
+            GuardedRouter(),
+            max_inbound_rpc_size=INBOUND_RPC_BYTES,
+            max_subscriptions_per_rpc=MAX_SUBSCRIPTIONS,
+            max_subscriptions_per_peer=MAX_SUBSCRIPTIONS,
+            allowed_topics=topics,
+        )
+        self.counter = time.time_ns()
+        self.errors = 0
+        self._limits = limits
+        self._admits = admits
+        self._accepts = accepts
+        self._delivers = delivers
+        self._stream_locks: WeakKeyDictionary[Any, trio.Lock] = WeakKeyDictionary()
+        self._peer_locks: defaultdict[Any, trio.Lock] = defaultdict(trio.Lock)
+
+    # ----- reading
+
+    async def read_from(self, stream: ByteStream) -> None:
+        """Take RPCs until the stream ends. Raises for the first that is none: the caller resets the stream."""
+        peer = ID(stream.peer.raw)
+        while True:
+            try:
+                raw = await read_varint_prefixed_bytes_limited(stream, INBOUND_RPC_BYTES)
+            except IncompleteReadError as error:
+                if error.is_clean_close:
+                    return
+                raise
+            rpc = rpc_pb2.RPC.FromString(raw)
+            rpc.ClearField(
+                "senderRecord"
+            )  # addresses come from the chain and from signed frames, never from here
+            if not self._admits(stream.peer):
+                return
+            await self._take(peer, rpc)
+
+    async def _take(self, peer: ID, rpc: Any) -> None:
+        if len(rpc.subscriptions) > MAX_SUBSCRIPTIONS or _control_ids(rpc.control) > MAX_CONTROL_IDS:
+            raise MessageTooLarge("gossip RPC has too many entries")
+        for message in rpc.publish:
+            await self.push_msg(peer, message)
+        for subscription in rpc.subscriptions:
+            self.handle_subscription(peer, subscription)
+        if rpc.HasField("control"):
+            await self.router.handle_rpc(rpc, peer)
+
+    async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
+        """P3: nothing that is wrong with a message leaves this method."""
+        token = _forwarder.set(msg_forwarder)
+        try:
+            if self._worth_verifying(msg):
+                await super().push_msg(msg_forwarder, msg)
+        except Exception as error:  # noqa: BLE001
+            self.errors += 1
+            log.debug("gossip message from %s: %s", msg_forwarder, type(error).__name__)
+        finally:
+            _forwarder.reset(token)
+
+    def _worth_verifying(self, msg: Any) -> bool:
+        if len(msg.topicIDs) != 1 or msg.topicIDs[0] not in self.topic_ids or len(msg.seqno) != 8:
+            return False
+        if len(msg.data) > self._limits.gossip or not 2 <= len(msg.from_id) <= 64:
+            return False
+        return msg.from_id == self.my_id.to_bytes() or self._admits(PeerId(msg.from_id))
+
+    async def validate_msg(self, msg_forwarder: ID, msg: Any) -> None:
+        """Ask the topic's validator, each time: libp2p would remember a refusal for five minutes."""
+        if msg_forwarder == self.my_id:
+            return
+        if not self._accepts(msg.topicIDs[0], PeerId(msg.from_id), msg.data):
+            raise ValidationError("refused")
+
+    def notify_subscriptions(self, publish_message: Any) -> None:
+        forwarder = _forwarder.get()
+        if forwarder != self.my_id:
+            topic, origin = publish_message.topicIDs[0], PeerId(publish_message.from_id)
+            self._delivers(topic, origin, PeerId(forwarder.to_bytes()), publish_message.data)
+
+    # ----- writing
+
+    async def write_msg(self, stream: Any, rpc_msg: Any) -> bool:
+        async with self._stream_locks.setdefault(stream, trio.Lock()):
+            return bool(await super().write_msg(stream, rpc_msg))
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        async with self._peer_locks[peer_id]:
+            await super()._handle_new_peer(peer_id)
+
+    async def _handle_new_peer_with_retry(self, peer_id: ID, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        if self._admits(PeerId(peer_id.to_bytes())):
+            await super()._handle_new_peer_with_retry(peer_id, 5.0 if timeout is None else timeout)
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        subscribed = [topic for topic, peers in self.peer_topics.items() if peer_id in peers]
+        super()._handle_dead_peer(peer_id)
+        if not self._peer_is_connected(peer_id):
+            self._peer_locks.pop(peer_id, None)
+            return
+        for topic in subscribed:
+            self.peer_topics.setdefault(topic, set()).add(peer_id)
+        self._peer_subscription_count[peer_id] = len(subscribed)
+
+    # ----- repairing
+
+    async def tend(self) -> None:
+        """Every two seconds, give each admitted connected peer a living stream, and take it from all others."""
+        while True:
+            await trio.sleep(TEND_INTERVAL)
+            for peer in list(self.peers):
+                await self._tend_stream(peer)
+            async with trio.open_nursery() as nursery:
+                for peer in self.host.get_connected_peers():
+                    if peer not in self.peers and self._admits(PeerId(peer.to_bytes())):
+                        nursery.start_soon(self.ensure_peer_stream, peer, 5.0)
+
+    async def _tend_stream(self, peer: ID) -> None:
+        stream = self.peers[peer]
+        if not self._admits(PeerId(peer.to_bytes())):
+            await stream.reset()
+            self._handle_dead_peer(peer)
+            self._forget_all_subscriptions(peer)
+        elif stream.muxed_conn.is_closed:
+            self._handle_dead_peer(peer)
+
+    def connection_closed(self, connection: Any) -> None:
+        """The swarm lost ``connection``: if our stream to the peer ran over it, replace it now, not at the next loss."""
+        stream = self.peers.get(connection.muxed_conn.peer_id)
+        if stream is not None and stream.muxed_conn is connection.muxed_conn:
+            self._handle_dead_peer(connection.muxed_conn.peer_id)

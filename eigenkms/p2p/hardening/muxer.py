@@ -1,0 +1,146 @@
+"""Yamux with the courage to give a connection up: guards P4, P5, P8 and P9.
+
+A muxed connection is one TCP socket shared by all streams between two peers. Whatever goes wrong below the streams is
+beyond repair, since noise counts its frames: so the answer to a stalled write, a silent peer and an overrun buffer is the
+same, ``abort``. It closes the socket at once, without a goodbye that a stuck peer would not read; every stream of the
+connection then ends by itself and the dialler starts again.
+"""
+
+import logging
+import struct
+from collections.abc import Iterable
+from typing import Any, Final, SupportsIndex
+
+import trio
+from libp2p.stream_muxer.exceptions import MuxedStreamError
+from libp2p.stream_muxer.yamux import yamux
+
+from eigenkms.p2p.deadlines import within
+from eigenkms.p2p.limits import Limits
+
+log = logging.getLogger("eigenkms.p2p.muxer")
+
+WINDOW: Final = 1 << 20
+"""Largest receive window advertised for a stream (libp2p lets it grow to 16 MiB)."""
+STREAM_BUFFER: Final = 2 * WINDOW
+
+
+class CappedBuffer(bytearray):
+    """The unread bytes of one stream."""
+
+    def __init__(self, buffers: "CappedBuffers") -> None:
+        super().__init__()
+        self._buffers = buffers
+
+    def extend(self, data: Iterable[SupportsIndex]) -> None:
+        """Raises BufferError, and cuts the connection, if the peer overruns what it may send."""
+        chunk = bytes(data)
+        if len(self) + len(chunk) > STREAM_BUFFER or self._buffers.total() + len(chunk) > self._buffers.limit:
+            self._buffers.muxer.abort("overran its receive window")
+            raise BufferError("receive window overrun")
+        super().extend(chunk)
+
+
+class CappedBuffers(dict[int, bytearray]):
+    """P9: libp2p logs that a peer exceeds its receive window, and stores the bytes. Here it costs the connection."""
+
+    def __init__(self, muxer: "GuardedYamux", limit: int) -> None:
+        super().__init__()
+        self.muxer = muxer
+        self.limit = limit
+
+    def total(self) -> int:
+        """Unread bytes of all streams."""
+        return sum(map(len, self.values()))
+
+    def __setitem__(self, stream_id: int, _buffer: bytearray) -> None:
+        super().__setitem__(stream_id, CappedBuffer(self))
+
+
+class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
+    """One muxed connection over ``socket``. ``trust`` sets how much of our memory the peer may use."""
+
+    def __init__(self, secured: Any, peer: Any, socket: trio.SocketStream, limits: Limits) -> None:
+        super().__init__(secured, peer, is_initiator=secured.is_initiator)
+        self.socket = socket
+        self.limits = limits
+        self.stream_buffers = CappedBuffers(self, limits.client_connection_buffer)
+        self.stream_limit = limits.client_streams
+        self.last_request = trio.current_time()
+        self.born = self.last_request
+        self._heard = 0
+        self._ping_id = 0
+
+    def trust(self, trusted: bool) -> None:
+        """Set the bounds of an operator's connection, or of a client's."""
+        limits = self.limits
+        self.stream_buffers.limit = limits.connection_buffer if trusted else limits.client_connection_buffer
+        self.stream_limit = limits.streams if trusted else limits.client_streams
+
+    def abort(self, reason: str) -> None:
+        """Close the socket now. All streams end; nothing is sent."""
+        if self.socket.socket.fileno() != -1:
+            log.info("connection to %s cut: it %s", self.peer_id, reason)
+            self.socket.socket.close()
+
+    def forget(self, stream: yamux.YamuxStream) -> None:
+        """Free what a stream that we reset had buffered (libp2p keeps it for a minute and more)."""
+        for table in (self.streams, self.stream_buffers, self.stream_events):
+            table.pop(stream.stream_id, None)
+
+    # P4: a task cancelled while noise encrypts and writes a frame has used a nonce for bytes that never leave; the next
+    # frame cannot be decrypted and the connection dies. So a write, once begun, is finished, or the connection is cut.
+    async def _write_frame(self, data: bytes) -> None:
+        with within(self.limits.write_stall, shield=True) as scope:
+            await super()._write_frame(data)
+        if scope.cancelled_caught:
+            self.abort(f"did not read for {self.limits.write_stall:g} s")
+            raise trio.BrokenResourceError("write stalled")
+
+    # P5: a task cancelled in here leaks the slot, and with none of 256 left libp2p waits for ever.
+    async def open_stream(self) -> yamux.YamuxStream:
+        if not self.stream_backlog_semaphore.value:
+            raise MuxedStreamError("no stream slot is free")
+        with trio.CancelScope(shield=True):
+            return await super().open_stream()
+
+    async def accept_stream(self) -> yamux.YamuxStream:
+        """The next stream that the peer opens; those over its limit are reset unseen."""
+        while True:
+            stream = await super().accept_stream()
+            inbound = sum(not each.is_initiator for each in self.streams.values())
+            if inbound <= self.stream_limit:
+                return stream
+            await stream.reset()
+            self.forget(stream)
+
+    async def _read_data_body(self, length: int) -> bytes:
+        self._heard += 1
+        body = await super()._read_data_body(length)
+        self._heard += 1
+        return bytes(body)
+
+    # P8: a peer that is stopped, or whose cable is cut, keeps its connection for ever: libp2p measures the round trip
+    # but draws no conclusion. Whoever neither answers a ping nor sends data in time is cut off.
+    async def _measure_rtt_loop(self) -> None:
+        while not self.event_shutting_down.is_set():
+            with within(self.limits.keepalive_interval) as scope:
+                await self.event_shutting_down.wait()
+            if scope.cancelled_caught and not await self._answers_ping():
+                self.abort(f"was silent for {self.limits.keepalive_timeout:g} s")
+                return
+
+    async def _answers_ping(self) -> bool:
+        heard = self._heard
+        self._ping_id = (self._ping_id + 1) % 2**32
+        self._ping_event = trio.Event()
+        self._ping_sent_time = trio.current_time()
+        header = struct.pack(yamux.YAMUX_HEADER_FORMAT, 0, yamux.TYPE_PING, yamux.FLAG_SYN, 0, self._ping_id)
+        try:
+            await self._write_frame(header)
+        except Exception as error:  # noqa: BLE001 - any failure to write is an answer
+            log.debug("ping of %s: %r", self.peer_id, error)
+            return False
+        with within(self.limits.keepalive_timeout):
+            await self._ping_event.wait()
+        return self._ping_event.is_set() or self._heard != heard

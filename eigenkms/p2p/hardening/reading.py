@@ -1,0 +1,106 @@
+"""Reading exactly n bytes, and no more than a stranger may make us hold.
+
+P11: ``libp2p.io.utils.read_exactly`` gives up after 101 reads, however many bytes each gave, so a large message on a
+slow link breaks the connection; and at the end of the stream it reads 101 times nothing.
+"""
+
+from typing import Any, Protocol
+
+import trio
+from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from libp2p.network.connection.raw_connection import RawConnection
+
+from eigenkms.p2p.identity import PeerId
+
+CHUNK = 64 << 10
+
+
+class _Reader(Protocol):
+    async def read(self, n: int) -> bytes: ...
+
+
+async def read_exactly(reader: _Reader, n: int, retry_count: int = 0) -> bytes:  # noqa: ARG001 - libp2p's signature
+    """Exactly ``n`` bytes; raises IncompleteReadError at the end of the stream. P11."""
+    buffer = bytearray()
+    while len(buffer) < n:
+        chunk = await reader.read(n - len(buffer))
+        if not chunk:
+            raise IncompleteReadError("stream ended", expected_bytes=n, received_bytes=len(buffer))
+        buffer += chunk
+    return bytes(buffer)
+
+
+class MeteredConnection(RawConnection):  # type: ignore[misc]
+    """A raw connection that gives a peer only so many bytes to prove who it is.
+
+    multistream-select believes any length that a peer announces: without the meter one socket makes us collect whatever
+    it can send in the three seconds of its handshake.
+    """
+
+    allowance: int | None = 64 << 10
+
+    async def read(self, n: int | None = None) -> bytes:
+        size = CHUNK if n is None else min(n, CHUNK)
+        if self.allowance is None:
+            return bytes(await super().read(size))
+        if self.allowance <= 0:
+            raise MessageTooLarge("handshake is longer than 64 KiB")
+        chunk = bytes(await super().read(min(size, self.allowance)))
+        self.allowance -= len(chunk)
+        return chunk
+
+
+class ByteStream:
+    """A libp2p stream behind a 64 KiB read buffer, with the few verbs that the layers above need.
+
+    The buffer is worth a third of the latency: each read of a yamux stream also writes a window update. While
+    ``allowance`` is set (the negotiation of the protocol), that many bytes are all the peer gets.
+    """
+
+    def __init__(self, stream: Any, peer: PeerId, *, allowance: int | None = None) -> None:
+        self.peer = peer
+        self.muxed_conn = stream.muxed_conn
+        self._stream = stream
+        self._buffer = bytearray()
+        self.allowance = allowance
+
+    async def receive(self) -> bytes:
+        """The next bytes, at most 64 KiB; b"" at the end. Raises libp2p's StreamError if the peer reset it."""
+        if self._buffer:
+            chunk = bytes(self._buffer)
+            self._buffer.clear()
+            return chunk
+        return await self._receive_some()
+
+    async def _receive_some(self) -> bytes:
+        try:
+            return bytes(await self._stream.read(CHUNK))
+        except EOFError:
+            return b""
+
+    async def read(self, n: int) -> bytes:
+        """Exactly ``n`` bytes, fewer only at the end of the stream. Raises MessageTooLarge over the allowance."""
+        if self.allowance is not None:
+            self.allowance -= n
+            if self.allowance < 0:
+                raise MessageTooLarge("negotiation of the protocol is too long")
+        while len(self._buffer) < n:
+            chunk = await self._receive_some()
+            if not chunk:
+                break
+            self._buffer += chunk
+        result = bytes(self._buffer[:n])
+        del self._buffer[:n]
+        return result
+
+    async def write(self, data: bytes) -> None:
+        """All of ``data``. Raises StreamError if the stream is over or the peer did not read for five seconds."""
+        await self._stream.write(data)
+
+    async def reset(self) -> None:
+        """Give the stream up; what it had buffered is freed. Not cancelled; bounded by the deadline of a write."""
+        with trio.CancelScope(shield=True):
+            await self._stream.reset()
+        forget = getattr(self.muxed_conn, "forget", None)
+        if forget is not None:
+            forget(self._stream.muxed_stream)

@@ -1,0 +1,202 @@
+"""Who a peer is: its secp256k1 key, its peer id, and the address under which it can be dialled.
+
+A peer id is the multihash of the peer's public key (libp2p specifications, "Peer Ids and Keys"). A secp256k1 key is
+short enough to be inlined (identity multihash), so the id *is* the key::
+
+    00 25            identity multihash, 37 bytes follow
+    08 02            protobuf field 1, key type 2 = Secp256k1
+    12 21 <33 bytes> protobuf field 2, the compressed point
+
+In base58 that always begins with ``16Uiu2HA``. Noise proves possession of the key, hence of the id. Peers with keys of
+other types may connect as clients; an *address* names an operator and must carry the secp256k1 form.
+
+Addresses are multiaddrs, ``/ip4/192.0.2.7/tcp/9000/p2p/16Uiu2HA…``. They come from a chain that anyone may write to, so
+the parser accepts one spelling of each address and nothing else. This module imports no libp2p: a command that only
+reads an address stays fast.
+"""
+
+import ipaddress
+import re
+import secrets
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, Self
+
+import coincurve
+
+from eigenkms.errors import InputError
+
+_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_DIGITS: Final = {char: value for value, char in enumerate(_ALPHABET)}
+_SECP256K1_PREFIX: Final = bytes.fromhex("0025080212") + b"\x21"
+_SECP256K1_LENGTH: Final = len(_SECP256K1_PREFIX) + 33
+_MAX_PEER_ID_TEXT: Final = 64
+_MAX_ADDRESS_TEXT: Final = 512
+_DNS_NAME: Final = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z"
+)
+_PORT: Final = re.compile(r"(0|[1-9][0-9]{0,4})\Z")
+_ADDRESS_HINT: Final = "an address looks like /ip4/192.0.2.7/tcp/9000/p2p/16Uiu2HA…"
+
+
+@lru_cache(maxsize=4096)
+def _base58(raw: bytes) -> str:
+    number = int.from_bytes(raw, "big")
+    digits = []
+    while number:
+        number, digit = divmod(number, 58)
+        digits.append(_ALPHABET[digit])
+    zeros = len(raw) - len(raw.lstrip(b"\0"))
+    return _ALPHABET[0] * zeros + "".join(reversed(digits))
+
+
+def _unbase58(text: str) -> bytes:
+    """Raises KeyError on a character outside the base58 alphabet."""
+    number = 0
+    for char in text:
+        number = number * 58 + _DIGITS[char]
+    zeros = len(text) - len(text.lstrip(_ALPHABET[0]))
+    return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PeerId:
+    """The multihash of a peer's public key. ``str()`` gives base58, ``bytes()`` the multihash; ordered by bytes."""
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.raw) <= 64:
+            raise ValueError(f"peer id has {len(self.raw)} bytes, not 2 to 64")
+
+    def __str__(self) -> str:
+        return _base58(self.raw)
+
+    def __repr__(self) -> str:
+        return f"PeerId({self})"
+
+    def __bytes__(self) -> bytes:
+        return self.raw
+
+    @classmethod
+    def from_public_key(cls, compressed: bytes) -> Self:
+        """The id of a compressed secp256k1 point (33 bytes). Raises ValueError if it is not on the curve."""
+        return cls(_SECP256K1_PREFIX + coincurve.PublicKey(compressed).format())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The id written as ``16Uiu2HA…``. Raises InputError unless it holds a secp256k1 key, spelt canonically."""
+        if len(text) > _MAX_PEER_ID_TEXT:
+            raise InputError(f"read peer id: {len(text)} characters are too many", hint=_ADDRESS_HINT)
+        try:
+            raw = _unbase58(text)
+        except KeyError as error:
+            raise InputError(f"read peer id {text!r}: not base58", hint=_ADDRESS_HINT) from error
+        if len(raw) != _SECP256K1_LENGTH or not raw.startswith(_SECP256K1_PREFIX):
+            raise InputError(f"read peer id {text!r}: not a secp256k1 peer id", hint=_ADDRESS_HINT)
+        try:
+            return cls.from_public_key(raw[len(_SECP256K1_PREFIX) :])
+        except ValueError as error:
+            raise InputError(f"read peer id {text!r}: its key is not on secp256k1") from error
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PeerKey:
+    """A peer's secp256k1 secret (32 bytes, big-endian). Raises InputError unless it lies in 1..n-1."""
+
+    secret: bytes
+    peer_id: PeerId = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            if len(self.secret) != 32:
+                raise ValueError("length")  # noqa: TRY301 - one message for both faults, and no secret in it
+            public = coincurve.PrivateKey(self.secret).public_key
+        except ValueError:
+            raise InputError("read peer key: not a secp256k1 secret of 32 bytes") from None
+        object.__setattr__(self, "peer_id", PeerId.from_public_key(public.format()))
+
+    def __repr__(self) -> str:
+        return f"<PeerKey of {self.peer_id}, redacted>"
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A fresh key from the system's random source."""
+        while True:
+            try:
+                return cls(secrets.token_bytes(32))
+            except InputError:  # one in 2^128
+                continue
+
+
+@dataclass(frozen=True, slots=True)
+class TransportAddress:
+    """Where a TCP socket is: ``kind`` is ip4, ip6, dns, dns4 or dns6. ``str()`` gives the multiaddr."""
+
+    kind: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"/{self.kind}/{self.host}/tcp/{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """A peer and a place to dial it. ``str()`` gives the multiaddr with its ``/p2p/`` part."""
+
+    transport: TransportAddress
+    peer_id: PeerId
+
+    def __str__(self) -> str:
+        return format_address(self)
+
+    @property
+    def multiaddr(self) -> str:
+        """The multiaddr without the ``/p2p/`` part."""
+        return str(self.transport)
+
+
+def _host(kind: str, host: str) -> str | None:
+    """The canonical spelling of a host, None if there is none."""
+    if kind in {"dns", "dns4", "dns6"}:
+        return host if _DNS_NAME.match(host) else None
+    try:
+        return str(ipaddress.IPv4Address(host) if kind == "ip4" else ipaddress.IPv6Address(host))
+    except ValueError:
+        return None
+
+
+def parse_transport(text: str, *, listening: bool = False) -> TransportAddress:
+    """Read ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``; with ``listening`` the port may be 0 and the host must be an IP.
+
+    Raises InputError for anything else, including a second spelling of the same address.
+    """
+    parts = text.split("/")
+    if len(text) > _MAX_ADDRESS_TEXT or len(parts) != 5 or parts[0] or parts[3] != "tcp":
+        raise InputError(
+            f"read address {text[:80]!r}: not of the form /KIND/HOST/tcp/PORT", hint=_ADDRESS_HINT
+        )
+    _, kind, host, _, port = parts
+    if kind not in ({"ip4", "ip6"} if listening else {"ip4", "ip6", "dns", "dns4", "dns6"}):
+        raise InputError(f"read address {text!r}: {kind!r} is not a kind of address", hint=_ADDRESS_HINT)
+    if "%" in host or _host(kind, host) != host:
+        raise InputError(
+            f"read address {text!r}: {host!r} is not a canonical {kind} host", hint=_ADDRESS_HINT
+        )
+    if not _PORT.match(port) or not (0 if listening else 1) <= int(port) <= 65535:
+        raise InputError(f"read address {text!r}: {port!r} is not a TCP port", hint=_ADDRESS_HINT)
+    return TransportAddress(kind, host, int(port))
+
+
+def parse_address(text: str) -> PeerAddress:
+    """Read a peer's socket text, ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEERID``. Raises InputError otherwise."""
+    transport, separator, peer_id = text.partition("/p2p/")
+    if not separator:
+        raise InputError(f"read address {text[:80]!r}: it names no peer", hint=_ADDRESS_HINT)
+    return PeerAddress(parse_transport(transport), PeerId.parse(peer_id))
+
+
+def format_address(address: PeerAddress) -> str:
+    """The inverse of ``parse_address``."""
+    return f"{address.transport}/p2p/{address.peer_id}"

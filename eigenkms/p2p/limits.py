@@ -1,0 +1,71 @@
+"""Every bound of the transport in one place, each with the reason for its value.
+
+A peer that passes the operator gate is called *trusted* here. Trusted peers are few, known by name and accountable;
+everybody else is a *client* and shares what is left. Times are seconds, sizes bytes.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one host. The defaults serve an operator set of a hundred and a thousand clients."""
+
+    body: int = 1 << 20
+    """A request or answer between trusted peers, and an answer to anyone."""
+    client_body: int = 64 << 10
+    """A request from a client: an attestation document fits, a flood of memory does not."""
+    gossip: int = 256 << 10
+    """A gossip message; larger ones would be dropped on the way without a word."""
+
+    in_flight: int = 32
+    """Requests of one peer being carried out; then its stream is not read until one is answered."""
+    call_timeout: float = 5.0
+    handler_deadline: float = 10.0
+    idle_stream: float = 90.0
+    """A stream without a request is closed by the side that serves it."""
+    idle_session: float = 60.0
+    """… and before that by the side that asks, so that no request meets a closing stream."""
+    stuck_session: float = 30.0
+    """An answer outstanding for so long means that the peer's session is broken: start another."""
+
+    keepalive_interval: float = 15.0
+    keepalive_timeout: float = 5.0
+
+    negotiation: float = 5.0
+    upgrade_timeout: float = 3.0
+    dial_timeout: float = 5.0
+    dials: int = 4
+    """Dials at once: each costs 5 ms of CPU on both sides."""
+    backoff_min: float = 0.25
+    backoff_max: float = 30.0
+    dial_grace: float = 1.0
+    """How long the peer with the higher id waits for the other to dial first."""
+
+    handshakes: int = 512
+    """Inbound sockets that have not yet proven who they are. A newcomer pushes out the oldest."""
+    handshakes_per_ip: int = 64
+    clients: int = 1024
+    """Connections of clients. A newcomer pushes out the one that asked for nothing for the longest time."""
+    clients_per_ip: int = 64
+    loopback_per_ip: int = 1024
+    """Both limits for 127.0.0.0/8 and ::1, where n local nodes and their clients share one address."""
+    connections_per_peer: int = 4
+
+    streams: int = 64
+    client_streams: int = 8
+    """Inbound streams of one connection."""
+    stream_buffer: int = 2 << 20
+    """Unread bytes of one stream; the advertised window never exceeds half of it."""
+    connection_buffer: int = 16 << 20
+    client_connection_buffer: int = 2 << 20
+
+    write_stall: float = 10.0
+    """A peer that does not read its TCP socket for so long is cut off."""
+    close_timeout: float = 1.0
+    """For saying goodbye to all peers at once; sockets are cut after it."""
+
+    subscription: int = 1024
+    """Gossip messages that wait for a subscriber; newer ones are dropped and counted."""
+    outbound_queue: int = 1024
+    """Gossip messages that wait for one peer."""

@@ -1,0 +1,172 @@
+"""The answering side of direct traffic: inbound streams, requests in, answers out.
+
+Of one peer at most ``in_flight`` requests are carried out at a time, over all its streams; at that number its streams are
+simply not read, and yamux passes the pressure on. Every request has a deadline, a handler that fails costs one answer and
+a line in the log, and a frame that is not one costs the peer its stream. Two streams per peer and protocol are kept, the one
+in use and the one before it, which may be dying; a third ends the first.
+"""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+
+from eigenkms.p2p import framing
+from eigenkms.p2p.counters import Counters
+from eigenkms.p2p.deadlines import within
+from eigenkms.p2p.errors import FrameError, RpcRefusal
+from eigenkms.p2p.identity import PeerId
+from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.types import Gate, Handler, Request
+
+log = logging.getLogger("eigenkms.p2p.serving")
+
+_STREAMS: Final = 2
+
+
+@dataclass(eq=False, slots=True)
+class _Guest:
+    """A peer that has at least one stream open."""
+
+    slots: trio.Semaphore
+    streams: dict[str, list[trio.CancelScope]] = field(default_factory=lambda: defaultdict(list))
+
+
+class Server:
+    """The handlers of one host, by protocol."""
+
+    def __init__(self, gate: Gate, trusted: Any, limits: Limits, counters: Counters) -> None:
+        self._gate = gate
+        self._trusted = trusted
+        self._limits = limits
+        self._counters = counters
+        self._handlers: dict[str, Handler] = {}
+        self._guests: dict[PeerId, _Guest] = {}
+
+    def add(self, protocol: str, handler: Handler) -> None:
+        """Requests on ``protocol`` go to ``handler`` from now on."""
+        self._handlers[protocol] = handler
+
+    async def serve(self, stream: Any, protocol: str) -> None:
+        """Answer the requests on an inbound stream until it ends. Raises FrameError, or what libp2p raises."""
+        guest = self._guests.setdefault(stream.peer, _Guest(trio.Semaphore(self._limits.in_flight)))
+        scopes = guest.streams[protocol]
+        if len(scopes) >= _STREAMS:
+            scopes.pop(0).cancel()
+        with trio.CancelScope() as scope:
+            scopes.append(scope)
+            try:
+                await _Conversation(self, stream, protocol, guest.slots).run()
+            finally:
+                if scope in scopes:
+                    scopes.remove(scope)
+                if not any(guest.streams.values()):
+                    self._guests.pop(stream.peer, None)
+
+    def request_limit(self, peer: PeerId) -> int:
+        """The largest request frame that this peer may send, in bytes."""
+        body = self._limits.body if self._trusted(peer) else self._limits.client_body
+        return body + framing.ENVELOPE
+
+    def allows(self, peer: PeerId, protocol: str) -> bool:
+        """Whether the gate (still) lets the peer use the protocol."""
+        return self._gate(peer, protocol)
+
+    async def answer(self, protocol: str, request: Request) -> bytes | RpcRefusal:
+        """What the handler makes of the request. Never raises but for cancellation."""
+        seconds = self._limits.handler_deadline
+        try:
+            with trio.fail_after(seconds):
+                body = await self._handlers[protocol](request)
+        except RpcRefusal as refusal:
+            self._counters.requests_refused += 1
+            return refusal
+        except trio.TooSlowError:
+            self._counters.handler_errors += 1
+            log.warning("%s %s of %s: not done within %g s", protocol, request.method, request.peer, seconds)
+            return RpcRefusal("deadline", f"not done within {seconds:g} s")
+        except Exception:
+            self._counters.handler_errors += 1
+            log.exception("%s %s of %s", protocol, request.method, request.peer)
+            return RpcRefusal("internal")
+        if not isinstance(body, bytes) or len(body) > self._limits.body:
+            self._counters.handler_errors += 1
+            log.error(
+                "%s %s of %s: the answer is no bytes, or too many", protocol, request.method, request.peer
+            )
+            return RpcRefusal("internal")
+        self._counters.requests_served += 1
+        return body
+
+
+def _reply(id_: int, outcome: bytes | RpcRefusal) -> bytes:
+    if isinstance(outcome, bytes):
+        return framing.encode(framing.AnswerFrame(id_, outcome))
+    code = outcome.code if framing.valid_code(outcome.code) else "internal"
+    return framing.encode(framing.RefusalFrame(id_, code, outcome.message[: framing.MAX_MESSAGE]))
+
+
+class _Conversation:
+    """One inbound stream."""
+
+    def __init__(self, server: Server, stream: Any, protocol: str, slots: trio.Semaphore) -> None:
+        self._server = server
+        self._stream = stream
+        self._protocol = protocol
+        self._slots = slots
+        self._under_way: set[int] = set()
+        self._limits = server._limits  # noqa: SLF001 - the same module
+
+    async def run(self) -> None:
+        replies, outbox = trio.open_memory_channel[bytes](self._limits.in_flight)
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, outbox, nursery.cancel_scope)
+            try:
+                await self._read(nursery, replies)
+            except Exception as error:  # noqa: BLE001 - raised again outside of the nursery
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _write(self, outbox: trio.MemoryReceiveChannel[bytes], scope: trio.CancelScope) -> None:
+        async for reply in outbox:
+            try:
+                await self._stream.write(reply)
+            except Exception as error:  # noqa: BLE001 - the peer is gone or does not read
+                log.debug("answer to %s: %r", self._stream.peer, error)
+                scope.cancel()
+
+    async def _read(self, nursery: trio.Nursery, replies: trio.MemorySendChannel[bytes]) -> None:
+        reader = framing.FrameReader(self._stream.receive)
+        while (frame := await self._next(reader)) is not None:
+            await self._slots.acquire()
+            nursery.start_soon(self._answer, frame, replies)
+
+    async def _next(self, reader: framing.FrameReader) -> framing.RequestFrame | None:
+        """The next request; None at the end of the stream, after a long silence, or once the gate is shut."""
+        peer = self._stream.peer
+        frame: framing.Frame | None = None
+        with within(self._limits.idle_stream):
+            frame = await reader.next(self._server.request_limit(peer))
+        if frame is None or not self._server.allows(peer, self._protocol):
+            return None
+        if not isinstance(frame, framing.RequestFrame):
+            raise FrameError("read frame: an answer where requests are expected")
+        if frame.id in self._under_way:
+            raise FrameError("read frame: the id of a request under way")
+        self._under_way.add(frame.id)
+        self._stream.muxed_conn.last_request = trio.current_time()
+        return frame
+
+    async def _answer(self, frame: framing.RequestFrame, replies: trio.MemorySendChannel[bytes]) -> None:
+        try:
+            request = Request(self._stream.peer, frame.method, frame.body)
+            outcome = await self._server.answer(self._protocol, request)
+        finally:
+            self._under_way.discard(frame.id)
+            self._slots.release()
+        await replies.send(_reply(frame.id, outcome))

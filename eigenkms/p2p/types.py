@@ -1,0 +1,85 @@
+"""What this layer gives to those above it, and takes from them."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from eigenkms.p2p.identity import PeerId
+
+GOSSIP = "/meshsub/1.1.0"
+"""The protocol that the gate is asked about for gossip; a peer that passes it is *trusted* (an operator)."""
+
+Gate = Callable[[PeerId, str], bool]
+"""Whether the peer may use the protocol. Asked for each inbound stream, request and message, so it must be cheap; the
+answer may change at any time. One that raises refuses."""
+
+Validator = Callable[[PeerId, bytes], bool]
+"""Whether a gossip message of this origin is worth keeping and passing on. Cheap checks only (size, sender, round, rate):
+it runs on the event loop. A refusal is not remembered; one that raises refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as a handler sees it. ``peer`` is authenticated, ``body`` is not looked at by this layer."""
+
+    peer: PeerId
+    method: str
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} of {self.peer}, {len(self.body)} bytes>"
+
+
+Handler = Callable[[Request], Awaitable[bytes]]
+"""Answers a request. Raises RpcRefusal to refuse it; any other exception is logged and answered as ``internal``."""
+
+
+@dataclass(frozen=True, slots=True)
+class GossipMessage:
+    """A message of a topic. ``origin`` signed it, ``forwarder`` (maybe the same peer) handed it to us."""
+
+    origin: PeerId
+    forwarder: PeerId
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"<GossipMessage of {self.origin}, {len(self.data)} bytes>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Counters since the host was opened, and what is open now."""
+
+    connected: int
+    """Peers with a connection."""
+    clients: int
+    """Inbound connections of peers that are not trusted."""
+    handshakes: int
+    """Inbound sockets that have not yet proven who they are."""
+    gossip_peers: int
+    """Peers that we can send gossip to."""
+    accepted: int
+    """Inbound sockets, ever."""
+    refused_handshakes: int
+    """Inbound sockets that did not become a connection."""
+    evicted: int
+    """Connections and handshakes that made room for newer ones."""
+    dials: int
+    failed_dials: int
+    lost_connections: int
+    requests_served: int
+    requests_refused: int
+    handler_errors: int
+    bad_frames: int
+    """Streams reset because of a malformed or oversize frame."""
+    bad_streams: int
+    """Inbound streams that ended with an error of the peer, bad frames among them."""
+    gated_streams: int
+    """Inbound streams that the gate refused."""
+    gossip_received: int
+    gossip_published: int
+    gossip_dropped: int
+    """Messages that no subscriber took in time."""
+    gossip_refused: int
+    """Messages that a validator refused."""
+    gossip_errors: int
+    """Messages that were malformed."""
