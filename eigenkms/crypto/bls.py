@@ -112,5 +112,4 @@ def _decode_or_none(curve: Bls12381, signature: bytes, public_share: bytes) -> t
 
 
 def _holds(curve: Bls12381, app_id: str, sigma: Point, key: Point) -> bool:
-    negated = curve.msm_g1([_hashed(curve, app_id)], [-1])
-    return curve.pairing_check([(sigma, curve.g2), (negated, key)])
+    return curve.pairing_check([(sigma, curve.minus_g2), (_hashed(curve, app_id), key)])

@@ -95,7 +95,7 @@ def verify(digest: bytes, signature: bytes, g2_key: bytes) -> bool:
         sigma, key = curve.decode_g1(signature), curve.decode_g2(g2_key)
     except InvalidPoint:
         return False
-    return curve.pairing_check([(sigma, curve.g2), (curve.msm_g1([hashed], [-1]), key)])
+    return curve.pairing_check([(sigma, curve.minus_g2), (hashed, key)])
 
 
 def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple[int, ...]:
@@ -114,9 +114,9 @@ def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple
             hashes_by_key.setdefault(items[i][2], []).append(i)
         parts = {i: part for i in group if (part := decoded[i])}
         sigma = curve.msm_g1([parts[i][1] for i in group], [factors[i] for i in group])
-        pairs = [(sigma, curve.g2)]
+        pairs = [(sigma, curve.minus_g2)]
         for same_key in hashes_by_key.values():
-            hashed = curve.msm_g1([parts[i][0] for i in same_key], [-factors[i] for i in same_key])
+            hashed = curve.msm_g1([parts[i][0] for i in same_key], [factors[i] for i in same_key])
             pairs.append((hashed, parts[same_key[0]][2]))
         return curve.pairing_check(pairs)
 
@@ -181,7 +181,7 @@ def keys_match(g1: bytes, g2: bytes) -> bool:
         first, second = curve.decode_g1(g1), curve.decode_g2(g2)
     except InvalidPoint:
         return False
-    return curve.pairing_check([(first, curve.g2), (curve.msm_g1([curve.g1], [-1]), second)])
+    return curve.pairing_check([(first, curve.minus_g2), (curve.g1, second)])
 
 
 def _decode_or_none(digest: bytes, signature: bytes, g2_key: bytes) -> tuple[Point, Point, Point] | None:

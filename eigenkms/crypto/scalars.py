@@ -83,16 +83,29 @@ def lagrange_at_zero(xs: Sequence[int]) -> tuple[int, ...]:
     ValueError unless the coordinates are distinct and non-zero modulo R.
     """
     xs = _distinct([_usable(x % R) for x in xs])
-    return tuple(_lambda(i, xs) for i in range(len(xs)))
+    total = _product(xs)
+    denominators = [_product([x, *(other - x for other in xs if other != x)]) for x in xs]
+    return tuple(total * inverse % R for inverse in _inverses(denominators))
 
 
-def _lambda(i: int, xs: Sequence[int]) -> int:
-    numerator = denominator = 1
-    for j, x in enumerate(xs):
-        if j != i:
-            numerator = numerator * x % R
-            denominator = denominator * (x - xs[i]) % R
-    return numerator * pow(denominator, -1, R) % R
+def _product(factors: Sequence[int]) -> int:
+    result = 1
+    for factor in factors:
+        result = result * factor % R
+    return result
+
+
+def _inverses(values: Sequence[int]) -> list[int]:
+    """The inverses modulo R of non-zero values, by a single inversion (Montgomery's trick)."""
+    products = [1]
+    for value in values:
+        products.append(products[-1] * value % R)
+    inverse = pow(products[-1], -1, R)
+    inverses = []
+    for value, before in zip(reversed(values), reversed(products[:-1]), strict=True):
+        inverses.append(inverse * before % R)
+        inverse = inverse * value % R
+    return inverses[::-1]
 
 
 def _usable(x: int) -> int:

@@ -59,6 +59,7 @@ class ToyCurve:
 
     def __init__(self, order: int, g1: _Group, g2: _Group) -> None:
         self.order = order
+        self.minus_g2 = order - 1
         self._g1 = g1
         self._g2 = g2
         self.encode_g1 = g1.encode

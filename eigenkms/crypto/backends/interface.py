@@ -28,8 +28,10 @@ BN_G2_SIZE = 128
 BN_G1_INFINITY = bytes(BN_G1_SIZE)
 BN_G2_INFINITY = bytes(BN_G2_SIZE)
 
-DECODED_POINTS = 4096
-"""How many decoded public points a backend remembers, by group (about 2 MB when full)."""
+CACHED_POINTS = 4096
+"""How many decoded G2 points, and how many hashed messages, a backend remembers. Points of G1 are signatures and
+application keys: they seldom come twice, and some are secret, so they are not kept.
+"""
 
 
 class InvalidPoint(VerificationError, ValueError):  # noqa: N818 - the field's own word for it
@@ -49,6 +51,9 @@ class PairingCurve(Protocol):
     def g1(self) -> Point: ...
     @property
     def g2(self) -> Point: ...
+    @property
+    def minus_g2(self) -> Point:
+        """−G2: with it ``e(σ, G2) = e(H, Y)`` is the product check ``e(σ, −G2)·e(H, Y) = 1``."""
 
     def decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
         """Strict, as the module says; raises InvalidPoint. With ``infinity`` its canonical encoding is
@@ -111,12 +116,7 @@ def check_same_length(points: Sequence[Point], scalars: Sequence[int]) -> None:
 
 
 def decode_compressed(
-    encoding: bytes,
-    size: int,
-    load: Callable[[bytes], Point],
-    save: Callable[[Point], bytes],
-    *,
-    infinity: bool,
+    encoding: bytes, size: int, load: Callable[[bytes], Point], save: Callable[[Point], bytes]
 ) -> Point:
     """Decode a compressed BLS12-381 point strictly; ``load`` checks curve and subgroup and raises ValueError.
 
@@ -124,7 +124,7 @@ def decode_compressed(
     """
     if len(encoding) != size:
         raise InvalidPoint(f"decode point: {len(encoding)} bytes, not {size}")
-    if encoding[0] & 0x40 and not infinity:
+    if encoding[0] & 0x40:
         raise InvalidPoint("decode point: infinity where a point is expected")
     try:
         point = load(encoding)

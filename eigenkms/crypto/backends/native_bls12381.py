@@ -13,9 +13,11 @@ import py_arkworks_bls12381 as ark
 import pyblst
 
 from eigenkms.crypto.backends.interface import (
+    BLS_G1_INFINITY,
     BLS_G1_SIZE,
+    BLS_G2_INFINITY,
     BLS_G2_SIZE,
-    DECODED_POINTS,
+    CACHED_POINTS,
     Point,
     check_dst,
     check_same_length,
@@ -30,6 +32,8 @@ class _Dual:
     __slots__ = ("_ark", "_blst")
     ARK: ClassVar[Any]
     BLST: ClassVar[Any]
+    FEW: ClassVar[int]
+    """Up to so many points are multiplied one by one with blst (measured; see benchmarks/crypto_primitives.py)."""
 
     def __init__(self, arkworks: Any = None, blst: Any = None) -> None:
         self._ark = arkworks
@@ -55,12 +59,14 @@ class _G1(_Dual):
     __slots__ = ()
     ARK = ark.G1Point
     BLST = pyblst.BlstP1Element
+    FEW = 1
 
 
 class _G2(_Dual):
     __slots__ = ()
     ARK = ark.G2Point
     BLST = pyblst.BlstP2Element
+    FEW = 16
 
 
 class NativeBls12381:
@@ -72,15 +78,22 @@ class NativeBls12381:
     def __init__(self) -> None:
         self.g1: Point = _G1(ark.G1Point())
         self.g2: Point = _G2(ark.G2Point())
-        self.decode_g1 = lru_cache(DECODED_POINTS)(self._decode_g1)
-        self.decode_g2 = lru_cache(DECODED_POINTS)(self._decode_g2)
-        self.hash_to_g1 = lru_cache(DECODED_POINTS)(self._hash_to_g1)
+        self.minus_g2: Point = _G2(-ark.G2Point())
+        self._decoded_g2 = lru_cache(CACHED_POINTS)(self._decode_g2)
+        self.hash_to_g1 = lru_cache(CACHED_POINTS)(self._hash_to_g1)
 
-    def _decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
-        return decode_compressed(encoding, BLS_G1_SIZE, _load_g1, self.encode_g1, infinity=infinity)
+    def decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
+        if infinity and encoding == BLS_G1_INFINITY:
+            return _G1(ark.G1Point.identity())
+        return decode_compressed(encoding, BLS_G1_SIZE, _load_g1, self.encode_g1)
 
-    def _decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
-        return decode_compressed(encoding, BLS_G2_SIZE, _load_g2, self.encode_g2, infinity=infinity)
+    def decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
+        if infinity and encoding == BLS_G2_INFINITY:
+            return _G2(ark.G2Point.identity())
+        return self._decoded_g2(encoding)
+
+    def _decode_g2(self, encoding: bytes) -> Point:
+        return decode_compressed(encoding, BLS_G2_SIZE, _load_g2, self.encode_g2)
 
     def encode_g1(self, point: Point) -> bytes:
         return bytes(point.encode())
@@ -121,10 +134,21 @@ def _load_g2(encoding: bytes) -> Point:
 
 def _msm(group: type[_Dual], points: Sequence[Point], scalars: Sequence[int]) -> Point:
     check_same_length(points, scalars)
-    terms = [point.ark for point in points]
     if all(scalar == 1 for scalar in scalars):
-        return group(sum(terms, start=group.ARK.identity()))
+        return group(sum((point.ark for point in points), start=group.ARK.identity()))
+    if len(points) <= group.FEW:
+        return group(blst=_sum_of_products(points, scalars))
+    terms = [point.ark for point in points]
     return group(group.ARK.multiexp_unchecked(terms, [_scalar(scalar) for scalar in scalars]))
+
+
+def _sum_of_products(points: Sequence[Point], scalars: Sequence[int]) -> Any:
+    """Each product by blst: for few points faster than arkworks' algorithm for many."""
+    products = [
+        point.blst if scalar == 1 else point.blst.scalar_mul(scalar % R)
+        for point, scalar in zip(points, scalars, strict=True)
+    ]
+    return sum(products[1:], start=products[0])
 
 
 def _scalar(k: int) -> Any:

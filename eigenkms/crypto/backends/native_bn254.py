@@ -17,7 +17,7 @@ from eigenkms.crypto.backends.bn254_field import N, P, hash_to_xy, read_g1, read
 from eigenkms.crypto.backends.interface import (
     BN_G1_INFINITY,
     BN_G2_INFINITY,
-    DECODED_POINTS,
+    CACHED_POINTS,
     InvalidPoint,
     Point,
     check_same_length,
@@ -33,24 +33,26 @@ class NativeBn254:
     def __init__(self) -> None:
         self.g1: Point = ec.g1()
         self.g2: Point = ec.g2()
+        self.minus_g2: Point = -ec.g2()
         self._one = ec.multi_pairing([], [])
-        self.decode_g1 = lru_cache(DECODED_POINTS)(self._decode_g1)
-        self.decode_g2 = lru_cache(DECODED_POINTS)(self._decode_g2)
-        self.hash_to_g1 = lru_cache(DECODED_POINTS)(self._hash_to_g1)
+        self._decoded_g2 = lru_cache(CACHED_POINTS)(self._decode_g2)
+        self.hash_to_g1 = lru_cache(CACHED_POINTS)(self._hash_to_g1)
 
-    def _decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
+    def decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
         if infinity and encoding == BN_G1_INFINITY:
             return ec.PointG1.identity()
         return ec.PointG1(*read_g1(encoding))
 
-    def _decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
+    def decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
         if infinity and encoding == BN_G2_INFINITY:
-            return self.g2 + -self.g2
+            return self.g2 + self.minus_g2
+        return self._decoded_g2(encoding)
+
+    def _decode_g2(self, encoding: bytes) -> Point:
+        compressed = _compress_g2(encoding)
         try:
-            return ec.PointG2.from_bytes(_compress_g2(encoding))
-        except ValueError as error:
-            if isinstance(error, InvalidPoint):
-                raise
+            return ec.PointG2.from_bytes(compressed)
+        except ValueError:
             raise InvalidPoint("decode point: not in the subgroup") from None
 
     def encode_g1(self, point: Point) -> bytes:
@@ -71,7 +73,7 @@ class NativeBn254:
     def msm_g2(self, points: Sequence[Point], scalars: Sequence[int]) -> Point:
         check_same_length(points, scalars)
         if all(scalar == 1 for scalar in scalars):
-            return sum(points, start=self.g2 + -self.g2)
+            return sum(points, start=self.g2 + self.minus_g2)
         return ec.multiscalar_mul_g2(list(points), [scalar % N for scalar in scalars])
 
     def secret_mul_g1(self, point: Point, scalar: int) -> Point:

@@ -18,9 +18,11 @@ from py_ecc.bls.point_compression import compress_G1, compress_G2, decompress_G1
 
 from eigenkms.crypto.backends.blinding import blinded_mul
 from eigenkms.crypto.backends.interface import (
+    BLS_G1_INFINITY,
     BLS_G1_SIZE,
+    BLS_G2_INFINITY,
     BLS_G2_SIZE,
-    DECODED_POINTS,
+    CACHED_POINTS,
     Point,
     check_dst,
     check_same_length,
@@ -40,15 +42,22 @@ class PyEccBls12381:
     def __init__(self) -> None:
         self.g1: Point = curve.G1
         self.g2: Point = curve.G2
-        self.decode_g1 = lru_cache(DECODED_POINTS)(self._decode_g1)
-        self.decode_g2 = lru_cache(DECODED_POINTS)(self._decode_g2)
-        self.hash_to_g1 = lru_cache(DECODED_POINTS)(self._hash_to_g1)
+        self.minus_g2: Point = curve.neg(curve.G2)
+        self._decoded_g2 = lru_cache(CACHED_POINTS)(self._decode_g2)
+        self.hash_to_g1 = lru_cache(CACHED_POINTS)(self._hash_to_g1)
 
-    def _decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
-        return decode_compressed(encoding, BLS_G1_SIZE, _load_g1, self.encode_g1, infinity=infinity)
+    def decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
+        if infinity and encoding == BLS_G1_INFINITY:
+            return curve.Z1
+        return decode_compressed(encoding, BLS_G1_SIZE, _load_g1, self.encode_g1)
 
-    def _decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
-        return decode_compressed(encoding, BLS_G2_SIZE, _load_g2, self.encode_g2, infinity=infinity)
+    def decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
+        if infinity and encoding == BLS_G2_INFINITY:
+            return curve.Z2
+        return self._decoded_g2(encoding)
+
+    def _decode_g2(self, encoding: bytes) -> Point:
+        return decode_compressed(encoding, BLS_G2_SIZE, _load_g2, self.encode_g2)
 
     def encode_g1(self, point: Point) -> bytes:
         return int(compress_G1(point)).to_bytes(BLS_G1_SIZE, "big")

@@ -15,7 +15,7 @@ from eigenkms.crypto.backends.bn254_field import N, P, hash_to_xy, read_g1, read
 from eigenkms.crypto.backends.interface import (
     BN_G1_INFINITY,
     BN_G2_INFINITY,
-    DECODED_POINTS,
+    CACHED_POINTS,
     InvalidPoint,
     Point,
     check_same_length,
@@ -31,18 +31,21 @@ class PyEccBn254:
     def __init__(self) -> None:
         self.g1: Point = curve.G1
         self.g2: Point = curve.G2
-        self.decode_g1 = lru_cache(DECODED_POINTS)(self._decode_g1)
-        self.decode_g2 = lru_cache(DECODED_POINTS)(self._decode_g2)
-        self.hash_to_g1 = lru_cache(DECODED_POINTS)(self._hash_to_g1)
+        self.minus_g2: Point = curve.neg(curve.G2)
+        self._decoded_g2 = lru_cache(CACHED_POINTS)(self._decode_g2)
+        self.hash_to_g1 = lru_cache(CACHED_POINTS)(self._hash_to_g1)
 
-    def _decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
+    def decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
         if infinity and encoding == BN_G1_INFINITY:
             return curve.Z1
         return _g1(*read_g1(encoding))
 
-    def _decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
+    def decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point:
         if infinity and encoding == BN_G2_INFINITY:
             return curve.Z2
+        return self._decoded_g2(encoding)
+
+    def _decode_g2(self, encoding: bytes) -> Point:
         x, y = read_g2(encoding)
         point = (curve.FQ2(x), curve.FQ2(y), curve.FQ2.one())
         if not curve.is_inf(curve.multiply(point, N)):
