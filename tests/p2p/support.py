@@ -1,17 +1,29 @@
-"""What the transport's tests share: keys, an echo handler, and introductions."""
+"""What the transport's tests share: keys, an echo handler, introductions, honest clients and pairs of muxers."""
 
-from eigenkms.p2p.host import Host, Request
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.peer.id import ID
+
+from eigenkms.p2p.host import Host, Limits, Request, open_host
 from eigenkms.p2p.identity import PeerKey
+from tests.support.p2p_attackers import upgrader
 
 ANYWHERE = "/ip4/127.0.0.1/tcp/0"
 ECHO = "/test/echo/1"
+OPERATORS_ONLY = "/test/operators/1"
 TOPIC = "test/topic"
 LATER = 5.0
 """Seconds that something may take that is expected at once, on a busy machine."""
 
 
 def keys(n: int) -> list[PeerKey]:
-    """n keys in the order of their peer ids: the first dials."""
+    """Some keys in the order of their peer ids: the first dials."""
     return sorted((PeerKey.generate() for _ in range(n)), key=lambda key: key.peer_id)
 
 
@@ -36,3 +48,72 @@ async def link(*hosts: Host) -> None:
         for other in hosts:
             if other is not host:
                 await host.wait_connected(other.peer_id, LATER)
+
+
+async def gossiping(*hosts: Host) -> None:
+    """Wait until every host can send gossip to all the others."""
+    with trio.fail_after(LATER):
+        while any(host.statistics().gossip_peers < len(hosts) - 1 for host in hosts):
+            await trio.sleep(0.01)
+
+
+async def eventually(condition: Any, seconds: float = LATER) -> None:
+    """Wait until ``condition()`` holds. Raises TooSlowError if it never does."""
+    with trio.fail_after(seconds):
+        while not condition():
+            await trio.sleep(0.01)
+
+
+async def serves_an_honest_client(server: Host) -> None:
+    """The bound of the transport: a newcomer is served, and calls on its connection take less than 100 ms (median)."""
+    newcomers, calls = [], []
+    for _ in range(3):
+        async with open_host(PeerKey.generate()) as client:
+            introduce(client, server)
+            start = trio.current_time()
+            assert await client.call(server.peer_id, ECHO, "echo", b"hello", timeout=LATER) == b"hello"
+            newcomers.append(trio.current_time() - start)
+            for _ in range(5):
+                start = trio.current_time()
+                await client.call(server.peer_id, ECHO, "echo", b"x" * 1000, timeout=LATER)
+                calls.append(trio.current_time() - start)
+    assert statistics.median(calls) < 0.1
+    assert statistics.median(newcomers) < 1.0
+
+
+@asynccontextmanager
+async def secured_pair() -> AsyncIterator[tuple[Any, trio.SocketStream, Any, trio.SocketStream]]:
+    """Both ends of a noise session over TCP on loopback, with their sockets; no muxer runs on them yet."""
+    dialler, listener = PeerKey.generate(), PeerKey.generate()
+    (accepting,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    ends: dict[str, Any] = {}
+
+    async def accept() -> None:
+        socket = await accepting.accept()
+        ends["b"] = await upgrader(listener).upgrade_security(
+            RawConnection(TrioTCPStream(socket), False), False
+        )
+        ends["b_socket"] = socket
+
+    async with accepting:
+        port = accepting.socket.getsockname()[1]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept)
+            socket = await trio.open_tcp_stream("127.0.0.1", port)
+            raw = RawConnection(TrioTCPStream(socket), True)
+            ends["a"] = await upgrader(dialler).upgrade_security(raw, True, ID(listener.peer_id.raw))
+        async with socket, ends["b_socket"]:
+            yield ends["a"], socket, ends["b"], ends["b_socket"]
+
+
+HASTY = Limits(
+    keepalive_interval=0.3,
+    keepalive_timeout=0.3,
+    dial_timeout=0.5,
+    upgrade_timeout=0.5,
+    backoff_min=0.05,
+    dial_grace=0.1,
+    handler_deadline=0.5,
+    write_stall=0.5,
+)
+"""Limits whose ends come within a test's patience."""
