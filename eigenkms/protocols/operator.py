@@ -51,16 +51,24 @@ class Operator:
         self, session: Session, records: Sequence[JournalRecord], opened_at: float, now: float
     ) -> list[SessionEffect]:
         """Resume a session of an earlier life; sessions are restored oldest first."""
-        effects = self._supersede(session, now)
+        effects = self.pass_boundary(session, now)
         return effects + self._begin(session, records, opened_at, now)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
         if session.id in self._ceremonies:
             return []
-        effects = self._supersede(session, now)
+        effects = self.pass_boundary(session, now)
         if self.may_join(session):
             effects += self._begin(session, (), now, now)
+        return effects
+
+    def pass_boundary(self, session: Session, now: float) -> list[SessionEffect]:
+        """A new boundary was seen: leave or finish older sessions, whether or not this one is joined."""
+        effects: list[SessionEffect] = []
+        for ceremony in tuple(self._ceremonies.values()):
+            if ceremony.session.boundary.number < session.boundary.number:
+                effects += self._of(ceremony.session, ceremony.supersede(now))
         return effects
 
     def may_join(self, session: Session) -> bool:
@@ -145,13 +153,6 @@ class Operator:
         )
         self._ceremonies[session.id] = ceremony
         return self._of(session, ceremony.start(now))
-
-    def _supersede(self, newer: Session, now: float) -> list[SessionEffect]:
-        effects: list[SessionEffect] = []
-        for ceremony in tuple(self._ceremonies.values()):
-            if ceremony.session.boundary.number < newer.boundary.number:
-                effects += self._of(ceremony.session, ceremony.supersede(now))
-        return effects
 
     def _keep_early(self, frames: Sequence[Frame]) -> None:
         for frame in frames:

@@ -11,8 +11,17 @@ from functools import cached_property
 from eigenkms.crypto.hashing import be32, be64, keccak256
 from eigenkms.crypto.scalars import coordinates, threshold
 from eigenkms.errors import InputError
-from eigenkms.protocols.codec import encode
-from eigenkms.types import BlockRef, Cluster, ClusterId, OperatorAddress, OperatorSet, SessionId, Version
+from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
+from eigenkms.types import (
+    BlockRef,
+    Cluster,
+    ClusterId,
+    Member,
+    OperatorAddress,
+    OperatorSet,
+    SessionId,
+    Version,
+)
 
 ZERO32 = bytes(32)
 WINDOWS_PER_INTERVAL = 20
@@ -162,3 +171,46 @@ class Session:
         """BN254 G2 keys of members, in the order asked."""
         by_address = {m.address: m.key for m in self.recipients}
         return tuple(by_address[a] for a in addresses)
+
+
+def encode_session(session: Session) -> bytes:
+    """A session as a node stores it, to resume it after a restart."""
+    boundary, parameters = session.boundary, session.parameters
+    return encode(
+        [
+            session.cluster,
+            boundary.number,
+            boundary.hash,
+            boundary.timestamp,
+            encode_recipients(session.recipients),
+            parameters.interval_blocks,
+            parameters.finality,
+            parameters.window_ms,
+            parameters.genesis_quorum,
+            parameters.min_operators,
+        ]
+    )
+
+
+def decode_recipients(rows: Sequence[object]) -> OperatorSet:
+    """R out of a decoded list. Raises ``MalformedError``."""
+    members = []
+    for row in rows:
+        fields = Fields(row, 2, "recipient")
+        members.append(Member(OperatorAddress(fields.fixed(20)), fields.fixed(128)))
+    try:
+        return OperatorSet(tuple(members))
+    except ValueError as error:
+        raise MalformedError(f"decode recipients: {error}") from None
+
+
+def decode_session(data: bytes) -> Session:
+    """The inverse of ``encode_session``. Raises ``MalformedError``."""
+    fields = Fields(decode(data, what="stored session"), 10, "stored session")
+    cluster = ClusterId(fields.fixed(32))
+    boundary = BlockRef(fields.uint(64), fields.fixed(32), fields.uint(64))
+    recipients = decode_recipients(fields.items())
+    parameters = Parameters(
+        fields.uint(32), fields.text(32), fields.uint(32), fields.uint(16), fields.uint(16)
+    )
+    return Session(cluster, boundary, recipients, parameters)

@@ -15,8 +15,8 @@ from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.dealing import MAX_THRESHOLD
-from eigenkms.protocols.session import encode_recipients
-from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId, Version
+from eigenkms.protocols.session import decode_recipients, encode_recipients
+from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet, SessionId, Version
 
 TRANSCRIPT_VERSION = 1
 MAX_OPERATORS = 256
@@ -69,17 +69,6 @@ class Transcript:
         return feldman.public_share(coordinate(address), self.commitments)
 
 
-def _operator_set(value: list[Any]) -> OperatorSet:
-    members = []
-    for item in value:
-        fields = Fields(item, 2, "transcript recipient")
-        members.append(Member(OperatorAddress(fields.fixed(20)), fields.fixed(128)))
-    try:
-        return OperatorSet(tuple(members))
-    except ValueError as error:
-        raise MalformedError(f"decode transcript: {error}") from None
-
-
 def decode_transcript(data: bytes) -> Transcript:
     """Raises ``MalformedError``; checks shape only, see ``check_self_consistent``."""
     fields = Fields(decode(data, what="transcript"), 13, "transcript")
@@ -87,7 +76,7 @@ def decode_transcript(data: bytes) -> Transcript:
         raise MalformedError(f"decode transcript: version {version}")
     cluster, session = ClusterId(fields.fixed(32)), SessionId(fields.fixed(32))
     boundary = BlockRef(fields.uint(64), fields.fixed(32), fields.uint(64))
-    recipients = _operator_set(fields.items(MAX_OPERATORS))
+    recipients = decode_recipients(fields.items(MAX_OPERATORS))
     degree_bound, source_version, source_hash = fields.uint(16), fields.uint(64), fields.fixed(32)
     dealers = []
     for item in fields.items(MAX_OPERATORS):

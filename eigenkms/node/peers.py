@@ -1,0 +1,147 @@
+"""Which libp2p peer is which operator: the chain's sockets to begin with, signed peer records as proof.
+
+A peer whose id stands in an operator's socket on chain may open operator streams; it *is* that operator, for shares and
+everything else, only once a record signed with the operator's BN254 key names the very peer id that Noise authenticated.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from eigenkms.chain.reader import ChainOperator
+from eigenkms.crypto import bn254
+from eigenkms.errors import InputError, RemoteProtocolError
+from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address
+from eigenkms.protocols.frames import NO_SESSION, BadSignatureError, Frame, WrongScopeError
+from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
+from eigenkms.types import ClusterId, OperatorAddress
+
+log = logging.getLogger(__name__)
+
+FUTURE_MS = 5 * 60 * 1000
+"""How far ahead of our clock a record's sequence may be."""
+
+
+class PeerBook:
+    """Operators of the newest set with their sockets, and the verified records. Pure state; no I/O."""
+
+    def __init__(self, cluster: ClusterId, me: OperatorAddress, own_peer: PeerId) -> None:
+        self._cluster = cluster
+        self._me = me
+        self._own_peer = own_peer
+        self._operators: dict[OperatorAddress, ChainOperator] = {}
+        self._sockets: dict[OperatorAddress, PeerAddress] = {}
+        self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
+        self._complained: set[tuple[OperatorAddress, str]] = set()
+
+    def update(self, operators: Sequence[ChainOperator]) -> None:
+        """Take a newer operator set. A socket that nobody can dial is logged once and its operator dialled by record alone."""
+        self._operators = {o.address: o for o in operators}
+        self._sockets = {}
+        for operator in operators:
+            try:
+                self._sockets[operator.address] = parse_address(operator.socket)
+            except InputError as error:
+                self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
+        self._records = {a: r for a, r in self._records.items() if a in self._operators}
+        for peer_id, owners in self._claims().items():
+            if len(owners) > 1:
+                for owner in owners:
+                    self._complain(
+                        owner, f"its socket names peer id {peer_id}, which another operator names too"
+                    )
+
+    def _claims(self) -> dict[PeerId, list[OperatorAddress]]:
+        claims: dict[PeerId, list[OperatorAddress]] = {}
+        for address, socket in self._sockets.items():
+            claims.setdefault(socket.peer_id, []).append(address)
+        return claims
+
+    def _complain(self, operator: OperatorAddress, sentence: str) -> None:
+        if (operator, sentence) not in self._complained:
+            self._complained.add((operator, sentence))
+            log.warning("operator 0x%s: %s", operator.hex(), sentence)
+
+    @property
+    def operators(self) -> tuple[ChainOperator, ...]:
+        return tuple(self._operators.values())
+
+    def key_of(self, operator: OperatorAddress) -> bytes | None:
+        found = self._operators.get(operator)
+        return None if found is None else found.key
+
+    # -- records ---------------------------------------------------------------------------------------------
+
+    def screen(self, frame: Frame, now_ms: int) -> PeerRecord | None:
+        """The record in ``frame`` if it is worth a signature check: an operator's, in scope, newer than the one we have.
+
+        Raises ``RemoteProtocolError`` for a frame that is no peer record of this cluster.
+        """
+        record = read_peer_record(frame)
+        if frame.cluster != self._cluster or frame.session != NO_SESSION or frame.recipient is not None:
+            raise WrongScopeError("read peer record: for another cluster or recipient")
+        if record.operator not in self._operators:
+            raise WrongScopeError(f"read peer record: 0x{record.operator.hex()} is not an operator")
+        known = self._records.get(record.operator)
+        if record.operator == self._me or record.sequence > now_ms + FUTURE_MS:
+            return None
+        return None if known is not None and known[0].sequence >= record.sequence else record
+
+    def check_signature(self, frame: Frame) -> None:
+        """CPU-bound (a pairing): call in a worker thread. Raises ``BadSignatureError``."""
+        key = self.key_of(frame.sender)
+        if key is None or not bn254.verify(frame.digest, frame.signature, key):
+            raise BadSignatureError(f"verify peer record of 0x{frame.sender.hex()}: bad signature")
+
+    def accept(self, record: PeerRecord, frame: Frame) -> None:
+        """Keep a verified record, unless its peer id is already proven to be another operator's or ours."""
+        peer = PeerId(record.peer_id)
+        owner = self.operator_of(peer)
+        if peer == self._own_peer or (owner is not None and owner != record.operator):
+            raise RemoteProtocolError(
+                f"accept peer record of 0x{record.operator.hex()}: peer id {peer} belongs to another operator"
+            )
+        known = self._records.get(record.operator)
+        if known is None or known[0].sequence < record.sequence:
+            self._records[record.operator] = (record, frame)
+            log.info("operator 0x%s is peer %s", record.operator.hex(), peer)
+
+    def records(self) -> tuple[Frame, ...]:
+        """Verified records, to pass on."""
+        return tuple(frame for _, frame in self._records.values())
+
+    # -- who is who ------------------------------------------------------------------------------------------
+
+    def operator_of(self, peer: PeerId) -> OperatorAddress | None:
+        """The operator that proved to be this peer."""
+        wanted = bytes(peer)
+        return next((a for a, (r, _) in self._records.items() if r.peer_id == wanted), None)
+
+    def peer_of(self, operator: OperatorAddress) -> PeerId | None:
+        """The peer that proved to be this operator."""
+        found = self._records.get(operator)
+        return None if found is None else PeerId(found[0].peer_id)
+
+    def may_speak(self, peer: PeerId) -> bool:
+        """Whether the peer may open operator streams: named by a socket on chain, or proven by a record."""
+        return peer in self.expected() or self.operator_of(peer) is not None
+
+    def expected(self) -> dict[PeerId, tuple[str, ...]]:
+        """Peers of the other operators with the addresses to dial them at: the record's, then the socket's."""
+        found: dict[PeerId, tuple[str, ...]] = {}
+        for operator in self._operators:
+            if operator == self._me:
+                continue
+            for peer, addresses in self._addresses(operator):
+                found[peer] = (*found.get(peer, ()), *(a for a in addresses if a not in found.get(peer, ())))
+        found.pop(self._own_peer, None)
+        return found
+
+    def _addresses(self, operator: OperatorAddress) -> Iterable[tuple[PeerId, tuple[str, ...]]]:
+        record, socket = self._records.get(operator), self._sockets.get(operator)
+        if record is not None:
+            peer = PeerId(record[0].peer_id)
+            yield peer, record[0].addresses
+            if socket is not None and socket.peer_id != peer:
+                return  # it proved to be another peer than the chain says: the socket is stale
+        if socket is not None:
+            yield socket.peer_id, (socket.multiaddr,)

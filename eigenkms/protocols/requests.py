@@ -1,0 +1,220 @@
+"""What clients and operators say to each other (docs/protocol.md, Clients).
+
+*Info*: the client sends ``[1, cluster, nonce32]`` and gets
+``[transcript, certificate, statement frame, [peer record frame, …]]``. The statement is signed over the nonce, the newest
+transcript hash and the MPK, so a majority of today's operators can vouch for a key that operators of long ago certified.
+
+*Partial signature*: the client sends
+``[1, cluster, app id, transcript hash32, reply key32, nonce32, authorisation|nil]`` and gets a PARTIAL frame
+``[request digest32, transcript hash32, partial signature48]``, sealed with HPKE to the reply key. The answer names its
+version and the request, so answers are never mixed; only the holder of the ephemeral key can read it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eigenkms.crypto import bn254, sealing
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.errors import VerificationError
+from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
+from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
+from eigenkms.protocols.votes import BadCertificateError, Certificate, Phase, decode_certificate
+from eigenkms.types import AppId, ClusterId, OperatorAddress
+
+REQUEST_VERSION = 1
+MIN_APP_ID_BYTES = 5
+MAX_APP_ID_CHARACTERS = 512
+MAX_AUTHORISATION_BYTES = 64 * 1024
+MAX_RECORDS = 256
+_HPKE_INFO = b"eigenkms/partial/1"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A version with its proof: the transcript and the commit certificate over it."""
+
+    transcript: Transcript
+    certificate: Certificate
+
+
+def check_epoch(epoch: Epoch, cluster: ClusterId) -> None:
+    """Raise ``VerificationError`` unless t' of the transcript's own recipients signed this transcript of ``cluster``.
+
+    Whether those recipients are the operators the chain knew at that block is the caller's to check (chain/epochs).
+    """
+    transcript, certificate = epoch.transcript, epoch.certificate
+    if transcript.cluster != cluster:
+        raise VerificationError(
+            "verify epoch certificate: it is of another cluster",
+            hint="check the AVS address, the operator set id and the chain id",
+        )
+    check_self_consistent(transcript)
+    if certificate.phase is not Phase.COMMIT or certificate.hash != transcript.hash:
+        raise BadCertificateError("verify epoch certificate: it does not certify this transcript")
+    if certificate.session != transcript.session:
+        raise BadCertificateError("verify epoch certificate: it is of another session")
+    certificate.verify(transcript.recipients, transcript.threshold)
+
+
+def encode_info_request(cluster: ClusterId, nonce: bytes) -> bytes:
+    return encode([REQUEST_VERSION, cluster, nonce])
+
+
+def decode_info_request(data: bytes) -> tuple[ClusterId, bytes]:
+    """(cluster, nonce). Raises ``MalformedError``."""
+    fields = Fields(decode(data, what="info request", limit=256), 3, "info request")
+    if (version := fields.uint(16)) != REQUEST_VERSION:
+        raise MalformedError(f"decode info request: version {version}")
+    return ClusterId(fields.fixed(32)), fields.fixed(32)
+
+
+@dataclass(frozen=True)
+class Info:
+    """``statement`` and ``records`` are unverified frames."""
+
+    epoch: Epoch
+    statement: Frame
+    records: tuple[Frame, ...]
+
+
+def encode_info(epoch: Epoch, statement: Frame, records: Sequence[Frame]) -> bytes:
+    value: list[Any] = [
+        epoch.transcript.encoded,
+        epoch.certificate.encoded,
+        statement.encoded,
+        [r.encoded for r in records[:MAX_RECORDS]],
+    ]
+    return encode(value)
+
+
+def decode_info(data: bytes) -> Info:
+    """Raises ``MalformedError``."""
+    fields = Fields(decode(data, what="info answer", limit=1 << 20), 4, "info answer")
+    transcript, certificate = decode_transcript(fields.binary()), decode_certificate(fields.binary())
+    statement = decode_frame(fields.binary())
+    records = fields.items(MAX_RECORDS)
+    if not all(isinstance(r, bytes) for r in records):
+        raise MalformedError("decode info answer: a record is not bytes")
+    return Info(Epoch(transcript, certificate), statement, tuple(decode_frame(r) for r in records))
+
+
+def build_statement(
+    key: bn254.KeyPair, operator: OperatorAddress, transcript: Transcript, nonce: bytes
+) -> Frame:
+    """``operator``'s word, over the client's nonce, that this is its newest version."""
+    return build_frame(
+        key,
+        kind=Kind.STATEMENT,
+        cluster=transcript.cluster,
+        sender=operator,
+        session=transcript.session,
+        body=[nonce, transcript.hash, transcript.mpk],
+    )
+
+
+@dataclass(frozen=True)
+class Statement:
+    nonce: bytes
+    transcript_hash: bytes
+    mpk: bytes
+
+
+def read_statement(frame: Frame) -> Statement:
+    """Raises ``MalformedError``; the signature is the caller's to verify."""
+    if frame.kind is not Kind.STATEMENT:
+        raise MalformedError(f"read statement: a {frame.kind.name} frame")
+    fields = Fields(frame.body, 3, "statement")
+    return Statement(fields.fixed(32), fields.fixed(32), fields.fixed(96))
+
+
+@dataclass(frozen=True)
+class PartialRequest:
+    """``reply_key`` is the client's ephemeral X25519 public key; ``authorisation`` the proof of the right to the key."""
+
+    cluster: ClusterId
+    app_id: AppId
+    transcript_hash: bytes
+    reply_key: bytes
+    nonce: bytes
+    authorisation: bytes | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        value: list[Any] = [
+            REQUEST_VERSION,
+            self.cluster,
+            self.app_id,
+            self.transcript_hash,
+            self.reply_key,
+            self.nonce,
+            self.authorisation,
+        ]
+        return encode(value)
+
+    @property
+    def digest(self) -> bytes:
+        return keccak256(b"eigenkms/request/1", self.encoded)
+
+
+def decode_partial_request(data: bytes) -> PartialRequest:
+    """Raises ``MalformedError``, also for an application id that is too short to be one."""
+    what = "partial signature request"
+    fields = Fields(decode(data, what=what, limit=MAX_AUTHORISATION_BYTES + 4096), 7, what)
+    if (version := fields.uint(16)) != REQUEST_VERSION:
+        raise MalformedError(f"decode {what}: version {version}")
+    request = PartialRequest(
+        ClusterId(fields.fixed(32)),
+        AppId(fields.text(MAX_APP_ID_CHARACTERS)),
+        fields.fixed(32),
+        fields.fixed(32),
+        fields.fixed(32),
+        fields.optional_binary(MAX_AUTHORISATION_BYTES),
+    )
+    if len(request.app_id.encode()) < MIN_APP_ID_BYTES:
+        raise MalformedError(f"decode {what}: the application id is shorter than {MIN_APP_ID_BYTES} bytes")
+    return request
+
+
+def seal_partial(
+    key: bn254.KeyPair,
+    operator: OperatorAddress,
+    transcript: Transcript,
+    request: PartialRequest,
+    signature: bytes,
+) -> bytes:
+    """Sign the answer to ``request`` and seal it to the reply key. Raises ``ValueError`` for a key nothing can be sealed to."""
+    frame = build_frame(
+        key,
+        kind=Kind.PARTIAL,
+        cluster=transcript.cluster,
+        sender=operator,
+        session=transcript.session,
+        body=[request.digest, transcript.hash, signature],
+    )
+    return sealing.hpke_seal(
+        request.reply_key, _HPKE_INFO + transcript.cluster, request.digest, frame.encoded
+    )
+
+
+def open_partial(
+    private_key: bytes, request: PartialRequest, transcript: Transcript, sealed: bytes
+) -> tuple[Frame, bytes]:
+    """(frame, 48-byte partial signature) out of a sealed answer.
+
+    Raises ``MalformedError`` or ``VerificationError`` if it is not an answer to ``request`` for ``transcript``. The frame's
+    signature and the partial signature itself are the caller's to verify.
+    """
+    frame = decode_frame(
+        sealing.hpke_open(private_key, _HPKE_INFO + transcript.cluster, request.digest, sealed)
+    )
+    if frame.kind is not Kind.PARTIAL:
+        raise MalformedError(f"read partial signature: a {frame.kind.name} frame")
+    fields = Fields(frame.body, 3, "partial signature")
+    digest, transcript_hash, signature = fields.fixed(32), fields.fixed(32), fields.fixed(48)
+    if (frame.cluster, frame.session) != (transcript.cluster, transcript.session):
+        raise MalformedError("read partial signature: of another cluster or session")
+    if digest != request.digest or transcript_hash != transcript.hash:
+        raise MalformedError("read partial signature: answers another request or version")
+    return frame, signature
