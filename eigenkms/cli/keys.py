@@ -1,0 +1,82 @@
+"""``eigenkms keys``: the operator's keys in encrypted keystores."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.passwords import read_password
+from eigenkms.cli.streams import Sink
+from eigenkms.errors import InputError
+
+if TYPE_CHECKING:
+    from eigenkms.node.settings import Settings
+
+KINDS = {"bn254": "bn254", "ecdsa": "secp256k1", "p2p": "p2p"}
+"""What the verb calls a kind, and what the keystore does."""
+
+
+@click.group("keys")
+def command() -> None:
+    """Make and show the keys of an operator: BN254 (votes), ECDSA (transactions), p2p (peer id)."""
+
+
+def _public_facts(kind: str, public: dict[str, str]) -> dict[str, str]:
+    names = {inner: outer for outer, inner in KINDS.items()}
+    return {"kind": names[kind], **public}
+
+
+@verb("new", "eigenkms keys new --kind bn254 -o bn254.json --password-file password.txt")
+@click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What the key is for.")
+@click.option("-o", "--output", metavar="FILE", required=True, help="Keystore file to create.")
+@click.option("--force", is_flag=True, help="Replace a keystore that is there. Its key is lost.")
+@with_settings("password_file")
+@json_option
+def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: bool) -> None:
+    """Make a key and write it to an encrypted keystore (mode 0600); print its public values.
+
+    With --json: kind, file, and g1 and g2 (bn254), address (ecdsa) or peer_id (p2p).
+    """
+    import secrets
+
+    from eigenkms.node.keyfiles import new_key
+
+    sink = Sink(output, secret=True)
+    sink.check()
+    if sink.name and Path(sink.name).exists() and not force:
+        raise InputError(
+            f"write {output}: it exists", hint="give another file with -o, or --force to lose it"
+        )
+    file = settings.get("password_file")
+    password = read_password(f"keystore {output}", file=file, environ=os.environ, confirm=True)
+    key = new_key(KINDS[kind], secrets.token_bytes)
+    sink.write(key.seal(password, secrets.token_bytes))
+    if sink.name is not None:
+        print_facts({"file": output, **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
+
+
+@verb("show", "eigenkms keys show bn254.json")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Open it with its password and check the public values.")
+@with_settings("password_file")
+@json_option
+def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> None:
+    """Print the public values of a keystore; never the secret. Without --verify they are what the file
+    claims.
+
+    With --json: kind, file, verified, and g1 and g2, address or peer_id.
+    """
+    from eigenkms.node.keyfiles import open_key, peek
+
+    kind, public = peek(file)
+    if verify:
+        password_file = settings.get("password_file")
+        password = read_password(f"keystore {file}", file=password_file, environ=os.environ)
+        public = dict(open_key(file, kind, password).public)
+    print_facts({"file": str(file), "verified": verify, **_public_facts(kind, public)}, as_json=as_json)
+
+
+command.add_command(_new)
+command.add_command(_show)

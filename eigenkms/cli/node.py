@@ -1,0 +1,59 @@
+"""``eigenkms node``: settings and keys for a node, which then runs until a signal stops it."""
+
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eigenkms.cli import network
+from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.passwords import read_password
+from eigenkms.cli.report import warn
+from eigenkms.node.config import NODE_SETTINGS, NodeConfig
+
+if TYPE_CHECKING:
+    from eigenkms.node.keyfiles import Key
+    from eigenkms.node.settings import Settings
+
+
+@verb("node", "eigenkms node --config node.toml --password-file password.txt")
+@with_settings(*NODE_SETTINGS)
+def command(*, settings: "Settings") -> None:
+    """Run an operator node. It finds the other operators on chain; it needs no list of peers.
+
+    One password opens the keystores and the node's database. Without --p2p-keystore the node makes one in its
+    data folder. SIGTERM and Ctrl-C stop it cleanly.
+    """
+    config = NodeConfig.from_settings(settings)
+    for warning in config.warnings:
+        warn(warning)
+    password = read_password("the node's keystores", file=config.password_file, environ=os.environ)
+    from eigenkms.node.keyfiles import open_key
+
+    bn254 = open_key(config.bn254_keystore, "bn254", password)
+    p2p = _p2p_key(config, password)
+    app = importlib.import_module("eigenkms.node.app")
+    network.run(app.run_node, config, app.NodeKeys(bn254=bn254.secret, p2p=p2p.secret, password=password))
+
+
+def _p2p_key(config: NodeConfig, password: str) -> "Key":
+    from eigenkms.node.keyfiles import open_key
+
+    path = config.p2p_keystore or _made(config.data_dir / "p2p.json", password)
+    return open_key(path, "p2p", password)
+
+
+def _made(path: Path, password: str) -> Path:
+    """The keystore at ``path``, made where there is none."""
+    import secrets
+
+    from eigenkms.cli.streams import Sink
+    from eigenkms.node.keyfiles import new_key
+    from eigenkms.storage.folder import make_folder
+
+    if not path.exists():
+        make_folder(path.parent)
+        Sink(str(path), secret=True).write(
+            new_key("p2p", secrets.token_bytes).seal(password, secrets.token_bytes)
+        )
+    return path

@@ -1,0 +1,132 @@
+"""What a person reads on stderr, and how the process ends.
+
+stdout carries only the result of a verb. An error is two lines, ``error: …`` and ``hint: …``; the exit code
+is the error's own (docs/cli.md, Exit codes): 0 ok, 1 this command or its input is wrong, 2 network, chain or
+quorum could not do it, 3 refused, 4 data did not verify; 130 after Ctrl-C and 141 when the reader of stdout
+went away, as shells have it. A defect of our own is named by its type only, as its text might hold a secret;
+``--debug`` shows the traceback.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from eigenkms.errors import EigenKmsError, InputError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+_DEFECT_HINT = "this is a defect in eigenkms: run again with --debug and report what it prints"
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal."""
+    click.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    note(f"warning: {text}")
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors inside a group, in order; any other error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+def conclude(error: BaseException, *, debug: bool) -> int:
+    """Tell the person about ``error``; the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    found = list(leaves(error))
+    for kind, code in ((KeyboardInterrupt, INTERRUPTED), (BrokenPipeError, PIPE_CLOSED)):
+        if any(isinstance(e, kind) for e in found):
+            return code
+    exits = [e for e in found if isinstance(e, SystemExit | click.exceptions.Exit)]
+    if exits:
+        return _exit_code(exits[0])
+    known = [e for e in found if isinstance(e, EigenKmsError | click.ClickException | click.Abort)]
+    return _tell(known[0] if len(known) == len(found) else next(e for e in found if e not in known))
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    code = error.code if isinstance(error, SystemExit) else 1
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _tell(error: BaseException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        note(error.format_message())
+        return 1
+    message, hint, code = _describe(error)
+    note(f"error: {message}")
+    if hint:
+        note(f"hint: {hint}")
+    return code
+
+
+def _describe(error: BaseException) -> tuple[str, str | None, int]:
+    if isinstance(error, EigenKmsError):
+        return str(error), error.hint, error.exit_code
+    if isinstance(error, click.UsageError):
+        return _lower(error.format_message()), _usage_hint(error), 1
+    if isinstance(error, click.ClickException):
+        return _lower(error.format_message()), None, 1
+    if isinstance(error, click.Abort):
+        return "read answer: the input ended", None, 1
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"use {error.filename}: {(error.strerror or str(error)).lower()}", None, 1
+    return f"{type(error).__name__} inside eigenkms", _DEFECT_HINT, 1
+
+
+def _lower(message: str) -> str:
+    """Our form of a sentence of click's: one line, first letter lowercase, no full stop."""
+    line = " ".join(message.split())
+    return line[:1].lower() + line[1:].removesuffix(".")
+
+
+def _usage_hint(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx is not None else "eigenkms"
+    return f"see {path} --help"
+
+
+def print_result(text: str) -> None:
+    """A line or more on stdout. InputError where it cannot be written; BrokenPipeError where nobody reads it."""
+    with explaining_stdout():
+        click.echo(text)
+
+
+def flush_stdout() -> None:
+    """Write out what is buffered, so that a closed pipe or a full disk is an error here and not at exit."""
+    with explaining_stdout():
+        sys.stdout.flush()
+
+
+@contextmanager
+def explaining_stdout() -> Iterator[None]:
+    """What the system refuses becomes InputError, except that nobody reads: that stays BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"write stdout: {(error.strerror or str(error)).lower()}") from error
+
+
+def abandon_broken_stdout() -> None:
+    """Where stdout does not take what is buffered, let the interpreter's last flush go nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

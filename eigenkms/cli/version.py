@@ -1,0 +1,31 @@
+"""``eigenkms version``: what a report of a defect begins with."""
+
+import platform
+
+from eigenkms import __version__
+from eigenkms.cli.options import json_option, print_facts, verb
+
+
+@verb("version", "eigenkms version --json")
+@json_option
+def command(*, as_json: bool) -> None:
+    """Print the version, the crypto backends in use, and the protocol and format versions.
+
+    With --json: version, python, backends (curve: library), fallbacks (curve: why it runs on slow py_ecc),
+    protocol, formats (name: number).
+    """
+    from eigenkms.crypto import backends, ibe, keystore
+    from eigenkms.protocols.frames import FRAME_VERSION
+    from eigenkms.storage.schema import SCHEMA_VERSION
+
+    facts = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "backends": backends.names(),
+        "fallbacks": backends.fallbacks(),
+        "protocol": FRAME_VERSION,
+        "formats": {"ciphertext": ibe.VERSION, "keystore": keystore.VERSION, "store": SCHEMA_VERSION},
+    }
+    if not as_json and not facts["fallbacks"]:
+        del facts["fallbacks"]
+    print_facts(facts, as_json=as_json)

@@ -1,0 +1,131 @@
+"""The three keys of an operator and their keystore files (``crypto.keystore``).
+
+============  =====================================
+========================================================== kind          secret, 32 bytes big-endian
+public values in the file ============  =====================================
+========================================================== ``bn254``     scalar that signs frames and votes
+``g1`` 64 bytes, ``g2`` 128 bytes, hex ``secp256k1`` Ethereum key that sends transactions   ``address``, with
+the checksum of EIP-55 ``p2p``       secp256k1 key that the peer id is of   ``peer_id``, base58 ============
+=====================================  ==========================================================
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eigenkms.crypto import keystore
+from eigenkms.crypto.hashing import Rng, keccak256
+from eigenkms.errors import InputError
+
+_HINT = "give a file made by eigenkms keys new"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A secret key and its public values. The secret does not print."""
+
+    kind: str
+    secret: bytes = field(repr=False)
+    public: Mapping[str, str]
+
+    def seal(self, password: str, rng: Rng, *, cost: keystore.ScryptCost = keystore.DEFAULT_COST) -> bytes:
+        """The keystore file's content."""
+        return keystore.seal(self.kind, self.secret, password, self.public, rng, cost=cost)
+
+
+def new_key(kind: str, rng: Rng) -> Key:
+    """A fresh key; ``kind`` is one of ``crypto.keystore.KINDS``."""
+    from eigenkms.crypto.bn254 import KeyPair
+
+    secret = KeyPair.generate(rng).secret_bytes() if kind == "bn254" else _new_secp256k1(rng)
+    return Key(kind, secret, public_values(kind, secret))
+
+
+def _new_secp256k1(rng: Rng) -> bytes:
+    order = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+    while True:
+        secret = rng(32)
+        if 0 < int.from_bytes(secret, "big") < order:
+            return secret
+
+
+def public_values(kind: str, secret: bytes) -> dict[str, str]:
+    """What the table says. ValueError or InputError where the secret is none of its kind; neither repeats
+    it.
+    """
+    of_kind: dict[str, Callable[[bytes], dict[str, str]]] = {
+        "bn254": _bn254,
+        "secp256k1": _secp256k1,
+        "p2p": _p2p,
+    }
+    return of_kind[kind](secret)
+
+
+def _bn254(secret: bytes) -> dict[str, str]:
+    from eigenkms.crypto.bn254 import KeyPair
+
+    pair = KeyPair.from_secret(secret)
+    return {"g1": pair.g1.hex(), "g2": pair.g2.hex()}
+
+
+def _secp256k1(secret: bytes) -> dict[str, str]:
+    import coincurve
+
+    point = coincurve.PrivateKey(secret).public_key.format(compressed=False)
+    return {"address": checksummed(keccak256(point[1:])[12:])}
+
+
+def _p2p(secret: bytes) -> dict[str, str]:
+    from eigenkms.p2p.identity import PeerKey
+
+    return {"peer_id": str(PeerKey(secret).peer_id)}
+
+
+def checksummed(address: bytes) -> str:
+    """A 20-byte address as EIP-55 writes it."""
+    digits = address.hex()
+    marks = keccak256(digits.encode()).hex()
+    return "0x" + "".join(d.upper() if int(m, 16) >= 8 else d for d, m in zip(digits, marks, strict=False))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(keystore.MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"read keystore {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def open_key(path: Path, kind: str, password: str) -> Key:
+    """The key in the file, if it is of this kind and its public values are its own. Raises InputError."""
+    try:
+        opened = keystore.open_keystore(_read(path), password)
+    except InputError as error:
+        reason = str(error).removeprefix("open keystore: ")
+        raise InputError(f"open keystore {path}: {reason}", hint=error.hint) from error
+    if opened.kind != kind:
+        raise InputError(f"open keystore {path}: it holds a {opened.kind} key, not a {kind} key", hint=_HINT)
+    try:
+        public = public_values(kind, opened.secret)
+    except (ValueError, InputError):
+        raise InputError(f"open keystore {path}: what it holds is not a {kind} key", hint=_HINT) from None
+    if any(opened.public.get(name) != value for name, value in public.items()):
+        raise InputError(f"open keystore {path}: its public values are another key's", hint=_HINT)
+    return Key(kind, opened.secret, public)
+
+
+def peek(path: Path) -> tuple[str, dict[str, str]]:
+    """Kind and public values as the file says them, without its password and therefore unproven. Raises
+    InputError.
+    """
+    try:
+        fields = json.loads(_read(path))
+        kind, public = fields["kind"], fields["public"]
+        known = fields["format"] == keystore.FORMAT and kind in keystore.KINDS
+        strings = all(isinstance(text, str) for item in public.items() for text in item)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT) from error
+    if not (known and strings):
+        raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT)
+    return kind, dict(public)

@@ -1,0 +1,107 @@
+"""The real command in real processes, and a master key whose secret the tests know."""
+
+import fcntl
+import os
+import pty
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eigenkms.crypto import backends
+from eigenkms.crypto.bls import partial_sign
+from eigenkms.crypto.scalars import SecretScalar
+
+SCRIPT = str(Path(sys.executable).with_name("eigenkms"))
+MASTER_SECRET = SecretScalar(0x1234567890ABCDEF)
+APP = "my-app"
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Ours without EIGENKMS_ variables of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EIGENKMS_")}
+    return kept | more
+
+
+def eigenkms(
+    *args: str | Path, stdin: bytes = b"", cwd: Path | None = None, **env: str
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run the installed command without a terminal; stdout and stderr as bytes."""
+    return subprocess.run(
+        [SCRIPT, *map(str, args)],
+        input=stdin,
+        capture_output=True,
+        env=clean_environment(**env),
+        cwd=cwd,
+        timeout=60,
+        check=False,
+        start_new_session=True,
+    )
+
+
+def on_terminal(
+    *args: str | Path, typed: tuple[tuple[bytes, bytes], ...] = (), **env: str
+) -> tuple[int, bytes]:
+    """Run the command with a terminal as stdin, stdout, stderr; wait for each prompt and type the answer.
+
+    Returns exit code and everything that the terminal showed.
+    """
+    master, slave = pty.openpty()
+
+    def own_terminal() -> None:
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [SCRIPT, *map(str, args)],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=clean_environment(**env),
+        start_new_session=True,
+        preexec_fn=own_terminal,  # noqa: PLW1509 - no threads here
+    )
+    os.close(slave)
+    shown = b""
+    for prompt, answer in typed:
+        while prompt not in shown:
+            shown += os.read(master, 4096)
+        shown = shown.split(prompt, 1)[1]
+        os.write(master, answer)
+    shown += _rest(master)
+    os.close(master)
+    return process.wait(timeout=30), shown
+
+
+def _rest(master: int) -> bytes:
+    """Until the last process that has the terminal ends; Linux says EIO then."""
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(master, 4096)
+        except OSError:
+            return shown
+        if not chunk:
+            return shown
+        shown += chunk
+
+
+@pytest.fixture(scope="session")
+def mpk() -> str:
+    """The master public key in hex."""
+    curve = backends.bls12381()
+    return curve.encode_g2(curve.secret_mul_g2(curve.g2, MASTER_SECRET.value)).hex()
+
+
+@pytest.fixture(scope="session")
+def app_key() -> bytes:
+    """The key of application APP under the master secret."""
+    return partial_sign(MASTER_SECRET, APP)
+
+
+def lines(stderr: bytes) -> list[str]:
+    return stderr.decode().splitlines()

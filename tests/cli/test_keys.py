@@ -1,0 +1,184 @@
+"""Keys are made into private, encrypted files; passwords come from anywhere but an argument."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from eigenkms.crypto import keystore
+from eigenkms.errors import InputError
+from eigenkms.node.keyfiles import Key, checksummed, new_key, open_key, peek, public_values
+from tests.cli.conftest import eigenkms, lines, on_terminal
+
+CHEAP = keystore.ScryptCost(n=2, r=1, p=1)
+
+
+def rng(size: int) -> bytes:
+    """The same bytes each time."""
+    return bytes(range(1, size + 1))
+
+
+def write(path: Path, key: Key, password: str = "pass") -> Path:
+    path.write_bytes(key.seal(password, rng, cost=CHEAP))
+    return path
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text("correct horse \nsecond line\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner", "public"),
+    [("bn254", "bn254", {"g1", "g2"}), ("ecdsa", "secp256k1", {"address"}), ("p2p", "p2p", {"peer_id"})],
+)
+def test_a_new_key_is_a_private_file_that_its_password_opens(
+    kind: str, inner: str, public: set[str], tmp_path: Path, password_file: Path
+) -> None:
+    """The first line of the password file, trailing space and all, is the password; show agrees with new."""
+    path = tmp_path / "key.json"
+    done = eigenkms("keys", "new", "--kind", kind, "-o", path, "--password-file", password_file, "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    made = json.loads(done.stdout)
+    assert made.keys() == {"file", "kind"} | public
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    opened = open_key(path, inner, "correct horse ")
+    assert {name: made[name] for name in public} == opened.public
+    assert opened.secret.hex() not in done.stdout.decode() + path.read_text()
+    shown = json.loads(eigenkms("keys", "show", path, "--json").stdout)
+    assert shown == {**made, "verified": False}
+
+
+def test_a_keystore_is_not_replaced_by_mistake(tmp_path: Path, password_file: Path) -> None:
+    """The key in it would be lost; --force is explicit."""
+    path = write(tmp_path / "key.json", new_key("p2p", rng))
+    before = path.read_bytes()
+    args = ("keys", "new", "--kind", "p2p", "-o", path, "--password-file", password_file)
+    done = eigenkms(*args)
+    assert done.returncode == 1
+    assert lines(done.stderr)[0] == f"error: write {path}: it exists"
+    assert path.read_bytes() == before
+    assert eigenkms(*args, "--force").returncode == 0
+    assert path.read_bytes() != before
+
+
+def test_show_verifies_with_the_password(tmp_path: Path) -> None:
+    """The right one confirms the public values, a wrong one is exit 1 and names the file."""
+    path = write(tmp_path / "key.json", new_key("bn254", rng))
+    done = eigenkms("keys", "show", "--verify", path, "--json", EIGENKMS_PASSWORD="pass")
+    assert json.loads(done.stdout)["verified"] is True
+    done = eigenkms("keys", "show", "--verify", path, EIGENKMS_PASSWORD="wrong")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert lines(done.stderr)[0].startswith(f"error: open keystore {path}: the password is wrong")
+    assert "wrong" not in lines(done.stderr)[0].replace("is wrong", "")
+
+
+def test_without_a_terminal_the_ways_to_give_a_password_are_named(tmp_path: Path) -> None:
+    """No prompt that nobody answers, no key without a password."""
+    done = eigenkms("keys", "new", "--kind", "p2p", "-o", tmp_path / "key.json")
+    assert done.returncode == 1
+    assert lines(done.stderr)[0].endswith("there is no terminal to ask at")
+    assert "--password-file FILE, set EIGENKMS_PASSWORD" in lines(done.stderr)[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prompt_asks_twice_and_shows_nothing(tmp_path: Path) -> None:
+    """A password that was mistyped once makes no key; one typed twice does."""
+    path = tmp_path / "key.json"
+    args = ("keys", "new", "--kind", "p2p", "-o", path)
+    first, again = b"key.json: ", b"The same again: "
+    code, shown = on_terminal(*args, typed=((first, b"hunter2\n"), (again, b"hunter3\n")))
+    assert code == 1
+    assert b"the two were not the same" in shown
+    assert not path.exists()
+    code, shown = on_terminal(*args, typed=((first, b"hunter2\n"), (again, b"hunter2\n")))
+    assert code == 0
+    assert b"hunter2" not in shown
+    assert open_key(path, "p2p", "hunter2").public == dict(peek(path)[1])
+
+
+def test_ctrl_c_at_a_prompt_ends_with_130(tmp_path: Path) -> None:
+    """No traceback, no file."""
+    code, shown = on_terminal(
+        "keys", "new", "--kind", "p2p", "-o", tmp_path / "key.json", typed=((b"key.json: ", b"\x03"),)
+    )
+    assert code == 130
+    assert b"Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_file_that_others_can_read_is_warned_about(tmp_path: Path, password_file: Path) -> None:
+    """It still works."""
+    password_file.chmod(0o644)
+    path = tmp_path / "key.json"
+    done = eigenkms("keys", "new", "--kind", "p2p", "-o", path, "--password-file", password_file)
+    assert done.returncode == 0
+    assert lines(done.stderr) == [
+        f"warning: password file {password_file} can be read by others; run chmod 600 {password_file}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"\nsecond\n", "it is empty"), (b"\xff\n", "it is not UTF-8 text")]
+)
+def test_a_password_file_without_a_password(tmp_path: Path, content: bytes, reason: str) -> None:
+    """An empty first line, or bytes that are no text; a missing file too."""
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    for file, why in ((path, reason), (tmp_path / "missing", "no such file or directory")):
+        done = eigenkms("keys", "new", "--kind", "p2p", "-o", tmp_path / "key.json", "--password-file", file)
+        assert done.returncode == 1
+        assert lines(done.stderr)[0].endswith(why)
+    assert not (tmp_path / "key.json").exists()
+
+
+def test_known_keys_have_known_public_values() -> None:
+    """Address and checksum of a secret that others have computed; EIP-55's own examples."""
+    secret = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+    assert public_values("secp256k1", secret) == {"address": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"}
+    for text in ("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"):
+        assert checksummed(bytes.fromhex(text[2:])) == text
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """Each place takes its own kind; a file whose public values are another key's is refused as well."""
+    path = write(tmp_path / "key.json", new_key("p2p", rng))
+    with pytest.raises(InputError, match="it holds a p2p key, not a bn254 key"):
+        open_key(path, "bn254", "pass")
+    other = public_values("p2p", b"\x05" * 32)
+    write(path, Key("p2p", b"\x06" * 32, other))
+    with pytest.raises(InputError, match="its public values are another key's"):
+        open_key(path, "p2p", "pass")
+    write(path, Key("p2p", b"\x00" * 32, other))
+    with pytest.raises(InputError, match="what it holds is not a p2p key"):
+        open_key(path, "p2p", "pass")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"format": "eigenkms-keystore", "kind": "dsa", "public": {}}',
+        b"[" * 9999,
+    ],
+)
+def test_show_refuses_what_is_no_keystore(tmp_path: Path, content: bytes) -> None:
+    """Any file at all."""
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(InputError, match="it is not an eigenkms keystore"):
+        peek(tmp_path / "file")
+
+
+def test_a_key_does_not_print_its_secret() -> None:
+    """Neither in repr nor in a message."""
+    key = new_key("secp256k1", rng)
+    assert key.secret.hex() not in repr(key)
+    assert str(key.secret) not in repr(key)
