@@ -176,21 +176,21 @@ class EigenLayerChain:
         try:
             found = await self._set_pinned(block)
         except RpcRefusedError as refusal:
-            if refusal.is_revert or not await self._still_canonical(block):
+            if refusal.is_revert:
                 raise
+            await self._require_canonical(block)
             log.info(
                 "state of block %d is gone from the RPC, rolling back from the newest block", block.number
             )
             found = await roll_back(self, block)
         return await self._verified(block, found)
 
-    async def _still_canonical(self, block: BlockRef) -> bool:
-        if await self.is_canonical(block):
-            return True
-        raise ChainError(
-            f"read operator set at block {block.number}: block {hexed(block.hash)} is not canonical",
-            hint="the chain was reorganised; the next boundary will be read instead",
-        )
+    async def _require_canonical(self, block: BlockRef) -> None:
+        if not await self.is_canonical(block):
+            raise ChainError(
+                f"read operator set at block {block.number}: block {hexed(block.hash)} is not canonical",
+                hint="the chain was reorganised, or the RPC lags behind; a later boundary will be read instead",
+            )
 
     async def set_now(self) -> tuple[BlockRef, SetAt]:
         """The unverified set at the newest block, whatever the configured finality. Raises ChainError."""

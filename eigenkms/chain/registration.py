@@ -25,8 +25,9 @@ from eigenkms.errors import ChainError
 GAS_OPERATOR: Final = 250_000
 GAS_ALLOWLIST: Final = 250_000
 GAS_KEY: Final = 900_000
-GAS_MEMBERSHIP: Final = 800_000
-GAS_SOCKET: Final = 400_000
+GAS_MEMBERSHIP: Final = 600_000
+GAS_SOCKET: Final = 100_000
+GAS_SOCKET_WORD: Final = 25_000
 GAS_TRANSFER: Final = 21_000
 _DOMAIN: Final = keccak256(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -57,6 +58,11 @@ def registration_digest(
         (_KEY_REGISTRATION, operator, contracts.avs, contracts.operator_set_id, keccak256(key_data)),
     )
     return keccak256(b"\x19\x01", domain, keccak256(struct))
+
+
+def gas_of_socket(socket: str) -> int:
+    """Enough gas to store a socket of this length: it is kept in words of 32 bytes."""
+    return GAS_SOCKET + GAS_SOCKET_WORD * (1 + len(socket.encode()) // 32)
 
 
 def _set_of(contracts: Deployment) -> tuple[bytes, int]:
@@ -124,7 +130,8 @@ async def register_for_operator_set(operator: Sender, contracts: Deployment, soc
     params = (contracts.avs, [contracts.operator_set_id], encode(("string",), (socket,)))
     data = abi.REGISTER_FOR_SETS.encode(operator.address, params)
     what = f"register operator {hexed(operator.address)} for the operator set"
-    return await operator.send(what, contracts.allocation_manager, data, gas=GAS_MEMBERSHIP)
+    gas = GAS_MEMBERSHIP + gas_of_socket(socket)
+    return await operator.send(what, contracts.allocation_manager, data, gas=gas)
 
 
 async def deregister(sender: Sender, contracts: Deployment, operator: bytes | None = None) -> Receipt:
@@ -140,7 +147,7 @@ async def update_socket(operator: Sender, contracts: Deployment, socket: str) ->
     """Publish another socket for the sender. Raises ChainError."""
     data = abi.UPDATE_SOCKET.encode(operator.address, socket)
     what = f"update the socket of operator {hexed(operator.address)}"
-    return await operator.send(what, contracts.registrar, data, gas=GAS_SOCKET)
+    return await operator.send(what, contracts.registrar, data, gas=gas_of_socket(socket))
 
 
 async def transfer(sender: Sender, to: bytes, wei: int) -> Receipt:

@@ -279,13 +279,19 @@ class JsonRpc:
         raise RpcAnswerError(self._http_complaint(method, status), hint=hint)
 
     async def _read(self, method: str, response: httpx.Response) -> bytes:
+        """The body, uncompressed. Leaving httpx's nested generators early would leave them to the garbage collector, so
+        the reading is cancelled from within instead.
+        """
         body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > self._max_answer_bytes:
-                self._failures += 1
-                too_large = f"the answer is larger than {self._max_answer_bytes} bytes"
-                raise RpcTooLargeError(f"call {method} at {self.endpoint}: {too_large}")
+        with trio.CancelScope() as reading:
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > self._max_answer_bytes:
+                    reading.cancel()
+        if len(body) > self._max_answer_bytes:
+            self._failures += 1
+            too_large = f"the answer is larger than {self._max_answer_bytes} bytes"
+            raise RpcTooLargeError(f"call {method} at {self.endpoint}: {too_large}")
         return bytes(body)
 
     async def _parse(self, method: str, raw: bytes) -> Json:

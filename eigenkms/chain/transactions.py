@@ -13,7 +13,7 @@ import trio
 from eth_account import Account
 
 from eigenkms.chain.reverts import sentence
-from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, RpcUnavailableError
+from eigenkms.chain.rpc import JsonRpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
 from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.errors import ChainError, InputError
 
@@ -103,7 +103,7 @@ class Sender:
     async def _submit(self, what: str, raw: bytes) -> None:
         try:
             await self.rpc.call("eth_sendRawTransaction", hexed(raw), retry=False)
-        except RpcUnavailableError:
+        except (RpcUnavailableError, RpcAnswerError):
             return  # it may have arrived: the receipt tells
         except RpcRefusedError as refusal:
             if not any(known in refusal.text.lower() for known in _KNOWN):

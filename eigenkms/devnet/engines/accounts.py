@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from eth_keys.datatypes import PrivateKey
-
 from eigenkms.crypto.hashing import be32, keccak256
 
 COUNT: Final = 32
@@ -14,4 +12,6 @@ PRIVATE_KEYS: Final = tuple(keccak256(b"eigenkms/devnet/account/1", be32(i)) for
 
 def address_of(private_key: bytes) -> bytes:
     """20 bytes."""
+    from eth_keys.datatypes import PrivateKey  # slow to import, and not always needed
+
     return bytes(PrivateKey(private_key).public_key.to_canonical_address())

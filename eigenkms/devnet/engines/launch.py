@@ -2,16 +2,18 @@
 
 Each engine holds the read end of a pipe as its standard input and ends when that closes, which the operating system
 sees to however its parent died. (PR_SET_PDEATHSIG would be tied to the thread that forked, not to the process.) anvil
-does not watch its input, so a line of shell does it for it; ``Engine.pid`` is then the shell's.
+does not watch its input, so a line of shell does it for it.
 """
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Final, Literal, assert_never, get_args
@@ -25,8 +27,12 @@ EngineName = Literal["embedded", "anvil"]
 ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 1.0
-_ANVIL_READY: Final = b"Listening on 127.0.0.1:"
-_GUARD: Final = '"$@" </dev/null & child=$!; read -r _; kill -KILL "$child"; wait "$child"'
+_READY: Final = b"Listening on 127.0.0.1:"
+_GUARD_PID: Final = b"guarded process "
+_GUARD: Final = (
+    '"$@" </dev/null & child=$!; echo "guarded process $child"; exec >/dev/null 2>&1; '
+    'read -r _; kill -KILL "$child"; wait "$child"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +74,41 @@ async def open_engine(
     ``block_time`` in seconds; 0 mines transactions only. ``port`` 0 takes a free one. ``log_path`` is appended to.
     Raises InputError (no anvil, port in use) or ChainError (it did not start).
     """
-    if block_time < 0 or not 0 <= port < 2**16 or chain_id < 1:
+    if block_time < 0 or not 0 <= port < 2**16 or not 0 < chain_id < 2**63:
         raise InputError(f"start the {name} engine: block time, port or chain id is out of range")
+    _require_free(name, port)
     command = _command(name, block_time, chain_id, port)
     with Path(log_path or os.devnull).open("ab") as log:  # noqa: ASYNC230 - once, at the start
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the parent, which stops the engine last
         )
         try:
-            listening = await _ready(name, process, port, log_path)
+            listening, pid = await _ready(name, process, log_path)
             url = f"http://127.0.0.1:{listening}"
             if name == "anvil":
                 await _prepare_anvil(url, block_time)
             async with _draining(process, log.fileno()):
-                yield Engine(name, url, chain_id, PRIVATE_KEYS, process.pid)
+                yield Engine(name, url, chain_id, PRIVATE_KEYS, pid or process.pid)
         finally:
             await _stop(process)
+
+
+def _require_alysis() -> None:
+    if find_spec("alysis") is None:
+        raise InputError(
+            "start the embedded engine: the Python package alysis is not installed",
+            hint="install eigenkms[devnet], or use the anvil engine",
+        )
 
 
 def _command(name: EngineName, block_time: float, chain_id: int, port: int) -> list[str]:
     match name:
         case "embedded":
+            _require_alysis()
             return [
                 *(sys.executable, "-m", "eigenkms.devnet.engines.embedded"),
                 *("--port", str(port), "--chain-id", str(chain_id), "--block-time", str(block_time)),
@@ -103,26 +123,36 @@ def _command(name: EngineName, block_time: float, chain_id: int, port: int) -> l
             assert_never(name)
 
 
-async def _ready(name: str, process: trio.Process, port: int, log_path: Path | None) -> int:
-    """The port that the engine says it listens on. Both say it in a line of standard output that ends with it."""
+async def _ready(name: str, process: trio.Process, log_path: Path | None) -> tuple[int, int | None]:
+    """The port that the engine says it listens on, and its process id if a guard says it. Both say it in a line."""
     assert process.stdout is not None
     said = b""
     with trio.move_on_after(START_SECONDS):
         async for chunk in process.stdout:
             said += chunk
-            _, found, rest = said.partition(_ANVIL_READY)
-            if found and b"\n" in rest:
-                return int(rest.split(b"\n", 1)[0])
-    if port and b"in use" in said + _tail(log_path):
-        raise InputError(f"start the {name} engine: port {port} is in use", hint="choose another port")
+            if (port := _number_after(_READY, said)) is not None:
+                return port, _number_after(_GUARD_PID, said)
     raise ChainError(
         f"start the {name} engine: it ended, or did not come up within {START_SECONDS:g} s",
         hint=f"look into {log_path}" if log_path else "start it with a log file to see why",
     )
 
 
-def _tail(log_path: Path | None) -> bytes:
-    return log_path.read_bytes()[-2000:] if log_path and log_path.exists() else b""
+def _number_after(mark: bytes, said: bytes) -> int | None:
+    _, _, rest = said.partition(mark)
+    digits, ended, _ = rest.partition(b"\n")
+    return int(digits) if ended else None
+
+
+def _require_free(name: str, port: int) -> None:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    except OSError as exc:
+        raise InputError(
+            f"start the {name} engine: port {port} cannot be listened on: {exc.strerror}",
+            hint="choose another port, or 0 for any free one",
+        ) from None
 
 
 @asynccontextmanager

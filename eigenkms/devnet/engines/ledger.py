@@ -69,12 +69,12 @@ class Ledger:
 
     def rpc(self, method: str, params: list[Any]) -> Any:
         """The result of one JSON-RPC call, as JSON data. Raises RPCError."""
-        params = self._with_plain_block(method, params)
-        own = self._own.get(method)
-        if own is None:
-            return self._alysis.rpc(method, *params)
         try:
-            return own(*params)
+            params = self._with_plain_block(method, params)
+            own = self._own.get(method)
+            return self._alysis.rpc(method, *params) if own is None else own(*params)
+        except HeaderNotFound as exc:
+            raise RPCError(BLOCK_NOT_FOUND, "block not found") from exc
         except (TypeError, ValueError) as exc:
             raise RPCError.with_code(RPCErrorCode.INVALID_PARAMETER, f"bad parameters of {method}") from exc
 
@@ -141,15 +141,21 @@ class Ledger:
         """The header of that hash, if the block is on the chain now."""
         try:
             header: BlockHeaderAPI = self._chain.get_block_header_by_hash(bytes.fromhex(block_hash[2:]))
-            current = self._chain.get_canonical_block_header_by_number(header.block_number)
-        except (HeaderNotFound, ValueError):
+            return header if self._by_number(header.block_number).hash == header.hash else None
+        except HeaderNotFound:
             return None
-        return header if current.hash == header.hash else None
+
+    def _by_number(self, number: int) -> BlockHeaderAPI:
+        """Raises HeaderNotFound. The database keeps the numbers of blocks that were rolled back until others take them."""
+        if number > self._head.block_number:
+            raise HeaderNotFound(f"block {number} is above the head")
+        header: BlockHeaderAPI = self._chain.get_canonical_block_header_by_number(number)
+        return header
 
     # ------------------------------------------------------------------------------------------------- methods
 
     def _call(self, call: dict[str, Any], block: str) -> Any:
-        header = self._chain.get_canonical_block_header_by_number(int(block, 16))
+        header = self._by_number(int(block, 16))
         key = (header.hash.hex(), repr(sorted(call.items())))
         if key not in self._cache:
             self._cache[key] = self._alysis.rpc("eth_call", call, block)
@@ -175,10 +181,10 @@ class Ledger:
         else:
             start = int(self._plain(query.get("fromBlock", "latest")), 16)
             end = min(int(self._plain(query.get("toBlock", "latest")), 16), self._head.block_number)
-        wanted = {key: query[key] for key in ("address", "topics") if key in query}
+        wanted: dict[str, Any] = {key: query[key] for key in query.keys() & {"address", "topics"}}
         found: list[Any] = []
         for number in range(start, end + 1):
-            if self._chain.get_canonical_block_header_by_number(number).bloom:
+            if self._by_number(number).bloom:
                 query = {**wanted, "fromBlock": hex(number), "toBlock": hex(number)}
                 found += cast("list[Any]", self._alysis.rpc("eth_getLogs", query))
         return found
@@ -218,9 +224,7 @@ class Ledger:
         head = self._head
         if not 0 < depth <= head.block_number:
             raise ValueError(depth)
-        chain, database = self._chain, self._chain.chaindb.db
-        target = chain.get_canonical_block_header_by_number(head.block_number - depth)
-        for number in range(target.block_number + 1, head.block_number + 1):
-            del database[SchemaV1.make_block_number_to_hash_lookup_key(number)]
-        database[SchemaV1.make_canonical_head_hash_lookup_key()] = target.hash
+        chain = self._chain
+        target = self._by_number(head.block_number - depth)
+        chain.chaindb.db[SchemaV1.make_canonical_head_hash_lookup_key()] = target.hash
         chain.header = chain.create_header_from_parent(target)

@@ -1,0 +1,164 @@
+"""One chain of each engine for the whole run, with contracts and four operators; each test gets it as it was set up.
+
+The engine and its set-up live in a thread with a trio loop of its own, since fixtures of session scope have none. A test
+takes a snapshot before and goes back to it after.
+"""
+
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from eigenkms.chain import registration
+from eigenkms.chain.config import Deployment
+from eigenkms.chain.deploy import deploy_contracts
+from eigenkms.chain.reader import EigenLayerChain, Finality, open_chain
+from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.transactions import Sender
+from eigenkms.crypto import bn254
+from eigenkms.crypto.hashing import be32, keccak256
+from eigenkms.devnet.engines import ENGINES, Engine, open_engine
+from eigenkms.devnet.engines.launch import find_anvil
+from eigenkms.errors import InputError
+
+MEMBERS = 4
+DELAY = 5
+"""Blocks that an operator that left stays slashable."""
+
+ENGINE_PARAMS = [pytest.param(name, marks=[pytest.mark.anvil] if name == "anvil" else []) for name in ENGINES]
+
+
+def require(engine: str) -> None:
+    """Skip a test whose engine is not installed, or fail it where it must be."""
+    if engine != "anvil":
+        return
+    try:
+        find_anvil()
+    except InputError as exc:
+        if os.environ.get("EIGENKMS_REQUIRE_ANVIL") == "1":
+            pytest.fail(str(exc))
+        pytest.skip(str(exc))
+
+
+def bn254_key(number: int) -> bn254.KeyPair:
+    """The same key for the same number in every run."""
+    return bn254.KeyPair.from_secret(1 + int.from_bytes(keccak256(b"test key", be32(number))[1:], "big"))
+
+
+@dataclass
+class World:
+    """A chain with an operator set whose members 0..3 have joined, and an RPC to it. Account 0 deploys, 1 is the AVS."""
+
+    engine: Engine
+    contracts: Deployment
+    rpc: JsonRpc
+
+    def sender(self, account: int, rpc: JsonRpc | None = None) -> Sender:
+        return Sender(rpc or self.rpc, self.engine.accounts[account], self.engine.chain_id, deadline=5)
+
+    @property
+    def avs(self) -> Sender:
+        return self.sender(1)
+
+    def operator(self, number: int) -> Sender:
+        return self.sender(2 + number)
+
+    async def join(self, number: int, key: bn254.KeyPair | None = None, socket: str | None = None) -> None:
+        operator = self.operator(number)
+        await registration.add_to_allowlist(self.avs, self.contracts, operator.address)
+        await registration.register_as_operator(operator, self.contracts)
+        await registration.register_bn254_key(operator, self.contracts, key or bn254_key(number))
+        await registration.register_for_operator_set(operator, self.contracts, socket or socket_of(number))
+
+    @asynccontextmanager
+    async def reader(
+        self, finality: str = "latest", url: str | None = None
+    ) -> AsyncIterator[EigenLayerChain]:
+        config = self.contracts.config(url or self.engine.url, Finality.parse(finality))
+        async with open_chain(config) as chain:
+            yield chain
+
+    async def mine(self, blocks: int = 1) -> None:
+        await self.rpc.call("anvil_mine", hex(blocks))
+
+    async def reorganise(self, depth: int, wei: int = 1) -> None:
+        """Replace the newest ``depth`` blocks by as many others, the first of which moves ``wei``."""
+        await self.rpc.call("anvil_rollback", depth)
+        await registration.transfer(self.sender(31), b"\xbb" * 20, wei)
+        await self.mine(depth - 1) if depth > 1 else None
+
+
+def socket_of(number: int) -> str:
+    return f"/ip4/127.0.0.1/tcp/{9000 + number}"
+
+
+class _Background:
+    """Runs an engine and its set-up in a thread until told to stop."""
+
+    def __init__(self, name: Any, log_path: Path) -> None:
+        self._name = name
+        self._log_path = log_path
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self.engine: Engine | None = None
+        self.contracts: Deployment | None = None
+        self._thread = threading.Thread(target=self._main)
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(60)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        self._token.run_sync_soon(self._stop.set)
+        self._thread.join(10)
+
+    def _main(self) -> None:
+        try:
+            trio.run(self._live)
+        except BaseException as exc:
+            self._failure = exc
+        finally:
+            self._ready.set()
+
+    async def _live(self) -> None:
+        self._token, self._stop = trio.lowlevel.current_trio_token(), trio.Event()
+        async with open_engine(self._name, block_time=0, log_path=self._log_path) as engine:
+            async with JsonRpc(engine.url) as rpc:
+                contracts = await deploy_contracts(
+                    rpc, engine.accounts[0], engine.accounts[1], deallocation_delay=DELAY
+                )
+                world = World(engine, contracts, rpc)
+                for number in range(MEMBERS):
+                    await world.join(number)
+            self.engine, self.contracts = engine, contracts
+            self._ready.set()
+            await self._stop.wait()
+
+
+@pytest.fixture(scope="session", params=ENGINE_PARAMS)
+def background(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[_Background]:
+    require(request.param)
+    running = _Background(request.param, tmp_path_factory.mktemp("engine") / "engine.log")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+async def world(background: _Background) -> AsyncIterator[World]:
+    assert background.engine is not None
+    assert background.contracts is not None
+    async with JsonRpc(background.engine.url) as rpc:
+        snapshot = await rpc.call("evm_snapshot")
+        yield World(background.engine, background.contracts, rpc)
+        assert await rpc.call("evm_revert", snapshot) is True
