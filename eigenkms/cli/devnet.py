@@ -19,12 +19,8 @@ def command() -> None:
 
 def _call(name: str, settings: "Settings") -> Any:
     cluster = importlib.import_module("eigenkms.devnet.cluster")
-    return network.run(
-        getattr(cluster, name),
-        operators=settings.get("devnet_operators"),
-        engine=settings.get("devnet_engine"),
-        folder=settings.get("devnet_dir"),
-    )
+    operators, engine = settings.get("devnet_operators"), settings.get("devnet_engine")
+    return network.run(getattr(cluster, name), operators, engine, settings.get("devnet_dir"))
 
 
 @verb("run", "eigenkms devnet run --operators 7")
@@ -48,7 +44,7 @@ def _up(*, settings: "Settings") -> None:
 def _down(*, settings: "Settings") -> None:
     """Stop the network that another terminal started with up."""
     cluster = importlib.import_module("eigenkms.devnet.cluster")
-    network.run(cluster.down, folder=settings.get("devnet_dir"))
+    network.run(cluster.down, settings.get("devnet_dir"))
 
 
 for _verb in (_run, _up, _down):

@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.network import NETWORK_SETTINGS, checked_app_id
+from eigenkms.cli import network
 from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.progress import Progress
 from eigenkms.cli.report import warn
 from eigenkms.cli.streams import Sink, Source
 from eigenkms.errors import InputError
+from eigenkms.types import AppId
 
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
@@ -21,16 +23,16 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
-@with_settings("app_id", "mpk", *NETWORK_SETTINGS)
+@with_settings("app_id", "mpk", *network.NETWORK_SETTINGS)
 def command(*, file: str | None, output: str | None, armored: bool, settings: "Settings") -> None:
     """Encrypt FILE or stdin for an application, so that only a quorum of operators can open it.
 
-    The master public key comes from --mpk (offline), or from the network, verified and pinned. A ciphertext
-    is 128 bytes longer than its plaintext.
+    The master public key comes from --mpk, else from the known-clusters file (both offline), else from the
+    network, verified and then pinned there. A ciphertext is 128 bytes longer than its plaintext.
     """
     from eigenkms.cli.armor import armor
 
-    app_id = checked_app_id(settings)
+    app_id = network.checked_app_id(settings)
     source, sink = Source(file), Sink(output)
     sink.check(source, binary=not armored)
     master_key = _master_key(settings)
@@ -41,7 +43,7 @@ def command(*, file: str | None, output: str | None, armored: bool, settings: "S
     sink.write(armor(ciphertext) if armored else ciphertext)
 
 
-def _encrypt(app_id: str, master_key: bytes, plaintext: bytes) -> bytes:
+def _encrypt(app_id: AppId, master_key: bytes, plaintext: bytes) -> bytes:
     import secrets
 
     from eigenkms.crypto import ibe
@@ -56,11 +58,9 @@ def _encrypt(app_id: str, master_key: bytes, plaintext: bytes) -> bytes:
 
 
 def _master_key(settings: "Settings") -> bytes:
-    """As given, else the network's. The client library compares the latter with what is pinned."""
-    given: bytes | None = settings.get("mpk")
-    if given is not None:
-        return given
-    from eigenkms.cli.network import fetch_cluster
-
-    fetched: bytes = fetch_cluster(settings).mpk
-    return fetched
+    """As given, else as pinned on this machine, else the network's, verified and from then on pinned."""
+    known: bytes | None = settings.get("mpk") or network.pinned_key(settings)
+    if known is not None:
+        return known
+    with Progress("asking the operators") as progress:
+        return network.fetch_cluster(settings, progress).mpk

@@ -4,69 +4,89 @@ Modules of the network are imported when a call needs them, so that verbs which 
 """
 
 import functools
-import importlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eigenkms.errors import InputError
 from eigenkms.node.config import CHAIN_SETTINGS
 from eigenkms.node.settings import Settings
+from eigenkms.types import AppId, Cluster
+
+if TYPE_CHECKING:
+    from eigenkms.client.api import ClientSettings, ClusterInfo
+
+T = TypeVar("T")
 
 NETWORK_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 
 
-def _client() -> Any:
-    return importlib.import_module("eigenkms.client.api")
+def run(call: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run an asynchronous call to its end."""
+    import trio
+
+    return trio.run(functools.partial(call, *args), strict_exception_groups=True)
 
 
-def client_settings(settings: Settings) -> Any:
-    """``eigenkms.client.api.ClientSettings``. InputError names what is missing."""
-    return _client().ClientSettings(
+def known_clusters(settings: Settings) -> Path:
+    """The file that pins master public keys."""
+    path: Path | None = settings.get("known_clusters")
+    return path or Path.home() / ".eigenkms" / "known_clusters"
+
+
+def client_settings(settings: Settings) -> "ClientSettings":
+    """What the client library asks for. InputError names what is missing."""
+    from eigenkms.chain.config import Finality
+    from eigenkms.client.api import ClientSettings
+
+    return ClientSettings(
         rpc_url=settings.require("rpc_url"),
         chain_id=settings.require("chain_id"),
         avs=settings.require("avs"),
         operator_set_id=settings.get("operator_set_id"),
         allocation_manager=settings.require("allocation_manager"),
         key_registrar=settings.require("key_registrar"),
-        finality=settings.get("finality") or _default_finality(),
-        known_clusters_path=settings.get("known_clusters") or Path.home() / ".eigenkms" / "known_clusters",
+        finality=settings.get("finality") or Finality("finalized"),
+        known_clusters_path=known_clusters(settings),
         timeout=settings.get("timeout"),
     )
 
 
-def _default_finality() -> Any:
-    from eigenkms.chain.config import Finality
+def pinned_key(settings: Settings) -> bytes | None:
+    """The master public key that this machine has pinned for the cluster in ``settings``, if it has."""
+    from eigenkms.client.known import KnownClusters
+    from eigenkms.protocols.session import cluster_id
 
-    return Finality.parse("finalized")
-
-
-def run(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run an asynchronous call to its end."""
-    import trio
-
-    return trio.run(functools.partial(call, *args, **kwargs))
-
-
-def fetch_cluster(settings: Settings) -> Any:
-    """The verified state of the cluster: ``eigenkms.client.api.ClusterInfo``."""
-    return run(_client().fetch_cluster, client_settings(settings))
+    chain_id, avs = settings.get("chain_id"), settings.get("avs")
+    if chain_id is None or avs is None:
+        return None
+    cluster = cluster_id(Cluster(chain_id, avs, settings.get("operator_set_id")))
+    return KnownClusters(known_clusters(settings)).get(cluster)
 
 
-def decrypt(settings: Settings, app_id: str, ciphertext: bytes, progress: Callable[[str], None]) -> bytes:
-    plaintext: bytes = run(_client().decrypt, client_settings(settings), app_id, ciphertext, progress)
-    return plaintext
+def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "ClusterInfo":
+    """The cluster, verified against the chain; pins its key the first time."""
+    needed = client_settings(settings)
+    from eigenkms.client import api
+
+    return run(api.fetch_cluster, needed, progress)
 
 
-def checked_app_id(settings: Settings) -> str:
+def decrypt(settings: Settings, app_id: AppId, ciphertext: bytes, progress: Callable[[str], None]) -> bytes:
+    """The plaintext, by a quorum of partial signatures."""
+    needed = client_settings(settings)
+    from eigenkms.client import api
+
+    return run(api.decrypt, needed, app_id, ciphertext, progress)
+
+
+def checked_app_id(settings: Settings) -> AppId:
     """The application id, long enough for the hash. Checked before anything is asked of the network."""
+    from eigenkms.crypto.bls import app_id_bytes
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
 
     app_id: str = settings.require("app_id")
-    try:
-        size = len(app_id.encode())
-    except UnicodeEncodeError as error:
-        raise InputError("read app_id: it has no UTF-8 form") from error
+    size = len(app_id_bytes(app_id))
     if size < MIN_APP_ID_BYTES:
         raise InputError(f"read app_id {app_id!r}: it has {size} bytes, fewer than {MIN_APP_ID_BYTES}")
-    return app_id
+    return AppId(app_id)

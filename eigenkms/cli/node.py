@@ -1,17 +1,18 @@
 """``eigenkms node``: settings and keys for a node, which then runs until a signal stops it."""
 
-import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eigenkms.cli import network
+from eigenkms.cli.logs import start_logging
 from eigenkms.cli.options import verb, with_settings
 from eigenkms.cli.passwords import read_password
 from eigenkms.cli.report import warn
 from eigenkms.node.config import NODE_SETTINGS, NodeConfig
 
 if TYPE_CHECKING:
+    from eigenkms.node.app import NodeKeys
     from eigenkms.node.keyfiles import Key
     from eigenkms.node.settings import Settings
 
@@ -28,12 +29,23 @@ def command(*, settings: "Settings") -> None:
     for warning in config.warnings:
         warn(warning)
     password = read_password("the node's keystores", file=config.password_file, environ=os.environ)
+    keys = _load_keys(config, password)
+    start_logging(config.log_level, config.log_format)
+    from eigenkms.node.app import run_until_signalled
+
+    network.run(run_until_signalled, config, keys)
+
+
+def _load_keys(config: NodeConfig, password: str) -> "NodeKeys":
+    from eigenkms.crypto.bn254 import KeyPair
     from eigenkms.node.keyfiles import open_key
+    from eigenkms.p2p.identity import PeerKey
 
     bn254 = open_key(config.bn254_keystore, "bn254", password)
     p2p = _p2p_key(config, password)
-    app = importlib.import_module("eigenkms.node.app")
-    network.run(app.run_node, config, app.NodeKeys(bn254=bn254.secret, p2p=p2p.secret, password=password))
+    from eigenkms.node.app import NodeKeys
+
+    return NodeKeys(KeyPair.from_secret(bn254.secret), PeerKey(p2p.secret), password)
 
 
 def _p2p_key(config: NodeConfig, password: str) -> "Key":

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.progress import Progress
+from eigenkms.cli.report import print_result
 
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
@@ -15,15 +17,22 @@ if TYPE_CHECKING:
 def command(*, settings: "Settings", as_json: bool) -> None:
     """Print the master public key (96 bytes in hex), verified against the chain's operator set and pinned.
 
-    With --json also what proves it: cluster, version, transcript_hash, threshold, certificate (hex).
+    With --json also what proves it: cluster, version, transcript_hash, threshold, transcript, certificate
+    (hex), signers.
     """
-    info = network.fetch_cluster(settings)
+    with Progress("asking the operators") as progress:
+        info = network.fetch_cluster(settings, progress)
     facts = {
         "mpk": info.mpk.hex(),
         "cluster": info.cluster_id.hex(),
-        "version": info.version,
+        "version": int(info.version),
         "transcript_hash": info.transcript_hash.hex(),
         "threshold": info.threshold,
+        "transcript": info.transcript.hex(),
         "certificate": info.certificate.hex(),
+        "signers": ["0x" + signer.hex() for signer in info.signers],
     }
-    print_facts(facts if as_json else {"mpk": facts["mpk"]}, as_json=as_json)
+    if as_json:
+        print_facts(facts, as_json=True)
+    else:
+        print_result(info.mpk.hex())

@@ -100,7 +100,9 @@ def _usage_hint(error: click.UsageError) -> str:
 
 
 def print_result(text: str) -> None:
-    """A line or more on stdout. InputError where it cannot be written; BrokenPipeError where nobody reads it."""
+    """A line or more on stdout. InputError where it cannot be written; BrokenPipeError where nobody reads
+    it.
+    """
     with explaining_stdout():
         click.echo(text)
 

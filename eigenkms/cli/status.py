@@ -1,23 +1,102 @@
-"""``eigenkms status``: can the network serve, for a person and for a monitor."""
+"""``eigenkms status``: can the network serve, for a person and for a monitor.
 
-from typing import TYPE_CHECKING
+The version comes verified from the chain's operator set. What each operator says of itself is only its word;
+it is used to count who could serve now, and shown with everything stripped that could command a terminal.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.progress import Progress
+from eigenkms.errors import ChainError, EigenKmsError, NetworkError
 
 if TYPE_CHECKING:
+    from eigenkms.client.api import Client, ClientSettings, ClusterInfo
     from eigenkms.node.settings import Settings
+    from eigenkms.types import OperatorAddress
 
 HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
+HEALTH = ("healthy", "degraded", "cannot serve")
+
+ANSWER_SECONDS = 5.0
+
+Answers = Mapping["OperatorAddress", Mapping[str, Any] | None]
+"""What each operator said of itself; None for one that did not answer."""
 
 
-def verdict(reachable: int, total: int, threshold: int) -> int:
-    """The exit code: all operators answer, some do not, or fewer than a quorum does."""
-    if reachable < threshold:
+def verdict(serving: int, total: int, threshold: int) -> int:
+    """The exit code: all operators serve, some do not, or fewer than a quorum does."""
+    if serving < threshold:
         return CANNOT_SERVE
-    return HEALTHY if reachable == total else DEGRADED
+    return HEALTHY if serving == total else DEGRADED
+
+
+def plain(value: object) -> object:
+    """A stranger's value, if it is one that may be shown: a number, truth, or a short printable text."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str) and len(value) <= 100 and value.isprintable():
+        return value
+    return None
+
+
+def read_answer(answer: bytes) -> dict[str, object] | None:
+    """An operator's word on itself; None where it is not what a node says."""
+    try:
+        said = json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    shown = ("version", "share", "policy", "peers", "phase", "boundary", "head")
+    return {name: plain(said.get(name)) for name in shown}
+
+
+def judge(info: "ClusterInfo", answers: Answers) -> tuple[int, dict[str, Any]]:
+    """Exit code and facts."""
+    serving = [o for o, said in answers.items() if said and said["version"] == info.version and said["share"]]
+    code = verdict(len(serving), len(info.operators), info.threshold)
+    return code, {
+        "health": HEALTH[code],
+        "cluster": info.cluster_id.hex(),
+        "version": int(info.version),
+        "threshold": info.threshold,
+        "operators": len(info.operators),
+        "serving": len(serving),
+        "silent": ["0x" + o.hex() for o, said in answers.items() if said is None],
+        "members": {"0x" + o.hex(): said for o, said in answers.items()},
+    }
+
+
+async def ask_all(settings: "ClientSettings", progress: Progress) -> tuple["ClusterInfo", Answers]:
+    """The verified version, and each recipient's word on itself within ANSWER_SECONDS."""
+    import trio
+
+    from eigenkms.client.api import open_client
+
+    async with open_client(settings) as client:
+        info = await client.fetch(progress)
+        answers: dict[OperatorAddress, Mapping[str, Any] | None] = dict.fromkeys(info.operators)
+        async with trio.open_nursery() as nursery:
+            for operator in info.operators:
+                nursery.start_soon(_ask, client, operator, answers)
+    return info, answers
+
+
+async def _ask(
+    client: "Client", operator: "OperatorAddress", answers: dict["OperatorAddress", Mapping[str, Any] | None]
+) -> None:
+    from eigenkms.protocols.wire import STATUS
+
+    try:
+        answers[operator] = read_answer(await client.ask(operator, STATUS, b"", ANSWER_SECONDS))
+    except EigenKmsError:
+        answers[operator] = None
 
 
 @verb("status", "eigenkms status --environment sepolia --rpc-url https://rpc.example.org")
@@ -27,21 +106,43 @@ def verdict(reachable: int, total: int, threshold: int) -> int:
 def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     """Say whether the network can serve. Exit code 0: healthy; 1: degraded; 2: it cannot serve.
 
-    With --json: health, cluster, version, threshold, operators, reachable, silent (addresses that did not
-    answer).
+    With --json: health, cluster, version, threshold, operators, serving, silent (addresses that did not
+    answer), members (address: what that operator says of itself); where it cannot serve at all: health and
+    reason.
     """
-    info = network.fetch_cluster(settings)
-    silent = ["0x" + o.address.hex() for o in info.operators if not o.reachable]
-    total = len(info.operators)
-    code = verdict(total - len(silent), total, info.threshold)
-    facts = {
-        "health": ("healthy", "degraded", "cannot serve")[code],
-        "cluster": info.cluster_id.hex(),
-        "version": info.version,
-        "threshold": info.threshold,
-        "operators": total,
-        "reachable": total - len(silent),
-        "silent": silent,
-    }
+    needed = network.client_settings(settings)
+    try:
+        with Progress("asking the operators") as progress:
+            info, answers = network.run(ask_all, needed, progress)
+    except* (NetworkError, ChainError) as group:
+        if as_json:
+            reason = "; ".join(str(error) for error in group.exceptions)
+            print_facts({"health": HEALTH[CANNOT_SERVE], "reason": reason}, as_json=True)
+        raise
+    code, facts = judge(info, answers)
+    members = facts["members"]
+    if not as_json:
+        del facts["members"]
     print_facts(facts, as_json=as_json)
+    if not as_json:
+        _print_members(members)
     ctx.exit(code)
+
+
+def _print_members(members: Mapping[str, Mapping[str, object] | None]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    columns = ("version", "share", "policy", "peers", "phase", "boundary", "head")
+    table = Table("operator", *columns, box=None)
+    for operator, said in members.items():
+        words = ["no answer"] if said is None else [_word(said[name]) for name in columns]
+        table.add_row(operator, *map(escape, words))
+    Console(soft_wrap=True).print(table)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

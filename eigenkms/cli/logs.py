@@ -1,0 +1,50 @@
+"""The log of a node on stderr: a line an event, for people or as JSON for programs.
+
+A record may carry ``extra={"fields": {...}}``: JSON-able facts that stand as fields of the JSON line.
+Libraries speak only from *error* on, unless the node itself is set to *debug*.
+"""
+
+import json
+import logging
+import sys
+import time
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-01-02T03:04:05.678Z info     message``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{timestamp(record.created)} {record.levelname.lower():<8} {record.getMessage()}"
+        return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
+
+
+class JsonFormatter(logging.Formatter):
+    """``{"time": …, "level": …, "logger": …, "message": …, …fields}`` in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = dict(getattr(record, "fields", {}))
+        facts |= {
+            "time": timestamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info is not None:
+            facts["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(facts, default=str)
+
+
+def timestamp(seconds: float) -> str:
+    """UTC with milliseconds, as RFC 3339 has it."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"
+
+
+def start_logging(level: str, form: str) -> None:
+    """Send the process's log to stderr. ``level`` and ``form`` as the settings have them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if level == "debug" else logging.ERROR)
+    logging.getLogger("eigenkms").setLevel(level.upper())
