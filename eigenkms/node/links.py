@@ -85,14 +85,12 @@ class Links:
 
     async def _deliver(self) -> None:
         async with trio.open_nursery() as nursery:
-            limit = trio.CapacityLimiter(MAX_DIRECT)
+            places = trio.Semaphore(MAX_DIRECT)
             async for recipient, frame in self._direct_receive:
-                await limit.acquire_on_behalf_of(frame)
-                nursery.start_soon(self._deliver_one, recipient, frame, limit)
+                await places.acquire()
+                nursery.start_soon(self._deliver_one, recipient, frame, places)
 
-    async def _deliver_one(
-        self, recipient: OperatorAddress, frame: Frame, limit: trio.CapacityLimiter
-    ) -> None:
+    async def _deliver_one(self, recipient: OperatorAddress, frame: Frame, places: trio.Semaphore) -> None:
         try:
             peer = self._peers.peer_of(recipient)
             if peer is not None:
@@ -102,7 +100,7 @@ class Links:
         except (NetworkError, RefusedError) as error:
             log.debug("direct frame to 0x%s: %s; it will be pulled", recipient.hex(), error)
         finally:
-            limit.release_on_behalf_of(frame)
+            places.release()
 
     # -- loops -----------------------------------------------------------------------------------------------
 

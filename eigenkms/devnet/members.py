@@ -1,0 +1,258 @@
+"""The operators of a devnet: keys and configuration on disk, registration on chain, one process each."""
+
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from eigenkms.chain import registration
+from eigenkms.chain.config import Deployment
+from eigenkms.chain.transactions import Sender
+from eigenkms.crypto.bn254 import KeyPair
+from eigenkms.crypto.keystore import ScryptCost
+from eigenkms.devnet.scopes import alongside
+from eigenkms.errors import ChainError, NetworkError
+from eigenkms.node.keyfiles import new_key
+from eigenkms.types import OperatorAddress
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+MAX_LINE_BYTES = 64 * 1024
+MAX_EVENTS = 256
+_LIGHT = ScryptCost(n=2**12, r=8, p=1)
+"""Devnet passwords are random and on the same disk; strong stretching would only slow the start."""
+
+
+@dataclass
+class Member:
+    """One operator. ``folder`` holds its keystores, configuration, data and log."""
+
+    index: int
+    address: OperatorAddress
+    folder: Path
+    port: int
+    socket: str
+    key: KeyPair = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"operator {self.index + 1}"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "node.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "node.log"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Blocks between boundaries, seconds a block, and the protocol window in seconds."""
+
+    interval_blocks: int = 10
+    block_seconds: float = 1.0
+    window_seconds: float = 1.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct TCP ports that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def make_member(index: int, address: OperatorAddress, folder: Path, port: int) -> Member:
+    """Make keystores under a random password. CPU-bound: call in a worker thread."""
+    folder.mkdir(mode=0o700, parents=True)
+    password = secrets.token_urlsafe(24)
+    _write(folder / "password", password + "\n")
+    bn254, p2p = new_key("bn254", secrets.token_bytes), new_key("p2p", secrets.token_bytes)
+    for key, name in ((bn254, "bn254.json"), (p2p, "p2p.json")):
+        sealed = key.seal(password, secrets.token_bytes, cost=_LIGHT)
+        _write(folder / name, sealed.decode())
+    multiaddr = f"/ip4/127.0.0.1/tcp/{port}/p2p/{p2p.public['peer_id']}"
+    return Member(index, address, folder, port, multiaddr, KeyPair.from_secret(bn254.secret))
+
+
+def _write(path: Path, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+
+
+def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Timing) -> None:
+    """The node's TOML file; every key is one of docs/configuration.md."""
+    values: dict[str, object] = {
+        "environment": "devnet",
+        "rpc_url": rpc_url,
+        "avs": "0x" + contracts.avs.hex(),
+        "allocation_manager": "0x" + contracts.allocation_manager.hex(),
+        "key_registrar": "0x" + contracts.key_registrar.hex(),
+        "operator": "0x" + member.address.hex(),
+        "data_dir": str(member.folder / "data"),
+        "bn254_keystore": str(member.folder / "bn254.json"),
+        "p2p_keystore": str(member.folder / "p2p.json"),
+        "password_file": str(member.folder / "password"),
+        "listen": [f"/ip4/127.0.0.1/tcp/{member.port}"],
+        "interval_blocks": timing.interval_blocks,
+        "block_seconds": timing.block_seconds,
+        "window_seconds": timing.window_seconds,
+        "poll_seconds": 0.25,
+        "genesis": True,
+        "policy": "open",
+        "log_format": "json",
+    }
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
+    _write(member.config, "".join(lines))
+
+
+async def register(member: Member, account: Sender, owner: Sender, contracts: Deployment) -> None:
+    """Everything from a bare account to membership. Raises ``ChainError``."""
+    await registration.add_to_allowlist(owner, contracts, member.address)
+    await registration.register_as_operator(account, contracts)
+    await registration.register_bn254_key(account, contracts, member.key)
+    await registration.register_for_operator_set(account, contracts, member.socket)
+
+
+class NodeProcess:
+    """A running ``eigenkms node``. Its log lines are events; ``wait_event`` waits for one."""
+
+    def __init__(self, member: Member, process: trio.Process) -> None:
+        self.member = member
+        self.process = process
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._news = trio.Event()
+        self._subscribers: list[trio.MemorySendChannel[tuple[Member, dict[str, Any]]]] = []
+        self.ended = trio.Event()
+
+    def tell(self, subscriber: "trio.MemorySendChannel[tuple[Member, dict[str, Any]]]") -> None:
+        """Send every event from now on there; one that is full misses events."""
+        self._subscribers.append(subscriber)
+
+    async def wait_event(self, name: str, seconds: float) -> dict[str, Any]:
+        """The last event of that name, once there is one. Raises ``NetworkError`` if the node ends first or time is up."""
+        with trio.move_on_after(seconds):
+            while name not in self._seen:
+                if self.ended.is_set():
+                    raise NetworkError(
+                        f"wait for {self.member.name} to be {name!r}: its process ended with code {self.process.returncode}",
+                        hint=f"see {self.member.log}",
+                    )
+                await self._news.wait()
+        if name not in self._seen:
+            raise NetworkError(
+                f"wait for {self.member.name} to be {name!r}: not within {seconds:g} seconds",
+                hint=f"see {self.member.log}",
+            )
+        return self._seen[name]
+
+    async def follow(self) -> None:
+        """Copy the log to its file and take note of events, until the process ends."""
+        assert self.process.stderr is not None
+        buffer = b""
+        with self.member.log.open("ab") as file:
+            async for chunk in self.process.stderr:
+                file.write(chunk)
+                file.flush()
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                buffer = buffer[-MAX_LINE_BYTES:]
+                for line in lines:
+                    self._take(line)
+        await self.process.wait()
+        self.ended.set()
+        self._wake()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            self._seen[event["event"]] = event
+            for subscriber in self._subscribers:
+                try:
+                    subscriber.send_nowait((self.member, event))
+                except (trio.WouldBlock, trio.BrokenResourceError):
+                    log.debug("an event of %s was not taken", self.member.name)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def stop(self) -> int:
+        """SIGTERM; SIGKILL if it takes longer than ``STOP_SECONDS``. The exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        with trio.move_on_after(STOP_SECONDS):
+            await self.process.wait()
+        return await self.kill()
+
+    async def kill(self) -> int:
+        """SIGKILL, as a crash."""
+        if self.process.returncode is None:
+            self.process.kill()
+        return await self.process.wait()
+
+
+@asynccontextmanager
+async def run_node_process(
+    member: Member, *, arguments: Sequence[str] = (), environment: dict[str, str] | None = None
+) -> AsyncIterator[NodeProcess]:
+    """A node process for the length of the context; stopped at its end."""
+    command = [
+        sys.executable,
+        "-m",
+        "eigenkms.devnet.tether",
+        "node",
+        "--config",
+        str(member.config),
+        *arguments,
+    ]
+    process = await trio.lowlevel.open_process(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=None if environment is None else {**os.environ, **environment},
+    )
+    node = NodeProcess(member, process)
+    async with alongside(node.follow):
+        try:
+            yield node
+        finally:
+            with trio.CancelScope(shield=True):
+                await node.stop()
+                assert process.stdin is not None
+                await process.stdin.aclose()
+                with trio.move_on_after(1):
+                    await node.ended.wait()
+
+
+def checked_accounts(accounts: Sequence[bytes], operators: int) -> Sequence[bytes]:
+    """Accounts of deployer, AVS owner and ``operators`` operators. Raises ``ChainError`` if the engine has fewer."""
+    if len(accounts) < operators + 2:
+        raise ChainError(
+            f"start devnet: the engine has {len(accounts)} accounts, {operators + 2} needed",
+            hint=f"use at most {len(accounts) - 2} operators",
+        )
+    return accounts[: operators + 2]

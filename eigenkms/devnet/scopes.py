@@ -1,0 +1,21 @@
+"""A nursery for helpers of a context: they run as long as the body does, and the body's exception passes through bare."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+
+@asynccontextmanager
+async def alongside(task: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Run ``task`` beside the body and cancel it when the body ends. An error of the task cancels the body and comes as a group."""
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(task)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
