@@ -1,6 +1,7 @@
 """Real HTTP servers that misbehave: one that says what it is told to, and a proxy that tampers with an engine's answers."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from typing import Any
 
 import httpx
 import trio
+
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP only, and cheap to make
 
 Call = dict[str, Any]
 Answerer = Callable[[bytes], Awaitable["Reply"]]
@@ -105,7 +108,7 @@ async def scripted(*replies: Reply) -> AsyncIterator[Server]:
 async def tampering(upstream: str, tamper: Tamper) -> AsyncIterator[Server]:
     """Forwards to a real node; ``tamper`` sees each call with its answer and returns the answer to give."""
     headers = {"content-type": "application/json"}
-    async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers, verify=_TLS) as client:
 
         async def answer(body: bytes) -> Reply:
             calls = json.loads(body)

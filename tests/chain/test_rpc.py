@@ -2,6 +2,7 @@
 
 import json
 import logging
+import ssl
 
 import pytest
 import trio
@@ -289,3 +290,22 @@ async def test_cancelling_a_call_leaves_the_client_usable() -> None:
             await rpc.call("eth_chainId")
         assert scope.cancelled_caught
         assert await rpc.call("eth_chainId") == "0x1"
+
+
+async def test_an_https_rpc_must_prove_its_name() -> None:
+    """Certificates are checked against the authorities; a server that speaks no TLS is a transport error."""
+
+    async def plain(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, plain, [listener])
+        async with JsonRpc(f"https://127.0.0.1:{listener.socket.getsockname()[1]}") as rpc:
+            context = rpc_module._tls("https")
+            assert context.verify_mode == ssl.CERT_REQUIRED
+            assert context.check_hostname
+            with pytest.raises(RpcUnavailableError, match="call eth_chainId at https://"):
+                await rpc.call("eth_chainId")
+        nursery.cancel_scope.cancel()
