@@ -2,8 +2,10 @@
 
 import json
 import logging
+import signal
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from eigenkms.crypto import ibe, keystore
 from eigenkms.node.keyfiles import new_key, open_key
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import Cluster, ClusterId, OperatorAddress, Version
-from tests.cli.conftest import APP, eigenkms, lines
+from tests.cli.conftest import APP, SCRIPT, clean_environment, eigenkms, lines
 
 AVS = b"\xa1" * 20
 ADDRESS = "0x" + AVS.hex()
@@ -227,3 +229,40 @@ def test_a_traceback_stays_in_its_log_event() -> None:
         failed = record(exc_info=sys.exc_info())
     assert "ValueError: invalid literal" in json.loads(JsonFormatter().format(failed))["traceback"]
     assert TextFormatter().format(failed).endswith("with base 10: 'inside'")
+
+
+def test_ctrl_c_while_the_network_is_asked(mpk: str, tmp_path: Path) -> None:
+    """130, no traceback, no output file: with an RPC that takes the call and never answers."""
+    secret = tmp_path / "secret.ibe"
+    secret.write_bytes(ibe.encrypt(APP, bytes.fromhex(mpk), b"secret", rng))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        chain = (
+            "--rpc-url",
+            f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "--chain-id",
+            "31337",
+            "--avs",
+            ADDRESS,
+        )
+        command = [SCRIPT, "decrypt", "--app-id", APP, "-o", str(tmp_path / "out"), *chain]
+        command += ["--allocation-manager", ADDRESS, "--key-registrar", ADDRESS, str(secret)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+        )
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, b"")
+    assert b"Traceback" not in err
+    assert b"error:" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["secret.ibe"]
+
+
+def test_down_without_a_devnet_says_so(tmp_path: Path) -> None:
+    """Exit 1, and what to give instead."""
+    done = eigenkms("devnet", "down", "--dir", tmp_path)
+    assert done.returncode == 1
+    assert lines(done.stderr)[0] == f"error: stop the devnet in {tmp_path}: none is running there"
