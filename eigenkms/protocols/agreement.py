@@ -15,6 +15,7 @@ has been seen, and needs t' votes in both phases where a key needs all n to prep
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import VerificationError
@@ -47,6 +48,14 @@ from eigenkms.protocols.votes import (
     vote_digest,
 )
 from eigenkms.types import OperatorAddress
+
+MAX_VERIFIED = 1024
+"""Certificates remembered as good; beyond, they are verified anew."""
+
+Ballot: TypeAlias = tuple[int, Phase, bytes]
+"""(view, phase, hash): what votes are counted for."""
+Votes: TypeAlias = dict[OperatorAddress, tuple[bytes, Frame]]
+"""Who voted, with which signature, in which frame."""
 
 
 def quorum(session: Session, phase: Phase, transcript_hash: bytes) -> int:
@@ -86,12 +95,13 @@ class Agreement:
         self._highest: Certificate | None = None
         self._transcripts: dict[bytes, Transcript] = {}
         self._proposals: dict[int, Proposal] = {}
-        self._votes: dict[tuple[int, Phase, bytes], dict[OperatorAddress, tuple[bytes, Frame]]] = {}
-        self._tallied: set[tuple[int, Phase, bytes]] = set()
+        self._votes: dict[Ballot, Votes] = {}
+        self._tallied: set[Ballot] = set()
         self._views: dict[OperatorAddress, int] = {}
         self._quorum_seen_at: float | None = None
         self._verified: set[bytes] = set()
-        self._journaled: set[bytes] = set()
+        self._durable: set[bytes] = set()
+        self._shared: set[bytes] = set()
         self.decision: Decision | None = None
 
     # -- what the journal holds ------------------------------------------------------------------------------
@@ -106,6 +116,9 @@ class Agreement:
                 self._verified.add(self._lock.encoded)
                 self._raise_highest(self._lock)
                 self._entered_at = now
+            elif record.kind == "share":
+                self._shared.add(record.body[:32])
+        self._durable = set(self._transcripts)
 
     def restore_decision(self, certificate: Certificate) -> None:
         """The session was decided in an earlier life."""
@@ -130,15 +143,31 @@ class Agreement:
                 self._receive_view_change(frame, now)
             case Kind.CERTIFICATE:
                 message = read_certificate_frame(frame)
-                self._learn_transcript(message.transcript)
-                self._learn_certificate(message.certificate)
+                if self._is_valid(message.certificate):
+                    self._learn_transcript(message.transcript)
+                    self._learn_certificate(message.certificate)
             case _:
                 raise ValueError(f"{frame.kind.name} frames are not agreement's")
 
+    def forget(self, frame: Frame) -> None:
+        """A frame of an old view fell out of the log: so does what was kept of it here."""
+        if frame.kind is Kind.VOTE:
+            vote = read_vote(frame)
+            ballot = (vote.view, vote.phase, vote.hash)
+            self._votes.get(ballot, {}).pop(frame.sender, None)
+            if not self._votes.get(ballot):
+                self._votes.pop(ballot, None)
+                self._tallied.discard(ballot)
+        elif frame.kind is Kind.PROPOSAL:
+            self._proposals.pop(read_proposal(frame).view, None)
+            needed = self._durable | {c.hash for c in (self._highest, self._lock) if c is not None}
+            proposed = {proposal.transcript for proposal in self._proposals.values()}
+            self._transcripts = {
+                h: t for h, t in self._transcripts.items() if h in needed or t.encoded in proposed
+            }
+
     def _receive_proposal(self, frame: Frame, now: float) -> None:
         proposal = read_proposal(frame)
-        if frame.sender != self.session.coordinator(proposal.view):
-            return
         self._learn_transcript(proposal.transcript)
         self._learn_certificate(proposal.justification)
         self._proposals[proposal.view] = proposal
@@ -165,21 +194,17 @@ class Agreement:
         """Keep a transcript that is this session's and consistent in itself; ignore any other."""
         if encoded is None:
             return
+        session = self.session
+        ours = (session.cluster, session.id, session.boundary, session.recipients)
         try:
-            transcript = decode_transcript(encoded)
-            if transcript.hash in self._transcripts:
+            found = decode_transcript(encoded)
+            if (found.cluster, found.session, found.boundary, found.recipients) != ours:
                 return
-            check_self_consistent(transcript)
+            if found.hash not in self._transcripts:
+                check_self_consistent(found)
+                self._transcripts[found.hash] = found
         except (MalformedError, VerificationError):
             return
-        session = self.session
-        if (transcript.cluster, transcript.session, transcript.boundary, transcript.recipients) == (
-            session.cluster,
-            session.id,
-            session.boundary,
-            session.recipients,
-        ):
-            self._transcripts[transcript.hash] = transcript
 
     def _learn_certificate(self, certificate: Certificate | None) -> None:
         """Keep a certificate that verifies: the highest prepare, or the decision."""
@@ -197,6 +222,8 @@ class Agreement:
             check_certificate(certificate, self.session)
         except BadCertificateError:
             return False
+        if len(self._verified) >= MAX_VERIFIED:
+            self._verified.clear()
         self._verified.add(certificate.encoded)
         return True
 
@@ -255,18 +282,11 @@ class Agreement:
         """Turn votes into certificates; accuse whoever signed a frame around a vote that does not verify."""
         effects: list[Effect] = []
         for ballot, votes in sorted(self._votes.items()):
-            view, phase, transcript_hash = ballot
+            _, phase, transcript_hash = ballot
             if ballot in self._tallied or len(votes) < quorum(self.session, phase, transcript_hash):
                 continue
-            certificate = aggregate(
-                self.session.id,
-                view,
-                phase,
-                transcript_hash,
-                {a: signature for a, (signature, _) in votes.items()},
-                self.session.recipients,
-            )
-            if not self._is_valid(certificate):
+            certificate = self._aggregate(ballot, votes)
+            if certificate is None or not self._is_valid(certificate):
                 effects += self._expel_bad_votes(ballot, votes)
                 continue
             known = transcript_hash == VOID_HASH or transcript_hash in self._transcripts
@@ -275,9 +295,15 @@ class Agreement:
             self._learn_certificate(certificate)
         return effects
 
-    def _expel_bad_votes(
-        self, ballot: tuple[int, Phase, bytes], votes: dict[OperatorAddress, tuple[bytes, Frame]]
-    ) -> list[Effect]:
+    def _aggregate(self, ballot: Ballot, votes: Votes) -> Certificate | None:
+        """The votes added up, or ``None`` if one is not even a point or they were made to cancel out."""
+        signatures = {address: signature for address, (signature, _) in votes.items()}
+        try:
+            return aggregate(self.session.id, *ballot, signatures, self.session.recipients)
+        except bn254.InvalidPoint:
+            return None
+
+    def _expel_bad_votes(self, ballot: Ballot, votes: Votes) -> list[Effect]:
         digest = vote_digest(self.session.id, *ballot)
         bad = [
             (member.address, votes[member.address][1])
@@ -394,12 +420,13 @@ class Agreement:
 
     def _journal_prepared(self, transcript: Transcript) -> list[Effect]:
         """The transcript and my combined share, durable before any prepare vote for it leaves."""
-        if transcript.hash in self._journaled:
-            return []
-        self._journaled.add(transcript.hash)
-        effects: list[Effect] = [Persist(JournalRecord("transcript", transcript.encoded))]
+        effects: list[Effect] = []
+        if transcript.hash not in self._durable:
+            self._durable.add(transcript.hash)
+            effects.append(Persist(JournalRecord("transcript", transcript.encoded)))
         share = self._exchange.combined_share(transcript)
-        if share is not None:
+        if share is not None and transcript.hash not in self._shared:
+            self._shared.add(transcript.hash)
             body = transcript.hash + share.to_bytes()
             effects.append(Persist(JournalRecord("share", body, secret=True)))
         return effects

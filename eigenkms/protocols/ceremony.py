@@ -23,9 +23,9 @@ from eigenkms.protocols.effects import (
     Persist,
 )
 from eigenkms.protocols.exchange import Exchange
-from eigenkms.protocols.frame_log import FrameLog, readable
+from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, Kind, decode_frame
-from eigenkms.protocols.messages import read_sync
+from eigenkms.protocols.messages import read_answer, read_opening, read_proposal, read_sync, sync_body
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import decode_certificate
@@ -80,7 +80,7 @@ class Ceremony:
 
     def start(self, now: float) -> list[Effect]:
         """Begin, or resume from the journal: say again what was said, then go on."""
-        self._exchange.restore(self._restored)
+        self._exchange.restore(self._restored, now)
         self._agreement.restore(self._restored, now)
         again: list[Effect] = []
         for record in self._restored:
@@ -108,17 +108,30 @@ class Ceremony:
             return False
         if (frame.recipient is None) != (frame.kind in BROADCAST_KINDS):
             return False
-        return self._log.wants(frame)
+        return self._log.wants(frame) and self._concerns_members(frame)
+
+    def _concerns_members(self, frame: Frame) -> bool:
+        """Whether those whom a frame names are members, and a proposal is its view's coordinator's."""
+        match frame.kind:
+            case Kind.ANSWER:
+                return read_answer(frame).recipient in self.session.x
+            case Kind.OPENING:
+                return read_opening(frame).dealer in self.session.x
+            case Kind.PROPOSAL:
+                return frame.sender == self.session.coordinator(read_proposal(frame).view)
+            case _:
+                return True
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
         """Take verified frames that ``wants`` accepted."""
         effects: list[Effect] = []
         for frame in frames:
+            if self._log.has(frame):
+                continue  # twice in one batch
             evidence = self._log.add(frame)
             if evidence is not None:
                 effects.append(Accuse(evidence))
-                if frame.kind in (Kind.HASH, Kind.DEALING):
-                    self._exchange.bar(frame.sender)
+                self._exchange.equivocated(frame)
             elif self._log.has(frame):
                 self._route(frame, now)
         return effects + self._run(now)
@@ -145,10 +158,17 @@ class Ceremony:
 
     def sync_request(self) -> Frame:
         """A signed list of what I have, to ask any member for the rest."""
-        return self._voice.build(Kind.SYNC, [list(self._log.keys())])
+        return self._voice.build(Kind.SYNC, sync_body(self._log.keys()))
 
     def sync_reply(self, request: Frame) -> list[Frame]:
-        """Frames that the (verified) request lacks, and the requester's share of my dealing."""
+        """Frames that the (verified) request lacks, and the requester's share of my dealing.
+
+        They hold a secret of ``request.sender``: a caller hands them to nobody but that operator. Raises ``WrongScopeError``
+        for a request from outside the session, ``MalformedError`` for one that cannot be read.
+        """
+        request.check_scope(
+            cluster=self.session.cluster, me=self.me, members=self.session.recipients, session=self.session.id
+        )
         have = read_sync(request)
         frames = self._log.missing(have, SYNC_REPLY_BYTES)
         share = self._exchange.share_for(request.sender)
@@ -182,8 +202,6 @@ class Ceremony:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _route(self, frame: Frame, now: float) -> None:
-        if not readable(frame):
-            return
         if frame.kind in _EXCHANGE_KINDS:
             self._exchange.receive(frame, now)
         elif frame.kind in _AGREEMENT_KINDS:
@@ -193,6 +211,8 @@ class Ceremony:
 
     def _run(self, now: float) -> list[Effect]:
         """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""
+        for frame in self._log.take_evicted():
+            self._agreement.forget(frame)
         effects: list[Effect] = []
         while not self.decided:
             step = [*self._exchange.advance(now), *self._agreement.advance(now)]

@@ -6,7 +6,7 @@ Each kind says which frames it needs and is re-checked from them alone by ``chec
 from dataclasses import dataclass
 from enum import StrEnum
 
-from eigenkms.crypto import sealing
+from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.feldman import verify_share
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import MalformedError
@@ -18,7 +18,6 @@ from eigenkms.protocols.messages import (
     read_dealing_frame,
     read_hash,
     read_opening,
-    read_report,
     read_share,
     read_vote,
     slot_of,
@@ -36,7 +35,7 @@ class Fault(StrEnum):
     BAD_SHARE = "bad-share"
     """A signed share that does not fit the dealer's own dealing."""
     BAD_ANSWER = "bad-answer"
-    """A public answer whose sealed share does not open, or does not fit, with the one-time key opened."""
+    """A public answer whose sealed share does not open, or does not fit, with the private half of the key it names."""
     BAD_VOTE = "bad-vote"
     """A signed vote frame whose vote signature does not verify."""
 
@@ -54,6 +53,8 @@ class Evidence:
 def check_evidence(evidence: Evidence, session: Session) -> None:
     """Raise ``VerificationError`` unless the frames alone prove the fault."""
     name = f"check {evidence.fault.value} evidence against 0x{evidence.accused.hex()}"
+    if evidence.session != session.id:
+        raise VerificationError(f"{name}: it is from another session")
     for frame in evidence.frames:
         member = session.recipients.get(frame.sender)
         if frame.session != session.id or frame.cluster != session.cluster or member is None:
@@ -74,13 +75,28 @@ def proves(evidence: Evidence, session: Session) -> bool:
         return False
 
 
-def _all_by_accused(evidence: Evidence, count: int) -> bool:
-    return len(evidence.frames) == count and all(f.sender == evidence.accused for f in evidence.frames)
+def _kinds(evidence: Evidence) -> list[Kind]:
+    return [frame.kind for frame in evidence.frames]
+
+
+def _all_by_accused(evidence: Evidence) -> bool:
+    return all(frame.sender == evidence.accused for frame in evidence.frames)
+
+
+def _carried_dealing(carrier: Frame) -> bytes:
+    """The encoded dealing in a DEALING or an ANSWER frame; ``MalformedError`` for other kinds."""
+    match carrier.kind:
+        case Kind.DEALING:
+            return read_dealing_frame(carrier)
+        case Kind.ANSWER:
+            return read_answer(carrier).dealing
+        case _:
+            raise MalformedError(f"read dealing: a {carrier.kind.name} frame carries none")
 
 
 def _proves_equivocation(evidence: Evidence, session: Session) -> bool:
     del session
-    if not _all_by_accused(evidence, 2):
+    if not _all_by_accused(evidence) or len(evidence.frames) != 2:
         return False
     first, second = evidence.frames
     slot = slot_of(first)
@@ -89,12 +105,10 @@ def _proves_equivocation(evidence: Evidence, session: Session) -> bool:
 
 def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:
     """Frames: one that carries the dealing (DEALING or ANSWER), and the HASH that announced it."""
-    if not _all_by_accused(evidence, 2) or evidence.frames[1].kind is not Kind.HASH:
+    if not _all_by_accused(evidence) or _kinds(evidence)[1:] != [Kind.HASH]:
         return False
     carrier, announcement = evidence.frames
-    if carrier.kind not in (Kind.DEALING, Kind.ANSWER):
-        return False
-    encoded = read_dealing_frame(carrier) if carrier.kind is Kind.DEALING else read_answer(carrier).dealing
+    encoded = _carried_dealing(carrier)
     if dealing_hash(encoded) != read_hash(announcement):
         return True
     try:
@@ -105,37 +119,37 @@ def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:
 
 
 def _proves_bad_share(evidence: Evidence, session: Session) -> bool:
-    if not _all_by_accused(evidence, 2):
+    """Frames: one that carries the dealing (DEALING or ANSWER), and the SHARE of it that does not fit."""
+    if not _all_by_accused(evidence) or _kinds(evidence)[1:] != [Kind.SHARE]:
         return False
-    dealing = decode_dealing(read_dealing_frame(evidence.frames[0]))
-    share = read_share(evidence.frames[1])
-    recipient = evidence.frames[1].recipient
-    if recipient is None or share.dealing_hash != dealing.hash:
+    carrier, share_frame = evidence.frames
+    dealing = decode_dealing(_carried_dealing(carrier))
+    share = read_share(share_frame)
+    x = session.x.get(share_frame.recipient or OperatorAddress(b""))
+    if x is None or share.dealing_hash != dealing.hash:
         return False
-    return not verify_share(share.scalar, session.x[recipient], dealing.commitments)
+    return not verify_share(share.scalar, x, dealing.commitments)
 
 
 def _proves_bad_answer(evidence: Evidence, session: Session) -> bool:
-    """Frames: the lacking recipient's report, the dealer's answer, the recipient's opening."""
-    if [f.kind for f in evidence.frames] != [Kind.REPORT, Kind.ANSWER, Kind.OPENING]:
+    """Frames: the dealer's answer, and an opening that holds the private half of the key that the answer names.
+
+    What the recipient reported does not matter: the dealer chose to answer to this key.
+    """
+    if _kinds(evidence) != [Kind.ANSWER, Kind.OPENING]:
         return False
-    report_frame, answer_frame, opening_frame = evidence.frames
-    if answer_frame.sender != evidence.accused or report_frame.sender != opening_frame.sender:
-        return False
-    lack_key = read_report(report_frame).lacking.get(evidence.accused)
+    answer_frame, opening_frame = evidence.frames
     answer, opening = read_answer(answer_frame), read_opening(opening_frame)
-    if lack_key is None or answer.recipient != report_frame.sender or opening.dealer != evidence.accused:
+    if answer_frame.sender != evidence.accused or answer.recipient not in session.x:
         return False
-    if sealing.x25519_public(opening.private_key) != lack_key:
+    if sealing.x25519_public(opening.private_key) != answer.key:
         return False
     return open_answer(answer, opening.private_key, session, evidence.accused) is None
 
 
 def _proves_bad_vote(evidence: Evidence, session: Session) -> bool:
-    if not _all_by_accused(evidence, 1) or evidence.frames[0].kind is not Kind.VOTE:
+    if not _all_by_accused(evidence) or _kinds(evidence) != [Kind.VOTE]:
         return False
-    from eigenkms.crypto import bn254
-
     vote = read_vote(evidence.frames[0])
     (key,) = session.keys_of([evidence.accused])
     return not bn254.verify(vote_digest(session.id, vote.view, vote.phase, vote.hash), vote.signature, key)

@@ -74,20 +74,26 @@ class Exchange:
         self._revealed_at: float | None = None
         self._dealing_frames: dict[OperatorAddress, Frame] = {}
         self._dealings: dict[OperatorAddress, Dealing] = {}
+        self._carriers: dict[OperatorAddress, Frame] = {}
         self._share_frames: dict[OperatorAddress, Frame] = {}
         self._shares: dict[OperatorAddress, SecretScalar] = {}
         self._one_time_keys: dict[OperatorAddress, bytes] = {}
         self._reports: dict[OperatorAddress, Frame] = {}
-        self._counted_lacks: set[tuple[OperatorAddress, OperatorAddress]] = set()
+        self._counted_lacks: dict[tuple[OperatorAddress, OperatorAddress], bytes] = {}
+        self._discredited: set[OperatorAddress] = set()
         self._answers: dict[tuple[OperatorAddress, OperatorAddress], Frame] = {}
         self._checked_answers: set[tuple[OperatorAddress, OperatorAddress]] = set()
         self._openings: dict[tuple[OperatorAddress, OperatorAddress], Frame] = {}
+        self._judged: set[tuple[OperatorAddress, OperatorAddress]] = set()
         self._barred: set[OperatorAddress] = set()
 
     # -- what the journal holds ------------------------------------------------------------------------------
 
-    def restore(self, records: Iterable[JournalRecord]) -> None:
-        """Take back what an earlier life journaled; own frames arrive through ``receive``."""
+    def restore(self, records: Iterable[JournalRecord], now: float) -> None:
+        """Take back what an earlier life journaled; own frames arrive through ``receive``.
+
+        What others dealt is gone and pulled again, so the window before I report begins anew.
+        """
         for record in records:
             if record.kind == "polynomial":
                 coefficients, proof = record.body[:-PROOF_BYTES], record.body[-PROOF_BYTES:]
@@ -97,7 +103,7 @@ class Exchange:
             elif record.kind == "revealed":
                 members = self.session.recipients.addresses
                 self._revealed = frozenset(a for a in members if a in _split(record.body, 20))
-                self._revealed_at = self._opened_at
+                self._revealed_at = now
             elif record.kind == "one-time-key":
                 self._one_time_keys[OperatorAddress(record.body[:20])] = record.body[20:]
 
@@ -125,12 +131,16 @@ class Exchange:
     def _receive_report(self, frame: Frame, now: float) -> None:
         self._reports[frame.sender] = frame
         if now <= self._opened_at + 2 * self.session.window:
-            lacking = read_report(frame).lacking
-            self._counted_lacks |= {(dealer, frame.sender) for dealer in lacking if dealer in self.session.x}
+            for dealer, key in read_report(frame).lacking.items():
+                if dealer in self.session.x:
+                    self._counted_lacks[dealer, frame.sender] = key
 
-    def bar(self, dealer: OperatorAddress) -> None:
-        """Evidence against ``dealer``'s dealing stands: no fresh proposal may count it."""
-        self._barred.add(dealer)
+    def equivocated(self, second: Frame) -> None:
+        """A second frame for one slot: two dealings bar their dealer, two reports make the lacks in them worth nothing."""
+        if second.kind in (Kind.HASH, Kind.DEALING):
+            self._barred.add(second.sender)
+        elif second.kind is Kind.REPORT:
+            self._discredited.add(second.sender)
 
     def share_for(self, recipient: OperatorAddress) -> Frame | None:
         """My share for ``recipient`` as a signed frame, once my dealing is revealed."""
@@ -202,21 +212,23 @@ class Exchange:
             frame = self._dealing_frames[dealer]
             if dealer in self._dealings or dealer in self._barred:
                 continue
-            dealing = self._valid_dealing(dealer, frame)
+            dealing = self._valid_dealing(dealer, read_dealing_frame(frame))
             if dealing is None:
                 effects += self._accuse(Fault.BAD_DEALING, dealer, frame, self._announced[dealer])
             else:
-                self._dealings[dealer] = dealing
+                self._dealings[dealer], self._carriers[dealer] = dealing, frame
         return effects
 
-    def _valid_dealing(self, dealer: OperatorAddress, frame: Frame) -> Dealing | None:
-        """The dealing in ``frame`` if it is what ``dealer`` announced and well formed."""
+    def _valid_dealing(self, dealer: OperatorAddress, encoded: bytes) -> Dealing | None:
+        """The encoded dealing if it is what ``dealer`` announced and well formed."""
+        if dealing_hash(encoded) != read_hash(self._announced[dealer]):
+            return None
         try:
-            dealing = decode_dealing(read_dealing_frame(frame))
+            dealing = decode_dealing(encoded)
             check_dealing(dealing, self.session, dealer)
         except (BadDealingError, MalformedError):
             return None
-        return dealing if dealing.hash == read_hash(self._announced[dealer]) else None
+        return dealing
 
     def _accuse(self, fault: Fault, dealer: OperatorAddress, *frames: Frame) -> list[Effect]:
         self._barred.add(dealer)
@@ -239,7 +251,7 @@ class Exchange:
         for index, dealer in enumerate(fitting):
             frame = self._share_frames.pop(dealer)
             if index in failing:
-                effects += self._accuse(Fault.BAD_SHARE, dealer, self._dealing_frames[dealer], frame)
+                effects += self._accuse(Fault.BAD_SHARE, dealer, self._carriers[dealer], frame)
             else:
                 self._shares[dealer] = messages[dealer].scalar
         return effects
@@ -280,66 +292,61 @@ class Exchange:
             if key is None or self._voice.said(slot) is not None:
                 continue
             share = polynomial.evaluate(self.session.x[recipient])
-            try:
-                body = answer_body(self.session.id, own, recipient, key, share, self._rng)
-            except ValueError:
-                continue  # a key that nothing can be sealed to; the lack is the recipient's own doing
+            body = answer_body(self.session.id, own, recipient, key, share, self._rng)
             effects += self._voice.say(Kind.ANSWER, slot, lambda body=body: body)  # type: ignore[misc]
         return effects
 
     def _check_answers(self) -> list[Effect]:
-        """An answer with a dealing that its dealer never announced is a second dealing."""
+        """An answer carries the dealing too: the announced one, for whoever lacks it, or evidence against the dealer."""
         effects: list[Effect] = []
         for pair, frame in sorted(self._answers.items(), key=lambda item: item[0]):
-            dealer, announced = pair[0], self._announced.get(pair[0])
-            if announced is None or pair in self._checked_answers:
+            dealer = pair[0]
+            if dealer not in self._announced or pair in self._checked_answers:
                 continue
             self._checked_answers.add(pair)
-            if dealing_hash(read_answer(frame).dealing) != read_hash(announced):
-                effects += self._accuse(Fault.BAD_DEALING, dealer, frame, announced)
+            dealing = self._valid_dealing(dealer, read_answer(frame).dealing)
+            if dealing is None:
+                effects += self._accuse(Fault.BAD_DEALING, dealer, frame, self._announced[dealer])
+            elif dealer not in self._dealings:
+                self._dealings[dealer], self._carriers[dealer] = dealing, frame
         return effects
 
     def _read_answers(self) -> list[Effect]:
-        """Take the share out of an answer to me; publish the one-time key if there is none inside."""
+        """Take the share out of an answer to me; publish the one-time key if there is none inside.
+
+        Only an answer to the key that I reported, with the dealing that was announced, may cost me the secrecy of that key.
+        """
         effects: list[Effect] = []
         for dealer, private_key in sorted(self._one_time_keys.items()):
-            frame = self._answers.get((dealer, self.me))
-            if frame is None or dealer in self._shares:
+            frame, dealing = self._answers.get((dealer, self.me)), self._dealings.get(dealer)
+            if frame is None or dealing is None or dealer in self._shares:
                 continue
-            opened = open_answer(read_answer(frame), private_key, self.session, dealer)
-            if opened is None or not self._adopt_answer(dealer, *opened):
-                slot = (Kind.OPENING, GENESIS_SOURCE, dealer)
-                effects += self._voice.say(
-                    Kind.OPENING,
-                    slot,
-                    lambda d=dealer, k=private_key: opening_body(d, k),  # type: ignore[misc]
-                )
+            answer = read_answer(frame)
+            if answer.key != sealing.x25519_public(private_key) or answer.dealing != dealing.encoded:
+                continue
+            opened = open_answer(answer, private_key, self.session, dealer)
+            if opened is not None:
+                self._shares[dealer] = opened[1]
+                continue
+            slot = (Kind.OPENING, GENESIS_SOURCE, dealer)
+            effects += self._voice.say(
+                Kind.OPENING,
+                slot,
+                lambda d=dealer, k=private_key: opening_body(d, k),  # type: ignore[misc]
+            )
         return effects
-
-    def _adopt_answer(self, dealer: OperatorAddress, dealing: Dealing, share: SecretScalar) -> bool:
-        announced = self._announced.get(dealer)
-        if announced is None or dealing.hash != read_hash(announced):
-            return False
-        if dealer not in self._dealings:
-            try:
-                check_dealing(dealing, self.session, dealer)
-            except BadDealingError:
-                return False
-            self._dealings[dealer] = dealing
-        self._shares[dealer] = share
-        return True
 
     def _judge_openings(self) -> list[Effect]:
         """An opened answer shows everybody whether the dealer or the recipient lied."""
         effects: list[Effect] = []
-        for (dealer, recipient), frame in sorted(self._openings.items()):
-            report, answer = self._reports.get(recipient), self._answers.get((dealer, recipient))
-            if dealer in self._barred or report is None or answer is None:
+        for pair, frame in sorted(self._openings.items(), key=lambda item: item[0]):
+            dealer, answer = pair[0], self._answers.get(pair)
+            if answer is None or pair in self._judged:
                 continue
-            evidence = Evidence(Fault.BAD_ANSWER, dealer, self.session.id, (report, answer, frame))
+            self._judged.add(pair)
+            evidence = Evidence(Fault.BAD_ANSWER, dealer, self.session.id, (answer, frame))
             if proves(evidence, self.session):
-                self._barred.add(dealer)
-                effects.append(Accuse(evidence))
+                effects += self._accuse(Fault.BAD_ANSWER, dealer, answer, frame)
         return effects
 
     # -- what agreement asks ---------------------------------------------------------------------------------
@@ -374,9 +381,13 @@ class Exchange:
         if self._revealed is None:
             return ()
         unanswered = {
-            dealer for dealer, recipient in self._counted_lacks if (dealer, recipient) not in self._answers
+            pair[0] for pair, key in self._counted_lacks.items() if not self._is_answered(pair, key)
         }
         return tuple(sorted((self._revealed & self._dealings.keys()) - self._barred - unanswered))
+
+    def _is_answered(self, pair: tuple[OperatorAddress, OperatorAddress], key: bytes) -> bool:
+        answer = self._answers.get(pair)
+        return pair[1] in self._discredited or (answer is not None and read_answer(answer).key == key)
 
     def transcript(self) -> Transcript | None:
         """The transcript of a fresh proposal now, or ``None`` while too few dealers can be counted."""
@@ -414,11 +425,11 @@ class Exchange:
         return self._transcript_of([self._dealings[d] for d in dealers]) == transcript
 
     def combined_share(self, transcript: Transcript) -> SecretScalar | None:
-        """My share of the transcript's key, or ``None`` if I lack a dealer's share."""
-        dealers = [dealer for dealer, _ in transcript.dealers]
-        if not set(dealers) <= self._shares.keys():
-            return None
-        return combine_shares([1] * len(dealers), [self._shares[d] for d in dealers])
+        """My share of the transcript's key, or ``None`` if I lack a dealer's share of the dealing that counts in it."""
+        for dealer, digest in transcript.dealers:
+            if dealer not in self._shares or self._dealings[dealer].hash != digest:
+                return None
+        return combine_shares([1] * len(transcript.dealers), [self._shares[d] for d, _ in transcript.dealers])
 
 
 def _split(data: bytes, width: int) -> frozenset[bytes]:

@@ -1,23 +1,51 @@
 """The frames of one session that count: the first in each slot stays, a second different one is evidence.
 
-Bounds: a sender has at most ``MAX_PER_SENDER`` frames here; of the kinds said once a view only the newest
-``MAX_VIEWS`` stay, so a flood by one operator evicts nothing but its own frames.
+Bounds, so that a flood by one operator costs nobody but itself: of the kinds said once a view only those of a sender's
+``MAX_VIEWS`` highest views stay; of the kinds without a slot ``MAX_REPEATS`` are kept; after ``MAX_EQUIVOCATIONS`` doubly used
+slots no more evidence of that kind is collected.
 """
 
 from collections.abc import Collection, Iterator
-from typing import TypeAlias
 
-from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame, Kind, Slot
 from eigenkms.protocols.messages import slot_of
 from eigenkms.types import OperatorAddress
 
 MAX_PER_SENDER = 1024
-MAX_VIEWS = 16
-_VIEW_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE})
+MAX_VIEWS = 8
+MAX_REPEATS = 4
+MAX_EQUIVOCATIONS = 16
+VIEW_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE})
+"""Kinds whose slot names a view."""
 
-SlotKey: TypeAlias = tuple[OperatorAddress, Slot]
+
+class _Sender:
+    """What one operator said."""
+
+    def __init__(self) -> None:
+        self.slots: dict[Slot, Frame] = {}
+        self.equivocated: set[Slot] = set()
+        self.repeats = 0
+
+    def has_room(self, slot: Slot | None) -> bool:
+        if slot is None:
+            return self.repeats < MAX_REPEATS
+        if slot in self.slots:
+            return slot not in self.equivocated and len(self.equivocated) < MAX_EQUIVOCATIONS
+        if slot[0] in VIEW_KINDS:
+            views = self.views(slot[0])
+            return len(views) < MAX_VIEWS or _view(slot) >= views[0]
+        return len(self.slots) < MAX_PER_SENDER
+
+    def views(self, kind: Kind) -> list[int]:
+        """Views spoken in by frames of ``kind``, ascending."""
+        return sorted({_view(slot) for slot in self.slots if slot[0] is kind})
+
+
+def _view(slot: Slot) -> int:
+    assert isinstance(slot[1], int)
+    return slot[1]
 
 
 class FrameLog:
@@ -25,9 +53,8 @@ class FrameLog:
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, Frame] = {}
-        self._by_slot: dict[SlotKey, Frame] = {}
-        self._equivocated: set[SlotKey] = set()
-        self._count: dict[OperatorAddress, int] = {}
+        self._senders: dict[OperatorAddress, _Sender] = {}
+        self._evicted: list[Frame] = []
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -44,9 +71,8 @@ class FrameLog:
         if frame.key in self._by_key:
             return False
         slot = slot_of(frame)
-        if slot is not None and (frame.sender, slot) in self._equivocated:
-            return False
-        if self._count.get(frame.sender, 0) >= MAX_PER_SENDER:
+        sender = self._senders.get(frame.sender)
+        if sender is not None and not sender.has_room(slot):
             self.dropped += 1
             return False
         return True
@@ -56,27 +82,33 @@ class FrameLog:
         if not self.wants(frame):
             return None
         slot = slot_of(frame)
-        if slot is not None:
-            key = (frame.sender, slot)
-            first = self._by_slot.get(key)
-            if first is not None:
-                self._equivocated.add(key)
-                return Evidence(Fault.EQUIVOCATION, frame.sender, frame.session, (first, frame))
-            self._by_slot[key] = frame
+        sender = self._senders.setdefault(frame.sender, _Sender())
+        if slot is None:
+            sender.repeats += 1
+        elif (first := sender.slots.get(slot)) is not None:
+            sender.equivocated.add(slot)
+            return Evidence(Fault.EQUIVOCATION, frame.sender, frame.session, (first, frame))
+        else:
+            sender.slots[slot] = frame
         self._by_key[frame.key] = frame
-        self._count[frame.sender] = self._count.get(frame.sender, 0) + 1
-        if frame.kind in _VIEW_KINDS:
-            self._evict_old_views(frame)
+        if frame.kind in VIEW_KINDS:
+            self._evict_old_views(sender, frame.kind)
         return None
 
     def has(self, frame: Frame) -> bool:
         return frame.key in self._by_key
 
     def get(self, sender: OperatorAddress, slot: Slot) -> Frame | None:
-        return self._by_slot.get((sender, slot))
+        known = self._senders.get(sender)
+        return None if known is None else known.slots.get(slot)
 
     def keys(self) -> tuple[bytes, ...]:
         return tuple(self._by_key)
+
+    def take_evicted(self) -> list[Frame]:
+        """Frames that fell out since the last call: whoever drew conclusions from them may forget them too."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
 
     def missing(self, have: Collection[bytes], limit_bytes: int) -> list[Frame]:
         """Broadcast frames that ``have`` lacks, oldest first, as many as fit ``limit_bytes``."""
@@ -90,23 +122,11 @@ class FrameLog:
             found.append(frame)
         return found
 
-    def _evict_old_views(self, newest: Frame) -> None:
-        """Keep the ``MAX_VIEWS`` highest views a sender has spoken in, for the kind of ``newest``."""
-        slots = sorted(
-            slot for sender, slot in self._by_slot if sender == newest.sender and slot[0] is newest.kind
-        )
-        views = sorted({slot[1] for slot in slots})
-        for slot in slots:
-            if len(views) > MAX_VIEWS and slot[1] == views[0]:
-                frame = self._by_slot.pop((newest.sender, slot))
-                del self._by_key[frame.key]
-                self._count[newest.sender] -= 1
-
-
-def readable(frame: Frame) -> bool:
-    """Whether the body can be read as its kind says."""
-    try:
-        slot_of(frame)
-    except MalformedError:
-        return False
-    return True
+    def _evict_old_views(self, sender: _Sender, kind: Kind) -> None:
+        views = sender.views(kind)
+        if len(views) <= MAX_VIEWS:
+            return
+        for slot in [s for s in sender.slots if s[0] is kind and s[1] == views[0]]:
+            frame = sender.slots.pop(slot)
+            del self._by_key[frame.key]
+            self._evicted.append(frame)

@@ -62,7 +62,7 @@ SIZE_LIMITS: dict[Kind, int] = {
     Kind.VIEW_CHANGE: 2 * _SMALL,
     Kind.CERTIFICATE: MAX_FRAME_BYTES,
     Kind.PEER_RECORD: 4 * _SMALL,
-    Kind.SYNC: 64 * 1024,
+    Kind.SYNC: MAX_FRAME_BYTES,
     Kind.STATEMENT: _SMALL,
     Kind.PARTIAL: _SMALL,
 }

@@ -6,20 +6,23 @@
 | DEALING | ``[dealing bytes]`` |
 | SHARE | ``[source T, dealing hash32, s32]`` |
 | REPORT | ``[source T, [[dealer20, dealing hash32 or nil, x25519 key32 or nil], …]]``: *held* or *lacking* |
-| ANSWER | ``[source T, recipient20, dealing bytes, sealed share]`` |
+| ANSWER | ``[source T, recipient20, x25519 key32, dealing bytes, sealed share]``: the key is the one it is sealed to |
 | OPENING | ``[source T, dealer20, x25519 private key32]`` |
 | PROPOSAL | ``[view, transcript bytes or nil (∅), prepare certificate or nil]`` |
 | VOTE | ``[view, phase, hash32, vote signature64]`` |
 | VIEW_CHANGE | ``[view, prepare certificate or nil]`` |
 | CERTIFICATE | ``[transcript bytes or nil (∅), epoch certificate]`` |
-| SYNC | ``[[frame key16, …]]`` |
+| SYNC | ``[frame keys: 16 bytes each, one after another]`` |
 
 Slots (docs/protocol.md, Agreement): proposal, vote, view change per (session, view); share and answer per (session, source,
-recipient); hash, dealing and report per (session, source); opening per (session, source, dealer).
+recipient); hash, dealing and report per (session, source); opening per (session, source, dealer). At genesis the source is 0 and
+any other is malformed: it would be another slot to say a second thing in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from eigenkms.crypto import sealing
@@ -38,6 +41,9 @@ from eigenkms.types import OperatorAddress, SessionId
 GENESIS_SOURCE = 0
 MAX_VIEW_BITS = 32
 FRAME_KEY_BYTES = 16
+MAX_SYNC_KEYS = 15_000
+"""What fits a frame; a session of 128 operators, a third of them flooding, has fewer frames (frame_log)."""
+MAX_SEALED_BYTES = 256
 
 
 def _read_scalar(data: bytes, what: str) -> SecretScalar:
@@ -45,6 +51,11 @@ def _read_scalar(data: bytes, what: str) -> SecretScalar:
         return SecretScalar.from_bytes(data)
     except ValueError:
         raise MalformedError(f"decode {what}: scalar out of range") from None
+
+
+def _read_source(fields: Fields, what: str) -> None:
+    if fields.uint(64) != GENESIS_SOURCE:
+        raise MalformedError(f"decode {what}: names a source version at genesis")
 
 
 def read_hash(frame: Frame) -> bytes:
@@ -57,7 +68,6 @@ def read_dealing_frame(frame: Frame) -> bytes:
 
 @dataclass(frozen=True)
 class ShareMessage:
-    source: int
     dealing_hash: bytes
     scalar: SecretScalar = field(repr=False)
 
@@ -68,14 +78,14 @@ def share_body(dealing_hash: bytes, share: SecretScalar) -> list[Any]:
 
 def read_share(frame: Frame) -> ShareMessage:
     fields = Fields(frame.body, 3, "share frame")
-    return ShareMessage(fields.uint(64), fields.fixed(32), _read_scalar(fields.fixed(32), "share frame"))
+    _read_source(fields, "share frame")
+    return ShareMessage(fields.fixed(32), _read_scalar(fields.fixed(32), "share frame"))
 
 
 @dataclass(frozen=True)
 class Report:
     """What a recipient says of every expected dealer: the dealing it holds a fitting share of, or a key to answer to."""
 
-    source: int
     held: Mapping[OperatorAddress, bytes]
     lacking: Mapping[OperatorAddress, bytes]
 
@@ -85,9 +95,19 @@ def report_body(held: Mapping[OperatorAddress, bytes], lacking: Mapping[Operator
     return [GENESIS_SOURCE, sorted(rows, key=lambda row: bytes(row[0] or b""))]
 
 
+@lru_cache(maxsize=4096)
+def _is_sealable(key: bytes) -> bool:
+    """Whether an answer can be sealed to this X25519 key: not to one of low order (RFC 7748, section 6.1)."""
+    try:
+        sealing.answer_seal(key, b"", b"", lambda count: bytes(range(count)))
+    except VerificationError:
+        return False
+    return True
+
+
 def read_report(frame: Frame) -> Report:
     fields = Fields(frame.body, 2, "report")
-    source = fields.uint(64)
+    _read_source(fields, "report")
     held: dict[OperatorAddress, bytes] = {}
     lacking: dict[OperatorAddress, bytes] = {}
     previous = b""
@@ -101,16 +121,22 @@ def read_report(frame: Frame) -> Report:
         if digest is not None and key is None:
             held[dealer] = digest
         elif key is not None and digest is None:
+            if not _is_sealable(key):
+                raise MalformedError("decode report: nothing can be sealed to a one-time key")
             lacking[dealer] = key
         else:
             raise MalformedError("decode report: a row is neither held nor lacking")
-    return Report(source, held, lacking)
+    return Report(held, lacking)
 
 
 @dataclass(frozen=True)
 class Answer:
-    source: int
+    """``key`` is the one-time key of the recipient that ``sealed`` is sealed to: the dealer's own word, so a recipient that
+    reports different keys to different operators cannot make a good answer look bad.
+    """
+
     recipient: OperatorAddress
+    key: bytes
     dealing: bytes
     sealed: bytes
 
@@ -130,12 +156,18 @@ def answer_body(
     """Seal ``share`` to the one-time X25519 ``key`` of a recipient that lacks it."""
     aad = answer_aad(session, dealing.dealer, recipient)
     sealed = sealing.answer_seal(key, share.to_bytes(), aad, rng)
-    return [GENESIS_SOURCE, recipient, dealing.encoded, sealed]
+    return [GENESIS_SOURCE, recipient, key, dealing.encoded, sealed]
 
 
 def read_answer(frame: Frame) -> Answer:
-    fields = Fields(frame.body, 4, "answer")
-    return Answer(fields.uint(64), OperatorAddress(fields.fixed(20)), fields.binary(), fields.binary(256))
+    fields = Fields(frame.body, 5, "answer")
+    _read_source(fields, "answer")
+    return Answer(
+        OperatorAddress(fields.fixed(20)),
+        fields.fixed(KEY_BYTES),
+        fields.binary(),
+        fields.binary(MAX_SEALED_BYTES),
+    )
 
 
 def open_answer(
@@ -156,7 +188,6 @@ def open_answer(
 
 @dataclass(frozen=True)
 class Opening:
-    source: int
     dealer: OperatorAddress
     private_key: bytes = field(repr=False)
 
@@ -167,7 +198,8 @@ def opening_body(dealer: OperatorAddress, private_key: bytes) -> list[Any]:
 
 def read_opening(frame: Frame) -> Opening:
     fields = Fields(frame.body, 3, "opening")
-    return Opening(fields.uint(64), OperatorAddress(fields.fixed(20)), fields.fixed(KEY_BYTES))
+    _read_source(fields, "opening")
+    return Opening(OperatorAddress(fields.fixed(20)), fields.fixed(KEY_BYTES))
 
 
 def _optional_certificate(data: bytes | None) -> Certificate | None:
@@ -250,32 +282,62 @@ def read_certificate_frame(frame: Frame) -> CertificateMessage:
     )
 
 
+def sync_body(keys: Iterable[bytes]) -> list[Any]:
+    return [b"".join(islice(keys, MAX_SYNC_KEYS))]
+
+
 def read_sync(frame: Frame) -> frozenset[bytes]:
     """The 16-byte keys of the frames that the sender has."""
-    return frozenset(Fields(frame.body, 1, "sync").fixed_items(FRAME_KEY_BYTES))
+    joined = Fields(frame.body, 1, "sync").binary(MAX_SYNC_KEYS * FRAME_KEY_BYTES)
+    if len(joined) % FRAME_KEY_BYTES:
+        raise MalformedError(f"decode sync: {len(joined)} bytes are not whole frame keys")
+    return frozenset(joined[i : i + FRAME_KEY_BYTES] for i in range(0, len(joined), FRAME_KEY_BYTES))
+
+
+def _slot_in_view(read: Callable[[Frame], Proposal | ViewChange]) -> Callable[[Frame], Slot]:
+    return lambda frame: (frame.kind, read(frame).view)
+
+
+def _slot_of_source(read: Callable[[Frame], object]) -> Callable[[Frame], Slot]:
+    def slot(frame: Frame) -> Slot:
+        read(frame)
+        return (frame.kind, GENESIS_SOURCE)
+
+    return slot
+
+
+def _slot_of_vote(frame: Frame) -> Slot:
+    vote = read_vote(frame)
+    return (frame.kind, vote.view, int(vote.phase))
+
+
+def _slot_of_share(frame: Frame) -> Slot:
+    read_share(frame)
+    return (frame.kind, GENESIS_SOURCE, frame.recipient or b"")
+
+
+def _no_slot(frame: Frame) -> None:
+    read_certificate_frame(frame)
+
+
+_SLOTS: dict[Kind, Callable[[Frame], Slot | None]] = {
+    Kind.HASH: _slot_of_source(read_hash),
+    Kind.DEALING: _slot_of_source(read_dealing_frame),
+    Kind.SHARE: _slot_of_share,
+    Kind.REPORT: _slot_of_source(read_report),
+    Kind.ANSWER: lambda frame: (frame.kind, GENESIS_SOURCE, read_answer(frame).recipient),
+    Kind.OPENING: lambda frame: (frame.kind, GENESIS_SOURCE, read_opening(frame).dealer),
+    Kind.PROPOSAL: _slot_in_view(read_proposal),
+    Kind.VOTE: _slot_of_vote,
+    Kind.VIEW_CHANGE: _slot_in_view(read_view_change),
+    Kind.CERTIFICATE: _no_slot,
+}
 
 
 def slot_of(frame: Frame) -> Slot | None:
-    """The slot of a frame in its session, or ``None`` for kinds that may be said often. Raises ``MalformedError``."""
-    match frame.kind:
-        case Kind.HASH | Kind.DEALING:
-            return (frame.kind, GENESIS_SOURCE)
-        case Kind.REPORT:
-            return (frame.kind, read_report(frame).source)
-        case Kind.SHARE:
-            return (frame.kind, read_share(frame).source, frame.recipient or b"")
-        case Kind.ANSWER:
-            answer = read_answer(frame)
-            return (frame.kind, answer.source, answer.recipient)
-        case Kind.OPENING:
-            opening = read_opening(frame)
-            return (frame.kind, opening.source, opening.dealer)
-        case Kind.PROPOSAL:
-            return (frame.kind, read_proposal(frame).view)
-        case Kind.VOTE:
-            vote = read_vote(frame)
-            return (frame.kind, vote.view, int(vote.phase))
-        case Kind.VIEW_CHANGE:
-            return (frame.kind, read_view_change(frame).view)
-        case _:
-            return None
+    """The slot of a frame in its session, or ``None`` for kinds that may be said often.
+
+    Raises ``MalformedError`` for a body that is not its kind's.
+    """
+    read = _SLOTS.get(frame.kind)
+    return None if read is None else read(frame)

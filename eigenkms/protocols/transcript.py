@@ -102,6 +102,8 @@ def decode_transcript(data: bytes) -> Transcript:
 def check_self_consistent(transcript: Transcript) -> None:
     """Raise ``VerificationError`` unless the parts fit each other: t' = t(|R|), |A| = t', A_0 = MPK, points, keys."""
     name = f"check transcript {transcript.hash.hex()[:16]}"
+    if not len(transcript.recipients):
+        raise VerificationError(f"{name}: it has no recipients")
     if transcript.threshold != threshold(len(transcript.recipients)):
         raise VerificationError(
             f"{name}: threshold {transcript.threshold} for {len(transcript.recipients)} recipients"
