@@ -13,7 +13,7 @@ from typing import Self
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends.bn254_field import N
-from eigenkms.crypto.backends.interface import BN_G1_INFINITY, BN_G2_INFINITY, InvalidPoint, Point
+from eigenkms.crypto.backends.interface import BN_G1_INFINITY, InvalidPoint, Point
 from eigenkms.crypto.batch import coefficients, culprits
 from eigenkms.crypto.hashing import Rng
 
@@ -150,7 +150,7 @@ def verify_aggregate(digest: bytes, signature: bytes, g2_keys: Sequence[bytes]) 
     except InvalidPoint:
         return False
     total = curve.encode_g2(curve.msm_g2(keys, [1] * len(keys)))
-    return total != BN_G2_INFINITY and verify(digest, signature, total)
+    return verify(digest, signature, total)
 
 
 def registration_key_data(key: KeyPair) -> bytes:

@@ -73,7 +73,7 @@ def test_exactly_the_liars_are_named(count: int, data: st.DataObject) -> None:
         assert tuple(sorted(liars)) == bls.verify_partials(APP, items, counter_rng("rlc"))
 
 
-@pytest.mark.usefixtures("backend")
+@pytest.mark.usefixtures("fast_backend")
 def test_liars_whose_errors_cancel_are_named() -> None:
     """Two false signatures whose plain sum is right are found on real curves too."""
     shares = [scalar(str(i)) for i in range(3)]

@@ -75,7 +75,7 @@ def test_bad_frames_are_named_on_real_curves() -> None:
     assert bn254.batch_verify(swapped, counter_rng("rlc")) == (0, 1)
 
 
-@pytest.mark.usefixtures("any_backend")
+@pytest.mark.usefixtures("fast_backend")
 def test_aggregate_verifies_under_all_its_signers() -> None:
     """The sum verifies under exactly the signers' keys, in any order."""
     signers = keys(2)
@@ -103,7 +103,7 @@ def test_degenerate_aggregates_are_refused() -> None:
         bn254.aggregate_signatures([])
 
 
-@pytest.mark.usefixtures("any_backend")
+@pytest.mark.usefixtures("fast_backend")
 def test_the_two_public_points_of_a_key_match() -> None:
     """A key's own G1 and G2 points match; others, and malformed ones, do not."""
     first, second = keys(2)

@@ -23,7 +23,7 @@ def deal(
     return polynomial, polynomial.commitments()
 
 
-@pytest.mark.usefixtures("any_backend")
+@pytest.mark.usefixtures("fast_backend")
 def test_a_share_fits_its_dealing_only() -> None:
     """The right share at the right coordinate verifies; another share, coordinate or vector does not."""
     polynomial, commitments = deal(2, "a")
@@ -35,7 +35,7 @@ def test_a_share_fits_its_dealing_only() -> None:
     assert not feldman.verify_share(share, X, commitments[:1])
 
 
-@pytest.mark.usefixtures("any_backend")
+@pytest.mark.usefixtures("fast_backend")
 def test_public_share_is_the_shares_public_point() -> None:
     """What anyone computes from commitments is what the holder computes from its share."""
     polynomial, commitments = deal(2, "a")
@@ -122,7 +122,7 @@ def test_rotation_keeps_the_master_key() -> None:
         assert feldman.verify_share(share, x, combined)
 
 
-@pytest.mark.usefixtures("any_backend")
+@pytest.mark.usefixtures("fast_backend")
 def test_terms_that_cancel_are_written_as_infinity() -> None:
     """Above the first term a combined vector may hold canonical infinity, which its readers accept; the
     first may not.

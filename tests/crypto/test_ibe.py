@@ -19,7 +19,7 @@ def keys(app_id: str = APP) -> tuple[bytes, bytes]:
     return feldman.public_share_of(MASTER), bls.partial_sign(MASTER, app_id)
 
 
-@pytest.mark.usefixtures("any_backend")
+@pytest.mark.usefixtures("fast_backend")
 def test_what_is_encrypted_can_be_decrypted() -> None:
     """With the application's key, the plaintext comes back; the overhead is 128 bytes."""
     mpk, key = keys()

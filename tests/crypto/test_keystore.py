@@ -99,6 +99,9 @@ def test_newer_version_asks_for_an_update() -> None:
     assert caught.value.hint == "update eigenkms"
 
 
+CIPHERTEXT = json.loads(sealed())["ciphertext"]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -107,7 +110,7 @@ def test_newer_version_asks_for_an_update() -> None:
         b"\xff\xfe",
         b"[]",
         b"[" * 60000,
-        b'{"format": "eigenkms-keystore", "format": "eigenkms-keystore"}',
+        sealed().replace(b'"version": 1,', b'"version": 1, "version": 1,'),
         b" " * 65537,
         edited(format="other"),
         edited(version=0),
@@ -119,8 +122,8 @@ def test_newer_version_asks_for_an_update() -> None:
         edited(public={"g1": 1}),
         edited(extra=1),
         edited(ciphertext=None),
-        edited(ciphertext="ABCD"),
-        edited(ciphertext="ab cd"),
+        edited(ciphertext=CIPHERTEXT.upper()),
+        edited(ciphertext=CIPHERTEXT[:2] + " " + CIPHERTEXT[2:]),
         edited(ciphertext="xy"),
         edited(cipher=inner("cipher", name="aes-128-gcm")),
         edited(cipher=inner("cipher", nonce="00")),
@@ -138,8 +141,9 @@ def test_newer_version_asks_for_an_update() -> None:
 )
 def test_what_is_not_a_key_file_is_an_input_error(data: bytes) -> None:
     """Anything else is refused with a reason, and before any cost that the file names is paid."""
-    with pytest.raises(InputError, match="open keystore"):
+    with pytest.raises(InputError, match="open keystore") as caught:
         keystore.open_keystore(data, PASSWORD)
+    assert caught.value.hint == "give a file made by eigenkms keys new"
 
 
 def test_sealing_checks_its_arguments() -> None:

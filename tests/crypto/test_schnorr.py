@@ -2,8 +2,9 @@
 
 import pytest
 
-from eigenkms.crypto import feldman, schnorr
+from eigenkms.crypto import backends, feldman, schnorr
 from eigenkms.crypto.backends.interface import BLS_G2_INFINITY
+from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import R
 from tests.crypto.support import counter_rng, scalar
 
@@ -66,9 +67,21 @@ def test_nonces_are_hedged() -> None:
     assert nonce_point(b"one", 0) != nonce_point(b"one", 1)
 
 
-@pytest.mark.usefixtures("fast_backend")
-def test_context_is_delimited() -> None:
-    """Bytes cannot move between the context and the public value."""
+def test_proof_is_what_the_format_says(backend: backends.Backends) -> None:
+    """T ‖ z with z·G2 − c·S = T, the challenge spelled out from the format's description."""
+    curve = backend.bls12381
     public = feldman.public_share_of(SECRET)
-    proof = schnorr.prove(SECRET, public, b"ctx" + public[:1], counter_rng("k"))
-    assert not schnorr.verify(public, b"ctx", proof)
+    proof = schnorr.prove(SECRET, public, b"context", counter_rng("k"))
+    hashed = b"eigenkms/schnorr/1" + b"\x00\x00\x00\x07" + b"context" + public + proof[:96]
+    c = int.from_bytes(keccak256(b"\x00" + hashed) + keccak256(b"\x01" + hashed), "big") % R
+    z = int.from_bytes(proof[96:], "big")
+    expected = curve.encode_g2(curve.msm_g2([curve.g2, curve.decode_g2(public)], [z, -c]))
+    assert expected == proof[:96]
+
+
+@pytest.mark.usefixtures("fast_backend")
+def test_commitment_at_infinity_is_refused() -> None:
+    """Such a proof satisfies the equation, but gives the secret away; nobody honest makes it."""
+    public = feldman.public_share_of(SECRET)
+    response = schnorr._challenge(public, b"c", BLS_G2_INFINITY) * SECRET.value % R
+    assert not schnorr.verify(public, b"c", BLS_G2_INFINITY + response.to_bytes(32, "big"))

@@ -3,6 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from eigenkms.crypto import sealing
 from eigenkms.errors import VerificationError
@@ -77,6 +82,25 @@ def test_info_and_aad_of_a_reply_are_delimited() -> None:
     sealed = sealing.hpke_seal(PUBLIC, b"info", b"aad", b"m")
     with pytest.raises(VerificationError):
         sealing.hpke_open(PRIVATE, b"infoa", b"ad", sealed)
+
+
+def test_answer_is_what_the_format_says() -> None:
+    """E ‖ AES-256-GCM under the key that the format describes, nonce zero; anyone who knows the recipient's
+    key can check.
+    """
+    sealed = sealed_answer()
+    exchanged = X25519PrivateKey.from_private_bytes(PRIVATE).exchange(
+        X25519PublicKey.from_public_bytes(sealed[:32])
+    )
+    key = HKDF(SHA256(), 32, None, b"eigenkms/answer/1" + sealed[:32] + PUBLIC).derive(exchanged)
+    assert AESGCM(key).decrypt(bytes(12), sealed[32:], b"aad") == b"share"
+
+
+def test_reply_is_rfc_9180() -> None:
+    """HPKE base mode with empty aad, whose info is the length-prefixed info followed by our aad."""
+    suite = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+    private = X25519PrivateKey.from_private_bytes(PRIVATE)
+    assert suite.decrypt(sealed_reply(), private, b"\x00\x00\x00\x04info" + b"aad") == b"share"
 
 
 def test_every_answer_has_its_own_key() -> None:
