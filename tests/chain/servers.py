@@ -14,7 +14,8 @@ _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP only, and cheap to 
 
 Call = dict[str, Any]
 Answerer = Callable[[bytes], Awaitable["Reply"]]
-Tamper = Callable[[Call, dict[str, Any]], dict[str, Any]]
+Tamper = Callable[[Call, dict[str, Any]], dict[str, Any] | None]
+"""A call and its answer → the answer to give, or None for "come back later"."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ async def tampering(upstream: str, tamper: Tamper) -> AsyncIterator[Server]:
                 changed: Any = [tamper(call, by_id[call["id"]]) for call in calls]
             else:
                 changed = tamper(calls, answers)
-            return Reply(json.dumps(changed).encode())
+            return Reply(status=503) if changed is None else Reply(json.dumps(changed).encode())
 
         async with serve(answer) as server:
             yield server

@@ -273,6 +273,64 @@ async def test_a_pruned_node_that_hides_an_event_is_caught(world: World) -> None
             await chain.operators_at(block)
 
 
+async def test_a_reorganisation_during_the_roll_back_is_noticed(world: World) -> None:
+    """The block must still be canonical after the events were read."""
+    async with world.reader() as honest:
+        block = await honest.head()
+    await world.mine(2)
+    prune = pruned_before(block.number + 1, {hexed(block.hash): block.number})
+    replaced = False
+
+    def tamper(request: Call, answer: dict[str, Any]) -> dict[str, Any] | None:
+        nonlocal replaced
+        replaced = replaced or request["method"] == "eth_getLogs"
+        if replaced and request["params"][:1] == [hex(block.number)]:
+            return answer | {"result": answer["result"] | {"hash": "0x" + "13" * 32}}
+        return prune(request, answer)
+
+    async with tampering(world.engine.url, tamper) as node, world.reader(url=node.url) as chain:
+        with pytest.raises(ChainError, match="reorganised meanwhile"):
+            await chain.operators_at(block)
+
+
+def shorter(data: str) -> str:
+    """Event data (avs, id, curve, offset, length, key) with a key of 160 bytes."""
+    raw = bytes.fromhex(data[2:])
+    return hexed(raw[:128] + (160).to_bytes(32, "big") + raw[160:320])
+
+
+KEY_HISTORIES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
+    "none": lambda _: [],
+    "short data": lambda logs: [log | {"data": log["data"][: 2 + 128]} for log in logs],
+    "short key": lambda logs: [log | {"data": shorter(log["data"])} for log in logs],
+}
+
+
+@pytest.mark.parametrize("history", KEY_HISTORIES)
+async def test_an_old_key_that_no_event_tells_is_none(world: World, history: str) -> None:
+    """A member whose key changed since, and whose old one cannot be found, is set aside or is an error: never guessed."""
+    changer = world.operator(1)
+    async with world.reader() as honest:
+        block = await honest.head()
+    await registration.deregister(changer, world.contracts)
+    await world.mine(DELAY)
+    await registration.deregister_key(changer, world.contracts)
+    prune = pruned_before(block.number + 1, {hexed(block.hash): block.number})
+
+    def tamper(request: Call, answer: dict[str, Any]) -> dict[str, Any] | None:
+        if request["method"] == "eth_getLogs" and len(request["params"][0]["topics"]) == 2:
+            return answer | {"result": KEY_HISTORIES[history](answer["result"])}
+        return prune(request, answer)
+
+    async with tampering(world.engine.url, tamper) as node, world.reader(url=node.url) as chain:
+        if history != "short data":
+            read = await chain.operators_at(block)
+            assert read.rejected == ((changer.address, "no BN254 key was registered"),)
+        else:
+            with pytest.raises(ChainError, match="the event does not fit"):
+                await chain.operators_at(block)
+
+
 async def test_departures_are_those_of_this_set_alone(world: World) -> None:
     """An operator that left another AVS's set on the same contracts has not left this one."""
     async with world.reader() as chain:

@@ -194,6 +194,39 @@ async def test_a_transaction_whose_sending_broke_off_is_still_found(world: World
     assert await world.rpc.call("eth_getBalance", hexed(PAYEE), "latest") == "0x5"
 
 
+async def test_an_account_without_ether_is_refused(world: World) -> None:
+    """The node's reason is told, and nothing is waited for."""
+    pauper = Sender(world.rpc, b"\x55" * 32, world.engine.chain_id)
+    with pytest.raises(ChainError, match=r"send 1 wei to 0xaaaa.*: the node refused the transaction"):
+        await registration.transfer(pauper, PAYEE, 1)
+
+
+async def test_a_transaction_that_runs_out_of_gas_is_told_as_such(world: World) -> None:
+    """Gas is explicit, so too little of it is a reason of its own."""
+    data = abi.REGISTER_AS_OPERATOR.encode(bytes(20), 0, "")
+    with pytest.raises(ChainError, match=r"become an operator: the transaction used all its gas \(30000\)"):
+        await world.operator(STRANGER).send(
+            "become an operator", world.contracts.delegation_manager, data, gas=30_000
+        )
+
+
+async def test_a_receipt_is_awaited_through_an_outage(world: World) -> None:
+    """While the transaction is under way the RPC may be unreachable for a while."""
+    outages = 3
+
+    def lose(request: dict, answer: dict) -> dict | None:
+        nonlocal outages
+        if request["method"] == "eth_getTransactionReceipt" and outages:
+            outages -= 1
+            return None
+        return answer
+
+    async with tampering(world.engine.url, lose) as proxy, JsonRpc(proxy.url) as rpc:
+        receipt = await registration.transfer(world.sender(21, rpc), PAYEE, 5)
+    assert receipt.gas_used == 21_000
+    assert outages == 0
+
+
 async def test_transactions_of_one_account_queue_up(world: World) -> None:
     """Many tasks may share a sender: nonces do not collide."""
     sender, target = world.sender(22), PAYEE
