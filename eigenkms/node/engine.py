@@ -19,7 +19,16 @@ import trio
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.effects import Accuse, Broadcast, Certified, Direct, JournalRecord, Note, Persist
+from eigenkms.protocols.effects import (
+    Accuse,
+    Broadcast,
+    Certified,
+    Closed,
+    Direct,
+    JournalRecord,
+    Note,
+    Persist,
+)
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
 from eigenkms.protocols.operator import Operator, SessionEffect
 from eigenkms.protocols.requests import Epoch
@@ -74,6 +83,7 @@ class Engine:
         self._limiter = trio.CapacityLimiter(1)
         self._send, self._receive = trio.open_memory_channel[bytes](MAX_QUEUED_FRAMES)
         self._wake = trio.Event()
+        self._postponed: Session | None = None
         self._statistics = EngineStatistics()
         self.evidence = len(store.evidence())
         """Pieces of evidence that the store holds."""
@@ -129,6 +139,7 @@ class Engine:
             elif isinstance(item.effect, Direct):
                 await outlet.direct(item.effect.recipient, item.effect.frame)
         self._report(effects)
+        await self._join_postponed(outlet, effects)
 
     def _compute(self, work: Callable[[float], list[SessionEffect]], now: float) -> list[SessionEffect]:
         effects = work(now)
@@ -170,7 +181,16 @@ class Engine:
 
         await self._step(outlet, work)
         await self._forget(session)
+        self._postponed = session if may_join and self._operator.binding is not None else None
         return joined
+
+    async def _join_postponed(self, outlet: Outlet, effects: Sequence[SessionEffect]) -> None:
+        """The session that bound this operator at the newest boundary was just closed without a key: join that one after all."""
+        session = self._postponed
+        if session is not None and any(isinstance(item.effect, Closed) for item in effects):
+            self._postponed = None
+            if await self.boundary(outlet, session, may_join=True):
+                log.info("session %s: joined, now that the one before it is closed", session.id.hex()[:8])
 
     def _voted_elsewhere(self, session: Session) -> bool:
         """At most one session a boundary number, whatever its block hash."""
