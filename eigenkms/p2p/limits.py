@@ -67,5 +67,5 @@ class Limits:
 
     subscription: int = 1024
     """Gossip messages that wait for a subscriber; newer ones are dropped and counted."""
-    outbound_queue: int = 1024
-    """Gossip messages that wait for one peer."""
+    gossip_upkeep: float = 2.0
+    """How often gossip streams are checked against the gate and mended."""

@@ -115,5 +115,6 @@ HASTY = Limits(
     dial_grace=0.1,
     handler_deadline=0.5,
     write_stall=0.5,
+    gossip_upkeep=0.1,
 )
 """Limits whose ends come within a test's patience."""

@@ -10,9 +10,10 @@ What the stock classes do with their default settings, and what is done about it
   seen: they start at nanoseconds.
 * With the adaptive features on, the heartbeat slows to a minute in quiet times: off.
 * A peer whose first pubsub stream fails is never tried again, and a stream that dies with one of two connections is noticed
-  only by the loss of a message: ``tend`` repairs both every two seconds.
+  only by the loss of a message: ``tend`` and ``connection_closed`` mend both.
 * When a stream to a peer breaks, libp2p forgets what that peer subscribed to, and the peer, whose own stream is fine, does
   not say it again: subscriptions are kept while the peer is connected.
+* … and it leaves the peer out of the mesh until the next heartbeat: it is grafted as soon as its stream is up.
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
 
@@ -51,8 +52,7 @@ RPC_BYTES: Final = 512 << 10
 INBOUND_RPC_BYTES: Final = RPC_BYTES + (64 << 10)
 MAX_SUBSCRIPTIONS: Final = 64
 MAX_CONTROL_IDS: Final = 5000
-TEND_INTERVAL: Final = 2.0
-_QUEUE: Final = Limits().outbound_queue
+OUTBOUND_QUEUE: Final = 1024
 
 _forwarder: ContextVar[Any] = ContextVar("forwarder")
 
@@ -65,7 +65,7 @@ class LongQueue(RpcQueue):  # type: ignore[misc]
     """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes."""
 
     def __init__(self) -> None:
-        super().__init__(max_size=_QUEUE, max_message_size=RPC_BYTES)
+        super().__init__(max_size=OUTBOUND_QUEUE, max_message_size=RPC_BYTES)
 
 
 class GuardedRouter(GossipSub):  # type: ignore[misc]
@@ -178,7 +178,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         """P3: nothing that is wrong with a message leaves this method."""
         token = _forwarder.set(msg_forwarder)
         try:
-            if self._worth_verifying(msg):
+            if msg_forwarder == self.my_id or self._worth_verifying(msg):
                 await super().push_msg(msg_forwarder, msg)
         except Exception as error:  # noqa: BLE001
             self.errors += 1
@@ -191,7 +191,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             return False
         if len(msg.data) > self._limits.gossip or not 2 <= len(msg.from_id) <= 64:
             return False
-        return msg.from_id == self.my_id.to_bytes() or self._admits(PeerId(msg.from_id))
+        return msg.from_id != self.my_id.to_bytes() and self._admits(PeerId(msg.from_id))
 
     async def validate_msg(self, msg_forwarder: ID, msg: Any) -> None:
         """Ask the topic's validator, each time: libp2p would remember a refusal for five minutes."""
@@ -214,7 +214,11 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         async with self._peer_locks[peer_id]:
+            if peer_id in self.peers:
+                return
             await super()._handle_new_peer(peer_id)
+            for topic in [topic for topic, peers in self.peer_topics.items() if peer_id in peers]:
+                await self.router.on_peer_subscribed(peer_id, topic)
 
     async def _handle_new_peer_with_retry(self, peer_id: ID, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if self._admits(PeerId(peer_id.to_bytes())):
@@ -233,9 +237,9 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     # ----- repairing
 
     async def tend(self) -> None:
-        """Every two seconds, give each admitted connected peer a living stream, and take it from all others."""
+        """Again and again, give each admitted connected peer a living stream, and take it from all others."""
         while True:
-            await trio.sleep(TEND_INTERVAL)
+            await trio.sleep(self._limits.gossip_upkeep)
             for peer in list(self.peers):
                 await self._tend_stream(peer)
             async with trio.open_nursery() as nursery:

@@ -18,6 +18,7 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("libp2p.network.swarm", "Swarm.remove_notifee"),
     ("libp2p.network.swarm", "Swarm.get_connections"),
     ("libp2p.network.auto_connector", "AutoConnector.record_disconnect"),
+    ("libp2p.network.auto_connector", "AutoConnector.maybe_connect"),
     ("libp2p.network.connection.swarm_connection", "SwarmConn.new_stream"),
     ("libp2p.network.connection.swarm_connection", "logging"),
     ("libp2p.transport.upgrader", "TransportUpgrader.upgrade_security"),

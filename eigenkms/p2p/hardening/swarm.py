@@ -59,13 +59,15 @@ def build(key: PeerKey, limits: Limits) -> Any:
 def strip(host: Any) -> None:
     """Take out what a stranger could talk to and nobody needs: identify, identify push, ping and their hooks.
 
-    The auto-connector would also keep a record of every peer that ever disconnected.
+    The auto-connector would dial whom it knows until half of the high watermark is reached (a low watermark of 0 does not
+    stop it), and keep a record of every peer that ever disconnected.
     """
     swarm = host.get_network()
     host.get_mux().handlers.clear()
     for notifee in list(swarm.notifees):
         swarm.remove_notifee(notifee)
     swarm.auto_connector.record_disconnect = lambda _peer: None
+    swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint
 
 
 def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None], limits: Limits) -> None:

@@ -1,0 +1,642 @@
+"""Each defect of libp2p 0.8.1 that a guard answers, shown without the guard and gone with it.
+
+When libp2p is upgraded these tests say which guards are still needed: the first half of a test fails once its defect is gone.
+"""
+
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
+from libp2p import new_host
+from libp2p.crypto.secp256k1 import create_new_key_pair
+from libp2p.io.exceptions import IncompleteReadError
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.stream_muxer.exceptions import MuxedStreamError
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.transport.exceptions import SecurityUpgradeFailure
+from multiaddr import Multiaddr
+
+from eigenkms.p2p.connections import is_loopback
+from eigenkms.p2p.hardening import names, self_test
+from eigenkms.p2p.hardening.gossip import GuardedPubsub, LongQueue
+from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
+from eigenkms.p2p.hardening.reading import read_exactly
+from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
+from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
+from tests.p2p.support import ANYWHERE, ECHO, HASTY, LATER, echo, eventually, introduce, secured_pair
+from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer
+
+LOOPBACK = Multiaddr(ANYWHERE)
+
+
+def stock_host(**options: Any) -> Any:
+    """A libp2p host as it comes."""
+    return new_host(key_pair=create_new_key_pair(PeerKey.generate().secret), **options)
+
+
+def address_of(host: Any) -> PeerAddress:
+    """Where a stock host listens."""
+    (address,) = host.get_transport_addrs()
+    port = int(address.value_for_protocol("tcp"))
+    return PeerAddress(TransportAddress("ip4", "127.0.0.1", port), PeerId(host.get_id().to_bytes()))
+
+
+# ----- P1: plaintext
+
+
+async def claim_to_be(
+    victim: PeerId, at: PeerAddress, *, plaintext: bool, judged: Callable[[], bool]
+) -> None:
+    """Connect, claim an identity that is not ours, and stay until that was ``judged``."""
+    async with await connect(at) as socket:
+        raw = RawConnection(TrioTCPStream(socket), True)
+        stack = impostor_upgrader(victim, plaintext=plaintext)
+        with suppress(SecurityUpgradeFailure):
+            await stack.upgrade_security(raw, True, ID(at.peer_id.raw))
+        await eventually(judged)
+
+
+async def test_p1_without_the_guard_a_stranger_is_whoever_it_says() -> None:
+    """By default libp2p accepts plaintext, where a public key is proof enough."""
+    victim = PeerKey.generate().peer_id
+    host = stock_host()
+    async with host.run([LOOPBACK]):
+        believed: list[bytes] = []
+        inner = host.get_network().upgrader.upgrade_security
+
+        async def watched(*args: Any) -> Any:
+            secured = await inner(*args)
+            believed.append(secured.get_remote_peer().to_bytes())
+            return secured
+
+        host.get_network().upgrader.upgrade_security = watched
+        await claim_to_be(victim, address_of(host), plaintext=True, judged=lambda: bool(believed))
+
+        assert believed == [victim.raw]
+        await host.close()
+
+
+@pytest.mark.parametrize("plaintext", [True, False])
+async def test_p1_nobody_passes_for_somebody_else(plaintext: bool) -> None:
+    """Plaintext is not offered, and noise demands a signature of the key that is claimed."""
+    victim = PeerKey.generate().peer_id
+    async with open_host(PeerKey.generate(), listen=[ANYWHERE], limits=HASTY) as server:
+        await claim_to_be(
+            victim,
+            server.addresses[0],
+            plaintext=plaintext,
+            judged=lambda: server.statistics().refused_handshakes == 1,
+        )
+
+        assert server.connected() == frozenset()
+
+
+async def test_p1_a_dial_ends_at_the_peer_it_meant_or_nowhere() -> None:
+    """Another peer at the address of the one that is called gets no request."""
+    async with (
+        open_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
+        open_host(PeerKey.generate()) as client,
+    ):
+        other.serve(ECHO, echo)
+        wanted = PeerKey.generate().peer_id
+        client.set_addresses(wanted, [other.addresses[0].multiaddr])
+        with pytest.raises(PeerUnreachable, match="another peer answers there"):
+            await client.call(wanted, ECHO, "echo", b"secret", timeout=LATER)
+
+        assert other.statistics().requests_served == 0
+
+
+async def test_p1_a_listener_that_only_speaks_plaintext_is_not_spoken_to() -> None:
+    """A man in the middle who offers the weaker protocol gets a closed connection."""
+    victim = PeerKey.generate().peer_id
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    taken = []
+
+    async def middle(socket: trio.SocketStream) -> None:
+        try:
+            raw = RawConnection(TrioTCPStream(socket), False)
+            taken.append(await impostor_upgrader(victim, plaintext=True).upgrade_security(raw, False))
+        except Exception:
+            return
+
+    async with trio.open_nursery() as nursery, open_host(PeerKey.generate()) as client:
+        nursery.start_soon(trio.serve_listeners, middle, [listener])
+        client.set_addresses(victim, [f"/ip4/127.0.0.1/tcp/{port}"])
+        with pytest.raises(PeerUnreachable):
+            await client.call(victim, ECHO, "echo", b"secret", timeout=LATER)
+        nursery.cancel_scope.cancel()
+
+    assert taken == []
+
+
+# ----- P2: inbound slots
+
+
+async def connect_and_leave(at: PeerAddress) -> None:
+    """One whole connection: authenticated, muxed, and gone."""
+    async with raw_peer(at) as peer:
+        await peer.frame(3, 0, 0, 0)
+
+
+async def test_p2_without_the_guard_a_host_accepts_only_so_many_connections_in_its_life() -> None:
+    """Of slots for four at a time, none is ever given back."""
+    config = ConnectionConfig(max_connections=4, min_connections=0, low_watermark=0, high_watermark=4)
+    host = stock_host(connection_config=config)
+    async with host.run([LOOPBACK]):
+        for _ in range(4):
+            await connect_and_leave(address_of(host))
+        await eventually(lambda: not host.get_connected_peers())
+        with pytest.raises(Exception, match=r".*"), trio.fail_after(2):
+            await connect_and_leave(address_of(host))
+        await host.close()
+
+
+async def test_p2_places_are_given_back() -> None:
+    """With places for four, forty come and go, and one more is served."""
+    limits = Limits(clients=4, handshakes=4)
+    async with open_host(
+        PeerKey.generate(), listen=[ANYWHERE], limits=limits, gate=lambda _, p: p == ECHO
+    ) as server:
+        server.serve(ECHO, echo)
+        for _ in range(40):
+            await connect_and_leave(server.addresses[0])
+        async with open_host(PeerKey.generate()) as client:
+            introduce(client, server)
+            assert await client.call(server.peer_id, ECHO, "echo", b"41", timeout=LATER) == b"41"
+
+
+# ----- P3: exceptions in stream handlers
+
+NOT_UTF8 = b"\xff\xfe"
+
+
+async def test_p3_without_the_guard_one_bad_name_ends_the_host() -> None:
+    """A protocol name that is not UTF-8 raises out of the stream handler, and the swarm with it."""
+    host = stock_host()
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with host.run([LOOPBACK]):
+            async with raw_peer(address_of(host)) as attacker:
+                await attacker.open(NOT_UTF8)
+                await trio.sleep(LATER)
+            pytest.fail("the host lives")
+    assert caught.group_contains(UnicodeDecodeError)
+
+
+@pytest.mark.parametrize("name", [NOT_UTF8, b"", b"ls", b"\x00", b"/" + b"x" * 3000])
+async def test_p3_a_bad_name_costs_only_its_stream(name: bytes) -> None:
+    """The host goes on, and so does the very connection."""
+    async with (
+        open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
+        open_host(PeerKey.generate()) as client,
+    ):
+        server.serve(ECHO, echo)
+        async with raw_peer(server.addresses[0]) as attacker:
+            await attacker.open(name)
+            introduce(client, server)
+            assert await client.call(server.peer_id, ECHO, "echo", b"on", timeout=LATER) == b"on"
+
+
+async def test_p3_without_the_guard_a_handler_that_raises_ends_the_host() -> None:
+    """An ordinary bug in a handler is enough."""
+    host = stock_host()
+
+    async def handler(_stream: Any) -> None:
+        raise ZeroDivisionError
+
+    host.set_stream_handler(ECHO, handler)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with host.run([LOOPBACK]):
+            async with raw_peer(address_of(host)) as attacker:
+                await attacker.open(ECHO)
+                await trio.sleep(LATER)
+            pytest.fail("the host lives")
+    assert caught.group_contains(ZeroDivisionError)
+
+
+# ----- P4, P5: cancellation
+
+
+DATA_FRAME = struct.pack("!BBHII", 0, 0, 0, 99, 60_000) + bytes(60_000)
+
+
+async def blocked(muxer: Any) -> int:
+    """Write frames until the socket takes no more, cancelling the write that is stuck; how many were written."""
+    written = 0
+    with trio.move_on_after(0.2) as scope:
+        while not scope.cancel_called:
+            await muxer._write_frame(DATA_FRAME)
+            written += 1
+            scope.deadline = trio.current_time() + 0.2
+    return written
+
+
+async def frames_read_by(secured: Any) -> int:
+    """How many of those frames the other end can decrypt before it must give up, or has them all."""
+    read = 0
+    with trio.move_on_after(0.5) as scope:
+        while True:
+            await read_exactly(secured, 12)
+            await read_exactly(secured, 60_000)
+            read += 1
+            scope.deadline = trio.current_time() + 0.5
+    return read
+
+
+async def test_p4_without_the_guard_a_cancelled_write_breaks_the_connection() -> None:
+    """The frame after a cancelled one cannot be decrypted."""
+    async with secured_pair() as (a, _, b, _):
+        muxer = Yamux(a, ID(b"x"), is_initiator=True)
+        await blocked(muxer)
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(muxer._write_frame, DATA_FRAME)
+            try:
+                await frames_read_by(b)
+            except Exception as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        assert failure is not None
+        assert "Noise" in type(failure).__name__ or "Tag" in type(failure).__name__
+
+
+async def test_p4_a_cancelled_write_is_finished_first() -> None:
+    """The reader gets every frame, the one that was cancelled too, and those after it."""
+    async with secured_pair() as (a, a_socket, b, _):
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits())
+        written, read = 0, 0
+
+        async def write() -> None:
+            nonlocal written
+            written = await blocked(muxer)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await trio.sleep(0.5)
+            read = await frames_read_by(b)
+        assert read == written
+        await muxer._write_frame(DATA_FRAME)
+        assert await frames_read_by(b) == 1
+
+
+async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
+    """The shield has an end: then the socket is closed, and the writer learns it."""
+    async with secured_pair() as (a, a_socket, _, _):
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        with pytest.raises(trio.BrokenResourceError, match="stalled"), trio.fail_after(LATER):
+            while True:
+                await muxer._write_frame(bytes(60_000))
+        assert a_socket.socket.fileno() == -1
+
+
+async def test_p5_without_the_guard_a_cancelled_open_leaks_a_slot_and_the_last_one_hangs() -> None:
+    """256 cancelled opens, and a connection opens no stream ever again."""
+    async with secured_pair() as (a, _, _, _):
+        muxer = Yamux(a, ID(b"x"), is_initiator=True)
+        await blocked(muxer)
+        with trio.move_on_after(0.1):
+            await muxer.open_stream()
+        assert muxer.stream_backlog_semaphore.value == 255
+        while muxer.stream_backlog_semaphore.value:
+            muxer.stream_backlog_semaphore.acquire_nowait()
+        with trio.move_on_after(0.2) as scope:
+            await muxer.open_stream()
+        assert scope.cancelled_caught
+
+
+async def test_p5_a_cancelled_open_is_finished_and_the_last_slot_says_so() -> None:
+    """An open that began is carried through; without a slot it fails at once."""
+    async with secured_pair() as (a, a_socket, b, _):
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits())
+        stream = None
+        with trio.move_on_after(0) as scope:
+            stream = await muxer.open_stream()
+        assert stream is not None
+        await stream.reset()
+        assert scope.cancel_called
+        assert muxer.stream_backlog_semaphore.value == 256
+        assert len(await read_exactly(b, 24)) == 24
+        while muxer.stream_backlog_semaphore.value:
+            muxer.stream_backlog_semaphore.acquire_nowait()
+        with pytest.raises(MuxedStreamError, match="no stream slot"):
+            await muxer.open_stream()
+
+
+# ----- P6, P7: dialling
+
+
+async def test_p6_without_the_guard_a_peer_that_was_down_stays_refused() -> None:
+    """After one failed dial the peer is not even tried, although it is back."""
+    async with open_host(PeerKey.generate(), listen=[ANYWHERE]) as server:
+        port = server.addresses[0].transport.port
+    host = stock_host()
+    async with host.run([]):
+        peer = PeerInfo(ID(server.peer_id.raw), [Multiaddr(f"/ip4/127.0.0.1/tcp/{port}")])
+        with pytest.raises(SwarmException):
+            await host.connect(peer)
+        with pytest.raises(SwarmException, match="negative cache"):
+            await host.connect(peer)
+        await host.close()
+
+
+async def test_p6_a_peer_that_is_back_is_reached() -> None:
+    """A second after a failed dial the next call dials again, and new addresses are tried at once."""
+    key = PeerKey.generate()
+    async with open_host(key, listen=[ANYWHERE]) as server:
+        address = server.addresses[0].multiaddr
+    async with open_host(PeerKey.generate()) as client:
+        client.set_addresses(key.peer_id, [address])
+        with pytest.raises(PeerUnreachable, match="connection refused"):
+            await client.call(key.peer_id, ECHO, "echo", b"", timeout=LATER)
+        async with open_host(key, listen=[address]) as server:
+            server.serve(ECHO, echo)
+            client.set_addresses(key.peer_id, [])
+            client.set_addresses(key.peer_id, [address])
+            assert await client.call(key.peer_id, ECHO, "echo", b"back", timeout=LATER) == b"back"
+
+
+async def test_p7_a_dial_has_a_deadline_and_libp2p_has_none() -> None:
+    """A listener that accepts and is silent: libp2p still waits when ours has given up long since."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    silent = PeerKey.generate().peer_id
+    host = stock_host()
+    async with listener, host.run([]), open_host(PeerKey.generate(), limits=HASTY) as client:
+        client.set_addresses(silent, [f"/ip4/127.0.0.1/tcp/{port}"])
+        with trio.move_on_after(1.0) as stock:
+            async with trio.open_nursery() as nursery:
+                info = PeerInfo(ID(silent.raw), [Multiaddr(f"/ip4/127.0.0.1/tcp/{port}")])
+                nursery.start_soon(host.connect, info)
+                with pytest.raises(PeerUnreachable, match=r"no answer within 0\.5 s"):
+                    await client.call(silent, ECHO, "echo", b"", timeout=LATER)
+        assert stock.cancelled_caught
+        await host.close()
+
+
+# ----- P8, P9: a peer that stops, a peer that pushes
+
+
+async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
+    """A peer that answers no ping loses its connection; libp2p's ping draws no conclusion."""
+    async with secured_pair() as (a, a_socket, _, _):
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        with trio.fail_after(LATER):
+            await muxer.start()
+        assert muxer.is_closed
+        assert a_socket.socket.fileno() == -1
+    async with secured_pair() as (a, a_socket, _, _):
+        stock = Yamux(a, ID(b"x"), is_initiator=True)
+        stock._ping_event = trio.Event()
+        with trio.move_on_after(1.5):
+            await stock.start()
+        assert not stock.is_closed
+
+
+async def test_p8_a_peer_that_sends_data_is_not_silent() -> None:
+    """A ping that queues behind a long transfer cuts nobody off."""
+    async with secured_pair() as (a, a_socket, b, _):
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(muxer.start)
+            for _ in range(20):
+                await trio.sleep(0.1)
+                await b.write(struct.pack("!BBHII", 0, 0, 0, 7, 5) + b"hello")
+            assert not muxer.is_closed
+            muxer.abort("has done its part")
+
+
+async def push(secured: Any, total: int) -> None:
+    """Open a stream and push ``total`` bytes into it, whatever the window."""
+    await secured.write(struct.pack("!BBHII", 0, 1, 1, 1, 0))
+    for _ in range(total // 60_000):
+        await secured.write(struct.pack("!BBHII", 0, 0, 0, 1, 60_000) + bytes(60_000))
+
+
+async def test_p9_without_the_guard_a_stream_takes_whatever_is_pushed() -> None:
+    """Eight megabytes lie in a stream that nobody reads, with a window of a quarter of one."""
+    async with secured_pair() as (a, _, b, _):
+        muxer = Yamux(b, ID(b"x"), is_initiator=False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(muxer.start)
+            await push(a, 8 << 20)
+            await eventually(lambda: sum(map(len, muxer.stream_buffers.values())) > 7 << 20)
+            nursery.cancel_scope.cancel()
+
+
+async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
+    """No more than two megabytes are ever held for one stream."""
+    async with secured_pair() as (a, _, b, b_socket):
+        muxer = GuardedYamux(b, ID(b"x"), b_socket, Limits())
+        muxer.trust(trusted=True)
+        most = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(muxer.start)
+            with pytest.raises(Exception, match=r".*"):
+                for _ in range(100):
+                    await push(a, 1 << 20)
+                    most = max(most, sum(map(len, muxer.stream_buffers.values())))
+            await eventually(lambda: muxer.is_closed)
+            nursery.cancel_scope.cancel()
+        assert most <= STREAM_BUFFER
+
+
+# ----- P10, P11
+
+
+async def test_p10_metrics_stay_off_because_nobody_reads_them() -> None:
+    """With metrics on, the 101st event blocks a dial for ever; our host has none."""
+    host = stock_host(enable_metrics=True)
+    swarm = host.get_network()
+    for _ in range(100):
+        swarm.metric_send_channel.send_nowait(None)
+    with trio.move_on_after(0.2) as scope:
+        await swarm.dial_peer(ID(PeerKey.generate().peer_id.raw))
+    assert scope.cancelled_caught
+
+    async with open_host(PeerKey.generate()) as ours:
+        assert ours._libp2p.get_network().metric_send_channel is None
+
+
+class Drip:
+    """A reader that gives one byte at a time."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    async def read(self, _n: int) -> bytes:
+        self.left -= 1
+        return b"x" if self.left >= 0 else b""
+
+
+async def test_p11_a_message_may_come_in_any_number_of_pieces() -> None:
+    """libp2p's own function stops after 101 reads; ours when it has all, or at the end of the stream."""
+    import importlib
+
+    stock = importlib.import_module("libp2p.io.utils").read_exactly
+    with pytest.raises(IncompleteReadError):
+        await stock(Drip(150), 150)
+
+    assert await read_exactly(Drip(150), 150) == b"x" * 150
+    with pytest.raises(IncompleteReadError) as caught:
+        await read_exactly(Drip(5), 10)
+    assert (caught.value.expected_bytes, caught.value.received_bytes) == (10, 5)
+
+
+async def test_p11_the_guard_is_in_place_where_libp2p_reads() -> None:
+    """Every module that imported the function by name has ours after the first host was opened."""
+    async with open_host(PeerKey.generate()):
+        import libp2p.io.msgio
+        import libp2p.stream_muxer.yamux.yamux
+        import libp2p.utils.varint
+
+        assert libp2p.io.msgio.read_exactly is read_exactly
+        assert libp2p.stream_muxer.yamux.yamux.read_exactly is read_exactly
+        assert libp2p.utils.varint.read_exactly is read_exactly
+
+
+# ----- gossip
+
+
+async def stock_gossip(messages: int) -> int:
+    """How many of so many messages in a row arrive between two stock pubsubs."""
+    hosts = [stock_host(), stock_host()]
+    routers = [GossipSub([PROTOCOL_ID_V11], 8, 6, 12, heartbeat_interval=1) for _ in hosts]
+    pubsubs = [Pubsub(host, router) for host, router in zip(hosts, routers, strict=True)]
+    async with (
+        hosts[0].run([LOOPBACK]),
+        hosts[1].run([LOOPBACK]),
+        background_trio_service(pubsubs[0]),
+        background_trio_service(pubsubs[1]),
+        background_trio_service(routers[0]),
+        background_trio_service(routers[1]),
+    ):
+        receiver = await pubsubs[1].subscribe("t")
+        await pubsubs[0].subscribe("t")
+        await hosts[0].connect(PeerInfo(hosts[1].get_id(), hosts[1].get_transport_addrs()))
+        await pubsubs[0].wait_for_subscription(hosts[1].get_id(), "t")
+        await routers[0].wait_for_mesh(hosts[1].get_id(), "t")
+        for i in range(messages):
+            await pubsubs[0].publish("t", b"%d" % i)
+        arrived = 0
+        with trio.move_on_after(0.5) as scope:
+            while True:
+                await receiver.get()
+                arrived += 1
+                scope.deadline = trio.current_time() + 0.5
+        for host in hosts:
+            await host.close()
+        for pubsub in pubsubs:
+            pubsub.seen_messages.stop()
+        return arrived
+
+
+async def test_without_the_guards_most_of_a_burst_of_gossip_is_lost() -> None:
+    """Of a hundred messages in a row ten arrive (test_gossip shows that all do with the guards)."""
+    assert await stock_gossip(100) == 10
+
+
+def test_the_queue_to_a_peer_holds_a_burst() -> None:
+    """libp2p's takes 32 messages, ours 1024, and its RPCs are small enough for a reader of ours."""
+    counts = []
+    for queue in (RpcQueue(), LongQueue()):
+        counts.append(next(i for i in range(2000) if not queue.push(rpc_pb2.RPC())))
+    assert counts == [32, 1024]
+
+
+async def test_sequence_numbers_do_not_repeat_after_a_quick_restart() -> None:
+    """libp2p starts at seconds, so 20 messages of a second run bear the numbers of the first."""
+    stock = [Pubsub(stock_host(), GossipSub([PROTOCOL_ID_V11], 8, 6, 12)) for _ in range(2)]
+    assert stock[1].counter - stock[0].counter < 20
+    for each in stock:
+        each.seen_messages.stop()
+
+    async with open_host(PeerKey.generate(), topics=["t"]) as first:
+        before = first._topics._pubsub.counter
+    async with open_host(PeerKey.generate(), topics=["t"]) as second:
+        assert second._topics._pubsub.counter - before > 100_000
+
+
+class SlowStream:
+    """A stream that writes in pieces, as yamux does, with other tasks in between."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    async def write(self, data: bytes) -> None:
+        for i in range(0, len(data), 100):
+            await trio.sleep(0)
+            self.written += data[i : i + 100]
+
+
+async def test_two_writers_of_one_stream_do_not_interleave() -> None:
+    """A replay and the queue write to the same stream: without the lock their bytes mix."""
+    a, b = (rpc_pb2.RPC(publish=[rpc_pb2.Message(data=letter * 1000)]) for letter in (b"a", b"b"))
+
+    async def both(pubsub: Any) -> bytes:
+        stream = SlowStream()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pubsub.write_msg, stream, a)
+            nursery.start_soon(pubsub.write_msg, stream, b)
+        return stream.written
+
+    stock = Pubsub(stock_host(), GossipSub([PROTOCOL_ID_V11], 8, 6, 12))
+    assert b"a" * 1000 not in await both(stock)
+    stock.seen_messages.stop()
+    async with open_host(PeerKey.generate(), topics=["t"]) as host:
+        assert isinstance(host._topics._pubsub, GuardedPubsub)
+        mixed = await both(host._topics._pubsub)
+        assert b"a" * 1000 in mixed
+        assert b"b" * 1000 in mixed
+
+
+# ----- the self-test
+
+
+def test_the_private_names_are_there() -> None:
+    """The installed libp2p is the one that the guards were written for."""
+    self_test()
+
+
+def test_a_missing_name_is_an_error_that_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another libp2p is refused before a port is opened."""
+    monkeypatch.setattr(names, "NAMES", (*names.NAMES, ("libp2p.network.swarm", "Swarm._gone")))
+    with pytest.raises(names.HardeningError, match=r"libp2p\.network\.swarm\.Swarm\._gone") as caught:
+        self_test()
+    assert caught.value.hint == "install libp2p==0.8.1"
+
+
+def test_another_version_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pin is checked at start too, not only by the installer."""
+    monkeypatch.setattr(names, "LIBP2P", "0.9.0")
+    with pytest.raises(names.HardeningError, match=r"0\.8\.1 is installed"):
+        self_test()
+
+
+async def test_nothing_is_offered_that_is_not_ours() -> None:
+    """Identify, identify push and ping are gone; gossip and what is served are all there is."""
+    async with open_host(PeerKey.generate(), topics=["t"]) as host:
+        host.serve(ECHO, echo)
+        assert set(host._libp2p.get_mux().handlers) == {ECHO, "/meshsub/1.1.0"}
+    async with open_host(PeerKey.generate()) as host:
+        assert set(host._libp2p.get_mux().handlers) == set()
+
+
+def test_helpers_know_themselves() -> None:
+    """The impostor shows the key it claims, and multistream's first line is what it must be."""
+    victim = PeerKey.generate().peer_id
+    assert ID.from_pubkey(Impostor(victim).get_public_key()).to_bytes() == victim.raw
+    assert hello("/x").startswith(b"\x13/multistream/1.0.0\n\x03/x\n")
+    assert [is_loopback(ip) for ip in ("127.0.0.1", "::1", "192.0.2.1")] == [True, True, False]
