@@ -56,8 +56,9 @@ def results(curve: PairingCurve, hashed: Point, j: int, k: int) -> tuple[bytes |
         curve.encode_g2(mixed2),
         curve.encode_g1(curve.msm_g1([a, a], [1, 1])),
         curve.encode_g2(curve.msm_g2([b, b], [2, 2])),
+        curve.encode_g2(curve.msm_g2([b] * 21, [k, *range(-10, 10)])),
         curve.encode_g2(curve.msm_g2([b, b, b], [3, -3, 1])),
-        curve.encode_g2(curve.msm_g2([b] * 17, range(17))),
+        curve.encode_g2(curve.msm_g2([b] * 7, range(7))),
         curve.pairing_check([(a, b), (curve.msm_g1([hashed], [-j * k]), curve.g2)]),
     )
 
