@@ -9,6 +9,9 @@ Why two transcripts cannot both be certified: two quorums share a correct member
 (the journaled slot), only in its current view (entering one is journaled by its view change), and having locked (w, h) prepares
 another hash only on proof that a quorum prepared it in a view between w and now, which the lock on h in w excludes.
 
+The time of a view above 0 runs from when t' members are in it: members that are cut off wait for the others instead of running
+ahead of them for ever, and repeat their view change while they wait, which wakes whoever has left the session.
+
 ∅, the end of a genesis session without a key, is a hash like any other here: it may be proposed fresh once the next boundary
 has been seen, and needs t' votes in both phases where a key needs all n to prepare.
 """
@@ -20,7 +23,7 @@ from typing import TypeAlias
 from eigenkms.crypto import bn254
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.effects import Accuse, Effect, JournalRecord, Note, Persist
+from eigenkms.protocols.effects import Accuse, Broadcast, Effect, JournalRecord, Note, Persist
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.exchange import Exchange
 from eigenkms.protocols.frames import Frame, Kind
@@ -49,6 +52,8 @@ from eigenkms.protocols.votes import (
 )
 from eigenkms.types import OperatorAddress
 
+REPEAT_WINDOWS = 4
+"""Windows after which a view change that too few joined is said again."""
 MAX_VERIFIED = 1024
 """Certificates remembered as good; beyond, they are verified anew."""
 
@@ -99,6 +104,7 @@ class Agreement:
         self._tallied: set[Ballot] = set()
         self._views: dict[OperatorAddress, int] = {}
         self._quorum_seen_at: float | None = None
+        self._repeat_at = 0.0
         self._verified: set[bytes] = set()
         self._durable: set[bytes] = set()
         self._shared: set[bytes] = set()
@@ -186,9 +192,11 @@ class Agreement:
     def _restart_view(self, view: int, now: float) -> None:
         """I spoke in ``view``, in this life or an earlier one: I am at least there."""
         if view > self.view or self._entered_at is None:
-            self.view = max(view, self.view)
-            self._entered_at = now
-            self._quorum_seen_at = None
+            self._enter(max(view, self.view), now)
+
+    def _enter(self, view: int, now: float) -> None:
+        self.view, self._entered_at, self._quorum_seen_at = view, now, None
+        self._repeat_at = now + REPEAT_WINDOWS * self.session.window
 
     def _learn_transcript(self, encoded: bytes | None) -> None:
         """Keep a transcript that is this session's and consistent in itself; ignore any other."""
@@ -243,6 +251,11 @@ class Agreement:
         """Whether the first view began."""
         return self._entered_at is not None
 
+    @property
+    def touched(self) -> bool:
+        """Whether anybody was seen to propose, vote or change the view: somebody may be bound to this session."""
+        return bool(self._proposals or self._votes or self._views)
+
     def supersede(self) -> None:
         """The next boundary was seen: from now on only ∅ or a justified proposal may be voted."""
         self._may_void = True
@@ -255,6 +268,8 @@ class Agreement:
             self._entered_at = now
         effects = self._tally()
         if self._entered_at is not None and self.decision is None:
+            self._count_members(now)
+            effects += self._repeat(now)
             effects += self._move_view(now)
             effects += self._propose(now)
             effects += self._prepare()
@@ -265,9 +280,38 @@ class Agreement:
         """When ``advance`` would do something without any further frame."""
         if self.decision is not None or self._entered_at is None:
             return None
-        end = self._entered_at + self._view_length(self.view)
-        patience = end if self._quorum_seen_at is None else self._quorum_seen_at + self.session.window / 4
-        return patience if now < patience else end
+        times = [self._repeat_at] if self._is_waiting else []
+        if (since := self._running_since) is not None:
+            times.append(since + self._view_length(self.view))
+        if self._quorum_seen_at is not None:
+            times.append(self._quorum_seen_at + self.session.window / 4)
+        return min((t for t in times if t > now), default=None)
+
+    @property
+    def _running_since(self) -> float | None:
+        """When the time of my view began, if it did."""
+        return self._entered_at if self.view == 0 else self._quorum_seen_at
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self.view > 0 and self._quorum_seen_at is None
+
+    def _count_members(self, now: float) -> None:
+        """Note the moment at which t' members are in my view."""
+        if self._quorum_seen_at is None and self._members_here >= self.session.threshold:
+            self._quorum_seen_at = now
+
+    @property
+    def _members_here(self) -> int:
+        return sum(1 for v in self._views.values() if v >= self.view)
+
+    def _repeat(self, now: float) -> list[Effect]:
+        """While I wait for t' members in my view, say every few windows again that I am there."""
+        said = self._voice.said((Kind.VIEW_CHANGE, self.view))
+        if not self._is_waiting or said is None or now < self._repeat_at:
+            return []
+        self._repeat_at = now + REPEAT_WINDOWS * self.session.window
+        return [Broadcast(said)]
 
     @property
     def _followed(self) -> int:
@@ -318,16 +362,15 @@ class Agreement:
 
     def _move_view(self, now: float) -> list[Effect]:
         """Leave a view that took too long, or follow n−t'+1 members that are in higher ones."""
-        assert self._entered_at is not None
-        target = self.view
-        if now >= self._entered_at + self._view_length(self.view):
+        target, since = self.view, self._running_since
+        if since is not None and now >= since + self._view_length(self.view):
             target = self.view + 1
         above = sorted((v for v in self._views.values() if v > self.view), reverse=True)
         if len(above) >= self._followed:
             target = max(target, above[self._followed - 1])
         if target == self.view:
             return []
-        self.view, self._entered_at, self._quorum_seen_at = target, now, None
+        self._enter(target, now)
         said = self._voice.say(
             Kind.VIEW_CHANGE, (Kind.VIEW_CHANGE, target), lambda: view_change_body(target, self._highest)
         )
@@ -350,12 +393,10 @@ class Agreement:
 
     def _heard_enough(self, now: float) -> bool:
         """T' members are in my view, and then all n are or p/4 has passed."""
-        here = sum(1 for v in self._views.values() if v >= self.view)
-        if here < self.session.threshold:
-            return False
         if self._quorum_seen_at is None:
-            self._quorum_seen_at = now
-        return here == self.session.n or now >= self._quorum_seen_at + self.session.window / 4
+            return False
+        patience = self._quorum_seen_at + self.session.window / 4
+        return self._members_here == self.session.n or now >= patience
 
     def _choose(self, now: float) -> tuple[Transcript | None, Certificate | None] | None:
         highest = self._highest
@@ -453,10 +494,7 @@ class Agreement:
         self._lock = prepared
         return [Persist(JournalRecord("lock", prepared.encoded)), *self._vote(Phase.COMMIT, prepared.hash)]
 
-    def announcement(self) -> Frame | None:
+    def announcement(self, decision: Decision) -> Frame:
         """The decision as a frame that anyone can be served."""
-        if self.decision is None:
-            return None
-        transcript = self.decision.transcript
-        encoded = None if transcript is None else transcript.encoded
-        return self._voice.build(Kind.CERTIFICATE, certificate_body(encoded, self.decision.certificate))
+        encoded = None if decision.transcript is None else decision.transcript.encoded
+        return self._voice.build(Kind.CERTIFICATE, certificate_body(encoded, decision.certificate))

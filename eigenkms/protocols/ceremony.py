@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.agreement import Agreement
+from eigenkms.protocols.agreement import Agreement, Decision
 from eigenkms.protocols.effects import (
     Accuse,
     Broadcast,
@@ -27,6 +27,7 @@ from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, Kind, decode_frame
 from eigenkms.protocols.messages import read_answer, read_opening, read_proposal, read_sync, sync_body
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import decode_certificate
 from eigenkms.types import OperatorAddress
@@ -34,6 +35,8 @@ from eigenkms.types import OperatorAddress
 SYNC_REPLY_BYTES = 512 * 1024
 _EXCHANGE_KINDS = frozenset({Kind.HASH, Kind.DEALING, Kind.SHARE, Kind.REPORT, Kind.ANSWER, Kind.OPENING})
 _AGREEMENT_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE, Kind.CERTIFICATE})
+SESSION_KINDS = _EXCHANGE_KINDS | _AGREEMENT_KINDS
+"""Kinds of frames that a ceremony takes in."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Ceremony:
         self._agreement = Agreement(self._voice, self._exchange)
         self._shares: dict[bytes, SecretScalar] = {}
         self._announced = False
+        self._was_decided = False
         self._restored = tuple(records)
         self._superseded = False
         self._prepared = False
@@ -93,6 +97,7 @@ class Ceremony:
                 self._shares[record.body[:32]] = SecretScalar.from_bytes(record.body[32:])
             elif record.kind == "certificate":
                 self._agreement.restore_decision(decode_certificate(record.body))
+                self._was_decided = True
         self._restored = ()
         return again + self._run(now)
 
@@ -104,7 +109,7 @@ class Ceremony:
         frame.check_scope(
             cluster=self.session.cluster, me=self.me, members=self.session.recipients, session=self.session.id
         )
-        if frame.kind not in _EXCHANGE_KINDS | _AGREEMENT_KINDS or frame.sender == self.me:
+        if frame.kind not in SESSION_KINDS or frame.sender == self.me:
             return False
         if (frame.recipient is None) != (frame.kind in BROADCAST_KINDS):
             return False
@@ -183,6 +188,22 @@ class Ceremony:
         return self._agreement.decision is not None
 
     @property
+    def pulls(self) -> bool:
+        """Whether others may have what I need: an undecided session that goes on, or a certified one without my share.
+
+        A session that the next boundary left behind sleeps, unless my vote binds me or a view change wakes it.
+        """
+        decision = self._agreement.decision
+        if decision is None:
+            return not self._superseded or self.binding or self._agreement.started
+        return decision.transcript is not None and decision.transcript.hash not in self._shares
+
+    @property
+    def may_matter(self) -> bool:
+        """Whether somebody may still be bound to this session, so that it must stay answerable."""
+        return self.decided or self._agreement.touched
+
+    @property
     def binding(self) -> bool:
         """I cast a prepare vote here and no certificate closed it: I may join no later genesis."""
         return self._prepared and not self.decided
@@ -227,24 +248,53 @@ class Ceremony:
         return effects + self._conclude()
 
     def _conclude(self) -> list[Effect]:
-        """On the decision, once: journal it, hand the version over, and keep the certificate for whoever asks."""
+        """On the decision: journal it once, hand the version over, and again when my share of it is complete."""
         decision = self._agreement.decision
-        if decision is None or self._announced:
+        if decision is None:
+            return []
+        if decision.transcript is None:
+            return [] if self._announced else self._close(decision)
+        transcript = decision.transcript
+        had_share = transcript.hash in self._shares
+        effects = self._collect_share(transcript)
+        share = self._shares.get(transcript.hash)
+        if self._announced and (had_share or share is None):
+            return effects
+        journal = self._journal_decision(decision)
+        note = Note("certified", self._summary(decision, transcript, share is not None))
+        return [*effects, *journal, Certified(transcript, decision.certificate, share), note]
+
+    def _close(self, decision: Decision) -> list[Effect]:
+        certificate = decision.certificate
+        note = Note("closed without a key", {"view": certificate.view})
+        return [*self._journal_decision(decision), Closed(certificate), note]
+
+    def _journal_decision(self, decision: Decision) -> list[Effect]:
+        """Keep the certificate for whoever asks, and durably unless an earlier life did."""
+        if self._announced:
             return []
         self._announced = True
-        announcement = self._agreement.announcement()
-        assert announcement is not None
-        self._log.add(announcement)
-        certificate, transcript = decision.certificate, decision.transcript
-        journal = Persist(JournalRecord("certificate", certificate.encoded))
-        if transcript is None:
-            return [journal, Closed(certificate), Note("closed without a key", {"view": certificate.view})]
-        share = self._shares.get(transcript.hash) or self._exchange.combined_share(transcript)
-        fields: dict[str, object] = {
-            "view": certificate.view,
+        self._log.add(self._agreement.announcement(decision))
+        journal = Persist(JournalRecord("certificate", decision.certificate.encoded))
+        return [] if self._was_decided else [journal]
+
+    def _collect_share(self, transcript: Transcript) -> list[Effect]:
+        """Complete my share of a certified version, which may take until long after the certificate."""
+        if transcript.hash in self._shares:
+            return []
+        effects = self._exchange.collect()
+        share = self._exchange.combined_share(transcript)
+        if share is None:
+            return effects
+        self._shares[transcript.hash] = share
+        journal = JournalRecord("share", transcript.hash + share.to_bytes(), secret=True)
+        return [*effects, Persist(journal)]
+
+    def _summary(self, decision: Decision, transcript: Transcript, has_share: bool) -> dict[str, object]:
+        return {
+            "view": decision.certificate.view,
             "version": int(transcript.version),
             "mpk": transcript.mpk.hex()[:16],
-            "signers": len(certificate.signers(self.session.recipients)),
-            "share": share is not None,
+            "signers": len(decision.certificate.signers(self.session.recipients)),
+            "share": has_share,
         }
-        return [journal, Certified(transcript, certificate, share), Note("certified", fields)]

@@ -165,6 +165,10 @@ class Exchange:
             *self._judge_openings(),
         ]
 
+    def collect(self) -> list[Effect]:
+        """Only take in dealings and shares, without saying anything: the session is decided, a share of it is still missing."""
+        return [*self._check_dealings(), *self._check_answers(), *self._check_shares()]
+
     def deadline(self, now: float) -> float | None:
         """When ``advance`` would do something without any further frame."""
         times = [self._opened_at + 4 * self.session.window]

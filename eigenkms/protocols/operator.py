@@ -12,18 +12,19 @@ from dataclasses import dataclass
 
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng
-from eigenkms.protocols.ceremony import Ceremony
+from eigenkms.protocols.ceremony import SESSION_KINDS, Ceremony
 from eigenkms.protocols.effects import Certified, Effect, JournalRecord
 from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress, SessionId
 
-KEPT_UNDECIDED = 3
-"""Boundaries for which a session without a vote of mine stays answerable."""
-KEPT_DECIDED = 8
-"""Decided sessions that stay, so that whoever missed the certificate can pull it."""
+KEPT_UNTOUCHED = 16
+"""Sessions that stay answerable although nobody was seen to vote in them."""
+KEPT_TOUCHED = 256
+"""Sessions with votes, or decided, that stay: whoever is bound to one needs the others, or the certificate, to get free."""
 MAX_EARLY_FRAMES = 64
-"""Frames kept for each sender of a boundary that this node has not seen yet."""
+MAX_EARLY_BYTES = 512 * 1024
+"""What is kept for each sender of a boundary that this node has not seen yet."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Operator:
 
     def pass_boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, whether or not this one is joined."""
+        self._early = {
+            sender: kept
+            for sender, frames in self._early.items()
+            if (kept := [f for f in frames if f.session == session.id])
+        }
         effects: list[SessionEffect] = []
         for ceremony in tuple(self._ceremonies.values()):
             if ceremony.session.boundary.number < session.boundary.number:
@@ -72,9 +78,13 @@ class Operator:
         return effects
 
     def may_join(self, session: Session) -> bool:
-        """Member of the set, no version known, and no earlier genesis that my prepare vote still binds me to."""
+        """Member of the set, no version known, no earlier genesis that my prepare vote still binds me to, and no session yet at
+        this boundary number or above: one whose block was reorged away, or one that I left and forgot, is not begun again.
+        """
         member = session.recipients.get(self.me) is not None
-        return member and not self.has_version and self.binding is None
+        newest = max((c.session.boundary.number for c in self._ceremonies.values()), default=-1)
+        is_new = session.boundary.number > newest
+        return member and is_new and not self.has_version and self.binding is None
 
     @property
     def binding(self) -> Session | None:
@@ -86,7 +96,7 @@ class Operator:
         ceremony = self._ceremonies.get(frame.session)
         if ceremony is not None:
             return ceremony.wants(frame)
-        return len(self._early.get(frame.sender, ())) < MAX_EARLY_FRAMES
+        return frame.kind in SESSION_KINDS and frame.recipient in (None, self.me) and self._has_room(frame)
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[SessionEffect]:
         """Verified frames that ``wants`` accepted; those of a boundary not seen yet are kept for it."""
@@ -126,9 +136,9 @@ class Operator:
 
     def forget(self) -> list[Session]:
         """Sessions that nobody needs from me any more; their journals may be shredded."""
-        undecided = [c for c in self._ceremonies.values() if not c.decided and not c.binding]
-        decided = [c for c in self._ceremonies.values() if c.decided]
-        old = undecided[: -KEPT_UNDECIDED or None] + decided[: -KEPT_DECIDED or None]
+        free = [c for c in self._ceremonies.values() if not c.binding]
+        untouched = [c for c in free if not c.may_matter]
+        old = untouched[:-KEPT_UNTOUCHED] + [c for c in free if c.may_matter][:-KEPT_TOUCHED]
         for ceremony in old:
             del self._ceremonies[ceremony.session.id]
         return [c.session for c in old]
@@ -140,8 +150,8 @@ class Operator:
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
-        """Sessions not decided yet, oldest first."""
-        return tuple(c for c in self._ceremonies.values() if not c.decided)
+        """Sessions in which others may have what I need, oldest first: undecided ones, and a version without my share."""
+        return tuple(c for c in self._ceremonies.values() if c.pulls)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -156,9 +166,15 @@ class Operator:
 
     def _keep_early(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
-            kept = self._early.setdefault(frame.sender, [])
-            if len(kept) < MAX_EARLY_FRAMES and all(f.key != frame.key for f in kept):
-                kept.append(frame)
+            if self._has_room(frame):
+                self._early.setdefault(frame.sender, []).append(frame)
+
+    def _has_room(self, frame: Frame) -> bool:
+        """Whether a frame of a boundary not seen yet is new and fits what is kept for its sender."""
+        kept = self._early.get(frame.sender, [])
+        size = sum(len(f.encoded) for f in kept) + len(frame.encoded)
+        known = any(f.key == frame.key for f in kept)
+        return not known and len(kept) < MAX_EARLY_FRAMES and size <= MAX_EARLY_BYTES
 
     def _of(self, session: Session, effects: Sequence[Effect]) -> list[SessionEffect]:
         if any(isinstance(effect, Certified) for effect in effects):

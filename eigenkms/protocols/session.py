@@ -114,7 +114,11 @@ class Session:
                 f"open session at block {self.boundary.number}: two operators share one BN254 key"
             )
         addresses = self.recipients.addresses
-        object.__setattr__(self, "x", dict(zip(addresses, coordinates(addresses), strict=True)))
+        try:
+            x = coordinates(addresses)
+        except ValueError as error:
+            raise InputError(f"open session at block {self.boundary.number}: {error}") from error
+        object.__setattr__(self, "x", dict(zip(addresses, x, strict=True)))
 
     @cached_property
     def id(self) -> SessionId:

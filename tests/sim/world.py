@@ -1,7 +1,7 @@
 """A small world for the real machines: virtual clock, virtual network, journals that survive crashes; one seed, one story.
 
 Every operator is the real ``Operator`` machine; frames are the real encoded bytes, decoded and verified on arrival. Only the
-clock, the network and the disk are made here. After every step the world checks the invariants of docs/protocol.md.
+clock, the network and the disk are made here. Whatever an operator does is held against the laws (laws.py) when it does it.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ from itertools import count
 from typing import TypeAlias
 
 from eigenkms.crypto import bn254
-from eigenkms.crypto.feldman import public_share_of
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.effects import (
     Accuse,
@@ -25,17 +24,18 @@ from eigenkms.protocols.effects import (
     Note,
     Persist,
 )
-from eigenkms.protocols.evidence import Evidence, check_evidence
+from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frame
-from eigenkms.protocols.messages import slot_of
 from eigenkms.protocols.operator import Operator, SessionEffect
 from eigenkms.protocols.session import Parameters, Session, cluster_id
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
+from tests.sim.laws import Laws
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))
 Rng: TypeAlias = Callable[[int], bytes]
+Tamper: TypeAlias = Callable[[Frame, OperatorAddress | None], Sequence[tuple[OperatorAddress | None, Frame]]]
 
 
 @dataclass
@@ -71,36 +71,38 @@ class Node:
         self.next_tick: float | None = None
         self.crash_after: int | None = None
         """Crash once so many records are durable, before anything of that step is sent."""
+        self.crash_after_sending: int | None = None
+        """Crash in the midst of sending: after so many frames of a step, the rest of which is never sent."""
         self.notes: list[Note] = []
-        self.tamper: (
-            Callable[[Frame, OperatorAddress | None], Sequence[tuple[OperatorAddress | None, Frame]]] | None
-        ) = None
+        self.tamper: Tamper | None = None
         """A Byzantine operator rewrites what it sends: (recipient or None for all, frame)."""
         self.up()
 
     def up(self) -> None:
-        self.operator = Operator(self.address, self.key, self.world.rng)
-        self.operator.has_version = bool(self.disk.versions)
+        """Start, or start again from the disk."""
+        self.operator = operator = Operator(self.address, self.key, self.world.rng)
+        operator.has_version = bool(self.disk.versions)
         now = self.world.now
-        for session_id, (session, opened_at) in self.disk.sessions.items():
-            records = self.disk.journal.get(session_id, [])
-            self.carry_out(self.operator.restore(session, records, opened_at, now))
+        for session_id, (session, opened_at) in sorted(
+            self.disk.sessions.items(), key=lambda item: item[1][0].boundary.number
+        ):
+            if self.operator is operator:
+                records = self.disk.journal.get(session_id, [])
+                self.carry_out(operator.restore(session, records, opened_at, now))
 
     def boundary(self, session: Session) -> None:
-        if self.operator is None:
+        """The chain showed a boundary."""
+        operator = self.operator
+        if operator is None:
             return
-        at_number = [
-            s for s, _ in self.disk.sessions.values() if s.boundary.number == session.boundary.number
-        ]
-        if any(s.id != session.id for s in at_number):
+        if not operator.may_join(session):
+            self.carry_out(operator.pass_boundary(session, self.world.now))
             return
-        joins = self.operator.may_join(session) and session.id not in self.disk.sessions
-        if joins:
-            self.disk.sessions[session.id] = (session, self.world.now)
-        self.carry_out(self.operator.boundary(session, self.world.now))
-        if joins and self.operator is not None:
-            early = self.operator.take_early(session)
-            self.take([f.encoded for f in early])
+        self.world.joins(self, session)
+        self.disk.sessions[session.id] = (session, self.world.now)
+        self.carry_out(operator.boundary(session, self.world.now))
+        if self.operator is operator:
+            self.take([f.encoded for f in operator.take_early(session)])
 
     def take(self, frames: Sequence[bytes]) -> None:
         """Frames arrive, as bytes."""
@@ -112,7 +114,7 @@ class Node:
                 frame = decode_frame(data)
                 if not self.operator.wants(frame):
                     continue
-                verify_frame(frame, self.world.keys[frame.sender])
+                verify_frame(frame, self.world.keys.get(frame.sender, bytes(128)))
             except RemoteProtocolError:
                 self.world.refused += 1
                 continue
@@ -134,8 +136,25 @@ class Node:
                 self.world.send(self.address, self.world.random.choice(others), request, reply=True)
 
     def asked(self, request: Frame) -> list[Frame]:
+        """What is served on a pull; a Byzantine operator tampers with its own part of that too."""
         ceremony = None if self.operator is None else self.operator.ceremony(request.session)
-        return [] if ceremony is None else ceremony.sync_reply(request)
+        if ceremony is None:
+            return []
+        try:
+            frames = ceremony.sync_reply(request)
+        except RemoteProtocolError:
+            self.world.refused += 1
+            return []
+        if self.tamper is None:
+            return frames
+        served = []
+        for frame in frames:
+            if frame.sender != self.address:
+                served.append(frame)
+                continue
+            recipient = frame.recipient or request.sender
+            served += [f for to, f in self.tamper(frame, recipient) if to in (None, request.sender)]
+        return served
 
     def carry_out(self, effects: Sequence[SessionEffect]) -> None:
         """Durable things first, then what is sent."""
@@ -145,15 +164,17 @@ class Node:
                 self.disk.journal.setdefault(session.id, []).append(effect.record)
                 self.persisted += 1
                 if self.crash_after is not None and self.persisted >= self.crash_after:
-                    self.crash_after = None
                     self.crash()
                     return
             elif isinstance(effect, Certified):
                 self.disk.versions.append((effect.transcript, effect.certificate, effect.share))
+                self.world.certifies(self, effect)
             elif isinstance(effect, Closed):
                 self.disk.closed.append(effect.certificate)
+                self.world.closes(self, effect)
             elif isinstance(effect, Accuse):
                 self.disk.evidence.append(effect.evidence)
+                self.world.accuses(self, effect.evidence)
             elif isinstance(effect, Note):
                 self.notes.append(effect)
         for item in effects:
@@ -161,6 +182,13 @@ class Node:
                 self.say(None, item.effect.frame)
             elif isinstance(item.effect, Direct):
                 self.say(item.effect.recipient, item.effect.frame)
+            else:
+                continue
+            if self.crash_after_sending is not None:
+                self.crash_after_sending -= 1
+                if self.crash_after_sending <= 0:
+                    self.crash()
+                    return
         self.world.schedule_tick(self)
 
     def say(self, recipient: OperatorAddress | None, frame: Frame) -> None:
@@ -172,6 +200,7 @@ class Node:
 
     def crash(self) -> None:
         self.operator = None
+        self.crash_after = self.crash_after_sending = None
         self.world.trace("crash", self.address)
 
 
@@ -188,14 +217,16 @@ class World:
         self.faults = faults or Faults()
         self.parameters = Parameters(10, "latest", window_ms, genesis_quorum=quorum)
         self.refused = 0
-        self.spoken: dict[tuple[object, ...], bytes] = {}
+        self.events = 0
         self.partition: Callable[[OperatorAddress, OperatorAddress], bool] = lambda _a, _b: False
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._hash = hashlib.sha256()
         self._block = 0
+        self._fork = 0
         pairs = sorted((OperatorAddress(self.rng(20)), bn254.KeyPair.generate(self.rng)) for _ in range(n))
         self.keys = {a: k.g2 for a, k in pairs}
+        self.laws = Laws(self)
         self.nodes: dict[OperatorAddress, Node] = {}
         for address, key in pairs:
             self.nodes[address] = Node(self, key, address)
@@ -226,8 +257,8 @@ class World:
             if until():
                 return True
             self.now, _, action = heapq.heappop(self._queue)
+            self.events += 1
             action()
-            self.check()
         self.now = end
         return until()
 
@@ -236,7 +267,7 @@ class World:
     def send(
         self, sender: OperatorAddress, to: OperatorAddress, frame: Frame, *, reply: bool = False
     ) -> None:
-        self._check_speech(frame)
+        self.laws.speaks(self.nodes[sender], frame)
         self.trace(f"send {frame.kind.name} {frame.key.hex()}", to)
         copies = 1 + (self.random.random() < self.faults.duplicate)
         for _ in range(copies):
@@ -256,14 +287,34 @@ class World:
 
     # -- the chain ---------------------------------------------------------------------------------------------
 
-    def next_boundary(self, *, only: Sequence[OperatorAddress] | None = None, spread: float = 0.2) -> Session:
+    def next_boundary(
+        self,
+        *,
+        only: Sequence[OperatorAddress] | None = None,
+        spread: float = 0.2,
+        members: Sequence[OperatorAddress] | None = None,
+    ) -> Session:
         """A boundary; every node that is up sees it a little later than another."""
         self._block += 10
-        block = BlockRef(
-            self._block, hashlib.sha256(b"block%d" % self._block).digest(), 1_700_000_000 + self._block
-        )
-        members = OperatorSet(tuple(Member(a, self.keys[a]) for a in sorted(self.keys)))
-        session = Session(CLUSTER, block, members, self.parameters)
+        return self._show(only, spread, members)
+
+    def reorg_boundary(
+        self, *, only: Sequence[OperatorAddress] | None = None, spread: float = 0.2
+    ) -> Session:
+        """The newest boundary becomes another block with the same number."""
+        self._fork += 1
+        return self._show(only, spread, None)
+
+    def _show(
+        self,
+        only: Sequence[OperatorAddress] | None,
+        spread: float,
+        members: Sequence[OperatorAddress] | None,
+    ) -> Session:
+        digest = hashlib.sha256(b"block%d/%d" % (self._block, self._fork)).digest()
+        block = BlockRef(self._block, digest, 1_700_000_000 + self._block)
+        chosen = OperatorSet(tuple(Member(a, self.keys[a]) for a in sorted(members or self.keys)))
+        session = Session(CLUSTER, block, chosen, self.parameters)
         self.sessions.append(session)
         for address in only if only is not None else self.nodes:
             self.at(self.random.uniform(0, spread), lambda a=address: self.nodes[a].boundary(session))
@@ -277,44 +328,33 @@ class World:
 
     # -- what must always hold -----------------------------------------------------------------------------------
 
-    def _check_speech(self, frame: Frame) -> None:
-        """No correct operator says two different things in one slot, across crashes too."""
-        node = self.nodes[frame.sender]
-        slot = slot_of(frame)
-        if slot is None or node.tamper is not None:
-            return
-        key = (frame.sender, frame.session, slot)
-        assert self.spoken.setdefault(key, frame.payload) == frame.payload, self.story(
-            f"{frame} said twice, differently"
-        )
+    def joins(self, node: Node, session: Session) -> None:
+        self.laws.joins(node, session)
+
+    def certifies(self, node: Node, effect: Certified) -> None:
+        self.laws.certifies(node, effect)
+
+    def closes(self, node: Node, effect: Closed) -> None:
+        self.laws.closes(node, effect)
+
+    def accuses(self, node: Node, evidence: Evidence) -> None:
+        self.laws.accuses(node, evidence)
 
     def correct(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.tamper is None]
 
-    def check(self) -> None:
-        """One key per cluster, one certificate per session, shares on the certified vector."""
-        mpks, decided = set(), {}
-        for node in self.correct():
-            for transcript, certificate, share in node.disk.versions:
-                mpks.add(transcript.mpk)
-                key = decided.setdefault(certificate.session, certificate.hash)
-                assert key == certificate.hash, self.story("two certificates for one session")
-                if share is not None:
-                    fits = public_share_of(share) == transcript.public_share(node.address)  # type: ignore[arg-type]
-                    assert fits, self.story("a share is off the certified vector")
-            for certificate in node.disk.closed:
-                key = decided.setdefault(certificate.session, certificate.hash)
-                assert key == certificate.hash, self.story("a session is both closed and certified")
-        assert len(mpks) <= 1, self.story("two master keys")
+    def session(self, session_id: SessionId) -> Session:
+        return next(s for s in self.sessions if s.id == session_id)
 
-    def check_evidence(self) -> list[Evidence]:
-        """All evidence that correct nodes keep; each item proves its fault to a third party, none accuses a correct node."""
-        correct = {node.address for node in self.correct()}
-        found = [evidence for node in self.correct() for evidence in node.disk.evidence]
-        for evidence in found:
-            session = next(s for s in self.sessions if s.id == evidence.session)
-            check_evidence(evidence, session)
-            assert evidence.accused not in correct, self.story(f"{evidence.fault} accuses an honest operator")
+    def evidence(self) -> list[Evidence]:
+        """All evidence that correct nodes keep; each item was checked against the laws when it was found."""
+        return [evidence for node in self.correct() for evidence in node.disk.evidence]
+
+    def accused(self) -> dict[OperatorAddress, set[Fault]]:
+        """Who is accused of what."""
+        found: dict[OperatorAddress, set[Fault]] = {}
+        for evidence in self.evidence():
+            found.setdefault(evidence.accused, set()).add(evidence.fault)
         return found
 
     def certified(self) -> list[Node]:
@@ -322,6 +362,9 @@ class World:
 
     def all_certified(self) -> bool:
         return all(node.disk.versions for node in self.correct())
+
+    def all_hold_shares(self) -> bool:
+        return all(any(s is not None for _, _, s in node.disk.versions) for node in self.correct())
 
     # -- the story -----------------------------------------------------------------------------------------------
 
