@@ -60,7 +60,7 @@ async def run_story(operators: int, engine: str, folder: Path | None, say: Say =
         started = time.monotonic()
         async with _progress(network, say):
             await network.genesis(GENESIS_SECONDS)
-        genesis = await _genesis_seconds(network)
+        genesis = await genesis_seconds(network)
         say(
             f"master key: certified by all {operators} operators {genesis:.2f} s after the first of them saw the boundary"
         )
@@ -158,7 +158,7 @@ async def _progress(network: Network, say: Say) -> AsyncIterator[None]:
         yield
 
 
-async def _genesis_seconds(network: Network) -> float:
+async def genesis_seconds(network: Network) -> float:
     """From the first operator that saw the boundary to the last that has the certificate."""
     boundaries = [await n.wait_event("boundary", 1) for n in network.nodes.values()]
     certificates = [await n.wait_event("certified", 1) for n in network.nodes.values()]

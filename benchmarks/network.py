@@ -1,0 +1,104 @@
+"""Genesis, decryption and idling of real node processes on this machine: ``python -m benchmarks.network [--operators 4 7]``.
+
+Genesis is timed by the nodes' own clocks, from the first log line that saw the boundary to the last certificate. Warm decryption
+is one client with its connections open; cold is a new client each time, chain and operators contacted anew; the command line adds
+the start of a Python process. Idle figures are read from /proc over ten seconds without a session.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from eigenkms.client.api import Client, encrypt, open_client
+from eigenkms.devnet.cluster import genesis_seconds
+from eigenkms.devnet.network import Network, open_network
+from eigenkms.types import AppId
+
+APP = AppId("benchmark-app")
+WARM_ROUNDS, COLD_ROUNDS = 50, 5
+IDLE_SECONDS = 10.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory now, in MB."""
+    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
+    return int(line.split()[1]) / 1000
+
+
+async def idle(network: Network) -> tuple[float, float]:
+    """Mean (CPU percent, resident MB) of a node that has nothing to do."""
+    pids = [node.process.pid for node in network.nodes.values()]
+    before = [cpu_seconds(pid) for pid in pids]
+    await trio.sleep(IDLE_SECONDS)
+    used = [cpu_seconds(pid) - b for pid, b in zip(pids, before, strict=True)]
+    return 100 * statistics.mean(used) / IDLE_SECONDS, statistics.mean(resident_mb(pid) for pid in pids)
+
+
+async def timed_decrypt(client: Client, ciphertext: bytes) -> float:
+    """Milliseconds of one decryption."""
+    begun = time.perf_counter()
+    await client.decrypt(APP, ciphertext)
+    return 1000 * (time.perf_counter() - begun)
+
+
+async def measure(operators: int, engine: str) -> dict[str, str]:
+    """One network from nothing to its figures."""
+    async with open_network(None, operators=operators, engine=engine) as network:
+        await network.start_all()
+        await network.genesis(90)
+        genesis = await genesis_seconds(network)
+        cpu = statistics.mean(cpu_seconds(n.process.pid) for n in network.nodes.values())
+        settings = network.client_settings
+        async with open_client(settings) as client:
+            info = await client.fetch()
+            ciphertext = encrypt(info, APP, b"x" * 1024)
+            await timed_decrypt(client, ciphertext)
+            warm = [await timed_decrypt(client, ciphertext) for _ in range(WARM_ROUNDS)]
+        cold = []
+        for _ in range(COLD_ROUNDS):
+            begun = time.perf_counter()
+            async with open_client(settings) as client:
+                await client.decrypt(APP, ciphertext)
+            cold.append(1000 * (time.perf_counter() - begun))
+        percent, megabytes = await idle(network)
+    return {
+        "operators": str(operators),
+        "genesis, s": f"{genesis:.2f}",
+        "CPU to genesis, s a node": f"{cpu:.2f}",
+        "decrypt warm p50 / p99, ms": f"{statistics.median(warm):.0f} / {sorted(warm)[int(0.99 * len(warm))]:.0f}",
+        "decrypt cold p50, ms": f"{statistics.median(cold):.0f}",
+        "idle CPU, %": f"{percent:.1f}",
+        "resident, MB": f"{megabytes:.0f}",
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--operators", type=int, nargs="+", default=[4, 7])
+    parser.add_argument("--engine", default="embedded", choices=["embedded", "anvil"])
+    chosen = parser.parse_args(arguments)
+    rows = [trio.run(measure, operators, chosen.engine) for operators in chosen.operators]
+    table = Table(title="real node processes on loopback")
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
