@@ -157,10 +157,18 @@ class Connections:
                         nursery.start_soon(conn.close)
 
     async def close(self) -> None:
-        """Say goodbye to all peers at once, then cut what is left. Takes ``close_timeout`` at most."""
-        with within(self.limits.close_timeout, shield=True):
-            async with trio.open_nursery() as nursery:
-                for conn in self._all():
-                    nursery.start_soon(conn.close)
-        for conn in self.swarm.get_connections():
-            conn.muxed_conn.abort("outlived the host")
+        """Say goodbye to all peers at once, and cut those that do not hear it within ``close_timeout``."""
+        leaving = self.swarm.get_connections()
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as timer:
+                timer.start_soon(self._cut, leaving)
+                async with trio.open_nursery() as nursery:
+                    for conn in leaving:
+                        nursery.start_soon(conn.close)
+                timer.cancel_scope.cancel()
+
+    async def _cut(self, connections: list[Any]) -> None:
+        """A goodbye to a peer that does not read is shielded like any write (P4): only a closed socket ends it."""
+        await trio.sleep(self.limits.close_timeout)
+        for conn in connections:
+            conn.muxed_conn.abort("did not let go")

@@ -60,6 +60,10 @@ class Limits:
     connection_buffer: int = 16 << 20
     client_connection_buffer: int = 2 << 20
 
+    client_rate: int = 4 << 20
+    """Bytes a second that one client's connection is read at, after a burst of as many. A frame counts as 2 KiB at least,
+    so that two thousand pings a second are as much as anybody can make us answer."""
+
     write_stall: float = 10.0
     """A peer that does not read its TCP socket for so long is cut off."""
     close_timeout: float = 1.0

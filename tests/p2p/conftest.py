@@ -4,5 +4,5 @@ import warnings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import libp2p  # noqa: F401
+    import libp2p
     import libp2p.pubsub.gossipsub  # noqa: F401

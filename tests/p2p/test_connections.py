@@ -145,7 +145,7 @@ async def test_a_peer_that_reaches_itself_gives_up() -> None:
         host.keep_connected({host.peer_id})
         await trio.sleep(0.1)
         assert host.statistics().dials == 0
-        with pytest.raises(PeerUnreachable, match="this host|hung up"):
+        with pytest.raises(PeerUnreachable, match=r"this host|hung up"):
             await host.call(host.peer_id, ECHO, "echo", b"", timeout=LATER)
         assert host.connected() == frozenset()
 

@@ -25,7 +25,6 @@ from tests.p2p.support import (
 )
 from tests.support.p2p_attackers import RawPeer, raw_peer
 
-
 MENDING = Limits(gossip_upkeep=0.1)
 
 

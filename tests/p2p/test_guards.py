@@ -12,7 +12,7 @@ import pytest
 import trio
 from libp2p import new_host
 from libp2p.crypto.secp256k1 import create_new_key_pair
-from libp2p.io.exceptions import IncompleteReadError
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.raw_connection import RawConnection
@@ -187,7 +187,7 @@ NOT_UTF8 = b"\xff\xfe"
 async def test_p3_without_the_guard_one_bad_name_ends_the_host() -> None:
     """A protocol name that is not UTF-8 raises out of the stream handler, and the swarm with it."""
     host = stock_host()
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - the context raises, not its body
         async with host.run([LOOPBACK]):
             async with raw_peer(address_of(host)) as attacker:
                 await attacker.open(NOT_UTF8)
@@ -218,7 +218,7 @@ async def test_p3_without_the_guard_a_handler_that_raises_ends_the_host() -> Non
         raise ZeroDivisionError
 
     host.set_stream_handler(ECHO, handler)
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - the context raises, not its body
         async with host.run([LOOPBACK]):
             async with raw_peer(address_of(host)) as attacker:
                 await attacker.open(ECHO)
@@ -296,9 +296,14 @@ async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
     """The shield has an end: then the socket is closed, and the writer learns it."""
     async with secured_pair() as (a, a_socket, _, _):
         muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
-        with pytest.raises(trio.BrokenResourceError, match="stalled"), trio.fail_after(LATER):
-            while True:
-                await muxer._write_frame(bytes(60_000))
+        failure: trio.BrokenResourceError | None = None
+        with trio.fail_after(LATER):
+            while failure is None:
+                try:
+                    await muxer._write_frame(bytes(60_000))
+                except trio.BrokenResourceError as error:
+                    failure = error
+        assert "stalled" in str(failure)
         assert a_socket.socket.fileno() == -1
 
 
@@ -444,7 +449,7 @@ async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
         most = 0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(muxer.start)
-            with pytest.raises(Exception, match=r".*"):
+            with suppress(ConnectionClosedError):
                 for _ in range(100):
                     await push(a, 1 << 20)
                     most = max(most, sum(map(len, muxer.stream_buffers.values())))
@@ -550,9 +555,9 @@ async def test_without_the_guards_most_of_a_burst_of_gossip_is_lost() -> None:
 
 def test_the_queue_to_a_peer_holds_a_burst() -> None:
     """libp2p's takes 32 messages, ours 1024, and its RPCs are small enough for a reader of ours."""
-    counts = []
-    for queue in (RpcQueue(), LongQueue()):
-        counts.append(next(i for i in range(2000) if not queue.push(rpc_pb2.RPC())))
+    counts = [
+        next(i for i in range(2000) if not queue.push(rpc_pb2.RPC())) for queue in (RpcQueue(), LongQueue())
+    ]
     assert counts == [32, 1024]
 
 
@@ -577,7 +582,7 @@ class SlowStream:
 
     async def write(self, data: bytes) -> None:
         for i in range(0, len(data), 100):
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             self.written += data[i : i + 100]
 
 

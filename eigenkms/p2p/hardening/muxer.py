@@ -23,6 +23,8 @@ log = logging.getLogger("eigenkms.p2p.muxer")
 WINDOW: Final = 1 << 20
 """Largest receive window advertised for a stream (libp2p lets it grow to 16 MiB)."""
 STREAM_BUFFER: Final = 2 * WINDOW
+FRAME_COST: Final = 1 << 10
+"""What a read counts for besides its bytes; a frame takes one or two."""
 
 
 class CappedBuffer(bytearray):
@@ -57,11 +59,43 @@ class CappedBuffers(dict[int, bytearray]):
         super().__setitem__(stream_id, CappedBuffer(self))
 
 
+class PacedSession:
+    """What is read from a client, no faster than its allowance: TCP then slows the peer down.
+
+    Frames cost us CPU even where yamux throws them away (data for no stream, pings, resets), so no limit above this one
+    would be noticed by a peer that just sends them.
+    """
+
+    def __init__(self, secured: Any, rate: int) -> None:
+        self._secured = secured
+        self.rate: int | None = rate
+        self._credit = float(rate)
+        self._paid = trio.current_time()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._secured, name)
+
+    async def read(self, n: int) -> bytes:
+        """As the session's own, after the wait that the bytes cost."""
+        data: bytes = await self._secured.read(n)
+        if self.rate is not None:
+            now = trio.current_time()
+            self._credit = (
+                min(self._credit + (now - self._paid) * self.rate, self.rate) - len(data) - FRAME_COST
+            )
+            self._paid = now
+            if self._credit < 0:
+                await trio.sleep(-self._credit / self.rate)
+        return data
+
+
 class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     """One muxed connection over ``socket``. ``trust`` sets how much of our memory the peer may use."""
 
     def __init__(self, secured: Any, peer: Any, socket: trio.SocketStream, limits: Limits) -> None:
-        super().__init__(secured, peer, is_initiator=secured.is_initiator)
+        paced = PacedSession(secured, limits.client_rate)
+        super().__init__(paced, peer, is_initiator=secured.is_initiator)
+        self._paced = paced
         self.socket = socket
         self.limits = limits
         self.stream_buffers = CappedBuffers(self, limits.client_connection_buffer)
@@ -74,6 +108,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     def trust(self, trusted: bool) -> None:
         """Set the bounds of an operator's connection, or of a client's."""
         limits = self.limits
+        self._paced.rate = None if trusted else limits.client_rate
         self.stream_buffers.limit = limits.connection_buffer if trusted else limits.client_connection_buffer
         self.stream_limit = limits.streams if trusted else limits.client_streams
 
