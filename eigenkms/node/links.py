@@ -6,7 +6,7 @@ one after another, for frames of the sessions under way, *listen* feeds gossip t
 
 import logging
 import random
-from itertools import count
+from itertools import count, islice
 
 import trio
 
@@ -22,9 +22,11 @@ from eigenkms.types import ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
 
-GREET_SECONDS = 0.5
+GREET_SECONDS = 0.2
 CALL_SECONDS = 5.0
 MIN_PULL_SECONDS, MAX_PULL_SECONDS = 0.25, 5.0
+MAX_ASKED = 4
+"""Dealers asked at once for shares that did not come."""
 MAX_DIRECT = 64
 """Direct frames on their way at once; more wait, which is their recipients' cue to pull."""
 
@@ -118,15 +120,22 @@ class Links:
             self._engine.offer(message.data)
 
     async def _greet(self) -> None:
-        while True:
-            self.refresh()
-            strangers = [p for p in self._peers.expected() if self._peers.operator_of(p) is None]
-            connected = self._host.connected()
-            async with trio.open_nursery() as nursery:
-                for peer in strangers:
-                    if peer in connected:
-                        nursery.start_soon(self._greet_one, peer)
-            await trio.sleep(GREET_SECONDS)
+        greeting: set[PeerId] = set()
+
+        async def greet(peer: PeerId) -> None:
+            try:
+                await self._greet_one(peer)
+            finally:
+                greeting.discard(peer)
+
+        async with trio.open_nursery() as nursery:
+            while True:
+                self.refresh()
+                for peer in self._host.connected() & self._peers.expected().keys() - greeting:
+                    if self._peers.operator_of(peer) is None:
+                        greeting.add(peer)
+                        nursery.start_soon(greet, peer)
+                await trio.sleep(GREET_SECONDS)
 
     async def _greet_one(self, peer: PeerId) -> None:
         try:
@@ -141,8 +150,15 @@ class Links:
         for turn in count():
             await trio.sleep(self._pause())
             bound = [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
-            if self._engine.live and bound:
-                await self._pull_from(bound[turn % len(bound)])
+            if not self._engine.live or not bound:
+                continue
+            wanted = {
+                p for c in self._engine.live for a in c.lacking if (p := self._peers.peer_of(a)) in bound
+            }
+            asked = {bound[turn % len(bound)], *islice(sorted(wanted), MAX_ASKED)}
+            async with trio.open_nursery() as nursery:
+                for peer in asked:
+                    nursery.start_soon(self._pull_from, peer)
 
     def _pause(self) -> float:
         """A quarter of a window, jittered so that nodes do not ask in step."""

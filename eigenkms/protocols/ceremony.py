@@ -165,6 +165,11 @@ class Ceremony:
         """A signed list of what I have, to ask any member for the rest."""
         return self._voice.build(Kind.SYNC, sync_body(self._log.keys()))
 
+    @property
+    def lacking(self) -> tuple[OperatorAddress, ...]:
+        """Dealers whose share is not here yet: only they can be asked for it."""
+        return () if self.decided else self._exchange.lacking
+
     def sync_reply(self, request: Frame) -> list[Frame]:
         """Frames that the (verified) request lacks, and the requester's share of my dealing.
 

@@ -360,6 +360,11 @@ class Exchange:
         """Operators from whom no dealing hash has come: why a session stays void."""
         return tuple(a for a in self.session.recipients.addresses if a not in self._announced)
 
+    @property
+    def lacking(self) -> tuple[OperatorAddress, ...]:
+        """Dealers that count and whose share has not come: whom to ask first."""
+        return tuple(sorted((self._revealed or frozenset()) - self._shares.keys()))
+
     def ready(self, now: float) -> bool:
         """Whether the first proposal is due: every recipient reported every dealer held, or 4p is over."""
         if not self._viable:
