@@ -13,7 +13,9 @@ The time of a view above 0 runs from when t' members are in it: members that are
 ahead of them for ever, and repeat their view change while they wait, which wakes whoever has left the session.
 
 ∅, the end of a genesis session without a key, is a hash like any other here: it may be proposed fresh once the next boundary
-has been seen, and needs t' votes in both phases where a key needs all n to prepare.
+has been seen, and needs t' votes in both phases. A key needs all n (or the genesis quorum) to prepare it, *once*: that first
+certificate, its *root*, shows that everybody holds a share of it. In later views t' prepare votes are enough beside the root;
+if they were not, one liar that prepared and then fell silent would keep everybody bound to the session for ever.
 """
 
 from collections.abc import Iterable
@@ -64,17 +66,20 @@ Votes: TypeAlias = dict[OperatorAddress, tuple[bytes, Frame]]
 
 
 def quorum(session: Session, phase: Phase, transcript_hash: bytes) -> int:
-    """Votes needed: t', but a genesis key needs all n (or the genesis quorum) to prepare it."""
+    """Votes needed: t', but a genesis key needs all n (or the genesis quorum) to prepare it for the first time."""
     if phase is Phase.PREPARE and transcript_hash != VOID_HASH:
         return max(session.genesis_quorum, session.threshold)
     return session.threshold
 
 
-def check_certificate(certificate: Certificate, session: Session) -> None:
-    """Raise ``BadCertificateError`` unless ``certificate`` is one of ``session`` with its quorum."""
+def check_certificate(certificate: Certificate, session: Session, *, rooted: bool = False) -> None:
+    """Raise ``BadCertificateError`` unless ``certificate`` is one of ``session`` with its quorum; ``rooted`` if the root of its
+    hash is known to be good.
+    """
     if certificate.session != session.id:
         raise BadCertificateError("verify certificate: it is for another session")
-    certificate.verify(session.recipients, quorum(session, certificate.phase, certificate.hash))
+    needed = session.threshold if rooted else quorum(session, certificate.phase, certificate.hash)
+    certificate.verify(session.recipients, needed)
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ class Agreement:
         self._may_void = False
         self._lock: Certificate | None = None
         self._highest: Certificate | None = None
+        self._roots: dict[bytes, Certificate] = {}
+        self._durable_roots: set[bytes] = set()
         self._transcripts: dict[bytes, Transcript] = {}
         self._proposals: dict[int, Proposal] = {}
         self._votes: dict[Ballot, Votes] = {}
@@ -117,10 +124,13 @@ class Agreement:
         for record in records:
             if record.kind == "transcript":
                 self._learn_transcript(record.body)
+            elif record.kind == "root":
+                root = decode_certificate(record.body)
+                self._learn_certificate(root)
+                self._durable_roots.add(root.hash)
             elif record.kind == "lock":
                 self._lock = decode_certificate(record.body)
-                self._verified.add(self._lock.encoded)
-                self._raise_highest(self._lock)
+                self._learn_certificate(self._lock)
                 self._entered_at = now
             elif record.kind == "share":
                 self._shared.add(record.body[:32])
@@ -175,6 +185,7 @@ class Agreement:
     def _receive_proposal(self, frame: Frame, now: float) -> None:
         proposal = read_proposal(frame)
         self._learn_transcript(proposal.transcript)
+        self._learn_certificate(proposal.root)
         self._learn_certificate(proposal.justification)
         self._proposals[proposal.view] = proposal
         if self._entered_at is None and proposal.view == self.view:
@@ -182,6 +193,7 @@ class Agreement:
 
     def _receive_view_change(self, frame: Frame, now: float) -> None:
         change = read_view_change(frame)
+        self._learn_certificate(change.root)
         self._learn_certificate(change.prepared)
         self._views[frame.sender] = max(change.view, self._views.get(frame.sender, 0))
         if frame.sender == self.me:
@@ -219,6 +231,8 @@ class Agreement:
         if certificate is None or not self._is_valid(certificate):
             return
         if certificate.phase is Phase.PREPARE:
+            if self._is_root(certificate):
+                self._roots.setdefault(certificate.hash, certificate)
             self._raise_highest(certificate)
         else:
             self._decide(certificate)
@@ -227,13 +241,23 @@ class Agreement:
         if certificate.encoded in self._verified:
             return True
         try:
-            check_certificate(certificate, self.session)
+            check_certificate(certificate, self.session, rooted=certificate.hash in self._roots)
         except BadCertificateError:
             return False
         if len(self._verified) >= MAX_VERIFIED:
             self._verified.clear()
         self._verified.add(certificate.encoded)
         return True
+
+    def _is_root(self, certificate: Certificate) -> bool:
+        signers = certificate.signers(self.session.recipients)
+        return len(signers) >= quorum(self.session, certificate.phase, certificate.hash)
+
+    def _root_of(self, certificate: Certificate | None) -> Certificate | None:
+        """What must travel beside a certificate that is not a root itself."""
+        if certificate is None or self._is_root(certificate):
+            return None
+        return self._roots[certificate.hash]
 
     def _raise_highest(self, certificate: Certificate) -> None:
         if self._highest is None or certificate.view > self._highest.view:
@@ -327,7 +351,9 @@ class Agreement:
         effects: list[Effect] = []
         for ballot, votes in sorted(self._votes.items()):
             _, phase, transcript_hash = ballot
-            if ballot in self._tallied or len(votes) < quorum(self.session, phase, transcript_hash):
+            rooted = transcript_hash in self._roots
+            needed = self.session.threshold if rooted else quorum(self.session, phase, transcript_hash)
+            if ballot in self._tallied or len(votes) < needed:
                 continue
             certificate = self._aggregate(ballot, votes)
             if certificate is None or not self._is_valid(certificate):
@@ -372,7 +398,9 @@ class Agreement:
             return []
         self._enter(target, now)
         said = self._voice.say(
-            Kind.VIEW_CHANGE, (Kind.VIEW_CHANGE, target), lambda: view_change_body(target, self._highest)
+            Kind.VIEW_CHANGE,
+            (Kind.VIEW_CHANGE, target),
+            lambda: view_change_body(target, self._highest, self._root_of(self._highest)),
         )
         return [*said, Note("view", {"view": target})]
 
@@ -388,7 +416,8 @@ class Agreement:
             return []
         transcript, justification = chosen
         encoded = None if transcript is None else transcript.encoded
-        said = self._voice.say(Kind.PROPOSAL, slot, lambda: proposal_body(view, encoded, justification))
+        root = self._root_of(justification)
+        said = self._voice.say(Kind.PROPOSAL, slot, lambda: proposal_body(view, encoded, justification, root))
         return [*said, Note("proposed", {"view": view, "void": transcript is None})]
 
     def _heard_enough(self, now: float) -> bool:
@@ -492,7 +521,12 @@ class Agreement:
         if prepared is None or prepared.view != self.view or self._voice.said(slot) is not None:
             return []
         self._lock = prepared
-        return [Persist(JournalRecord("lock", prepared.encoded)), *self._vote(Phase.COMMIT, prepared.hash)]
+        journal: list[Effect] = [Persist(JournalRecord("lock", prepared.encoded))]
+        root = self._root_of(prepared)
+        if root is not None and root.hash not in self._durable_roots:
+            self._durable_roots.add(root.hash)
+            journal.insert(0, Persist(JournalRecord("root", root.encoded)))
+        return [*journal, *self._vote(Phase.COMMIT, prepared.hash)]
 
     def announcement(self, decision: Decision) -> Frame:
         """The decision as a frame that anyone can be served."""

@@ -15,7 +15,7 @@ from eigenkms.protocols.votes import Certificate
 from eigenkms.types import OperatorAddress
 
 RecordKind: TypeAlias = Literal[
-    "polynomial", "frame", "one-time-key", "revealed", "transcript", "share", "lock", "certificate"
+    "polynomial", "frame", "one-time-key", "revealed", "transcript", "share", "root", "lock", "certificate"
 ]
 
 

@@ -8,9 +8,9 @@
 | REPORT | ``[source T, [[dealer20, dealing hash32 or nil, x25519 key32 or nil], …]]``: *held* or *lacking* |
 | ANSWER | ``[source T, recipient20, x25519 key32, dealing bytes, sealed share]``: the key is the one it is sealed to |
 | OPENING | ``[source T, dealer20, x25519 private key32]`` |
-| PROPOSAL | ``[view, transcript bytes or nil (∅), prepare certificate or nil]`` |
+| PROPOSAL | ``[view, transcript bytes or nil (∅), prepare certificate or nil, its root or nil]`` |
 | VOTE | ``[view, phase, hash32, vote signature64]`` |
-| VIEW_CHANGE | ``[view, prepare certificate or nil]`` |
+| VIEW_CHANGE | ``[view, prepare certificate or nil, its root or nil]`` |
 | CERTIFICATE | ``[transcript bytes or nil (∅), epoch certificate]`` |
 | SYNC | ``[frame keys: 16 bytes each, one after another]`` |
 
@@ -206,24 +206,35 @@ def _optional_certificate(data: bytes | None) -> Certificate | None:
     return None if data is None else decode_certificate(data)
 
 
+def _optional_bytes(certificate: Certificate | None) -> bytes | None:
+    return None if certificate is None else certificate.encoded
+
+
 @dataclass(frozen=True)
 class Proposal:
-    """``transcript`` is ``None`` for ∅."""
+    """``transcript`` is ``None`` for ∅; ``root`` the first certificate of the hash where ``justification`` has fewer signers."""
 
     view: int
     transcript: bytes | None
     justification: Certificate | None
+    root: Certificate | None
 
 
-def proposal_body(view: int, transcript: bytes | None, justification: Certificate | None) -> list[Any]:
-    return [view, transcript, None if justification is None else justification.encoded]
+def proposal_body(
+    view: int,
+    transcript: bytes | None,
+    justification: Certificate | None,
+    root: Certificate | None = None,
+) -> list[Any]:
+    return [view, transcript, _optional_bytes(justification), _optional_bytes(root)]
 
 
 def read_proposal(frame: Frame) -> Proposal:
-    fields = Fields(frame.body, 3, "proposal")
+    fields = Fields(frame.body, 4, "proposal")
     return Proposal(
         fields.uint(MAX_VIEW_BITS),
         fields.optional_binary(),
+        _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES)),
         _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES)),
     )
 
@@ -250,18 +261,23 @@ def read_vote(frame: Frame) -> Vote:
 
 @dataclass(frozen=True)
 class ViewChange:
+    """``root`` is the first certificate of the hash where ``prepared`` has fewer signers."""
+
     view: int
     prepared: Certificate | None
+    root: Certificate | None
 
 
-def view_change_body(view: int, prepared: Certificate | None) -> list[Any]:
-    return [view, None if prepared is None else prepared.encoded]
+def view_change_body(view: int, prepared: Certificate | None, root: Certificate | None = None) -> list[Any]:
+    return [view, _optional_bytes(prepared), _optional_bytes(root)]
 
 
 def read_view_change(frame: Frame) -> ViewChange:
-    fields = Fields(frame.body, 2, "view change")
+    fields = Fields(frame.body, 3, "view change")
     return ViewChange(
-        fields.uint(MAX_VIEW_BITS), _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES))
+        fields.uint(MAX_VIEW_BITS),
+        _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES)),
+        _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES)),
     )
 
 
