@@ -74,8 +74,8 @@ async def run_story(operators: int, engine: str, folder: Path | None, say: Say =
             say(f"SIGKILL for {victim.member.name} (pid {victim.process.pid})")
             await victim.kill()
             again = await _decrypt(network, say, secret, "decrypted-again.txt")
-        for node in network.nodes.values():
-            code = await node.stop()
+        for index, code in (await network.stop_all()).items():
+            node = network.nodes[index]
             if node is not victim and code != 0:
                 raise NetworkError(
                     f"stop {node.member.name}: exit code {code}", hint=f"see {node.member.log}"
@@ -101,6 +101,7 @@ async def up(operators: int, engine: str, folder: Path | None, say: Say = tell_s
                 async for _ in signals:
                     say("stopping")
                     break
+            await network.stop_all()
 
 
 async def down(folder: Path | None) -> None:

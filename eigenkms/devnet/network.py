@@ -72,6 +72,18 @@ class Network:
         for node in self.nodes.values():
             await node.wait_event("up", UP_SECONDS)
 
+    async def stop_all(self) -> dict[int, int]:
+        """Stop all processes at once; their exit codes by member index."""
+        codes: dict[int, int] = {}
+
+        async def stop(index: int, node: NodeProcess) -> None:
+            codes[index] = await node.stop()
+
+        async with trio.open_nursery() as nursery:
+            for index, node in self.nodes.items():
+                nursery.start_soon(stop, index, node)
+        return codes
+
     async def genesis(self, seconds: float) -> None:
         """Wait until every operator has the certificate of a master key."""
         for node in self.nodes.values():

@@ -22,7 +22,7 @@ import trio
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_epoch
-from eigenkms.chain.reader import EigenLayerChain, open_chain
+from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
 from eigenkms.node.config import NodeConfig
@@ -168,15 +168,19 @@ class Node:
         self._peers.update(found.operators)
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
-        mine = next((o for o in found.operators if o.address == self._config.operator), None)
-        if mine is None:
+        if self._config.operator not in found.operator_set.addresses:
             log.warning(
                 "operator 0x%s is not in the operator set at this block: waiting to be registered",
                 self._config.operator.hex(),
             )
-        elif mine.key != self._keys.bn254.g2:
+        self._check_own_key(found)
+
+    def _check_own_key(self, found: OperatorRead) -> None:
+        """Raise ``InputError`` if the chain knows this operator under another key than the keystore's."""
+        mine = found.operator_set.get(self._config.operator)
+        if mine is not None and mine.key != self._keys.bn254.g2:
             raise InputError(
-                f"start node: the BN254 key of operator 0x{mine.address.hex()} on chain is not the keystore's",
+                f"use the BN254 keystore: the key of operator 0x{mine.address.hex()} on chain is another one",
                 hint="give the keystore of the key that was registered for this operator and operator set",
             )
 
@@ -261,6 +265,7 @@ class Node:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
         self._peers.update(found.operators)
         links.refresh()
+        self._check_own_key(found)
         session = Session(self._cluster, block, found.operator_set, self._parameters)
         if not len(self._versions):
             await self._catch_up()
