@@ -154,7 +154,7 @@ class Connections:
                     trusted = self.trusted(PeerId(conn.muxed_conn.peer_id.to_bytes()))
                     conn.muxed_conn.trust(trusted)
                     if not trusted and now - conn.muxed_conn.last_request > self.limits.idle_stream:
-                        nursery.start_soon(conn.close)
+                        nursery.start_soon(conn.muxed_conn.goodbye)
 
     async def close(self) -> None:
         """Say goodbye to all peers at once, and cut those that do not hear it within ``close_timeout``."""
@@ -164,7 +164,7 @@ class Connections:
                 timer.start_soon(self._cut, leaving)
                 async with trio.open_nursery() as nursery:
                     for conn in leaving:
-                        nursery.start_soon(conn.close)
+                        nursery.start_soon(conn.muxed_conn.goodbye)
                 timer.cancel_scope.cancel()
 
     async def _cut(self, connections: list[Any]) -> None:

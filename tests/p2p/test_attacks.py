@@ -115,6 +115,7 @@ GREETINGS = [
 ]
 
 
+@pytest.mark.slow
 async def test_garbage_instead_of_a_handshake(server: Host) -> None:
     """No greeting gets a connection, or costs more than its own socket."""
     async with regular(server) as honest:
@@ -210,6 +211,7 @@ async def test_a_bad_tag_under_noise(server: Host) -> None:
     await serves_an_honest_client(server)
 
 
+@pytest.mark.slow
 async def test_twenty_thousand_streams_of_one_connection(server: Host) -> None:
     """A client has eight; all others are reset, and none of them is remembered."""
     async with raw_peer(server.addresses[0]) as attacker, trio.open_nursery() as nursery:
@@ -501,6 +503,7 @@ async def test_an_operator_that_answers_what_was_not_asked() -> None:
         assert client.statistics().lost_connections == 0
 
 
+@pytest.mark.slow
 async def test_requests_by_the_thousand_from_one_peer(server: Host) -> None:
     """A flood is carried out 32 at a time, and others are served in between."""
     async with open_host(PeerKey.generate(), limits=Limits(in_flight=500)) as flooder:
@@ -518,6 +521,7 @@ async def test_requests_by_the_thousand_from_one_peer(server: Host) -> None:
     await serves_an_honest_client(server)
 
 
+@pytest.mark.slow
 async def test_a_host_under_attack_closes_within_two_seconds() -> None:
     """Silent sockets, stuffed sockets and open streams do not hold the door."""
     async with trio.open_nursery() as nursery:

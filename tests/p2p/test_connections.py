@@ -69,6 +69,7 @@ async def test_back_off_keeps_dials_to_a_dead_address_few() -> None:
         assert 2 <= client.statistics().failed_dials <= 6
 
 
+@pytest.mark.slow
 async def test_no_more_than_four_dials_run_at_once() -> None:
     """Twelve silent peers are dialled four at a time."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -112,6 +113,7 @@ async def test_every_address_of_a_peer_is_tried_in_order() -> None:
         assert client.statistics().dials == 2
 
 
+@pytest.mark.slow
 async def test_a_failed_dial_fails_the_next_calls_at_once_and_then_is_tried_again() -> None:
     """Callers do not queue up behind a dead peer, and do not need to be told when it is back."""
     key = PeerKey.generate()
@@ -170,6 +172,7 @@ async def test_a_peer_with_many_connections_keeps_the_last_four() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_full_house_takes_a_newcomer_and_parts_from_the_idlest() -> None:
     """Clients that ask keep their place; one that never asked loses it."""
     limits = Limits(clients=3)
@@ -261,6 +264,7 @@ async def test_an_idle_session_closes_its_stream_and_the_next_call_opens_another
         assert server.statistics().accepted == 1
 
 
+@pytest.mark.slow
 async def test_calls_at_the_very_end_of_a_session_are_answered() -> None:
     """A hundred calls that each come just when the idle session closes."""
     async with (

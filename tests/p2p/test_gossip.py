@@ -447,9 +447,9 @@ async def test_an_admitted_peer_cannot_speak_for_a_stranger_nor_for_us() -> None
 
 async def test_the_address_book_hears_nothing_from_gossip() -> None:
     """Signed peer records inside RPCs are dropped unread."""
-    attacker_key = PeerKey.generate()
+    attacker_key, server_key = keys(2)
     async with (
-        open_host(PeerKey.generate(), listen=[ANYWHERE], topics=[TOPIC]) as server,
+        open_host(server_key, listen=[ANYWHERE], topics=[TOPIC]) as server,
         open_host(attacker_key) as client,
     ):
         introduce(client, server)

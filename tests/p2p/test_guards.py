@@ -273,6 +273,7 @@ async def test_p4_without_the_guard_a_cancelled_write_breaks_the_connection() ->
         assert "Noise" in type(failure).__name__ or "Tag" in type(failure).__name__
 
 
+@pytest.mark.slow
 async def test_p4_a_cancelled_write_is_finished_first() -> None:
     """The reader gets every frame, the one that was cancelled too, and those after it."""
     async with secured_pair() as (a, a_socket, b, _):
@@ -373,6 +374,7 @@ async def test_p6_a_peer_that_is_back_is_reached() -> None:
             assert await client.call(key.peer_id, ECHO, "echo", b"back", timeout=LATER) == b"back"
 
 
+@pytest.mark.slow
 async def test_p7_a_dial_has_a_deadline_and_libp2p_has_none() -> None:
     """A listener that accepts and is silent: libp2p still waits when ours has given up long since."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -394,6 +396,7 @@ async def test_p7_a_dial_has_a_deadline_and_libp2p_has_none() -> None:
 # ----- P8, P9: a peer that stops, a peer that pushes
 
 
+@pytest.mark.slow
 async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
     """A peer that answers no ping loses its connection; libp2p's ping draws no conclusion."""
     async with secured_pair() as (a, a_socket, _, _):
@@ -410,6 +413,7 @@ async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
         assert not stock.is_closed
 
 
+@pytest.mark.slow
 async def test_p8_a_peer_that_sends_data_is_not_silent() -> None:
     """A ping that queues behind a long transfer cuts nobody off."""
     async with secured_pair() as (a, a_socket, b, _):
@@ -548,6 +552,7 @@ async def stock_gossip(messages: int) -> int:
         return arrived
 
 
+@pytest.mark.slow
 async def test_without_the_guards_most_of_a_burst_of_gossip_is_lost() -> None:
     """Of a hundred messages in a row ten arrive (test_gossip shows that all do with the guards)."""
     assert await stock_gossip(100) == 10

@@ -49,7 +49,7 @@ async def test_a_call_is_answered() -> None:
 
 async def test_both_sides_of_a_connection_may_ask() -> None:
     """A server calls the client that dialled it over the same connection, without knowing an address."""
-    server_key, client_key = keys(2)
+    client_key, server_key = keys(2)
     async with open_host(server_key, listen=[ANYWHERE]) as server, open_host(client_key) as client:
         client.serve(ECHO, echo)
         introduce(client, server)
@@ -376,6 +376,7 @@ async def test_calls_of_a_closed_host_fail_at_once() -> None:
         await client.call(PeerKey.generate().peer_id, ECHO, "echo", b"", timeout=LATER)
 
 
+@pytest.mark.slow
 async def test_ten_peers_are_parted_from_within_two_seconds() -> None:
     """Leaving the context takes as long as one goodbye, not one for each peer, and everybody notices."""
     async with open_host(PeerKey.generate(), listen=[ANYWHERE]) as server, trio.open_nursery() as nursery:
