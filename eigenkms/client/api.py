@@ -79,17 +79,29 @@ class ClientSettings:
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """A cluster as verified: its master public key (G2, 96 bytes) and the version that proves it."""
+    """A cluster as verified: the version whose certificate proves its master public key."""
 
     cluster_id: ClusterId
-    mpk: bytes
-    version: Version
-    transcript_hash: bytes
-    threshold: int
-    operators: tuple[OperatorAddress, ...]
-    signers: tuple[OperatorAddress, ...]
-    transcript: bytes = field(repr=False)
-    certificate: bytes = field(repr=False)
+    epoch: Epoch = field(repr=False)
+
+    @property
+    def mpk(self) -> bytes:
+        """Master public key, G2, 96 bytes."""
+        return self.epoch.transcript.mpk
+
+    @property
+    def version(self) -> Version:
+        return self.epoch.transcript.version
+
+    @property
+    def threshold(self) -> int:
+        """Partial signatures that a decryption needs."""
+        return self.epoch.transcript.threshold
+
+    @property
+    def operators(self) -> tuple[OperatorAddress, ...]:
+        """Who holds shares of this version, ascending."""
+        return self.epoch.transcript.recipients.addresses
 
 
 def _silent(_message: str) -> None:
@@ -125,21 +137,7 @@ class Client:
             gathering.require_witnesses(epoch.transcript.mpk)
             await trio.to_thread.run_sync(self._known.pin, self.cluster, epoch.transcript.mpk)
         self._epoch = epoch
-        return self._info(epoch)
-
-    def _info(self, epoch: Epoch) -> ClusterInfo:
-        transcript = epoch.transcript
-        return ClusterInfo(
-            self.cluster,
-            transcript.mpk,
-            transcript.version,
-            transcript.hash,
-            transcript.threshold,
-            transcript.recipients.addresses,
-            epoch.certificate.signers(transcript.recipients),
-            transcript.encoded,
-            epoch.certificate.encoded,
-        )
+        return ClusterInfo(self.cluster, epoch)
 
     async def ask(self, operator: OperatorAddress, method: str, body: bytes, within: float) -> bytes:
         """One call to an operator; raises ``NetworkError`` also for one without a usable address."""
@@ -323,7 +321,10 @@ def _too_few(collector: Collector) -> EigenKmsError:
 
 @asynccontextmanager
 async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
-    """A client with its own ephemeral peer id, connected on demand. Raises ``ChainError`` if the chain is not what was configured."""
+    """A client with its own ephemeral peer id, connected on demand.
+
+    Raises ``ChainError`` if the chain is not what was configured.
+    """
     async with open_chain(settings.chain) as chain, open_host(PeerKey.generate()) as host:
         yield Client(settings, chain, host)
 

@@ -10,7 +10,7 @@ from enum import Enum
 from eigenkms.crypto import bls
 from eigenkms.crypto.scalars import coordinate
 from eigenkms.errors import EigenKmsError
-from eigenkms.protocols.frames import Frame, verify_frame
+from eigenkms.protocols.frames import Frame, WrongScopeError, verify_frame
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.types import AppId, OperatorAddress
 
@@ -52,11 +52,16 @@ class Collector:
         self.failures[operator] = error
 
     def add(self, operator: OperatorAddress, frame: Frame, signature: bytes) -> None:
-        """Take an answer; sets ``app_key`` once t of them combine. Raises ``RemoteProtocolError`` if the operator did not sign it."""
+        """Take an answer; sets ``app_key`` once t of them combine.
+
+        Raises ``RemoteProtocolError`` if the operator did not sign it.
+        """
         member = self.transcript.recipients.get(operator)
         assert member is not None
+        if frame.sender != operator:
+            raise WrongScopeError(f"read partial signature of 0x{operator.hex()}: signed as another operator")
         verify_frame(frame, member.key)
-        if self.app_key is not None or frame.sender != operator:
+        if self.app_key is not None:
             return
         self._signatures[operator] = signature
         self._outcomes[operator] = Outcome.GOOD
