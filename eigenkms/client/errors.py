@@ -20,5 +20,7 @@ class QuorumError(NetworkError):
 class KeyChangedError(VerificationError):
     """The cluster's master public key is not the one this machine has pinned."""
 
-    default_hint = "do not continue unless the operators announced a new key; then remove the cluster's line from the "
+    default_hint = (
+        "do not continue unless the operators announced a new key; then remove the cluster's line from the "
         "known-clusters file"
+    )
