@@ -1,0 +1,7 @@
+"""All benchmarks, one after another: ``python -m benchmarks``. Minutes; leave the machine alone meanwhile."""
+
+from benchmarks import crypto_primitives, network
+
+if __name__ == "__main__":
+    crypto_primitives.main()
+    network.main([])
