@@ -25,11 +25,18 @@ from eigenkms.protocols.effects import (
 from eigenkms.protocols.exchange import Exchange
 from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, Kind, decode_frame
-from eigenkms.protocols.messages import read_answer, read_opening, read_proposal, read_sync, sync_body
+from eigenkms.protocols.messages import (
+    read_answer,
+    read_opening,
+    read_proposal,
+    read_sync,
+    read_vote,
+    sync_body,
+)
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.voice import Voice
-from eigenkms.protocols.votes import decode_certificate
+from eigenkms.protocols.votes import VOID_HASH, decode_certificate
 from eigenkms.types import OperatorAddress
 
 SYNC_REPLY_BYTES = 512 * 1024
@@ -210,7 +217,11 @@ class Ceremony:
 
     @property
     def binding(self) -> bool:
-        """I cast a prepare vote here and no certificate closed it: I may join no later genesis."""
+        """I voted for a key here and no certificate closed it: I may join no later genesis.
+
+        A vote for ∅ helps no key into being, so it does not bind; else one liar could wake a session that too few were in to
+        close it, and bind those few for ever.
+        """
         return self._prepared and not self.decided
 
     def status(self) -> CeremonyStatus:
@@ -233,7 +244,7 @@ class Ceremony:
         elif frame.kind in _AGREEMENT_KINDS:
             self._agreement.receive(frame, now)
             if frame.sender == self.me and frame.kind is Kind.VOTE:
-                self._prepared = True
+                self._prepared |= read_vote(frame).hash != VOID_HASH
 
     def _run(self, now: float) -> list[Effect]:
         """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""

@@ -1,6 +1,6 @@
 """One operator across boundaries: which genesis session it may join, and where frames go (docs/protocol.md, One genesis).
 
-At most one genesis may ever make a key. The rule that ensures it: having cast a prepare vote in a genesis session, an operator
+At most one genesis may ever make a key. The rule that ensures it: having voted for a key in a genesis session, an operator
 joins no later one until a certificate closes the first, by a key or by ∅. Sessions in which it did not vote are left behind at
 the next boundary, but answer again when a view change shows that somebody else is bound by one. Once a version is known, no
 genesis is joined at all.
@@ -18,6 +18,8 @@ from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress, SessionId
 
+KEPT_PULLED = 3
+"""Undecided sessions that are pulled although the next boundary left them behind: others may have decided them."""
 KEPT_UNTOUCHED = 16
 """Sessions that stay answerable although nobody was seen to vote in them."""
 KEPT_TOUCHED = 256
@@ -59,10 +61,9 @@ class Operator:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
         if session.id in self._ceremonies:
             return []
-        effects = self.pass_boundary(session, now)
-        if self.may_join(session):
-            effects += self._begin(session, (), now, now)
-        return effects
+        joins = self.may_join(session)  # as the caller was told, whatever the older ones do when they are left behind
+        effects = self._begin(session, (), now, now) if joins else []
+        return effects + self.pass_boundary(session, now)
 
     def pass_boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, whether or not this one is joined."""
@@ -78,7 +79,7 @@ class Operator:
         return effects
 
     def may_join(self, session: Session) -> bool:
-        """Member of the set, no version known, no earlier genesis that my prepare vote still binds me to, and no session yet at
+        """Member of the set, no version known, no earlier genesis that my vote for a key still binds me to, and no session yet at
         this boundary number or above: one whose block was reorged away, or one that I left and forgot, is not begun again.
         """
         member = session.recipients.get(self.me) is not None
@@ -88,7 +89,7 @@ class Operator:
 
     @property
     def binding(self) -> Session | None:
-        """The undecided genesis session in which I cast a prepare vote."""
+        """The undecided genesis session in which I voted for a key."""
         return next((c.session for c in self._ceremonies.values() if c.binding), None)
 
     def wants(self, frame: Frame) -> bool:
@@ -150,8 +151,11 @@ class Operator:
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
-        """Sessions in which others may have what I need, oldest first: undecided ones, and a version without my share."""
-        return tuple(c for c in self._ceremonies.values() if c.pulls)
+        """Sessions in which others may have what I need, oldest first: the newest undecided ones, older ones that are not asleep,
+        and a version without my share.
+        """
+        newest = [c for c in self._ceremonies.values() if not c.decided][-KEPT_PULLED:]
+        return tuple(c for c in self._ceremonies.values() if c.pulls or c in newest)
 
     # -- inside ----------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class Byzantine:
     def _run(self, attack: Attack, frame: Frame, to: OperatorAddress | None) -> Outgoing:
         try:
             return attack(self, frame, to)
-        except (MalformedError, KeyError):
+        except (MalformedError, KeyError, IndexError, TypeError):
             return [(to, frame)]  # an earlier attack left nothing of the frame to work with
 
     # -- tools -------------------------------------------------------------------------------------------------
@@ -220,7 +220,8 @@ def own_dealing(self: Byzantine, frame: Frame) -> Dealing:
     """What the honest machine inside would deal."""
     ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
     own = None if ceremony is None else ceremony._exchange._own
-    assert own is not None
+    if own is None:
+        raise KeyError("it has not dealt")
     return own
 
 
@@ -465,9 +466,13 @@ def _replace(transcript: Transcript, **changes: Any) -> bytes:
 
 WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Transcript], bytes]] = {
     "A of another dealing": lambda self, t: _other_transcript(self, t).encoded,
-    "MPK is not A_0": lambda self, t: _replace(t, mpk=t.commitments[-1] if len(t.commitments) > 1 else b"x" * 96),
+    "MPK is not A_0": lambda self, t: _replace(
+        t, mpk=t.commitments[-1] if len(t.commitments) > 1 else b"x" * 96
+    ),
     "a recipient less": lambda self, t: _replace(t, recipients=type(t.recipients)(t.recipients.members[1:])),
-    "a foreign dealer": lambda self, t: _replace(t, dealers=((OperatorAddress(bytes(20)), bytes(32)), *t.dealers)),
+    "a foreign dealer": lambda self, t: _replace(
+        t, dealers=((OperatorAddress(bytes(20)), bytes(32)), *t.dealers)
+    ),
     "a dealer less": lambda self, t: _replace(t, dealers=t.dealers[1:]),
     "no dealers": lambda self, t: _replace(t, dealers=()),
     "dealers unsorted": lambda self, t: _replace(t, dealers=t.dealers[::-1]),
@@ -531,7 +536,9 @@ def storm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
     top = self.memory.get("storm", 0)
     views = [top + 1, top + 2, top + self.random.randint(3, 2**31)]
     self.memory["storm"] = top + 2
-    changes = [self.say(frame, view_change_body(min(v, 2**32 - 1), None), kind=Kind.VIEW_CHANGE) for v in views]
+    changes = [
+        self.say(frame, view_change_body(min(v, 2**32 - 1), None), kind=Kind.VIEW_CHANGE) for v in views
+    ]
     return [(to, frame), *((to, change) for change in changes)]
 
 
@@ -616,7 +623,9 @@ def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
         self.say(frame, view_change_body(view, None), kind=Kind.VIEW_CHANGE),
         self.say(frame, proposal_body(mine % 2**32, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
         self.say(frame, [0, self.random.randbytes(20), key, b"", b""], kind=Kind.ANSWER),
-        self.say(frame, opening_body(OperatorAddress(self.random.randbytes(20)), bytes(32)), kind=Kind.OPENING),
+        self.say(
+            frame, opening_body(OperatorAddress(self.random.randbytes(20)), bytes(32)), kind=Kind.OPENING
+        ),
     ]
     return [(to, frame), *((to, f) for f in extra)]
 

@@ -98,7 +98,7 @@ class Laws:
         self._require(not node.disk.versions, "genesis joined with a key in hand")
         open_sessions = set(node.disk.sessions) - {c.session for c in node.disk.closed}
         for other in open_sessions:
-            bound = any(read_vote(frame).phase is Phase.PREPARE for frame in self._own_votes(node, other))
+            bound = any(read_vote(frame).hash != VOID_HASH for frame in self._own_votes(node, other))
             self._require(not bound, "a second genesis joined while bound to a first")
 
     def _own_votes(self, node: "Node", session: SessionId) -> list[Frame]:

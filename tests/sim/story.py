@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eigenkms.crypto.scalars import threshold
+from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress
 from tests.sim.byzantine import RANDOM_ATTACKS, Byzantine
 from tests.sim.world import Faults, Node, World
@@ -129,7 +130,9 @@ class Story:
                 world.restart(node)
 
     def _come_true(self) -> None:
-        """All correct: a key, and everybody's share of it. With liars: nobody stays bound to a session left behind."""
+        """All correct: a key, and everybody's share of it. With liars: nobody stays bound to a session left behind that enough
+        correct operators were in.
+        """
         world = self.world
         if not self.liars:
             self._until(self._has_key if self.quorum else world.all_hold_shares, "no key in the end")
@@ -159,7 +162,11 @@ class Story:
             if node.operator is not None
             and (session := node.operator.binding) is not None
             and session.boundary.number < newest
+            and self._were_in(session) >= session.threshold
         ]
+
+    def _were_in(self, session: Session) -> int:
+        return sum(1 for node in self.world.correct() if session.id in node.disk.sessions)
 
 
 def tell(seed: int) -> Ending:
