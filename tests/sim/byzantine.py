@@ -315,14 +315,16 @@ def not_a_dealing(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> 
 
 
 def _complaint(self: Byzantine, frame: Frame, name: str) -> Frame:
-    """A report that lacks everybody; the keys are mine, and known to me."""
+    """A report that lacks everybody else; the keys are mine, and known to me."""
 
     def make() -> Frame:
-        report = read_report(frame)
-        keys = {d: sealing.x25519_keypair(self.random.randbytes) for d in self.session(frame).x}
+        own = read_report(frame).held.get(self.me)
+        held = {} if own is None else {self.me: own}
+        keys = {
+            d: sealing.x25519_keypair(self.random.randbytes) for d in self.session(frame).x if d != self.me
+        }
         self.memory["keys", name, frame.session] = keys
-        del report
-        return self.say(frame, report_body({}, {d: public for d, (_, public) in keys.items()}))
+        return self.say(frame, report_body(held, {d: public for d, (_, public) in keys.items()}))
 
     return self.once(("complaint", name, frame.session), make)  # type: ignore[no-any-return]
 
