@@ -36,6 +36,7 @@ from eigenkms.protocols.evidence import Evidence, Fault, proves
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import (
     GENESIS_SOURCE,
+    Report,
     answer_body,
     open_answer,
     opening_body,
@@ -78,7 +79,7 @@ class Exchange:
         self._share_frames: dict[OperatorAddress, Frame] = {}
         self._shares: dict[OperatorAddress, SecretScalar] = {}
         self._one_time_keys: dict[OperatorAddress, bytes] = {}
-        self._reports: dict[OperatorAddress, Frame] = {}
+        self._reports: dict[OperatorAddress, Report] = {}
         self._counted_lacks: dict[tuple[OperatorAddress, OperatorAddress], bytes] = {}
         self._discredited: set[OperatorAddress] = set()
         self._answers: dict[tuple[OperatorAddress, OperatorAddress], Frame] = {}
@@ -129,9 +130,9 @@ class Exchange:
                 raise ValueError(f"{frame.kind.name} frames are not the exchange's")
 
     def _receive_report(self, frame: Frame, now: float) -> None:
-        self._reports[frame.sender] = frame
+        report = self._reports[frame.sender] = read_report(frame)
         if now <= self._opened_at + 2 * self.session.window:
-            for dealer, key in read_report(frame).lacking.items():
+            for dealer, key in report.lacking.items():
                 if dealer in self.session.x:
                     self._counted_lacks[dealer, frame.sender] = key
 
@@ -290,8 +291,8 @@ class Exchange:
         if self._revealed is None or own is None or polynomial is None:
             return []
         effects: list[Effect] = []
-        for recipient, frame in sorted(self._reports.items()):
-            key = read_report(frame).lacking.get(self.me)
+        for recipient in sorted(self._reports):
+            key = self._reports[recipient].lacking.get(self.me)
             slot = (Kind.ANSWER, GENESIS_SOURCE, recipient)
             if key is None or self._voice.said(slot) is not None:
                 continue
@@ -381,8 +382,8 @@ class Exchange:
             return False
         hashes = {dealer: self._dealings[dealer].hash for dealer in self._dealings}
         return all(
-            all(read_report(frame).held.get(dealer) == hashes.get(dealer, b"") for dealer in self._revealed)
-            for frame in self._reports.values()
+            all(report.held.get(dealer) == hashes.get(dealer, b"") for dealer in self._revealed)
+            for report in self._reports.values()
         )
 
     def candidates(self) -> tuple[OperatorAddress, ...]:
