@@ -446,6 +446,22 @@ def transcript_or_void(self: Byzantine, frame: Frame, to: OperatorAddress | None
     return self.split(("transcript or void", frame.session, view), to, frame, second)
 
 
+def always_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """As coordinator proposes ∅, whatever is prepared already."""
+    if frame.kind is not Kind.PROPOSAL:
+        return [(to, frame)]
+    return [(to, self.say(frame, proposal_body(read_proposal(frame).view, None, None)))]
+
+
+def falls_silent(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Prepares in view 0 like everybody else, and then says nothing that others need."""
+    keeps = frame.kind in (Kind.HASH, Kind.DEALING, Kind.SHARE, Kind.REPORT, Kind.ANSWER)
+    if frame.kind is Kind.VOTE:
+        vote = read_vote(frame)
+        keeps = vote.view == 0 and vote.phase is Phase.PREPARE
+    return [(to, frame)] if keeps or (frame.kind is Kind.PROPOSAL and frame.body[0] == 0) else []
+
+
 def wrong_transcript(change: Callable[[Byzantine, Transcript], bytes]) -> Attack:
     """As coordinator proposes something that is not the outcome of this session."""
 
@@ -700,6 +716,8 @@ RANDOM_ATTACKS: tuple[Attack, ...] = (
     split_vote,
     eager_commit,
     bad_vote,
+    always_void,
+    falls_silent,
     storm,
     forged_certificates,
     junk,

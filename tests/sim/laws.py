@@ -8,13 +8,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from eigenkms.crypto.feldman import public_share_of
-from eigenkms.protocols.agreement import check_certificate, quorum
 from eigenkms.protocols.effects import Certified, Closed
 from eigenkms.protocols.evidence import Evidence, check_evidence
-from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.frames import Frame, Kind, decode_frame
 from eigenkms.protocols.messages import read_proposal, read_view_change, read_vote, slot_of
 from eigenkms.protocols.session import Session
-from eigenkms.protocols.votes import VOID_HASH, Phase
+from eigenkms.protocols.votes import VOID_HASH, BadCertificateError, Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Laws:
     def _could_certify(self, session: Session, view: int, digest: bytes) -> None:
         liars = sum(1 for a in session.recipients.addresses if self.world.nodes[a].tamper is not None)
         votes = len(self._commits[session.id, view, digest]) + liars
-        if votes < quorum(session, Phase.COMMIT, digest):
+        if 3 * votes < 2 * session.n:
             return
         known = self._certifiable.setdefault(session.id, digest)
         self._require(known == digest, "votes for two certificates of one session exist")
@@ -102,8 +101,6 @@ class Laws:
             self._require(not bound, "a second genesis joined while bound to a first")
 
     def _own_votes(self, node: "Node", session: SessionId) -> list[Frame]:
-        from eigenkms.protocols.frames import decode_frame
-
         frames = [decode_frame(r.body) for r in node.disk.journal.get(session, []) if r.kind == "frame"]
         return [frame for frame in frames if frame.kind is Kind.VOTE]
 
@@ -115,7 +112,7 @@ class Laws:
             return
         transcript, certificate = effect.transcript, effect.certificate
         session = self.world.session(certificate.session)
-        check_certificate(certificate, session)
+        self._counts(certificate, session)
         self._require(certificate.hash == transcript.hash, "a certificate of another transcript")
         self._decides(session.id, transcript.hash)
         self._mpks.add(transcript.mpk)
@@ -126,8 +123,18 @@ class Laws:
 
     def closes(self, node: "Node", effect: Closed) -> None:
         if node.tamper is None:
-            check_certificate(effect.certificate, self.world.session(effect.certificate.session))
+            self._counts(effect.certificate, self.world.session(effect.certificate.session))
             self._decides(effect.certificate.session, VOID_HASH)
+
+    def _counts(self, certificate: Certificate, session: Session) -> None:
+        """Enough commit votes, by the judge's own arithmetic."""
+        self._require(
+            certificate.phase is Phase.COMMIT, "decided by a certificate that is no commit certificate"
+        )
+        try:
+            certificate.verify(session.recipients, -(-2 * session.n // 3))
+        except BadCertificateError as error:
+            self._require(False, str(error))
 
     def _decides(self, session: SessionId, digest: bytes) -> None:
         known = self._decided.setdefault(session, digest)

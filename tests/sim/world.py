@@ -177,6 +177,7 @@ class Node:
                 self.world.accuses(self, effect.evidence)
             elif isinstance(effect, Note):
                 self.notes.append(effect)
+                self.world.trace(f"note {session.id.hex()[:6]} {effect.event} {effect.fields}", self.address)
         for item in effects:
             if isinstance(item.effect, Broadcast):
                 self.say(None, item.effect.frame)
@@ -219,6 +220,9 @@ class World:
         self.refused = 0
         self.events = 0
         self.partition: Callable[[OperatorAddress, OperatorAddress], bool] = lambda _a, _b: False
+        self.holds_back: Callable[[Frame, OperatorAddress], bool] = lambda _frame, _to: False
+        """Frames that never reach somebody, from whoever they come."""
+        self.listener: Callable[[str], None] | None = None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._hash = hashlib.sha256()
@@ -277,13 +281,18 @@ class World:
             if reply:
                 self.at(delay, lambda: self._answer(sender, to, frame))
             else:
-                self.at(delay, lambda: self.nodes[to].take([frame.encoded]))
+                self._deliver(delay, to, [frame])
 
     def _answer(self, asker: OperatorAddress, asked: OperatorAddress, request: Frame) -> None:
-        frames = [f.encoded for f in self.nodes[asked].asked(request)]
+        frames = self.nodes[asked].asked(request)
         if frames and self.random.random() >= self.faults.loss and not self.partition(asker, asked):
             delay = self.random.uniform(self.faults.min_delay, self.faults.max_delay)
-            self.at(delay, lambda: self.nodes[asker].take(frames))
+            self._deliver(delay, asker, frames)
+
+    def _deliver(self, delay: float, to: OperatorAddress, frames: Sequence[Frame]) -> None:
+        arriving = [f.encoded for f in frames if not self.holds_back(f, to)]
+        if arriving:
+            self.at(delay, lambda: self.nodes[to].take(arriving))
 
     # -- the chain ---------------------------------------------------------------------------------------------
 
@@ -344,7 +353,8 @@ class World:
         return [node for node in self.nodes.values() if node.tamper is None]
 
     def session(self, session_id: SessionId) -> Session:
-        return next(s for s in self.sessions if s.id == session_id)
+        """Raises ``KeyError`` for a session that no boundary opened."""
+        return {s.id: s for s in self.sessions}[session_id]
 
     def evidence(self) -> list[Evidence]:
         """All evidence that correct nodes keep; each item was checked against the laws when it was found."""
@@ -369,11 +379,17 @@ class World:
     # -- the story -----------------------------------------------------------------------------------------------
 
     def trace(self, what: str, who: OperatorAddress) -> None:
-        self._hash.update(f"{self.now:.6f} {what} {who.hex()}\n".encode())
+        line = f"{self.now:.6f} {what} {who.hex()}"
+        self._hash.update(line.encode())
+        if self.listener is not None:
+            self.listener(line)
 
     @property
     def trace_hash(self) -> str:
         return self._hash.hexdigest()
 
     def story(self, complaint: str) -> str:
-        return f"seed {self.seed}, n={len(self.nodes)}, t={self.now:.3f}: {complaint}"
+        return (
+            f"seed {self.seed}, n={len(self.nodes)}, t={self.now:.3f}: {complaint}; "
+            f"replay a random story with: python -m tests.sim.replay {self.seed}"
+        )
