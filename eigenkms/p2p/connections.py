@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
+from weakref import WeakSet
 
 import trio
 
@@ -55,6 +56,7 @@ class Connections:
         self.counters = counters
         self.closed_hooks: list[Callable[[Any], None]] = []
         self._changed = trio.Event()
+        self._admitted: WeakSet[Any] = WeakSet()
         swarm.register_notifee(self)
 
     # ----- who is connected
@@ -118,6 +120,7 @@ class Connections:
             raise PeerUnreachable(f"connect to {peer}: that is this host")
         trusted = self.trusted(peer)
         muxed.trust(trusted)
+        self._admitted.add(muxed)
         self._make_room(peer, None if trusted else remote_ip(muxed.socket))
         try:
             with within(_ADMISSION, shield=True) as scope:
@@ -166,6 +169,11 @@ class Connections:
                     for conn in leaving:
                         nursery.start_soon(conn.muxed_conn.goodbye)
                 timer.cancel_scope.cancel()
+
+    def cut_all(self) -> None:
+        """Close the socket of every connection there ever was, such as one that was being set up when the host closed."""
+        for muxed in self._admitted:
+            muxed.socket.socket.close()
 
     async def _cut(self, connections: list[Any]) -> None:
         """A goodbye to a peer that does not read is shielded like any write (P4): only a closed socket ends it."""

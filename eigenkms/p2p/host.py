@@ -140,6 +140,7 @@ class Host:
             raise PeerUnreachable(f"open {protocol} to {peer}: it refused the stream") from error
 
     async def _serve_stream(self, stream: Any, protocol: str) -> None:
+        stream.muxed_conn.trust(self._trusted(stream.peer))
         if not self._gate(stream.peer, protocol):
             self._counters.gated_streams += 1
             log.debug("%s refused to %s", protocol, stream.peer)
@@ -240,11 +241,19 @@ class Host:
         await self._connections.close()
         self._topics.close()
 
+    def _release(self) -> None:
+        self._connections.cut_all()
+
 
 async def _load() -> None:
     """Import libp2p in a thread (half a second of someone else's code) and prove that it is the one we know."""
-    names = await trio.to_thread.run_sync(import_module, "eigenkms.p2p.hardening")
-    names.apply_process_wide()
+
+    def load() -> None:
+        for module in ("swarm", "links", "gossip"):
+            import_module(f"eigenkms.p2p.hardening.{module}")
+        import_module("eigenkms.p2p.hardening").apply_process_wide()
+
+    await trio.to_thread.run_sync(load, limiter=trio.CapacityLimiter(1))
 
 
 @asynccontextmanager
@@ -287,6 +296,7 @@ async def open_host(
         failure = HostStopped(f"run host {host.peer_id}: {_first(group)}")
         failure.__cause__ = group
     finally:
+        host._release()  # noqa: SLF001
         for _, listener in bound:
             listener.socket.close()
     if failure is not None:

@@ -120,8 +120,10 @@ class Listener:
             await self._connections.admit(muxed, "inbound")
         except PeerUnreachable as error:
             log.debug("inbound: %s", error)
-            return
-        await muxed.event_closed.wait()
+        except Exception:
+            log.exception("admit %s", muxed.peer_id)
+        else:
+            await muxed.event_closed.wait()
 
     async def _authenticate(self, socket: trio.SocketStream) -> Any | None:
         """The muxed connection; None for one that failed, dawdled or made room."""

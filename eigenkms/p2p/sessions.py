@@ -191,10 +191,15 @@ class Session:
                 case framing.AnswerFrame(id_, body) if id_ in self._pending:
                     self._settle(self._pending[id_], body)
                 case framing.RefusalFrame(id_, code, message) if id_ in self._pending:
-                    self._settle(self._pending[id_], RpcRefused(code, message))
+                    self._settle(self._pending[id_], RpcRefused(code, _printable(message)))
                 case _:
                     raise FrameError("read frame: answer to no request")
             self._postpone()
+
+
+def _printable(message: str) -> str:
+    """A peer's words as they may be shown on a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in message)
 
 
 class Sessions:

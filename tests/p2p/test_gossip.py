@@ -191,7 +191,8 @@ async def test_a_validator_decides_and_a_broken_one_refuses(caplog: pytest.LogCa
             await a.publish(TOPIC, data)
 
         assert [each.data for each in await receive(inbox, 1)] == [b"good"]
-        assert b.statistics().gossip_refused == 2
+        assert b.statistics().gossip_refused >= 2
+        assert b.statistics().gossip_received == 1
     assert "validator of" in caplog.text
 
 

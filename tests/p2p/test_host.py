@@ -1,5 +1,8 @@
 """Real hosts on loopback: calls and refusals, opening and closing."""
 
+import subprocess
+import sys
+
 import pytest
 import trio
 
@@ -450,3 +453,29 @@ async def test_a_handler_may_be_replaced() -> None:
         assert await client.call(server.peer_id, ECHO, "echo", b"first", timeout=LATER) == b"first"
         server.serve(ECHO, other)
         assert await client.call(server.peer_id, ECHO, "echo", b"first", timeout=LATER) == b"other"
+
+
+async def test_a_refusal_cannot_write_on_the_callers_terminal() -> None:
+    """Control characters in a peer's words are replaced."""
+
+    async def handler(_request: Request) -> bytes:
+        raise RpcRefusal("no", "\x1b[2Jgone\nand more")
+
+    async with (
+        open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
+        open_host(PeerKey.generate()) as client,
+    ):
+        server.serve(ECHO, handler)
+        introduce(client, server)
+        with pytest.raises(RpcRefused) as caught:
+            await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+        assert caught.value.message == "?[2Jgone?and more"
+
+
+def test_reading_the_module_costs_no_libp2p() -> None:
+    """The command line imports the transport for its types; libp2p comes when a host is opened."""
+    code = "import sys, eigenkms.p2p.host, eigenkms.p2p.identity; print('libp2p' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.strip() == "False"

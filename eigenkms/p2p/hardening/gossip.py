@@ -13,7 +13,8 @@ What the stock classes do with their default settings, and what is done about it
   only by the loss of a message: ``tend`` and ``connection_closed`` mend both.
 * When a stream to a peer breaks, libp2p forgets what that peer subscribed to, and the peer, whose own stream is fine, does
   not say it again: subscriptions are kept while the peer is connected.
-* … and it leaves the peer out of the mesh until the next heartbeat: it is grafted as soon as its stream is up.
+* Between the moment at which a peer can be sent to and the one at which it joins the mesh (in another task, or at the next
+  heartbeat) messages go nowhere: here it joins in the same moment.
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
 
@@ -95,6 +96,27 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
             except Exception:
                 log.exception("gossip heartbeat")
             await trio.sleep(self.heartbeat_interval)
+
+    def enmesh(self, peer: ID, topic: str) -> bool:
+        """Add a subscribed peer to the mesh of ``topic`` if it has room. Without a pause, so no message falls between."""
+        mesh = self.mesh.get(topic)
+        if mesh is None or peer in mesh or len(mesh) >= self.degree_low or not self._is_gossipsub_peer(peer):
+            return False
+        if self._check_back_off(peer, topic):
+            return False
+        mesh.add(peer)
+        self.scorer.on_join_mesh(peer, topic)
+        return True
+
+    def add_peer(self, peer_id: ID, protocol_id: Any) -> None:
+        super().add_peer(peer_id, protocol_id)
+        for topic in self.pubsub.subscriptions_of(peer_id):
+            self.enmesh(peer_id, topic)
+
+    def send_graft(self, peer: ID, topic: str) -> None:
+        """Tell a peer that it is in our mesh of ``topic``."""
+        graft = rpc_pb2.ControlGraft(topicID=topic)
+        self.send_rpc(peer, rpc_pb2.RPC(control=rpc_pb2.ControlMessage(graft=[graft])), priority=True)
 
     async def on_peer_subscribed(self, peer_id: ID, topic: str) -> None:
         try:
@@ -217,15 +239,28 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             if peer_id in self.peers:
                 return
             await super()._handle_new_peer(peer_id)
-            for topic in [topic for topic, peers in self.peer_topics.items() if peer_id in peers]:
-                await self.router.on_peer_subscribed(peer_id, topic)
+            for topic in self.subscriptions_of(peer_id):
+                if peer_id in self.router.mesh.get(topic, ()):
+                    self.router.send_graft(peer_id, topic)
 
     async def _handle_new_peer_with_retry(self, peer_id: ID, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if self._admits(PeerId(peer_id.to_bytes())):
             await super()._handle_new_peer_with_retry(peer_id, 5.0 if timeout is None else timeout)
 
+    def subscriptions_of(self, peer: ID) -> list[str]:
+        """The topics that ``peer`` subscribed to."""
+        return [topic for topic, peers in self.peer_topics.items() if peer in peers]
+
+    def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
+        """As libp2p's; and the peer is in the mesh when this returns, not some tasks later."""
+        super().handle_subscription(origin_id, sub_message)
+        topic = sub_message.topicid
+        known = origin_id in self.peers and topic in self.subscriptions_of(origin_id)
+        if known and self.router.enmesh(origin_id, topic):
+            self.router.send_graft(origin_id, topic)
+
     def _handle_dead_peer(self, peer_id: ID) -> None:
-        subscribed = [topic for topic, peers in self.peer_topics.items() if peer_id in peers]
+        subscribed = self.subscriptions_of(peer_id)
         super()._handle_dead_peer(peer_id)
         if not self._peer_is_connected(peer_id):
             self._peer_locks.pop(peer_id, None)
@@ -240,15 +275,14 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         """Again and again, give each admitted connected peer a living stream, and take it from all others."""
         while True:
             await trio.sleep(self._limits.gossip_upkeep)
-            for peer in list(self.peers):
-                await self._tend_stream(peer)
+            for peer, stream in list(self.peers.items()):
+                await self._tend_stream(peer, stream)
             async with trio.open_nursery() as nursery:
                 for peer in self.host.get_connected_peers():
                     if peer not in self.peers and self._admits(PeerId(peer.to_bytes())):
                         nursery.start_soon(self.ensure_peer_stream, peer, 5.0)
 
-    async def _tend_stream(self, peer: ID) -> None:
-        stream = self.peers[peer]
+    async def _tend_stream(self, peer: ID, stream: Any) -> None:
         if not self._admits(PeerId(peer.to_bytes())):
             await stream.reset()
             self._handle_dead_peer(peer)

@@ -87,7 +87,7 @@ def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None
             bytestream.allowance = None
             await handle(bytestream, str(protocol))
         except Exception as error:  # noqa: BLE001 - P3: this is the wall
-            log.debug("inbound stream of %s: %s: %.200s", peer, type(error).__name__, error)
+            log.debug("inbound stream of %s: %s", peer, type(error).__name__)
             refuse(type(error).__name__)
         finally:
             await bytestream.reset()
