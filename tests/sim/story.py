@@ -1,8 +1,8 @@
 """One random story from one seed: a network, its troubles, its liars, and what must be true at the end.
 
 Troubles come first: messages are lost, doubled and delayed, operators crash at random persistence points and in the midst of
-sending, partitions come and go, boundaries are seen late, never, or in two versions. The laws (laws.py) are checked all along.
-Then everything heals, and what docs/protocol.md promises of a healed network must come true.
+sending, partitions come and go, boundaries are seen late, never, or in two versions, operators join the set. The laws
+(laws.py) are checked all along. Then everything heals, and what docs/protocol.md promises of a healed network must come true.
 """
 
 import random
@@ -38,7 +38,10 @@ class Story:
         quorum = self.random.choice([0, 0, 0, self.random.randint(threshold(n), n)])
         self.world = World(n, seed, faults=self._faults(), quorum=quorum)
         self.quorum = quorum
-        liars = self.random.choice([0, 1, (n - 1) // 3]) if n > 3 else 0
+        addresses = list(self.world.nodes)
+        self.grows = grows = not quorum and self.random.random() < 0.15
+        self.members = self.random.sample(addresses, self.random.randint(1, n)) if grows else addresses
+        liars = self.random.choice([0, 1, (n - 1) // 3]) if n > 3 and not grows else 0
         self.liars = [
             Byzantine(self.world, node, *self.random.sample(RANDOM_ATTACKS, self.random.randint(1, 3)))
             for node in self.random.sample(list(self.world.nodes.values()), min(liars, (n - 1) // 3))
@@ -77,8 +80,11 @@ class Story:
         only = None
         if self.random.random() < 0.15:
             only = self.random.sample(addresses, self.random.randint(1, len(addresses)))
-        self.world.next_boundary(only=only, spread=self.random.choice([0.05, 0.3, 1.5]))
-        if self.random.random() < 0.1:
+        newcomers = [a for a in addresses if a not in self.members]
+        self.members = self.members + newcomers[: self.random.randint(0, len(newcomers))]
+        spread = self.random.choice([0.05, 0.3, 1.5])
+        self.world.next_boundary(only=only, spread=spread, members=self.members)
+        if self.random.random() < 0.1 and not newcomers:
             self.world.reorg_boundary(
                 only=self.random.sample(addresses, self.random.randint(1, len(addresses)))
             )
@@ -135,7 +141,8 @@ class Story:
         """
         world = self.world
         if not self.liars:
-            self._until(self._has_key if self.quorum else world.all_hold_shares, "no key in the end")
+            everybody = not self.quorum and not self.grows
+            self._until(world.all_hold_shares if everybody else self._has_key, "no key in the end")
         else:
             world.next_boundary()
             self._until(lambda: not self._bound(), "somebody stays bound to an old session", new=False)
@@ -149,7 +156,7 @@ class Story:
         raise AssertionError(self.world.story(complaint))
 
     def _has_key(self) -> bool:
-        """With a lowered quorum somebody may have missed the boundary of the key; all who were there must have it."""
+        """Somebody may have missed the boundary of the key, or joined the set later; all who were there must have it."""
         decided = {c.session for node in self.world.certified() for _, c, _ in node.disk.versions}
         there = [node for node in self.world.nodes.values() if decided & set(node.disk.sessions)]
         return bool(decided) and all(node.disk.versions for node in there)
