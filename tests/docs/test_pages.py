@@ -1,0 +1,311 @@
+"""The documentation agrees with itself and with the code."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import eigenkms.errors
+from eigenkms.cli.main import VERBS, cli
+from eigenkms.cli.report import INTERRUPTED, PIPE_CLOSED
+from eigenkms.crypto.scalars import threshold
+from eigenkms.node.config import SETTINGS, NodeConfig, gather
+from eigenkms.protocols import messages, peer_record, requests
+from tests.docs.pages import PAGES, ROOT, Page, page
+from tests.docs.sources import can_say, sentences
+
+each_page = pytest.mark.parametrize("page_", PAGES, ids=str)
+
+
+# --- links
+
+
+@each_page
+def test_links_resolve(page_: Page) -> None:
+    """A relative link names a file that is there, and an anchor that one of its headings makes."""
+    for link in page_.links:
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page_.path.parent / name).resolve() if name else page_.path
+        assert target.is_relative_to(ROOT), f"{page_}: {link} leaves the repository"
+        assert target.exists(), f"{page_}: {link} leads nowhere"
+        if anchor:
+            assert anchor in Page(target).anchors, f"{page_}: {link} has no such heading"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    """Nobody has to guess that a page exists."""
+    linked = {link.partition("#")[0] for link in page("README.md").links}
+    assert {str(p) for p in PAGES if str(p).startswith("docs/")} <= linked
+
+
+def test_sections_that_the_code_cites_exist() -> None:
+    """``docs/protocol.md, Crashes`` in a docstring is a heading, or a bold entry, of that page."""
+    cited: set[tuple[str, str]] = set()
+    for path in [*(ROOT / "eigenkms").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        cited |= set(re.findall(r"(docs/[a-z]+\.md), ([A-Z][a-z]+(?: [a-z]+)?)", path.read_text()))
+    assert ("docs/protocol.md", "Crashes") in cited
+    for name, section in sorted(cited):
+        target = page(name)
+        parts = section.split(" and ") if " and " in section else [section.removesuffix(" and")]
+        for part in parts:
+            assert part in target.headings or f"**{part}" in target.text, f"{name} has no section {part!r}"
+
+
+# --- code
+
+
+@each_page
+def test_python_blocks_compile(page_: Page) -> None:
+    """What is offered to be copied is Python."""
+    for block in page_.blocks:
+        if block.language == "python":
+            compile(block.text, f"{page_} line {block.line}", "exec")
+
+
+@each_page
+def test_toml_blocks_are_settings(page_: Page) -> None:
+    """Configuration that is shown would be accepted: known keys, right types."""
+    for block in page_.blocks:
+        if block.language == "toml":
+            for key, value in tomllib.loads(block.text).items():
+                assert SETTINGS[key].fits(value), f"{page_} line {block.line}: {key}"
+
+
+def _commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*path, name))
+
+
+COMMANDS = dict(_commands(cli))
+FLAGS = {
+    p: {o for q in c.params for o in (*q.opts, *q.secondary_opts)} | {"--help"} for p, c in COMMANDS.items()
+}
+OTHER_FLAGS = {"--check", "--debug", "--version"}
+"""Of the scripts, and of the command as a whole."""
+
+
+def _lines_with_commands(page_: Page) -> Iterator[str]:
+    yield from (span for span in page_.spans if "eigenkms " in span)
+    for block in page_.blocks:
+        if block.language in ("console", "text", "ini"):
+            yield from (line for line in block.text.splitlines() if "eigenkms " in line)
+
+
+@each_page
+def test_verbs_and_flags_exist(page_: Page) -> None:
+    """Every ``eigenkms VERB --flag`` that a page shows is one that the command line knows."""
+    for line in _lines_with_commands(page_):
+        for call in re.findall(r"(?:^|[$|] |/)eigenkms ([a-z][^&;`]*)", line.strip()):
+            words = re.sub(r" -- .*", "", call).split()
+            path = tuple(words[:2]) if tuple(words[:2]) in COMMANDS else tuple(words[:1])
+            assert path in COMMANDS, f"{page_}: no verb {call!r}"
+            for flag in re.findall(r"(?<=[ \[])--?[a-z][a-z-]*", call):
+                assert flag in FLAGS[path] | OTHER_FLAGS, f"{page_}: {' '.join(path)} has no {flag}"
+
+
+@each_page
+def test_flags_in_prose_exist(page_: Page) -> None:
+    """A flag named alone belongs to some verb."""
+    known = set().union(*FLAGS.values()) | OTHER_FLAGS
+    for span in page_.spans:
+        if re.fullmatch(r"--[a-z][a-z-]*[a-z]( .*)?", span):
+            assert span.split()[0] in known, f"{page_}: {span}"
+
+
+def test_every_verb_and_its_own_flags_are_documented() -> None:
+    """docs/cli.md has a section for each verb, and names each flag that is no setting."""
+    text = page("docs/cli.md").text
+    settings = {flag for s in SETTINGS.values() for flag in (s.flag, f"--no-{s.flag[2:]}")}
+    common = {"--help", "--config", "--debug", "--output", "--armor"}
+    for path, flags in FLAGS.items():
+        assert path[0] in page("docs/cli.md").headings
+        for flag in flags - settings - common:
+            if flag.startswith("--"):
+                assert flag in text, f"docs/cli.md does not name {flag} of {' '.join(path)}"
+    assert set(VERBS) == {path[0] for path in COMMANDS}
+
+
+# --- what is made from the code
+
+
+def test_generated_parts_are_current() -> None:
+    """Tables of settings, presets, kinds, errors, limits and the schema are what the code says now."""
+    run = subprocess.run(
+        [sys.executable, "scripts/docs", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_defaults_that_are_worked_out_are_as_documented(tmp_path: Path) -> None:
+    """The defaults which the table of settings names in words."""
+    address = "0x" + "11" * 20
+    names = ("avs", "allocation_manager", "key_registrar", "operator")
+    flags = {**dict.fromkeys(names, address), "rpc_url": "http://localhost", "chain_id": "1"}
+    flags["bn254_keystore"] = str(tmp_path / "key")
+    config = NodeConfig.from_settings(gather(flags, environ={}))
+    documented = {
+        row[0].strip("`"): row[2].strip("`")
+        for row in page("docs/configuration.md").all_rows()
+        if len(row) == 4
+    }
+    assert documented["data_dir"] == str(config.data_dir).replace(str(Path.home()), "~")
+    assert documented["listen"] == config.listen[0]
+    assert documented["finality"] == str(config.finality)
+    assert config.window_seconds == config.interval_blocks * config.block_seconds / 20
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    """The table of exit codes is complete, and `eigenkms --help` tells the same."""
+    rows = page("docs/cli.md").rows("code")
+    errors = [c for _, c in inspect.getmembers(eigenkms.errors, inspect.isclass) if hasattr(c, "exit_code")]
+    assert {int(row[0]) for row in rows} == {0, INTERRUPTED, PIPE_CLOSED} | {c.exit_code for c in errors}
+    for code in sorted({c.exit_code for c in errors}):
+        assert f"{code} " in (cli.epilog or "")
+
+
+def test_environment_variables_are_documented() -> None:
+    """Every EIGENKMS_ variable that the code or the scripts read stands in docs/cli.md, or is a setting's."""
+    documented = set(re.findall(r"EIGENKMS_[A-Z_]+", page("docs/cli.md").text))
+    named = {setting.variable for setting in SETTINGS.values()} | {"EIGENKMS_COMPLETE", "EIGENKMS_NAME"}
+    paths = [*(ROOT / "eigenkms").rglob("*.py"), *(p for p in (ROOT / "scripts").iterdir() if p.is_file())]
+    for path in paths:
+        used = set(re.findall(r"EIGENKMS_[A-Z][A-Z_]*", path.read_text()))
+        assert used <= documented | named, f"{path.name}: {used - documented - named}"
+
+
+# --- the protocol
+
+
+def _arity(body: str) -> int:
+    """How many items the outermost list of ``[a, [b, c], d]`` has."""
+    depth, count = 0, 0
+    for char in body:
+        depth += (char in "[(") - (char in ")]")
+        count += depth == 1 and char == ","
+        if depth == 0:
+            break
+    return count + 1
+
+
+def _said_by_the_code() -> dict[str, str]:
+    rows = re.findall(r"^\| ([A-Z_]+) \| ``(\[.*?\])``", inspect.getdoc(messages) or "", re.MULTILINE)
+    return dict(rows)
+
+
+def test_bodies_of_frames_have_the_code_s_arity() -> None:
+    """A field that is added to a frame, or taken away, is added to the page."""
+    documented = {
+        row[0]: row[1].partition("`")[2].partition("`")[0] for row in page("docs/protocol.md").rows("kind")
+    }
+    said = _said_by_the_code()
+    assert len(said) > 8
+    for kind, body in said.items():
+        if ":" in body:
+            continue  # one item, told in words
+        assert _arity(documented[kind]) == _arity(body), f"{kind}: {documented[kind]} is not {body}"
+    statement = inspect.getsource(requests.build_statement) + inspect.getsource(requests.seal_partial)
+    for kind, source in (
+        ("STATEMENT", statement),
+        ("PARTIAL", statement),
+        ("PEER_RECORD", inspect.getsource(peer_record)),
+    ):
+        arities = {_arity(found) for found in re.findall(r"body ?= ?(\[.*\])", source)}
+        assert _arity(documented[kind]) in arities
+
+
+def test_faults_that_are_borne_are_computed() -> None:
+    """The table of n, t, absent and Byzantine operators."""
+    for n, t, absent, byzantine in (map(int, row) for row in page("docs/protocol.md").rows("n")):
+        assert t == threshold(n) == -(-2 * n // 3)
+        assert absent == n - t
+        assert 3 * byzantine < n <= 3 * (byzantine + 1)
+
+
+def test_hash_tags_stand_in_the_code() -> None:
+    """Each domain tag that the page names is one that the code hashes with."""
+    code = "".join(path.read_text() for path in (ROOT / "eigenkms").rglob("*.py"))
+    tags = set(re.findall(r'"(eigenkms/[a-z/-]+/1)"', page("docs/protocol.md").text))
+    assert len(tags) > 8
+    for tag in tags:
+        assert f'b"{tag}"' in code, tag
+
+
+def test_refusal_codes_are_the_code_s() -> None:
+    """Every refusal that a node answers with is named on the page, and none other."""
+    code = "".join((ROOT / "eigenkms" / name).read_text() for name in ("node/services.py", "p2p/serving.py"))
+    used = set(re.findall(r'RpcRefusal\(\s*"([a-z-]+)"', code))
+    text = page("docs/protocol.md").text
+    sentence = text[text.index("Refusals have a code") :].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", sentence)) == used
+
+
+# --- messages
+
+
+def test_messages_in_troubleshooting_are_real() -> None:
+    """Each message that the page explains is one that the program can say."""
+    said = list(sentences())
+    quoted = [
+        row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
+    ]
+    assert len(quoted) > 60
+    unknown = [message for message in quoted if not can_say(message, said)]
+    assert not unknown
+    assert not can_say("lock data folder …: the moon is full", said)
+
+
+def test_every_warning_of_a_node_is_explained() -> None:
+    """What a node logs as a warning, an operator can look up."""
+    quoted = [
+        row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
+    ]
+    for name in ("app.py", "peers.py", "engine.py", "config.py"):
+        path = ROOT / "eigenkms" / "node" / name
+        for warning in _warnings(path):
+            assert any(can_say(q, [warning]) for q in quoted), f"{name}: {warning}"
+
+
+def _warnings(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+            continue
+        text = node.args[0]
+        is_log = node.func.attr == "warning" and isinstance(text, ast.Constant)
+        if is_log and text.value != "operator 0x%s: %s":  # type: ignore[attr-defined]
+            yield re.sub(r"%[a-z]", "…", text.value).replace("0x…", "…")  # type: ignore[attr-defined]
+
+
+# --- claims
+
+
+def test_python_versions_are_those_of_the_project_file() -> None:
+    """The README names the version that the classifiers name, and no other as tested."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tested = [c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r":: 3\.\d+$", c)]
+    readme = page("README.md").text
+    assert all(f"Python {version} is what the tests run on" in readme for version in tested)
+    assert project["requires-python"] == f">={min(tested)}"
+
+
+def test_scripts_that_are_named_can_be_run() -> None:
+    """The commands of the README are there and executable."""
+    for page_ in PAGES:
+        for name in re.findall(r"(?:\./)?(scripts/[a-z-]+)", page_.text):
+            assert os.access(ROOT / name, os.X_OK), f"{page_}: {name}"
