@@ -216,13 +216,16 @@ class NodeProcess:
 
 @asynccontextmanager
 async def run_node_process(
-    member: Member, *, arguments: Sequence[str] = (), environment: dict[str, str] | None = None
+    member: Member,
+    *,
+    arguments: Sequence[str] = (),
+    environment: dict[str, str] | None = None,
+    launcher: Sequence[str] = ("-m", "eigenkms.devnet.tether"),
 ) -> AsyncIterator[NodeProcess]:
-    """A node process for the length of the context; stopped at its end."""
+    """A node process for the length of the context; stopped at its end. ``launcher`` makes Python the ``eigenkms`` command."""
     command = [
         sys.executable,
-        "-m",
-        "eigenkms.devnet.tether",
+        *launcher,
         "node",
         "--config",
         str(member.config),

@@ -1,0 +1,40 @@
+"""One network of four operators for all tests that do not break it for good; libp2p's own warnings are set aside."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, live_network
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import libp2p
+    import libp2p.pubsub.gossipsub  # noqa: F401
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A request that is cancelled leaves a generator of httpx unread, which trio tells of; nothing is lost by it."""
+    ignored = pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(ignored)
+
+
+@pytest.fixture(scope="package")
+def shared_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
+    """Four operators with a master key; the fourth was not there at the first boundary."""
+    with live_network(tmp_path_factory.mktemp("network") / "net") as live:
+        live.start_all([0, 1, 2])
+        live.loop.run(live.network.nodes[0].wait_event, "void", GENESIS_SECONDS)
+        live.start(3)
+        live.loop.run(live.network.genesis, GENESIS_SECONDS)
+        yield live
+
+
+@pytest.fixture
+def net(shared_network: LiveNetwork) -> LiveNetwork:
+    """The network, whole and as its files say, whatever the test before did."""
+    shared_network.mend()
+    return shared_network

@@ -1,0 +1,85 @@
+"""``python -m tests.e2e.crashing_node POINT before|after [ARGS…]``: a real node that SIGKILLs itself at a persistence point.
+
+Otherwise it is ``eigenkms.devnet.tether``, stopped when its parent is gone. ``before``: all of the step is computed and
+written, and its transaction not committed; ``after``: it is durable, and nothing that follows from it has left the process.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from eigenkms.devnet import tether
+from eigenkms.protocols.frames import Kind, decode_frame
+from eigenkms.storage.store import Record, Store
+
+POINTS = ("open", "polynomial", "revealed", "report", "prepare", "commit", "certificate", "version")
+"""What a genesis writes, in this order: the session, my polynomial with its hash, my dealing, my report, transcript and share
+with my prepare vote, lock with my commit vote, the certificate, the key version.
+"""
+MOMENTS = ("before", "after")
+_BY_RECORD = {
+    "polynomial": "polynomial",
+    "revealed": "revealed",
+    "share": "prepare",
+    "lock": "commit",
+    "certificate": "certificate",
+}
+
+
+def points_of(records: Sequence[Record]) -> set[str]:
+    """Which points one append is."""
+    found = {_BY_RECORD[record.kind] for record in records if record.kind in _BY_RECORD}
+    frames = [decode_frame(record.body) for record in records if record.kind == "frame"]
+    return found | {"report" for frame in frames if frame.kind is Kind.REPORT}
+
+
+def install(point: str, moment: str) -> None:
+    """Make every ``Store`` of this process crash the process there."""
+    armed = False
+
+    def crash() -> None:
+        line = {"event": "crashing", "point": point, "moment": moment, "message": f"SIGKILL {moment} {point}"}
+        os.write(2, (json.dumps(line) + "\n").encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    writing = Store._writing
+
+    @contextmanager
+    def crashing(store: Store, action: str) -> Iterator[None]:
+        with writing(store, action):
+            yield
+            if armed and moment == "before":
+                crash()
+        if armed:
+            crash()
+
+    def arming(method: Callable[..., Any], is_point: Callable[..., bool]) -> Callable[..., Any]:
+        def call(store: Store, *args: Any) -> Any:
+            nonlocal armed
+            armed = is_point(*args)
+            return method(store, *args)
+
+        return call
+
+    Store._writing = crashing  # type: ignore[method-assign, assignment]
+    Store.open_session = arming(Store.open_session, lambda *_: point == "open")  # type: ignore[method-assign]
+    Store.append = arming(Store.append, lambda _, records: point in points_of(records))  # type: ignore[method-assign]
+    Store.add_version = arming(Store.add_version, lambda *_: point == "version")  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Install the crash and become the node."""
+    point, moment, *arguments = sys.argv[1:]
+    assert point in POINTS
+    assert moment in MOMENTS
+    install(point, moment)
+    sys.argv = [sys.argv[0], *arguments]
+    tether.main()
+
+
+if __name__ == "__main__":
+    main()

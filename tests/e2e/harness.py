@@ -1,0 +1,313 @@
+"""A running network for tests that are not asynchronous, and the ``eigenkms`` command run against it.
+
+The network lives in a trio loop of its own, in a thread; what a test wants done there goes through ``Loop.run``. One task carries
+out all jobs, one after another, because a context that one job opens (a process, a chain) is closed by another.
+"""
+
+import io
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from eigenkms.cli import main as cli
+from eigenkms.devnet.members import Member, NodeProcess, Timing, run_node_process
+from eigenkms.devnet.network import Network, open_network
+from eigenkms.errors import EigenKmsError
+from eigenkms.p2p.host import Host, open_host
+from eigenkms.p2p.identity import PeerKey, parse_address
+from eigenkms.protocols import wire
+from tests.e2e import facts
+
+T = TypeVar("T")
+APP = "my-app"
+FAST = Timing(interval_blocks=5, block_seconds=1.0, window_seconds=0.5)
+UP_SECONDS, GENESIS_SECONDS, JOB_SECONDS = 60.0, 60.0, 90.0
+
+
+class Loop:
+    """A trio loop in a thread. Opened by ``opened``; ``stack`` closes in it what was opened in it."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Awaitable[Any]], Future[Any]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._thread = threading.Thread(target=lambda: trio.run(self._work), name="network loop")
+
+    async def _work(self) -> None:
+        async with AsyncExitStack() as self.stack:
+            while (job := await trio.to_thread.run_sync(self._jobs.get)) is not None:
+                work, future = job
+                try:
+                    future.set_result(await work())
+                except Exception as error:
+                    future.set_exception(error)
+
+    def run(self, work: Callable[..., Awaitable[T]], *args: Any, seconds: float = JOB_SECONDS) -> T:
+        """Carry out ``work(*args)`` in the loop; what it returns or raises. TooSlowError after ``seconds``."""
+
+        async def limited() -> T:
+            with trio.fail_after(seconds):
+                return await work(*args)
+
+        return self.enter(limited)
+
+    def enter(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """``run`` for work that leaves a context open on ``stack``, which therefore runs in no scope of its own."""
+        future: Future[T] = Future()
+        self._jobs.put((lambda: work(*args), future))
+        return future.result(JOB_SECONDS + 30)
+
+    @classmethod
+    @contextmanager
+    def opened(cls) -> Iterator["Loop"]:
+        loop = cls()
+        loop._thread.start()
+        try:
+            yield loop
+        finally:
+            loop._jobs.put(None)
+            loop._thread.join(60)
+            assert not loop._thread.is_alive(), "the network's loop did not end"
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+def eigenkms(*args: str | Path) -> Said:
+    """The command in this process: the real command line without the second that a new interpreter costs."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        code = cli.run([str(arg) for arg in args])
+    return Said(code, *(each.buffer.getvalue().decode() for each in (out, err)))
+
+
+def eigenkms_process(*args: str | Path, seconds: float = 30.0) -> Said:
+    """The command as its own process; killed, and an error, if it does not end within ``seconds``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "eigenkms.cli.main", *map(str, args)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+        text=True,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class LiveNetwork:
+    """A devnet with node processes. Operators are numbered from 0, in the order of their folders."""
+
+    def __init__(self, loop: Loop, network: Network, probe: Host, folder: Path) -> None:
+        self.loop = loop
+        self.network = network
+        self.folder = folder
+        self._probe = probe
+        self._flags: dict[int, tuple[str, ...]] = {}
+        self._ports: dict[int, int] = {}
+        self._paused: set[int] = set()
+
+    # -- operators -------------------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> list[Member]:
+        return self.network.members
+
+    def name(self, index: int) -> str:
+        """The address as messages have it."""
+        return "0x" + self.members[index].address.hex()
+
+    def pid(self, index: int) -> int:
+        return self.network.nodes[index].process.pid
+
+    def port(self, index: int) -> int:
+        """Where the operator listens, as far as it was started here."""
+        return self._ports.get(index, self.members[index].port)
+
+    def is_running(self, index: int) -> bool:
+        node = self.network.nodes.get(index)
+        return node is not None and not node.ended.is_set()
+
+    def start(self, index: int, *flags: str, port: int | None = None) -> None:
+        """Start an operator's node, with more flags than its file has; it is up when this returns."""
+        self.start_all([index], *flags, port=port)
+
+    def start_all(self, indexes: list[int], *flags: str, port: int | None = None) -> None:
+        """Start several at once."""
+        for index in indexes:
+            listen = () if port is None else ("--listen", f"/ip4/127.0.0.1/tcp/{port}")
+            self._flags[index] = (*flags, *listen)
+            self._ports[index] = port or self.members[index].port
+        for index in indexes:
+            self.loop.enter(lambda i=index: self.network.start(i, arguments=self._flags[i]))
+        for index in indexes:
+            self.loop.run(self.network.nodes[index].wait_event, "up", UP_SECONDS)
+
+    def start_to_crash(self, index: int, point: str, moment: str) -> None:
+        """Start an operator's node that will SIGKILL itself at a persistence point (``crashing_node``)."""
+        launcher = ("-m", "tests.e2e.crashing_node", point, moment)
+
+        async def enter() -> NodeProcess:
+            context = run_node_process(self.members[index], launcher=launcher)
+            return await self.network._stack.enter_async_context(context)
+
+        self.network.nodes[index] = self.loop.enter(enter)
+
+    def has_ended(self, index: int) -> bool:
+        """Whether the process has ended by itself."""
+        return self.network.nodes[index].ended.is_set()
+
+    def stop(self, index: int, number: signal.Signals) -> tuple[int, float]:
+        """Send a signal and wait for the end; exit code and seconds."""
+        node = self.network.nodes[index]
+
+        async def wait() -> tuple[int, float]:
+            begun = time.monotonic()
+            node.process.send_signal(number)
+            code = await node.process.wait()
+            took = time.monotonic() - begun
+            await node.ended.wait()  # its last words are in the log
+            return code, took
+
+        return self.loop.run(wait, seconds=20)
+
+    async def stop_all(self) -> None:
+        """SIGTERM for all; every one leaves with exit code 0."""
+        for node in self.network.nodes.values():
+            node.process.terminate()
+        codes = [await node.process.wait() for node in self.network.nodes.values()]
+        assert codes == [0] * len(codes), codes
+
+    def kill(self, *indexes: int) -> None:
+        """SIGKILL, as a crash."""
+        for index in indexes:
+            self.stop(index, signal.SIGKILL)
+
+    def pause(self, *indexes: int) -> None:
+        """SIGSTOP: the machine is there, the operator does not answer."""
+        for index in indexes:
+            os.kill(self.pid(index), signal.SIGSTOP)
+            self._paused.add(index)
+
+    def wake(self) -> None:
+        """Let go on whoever is paused."""
+        for index in self._paused:
+            os.kill(self.pid(index), signal.SIGCONT)
+        self._paused.clear()
+
+    def mend(self) -> None:
+        """Every operator runs as its file says, and has found all the others."""
+        self.wake()
+        odd = [m.index for m in self.members if self._flags.get(m.index) and self.is_running(m.index)]
+        for index in odd:
+            self.stop(index, signal.SIGTERM)
+        down = [m.index for m in self.members if not self.is_running(m.index)]
+        if down:
+            self.start_all(down)
+        for member in self.members:
+            self.wait_linked(member.index)
+
+    def wait_linked(self, *indexes: int) -> None:
+        """Wait until these operators have found, and know, all the others."""
+        for index in indexes:
+            self.wait_status(index, lambda s: s["peers"] == len(self.members) - 1)
+
+    # -- what a node says ------------------------------------------------------------------------------------
+
+    def call(self, index: int, method: str, body: bytes) -> bytes:
+        """One call of the client protocol, by an honest stranger."""
+        return self.loop.run(self._call, index, method, body)
+
+    async def _call(self, index: int, method: str, body: bytes) -> bytes:
+        peer = parse_address(self.members[index].socket).peer_id
+        self._probe.set_addresses(peer, [f"/ip4/127.0.0.1/tcp/{self.port(index)}"])
+        return await self._probe.call(peer, wire.CLIENT_PROTOCOL, method, body, timeout=5)
+
+    def status(self, index: int) -> dict[str, Any]:
+        return facts.read_status(self.call(index, wire.STATUS, b""))
+
+    def wait_status(
+        self, index: int, condition: Callable[[dict[str, Any]], bool], seconds: float = 30.0
+    ) -> dict[str, Any]:
+        """The first status that fulfils ``condition``. TooSlowError if none does."""
+
+        async def wait() -> dict[str, Any]:
+            while True:
+                try:
+                    status = facts.read_status(await self._call(index, wire.STATUS, b""))
+                    if condition(status):
+                        return status
+                except EigenKmsError as error:
+                    print(f"operator {index + 1}: {error}")
+                await trio.sleep(0.1)
+
+        return self.loop.run(wait, seconds=seconds)
+
+    def log_size(self, index: int) -> int:
+        log = self.members[index].log
+        return log.stat().st_size if log.exists() else 0
+
+    def wait_log(self, index: int, text: str, *, after: int = 0, seconds: float = 20.0) -> str:
+        """The first line of an operator's log, from byte ``after`` on, that has ``text``. TimeoutError if none comes."""
+        return facts.wait_line(self.members[index].log, text, after, seconds)
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    def eigenkms(self, verb: str, *args: str | Path) -> Said:
+        """A verb against this network, with the timeout of an impatient user."""
+        return eigenkms(verb, "--config", self.network.client_config, "--timeout", "12", *args)
+
+    def encrypt(self, folder: Path, plaintext: bytes, app: str = APP) -> Path:
+        """Write and encrypt a file in ``folder``; the ciphertext's path."""
+        source, target = folder / "secret.txt", folder / "secret.ibe"
+        source.write_bytes(plaintext)
+        said = self.eigenkms("encrypt", "--app-id", app, "-o", target, source)
+        assert (said.code, said.out) == (0, ""), said.err
+        return target
+
+    def decrypt(self, ciphertext: Path, *flags: str | Path, app: str = APP) -> tuple[Said, Path]:
+        """Decrypt to a file that does not exist yet; what was said, and that file."""
+        output = ciphertext.with_name(f"plain-{time.monotonic_ns()}")
+        return self.eigenkms("decrypt", "--app-id", app, "-o", output, *flags, ciphertext), output
+
+    def start_badly(self, index: int, *flags: str | Path) -> Said:
+        """``eigenkms node`` with an operator's file and ``flags``, which must end it by itself."""
+        return eigenkms_process("node", "--config", self.members[index].config, *flags)
+
+
+@contextmanager
+def live_network(folder: Path, *, operators: int = 4, timing: Timing = FAST) -> Iterator[LiveNetwork]:
+    """A network on an embedded chain, in ``folder``; no node is started yet. Everything ends with the context."""
+    with Loop.opened() as loop:
+
+        async def begin() -> tuple[Network, Host]:
+            probe = await loop.stack.enter_async_context(open_host(PeerKey.generate()))
+            opening = open_network(folder, operators=operators, timing=timing)
+            return await loop.stack.enter_async_context(opening), probe
+
+        network, probe = loop.enter(begin)
+        yield LiveNetwork(loop, network, probe, folder)
