@@ -309,3 +309,13 @@ def test_scripts_that_are_named_can_be_run() -> None:
     for page_ in PAGES:
         for name in re.findall(r"(?:\./)?(scripts/[a-z-]+)", page_.text):
             assert os.access(ROOT / name, os.X_OK), f"{page_}: {name}"
+
+
+@each_page
+def test_paths_that_are_named_exist(page_: Page) -> None:
+    """A file or folder of the repository that a page names in code is there."""
+    for span in page_.spans:
+        if re.fullmatch(
+            r"(eigenkms|tests|scripts|docs|contracts|benchmarks|changelog\.d|\.ci)/[\w./-]*", span
+        ):
+            assert (ROOT / span).exists(), f"{page_}: {span}"

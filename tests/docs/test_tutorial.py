@@ -118,7 +118,10 @@ class Terminal:
     def interrupt(self) -> None:
         """Ctrl-C goes to what runs in the foreground, if anything does; the shell itself stays."""
         children = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=False
+            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         for pid in children.stdout.split():
             os.kill(int(pid), signal.SIGINT)
