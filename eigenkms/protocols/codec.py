@@ -45,7 +45,7 @@ def decode(data: bytes, *, what: str, limit: int = MAX_FRAME_BYTES) -> Any:
             max_map_len=0,
             max_ext_len=0,
         )
-    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise MalformedError(f"decode {what}: not msgpack ({type(error).__name__})") from None
     _check_types(value, what, depth=0)
     if encode(value) != data:

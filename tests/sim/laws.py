@@ -74,7 +74,7 @@ class Laws:
             self._commits[frame.session, vote.view, vote.hash].add(frame.sender)
             self._could_certify(session, vote.view, vote.hash)
         elif vote.hash != VOID_HASH and (frame.session, vote.view) in self._proposed_fresh:
-            records = node.disk.journal[frame.session]
+            records = node.disk.journal.get(frame.session, [])
             kept = any(r.kind == "share" and r.body[:32] == vote.hash for r in records)
             self._require(kept, "a fresh prepare vote whose signer's combined share is not durable")
 
