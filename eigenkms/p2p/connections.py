@@ -32,8 +32,9 @@ def is_loopback(ip: str) -> bool:
     return ip.startswith("127.") or ip in {"::1", ""}
 
 
-def _alive(muxed: Any) -> bool:
-    return bool(muxed.socket.socket.fileno() != -1)
+def is_alive(muxed: Any) -> bool:
+    """Whether a connection is neither cut nor parted from, by either side."""
+    return muxed.socket.socket.fileno() != -1 and not muxed.event_shutting_down.is_set()
 
 
 def remote_ip(socket: trio.SocketStream) -> str:
@@ -63,7 +64,7 @@ class Connections:
 
     def _all(self) -> list[Any]:
         return [
-            conn for conn in self.swarm.get_connections() if not conn.is_closed and _alive(conn.muxed_conn)
+            conn for conn in self.swarm.get_connections() if not conn.is_closed and is_alive(conn.muxed_conn)
         ]
 
     def of(self, peer: PeerId) -> list[Any]:

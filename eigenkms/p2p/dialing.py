@@ -2,8 +2,8 @@
 
 Dials run in the host's own nursery; whoever waits for one may be cancelled without touching it. Per peer there is one dial
 at a time and a back-off that doubles from a quarter of a second to half a minute, with jitter, and starts afresh once a
-connection has lasted. Of two operators that want each other the one with the lower peer id dials; the other waits a
-second and dials too if nothing came, since the first may be unable to (a firewall, an address that changed).
+connection has lasted. Of two operators that want each other the one with the lower peer id dials; the other waits
+two seconds and dials too if nothing came, since the first may be unable to (a firewall, an address that changed).
 """
 
 import logging
@@ -225,7 +225,6 @@ class Dialler:
         """Dial nobody any more."""
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
-            self._nursery = None
 
     async def _watch_connections(self) -> None:
         while True:

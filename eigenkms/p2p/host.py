@@ -23,7 +23,7 @@ from typing import Any
 
 import trio
 
-from eigenkms.p2p.connections import Connections
+from eigenkms.p2p.connections import Connections, is_alive
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.dialing import Dialler
@@ -130,14 +130,18 @@ class Host:
         return await self._sessions.get(peer, protocol).call(method, body, timeout)
 
     async def _open(self, peer: PeerId, protocol: str) -> Any:
-        await self._dialler.connect(peer)
-        connections = self._connections.of(peer)
-        if not connections:
-            raise PeerUnreachable(f"connect to {peer}: it hung up")
-        try:
-            return await self._open_stream(self._libp2p, connections[-1], peer, protocol, self._limits)
-        except Exception as error:
-            raise PeerUnreachable(f"open {protocol} to {peer}: it refused the stream") from error
+        """A stream of ``protocol`` to ``peer``; a connection that turns out to be dead is replaced once."""
+        for _ in range(2):
+            await self._dialler.connect(peer)
+            connections = self._connections.of(peer)
+            if not connections:
+                break
+            try:
+                return await self._open_stream(self._libp2p, connections[-1], peer, protocol, self._limits)
+            except Exception as error:
+                if is_alive(connections[-1].muxed_conn):
+                    raise PeerUnreachable(f"open {protocol} to {peer}: it refused the stream") from error
+        raise PeerUnreachable(f"connect to {peer}: it hung up")
 
     async def _serve_stream(self, stream: Any, protocol: str) -> None:
         stream.muxed_conn.trust(self._trusted(stream.peer))

@@ -39,7 +39,7 @@ class Limits:
     """Dials at once: each costs 5 ms of CPU on both sides."""
     backoff_min: float = 0.25
     backoff_max: float = 30.0
-    dial_grace: float = 1.0
+    dial_grace: float = 2.0
     """How long the peer with the higher id waits for the other to dial first."""
 
     handshakes: int = 512

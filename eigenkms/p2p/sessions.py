@@ -72,6 +72,7 @@ class Session:
         self._pending: dict[int, _Call] = {}
         self._outbox: trio.MemorySendChannel[_Call] | None = None
         self._scope: trio.CancelScope | None = None
+        self.closed = False
 
     @property
     def running(self) -> bool:
@@ -87,6 +88,9 @@ class Session:
         call: _Call | None = None
         with within(timeout):
             await self._slots.acquire()
+            if self.closed:
+                self._slots.release()
+                raise PeerUnreachable(f"call {self._peer}: this host is closed")
             call = self._submit(method, body)
             try:
                 await call.done.wait()
@@ -225,6 +229,8 @@ class Sessions:
     def stop(self) -> None:
         """End all sessions; calls under way fail."""
         if self._nursery is not None:
+            for session in self._sessions.values():
+                session.closed = True
             self._nursery.cancel_scope.cancel()
             self._nursery = None
 

@@ -11,7 +11,7 @@ import trio
 
 from eigenkms.errors import InputError
 from eigenkms.p2p.dialing import read_addresses
-from eigenkms.p2p.host import CallTimeout, Limits, PeerUnreachable, open_host
+from eigenkms.p2p.host import CallTimeout, Host, Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from tests.p2p.support import ANYWHERE, ECHO, HASTY, LATER, echo, eventually, introduce, keys, link
 from tests.support.p2p_attackers import raw_peer
@@ -417,3 +417,48 @@ def test_multiaddr_objects_are_addresses_too() -> None:
     assert read_addresses(peer, [Multiaddr(f"/ip4/127.0.0.1/tcp/9000/p2p/{peer}")]) == (
         TransportAddress("ip4", "127.0.0.1", 9000),
     )
+
+
+async def test_hosts_that_keep_each_other_close_in_any_order() -> None:
+    """A host that is closing dials nobody, whatever it sees going away."""
+    for _ in range(3):
+        async with trio.open_nursery() as nursery:
+            hosts: list[Host] = []
+            leave = trio.Event()
+
+            async def run(key: PeerKey, hosts: list[Host] = hosts, leave: trio.Event = leave) -> None:
+                async with open_host(key, listen=[ANYWHERE], limits=HASTY) as host:
+                    hosts.append(host)
+                    await leave.wait()
+
+            for key in keys(4):
+                nursery.start_soon(run, key)
+            await eventually(lambda hosts=hosts: len(hosts) == 4)
+            await link(*hosts)
+            leave.set()
+
+
+async def test_calls_that_wait_for_a_place_when_the_host_closes_fail() -> None:
+    """Whoever still calls a host that is closing gets an error, not a hang or a surprise."""
+    outcomes: list[BaseException] = []
+
+    async def hang(_request: object) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with open_host(PeerKey.generate(), listen=[ANYWHERE]) as server, trio.open_nursery() as nursery:
+        server.serve(ECHO, hang)
+        async with open_host(PeerKey.generate(), limits=Limits(in_flight=1)) as client:
+            introduce(client, server)
+
+            async def ask() -> None:
+                try:
+                    await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+                except PeerUnreachable as error:
+                    outcomes.append(error)
+
+            for _ in range(3):
+                nursery.start_soon(ask)
+            await eventually(lambda: len(client._sessions.get(server.peer_id, ECHO)._pending) == 1)
+            await trio.sleep(0.05)
+    assert len(outcomes) == 3

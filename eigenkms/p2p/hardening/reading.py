@@ -4,6 +4,7 @@ P11: ``libp2p.io.utils.read_exactly`` gives up after 101 reads, however many byt
 slow link breaks the connection; and at the end of the stream it reads 101 times nothing.
 """
 
+import logging
 from typing import Any, Protocol
 
 import trio
@@ -11,6 +12,8 @@ from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.network.connection.raw_connection import RawConnection
 
 from eigenkms.p2p.identity import PeerId
+
+log = logging.getLogger("eigenkms.p2p.reading")
 
 CHUNK = 64 << 10
 
@@ -100,7 +103,10 @@ class ByteStream:
     async def reset(self) -> None:
         """Give the stream up; what it had buffered is freed. Not cancelled; bounded by the deadline of a write."""
         with trio.CancelScope(shield=True):
-            await self._stream.reset()
+            try:
+                await self._stream.reset()
+            except Exception as error:  # noqa: BLE001 - the connection is gone, and with it the stream
+                log.debug("reset of a stream of %s: %s", self.peer, type(error).__name__)
         forget = getattr(self.muxed_conn, "forget", None)
         if forget is not None:
             forget(self._stream.muxed_stream)
