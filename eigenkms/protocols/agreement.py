@@ -490,16 +490,20 @@ class Agreement:
 
     def _journal_prepared(self, transcript: Transcript) -> list[Effect]:
         """The transcript and my combined share, durable before any prepare vote for it leaves."""
-        effects: list[Effect] = []
-        if transcript.hash not in self._durable:
-            self._durable.add(transcript.hash)
-            effects.append(Persist(JournalRecord("transcript", transcript.encoded)))
+        effects = self.journal_transcript(transcript)
         share = self._exchange.combined_share(transcript)
         if share is not None and transcript.hash not in self._shared:
             self._shared.add(transcript.hash)
             body = transcript.hash + share.to_bytes()
             effects.append(Persist(JournalRecord("share", body, secret=True)))
         return effects
+
+    def journal_transcript(self, transcript: Transcript) -> list[Effect]:
+        """The transcript durable, once."""
+        if transcript.hash in self._durable:
+            return []
+        self._durable.add(transcript.hash)
+        return [Persist(JournalRecord("transcript", transcript.encoded))]
 
     def _vote(self, phase: Phase, transcript_hash: bytes) -> list[Effect]:
         view = self.view

@@ -286,13 +286,16 @@ class Ceremony:
         return [*self._journal_decision(decision), Closed(certificate), note]
 
     def _journal_decision(self, decision: Decision) -> list[Effect]:
-        """Keep the certificate for whoever asks, and durably unless an earlier life did."""
+        """Keep transcript and certificate for whoever asks, and durably unless an earlier life did."""
         if self._announced:
             return []
         self._announced = True
         self._log.add(self._agreement.announcement(decision))
-        journal = Persist(JournalRecord("certificate", decision.certificate.encoded))
-        return [] if self._was_decided else [journal]
+        if self._was_decided:
+            return []
+        transcript = decision.transcript
+        journal = [] if transcript is None else self._agreement.journal_transcript(transcript)
+        return [*journal, Persist(JournalRecord("certificate", decision.certificate.encoded))]
 
     def _collect_share(self, transcript: Transcript) -> list[Effect]:
         """Complete my share of a certified version, which may take until long after the certificate."""

@@ -61,7 +61,8 @@ class Operator:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
         if session.id in self._ceremonies:
             return []
-        joins = self.may_join(session)  # as the caller was told, whatever the older ones do when they are left behind
+        # as the caller was told, whatever the older sessions do when they are left behind
+        joins = self.may_join(session)
         effects = self._begin(session, (), now, now) if joins else []
         return effects + self.pass_boundary(session, now)
 

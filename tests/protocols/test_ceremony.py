@@ -2,6 +2,13 @@
 
 import pytest
 
+from eigenkms.crypto.feldman import public_share_of
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.protocols.effects import Certified, Closed
+from eigenkms.protocols.frames import Kind, WrongScopeError
+from eigenkms.protocols.messages import opening_body, share_body
+from eigenkms.types import OperatorAddress
+from tests.protocols.support import Table, cast, journal
 from tests.sim.world import Faults, World
 
 
@@ -137,3 +144,126 @@ def test_a_bound_operator_brings_the_others_back_to_close_its_session() -> None:
             break
         world.next_boundary()
     assert world.all_certified(), world.story("no certificate")
+
+
+def test_a_late_share_completes_a_certified_version() -> None:
+    """With a lowered quorum an operator may know the certificate before its shares: it goes on collecting, journals the share and
+    hands the version over once more; after a restart it still has it.
+    """
+    who = cast(4, quorum=3)
+    late = who.addresses[3]
+    table = Table(who)
+    table.start(without=[late])
+    for now in (0.5, 1.5, 4.0):
+        table.at(now)
+    assert len(table.decided()) == 3
+    ceremony = who.ceremony(late, opened_at=4.0)
+    effects = ceremony.start(4.0)
+    request = ceremony.sync_request()
+    replies = [f for a in table.seats for f in table.seats[a].sync_reply(request)]
+    shares = [f for f in replies if f.kind is Kind.SHARE]
+    certificate = [f for f in replies if f.kind is Kind.CERTIFICATE]
+    first = ceremony.receive(certificate, 4.1)
+    assert [e.share for e in first if isinstance(e, Certified)] == [None]
+    assert ceremony.pulls
+    assert not [e for e in ceremony.receive(shares, 4.2) if isinstance(e, Certified)]
+    rest = {f.key: f for f in replies if f.kind in (Kind.HASH, Kind.DEALING)}
+    second = ceremony.receive(list(rest.values()), 4.3)
+    (certified,) = [e for e in second if isinstance(e, Certified)]
+    assert certified.share is not None
+    assert public_share_of(certified.share) == certified.transcript.public_share(late)
+    assert not ceremony.pulls
+    assert ceremony.tick(5.0) == []
+    again = who.ceremony(late, records=journal([*effects, *first, *second]))
+    (found,) = [e for e in again.start(9.0) if isinstance(e, Certified)]
+    assert found.share == certified.share
+
+
+def test_a_decision_is_journaled_once_and_announced_in_every_life() -> None:
+    """Restarts hand the version over again, with its share, and write nothing."""
+    who = cast(4)
+    me = who.addresses[0]
+    table = Table(who)
+    table.start()
+    records = journal(table.effects[me])
+    assert [r.kind for r in records].count("certificate") == 1
+    again = who.ceremony(me, records=records)
+    effects = again.start(9.0)
+    (certified,) = [e for e in effects if isinstance(e, Certified)]
+    assert certified.share is not None
+    assert not journal(effects)
+    assert not again.binding
+    peer = who.ceremony(who.addresses[1], opened_at=9.0)
+    peer.start(9.0)
+    assert Kind.CERTIFICATE in {f.kind for f in again.sync_reply(peer.sync_request())}
+
+
+def test_a_closed_session_stays_closed_in_every_life() -> None:
+    """∅ needs no transcript: the certificate alone restores it."""
+    who = cast(1)
+    ceremony = who.ceremony(who.addresses[0])
+    ceremony._exchange.transcript = lambda: None  # type: ignore[method-assign]
+    effects = ceremony.start(0.0)
+    effects += ceremony.supersede(1.0)
+    assert ceremony.supersede(1.1) == []
+    assert [type(e) for e in effects if isinstance(e, Closed)] == [Closed]
+    assert ceremony.status().phase == "void"
+    again = who.ceremony(who.addresses[0], records=journal(effects))
+    assert [type(e) for e in again.start(9.0) if isinstance(e, Closed)] == [Closed]
+    assert again.decided
+
+
+def test_a_frame_twice_in_one_batch_is_one_frame() -> None:
+    """Gossip may bring it twice before the first was looked at; it is neither equivocation nor news."""
+    who = cast(4)
+    me, peer, *_ = who.addresses
+    ceremony = who.ceremony(me)
+    ceremony.start(0.0)
+    frame = who.frame(peer, Kind.HASH, [bytes(32)])
+    assert ceremony.receive([frame, frame], 0.1) == []
+    assert ceremony.status().frames == 2
+    assert not ceremony.wants(frame)
+
+
+def test_a_ceremony_wants_only_what_is_its_own() -> None:
+    """Neither its own words come back, nor frames with a wrong number of recipients, of other kinds, or naming strangers."""
+    who = cast(4)
+    me, peer, *_ = who.addresses
+    ceremony = who.ceremony(me)
+    ceremony.start(0.0)
+    stranger = OperatorAddress(bytes(20))
+    for frame in (
+        who.frame(me, Kind.HASH, [bytes(32)]),
+        who.frame(peer, Kind.HASH, [bytes(32)], recipient=me),
+        who.frame(peer, Kind.SHARE, share_body(bytes(32), SecretScalar(5))),
+        who.frame(peer, Kind.SYNC, [b""]),
+        who.frame(peer, Kind.PEER_RECORD, []),
+        who.frame(peer, Kind.OPENING, opening_body(stranger, bytes(32))),
+        who.frame(peer, Kind.ANSWER, [0, stranger, bytes(32), b"", b""]),
+    ):
+        assert not ceremony.wants(frame)
+    for frame in (
+        who.frame(peer, Kind.HASH, [bytes(32)], session=who.later()),
+        who.frame(peer, Kind.SHARE, share_body(bytes(32), SecretScalar(5)), recipient=who.addresses[2]),
+    ):
+        with pytest.raises(WrongScopeError):
+            ceremony.wants(frame)
+
+
+def test_a_sync_reply_has_a_size() -> None:
+    """Oldest frames first, as many as fit; what the asker has is left out, the share is added."""
+    who = cast(4)
+    me, peer, *_ = who.addresses
+    table = Table(who)
+    table.start()
+    ceremony = table.seats[me]
+    everything = ceremony._log.missing(frozenset(), 1 << 20)
+    some = ceremony._log.missing(frozenset(), 2000)
+    assert some == everything[: len(some)]
+    assert 0 < len(some) < len(everything)
+    request = table.seats[peer].sync_request()
+    assert [f.kind for f in ceremony.sync_reply(request)] == [Kind.CERTIFICATE]
+    nothing = who.frame(peer, Kind.SYNC, [b""])
+    reply = ceremony.sync_reply(nothing)
+    assert [f.recipient for f in reply if f.kind is Kind.SHARE] == [peer]
+    assert {f.recipient for f in reply} == {None, peer}

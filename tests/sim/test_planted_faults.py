@@ -50,7 +50,7 @@ def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
 
 
 def test_sending_before_the_disk_has_it(monkeypatch: Patch) -> None:
-    """A node that sends first forgets, in a crash, what it said: it says something else the next time."""
+    """A node that sends first, and loses the step's records in a crash, says something else in its next life."""
     honest = Node.carry_out
 
     def hasty(self: Node, effects: Sequence[SessionEffect]) -> None:
@@ -58,6 +58,10 @@ def test_sending_before_the_disk_has_it(monkeypatch: Patch) -> None:
             if isinstance(item.effect, (Broadcast, Direct)):
                 recipient = item.effect.recipient if isinstance(item.effect, Direct) else None
                 self.say(recipient, item.effect.frame)
+        records = sum(isinstance(item.effect, Persist) for item in effects)
+        if records and self.crash_after is not None and self.persisted + records >= self.crash_after:
+            self.crash()
+            return
         honest(self, effects)
 
     monkeypatch.setattr(Node, "carry_out", hasty)
