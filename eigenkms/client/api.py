@@ -304,10 +304,11 @@ def _too_few(collector: Collector) -> EigenKmsError:
     needed = collector.transcript.threshold
     silent = collector.unanswered()
     reasons = describe_failures(dict(collector.failures))
-    quiet = "".join(f"; 0x{operator.hex()}: no answer in time" for operator in silent)
+    quiet = [f"0x{operator.hex()}: no answer in time" for operator in silent]
+    false = [f"0x{operator.hex()}: its partial signature is false" for operator in collector.liars]
     message = (
         f"collect partial signatures: {counted} of {len(collector.transcript.recipients)} operators gave one, "
-        f"{needed} needed; {reasons}{quiet}"
+        f"{needed} needed; {'; '.join([*filter(None, [reasons]), *quiet, *false])}"
     )
     refused = [
         e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code == "not-authorised"

@@ -5,9 +5,9 @@ known to the chain alone, so the operator set must come from elsewhere: a file w
 G2 key (128 bytes, imaginary parts first) in hex.
 """
 
-import json
 from collections.abc import Mapping
 
+from eigenkms import bounded_json
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.requests import Epoch, check_epoch
@@ -21,7 +21,7 @@ _PROOF_HINT = "give a file that eigenkms pubkey --json wrote"
 def read_proof(text: str) -> tuple[ClusterId, Epoch]:
     """(cluster id, epoch) of a proof. Raises ``InputError`` for text that is none."""
     try:
-        facts = json.loads(text)
+        facts = bounded_json.loads(text)
         cluster, transcript, certificate = (
             bytes.fromhex(_text(facts, name)) for name in ("cluster", "transcript", "certificate")
         )

@@ -1,0 +1,546 @@
+"""A client believes no operator: what is false is refused and named, and the honest rest is enough."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.client.api import encrypt
+from eigenkms.client.errors import KeyChangedError, NoVersionError, QuorumError
+from eigenkms.client.known import KnownClusters
+from eigenkms.crypto import bls, bn254
+from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.crypto.shamir import Polynomial
+from eigenkms.errors import ChainError, InputError, RefusedError, VerificationError
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.host import Request
+from eigenkms.p2p.identity import PeerKey
+from eigenkms.protocols import wire
+from eigenkms.protocols.frames import Frame, Kind, build_frame
+from eigenkms.protocols.requests import Epoch, build_statement, decode_partial_request, seal_partial
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.votes import Phase, aggregate, vote_digest
+from eigenkms.types import AppId, ClusterId
+from tests.client.village import (
+    CLUSTER,
+    Honest,
+    Operator,
+    Village,
+    at_home,
+    block_at,
+    make_epoch,
+    make_village,
+    visitor,
+)
+from tests.protocols.support import counter_rng
+
+APP = AppId("my-app")
+SECRET = b"attack at dawn"
+
+
+@asynccontextmanager
+async def living(village: Village, ways: Sequence[Honest | None]) -> AsyncIterator[None]:
+    """Each operator answers in its way; ``None`` is not there, and nobody listens where its socket points."""
+    async with AsyncExitStack() as stack:
+        for index, way in enumerate(ways):
+            if way is None:
+                village.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{village.operators[index].peer.peer_id}")
+            else:
+                await stack.enter_async_context(at_home(village, index, way))
+        yield
+
+
+def pins(known: Path) -> dict[ClusterId, bytes]:
+    """What this machine has pinned for the village."""
+    pinned = KnownClusters(known).get(CLUSTER)
+    return {} if pinned is None else {CLUSTER: pinned}
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    return tmp_path / "known"
+
+
+@pytest.fixture
+def honest(village: Village) -> Honest:
+    return Honest(village)
+
+
+# -- the master key ----------------------------------------------------------------------------------------------
+
+
+async def test_the_first_fetch_verifies_and_pins(village: Village, honest: Honest, known: Path) -> None:
+    """And a secret encrypted with it comes back."""
+    async with living(village, [honest] * 4), visitor(village, known) as client:
+        info = await client.fetch()
+        assert (info.cluster_id, info.mpk, info.threshold) == (CLUSTER, village.epoch.transcript.mpk, 3)
+        assert info.operators == tuple(o.address for o in village.operators)
+        assert pins(known) == {CLUSTER: info.mpk}
+        assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+
+
+async def test_a_first_key_needs_a_witness_that_is_honest(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """n-t+1 of today's operators: with one of four nothing is pinned; with two it is; from then on one is enough."""
+    async with living(village, [honest, None, None, None]), visitor(village, known) as client:
+        with pytest.raises(QuorumError, match="1 of 4 operators vouch for it, 2 needed") as error:
+            await client.fetch()
+        for operator in village.operators[1:]:
+            assert operator.address.hex() in str(error.value)
+        assert pins(known) == {}
+    async with living(village, [honest, honest, None, None]), visitor(village, known) as client:
+        await client.fetch()
+    async with living(village, [None, honest, None, None]), visitor(village, known) as client:
+        assert (await client.fetch()).mpk == village.epoch.transcript.mpk
+
+
+async def test_nobody_there_is_a_quorum_that_is_missing(village: Village, known: Path) -> None:
+    """Each is named with the reason."""
+    async with living(village, [None] * 4), visitor(village, known) as client:
+        with pytest.raises(QuorumError, match="no operator answered") as error:
+            await client.fetch()
+        assert str(error.value).count("connection refused") == 4
+        assert error.value.exit_code == 2
+
+
+class Keyless(Honest):
+    """No key has been generated yet."""
+
+    def info(self, operator: Operator, body: bytes) -> bytes:
+        raise RpcRefusal("no-version", "no master key has been generated yet")
+
+
+async def test_a_cluster_without_a_key_says_so(village: Village, known: Path) -> None:
+    """With a hint when to try again; operators that are down do not change what the others said."""
+    async with living(village, [Keyless(village)] * 3 + [None]), visitor(village, known) as client:
+        with pytest.raises(
+            NoVersionError, match="none of the 3 operators that answered has one yet"
+        ) as error:
+            await client.fetch()
+        assert "next boundary" in str(error.value.hint)
+
+
+async def test_one_operator_that_knows_the_key_is_heard_among_those_that_do_not(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """Two of four know it: enough for the first pin."""
+    ways = [Keyless(village), honest, Keyless(village), honest]
+    async with living(village, ways), visitor(village, known) as client:
+        assert (await client.fetch()).mpk == village.epoch.transcript.mpk
+
+
+async def test_a_pinned_key_that_changed_is_refused(village: Village, honest: Honest, known: Path) -> None:
+    """Although all operators prove the new one."""
+    other = make_village(seed="another polynomial").epoch.transcript.mpk
+    KnownClusters(known).pin(CLUSTER, other)
+    async with living(village, [honest] * 4), visitor(village, known) as client:
+        with pytest.raises(KeyChangedError):
+            await client.fetch()
+        with pytest.raises(KeyChangedError):
+            await client.app_key(APP)
+
+
+async def test_a_chain_that_is_down_is_the_chains_fault(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """Exit code 2 and the chain's own words."""
+    village.chain.down = True
+    async with living(village, [honest] * 4), visitor(village, known) as client:
+        with pytest.raises(ChainError, match="it is down"):
+            await client.fetch()
+
+
+# -- operators that lie about the key ----------------------------------------------------------------------------
+
+
+class Serving(Honest):
+    """Serves another epoch than the village's, and vouches for it."""
+
+    def __init__(self, village: Village, epoch: Epoch) -> None:
+        super().__init__(village)
+        self._epoch = epoch
+
+    def epoch(self) -> Epoch:
+        return self._epoch
+
+
+def other_polynomial(village: Village) -> Transcript:
+    """Another key for the same session, as if another genesis had happened."""
+    return make_epoch(village.session, Polynomial.random(3, counter_rng("other polynomial")))
+
+
+def false_epochs(village: Village) -> dict[str, tuple[Epoch, str]]:
+    """What a liar may show, and what is said of it."""
+    good, operators = village.epoch.transcript, village.operators
+    other = other_polynomial(village)
+    strangers = make_village(seed="strangers")
+    at_fork = replace(good, boundary=block_at(100, "fork"))
+    shorter = replace(good, commitments=good.commitments[:2], threshold=2)
+    of_prepare = {
+        o.address: bn254.sign(o.key, vote_digest(good.session, 0, Phase.PREPARE, good.hash))
+        for o in operators
+    }
+    return {
+        "too few signers": (Epoch(good, village.certify(good, operators[:2])), "2 signers, 3 needed"),
+        "one signer shown as three": (
+            Epoch(good, village.certify(good, operators[:1], bitmap=b"\xe0")),
+            "aggregate signature does not verify",
+        ),
+        "a signature of zeros": (Epoch(good, village.certify(good, signature=bytes(64))), "does not verify"),
+        "no point as signature": (
+            Epoch(good, village.certify(good, signature=b"\xff" * 64)),
+            "does not verify",
+        ),
+        "a bitmap too long": (Epoch(good, village.certify(good, bitmap=b"\xf0\x00")), "bitmap of 2 bytes"),
+        "spare bits": (Epoch(good, village.certify(good, bitmap=b"\xff")), "spare bits"),
+        "another transcript under it": (
+            Epoch(other, village.epoch.certificate),
+            "does not certify this transcript",
+        ),
+        "another session's": (
+            Epoch(good, village.certify(replace(good, session=strangers.session.id), hash=good.hash)),
+            "of another session",
+        ),
+        "prepare votes": (
+            Epoch(good, aggregate(good.session, 0, Phase.PREPARE, good.hash, of_prepare, good.recipients)),
+            "does not certify this transcript",
+        ),
+        "strangers as operators": (strangers.epoch, "are not the 4 that the chain had at block 100"),
+        "a block of a fork": (Epoch(at_fork, village.certify(at_fork)), "is not on this chain"),
+        "a lower threshold": (Epoch(shorter, village.certify(shorter)), "threshold 2 for 4 recipients"),
+        "a key that is not the commitments'": (
+            Epoch(replace(good, mpk=other.mpk), village.certify(replace(good, mpk=other.mpk))),
+            "combined constant term is not the master public key",
+        ),
+        "commitments that are no points": (
+            Epoch(bad := replace(good, commitments=(good.mpk, b"\xff" * 96, good.mpk)), village.certify(bad)),
+            "check transcript",
+        ),
+        "another cluster": (
+            Epoch(away := replace(good, cluster=ClusterId(b"\x01" * 32)), village.certify(away)),
+            "it is of another cluster",
+        ),
+    }
+
+
+CASES = list(false_epochs(make_village()))
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_false_proof_is_refused_and_the_honest_are_heard(
+    village: Village, honest: Honest, known: Path, case: str
+) -> None:
+    """From all operators: exit code 4, nothing pinned. From two of four: the other two are enough."""
+    epoch, words = false_epochs(village)[case]
+    liar = Serving(village, epoch)
+    async with living(village, [liar] * 4), visitor(village, known) as client:
+        with pytest.raises(VerificationError) as error:
+            await client.fetch()
+        assert words in str(error.value) or "says something else than asked" in str(error.value)
+        assert error.value.exit_code == 4
+        assert pins(known) == {}
+    async with living(village, [liar, honest, liar, honest]), visitor(village, known) as client:
+        assert (await client.fetch()).mpk == village.epoch.transcript.mpk
+
+
+async def test_two_keys_that_are_both_certified_are_never_chosen_between(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """A quorum of liars can certify two; then the client takes neither."""
+    second = other_polynomial(village)
+    other = Serving(village, Epoch(second, village.certify(second)))
+    async with living(village, [honest, other, None, None]), visitor(village, known) as client:
+        with pytest.raises(VerificationError, match="operators prove two different ones"):
+            await client.fetch()
+        assert pins(known) == {}
+
+
+class Perjurer(Honest):
+    """Shows the right proof and vouches for it in a wrong way."""
+
+    def __init__(self, village: Village, way: str) -> None:
+        super().__init__(village)
+        self.way = way
+
+    def statement(self, operator: Operator, nonce: bytes) -> Frame:
+        good, neighbour = self.epoch().transcript, self.village.operators[0]
+        match self.way:
+            case "another nonce":
+                return build_statement(operator.key, operator.address, good, bytes(32))
+            case "another key":
+                return build_statement(operator.key, operator.address, other_polynomial(self.village), nonce)
+            case "another cluster":
+                away = replace(good, cluster=ClusterId(bytes(32)))
+                return build_statement(operator.key, operator.address, away, nonce)
+            case "another operator":
+                return build_statement(neighbour.key, neighbour.address, good, nonce)
+            case "another signature":
+                return build_statement(bn254.KeyPair.from_secret(4711), operator.address, good, nonce)
+            case _:
+                return build_frame(
+                    operator.key,
+                    kind=Kind.PARTIAL,
+                    cluster=CLUSTER,
+                    sender=operator.address,
+                    session=good.session,
+                    body=[nonce, good.hash, good.mpk],
+                )
+
+
+PERJURIES = [
+    "another nonce",
+    "another key",
+    "another cluster",
+    "another operator",
+    "another signature",
+    "another kind",
+]
+
+
+@pytest.mark.parametrize("way", PERJURIES)
+async def test_a_false_statement_vouches_for_nothing(village: Village, known: Path, way: str) -> None:
+    """With three such operators and one honest one there is one witness, not two."""
+    perjurer, honest = Perjurer(village, way), Honest(village)
+    async with living(village, [honest, perjurer, perjurer, perjurer]), visitor(village, known) as client:
+        with pytest.raises(QuorumError, match="1 of 4 operators vouch for it, 2 needed"):
+            await client.fetch()
+        assert pins(known) == {}
+
+
+class Babbler(Honest):
+    """Answers bytes that mean nothing."""
+
+    def __init__(self, village: Village, answer: bytes) -> None:
+        super().__init__(village)
+        self._answer = answer
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        return self._answer
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xc1", b"\x94\xc0\xc0\xc0\xc0", b"\xff" * 100_000, b"\x90"])
+async def test_answers_that_mean_nothing_stop_nobody(
+    village: Village, honest: Honest, known: Path, answer: bytes
+) -> None:
+    """Alone they are a missing quorum; beside the honest they are passed over, for the key and for partial signatures."""
+    babbler = Babbler(village, answer)
+    async with living(village, [babbler] * 4), visitor(village, known) as client:
+        with pytest.raises(QuorumError):
+            await client.fetch()
+    async with living(village, [babbler, honest, honest, honest]), visitor(village, known) as client:
+        info = await client.fetch()
+        assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+
+
+# -- operators that move -----------------------------------------------------------------------------------------
+
+
+async def test_an_operator_that_moved_is_reached_through_the_record_that_others_pass_on(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """It is needed for the threshold, and its socket on chain points to nowhere."""
+    async with living(village, [honest, honest, honest, None]), visitor(village, known) as client:
+        moved = village.operators[2]
+        for other in village.operators[:2]:
+            other.records = [moved.record([village.chain.operators[2].socket.partition("/p2p/")[0]])]
+        village.place(2, f"/ip4/127.0.0.1/tcp/1/p2p/{PeerKey.generate().peer_id}")
+        info = await client.fetch()
+        assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+
+
+@pytest.mark.parametrize(
+    "address", ["nowhere", "/ip4/127.0.0.1/tcp/70000", "/ip4/127.0.0.1/tcp/1/p2p/zzz", ""]
+)
+async def test_a_record_with_an_address_that_is_none_harms_its_operator_alone(
+    village: Village, honest: Honest, known: Path, address: str
+) -> None:
+    """It signed it itself."""
+    async with living(village, [honest] * 4), visitor(village, known) as client:
+        for other in village.operators:
+            other.records = [village.operators[3].record([address])]
+        info = await client.fetch()
+        assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+
+
+async def test_a_stolen_peer_id_hides_neither_thief_nor_victim(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """The thief's socket names the victim's peer at the thief's port. The victim is needed, and is reached."""
+    async with living(village, [honest, honest, honest, None]), visitor(village, known) as client:
+        victim = village.operators[0]
+        village.place(3, f"/ip4/127.0.0.1/tcp/1/p2p/{victim.peer.peer_id}")
+        for _ in range(3):
+            info = await client.fetch()
+            assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+
+
+# -- partial signatures ------------------------------------------------------------------------------------------
+
+
+class FalseSigner(Honest):
+    """Signs the answer well, and the partial signature in it is not its share's."""
+
+    def __init__(self, village: Village, sign: Callable[[Operator, str], bytes]) -> None:
+        super().__init__(village)
+        self._sign = sign
+
+    def sign(self, operator: Operator, app_id: str) -> bytes:
+        return self._sign(operator, app_id)
+
+
+FALSE_SIGNATURES: dict[str, Callable[[Operator, str], bytes]] = {
+    "another share": lambda _o, app: bls.partial_sign(SecretScalar(4711), app),
+    "another application": lambda o, _app: bls.partial_sign(o.share, "your-app"),
+    "infinity": lambda _o, _app: BLS_G1_INFINITY,
+    "no point": lambda _o, _app: b"\xff" * 48,
+}
+
+
+@pytest.mark.parametrize("lie", FALSE_SIGNATURES)
+async def test_a_false_partial_signature_is_worked_around_and_its_operator_named(
+    village: Village, known: Path, lie: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of four. It may also come too late to matter: then nothing is said."""
+    liar, honest = FalseSigner(village, FALSE_SIGNATURES[lie]), Honest(village)
+    async with living(village, [liar, honest, honest, honest]), visitor(village, known) as client:
+        info = await client.fetch()
+        assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+    name = f"operator 0x{village.operators[0].address.hex()} sent a false partial signature"
+    said = [record.getMessage() for record in caplog.records if "false partial" in record.getMessage()]
+    assert said in ([], [name])
+
+
+async def test_where_liars_are_too_many_they_are_named(village: Village, honest: Honest, known: Path) -> None:
+    """Two of four: exit code 2, with both names and what they did."""
+    liar = FalseSigner(village, FALSE_SIGNATURES["another share"])
+    async with living(village, [liar, honest, honest, liar]), visitor(village, known) as client:
+        await client.fetch()
+        with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
+            await client.app_key(APP)
+        for index in (0, 3):
+            name = f"0x{village.operators[index].address.hex()}: its partial signature is false"
+            assert name in str(error.value)
+
+
+class Misdirected(Honest):
+    """Seals an answer to something else than was asked."""
+
+    def __init__(self, village: Village, way: str) -> None:
+        super().__init__(village)
+        self.way = way
+
+    def partial(self, operator: Operator, body: bytes) -> bytes:
+        request, transcript = decode_partial_request(body), self.epoch().transcript
+        signature = self.sign(operator, request.app_id)
+        match self.way:
+            case "another request":
+                request = replace(request, nonce=bytes(32))
+            case "another version":
+                transcript = other_polynomial(self.village)
+            case "another cluster":
+                transcript = replace(transcript, cluster=ClusterId(bytes(32)))
+            case "another reply key":
+                request = replace(request, reply_key=b"\x09" + bytes(31))
+            case "another operator":
+                operator = self.village.operators[0]
+            case "not signed by it":
+                operator = replace(operator, key=bn254.KeyPair.from_secret(4711))
+        return seal_partial(operator.key, operator.address, transcript, request, signature)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "another request",
+        "another version",
+        "another cluster",
+        "another reply key",
+        "another operator",
+        "not signed by it",
+    ],
+)
+async def test_an_answer_to_something_else_counts_for_nothing(
+    village: Village, honest: Honest, known: Path, way: str
+) -> None:
+    """Two of four: the quorum is missing, and both are named; one of four is not missed."""
+    odd = Misdirected(village, way)
+    async with living(village, [honest, honest, odd, odd]), visitor(village, known) as client:
+        await client.fetch()
+        with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
+            await client.app_key(APP)
+        for operator in village.operators[2:]:
+            assert f"0x{operator.address.hex()}: " in str(error.value)
+    async with living(village, [honest, honest, honest, odd]), visitor(village, known) as client:
+        info = await client.fetch()
+        assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+
+
+class Closed(Honest):
+    """Grants nothing."""
+
+    def partial(self, operator: Operator, body: bytes) -> bytes:
+        raise RpcRefusal("not-authorised", "its policy is closed")
+
+
+async def test_a_refusal_by_more_than_may_be_missing_is_a_refusal(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """Two of four: exit code 3. One of four: nobody notices."""
+    closed = Closed(village)
+    async with living(village, [honest, honest, closed, closed]), visitor(village, known) as client:
+        await client.fetch()
+        with pytest.raises(RefusedError, match="its policy is closed") as error:
+            await client.app_key(APP)
+        assert error.value.exit_code == 3
+    async with living(village, [honest, closed, honest, honest]), visitor(village, known) as client:
+        info = await client.fetch()
+        assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
+
+
+class Mute(Honest):
+    """Tells the key and never answers for a partial signature."""
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method == wire.PARTIAL:
+            await trio.sleep_forever()
+        return await super().answer(operator, request)
+
+
+async def test_who_does_not_answer_in_time_is_named(village: Village, honest: Honest, known: Path) -> None:
+    """The client's own timeout ends it."""
+    mute = Mute(village)
+    async with living(village, [honest, mute, honest, mute]), visitor(village, known, within=1.0) as client:
+        await client.fetch()
+        begun = trio.current_time()
+        with pytest.raises(QuorumError, match="2 of 4 operators gave one") as error:
+            await client.app_key(APP)
+        assert trio.current_time() - begun < 3
+        for index in (1, 3):
+            assert village.operators[index].address.hex() in str(error.value)
+
+
+async def test_what_is_no_ciphertext_is_refused_before_anybody_is_asked(
+    village: Village, honest: Honest, known: Path
+) -> None:
+    """Nothing is said to the network."""
+    async with living(village, [honest] * 4), visitor(village, known) as client:
+        with pytest.raises(InputError):
+            await client.decrypt(APP, b"nonsense")
+        assert honest.asked == []
+
+
+async def test_a_client_fetches_again_after_a_failure(village: Village, honest: Honest, known: Path) -> None:
+    """The network may have moved on to another version meanwhile."""
+    mute = Mute(village)
+    async with visitor(village, known, within=1.0) as client:
+        async with living(village, [honest, mute, mute, honest]):
+            await client.fetch()
+            with pytest.raises(QuorumError):
+                await client.app_key(APP)
+        async with living(village, [honest] * 4):
+            assert await client.app_key(APP) == bls.partial_sign(village.secret, APP)

@@ -1,0 +1,156 @@
+"""Partial signatures combine as soon as t good ones are there; whoever lied is named, and trial by subsets never happens."""
+
+from collections.abc import Callable
+from itertools import permutations
+
+import pytest
+
+from eigenkms.client.partials import Collector, Outcome
+from eigenkms.crypto import bls
+from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
+from eigenkms.crypto.scalars import R, SecretScalar, coordinate, lagrange_at_zero
+from eigenkms.errors import NetworkError
+from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame
+from eigenkms.types import AppId
+from tests.client.village import CLUSTER, Operator, Village, make_village
+
+APP = AppId("my-app")
+
+
+@pytest.fixture(scope="module")
+def village() -> Village:
+    """Made once: nothing here changes it."""
+    return make_village()
+
+
+def signed(village: Village, operator: Operator, signature: bytes) -> Frame:
+    """The frame that carries a partial signature, by its operator."""
+    return build_frame(
+        operator.key,
+        kind=Kind.PARTIAL,
+        cluster=CLUSTER,
+        sender=operator.address,
+        session=village.session.id,
+        body=[bytes(32), village.epoch.transcript.hash, signature],
+    )
+
+
+def add(collector: Collector, village: Village, index: int, signature: bytes | None = None) -> None:
+    operator = village.operators[index]
+    given = bls.partial_sign(operator.share, APP) if signature is None else signature
+    collector.add(operator.address, signed(village, operator, given), given)
+
+
+def app_key(village: Village) -> bytes:
+    return bls.partial_sign(village.secret, APP)
+
+
+def test_any_threshold_of_them_gives_the_one_key(village: Village) -> None:
+    """Three of four, in every order; the fourth is not needed any more."""
+    for order in permutations(range(4), 3):
+        collector = Collector(APP, village.epoch.transcript)
+        for seat, index in enumerate(order):
+            assert collector.summary == f"{seat} of 3 partial signatures"
+            add(collector, village, index)
+            assert collector.count(Outcome.GOOD) == seat + 1
+        assert collector.app_key == app_key(village)
+        assert collector.liars == ()
+        assert len(collector.unanswered()) == 1
+
+
+LIES: dict[str, Callable[[Village], bytes]] = {
+    "another share": lambda v: bls.partial_sign(SecretScalar(4711), APP),
+    "another application": lambda v: bls.partial_sign(v.operators[0].share, "your-app"),
+    "another operator's": lambda v: bls.partial_sign(v.operators[1].share, APP),
+    "infinity": lambda v: BLS_G1_INFINITY,
+    "no point": lambda v: b"\xff" * 48,
+    "zeros": lambda v: bytes(48),
+    "not canonical": lambda v: b"\xe0" + bytes(47),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie: str) -> None:
+    """Whatever it sends; and also where it comes last."""
+    false = LIES[lie](village)
+    collector = Collector(APP, village.epoch.transcript)
+    add(collector, village, 0, false)
+    for index in (1, 2):
+        add(collector, village, index)
+    assert collector.app_key is None
+    assert collector.liars == (village.operators[0].address,)
+    add(collector, village, 3)
+    assert collector.app_key == app_key(village)
+    late = Collector(APP, village.epoch.transcript)
+    for index in (1, 2):
+        add(late, village, index)
+    add(late, village, 0, false)
+    assert late.liars == (village.operators[0].address,)
+    add(late, village, 3)
+    assert late.app_key == app_key(village)
+
+
+def test_a_liar_that_corrects_itself_is_believed_once_its_signature_is_right(village: Village) -> None:
+    """The last word counts, and is checked like any other."""
+    collector = Collector(APP, village.epoch.transcript)
+    add(collector, village, 0, LIES["another share"](village))
+    add(collector, village, 1)
+    add(collector, village, 2)
+    assert collector.app_key is None
+    add(collector, village, 0)
+    assert collector.app_key == app_key(village)
+
+
+def test_two_liars_of_seven_are_both_named() -> None:
+    """With a threshold of five, the other five are enough."""
+    seven = make_village(7)
+    collector = Collector(APP, seven.epoch.transcript)
+    for index in (0, 1):
+        add(collector, seven, index, bls.partial_sign(SecretScalar(99 + index), APP))
+    for index in range(2, 7):
+        add(collector, seven, index)
+    assert collector.app_key == app_key(seven)
+    assert set(collector.liars) == {seven.operators[0].address, seven.operators[1].address}
+
+
+def test_lies_that_cancel_each_other_out_harm_nothing(village: Village) -> None:
+    """Two liars who know the Lagrange coefficients may make a right sum of wrong parts: the key is the right one all the same."""
+    first, second, third = village.operators[:3]
+    factors = lagrange_at_zero([coordinate(o.address) for o in (first, second, third)])
+    shift = 12345
+    balance = -shift * factors[0] * pow(factors[1], -1, R) % R
+    lies = [(0, first.share.value + shift), (1, second.share.value + balance)]
+    collector = Collector(APP, village.epoch.transcript)
+    for index, value in lies:
+        add(collector, village, index, bls.partial_sign(SecretScalar(value % R), APP))
+    add(collector, village, 2)
+    assert collector.app_key == app_key(village)
+
+
+def test_an_answer_that_its_operator_did_not_sign_is_refused(village: Village) -> None:
+    """It counts for nobody."""
+    collector = Collector(APP, village.epoch.transcript)
+    victim, liar = village.operators[:2]
+    signature = bls.partial_sign(liar.share, APP)
+    forged = build_frame(
+        liar.key,
+        kind=Kind.PARTIAL,
+        cluster=CLUSTER,
+        sender=victim.address,
+        session=village.session.id,
+        body=[bytes(32), village.epoch.transcript.hash, signature],
+    )
+    with pytest.raises(BadSignatureError):
+        collector.add(victim.address, forged, signature)
+    assert collector.count(Outcome.GOOD) == 0
+
+
+def test_who_failed_and_who_was_silent_is_told(village: Village) -> None:
+    """Each operator is in one of the lists."""
+    collector = Collector(APP, village.epoch.transcript)
+    add(collector, village, 0)
+    down = village.operators[1].address
+    collector.failed(down, NetworkError("dial it: connection refused"))
+    assert collector.summary == "1 of 3 partial signatures"
+    assert set(collector.failures) == {down}
+    assert collector.unanswered() == tuple(o.address for o in village.operators[2:])

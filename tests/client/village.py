@@ -1,0 +1,244 @@
+"""Operators with keys, shares and a certified version, made in a moment; real hosts that answer for them, truthfully or not.
+
+Curves, signatures, frames and sockets are the real ones. The chain is a fake that knows one operator set at one block, and the
+master secret is known to the test, as no ceremony is under test here.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from eigenkms.chain.config import Finality
+from eigenkms.chain.reader import ChainOperator, OperatorRead
+from eigenkms.client.api import Client, ClientSettings
+from eigenkms.crypto import bls, bn254
+from eigenkms.crypto.hashing import be64, keccak256
+from eigenkms.crypto.scalars import SecretScalar, coordinate, threshold
+from eigenkms.crypto.shamir import Polynomial
+from eigenkms.errors import ChainError
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.host import Host, Request, open_host
+from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.protocols import wire
+from eigenkms.protocols.frames import Frame
+from eigenkms.protocols.peer_record import build_peer_record
+from eigenkms.protocols.requests import (
+    Epoch,
+    build_statement,
+    decode_info_request,
+    decode_partial_request,
+    encode_info,
+    seal_partial,
+)
+from eigenkms.protocols.session import ZERO32, Parameters, Session, cluster_id
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.votes import Certificate, Phase, aggregate, vote_digest
+from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
+from tests.protocols.support import counter_rng
+
+CHAIN = Cluster(31337, bytes(range(20)), 0)
+CLUSTER = cluster_id(CHAIN)
+PARAMETERS = Parameters(10, "latest", 1000)
+ANYWHERE = "/ip4/127.0.0.1/tcp/0"
+
+
+def block_at(number: int, seed: str = "block") -> BlockRef:
+    return BlockRef(number, keccak256(seed.encode(), be64(number)), 1_700_000_000 + 12 * number)
+
+
+class FakeChain:
+    """A chain that has ``operators`` since ever; blocks of other seeds than ours are not on it."""
+
+    def __init__(self, operators: tuple[ChainOperator, ...], head: int = 105) -> None:
+        self.operators = operators
+        self.number = head
+        self.down = False
+        self.left = False
+
+    def _check_up(self) -> None:
+        if self.down:
+            raise ChainError("call the fake chain: it is down")
+
+    async def head(self) -> BlockRef:
+        self._check_up()
+        return block_at(self.number)
+
+    async def block(self, number_or_hash: int | bytes) -> BlockRef | None:
+        self._check_up()
+        assert isinstance(number_or_hash, int)
+        return block_at(number_or_hash) if number_or_hash <= self.number else None
+
+    async def operators_at(self, block: BlockRef) -> OperatorRead:
+        self._check_up()
+        return OperatorRead(block, self.operators, ())
+
+    async def members_ever_left(self, block: BlockRef) -> bool:
+        self._check_up()
+        return self.left
+
+
+@dataclass
+class Operator:
+    """One operator: its keys, its share, and where it answers while it is up."""
+
+    address: OperatorAddress
+    key: bn254.KeyPair
+    peer: PeerKey
+    share: SecretScalar
+    records: list[Frame] = field(default_factory=list)
+    """What it passes on of others."""
+
+    def record(self, addresses: list[str], *, peer: PeerId | None = None, sequence: int = 1) -> Frame:
+        return build_peer_record(
+            self.key,
+            cluster=CLUSTER,
+            operator=self.address,
+            peer_id=bytes(peer or self.peer.peer_id),
+            addresses=addresses,
+            sequence=sequence,
+        )
+
+
+@dataclass
+class Village:
+    """``operators`` ascend by address."""
+
+    operators: list[Operator]
+    session: Session
+    epoch: Epoch
+    chain: FakeChain
+    secret: SecretScalar = field(repr=False)
+
+    def certify(
+        self, transcript: Transcript, signers: list[Operator] | None = None, **changes: Any
+    ) -> Certificate:
+        """A commit certificate by all, or by ``signers``; ``changes`` are made after signing."""
+        voters = self.operators if signers is None else signers
+        digest = vote_digest(transcript.session, 0, Phase.COMMIT, transcript.hash)
+        votes = {each.address: bn254.sign(each.key, digest) for each in voters}
+        made = aggregate(transcript.session, 0, Phase.COMMIT, transcript.hash, votes, transcript.recipients)
+        return replace(made, **changes)
+
+    def place(self, index: int, socket: str) -> None:
+        """Publish an operator's socket on the chain."""
+        changed = list(self.chain.operators)
+        changed[index] = replace(changed[index], socket=socket)
+        self.chain.operators = tuple(changed)
+
+
+def make_session(keys: dict[OperatorAddress, bn254.KeyPair], number: int) -> Session:
+    members = OperatorSet(tuple(Member(a, keys[a].g2) for a in sorted(keys)))
+    return Session(CLUSTER, block_at(number), members, PARAMETERS)
+
+
+def make_epoch(village_session: Session, polynomial: Polynomial, cluster: ClusterId = CLUSTER) -> Transcript:
+    """The transcript that a genesis with this combined polynomial would have had."""
+    commitments = polynomial.commitments()
+    session = village_session
+    dealers = tuple((a, keccak256(b"dealing", a)) for a in session.recipients.addresses)
+    return Transcript(
+        cluster,
+        session.id,
+        session.boundary,
+        session.recipients,
+        session.threshold,
+        0,
+        ZERO32,
+        dealers,
+        commitments[0],
+        commitments,
+    )
+
+
+def make_village(n: int = 4, *, seed: str = "village", number: int = 100) -> Village:
+    """``n`` operators with a version of block ``number``; the same for the same seed."""
+    rng = counter_rng(seed)
+    keys = {OperatorAddress(rng(20)): bn254.KeyPair.generate(rng) for _ in range(n)}
+    session = make_session(keys, number)
+    polynomial = Polynomial.random(threshold(n), rng)
+    operators = [
+        Operator(a, keys[a], PeerKey(rng(32)), polynomial.evaluate(coordinate(a)))
+        for a in session.recipients.addresses
+    ]
+    on_chain = tuple(ChainOperator(o.address, o.key.g1, o.key.g2, "nowhere") for o in operators)
+    transcript = make_epoch(session, polynomial)
+    village = Village(
+        operators,
+        session,
+        Epoch(transcript, Certificate(session.id, 0, Phase.COMMIT, transcript.hash, b"", b"")),
+        FakeChain(on_chain),
+        polynomial.constant,
+    )
+    village.epoch = Epoch(transcript, village.certify(transcript))
+    return village
+
+
+Answer = Callable[[Operator, Request], Awaitable[bytes]]
+
+
+class Honest:
+    """Answers as an operator does; a liar overrides a part."""
+
+    def __init__(self, village: Village) -> None:
+        self.village = village
+        self.asked: list[str] = []
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        self.asked.append(request.method)
+        if request.method == wire.INFO:
+            return self.info(operator, request.body)
+        if request.method == wire.PARTIAL:
+            return self.partial(operator, request.body)
+        raise RpcRefusal("unknown-method")
+
+    def epoch(self) -> Epoch:
+        return self.village.epoch
+
+    def info(self, operator: Operator, body: bytes) -> bytes:
+        _, nonce = decode_info_request(body)
+        return encode_info(self.epoch(), self.statement(operator, nonce), operator.records)
+
+    def statement(self, operator: Operator, nonce: bytes) -> Frame:
+        return build_statement(operator.key, operator.address, self.epoch().transcript, nonce)
+
+    def partial(self, operator: Operator, body: bytes) -> bytes:
+        request = decode_partial_request(body)
+        signature = self.sign(operator, request.app_id)
+        return seal_partial(operator.key, operator.address, self.epoch().transcript, request, signature)
+
+    def sign(self, operator: Operator, app_id: str) -> bytes:
+        return bls.partial_sign(operator.share, app_id)
+
+
+@asynccontextmanager
+async def at_home(village: Village, index: int, ways: Honest) -> AsyncIterator[Host]:
+    """One operator's host, answering by ``ways``, with its socket on the chain."""
+    operator = village.operators[index]
+
+    async def handler(request: Request) -> bytes:
+        return await ways.answer(operator, request)
+
+    async with open_host(operator.peer, listen=[ANYWHERE]) as host:
+        host.serve(wire.CLIENT_PROTOCOL, handler)
+        village.place(index, str(host.addresses[0]))
+        yield host
+
+
+@asynccontextmanager
+async def visitor(village: Village, known: Path, *, within: float = 5.0) -> AsyncIterator[Client]:
+    """A client of the village."""
+    settings = ClientSettings(
+        rpc_url="http://fake.invalid",
+        chain_id=CHAIN.chain_id,
+        avs=CHAIN.avs,
+        operator_set_id=CHAIN.operator_set_id,
+        allocation_manager=b"\x01" * 20,
+        key_registrar=b"\x02" * 20,
+        finality=Finality.parse("latest"),
+        known_clusters_path=known,
+        timeout=within,
+    )
+    async with open_host(PeerKey.generate()) as host:
+        yield Client(settings, village.chain, host)  # type: ignore[arg-type]
