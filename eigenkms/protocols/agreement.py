@@ -285,9 +285,7 @@ class Agreement:
         self._may_void = True
 
     def advance(self, now: float) -> list[Effect]:
-        """Do everything that the frames so far and the time allow."""
-        if self.decision is not None:
-            return []
+        """Do everything that the frames so far and the time allow, until the decision."""
         if self._entered_at is None and self._exchange.ready(now):
             self._entered_at = now
         effects = self._tally()

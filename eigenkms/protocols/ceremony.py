@@ -175,7 +175,7 @@ class Ceremony:
     @property
     def lacking(self) -> tuple[OperatorAddress, ...]:
         """Dealers whose share is not here yet: only they can be asked for it."""
-        return () if self.decided else self._exchange.lacking
+        return self._exchange.lacking if self.pulls else ()
 
     def sync_reply(self, request: Frame) -> list[Frame]:
         """Frames that the (verified) request lacks, and the requester's share of my dealing.
@@ -241,10 +241,10 @@ class Ceremony:
     def _route(self, frame: Frame, now: float) -> None:
         if frame.kind in _EXCHANGE_KINDS:
             self._exchange.receive(frame, now)
-        elif frame.kind in _AGREEMENT_KINDS:
-            self._agreement.receive(frame, now)
-            if frame.sender == self.me and frame.kind is Kind.VOTE:
-                self._prepared |= read_vote(frame).hash != VOID_HASH
+            return
+        self._agreement.receive(frame, now)
+        if frame.sender == self.me and frame.kind is Kind.VOTE:
+            self._prepared |= read_vote(frame).hash != VOID_HASH
 
     def _run(self, now: float) -> list[Effect]:
         """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""

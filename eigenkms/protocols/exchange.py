@@ -400,11 +400,8 @@ class Exchange:
         return pair[1] in self._discredited or (answer is not None and read_answer(answer).key == key)
 
     def transcript(self) -> Transcript | None:
-        """The transcript of a fresh proposal now, or ``None`` while too few dealers can be counted."""
-        dealers = self.candidates()
-        if len(dealers) < self.session.genesis_quorum:
-            return None
-        return self._transcript_of([self._dealings[d] for d in dealers])
+        """The transcript of a fresh proposal now, once one is due (``ready``), or ``None`` if it has no valid key."""
+        return self._transcript_of([self._dealings[d] for d in self.candidates()])
 
     def _transcript_of(self, dealings: Sequence[Dealing]) -> Transcript | None:
         session = self.session

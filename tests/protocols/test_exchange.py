@@ -144,10 +144,12 @@ def test_a_held_with_an_unknown_hash_is_not_held() -> None:
     table = Table(who, lambda s, _l, f: not (s == liar and f.kind is Kind.REPORT))
     table.start()
     held = dict.fromkeys(who.addresses, bytes(32))
-    report = who.frame(liar, Kind.REPORT, report_body(held, {}))
+    stranger = {OperatorAddress(bytes(20)): sealing.x25519_keypair(who.rng)[1]}
+    report = who.frame(liar, Kind.REPORT, report_body(held, stranger))
     for listener in who.addresses[:3]:
         table.hear(listener, report)
     assert not table.decided()
+    assert table.seats[who.addresses[0]]._exchange._counted_lacks == {}, "a stranger owes nobody anything"
 
 
 def test_a_share_that_does_not_fit_is_evidence() -> None:

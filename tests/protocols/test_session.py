@@ -64,6 +64,7 @@ def test_cluster_ids_differ_by_chain_avs_and_set() -> None:
         (2, 0, 3, "2 operators, fewer than the 3 needed"),
         (4, 2, 1, "genesis quorum 2 is not in 3..4"),
         (4, 5, 1, "genesis quorum 5 is not in 3..4"),
+        (257, 0, 1, "257 operators, more than the 256"),
     ],
 )
 def test_a_set_that_cannot_be_dealt_to_is_refused(n: int, quorum: int, smallest: int, why: str) -> None:

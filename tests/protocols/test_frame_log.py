@@ -1,0 +1,76 @@
+"""The first frame in a slot stays; what a sender may leave behind is bounded; what falls out is told."""
+
+from eigenkms.protocols import frame_log
+from eigenkms.protocols.evidence import Fault, check_evidence
+from eigenkms.protocols.frame_log import MAX_EQUIVOCATIONS, MAX_REPEATS, MAX_VIEWS, FrameLog
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import certificate_body, opening_body, view_change_body, vote_body
+from eigenkms.protocols.votes import Certificate, Phase
+from eigenkms.types import OperatorAddress
+from tests.protocols.support import Cast, cast
+
+
+def _change(who: Cast, view: int, sender: int = 0) -> Frame:
+    return who.frame(who.addresses[sender], Kind.VIEW_CHANGE, view_change_body(view, None))
+
+
+def test_the_first_stays_and_the_second_is_evidence() -> None:
+    """A third in the same slot is not even looked at."""
+    who, log = cast(4), FrameLog()
+    one, two, three = (who.frame(who.addresses[0], Kind.HASH, [bytes([i]) * 32]) for i in range(3))
+    assert log.add(one) is None
+    assert log.add(one) is None
+    evidence = log.add(two)
+    assert evidence is not None
+    assert (evidence.fault, evidence.frames) == (Fault.EQUIVOCATION, (one, two))
+    check_evidence(evidence, who.session)
+    assert not log.wants(three)
+    assert log.add(three) is None
+    assert list(log) == [one]
+    assert (len(log), log.keys(), log.has(one), log.has(two)) == (1, (one.key,), True, False)
+    assert log.get(who.addresses[0], (Kind.HASH, 0)) == one
+    assert log.get(who.addresses[1], (Kind.HASH, 0)) is None
+
+
+def test_only_the_highest_views_stay() -> None:
+    """A sender's own old views make room; a view below them is not wanted; both phases of a vote are one view."""
+    who, log = cast(4), FrameLog()
+    mine = [_change(who, v) for v in range(1, MAX_VIEWS + 3)]
+    for frame in mine:
+        assert log.add(frame) is None
+    assert list(log) == mine[2:]
+    assert log.take_evicted() == mine[:2]
+    assert log.take_evicted() == []
+    assert not log.wants(mine[0])
+    assert log.add(_change(who, 1, sender=1)) is None, "another sender has its own room"
+    votes = [
+        who.frame(who.addresses[0], Kind.VOTE, vote_body(v, phase, bytes(32), bytes(64)))
+        for v in range(MAX_VIEWS + 1)
+        for phase in Phase
+    ]
+    for frame in votes:
+        log.add(frame)
+    assert log.take_evicted() == votes[:2]
+
+
+def test_evidence_and_repeats_have_bounds(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """So many equivocations are enough to convict; so many certificates are enough to read; so many slots for one sender."""
+    who, log = cast(4), FrameLog()
+    me = who.addresses[0]
+    found = [
+        log.add(who.frame(me, Kind.OPENING, opening_body(OperatorAddress(i.to_bytes(20, "big")), key * 32)))
+        for i in range(MAX_EQUIVOCATIONS + 4)
+        for key in (b"\x01", b"\x02")
+    ]
+    assert sum(e is not None for e in found) == MAX_EQUIVOCATIONS
+    for view in range(MAX_REPEATS + 3):
+        certificate = Certificate(who.session.id, view, Phase.COMMIT, bytes(32), b"\xf0", bytes(64))
+        log.add(who.frame(me, Kind.CERTIFICATE, certificate_body(None, certificate)))
+    assert sum(f.kind is Kind.CERTIFICATE for f in log) == MAX_REPEATS
+    monkeypatch.setattr(frame_log, "MAX_PER_SENDER", 3)
+    small = FrameLog()
+    for i in range(5):
+        small.add(
+            who.frame(me, Kind.OPENING, opening_body(OperatorAddress(i.to_bytes(20, "big")), bytes(32)))
+        )
+    assert (len(small), small.dropped) == (3, 2)
