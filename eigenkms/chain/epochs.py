@@ -1,7 +1,7 @@
 """Whether a certificate was signed by the operators that the chain knew (docs/protocol.md, Clients).
 
 A transcript names its own recipients, so its certificate alone proves only that *somebody* agreed. It counts once the chain
-says that its boundary block is canonical and that its recipients were the operator set at that block.
+says that its boundary block is canonical, at the configured finality, and that its recipients were the operator set at that block.
 """
 
 from eigenkms.chain.reader import EigenLayerChain
@@ -17,6 +17,11 @@ async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch)
     """
     check_epoch(epoch, cluster)
     boundary = epoch.transcript.boundary
+    if boundary.number > (await chain.head()).number:
+        raise VerificationError(
+            f"verify epoch certificate: block {boundary.number} of its session is not final yet",
+            hint="try again in a while, or ask for less finality than the operators do",
+        )
     if await chain.block(boundary.number) != boundary:
         raise VerificationError(
             f"verify epoch certificate: block {boundary.number} of its session is not on this chain",

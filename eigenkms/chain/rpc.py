@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
+from eigenkms import bounded_json
 from eigenkms.chain.values import Json, excerpt, hexed, mapping
 from eigenkms.errors import ChainError, InputError
 
@@ -310,7 +311,7 @@ class JsonRpc:
             if len(raw) <= LARGE_BODY:
                 return _parse_json(raw)
             return await trio.to_thread.run_sync(_parse_json, raw, limiter=self._parsers)
-        except (ValueError, RecursionError):
+        except ValueError:
             self._reject(method, "the answer is not JSON")
 
 
@@ -327,7 +328,7 @@ def _no_constants(name: str) -> NoReturn:
 
 
 def _parse_json(raw: bytes) -> Json:
-    parsed: Json = json.loads(raw.decode("utf-8"), parse_constant=_no_constants)
+    parsed: Json = bounded_json.loads(raw.decode("utf-8"), parse_constant=_no_constants)
     return parsed
 
 

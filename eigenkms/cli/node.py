@@ -1,5 +1,6 @@
 """``eigenkms node``: settings and keys for a node, which then runs until a signal stops it."""
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,13 +9,14 @@ from eigenkms.cli import network
 from eigenkms.cli.logs import start_logging
 from eigenkms.cli.options import verb, with_settings
 from eigenkms.cli.passwords import read_password
-from eigenkms.cli.report import warn
 from eigenkms.node.config import NODE_SETTINGS, NodeConfig
 
 if TYPE_CHECKING:
     from eigenkms.node.app import NodeKeys
     from eigenkms.node.keyfiles import Key
     from eigenkms.node.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @verb("node", "eigenkms node --config node.toml --password-file password.txt")
@@ -26,11 +28,11 @@ def command(*, settings: "Settings") -> None:
     data folder. SIGTERM and Ctrl-C stop it cleanly.
     """
     config = NodeConfig.from_settings(settings)
-    for warning in config.warnings:
-        warn(warning)
     password = read_password("the node's keystores", file=config.password_file, environ=os.environ)
     keys = _load_keys(config, password)
     start_logging(config.log_level, config.log_format)
+    for warning in config.warnings:
+        log.warning("%s", warning)
     from eigenkms.node.app import run_until_signalled
 
     network.run(run_until_signalled, config, keys)

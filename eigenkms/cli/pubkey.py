@@ -36,8 +36,8 @@ def command(*, settings: "Settings", proof: str | None, operators: str | None, a
     """Print the master public key (96 bytes in hex), verified against the chain's operator set and pinned.
 
     With --json also what proves it: cluster, version, block, transcript_hash, threshold, transcript,
-    certificate (hex), signers. --verify checks such a proof again without any network; exit code 4 if it does
-    not hold.
+    certificate (hex), operators (the set at that block, as --operators wants it), signers. --verify checks such
+    a proof again without any network; exit code 4 if it does not hold.
     """
     if (proof is None) != (operators is None):
         raise InputError("verify a proof: --verify and --operators go together")
@@ -79,5 +79,6 @@ def _facts(cluster: bytes, epoch: "Epoch") -> dict[str, object]:
         "threshold": transcript.threshold,
         "transcript": transcript.encoded.hex(),
         "certificate": certificate.encoded.hex(),
+        "operators": [f"0x{m.address.hex()} 0x{m.key.hex()}" for m in transcript.recipients],
         "signers": ["0x" + signer.hex() for signer in certificate.signers(transcript.recipients)],
     }

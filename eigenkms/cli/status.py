@@ -4,12 +4,12 @@ The version comes verified from the chain's operator set. What each operator say
 it is used to count who could serve now, and shown with everything stripped that could command a terminal.
 """
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eigenkms import bounded_json
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.progress import Progress
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
     from eigenkms.types import OperatorAddress
 
+MEMBERS_WIDTH = 120
+"""Characters that a line of the table of members needs; addresses are not cut where there is less."""
 HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
 HEALTH = ("healthy", "degraded", "cannot serve")
 
@@ -48,8 +50,8 @@ def plain(value: object) -> object:
 def read_answer(answer: bytes) -> dict[str, object] | None:
     """An operator's word on itself; None where it is not what a node says."""
     try:
-        said = json.loads(answer)
-    except (ValueError, RecursionError):
+        said = bounded_json.loads(answer)
+    except ValueError:
         return None
     if not isinstance(said, dict):
         return None
@@ -135,11 +137,13 @@ def _print_members(members: Mapping[str, Mapping[str, object] | None]) -> None:
     from rich.table import Table
 
     columns = ("version", "share", "policy", "peers", "phase", "boundary", "head")
-    table = Table("operator", *columns, box=None)
+    table = Table(box=None)
+    for column in ("operator", *columns):
+        table.add_column(column, no_wrap=True, overflow="ignore")
     for operator, said in members.items():
         words = ["no answer"] if said is None else [_word(said[name]) for name in columns]
         table.add_row(operator, *map(escape, words))
-    Console(soft_wrap=True).print(table)
+    Console(width=MEMBERS_WIDTH).print(table, crop=False)
 
 
 def _word(value: object) -> str:

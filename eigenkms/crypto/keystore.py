@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from eigenkms import bounded_json
 from eigenkms.crypto.hashing import Rng
 from eigenkms.errors import InputError
 
@@ -153,8 +154,8 @@ def _parse(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_FILE_BYTES:
         raise _malformed(f"{len(data)} bytes, more than {MAX_FILE_BYTES}")
     try:
-        fields = json.loads(data, object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError):
+        fields = bounded_json.loads(data, object_pairs_hook=_without_duplicates)
+    except ValueError:
         raise _malformed("it is not JSON, or names a field twice") from None
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise _malformed(f"its format is not {FORMAT}")

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 import trio
 
 from eigenkms.devnet.members import Member
-from eigenkms.devnet.network import STATE_FILE, Network, Say, open_network
+from eigenkms.devnet.network import STATE_FILE, Network, Say, open_network, started_at
 from eigenkms.devnet.scopes import alongside
 from eigenkms.errors import EigenKmsError, InputError, NetworkError
 
@@ -90,34 +91,36 @@ async def up(operators: int, engine: str, folder: Path | None, say: Say = tell_s
     """Start a network, print the lines to try it with, and stay until SIGINT or SIGTERM."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_network(folder, operators=operators, engine=engine, say=say) as network:
-            network.write_state()
-            await _start(network, say)
+            with network.announced():
+                await _start(network, say)
 
-            async def invite() -> None:
-                await network.genesis(GENESIS_SECONDS)
-                say(_invitation(network))
+                async def invite() -> None:
+                    await network.genesis(GENESIS_SECONDS)
+                    say(_invitation(network))
 
-            async with _progress(network, say), alongside(invite):
-                async for _ in signals:
-                    say("stopping")
-                    break
-            await network.stop_all()
+                async with _progress(network, say), alongside(invite):
+                    async for _ in signals:
+                        say("stopping")
+                        break
+                await network.stop_all()
 
 
 async def down(folder: Path | None) -> None:
     """Stop the network that runs in ``folder``, and wait until it is gone. Raises ``InputError`` if none does."""
     state = (folder or Path()) / STATE_FILE
     try:
-        pid = int(json.loads(state.read_text())["pid"])
-        os.kill(pid, signal.SIGTERM)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = json.loads(state.read_text())
+        pid, started = int(known["pid"]), int(known["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pid, started = 0, 0
+    if not pid or started_at(pid) != started:
         raise InputError(
             f"stop the devnet in {state.parent}: none is running there",
             hint="give the folder of devnet up with --dir",
-        ) from error
+        )
+    os.kill(pid, signal.SIGTERM)
     with trio.move_on_after(DOWN_SECONDS):
         await _gone(pid)
-        state.unlink(missing_ok=True)
         return
     raise NetworkError(
         f"stop the devnet in {state.parent}: process {pid} is still there after {DOWN_SECONDS:g} s"
@@ -207,12 +210,17 @@ async def _decrypt(network: Network, say: Say, secret: Path, output: str) -> flo
 
 def _invitation(network: Network) -> str:
     config = shlex.quote(str(network.client_config))
+    command = (
+        "eigenkms" if shutil.which("eigenkms") else shlex.quote(str(Path(sys.executable).parent / "eigenkms"))
+    )
+    pids = ", ".join(f"{node.member.name} {node.process.pid}" for node in network.nodes.values())
     return "\n".join(
         (
             "the network has a master key; try, in another terminal:",
-            f"  echo 'attack at dawn' | eigenkms encrypt --config {config} --app-id {APP_ID} -o secret.ibe",
-            f"  eigenkms decrypt --config {config} --app-id {APP_ID} secret.ibe",
-            f"  eigenkms status --config {config}",
+            f"  echo 'attack at dawn' | {command} encrypt --config {config} --app-id {APP_ID} -o secret.ibe",
+            f"  {command} decrypt --config {config} --app-id {APP_ID} secret.ibe",
+            f"  {command} status --config {config}",
+            f"process ids: {pids}",
             "Ctrl-C stops everything",
         )
     )

@@ -8,12 +8,10 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -119,10 +117,24 @@ class Network:
         }
         self.client_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
 
-    def write_state(self) -> None:
-        """What ``devnet down`` needs."""
-        state: dict[str, Any] = {"pid": os.getpid(), "rpc_url": self.engine.url, "started": int(time.time())}
-        (self.folder / STATE_FILE).write_text(json.dumps(state))
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """As long as the context lasts, the folder says which process ``devnet down`` must stop."""
+        state = self.folder / STATE_FILE
+        pid = os.getpid()
+        state.write_text(json.dumps({"pid": pid, "started": started_at(pid), "rpc_url": self.engine.url}))
+        try:
+            yield
+        finally:
+            state.unlink(missing_ok=True)
+
+
+def started_at(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; ``None`` if there is none. Tells a reused pid from the one meant."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    except (OSError, IndexError):
+        return None
 
 
 @contextmanager
@@ -134,7 +146,7 @@ def _workplace(folder: Path | None) -> Iterator[Path]:
                 f"start devnet in {folder}: the folder is not empty", hint="give a new folder with --dir"
             )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield folder
+        yield folder.resolve()
         return
     made = Path(tempfile.mkdtemp(prefix="eigenkms-devnet-"))
     try:

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import trio
@@ -247,8 +248,9 @@ class Node:
             task_status.started(host)
 
     def _announced(self, host: Host) -> list[str]:
-        """Addresses for my record, without the peer id."""
-        return list(self._config.announce) or [a.multiaddr for a in host.addresses]
+        """Addresses for my record, without the peer id; none that only mean "wherever I am"."""
+        bound = (a for a in host.addresses if not ip_address(a.transport.host).is_unspecified)
+        return list(self._config.announce) or [a.multiaddr for a in bound]
 
     async def _boundaries(self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links) -> None:
         async for block in receive:

@@ -96,7 +96,11 @@ _NODE = (
         float,
     ),
     Setting(
-        "genesis", s.boolean, "Take part in a genesis although members have left before.", bool, default=False
+        "genesis",
+        s.boolean,
+        "Take part in genesis with a new data folder, or although members have left: this operator holds no other share.",
+        bool,
+        default=False,
     ),
     Setting(
         "genesis_quorum",

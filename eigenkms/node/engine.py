@@ -293,12 +293,18 @@ class Engine:
             effect = item.effect
             if isinstance(effect, Certified):
                 self._versions.add(Epoch(effect.transcript, effect.certificate), effect.share)
+                self._shred_dealt(item.session, effect)
             elif isinstance(effect, Accuse):
                 evidence = effect.evidence
                 frames = [f.encoded for f in evidence.frames]
                 self.evidence += self._store.add_evidence(
                     evidence.fault.value, evidence.accused, evidence.session, frames
                 )
+
+    def _shred_dealt(self, session: Session, certified: Certified) -> None:
+        """Polynomials determine everybody's shares: once all n hold theirs durably, nobody needs mine any more."""
+        if session.genesis_quorum == session.n and certified.share is not None:
+            self._store.shred_session(session.id)
 
     def _report(self, effects: Sequence[SessionEffect]) -> None:
         """Tell people."""

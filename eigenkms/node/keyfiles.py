@@ -9,11 +9,11 @@ the checksum of EIP-55 ``p2p``       secp256k1 key that the peer id is of   ``pe
 =====================================  ==========================================================
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eigenkms import bounded_json
 from eigenkms.crypto import keystore
 from eigenkms.crypto.hashing import Rng, keccak256
 from eigenkms.errors import InputError
@@ -120,11 +120,11 @@ def peek(path: Path) -> tuple[str, dict[str, str]]:
     InputError.
     """
     try:
-        fields = json.loads(_read(path))
+        fields = bounded_json.loads(_read(path))
         kind, public = fields["kind"], fields["public"]
         known = fields["format"] == keystore.FORMAT and kind in keystore.KINDS
         strings = all(isinstance(text, str) for item in public.items() for text in item)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT) from error
     if not (known and strings):
         raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT)

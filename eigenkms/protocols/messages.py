@@ -33,8 +33,7 @@ from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError
 from eigenkms.protocols.dealing import Dealing, decode_dealing
 from eigenkms.protocols.frames import KEY_BYTES, Frame, Kind, Slot
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import MAX_OPERATORS
+from eigenkms.protocols.session import MAX_OPERATORS, Session
 from eigenkms.protocols.votes import MAX_CERTIFICATE_BYTES, Certificate, Phase, decode_certificate
 from eigenkms.types import OperatorAddress, SessionId
 

@@ -25,6 +25,7 @@ from eigenkms.types import (
 
 ZERO32 = bytes(32)
 WINDOWS_PER_INTERVAL = 20
+MAX_OPERATORS = 256
 
 
 def cluster_id(cluster: Cluster) -> ClusterId:
@@ -100,6 +101,11 @@ class Session:
                 f"open session at block {self.boundary.number}: {n} operators, "
                 f"fewer than the {max(1, self.parameters.min_operators)} needed",
                 hint="wait until enough operators are registered on chain",
+            )
+        if n > MAX_OPERATORS:
+            raise InputError(
+                f"open session at block {self.boundary.number}: {n} operators, more than the {MAX_OPERATORS} "
+                "that fit into a transcript"
             )
         quorum = self.parameters.genesis_quorum
         if quorum and not threshold(n) <= quorum <= n:

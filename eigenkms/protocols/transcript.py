@@ -15,11 +15,10 @@ from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.dealing import MAX_THRESHOLD
-from eigenkms.protocols.session import decode_recipients, encode_recipients
+from eigenkms.protocols.session import MAX_OPERATORS, decode_recipients, encode_recipients
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet, SessionId, Version
 
 TRANSCRIPT_VERSION = 1
-MAX_OPERATORS = 256
 
 
 @dataclass(frozen=True)

@@ -181,9 +181,7 @@ class TestNode:
         done = eigenkms(*args, "--bn254-keystore", bn254, EIGENKMS_PASSWORD="pass")
         told = lines(done.stderr)
         assert done.returncode == 2
-        assert (
-            told[0] == "warning: policy is open: every client gets partial signatures for every application"
-        )
+        assert "policy is open: every client gets partial signatures" in told[0]
         assert "no connection" in told[-2]
         key = data / "p2p.json"
         assert stat.S_IMODE(key.stat().st_mode) == 0o600

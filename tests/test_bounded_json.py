@@ -1,0 +1,46 @@
+"""JSON from strangers is bounded in depth, whatever the interpreter's recursion limit was raised to."""
+
+import json
+import sys
+
+import pytest
+
+from eigenkms import bounded_json
+
+
+@pytest.mark.parametrize("bracket", ["[", '{"a":'])
+def test_deep_nesting_is_an_error_and_not_a_crash(bracket: str) -> None:
+    """With the limit that py_ecc sets, the standard decoder would overflow the C stack here."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        with pytest.raises(ValueError, match="nested deeper than 64"):
+            bounded_json.loads(bracket * 200_000)
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def test_brackets_inside_strings_do_not_count() -> None:
+    """Also behind escaped quotes and backslashes."""
+    value = {"a": "[" * 1000, 'b"\\': ["\\", '"[{', {"c": "]}"}]}
+    assert bounded_json.loads(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "[", '"unended', '"\\', "]" * 10, "{]", "nul"])
+def test_what_is_no_json_is_a_value_error(text: str) -> None:
+    """As with the standard decoder."""
+    with pytest.raises(ValueError):
+        bounded_json.loads(text)
+
+
+def test_bytes_must_be_utf8() -> None:
+    """UnicodeDecodeError is a ValueError."""
+    with pytest.raises(ValueError, match="utf-8"):
+        bounded_json.loads(b"\xff")
+
+
+def test_sixty_four_levels_are_allowed() -> None:
+    """And one more is not."""
+    assert bounded_json.loads("[" * 64 + "]" * 64)
+    with pytest.raises(ValueError, match="nested"):
+        bounded_json.loads("[" * 65 + "]" * 65)
