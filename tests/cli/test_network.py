@@ -18,8 +18,11 @@ from eigenkms.client.api import ClusterInfo
 from eigenkms.client.known import KnownClusters
 from eigenkms.crypto import ibe, keystore
 from eigenkms.node.keyfiles import new_key, open_key
+from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import cluster_id
-from eigenkms.types import Cluster, ClusterId, OperatorAddress, Version
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.votes import Certificate, Phase
+from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
 from tests.cli.conftest import APP, SCRIPT, clean_environment, eigenkms, lines
 
 AVS = b"\xa1" * 20
@@ -103,10 +106,13 @@ def operators(count: int) -> tuple[OperatorAddress, ...]:
 
 
 def info(count: int, threshold: int) -> ClusterInfo:
-    members = operators(count)
-    return ClusterInfo(
-        ClusterId(bytes(32)), bytes(96), Version(7), bytes(32), threshold, members, members, b"", b""
+    members = OperatorSet(tuple(Member(a, bytes(128)) for a in operators(count)))
+    block, session = BlockRef(10, bytes(32), 7), SessionId(bytes(32))
+    transcript = Transcript(
+        ClusterId(bytes(32)), session, block, members, threshold, 0, bytes(32), (), bytes(96), ()
     )
+    certificate = Certificate(session, 0, Phase.COMMIT, transcript.hash, b"\xf0", bytes(64))
+    return ClusterInfo(transcript.cluster, Epoch(transcript, certificate))
 
 
 def test_status_counts_who_could_serve_the_verified_version() -> None:
