@@ -142,7 +142,7 @@ class Links:
             answer = await self._host.call(
                 peer, wire.CLIENT_PROTOCOL, wire.HELLO, self._record.encoded, timeout=CALL_SECONDS
             )
-            await self._services.take_records(answer)
+            await self._services.take_records(answer, peer)
         except EigenKmsError as error:
             log.debug("hello to %s: %s", peer, error)
 

@@ -1,7 +1,9 @@
 """Which libp2p peer is which operator: the chain's sockets to begin with, signed peer records as proof.
 
 A peer whose id stands in an operator's socket on chain may open operator streams; it *is* that operator, for shares and
-everything else, only once a record signed with the operator's BN254 key names the very peer id that Noise authenticated.
+everything else, only once it has itself handed over a record that is signed with the operator's BN254 key and names the very peer
+id that Noise authenticated. A record that somebody else passes on says where to dial its operator, and no more: an operator could
+sign one with the peer id of another.
 """
 
 import logging
@@ -10,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address
+from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address, parse_transport
+from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import NO_SESSION, BadSignatureError, Frame, WrongScopeError
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
@@ -31,6 +34,7 @@ class PeerBook:
         self._operators: dict[OperatorAddress, ChainOperator] = {}
         self._sockets: dict[OperatorAddress, PeerAddress] = {}
         self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
+        self._proven: dict[OperatorAddress, PeerId] = {}
         self._complained: set[tuple[OperatorAddress, str]] = set()
 
     def update(self, operators: Sequence[ChainOperator]) -> None:
@@ -43,6 +47,7 @@ class PeerBook:
             except InputError as error:
                 self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
         self._records = {a: r for a, r in self._records.items() if a in self._operators}
+        self._proven = {a: p for a, p in self._proven.items() if a in self._operators}
         for peer_id, owners in self._claims().items():
             if len(owners) > 1:
                 for owner in owners:
@@ -74,13 +79,14 @@ class PeerBook:
     def screen(self, frame: Frame, now_ms: int) -> PeerRecord | None:
         """The record in ``frame`` if it is worth a signature check: an operator's, in scope, newer than the one we have.
 
-        Raises ``RemoteProtocolError`` for a frame that is no peer record of this cluster.
+        Raises ``RemoteProtocolError`` for a frame that is no peer record of this cluster, or has an address that is none.
         """
         record = read_peer_record(frame)
         if frame.cluster != self._cluster or frame.session != NO_SESSION or frame.recipient is not None:
             raise WrongScopeError("read peer record: for another cluster or recipient")
         if record.operator not in self._operators:
             raise WrongScopeError(f"read peer record: 0x{record.operator.hex()} is not an operator")
+        _check_addresses(record)
         known = self._records.get(record.operator)
         if record.operator == self._me or record.sequence > now_ms + FUTURE_MS:
             return None
@@ -93,17 +99,30 @@ class PeerBook:
             raise BadSignatureError(f"verify peer record of 0x{frame.sender.hex()}: bad signature")
 
     def accept(self, record: PeerRecord, frame: Frame) -> None:
-        """Keep a verified record, unless its peer id is already proven to be another operator's or ours."""
+        """Keep a verified record, unless it names our own peer id."""
         peer = PeerId(record.peer_id)
-        owner = self.operator_of(peer)
-        if peer == self._own_peer or (owner is not None and owner != record.operator):
-            raise RemoteProtocolError(
-                f"accept peer record of 0x{record.operator.hex()}: peer id {peer} belongs to another operator"
-            )
+        if peer == self._own_peer:
+            raise _foreign_peer(record.operator, peer)
         known = self._records.get(record.operator)
         if known is None or known[0].sequence < record.sequence:
             self._records[record.operator] = (record, frame)
-            log.info("operator 0x%s is peer %s", record.operator.hex(), peer)
+            if self._proven.get(record.operator) != peer:
+                self._proven.pop(record.operator, None)
+            log.info("operator 0x%s says to be peer %s", record.operator.hex(), peer)
+
+    def prove(self, peer: PeerId, frame: Frame) -> None:
+        """``peer`` itself handed this record over: if it is the one we keep and names it, the peer is that operator.
+
+        Raises ``RemoteProtocolError`` if it is proven to be another one already.
+        """
+        known = self._records.get(frame.sender)
+        if known is None or known[1].encoded != frame.encoded or known[0].peer_id != bytes(peer):
+            return
+        if self.operator_of(peer) not in (None, frame.sender):
+            raise _foreign_peer(frame.sender, peer)
+        if frame.sender not in self._proven:
+            self._proven[frame.sender] = peer
+            log.info("operator 0x%s is peer %s", frame.sender.hex(), peer)
 
     def records(self) -> tuple[Frame, ...]:
         """Verified records, to pass on."""
@@ -112,17 +131,16 @@ class PeerBook:
     # -- who is who ------------------------------------------------------------------------------------------
 
     def operator_of(self, peer: PeerId) -> OperatorAddress | None:
-        """The operator that proved to be this peer."""
-        wanted = bytes(peer)
-        return next((a for a, (r, _) in self._records.items() if r.peer_id == wanted), None)
+        """The operator that this peer proved to be."""
+        return next((a for a, p in self._proven.items() if p == peer), None)
 
     def peer_of(self, operator: OperatorAddress) -> PeerId | None:
-        """The peer that proved to be this operator."""
+        """The peer that this operator says to be, in a record that it signed."""
         found = self._records.get(operator)
         return None if found is None else PeerId(found[0].peer_id)
 
     def may_speak(self, peer: PeerId) -> bool:
-        """Whether the peer may open operator streams: named by a socket on chain, or proven by a record."""
+        """Whether the peer may open operator streams: named by a socket on chain, or by a record."""
         return peer in self.expected() or self.operator_of(peer) is not None
 
     def expected(self) -> dict[PeerId, tuple[str, ...]]:
@@ -145,3 +163,18 @@ class PeerBook:
                 return  # it proved to be another peer than the chain says: the socket is stale
         if socket is not None:
             yield socket.peer_id, (socket.multiaddr,)
+
+
+def _check_addresses(record: PeerRecord) -> None:
+    """An operator may sign anything: what goes to the dialler must be an address."""
+    for address in record.addresses:
+        try:
+            parse_transport(address)
+        except InputError as error:
+            raise MalformedError(f"read peer record of 0x{record.operator.hex()}: {error}") from error
+
+
+def _foreign_peer(operator: OperatorAddress, peer: PeerId) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"accept peer record of 0x{operator.hex()}: peer id {peer} belongs to another operator"
+    )

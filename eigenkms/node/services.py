@@ -142,13 +142,14 @@ class Services:
                 raise RpcRefusal("wrong-peer", "the record names another peer than the one that sent it")
             await self._verify_record(frame)
             self._peers.accept(record, frame)
+        self._peers.prove(peer, frame)
         return wire.encode_frames(self._records())
 
     async def _verify_record(self, frame: Frame) -> None:
         await trio.to_thread.run_sync(self._peers.check_signature, frame, limiter=self._verifying)
 
-    async def take_records(self, data: bytes) -> None:
-        """Peer records that another operator passed on: each is worth what its own signature says."""
+    async def take_records(self, data: bytes, source: PeerId) -> None:
+        """Peer records that ``source`` answered with: its own proves who it is, the others say where their operators are."""
         for encoded in wire.decode_frames(data):
             try:
                 frame = decode_frame(encoded)
@@ -156,6 +157,7 @@ class Services:
                 if record is not None:
                     await self._verify_record(frame)
                     self._peers.accept(record, frame)
+                self._peers.prove(source, frame)
             except RemoteProtocolError as error:
                 log.debug("peer record refused: %s", error)
 

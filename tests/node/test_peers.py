@@ -1,0 +1,308 @@
+"""The peer book: the chain's sockets to dial, signed records to find who moved, and proof only from the peer itself."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from eigenkms.crypto import bn254
+from eigenkms.errors import RemoteProtocolError
+from eigenkms.node.peers import FUTURE_MS, PeerBook
+from eigenkms.p2p.dialing import read_addresses
+from eigenkms.p2p.identity import PeerKey
+from eigenkms.protocols.codec import MalformedError
+from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, WrongScopeError, build_frame
+from eigenkms.protocols.peer_record import build_peer_record
+from eigenkms.types import ClusterId, SessionId
+from tests.client.village import CLUSTER, Operator, Village, make_village
+
+HERE, THERE = "/ip4/127.0.0.1/tcp/9001", "/ip4/127.0.0.1/tcp/9002"
+NOW = 1_000_000
+
+
+@pytest.fixture
+def book(village: Village) -> PeerBook:
+    """The book of the first operator; all have good sockets on chain."""
+    for index, operator in enumerate(village.operators):
+        village.place(index, f"{HERE}/p2p/{operator.peer.peer_id}")
+    me = village.operators[0]
+    book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+    book.update(village.chain.operators)
+    return book
+
+
+def tell(book: PeerBook, frame: Frame, source: PeerKey | None = None) -> None:
+    """A record arrives, handed over by ``source``, as the services take it."""
+    record = book.screen(frame, NOW)
+    if record is not None:
+        book.check_signature(frame)
+        book.accept(record, frame)
+    if source is not None:
+        book.prove(source.peer_id, frame)
+
+
+# -- the chain ---------------------------------------------------------------------------------------------------
+
+
+def test_the_others_sockets_are_whom_to_dial(village: Village, book: PeerBook) -> None:
+    """Not my own; they may open operator streams, and are nobody yet."""
+    others = village.operators[1:]
+    assert book.expected() == {o.peer.peer_id: (HERE,) for o in others}
+    for other in others:
+        assert book.may_speak(other.peer.peer_id)
+        assert book.operator_of(other.peer.peer_id) is None
+        assert book.peer_of(other.address) is None
+        assert book.key_of(other.address) == other.key.g2
+    stranger = make_village(seed="elsewhere").operators[0]
+    assert not book.may_speak(stranger.peer.peer_id)
+    assert book.key_of(stranger.address) is None
+
+
+@pytest.mark.parametrize("socket", ["", "see our website", HERE, "/ip4/127.0.0.1/tcp/0/p2p/x", "x" * 1024])
+def test_a_socket_that_nobody_can_dial_is_logged_once(
+    village: Village, book: PeerBook, caplog: pytest.LogCaptureFixture, socket: str
+) -> None:
+    """The others are dialled as before."""
+    village.place(2, socket)
+    for _ in range(3):
+        book.update(village.chain.operators)
+    lines = [r.getMessage() for r in caplog.records if "cannot be dialled" in r.getMessage()]
+    assert len(lines) == 1
+    assert village.operators[2].address.hex() in lines[0]
+    assert set(book.expected()) == {village.operators[1].peer.peer_id, village.operators[3].peer.peer_id}
+
+
+def test_a_socket_with_anothers_peer_id_is_logged_for_both(
+    village: Village, book: PeerBook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And both places are dialled for that peer."""
+    victim, thief = village.operators[1:3]
+    village.place(2, f"{THERE}/p2p/{victim.peer.peer_id}")
+    book.update(village.chain.operators)
+    book.update(village.chain.operators)
+    lines = [r.getMessage() for r in caplog.records if "which another operator names too" in r.getMessage()]
+    assert len(lines) == 2
+    assert book.expected()[victim.peer.peer_id] == (HERE, THERE)
+    assert thief.peer.peer_id not in book.expected()
+
+
+def test_a_socket_with_my_own_peer_id_is_not_dialled(village: Village, book: PeerBook) -> None:
+    """It would be a call to myself."""
+    village.place(2, f"{THERE}/p2p/{village.operators[0].peer.peer_id}")
+    book.update(village.chain.operators)
+    assert set(book.expected()) == {village.operators[1].peer.peer_id, village.operators[3].peer.peer_id}
+
+
+def test_who_leaves_the_set_loses_its_standing(village: Village, book: PeerBook) -> None:
+    """Its key, its record and its streams."""
+    gone = village.operators[3]
+    tell(book, gone.record([THERE]), gone.peer)
+    assert book.operator_of(gone.peer.peer_id) == gone.address
+    book.update(village.chain.operators[:3])
+    assert book.operator_of(gone.peer.peer_id) is None
+    assert book.key_of(gone.address) is None
+    assert not book.may_speak(gone.peer.peer_id)
+    assert book.records() == ()
+    book.update(village.chain.operators)
+    assert book.operator_of(gone.peer.peer_id) is None
+
+
+# -- records -----------------------------------------------------------------------------------------------------
+
+
+def test_a_record_from_the_peer_itself_proves_who_it_is(village: Village, book: PeerBook) -> None:
+    """From then on it is that operator, at its record's addresses and at its socket's."""
+    other = village.operators[1]
+    frame = other.record([THERE])
+    tell(book, frame, other.peer)
+    assert book.operator_of(other.peer.peer_id) == other.address
+    assert book.peer_of(other.address) == other.peer.peer_id
+    assert book.expected()[other.peer.peer_id] == (THERE, HERE)
+    assert book.records() == (frame,)
+
+
+def test_a_record_that_is_passed_on_gives_addresses_and_no_identity(village: Village, book: PeerBook) -> None:
+    """Its operator says to be that peer; whether that peer says so too, only the peer can tell."""
+    other, messenger = village.operators[1:3]
+    moved = PeerKey.generate()
+    frame = other.record([THERE], peer=moved.peer_id)
+    tell(book, frame, messenger.peer)
+    assert book.expected()[moved.peer_id] == (THERE,)
+    assert other.peer.peer_id not in book.expected()
+    assert book.peer_of(other.address) == moved.peer_id
+    assert book.may_speak(moved.peer_id)
+    assert book.operator_of(moved.peer_id) is None
+    tell(book, frame, moved)
+    assert book.operator_of(moved.peer_id) == other.address
+
+
+def test_a_liar_cannot_take_the_peer_id_of_an_operator_that_has_not_spoken_yet(
+    village: Village, book: PeerBook
+) -> None:
+    """It signs a record with the victim's peer id and lets others pass it on: the victim's own word counts all the same."""
+    victim, liar, messenger = village.operators[1:4]
+    tell(book, liar.record([THERE], peer=victim.peer.peer_id), messenger.peer)
+    assert book.operator_of(victim.peer.peer_id) is None
+    assert HERE in book.expected()[victim.peer.peer_id]
+    tell(book, victim.record([HERE]), victim.peer)
+    assert book.operator_of(victim.peer.peer_id) == victim.address
+
+
+def test_a_peer_is_one_operator(village: Village, book: PeerBook) -> None:
+    """Two that share a p2p key: the first to prove it keeps it."""
+    first, second = village.operators[1:3]
+    tell(book, first.record([HERE]), first.peer)
+    with pytest.raises(RemoteProtocolError, match="belongs to another operator"):
+        tell(book, second.record([HERE], peer=first.peer.peer_id), first.peer)
+    assert book.operator_of(first.peer.peer_id) == first.address
+
+
+def test_my_own_peer_id_is_mine(village: Village, book: PeerBook) -> None:
+    """Whoever signs for it."""
+    me, liar = village.operators[:2]
+    with pytest.raises(RemoteProtocolError, match="belongs to another operator"):
+        tell(book, liar.record([THERE], peer=me.peer.peer_id))
+    assert book.records() == ()
+
+
+def test_a_newer_record_replaces_an_older_one_and_never_the_other_way(
+    village: Village, book: PeerBook
+) -> None:
+    """In whatever order they come; with another peer id the proof of the old one is gone."""
+    other, moved = village.operators[1], PeerKey.generate()
+    tell(book, other.record([HERE], sequence=5), other.peer)
+    tell(book, other.record([THERE], peer=moved.peer_id, sequence=4), moved)
+    tell(book, other.record([THERE], peer=moved.peer_id, sequence=5), moved)
+    assert book.peer_of(other.address) == other.peer.peer_id
+    assert book.operator_of(moved.peer_id) is None
+    tell(book, other.record([THERE], peer=moved.peer_id, sequence=6))
+    assert book.peer_of(other.address) == moved.peer_id
+    assert book.operator_of(other.peer.peer_id) is None
+    assert book.operator_of(moved.peer_id) is None
+    assert not book.may_speak(other.peer.peer_id)
+
+
+def test_a_proof_survives_a_newer_record_of_the_same_peer(village: Village, book: PeerBook) -> None:
+    """Only its addresses change."""
+    other = village.operators[1]
+    tell(book, other.record([HERE], sequence=5), other.peer)
+    tell(book, other.record([THERE], sequence=6))
+    assert book.operator_of(other.peer.peer_id) == other.address
+    assert book.expected()[other.peer.peer_id][0] == THERE
+
+
+def test_what_is_not_worth_a_signature_check_is_passed_over(village: Village, book: PeerBook) -> None:
+    """My own record, one from the far future, one that is known."""
+    me, other = village.operators[:2]
+    assert book.screen(me.record([THERE], sequence=NOW), NOW) is None
+    assert book.screen(other.record([THERE], sequence=NOW + FUTURE_MS + 1), NOW) is None
+    assert book.screen(other.record([THERE], sequence=NOW + FUTURE_MS), NOW) is not None
+    tell(book, other.record([THERE], sequence=7))
+    assert book.screen(other.record([HERE], sequence=7), NOW) is None
+
+
+def out_of_scope(operator: Operator) -> dict[str, Frame]:
+    """Frames that are no record of this cluster."""
+    body = [bytes(operator.peer.peer_id), [THERE], 9]
+
+    def framed(**changes: object) -> Frame:
+        fields = {
+            "kind": Kind.PEER_RECORD,
+            "cluster": CLUSTER,
+            "sender": operator.address,
+            "session": SessionId(bytes(32)),
+        }
+        return build_frame(operator.key, body=body, **{**fields, **changes})  # type: ignore[arg-type]
+
+    stranger = make_village(seed="elsewhere").operators[0]
+    return {
+        "another cluster": framed(cluster=ClusterId(b"\x01" * 32)),
+        "a session": framed(session=SessionId(b"\x01" * 32)),
+        "a recipient": framed(recipient=operator.address),
+        "another kind": framed(kind=Kind.STATEMENT),
+        "no operator": stranger.record([THERE]),
+    }
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_a_frame_that_is_no_record_of_this_cluster_is_refused(
+    village: Village, book: PeerBook, index: int
+) -> None:
+    """Before its signature costs anything."""
+    _, frame = list(out_of_scope(village.operators[1]).items())[index]
+    with pytest.raises((WrongScopeError, MalformedError)):
+        book.screen(frame, NOW)
+
+
+BAD_ADDRESSES = [
+    "",
+    "nowhere",
+    "/ip4/127.0.0.1/tcp/70000",
+    f"{HERE}/p2p/zzz",
+    f"{HERE}/ws",
+    "/unix/tmp/x",
+    "/ip4/0/tcp/1",
+]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+def test_a_record_with_an_address_that_is_none_is_refused(
+    village: Village, book: PeerBook, address: str
+) -> None:
+    """An operator may sign anything; what reaches the dialler can be dialled, or one record would stop the node."""
+    other = village.operators[1]
+    with pytest.raises(MalformedError, match=f"0x{other.address.hex()}"):
+        tell(book, other.record([HERE, address]), other.peer)
+    for peer, addresses in book.expected().items():
+        assert read_addresses(peer, addresses)
+
+
+def test_a_record_that_its_operator_did_not_sign_is_refused(village: Village, book: PeerBook) -> None:
+    """By a stranger's key, by another operator's, or changed on the way."""
+    other, liar = village.operators[1:3]
+    common = {
+        "operator": other.address,
+        "peer_id": bytes(liar.peer.peer_id),
+        "addresses": [THERE],
+        "sequence": 9,
+    }
+    good = other.record([THERE])
+    for frame in (
+        build_peer_record(liar.key, cluster=CLUSTER, **common),  # type: ignore[arg-type]
+        build_peer_record(bn254.KeyPair.from_secret(7), cluster=CLUSTER, **common),  # type: ignore[arg-type]
+        replace(good, signature=bytes(64)),
+        replace(good, signature=b"\xff" * 64),
+    ):
+        with pytest.raises(BadSignatureError):
+            tell(book, frame, liar.peer)
+    assert book.records() == ()
+
+
+def test_a_record_replayed_by_a_stranger_makes_it_nobody(village: Village, book: PeerBook) -> None:
+    """The record names another peer than the one that hands it over."""
+    other, stranger = village.operators[1], PeerKey.generate()
+    frame = other.record([HERE])
+    tell(book, frame, stranger)
+    assert book.operator_of(stranger.peer_id) is None
+    tell(book, frame, other.peer)
+    tell(book, frame, stranger)
+    assert book.operator_of(stranger.peer_id) is None
+    assert book.operator_of(other.peer.peer_id) == other.address
+
+
+def test_a_proof_needs_the_record_that_was_verified(village: Village, book: PeerBook) -> None:
+    """A frame that looks like it and was never checked proves nothing."""
+    other = village.operators[1]
+    frame = other.record([HERE])
+    book.prove(other.peer.peer_id, frame)
+    assert book.operator_of(other.peer.peer_id) is None
+    tell(book, frame)
+    book.prove(other.peer.peer_id, replace(frame, signature=bytes(64)))
+    assert book.operator_of(other.peer.peer_id) is None
+    book.prove(other.peer.peer_id, frame)
+    assert book.operator_of(other.peer.peer_id) == other.address
+
+
+@pytest.fixture(autouse=True)
+def _info_is_heard(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
