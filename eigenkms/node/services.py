@@ -14,7 +14,7 @@ import trio
 
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.errors import EigenKmsError, RefusedError, RemoteProtocolError
+from eigenkms.errors import EigenKmsError, RefusedError, RemoteProtocolError, VerificationError
 from eigenkms.node.engine import Engine
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
@@ -126,7 +126,7 @@ class Services:
             return await trio.to_thread.run_sync(
                 self._sign_partial, held.epoch.transcript, held.share, request, limiter=self._signing
             )
-        except ValueError as error:
+        except VerificationError as error:
             raise RpcRefusal("bad-request", "nothing can be sealed to that reply key") from error
 
     def _sign_partial(self, transcript: Transcript, share: SecretScalar, request: PartialRequest) -> bytes:

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import trio
@@ -155,6 +155,7 @@ async def test_mutated_requests_get_a_refusal_each(target: Target) -> None:
     partial = PartialRequest(target.cluster, AppId("my-app"), target.transcript_hash, reply_key, bytes(32))
     bodies = [(wire.INFO, b) for b in mutations(target.info_request, rng, 15)]
     bodies += [(wire.PARTIAL, b) for b in mutations(partial.encoded, rng, 15)]
+    bodies += [(wire.PARTIAL, replace(partial, reply_key=bytes(32)).encoded)]
     bodies += [(wire.HELLO, b) for b in mutations(forged_record(target).encoded, rng, 15)]
     bodies += [(wire.STATUS, b"x" * 1000), ("frame", b""), ("sync", partial.encoded), ("no-such-method", b"")]
     codes: dict[str, int] = {}

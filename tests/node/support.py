@@ -1,0 +1,97 @@
+"""A node of the village in this process: real store, engine, services and keys; the chain is the village's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eigenkms.chain.config import Finality
+from eigenkms.crypto.keystore import ScryptCost
+from eigenkms.node.app import Node, NodeKeys
+from eigenkms.node.config import NodeConfig
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.host import Request
+from eigenkms.p2p.identity import PeerId
+from eigenkms.protocols import wire
+from eigenkms.storage.store import Store, StoreIdentity, VersionRow
+from eigenkms.types import OperatorAddress
+from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, Operator, Village
+from tests.protocols.support import counter_rng
+
+CHEAP = ScryptCost(n=2, r=1, p=1)
+PASSWORD = "correct horse"
+PATIENCE = 10.0
+"""Seconds that something may take that is expected at once, on a busy machine."""
+
+
+def open_store(folder: Path, operator: OperatorAddress, *, seed: str = "store") -> Store:
+    identity = StoreIdentity(CLUSTER, operator)
+    return Store.open(folder, password=PASSWORD, identity=identity, rng=counter_rng(seed), kdf=CHEAP)
+
+
+def make_config(village: Village, index: int, folder: Path, **changes: Any) -> NodeConfig:
+    """As a devnet has it, a boundary every ten blocks."""
+    values: dict[str, Any] = {
+        "data_dir": folder,
+        "rpc_url": "http://fake.invalid",
+        "chain_id": CHAIN.chain_id,
+        "avs": CHAIN.avs,
+        "operator_set_id": CHAIN.operator_set_id,
+        "allocation_manager": b"\x01" * 20,
+        "key_registrar": b"\x02" * 20,
+        "finality": Finality.parse("latest"),
+        "operator": village.operators[index].address,
+        "bn254_keystore": folder / "bn254.json",
+        "listen": (ANYWHERE,),
+        "interval_blocks": 10,
+        "block_seconds": 1.0,
+        "poll_seconds": 0.05,
+        "window_seconds": 1.0,
+        "policy": "open",
+    }
+    return NodeConfig(**{**values, **changes})
+
+
+@contextmanager
+def a_node(village: Village, index: int, folder: Path, *, key: Any = None, **changes: Any) -> Iterator[Node]:
+    """The node of one operator, not running; its store is closed at the end."""
+    operator = village.operators[index]
+    keys = NodeKeys(key or operator.key, operator.peer, PASSWORD)
+    with open_store(folder, operator.address) as store:
+        yield Node(make_config(village, index, folder, **changes), keys, CLUSTER, village.chain, store)  # type: ignore[arg-type]
+
+
+def keep_version(village: Village, index: int, folder: Path, *, with_share: bool = True) -> None:
+    """Put the village's version into an operator's store, as genesis would have."""
+    operator, transcript = village.operators[index], village.epoch.transcript
+    row = VersionRow(
+        transcript.version,
+        transcript.session,
+        transcript.hash,
+        transcript.encoded,
+        village.epoch.certificate.encoded,
+        settled=True,
+    )
+    with open_store(folder, operator.address) as store:
+        store.add_version(row, operator.share.to_bytes() if with_share else None)
+
+
+async def asked(handler: Any, peer: PeerId, method: str, body: bytes) -> bytes | str:
+    """What a handler answers, or the code of its refusal."""
+    try:
+        answer: bytes = await handler(Request(peer, method, body))
+    except RpcRefusal as refusal:
+        return refusal.code
+    return answer
+
+
+class Neighbour(Honest):
+    """An operator that says hello too, and answers pulls with nothing."""
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method == wire.HELLO:
+            self.asked.append(request.method)
+            return wire.encode_frames([operator.record([])])
+        if request.method in (wire.SYNC, wire.FRAME):
+            return wire.encode_frames([])
+        return await super().answer(operator, request)

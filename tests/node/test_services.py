@@ -1,0 +1,317 @@
+"""What a node answers, and each of its refusals: programs act on the code, so every code is promised."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eigenkms.crypto import bls, bn254, sealing
+from eigenkms.errors import RefusedError
+from eigenkms.node.app import Node
+from eigenkms.node.policy import Policy
+from eigenkms.p2p.host import GOSSIP
+from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.protocols import wire
+from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.messages import read_certificate_frame, sync_body
+from eigenkms.protocols.requests import (
+    PartialRequest,
+    decode_info,
+    encode_info_request,
+    open_partial,
+    read_statement,
+)
+from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
+from tests.client.village import CLUSTER, Village
+from tests.node.support import a_node, asked, keep_version
+from tests.protocols.support import counter_rng
+
+NONCE = bytes(range(32))
+STRANGER = PeerKey.generate().peer_id
+HERE = "/ip4/127.0.0.1/tcp/9001"
+
+
+@pytest.fixture
+def node(village: Village, tmp_path: Path) -> Iterator[Node]:
+    """The first operator's, with its share of the version; it knows the set, and nobody has said hello."""
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path) as node:
+        node._peers.update(village.chain.operators)
+        yield node
+
+
+def request(village: Village, **changes: object) -> tuple[bytes, PartialRequest]:
+    """(private reply key, a good request), changed as told."""
+    private, public = sealing.x25519_keypair(counter_rng("reply key"))
+    good = PartialRequest(CLUSTER, AppId("my-app"), village.epoch.transcript.hash, public, NONCE)
+    return private, replace(good, **changes)  # type: ignore[arg-type]
+
+
+async def client(node: Node, method: str, body: bytes, peer: PeerId = STRANGER) -> bytes | str:
+    return await asked(node._services.client, peer, method, body)
+
+
+async def operator(node: Node, peer: PeerId, method: str, frame: bytes) -> bytes | str:
+    return await asked(node._services.operator, peer, method, frame)
+
+
+# -- everybody ---------------------------------------------------------------------------------------------------
+
+
+async def test_info_has_the_epoch_and_my_word_on_it(village: Village, node: Node) -> None:
+    """Over the client's nonce, signed by the operator's key."""
+    answer = await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE))
+    assert isinstance(answer, bytes)
+    info = decode_info(answer)
+    assert (info.epoch.transcript, info.epoch.certificate) == (
+        village.epoch.transcript,
+        village.epoch.certificate,
+    )
+    statement = read_statement(info.statement)
+    assert (statement.nonce, statement.mpk) == (NONCE, village.epoch.transcript.mpk)
+    assert bn254.verify(info.statement.digest, info.statement.signature, village.operators[0].key.g2)
+
+
+async def test_a_partial_signature_is_sealed_to_the_asker(village: Village, node: Node) -> None:
+    """It is the operator's share of the application's key, and nobody else can read the answer."""
+    private, asking = request(village)
+    answer = await client(node, wire.PARTIAL, asking.encoded)
+    assert isinstance(answer, bytes)
+    frame, signature = open_partial(private, asking, village.epoch.transcript, answer)
+    assert signature == bls.partial_sign(village.operators[0].share, "my-app")
+    assert frame.sender == village.operators[0].address
+    assert signature not in answer
+
+
+async def test_status_holds_no_secret(village: Village, node: Node) -> None:
+    """JSON, with the version and whether a share is held."""
+    answer = await client(node, wire.STATUS, b"")
+    assert isinstance(answer, bytes)
+    said = json.loads(answer)
+    assert (said["share"], said["policy"], said["operators"], said["peers"]) == (True, "open", 4, 0)
+    assert said["transcript"] == village.epoch.transcript.hash.hex()
+    assert village.operators[0].share.to_bytes().hex() not in answer.decode()
+
+
+async def test_another_cluster_is_told_so(village: Village, node: Node) -> None:
+    """By both methods that name one."""
+    away = ClusterId(b"\x01" * 32)
+    assert await client(node, wire.INFO, encode_info_request(away, NONCE)) == "wrong-cluster"
+    assert await client(node, wire.PARTIAL, request(village, cluster=away)[1].encoded) == "wrong-cluster"
+
+
+async def test_a_node_without_a_version_says_so(village: Village, tmp_path: Path) -> None:
+    """There is nothing to show and nothing to sign with."""
+    with a_node(village, 1, tmp_path / "empty") as node:
+        assert await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE)) == "no-version"
+        assert await client(node, wire.PARTIAL, request(village)[1].encoded) == "unknown-version"
+
+
+async def test_a_version_that_is_not_known_or_without_a_share(
+    village: Village, node: Node, tmp_path: Path
+) -> None:
+    """Two codes: another operator can help with the second only."""
+    unknown = request(village, transcript_hash=bytes(32))[1]
+    assert await client(node, wire.PARTIAL, unknown.encoded) == "unknown-version"
+    keep_version(village, 1, tmp_path / "shareless", with_share=False)
+    with a_node(village, 1, tmp_path / "shareless") as other:
+        assert await client(other, wire.PARTIAL, request(village)[1].encoded) == "no-share"
+        assert isinstance(await client(other, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
+
+
+async def test_a_closed_node_signs_nothing(village: Village, tmp_path: Path) -> None:
+    """And still shows the key."""
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path, policy="closed") as node:
+        assert await client(node, wire.PARTIAL, request(village)[1].encoded) == "not-authorised"
+        assert isinstance(await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
+
+
+def test_the_policy_is_open_or_closed(village: Village) -> None:
+    """Open grants everything, closed nothing, and says what would help."""
+    Policy("open").authorise(request(village)[1])
+    with pytest.raises(RefusedError, match="its policy is closed") as error:
+        Policy("closed").authorise(request(village)[1])
+    assert error.value.exit_code == 3
+    assert error.value.hint is not None
+
+
+BAD_KEYS = [bytes(32), (1).to_bytes(32, "little"), b"\xec" + b"\xff" * 30 + b"\x7f"]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+async def test_nothing_is_sealed_to_a_key_of_low_order(village: Village, node: Node, key: bytes) -> None:
+    """Its shared secret would be known to everybody (RFC 7748, section 6.1)."""
+    assert await client(node, wire.PARTIAL, request(village, reply_key=key)[1].encoded) == "bad-request"
+
+
+@pytest.mark.parametrize("method", [wire.INFO, wire.PARTIAL, wire.HELLO])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc1", b"\x90", b"\x93\x01\xc0\xc0", b"\xff" * 1000, b"\x93" + bytes(70)]
+)
+async def test_a_body_that_is_none_is_a_bad_request(node: Node, method: str, body: bytes) -> None:
+    """Whatever the method; nothing is computed for it."""
+    assert await client(node, method, body) == "bad-request"
+
+
+async def test_an_application_id_that_is_too_short_is_a_bad_request(village: Village, node: Node) -> None:
+    """Five bytes are the least."""
+    assert (
+        await client(node, wire.PARTIAL, request(village, app_id=AppId("four"))[1].encoded) == "bad-request"
+    )
+
+
+@pytest.mark.parametrize("method", ["frame", "sync", "no-such-method"])
+async def test_a_method_of_nobodys_is_refused(node: Node, method: str) -> None:
+    """Those of the operator protocol too, on this one."""
+    assert await client(node, method, b"") == "unknown-method"
+
+
+# -- hello -------------------------------------------------------------------------------------------------------
+
+
+async def test_hello_with_a_true_record_proves_who_calls(village: Village, node: Node) -> None:
+    """The answer has all records that we know, the caller's among them, and ours once we have one."""
+    other = village.operators[1]
+    record = other.record([HERE])
+    node._services.announce(village.operators[0].record([HERE]))
+    answer = await client(node, wire.HELLO, record.encoded, other.peer.peer_id)
+    assert isinstance(answer, bytes)
+    assert wire.decode_frames(answer) == [village.operators[0].record([HERE]).encoded, record.encoded]
+    assert node._peers.operator_of(other.peer.peer_id) == other.address
+    assert isinstance(await client(node, wire.HELLO, record.encoded, other.peer.peer_id), bytes)
+
+
+async def test_hello_of_a_peer_whose_record_came_before_it_proves_it(village: Village, node: Node) -> None:
+    """The record is known already, through another operator; its own word is still needed, and enough."""
+    other, messenger = village.operators[1:3]
+    record = other.record([HERE])
+    await node._services.take_records(wire.encode_frames([record]), messenger.peer.peer_id)
+    assert node._peers.operator_of(other.peer.peer_id) is None
+    assert isinstance(await client(node, wire.HELLO, record.encoded, other.peer.peer_id), bytes)
+    assert node._peers.operator_of(other.peer.peer_id) == other.address
+
+
+async def test_hello_with_anothers_record_is_refused(village: Village, node: Node) -> None:
+    """Signed well, and not by the one who calls."""
+    victim, thief = village.operators[1:3]
+    assert await client(node, wire.HELLO, victim.record([HERE]).encoded, thief.peer.peer_id) == "wrong-peer"
+    assert await client(node, wire.HELLO, victim.record([HERE]).encoded, STRANGER) == "wrong-peer"
+    assert node._peers.operator_of(thief.peer.peer_id) is None
+    assert node._peers.records() == ()
+
+
+async def test_hello_with_a_false_record_is_refused(village: Village, node: Node) -> None:
+    """Signed by somebody else, of nobody, of another cluster, or with an address that is none."""
+    other = village.operators[1]
+    forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
+    nobody = replace(other, address=OperatorAddress(bytes(20))).record([HERE])
+    for frame, code in (
+        (forged, "refused-frame"),
+        (nobody, "refused-frame"),
+        (other.record(["nowhere"]), "bad-request"),
+        (
+            _framed(other.key, other.address, Kind.PEER_RECORD, [b"id", [], 1], cluster=bytes(32)),
+            "refused-frame",
+        ),
+    ):
+        assert await client(node, wire.HELLO, frame.encoded, other.peer.peer_id) == code
+    assert node._peers.records() == ()
+
+
+async def test_records_that_are_passed_on_are_taken_one_by_one(village: Village, node: Node) -> None:
+    """A false one among them is passed over; bytes that are no list are the messenger's fault."""
+    messenger, other = village.operators[1:3]
+    forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
+    frames = [forged, messenger.record([HERE]), other.record([HERE])]
+    await node._services.take_records(wire.encode_frames(frames), messenger.peer.peer_id)
+    assert node._peers.records() == (frames[1], frames[2])
+    assert node._peers.operator_of(messenger.peer.peer_id) == messenger.address
+    assert node._peers.operator_of(other.peer.peer_id) is None
+
+
+# -- operators ---------------------------------------------------------------------------------------------------
+
+
+def _framed(
+    key: bn254.KeyPair,
+    sender: OperatorAddress,
+    kind: Kind,
+    body: list[object],
+    *,
+    cluster: bytes = CLUSTER,
+    session: SessionId = NO_SESSION,
+) -> Frame:
+    return build_frame(key, kind=kind, cluster=ClusterId(cluster), sender=sender, session=session, body=body)
+
+
+async def known(village: Village, node: Node, index: int) -> PeerId:
+    """An operator that has said hello."""
+    other = village.operators[index]
+    assert isinstance(await client(node, wire.HELLO, other.record([HERE]).encoded, other.peer.peer_id), bytes)
+    return other.peer.peer_id
+
+
+async def test_operators_are_asked_who_they_are(village: Village, node: Node) -> None:
+    """Also those whose peer id stands on chain."""
+    frame = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
+    for peer in (STRANGER, village.operators[1].peer.peer_id):
+        for method in (wire.FRAME, wire.SYNC):
+            assert await operator(node, peer, method, frame.encoded) == "say-hello"
+
+
+async def test_operators_speak_for_themselves(village: Village, node: Node) -> None:
+    """A frame of somebody else, a body that is none, a method that is none."""
+    peer, other = await known(village, node, 1), village.operators[2]
+    foreign = _framed(other.key, other.address, Kind.SYNC, sync_body([]))
+    own = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
+    assert await operator(node, peer, wire.FRAME, foreign.encoded) == "wrong-sender"
+    assert await operator(node, peer, wire.SYNC, foreign.encoded) == "wrong-sender"
+    assert await operator(node, peer, wire.FRAME, b"\xc1") == "refused-frame"
+    assert await operator(node, peer, "info", own.encoded) == "unknown-method"
+    assert await operator(node, peer, wire.FRAME, own.encoded) == b""
+
+
+async def test_a_sync_request_is_checked_before_it_is_answered(village: Village, node: Node) -> None:
+    """Its kind, its cluster and its signature."""
+    peer, other = await known(village, node, 1), village.operators[1]
+    session = village.session.id
+    stranger = bn254.KeyPair.from_secret(4711)
+    for frame in (
+        _framed(other.key, other.address, Kind.VOTE, sync_body([]), session=session),
+        _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=session, cluster=bytes(32)),
+        _framed(stranger, other.address, Kind.SYNC, sync_body([]), session=session),
+    ):
+        assert await operator(node, peer, wire.SYNC, frame.encoded) == "refused-frame"
+
+
+async def test_who_missed_the_end_of_a_session_gets_its_certificate(village: Village, node: Node) -> None:
+    """Out of the store, long after the session; of a session that nobody knows, nothing."""
+    peer, other = await known(village, node, 1), village.operators[1]
+    asking = _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=village.session.id)
+    answer = await operator(node, peer, wire.SYNC, asking.encoded)
+    assert isinstance(answer, bytes)
+    (encoded,) = wire.decode_frames(answer)
+    message = read_certificate_frame(decode_frame(encoded))
+    assert (message.transcript, message.certificate) == (
+        village.epoch.transcript.encoded,
+        village.epoch.certificate,
+    )
+    unknown = _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=SessionId(b"\x05" * 32))
+    answer = await operator(node, peer, wire.SYNC, unknown.encoded)
+    assert isinstance(answer, bytes)
+    assert wire.decode_frames(answer) == []
+
+
+async def test_the_gate_lets_strangers_to_the_client_protocol_alone(village: Village, node: Node) -> None:
+    """Whoever stands on chain reaches the others too."""
+    village.place(1, f"{HERE}/p2p/{village.operators[1].peer.peer_id}")
+    node._peers.update(village.chain.operators)
+    assert node.gate(STRANGER, wire.CLIENT_PROTOCOL)
+    for protocol in (wire.OPERATOR_PROTOCOL, GOSSIP):
+        assert not node.gate(STRANGER, protocol)
+        assert node.gate(village.operators[1].peer.peer_id, protocol)
+    for protocol in ("/eigenkms/client/2", "/ipfs/id/1.0.0", ""):
+        assert not node.gate(village.operators[1].peer.peer_id, protocol)
