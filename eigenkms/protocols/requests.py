@@ -184,7 +184,10 @@ def seal_partial(
     request: PartialRequest,
     signature: bytes,
 ) -> bytes:
-    """Sign the answer to ``request`` and seal it to the reply key. Raises ``VerificationError`` for a key nothing can be sealed to."""
+    """Sign the answer to ``request`` and seal it to the reply key.
+
+    Raises ``VerificationError`` for a key that nothing can be sealed to.
+    """
     frame = build_frame(
         key,
         kind=Kind.PARTIAL,
