@@ -1,0 +1,418 @@
+"""The engine keeps its promise: durable first, then sent; and when the disk refuses, silence.
+
+Four engines with real stores and real machines over toy curves pass each other frames in memory.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from eigenkms.errors import StorageError
+from eigenkms.node import engine as engine_module
+from eigenkms.node.engine import Engine
+from eigenkms.node.versions import Versions
+from eigenkms.protocols.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.messages import slot_of
+from eigenkms.protocols.operator import Operator
+from eigenkms.protocols.session import Parameters, Session
+from eigenkms.storage.store import Record, Store
+from eigenkms.types import BlockRef, OperatorAddress
+from tests.node.support import PATIENCE, open_store
+from tests.protocols.support import Cast, cast, counter_rng
+from tests.support.toy_backend import toy_crypto
+
+
+@pytest.fixture(autouse=True)
+def _toy_curves() -> Any:
+    with toy_crypto():
+        yield
+
+
+@pytest.fixture
+def who() -> Cast:
+    """Four operators and a session at block 100, with short windows."""
+    made = cast(4)
+    session = made.session
+    made.session = Session(
+        session.cluster, session.boundary, session.recipients, Parameters(10, "latest", 100)
+    )
+    return made
+
+
+class Room:
+    """Where frames of all engines go: heard at once by everybody who is in."""
+
+    def __init__(self) -> None:
+        self.seats: dict[OperatorAddress, Seat] = {}
+
+    def say(self, sender: OperatorAddress, frame: Frame, recipient: OperatorAddress | None) -> None:
+        for address, seat in self.seats.items():
+            if address != sender and recipient in (None, address):
+                seat.engine.offer(frame.encoded)
+
+
+@dataclass
+class Seat:
+    """One operator's engine; ``Outlet`` of it. ``sent`` is what left it, in order."""
+
+    me: OperatorAddress
+    store: Store
+    engine: Engine
+    versions: Versions
+    room: Room
+    sent: list[Frame] = field(default_factory=list)
+    before_sending: Callable[["Seat", Frame], None] = lambda _seat, _frame: None
+
+    async def broadcast(self, frame: Frame) -> None:
+        self._send(frame, None)
+
+    async def direct(self, recipient: OperatorAddress, frame: Frame) -> None:
+        self._send(frame, recipient)
+
+    def _send(self, frame: Frame, recipient: OperatorAddress | None) -> None:
+        self.before_sending(self, frame)
+        self.sent.append(frame)
+        self.room.say(self.me, frame, recipient)
+
+    async def run(self) -> None:
+        """As a node does, but for the links: pull is by hand."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.engine.run, self)
+            nursery.start_soon(self._pull)
+
+    async def _pull(self) -> None:
+        while True:
+            await trio.sleep(0.05)
+            for request in await self.engine.sync_requests():
+                for other in [s for a, s in self.room.seats.items() if a != self.me]:
+                    for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
+                        self.engine.offer(frame.encoded)
+
+
+def seat(who: Cast, me: OperatorAddress, room: Room, store: Store) -> Seat:
+    versions = Versions(store)
+    operator = Operator(me, who.keys[me], counter_rng(f"secrets of {me.hex()}"))
+    operator.has_version = len(versions) > 0
+    keys = {m.address: m.key for m in who.session.recipients}
+    return Seat(me, store, Engine(operator, store, versions, keys.get), versions, room)
+
+
+@asynccontextmanager
+async def seated(
+    who: Cast, room: Room, folder: Path, *addresses: OperatorAddress
+) -> AsyncIterator[list[Seat]]:
+    """Engines that run for the length of the context, with stores in ``folder``."""
+    stores = [open_store(folder / a.hex(), a, seed=a.hex()) for a in addresses]
+    seats = [seat(who, a, room, s) for a, s in zip(addresses, stores, strict=True)]
+    try:
+        async with trio.open_nursery() as nursery:
+            for each in seats:
+                room.seats[each.me] = each
+                nursery.start_soon(each.run)
+            yield seats
+            nursery.cancel_scope.cancel()
+    finally:
+        for each in seats:
+            room.seats.pop(each.me, None)
+            each.store.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - engines have no event for every change
+            await trio.sleep(0.01)
+
+
+def later(session: Session, blocks: int = 10, seed: bytes = b"\x07") -> Session:
+    """The same operators at a later boundary, or at another block of the same number."""
+    block = session.boundary
+    at = BlockRef(block.number + blocks, seed * 32, block.timestamp + 12 * blocks)
+    return Session(session.cluster, at, session.recipients, session.parameters)
+
+
+def check_journaled(seat: Seat, frame: Frame) -> None:
+    """What leaves is in the journal of its session, or follows from what is: a share from the polynomial."""
+    if frame.sender != seat.me or frame.kind is Kind.CERTIFICATE:
+        return
+    records = seat.store.records(frame.session)
+    if frame.kind is Kind.SHARE:
+        assert any(r.kind == "polynomial" for r in records), frame
+    else:
+        assert any(r.kind == "frame" and r.body == frame.encoded for r in records), frame
+
+
+# -- the way it should go ----------------------------------------------------------------------------------------
+
+
+async def test_four_engines_make_one_key_and_say_nothing_that_is_not_durable(
+    who: Cast, tmp_path: Path
+) -> None:
+    """Each frame is in its sender's journal, readable from disk, at the moment when it leaves."""
+    room = Room()
+    async with seated(who, room, tmp_path, *who.addresses) as seats:
+        for each in seats:
+            each.before_sending = check_journaled
+        for each in seats:
+            assert await each.engine.boundary(each, who.session, may_join=True)
+        await until(lambda: all(len(s.versions) for s in seats))
+        kinds = {frame.kind for s in seats for frame in s.sent}
+        assert kinds >= {Kind.HASH, Kind.DEALING, Kind.SHARE, Kind.REPORT, Kind.PROPOSAL, Kind.VOTE}
+    held = [s.versions.newest for s in seats]
+    assert len({h.epoch.transcript.hash for h in held if h is not None}) == 1
+    assert all(h is not None and h.share is not None for h in held)
+    for address in who.addresses:
+        with open_store(tmp_path / address.hex(), address) as store:
+            (row,) = store.versions()
+            assert row.share_held
+            assert row.settled
+
+
+async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None:
+    """Started again, an engine knows it and joins no genesis; the others' too."""
+    room = Room()
+    async with seated(who, room, tmp_path, *who.addresses) as seats:
+        for each in seats:
+            await each.engine.boundary(each, who.session, may_join=True)
+        await until(lambda: all(len(s.versions) for s in seats))
+        mpk = {h.epoch.transcript.mpk for s in seats if (h := s.versions.newest) is not None}
+    async with seated(who, room, tmp_path, *who.addresses) as seats:
+        for each in seats:
+            await each.engine.restore(each, 1_700_000_100.0)
+            assert each.versions.newest is not None
+            assert {each.versions.newest.epoch.transcript.mpk} == mpk
+            assert not await each.engine.boundary(each, later(who.session), may_join=True)
+
+
+async def test_a_boundary_that_may_not_be_joined_is_passed(who: Cast, tmp_path: Path) -> None:
+    """Nothing is said and no session is opened."""
+    room = Room()
+    async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
+        assert not await one.engine.boundary(one, who.session, may_join=False)
+        assert one.store.sessions() == ()
+        assert one.sent == []
+        assert one.engine.live == ()
+
+
+async def test_one_boundary_number_is_voted_in_once_whatever_its_hash(who: Cast, tmp_path: Path) -> None:
+    """A block that a reorganisation put in place of another opens no session, also in a later life of the node."""
+    room, fork = Room(), later(who.session, 0)
+    assert fork.id != who.session.id
+    async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
+        assert await one.engine.boundary(one, who.session, may_join=True)
+        assert not await one.engine.boundary(one, fork, may_join=True)
+    async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
+        await one.engine.restore(one, 1_700_000_000.0)
+        assert not await one.engine.boundary(one, fork, may_join=True)
+        assert [h.session for h in one.store.sessions()] == [who.session.id]
+
+
+async def test_frames_of_a_boundary_that_is_not_seen_yet_are_kept_for_it(who: Cast, tmp_path: Path) -> None:
+    """Three are ahead; the fourth needs nothing to be said twice."""
+    room = Room()
+    async with seated(who, room, tmp_path, *who.addresses) as seats:
+        late = seats[3]
+        for each in seats[:3]:
+            await each.engine.boundary(each, who.session, may_join=True)
+        await until(lambda: late.engine.statistics().frames >= 3)
+        assert late.sent == []
+        await late.engine.boundary(late, who.session, may_join=True)
+        await until(lambda: all(len(s.versions) for s in seats))
+
+
+async def test_a_known_version_ends_genesis(who: Cast, tmp_path: Path) -> None:
+    """Adopted from others and confirmed by the chain: served without a share, after a restart too."""
+    room = Room()
+    async with seated(who, room, tmp_path / "a", *who.addresses) as seats:
+        for each in seats:
+            await each.engine.boundary(each, who.session, may_join=True)
+        await until(lambda: len(seats[0].versions) > 0)
+        held = seats[0].versions.newest
+        assert held is not None
+    for life in (1, 2):
+        async with seated(who, room, tmp_path / "b", who.addresses[0]) as (one,):
+            if life == 1:
+                await one.engine.adopt(held.epoch)
+            assert one.versions.newest is not None
+            assert one.versions.newest.share is None
+            assert not await one.engine.boundary(one, later(who.session), may_join=True)
+
+
+async def test_noise_is_counted_and_does_no_harm(who: Cast, tmp_path: Path) -> None:
+    """Bytes that are no frame, a frame of nobody, a frame with a bad signature."""
+    room = Room()
+    async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
+        await one.engine.boundary(one, who.session, may_join=True)
+        other = who.addresses[1]
+        good = who.frame(other, Kind.HASH, [bytes(32)])
+        stranger = cast(1, seed="stranger")
+        for data in (
+            b"",
+            b"\xc1",
+            good.encoded[:-1],
+            stranger.frame(stranger.addresses[0], Kind.HASH, [bytes(32)]).encoded,
+            good.encoded[:-64] + bytes(64),
+        ):
+            one.engine.offer(data)
+        await until(lambda: one.engine.statistics().frames == 5)
+        assert one.engine.statistics().refused >= 4
+        assert one.store.evidence() == ()
+
+
+async def test_a_flood_is_dropped_at_a_bound(
+    who: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``offer`` never blocks; what finds the queue full is counted, and is pulled again if it matters."""
+    monkeypatch.setattr(engine_module, "MAX_QUEUED_FRAMES", 10)
+    with open_store(tmp_path, who.addresses[0]) as store:
+        one = seat(who, who.addresses[0], Room(), store)
+        for _ in range(25):
+            one.engine.offer(b"x")
+        assert one.engine.statistics().dropped == 15
+
+
+async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) -> None:
+    """Two hashes of one operator: in the store, with both frames, and counted in a later life."""
+    room, liar = Room(), who.addresses[1]
+    async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
+        await one.engine.boundary(one, who.session, may_join=True)
+        for number in (1, 2):
+            one.engine.offer(who.frame(liar, Kind.HASH, [bytes([number]) * 32]).encoded)
+        await until(lambda: one.engine.evidence == 1)
+        (kept,) = one.store.evidence()
+        assert (kept.accused, kept.session, len(kept.frames)) == (liar, who.session.id, 2)
+    async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
+        assert one.engine.evidence == 1
+
+
+# -- when the disk refuses ---------------------------------------------------------------------------------------
+
+
+class Refusal:
+    """Makes a store refuse its writes to sessions and versions from the ``number``-th on."""
+
+    def __init__(self, store: Store, number: int) -> None:
+        self._left = number
+        self.refused: list[Sequence[Record]] = []
+        for name in ("append", "add_version"):
+            setattr(store, name, self._limited(getattr(store, name)))
+
+    def _limited(self, method: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any) -> None:
+            self._left -= 1
+            if self._left < 0:
+                self.refused.append(args[-1])
+                raise StorageError("append to the journal: the disk is full", hint="free some disk space")
+            method(*args)
+
+        return call
+
+
+@pytest.mark.parametrize("accepted", range(7))
+async def test_a_store_that_refuses_ends_the_engine_and_nothing_of_that_step_is_sent(
+    who: Cast, tmp_path: Path, accepted: int
+) -> None:
+    """At each write in turn. What it had said is in its journal; with a mended disk it goes on, and the key is made."""
+    room = Room()
+    others, victim = who.addresses[1:], who.addresses[0]
+    async with seated(who, room, tmp_path, *others) as seats:
+        with open_store(tmp_path / victim.hex(), victim, seed=victim.hex()) as store:
+            failing = seat(who, victim, room, store)
+            room.seats[victim] = failing
+            refusal = Refusal(store, accepted)
+            with pytest.RaisesGroup(
+                pytest.RaisesExc(StorageError, match="the disk is full"), flatten_subgroups=True
+            ):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(failing.run)
+                    for each in (failing, *seats):
+                        await each.engine.boundary(each, who.session, may_join=True)
+                    with trio.fail_after(PATIENCE):
+                        await trio.sleep_forever()
+            del room.seats[victim]
+            unsaid = {r.body for r in _records(refusal.refused) if r.kind == "frame"}
+            assert not unsaid & {frame.encoded for frame in failing.sent}
+            for frame in failing.sent:
+                check_journaled(failing, frame)
+            said = _by_slot(failing.sent)
+        await _finish(who, room, tmp_path, victim, seats, said)
+
+
+def _records(refused: Sequence[Any]) -> list[Record]:
+    return [record for batch in refused if isinstance(batch, list) for record in batch]
+
+
+def _by_slot(frames: Sequence[Frame]) -> dict[Any, bytes]:
+    return {(f.session, slot_of(f)): f.encoded for f in frames}
+
+
+async def _finish(
+    who: Cast, room: Room, folder: Path, victim: OperatorAddress, seats: list[Seat], said: dict[Any, bytes]
+) -> None:
+    """The victim's next life: it repeats what it said, to the byte, and this session is completed, or the next one."""
+    async with seated(who, room, folder, victim) as (again,):
+        everybody = (again, *seats)
+        await again.engine.restore(again, time.time())
+        try:
+            await until(lambda: all(len(s.versions) for s in everybody), 1.0)
+        except trio.TooSlowError:
+            for each in everybody:
+                await each.engine.boundary(each, later(who.session), may_join=True)
+            await until(lambda: all(len(s.versions) for s in everybody))
+        hashes = {h.epoch.transcript.hash for s in (again, *seats) if (h := s.versions.newest) is not None}
+        assert len(hashes) == 1
+        assert again.versions.newest is not None
+        assert again.versions.newest.share is not None
+        for slot, encoded in _by_slot(again.sent).items():
+            assert said.get(slot, encoded) == encoded
+
+
+@contextmanager
+def _small(store: Store, free_pages: int) -> Any:
+    """Let SQLite itself find the disk full after a few more pages."""
+    connection = store._database._connection
+    (used,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {used + free_pages}").fetchone()
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA max_page_count = 1000000").fetchone()
+
+
+async def test_a_disk_that_is_full_stops_the_node_with_a_sentence_and_loses_nothing(
+    who: Cast, tmp_path: Path
+) -> None:
+    """The database's own refusal: the action, the file, the reason, and what to do."""
+    room, victim = Room(), who.addresses[0]
+    async with seated(who, room, tmp_path, *who.addresses[1:]) as seats:
+        with open_store(tmp_path / victim.hex(), victim, seed=victim.hex()) as store:
+            failing = seat(who, victim, room, store)
+            room.seats[victim] = failing
+            full = pytest.RaisesExc(
+                StorageError, check=lambda e: "the disk is full" in str(e) and "free" in str(e.hint)
+            )
+            with pytest.RaisesGroup(full, flatten_subgroups=True):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(failing.run)
+                    for each in seats:
+                        await each.engine.boundary(each, who.session, may_join=True)
+                    await failing.engine.boundary(failing, who.session, may_join=True)
+                    await _fill(failing)
+            del room.seats[victim]
+            for frame in failing.sent:
+                check_journaled(failing, frame)
+            said = _by_slot(failing.sent)
+        await _finish(who, room, tmp_path, victim, seats, said)
+
+
+async def _fill(failing: Seat) -> None:
+    """From now on not a page more, until the engine has noticed."""
+    with _small(failing.store, 0):
+        for number in range(200):
+            failing.store.set_meta(f"ballast {number}", bytes(4000))
+            await trio.lowlevel.checkpoint()
