@@ -14,7 +14,6 @@ from eigenkms.client.known import KnownClusters
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import ChainError, InputError, RefusedError, VerificationError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
@@ -22,21 +21,17 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.requests import Epoch, build_statement, decode_partial_request, seal_partial
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Phase, aggregate, vote_digest
 from eigenkms.types import AppId, ClusterId
+from tests.client.lies import CASES, Serving, false_epochs, other_polynomial
 from tests.client.village import (
     CLUSTER,
     Honest,
     Operator,
     Village,
     at_home,
-    block_at,
-    make_epoch,
     make_village,
     visitor,
 )
-from tests.protocols.support import counter_rng
 
 APP = AppId("my-app")
 SECRET = b"attack at dawn"
@@ -156,79 +151,6 @@ async def test_a_chain_that_is_down_is_the_chains_fault(
 
 
 # -- operators that lie about the key ----------------------------------------------------------------------------
-
-
-class Serving(Honest):
-    """Serves another epoch than the village's, and vouches for it."""
-
-    def __init__(self, village: Village, epoch: Epoch) -> None:
-        super().__init__(village)
-        self._epoch = epoch
-
-    def epoch(self) -> Epoch:
-        return self._epoch
-
-
-def other_polynomial(village: Village) -> Transcript:
-    """Another key for the same session, as if another genesis had happened."""
-    return make_epoch(village.session, Polynomial.random(3, counter_rng("other polynomial")))
-
-
-def false_epochs(village: Village) -> dict[str, tuple[Epoch, str]]:
-    """What a liar may show, and what is said of it."""
-    good, operators = village.epoch.transcript, village.operators
-    other = other_polynomial(village)
-    strangers = make_village(seed="strangers")
-    at_fork = replace(good, boundary=block_at(100, "fork"))
-    shorter = replace(good, commitments=good.commitments[:2], threshold=2)
-    of_prepare = {
-        o.address: bn254.sign(o.key, vote_digest(good.session, 0, Phase.PREPARE, good.hash))
-        for o in operators
-    }
-    return {
-        "too few signers": (Epoch(good, village.certify(good, operators[:2])), "2 signers, 3 needed"),
-        "one signer shown as three": (
-            Epoch(good, village.certify(good, operators[:1], bitmap=b"\xe0")),
-            "aggregate signature does not verify",
-        ),
-        "a signature of zeros": (Epoch(good, village.certify(good, signature=bytes(64))), "does not verify"),
-        "no point as signature": (
-            Epoch(good, village.certify(good, signature=b"\xff" * 64)),
-            "does not verify",
-        ),
-        "a bitmap too long": (Epoch(good, village.certify(good, bitmap=b"\xf0\x00")), "bitmap of 2 bytes"),
-        "spare bits": (Epoch(good, village.certify(good, bitmap=b"\xff")), "spare bits"),
-        "another transcript under it": (
-            Epoch(other, village.epoch.certificate),
-            "does not certify this transcript",
-        ),
-        "another session's": (
-            Epoch(good, village.certify(replace(good, session=strangers.session.id), hash=good.hash)),
-            "of another session",
-        ),
-        "prepare votes": (
-            Epoch(good, aggregate(good.session, 0, Phase.PREPARE, good.hash, of_prepare, good.recipients)),
-            "does not certify this transcript",
-        ),
-        "strangers as operators": (strangers.epoch, "are not the 4 that the chain had at block 100"),
-        "a block of a fork": (Epoch(at_fork, village.certify(at_fork)), "is not on this chain"),
-        "a lower threshold": (Epoch(shorter, village.certify(shorter)), "threshold 2 for 4 recipients"),
-        "a key that is not the commitments'": (
-            Epoch(replace(good, mpk=other.mpk), village.certify(replace(good, mpk=other.mpk))),
-            "combined constant term is not the master public key",
-        ),
-        "commitments that are no points": (
-            Epoch(bad := replace(good, commitments=(good.mpk, b"\xff" * 96, good.mpk)), village.certify(bad)),
-            "check transcript",
-        ),
-        "another cluster": (
-            Epoch(away := replace(good, cluster=ClusterId(b"\x01" * 32)), village.certify(away)),
-            "it is of another cluster",
-        ),
-    }
-
-
-CASES = list(false_epochs(make_village()))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -16,7 +16,7 @@ from eigenkms.node.app import Node
 from eigenkms.p2p.host import open_host
 from eigenkms.protocols import wire
 from eigenkms.types import OperatorAddress
-from tests.client.test_api import CASES, Serving, false_epochs
+from tests.client.lies import CASES, Serving, false_epochs
 from tests.client.village import ANYWHERE, Village, at_home, block_at, make_village
 from tests.node.support import PATIENCE, Neighbour, a_node, keep_version, open_store
 

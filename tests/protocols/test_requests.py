@@ -1,0 +1,395 @@
+"""What clients and operators say to each other: frozen to the byte, decoded strictly, and bound to the very request.
+
+Run this module as a script (``python -m tests.protocols.test_requests``) to write the golden file: on purpose only, together with
+a new version byte.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from eigenkms.crypto import backends, bls, bn254, sealing
+from eigenkms.crypto.hashing import be32, keccak256
+from eigenkms.errors import EigenKmsError, VerificationError
+from eigenkms.protocols.codec import MalformedError
+from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame, decode_frame, verify_frame
+from eigenkms.protocols.requests import (
+    MAX_APP_ID_CHARACTERS,
+    MAX_AUTHORISATION_BYTES,
+    MAX_RECORDS,
+    Epoch,
+    PartialRequest,
+    build_statement,
+    check_epoch,
+    decode_info,
+    decode_info_request,
+    decode_partial_request,
+    encode_info,
+    encode_info_request,
+    open_partial,
+    read_statement,
+    seal_partial,
+)
+from eigenkms.protocols.transcript import decode_transcript
+from eigenkms.protocols.votes import BadCertificateError, Phase
+from eigenkms.types import AppId, ClusterId
+from tests.client.lies import false_epochs
+from tests.client.village import CLUSTER, Operator, Village, make_village
+from tests.protocols.support import counter_rng
+
+FILE = Path(__file__).parent / "golden" / "requests.json"
+NONCE = bytes(range(32))
+APP = AppId("my-app")
+
+
+@pytest.fixture(autouse=True)
+def _toy_curves() -> Iterator[None]:
+    """These tests compute on the real curves."""
+    with backends.use("native"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def village() -> Village:
+    """Four operators; made once, changed by nobody."""
+    return make_village(seed="golden requests")
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, str]:
+    found: dict[str, str] = json.loads(FILE.read_text())
+    return found
+
+
+def asking(village: Village) -> tuple[bytes, PartialRequest]:
+    """(private reply key, request)."""
+    private, public = sealing.x25519_keypair(counter_rng("reply key"))
+    return private, PartialRequest(CLUSTER, APP, village.epoch.transcript.hash, public, NONCE)
+
+
+def example(village: Village) -> dict[str, str]:
+    """One of each; the sealed answer is another one each time."""
+    private, request = asking(village)
+    operator, transcript = village.operators[0], village.epoch.transcript
+    record = operator.record(
+        ["/ip4/192.0.2.7/tcp/9400", "/dns4/kms.example.org/tcp/9400"], sequence=1_700_000_000_000
+    )
+    statement = build_statement(operator.key, operator.address, transcript, NONCE)
+    signature = bls.partial_sign(operator.share, APP)
+    return {
+        "info request": encode_info_request(CLUSTER, NONCE).hex(),
+        "info answer": encode_info(village.epoch, statement, [record]).hex(),
+        "statement": statement.encoded.hex(),
+        "peer record": record.encoded.hex(),
+        "partial request": request.encoded.hex(),
+        "partial request with authorisation": replace(request, authorisation=b"proof").encoded.hex(),
+        "request digest": request.digest.hex(),
+        "private reply key": private.hex(),
+        "sealed partial": seal_partial(operator.key, operator.address, transcript, request, signature).hex(),
+        "partial signature": signature.hex(),
+    }
+
+
+# -- frozen ------------------------------------------------------------------------------------------------------
+
+
+def test_every_byte_is_as_it_was(village: Village, golden: dict[str, str]) -> None:
+    """But for the sealed answer, whose ephemeral key is random."""
+    now = example(village)
+    assert now.keys() == golden.keys()
+    for name in now.keys() - {"sealed partial"}:
+        assert now[name] == golden[name], name
+    assert len(now["sealed partial"]) == len(golden["sealed partial"])
+
+
+def test_an_answer_that_was_sealed_long_ago_still_opens(village: Village, golden: dict[str, str]) -> None:
+    """With the private key of then, to the partial signature of then."""
+    request = decode_partial_request(bytes.fromhex(golden["partial request"]))
+    frame, signature = open_partial(
+        bytes.fromhex(golden["private reply key"]),
+        request,
+        village.epoch.transcript,
+        bytes.fromhex(golden["sealed partial"]),
+    )
+    assert signature.hex() == golden["partial signature"]
+    verify_frame(frame, village.operators[0].key.g2)
+
+
+def test_what_was_written_long_ago_is_read(village: Village, golden: dict[str, str]) -> None:
+    """Every part, and written again it is the same."""
+    assert decode_info_request(bytes.fromhex(golden["info request"])) == (CLUSTER, NONCE)
+    info = decode_info(bytes.fromhex(golden["info answer"]))
+    assert info.epoch == village.epoch
+    assert encode_info(info.epoch, info.statement, info.records).hex() == golden["info answer"]
+    assert [r.encoded.hex() for r in info.records] == [golden["peer record"]]
+    statement = read_statement(info.statement)
+    assert (statement.nonce, statement.transcript_hash) == (NONCE, village.epoch.transcript.hash)
+    assert statement.mpk == village.epoch.transcript.mpk
+    request = decode_partial_request(bytes.fromhex(golden["partial request with authorisation"]))
+    assert request == replace(asking(village)[1], authorisation=b"proof")
+
+
+def test_the_digest_names_the_whole_request(village: Village) -> None:
+    """``keccak256("eigenkms/request/1" ‖ request)``; no field can change under it."""
+    _, request = asking(village)
+    assert request.digest == keccak256(b"eigenkms/request/1", request.encoded)
+    others = [
+        replace(request, cluster=ClusterId(bytes(32))),
+        replace(request, app_id=AppId("your-app")),
+        replace(request, transcript_hash=bytes(32)),
+        replace(request, reply_key=bytes(32)),
+        replace(request, nonce=bytes(32)),
+        replace(request, authorisation=b""),
+    ]
+    assert len({r.digest for r in [request, *others]}) == 7
+
+
+# -- strict ------------------------------------------------------------------------------------------------------
+
+Decoder = Callable[[bytes], Any]
+
+
+def packed(value: Any) -> bytes:
+    data: bytes = msgpack.packb(value, use_bin_type=True)
+    return data
+
+
+def cases() -> list[Any]:
+    """(decoder, the fields of a good message, for each field values that are wrong)."""
+    made = make_village(seed="golden requests")
+    _, request = asking(made)
+    operator = made.operators[0]
+    statement = build_statement(operator.key, operator.address, made.epoch.transcript, NONCE)
+    good_info = [made.epoch.transcript.encoded, made.epoch.certificate.encoded, statement.encoded, []]
+    short, long, odd = b"x" * 31, b"x" * 33, "text"
+    return [
+        pytest.param(
+            decode_info_request,
+            [1, CLUSTER, NONCE],
+            [[0, 2, -1, "1", None, 1.0], [short, long, odd, None], [short, long, None]],
+            id="info request",
+        ),
+        pytest.param(
+            decode_partial_request,
+            msgpack.unpackb(request.encoded),
+            [
+                [0, 2, True, "1", None],
+                [short, long, odd, None],
+                ["four", "", "é" * 2, "x" * (MAX_APP_ID_CHARACTERS + 1), b"bytes", None],
+                [short, long, None],
+                [short, long, None],
+                [short, long, None],
+                [odd, 1, bytes(MAX_AUTHORISATION_BYTES + 1)],
+            ],
+            id="partial request",
+        ),
+        pytest.param(
+            decode_info,
+            good_info,
+            [
+                [b"", b"\xc1", None, odd, good_info[1]],
+                [b"", b"\xc1", None, good_info[0], bytes(1000)],
+                [b"", b"\xc1", None, statement.encoded[:-1]],
+                [None, [None], ["x"], [b""], [b"\xc1"], [statement.encoded] * (MAX_RECORDS + 1)],
+            ],
+            id="info answer",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("decode", "good", "wrong"), cases())
+def test_each_field_has_one_form(decode: Decoder, good: list[Any], wrong: list[list[Any]]) -> None:
+    """Another type, length or value is malformed, wherever it stands; so are more fields, fewer, and none."""
+    decode(packed(good))
+    assert len(wrong) == len(good)
+    for place, values in enumerate(wrong):
+        for value in values:
+            with pytest.raises(MalformedError):
+                decode(packed([*good[:place], value, *good[place + 1 :]]))
+    for value in (good[:-1], [*good, None], [], None, {}, dict(enumerate(good)), b"bytes"):
+        with pytest.raises(MalformedError):
+            decode(packed(value))
+
+
+@pytest.mark.parametrize(("decode", "good", "wrong"), cases())
+def test_there_is_one_encoding(decode: Decoder, good: list[Any], wrong: list[list[Any]]) -> None:
+    """Longer forms of the same value, bytes after it and cuts are refused."""
+    data = packed(good)
+    longer = [b"\xdc" + len(good).to_bytes(2, "big") + data[1:], b"\xdd" + be32(len(good)) + data[1:]]
+    for bad in [*longer, data + b"\x00", data + data, data[:-1], data[:1], b""]:
+        with pytest.raises(MalformedError):
+            decode(bad)
+
+
+def test_an_application_id_may_be_any_text_of_five_bytes(village: Village) -> None:
+    """Counted in UTF-8."""
+    _, request = asking(village)
+    for app in ("abcde", "ééa", "🔑1", "x" * MAX_APP_ID_CHARACTERS):
+        assert decode_partial_request(replace(request, app_id=AppId(app)).encoded).app_id == app
+
+
+def test_more_records_than_fit_are_left_out(village: Village) -> None:
+    """The first ones are told."""
+    operator = village.operators[0]
+    statement = build_statement(operator.key, operator.address, village.epoch.transcript, NONCE)
+    records = [operator.record([], sequence=n) for n in range(3)] * 100
+    assert len(decode_info(encode_info(village.epoch, statement, records)).records) == MAX_RECORDS
+
+
+# -- statements and answers --------------------------------------------------------------------------------------
+
+
+def framed(village: Village, operator: Operator, kind: Kind, body: list[Any]) -> Frame:
+    return build_frame(
+        operator.key,
+        kind=kind,
+        cluster=CLUSTER,
+        sender=operator.address,
+        session=village.session.id,
+        body=body,
+    )
+
+
+def test_a_statement_is_its_own_kind(village: Village) -> None:
+    """A frame of another kind with the same body is none, nor is one with another body."""
+    operator, transcript = village.operators[0], village.epoch.transcript
+    body = [NONCE, transcript.hash, transcript.mpk]
+    assert read_statement(framed(village, operator, Kind.STATEMENT, body)).nonce == NONCE
+    with pytest.raises(MalformedError, match="PARTIAL frame"):
+        read_statement(framed(village, operator, Kind.PARTIAL, body))
+    for bad in (body[:2], [*body, b""], [b"", *body[1:]], [NONCE, transcript.hash, transcript.mpk[:48]]):
+        with pytest.raises(MalformedError):
+            read_statement(framed(village, operator, Kind.STATEMENT, bad))
+
+
+def seal(village: Village, request: PartialRequest, frame: Frame) -> bytes:
+    """Any frame, sealed as an answer to ``request``."""
+    return sealing.hpke_seal(
+        request.reply_key, b"eigenkms/partial/1" + CLUSTER, request.digest, frame.encoded
+    )
+
+
+def test_an_answer_is_bound_to_request_and_version(village: Village) -> None:
+    """Under the right seal, a frame of another kind, cluster, session, request or version is refused."""
+    private, request = asking(village)
+    operator, transcript = village.operators[0], village.epoch.transcript
+    body = [request.digest, transcript.hash, bytes(48)]
+    open_partial(
+        private, request, transcript, seal(village, request, framed(village, operator, Kind.PARTIAL, body))
+    )
+    elsewhere = make_village(seed="elsewhere")
+    for bad in (
+        framed(village, operator, Kind.STATEMENT, body),
+        framed(elsewhere, operator, Kind.PARTIAL, body),
+        framed(village, operator, Kind.PARTIAL, [bytes(32), *body[1:]]),
+        framed(village, operator, Kind.PARTIAL, [body[0], bytes(32), body[2]]),
+        framed(village, operator, Kind.PARTIAL, body[:2]),
+        framed(village, operator, Kind.PARTIAL, [*body[:2], bytes(47)]),
+    ):
+        with pytest.raises(MalformedError):
+            open_partial(private, request, transcript, seal(village, request, bad))
+
+
+def test_a_sealed_answer_opens_for_its_own_request_alone(village: Village) -> None:
+    """Not with another key, not for a changed request, not once a bit of it is changed, not when it is cut."""
+    private, request = asking(village)
+    operator, transcript = village.operators[0], village.epoch.transcript
+    sealed = seal_partial(operator.key, operator.address, transcript, request, bytes(48))
+    other, _ = sealing.x25519_keypair(counter_rng("another"))
+    changed = bytearray(sealed)
+    changed[-1] ^= 1
+    attempts: list[tuple[bytes, PartialRequest, bytes]] = [
+        (other, request, sealed),
+        (private, replace(request, nonce=bytes(32)), sealed),
+        (private, replace(request, app_id=AppId("your-app")), sealed),
+        (private, request, bytes(changed)),
+        (private, request, sealed[:-1]),
+        (private, request, b""),
+    ]
+    for key, asked, data in attempts:
+        with pytest.raises(VerificationError):
+            open_partial(key, asked, transcript, data)
+
+
+@pytest.mark.parametrize("key", [bytes(32), (1).to_bytes(32, "little"), bytes(31), b""])
+def test_nothing_is_sealed_to_a_key_that_is_none(village: Village, key: bytes) -> None:
+    """Of low order, or of another length."""
+    operator, transcript = village.operators[0], village.epoch.transcript
+    request = replace(asking(village)[1], reply_key=key)
+    with pytest.raises(VerificationError):
+        seal_partial(operator.key, operator.address, transcript, request, bytes(48))
+
+
+def test_a_statement_signed_by_another_key_does_not_verify(village: Village) -> None:
+    """Nor one that was changed after it was signed."""
+    operator = village.operators[0]
+    good = build_statement(operator.key, operator.address, village.epoch.transcript, NONCE)
+    verify_frame(good, operator.key.g2)
+    with pytest.raises(BadSignatureError):
+        verify_frame(good, village.operators[1].key.g2)
+    forged = build_statement(bn254.KeyPair.from_secret(7), operator.address, village.epoch.transcript, NONCE)
+    with pytest.raises(BadSignatureError):
+        verify_frame(forged, operator.key.g2)
+
+
+# -- epochs ------------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_that_a_quorum_signed_is_good(village: Village) -> None:
+    """All four, or any three."""
+    check_epoch(village.epoch, CLUSTER)
+    for left_out in range(4):
+        signers = [o for i, o in enumerate(village.operators) if i != left_out]
+        check_epoch(
+            Epoch(village.epoch.transcript, village.certify(village.epoch.transcript, signers)), CLUSTER
+        )
+
+
+CHAINS_TO_SAY = {"strangers as operators", "a block of a fork"}
+"""What only the chain can tell."""
+
+
+def test_a_false_epoch_is_refused_whatever_is_false_about_it(village: Village) -> None:
+    """Everything that can be seen without the chain."""
+    seen = 0
+    for name, (epoch, words) in false_epochs(village).items():
+        if name in CHAINS_TO_SAY:
+            continue
+        with pytest.raises(VerificationError, match=words) as error:
+            check_epoch(epoch, CLUSTER)
+        assert error.value.exit_code == 4, name
+        seen += 1
+    assert seen >= 12
+
+
+def test_prepare_votes_are_no_epoch(village: Village) -> None:
+    """Although a quorum signed them."""
+    certificate = replace(village.epoch.certificate, phase=Phase.PREPARE)
+    with pytest.raises(BadCertificateError):
+        check_epoch(Epoch(village.epoch.transcript, certificate), CLUSTER)
+
+
+def test_a_changed_transcript_is_refused_byte_by_byte(village: Village) -> None:
+    """Every tenth byte in turn: it does not decode, or does not verify."""
+    encoded = village.epoch.transcript.encoded
+    for place in range(0, len(encoded), 10):
+        changed = bytearray(encoded)
+        changed[place] ^= 1
+        with pytest.raises(EigenKmsError):
+            check_epoch(Epoch(decode_transcript(bytes(changed)), village.epoch.certificate), CLUSTER)
+
+
+def test_a_frame_in_an_answer_is_a_frame(golden: dict[str, str]) -> None:
+    """The statement of then decodes by itself."""
+    assert decode_frame(bytes.fromhex(golden["statement"])).kind is Kind.STATEMENT
+
+
+if __name__ == "__main__":
+    FILE.write_text(
+        json.dumps(example(make_village(seed="golden requests")), indent=1, sort_keys=True) + "\n"
+    )
