@@ -263,6 +263,9 @@ def test_a_wrong_transcript_is_not_prepared() -> None:
     ):
         fresh = Voter()
         assert not _votes(fresh.proposes(0, Transcript(**{**fields, **changes})))
+    elsewhere = Voter()
+    elsewhere.proposes(0, Transcript(**{**fields, "session": bytes(32)}))
+    assert not elsewhere.agreement._transcripts, "another session's is not even kept"
 
 
 def test_a_fresh_vote_waits_for_the_shares() -> None:
@@ -526,13 +529,14 @@ def test_a_flood_leaves_no_more_than_its_bounds() -> None:
     for k in range(1, 60):
         view = 4 * k + 1
         odd = Transcript(**{**fields, "source_hash": k.to_bytes(32, "big")})
+        other = Transcript(**{**fields, "source_hash": (k + 1000).to_bytes(32, "big")})
         frames = [
             voter.vote(liar, view, Phase.PREPARE, k.to_bytes(32, "big")),
             voter.cast.frame(liar, Kind.PROPOSAL, proposal_body(view, odd.encoded, None)),
             voter.cast.frame(
                 liar,
                 Kind.CERTIFICATE,
-                certificate_body(odd.encoded, voter.certificate(view, bytes([k]) * 32, signers=[liar])),
+                certificate_body(other.encoded, voter.certificate(view, bytes([k]) * 32, signers=[liar])),
             ),
             voter.cast.frame(liar, Kind.VOTE, vote_body(view, Phase.PREPARE, bytes([k]) * 32, bytes(64))),
         ]
@@ -549,6 +553,7 @@ def test_a_flood_leaves_no_more_than_its_bounds() -> None:
     assert len(agreement._proposals) <= MAX_VIEWS + 1
     assert len(agreement._transcripts) <= MAX_VIEWS + 1
     assert voter.transcript.hash in agreement._transcripts
+    assert other.hash not in agreement._transcripts, "no certificate came with it"
     assert voter.ceremony.status().dropped > 0
 
 

@@ -252,8 +252,10 @@ def test_an_answer_to_a_key_that_was_not_reported_is_no_answer() -> None:
     table = Table(who, lets)
     table.start()
     table.at(1.0)
-    body = list(table.said(dealer, Kind.ANSWER)[0].body)
-    body[2] = sealing.x25519_keypair(who.rng)[1]
+    own = table.seats[dealer]._exchange._own
+    assert own is not None
+    other_key = sealing.x25519_keypair(who.rng)[1]
+    body = answer_body(who.session.id, own, me, other_key, SecretScalar(5), who.rng)
     for listener in who.addresses[1:]:
         effects = table.hear(listener, who.frame(dealer, Kind.ANSWER, body))
         assert not accusations(effects)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.effects import Persist
+from eigenkms.protocols.effects import Effect, Persist
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import proposal_body, view_change_body
 from eigenkms.protocols.operator import (
@@ -71,14 +71,22 @@ def test_a_boundary_number_is_joined_once_whatever_its_block(who: Cast) -> None:
 
 
 def test_what_the_caller_is_told_is_what_happens(who: Cast) -> None:
-    """``boundary`` joins exactly if ``may_join`` said so, even if leaving the older session makes its coordinator vote there."""
-    me = who.session.coordinator(0)
-    operator = _operator(who, me)
+    """``boundary`` joins exactly if ``may_join`` said so, even if leaving the older session makes the operator vote there: its
+    store has opened the session already, and would resume it in the next life.
+    """
+    operator = _operator(who)
     operator.boundary(who.session, 0.0)
-    changes = [_change(who, who.session, i) for i in range(4) if who.addresses[i] != me]
-    operator.receive(changes[:1], 0.1)
+    older = operator.ceremony(who.session.id)
+    assert older is not None
+
+    def votes_when_left(_now: float) -> list[Effect]:
+        older._prepared = True
+        return []
+
+    older.supersede = votes_when_left  # type: ignore[method-assign]
     assert operator.may_join(who.later())
     operator.boundary(who.later(), 0.2)
+    assert operator.binding == who.session
     assert operator.ceremony(who.later().id) is not None
 
 
@@ -182,6 +190,19 @@ def test_old_sessions_are_forgotten_unless_somebody_may_be_bound(who: Cast) -> N
     assert not operator.may_join(sessions[3])
     assert operator.forget() == []
     assert KEPT_TOUCHED > KEPT_UNTOUCHED
+
+
+def test_a_session_that_binds_me_is_never_forgotten(who: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many came after it."""
+    monkeypatch.setattr("eigenkms.protocols.operator.KEPT_TOUCHED", 1)
+    operator = _operator(who)
+    sessions = [who.later(10 * k) for k in range(3)]
+    for session in sessions:
+        operator.boundary(session, 0.0)
+        operator.receive([_change(who, session)], 0.1)
+    operator.ceremony(sessions[0].id)._prepared = True  # type: ignore[union-attr]
+    assert operator.forget() == [sessions[1]]
+    assert operator.binding == sessions[0]
 
 
 def test_only_the_newest_sessions_and_those_awake_are_pulled(who: Cast) -> None:
