@@ -253,13 +253,16 @@ class Node:
         return list(self._config.announce) or [a.multiaddr for a in bound]
 
     async def _boundaries(self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links) -> None:
-        async for block in receive:
-            try:
-                await self._at_boundary(block, links)
-            except ChainError as error:
-                log.warning("boundary at block %d is lost to this node: %s", block.number, explain(error))
-            except InputError as error:
-                log.warning("boundary at block %d has no session: %s", block.number, explain(error))
+        async with trio.open_nursery() as nursery:
+            async for block in receive:
+                if not len(self._versions):
+                    nursery.start_soon(self._catch_up)
+                try:
+                    await self._at_boundary(block, links)
+                except ChainError as error:
+                    log.warning("boundary at block %d is lost to this node: %s", block.number, explain(error))
+                except InputError as error:
+                    log.warning("boundary at block %d has no session: %s", block.number, explain(error))
 
     async def _at_boundary(self, block: BlockRef, links: Links) -> None:
         found = await self._chain.operators_at(block)
@@ -269,8 +272,6 @@ class Node:
         links.refresh()
         self._check_own_key(found)
         session = Session(self._cluster, block, found.operator_set, self._parameters)
-        if not len(self._versions):
-            await self._catch_up()
         self._tell_missing()
         joined = await self._engine.boundary(links, session, may_join=await self._may_join(block))
         fields = {"event": "boundary", "block": block.number, "operators": session.n, "joined": joined}
