@@ -77,7 +77,7 @@ def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie
     add(collector, village, 0, false)
     for index in (1, 2):
         add(collector, village, index)
-    assert collector.app_key is None
+    assert not collector.app_key
     assert collector.liars == (village.operators[0].address,)
     add(collector, village, 3)
     assert collector.app_key == app_key(village)
@@ -96,7 +96,7 @@ def test_a_liar_that_corrects_itself_is_believed_once_its_signature_is_right(vil
     add(collector, village, 0, LIES["another share"](village))
     add(collector, village, 1)
     add(collector, village, 2)
-    assert collector.app_key is None
+    assert not collector.app_key
     add(collector, village, 0)
     assert collector.app_key == app_key(village)
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -99,10 +99,13 @@ def eigenkms(*args: str | Path) -> Said:
     return Said(code, *(each.buffer.getvalue().decode() for each in (out, err)))
 
 
-def eigenkms_process(*args: str | Path, seconds: float = 30.0) -> Said:
-    """The command as its own process; killed, and an error, if it does not end within ``seconds``."""
+def eigenkms_process(*args: str | Path, seconds: float = 30.0, before: Sequence[str] = ()) -> Said:
+    """The command as its own process; killed, and an error, if it does not end within ``seconds``.
+
+    ``before`` is a command that the process is started by.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "eigenkms.cli.main", *map(str, args)],
+        [*before, sys.executable, "-m", "eigenkms.cli.main", *map(str, args)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=seconds,
@@ -294,9 +297,9 @@ class LiveNetwork:
         output = ciphertext.with_name(f"plain-{time.monotonic_ns()}")
         return self.eigenkms("decrypt", "--app-id", app, "-o", output, *flags, ciphertext), output
 
-    def start_badly(self, index: int, *flags: str | Path) -> Said:
+    def start_badly(self, index: int, *flags: str | Path, before: Sequence[str] = ()) -> Said:
         """``eigenkms node`` with an operator's file and ``flags``, which must end it by itself."""
-        return eigenkms_process("node", "--config", self.members[index].config, *flags)
+        return eigenkms_process("node", "--config", self.members[index].config, *flags, before=before)
 
 
 @contextmanager

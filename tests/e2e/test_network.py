@@ -310,8 +310,8 @@ def _stopped(net: LiveNetwork, index: int) -> Iterator[Path]:
     net.mend()
 
 
-def test_a_data_folder_opens_for_its_own_password_and_version_only(net: LiveNetwork, tmp_path: Path) -> None:
-    """Keystores under a new password do not open the old database; nor is one touched that a newer eigenkms wrote."""
+def test_a_data_folder_that_cannot_be_opened_is_left_as_it_was(net: LiveNetwork, tmp_path: Path) -> None:
+    """For keystores under a new password, by an older eigenkms than the one that wrote it, and on a full disk."""
     with _stopped(net, 3) as data:
         shares = query(data / "eigenkms.db", "SELECT transcript_hash, sealed_share FROM versions")
         member = net.members[3]
@@ -331,8 +331,16 @@ def test_a_data_folder_opens_for_its_own_password_and_version_only(net: LiveNetw
         assert (said.code, "it was written by a newer eigenkms" in said.err) == (1, True), said.err
         assert "hint: install the eigenkms that wrote it" in said.err
         _set_schema(data, 1)
+        said = net.start_badly(3, before=_LITTLE_DISK)
+        assert (said.code, said.out) == (1, ""), said.err
+        assert f"error: open database {data}/eigenkms.db: " in said.err
+        assert "free" in said.err.rpartition("hint: ")[2]
         assert query(data / "eigenkms.db", "SELECT transcript_hash, sealed_share FROM versions") == shares
     assert net.status(3)["share"]
+
+
+_LITTLE_DISK = ("sh", "-c", 'ulimit -f 4; exec "$@"', "sh")
+"""No file may grow beyond two kilobytes: to SQLite a disk that is full."""
 
 
 def _set_schema(data: Path, version: int) -> None:
