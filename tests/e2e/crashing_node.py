@@ -14,6 +14,7 @@ from typing import Any
 
 from eigenkms.devnet import tether
 from eigenkms.protocols.frames import Kind, decode_frame
+from eigenkms.protocols.votes import VOID_HASH, decode_certificate
 from eigenkms.storage.store import Record, Store
 
 POINTS = ("open", "polynomial", "revealed", "report", "prepare", "commit", "certificate", "version")
@@ -21,20 +22,21 @@ POINTS = ("open", "polynomial", "revealed", "report", "prepare", "commit", "cert
 with my prepare vote, lock with my commit vote, the certificate, the key version.
 """
 MOMENTS = ("before", "after")
-_BY_RECORD = {
-    "polynomial": "polynomial",
-    "revealed": "revealed",
-    "share": "prepare",
-    "lock": "commit",
-    "certificate": "certificate",
-}
+_BY_RECORD = {"polynomial": "polynomial", "revealed": "revealed", "share": "prepare"}
+_BY_CERTIFICATE = {"lock": "commit", "certificate": "certificate"}
 
 
 def points_of(records: Sequence[Record]) -> set[str]:
-    """Which points one append is."""
-    found = {_BY_RECORD[record.kind] for record in records if record.kind in _BY_RECORD}
-    frames = [decode_frame(record.body) for record in records if record.kind == "frame"]
-    return found | {"report" for frame in frames if frame.kind is Kind.REPORT}
+    """Which points one append is. Votes and certificates that end a session without a key are none of them."""
+    return {point for record in records if (point := _point_of(record)) is not None}
+
+
+def _point_of(record: Record) -> str | None:
+    if record.kind == "frame":
+        return "report" if decode_frame(record.body).kind is Kind.REPORT else None
+    if record.kind in _BY_CERTIFICATE:
+        return None if decode_certificate(record.body).hash == VOID_HASH else _BY_CERTIFICATE[record.kind]
+    return _BY_RECORD.get(record.kind)
 
 
 def install(point: str, moment: str) -> None:
