@@ -26,8 +26,9 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _info_is_heard(caplog: pytest.LogCaptureFixture) -> None:
+def _all_is_heard(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, logger="eigenkms.node.app")
 
 
 # -- registration ------------------------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ def late(village: Village, tmp_path: Path) -> Iterator[Node]:
 async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
     village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At its first boundary: it has no share, joins no genesis, and says so."""
+    """It asks at a boundary. It has no share, says so, and joins no genesis from then on."""
     async with AsyncExitStack() as stack:
         for index in (1, 2, 3):
             await stack.enter_async_context(at_home(village, index, Neighbour(village)))
@@ -208,7 +209,11 @@ async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
         await neighbours_known(late, 3)
         assert late.status()["transcript"] is None
         village.chain.number = 115
-        line = await boundary_seen(caplog, 110)
+        with trio.fail_after(PATIENCE):
+            while late.status()["transcript"] is None:  # noqa: ASYNC110 - a node has no event for it
+                await trio.sleep(0.02)
+        village.chain.number = 125
+        line = await boundary_seen(caplog, 120)
         status = late.status()
     assert (status["transcript"], status["share"]) == (village.epoch.transcript.hash.hex(), False)
     assert said(caplog, "a master key exists that this node took no part in")
@@ -235,6 +240,9 @@ async def test_a_false_version_keeps_nobody_from_genesis(
         await neighbours_known(late, len(cases))
         village.chain.number = 115
         line = await boundary_seen(caplog, 110)
+        with trio.fail_after(PATIENCE):
+            while len(said(caplog, "newest version of ")) < len(cases):  # noqa: ASYNC110 - lines of the log
+                await trio.sleep(0.02)
         status = late.status()
     assert (status["transcript"], status["phase"]) == (None, "dealing")
     assert not line.endswith("not joined")
