@@ -350,6 +350,8 @@ def test_a_certificate_without_its_transcript_decides_nothing() -> None:
             voter.cast.frame(next(senders), Kind.CERTIFICATE, certificate_body(transcript, certificate))
         )
         assert not voter.ceremony.decided
+        kept = voter.transcript.hash in voter.agreement._transcripts
+        assert kept == (certificate is other), "kept only beside a certificate that verifies"
 
 
 def test_void_closes_the_session() -> None:
