@@ -16,14 +16,17 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from eigenkms.chain.rpc import JsonRpc
 from eigenkms.client.api import Client, encrypt, open_client
 from eigenkms.devnet.cluster import genesis_seconds
+from eigenkms.devnet.members import Timing
 from eigenkms.devnet.network import Network, open_network
 from eigenkms.types import AppId
 
 APP = AppId("benchmark-app")
 WARM_ROUNDS, COLD_ROUNDS = 50, 5
 IDLE_SECONDS = 10.0
+INTERVAL_BLOCKS = 30
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -48,6 +51,13 @@ async def idle(network: Network) -> tuple[float, float]:
     return 100 * statistics.mean(used) / IDLE_SECONDS, statistics.mean(resident_mb(pid) for pid in pids)
 
 
+async def after_boundary(network: Network) -> None:
+    """Wait until a boundary has just passed, so that starting processes does not overlap with the session that is timed."""
+    async with JsonRpc(network.engine.url) as rpc:
+        while not 1 <= int(str(await rpc.call("eth_blockNumber")), 16) % INTERVAL_BLOCKS <= 3:  # noqa: ASYNC110 - no event
+            await trio.sleep(0.5)
+
+
 async def timed_decrypt(client: Client, ciphertext: bytes) -> float:
     """Milliseconds of one decryption."""
     begun = time.perf_counter()
@@ -57,7 +67,9 @@ async def timed_decrypt(client: Client, ciphertext: bytes) -> float:
 
 async def measure(operators: int, engine: str) -> dict[str, str]:
     """One network from nothing to its figures."""
-    async with open_network(None, operators=operators, engine=engine) as network:
+    timing = Timing(INTERVAL_BLOCKS, 1.0, 1.0)
+    async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
+        await after_boundary(network)
         await network.start_all()
         await network.genesis(90)
         genesis = await genesis_seconds(network)

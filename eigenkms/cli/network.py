@@ -84,9 +84,15 @@ def checked_app_id(settings: Settings) -> AppId:
     """The application id, long enough for the hash. Checked before anything is asked of the network."""
     from eigenkms.crypto.bls import app_id_bytes
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
+    from eigenkms.protocols.requests import MAX_APP_ID_BYTES
 
     app_id: str = settings.require("app_id")
     size = len(app_id_bytes(app_id))
     if size < MIN_APP_ID_BYTES:
         raise InputError(f"read app_id {app_id!r}: it has {size} bytes, fewer than {MIN_APP_ID_BYTES}")
+    if size > MAX_APP_ID_BYTES:
+        raise InputError(
+            f"read app_id: it has {size} bytes, more than the {MAX_APP_ID_BYTES} that operators accept",
+            hint="give a shorter application id",
+        )
     return AppId(app_id)

@@ -28,12 +28,13 @@ from eigenkms.client.known import KnownClusters
 from eigenkms.client.partials import Collector, Outcome
 from eigenkms.crypto import bn254, ibe, sealing
 from eigenkms.crypto.scalars import threshold
-from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, VerificationError
+from eigenkms.errors import EigenKmsError, InputError, NetworkError, RefusedError, VerificationError
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.requests import (
+    MAX_APP_ID_BYTES,
     Epoch,
     Info,
     PartialRequest,
@@ -345,5 +346,10 @@ async def decrypt(
 
 
 def encrypt(info: ClusterInfo, app_id: AppId, plaintext: bytes) -> bytes:
-    """Encrypt to an application; needs no network once the cluster is known."""
+    """Encrypt to an application; needs no network once the cluster is known.
+
+    Raises ``InputError`` for an application id longer than operators accept: nobody could decrypt.
+    """
+    if len(app_id.encode()) > MAX_APP_ID_BYTES:
+        raise InputError(f"encrypt: the application id is longer than {MAX_APP_ID_BYTES} bytes")
     return ibe.encrypt(app_id, info.mpk, plaintext, os.urandom)

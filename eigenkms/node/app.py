@@ -256,7 +256,12 @@ class Node:
         async with trio.open_nursery() as nursery:
             async for block in receive:
                 if not len(self._versions):
-                    nursery.start_soon(self._catch_up)
+                    if (
+                        self._parameters.genesis_quorum
+                    ):  # fewer than all can make a key: first hear whether one exists
+                        await self._catch_up()
+                    else:
+                        nursery.start_soon(self._catch_up)
                 try:
                     await self._at_boundary(block, links)
                 except ChainError as error:

@@ -1,12 +1,10 @@
-"""The three keys of an operator and their keystore files (``crypto.keystore``).
+"""The three keys of an operator and their keystore files (``crypto.keystore``). Secrets are 32 bytes big-endian.
 
-============  =====================================
-========================================================== kind          secret, 32 bytes big-endian
-public values in the file ============  =====================================
-========================================================== ``bn254``     scalar that signs frames and votes
-``g1`` 64 bytes, ``g2`` 128 bytes, hex ``secp256k1`` Ethereum key that sends transactions   ``address``, with
-the checksum of EIP-55 ``p2p``       secp256k1 key that the peer id is of   ``peer_id``, base58 ============
-=====================================  ==========================================================
+| kind | secret | public values in the file |
+|---|---|---|
+| ``bn254`` | scalar that signs frames and votes | ``g1`` 64 bytes, ``g2`` 128 bytes, hex |
+| ``secp256k1`` | Ethereum key that sends transactions | ``address``, with the checksum of EIP-55 |
+| ``p2p`` | secp256k1 key that the peer id is of | ``peer_id``, base58 |
 """
 
 from collections.abc import Callable, Mapping

@@ -25,7 +25,8 @@ from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 REQUEST_VERSION = 1
 MIN_APP_ID_BYTES = 5
-MAX_APP_ID_CHARACTERS = 512
+MAX_APP_ID_BYTES = 1024
+"""Beyond, no operator reads a request, so nothing must be encrypted to such an id."""
 MAX_AUTHORISATION_BYTES = 64 * 1024
 MAX_RECORDS = 256
 _HPKE_INFO = b"eigenkms/partial/1"
@@ -166,7 +167,7 @@ def decode_partial_request(data: bytes) -> PartialRequest:
         raise MalformedError(f"decode {what}: version {version}")
     request = PartialRequest(
         ClusterId(fields.fixed(32)),
-        AppId(fields.text(MAX_APP_ID_CHARACTERS)),
+        AppId(fields.text(MAX_APP_ID_BYTES)),
         fields.fixed(32),
         fields.fixed(32),
         fields.fixed(32),

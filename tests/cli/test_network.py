@@ -101,6 +101,14 @@ def test_a_pinned_cluster_encrypts_offline(
     assert eigenkms(*args, "--operator-set-id", "1", stdin=b"secret").returncode == 2
 
 
+def test_an_application_id_that_no_operator_reads_is_refused(chain: tuple[str, ...], mpk: str) -> None:
+    """Else the file could never be decrypted; 1,024 bytes of UTF-8 are the limit, whatever the characters."""
+    for app_id, code in (("x" * 1024, 0), ("x" * 1025, 1), ("\N{KEY}" * 257, 1)):
+        done = eigenkms("encrypt", "--app-id", app_id, "--mpk", mpk, *chain, stdin=b"secret")
+        assert done.returncode == code, done.stderr
+    assert "more than the 1024 that operators accept" in lines(done.stderr)[0]
+
+
 def operators(count: int) -> tuple[OperatorAddress, ...]:
     return tuple(OperatorAddress(bytes([i + 1]) * 20) for i in range(count))
 

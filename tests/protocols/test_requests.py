@@ -19,7 +19,7 @@ from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame, decode_frame, verify_frame
 from eigenkms.protocols.requests import (
-    MAX_APP_ID_CHARACTERS,
+    MAX_APP_ID_BYTES,
     MAX_AUTHORISATION_BYTES,
     MAX_RECORDS,
     Epoch,
@@ -180,7 +180,7 @@ def cases() -> list[Any]:
             [
                 [0, 2, True, "1", None],
                 [short, long, odd, None],
-                ["four", "", "é" * 2, "x" * (MAX_APP_ID_CHARACTERS + 1), b"bytes", None],
+                ["four", "", "é" * 2, "x" * (MAX_APP_ID_BYTES + 1), b"bytes", None],
                 [short, long, None],
                 [short, long, None],
                 [short, long, None],
@@ -229,7 +229,7 @@ def test_there_is_one_encoding(decode: Decoder, good: list[Any], wrong: list[lis
 def test_an_application_id_may_be_any_text_of_five_bytes(village: Village) -> None:
     """Counted in UTF-8."""
     _, request = asking(village)
-    for app in ("abcde", "ééa", "🔑1", "x" * MAX_APP_ID_CHARACTERS):
+    for app in ("abcde", "ééa", "🔑1", "x" * MAX_APP_ID_BYTES):
         assert decode_partial_request(replace(request, app_id=AppId(app)).encoded).app_id == app
 
 
