@@ -73,6 +73,8 @@ class Node:
         """Crash once so many records are durable, before anything of that step is sent."""
         self.crash_after_sending: int | None = None
         """Crash in the midst of sending: after so many frames of a step, the rest of which is never sent."""
+        self.postponed: Session | None = None
+        """The newest boundary's session, not joined because an older one binds me: joined once that is closed without a key."""
         self.notes: list[Note] = []
         self.tamper: Tamper | None = None
         """A Byzantine operator rewrites what it sends: (recipient or None for all, frame)."""
@@ -96,8 +98,10 @@ class Node:
         if operator is None:
             return
         if not operator.may_join(session):
+            self.postponed = session if operator.binding is not None else None
             self.carry_out(operator.pass_boundary(session, self.world.now))
             return
+        self.postponed = None
         self.world.joins(self, session)
         self.disk.sessions[session.id] = (session, self.world.now)
         self.carry_out(operator.boundary(session, self.world.now))
@@ -191,6 +195,10 @@ class Node:
                     self.crash()
                     return
         self.world.schedule_tick(self)
+        postponed = self.postponed
+        if postponed is not None and any(isinstance(item.effect, Closed) for item in effects):
+            self.postponed = None
+            self.boundary(postponed)
 
     def say(self, recipient: OperatorAddress | None, frame: Frame) -> None:
         outgoing = [(recipient, frame)] if self.tamper is None else self.tamper(frame, recipient)
@@ -201,6 +209,7 @@ class Node:
 
     def crash(self) -> None:
         self.operator = None
+        self.postponed = None
         self.crash_after = self.crash_after_sending = None
         self.world.trace("crash", self.address)
 
