@@ -94,6 +94,7 @@ def test_what_is_lacking_is_reported_answered_and_taken() -> None:
     table.start()
     assert not table.said(me, Kind.REPORT)
     assert table.seats[me].deadline(0.0) == pytest.approx(1.0)
+    assert table.seats[me].lacking == (dealer,), "whom to ask first"
     table.at(1.0)
     report = read_report(table.said(me, Kind.REPORT)[0])
     assert set(report.lacking) == {dealer}
@@ -101,6 +102,7 @@ def test_what_is_lacking_is_reported_answered_and_taken() -> None:
     assert (read_answer(answer).recipient, read_answer(answer).key) == (me, report.lacking[dealer])
     table.at(4.0)
     assert table.decided() == list(who.addresses)
+    assert table.seats[me].lacking == ()
 
 
 def test_a_lack_that_nobody_answers_keeps_the_dealer_out() -> None:
