@@ -148,6 +148,10 @@ class NodeProcess:
         """Send every event from now on there; one that is full misses events."""
         self._subscribers.append(subscriber)
 
+    def has_said(self, name: str) -> bool:
+        """Whether an event of that name was logged in this life."""
+        return name in self._seen
+
     async def wait_event(self, name: str, seconds: float) -> dict[str, Any]:
         """The last event of that name, once there is one. Raises ``NetworkError`` if the node ends first or time is up."""
         with trio.move_on_after(seconds):

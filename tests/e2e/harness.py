@@ -184,6 +184,10 @@ class LiveNetwork:
         """Whether the process has ended by itself."""
         return self.network.nodes[index].ended.is_set()
 
+    def has_certified(self, index: int) -> bool:
+        """Whether the running process took the certificate of a key."""
+        return self.network.nodes[index].has_said("certified")
+
     def stop(self, index: int, number: signal.Signals) -> tuple[int, float]:
         """Send a signal and wait for the end; exit code and seconds."""
         node = self.network.nodes[index]
