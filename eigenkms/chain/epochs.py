@@ -4,14 +4,14 @@ A transcript names its own recipients, so its certificate alone proves only that
 says that its boundary block is canonical, at the configured finality, and that its recipients were the operator set at that block.
 """
 
-from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.chain.reader import EigenLayerChain, OperatorRead
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.requests import Epoch, check_epoch
 from eigenkms.types import ClusterId
 
 
-async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch) -> None:
-    """Raise ``VerificationError`` unless ``epoch`` is certified by the set at its canonical block.
+async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch) -> OperatorRead:
+    """The operators at the block of ``epoch``; raise ``VerificationError`` unless they certified it and the block is canonical.
 
     Raises ``ChainError`` if the chain cannot say.
     """
@@ -33,3 +33,4 @@ async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch)
             f"verify epoch certificate: its {len(epoch.transcript.recipients)} signing operators are not the "
             f"{len(found.operators)} that the chain had at block {boundary.number}"
         )
+    return found

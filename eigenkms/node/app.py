@@ -23,7 +23,7 @@ import trio
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_epoch
-from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
+from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
 from eigenkms.node.config import NodeConfig
@@ -38,10 +38,10 @@ from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.requests import decode_info, encode_info_request
+from eigenkms.protocols.requests import check_settled, decode_settled
 from eigenkms.protocols.session import Parameters, Session, cluster_id
 from eigenkms.storage.store import Store, StoreIdentity
-from eigenkms.types import BlockRef, ClusterId
+from eigenkms.types import BlockRef, ClusterId, OperatorAddress
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -131,7 +131,6 @@ class Node:
         self._peers = PeerBook(cluster, config.operator, keys.peer.peer_id)
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
-        operator.has_version = len(self._versions) > 0
         self._engine = Engine(operator, store, self._versions, self._peers.key_of)
         self._services = Services(
             cluster=cluster,
@@ -152,6 +151,7 @@ class Node:
         )
         self._floor = 0
         self._consent = False
+        self._seen_before = False
         self._follower: BoundaryFollower | None = None
         self._host: Host | None = None
 
@@ -239,6 +239,8 @@ class Node:
             await self._engine.restore(links, time.time())
             nursery.start_soon(self._follower.run, send)
             nursery.start_soon(self._boundaries, receive, links)
+            nursery.start_soon(self._learn_sources, links)
+            nursery.start_soon(self._find_source, links)
             log.info(
                 "node of operator 0x%s is up as peer %s",
                 self._config.operator.hex(),
@@ -255,13 +257,13 @@ class Node:
     async def _boundaries(self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links) -> None:
         async with trio.open_nursery() as nursery:
             async for block in receive:
-                if not len(self._versions):
+                if not self._engine.has_source:
                     if (
                         self._parameters.genesis_quorum
                     ):  # fewer than all can make a key: first hear whether one exists
-                        await self._catch_up()
+                        await self._ask_all(links)
                     else:
-                        nursery.start_soon(self._catch_up)
+                        nursery.start_soon(self._ask_all, links)
                 try:
                     await self._at_boundary(block, links)
                 except ChainError as error:
@@ -273,12 +275,19 @@ class Node:
         found = await self._chain.operators_at(block)
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
-        self._peers.update(found.operators)
+        before = await self._operators_before(block)
+        holders = self._holders | {operator.address for operator in before}
+        self._peers.update(found.operators, holders=holders, former=before)
         links.refresh()
         self._check_own_key(found)
         session = Session(self._cluster, block, found.operator_set, self._parameters)
         self._tell_missing()
-        joined = await self._engine.boundary(links, session, may_join=await self._may_join(block))
+        joined = await self._engine.boundary(
+            links,
+            session,
+            may_vote=block.number > self._floor,
+            may_found=await self._may_found(block),
+        )
         fields = {"event": "boundary", "block": block.number, "operators": session.n, "joined": joined}
         log.info(
             "boundary at block %d: session %s, %d operators%s",
@@ -289,8 +298,29 @@ class Node:
             extra={"fields": {**fields, "session": session.id.hex()[:8]}},
         )
 
-    async def _may_join(self, block: BlockRef) -> bool:
-        if block.number <= self._floor or not self._consent or len(self._versions):
+    @property
+    def _holders(self) -> frozenset[OperatorAddress]:
+        """Who deals at the next boundary, member or not."""
+        held = self._versions.newest_settled
+        return frozenset() if held is None else frozenset(held.epoch.transcript.recipients.addresses)
+
+    async def _operators_before(self, block: BlockRef) -> tuple[ChainOperator, ...]:
+        """The set one boundary ago, read once after the start: whoever left it since may still have to deal to this node."""
+        number = block.number - self._config.interval_blocks
+        if self._seen_before or number <= 0:
+            return ()
+        self._seen_before = True
+        try:
+            before = await self._chain.block(number)
+            found = None if before is None else await self._chain.operators_at(before)
+        except ChainError as error:
+            log.info("operators at block %d cannot be read any more: %s", number, explain(error))
+            return ()
+        return () if found is None else found.operators
+
+    async def _may_found(self, block: BlockRef) -> bool:
+        """Whether this operator may take part in a genesis at this boundary."""
+        if not self._consent or len(self._versions):
             return False
         if not self._config.genesis and await self._chain.members_ever_left(block):
             log.warning(
@@ -312,28 +342,65 @@ class Node:
                     extra={"fields": {"event": "void", "missing": ["0x" + a.hex() for a in missing]}},
                 )
 
-    async def _catch_up(self) -> None:
-        """Ask connected operators whether a version exists that this node missed; adopt one that the chain confirms."""
-        assert self._host is not None
-        bound = [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
-        async with trio.open_nursery() as nursery:
-            for peer in bound:
-                nursery.start_soon(self._ask_version, peer)
+    async def _learn_sources(self, links: Links) -> None:
+        """Whoever deals from a version that this node does not know is asked to prove that it is settled."""
+        pause = min(max(self._parameters.window / 4, 0.25), 5.0)
+        while True:
+            for operator in await self._engine.unknown_sources():
+                peer = self._peers.peer_of(operator)
+                if peer is not None:
+                    await self._ask_settled(peer, links)
+            await trio.sleep(pause)
 
-    async def _ask_version(self, peer: PeerId) -> None:
+    async def _find_source(self, links: Links) -> None:
+        """A node that knows no version asks one operator after another, until one has been made or is learnt."""
+        turn = 0
+        while not self._engine.has_source:
+            await trio.sleep(min(max(self._parameters.window, 1.0), 10.0))
+            bound = self._bound()
+            if bound and not self._engine.has_source:
+                await self._ask_settled(bound[turn % len(bound)], links)
+                turn += 1
+
+    def _bound(self) -> list[PeerId]:
+        """Connected peers that proved which operator they are."""
         assert self._host is not None
-        request = encode_info_request(self._cluster, os.urandom(32))
+        return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
+
+    async def _ask_all(self, links: Links) -> None:
+        """Ask all connected operators whether a version exists that this node missed."""
+        async with trio.open_nursery() as nursery:
+            for peer in self._bound():
+                nursery.start_soon(self._ask_settled, peer, links)
+
+    async def _ask_settled(self, peer: PeerId, links: Links) -> None:
+        """The highest settled version of ``peer``; learnt if it proves it, the chain confirms it, and it is higher than ours."""
+        assert self._host is not None
         try:
-            answer = await self._host.call(peer, wire.CLIENT_PROTOCOL, wire.INFO, request, timeout=2.0)
-            epoch = decode_info(answer).epoch
-            await verify_epoch(self._chain, self._cluster, epoch)
+            answer = await self._host.call(
+                peer, wire.OPERATOR_PROTOCOL, wire.SETTLED, links.record.encoded, timeout=2.0
+            )
+            epoch, proof = await trio.to_thread.run_sync(decode_settled, answer)
+            known = self._versions.newest_settled
+            if known is not None and known.epoch.transcript.version >= epoch.transcript.version:
+                return
+            found = await verify_epoch(self._chain, self._cluster, epoch)
+            await trio.to_thread.run_sync(check_settled, epoch, proof)
         except EigenKmsError as error:
-            log.debug("newest version of %s: %s", peer, error)
+            log.debug("settled version of %s: %s", peer, error)
             return
-        binding = [c for c in self._engine.live if c.session.id == epoch.transcript.session]
-        if not binding:
-            log.warning("a master key exists that this node took no part in: it waits for the next reshare")
-            await self._engine.adopt(epoch)
+        log.info(
+            "version %d of the master key was settled while this node did not take part; dealing from it now",
+            epoch.transcript.version,
+            extra={"fields": {"event": "learnt", "version": int(epoch.transcript.version)}},
+        )
+        self._peers.update(
+            self._peers.operators,
+            holders=epoch.transcript.recipients.addresses,
+            former=found.operators,
+        )
+        links.refresh()
+        await self._engine.learn(links, epoch, proof)
 
     # -- status ----------------------------------------------------------------------------------------------
 

@@ -25,14 +25,19 @@ from eigenkms.protocols.effects import (
     Certified,
     Closed,
     Direct,
+    Erase,
     JournalRecord,
     Note,
     Persist,
+    Settled,
+    Shred,
 )
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
+from eigenkms.protocols.messages import GENESIS_SOURCE
 from eigenkms.protocols.operator import Operator, SessionEffect
 from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Session, decode_session, encode_session
+from eigenkms.protocols.settlement import SettlementProof
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
 
@@ -43,6 +48,9 @@ MAX_BATCH = 128
 MAX_IDLE_SECONDS = 60.0
 KEPT_BOUNDARIES = 16
 """Boundaries after which the shredded journal of a session is dropped."""
+
+KEPT_ERASED = 16
+"""Erased versions of which transcript and certificate stay."""
 
 
 class Outlet(Protocol):
@@ -65,6 +73,14 @@ class EngineStatistics:
     """Frames that found the queue full."""
 
 
+@dataclass(frozen=True)
+class _Postponed:
+    """The newest boundary's session, not joined when it was seen: an older one binds, or there is nothing to deal from yet."""
+
+    session: Session
+    may_found: bool
+
+
 class Engine:
     """``key_of`` gives the BN254 G2 key of a current operator, for frames that come before their boundary."""
 
@@ -83,7 +99,10 @@ class Engine:
         self._limiter = trio.CapacityLimiter(1)
         self._send, self._receive = trio.open_memory_channel[bytes](MAX_QUEUED_FRAMES)
         self._wake = trio.Event()
-        self._postponed: Session | None = None
+        self._postponed: _Postponed | None = None
+        self._source_wanted = trio.Event()
+        for held in versions:
+            operator.know(held.epoch.transcript, held.share, settled=held.settled)
         self._statistics = EngineStatistics()
         self.evidence = len(store.evidence())
         """Pieces of evidence that the store holds."""
@@ -133,6 +152,8 @@ class Engine:
                 self._compute, work, trio.current_time(), limiter=self._limiter
             )
         self._wake.set()
+        if self._operator.unknown_sources:
+            self._source_wanted.set()
         for item in effects:
             if isinstance(item.effect, Broadcast):
                 await outlet.broadcast(item.effect.frame)
@@ -161,17 +182,21 @@ class Engine:
                 )
                 opened_at = now - max(0.0, now_unix - header.opened)
                 effects += self._operator.restore(decode_session(header.header), records, opened_at, now)
-            return effects
+            return effects + self._operator.tick(now)
 
         await self._step(outlet, work)
 
-    async def boundary(self, outlet: Outlet, session: Session, *, may_join: bool) -> bool:
-        """A boundary was seen; whether this operator takes part in its session."""
+    async def boundary(self, outlet: Outlet, session: Session, *, may_vote: bool, may_found: bool) -> bool:
+        """A boundary was seen; whether this operator takes part in its session.
+
+        ``may_vote``: its store can have forgotten no vote at this boundary. ``may_found``: nor one in a genesis.
+        """
         joined = False
 
         def work(now: float) -> list[SessionEffect]:
             nonlocal joined
-            if not may_join or not self._operator.may_join(session) or self._voted_elsewhere(session):
+            permitted = may_vote and (may_found or self._operator.has_source)
+            if not permitted or not self._operator.may_join(session) or self._voted_elsewhere(session):
                 return self._operator.pass_boundary(session, now)
             joined = True
             self._store.open_session(session.id, session.boundary.number, encode_session(session))
@@ -181,16 +206,23 @@ class Engine:
 
         await self._step(outlet, work)
         await self._forget(session)
-        self._postponed = session if may_join and self._operator.binding is not None else None
+        waits = not joined and (self._operator.binding is not None or not self._operator.has_source)
+        self._postponed = _Postponed(session, may_found) if waits and may_vote else None
         return joined
 
     async def _join_postponed(self, outlet: Outlet, effects: Sequence[SessionEffect]) -> None:
         """The session that bound this operator at the newest boundary was just closed without a key: join that one after all."""
-        session = self._postponed
-        if session is not None and any(isinstance(item.effect, Closed) for item in effects):
-            self._postponed = None
-            if await self.boundary(outlet, session, may_join=True):
-                log.info("session %s: joined, now that the one before it is closed", session.id.hex()[:8])
+        if any(isinstance(item.effect, Closed) for item in effects):
+            await self._join_late(outlet, "the one before it is closed")
+
+    async def _join_late(self, outlet: Outlet, why: str) -> None:
+        """Join the newest boundary's session, which could not be joined when the boundary was seen."""
+        postponed, self._postponed = self._postponed, None
+        if postponed is None:
+            return
+        session = postponed.session
+        if await self.boundary(outlet, session, may_vote=True, may_found=postponed.may_found):
+            log.info("session %s: joined, now that %s", session.id.hex()[:8], why)
 
     def _voted_elsewhere(self, session: Session) -> bool:
         """At most one session a boundary number, whatever its block hash."""
@@ -205,19 +237,38 @@ class Engine:
                 self._store.shred_session(session.id)
             interval = newest.parameters.interval_blocks
             self._store.forget_sessions(max(0, newest.boundary.number - KEPT_BOUNDARIES * interval))
+            self._store.forget_versions(KEPT_ERASED)
 
         async with self._lock:
             await trio.to_thread.run_sync(work, limiter=self._limiter)
 
-    async def adopt(self, epoch: Epoch) -> None:
-        """A version that others certified and the chain confirmed; this operator holds no share of it."""
+    async def learn(self, outlet: Outlet, epoch: Epoch, proof: SettlementProof | None) -> None:
+        """A version that others certified and the chain confirmed. It is settled if ``proof`` (checked by the caller) says so, or
+        if it is a genesis.
+        """
+        settled = proof is not None or epoch.transcript.source_version == GENESIS_SOURCE
 
-        def work() -> None:
-            self._versions.add(epoch, None)
-            self._operator.has_version = True
+        def work(now: float) -> list[SessionEffect]:
+            if settled:
+                self._versions.settle(epoch, proof)
+            else:
+                self._versions.add(epoch, None)
+            return self._operator.learn(epoch.transcript, epoch.certificate, settled=settled, now=now)
 
-        async with self._lock:
-            await trio.to_thread.run_sync(work, limiter=self._limiter)
+        await self._step(outlet, work)
+        if settled:
+            await self._join_late(outlet, "the version to deal from is known")
+
+    @property
+    def has_source(self) -> bool:
+        """Whether this operator knows a settled version to deal from."""
+        return self._operator.has_source
+
+    async def unknown_sources(self) -> dict[OperatorAddress, int]:
+        """Wait until somebody deals, in the newest session, from a version that this operator does not know."""
+        await self._source_wanted.wait()
+        self._source_wanted = trio.Event()
+        return self._operator.unknown_sources
 
     # -- pulling ---------------------------------------------------------------------------------------------
 
@@ -271,8 +322,7 @@ class Engine:
         ceremony = self._operator.ceremony(frame.session)
         if ceremony is None:
             return self._key_of(frame.sender)
-        member = ceremony.session.recipients.get(frame.sender)
-        return None if member is None else member.key
+        return ceremony.key_of(frame.sender)
 
     def _count_refused(self, why: str) -> None:
         self._statistics = replace(self._statistics, refused=self._statistics.refused + 1)
@@ -282,7 +332,7 @@ class Engine:
         """Everything that must outlive a crash before anything of this step is sent; one transaction a session."""
         journals: dict[SessionId, list[Record]] = {}
         for item in effects:
-            if isinstance(item.effect, Persist):
+            if isinstance(item.effect, Persist) and item.session is not None:
                 record = item.effect.record
                 journals.setdefault(item.session.id, []).append(
                     Record(record.kind, record.body, record.secret)
@@ -290,12 +340,22 @@ class Engine:
         for session_id, records in journals.items():
             self._store.append(session_id, records)
         for item in effects:
-            effect = item.effect
-            if isinstance(effect, Certified):
-                self._versions.add(Epoch(effect.transcript, effect.certificate), effect.share)
-                self._shred_dealt(item.session, effect)
-            elif isinstance(effect, Accuse):
-                evidence = effect.evidence
+            self._carry_out(item)
+
+    def _carry_out(self, item: SessionEffect) -> None:
+        """What changes versions and evidence, in the order of the step."""
+        match item.effect:
+            case Certified() as certified:
+                self._versions.add(Epoch(certified.transcript, certified.certificate), certified.share)
+                if item.session is not None:
+                    self._shred_dealt(item.session, certified)
+            case Settled() as settled:
+                self._versions.settle(Epoch(settled.transcript, settled.certificate), settled.proof)
+            case Erase(transcript_hash):
+                self._versions.erase(transcript_hash)
+            case Shred(session):
+                self._store.shred_session(session)
+            case Accuse(evidence):
                 frames = [f.encoded for f in evidence.frames]
                 self.evidence += self._store.add_evidence(
                     evidence.fault.value, evidence.accused, evidence.session, frames
@@ -303,13 +363,14 @@ class Engine:
 
     def _shred_dealt(self, session: Session, certified: Certified) -> None:
         """Polynomials determine everybody's shares: once all n hold theirs durably, nobody needs mine any more."""
-        if session.genesis_quorum == session.n and certified.share is not None:
+        at_genesis = certified.transcript.source_version == GENESIS_SOURCE
+        if at_genesis and session.genesis_quorum == session.n and certified.share is not None:
             self._store.shred_session(session.id)
 
     def _report(self, effects: Sequence[SessionEffect]) -> None:
         """Tell people."""
         for item in effects:
-            effect, session = item.effect, item.session.id.hex()[:8]
+            effect, session = item.effect, "" if item.session is None else item.session.id.hex()[:8]
             if isinstance(effect, Note):
                 extra = {"session": session, "event": effect.event, **effect.fields}
                 log.info(
@@ -318,6 +379,8 @@ class Engine:
             elif isinstance(effect, Accuse):
                 accused, fault = effect.evidence.accused.hex(), effect.evidence.fault.value
                 log.warning("session %s: evidence of %s against 0x%s", session, fault, accused)
+            elif isinstance(effect, Erase):
+                log.info("version with transcript %s: my share is erased", effect.transcript_hash.hex()[:16])
 
 
 def _plain(fields: dict[str, object]) -> str:

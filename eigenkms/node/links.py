@@ -48,7 +48,8 @@ class Links:
         self._engine = engine
         self._services = services
         self._cluster = cluster
-        self._record = record
+        self.record = record
+        """This node's own peer record."""
         self._topic = wire.gossip_topic(cluster)
         self._direct_send, self._direct_receive = trio.open_memory_channel[tuple[OperatorAddress, Frame]](
             MAX_DIRECT * 4
@@ -140,7 +141,7 @@ class Links:
     async def _greet_one(self, peer: PeerId) -> None:
         try:
             answer = await self._host.call(
-                peer, wire.CLIENT_PROTOCOL, wire.HELLO, self._record.encoded, timeout=CALL_SECONDS
+                peer, wire.CLIENT_PROTOCOL, wire.HELLO, self.record.encoded, timeout=CALL_SECONDS
             )
             await self._services.take_records(answer, peer)
         except EigenKmsError as error:

@@ -32,22 +32,35 @@ class PeerBook:
         self._me = me
         self._own_peer = own_peer
         self._operators: dict[OperatorAddress, ChainOperator] = {}
+        self._former: dict[OperatorAddress, ChainOperator] = {}
         self._sockets: dict[OperatorAddress, PeerAddress] = {}
         self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
         self._proven: dict[OperatorAddress, PeerId] = {}
         self._complained: set[tuple[OperatorAddress, str]] = set()
 
-    def update(self, operators: Sequence[ChainOperator]) -> None:
-        """Take a newer operator set. A socket that nobody can dial is logged once and its operator dialled by record alone."""
+    def update(
+        self,
+        operators: Sequence[ChainOperator],
+        *,
+        holders: Iterable[OperatorAddress] = (),
+        former: Iterable[ChainOperator] = (),
+    ) -> None:
+        """Take a newer operator set. A socket that nobody can dial is logged once and its operator dialled by record alone.
+
+        Whoever left the set stays while it is one of ``holders``, who deal from the version that they hold; so do those among
+        ``former`` operators, read from an older block.
+        """
+        known = {**{o.address: o for o in former}, **self._former, **self._operators}
         self._operators = {o.address: o for o in operators}
+        self._former = {a: known[a] for a in holders if a in known and a not in self._operators}
         self._sockets = {}
-        for operator in operators:
+        for operator in self._everybody.values():
             try:
                 self._sockets[operator.address] = parse_address(operator.socket)
             except InputError as error:
                 self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
-        self._records = {a: r for a, r in self._records.items() if a in self._operators}
-        self._proven = {a: p for a, p in self._proven.items() if a in self._operators}
+        self._records = {a: r for a, r in self._records.items() if a in self._everybody}
+        self._proven = {a: p for a, p in self._proven.items() if a in self._everybody}
         for peer_id, owners in self._claims().items():
             if len(owners) > 1:
                 for owner in owners:
@@ -67,11 +80,15 @@ class PeerBook:
             log.warning("operator 0x%s: %s", operator.hex(), sentence)
 
     @property
+    def _everybody(self) -> dict[OperatorAddress, ChainOperator]:
+        return {**self._former, **self._operators}
+
+    @property
     def operators(self) -> tuple[ChainOperator, ...]:
         return tuple(self._operators.values())
 
     def key_of(self, operator: OperatorAddress) -> bytes | None:
-        found = self._operators.get(operator)
+        found = self._everybody.get(operator)
         return None if found is None else found.key
 
     # -- records ---------------------------------------------------------------------------------------------
@@ -84,7 +101,7 @@ class PeerBook:
         record = read_peer_record(frame)
         if frame.cluster != self._cluster or frame.session != NO_SESSION or frame.recipient is not None:
             raise WrongScopeError("read peer record: for another cluster or recipient")
-        if record.operator not in self._operators:
+        if record.operator not in self._everybody:
             raise WrongScopeError(f"read peer record: 0x{record.operator.hex()} is not an operator")
         _check_addresses(record)
         known = self._records.get(record.operator)
@@ -146,7 +163,7 @@ class PeerBook:
     def expected(self) -> dict[PeerId, tuple[str, ...]]:
         """Peers of the other operators with the addresses to dial them at: the record's, then the socket's."""
         found: dict[PeerId, tuple[str, ...]] = {}
-        for operator in self._operators:
+        for operator in self._everybody:
             if operator == self._me:
                 continue
             for peer, addresses in self._addresses(operator):

@@ -32,6 +32,7 @@ from eigenkms.protocols.requests import (
     decode_info_request,
     decode_partial_request,
     encode_info,
+    encode_settled,
     seal_partial,
 )
 from eigenkms.protocols.transcript import Transcript
@@ -178,6 +179,8 @@ class Services:
                     return b""
                 case wire.SYNC:
                     return wire.encode_frames(await self._sync(frame))
+                case wire.SETTLED:
+                    return self._settled()
                 case _:
                     raise RpcRefusal("unknown-method", "this node does not know that method")
         except RemoteProtocolError as error:
@@ -190,6 +193,13 @@ class Services:
         await trio.to_thread.run_sync(verify_frame, frame, key, limiter=self._verifying)
         found = await self._engine.sync_reply(frame)
         return found or await self._stored_certificate(frame)
+
+    def _settled(self) -> bytes:
+        """The version that the next rotation deals from, for an operator that does not know it."""
+        held = self._versions.newest_settled
+        if held is None:
+            raise RpcRefusal("no-version", "this operator knows no settled version")
+        return encode_settled(held.epoch, held.proof)
 
     async def _stored_certificate(self, request: Frame) -> list[Frame]:
         """The certificate of a session that is long over, for somebody who missed its end."""

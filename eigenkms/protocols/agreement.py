@@ -16,20 +16,25 @@ ahead of them for ever, and repeat their view change while they wait, which wake
 has been seen, and needs t' votes in both phases. A key needs all n (or the genesis quorum) to prepare it, *once*: that first
 certificate, its *root*, shows that everybody holds a share of it. In later views t' prepare votes are enough beside the root;
 if they were not, one liar that prepared and then fell silent would keep everybody bound to the session for ever.
+
+In a *rotation* nothing is bound and there is no ∅: t' votes are a quorum in both phases, and the session ends for an operator at
+the next boundary, when it stops voting; certificates are taken in at any time. Whoever is not among the recipients (a holder of
+the source that has left the set) only listens.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from eigenkms.crypto import bn254
+from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.effects import Accuse, Broadcast, Effect, JournalRecord, Note, Persist
 from eigenkms.protocols.evidence import Evidence, Fault
-from eigenkms.protocols.exchange import Exchange
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import (
+    GENESIS_SOURCE,
     Proposal,
     certificate_body,
     proposal_body,
@@ -65,20 +70,36 @@ Votes: TypeAlias = dict[OperatorAddress, tuple[bytes, Frame]]
 """Who voted, with which signature, in which frame."""
 
 
-def quorum(session: Session, phase: Phase, transcript_hash: bytes) -> int:
-    """Votes needed: t', but a genesis key needs all n (or the genesis quorum) to prepare it for the first time."""
-    if phase is Phase.PREPARE and transcript_hash != VOID_HASH:
+class Deliberation(Protocol):
+    """What agreement asks of the dealing exchanges of its session."""
+
+    def ready(self, now: float) -> bool:
+        """Whether the first proposal is due."""
+
+    def transcript(self) -> Transcript | None:
+        """The transcript of a fresh proposal, or ``None`` if there is nothing to propose."""
+
+    def supports(self, transcript: Transcript) -> bool:
+        """Whether I may prepare this fresh transcript now."""
+
+    def combined_share(self, transcript: Transcript) -> SecretScalar | None:
+        """My share of the transcript's key, or ``None`` if I lack a part of it."""
+
+
+def quorum(session: Session, phase: Phase, transcript_hash: bytes, *, rooted: bool = False) -> int:
+    """Votes needed: t', but a genesis key needs all n (or the genesis quorum) to prepare it for the first time; ``rooted`` if that
+    is done, or not asked for, as in a rotation.
+    """
+    if phase is Phase.PREPARE and transcript_hash != VOID_HASH and not rooted:
         return max(session.genesis_quorum, session.threshold)
     return session.threshold
 
 
 def check_certificate(certificate: Certificate, session: Session, *, rooted: bool = False) -> None:
-    """Raise ``BadCertificateError`` unless ``certificate`` is one of ``session`` with its quorum; ``rooted`` if the root of its
-    hash is known to be good.
-    """
+    """Raise ``BadCertificateError`` unless ``certificate`` is one of ``session`` with its quorum; ``rooted`` as for ``quorum``."""
     if certificate.session != session.id:
         raise BadCertificateError("verify certificate: it is for another session")
-    needed = session.threshold if rooted else quorum(session, certificate.phase, certificate.hash)
+    needed = quorum(session, certificate.phase, certificate.hash, rooted=rooted)
     certificate.verify(session.recipients, needed)
 
 
@@ -91,13 +112,15 @@ class Decision:
 
 
 class Agreement:
-    """One operator's side of the agreement of a genesis session."""
+    """One operator's side of the agreement of a session; ``mpk`` is the master key that a rotation keeps (``None``: genesis)."""
 
-    def __init__(self, voice: Voice, exchange: Exchange) -> None:
+    def __init__(self, voice: Voice, deliberation: Deliberation, mpk: bytes | None = None) -> None:
         self._voice = voice
-        self._exchange = exchange
+        self._deliberation = deliberation
         self.session = voice.session
         self.me = voice.me
+        self._mpk = mpk
+        self._ended = False
         self.view = 0
         self._entered_at: float | None = None
         self._may_void = False
@@ -139,6 +162,11 @@ class Agreement:
     def restore_decision(self, certificate: Certificate) -> None:
         """The session was decided in an earlier life."""
         self._decide(certificate)
+
+    def learn_decision(self, transcript: Transcript, certificate: Certificate) -> None:
+        """An epoch certificate with its transcript, from elsewhere than the session's frames; believed if it verifies."""
+        self._learn_transcript(transcript.encoded)
+        self._learn_certificate(certificate)
 
     # -- frames ----------------------------------------------------------------------------------------------
 
@@ -220,18 +248,24 @@ class Agreement:
             found = decode_transcript(encoded)
             if (found.cluster, found.session, found.boundary, found.recipients) != ours:
                 return
-            if found.hash not in self._transcripts:
+            if found.hash not in self._transcripts and self._is_of_this_kind(found):
                 check_self_consistent(found)
                 self._transcripts[found.hash] = found
         except (MalformedError, VerificationError):
             return
+
+    def _is_of_this_kind(self, transcript: Transcript) -> bool:
+        """A genesis names no source; a rotation names one and keeps the master key."""
+        if self._mpk is None:
+            return transcript.source_version == GENESIS_SOURCE
+        return transcript.source_version != GENESIS_SOURCE and transcript.mpk == self._mpk
 
     def _learn_certificate(self, certificate: Certificate | None) -> None:
         """Keep a certificate that verifies: the highest prepare, or the decision."""
         if certificate is None or not self._is_valid(certificate):
             return
         if certificate.phase is Phase.PREPARE:
-            if self._is_root(certificate):
+            if self._mpk is None and self._is_root(certificate):
                 self._roots.setdefault(certificate.hash, certificate)
             self._raise_highest(certificate)
         else:
@@ -241,7 +275,7 @@ class Agreement:
         if certificate.encoded in self._verified:
             return True
         try:
-            check_certificate(certificate, self.session, rooted=certificate.hash in self._roots)
+            check_certificate(certificate, self.session, rooted=self._is_rooted(certificate.hash))
         except BadCertificateError:
             return False
         if len(self._verified) >= MAX_VERIFIED:
@@ -249,13 +283,17 @@ class Agreement:
         self._verified.add(certificate.encoded)
         return True
 
+    def _is_rooted(self, transcript_hash: bytes) -> bool:
+        """Whether t' prepare votes are enough for this hash."""
+        return self._mpk is not None or transcript_hash in self._roots
+
     def _is_root(self, certificate: Certificate) -> bool:
         signers = certificate.signers(self.session.recipients)
         return len(signers) >= quorum(self.session, certificate.phase, certificate.hash)
 
     def _root_of(self, certificate: Certificate | None) -> Certificate | None:
         """What must travel beside a certificate that is not a root itself."""
-        if certificate is None or self._is_root(certificate):
+        if certificate is None or self._mpk is not None or self._is_root(certificate):
             return None
         return self._roots[certificate.hash]
 
@@ -265,7 +303,8 @@ class Agreement:
 
     def _decide(self, certificate: Certificate) -> None:
         transcript = self._transcripts.get(certificate.hash)
-        if self.decision is None and (transcript is not None or certificate.hash == VOID_HASH):
+        void = certificate.hash == VOID_HASH and self._mpk is None
+        if self.decision is None and (transcript is not None or void):
             self.decision = Decision(certificate, transcript)
 
     # -- progress --------------------------------------------------------------------------------------------
@@ -281,15 +320,16 @@ class Agreement:
         return bool(self._proposals or self._votes or self._views)
 
     def supersede(self) -> None:
-        """The next boundary was seen: from now on only ∅ or a justified proposal may be voted."""
-        self._may_void = True
+        """The next boundary was seen: in a genesis only ∅ or a justified proposal may be voted from now on; a rotation is over."""
+        self._may_void = self._mpk is None
+        self._ended = self._mpk is not None
 
     def advance(self, now: float) -> list[Effect]:
         """Do everything that the frames so far and the time allow, until the decision."""
-        if self._entered_at is None and self._exchange.ready(now):
+        if self._entered_at is None and self._takes_part and self._deliberation.ready(now):
             self._entered_at = now
         effects = self._tally()
-        if self._entered_at is not None and self.decision is None:
+        if self._entered_at is not None and self.decision is None and self._takes_part:
             self._count_members(now)
             effects += self._repeat(now)
             effects += self._move_view(now)
@@ -298,9 +338,14 @@ class Agreement:
             effects += self._commit()
         return effects
 
+    @property
+    def _takes_part(self) -> bool:
+        """Whether I may still propose and vote."""
+        return not self._ended and self.me in self.session.x
+
     def deadline(self, now: float) -> float | None:
         """When ``advance`` would do something without any further frame."""
-        if self.decision is not None or self._entered_at is None:
+        if self.decision is not None or self._entered_at is None or not self._takes_part:
             return None
         times = [self._repeat_at] if self._is_waiting else []
         if (since := self._running_since) is not None:
@@ -349,8 +394,8 @@ class Agreement:
         effects: list[Effect] = []
         for ballot, votes in sorted(self._votes.items()):
             _, phase, transcript_hash = ballot
-            rooted = transcript_hash in self._roots
-            needed = self.session.threshold if rooted else quorum(self.session, phase, transcript_hash)
+            rooted = self._is_rooted(transcript_hash)
+            needed = quorum(self.session, phase, transcript_hash, rooted=rooted)
             if ballot in self._tallied or len(votes) < needed:
                 continue
             certificate = self._aggregate(ballot, votes)
@@ -434,7 +479,7 @@ class Agreement:
             return None if transcript is None else (transcript, highest)
         if self._may_void:
             return None, None
-        fresh = self._exchange.transcript() if self._exchange.ready(now) else None
+        fresh = self._deliberation.transcript() if self._deliberation.ready(now) else None
         return None if fresh is None else (fresh, None)
 
     def _prepare(self) -> list[Effect]:
@@ -454,7 +499,7 @@ class Agreement:
             return []
         journal: list[Effect] = []
         if transcript is not None:
-            if justified is None and (self._may_void or not self._exchange.supports(transcript)):
+            if justified is None and (self._may_void or not self._deliberation.supports(transcript)):
                 return []
             journal = self._journal_prepared(transcript)
         elif justified is None and not self._may_void:
@@ -489,7 +534,7 @@ class Agreement:
     def _journal_prepared(self, transcript: Transcript) -> list[Effect]:
         """The transcript and my combined share, durable before any prepare vote for it leaves."""
         effects = self.journal_transcript(transcript)
-        share = self._exchange.combined_share(transcript)
+        share = self._deliberation.combined_share(transcript)
         if share is not None and transcript.hash not in self._shared:
             self._shared.add(transcript.hash)
             body = transcript.hash + share.to_bytes()

@@ -1,4 +1,8 @@
-"""One session from boundary to certificate: the dealing exchange and the agreement, with one journal and one frame log.
+"""One session from boundary to certificate, and on to settlement: exchanges, agreement, confirms; one journal, one frame log.
+
+A ceremony either makes a master key (*genesis*) or renews its shares from a settled version (*rotation*, of which that is the
+*source*). A higher source that turns up later is dealt from as well; a genesis ceremony in which nobody can have bound this
+operator becomes a rotation when a version turns up.
 
 A caller feeds it verified frames, the time, and the news of the next boundary, and carries out the effects it returns: first
 all that is durable, then what is sent. After a crash, a new ``Ceremony`` made from the journal's records goes on where the old
@@ -6,7 +10,7 @@ one stopped; what came from others is pulled again (``sync_request`` / ``sync_re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng
@@ -21,44 +25,67 @@ from eigenkms.protocols.effects import (
     JournalRecord,
     Note,
     Persist,
+    Settled,
 )
-from eigenkms.protocols.exchange import Exchange
+from eigenkms.protocols.exchanges import Exchanges
 from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, Kind, decode_frame
+from eigenkms.protocols.genesis import Genesis
 from eigenkms.protocols.messages import (
+    EXCHANGE_KINDS,
+    GENESIS_SOURCE,
     read_answer,
     read_opening,
     read_proposal,
     read_sync,
     read_vote,
+    source_of,
     sync_body,
 )
+from eigenkms.protocols.resharing import Resharing
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.settlement import SettlementProof
+from eigenkms.protocols.settling import Settling
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.voice import Voice
-from eigenkms.protocols.votes import VOID_HASH, decode_certificate
-from eigenkms.types import OperatorAddress
+from eigenkms.protocols.votes import VOID_HASH, Certificate, decode_certificate
+from eigenkms.types import Member, OperatorAddress, OperatorSet
 
 SYNC_REPLY_BYTES = 512 * 1024
-_EXCHANGE_KINDS = frozenset({Kind.HASH, Kind.DEALING, Kind.SHARE, Kind.REPORT, Kind.ANSWER, Kind.OPENING})
+MAX_UNKNOWN_SOURCES = 64
+"""Senders whose frames of an unknown source are remembered."""
 _AGREEMENT_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE, Kind.CERTIFICATE})
-SESSION_KINDS = _EXCHANGE_KINDS | _AGREEMENT_KINDS
+SESSION_KINDS = EXCHANGE_KINDS | _AGREEMENT_KINDS | {Kind.CONFIRM}
 """Kinds of frames that a ceremony takes in."""
+_HOLDERS_KINDS = frozenset({Kind.DEALING, Kind.SHARE, Kind.ANSWER, Kind.CERTIFICATE, Kind.SYNC})
+"""What a holder of the source that is no recipient may say."""
+
+
+@dataclass(frozen=True)
+class HeldSource:
+    """A settled version that a rotation deals from, and my share of it if I hold one."""
+
+    transcript: Transcript
+    share: SecretScalar | None = field(repr=False)
 
 
 @dataclass(frozen=True)
 class CeremonyStatus:
-    """A session as an operator wants to see it. ``missing`` are operators from whom no dealing hash has come."""
+    """A session as an operator wants to see it. ``missing`` are operators that should have dealt and have not, ``unconfirmed``
+    those whose promise to keep the new version has not come. ``source`` is the version dealt from, 0 at genesis.
+    """
 
     phase: str
     view: int
     missing: tuple[OperatorAddress, ...]
     frames: int
     dropped: int
+    source: int = GENESIS_SOURCE
+    unconfirmed: tuple[OperatorAddress, ...] = ()
 
 
 class Ceremony:
-    """One operator's side of one genesis session.
+    """One operator's side of one session: a genesis, or with ``sources`` (ascending) a rotation.
 
     ``opened_at`` is the time, on the caller's clock in seconds, at which the boundary was first seen; ``records`` what an earlier
     life journaled. ``rng`` yields secret randomness.
@@ -73,13 +100,29 @@ class Ceremony:
         rng: Rng,
         opened_at: float,
         records: Sequence[JournalRecord] = (),
+        sources: Sequence[HeldSource] = (),
     ) -> None:
         self.session = session
         self.me = me
+        self._rng = rng
+        self._opened_at = opened_at
         self._log = FrameLog()
         self._voice = Voice(session, me, key, self._log)
-        self._exchange = Exchange(self._voice, rng, opened_at)
-        self._agreement = Agreement(self._voice, self._exchange)
+        self._settling = Settling(self._voice, rng)
+        self._settled = False
+        self.is_shredded = False
+        """Whether ``forget_secrets`` was called."""
+        self._members = session.recipients
+        self._unknown_sources: dict[OperatorAddress, int] = {}
+        self._sources: list[Transcript] = []
+        self._exchanges = Exchanges()
+        self._agreement = Agreement(
+            self._voice, self._exchanges, sources[0].transcript.mpk if sources else None
+        )
+        if not sources:
+            self._exchanges.add(Genesis(self._voice, rng, opened_at))
+        for source in sources:
+            self._begin_exchange(source, opened_at)
         self._shares: dict[bytes, SecretScalar] = {}
         self._announced = False
         self._was_decided = False
@@ -91,9 +134,16 @@ class Ceremony:
 
     def start(self, now: float) -> list[Effect]:
         """Begin, or resume from the journal: say again what was said, then go on."""
-        self._exchange.restore(self._restored, now)
+        if self._restored:
+            for exchange in self._exchanges:
+                exchange.restore(self._restored, now)
         self._agreement.restore(self._restored, now)
-        again: list[Effect] = []
+        known = {record.body for record in self._restored if record.kind == "source"}
+        again: list[Effect] = [
+            Persist(JournalRecord("source", source.hash))
+            for source in self._sources
+            if source.hash not in known
+        ]
         for record in self._restored:
             if record.kind == "frame":
                 frame = decode_frame(record.body)
@@ -108,19 +158,66 @@ class Ceremony:
         self._restored = ()
         return again + self._run(now)
 
+    def add_source(self, source: HeldSource, now: float) -> list[Effect]:
+        """A higher settled version turned up: deal from it as well. A genesis becomes a rotation, unless my vote binds me to it."""
+        transcript = source.transcript
+        older = all(known.version < transcript.version for known in self._sources)
+        before = transcript.boundary.number < self.session.boundary.number
+        if self.binding or self.decided or self._superseded or not older or not before:
+            return []
+        if not self.is_rotation:
+            self._exchanges = Exchanges()
+            self._agreement = Agreement(self._voice, self._exchanges, transcript.mpk)
+        self._begin_exchange(source, now)
+        if len(self._sources) == 1:
+            for frame in self._log:
+                self._route(frame, now)
+        note = Note("source", {"version": int(transcript.version)})
+        return [Persist(JournalRecord("source", transcript.hash)), note, *self._run(now)]
+
+    def _begin_exchange(self, source: HeldSource, now: float) -> None:
+        transcript = source.transcript
+        self._sources.append(transcript)
+        self._exchanges.add(Resharing(self._voice, self._rng, now, transcript, source.share))
+        known = {member.address: member for member in (*transcript.recipients, *self._members)}
+        self._members = OperatorSet(tuple(known[a] for a in sorted(known)))
+
     def wants(self, frame: Frame) -> bool:
         """Whether a decoded frame is worth verifying: in scope, readable, not known, not a flood.
 
         Raises ``WrongScopeError`` if it does not belong here, ``MalformedError`` if its body is not its kind's.
         """
-        frame.check_scope(
-            cluster=self.session.cluster, me=self.me, members=self.session.recipients, session=self.session.id
-        )
+        if self._is_of_unknown_source(frame):
+            return False
+        self._check_scope(frame)
         if frame.kind not in SESSION_KINDS or frame.sender == self.me:
             return False
         if (frame.recipient is None) != (frame.kind in BROADCAST_KINDS):
             return False
         return self._log.wants(frame) and self._concerns_members(frame)
+
+    def _is_of_unknown_source(self, frame: Frame) -> bool:
+        """Whether a frame is dealt from a version that I do not deal from; whose word that is I remember if it is a higher one."""
+        ours = (self.session.cluster, self.session.id)
+        if frame.kind not in EXCHANGE_KINDS or (frame.cluster, frame.session) != ours:
+            return False
+        source = source_of(frame)
+        if self._exchanges.get(source) is not None:
+            return False
+        known = len(self._unknown_sources) < MAX_UNKNOWN_SOURCES or frame.sender in self._unknown_sources
+        if source > self._newest_source and known and not self.decided:
+            self._unknown_sources[frame.sender] = source
+        return True
+
+    @property
+    def _newest_source(self) -> int:
+        return max((int(s.version) for s in self._sources), default=GENESIS_SOURCE)
+
+    def _check_scope(self, frame: Frame) -> None:
+        """Recipients speak here; holders of the source deal and listen even if they are no recipients."""
+        deals_only = frame.kind in _HOLDERS_KINDS
+        members = self._members if deals_only else self.session.recipients
+        frame.check_scope(cluster=self.session.cluster, me=self.me, members=members, session=self.session.id)
 
     def _concerns_members(self, frame: Frame) -> bool:
         """Whether those whom a frame names are members, and a proposal is its view's coordinator's."""
@@ -128,7 +225,7 @@ class Ceremony:
             case Kind.ANSWER:
                 return read_answer(frame).recipient in self.session.x
             case Kind.OPENING:
-                return read_opening(frame).dealer in self.session.x
+                return self._members.get(read_opening(frame).dealer) is not None
             case Kind.PROPOSAL:
                 return frame.sender == self.session.coordinator(read_proposal(frame).view)
             case _:
@@ -142,11 +239,23 @@ class Ceremony:
                 continue  # twice in one batch
             evidence = self._log.add(frame)
             if evidence is not None:
-                effects.append(Accuse(evidence))
-                self._exchange.equivocated(frame)
+                effects.append(Accuse(replace(evidence, source=self._source_of_outsider(frame.sender))))
+                for exchange in self._exchanges:
+                    exchange.equivocated(frame)
             elif self._log.has(frame):
                 self._route(frame, now)
         return effects + self._run(now)
+
+    def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
+        """The epoch certificate of this session, verified by the caller, came outside the session's frames."""
+        self._agreement.learn_decision(transcript, certificate)
+        return self._run(now)
+
+    def _source_of_outsider(self, sender: OperatorAddress) -> Transcript | None:
+        """The version that makes somebody who is no recipient a party to this session."""
+        if self.session.recipients.get(sender) is not None:
+            return None
+        return next(s for s in self._sources if s.recipients.get(sender) is not None)
 
     def tick(self, now: float) -> list[Effect]:
         """Time passed."""
@@ -161,9 +270,9 @@ class Ceremony:
 
     def deadline(self, now: float) -> float | None:
         """When to call ``tick`` if nothing else happens."""
-        if self._agreement.decision is not None:
+        if self._agreement.decision is not None or (self._superseded and self.is_rotation):
             return None
-        times = (self._exchange.deadline(now), self._agreement.deadline(now))
+        times = [self._agreement.deadline(now), *(e.deadline(now) for e in self._exchanges)]
         return min((t for t in times if t is not None), default=None)
 
     # -- pulling what was lost -------------------------------------------------------------------------------
@@ -175,7 +284,7 @@ class Ceremony:
     @property
     def lacking(self) -> tuple[OperatorAddress, ...]:
         """Dealers whose share is not here yet: only they can be asked for it."""
-        return self._exchange.lacking if self.pulls else ()
+        return self._exchanges.current.lacking if self.pulls and not self._holds_share else ()
 
     def sync_reply(self, request: Frame) -> list[Frame]:
         """Frames that the (verified) request lacks, and the requester's share of my dealing.
@@ -183,15 +292,10 @@ class Ceremony:
         They hold a secret of ``request.sender``: a caller hands them to nobody but that operator. Raises ``WrongScopeError``
         for a request from outside the session, ``MalformedError`` for one that cannot be read.
         """
-        request.check_scope(
-            cluster=self.session.cluster, me=self.me, members=self.session.recipients, session=self.session.id
-        )
+        self._check_scope(request)
         have = read_sync(request)
         frames = self._log.missing(have, SYNC_REPLY_BYTES)
-        share = self._exchange.share_for(request.sender)
-        if share is not None and share.key not in have:
-            frames.append(share)
-        return frames
+        return frames + [s for s in self._exchanges.shares_for(request.sender) if s.key not in have]
 
     # -- what the node asks ----------------------------------------------------------------------------------
 
@@ -200,15 +304,65 @@ class Ceremony:
         return self._agreement.decision is not None
 
     @property
-    def pulls(self) -> bool:
-        """Whether others may have what I need: an undecided session that goes on, or a certified one without my share.
+    def is_rotation(self) -> bool:
+        return bool(self._sources)
 
-        A session that the next boundary left behind sleeps, unless my vote binds me or a view change wakes it.
+    @property
+    def sources(self) -> tuple[Transcript, ...]:
+        """The versions that are dealt from here, ascending; none at genesis."""
+        return tuple(self._sources)
+
+    @property
+    def unknown_sources(self) -> dict[OperatorAddress, int]:
+        """Who deals from which version that I do not know: it may be a higher settled one, which they can prove."""
+        newest = self._newest_source
+        return {sender: source for sender, source in self._unknown_sources.items() if source > newest}
+
+    @property
+    def proof(self) -> SettlementProof | None:
+        """The settlement proof of the version that was made here."""
+        return self._settling.proof
+
+    def key_of(self, sender: OperatorAddress) -> bytes | None:
+        """BN254 G2 key of a recipient, or else of a holder of a source."""
+        member: Member | None = self.session.recipients.get(sender) or self._members.get(sender)
+        return None if member is None else member.key
+
+    def forget_secrets(self) -> None:
+        """What is dealt from here may be served no more: a version that needs none of it is settled."""
+        self.is_shredded = True
+        for exchange in self._exchanges:
+            exchange.forget_secrets()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this rotation may still be decided by votes of mine."""
+        return self.is_rotation and not self._superseded and not self.decided
+
+    @property
+    def _holds_share(self) -> bool:
+        decision = self._agreement.decision
+        return (
+            decision is not None
+            and decision.transcript is not None
+            and decision.transcript.hash in self._shares
+        )
+
+    @property
+    def pulls(self) -> bool:
+        """Whether others may have what I need: an undecided session that goes on, a certified one without my share, and until the
+        next boundary the confirms that settle it.
+
+        A genesis session that the next boundary left behind sleeps, unless my vote binds me or a view change wakes it.
         """
         decision = self._agreement.decision
         if decision is None:
-            return not self._superseded or self.binding or self._agreement.started
-        return decision.transcript is not None and decision.transcript.hash not in self._shares
+            awake = not self.is_rotation and (self.binding or self._agreement.started)
+            return not self._superseded or awake
+        if decision.transcript is None:
+            return False
+        lacks_share = self.me in self.session.x and not self._holds_share
+        return lacks_share or (self.is_rotation and not self._settled and not self._superseded)
 
     @property
     def may_matter(self) -> bool:
@@ -222,7 +376,7 @@ class Ceremony:
         A vote for ∅ helps no key into being, so it does not bind; else one liar could wake a session that too few were in to
         close it, and bind those few for ever.
         """
-        return self._prepared and not self.decided
+        return self._prepared and not self.decided and not self.is_rotation
 
     def status(self) -> CeremonyStatus:
         decision = self._agreement.decision
@@ -232,15 +386,28 @@ class Ceremony:
             phase = "voting"
         else:
             phase = "dealing"
+        current = self._exchanges.current
+        certified_here = self.is_rotation and phase == "certified"
         return CeremonyStatus(
-            phase, self._agreement.view, self._exchange.missing, len(self._log), self._log.dropped
+            phase,
+            self._agreement.view,
+            current.missing,
+            len(self._log),
+            self._log.dropped,
+            current.source_version,
+            self._settling.unconfirmed if certified_here and not self._settled else (),
         )
 
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _route(self, frame: Frame, now: float) -> None:
-        if frame.kind in _EXCHANGE_KINDS:
-            self._exchange.receive(frame, now)
+        if frame.kind in EXCHANGE_KINDS:
+            exchange = self._exchanges.get(source_of(frame))
+            if exchange is not None:
+                exchange.receive(frame, now)
+            return
+        if frame.kind is Kind.CONFIRM:
+            self._settling.receive(frame)
             return
         self._agreement.receive(frame, now)
         if frame.sender == self.me and frame.kind is Kind.VOTE:
@@ -252,7 +419,7 @@ class Ceremony:
             self._agreement.forget(frame)
         effects: list[Effect] = []
         while not self.decided:
-            step = [*self._exchange.advance(now), *self._agreement.advance(now)]
+            step = [*self._advance_exchanges(now), *self._agreement.advance(now)]
             for effect in step:
                 if isinstance(effect, Broadcast):
                     self._route(effect.frame, now)
@@ -262,6 +429,11 @@ class Ceremony:
             if not step:
                 break
         return effects + self._conclude()
+
+    def _advance_exchanges(self, now: float) -> list[Effect]:
+        """A rotation that the next boundary left behind says nothing more, and takes in what it is late for."""
+        over = self.is_rotation and self._superseded
+        return [effect for e in self._exchanges for effect in (e.collect() if over else e.advance(now))]
 
     def _conclude(self) -> list[Effect]:
         """On the decision: journal it once, hand the version over, and again when my share of it is complete."""
@@ -274,11 +446,24 @@ class Ceremony:
         had_share = transcript.hash in self._shares
         effects = self._collect_share(transcript)
         share = self._shares.get(transcript.hash)
-        if self._announced and (had_share or share is None):
+        if not self._announced or (share is not None and not had_share):
+            journal = self._journal_decision(decision)
+            note = Note("certified", self._summary(decision, transcript, share is not None))
+            effects += [*journal, Certified(transcript, decision.certificate, share), note]
+        if self.is_rotation:
+            effects += self._settle(decision.certificate, transcript, share)
+        return effects
+
+    def _settle(
+        self, certificate: Certificate, transcript: Transcript, share: SecretScalar | None
+    ) -> list[Effect]:
+        """Promise to keep my share, and say so once enough have promised."""
+        effects = self._settling.advance(transcript, share)
+        if self._settling.proof is None or self._settled:
             return effects
-        journal = self._journal_decision(decision)
-        note = Note("certified", self._summary(decision, transcript, share is not None))
-        return [*effects, *journal, Certified(transcript, decision.certificate, share), note]
+        self._settled = True
+        note = Note("settled", {"version": int(transcript.version)})
+        return [*effects, Settled(transcript, certificate, self._settling.proof), note]
 
     def _close(self, decision: Decision) -> list[Effect]:
         certificate = decision.certificate
@@ -301,11 +486,13 @@ class Ceremony:
         """Complete my share of a certified version, which may take until long after the certificate."""
         if transcript.hash in self._shares:
             return []
-        effects = self._exchange.collect()
-        share = self._exchange.combined_share(transcript)
+        effects = [effect for exchange in self._exchanges for effect in exchange.collect()]
+        share = self._exchanges.combined_share(transcript)
         if share is None:
             return effects
         self._shares[transcript.hash] = share
+        if self.is_shredded:
+            return effects  # its journal holds no secrets any more; the version's own row does
         journal = JournalRecord("share", transcript.hash + share.to_bytes(), secret=True)
         return [*effects, Persist(journal)]
 

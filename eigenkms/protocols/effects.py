@@ -1,7 +1,7 @@
 """What a machine asks for. The node carries effects out in one order: everything durable first, then what is sent.
 
-``Persist``, ``Certified``, ``Closed`` and ``Accuse`` are written and fsynced before any ``Broadcast`` or ``Direct`` of the same
-batch leaves the process (docs/protocol.md, Crashes). ``Note`` is for people.
+``Persist``, ``Certified``, ``Closed``, ``Settled``, ``Erase``, ``Shred`` and ``Accuse`` are written and fsynced before any
+``Broadcast`` or ``Direct`` of the same batch leaves the process (docs/protocol.md, Crashes). ``Note`` is for people.
 """
 
 from dataclasses import dataclass, field
@@ -10,12 +10,22 @@ from typing import Literal, TypeAlias
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.frames import Frame
+from eigenkms.protocols.settlement import SettlementProof
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, SessionId
 
 RecordKind: TypeAlias = Literal[
-    "polynomial", "frame", "one-time-key", "revealed", "transcript", "share", "root", "lock", "certificate"
+    "source",
+    "polynomial",
+    "frame",
+    "one-time-key",
+    "revealed",
+    "transcript",
+    "share",
+    "root",
+    "lock",
+    "certificate",
 ]
 
 
@@ -65,6 +75,29 @@ class Closed:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """Enough correct operators hold this certified version for older ones to be erased. ``proof`` is ``None`` for a genesis."""
+
+    transcript: Transcript
+    certificate: Certificate
+    proof: SettlementProof | None
+
+
+@dataclass(frozen=True)
+class Erase:
+    """Destroy my share of the version with this transcript hash, for good."""
+
+    transcript_hash: bytes
+
+
+@dataclass(frozen=True)
+class Shred:
+    """Destroy the secrets in the journal of this session, for good: they determine shares that are erased."""
+
+    session: SessionId
+
+
+@dataclass(frozen=True)
 class Accuse:
     """Keep signed frames that prove an operator faulty."""
 
@@ -79,4 +112,6 @@ class Note:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-Effect: TypeAlias = Persist | Broadcast | Direct | Certified | Closed | Accuse | Note
+Effect: TypeAlias = (
+    Persist | Broadcast | Direct | Certified | Closed | Settled | Erase | Shred | Accuse | Note
+)

@@ -6,23 +6,34 @@ Each kind says which frames it needs and is re-checked from them alone by ``chec
 from dataclasses import dataclass
 from enum import StrEnum
 
-from eigenkms.crypto import bn254, sealing
+from eigenkms.crypto import bn254, schnorr, sealing
 from eigenkms.crypto.feldman import verify_share
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealing import BadDealingError, check_dealing, dealing_hash, decode_dealing
+from eigenkms.protocols.dealing import (
+    BadDealingError,
+    WrongConstantError,
+    check_dealing,
+    dealing_hash,
+    decode_dealing,
+)
 from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, verify_frame
 from eigenkms.protocols.messages import (
+    GENESIS_SOURCE,
     open_answer,
     read_answer,
+    read_confirm,
     read_dealing_frame,
     read_hash,
     read_opening,
     read_share,
     read_vote,
     slot_of,
+    source_of,
 )
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.settlement import confirm_digest, possession_context
+from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import vote_digest
 from eigenkms.types import OperatorAddress, SessionId
 
@@ -31,23 +42,34 @@ class Fault(StrEnum):
     EQUIVOCATION = "equivocation"
     """Two different frames in one slot."""
     BAD_DEALING = "bad-dealing"
-    """A signed dealing that is malformed, or does not have the hash its dealer announced."""
+    """A signed dealing that is malformed, or (at genesis) does not have the hash its dealer announced."""
+    WRONG_CONSTANT = "wrong-constant"
+    """A signed rotation dealing whose constant term is not the dealer's share of the source."""
     BAD_SHARE = "bad-share"
     """A signed share that does not fit the dealer's own dealing."""
     BAD_ANSWER = "bad-answer"
     """A public answer whose sealed share does not open, or does not fit, with the private half of the key it names."""
     BAD_VOTE = "bad-vote"
     """A signed vote frame whose vote signature does not verify."""
+    BAD_CONFIRM = "bad-confirm"
+    """A signed confirm whose signature or proof of possession does not verify."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """``frames`` in the order the kind's check wants them."""
+    """``frames`` in the order the kind's check wants them. ``source`` is the version that a rotation deals from, or, for a confirm,
+    the version that is confirmed: whoever checks the evidence checks first that it is certified.
+    """
 
     fault: Fault
     accused: OperatorAddress
     session: SessionId
     frames: tuple[Frame, ...]
+    source: Transcript | None = None
+
+    @property
+    def source_version(self) -> int:
+        return GENESIS_SOURCE if self.source is None else self.source.version
 
 
 def check_evidence(evidence: Evidence, session: Session) -> None:
@@ -57,6 +79,8 @@ def check_evidence(evidence: Evidence, session: Session) -> None:
         raise VerificationError(f"{name}: it is from another session")
     for frame in evidence.frames:
         member = session.recipients.get(frame.sender)
+        if member is None and evidence.source is not None:
+            member = evidence.source.recipients.get(frame.sender)
         if frame.session != session.id or frame.cluster != session.cluster or member is None:
             raise VerificationError(f"{name}: a frame is from another session")
         try:
@@ -87,7 +111,7 @@ def _carried_dealing(carrier: Frame) -> bytes:
     """The encoded dealing in a DEALING or an ANSWER frame; ``MalformedError`` for other kinds."""
     match carrier.kind:
         case Kind.DEALING:
-            return read_dealing_frame(carrier)
+            return read_dealing_frame(carrier).encoded
         case Kind.ANSWER:
             return read_answer(carrier).dealing
         case _:
@@ -104,18 +128,39 @@ def _proves_equivocation(evidence: Evidence, session: Session) -> bool:
 
 
 def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:
-    """Frames: one that carries the dealing (DEALING or ANSWER), and the HASH that announced it."""
-    if not _all_by_accused(evidence) or _kinds(evidence)[1:] != [Kind.HASH]:
+    """Frames: one that carries the dealing (DEALING or ANSWER), at genesis also the HASH that announced it."""
+    at_genesis = evidence.source is None
+    if not _all_by_accused(evidence) or _kinds(evidence)[1:] != [Kind.HASH] * at_genesis:
         return False
-    carrier, announcement = evidence.frames
+    carrier = evidence.frames[0]
     encoded = _carried_dealing(carrier)
-    if dealing_hash(encoded) != read_hash(announcement):
+    if source_of(carrier) != evidence.source_version:
+        return False
+    if at_genesis and dealing_hash(encoded) != read_hash(evidence.frames[1]):
         return True
+    return _dealing_error(encoded, evidence, session) is BadDealingError
+
+
+def _proves_wrong_constant(evidence: Evidence, session: Session) -> bool:
+    """Frame: one that carries the dealing."""
+    if not _all_by_accused(evidence) or len(evidence.frames) != 1 or evidence.source is None:
+        return False
+    carrier = evidence.frames[0]
+    encoded = _carried_dealing(carrier)
+    if source_of(carrier) != evidence.source_version:
+        return False
+    return _dealing_error(encoded, evidence, session) is WrongConstantError
+
+
+def _dealing_error(encoded: bytes, evidence: Evidence, session: Session) -> type[BadDealingError] | None:
+    """What is wrong with an encoded dealing of the accused; a malformed one is a bad one."""
     try:
-        check_dealing(decode_dealing(encoded), session, evidence.accused)
+        check_dealing(decode_dealing(encoded), session, evidence.accused, evidence.source)
+    except WrongConstantError:
+        return WrongConstantError
     except (BadDealingError, MalformedError):
-        return True
-    return False
+        return BadDealingError
+    return None
 
 
 def _proves_bad_share(evidence: Evidence, session: Session) -> bool:
@@ -147,6 +192,23 @@ def _proves_bad_answer(evidence: Evidence, session: Session) -> bool:
     return open_answer(answer, opening.private_key, session, evidence.accused) is None
 
 
+def _proves_bad_confirm(evidence: Evidence, session: Session) -> bool:
+    """Frame: the CONFIRM; its signature and its proof of possession are of the very version that is ``source``."""
+    transcript = evidence.source
+    if not _all_by_accused(evidence) or _kinds(evidence) != [Kind.CONFIRM] or transcript is None:
+        return False
+    confirm, accused = read_confirm(evidence.frames[0]), evidence.accused
+    if confirm.hash != transcript.hash or transcript.session != session.id:
+        return False
+    digest = confirm_digest(session.id, transcript.hash)
+    context = possession_context(session.id, transcript.hash, accused)
+    (key,) = session.keys_of([accused])
+    return not (
+        bn254.verify(digest, confirm.signature, key)
+        and schnorr.verify(transcript.public_share(accused), context, confirm.proof)
+    )
+
+
 def _proves_bad_vote(evidence: Evidence, session: Session) -> bool:
     if not _all_by_accused(evidence) or _kinds(evidence) != [Kind.VOTE]:
         return False
@@ -160,5 +222,7 @@ _PROOFS = {
     Fault.BAD_DEALING: _proves_bad_dealing,
     Fault.BAD_SHARE: _proves_bad_share,
     Fault.BAD_ANSWER: _proves_bad_answer,
+    Fault.WRONG_CONSTANT: _proves_wrong_constant,
     Fault.BAD_VOTE: _proves_bad_vote,
+    Fault.BAD_CONFIRM: _proves_bad_confirm,
 }

@@ -1,48 +1,47 @@
-"""The dealing exchange: hashes, dealings, shares, reports, answers, openings (docs/protocol.md, Dealing).
+"""The dealing exchange: dealings, shares, reports, answers, openings (docs/protocol.md, Dealing).
 
-Theory of operation. Time is measured in windows p from the moment this node saw the boundary.
+Theory of operation, of what genesis (protocols/genesis) and rotation (protocols/resharing) share. Time is measured in windows p
+from the moment this node saw the boundary.
 
-* Every dealer journals its polynomial and announces the *hash* of its dealing. Once all n hashes are in (with a lowered
-  genesis quorum: enough of them, and p/2 has passed) it reveals the dealing and sends each recipient its share: nobody chooses
-  a dealing after having seen another's. The set of hashes held at that moment is journaled; only those dealers may count.
-* A recipient checks dealings (shape, announced hash, proof of knowledge) and shares (all at once, bisecting on failure) and
-  *reports* once: when it holds everything, else one window after the reveal, with a one-time key for each dealer it lacks.
+* Every dealer journals its polynomial, publishes its dealing and sends each recipient its share. Who deals, when, and what a
+  dealing must fulfil is where the two differ.
+* A recipient checks dealings and shares (all at once, bisecting on failure) and *reports* once: when it holds everything, else
+  after a window, with a one-time key for each dealer it lacks.
 * A dealer reported lacking *answers* in public, sealed to that key. If the answer does not open to a fitting share, the
   recipient publishes the key, and everybody can see who lied.
 * ``candidates`` are the dealers a fresh proposal may count; ``supports`` says whether this operator may prepare one. Evidence
   bars a dealer from fresh proposals and never undoes what is prepared.
+
+An operator that only deals (it holds a share of the source and has left the set) deals and answers, and reports nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 from eigenkms.crypto import sealing
 from eigenkms.crypto.feldman import verify_shares
-from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.hashing import Rng, be64
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.dealing import (
-    PROOF_BYTES,
     BadDealingError,
     Dealing,
-    check_dealing,
     combine,
-    deal,
-    dealing_hash,
-    decode_dealing,
+    weights,
 )
 from eigenkms.protocols.effects import Accuse, Direct, Effect, JournalRecord, Note, Persist
 from eigenkms.protocols.evidence import Evidence, Fault, proves
-from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.frames import Frame, Kind, Slot
 from eigenkms.protocols.messages import (
     GENESIS_SOURCE,
     Report,
     answer_body,
+    dealing_body,
     open_answer,
     opening_body,
     read_answer,
     read_dealing_frame,
-    read_hash,
     read_opening,
     read_report,
     read_share,
@@ -54,25 +53,22 @@ from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.voice import Voice
 from eigenkms.types import OperatorAddress
 
-HASH_SLOT = (Kind.HASH, GENESIS_SOURCE)
-DEALING_SLOT = (Kind.DEALING, GENESIS_SOURCE)
-REPORT_SLOT = (Kind.REPORT, GENESIS_SOURCE)
 
+class Exchange(ABC):
+    """One operator's side of the dealing exchange from one ``source`` (``None`` at genesis) in one session."""
 
-class Exchange:
-    """One operator's side of the dealing exchange of a genesis session."""
-
-    def __init__(self, voice: Voice, rng: Rng, opened_at: float) -> None:
+    def __init__(self, voice: Voice, rng: Rng, opened_at: float, source: Transcript | None) -> None:
         self._voice = voice
+        self.source = source
+        self.source_version = GENESIS_SOURCE if source is None else int(source.version)
         self.session = voice.session
         self.me = voice.me
         self._rng = rng
         self._opened_at = opened_at
+        self._dealt_at = opened_at
+        """The moment from which shares may be expected within a window."""
         self._polynomial: Polynomial | None = None
         self._own: Dealing | None = None
-        self._announced: dict[OperatorAddress, Frame] = {}
-        self._revealed: frozenset[OperatorAddress] | None = None
-        self._revealed_at: float | None = None
         self._dealing_frames: dict[OperatorAddress, Frame] = {}
         self._dealings: dict[OperatorAddress, Dealing] = {}
         self._carriers: dict[OperatorAddress, Frame] = {}
@@ -88,25 +84,83 @@ class Exchange:
         self._judged: set[tuple[OperatorAddress, OperatorAddress]] = set()
         self._barred: set[OperatorAddress] = set()
 
+    # -- where genesis and rotation differ -------------------------------------------------------------------
+
+    @abstractmethod
+    def _deal(self, now: float) -> list[Effect]:
+        """Journal a polynomial and publish its dealing, when it is time to."""
+
+    @property
+    @abstractmethod
+    def dealers(self) -> frozenset[OperatorAddress] | None:
+        """Whose dealings are expected, once that is known."""
+
+    @property
+    @abstractmethod
+    def dealers_needed(self) -> int:
+        """Dealers without whom there is nothing to propose."""
+
+    @property
+    @abstractmethod
+    def missing(self) -> tuple[OperatorAddress, ...]:
+        """Operators that should have dealt and did not: why a session stays without a key."""
+
+    @abstractmethod
+    def _may_deal(self, operator: OperatorAddress) -> bool:
+        """Whether ``operator`` has a right to deal here."""
+
+    @abstractmethod
+    def _may_check(self, dealer: OperatorAddress) -> bool:
+        """Whether all is known that a dealing of ``dealer`` is held against."""
+
+    @abstractmethod
+    def _accuse_of_dealing(self, dealer: OperatorAddress, carrier: Frame, error: Exception) -> list[Effect]:
+        """``carrier`` carries an invalid dealing that ``dealer`` signed."""
+
+    @abstractmethod
+    def _check(self, dealer: OperatorAddress, encoded: bytes) -> Dealing:
+        """The encoded dealing. Raises ``BadDealingError`` or ``MalformedError`` unless it is a valid one of ``dealer``."""
+
     # -- what the journal holds ------------------------------------------------------------------------------
 
     def restore(self, records: Iterable[JournalRecord], now: float) -> None:
-        """Take back what an earlier life journaled; own frames arrive through ``receive``.
+        """Take back what an earlier life journaled for this source; own frames arrive through ``receive``.
 
         What others dealt is gone and pulled again, so the window before I report begins anew.
         """
+        self._dealt_at = now
+        mine = be64(self.source_version)
         for record in records:
+            if record.body[:8] != mine:
+                continue
             if record.kind == "polynomial":
-                coefficients, proof = record.body[:-PROOF_BYTES], record.body[-PROOF_BYTES:]
-                self._polynomial = Polynomial.from_bytes(coefficients)
-                commitments = self._polynomial.commitments()
-                self._own = Dealing(self.session.id, self.me, GENESIS_SOURCE, ZERO32, commitments, proof)
-            elif record.kind == "revealed":
-                members = self.session.recipients.addresses
-                self._revealed = frozenset(a for a in members if a in _split(record.body, 20))
-                self._revealed_at = now
+                self._restore_polynomial(record.body[8:])
             elif record.kind == "one-time-key":
-                self._one_time_keys[OperatorAddress(record.body[:20])] = record.body[20:]
+                self._one_time_keys[OperatorAddress(record.body[8:28])] = record.body[28:]
+
+    def _restore_polynomial(self, body: bytes) -> None:
+        size = 2 + 32 * int.from_bytes(body[:2], "big")
+        self._polynomial = Polynomial.from_bytes(body[:size])
+        source_hash = ZERO32 if self.source is None else self.source.hash
+        self._own = Dealing(
+            self.session.id,
+            self.me,
+            self.source_version,
+            source_hash,
+            self._polynomial.commitments(),
+            body[size:] or None,
+        )
+
+    def _keep(self, polynomial: Polynomial, own: Dealing) -> Effect:
+        """The polynomial durable, before anything that follows from it is said."""
+        self._polynomial, self._own = polynomial, own
+        body = be64(self.source_version) + polynomial.to_bytes() + (own.proof or b"")
+        return Persist(JournalRecord("polynomial", body, secret=True))
+
+    def forget_secrets(self) -> None:
+        """Nothing is dealt from here any more: drop what determines shares of the source and of others."""
+        self._polynomial = None
+        self._one_time_keys = {}
 
     # -- frames ----------------------------------------------------------------------------------------------
 
@@ -114,8 +168,6 @@ class Exchange:
         """Take note of a verified frame; ``advance`` draws the conclusions."""
         sender = frame.sender
         match frame.kind:
-            case Kind.HASH:
-                self._announced[sender] = frame
             case Kind.DEALING:
                 self._dealing_frames[sender] = frame
             case Kind.SHARE:
@@ -133,30 +185,60 @@ class Exchange:
         report = self._reports[frame.sender] = read_report(frame)
         if now <= self._opened_at + 2 * self.session.window:
             for dealer, key in report.lacking.items():
-                if dealer in self.session.x:
+                if self._may_deal(dealer):
                     self._counted_lacks[dealer, frame.sender] = key
 
     def equivocated(self, second: Frame) -> None:
         """A second frame for one slot: two dealings bar their dealer, two reports make the lacks in them worth nothing."""
-        if second.kind in (Kind.HASH, Kind.DEALING):
+        if second.kind is Kind.DEALING:
             self._barred.add(second.sender)
         elif second.kind is Kind.REPORT:
             self._discredited.add(second.sender)
 
+    @property
+    def has_dealt(self) -> bool:
+        """Whether my dealing was published."""
+        return self._voice.said(self._slot(Kind.DEALING)) is not None
+
+    @property
+    def _receives(self) -> bool:
+        """Whether I am a recipient; else I only deal."""
+        return self.me in self.session.x
+
+    def _slot(self, kind: Kind) -> Slot:
+        return (kind, self.source_version)
+
     def share_for(self, recipient: OperatorAddress) -> Frame | None:
-        """My share for ``recipient`` as a signed frame, once my dealing is revealed."""
-        if self._revealed is None or self._polynomial is None or self._own is None or recipient == self.me:
+        """My share for ``recipient`` as a signed frame, once my dealing is published."""
+        if (
+            not self.has_dealt
+            or self._polynomial is None
+            or self._own is None
+            or recipient == self.me
+            or recipient not in self.session.x
+        ):
             return None
         share = self._polynomial.evaluate(self.session.x[recipient])
-        return self._voice.build(Kind.SHARE, share_body(self._own.hash, share), recipient)
+        body = share_body(self._own.hash, share, self.source_version)
+        return self._voice.build(Kind.SHARE, body, recipient)
+
+    def _publish(self) -> list[Effect]:
+        """My dealing to all, and to every recipient its share, once."""
+        own = self._own
+        if own is None:
+            return []
+        said = self._voice.say(Kind.DEALING, self._slot(Kind.DEALING), lambda: dealing_body(own))
+        if said:
+            frames = ((r, self.share_for(r)) for r in self.session.recipients.addresses)
+            said += [Direct(r, frame) for r, frame in frames if frame is not None]
+        return said
 
     # -- progress --------------------------------------------------------------------------------------------
 
     def advance(self, now: float) -> list[Effect]:
         """Do everything that the frames so far and the time allow."""
         return [
-            *self._announce(),
-            *self._reveal(now),
+            *self._deal(now),
             *self._check_dealings(),
             *self._check_shares(),
             *self._report(now),
@@ -172,75 +254,39 @@ class Exchange:
 
     def deadline(self, now: float) -> float | None:
         """When ``advance`` would do something without any further frame."""
-        times = [self._opened_at + 4 * self.session.window]
-        if self._revealed is None:
-            times.append(self._opened_at + self.session.window / 2)
-        elif self._voice.said(REPORT_SLOT) is None:
-            times.append(self._report_time())
+        times = [self._opened_at + 4 * self.session.window, *self._deadlines()]
         return min((t for t in times if t > now), default=None)
 
-    def _announce(self) -> list[Effect]:
-        """Journal a polynomial, announce the hash of its dealing."""
-        if self._own is None:
-            polynomial = Polynomial.random(self.session.threshold, self._rng)
-            own = deal(self.session, self.me, polynomial, self._rng)
-            self._polynomial, self._own = polynomial, own
-            journal = JournalRecord("polynomial", polynomial.to_bytes() + (own.proof or b""), secret=True)
-            return [Persist(journal), *self._voice.say(Kind.HASH, HASH_SLOT, lambda: [own.hash])]
-        own = self._own
-        return self._voice.say(Kind.HASH, HASH_SLOT, lambda: [own.hash])
-
-    def _reveal(self, now: float) -> list[Effect]:
-        """Once enough hashes are in: fix who counts, publish the dealing, send every recipient its share."""
-        if self._own is None or (self._revealed is None and not self._may_reveal(now)):
-            return []
-        own, effects = self._own, []
-        if self._revealed is None:
-            self._revealed, self._revealed_at = frozenset(self._announced), now
-            effects.append(Persist(JournalRecord("revealed", b"".join(sorted(self._revealed)))))
-        said = self._voice.say(Kind.DEALING, DEALING_SLOT, lambda: [own.encoded])
-        if said:
-            frames = ((r, self.share_for(r)) for r in self.session.recipients.addresses)
-            said += [Direct(r, frame) for r, frame in frames if frame is not None]
-            said.append(Note("dealing revealed", {"hashes": len(self._revealed)}))
-        return effects + said
-
-    def _may_reveal(self, now: float) -> bool:
-        hashes = len(self._announced)
-        late = now >= self._opened_at + self.session.window / 2
-        return hashes == self.session.n or (late and hashes >= self.session.genesis_quorum)
+    def _deadlines(self) -> list[float]:
+        reports = self.dealers is not None and self._receives
+        return [self._report_time()] if reports and self._voice.said(self._slot(Kind.REPORT)) is None else []
 
     def _check_dealings(self) -> list[Effect]:
-        """Accept each dealing that has the announced hash and is well formed; accuse its dealer otherwise."""
+        """Accept each dealing that is valid; accuse its dealer otherwise."""
         effects: list[Effect] = []
-        for dealer in sorted(self._dealing_frames.keys() & self._announced.keys()):
+        for dealer in sorted(self._dealing_frames):
             frame = self._dealing_frames[dealer]
-            if dealer in self._dealings or dealer in self._barred:
-                continue
-            dealing = self._valid_dealing(dealer, read_dealing_frame(frame))
-            if dealing is None:
-                effects += self._accuse(Fault.BAD_DEALING, dealer, frame, self._announced[dealer])
-            else:
-                self._dealings[dealer], self._carriers[dealer] = dealing, frame
+            if dealer not in self._dealings and dealer not in self._barred and self._may_check(dealer):
+                effects += self._take_dealing(dealer, read_dealing_frame(frame).encoded, frame)
         return effects
 
-    def _valid_dealing(self, dealer: OperatorAddress, encoded: bytes) -> Dealing | None:
-        """The encoded dealing if it is what ``dealer`` announced and well formed."""
-        if dealing_hash(encoded) != read_hash(self._announced[dealer]):
-            return None
+    def _take_dealing(self, dealer: OperatorAddress, encoded: bytes, carrier: Frame) -> list[Effect]:
         try:
-            dealing = decode_dealing(encoded)
-            check_dealing(dealing, self.session, dealer)
-        except (BadDealingError, MalformedError):
-            return None
-        return dealing
+            dealing = self._check(dealer, encoded)
+        except (BadDealingError, MalformedError) as error:
+            return self._accuse_of_dealing(dealer, carrier, error)
+        if dealer not in self._dealings:
+            self._dealings[dealer], self._carriers[dealer] = dealing, carrier
+        return []
 
     def _accuse(self, fault: Fault, dealer: OperatorAddress, *frames: Frame) -> list[Effect]:
         self._barred.add(dealer)
-        return [Accuse(Evidence(fault, dealer, self.session.id, frames))]
+        return [Accuse(Evidence(fault, dealer, self.session.id, frames, self.source))]
 
     def _check_shares(self) -> list[Effect]:
         """Verify all shares whose dealing is known, in one random linear combination."""
+        if not self._receives:
+            return []
         if self.me in self._dealings and self.me not in self._shares and self._polynomial is not None:
             self._shares[self.me] = self._polynomial.evaluate(self.session.x[self.me])
         waiting = [d for d in sorted(self._share_frames) if d in self._dealings and d not in self._shares]
@@ -262,38 +308,37 @@ class Exchange:
         return effects
 
     def _report_time(self) -> float:
-        revealed_at = self._opened_at if self._revealed_at is None else self._revealed_at
-        return max(self._opened_at, revealed_at) + self.session.window
+        return self._dealt_at + self.session.window
 
     def _report(self, now: float) -> list[Effect]:
-        """Report once: when every share is held, else a window after the reveal."""
-        if self._revealed is None or self._voice.said(REPORT_SLOT) is not None:
+        """Report once: when every share is held, else a window after the dealing."""
+        dealers, slot = self.dealers, self._slot(Kind.REPORT)
+        if dealers is None or not self._receives or self._voice.said(slot) is not None:
             return []
-        lacking = sorted(self._revealed - self._shares.keys())
+        lacking = sorted(dealers - self._shares.keys())
         if lacking and now < self._report_time():
             return []
         keys = {dealer: sealing.x25519_keypair(self._rng) for dealer in lacking}
         self._one_time_keys = {dealer: private for dealer, (private, _) in keys.items()}
-        held = {
-            dealer: self._dealings[dealer].hash for dealer in sorted(self._revealed & self._shares.keys())
-        }
+        held = {dealer: self._dealings[dealer].hash for dealer in sorted(dealers & self._shares.keys())}
         public = {dealer: public for dealer, (_, public) in keys.items()}
+        source = be64(self.source_version)
         journal: list[Effect] = [
-            Persist(JournalRecord("one-time-key", dealer + private, secret=True))
+            Persist(JournalRecord("one-time-key", source + dealer + private, secret=True))
             for dealer, private in self._one_time_keys.items()
         ]
-        said = self._voice.say(Kind.REPORT, REPORT_SLOT, lambda: report_body(held, public))
+        said = self._voice.say(Kind.REPORT, slot, lambda: report_body(held, public, self.source_version))
         return [*journal, *said, Note("reported", {"held": len(held), "lacking": _names(lacking)})]
 
     def _answer(self) -> list[Effect]:
         """Answer in public everybody who reports lacking my share."""
         own, polynomial = self._own, self._polynomial
-        if self._revealed is None or own is None or polynomial is None:
+        if not self.has_dealt or own is None or polynomial is None:
             return []
         effects: list[Effect] = []
         for recipient in sorted(self._reports):
             key = self._reports[recipient].lacking.get(self.me)
-            slot = (Kind.ANSWER, GENESIS_SOURCE, recipient)
+            slot = (Kind.ANSWER, self.source_version, recipient)
             if key is None or self._voice.said(slot) is not None:
                 continue
             share = polynomial.evaluate(self.session.x[recipient])
@@ -302,18 +347,13 @@ class Exchange:
         return effects
 
     def _check_answers(self) -> list[Effect]:
-        """An answer carries the dealing too: the announced one, for whoever lacks it, or evidence against the dealer."""
+        """An answer carries the dealing too: a valid one, for whoever lacks it, or evidence against the dealer."""
         effects: list[Effect] = []
         for pair, frame in sorted(self._answers.items(), key=lambda item: item[0]):
             dealer = pair[0]
-            if dealer not in self._announced or pair in self._checked_answers:
-                continue
-            self._checked_answers.add(pair)
-            dealing = self._valid_dealing(dealer, read_answer(frame).dealing)
-            if dealing is None:
-                effects += self._accuse(Fault.BAD_DEALING, dealer, frame, self._announced[dealer])
-            elif dealer not in self._dealings:
-                self._dealings[dealer], self._carriers[dealer] = dealing, frame
+            if pair not in self._checked_answers and self._may_check(dealer):
+                self._checked_answers.add(pair)
+                effects += self._take_dealing(dealer, read_answer(frame).dealing, frame)
         return effects
 
     def _read_answers(self) -> list[Effect]:
@@ -333,11 +373,11 @@ class Exchange:
             if opened is not None:
                 self._shares[dealer] = opened[1]
                 continue
-            slot = (Kind.OPENING, GENESIS_SOURCE, dealer)
+            slot = (Kind.OPENING, self.source_version, dealer)
             effects += self._voice.say(
                 Kind.OPENING,
                 slot,
-                lambda d=dealer, k=private_key: opening_body(d, k),  # type: ignore[misc]
+                lambda d=dealer, k=private_key: opening_body(d, k, self.source_version),  # type: ignore[misc]
             )
         return effects
 
@@ -349,7 +389,7 @@ class Exchange:
             if answer is None or pair in self._judged:
                 continue
             self._judged.add(pair)
-            evidence = Evidence(Fault.BAD_ANSWER, dealer, self.session.id, (answer, frame))
+            evidence = Evidence(Fault.BAD_ANSWER, dealer, self.session.id, (answer, frame), self.source)
             if proves(evidence, self.session):
                 effects += self._accuse(Fault.BAD_ANSWER, dealer, answer, frame)
         return effects
@@ -357,14 +397,11 @@ class Exchange:
     # -- what agreement asks ---------------------------------------------------------------------------------
 
     @property
-    def missing(self) -> tuple[OperatorAddress, ...]:
-        """Operators from whom no dealing hash has come: why a session stays void."""
-        return tuple(a for a in self.session.recipients.addresses if a not in self._announced)
-
-    @property
     def lacking(self) -> tuple[OperatorAddress, ...]:
         """Dealers that count and whose share has not come: whom to ask first."""
-        return tuple(sorted((self._revealed or frozenset()) - self._shares.keys()))
+        if not self._receives:
+            return ()
+        return tuple(sorted((self.dealers or frozenset()) - self._shares.keys()))
 
     def ready(self, now: float) -> bool:
         """Whether the first proposal is due: every recipient reported every dealer held, or 4p is over."""
@@ -374,26 +411,26 @@ class Exchange:
 
     @property
     def _viable(self) -> bool:
-        return len(self.candidates()) >= self.session.genesis_quorum
+        return len(self.candidates()) >= self.dealers_needed
 
     @property
     def _all_held(self) -> bool:
-        if self._revealed is None or len(self._reports) < self.session.n:
+        if self.dealers is None or len(self._reports) < self.session.n:
             return False
         hashes = {dealer: self._dealings[dealer].hash for dealer in self._dealings}
         return all(
-            all(report.held.get(dealer) == hashes.get(dealer, b"") for dealer in self._revealed)
+            all(report.held.get(dealer) == hashes.get(dealer, b"") for dealer in self.dealers)
             for report in self._reports.values()
         )
 
     def candidates(self) -> tuple[OperatorAddress, ...]:
-        """Dealers a fresh proposal may count: revealed in time, valid, not accused, every counted lack answered."""
-        if self._revealed is None:
+        """Dealers a fresh proposal may count: expected, valid, not accused, every counted lack answered."""
+        if self.dealers is None:
             return ()
         unanswered = {
             pair[0] for pair, key in self._counted_lacks.items() if not self._is_answered(pair, key)
         }
-        return tuple(sorted((self._revealed & self._dealings.keys()) - self._barred - unanswered))
+        return tuple(sorted((self.dealers & self._dealings.keys()) - self._barred - unanswered))
 
     def _is_answered(self, pair: tuple[OperatorAddress, OperatorAddress], key: bytes) -> bool:
         answer = self._answers.get(pair)
@@ -406,17 +443,17 @@ class Exchange:
     def _transcript_of(self, dealings: Sequence[Dealing]) -> Transcript | None:
         session = self.session
         try:
-            commitments = combine(dealings)
+            commitments = combine(dealings, self.source)
         except ValueError:
-            return None  # the dealings cancel out: a master key at infinity is nobody's key
+            return None  # no dealings, or they cancel out: a master key at infinity is nobody's key
         return Transcript(
             session.cluster,
             session.id,
             session.boundary,
             session.recipients,
             session.threshold,
-            GENESIS_SOURCE,
-            ZERO32,
+            self.source_version,
+            ZERO32 if self.source is None else self.source.hash,
             tuple((d.dealer, d.hash) for d in dealings),
             commitments[0],
             commitments,
@@ -425,7 +462,7 @@ class Exchange:
     def supports(self, transcript: Transcript) -> bool:
         """Whether I may prepare this fresh transcript now: I can count each dealer, hold each share, and A recomputes."""
         dealers = [dealer for dealer, _ in transcript.dealers]
-        if len(dealers) < self.session.genesis_quorum or not set(dealers) <= set(self.candidates()):
+        if len(dealers) < self.dealers_needed or not set(dealers) <= set(self.candidates()):
             return False
         if not set(dealers) <= self._shares.keys():
             return False
@@ -436,11 +473,8 @@ class Exchange:
         for dealer, digest in transcript.dealers:
             if dealer not in self._shares or self._dealings[dealer].hash != digest:
                 return None
-        return combine_shares([1] * len(transcript.dealers), [self._shares[d] for d, _ in transcript.dealers])
-
-
-def _split(data: bytes, width: int) -> frozenset[bytes]:
-    return frozenset(data[i : i + width] for i in range(0, len(data), width))
+        dealers = [dealer for dealer, _ in transcript.dealers]
+        return combine_shares(weights(dealers, self.source), [self._shares[d] for d in dealers])
 
 
 def _names(addresses: Iterable[OperatorAddress]) -> list[str]:

@@ -41,6 +41,8 @@ class Kind(IntEnum):
     VIEW_CHANGE = 9
     CERTIFICATE = 10
     """A transcript with its epoch certificate, from anyone who has it."""
+    CONFIRM = 11
+    """A promise to keep one's share of a certified version until a higher one is settled."""
     PEER_RECORD = 12
     SYNC = 13
     """The sender's digest list of a session: asks for what it lacks."""
@@ -61,6 +63,7 @@ SIZE_LIMITS: dict[Kind, int] = {
     Kind.VOTE: _SMALL,
     Kind.VIEW_CHANGE: 2 * _SMALL,
     Kind.CERTIFICATE: MAX_FRAME_BYTES,
+    Kind.CONFIRM: _SMALL,
     Kind.PEER_RECORD: 4 * _SMALL,
     Kind.SYNC: MAX_FRAME_BYTES,
     Kind.STATEMENT: _SMALL,
@@ -79,6 +82,7 @@ BROADCAST_KINDS = frozenset(
         Kind.VOTE,
         Kind.VIEW_CHANGE,
         Kind.CERTIFICATE,
+        Kind.CONFIRM,
     }
 )
 """Kinds that travel by gossip and are re-served to anyone in the session; the others go to one recipient."""

@@ -2,8 +2,8 @@
 
 | kind | body |
 |---|---|
-| HASH | ``[dealing hash32]`` |
-| DEALING | ``[dealing bytes]`` |
+| HASH | ``[dealing hash32]``, at genesis only |
+| DEALING | ``[source T, dealing bytes]`` |
 | SHARE | ``[source T, dealing hash32, s32]`` |
 | REPORT | ``[source T, [[dealer20, dealing hash32 or nil, x25519 key32 or nil], …]]``: *held* or *lacking* |
 | ANSWER | ``[source T, recipient20, x25519 key32, dealing bytes, sealed share]``: the key is the one it is sealed to |
@@ -12,11 +12,13 @@
 | VOTE | ``[view, phase, hash32, vote signature64]`` |
 | VIEW_CHANGE | ``[view, prepare certificate or nil, its root or nil]`` |
 | CERTIFICATE | ``[transcript bytes or nil (∅), epoch certificate]`` |
+| CONFIRM | ``[transcript hash32, confirm signature64, proof of possession128]`` |
 | SYNC | ``[frame keys: 16 bytes each, one after another]`` |
 
 Slots (docs/protocol.md, Agreement): proposal, vote, view change per (session, view); share and answer per (session, source,
-recipient); hash, dealing and report per (session, source); opening per (session, source, dealer). At genesis the source is 0 and
-any other is malformed: it would be another slot to say a second thing in.
+recipient); hash, dealing and report per (session, source); opening per (session, source, dealer); confirm per session. The source
+is the version that is dealt from, 0 at genesis. A ceremony takes in only frames of sources that it deals from, so naming others
+opens no second slot.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +27,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from eigenkms.crypto import sealing
+from eigenkms.crypto import schnorr, sealing
 from eigenkms.crypto.feldman import verify_share
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
@@ -52,46 +54,59 @@ def _read_scalar(data: bytes, what: str) -> SecretScalar:
         raise MalformedError(f"decode {what}: scalar out of range") from None
 
 
-def _read_source(fields: Fields, what: str) -> None:
-    if fields.uint(64) != GENESIS_SOURCE:
-        raise MalformedError(f"decode {what}: names a source version at genesis")
-
-
 def read_hash(frame: Frame) -> bytes:
     return Fields(frame.body, 1, "hash frame").fixed(32)
 
 
-def read_dealing_frame(frame: Frame) -> bytes:
-    return Fields(frame.body, 1, "dealing frame").binary()
+@dataclass(frozen=True)
+class DealingMessage:
+    """``source`` is the sender's word for what the encoded dealing names as its source."""
+
+    source: int
+    encoded: bytes
+
+
+def dealing_body(dealing: Dealing) -> list[Any]:
+    return [dealing.source_version, dealing.encoded]
+
+
+def read_dealing_frame(frame: Frame) -> DealingMessage:
+    fields = Fields(frame.body, 2, "dealing frame")
+    return DealingMessage(fields.uint(64), fields.binary())
 
 
 @dataclass(frozen=True)
 class ShareMessage:
+    source: int
     dealing_hash: bytes
     scalar: SecretScalar = field(repr=False)
 
 
-def share_body(dealing_hash: bytes, share: SecretScalar) -> list[Any]:
-    return [GENESIS_SOURCE, dealing_hash, share.to_bytes()]
+def share_body(dealing_hash: bytes, share: SecretScalar, source: int = GENESIS_SOURCE) -> list[Any]:
+    return [source, dealing_hash, share.to_bytes()]
 
 
 def read_share(frame: Frame) -> ShareMessage:
     fields = Fields(frame.body, 3, "share frame")
-    _read_source(fields, "share frame")
-    return ShareMessage(fields.fixed(32), _read_scalar(fields.fixed(32), "share frame"))
+    return ShareMessage(fields.uint(64), fields.fixed(32), _read_scalar(fields.fixed(32), "share frame"))
 
 
 @dataclass(frozen=True)
 class Report:
     """What a recipient says of every expected dealer: the dealing it holds a fitting share of, or a key to answer to."""
 
+    source: int
     held: Mapping[OperatorAddress, bytes]
     lacking: Mapping[OperatorAddress, bytes]
 
 
-def report_body(held: Mapping[OperatorAddress, bytes], lacking: Mapping[OperatorAddress, bytes]) -> list[Any]:
+def report_body(
+    held: Mapping[OperatorAddress, bytes],
+    lacking: Mapping[OperatorAddress, bytes],
+    source: int = GENESIS_SOURCE,
+) -> list[Any]:
     rows = [[d, h, None] for d, h in held.items()] + [[d, None, k] for d, k in lacking.items()]
-    return [GENESIS_SOURCE, sorted(rows, key=lambda row: bytes(row[0] or b""))]
+    return [source, sorted(rows, key=lambda row: bytes(row[0] or b""))]
 
 
 @lru_cache(maxsize=4096)
@@ -106,7 +121,7 @@ def _is_sealable(key: bytes) -> bool:
 
 def read_report(frame: Frame) -> Report:
     fields = Fields(frame.body, 2, "report")
-    _read_source(fields, "report")
+    source = fields.uint(64)
     held: dict[OperatorAddress, bytes] = {}
     lacking: dict[OperatorAddress, bytes] = {}
     previous = b""
@@ -125,7 +140,7 @@ def read_report(frame: Frame) -> Report:
             lacking[dealer] = key
         else:
             raise MalformedError("decode report: a row is neither held nor lacking")
-    return Report(held, lacking)
+    return Report(source, held, lacking)
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,7 @@ class Answer:
     reports different keys to different operators cannot make a good answer look bad.
     """
 
+    source: int
     recipient: OperatorAddress
     key: bytes
     dealing: bytes
@@ -155,13 +171,13 @@ def answer_body(
     """Seal ``share`` to the one-time X25519 ``key`` of a recipient that lacks it."""
     aad = answer_aad(session, dealing.dealer, recipient)
     sealed = sealing.answer_seal(key, share.to_bytes(), aad, rng)
-    return [GENESIS_SOURCE, recipient, key, dealing.encoded, sealed]
+    return [dealing.source_version, recipient, key, dealing.encoded, sealed]
 
 
 def read_answer(frame: Frame) -> Answer:
     fields = Fields(frame.body, 5, "answer")
-    _read_source(fields, "answer")
     return Answer(
+        fields.uint(64),
         OperatorAddress(fields.fixed(20)),
         fields.fixed(KEY_BYTES),
         fields.binary(),
@@ -187,18 +203,18 @@ def open_answer(
 
 @dataclass(frozen=True)
 class Opening:
+    source: int
     dealer: OperatorAddress
     private_key: bytes = field(repr=False)
 
 
-def opening_body(dealer: OperatorAddress, private_key: bytes) -> list[Any]:
-    return [GENESIS_SOURCE, dealer, private_key]
+def opening_body(dealer: OperatorAddress, private_key: bytes, source: int = GENESIS_SOURCE) -> list[Any]:
+    return [source, dealer, private_key]
 
 
 def read_opening(frame: Frame) -> Opening:
     fields = Fields(frame.body, 3, "opening")
-    _read_source(fields, "opening")
-    return Opening(OperatorAddress(fields.fixed(20)), fields.fixed(KEY_BYTES))
+    return Opening(fields.uint(64), OperatorAddress(fields.fixed(20)), fields.fixed(KEY_BYTES))
 
 
 def _optional_certificate(data: bytes | None) -> Certificate | None:
@@ -297,6 +313,24 @@ def read_certificate_frame(frame: Frame) -> CertificateMessage:
     )
 
 
+@dataclass(frozen=True)
+class Confirm:
+    """``signature`` aggregates to the settlement proof; ``proof`` shows that the sender knows its share (protocols/settlement)."""
+
+    hash: bytes
+    signature: bytes
+    proof: bytes
+
+
+def confirm_body(transcript_hash: bytes, signature: bytes, proof: bytes) -> list[Any]:
+    return [transcript_hash, signature, proof]
+
+
+def read_confirm(frame: Frame) -> Confirm:
+    fields = Fields(frame.body, 3, "confirm")
+    return Confirm(fields.fixed(32), fields.fixed(64), fields.fixed(schnorr.PROOF_SIZE))
+
+
 def sync_body(keys: Iterable[bytes]) -> list[Any]:
     return [b"".join(islice(keys, MAX_SYNC_KEYS))]
 
@@ -313,12 +347,14 @@ def _slot_in_view(read: Callable[[Frame], Proposal | ViewChange]) -> Callable[[F
     return lambda frame: (frame.kind, read(frame).view)
 
 
-def _slot_of_source(read: Callable[[Frame], object]) -> Callable[[Frame], Slot]:
-    def slot(frame: Frame) -> Slot:
-        read(frame)
-        return (frame.kind, GENESIS_SOURCE)
+def _slot_of_confirm(frame: Frame) -> Slot:
+    read_confirm(frame)
+    return (frame.kind, 0)
 
-    return slot
+
+def _slot_of_hash(frame: Frame) -> Slot:
+    read_hash(frame)
+    return (frame.kind, GENESIS_SOURCE)
 
 
 def _slot_of_vote(frame: Frame) -> Slot:
@@ -327,8 +363,17 @@ def _slot_of_vote(frame: Frame) -> Slot:
 
 
 def _slot_of_share(frame: Frame) -> Slot:
-    read_share(frame)
-    return (frame.kind, GENESIS_SOURCE, frame.recipient or b"")
+    return (frame.kind, read_share(frame).source, frame.recipient or b"")
+
+
+def _slot_of_answer(frame: Frame) -> Slot:
+    answer = read_answer(frame)
+    return (frame.kind, answer.source, answer.recipient)
+
+
+def _slot_of_opening(frame: Frame) -> Slot:
+    opening = read_opening(frame)
+    return (frame.kind, opening.source, opening.dealer)
 
 
 def _no_slot(frame: Frame) -> None:
@@ -336,16 +381,17 @@ def _no_slot(frame: Frame) -> None:
 
 
 _SLOTS: dict[Kind, Callable[[Frame], Slot | None]] = {
-    Kind.HASH: _slot_of_source(read_hash),
-    Kind.DEALING: _slot_of_source(read_dealing_frame),
+    Kind.HASH: _slot_of_hash,
+    Kind.DEALING: lambda frame: (frame.kind, read_dealing_frame(frame).source),
     Kind.SHARE: _slot_of_share,
-    Kind.REPORT: _slot_of_source(read_report),
-    Kind.ANSWER: lambda frame: (frame.kind, GENESIS_SOURCE, read_answer(frame).recipient),
-    Kind.OPENING: lambda frame: (frame.kind, GENESIS_SOURCE, read_opening(frame).dealer),
+    Kind.REPORT: lambda frame: (frame.kind, read_report(frame).source),
+    Kind.ANSWER: _slot_of_answer,
+    Kind.OPENING: _slot_of_opening,
     Kind.PROPOSAL: _slot_in_view(read_proposal),
     Kind.VOTE: _slot_of_vote,
     Kind.VIEW_CHANGE: _slot_in_view(read_view_change),
     Kind.CERTIFICATE: _no_slot,
+    Kind.CONFIRM: _slot_of_confirm,
 }
 
 
@@ -356,3 +402,20 @@ def slot_of(frame: Frame) -> Slot | None:
     """
     read = _SLOTS.get(frame.kind)
     return None if read is None else read(frame)
+
+
+_SOURCES: dict[Kind, Callable[[Frame], int]] = {
+    Kind.HASH: lambda _frame: GENESIS_SOURCE,
+    Kind.DEALING: lambda frame: read_dealing_frame(frame).source,
+    Kind.SHARE: lambda frame: read_share(frame).source,
+    Kind.REPORT: lambda frame: read_report(frame).source,
+    Kind.ANSWER: lambda frame: read_answer(frame).source,
+    Kind.OPENING: lambda frame: read_opening(frame).source,
+}
+EXCHANGE_KINDS = frozenset(_SOURCES)
+"""Kinds of the dealing exchange: they name the version that is dealt from."""
+
+
+def source_of(frame: Frame) -> int:
+    """The source version that a frame of the dealing exchange names. Raises ``MalformedError`` for a malformed body."""
+    return _SOURCES[frame.kind](frame)

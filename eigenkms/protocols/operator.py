@@ -1,29 +1,41 @@
-"""One operator across boundaries: which genesis session it may join, and where frames go (docs/protocol.md, One genesis).
+"""One operator across boundaries: its versions, which sessions it may join, and when shares are erased (docs/protocol.md).
 
-At most one genesis may ever make a key. The rule that ensures it: having voted for a key in a genesis session, an operator
-joins no later one until a certificate closes the first, by a key or by ∅. Sessions in which it did not vote are left behind at
-the next boundary, but answer again when a view change shows that somebody else is bound by one. Once a version is known, no
-genesis is joined at all.
+*One genesis.* At most one genesis may ever make a key: having voted for a key in a genesis session, an operator joins no later one
+until a certificate closes the first, by a key or by ∅. Sessions in which it did not vote are left behind at the next boundary, but
+answer again when a view change shows that somebody else is bound by one. Once a version is known, no genesis is joined at all.
+
+*Rotation.* With a version known, each boundary opens a rotation from the *source*, the highest settled version. Its holders deal,
+members or not; the members of the new set receive, agree and vote. Nothing binds across boundaries: every certified version has
+the one master key.
+
+*Erasure.* When a version is settled, all older ones are destroyed: shares, and the journals of the sessions that dealt from them
+or led to them. A running session that deals from an older version ends first. Nothing else erases a share.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng
-from eigenkms.protocols.ceremony import SESSION_KINDS, Ceremony
-from eigenkms.protocols.effects import Certified, Effect, JournalRecord
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.protocols.ceremony import SESSION_KINDS, Ceremony, HeldSource
+from eigenkms.protocols.effects import Certified, Effect, Erase, JournalRecord, Settled, Shred
 from eigenkms.protocols.frames import Frame
+from eigenkms.protocols.messages import GENESIS_SOURCE
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.votes import Certificate
 from eigenkms.types import OperatorAddress, SessionId
 
 KEPT_PULLED = 3
-"""Undecided sessions that are pulled although the next boundary left them behind: others may have decided them."""
+"""Undecided genesis sessions that are pulled although the next boundary left them behind: others may have decided them."""
 KEPT_UNTOUCHED = 16
-"""Sessions that stay answerable although nobody was seen to vote in them."""
+"""Genesis sessions that stay answerable although nobody was seen to vote in them."""
 KEPT_TOUCHED = 256
-"""Sessions with votes, or decided, that stay: whoever is bound to one needs the others, or the certificate, to get free."""
+"""Genesis sessions with votes, or decided, that stay: whoever is bound to one needs the others, or the certificate, to get free."""
+KEPT_ROTATIONS = 3
+"""Rotation sessions that stay answerable: for shares, certificates and confirms that came late."""
 MAX_EARLY_FRAMES = 64
 MAX_EARLY_BYTES = 512 * 1024
 """What is kept for each sender of a boundary that this node has not seen yet."""
@@ -31,14 +43,23 @@ MAX_EARLY_BYTES = 512 * 1024
 
 @dataclass(frozen=True)
 class SessionEffect:
-    """An effect, and the session it belongs to."""
+    """An effect, and the session it belongs to; ``None`` where it belongs to a version that was learnt from others."""
 
-    session: Session
+    session: Session | None
     effect: Effect
 
 
+@dataclass(frozen=True)
+class KnownVersion:
+    """A certified version. ``share`` is mine, if I hold one."""
+
+    transcript: Transcript
+    share: SecretScalar | None = field(repr=False)
+    settled: bool
+
+
 class Operator:
-    """The genesis sessions of one operator. ``me``'s BN254 ``key`` signs; ``rng`` yields secret randomness."""
+    """The sessions and versions of one operator. ``me``'s BN254 ``key`` signs; ``rng`` yields secret randomness."""
 
     def __init__(self, me: OperatorAddress, key: bn254.KeyPair, rng: Rng) -> None:
         self.me = me
@@ -46,16 +67,71 @@ class Operator:
         self._rng = rng
         self._ceremonies: OrderedDict[SessionId, Ceremony] = OrderedDict()
         self._early: dict[OperatorAddress, list[Frame]] = {}
-        self.has_version = False
+        self._versions: dict[bytes, KnownVersion] = {}
+
+    # -- versions --------------------------------------------------------------------------------------------
+
+    @property
+    def has_version(self) -> bool:
+        return bool(self._versions)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether a settled version is known, so that a rotation has something to deal from."""
+        return self.source is not None
+
+    @property
+    def source(self) -> KnownVersion | None:
+        """The highest settled version: what the next rotation deals from."""
+        settled = [v for v in self._versions.values() if v.settled]
+        return max(settled, key=lambda v: v.transcript.version, default=None)
+
+    def know(self, transcript: Transcript, share: SecretScalar | None, *, settled: bool) -> None:
+        """A version of an earlier life, before anything is restored."""
+        self._versions[transcript.hash] = KnownVersion(transcript, share, settled)
+
+    def learn(
+        self, transcript: Transcript, certificate: Certificate, *, settled: bool, now: float
+    ) -> list[SessionEffect]:
+        """A version that others certified and, where ``settled``, proved to be settled.
+
+        The caller has checked certificate, proof and chain, and made it durable. The newest session deals from it if it is higher
+        than its own source.
+        """
+        if self._is_past(transcript):
+            return []
+        self._note_version(transcript, None, settled=settled)
+        effects: list[SessionEffect] = []
+        maker = self._ceremonies.get(transcript.session)
+        if maker is not None and not maker.decided:
+            effects += self._of(maker.session, maker.decide(transcript, certificate, now))
+        source = self.source
+        newest = next(reversed(self._ceremonies.values()), None)
+        if source is not None and newest is not None:
+            held = HeldSource(source.transcript, source.share)
+            effects += self._of(newest.session, newest.add_source(held, now))
+        return self._finish(effects)
+
+    def _note_version(self, transcript: Transcript, share: SecretScalar | None, *, settled: bool) -> None:
+        known = self._versions.get(transcript.hash)
+        if known is None:
+            self._versions[transcript.hash] = KnownVersion(transcript, share, settled)
+            return
+        mine = known.share if share is None else share
+        self._versions[transcript.hash] = replace(known, share=mine, settled=known.settled or settled)
 
     # -- events ----------------------------------------------------------------------------------------------
 
     def restore(
         self, session: Session, records: Sequence[JournalRecord], opened_at: float, now: float
     ) -> list[SessionEffect]:
-        """Resume a session of an earlier life; sessions are restored oldest first."""
-        effects = self.pass_boundary(session, now)
-        return effects + self._begin(session, records, opened_at, now)
+        """Resume a session of an earlier life: versions first (``know``), then sessions, oldest first, and then ``tick``."""
+        effects = self._supersede(session, now)
+        named = [record.body for record in records if record.kind == "source"]
+        sources = [self._held(self._versions[name]) for name in named if name in self._versions]
+        if named and not sources:
+            return [*effects, SessionEffect(session, Shred(session.id))]
+        return effects + self._begin(session, records, sources, opened_at, now)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
@@ -63,7 +139,9 @@ class Operator:
             return []
         # as the caller was told, whatever the older sessions do when they are left behind
         joins = self.may_join(session)
-        effects = self._begin(session, (), now, now) if joins else []
+        source = self.source
+        sources = [] if source is None else [self._held(source)]
+        effects = self._begin(session, (), sources, now, now) if joins else []
         return effects + self.pass_boundary(session, now)
 
     def pass_boundary(self, session: Session, now: float) -> list[SessionEffect]:
@@ -73,6 +151,9 @@ class Operator:
             for sender, frames in self._early.items()
             if (kept := [f for f in frames if f.session == session.id])
         }
+        return self._finish(self._supersede(session, now))
+
+    def _supersede(self, session: Session, now: float) -> list[SessionEffect]:
         effects: list[SessionEffect] = []
         for ceremony in tuple(self._ceremonies.values()):
             if ceremony.session.boundary.number < session.boundary.number:
@@ -80,13 +161,18 @@ class Operator:
         return effects
 
     def may_join(self, session: Session) -> bool:
-        """Member of the set, no version known, no earlier genesis that my vote for a key still binds me to, and no session yet at
-        this boundary number or above: one whose block was reorged away, or one that I left and forgot, is not begun again.
+        """Whether there is a part for me, and no session yet at this boundary number or above: one whose block was reorged away, or
+        one that I left and forgot, is not begun again.
         """
-        member = session.recipients.get(self.me) is not None
         newest = max((c.session.boundary.number for c in self._ceremonies.values()), default=-1)
-        is_new = session.boundary.number > newest
-        return member and is_new and not self.has_version and self.binding is None
+        member = session.recipients.get(self.me) is not None
+        if session.boundary.number <= newest:
+            return False
+        source = self.source
+        if source is None:
+            return member and not self.has_version and self.binding is None
+        older = source.transcript.boundary.number < session.boundary.number
+        return older and (member or source.share is not None)
 
     @property
     def binding(self) -> Session | None:
@@ -112,7 +198,7 @@ class Operator:
                 effects += self._of(ceremony.session, ceremony.receive(group, now))
             else:
                 self._keep_early(group)
-        return effects
+        return self._finish(effects)
 
     def take_early(self, session: Session) -> list[Frame]:
         """Frames that came before their boundary, to be verified against its set and received; others stay."""
@@ -129,7 +215,7 @@ class Operator:
         effects: list[SessionEffect] = []
         for ceremony in tuple(self._ceremonies.values()):
             effects += self._of(ceremony.session, ceremony.tick(now))
-        return effects
+        return self._finish(effects)
 
     def deadline(self, now: float) -> float | None:
         """When to call ``tick`` if nothing else happens."""
@@ -138,9 +224,11 @@ class Operator:
 
     def forget(self) -> list[Session]:
         """Sessions that nobody needs from me any more; their journals may be shredded."""
-        free = [c for c in self._ceremonies.values() if not c.binding]
+        rotations = [c for c in self._ceremonies.values() if c.is_rotation]
+        free = [c for c in self._ceremonies.values() if not c.binding and not c.is_rotation]
         untouched = [c for c in free if not c.may_matter]
         old = untouched[:-KEPT_UNTOUCHED] + [c for c in free if c.may_matter][:-KEPT_TOUCHED]
+        old += rotations[:-KEPT_ROTATIONS]
         for ceremony in old:
             del self._ceremonies[ceremony.session.id]
         return [c.session for c in old]
@@ -151,20 +239,42 @@ class Operator:
         return self._ceremonies.get(session)
 
     @property
+    def unknown_sources(self) -> dict[OperatorAddress, int]:
+        """Who deals, in the newest session, from which version that I do not know (``Ceremony.unknown_sources``)."""
+        newest = next(reversed(self._ceremonies.values()), None)
+        return {} if newest is None else newest.unknown_sources
+
+    @property
     def live(self) -> tuple[Ceremony, ...]:
         """Sessions in which others may have what I need, oldest first: the newest undecided ones, older ones that are not asleep,
         and a version without my share.
         """
-        newest = [c for c in self._ceremonies.values() if not c.decided][-KEPT_PULLED:]
+        undecided = [c for c in self._ceremonies.values() if not c.decided]
+        newest = [c for c in undecided if not c.is_rotation][-KEPT_PULLED:]
         return tuple(c for c in self._ceremonies.values() if c.pulls or c in newest)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _held(version: KnownVersion) -> HeldSource:
+        return HeldSource(version.transcript, version.share)
+
     def _begin(
-        self, session: Session, records: Sequence[JournalRecord], opened_at: float, now: float
+        self,
+        session: Session,
+        records: Sequence[JournalRecord],
+        sources: Sequence[HeldSource],
+        opened_at: float,
+        now: float,
     ) -> list[SessionEffect]:
         ceremony = Ceremony(
-            session, me=self.me, key=self._key, rng=self._rng, opened_at=opened_at, records=records
+            session,
+            me=self.me,
+            key=self._key,
+            rng=self._rng,
+            opened_at=opened_at,
+            records=records,
+            sources=sources,
         )
         self._ceremonies[session.id] = ceremony
         return self._of(session, ceremony.start(now))
@@ -182,6 +292,56 @@ class Operator:
         return not known and len(kept) < MAX_EARLY_FRAMES and size <= MAX_EARLY_BYTES
 
     def _of(self, session: Session, effects: Sequence[Effect]) -> list[SessionEffect]:
-        if any(isinstance(effect, Certified) for effect in effects):
-            self.has_version = True
-        return [SessionEffect(session, effect) for effect in effects]
+        """Take note of versions; one below what is settled comes too late and is nobody's concern."""
+        found: list[SessionEffect] = []
+        for effect in effects:
+            if isinstance(effect, Certified):
+                if self._is_past(effect.transcript):
+                    continue
+                at_genesis = effect.transcript.source_version == GENESIS_SOURCE
+                self._note_version(effect.transcript, effect.share, settled=at_genesis)
+            elif isinstance(effect, Settled):
+                if self._is_past(effect.transcript):
+                    continue
+                self._note_version(effect.transcript, None, settled=True)
+            found.append(SessionEffect(session, effect))
+        return found
+
+    def _is_past(self, transcript: Transcript) -> bool:
+        source = self.source
+        return source is not None and transcript.version < source.transcript.version
+
+    def _finish(self, effects: list[SessionEffect]) -> list[SessionEffect]:
+        """Erase what is older than the highest settled version, once no running session deals from it."""
+        source = self.source
+        if source is None:
+            return effects
+        floor = source.transcript
+        if any(c.is_running and c.sources[0].version < floor.version for c in self._ceremonies.values()):
+            return effects
+        return effects + self._shred_below(floor) + self._erase_below(floor)
+
+    def _erase_below(self, floor: Transcript) -> list[SessionEffect]:
+        erased = [v for v in self._versions.values() if v.transcript.version < floor.version]
+        for version in erased:
+            del self._versions[version.transcript.hash]
+        return [SessionEffect(None, Erase(v.transcript.hash)) for v in erased]
+
+    def _shred_below(self, floor: Transcript) -> list[SessionEffect]:
+        """The polynomials of sessions that dealt from an erased version determine erased shares. Sessions before the one that made
+        the settled version are over; that one and later ones go on serving what is no secret. A genesis session, which others may
+        be bound to, is over once a rotated version is settled.
+        """
+        effects: list[SessionEffect] = []
+        for ceremony in tuple(self._ceremonies.values()):
+            session = ceremony.session
+            over = session.boundary.number < floor.boundary.number
+            deals_from_erased = ceremony.is_rotation and ceremony.sources[0].version < floor.version
+            if not deals_from_erased and not (over and floor.source_version != GENESIS_SOURCE):
+                continue
+            if not ceremony.is_shredded:
+                ceremony.forget_secrets()
+                effects.append(SessionEffect(session, Shred(session.id)))
+            if over:
+                del self._ceremonies[session.id]
+        return effects

@@ -19,6 +19,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.settlement import MAX_PROOF_BYTES, SettlementProof, decode_settlement_proof
 from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
 from eigenkms.protocols.votes import BadCertificateError, Certificate, Phase, decode_certificate
 from eigenkms.types import AppId, ClusterId, OperatorAddress
@@ -69,6 +70,31 @@ def decode_info_request(data: bytes) -> tuple[ClusterId, bytes]:
     if (version := fields.uint(16)) != REQUEST_VERSION:
         raise MalformedError(f"decode info request: version {version}")
     return ClusterId(fields.fixed(32)), fields.fixed(32)
+
+
+def encode_settled(epoch: Epoch, proof: SettlementProof | None) -> bytes:
+    """``[transcript, certificate, settlement proof|nil]``: the highest settled version of an operator; no proof for a genesis."""
+    encoded = None if proof is None else proof.encoded
+    return encode([epoch.transcript.encoded, epoch.certificate.encoded, encoded])
+
+
+def decode_settled(data: bytes) -> tuple[Epoch, SettlementProof | None]:
+    """Raises ``MalformedError``."""
+    fields = Fields(decode(data, what="settled version", limit=1 << 20), 3, "settled version")
+    epoch = Epoch(decode_transcript(fields.binary()), decode_certificate(fields.binary()))
+    proof = fields.optional_binary(MAX_PROOF_BYTES)
+    return epoch, None if proof is None else decode_settlement_proof(proof)
+
+
+def check_settled(epoch: Epoch, proof: SettlementProof | None) -> None:
+    """Raise ``BadCertificateError`` unless the version is settled: a genesis, or one with a settlement proof.
+
+    The epoch itself is the caller's to check (``check_epoch``).
+    """
+    if proof is not None:
+        proof.verify(epoch.transcript)
+    elif epoch.transcript.source_version:
+        raise BadCertificateError("verify settled version: it has no settlement proof")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from eigenkms.types import (
 ZERO32 = bytes(32)
 WINDOWS_PER_INTERVAL = 20
 MAX_OPERATORS = 256
+MAX_THRESHOLD = threshold(MAX_OPERATORS)
+"""Commitments of the largest set that fits the frames."""
 
 
 def cluster_id(cluster: Cluster) -> ClusterId:

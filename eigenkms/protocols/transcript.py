@@ -14,8 +14,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.dealing import MAX_THRESHOLD
-from eigenkms.protocols.session import MAX_OPERATORS, decode_recipients, encode_recipients
+from eigenkms.protocols.session import MAX_OPERATORS, MAX_THRESHOLD, decode_recipients, encode_recipients
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet, SessionId, Version
 
 TRANSCRIPT_VERSION = 1
@@ -64,8 +63,15 @@ class Transcript:
         return keccak256(b"eigenkms/transcript/1", self.encoded)
 
     def public_share(self, address: OperatorAddress) -> bytes:
-        """``Y_j = Σ x_j^k A_k`` (G2, 96 bytes)."""
-        return feldman.public_share(coordinate(address), self.commitments)
+        """``Y_j = Σ x_j^k A_k`` (G2, 96 bytes), computed once for each operator."""
+        known = self._public_shares.get(address)
+        if known is None:
+            known = self._public_shares[address] = feldman.public_share(coordinate(address), self.commitments)
+        return known
+
+    @cached_property
+    def _public_shares(self) -> dict[OperatorAddress, bytes]:
+        return {}
 
 
 def decode_transcript(data: bytes) -> Transcript:

@@ -54,16 +54,7 @@ class Certificate:
 
     def signers(self, recipients: OperatorSet) -> tuple[OperatorAddress, ...]:
         """Raises ``BadCertificateError`` for a bitmap that does not fit ``recipients``."""
-        n = len(recipients)
-        if len(self.bitmap) != (n + 7) // 8:
-            raise BadCertificateError(
-                f"read certificate: bitmap of {len(self.bitmap)} bytes for {n} operators"
-            )
-        bits = int.from_bytes(self.bitmap, "big")
-        width = 8 * len(self.bitmap)
-        if bits & ((1 << (width - n)) - 1):
-            raise BadCertificateError("read certificate: spare bits of the bitmap are set")
-        return tuple(a for i, a in enumerate(recipients.addresses) if bits >> (width - 1 - i) & 1)
+        return signers_in(self.bitmap, recipients)
 
     def verify(self, recipients: OperatorSet, quorum: int) -> None:
         """Raise ``BadCertificateError`` unless ``quorum`` members of ``recipients`` signed this."""
@@ -83,6 +74,18 @@ def decode_certificate(data: bytes) -> Certificate:
     if number not in (Phase.PREPARE, Phase.COMMIT):
         raise MalformedError(f"decode certificate: unknown phase {number}")
     return Certificate(session, view, Phase(number), fields.fixed(32), fields.binary(64), fields.fixed(64))
+
+
+def signers_in(bitmap: bytes, recipients: OperatorSet) -> tuple[OperatorAddress, ...]:
+    """Whom a bitmap names. Raises ``BadCertificateError`` for one that does not fit ``recipients``."""
+    n = len(recipients)
+    if len(bitmap) != (n + 7) // 8:
+        raise BadCertificateError(f"read certificate: bitmap of {len(bitmap)} bytes for {n} operators")
+    bits = int.from_bytes(bitmap, "big")
+    width = 8 * len(bitmap)
+    if bits & ((1 << (width - n)) - 1):
+        raise BadCertificateError("read certificate: spare bits of the bitmap are set")
+    return tuple(a for i, a in enumerate(recipients.addresses) if bits >> (width - 1 - i) & 1)
 
 
 def bitmap_of(signers: Sequence[OperatorAddress], recipients: OperatorSet) -> bytes:

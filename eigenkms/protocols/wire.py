@@ -7,10 +7,10 @@ from eigenkms.types import ClusterId
 CLIENT_PROTOCOL = "/eigenkms/client/1"
 """Open to everybody: ``info``, ``partial``, ``status``, ``hello``."""
 OPERATOR_PROTOCOL = "/eigenkms/operator/1"
-"""Operators only: ``frame``, ``sync``."""
+"""Operators only: ``frame``, ``sync``, ``settled``."""
 
 INFO, PARTIAL, STATUS, HELLO = "info", "partial", "status", "hello"
-FRAME, SYNC = "frame", "sync"
+FRAME, SYNC, SETTLED = "frame", "sync", "settled"
 
 MAX_FRAMES = 4096
 

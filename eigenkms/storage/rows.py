@@ -51,7 +51,8 @@ class VersionRow:
     """A certified key version: the transcript (named by its 32-byte hash) and its epoch certificate.
 
     ``proof`` is the settlement proof once there is one. ``share_held`` tells whether this store can still
-    give the combined share. Both are the store's to fill: what a caller puts there is not looked at.
+    give the combined share, ``erased`` whether it was destroyed. All three are the store's to fill: what a
+    caller puts there is not looked at.
     """
 
     version: Version
@@ -62,6 +63,7 @@ class VersionRow:
     settled: bool
     proof: bytes | None = field(default=None, compare=False)
     share_held: bool = field(default=False, compare=False)
+    erased: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,11 +271,11 @@ class Store:
         with self._reading("read key versions in"):
             rows = self._database.all(
                 "SELECT version, session, transcript_hash, transcript, certificate, settled, proof,"
-                " sealed_share IS NOT NULL FROM versions ORDER BY version, rowid"
+                " sealed_share IS NOT NULL, erased FROM versions ORDER BY version, rowid"
             )
         return tuple(
-            VersionRow(Version(v), SessionId(s), h, t, c, bool(settled), proof, bool(held))
-            for v, s, h, t, c, settled, proof, held in rows
+            VersionRow(Version(v), SessionId(s), h, t, c, bool(settled), proof, bool(held), bool(erased))
+            for v, s, h, t, c, settled, proof, held, erased in rows
         )
 
     def share(self, transcript_hash: bytes) -> bytes | None:
@@ -310,6 +310,15 @@ class Store:
                 transcript_hash,
             )
         self._truncate_log("erase a share in")
+
+    def forget_versions(self, keep: int) -> int:
+        """Drop all erased versions but the newest ``keep``; how many they were."""
+        with self._writing("forget erased versions in"):
+            return self._database.execute(
+                "DELETE FROM versions WHERE erased = 1 AND transcript_hash NOT IN"
+                " (SELECT transcript_hash FROM versions WHERE erased = 1 ORDER BY version DESC LIMIT ?)",
+                keep,
+            )
 
     # Evidence and small facts
 

@@ -222,6 +222,7 @@ async def at_home(village: Village, index: int, ways: Honest) -> AsyncIterator[H
 
     async with open_host(operator.peer, listen=[ANYWHERE]) as host:
         host.serve(wire.CLIENT_PROTOCOL, handler)
+        host.serve(wire.OPERATOR_PROTOCOL, handler)
         village.place(index, str(host.addresses[0]))
         yield host
 

@@ -13,6 +13,7 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
+from eigenkms.protocols.requests import encode_settled
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, Operator, Village
@@ -94,4 +95,7 @@ class Neighbour(Honest):
             return wire.encode_frames([operator.record([])])
         if request.method in (wire.SYNC, wire.FRAME):
             return wire.encode_frames([])
+        if request.method == wire.SETTLED:
+            self.asked.append(request.method)
+            return encode_settled(self.epoch(), None)
         return await super().answer(operator, request)

@@ -98,7 +98,6 @@ class Seat:
 def seat(who: Cast, me: OperatorAddress, room: Room, store: Store) -> Seat:
     versions = Versions(store)
     operator = Operator(me, who.keys[me], counter_rng(f"secrets of {me.hex()}"))
-    operator.has_version = len(versions) > 0
     keys = {m.address: m.key for m in who.session.recipients}
     return Seat(me, store, Engine(operator, store, versions, keys.get), versions, room)
 
@@ -159,7 +158,7 @@ async def test_four_engines_make_one_key_and_say_nothing_that_is_not_durable(
         for each in seats:
             each.before_sending = check_journaled
         for each in seats:
-            assert await each.engine.boundary(each, who.session, may_join=True)
+            assert await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
         await until(lambda: all(len(s.versions) for s in seats))
         kinds = {frame.kind for s in seats for frame in s.sent}
         assert kinds >= {Kind.HASH, Kind.DEALING, Kind.SHARE, Kind.REPORT, Kind.PROPOSAL, Kind.VOTE}
@@ -174,11 +173,11 @@ async def test_four_engines_make_one_key_and_say_nothing_that_is_not_durable(
 
 
 async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None:
-    """Started again, an engine knows it and joins no genesis; the others' too."""
+    """Started again, an engine knows it, and deals from it at the next boundary; so do the others."""
     room = Room()
     async with seated(who, room, tmp_path, *who.addresses) as seats:
         for each in seats:
-            await each.engine.boundary(each, who.session, may_join=True)
+            await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
         await until(lambda: all(len(s.versions) for s in seats))
         mpk = {h.epoch.transcript.mpk for s in seats if (h := s.versions.newest) is not None}
     async with seated(who, room, tmp_path, *who.addresses) as seats:
@@ -186,14 +185,16 @@ async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None
             await each.engine.restore(each, 1_700_000_100.0)
             assert each.versions.newest is not None
             assert {each.versions.newest.epoch.transcript.mpk} == mpk
-            assert not await each.engine.boundary(each, later(who.session), may_join=True)
+            assert await each.engine.boundary(each, later(who.session), may_vote=True, may_found=False)
+        await until(lambda: all(s.versions.newest_settled.epoch.transcript.source_version for s in seats))  # type: ignore[union-attr]
+        assert {s.versions.newest.epoch.transcript.mpk for s in seats if s.versions.newest} == mpk
 
 
 async def test_a_boundary_that_may_not_be_joined_is_passed(who: Cast, tmp_path: Path) -> None:
     """Nothing is said and no session is opened."""
     room = Room()
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
-        assert not await one.engine.boundary(one, who.session, may_join=False)
+        assert not await one.engine.boundary(one, who.session, may_vote=False, may_found=True)
         assert one.store.sessions() == ()
         assert one.sent == []
         assert one.engine.live == ()
@@ -204,11 +205,11 @@ async def test_one_boundary_number_is_voted_in_once_whatever_its_hash(who: Cast,
     room, fork = Room(), later(who.session, 0)
     assert fork.id != who.session.id
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
-        assert await one.engine.boundary(one, who.session, may_join=True)
-        assert not await one.engine.boundary(one, fork, may_join=True)
+        assert await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
+        assert not await one.engine.boundary(one, fork, may_vote=True, may_found=True)
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
         await one.engine.restore(one, 1_700_000_000.0)
-        assert not await one.engine.boundary(one, fork, may_join=True)
+        assert not await one.engine.boundary(one, fork, may_vote=True, may_found=True)
         assert [h.session for h in one.store.sessions()] == [who.session.id]
 
 
@@ -218,36 +219,38 @@ async def test_frames_of_a_boundary_that_is_not_seen_yet_are_kept_for_it(who: Ca
     async with seated(who, room, tmp_path, *who.addresses) as seats:
         late = seats[3]
         for each in seats[:3]:
-            await each.engine.boundary(each, who.session, may_join=True)
+            await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
         await until(lambda: late.engine.statistics().frames >= 3)
         assert late.sent == []
-        await late.engine.boundary(late, who.session, may_join=True)
+        await late.engine.boundary(late, who.session, may_vote=True, may_found=True)
         await until(lambda: all(len(s.versions) for s in seats))
 
 
 async def test_a_known_version_ends_genesis(who: Cast, tmp_path: Path) -> None:
-    """Adopted from others and confirmed by the chain: served without a share, after a restart too."""
+    """Learnt from others and confirmed by the chain: served without a share, after a restart too; what is joined is a rotation."""
     room = Room()
     async with seated(who, room, tmp_path / "a", *who.addresses) as seats:
         for each in seats:
-            await each.engine.boundary(each, who.session, may_join=True)
+            await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
         await until(lambda: len(seats[0].versions) > 0)
         held = seats[0].versions.newest
         assert held is not None
     for life in (1, 2):
         async with seated(who, room, tmp_path / "b", who.addresses[0]) as (one,):
             if life == 1:
-                await one.engine.adopt(held.epoch)
+                await one.engine.learn(one, held.epoch, None)
             assert one.versions.newest is not None
             assert one.versions.newest.share is None
-            assert not await one.engine.boundary(one, later(who.session), may_join=True)
+            session = later(who.session, 10 * life)
+            assert await one.engine.boundary(one, session, may_vote=True, may_found=True)
+            assert [c.is_rotation for c in one.engine.live if c.session == session] == [True]
 
 
 async def test_noise_is_counted_and_does_no_harm(who: Cast, tmp_path: Path) -> None:
     """Bytes that are no frame, a frame of nobody, a frame with a bad signature."""
     room = Room()
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
-        await one.engine.boundary(one, who.session, may_join=True)
+        await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         other = who.addresses[1]
         good = who.frame(other, Kind.HASH, [bytes(32)])
         stranger = cast(1, seed="stranger")
@@ -280,7 +283,7 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
     """Two hashes of one operator: in the store, with both frames, and counted in a later life."""
     room, liar = Room(), who.addresses[1]
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
-        await one.engine.boundary(one, who.session, may_join=True)
+        await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         for number in (1, 2):
             one.engine.offer(who.frame(liar, Kind.HASH, [bytes([number]) * 32]).encoded)
         await until(lambda: one.engine.evidence == 1)
@@ -331,7 +334,7 @@ async def test_a_store_that_refuses_ends_the_engine_and_nothing_of_that_step_is_
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(failing.run)
                     for each in (failing, *seats):
-                        await each.engine.boundary(each, who.session, may_join=True)
+                        await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
                     with trio.fail_after(PATIENCE):
                         await trio.sleep_forever()
             del room.seats[victim]
@@ -362,7 +365,7 @@ async def _finish(
             await until(lambda: all(len(s.versions) for s in everybody), 1.0)
         except trio.TooSlowError:
             for each in everybody:
-                await each.engine.boundary(each, later(who.session), may_join=True)
+                await each.engine.boundary(each, later(who.session), may_vote=True, may_found=True)
             await until(lambda: all(len(s.versions) for s in everybody))
         hashes = {h.epoch.transcript.hash for s in (again, *seats) if (h := s.versions.newest) is not None}
         assert len(hashes) == 1
@@ -400,8 +403,8 @@ async def test_a_disk_that_is_full_stops_the_node_with_a_sentence_and_loses_noth
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(failing.run)
                     for each in seats:
-                        await each.engine.boundary(each, who.session, may_join=True)
-                    await failing.engine.boundary(failing, who.session, may_join=True)
+                        await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
+                    await failing.engine.boundary(failing, who.session, may_vote=True, may_found=True)
                     await _fill(failing)
             del room.seats[victim]
             for frame in failing.sent:

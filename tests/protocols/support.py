@@ -6,11 +6,13 @@ from typing import Any
 
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng, be64, keccak256
+from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.effects import Accuse, Broadcast, Direct, Effect, JournalRecord, Persist
+from eigenkms.protocols.effects import Accuse, Broadcast, Certified, Direct, Effect, JournalRecord, Persist
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.protocols.transcript import Transcript
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))
@@ -97,6 +99,15 @@ def journal(effects: Sequence[Effect]) -> list[JournalRecord]:
 
 def accusations(effects: Sequence[Effect]) -> list[Evidence]:
     return [e.evidence for e in effects if isinstance(e, Accuse)]
+
+
+def certified_by(who: Cast) -> tuple[dict[OperatorAddress, SecretScalar], Transcript]:
+    """The shares and the transcript of a genesis of these operators."""
+    table = Table(who)
+    table.start()
+    found = [e for effects in table.effects.values() for e in effects if isinstance(e, Certified)]
+    shares = {a: e.share for a, es in table.effects.items() for e in es if isinstance(e, Certified)}
+    return {a: s for a, s in shares.items() if s is not None}, found[0].transcript
 
 
 Filter = Callable[[OperatorAddress, OperatorAddress, Frame], bool]

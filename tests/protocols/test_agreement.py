@@ -40,7 +40,7 @@ class Voter:
         table.start()
         self.table = table
         self.ceremony: Ceremony = table.seats[self.me]
-        transcript = self.ceremony._exchange.transcript()
+        transcript = self.ceremony._exchanges.current.transcript()
         assert transcript is not None
         self.transcript: Transcript = transcript
         self.now = 0.1
@@ -272,9 +272,9 @@ def test_a_fresh_vote_waits_for_the_shares() -> None:
     """The proposal comes before a share: the vote follows when the share does, in the same view."""
     voter = Voter()
     missing = voter.others[0]
-    share = voter.ceremony._exchange._shares.pop(missing)
+    share = voter.ceremony._exchanges.current._shares.pop(missing)
     assert not _votes(voter.proposes(0, voter.transcript))
-    voter.ceremony._exchange._shares[missing] = share
+    voter.ceremony._exchanges.current._shares[missing] = share
     assert _votes(voter.waits(0.1)) == [(0, Phase.PREPARE, voter.transcript.hash)]
 
 
@@ -282,12 +282,12 @@ def test_a_justified_vote_needs_no_share_and_a_later_fresh_one_journals_it() -> 
     """What is durable is what the vote promises."""
     voter = Voter()
     missing = voter.others[0]
-    share = voter.ceremony._exchange._shares.pop(missing)
+    share = voter.ceremony._exchanges.current._shares.pop(missing)
     voter.enters(1)
     effects = voter.proposes(1, voter.transcript, voter.root)
     assert [v[1] for v in _votes(effects)] == [Phase.PREPARE]
     assert [r.kind for r in journal(effects) if r.kind in ("transcript", "share")] == ["transcript"]
-    voter.ceremony._exchange._shares[missing] = share
+    voter.ceremony._exchanges.current._shares[missing] = share
     voter.enters(2)
     effects = voter.proposes(2, voter.transcript)
     assert [r.kind for r in journal(effects) if r.kind in ("transcript", "share")] == ["share"]

@@ -202,7 +202,7 @@ def test_a_closed_session_stays_closed_in_every_life() -> None:
     """∅ needs no transcript: the certificate alone restores it."""
     who = cast(1)
     ceremony = who.ceremony(who.addresses[0])
-    ceremony._exchange.transcript = lambda: None  # type: ignore[method-assign]
+    ceremony._exchanges.current.transcript = lambda: None  # type: ignore[method-assign]
     effects = ceremony.start(0.0)
     effects += ceremony.supersede(1.0)
     assert ceremony.supersede(1.1) == []

@@ -151,7 +151,9 @@ def test_a_held_with_an_unknown_hash_is_not_held() -> None:
     for listener in who.addresses[:3]:
         table.hear(listener, report)
     assert not table.decided()
-    assert table.seats[who.addresses[0]]._exchange._counted_lacks == {}, "a stranger owes nobody anything"
+    assert table.seats[who.addresses[0]]._exchanges.current._counted_lacks == {}, (
+        "a stranger owes nobody anything"
+    )
 
 
 def test_a_share_that_does_not_fit_is_evidence() -> None:
@@ -216,7 +218,7 @@ def test_a_bad_answer_is_opened_and_convicts_the_dealer() -> None:
     table.at(1.0)
     (good,) = table.said(dealer, Kind.ANSWER)
     answer = read_answer(good)
-    own = table.seats[dealer]._exchange._own
+    own = table.seats[dealer]._exchanges.current._own
     assert own is not None
     body = answer_body(who.session.id, own, me, answer.key, SecretScalar(5), who.rng)
     bad = who.frame(dealer, Kind.ANSWER, body)
@@ -243,7 +245,7 @@ def test_good_answers_are_never_opened_by_an_honest_operator() -> None:
     effects = again.receive([answer], 1.2)
     effects += again.receive(table.said(dealer, Kind.HASH), 1.3)
     assert not broadcasts(effects, Kind.OPENING)
-    assert dealer in again._exchange._shares
+    assert dealer in again._exchanges.current._shares
 
 
 def test_an_answer_to_a_key_that_was_not_reported_is_no_answer() -> None:
@@ -254,7 +256,7 @@ def test_an_answer_to_a_key_that_was_not_reported_is_no_answer() -> None:
     table = Table(who, lets)
     table.start()
     table.at(1.0)
-    own = table.seats[dealer]._exchange._own
+    own = table.seats[dealer]._exchanges.current._own
     assert own is not None
     other_key = sealing.x25519_keypair(who.rng)[1]
     body = answer_body(who.session.id, own, me, other_key, SecretScalar(5), who.rng)
@@ -262,7 +264,7 @@ def test_an_answer_to_a_key_that_was_not_reported_is_no_answer() -> None:
         effects = table.hear(listener, who.frame(dealer, Kind.ANSWER, body))
         assert not accusations(effects)
         assert not broadcasts(effects, Kind.OPENING)
-        assert dealer not in table.seats[listener]._exchange.candidates()
+        assert dealer not in table.seats[listener]._exchanges.current.candidates()
 
 
 def test_a_recipient_that_reports_two_keys_frames_nobody() -> None:
@@ -279,10 +281,12 @@ def test_a_recipient_that_reports_two_keys_frames_nobody() -> None:
     table.hear(dealer, one)
     opening = who.frame(liar, Kind.OPENING, opening_body(dealer, keys[1][0]))
     assert not accusations(table.hear(me, opening))
-    assert dealer not in table.seats[me]._exchange.candidates(), "what it reported here is not answered"
+    assert dealer not in table.seats[me]._exchanges.current.candidates(), (
+        "what it reported here is not answered"
+    )
     (found,) = accusations(table.hear(me, one))
     assert (found.fault, found.accused) == (Fault.EQUIVOCATION, liar)
-    assert dealer in table.seats[me]._exchange.candidates()
+    assert dealer in table.seats[me]._exchanges.current.candidates()
 
 
 def test_two_dealings_bar_their_dealer() -> None:
@@ -292,10 +296,10 @@ def test_two_dealings_bar_their_dealer() -> None:
     for kind in (Kind.HASH, Kind.DEALING):
         table = Table(who)
         table.start(without=[])
-        second = who.frame(liar, kind, [bytes(32)])
+        second = who.frame(liar, kind, [bytes(32)] if kind is Kind.HASH else [0, bytes(32)])
         (found,) = accusations(table.hear(me, second))
         assert found.fault is Fault.EQUIVOCATION
-        assert liar not in table.seats[me]._exchange.candidates()
+        assert liar not in table.seats[me]._exchanges.current.candidates()
 
 
 def test_a_restart_within_the_window_reports_nothing_as_lacking() -> None:
@@ -340,7 +344,7 @@ def test_a_dealer_set_that_cancels_out_makes_no_transcript() -> None:
     me, peer = who.addresses
     table = Table(who)
     table.start()
-    exchange = table.seats[me]._exchange
+    exchange = table.seats[me]._exchanges.current
     mine = exchange._dealings[me]
     negated = tuple(_negated(c) for c in mine.commitments)
     exchange._dealings[peer] = type(mine)(mine.session, peer, 0, bytes(32), negated, mine.proof)
@@ -359,7 +363,7 @@ def test_a_share_of_another_dealing_than_the_certified_one_is_not_combined() -> 
     me, liar = who.addresses[:2]
     table = Table(who)
     table.start()
-    exchange = table.seats[me]._exchange
+    exchange = table.seats[me]._exchanges.current
     transcript = exchange.transcript()
     assert transcript is not None
     assert exchange.combined_share(transcript) is not None
@@ -378,6 +382,6 @@ def test_an_exchange_takes_only_its_own_frames() -> None:
     ceremony = who.ceremony(who.addresses[0])
     vote = who.frame(who.addresses[1], Kind.VOTE, [0, 1, bytes(32), bytes(64)])
     with pytest.raises(ValueError, match="VOTE"):
-        ceremony._exchange.receive(vote, 0.0)
+        ceremony._exchanges.current.receive(vote, 0.0)
     with pytest.raises(ValueError, match="HASH"):
         ceremony._agreement.receive(who.frame(who.addresses[1], Kind.HASH, [bytes(32)]), 0.0)

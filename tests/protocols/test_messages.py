@@ -56,11 +56,11 @@ def test_what_is_built_is_read_back(who: Cast, certificate: Certificate) -> None
     share = read(read_share, Kind.SHARE, share_body(b"\x01" * 32, SecretScalar(7)))
     assert (share.dealing_hash, share.scalar.value) == (b"\x01" * 32, 7)  # type: ignore[attr-defined]
     report = read(read_report, Kind.REPORT, report_body({peer: b"\x02" * 32}, {other: KEY}))
-    assert report == Report({peer: b"\x02" * 32}, {other: KEY})
+    assert report == Report(0, {peer: b"\x02" * 32}, {other: KEY})
     assert read(read_answer, Kind.ANSWER, [0, peer, KEY, b"dealing", b"sealed"]) == Answer(
-        peer, KEY, b"dealing", b"sealed"
+        0, peer, KEY, b"dealing", b"sealed"
     )
-    assert read(read_opening, Kind.OPENING, opening_body(peer, bytes(32))) == Opening(peer, bytes(32))
+    assert read(read_opening, Kind.OPENING, opening_body(peer, bytes(32))) == Opening(0, peer, bytes(32))
     for root in (None, certificate):
         proposal = read(read_proposal, Kind.PROPOSAL, proposal_body(5, b"t", certificate, root))
         assert (proposal.view, proposal.justification, proposal.root) == (5, certificate, root)  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ def test_slots_are_what_a_correct_operator_says_once(who: Cast, certificate: Cer
     vote = vote_body(2, Phase.COMMIT, bytes(32), bytes(64))
     expected = {
         (Kind.HASH, 0): who.frame(me, Kind.HASH, [bytes(32)]),
-        (Kind.DEALING, 0): who.frame(me, Kind.DEALING, [b"x"]),
+        (Kind.DEALING, 0): who.frame(me, Kind.DEALING, [0, b"x"]),
         (Kind.SHARE, 0, peer): who.frame(
             me, Kind.SHARE, share_body(bytes(32), SecretScalar(1)), recipient=peer
         ),

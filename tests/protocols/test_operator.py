@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.effects import Effect, Persist
+from eigenkms.protocols.effects import Effect, Erase, Persist
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import proposal_body, view_change_body
 from eigenkms.protocols.operator import (
@@ -19,7 +19,7 @@ from eigenkms.protocols.operator import (
 )
 from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress, OperatorSet
-from tests.protocols.support import Cast, cast
+from tests.protocols.support import Cast, cast, certified_by
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def _journal(effects: Sequence[SessionEffect], session: Session):  # type: ignor
 
 
 def test_members_join_each_new_boundary(who: Cast) -> None:
-    """Once each; a stranger none; with a version known, none."""
+    """Once each; a stranger none; with a version known that is not settled, none."""
     operator = _operator(who)
     assert operator.boundary(who.session, 0.0)
     assert not operator.boundary(who.session, 1.0)
@@ -54,7 +54,8 @@ def test_members_join_each_new_boundary(who: Cast) -> None:
         who.session.parameters,
     )
     assert not operator.may_join(stranger)
-    operator.has_version = True
+    _, transcript = certified_by(who)
+    operator.know(transcript, None, settled=False)
     assert not operator.may_join(who.later(30))
     assert not operator.boundary(who.later(30), 3.0)
 
@@ -219,11 +220,17 @@ def test_only_the_newest_sessions_and_those_awake_are_pulled(who: Cast) -> None:
 
 
 def test_a_single_operator_is_alone_with_its_key() -> None:
-    """N = 1: one step from boundary to certificate, and no genesis after it."""
+    """N = 1: one step from boundary to certificate, and rotations after it, each of which erases what was before."""
     who = cast(1)
     operator = _operator(who)
     operator.boundary(who.session, 0.0)
     assert operator.has_version
     assert operator.deadline(0.0) is None
-    assert not operator.may_join(who.later())
     assert operator.live == ()
+    genesis = operator.source
+    assert operator.may_join(who.later())
+    effects = operator.boundary(who.later(), 1.0)
+    assert operator.source is not None
+    assert genesis is not None
+    assert operator.source.transcript.source_hash == genesis.transcript.hash
+    assert [e.effect for e in effects if isinstance(e.effect, Erase)] == [Erase(genesis.transcript.hash)]

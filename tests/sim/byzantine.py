@@ -18,6 +18,7 @@ from eigenkms.protocols.dealing import Dealing, deal, decode_dealing
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.messages import (
     answer_body,
+    dealing_body,
     opening_body,
     proposal_body,
     read_answer,
@@ -200,7 +201,7 @@ def two_dealings(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> O
         case Kind.HASH:
             return self.split(name, to, self.say(frame, [second.hash]), frame)
         case Kind.DEALING:
-            return self.split(name, to, self.say(frame, [second.encoded]), frame)
+            return self.split(name, to, self.say(frame, dealing_body(second)), frame)
         case Kind.SHARE if to is not None:
             body = share_body(second.hash, polynomial.evaluate(session.x[to]))
             return self.split(name, to, self.say(frame, body, recipient=to), frame)
@@ -219,7 +220,7 @@ def two_hashes(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Out
 def own_dealing(self: Byzantine, frame: Frame) -> Dealing:
     """What the honest machine inside would deal."""
     ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
-    own = None if ceremony is None else ceremony._exchange._own
+    own = None if ceremony is None else ceremony._exchanges.current._own
     if own is None:
         raise KeyError("it has not dealt")
     return own
@@ -232,7 +233,7 @@ def bad_dealing(change: Callable[[Byzantine, Session, Dealing], Dealing]) -> Att
         session = self.session(frame)
         if frame.kind is Kind.DEALING:
             bad = change(self, session, decode_dealing(frame.body[0]))
-            return [(to, self.say(frame, [bad.encoded]))]
+            return [(to, self.say(frame, [0, bad.encoded]))]
         if frame.kind is Kind.HASH:
             own = own_dealing(self, frame)
             return [(to, self.say(frame, [change(self, session, own).hash]))]
@@ -284,7 +285,7 @@ def copied_constant(self: Byzantine, session: Session, own: Dealing) -> Dealing:
     for address in self.others:
         operator = self.world.nodes[address].operator
         ceremony = None if operator is None else operator.ceremony(session.id)
-        victim = None if ceremony is None else ceremony._exchange._own
+        victim = None if ceremony is None else ceremony._exchanges.current._own
         if victim is not None:
             return self.once(  # type: ignore[no-any-return]
                 ("copied", session.id),
@@ -299,7 +300,7 @@ def hash_mismatch(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> 
     """A good dealing that is not the announced one."""
     if frame.kind is not Kind.DEALING:
         return [(to, frame)]
-    return [(to, self.say(frame, [self.second_dealing(self.session(frame))[1].encoded]))]
+    return [(to, self.say(frame, [0, self.second_dealing(self.session(frame))[1].encoded]))]
 
 
 def not_a_dealing(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -308,7 +309,7 @@ def not_a_dealing(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> 
         from eigenkms.protocols.dealing import dealing_hash
 
         return [(to, self.say(frame, [dealing_hash(b"nonsense")]))]
-    return [(to, self.say(frame, [b"nonsense"]))] if frame.kind is Kind.DEALING else [(to, frame)]
+    return [(to, self.say(frame, [0, b"nonsense"]))] if frame.kind is Kind.DEALING else [(to, frame)]
 
 
 # -- complaints ------------------------------------------------------------------------------------------------

@@ -5,14 +5,17 @@ anything: if those could make two certificates, the law is broken even if no cer
 """
 
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eigenkms.crypto.feldman import public_share_of
+from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.effects import Certified, Closed
 from eigenkms.protocols.evidence import Evidence, check_evidence
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
 from eigenkms.protocols.messages import read_proposal, read_view_change, read_vote, slot_of
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import decode_transcript
 from eigenkms.protocols.votes import VOID_HASH, BadCertificateError, Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
 
@@ -32,6 +35,7 @@ class Laws:
         self._certifiable: dict[SessionId, bytes] = {}
         self._decided: dict[SessionId, bytes] = {}
         self._mpks: set[bytes] = set()
+        self._mpk_of: dict[bytes, bytes] = {}
         self._proposed_fresh: set[tuple[SessionId, int]] = set()
 
     def _require(self, holds: bool, complaint: str) -> None:
@@ -41,6 +45,8 @@ class Laws:
 
     def speaks(self, node: "Node", frame: Frame) -> None:
         """No correct operator says two things in one slot, votes twice, or votes below a view it entered; across crashes too."""
+        if frame.kind is Kind.PROPOSAL:
+            self._note_transcript(frame)
         if node.tamper is not None:
             return
         slot = slot_of(frame)
@@ -60,6 +66,14 @@ class Laws:
                 self._proposed_fresh.add((frame.session, proposal.view))
         elif frame.kind is Kind.VOTE:
             self._votes(node, frame)
+
+    def _note_transcript(self, frame: Frame) -> None:
+        """Which master key a hash that may be voted for stands for."""
+        with suppress(MalformedError):
+            encoded = read_proposal(frame).transcript
+            if encoded is not None:
+                transcript = decode_transcript(encoded)
+                self._mpk_of[transcript.hash] = transcript.mpk
 
     def _votes(self, node: "Node", frame: Frame) -> None:
         vote, session = read_vote(frame), self.world.session(frame.session)
@@ -85,8 +99,8 @@ class Laws:
             return
         known = self._certifiable.setdefault(session.id, digest)
         self._require(known == digest, "votes for two certificates of one session exist")
-        keys = {h for h in self._certifiable.values() if h != VOID_HASH}
-        self._require(len(keys) <= 1, "votes for keys of two sessions exist")
+        keys = {self._mpk_of.get(h, h) for h in self._certifiable.values() if h != VOID_HASH}
+        self._require(len(keys) <= 1, "votes for two master keys exist")
 
     # -- one genesis -------------------------------------------------------------------------------------------
 
@@ -94,6 +108,8 @@ class Laws:
         """Nobody begins a session while bound to another, at a boundary number it was at before, or with a key in hand."""
         numbers = [s.boundary.number for s, _ in node.disk.sessions.values()]
         self._require(session.boundary.number > max(numbers, default=-1), "a boundary number joined twice")
+        if node.operator is not None and node.operator.has_source:
+            return  # a rotation binds nobody
         self._require(not node.disk.versions, "genesis joined with a key in hand")
         open_sessions = set(node.disk.sessions) - {c.session for c in node.disk.closed}
         for other in open_sessions:

@@ -42,8 +42,8 @@ def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
     """The judge counts by its own arithmetic."""
     honest = agreement_module.quorum
 
-    def short(session: Session, phase: Phase, digest: bytes) -> int:
-        return max(1, honest(session, phase, digest) - 1)
+    def short(session: Session, phase: Phase, digest: bytes, *, rooted: bool = False) -> int:
+        return max(1, honest(session, phase, digest, rooted=rooted) - 1)
 
     monkeypatch.setattr(agreement_module, "quorum", short)
     _catches("needed")

@@ -13,6 +13,7 @@ from itertools import count
 from typing import TypeAlias
 
 from eigenkms.crypto import bn254
+from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.effects import (
     Accuse,
@@ -20,14 +21,19 @@ from eigenkms.protocols.effects import (
     Certified,
     Closed,
     Direct,
+    Erase,
     JournalRecord,
     Note,
     Persist,
+    Settled,
+    Shred,
 )
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frame
 from eigenkms.protocols.operator import Operator, SessionEffect
+from eigenkms.protocols.requests import Epoch, check_epoch
 from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.protocols.settlement import SettlementProof
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
@@ -55,7 +61,11 @@ class Disk:
 
     sessions: dict[SessionId, tuple[Session, float]] = field(default_factory=dict)
     journal: dict[SessionId, list[JournalRecord]] = field(default_factory=dict)
-    versions: list[tuple[Transcript, Certificate, object]] = field(default_factory=list)
+    versions: list[tuple[Transcript, Certificate, SecretScalar | None]] = field(default_factory=list)
+    settled: dict[bytes, SettlementProof | None] = field(default_factory=dict)
+    """Settlement proofs by transcript hash; none for a genesis."""
+    erased: set[bytes] = field(default_factory=set)
+    """Transcript hashes of versions whose share is gone."""
     closed: list[Certificate] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
 
@@ -75,6 +85,8 @@ class Node:
         """Crash in the midst of sending: after so many frames of a step, the rest of which is never sent."""
         self.postponed: Session | None = None
         """The newest boundary's session, not joined because an older one binds me: joined once that is closed without a key."""
+        self.asked_for: dict[OperatorAddress, int] = {}
+        """Sources that somebody deals from, and that I asked about."""
         self.notes: list[Note] = []
         self.tamper: Tamper | None = None
         """A Byzantine operator rewrites what it sends: (recipient or None for all, frame)."""
@@ -83,7 +95,8 @@ class Node:
     def up(self) -> None:
         """Start, or start again from the disk."""
         self.operator = operator = Operator(self.address, self.key, self.world.rng)
-        operator.has_version = bool(self.disk.versions)
+        for transcript, _, share in self.disk.versions:
+            operator.know(transcript, share, settled=transcript.hash in self.disk.settled)
         now = self.world.now
         for session_id, (session, opened_at) in sorted(
             self.disk.sessions.items(), key=lambda item: item[1][0].boundary.number
@@ -91,6 +104,8 @@ class Node:
             if self.operator is operator:
                 records = self.disk.journal.get(session_id, [])
                 self.carry_out(operator.restore(session, records, opened_at, now))
+        if self.operator is operator:
+            self.carry_out(operator.tick(now))
 
     def boundary(self, session: Session) -> None:
         """The chain showed a boundary."""
@@ -98,7 +113,8 @@ class Node:
         if operator is None:
             return
         if not operator.may_join(session):
-            self.postponed = session if operator.binding is not None else None
+            waits = operator.binding is not None or not operator.has_source
+            self.postponed = session if waits else None
             self.carry_out(operator.pass_boundary(session, self.world.now))
             return
         self.postponed = None
@@ -124,6 +140,40 @@ class Node:
                 continue
             good.append(frame)
         self.carry_out(self.operator.receive(good, self.world.now))
+        self.ask_for_sources()
+
+    def ask_for_sources(self) -> None:
+        """Who deals from a version that I do not know can prove that it is settled."""
+        unknown = {} if self.operator is None else self.operator.unknown_sources
+        for sender, source in unknown.items():
+            if sender in self.world.nodes and self.asked_for.get(sender) != source:
+                self.asked_for[sender] = source
+                self.world.ask_settled(self, self.world.nodes[sender])
+
+    @property
+    def newest_settled(self) -> tuple[Transcript, Certificate, SettlementProof | None] | None:
+        """What is answered to whoever asks."""
+        settled = [(t, c) for t, c, _ in self.disk.versions if t.hash in self.disk.settled]
+        if not settled:
+            return None
+        transcript, certificate = max(settled, key=lambda found: found[0].version)
+        return transcript, certificate, self.disk.settled[transcript.hash]
+
+    def learn(self, transcript: Transcript, certificate: Certificate, proof: SettlementProof | None) -> None:
+        """A settled version that somebody else proved."""
+        if self.operator is None:
+            return
+        check_epoch(Epoch(transcript, certificate), CLUSTER)
+        if proof is not None:
+            proof.verify(transcript)
+        elif transcript.source_version:
+            return
+        self.disk.versions.append((transcript, certificate, None))
+        self.disk.settled[transcript.hash] = proof
+        self.carry_out(self.operator.learn(transcript, certificate, settled=True, now=self.world.now))
+        postponed, self.postponed = self.postponed, None
+        if postponed is not None:
+            self.boundary(postponed)
 
     def tick(self) -> None:
         if self.operator is not None:
@@ -164,6 +214,11 @@ class Node:
         """Durable things first, then what is sent."""
         for item in effects:
             session, effect = item.session, item.effect
+            if isinstance(effect, Erase):
+                self.erase(effect.transcript_hash)
+                continue
+            if session is None:
+                continue
             if isinstance(effect, Persist):
                 self.disk.journal.setdefault(session.id, []).append(effect.record)
                 self.persisted += 1
@@ -172,7 +227,16 @@ class Node:
                     return
             elif isinstance(effect, Certified):
                 self.disk.versions.append((effect.transcript, effect.certificate, effect.share))
+                if not effect.transcript.source_version:
+                    self.disk.settled[effect.transcript.hash] = None
                 self.world.certifies(self, effect)
+            elif isinstance(effect, Settled):
+                self.disk.settled[effect.transcript.hash] = effect.proof
+                self.world.trace(f"settled {effect.transcript.hash.hex()[:8]}", self.address)
+            elif isinstance(effect, Shred):
+                records = self.disk.journal.get(effect.session, [])
+                self.disk.journal[effect.session] = [r for r in records if not r.secret]
+                self.disk.sessions.pop(effect.session, None)
             elif isinstance(effect, Closed):
                 self.disk.closed.append(effect.certificate)
                 self.world.closes(self, effect)
@@ -199,6 +263,14 @@ class Node:
         if postponed is not None and any(isinstance(item.effect, Closed) for item in effects):
             self.postponed = None
             self.boundary(postponed)
+
+    def erase(self, transcript_hash: bytes) -> None:
+        """The share of a version is gone for good."""
+        self.disk.versions = [
+            (t, c, None if t.hash == transcript_hash else share) for t, c, share in self.disk.versions
+        ]
+        self.disk.erased.add(transcript_hash)
+        self.world.trace(f"erased {transcript_hash.hex()[:8]}", self.address)
 
     def say(self, recipient: OperatorAddress | None, frame: Frame) -> None:
         outgoing = [(recipient, frame)] if self.tamper is None else self.tamper(frame, recipient)
@@ -297,6 +369,17 @@ class World:
         if frames and self.random.random() >= self.faults.loss and not self.partition(asker, asked):
             delay = self.random.uniform(self.faults.min_delay, self.faults.max_delay)
             self._deliver(delay, asker, frames)
+
+    def ask_settled(self, asker: Node, asked: Node) -> None:
+        """What the node asks outside the machines: whoever deals from a higher version to prove that it is settled."""
+
+        def answer() -> None:
+            asker.asked_for.pop(asked.address, None)
+            found = None if asked.operator is None else asked.newest_settled
+            if found is not None and not self.partition(asker.address, asked.address):
+                asker.learn(*found)
+
+        self.at(2 * self.random.uniform(self.faults.min_delay, self.faults.max_delay), answer)
 
     def _deliver(self, delay: float, to: OperatorAddress, frames: Sequence[Frame]) -> None:
         arriving = [f.encoded for f in frames if not self.holds_back(f, to)]
