@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -330,17 +330,25 @@ class Node:
         return True
 
     def _tell_missing(self) -> None:
-        """Name who kept the last session from a key."""
-        for ceremony in self._engine.live[-1:]:
-            missing = ceremony.status().missing
-            if missing:
-                names = ", ".join("0x" + a.hex() for a in missing)
-                log.warning(
-                    "session %s stayed without a key: no dealing came from %s; trying again at this boundary",
-                    ceremony.session.id.hex()[:8],
-                    names,
-                    extra={"fields": {"event": "void", "missing": ["0x" + a.hex() for a in missing]}},
-                )
+        """Name who kept the last session from a key, or the version that it made from being settled."""
+        ceremony = self._engine.newest
+        if ceremony is None:
+            return
+        status, session = ceremony.status(), ceremony.session.id.hex()[:8]
+        if not ceremony.decided and status.missing:
+            log.warning(
+                "session %s stayed without a key: no dealing came from %s; trying again at this boundary",
+                session,
+                _names(status.missing),
+                extra={"fields": {"event": "void", "missing": _list(status.missing)}},
+            )
+        elif status.unconfirmed:
+            log.warning(
+                "the version of session %s is not settled: %s did not promise to keep a share of it, so older shares stay",
+                session,
+                _names(status.unconfirmed),
+                extra={"fields": {"event": "unsettled", "unconfirmed": _list(status.unconfirmed)}},
+            )
 
     async def _learn_sources(self, links: Links) -> None:
         """Whoever deals from a version that this node does not know is asked to prove that it is settled."""
@@ -406,8 +414,9 @@ class Node:
 
     def status(self) -> dict[str, object]:
         """What ``eigenkms status`` shows; nothing in it is secret."""
-        newest = self._versions.newest
-        live = self._engine.live
+        newest, settled = self._versions.newest, self._versions.newest_settled
+        ceremony = self._engine.newest
+        session = None if ceremony is None else ceremony.status()
         follower = self._follower.statistics() if self._follower is not None else None
         connected = self._host.connected() if self._host is not None else frozenset()
         bound = [p for p in connected if self._peers.operator_of(p) is not None]
@@ -418,12 +427,15 @@ class Node:
             "transcript": None if newest is None else newest.epoch.transcript.hash.hex(),
             "mpk": None if newest is None else newest.epoch.transcript.mpk.hex(),
             "share": newest is not None and newest.share is not None,
+            "settled": None if settled is None else int(settled.epoch.transcript.version),
             "policy": self._config.policy,
             "operators": len(self._peers.operators),
             "peers": len(bound),
-            "session": None if not live else live[-1].session.id.hex(),
-            "phase": None if not live else live[-1].status().phase,
-            "missing": [] if not live else ["0x" + a.hex() for a in live[-1].status().missing],
+            "session": None if ceremony is None else ceremony.session.id.hex(),
+            "phase": None if session is None else session.phase,
+            "source": None if session is None else session.source,
+            "missing": [] if session is None else _list(session.missing),
+            "unconfirmed": [] if session is None else _list(session.unconfirmed),
             "boundary": None if follower is None or follower.boundary is None else follower.boundary.number,
             "head": None if follower is None or follower.head is None else follower.head.number,
             "chain_error": None
@@ -431,3 +443,11 @@ class Node:
             else follower.last_failure,
             "evidence": self._engine.evidence,
         }
+
+
+def _list(operators: Iterable[OperatorAddress]) -> list[str]:
+    return ["0x" + operator.hex() for operator in operators]
+
+
+def _names(operators: Iterable[OperatorAddress]) -> str:
+    return ", ".join(_list(operators))

@@ -195,6 +195,7 @@ class Engine:
 
         def work(now: float) -> list[SessionEffect]:
             nonlocal joined
+            joined = self._operator.ceremony(session.id) is not None
             permitted = may_vote and (may_found or self._operator.has_source)
             if not permitted or not self._operator.may_join(session) or self._voted_elsewhere(session):
                 return self._operator.pass_boundary(session, now)
@@ -269,6 +270,11 @@ class Engine:
         await self._source_wanted.wait()
         self._source_wanted = trio.Event()
         return self._operator.unknown_sources
+
+    @property
+    def newest(self) -> Ceremony | None:
+        """The session of the newest boundary that was joined."""
+        return self._operator.newest
 
     # -- pulling ---------------------------------------------------------------------------------------------
 

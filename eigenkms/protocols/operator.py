@@ -106,7 +106,7 @@ class Operator:
         if maker is not None and not maker.decided:
             effects += self._of(maker.session, maker.decide(transcript, certificate, now))
         source = self.source
-        newest = next(reversed(self._ceremonies.values()), None)
+        newest = self.newest
         if source is not None and newest is not None:
             held = HeldSource(source.transcript, source.share)
             effects += self._of(newest.session, newest.add_source(held, now))
@@ -241,8 +241,12 @@ class Operator:
     @property
     def unknown_sources(self) -> dict[OperatorAddress, int]:
         """Who deals, in the newest session, from which version that I do not know (``Ceremony.unknown_sources``)."""
-        newest = next(reversed(self._ceremonies.values()), None)
-        return {} if newest is None else newest.unknown_sources
+        return {} if self.newest is None else self.newest.unknown_sources
+
+    @property
+    def newest(self) -> Ceremony | None:
+        """The session of the newest boundary that was joined."""
+        return next(reversed(self._ceremonies.values()), None)
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
