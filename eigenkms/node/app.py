@@ -236,7 +236,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(links.run)
             nursery.start_soon(self._engine.run, links)
-            await self._engine.restore(links, time.time())
+            await self._engine.restore(links, time.time(), floor=self._floor)
             nursery.start_soon(self._follower.run, send)
             nursery.start_soon(self._boundaries, receive, links)
             nursery.start_soon(self._learn_sources, links)

@@ -169,8 +169,10 @@ class Engine:
 
     # -- events ----------------------------------------------------------------------------------------------
 
-    async def restore(self, outlet: Outlet, now_unix: float) -> None:
-        """Resume the undecided sessions of an earlier life, oldest first."""
+    async def restore(self, outlet: Outlet, now_unix: float, *, floor: int = 0) -> None:
+        """Resume the sessions of an earlier life, oldest first; in silence those at or below block ``floor``, where the store may
+        have forgotten votes.
+        """
 
         def work(now: float) -> list[SessionEffect]:
             effects: list[SessionEffect] = []
@@ -181,7 +183,8 @@ class Engine:
                     for r in self._store.records(header.session)
                 )
                 opened_at = now - max(0.0, now_unix - header.opened)
-                effects += self._operator.restore(decode_session(header.header), records, opened_at, now)
+                session, silent = decode_session(header.header), header.block_number <= floor
+                effects += self._operator.restore(session, records, opened_at, now, silent=silent)
             return effects + self._operator.tick(now)
 
         await self._step(outlet, work)

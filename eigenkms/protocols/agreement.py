@@ -321,8 +321,14 @@ class Agreement:
 
     def supersede(self) -> None:
         """The next boundary was seen: in a genesis only ∅ or a justified proposal may be voted from now on; a rotation is over."""
-        self._may_void = self._mpk is None
-        self._ended = self._mpk is not None
+        if self._mpk is None:
+            self._may_void = True
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """Propose and vote here no more; certificates are still taken in."""
+        self._ended = True
 
     def advance(self, now: float) -> list[Effect]:
         """Do everything that the frames so far and the time allow, until the decision."""

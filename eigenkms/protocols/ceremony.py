@@ -88,7 +88,8 @@ class Ceremony:
     """One operator's side of one session: a genesis, or with ``sources`` (ascending) a rotation.
 
     ``opened_at`` is the time, on the caller's clock in seconds, at which the boundary was first seen; ``records`` what an earlier
-    life journaled. ``rng`` yields secret randomness.
+    life journaled. ``rng`` yields secret randomness. A ``silent`` one says nothing that it could have said differently before its
+    journal was lost in part: it listens, and serves what it dealt.
     """
 
     def __init__(
@@ -101,8 +102,10 @@ class Ceremony:
         opened_at: float,
         records: Sequence[JournalRecord] = (),
         sources: Sequence[HeldSource] = (),
+        silent: bool = False,
     ) -> None:
         self.session = session
+        self._silent = silent
         self.me = me
         self._rng = rng
         self._opened_at = opened_at
@@ -123,6 +126,8 @@ class Ceremony:
             self._exchanges.add(Genesis(self._voice, rng, opened_at))
         for source in sources:
             self._begin_exchange(source, opened_at)
+        if silent:
+            self._agreement.leave()
         self._shares: dict[bytes, SecretScalar] = {}
         self._announced = False
         self._was_decided = False
@@ -163,7 +168,8 @@ class Ceremony:
         transcript = source.transcript
         older = all(known.version < transcript.version for known in self._sources)
         before = transcript.boundary.number < self.session.boundary.number
-        if self.binding or self.decided or self._superseded or not older or not before:
+        closed = self.binding or self.decided or self._superseded or self._silent
+        if closed or not older or not before:
             return []
         if not self.is_rotation:
             self._exchanges = Exchanges()
@@ -270,7 +276,7 @@ class Ceremony:
 
     def deadline(self, now: float) -> float | None:
         """When to call ``tick`` if nothing else happens."""
-        if self._agreement.decision is not None or (self._superseded and self.is_rotation):
+        if self._agreement.decision is not None or self._only_listens:
             return None
         times = [self._agreement.deadline(now), *(e.deadline(now) for e in self._exchanges)]
         return min((t for t in times if t is not None), default=None)
@@ -432,8 +438,15 @@ class Ceremony:
 
     def _advance_exchanges(self, now: float) -> list[Effect]:
         """A rotation that the next boundary left behind says nothing more, and takes in what it is late for."""
-        over = self.is_rotation and self._superseded
-        return [effect for e in self._exchanges for effect in (e.collect() if over else e.advance(now))]
+        return [
+            effect
+            for e in self._exchanges
+            for effect in (e.collect() if self._only_listens else e.advance(now))
+        ]
+
+    @property
+    def _only_listens(self) -> bool:
+        return self._silent or (self.is_rotation and self._superseded)
 
     def _conclude(self) -> list[Effect]:
         """On the decision: journal it once, hand the version over, and again when my share of it is complete."""
@@ -458,7 +471,7 @@ class Ceremony:
         self, certificate: Certificate, transcript: Transcript, share: SecretScalar | None
     ) -> list[Effect]:
         """Promise to keep my share, and say so once enough have promised."""
-        effects = self._settling.advance(transcript, share)
+        effects = self._settling.advance(transcript, None if self._silent else share)
         if self._settling.proof is None or self._settled:
             return effects
         self._settled = True

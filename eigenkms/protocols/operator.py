@@ -123,15 +123,24 @@ class Operator:
     # -- events ----------------------------------------------------------------------------------------------
 
     def restore(
-        self, session: Session, records: Sequence[JournalRecord], opened_at: float, now: float
+        self,
+        session: Session,
+        records: Sequence[JournalRecord],
+        opened_at: float,
+        now: float,
+        *,
+        silent: bool = False,
     ) -> list[SessionEffect]:
-        """Resume a session of an earlier life: versions first (``know``), then sessions, oldest first, and then ``tick``."""
+        """Resume a session of an earlier life: versions first (``know``), then sessions, oldest first, and then ``tick``.
+
+        ``silent`` if the journal may have lost what was said: it is not said again differently, but not at all.
+        """
         effects = self._supersede(session, now)
         named = [record.body for record in records if record.kind == "source"]
         sources = [self._held(self._versions[name]) for name in named if name in self._versions]
         if named and not sources:
             return [*effects, SessionEffect(session, Shred(session.id))]
-        return effects + self._begin(session, records, sources, opened_at, now)
+        return effects + self._begin(session, records, sources, opened_at, now, silent=silent)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
@@ -270,6 +279,8 @@ class Operator:
         sources: Sequence[HeldSource],
         opened_at: float,
         now: float,
+        *,
+        silent: bool = False,
     ) -> list[SessionEffect]:
         ceremony = Ceremony(
             session,
@@ -279,6 +290,7 @@ class Operator:
             opened_at=opened_at,
             records=records,
             sources=sources,
+            silent=silent,
         )
         self._ceremonies[session.id] = ceremony
         return self._of(session, ceremony.start(now))

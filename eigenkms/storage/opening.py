@@ -18,6 +18,7 @@ from eigenkms.storage.vault import WrappedRoot
 DATABASE_NAME = "eigenkms.db"
 LOCK_NAME = "lock"
 MIRROR_NAME = "generation"
+BIRTH_NAME = "born"
 
 
 class Opening:
@@ -68,7 +69,7 @@ class Opening:
                 cost.p,
                 wrapped.salt,
                 wrapped.wrapped,
-                self._inode(),
+                self._born(),
             )
         return root
 
@@ -114,14 +115,14 @@ class Opening:
         back.
         """
         with database.transaction("open database"):
-            generation, inode, flag = database.one("SELECT generation, inode, rolled_back FROM store")
+            generation, born, flag = database.one("SELECT generation, born, rolled_back FROM store")
             older = not is_new and (self._last_count is None or self._last_count > generation)
-            rolled_back = bool(flag) or older or inode != self._inode()
+            rolled_back = bool(flag) or older or born != self._born()
             generation = max(generation, self._last_count or 0) + 1
             database.execute(
-                "UPDATE store SET generation = ?, inode = ?, rolled_back = ?",
+                "UPDATE store SET generation = ?, born = ?, rolled_back = ?",
                 generation,
-                self._inode(),
+                self._born(),
                 int(rolled_back),
             )
         database.truncate_log("open database")
@@ -129,5 +130,13 @@ class Opening:
         mirror.sync()
         return rolled_back
 
-    def _inode(self) -> int:
-        return self._path.stat().st_ino
+    def _born(self) -> int:
+        """When this folder's birth file was made, in nanoseconds: a time (``st_ctime``) that only the kernel sets, so a folder that
+        was copied, restored or unpacked has another. An inode number would not do: it is used again.
+        """
+        path = self._folder / BIRTH_NAME
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            return path.stat().st_ctime_ns
+        except OSError as error:
+            raise storage_error("open", path, error) from error

@@ -13,8 +13,9 @@ nothing:
         store.set_meta("vote-floor", <newest boundary seen>)
         store.acknowledge_rollback()
 
-It sees an older database beside a younger mirror, a mirror that is missing, and a database file that is
-another file than the one last opened. A snapshot of the whole machine looks to it as if no time had passed.
+It sees an older database beside a younger mirror, a mirror that is missing, and a folder that was copied or
+restored: its birth file was made at another time than the one last opened. A snapshot of the whole machine
+looks to it as if no time had passed.
 """
 
 import logging

@@ -3,6 +3,7 @@
 Four engines with real stores and real machines over toy curves pass each other frames in memory.
 """
 
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -188,6 +189,31 @@ async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None
             assert await each.engine.boundary(each, later(who.session), may_vote=True, may_found=False)
         await until(lambda: all(s.versions.newest_settled.epoch.transcript.source_version for s in seats))  # type: ignore[union-attr]
         assert {s.versions.newest.epoch.transcript.mpk for s in seats if s.versions.newest} == mpk
+
+
+async def test_a_restored_copy_of_a_store_listens_where_it_may_have_voted(who: Cast, tmp_path: Path) -> None:
+    """Its journal ends before its votes: it says nothing in that session again, but takes in the key."""
+    room, me = Room(), who.addresses[0]
+    async with seated(who, room, tmp_path, *who.addresses[1:]) as others:
+        async with seated(who, room, tmp_path, me) as (one,):
+            await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
+            await until(lambda: any(f.kind is Kind.HASH for f in one.sent))
+        shutil.copytree(tmp_path / me.hex(), tmp_path / "backup")
+        async with seated(who, room, tmp_path, me) as (one,):
+            await one.engine.restore(one, 1_700_000_100.0)
+            for each in others:
+                await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
+            await until(lambda: all(len(s.versions) for s in (one, *others)))
+            voted = {slot_of(f): f.encoded for f in one.sent}
+            assert any(slot is not None and slot[0] is Kind.VOTE for slot in voted)
+        shutil.rmtree(tmp_path / me.hex())
+        shutil.copytree(tmp_path / "backup", tmp_path / me.hex())
+        async with seated(who, room, tmp_path, me) as (one,):
+            assert one.store.rolled_back
+            await one.engine.restore(one, 1_700_000_100.0, floor=who.session.boundary.number)
+            await until(lambda: len(one.versions) > 0)
+            assert {f.kind for f in one.sent} <= {Kind.HASH}, "only what the copy still knows to have said"
+            assert all(voted[slot_of(f)] == f.encoded for f in one.sent)
 
 
 async def test_a_boundary_that_may_not_be_joined_is_passed(who: Cast, tmp_path: Path) -> None:

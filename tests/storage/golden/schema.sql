@@ -53,7 +53,7 @@ CREATE TABLE store (
     salt BLOB NOT NULL,
     wrapped_root BLOB NOT NULL,
     generation INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
+    born INTEGER NOT NULL,
     rolled_back INTEGER NOT NULL
 ) STRICT
 -- table versions
