@@ -90,6 +90,7 @@ class Laws:
         elif vote.hash != VOID_HASH and (frame.session, vote.view) in self._proposed_fresh:
             records = node.disk.journal.get(frame.session, [])
             kept = any(r.kind == "share" and r.body[:32] == vote.hash for r in records)
+            kept |= any(t.hash == vote.hash for t, _, share in node.disk.versions if share is not None)
             self._require(kept, "a fresh prepare vote whose signer's combined share is not durable")
 
     def _could_certify(self, session: Session, view: int, digest: bytes) -> None:
