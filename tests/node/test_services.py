@@ -9,6 +9,7 @@ import pytest
 
 from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.errors import RefusedError
+from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node
 from eigenkms.node.policy import Policy
 from eigenkms.p2p.host import GOSSIP
@@ -18,7 +19,9 @@ from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame, deco
 from eigenkms.protocols.messages import read_certificate_frame, sync_body
 from eigenkms.protocols.requests import (
     PartialRequest,
+    decode_evidence_page,
     decode_info,
+    encode_evidence_request,
     encode_info_request,
     open_partial,
     read_statement,
@@ -96,10 +99,38 @@ async def test_status_holds_no_secret(village: Village, node: Node) -> None:
 
 
 async def test_another_cluster_is_told_so(village: Village, node: Node) -> None:
-    """By both methods that name one."""
+    """By all methods that name one."""
     away = ClusterId(b"\x01" * 32)
     assert await client(node, wire.INFO, encode_info_request(away, NONCE)) == "wrong-cluster"
     assert await client(node, wire.PARTIAL, request(village, cluster=away)[1].encoded) == "wrong-cluster"
+    assert await client(node, wire.EVIDENCE, encode_evidence_request(away, 0)) == "wrong-cluster"
+
+
+async def test_evidence_is_shown_to_everybody_page_by_page(
+    village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole bundles in the order they came, each once; nothing is not refused."""
+    monkeypatch.setattr(engine_module, "MAX_PAGE_BYTES", 100)
+    assert await _evidence_of(node) == []
+    liar = village.operators[1].address
+    bundles = [bytes([size]) * size for size in (40, 60, 1, 200, 7)]
+    for bundle in bundles:
+        node._store.add_evidence("bad-share", liar, village.session.id, bundle)
+    assert await _evidence_of(node) == [bundles[:2], bundles[2:3], bundles[3:4], bundles[4:]]
+
+
+async def _evidence_of(node: Node) -> list[list[bytes]]:
+    """All that a client gets, in pages."""
+    pages, after, more = [], 0, True
+    while more:
+        answer = await client(node, wire.EVIDENCE, encode_evidence_request(CLUSTER, after))
+        assert isinstance(answer, bytes)
+        page = decode_evidence_page(answer, after)
+        more = page.more
+        if page.bundles:
+            pages.append([bundle for _, bundle in page.bundles])
+            after = page.bundles[-1][0]
+    return pages
 
 
 async def test_a_node_without_a_version_says_so(village: Village, tmp_path: Path) -> None:
@@ -147,7 +178,7 @@ async def test_nothing_is_sealed_to_a_key_of_low_order(village: Village, node: N
     assert await client(node, wire.PARTIAL, request(village, reply_key=key)[1].encoded) == "bad-request"
 
 
-@pytest.mark.parametrize("method", [wire.INFO, wire.PARTIAL, wire.HELLO])
+@pytest.mark.parametrize("method", [wire.INFO, wire.PARTIAL, wire.EVIDENCE, wire.HELLO])
 @pytest.mark.parametrize(
     "body", [b"", b"\xc1", b"\x90", b"\x93\x01\xc0\xc0", b"\xff" * 1000, b"\x93" + bytes(70)]
 )
