@@ -12,11 +12,13 @@ from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node
 from eigenkms.node.policy import Policy
-from eigenkms.p2p.host import GOSSIP
+from eigenkms.p2p.host import GOSSIP, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
+from eigenkms.protocols.effects import Accuse
 from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame, decode_frame
 from eigenkms.protocols.messages import read_certificate_frame, sync_body
+from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import (
     PartialRequest,
     decode_evidence_page,
@@ -27,7 +29,8 @@ from eigenkms.protocols.requests import (
     read_statement,
 )
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
-from tests.client.village import CLUSTER, Village
+from tests.client.test_evidence import equivocation
+from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
 from tests.node.support import a_node, asked, keep_version
 from tests.protocols.support import counter_rng
 
@@ -117,6 +120,24 @@ async def test_evidence_is_shown_to_everybody_page_by_page(
     for bundle in bundles:
         node._store.add_evidence("bad-share", liar, village.session.id, bundle)
     assert await _evidence_of(node) == [bundles[:2], bundles[2:3], bundles[3:4], bundles[4:]]
+
+
+async def test_a_client_reads_and_verifies_what_a_node_kept(
+    village: Village, node: Node, tmp_path: Path
+) -> None:
+    """Over real sockets, from what a machine accuses of to what the client believes."""
+    operator, liar = village.operators[0], village.operators[1]
+    noticed = equivocation(village, accused=1)
+    node._engine._make_durable([SessionEffect(village.session, Accuse(noticed.evidence))])
+    async with open_host(operator.peer, listen=[ANYWHERE]) as host:
+        host.serve(wire.CLIENT_PROTOCOL, node._services.client)
+        village.place(0, str(host.addresses[0]))
+        async with visitor(village, tmp_path / "known") as reader:
+            findings = await reader.fetch_evidence([operator.address])
+    assert (findings.failures, findings.rejected) == ({}, ())
+    (piece,) = findings.pieces
+    assert (piece.bundle, piece.holders) == (noticed, (operator.address,))
+    assert piece.bundle.evidence.accused == liar.address
 
 
 async def _evidence_of(node: Node) -> list[list[bytes]]:
