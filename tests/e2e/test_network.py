@@ -96,6 +96,13 @@ def test_a_healthy_network_says_so(net: LiveNetwork) -> None:
     assert (said.code, facts["health"], facts["serving"], facts["silent"]) == (0, "healthy", 4, [])
 
 
+def test_a_healthy_network_accuses_nobody(net: LiveNetwork) -> None:
+    """Exit code 0, and every operator was heard."""
+    said = net.eigenkms("evidence", "list", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out) == {"evidence": [], "rejected": [], "silent": {}}
+
+
 # -- data that does not verify -----------------------------------------------------------------------------------
 
 
