@@ -98,7 +98,7 @@ def test_a_healthy_network_says_so(net: LiveNetwork) -> None:
 
 def test_a_healthy_network_accuses_nobody(net: LiveNetwork) -> None:
     """Exit code 0, and every operator was heard."""
-    said = net.eigenkms("evidence", "list", "--json")
+    said = eigenkms_process("evidence", "list", "--json", "--config", net.network.client_config)
     assert said.code == 0, said.err
     assert json.loads(said.out) == {"evidence": [], "rejected": [], "silent": {}}
 
