@@ -18,14 +18,16 @@ async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch)
     """
     check_epoch(epoch, cluster)
     transcript = epoch.transcript
-    await verify_operators(chain, transcript.boundary, transcript.recipients, "verify epoch certificate")
+    return await verify_operators(
+        chain, transcript.boundary, transcript.recipients, "verify epoch certificate"
+    )
 
 
 async def verify_operators(
     chain: EigenLayerChain, boundary: BlockRef, operators: OperatorSet, action: str
-) -> None:
-    """Raise ``VerificationError`` unless ``operators`` were the set at the canonical block ``boundary``; its message begins with
-    ``action``.
+) -> OperatorRead:
+    """The operators at ``boundary``; raise ``VerificationError``, which begins with ``action``, unless that block is canonical
+    and its operators are these.
 
     Raises ``ChainError`` if the chain cannot say.
     """

@@ -13,12 +13,14 @@ from typing import Any
 import msgpack
 import pytest
 
-from eigenkms.crypto import backends, bn254
+from eigenkms.crypto import backends, bn254, schnorr
 from eigenkms.crypto.hashing import be32
+from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
 from eigenkms.protocols import evidence_bundle
 from eigenkms.protocols.codec import MalformedError, encode
+from eigenkms.protocols.dealing import Dealing, reshare
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.evidence_bundle import (
     MAX_BUNDLES,
@@ -28,12 +30,14 @@ from eigenkms.protocols.evidence_bundle import (
     decode_bundles,
     encode_bundles,
 )
-from eigenkms.protocols.frames import Kind
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import confirm_body, dealing_body, vote_body
 from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import ZERO32, Session, encode_session
+from eigenkms.protocols.settlement import confirm_digest, possession_context
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Phase, aggregate, vote_digest
-from eigenkms.types import BlockRef, ClusterId, OperatorSet
+from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet
 from tests.protocols.support import Cast, cast, counter_rng
 from tests.protocols.test_evidence import Scene, _harmless, _proven
 
@@ -50,9 +54,14 @@ def certified(who: Cast, transcript: Transcript) -> Epoch:
     return Epoch(transcript, certificate)
 
 
+def shared(session: Session) -> Polynomial:
+    """What the shares of a session's version lie on."""
+    return Polynomial.random(session.threshold, counter_rng("source"))
+
+
 def version(who: Cast, session: Session, *, cluster: ClusterId | None = None) -> Epoch:
     """A version that ``session`` made."""
-    commitments = Polynomial.random(session.threshold, counter_rng("source")).commitments()
+    commitments = shared(session).commitments()
     transcript = Transcript(
         cluster or session.cluster,
         session.id,
@@ -84,6 +93,83 @@ def equivocation(who: Cast, source: Epoch | None = None) -> Bundle:
     )
 
 
+class Rotation:
+    """A later session, from which the last of four operators is gone, and the version that they deal from."""
+
+    def __init__(self) -> None:
+        self.cast = cast(4)
+        earlier = self.cast.session
+        self.source = version(self.cast, earlier)
+        self.dealer, *_, self.leaver = self.cast.addresses
+        later = self.cast.later()
+        self.session = replace(later, recipients=OperatorSet(earlier.recipients.members[:-1]))
+        self.made = version(self.cast, self.session)
+
+    def dealing(self, dealer: OperatorAddress, *, honest: bool) -> Dealing:
+        share = shared(self.cast.session).evaluate(self.cast.session.x[dealer]).value
+        constant = SecretScalar(share if honest else share % (R - 1) + 1)
+        polynomial = Polynomial.random(self.session.threshold, self.cast.rng, constant)
+        return reshare(self.session, dealer, polynomial, self.source.transcript)
+
+    def says(self, sender: OperatorAddress, kind: Kind, body: object) -> Frame:
+        return self.cast.frame(sender, kind, body, session=self.session)
+
+    def deals(self, dealing: Dealing) -> Frame:
+        return self.says(dealing.dealer, Kind.DEALING, dealing_body(dealing))
+
+    def confirms(self, *, honest: bool) -> Frame:
+        transcript = self.made.transcript
+        share = shared(self.session).evaluate(self.session.x[self.dealer])
+        signature = bn254.sign(self.cast.keys[self.dealer], confirm_digest(self.session.id, transcript.hash))
+        context = possession_context(self.session.id, transcript.hash if honest else bytes(32), self.dealer)
+        proof = schnorr.prove(share, transcript.public_share(self.dealer), context, self.cast.rng)
+        return self.says(self.dealer, Kind.CONFIRM, confirm_body(transcript.hash, signature, proof))
+
+    def votes(self, sender: OperatorAddress) -> Frame:
+        """Signed by nobody's key, inside a frame that is signed well."""
+        return self.says(sender, Kind.VOTE, vote_body(0, Phase.PREPARE, bytes(32), bytes(64)))
+
+    def accuses(self, fault: Fault, *frames: Frame, about: Epoch | None) -> Bundle:
+        accused = frames[0].sender
+        source = None if about is None else about.transcript
+        return Bundle(self.session, Evidence(fault, accused, self.session.id, frames, source), about)
+
+    def proven(self) -> dict[str, Bundle]:
+        """Faults that only a rotation has, or that are proven otherwise there."""
+        good, wrong = (self.dealing(self.dealer, honest=honest) for honest in (True, False))
+        bare = replace(good, commitments=good.commitments[:1])
+        leaver = self.dealing(self.leaver, honest=True)
+        second = self.dealing(self.leaver, honest=True)
+        source = self.source
+        return {
+            "another constant": self.accuses(Fault.WRONG_CONSTANT, self.deals(wrong), about=source),
+            "too few commitments": self.accuses(Fault.BAD_DEALING, self.deals(bare), about=source),
+            "two dealings of a leaver": self.accuses(
+                Fault.EQUIVOCATION, self.deals(leaver), self.deals(second), about=source
+            ),
+            "a false confirm": self.accuses(Fault.BAD_CONFIRM, self.confirms(honest=False), about=self.made),
+            "a false vote": self.accuses(Fault.BAD_VOTE, self.votes(self.dealer), about=None),
+        }
+
+    def harmless(self) -> dict[str, Bundle]:
+        """The same without a fault, without what it is about, or about something else."""
+        good, wrong = (self.dealing(self.dealer, honest=honest) for honest in (True, False))
+        leaver, second = (self.deals(self.dealing(self.leaver, honest=True)) for _ in range(2))
+        source = self.source
+        return {
+            "the right constant": self.accuses(Fault.WRONG_CONSTANT, self.deals(good), about=source),
+            "a good dealing": self.accuses(Fault.BAD_DEALING, self.deals(good), about=source),
+            "a dealing from elsewhere": self.accuses(Fault.BAD_DEALING, self.deals(good), about=self.made),
+            "a constant without a source": self.accuses(Fault.WRONG_CONSTANT, self.deals(wrong), about=None),
+            "a stranger": self.accuses(Fault.EQUIVOCATION, leaver, second, about=None),
+            "a good confirm": self.accuses(Fault.BAD_CONFIRM, self.confirms(honest=True), about=self.made),
+            "a confirm of something": self.accuses(
+                Fault.BAD_CONFIRM, self.confirms(honest=False), about=source
+            ),
+            "a vote of a leaver": self.accuses(Fault.BAD_VOTE, self.votes(self.leaver), about=source),
+        }
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
@@ -97,20 +183,21 @@ def who() -> Cast:
 def test_a_fault_is_proven_by_the_bytes_alone(scene: Scene) -> None:
     """Every kind of fault survives the trip, to the byte, and is proven to whoever has the bytes."""
     seen = set()
-    for evidence in _proven(scene).values():
-        bundle = bundled(scene.cast, evidence)
+    bundles = [bundled(scene.cast, evidence) for evidence in _proven(scene).values()]
+    for bundle in [*bundles, *Rotation().proven().values()]:
         again = decode_bundle(bundle.encoded)
         assert (again, again.encoded, again.name) == (bundle, bundle.encoded, bundle.name)
         check_bundle(again)
-        seen.add(evidence.fault)
+        seen.add(bundle.evidence.fault)
     assert seen == set(Fault)
 
 
 def test_what_is_nearly_evidence_convinces_nobody(scene: Scene) -> None:
     """Honest frames in any arrangement: either there is no such bundle, or it does not hold."""
-    for name, evidence in _harmless(scene).items():
+    bundles = {name: bundled(scene.cast, evidence) for name, evidence in _harmless(scene).items()}
+    for name, bundle in (bundles | Rotation().harmless()).items():
         with pytest.raises(EigenKmsError) as error:
-            check_bundle(decode_bundle(bundled(scene.cast, evidence).encoded))
+            check_bundle(decode_bundle(bundle.encoded))
         assert isinstance(error.value, VerificationError | MalformedError), name
 
 
