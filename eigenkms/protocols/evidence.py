@@ -140,7 +140,24 @@ def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:
         return False
     if at_genesis and dealing_hash(encoded) != read_hash(evidence.frames[1]):
         return True
+    if _is_from_a_namesake(encoded, evidence.source):
+        return False
     return _dealing_error(encoded, evidence, session) is BadDealingError
+
+
+def _is_from_a_namesake(encoded: bytes, source: Transcript | None) -> bool:
+    """Whether it is dealt from another transcript of the same version number than ``source``.
+
+    Frames cannot say which of the two the dealer should have known: the accuser may have made up one of them, or have had it
+    certified long after by keys of operators that are gone.
+    """
+    try:
+        dealing = decode_dealing(encoded)
+    except MalformedError:
+        return False
+    return source is not None and (
+        dealing.source_version == source.version and dealing.source_hash != source.hash
+    )
 
 
 def _proves_wrong_constant(evidence: Evidence, session: Session) -> bool:

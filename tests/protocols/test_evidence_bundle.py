@@ -134,6 +134,11 @@ class Rotation:
         source = None if about is None else about.transcript
         return Bundle(self.session, Evidence(fault, accused, self.session.id, frames, source), about)
 
+    def made_up(self) -> Epoch:
+        """Another transcript under the version number of the source, certified by keys that anybody could make."""
+        strangers = cast(4, seed="made up")
+        return certified(strangers, replace(self.source.transcript, recipients=strangers.session.recipients))
+
     def proven(self) -> dict[str, Bundle]:
         """Faults that only a rotation has, or that are proven otherwise there."""
         good, wrong = (self.dealing(self.dealer, honest=honest) for honest in (True, False))
@@ -159,6 +164,9 @@ class Rotation:
         return {
             "the right constant": self.accuses(Fault.WRONG_CONSTANT, self.deals(good), about=source),
             "a good dealing": self.accuses(Fault.BAD_DEALING, self.deals(good), about=source),
+            "a source that was made up": self.accuses(
+                Fault.BAD_DEALING, self.deals(good), about=self.made_up()
+            ),
             "a dealing from elsewhere": self.accuses(Fault.BAD_DEALING, self.deals(good), about=self.made),
             "a constant without a source": self.accuses(Fault.WRONG_CONSTANT, self.deals(wrong), about=None),
             "a stranger": self.accuses(Fault.EQUIVOCATION, leaver, second, about=None),
