@@ -1,13 +1,14 @@
-"""Whether a certificate was signed by the operators that the chain knew (docs/protocol.md, Clients).
+"""Whether operators that a certificate or a session names are those that the chain knew (docs/protocol.md, Clients).
 
-A transcript names its own recipients, so its certificate alone proves only that *somebody* agreed. It counts once the chain
-says that its boundary block is canonical, at the configured finality, and that its recipients were the operator set at that block.
+A transcript names its own recipients, so its certificate alone proves only that *somebody* agreed; so does the header of a session,
+under which frames are shown. It counts once the chain says that the boundary block is canonical, at the configured finality, and
+that these were the operator set at that block.
 """
 
 from eigenkms.chain.reader import EigenLayerChain, OperatorRead
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.requests import Epoch, check_epoch
-from eigenkms.types import ClusterId
+from eigenkms.types import BlockRef, ClusterId, OperatorSet
 
 
 async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch) -> OperatorRead:
@@ -16,21 +17,34 @@ async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch)
     Raises ``ChainError`` if the chain cannot say.
     """
     check_epoch(epoch, cluster)
-    boundary = epoch.transcript.boundary
+    transcript = epoch.transcript
+    return await verify_operators(
+        chain, transcript.boundary, transcript.recipients, "verify epoch certificate"
+    )
+
+
+async def verify_operators(
+    chain: EigenLayerChain, boundary: BlockRef, operators: OperatorSet, action: str
+) -> OperatorRead:
+    """The operators at ``boundary``; raise ``VerificationError``, which begins with ``action``, unless that block is canonical
+    and its operators are these.
+
+    Raises ``ChainError`` if the chain cannot say.
+    """
     if boundary.number > (await chain.head()).number:
         raise VerificationError(
-            f"verify epoch certificate: block {boundary.number} of its session is not final yet",
+            f"{action}: block {boundary.number} of its session is not final yet",
             hint="try again in a while, or ask for less finality than the operators do",
         )
     if await chain.block(boundary.number) != boundary:
         raise VerificationError(
-            f"verify epoch certificate: block {boundary.number} of its session is not on this chain",
+            f"{action}: block {boundary.number} of its session is not on this chain",
             hint="check the RPC URL; after a reorganisation wait for the next version",
         )
     found = await chain.operators_at(boundary)
-    if found.operator_set != epoch.transcript.recipients:
+    if found.operator_set != operators:
         raise VerificationError(
-            f"verify epoch certificate: its {len(epoch.transcript.recipients)} signing operators are not the "
-            f"{len(found.operators)} that the chain had at block {boundary.number}"
+            f"{action}: its {len(operators)} operators are not the {len(found.operators)} that the chain had "
+            f"at block {boundary.number}"
         )
     return found

@@ -1,8 +1,8 @@
-"""Text armor for ciphertexts, in the manner of RFC 7468, strict: one text for each sequence of bytes.
+"""Text armor for ciphertexts and evidence, in the manner of RFC 7468, strict: one text for each sequence of bytes.
 
 Header line, base64 (RFC 4648, section 4) in lines of 64 characters of which only the last may be shorter,
 footer line. Lines end with LF or CRLF; blank lines may stand before and after, nowhere between. Anything else
-is refused, so two different texts never hold the same ciphertext.
+is refused, so two different texts never hold the same content.
 """
 
 import base64
@@ -10,9 +10,20 @@ import binascii
 
 from eigenkms.errors import InputError
 
-HEADER = b"-----BEGIN EIGENKMS ENCRYPTED FILE-----"
-FOOTER = b"-----END EIGENKMS ENCRYPTED FILE-----"
+ENCRYPTED_FILE, EVIDENCE = b"EIGENKMS ENCRYPTED FILE", b"EIGENKMS EVIDENCE"
+"""What is inside, as header and footer name it."""
 COLUMNS = 64
+
+
+def header(label: bytes = ENCRYPTED_FILE) -> bytes:
+    return b"-----BEGIN " + label + b"-----"
+
+
+def footer(label: bytes = ENCRYPTED_FILE) -> bytes:
+    return b"-----END " + label + b"-----"
+
+
+HEADER, FOOTER = header(), footer()
 
 
 def is_armored(text: bytes) -> bool:
@@ -20,21 +31,21 @@ def is_armored(text: bytes) -> bool:
     return text.lstrip(b"\r\n\t ").startswith(b"-----BEGIN ")
 
 
-def armor(content: bytes) -> bytes:
+def armor(content: bytes, label: bytes = ENCRYPTED_FILE) -> bytes:
     """``content`` as armored text that ends with a newline."""
     encoded = base64.b64encode(content)
     lines = [encoded[i : i + COLUMNS] for i in range(0, len(encoded), COLUMNS)]
-    return b"\n".join((HEADER, *lines, FOOTER, b""))
+    return b"\n".join((header(label), *lines, footer(label), b""))
 
 
-def dearmor(text: bytes) -> bytes:
+def dearmor(text: bytes, label: bytes = ENCRYPTED_FILE) -> bytes:
     """The bytes inside; InputError names the line that is wrong."""
     body = text.strip(b"\r\n\t ")
     lines = [line.removesuffix(b"\r") for line in body.split(b"\n")]
-    if lines[0] != HEADER:
-        raise _malformed(1, f"it is not {HEADER.decode()}")
-    if lines[-1] != FOOTER or len(lines) < 2:
-        raise _malformed(len(lines), f"it is not {FOOTER.decode()}; the text was cut")
+    if lines[0] != header(label):
+        raise _malformed(1, f"it is not {header(label).decode()}")
+    if lines[-1] != footer(label) or len(lines) < 2:
+        raise _malformed(len(lines), f"it is not {footer(label).decode()}; the text was cut")
     for number, line in enumerate(lines[1:-1], 2):
         last = number == len(lines) - 1
         if len(line) != COLUMNS and not (last and 0 < len(line) < COLUMNS):

@@ -4,6 +4,7 @@ The version comes verified from the chain's operator set. What each operator say
 it is used to count who could serve now, and shown with everything stripped that could command a terminal.
 """
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from eigenkms import bounded_json
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.progress import Progress
+from eigenkms.cli.report import note
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError
 
 if TYPE_CHECKING:
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
     from eigenkms.types import OperatorAddress
 
-MEMBERS_WIDTH = 120
+MEMBERS_WIDTH = 132
 """Characters that a line of the table of members needs; addresses are not cut where there is less."""
 HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
 HEALTH = ("healthy", "degraded", "cannot serve")
 
 ANSWER_SECONDS = 5.0
+MAX_ACCUSED = 256
+"""Operators that one answer names as accused; no set is larger."""
 
 Answers = Mapping["OperatorAddress", Mapping[str, Any] | None]
 """What each operator said of itself; None for one that did not answer."""
@@ -47,7 +51,7 @@ def plain(value: object) -> object:
     return None
 
 
-def read_answer(answer: bytes) -> dict[str, object] | None:
+def read_answer(answer: bytes) -> dict[str, Any] | None:
     """An operator's word on itself; None where it is not what a node says."""
     try:
         said = bounded_json.loads(answer)
@@ -55,8 +59,14 @@ def read_answer(answer: bytes) -> dict[str, object] | None:
         return None
     if not isinstance(said, dict):
         return None
-    shown = ("version", "share", "policy", "peers", "phase", "boundary", "head")
-    return {name: plain(said.get(name)) for name in shown}
+    shown = ("version", "share", "policy", "peers", "phase", "boundary", "head", "evidence")
+    return {**{name: plain(said.get(name)) for name in shown}, "accused": _addresses(said.get("accused"))}
+
+
+def _addresses(value: object) -> list[str]:
+    """The operator addresses in a stranger's list, as many as there may be."""
+    listed = value[:MAX_ACCUSED] if isinstance(value, list) else []
+    return [text for text in listed if isinstance(text, str) and re.fullmatch("0x[0-9a-f]{40}", text)]
 
 
 def judge(info: "ClusterInfo", answers: Answers) -> tuple[int, dict[str, Any]]:
@@ -71,6 +81,7 @@ def judge(info: "ClusterInfo", answers: Answers) -> tuple[int, dict[str, Any]]:
         "operators": len(info.operators),
         "serving": len(serving),
         "silent": ["0x" + o.hex() for o, said in answers.items() if said is None],
+        "accused": sorted({name for said in answers.values() if said for name in said["accused"]}),
         "members": {"0x" + o.hex(): said for o, said in answers.items()},
     }
 
@@ -109,8 +120,8 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     """Say whether the network can serve. Exit code 0: healthy; 1: degraded; 2: it cannot serve.
 
     With --json: health, cluster, version, threshold, operators, serving, silent (addresses that did not
-    answer), members (address: what that operator says of itself); where it cannot serve at all: health and
-    reason.
+    answer), accused (addresses that operators say to hold evidence against; eigenkms evidence list verifies
+    it), members (address: what that operator says of itself); where it cannot serve at all: health and reason.
     """
     needed = network.client_settings(settings)
     try:
@@ -128,6 +139,8 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     print_facts(facts, as_json=as_json)
     if not as_json:
         _print_members(members)
+        if facts["accused"]:
+            note("hint: eigenkms evidence list shows and verifies what the accused are accused of")
     ctx.exit(code)
 
 
@@ -136,7 +149,7 @@ def _print_members(members: Mapping[str, Mapping[str, object] | None]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    columns = ("version", "share", "policy", "peers", "phase", "boundary", "head")
+    columns = ("version", "share", "policy", "peers", "phase", "boundary", "head", "evidence")
     table = Table(box=None)
     for column in ("operator", *columns):
         table.add_column(column, no_wrap=True, overflow="ignore")

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from eigenkms.cli.armor import dearmor, is_armored
+from eigenkms.cli.armor import ENCRYPTED_FILE, dearmor, is_armored
 from eigenkms.cli.report import explaining_stdout, note
 from eigenkms.errors import InputError
 
@@ -65,10 +65,10 @@ class Source:
             note("reading from the terminal; end with Ctrl-D on a line of its own")
         return sys.stdin.buffer.read(size)
 
-    def read_unarmored(self) -> bytes:
+    def read_unarmored(self, label: bytes = ENCRYPTED_FILE) -> bytes:
         """Everything, without its armor if it has one."""
         content = self.read(MAX_BYTES * 3 // 2)
-        return dearmor(content) if is_armored(content) else content
+        return dearmor(content, label) if is_armored(content) else content
 
 
 class Sink:
@@ -111,7 +111,7 @@ class Sink:
         if sys.stdout.isatty():
             raise InputError(
                 f"write to the terminal: {reason}",
-                hint="use -o FILE or a pipe; encrypt can write text with -a",
+                hint="use -o FILE or a pipe; encrypt and evidence export can write text with -a",
             )
 
     def write(self, content: bytes) -> None:

@@ -15,6 +15,7 @@ def command(*, as_json: bool) -> None:
     protocol, formats (name: number).
     """
     from eigenkms.crypto import backends, ibe, keystore
+    from eigenkms.protocols.evidence_bundle import BUNDLE_VERSION
     from eigenkms.protocols.frames import FRAME_VERSION
     from eigenkms.storage.schema import SCHEMA_VERSION
 
@@ -24,7 +25,12 @@ def command(*, as_json: bool) -> None:
         "backends": backends.names(),
         "fallbacks": backends.fallbacks(),
         "protocol": FRAME_VERSION,
-        "formats": {"ciphertext": ibe.VERSION, "keystore": keystore.VERSION, "store": SCHEMA_VERSION},
+        "formats": {
+            "ciphertext": ibe.VERSION,
+            "evidence": BUNDLE_VERSION,
+            "keystore": keystore.VERSION,
+            "store": SCHEMA_VERSION,
+        },
     }
     if not as_json and not facts["fallbacks"]:
         del facts["fallbacks"]

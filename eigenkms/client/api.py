@@ -12,7 +12,7 @@ checked against its operator's public share, and whoever lied is named.
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import EigenLayerChain, open_chain
 from eigenkms.client.directory import Directory
 from eigenkms.client.errors import NoVersionError, QuorumError
+from eigenkms.client.evidence import EvidenceGathering, Findings
 from eigenkms.client.known import KnownClusters
 from eigenkms.client.partials import Collector, Outcome
 from eigenkms.crypto import bn254, ibe, sealing
@@ -151,6 +152,28 @@ class Client:
     async def verify(self, epoch: Epoch) -> None:
         """Against the chain. Raises ``VerificationError`` or ``ChainError``."""
         await verify_epoch(self._chain, self.cluster, epoch)
+
+    async def fetch_evidence(
+        self, operators: Sequence[OperatorAddress] = (), progress: Progress = _silent
+    ) -> Findings:
+        """What today's operators, or those given, hold against others; each piece verified, also against the chain.
+
+        Works before there is a key. Raises ``ChainError``, and ``InputError`` for one who is no operator.
+        """
+        try:
+            await self.fetch(progress)
+        except (NetworkError, VerificationError) as error:
+            log.debug("evidence is read without a verified version: %s", error)
+        assert self._directory is not None
+        for operator in operators:
+            if operator not in self._directory.operators:
+                raise InputError(
+                    f"ask 0x{operator.hex()} for evidence: it is not an operator of this set today"
+                )
+        gathering = EvidenceGathering(self._chain, self.cluster, self.ask, progress)
+        with trio.move_on_after(self._settings.timeout):
+            await gathering.run(operators or self._directory.operators)
+        return gathering.result()
 
     # -- secrets ---------------------------------------------------------------------------------------------
 
@@ -343,6 +366,14 @@ async def decrypt(
     """One-shot ``Client.decrypt``."""
     async with open_client(settings) as client:
         return await client.decrypt(app_id, ciphertext, progress)
+
+
+async def fetch_evidence(
+    settings: ClientSettings, operators: Sequence[OperatorAddress] = (), progress: Progress = _silent
+) -> Findings:
+    """One-shot ``Client.fetch_evidence``."""
+    async with open_client(settings) as client:
+        return await client.fetch_evidence(operators, progress)
 
 
 def encrypt(info: ClusterInfo, app_id: AppId, plaintext: bytes) -> bytes:

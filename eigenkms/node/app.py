@@ -442,6 +442,7 @@ class Node:
             if follower is None or not follower.failures_in_row
             else follower.last_failure,
             "evidence": self._engine.evidence,
+            "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
         }
 
 

@@ -10,7 +10,7 @@ If the disk refuses, the node stops: a machine whose promises were not kept must
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -32,10 +32,12 @@ from eigenkms.protocols.effects import (
     Settled,
     Shred,
 )
+from eigenkms.protocols.evidence import Evidence
+from eigenkms.protocols.evidence_bundle import Bundle
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
 from eigenkms.protocols.messages import GENESIS_SOURCE
 from eigenkms.protocols.operator import Operator, SessionEffect
-from eigenkms.protocols.requests import Epoch
+from eigenkms.protocols.requests import MAX_PAGE_BYTES, Epoch, EvidencePage
 from eigenkms.protocols.session import Session, decode_session, encode_session
 from eigenkms.protocols.settlement import SettlementProof
 from eigenkms.storage.store import Record, Store
@@ -97,6 +99,7 @@ class Engine:
         self._key_of = key_of
         self._lock = trio.Lock()
         self._limiter = trio.CapacityLimiter(1)
+        self._showing = trio.CapacityLimiter(1)
         self._send, self._receive = trio.open_memory_channel[bytes](MAX_QUEUED_FRAMES)
         self._wake = trio.Event()
         self._postponed: _Postponed | None = None
@@ -104,11 +107,16 @@ class Engine:
         for held in versions:
             operator.know(held.epoch.transcript, held.share, settled=held.settled)
         self._statistics = EngineStatistics()
-        self.evidence = len(store.evidence())
-        """Pieces of evidence that the store holds."""
+        self.accused: Mapping[OperatorAddress, int] = store.accused()
+        """Pieces of evidence that the store holds, by whom they are against; replaced, never changed."""
 
     def statistics(self) -> EngineStatistics:
         return self._statistics
+
+    @property
+    def evidence(self) -> int:
+        """Pieces of evidence that the store holds."""
+        return sum(self.accused.values())
 
     def offer(self, data: bytes) -> None:
         """An encoded frame from the network; never blocks."""
@@ -350,9 +358,12 @@ class Engine:
             self._store.append(session_id, records)
         for item in effects:
             self._carry_out(item)
+        for item in effects:
+            if isinstance(item.effect, Accuse) and item.session is not None:
+                self._keep_evidence(item.session, item.effect.evidence)
 
     def _carry_out(self, item: SessionEffect) -> None:
-        """What changes versions and evidence, in the order of the step."""
+        """What changes versions, in the order of the step."""
         match item.effect:
             case Certified() as certified:
                 self._versions.add(Epoch(certified.transcript, certified.certificate), certified.share)
@@ -364,11 +375,24 @@ class Engine:
                 self._versions.erase(transcript_hash)
             case Shred(session):
                 self._store.shred_session(session)
-            case Accuse(evidence):
-                frames = [f.encoded for f in evidence.frames]
-                self.evidence += self._store.add_evidence(
-                    evidence.fault.value, evidence.accused, evidence.session, frames
-                )
+
+    def _keep_evidence(self, session: Session, evidence: Evidence) -> None:
+        """With its session and the certificate of its source, so that it outlives both."""
+        source = None if evidence.source is None else self._versions.epoch(evidence.source.hash)
+        if evidence.source is not None and source is None:
+            log.warning("evidence against 0x%s is not kept: its source is unknown", evidence.accused.hex())
+            return
+        bundle = Bundle(session, evidence, source).encoded
+        accused = evidence.accused
+        if self._store.add_evidence(evidence.fault.value, accused, evidence.session, bundle):
+            self.accused = {**self.accused, accused: self.accused.get(accused, 0) + 1}
+
+    async def evidence_page(self, after: int) -> EvidencePage:
+        """What this operator holds against others, with ids above ``after``."""
+        rows, more = await trio.to_thread.run_sync(
+            self._store.evidence_page, after, MAX_PAGE_BYTES, limiter=self._showing
+        )
+        return EvidencePage(tuple((row.id, row.bundle) for row in rows), more)
 
     def _shred_dealt(self, session: Session, certified: Certified) -> None:
         """Polynomials determine everybody's shares: once all n hold theirs durably, nobody needs mine any more."""

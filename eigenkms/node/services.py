@@ -1,4 +1,4 @@
-"""What a node answers: to everybody (info, partial signatures, status, hello) and to operators (frames, sync).
+"""What a node answers: to everybody (info, partial signatures, status, evidence, hello) and to operators (frames, sync).
 
 Each handler checks in the order of cost: size and shape, scope, policy, signature, and only then computes. Refusals have a code
 that programs can act on and a sentence that helps the honest.
@@ -29,6 +29,7 @@ from eigenkms.protocols.messages import certificate_body
 from eigenkms.protocols.requests import (
     PartialRequest,
     build_statement,
+    decode_evidence_request,
     decode_info_request,
     decode_partial_request,
     encode_info,
@@ -84,6 +85,8 @@ class Services:
                     return await self._partial(request.body)
                 case wire.STATUS:
                     return json.dumps(self._status()).encode()
+                case wire.EVIDENCE:
+                    return await self._evidence(request.body)
                 case wire.HELLO:
                     return await self.hello(request.peer, request.body)
                 case _:
@@ -109,6 +112,11 @@ class Services:
             build_statement, self._key, self._me, newest.epoch.transcript, nonce, limiter=self._signing
         )
         return encode_info(newest.epoch, statement, self._records())
+
+    async def _evidence(self, body: bytes) -> bytes:
+        cluster, after = decode_evidence_request(body)
+        self._check_cluster(cluster)
+        return (await self._engine.evidence_page(after)).encoded
 
     def _records(self) -> list[Frame]:
         own = [] if self._own_record is None else [self._own_record]

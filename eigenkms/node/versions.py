@@ -28,7 +28,7 @@ class Versions:
         self._store = store
         self._held: dict[bytes, HeldVersion] = {}
         for row in (row for row in store.versions() if not row.erased):
-            epoch = Epoch(decode_transcript(row.transcript), decode_certificate(row.certificate))
+            epoch = _epoch_of(row)
             share = store.share(row.transcript_hash)
             self._held[row.transcript_hash] = HeldVersion(
                 epoch,
@@ -54,6 +54,14 @@ class Versions:
 
     def get(self, transcript_hash: bytes) -> HeldVersion | None:
         return self._held.get(transcript_hash)
+
+    def epoch(self, transcript_hash: bytes) -> Epoch | None:
+        """The version with its certificate, also where my share of it was erased. Blocking."""
+        held = self._held.get(transcript_hash)
+        if held is not None:
+            return held.epoch
+        rows = (row for row in self._store.versions() if row.transcript_hash == transcript_hash)
+        return next((_epoch_of(row) for row in rows), None)
 
     def add(self, epoch: Epoch, share: SecretScalar | None) -> None:
         """Durable when it returns. A genesis is settled when it is certified (docs/protocol.md, Settled)."""
@@ -86,3 +94,7 @@ class Versions:
         """My share of a version is gone for good when it returns, and the version is served no more."""
         self._store.erase_share(transcript_hash)
         self._held.pop(transcript_hash, None)
+
+
+def _epoch_of(row: VersionRow) -> Epoch:
+    return Epoch(decode_transcript(row.transcript), decode_certificate(row.certificate))

@@ -130,7 +130,9 @@ def _proves_equivocation(evidence: Evidence, session: Session) -> bool:
 def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:
     """Frames: one that carries the dealing (DEALING or ANSWER), at genesis also the HASH that announced it."""
     at_genesis = evidence.source is None
-    if not _all_by_accused(evidence) or _kinds(evidence)[1:] != [Kind.HASH] * at_genesis:
+    if not _all_by_accused(evidence) or not evidence.frames:
+        return False
+    if _kinds(evidence)[1:] != [Kind.HASH] * at_genesis:
         return False
     carrier = evidence.frames[0]
     encoded = _carried_dealing(carrier)
@@ -138,7 +140,24 @@ def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:
         return False
     if at_genesis and dealing_hash(encoded) != read_hash(evidence.frames[1]):
         return True
+    if _is_from_a_namesake(encoded, evidence.source):
+        return False
     return _dealing_error(encoded, evidence, session) is BadDealingError
+
+
+def _is_from_a_namesake(encoded: bytes, source: Transcript | None) -> bool:
+    """Whether it is dealt from another transcript of the same version number than ``source``.
+
+    Frames cannot say which of the two the dealer should have known: the accuser may have made up one of them, or have had it
+    certified long after by keys of operators that are gone.
+    """
+    try:
+        dealing = decode_dealing(encoded)
+    except MalformedError:
+        return False
+    return source is not None and (
+        dealing.source_version == source.version and dealing.source_hash != source.hash
+    )
 
 
 def _proves_wrong_constant(evidence: Evidence, session: Session) -> bool:
@@ -200,11 +219,13 @@ def _proves_bad_confirm(evidence: Evidence, session: Session) -> bool:
     confirm, accused = read_confirm(evidence.frames[0]), evidence.accused
     if confirm.hash != transcript.hash or transcript.session != session.id:
         return False
+    member = session.recipients.get(accused)
+    if member is None:
+        return False
     digest = confirm_digest(session.id, transcript.hash)
     context = possession_context(session.id, transcript.hash, accused)
-    (key,) = session.keys_of([accused])
     return not (
-        bn254.verify(digest, confirm.signature, key)
+        bn254.verify(digest, confirm.signature, member.key)
         and schnorr.verify(transcript.public_share(accused), context, confirm.proof)
     )
 
@@ -212,9 +233,11 @@ def _proves_bad_confirm(evidence: Evidence, session: Session) -> bool:
 def _proves_bad_vote(evidence: Evidence, session: Session) -> bool:
     if not _all_by_accused(evidence) or _kinds(evidence) != [Kind.VOTE]:
         return False
-    vote = read_vote(evidence.frames[0])
-    (key,) = session.keys_of([evidence.accused])
-    return not bn254.verify(vote_digest(session.id, vote.view, vote.phase, vote.hash), vote.signature, key)
+    vote, member = read_vote(evidence.frames[0]), session.recipients.get(evidence.accused)
+    if member is None:
+        return False
+    digest = vote_digest(session.id, vote.view, vote.phase, vote.hash)
+    return not bn254.verify(digest, vote.signature, member.key)
 
 
 _PROOFS = {

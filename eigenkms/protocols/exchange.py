@@ -280,8 +280,10 @@ class Exchange(ABC):
         return []
 
     def _accuse(self, fault: Fault, dealer: OperatorAddress, *frames: Frame) -> list[Effect]:
+        """Count the dealer no more; and where the frames prove its fault to others too, accuse it."""
         self._barred.add(dealer)
-        return [Accuse(Evidence(fault, dealer, self.session.id, frames, self.source))]
+        evidence = Evidence(fault, dealer, self.session.id, frames, self.source)
+        return [Accuse(evidence)] if proves(evidence, self.session) else []
 
     def _check_shares(self) -> list[Effect]:
         """Verify all shares whose dealing is known, in one random linear combination."""

@@ -8,6 +8,9 @@ transcript hash and the MPK, so a majority of today's operators can vouch for a 
 ``[1, cluster, app id, transcript hash32, reply key32, nonce32, authorisation|nil]`` and gets a PARTIAL frame
 ``[request digest32, transcript hash32, partial signature48]``, sealed with HPKE to the reply key. The answer names its
 version and the request, so answers are never mixed; only the holder of the ephemeral key can read it.
+
+*Evidence*: the client sends ``[1, cluster, after]`` and gets ``[[[id, bundle], …], more: 0|1]``, what the operator holds against
+others with ids above ``after``, ascending. Ids are the operator's own; a bundle proves itself (protocols/evidence_bundle).
 """
 
 from collections.abc import Sequence
@@ -30,6 +33,9 @@ MAX_APP_ID_BYTES = 1024
 """Beyond, no operator reads a request, so nothing must be encrypted to such an id."""
 MAX_AUTHORISATION_BYTES = 64 * 1024
 MAX_RECORDS = 256
+MAX_PAGE_BYTES = 256 * 1024
+"""Bundles of evidence in one answer; a larger one travels alone."""
+ID_BITS = 63
 _HPKE_INFO = b"eigenkms/partial/1"
 
 
@@ -248,3 +254,48 @@ def open_partial(
     if digest != request.digest or transcript_hash != transcript.hash:
         raise MalformedError("read partial signature: answers another request or version")
     return frame, signature
+
+
+def encode_evidence_request(cluster: ClusterId, after: int) -> bytes:
+    return encode([REQUEST_VERSION, cluster, after])
+
+
+def decode_evidence_request(data: bytes) -> tuple[ClusterId, int]:
+    """(cluster, id after which to begin). Raises ``MalformedError``."""
+    what = "evidence request"
+    fields = Fields(decode(data, what=what, limit=256), 3, what)
+    if (version := fields.uint(16)) != REQUEST_VERSION:
+        raise MalformedError(f"decode {what}: version {version}")
+    return ClusterId(fields.fixed(32)), fields.uint(ID_BITS)
+
+
+@dataclass(frozen=True)
+class EvidencePage:
+    """``bundles`` are (id, encoded bundle), unverified, ids strictly ascending; ``more`` says that there are others after them."""
+
+    bundles: tuple[tuple[int, bytes], ...]
+    more: bool
+
+    @property
+    def encoded(self) -> bytes:
+        return encode([[list(row) for row in self.bundles], int(self.more)])
+
+
+def decode_evidence_page(data: bytes, after: int) -> EvidencePage:
+    """The answer to a request for what comes ``after``.
+
+    Raises ``MalformedError``, also for ids that do not ascend from there and for more that never comes.
+    """
+    what = "evidence answer"
+    fields = Fields(decode(data, what=what, limit=1 << 20), 2, what)
+    rows = []
+    for item in fields.items():
+        row = Fields(item, 2, what)
+        rows.append((row.uint(ID_BITS), row.binary(1 << 20)))
+    more = bool(fields.uint(1))
+    ids = [after, *(number for number, _ in rows)]
+    if ids != sorted(set(ids)):
+        raise MalformedError(f"decode {what}: ids do not ascend")
+    if more and not rows:
+        raise MalformedError(f"decode {what}: nothing, and more to come")
+    return EvidencePage(tuple(rows), more)

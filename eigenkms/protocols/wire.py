@@ -5,11 +5,11 @@ from eigenkms.protocols.frames import Frame
 from eigenkms.types import ClusterId
 
 CLIENT_PROTOCOL = "/eigenkms/client/1"
-"""Open to everybody: ``info``, ``partial``, ``status``, ``hello``."""
+"""Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``."""
 OPERATOR_PROTOCOL = "/eigenkms/operator/1"
 """Operators only: ``frame``, ``sync``, ``settled``."""
 
-INFO, PARTIAL, STATUS, HELLO = "info", "partial", "status", "hello"
+INFO, PARTIAL, STATUS, EVIDENCE, HELLO = "info", "partial", "status", "evidence", "hello"
 FRAME, SYNC, SETTLED = "frame", "sync", "settled"
 
 MAX_FRAMES = 4096

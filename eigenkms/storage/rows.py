@@ -67,10 +67,15 @@ class VersionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """Frames, signed by ``accused``, which together prove a fault that a third party can check."""
+class EvidenceRow:
+    """One piece of evidence: ``bundle`` proves to anybody, by itself, that ``accused`` is at fault.
 
+    ``id`` ascends in the order in which pieces came; ``noticed`` is when this one did, in unix seconds.
+    """
+
+    id: int
     kind: str
     accused: OperatorAddress
     session: SessionId
-    frames: tuple[bytes, ...]
+    bundle: bytes = field(repr=False)
+    noticed: int

@@ -73,7 +73,8 @@ TABLES = (
         kind TEXT NOT NULL,
         accused BLOB NOT NULL CHECK (length(accused) = 20),
         session BLOB NOT NULL,
-        frames BLOB NOT NULL
+        bundle BLOB NOT NULL,
+        noticed INTEGER NOT NULL
     ) STRICT
     """,
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",

@@ -21,25 +21,24 @@ looks to it as if no time had passed.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgpack
-
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
 from eigenkms.storage.database import Database
+from eigenkms.storage.evidence import all_evidence
 from eigenkms.storage.folder import FolderLock, Mirror, make_folder
 from eigenkms.storage.opening import LOCK_NAME, Opening
-from eigenkms.storage.rows import Evidence, Record, SessionHeader, StoreIdentity, VersionRow
+from eigenkms.storage.rows import EvidenceRow, Record, SessionHeader, StoreIdentity, VersionRow
 from eigenkms.storage.vault import Owner, Vault
 from eigenkms.types import OperatorAddress, SessionId, Version
 
-__all__ = ["Evidence", "Record", "ScryptCost", "SessionHeader", "Store", "StoreIdentity", "VersionRow"]
+__all__ = ["EvidenceRow", "Record", "ScryptCost", "SessionHeader", "Store", "StoreIdentity", "VersionRow"]
 
 _log = logging.getLogger(__name__)
 
@@ -323,39 +322,59 @@ class Store:
 
     # Evidence and small facts
 
-    def add_evidence(
-        self, kind: str, accused: OperatorAddress, session: SessionId, frames: Sequence[bytes]
-    ) -> bool:
-        """Keep frames that prove a fault. False where they are known, or the accused has EVIDENCE_LIMIT of
-        a kind.
+    def add_evidence(self, kind: str, accused: OperatorAddress, session: SessionId, bundle: bytes) -> bool:
+        """Keep a bundle that proves a fault by itself, also when its session is long forgotten. False where it is
+        known, or the accused has EVIDENCE_LIMIT of a kind.
         """
-        packed = msgpack.packb(list(frames), use_bin_type=True)
-        columns = (kind, accused, session, packed)
         with self._writing("store evidence in"):
             (count,) = self._database.one(
                 "SELECT count(*) FROM evidence WHERE kind = ? AND accused = ?", kind, accused
             )
             known = self._database.one(
-                "SELECT 1 FROM evidence WHERE kind = ? AND accused = ? AND session = ? AND frames = ?",
-                *columns,
+                "SELECT 1 FROM evidence WHERE kind = ? AND accused = ? AND session = ? AND bundle = ?",
+                kind,
+                accused,
+                session,
+                bundle,
             )
             if known or count >= EVIDENCE_LIMIT:
                 return False
             self._database.execute(
-                "INSERT INTO evidence (kind, accused, session, frames) VALUES (?, ?, ?, ?)", *columns
+                "INSERT INTO evidence (kind, accused, session, bundle, noticed) VALUES (?, ?, ?, ?, ?)",
+                kind,
+                accused,
+                session,
+                bundle,
+                int(time.time()),
             )
             return True
 
-    def evidence(self) -> tuple[Evidence, ...]:
+    def evidence(self) -> tuple[EvidenceRow, ...]:
         """All evidence in the order it came."""
         with self._reading("read evidence in"):
-            rows = self._database.all("SELECT kind, accused, session, frames FROM evidence ORDER BY id")
-        return tuple(
-            Evidence(
-                kind, OperatorAddress(accused), SessionId(session), tuple(msgpack.unpackb(frames, raw=False))
+            return all_evidence(self._database)
+
+    def evidence_page(self, after: int, limit_bytes: int) -> tuple[tuple[EvidenceRow, ...], bool]:
+        """Evidence with ids above ``after``, and whether there is more: whole bundles of ``limit_bytes`` together,
+        or a single larger one.
+        """
+        with self._reading("read evidence in"):
+            sizes = self._database.all(
+                "SELECT id, length(bundle) FROM evidence WHERE id > ? ORDER BY id", after
             )
-            for kind, accused, session, frames in rows
-        )
+            last, total = after, 0
+            for number, size in sizes:
+                total += size
+                if total > limit_bytes and last != after:
+                    break
+                last = number
+            return all_evidence(self._database, after, last), bool(sizes) and last < sizes[-1][0]
+
+    def accused(self) -> Mapping[OperatorAddress, int]:
+        """Who is accused, and by how many pieces of evidence."""
+        with self._reading("read evidence in"):
+            rows = self._database.all("SELECT accused, count(*) FROM evidence GROUP BY accused")
+        return {OperatorAddress(accused): count for accused, count in rows}
 
     def get_meta(self, key: str) -> bytes | None:
         """A small fact that a caller stored under ``key``. Not sealed."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigenkms.cli.armor import FOOTER, HEADER, armor, dearmor, is_armored
+from eigenkms.cli.armor import ENCRYPTED_FILE, EVIDENCE, FOOTER, HEADER, armor, dearmor, is_armored
 from eigenkms.errors import InputError
 
 
@@ -74,6 +74,16 @@ def test_empty_content_has_no_lines() -> None:
     """Zero bytes are header and footer, nothing between."""
     assert armor(b"") == HEADER + b"\n" + FOOTER + b"\n"
     assert dearmor(armor(b"")) == b""
+
+
+def test_the_header_says_what_is_inside() -> None:
+    """Evidence is not taken for a ciphertext, nor the other way round."""
+    text = armor(b"x" * 100, EVIDENCE)
+    assert text.startswith(b"-----BEGIN EIGENKMS EVIDENCE-----\n")
+    assert dearmor(text, EVIDENCE) == b"x" * 100
+    for wrong, label in ((text, ENCRYPTED_FILE), (armor(b"x"), EVIDENCE), (text[:-2] + b"x", EVIDENCE)):
+        with pytest.raises(InputError, match=r"line [0-9]: it is not -----"):
+            dearmor(wrong, label)
 
 
 def test_binary_is_not_mistaken_for_armor() -> None:

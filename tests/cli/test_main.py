@@ -20,10 +20,15 @@ from eigenkms.errors import (
 )
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines
 
-SUBVERBS = [("keys", "new"), ("keys", "show"), ("devnet", "run"), ("devnet", "up"), ("devnet", "down")]
+GROUPS = {
+    "evidence": ("list", "export", "verify"),
+    "keys": ("new", "show"),
+    "devnet": ("run", "up", "down"),
+}
+SUBVERBS = [(group, verb) for group, verbs in GROUPS.items() for verb in verbs]
 
 
-@pytest.mark.parametrize("verb", [*((v,) for v in VERBS if v not in {"keys", "devnet"}), *SUBVERBS])
+@pytest.mark.parametrize("verb", [*((v,) for v in VERBS if v not in GROUPS), *SUBVERBS])
 def test_every_verb_has_help_with_an_example(
     verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ from eigenkms.devnet.members import make_member, run_node_process, write_config
 from eigenkms.node.keyfiles import new_key, open_key
 from eigenkms.types import AppId, OperatorAddress
 from tests.e2e.facts import events, query
-from tests.e2e.harness import APP, LiveNetwork, eigenkms_process, free_port
+from tests.e2e.harness import APP, LiveNetwork, eigenkms, eigenkms_process, free_port
 from tests.e2e.valve import Valve
 
 pytestmark = [pytest.mark.e2e]
@@ -94,6 +94,13 @@ def test_a_healthy_network_says_so(net: LiveNetwork) -> None:
     said = net.eigenkms("status", "--json")
     facts = json.loads(said.out)
     assert (said.code, facts["health"], facts["serving"], facts["silent"]) == (0, "healthy", 4, [])
+
+
+def test_a_healthy_network_accuses_nobody(net: LiveNetwork) -> None:
+    """Exit code 0, and every operator was heard."""
+    said = eigenkms("evidence", "list", "--json", "--config", net.network.client_config, "--timeout", "12")
+    assert said.code == 0, said.err
+    assert json.loads(said.out) == {"evidence": [], "rejected": [], "silent": {}}
 
 
 # -- data that does not verify -----------------------------------------------------------------------------------

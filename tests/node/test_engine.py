@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,18 @@ from eigenkms.errors import StorageError
 from eigenkms.node import engine as engine_module
 from eigenkms.node.engine import Engine
 from eigenkms.node.versions import Versions
-from eigenkms.protocols.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.effects import Accuse
+from eigenkms.protocols.evidence import Evidence, Fault
+from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
+from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
 from eigenkms.protocols.messages import slot_of
-from eigenkms.protocols.operator import Operator
+from eigenkms.protocols.operator import Operator, SessionEffect
+from eigenkms.protocols.requests import EvidencePage
 from eigenkms.protocols.session import Parameters, Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
-from tests.node.support import PATIENCE, open_store
+from tests.client.village import Village
+from tests.node.support import PATIENCE, a_node, keep_version, open_store
 from tests.protocols.support import Cast, cast, counter_rng
 from tests.support.toy_backend import toy_crypto
 
@@ -314,9 +319,48 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
             one.engine.offer(who.frame(liar, Kind.HASH, [bytes([number]) * 32]).encoded)
         await until(lambda: one.engine.evidence == 1)
         (kept,) = one.store.evidence()
-        assert (kept.accused, kept.session, len(kept.frames)) == (liar, who.session.id, 2)
+        assert (kept.kind, kept.accused, kept.session) == ("equivocation", liar, who.session.id)
+        bundle = decode_bundle(kept.bundle)
+        check_bundle(bundle)
+        assert (bundle.session, len(bundle.evidence.frames)) == (who.session, 2)
+        page = await one.engine.evidence_page(0)
+        assert page == EvidencePage(((kept.id, kept.bundle),), more=False)
+        assert await one.engine.evidence_page(kept.id) == EvidencePage((), more=False)
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
-        assert one.engine.evidence == 1
+        assert (one.engine.evidence, one.engine.accused) == (1, {liar: 1})
+
+
+async def test_evidence_about_a_version_is_kept_with_its_certificate(
+    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which the node has, as it deals from no other; else a third party could not check it, and it is not kept."""
+    liar, session = village.operators[1], village.session
+    frames = tuple(
+        build_frame(
+            liar.key,
+            kind=Kind.HASH,
+            cluster=session.cluster,
+            sender=liar.address,
+            session=session.id,
+            body=[bytes([number]) * 32],
+        )
+        for number in (1, 2)
+    )
+    known = village.epoch.transcript
+    unknown = replace(known, mpk=bytes(96))
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path) as node:
+        for source, pieces in ((unknown, 0), (known, 1), (known, 1)):
+            evidence = Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames, source)
+            node._engine._make_durable([SessionEffect(session, Accuse(evidence))])
+            assert (len(node._store.evidence()), node._engine.evidence) == (pieces, pieces)
+        (kept,) = node._store.evidence()
+        bundle = decode_bundle(kept.bundle)
+        check_bundle(bundle)
+        assert bundle.source == village.epoch
+        assert [r.levelname for r in caplog.records] == ["WARNING"]
+        status = node.status()
+        assert (status["evidence"], status["accused"]) == (1, ["0x" + liar.address.hex()])
 
 
 # -- when the disk refuses ---------------------------------------------------------------------------------------

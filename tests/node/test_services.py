@@ -9,22 +9,28 @@ import pytest
 
 from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.errors import RefusedError
+from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node
 from eigenkms.node.policy import Policy
-from eigenkms.p2p.host import GOSSIP
+from eigenkms.p2p.host import GOSSIP, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
+from eigenkms.protocols.effects import Accuse
 from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame, decode_frame
 from eigenkms.protocols.messages import read_certificate_frame, sync_body
+from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import (
     PartialRequest,
+    decode_evidence_page,
     decode_info,
+    encode_evidence_request,
     encode_info_request,
     open_partial,
     read_statement,
 )
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
-from tests.client.village import CLUSTER, Village
+from tests.client.test_evidence import equivocation
+from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
 from tests.node.support import a_node, asked, keep_version
 from tests.protocols.support import counter_rng
 
@@ -96,10 +102,56 @@ async def test_status_holds_no_secret(village: Village, node: Node) -> None:
 
 
 async def test_another_cluster_is_told_so(village: Village, node: Node) -> None:
-    """By both methods that name one."""
+    """By all methods that name one."""
     away = ClusterId(b"\x01" * 32)
     assert await client(node, wire.INFO, encode_info_request(away, NONCE)) == "wrong-cluster"
     assert await client(node, wire.PARTIAL, request(village, cluster=away)[1].encoded) == "wrong-cluster"
+    assert await client(node, wire.EVIDENCE, encode_evidence_request(away, 0)) == "wrong-cluster"
+
+
+async def test_evidence_is_shown_to_everybody_page_by_page(
+    village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole bundles in the order they came, each once; nothing is not refused."""
+    monkeypatch.setattr(engine_module, "MAX_PAGE_BYTES", 100)
+    assert await _evidence_of(node) == []
+    liar = village.operators[1].address
+    bundles = [bytes([size]) * size for size in (40, 60, 1, 200, 7)]
+    for bundle in bundles:
+        node._store.add_evidence("bad-share", liar, village.session.id, bundle)
+    assert await _evidence_of(node) == [bundles[:2], bundles[2:3], bundles[3:4], bundles[4:]]
+
+
+async def test_a_client_reads_and_verifies_what_a_node_kept(
+    village: Village, node: Node, tmp_path: Path
+) -> None:
+    """Over real sockets, from what a machine accuses of to what the client believes."""
+    operator, liar = village.operators[0], village.operators[1]
+    noticed = equivocation(village, accused=1)
+    node._engine._make_durable([SessionEffect(village.session, Accuse(noticed.evidence))])
+    async with open_host(operator.peer, listen=[ANYWHERE]) as host:
+        host.serve(wire.CLIENT_PROTOCOL, node._services.client)
+        village.place(0, str(host.addresses[0]))
+        async with visitor(village, tmp_path / "known") as reader:
+            findings = await reader.fetch_evidence([operator.address])
+    assert (findings.failures, findings.rejected) == ({}, ())
+    (piece,) = findings.pieces
+    assert (piece.bundle, piece.holders) == (noticed, (operator.address,))
+    assert piece.bundle.evidence.accused == liar.address
+
+
+async def _evidence_of(node: Node) -> list[list[bytes]]:
+    """All that a client gets, in pages."""
+    pages, after, more = [], 0, True
+    while more:
+        answer = await client(node, wire.EVIDENCE, encode_evidence_request(CLUSTER, after))
+        assert isinstance(answer, bytes)
+        page = decode_evidence_page(answer, after)
+        more = page.more
+        if page.bundles:
+            pages.append([bundle for _, bundle in page.bundles])
+            after = page.bundles[-1][0]
+    return pages
 
 
 async def test_a_node_without_a_version_says_so(village: Village, tmp_path: Path) -> None:
@@ -147,7 +199,7 @@ async def test_nothing_is_sealed_to_a_key_of_low_order(village: Village, node: N
     assert await client(node, wire.PARTIAL, request(village, reply_key=key)[1].encoded) == "bad-request"
 
 
-@pytest.mark.parametrize("method", [wire.INFO, wire.PARTIAL, wire.HELLO])
+@pytest.mark.parametrize("method", [wire.INFO, wire.PARTIAL, wire.EVIDENCE, wire.HELLO])
 @pytest.mark.parametrize(
     "body", [b"", b"\xc1", b"\x90", b"\x93\x01\xc0\xc0", b"\xff" * 1000, b"\x93" + bytes(70)]
 )

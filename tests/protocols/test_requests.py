@@ -23,12 +23,16 @@ from eigenkms.protocols.requests import (
     MAX_AUTHORISATION_BYTES,
     MAX_RECORDS,
     Epoch,
+    EvidencePage,
     PartialRequest,
     build_statement,
     check_epoch,
+    decode_evidence_page,
+    decode_evidence_request,
     decode_info,
     decode_info_request,
     decode_partial_request,
+    encode_evidence_request,
     encode_info,
     encode_info_request,
     open_partial,
@@ -45,6 +49,7 @@ from tests.protocols.support import counter_rng
 FILE = Path(__file__).parent / "golden" / "requests.json"
 NONCE = bytes(range(32))
 APP = AppId("my-app")
+PAGE = EvidencePage(((8, b"a bundle"), (11, b"another")), more=True)
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +97,8 @@ def example(village: Village) -> dict[str, str]:
         "private reply key": private.hex(),
         "sealed partial": seal_partial(operator.key, operator.address, transcript, request, signature).hex(),
         "partial signature": signature.hex(),
+        "evidence request": encode_evidence_request(CLUSTER, 7).hex(),
+        "evidence answer": PAGE.encoded.hex(),
     }
 
 
@@ -130,6 +137,8 @@ def test_what_was_written_long_ago_is_read(village: Village, golden: dict[str, s
     statement = read_statement(info.statement)
     assert (statement.nonce, statement.transcript_hash) == (NONCE, village.epoch.transcript.hash)
     assert statement.mpk == village.epoch.transcript.mpk
+    assert decode_evidence_request(bytes.fromhex(golden["evidence request"])) == (CLUSTER, 7)
+    assert decode_evidence_page(bytes.fromhex(golden["evidence answer"]), 7) == PAGE
     request = decode_partial_request(bytes.fromhex(golden["partial request with authorisation"]))
     assert request == replace(asking(village)[1], authorisation=b"proof")
 
@@ -199,7 +208,40 @@ def cases() -> list[Any]:
             ],
             id="info answer",
         ),
+        pytest.param(
+            decode_evidence_request,
+            [1, CLUSTER, 7],
+            [[0, 2, -1, "1", None, 1.0], [short, long, odd, None], [-1, "1", None, True, 2**63]],
+            id="evidence request",
+        ),
+        pytest.param(
+            lambda data: decode_evidence_page(data, 7),
+            [[[8, b"a bundle"], [11, b"another"]], 1],
+            [
+                [
+                    *(
+                        None,
+                        [None],
+                        [[]],
+                        [[8]],
+                        [[8, b"", b""]],
+                        [["8", b""]],
+                        [[8, "text"]],
+                        [[2**63, b""]],
+                    ),
+                    *([[7, b""]], [[8, b""], [8, b""]], [[9, b""], [8, b""]], []),
+                ],
+                [2, True, None, "1"],
+            ],
+            id="evidence answer",
+        ),
     ]
+
+
+def test_evidence_pages_end() -> None:
+    """An empty last page is one; ids may begin anywhere above what was asked for."""
+    for page in (EvidencePage((), more=False), EvidencePage(((2**63 - 1, b"x"),), more=False)):
+        assert decode_evidence_page(page.encoded, 0) == page
 
 
 @pytest.mark.parametrize(("decode", "good", "wrong"), cases())

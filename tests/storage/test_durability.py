@@ -58,7 +58,9 @@ def kill_after(folder: Path, appends: int) -> int:
     for _ in range(appends):
         last = process.stdout.readline()
     process.kill()
-    rest, _ = process.communicate(timeout=30)
+    with process.stdout:
+        rest = process.stdout.read()
+    process.wait(timeout=30)
     lines = [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
     return int(lines[-1] if lines else last)
 

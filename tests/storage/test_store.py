@@ -1,11 +1,14 @@
 """What is put in comes out again, also after closing and opening, and only as allowed."""
 
+import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from eigenkms.errors import StorageError
+from eigenkms.storage.evidence import read_folder
 from eigenkms.storage.store import EVIDENCE_LIMIT, Record, Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress, Version
 from tests.storage.conftest import open_store, session
@@ -140,14 +143,82 @@ def test_evidence_is_bounded_and_the_oldest_stays(store: Store) -> None:
     unharmed.
     """
     for i in range(EVIDENCE_LIMIT):
-        assert store.add_evidence("double-vote", ACCUSED, session(1), [b"a", b"%d" % i])
-    assert not store.add_evidence("double-vote", ACCUSED, session(1), [b"a", b"one more"])
-    assert store.add_evidence("bad-share", ACCUSED, session(1), [b"f"])
-    assert not store.add_evidence("bad-share", ACCUSED, session(1), [b"f"])
-    assert store.add_evidence("double-vote", OperatorAddress(b"\xdd" * 20), session(1), [b"x"])
+        assert store.add_evidence("double-vote", ACCUSED, session(1), b"%d" % i)
+    assert not store.add_evidence("double-vote", ACCUSED, session(1), b"one more")
+    assert store.add_evidence("bad-share", ACCUSED, session(1), b"f")
+    assert not store.add_evidence("bad-share", ACCUSED, session(1), b"f")
+    other = OperatorAddress(b"\xdd" * 20)
+    assert store.add_evidence("double-vote", other, session(1), b"x")
     kept = store.evidence()
-    assert len(kept) == EVIDENCE_LIMIT + 2
-    assert (kept[0].accused, kept[0].session, kept[0].frames) == (ACCUSED, session(1), (b"a", b"0"))
+    assert [row.id for row in kept] == list(range(1, EVIDENCE_LIMIT + 3))
+    assert (kept[0].accused, kept[0].session, kept[0].bundle) == (ACCUSED, session(1), b"0")
+    assert store.accused() == {ACCUSED: EVIDENCE_LIMIT + 1, other: 1}
+
+
+def test_evidence_knows_when_it_was_noticed(store: Store) -> None:
+    """In unix seconds, by the clock of this machine."""
+    before = int(time.time())
+    store.add_evidence("bad-share", ACCUSED, session(1), b"f")
+    (row,) = store.evidence()
+    assert before <= row.noticed <= time.time()
+
+
+def test_evidence_outlives_its_session(store: Store) -> None:
+    """What proves a fault stays when the session is shredded and forgotten."""
+    store.open_session(session(1), 100, b"header")
+    store.add_evidence("bad-share", ACCUSED, session(1), b"f")
+    store.shred_session(session(1))
+    assert store.forget_sessions(1000) == 1
+    assert [row.bundle for row in store.evidence()] == [b"f"]
+
+
+def test_evidence_comes_in_pages(store: Store) -> None:
+    """Whole bundles, as many as fit, and one that does not fit by itself; a page goes on where the last one ended."""
+    assert store.evidence_page(0, 100) == ((), False)
+    for size in (40, 60, 1, 500, 2):
+        store.add_evidence("bad-share", ACCUSED, session(1), b"x" * size)
+    pages, after, more = [], 0, True
+    while more:
+        rows, more = store.evidence_page(after, 100)
+        pages.append([len(row.bundle) for row in rows])
+        after = rows[-1].id
+    assert pages == [[40, 60], [1], [500], [2]]
+    assert store.evidence_page(after, 100) == ((), False)
+    assert store.evidence_page(2**63 - 1, 100) == ((), False)
+
+
+class TestFolder:
+    """Evidence out of the folder of a node that does not run."""
+
+    def test_it_needs_no_password(self, folder: Path) -> None:
+        """Evidence is for everybody; the store opens afterwards as if nothing had been."""
+        with open_store(folder) as store:
+            store.add_evidence("bad-share", ACCUSED, session(1), b"f")
+            kept = store.evidence()
+        assert read_folder(folder) == kept
+        with open_store(folder) as store:
+            assert not store.rolled_back
+            assert store.evidence() == kept
+
+    def test_it_reads_what_a_crash_left_in_the_log(self, folder: Path, tmp_path: Path) -> None:
+        """The write-ahead log of a process that was killed counts."""
+        with open_store(folder) as store:
+            store.add_evidence("bad-share", ACCUSED, session(1), b"f")
+            shutil.copytree(folder, tmp_path / "killed")
+        assert [row.bundle for row in read_folder(tmp_path / "killed")] == [b"f"]
+
+    def test_a_running_node_is_not_disturbed(self, folder: Path) -> None:
+        """Its lock is respected."""
+        with open_store(folder), pytest.raises(StorageError, match="is using it"):
+            read_folder(folder)
+
+    def test_a_folder_without_a_database_stays_as_it_is(self, tmp_path: Path) -> None:
+        """No file is made, not even a lock; a database in which nothing was ever created has no evidence."""
+        with pytest.raises(StorageError, match=r"there is no eigenkms\.db"):
+            read_folder(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "eigenkms.db").touch()
+        assert read_folder(tmp_path) == ()
 
 
 def test_meta_is_a_small_durable_table(folder: Path) -> None:

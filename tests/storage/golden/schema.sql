@@ -5,7 +5,8 @@ CREATE TABLE evidence (
     kind TEXT NOT NULL,
     accused BLOB NOT NULL CHECK (length(accused) = 20),
     session BLOB NOT NULL,
-    frames BLOB NOT NULL
+    bundle BLOB NOT NULL,
+    noticed INTEGER NOT NULL
 ) STRICT
 -- table key_slots
 CREATE TABLE key_slots (

@@ -1,0 +1,144 @@
+"""Evidence with all that a third party needs to check it, offline and long after (docs/formats.md, Evidence).
+
+Canonical msgpack ``[1, session header, fault, accused20, [frame, …], source transcript|nil, source certificate|nil]``. The header
+is a session as nodes store it: boundary, operators with their keys, parameters. Its hash is the session id that stands in each
+signed frame, so nothing in it can be changed under the signatures. The source is the version that the fault is about, where it is
+about one: a rotation deals from it.
+
+What a bundle proves: whoever holds the accused's key *of the header* broke the protocol. That this is the operator's key, only the
+chain can say: the set that it had at the header's block, and at the source's, must be the one that stands here. Whoever skips that
+comparison believes keys that anybody may have made up, and a source that they certified for themselves.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from eigenkms.errors import InputError, VerificationError
+from eigenkms.protocols.codec import MAX_FRAME_BYTES, MAX_ITEMS, Fields, MalformedError, decode, encode
+from eigenkms.protocols.evidence import Evidence, Fault, check_evidence
+from eigenkms.protocols.frames import decode_frame
+from eigenkms.protocols.requests import Epoch, check_epoch
+from eigenkms.protocols.session import Session, decode_session, encode_session
+from eigenkms.protocols.transcript import decode_transcript
+from eigenkms.protocols.votes import decode_certificate
+from eigenkms.types import OperatorAddress, SessionId
+
+BUNDLE_VERSION = 1
+MAX_FRAMES = 4
+MAX_BUNDLE_BYTES = 3 * MAX_FRAME_BYTES
+"""Two of the largest frames, with header and source of the largest operator set."""
+MAX_BUNDLES = MAX_ITEMS
+MAX_FILE_BYTES = 256 * 2**20
+
+BundleName: TypeAlias = tuple[SessionId, OperatorAddress, Fault, tuple[bytes, ...]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """``evidence.source`` is the transcript of ``source``. Nothing is verified by making one: see ``check_bundle``."""
+
+    session: Session
+    evidence: Evidence
+    source: Epoch | None = None
+
+    @cached_property
+    def encoded(self) -> bytes:
+        evidence, source = self.evidence, self.source
+        value: list[Any] = [
+            BUNDLE_VERSION,
+            encode_session(self.session),
+            evidence.fault.value,
+            evidence.accused,
+            [frame.encoded for frame in evidence.frames],
+            None if source is None else source.transcript.encoded,
+            None if source is None else source.certificate.encoded,
+        ]
+        return encode(value)
+
+    @property
+    def name(self) -> BundleName:
+        """The same for the same proof, whoever noticed it: frames in any order, under any certificate of the source."""
+        evidence = self.evidence
+        digests = tuple(sorted(frame.digest for frame in evidence.frames))
+        return evidence.session, evidence.accused, evidence.fault, digests
+
+
+def decode_bundle(data: bytes) -> Bundle:
+    """Raises ``MalformedError``; checks shape only."""
+    what = "evidence bundle"
+    fields = Fields(decode(data, what=what, limit=MAX_BUNDLE_BYTES), 7, what)
+    if (version := fields.uint(16)) != BUNDLE_VERSION:
+        raise MalformedError(f"decode {what}: version {version}, this program knows {BUNDLE_VERSION}")
+    session = _read_header(fields.binary())
+    fault = _read_fault(fields.text(64))
+    accused = OperatorAddress(fields.fixed(20))
+    frames = fields.items(MAX_FRAMES)
+    if not frames or not all(isinstance(frame, bytes) for frame in frames):
+        raise MalformedError(f"decode {what}: wanted 1 to {MAX_FRAMES} frames")
+    source = _read_source(fields.optional_binary(), fields.optional_binary())
+    evidence = Evidence(
+        fault,
+        accused,
+        session.id,
+        tuple(decode_frame(frame) for frame in frames),
+        None if source is None else source.transcript,
+    )
+    return Bundle(session, evidence, source)
+
+
+def _read_header(data: bytes) -> Session:
+    try:
+        return decode_session(data)
+    except InputError as error:
+        raise MalformedError(f"decode evidence bundle: its session can never be: {error}") from None
+
+
+def _read_fault(name: str) -> Fault:
+    try:
+        return Fault(name)
+    except ValueError:
+        raise MalformedError("decode evidence bundle: unknown fault") from None
+
+
+def _read_source(transcript: bytes | None, certificate: bytes | None) -> Epoch | None:
+    if transcript is None and certificate is None:
+        return None
+    if transcript is None or certificate is None:
+        raise MalformedError("decode evidence bundle: half a source; transcript and certificate go together")
+    return Epoch(decode_transcript(transcript), decode_certificate(certificate))
+
+
+def check_bundle(bundle: Bundle) -> None:
+    """Raise ``VerificationError`` unless frames, header and source prove the fault, by the keys that stand in the bundle.
+
+    Whether these are the operators' keys is the caller's to check (chain/epochs).
+    """
+    evidence, source = bundle.evidence, bundle.source
+    if evidence.source != (None if source is None else source.transcript):
+        raise VerificationError(
+            "check evidence bundle: the evidence is about another source than the bundle's"
+        )
+    if source is not None:
+        check_epoch(source, bundle.session.cluster)
+    check_evidence(evidence, bundle.session)
+
+
+def encode_bundles(bundles: Iterable[Bundle]) -> bytes:
+    """What ``eigenkms evidence export`` writes: msgpack ``[bundle, …]``. Raises ``InputError`` for more than a file may hold."""
+    encoded = [bundle.encoded for bundle in bundles]
+    if len(encoded) > MAX_BUNDLES or sum(map(len, encoded)) > MAX_FILE_BYTES - 8 * MAX_BUNDLES:
+        raise InputError(
+            f"write evidence: {len(encoded)} pieces are more than a file may hold", hint="choose among them"
+        )
+    return encode(encoded)
+
+
+def decode_bundles(data: bytes) -> tuple[bytes, ...]:
+    """The encoded bundles of such a file, each not decoded yet. Raises ``MalformedError``."""
+    what = "list of evidence"
+    value = decode(data, what=what, limit=MAX_FILE_BYTES)
+    if not isinstance(value, list) or not all(isinstance(item, bytes) for item in value):
+        raise MalformedError(f"decode {what}: not a list of bundles")
+    return tuple(value)

@@ -1,0 +1,258 @@
+"""Evidence is believed of no operator: it must prove itself, and name the operators that the chain had."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.client.evidence import MAX_REJECTED, Findings
+from eigenkms.errors import ChainError, InputError
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.host import Request
+from eigenkms.protocols import wire
+from eigenkms.protocols.evidence import Evidence, Fault
+from eigenkms.protocols.evidence_bundle import Bundle
+from eigenkms.protocols.frames import Kind, build_frame
+from eigenkms.protocols.requests import Epoch, EvidencePage, decode_evidence_request
+from eigenkms.protocols.session import Session
+from eigenkms.storage.store import EVIDENCE_LIMIT
+from eigenkms.types import BlockRef, ClusterId, OperatorAddress
+from tests.client.test_api import Keyless, living, pins
+from tests.client.village import (
+    CLUSTER,
+    FakeChain,
+    Honest,
+    Operator,
+    Village,
+    block_at,
+    make_village,
+    visitor,
+)
+
+
+def equivocation(
+    village: Village, number: int = 1, accused: int = 3, *, source: Epoch | None = None
+) -> Bundle:
+    """Two hashes of one operator, others for each ``number``."""
+    return equivocation_in(village.session, village.operators[accused], number, source=source)
+
+
+def equivocation_in(
+    session: Session, liar: Operator, number: int = 1, *, source: Epoch | None = None
+) -> Bundle:
+    frames = tuple(
+        build_frame(
+            liar.key,
+            kind=Kind.HASH,
+            cluster=session.cluster,
+            sender=liar.address,
+            session=session.id,
+            body=[bytes([number, place]) * 16],
+        )
+        for place in (0, 1)
+    )
+    transcript = None if source is None else source.transcript
+    return Bundle(session, Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames, transcript), source)
+
+
+class Holding(Honest):
+    """Shows ``bundles``, one a page, and answers to nothing else if it has no key."""
+
+    def __init__(self, village: Village, *bundles: Bundle | bytes) -> None:
+        super().__init__(village)
+        self.pages = [bundle if isinstance(bundle, bytes) else bundle.encoded for bundle in bundles]
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method != wire.EVIDENCE:
+            return await super().answer(operator, request)
+        cluster, after = decode_evidence_request(request.body)
+        assert cluster == CLUSTER
+        self.asked.append(request.method)
+        return self.page(after).encoded
+
+    def page(self, after: int) -> EvidencePage:
+        rows = list(enumerate(self.pages, 1))[after : after + 1]
+        return EvidencePage(tuple(rows), more=after + 1 < len(self.pages))
+
+
+class Endless(Holding):
+    """Always says that there is more, and shows it."""
+
+    def page(self, after: int) -> EvidencePage:
+        return EvidencePage(((after + 1, self.pages[after % len(self.pages)]),), more=True)
+
+
+class Standing(Holding):
+    """Never gets any further."""
+
+    def page(self, after: int) -> EvidencePage:
+        return EvidencePage(((1, self.pages[0]),), more=True)
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    return tmp_path / "known"
+
+
+@asynccontextmanager
+async def found(
+    village: Village, ways: Sequence[Honest | None], known: Path, *asked: OperatorAddress
+) -> AsyncIterator[Findings]:
+    """What a client finds where operators answer in these ways."""
+    async with living(village, ways), visitor(village, known) as client:
+        yield await client.fetch_evidence(asked)
+
+
+def names(village: Village, *indices: int) -> tuple[OperatorAddress, ...]:
+    return tuple(village.operators[index].address for index in indices)
+
+
+async def test_the_same_proof_of_several_operators_is_one_piece(village: Village, known: Path) -> None:
+    """With all who hold it, also where they heard the two frames in another order; in the order of blocks."""
+    first, second = equivocation(village, 1), equivocation(village, 2, accused=2)
+    a, b = first.evidence.frames
+    swapped = replace(first, evidence=replace(first.evidence, frames=(b, a)))
+    ways = [
+        Holding(village, first),
+        Holding(village, second, swapped),
+        Holding(village, first, first),
+        Holding(village),
+    ]
+    async with found(village, ways, known) as findings:
+        assert (findings.asked, findings.rejected, findings.failures) == (4, (), {})
+        shown = {piece.bundle.name: piece.holders for piece in findings.pieces}
+        assert shown == {first.name: names(village, 0, 1, 2), second.name: names(village, 1)}
+        assert [p.bundle.evidence.accused for p in findings.pieces] == sorted(names(village, 2, 3))
+
+
+async def test_evidence_is_found_before_there_is_a_key(village: Village, known: Path) -> None:
+    """A dealer that keeps a genesis from its end is then named; nothing is pinned."""
+
+    class Early(Holding, Keyless):
+        """Has evidence and no key."""
+
+    ways = [Early(village, equivocation(village)), Early(village), Early(village), None]
+    async with found(village, ways, known) as findings:
+        assert [piece.holders for piece in findings.pieces] == [names(village, 0)]
+        assert set(findings.failures) == set(names(village, 3))
+    assert pins(known) == {}
+
+
+async def test_false_evidence_is_rejected_with_the_name_of_who_showed_it(
+    village: Village, known: Path
+) -> None:
+    """Whatever is false about it, and the rest of what that operator shows is still taken."""
+    good = equivocation(village)
+    strangers = make_village(seed="strangers")
+    fork = replace(village.session, boundary=block_at(100, "fork"))
+    unborn = replace(village.session, boundary=block_at(106))
+    elsewhere = replace(village.session, cluster=ClusterId(bytes(32)))
+    one = good.evidence.frames[0]
+    lies = {
+        "decode evidence bundle": b"nonsense",
+        "the frames do not prove it": replace(good, evidence=replace(good.evidence, frames=(one, one))),
+        "verify evidence: its 4 operators are not the 4 that the chain had": equivocation(strangers),
+        "is not on this chain": equivocation_in(fork, village.operators[3]),
+        "is not final yet": equivocation_in(unborn, village.operators[3]),
+        "it is of another cluster": equivocation_in(elsewhere, village.operators[3]),
+        "verify epoch certificate: its 4 operators are not": equivocation(village, source=strangers.epoch),
+    }
+    assert len(lies) < MAX_REJECTED
+    ways = [Holding(village, *lies.values(), good), Holding(village), Holding(village), Holding(village)]
+    async with found(village, ways, known) as findings:
+        assert [piece.holders for piece in findings.pieces] == [names(village, 0)]
+        assert {operator for operator, _ in findings.rejected} == set(names(village, 0))
+        reasons = [reason for _, reason in findings.rejected]
+        assert len(reasons) == len(lies)
+        for words in lies:
+            assert sum(words in reason for reason in reasons) == 1, words
+
+
+async def test_a_source_that_the_chain_confirms_is_good(village: Village, known: Path) -> None:
+    """Its certificate by the operators that the chain had at its block."""
+    piece = equivocation(village, source=village.epoch)
+    ways = [Holding(village, piece), *[Holding(village)] * 3]
+    async with found(village, ways, known) as findings:
+        assert [found.bundle for found in findings.pieces] == [piece]
+
+
+async def test_nobody_can_keep_a_client_busy(village: Village, known: Path) -> None:
+    """More than an honest operator keeps is refused, nonsense without end too, and pages that go nowhere; others are heard."""
+    valid = [equivocation(village, number) for number in range(EVIDENCE_LIMIT + 5)]
+    nonsense = [b"nonsense %d" % number for number in range(50)]
+    ways = [
+        Endless(village, *valid),
+        Endless(village, *nonsense),
+        Standing(village, valid[0]),
+        Holding(village, equivocation(village, 99, accused=0)),
+    ]
+    async with found(village, ways, known) as findings:
+        reasons = {operator: str(error) for operator, error in findings.failures.items()}
+        first, second, third, fourth = names(village, 0, 1, 2, 3)
+        assert "more than 16 pieces of one kind against one operator" in reasons[first]
+        assert f"more than {MAX_REJECTED} pieces do not verify" in reasons[second]
+        assert "ids do not ascend" in reasons[third]
+        assert fourth not in reasons
+        assert sum(operator == second for operator, _ in findings.rejected) == MAX_REJECTED + 1
+        assert fourth in {holder for piece in findings.pieces for holder in piece.holders}
+
+
+async def test_only_those_that_were_chosen_are_asked(village: Village, known: Path) -> None:
+    """Who is no operator of today cannot be."""
+    ways = [Holding(village, equivocation(village, number)) for number in range(4)]
+    async with found(village, ways, known, village.operators[2].address) as findings:
+        assert findings.asked == 1
+        assert [piece.holders for piece in findings.pieces] == [names(village, 2)]
+        assert [wire.EVIDENCE in way.asked for way in ways] == [False, False, True, False]
+    async with living(village, ways), visitor(village, known) as client:
+        with pytest.raises(InputError, match="it is not an operator of this set today"):
+            await client.fetch_evidence([OperatorAddress(bytes(20))])
+
+
+async def test_who_does_not_answer_is_told(village: Village, known: Path) -> None:
+    """One is not there, one does not know the method, one takes too long; what came before is there."""
+
+    class Old(Honest):
+        """A node from before there was such a method."""
+
+        async def answer(self, operator: Operator, request: Request) -> bytes:
+            if request.method == wire.EVIDENCE:
+                raise RpcRefusal("unknown-method", "this node does not know that method")
+            return await super().answer(operator, request)
+
+    class Silent(Honest):
+        """Takes the call and never answers."""
+
+        async def answer(self, operator: Operator, request: Request) -> bytes:
+            if request.method == wire.EVIDENCE:
+                await trio.sleep_forever()
+            return await super().answer(operator, request)
+
+    ways = [Holding(village, equivocation(village)), None, Old(village), Silent(village)]
+    async with living(village, ways), visitor(village, known, within=1.0) as client:
+        findings = await client.fetch_evidence()
+    assert len(findings.pieces) == 1
+    reasons = [str(findings.failures[operator]) for operator in names(village, 1, 2, 3)]
+    assert "connection refused" in reasons[0]
+    assert "unknown-method" in reasons[1]
+    assert reasons[2] == "no answer in time"
+    assert len(findings.failures) == 3
+
+
+class Forgetful(FakeChain):
+    """Knows today's operators and no block by its number."""
+
+    async def block(self, number_or_hash: int | bytes) -> BlockRef | None:
+        raise ChainError("call the fake chain: it has forgotten")
+
+
+async def test_a_chain_that_cannot_say_is_the_chains_fault(village: Village, known: Path) -> None:
+    """Not a fault of the evidence, nor of who showed it."""
+    village.chain = Forgetful(village.chain.operators)
+    ways = [Holding(village, equivocation(village))] * 4
+    async with living(village, ways), visitor(village, known) as client:
+        with pytest.raises(ChainError, match="it has forgotten"):
+            await client.fetch_evidence()
