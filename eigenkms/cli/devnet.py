@@ -1,6 +1,6 @@
 """``eigenkms devnet``: an embedded chain and real node processes on this machine."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,10 @@ import click
 
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.errors import NetworkError
 
 if TYPE_CHECKING:
+    from eigenkms.devnet.members import Timing
     from eigenkms.node.settings import Settings
 
 
@@ -18,23 +20,65 @@ def command() -> None:
     """Run a whole network on this machine: a chain, operators registered on it, one process each."""
 
 
-@verb("run", "eigenkms devnet run --operators 7")
-@with_settings("devnet_operators", "devnet_engine", "devnet_dir")
+_NETWORK = (
+    "devnet_operators",
+    "devnet_engine",
+    "devnet_dir",
+    "devnet_interval_blocks",
+    "devnet_block_seconds",
+    "devnet_window_seconds",
+)
+
+
+@verb("run", "eigenkms devnet run --operators 7\neigenkms devnet run --scenario rotation --operators 5")
+@with_settings("devnet_scenario", "devnet_rotations", *_NETWORK)
 @json_option
 def _run(*, settings: "Settings", as_json: bool) -> None:
-    """The whole story once: genesis, encrypt, decrypt, kill one operator, decrypt again. Cleans up and ends.
+    """A whole story once; everything is stopped at the end. A folder given with --dir keeps keys and logs.
 
-    A folder given with --dir keeps keys and logs. With --json: operators, engine, and the seconds that each step
-    took: started, genesis, decrypt, decrypt_after_kill, total.
+    Scenario genesis: make a master key, encrypt, decrypt, kill one operator, decrypt again. With --json:
+    operators, engine, and the seconds that each step took: started, genesis, decrypt, decrypt_after_kill, total.
+
+    Scenario rotation: renew the shares at every boundary while operators are killed and restarted, join, leave and
+    change their address, and a client encrypts and decrypts without pause. Exit code 0 if every boundary in a row was
+    certified, with one master key, and no decryption failed; else 2. With --json: operators, engine, interval,
+    window, rows (a rotation each, with the interval after it: rotation, block, operators, seconds, version, mpk,
+    certified_by, dealers, missing, holders, events, decrypts, failed_decrypts), decrypts, failed_decrypts,
+    decrypt_p50, decrypt_p99, decrypt_max, versions (how many decryptions each served), faults, total.
     """
+    if settings.get("devnet_scenario") == "rotation":
+        _run_rotation(settings, as_json)
+        return
     from eigenkms.devnet.cluster import run_story
 
-    result = network.run(run_story, *_shape(settings))
+    result = network.run(run_story, *_shape(settings), _timing(settings))
     print_facts({name: _rounded(value) for name, value in asdict(result).items()}, as_json=as_json)
+
+
+def _run_rotation(settings: "Settings", as_json: bool) -> None:
+    from eigenkms.cli.rotations import print_rotations
+    from eigenkms.devnet.rotation import ROTATION_TIMING, run_rotation
+
+    timing = _timing(settings, ROTATION_TIMING)
+    result = network.run(run_rotation, settings.get("devnet_rotations"), *_shape(settings), timing)
+    print_rotations(result, as_json=as_json)
+    if result.faults:
+        raise NetworkError(
+            f"run scenario rotation: {'; '.join(result.faults)}",
+            hint="run it again with --dir FOLDER, which keeps the logs of all nodes",
+        )
 
 
 def _shape(settings: "Settings") -> tuple[int, str, Path | None]:
     return settings.get("devnet_operators"), settings.get("devnet_engine"), settings.get("devnet_dir")
+
+
+def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
+    """What the settings say, and for the rest the default of the verb."""
+    from eigenkms.devnet.members import Timing
+
+    given = {field.name: settings.get(f"devnet_{field.name}") for field in fields(Timing)}
+    return replace(default or Timing(), **{name: value for name, value in given.items() if value is not None})
 
 
 def _rounded(value: object) -> object:
@@ -42,12 +86,12 @@ def _rounded(value: object) -> object:
 
 
 @verb("up", "eigenkms devnet up --dir ./devnet")
-@with_settings("devnet_operators", "devnet_engine", "devnet_dir")
+@with_settings(*_NETWORK)
 def _up(*, settings: "Settings") -> None:
     """Start a network and keep it until Ctrl-C; prints the exact lines to encrypt and decrypt with it."""
     from eigenkms.devnet.cluster import up
 
-    network.run(up, *_shape(settings))
+    network.run(up, *_shape(settings), _timing(settings))
 
 
 @verb("down", "eigenkms devnet down --dir ./devnet")

@@ -149,6 +149,11 @@ class Client:
         self._host.set_addresses(*peer)
         return await self._host.call(peer[0], wire.CLIENT_PROTOCOL, method, body, timeout=within)
 
+    @property
+    def version(self) -> Version | None:
+        """The key version that decryptions are asked of."""
+        return None if self._epoch is None else self._epoch.transcript.version
+
     async def verify(self, epoch: Epoch) -> None:
         """Against the chain. Raises ``VerificationError`` or ``ChainError``."""
         await verify_epoch(self._chain, self.cluster, epoch)

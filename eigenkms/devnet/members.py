@@ -1,14 +1,13 @@
 """The operators of a devnet: keys and configuration on disk, registration on chain, one process each."""
 
 import json
-import logging
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,29 +25,36 @@ from eigenkms.errors import ChainError, NetworkError
 from eigenkms.node.keyfiles import new_key
 from eigenkms.types import OperatorAddress
 
-log = logging.getLogger(__name__)
-
 STOP_SECONDS = 5.0
 MAX_LINE_BYTES = 64 * 1024
-MAX_EVENTS = 256
+TETHERED = ("-m", "eigenkms.devnet.tether")
 _LIGHT = ScryptCost(n=2**12, r=8, p=1)
 """Devnet passwords are random and on the same disk; strong stretching would only slow the start."""
 
 
 @dataclass
 class Member:
-    """One operator. ``folder`` holds its keystores, configuration, data and log."""
+    """One operator. ``folder`` holds its keystores, configuration, data and log; ``port`` is where its node listens."""
 
     index: int
     address: OperatorAddress
     folder: Path
     port: int
+    peer_id: str
     socket: str
+    """What the chain says: a multiaddr with the peer id."""
     key: KeyPair = field(repr=False)
+    founder: bool = True
+    """Whether its node may take part in genesis with a new data folder."""
 
     @property
     def name(self) -> str:
         return f"operator {self.index + 1}"
+
+    @property
+    def multiaddr(self) -> str:
+        """Where its node listens."""
+        return _multiaddr(self.port, self.peer_id)
 
     @property
     def config(self) -> Path:
@@ -89,8 +95,13 @@ def make_member(index: int, address: OperatorAddress, folder: Path, port: int) -
     for key, name in ((bn254, "bn254.json"), (p2p, "p2p.json")):
         sealed = key.seal(password, secrets.token_bytes, cost=_LIGHT)
         _write(folder / name, sealed.decode())
-    multiaddr = f"/ip4/127.0.0.1/tcp/{port}/p2p/{p2p.public['peer_id']}"
-    return Member(index, address, folder, port, multiaddr, KeyPair.from_secret(bn254.secret))
+    peer_id = str(p2p.public["peer_id"])
+    socket = _multiaddr(port, peer_id)
+    return Member(index, address, folder, port, peer_id, socket, KeyPair.from_secret(bn254.secret))
+
+
+def _multiaddr(port: int, peer_id: str) -> str:
+    return f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id}"
 
 
 def _write(path: Path, text: str) -> None:
@@ -100,7 +111,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Timing) -> None:
-    """The node's TOML file; every key is one of docs/configuration.md."""
+    """The node's TOML file, anew; every key is one of docs/configuration.md."""
     values: dict[str, object] = {
         "environment": "devnet",
         "rpc_url": rpc_url,
@@ -117,11 +128,12 @@ def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Ti
         "block_seconds": timing.block_seconds,
         "window_seconds": timing.window_seconds,
         "poll_seconds": 0.25,
-        "genesis": True,
+        "genesis": member.founder,
         "policy": "open",
         "log_format": "json",
     }
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
+    member.config.unlink(missing_ok=True)
     _write(member.config, "".join(lines))
 
 
@@ -133,20 +145,21 @@ async def register(member: Member, account: Sender, owner: Sender, contracts: De
     await registration.register_for_operator_set(account, contracts, member.socket)
 
 
+Listener = Callable[[Member, Mapping[str, Any]], None]
+"""What is called with each event of an operator's log; it must not block."""
+
+
 class NodeProcess:
     """A running ``eigenkms node``. Its log lines are events; ``wait_event`` waits for one."""
 
-    def __init__(self, member: Member, process: trio.Process) -> None:
+    def __init__(self, member: Member, process: trio.Process, listener: Listener | None = None) -> None:
         self.member = member
         self.process = process
         self._seen: dict[str, dict[str, Any]] = {}
         self._news = trio.Event()
-        self._subscribers: list[trio.MemorySendChannel[tuple[Member, dict[str, Any]]]] = []
+        self._listener = listener
+        self._reading = trio.CancelScope(shield=True)
         self.ended = trio.Event()
-
-    def tell(self, subscriber: "trio.MemorySendChannel[tuple[Member, dict[str, Any]]]") -> None:
-        """Send every event from now on there; one that is full misses events."""
-        self._subscribers.append(subscriber)
 
     def has_said(self, name: str) -> bool:
         """Whether an event of that name was logged in this life."""
@@ -170,10 +183,10 @@ class NodeProcess:
         return self._seen[name]
 
     async def follow(self) -> None:
-        """Copy the log to its file and take note of events, until the process ends."""
+        """Copy the log to its file and take note of events, until the process ends; cancelled by ``abandon`` alone."""
         assert self.process.stderr is not None
         buffer = b""
-        with self.member.log.open("ab") as file:
+        with self._reading, self.member.log.open("ab") as file:
             async for chunk in self.process.stderr:
                 file.write(chunk)
                 file.flush()
@@ -181,9 +194,13 @@ class NodeProcess:
                 buffer = buffer[-MAX_LINE_BYTES:]
                 for line in lines:
                     self._take(line)
-        await self.process.wait()
+            await self.process.wait()
         self.ended.set()
         self._wake()
+
+    def abandon(self) -> None:
+        """Read the log no further."""
+        self._reading.cancel()
 
     def _take(self, line: bytes) -> None:
         try:
@@ -192,11 +209,8 @@ class NodeProcess:
             return
         if isinstance(event, dict) and isinstance(event.get("event"), str):
             self._seen[event["event"]] = event
-            for subscriber in self._subscribers:
-                try:
-                    subscriber.send_nowait((self.member, event))
-                except (trio.WouldBlock, trio.BrokenResourceError):
-                    log.debug("an event of %s was not taken", self.member.name)
+            if self._listener is not None:
+                self._listener(self.member, event)
             self._wake()
 
     def _wake(self) -> None:
@@ -224,7 +238,8 @@ async def run_node_process(
     *,
     arguments: Sequence[str] = (),
     environment: dict[str, str] | None = None,
-    launcher: Sequence[str] = ("-m", "eigenkms.devnet.tether"),
+    launcher: Sequence[str] = TETHERED,
+    listener: Listener | None = None,
 ) -> AsyncIterator[NodeProcess]:
     """A node process for the length of the context; stopped at its end. ``launcher`` makes Python the ``eigenkms`` command."""
     command = [
@@ -242,7 +257,7 @@ async def run_node_process(
         stderr=subprocess.PIPE,
         env=None if environment is None else {**os.environ, **environment},
     )
-    node = NodeProcess(member, process)
+    node = NodeProcess(member, process, listener)
     async with alongside(node.follow):
         try:
             yield node
@@ -253,6 +268,7 @@ async def run_node_process(
                 await process.stdin.aclose()
                 with trio.move_on_after(1):
                     await node.ended.wait()
+                node.abandon()
 
 
 def checked_accounts(accounts: Sequence[bytes], operators: int) -> Sequence[bytes]:

@@ -1,20 +1,25 @@
 """A whole network on this machine: a chain, contracts, operators registered on it, one process each.
 
-``open_network`` is the one way to get one; the story that ``devnet run`` tells, ``devnet up``, benchmarks and the end-to-end tests
-all stand on it. What it says on the way goes to a callback, a line a step.
+``open_network`` is the one way to get one; the stories that ``devnet run`` tells, ``devnet up``, benchmarks and the end-to-end
+tests all stand on it. What it says on the way goes to a callback, a line a step.
+
+Operators are known by their index, which they keep: from the beginning those that were registered before the first start, then
+each that joined. One that left keeps its index and, until it is stopped, its process.
 """
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from eigenkms.chain import registration
 from eigenkms.chain.config import Deployment, Finality
 from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.rpc import JsonRpc
@@ -22,6 +27,8 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.client.api import ClientSettings
 from eigenkms.devnet.engines.launch import Engine, EngineName, open_engine
 from eigenkms.devnet.members import (
+    TETHERED,
+    Listener,
     Member,
     NodeProcess,
     Timing,
@@ -32,8 +39,12 @@ from eigenkms.devnet.members import (
     run_node_process,
     write_config,
 )
+from eigenkms.devnet.scopes import open_scope
 from eigenkms.errors import InputError
 from eigenkms.types import OperatorAddress
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 Say = Callable[[str], None]
 UP_SECONDS = 60.0
@@ -50,18 +61,51 @@ class Network:
     members: list[Member]
     owner: Sender
     accounts: list[Sender]
+    """Of each member, by its index."""
+    spare_accounts: list[Sender]
+    """For those that join later."""
     timing: Timing
-    _stack: AsyncExitStack
+    _nursery: trio.Nursery
     nodes: dict[int, NodeProcess] = field(default_factory=dict)
+    _left: set[int] = field(default_factory=set)
+    _listeners: list[Listener] = field(default_factory=list)
+
+    @property
+    def registered(self) -> list[Member]:
+        """The operator set as this network made it."""
+        return [member for member in self.members if member.index not in self._left]
+
+    def hear(self, listener: Listener) -> None:
+        """Call ``listener`` with every event of every node from now on."""
+        self._listeners.append(listener)
+
+    def _tell(self, member: Member, event: Mapping[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(member, event)
+
+    # -- processes -------------------------------------------------------------------------------------------
 
     async def start(
-        self, index: int, *, arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None
+        self, index: int, *, arguments: Sequence[str] = (), launcher: Sequence[str] = TETHERED
     ) -> NodeProcess:
-        """Start (or restart) one operator's process."""
-        context = run_node_process(self.members[index], arguments=arguments, environment=environment)
-        node = await self._stack.enter_async_context(context)
-        self.nodes[index] = node
+        """Start one operator's process. It is stopped with the network, whoever started it."""
+        node: NodeProcess = await self._nursery.start(self._live, index, arguments, launcher)
         return node
+
+    async def _live(
+        self,
+        index: int,
+        arguments: Sequence[str],
+        launcher: Sequence[str],
+        task_status: "TaskStatus[NodeProcess]" = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """The life of one process."""
+        async with run_node_process(
+            self.members[index], arguments=arguments, launcher=launcher, listener=self._tell
+        ) as node:
+            self.nodes[index] = node
+            task_status.started(node)
+            await node.ended.wait()
 
     async def start_all(self) -> None:
         """Start all operators and wait until each is up."""
@@ -69,6 +113,21 @@ class Network:
             await self.start(member.index)
         for node in self.nodes.values():
             await node.wait_event("up", UP_SECONDS)
+
+    async def restart(self, index: int) -> None:
+        """Start an operator again, stopping what still runs; it is up when this returns. Raises ``NetworkError``."""
+        before = self.nodes.get(index)
+        if before is not None:
+            await before.stop()
+            await before.ended.wait()
+        node = await self.start(index)
+        await node.wait_event("up", UP_SECONDS)
+
+    async def kill(self, index: int) -> None:
+        """SIGKILL, as a crash; its last words are in its log when this returns."""
+        node = self.nodes[index]
+        await node.kill()
+        await node.ended.wait()
 
     async def stop_all(self) -> dict[int, int]:
         """Stop all processes at once; their exit codes by member index."""
@@ -81,6 +140,45 @@ class Network:
             for index, node in self.nodes.items():
                 nursery.start_soon(stop, index, node)
         return codes
+
+    # -- the operator set ------------------------------------------------------------------------------------
+
+    async def join(self) -> Member:
+        """One more operator: its node is started, without ``--genesis`` and with nothing in its data folder, then registered.
+
+        Raises ``InputError`` if the chain has no account left, ``ChainError``, ``NetworkError``.
+        """
+        if not self.spare_accounts:
+            raise InputError("join another operator: the chain has no account left for it")
+        account = self.spare_accounts.pop(0)
+        member = await trio.to_thread.run_sync(_make, self.folder, len(self.members), account, *free_ports(1))
+        member.founder = False
+        self.members.append(member)
+        self.accounts.append(account)
+        write_config(member, self.engine.url, self.contracts, self.timing)
+        await self.restart(member.index)
+        await register(member, account, self.owner, self.contracts)
+        return member
+
+    async def leave(self, index: int) -> None:
+        """Take an operator out of the set; its process goes on. Raises ``ChainError``."""
+        await registration.deregister(self.accounts[index], self.contracts)
+        self._left.add(index)
+
+    async def move(self, index: int, *, publish: bool = False) -> None:
+        """Let an operator's node listen on another port; with ``publish`` the chain's socket says so too, before it is up there.
+
+        Without it only the node's own signed record tells others where it went. Raises ``ChainError``, ``NetworkError``.
+        """
+        member = self.members[index]
+        (member.port,) = free_ports(1)
+        write_config(member, self.engine.url, self.contracts, self.timing)
+        if publish:
+            await registration.update_socket(self.accounts[index], self.contracts, member.multiaddr)
+            member.socket = member.multiaddr
+        await self.restart(index)
+
+    # -- clients ---------------------------------------------------------------------------------------------
 
     async def genesis(self, seconds: float) -> None:
         """Wait until every operator has the certificate of a master key."""
@@ -127,6 +225,10 @@ class Network:
             yield
         finally:
             state.unlink(missing_ok=True)
+
+
+def _make(folder: Path, index: int, account: Sender, port: int) -> Member:
+    return make_member(index, OperatorAddress(account.address), folder / f"operator-{index + 1}", port)
 
 
 def started_at(pid: int) -> int | None:
@@ -188,18 +290,25 @@ async def _open(
         contracts = await deploy_contracts(rpc, keys[0], keys[1])
         say(f"contracts deployed, AVS 0x{contracts.avs.hex()}")
         owner = Sender(rpc, keys[1], chain.chain_id)
-        accounts = [Sender(rpc, key, chain.chain_id) for key in keys[2:]]
+        accounts = [Sender(rpc, key, chain.chain_id) for key in chain.accounts[2:]]
         ports = free_ports(operators)
         members = []
-        for index, (account, port) in enumerate(zip(accounts, ports, strict=True)):
-            address = OperatorAddress(account.address)
-            member = await trio.to_thread.run_sync(
-                make_member, index, address, folder / f"operator-{index + 1}", port
-            )
+        for index, (account, port) in enumerate(zip(accounts, ports, strict=False)):
+            member = await trio.to_thread.run_sync(_make, folder, index, account, port)
             write_config(member, chain.url, contracts, timing)
             await register(member, account, owner, contracts)
-            say(f"{member.name} 0x{address.hex()} registered with its BN254 key and socket")
+            say(f"{member.name} 0x{member.address.hex()} registered with its BN254 key and socket")
             members.append(member)
-        network = Network(folder, chain, contracts, members, owner, accounts, timing, stack)
+        network = Network(
+            folder=folder,
+            engine=chain,
+            contracts=contracts,
+            members=members,
+            owner=owner,
+            accounts=accounts[:operators],
+            spare_accounts=accounts[operators:],
+            timing=timing,
+            _nursery=await stack.enter_async_context(open_scope()),
+        )
         network.write_client_config()
         yield network

@@ -7,15 +7,22 @@ import trio
 
 
 @asynccontextmanager
-async def alongside(task: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Run ``task`` beside the body and cancel it when the body ends. An error of the task cancels the body and comes as a group."""
+async def open_scope() -> AsyncIterator[trio.Nursery]:
+    """A nursery that is cancelled when the body ends. An error of a task cancels the body and comes as a group."""
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(task)
         try:
-            yield
+            yield nursery
         except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery
             failure = error
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+@asynccontextmanager
+async def alongside(task: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Run ``task`` beside the body and cancel it when the body ends. An error of the task cancels the body and comes as a group."""
+    async with open_scope() as nursery:
+        nursery.start_soon(task)
+        yield

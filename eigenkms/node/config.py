@@ -62,6 +62,38 @@ _DEVNET = (
         short="--engine",
     ),
     Setting("devnet_dir", s.path, "Folder for keys, logs and data.", is_path=True, short="--dir"),
+    Setting(
+        "devnet_scenario",
+        s.choice("genesis", "rotation"),
+        "Story that run tells.",
+        default="genesis",
+        short="--scenario",
+    ),
+    Setting(
+        "devnet_rotations",
+        s.integer(1, 1000),
+        "Rotations in a row that the scenario rotation asks for.",
+        int,
+        default=20,
+        short="--rotations",
+    ),
+    Setting(
+        "devnet_interval_blocks",
+        s.integer(2, 1000),
+        "Blocks between boundaries.",
+        int,
+        short="--interval-blocks",
+    ),
+    Setting(
+        "devnet_block_seconds", s.seconds(0.1, 60), "Seconds between blocks.", float, short="--block-seconds"
+    ),
+    Setting(
+        "devnet_window_seconds",
+        s.seconds(0.05, 60),
+        "Length of a protocol window.",
+        float,
+        short="--window-seconds",
+    ),
 )
 
 _NODE = (

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import trio
 
 from eigenkms.cli import main as cli
-from eigenkms.devnet.members import Member, NodeProcess, Timing, run_node_process
+from eigenkms.devnet.members import Member, Timing
 from eigenkms.devnet.network import Network, open_network
 from eigenkms.errors import EigenKmsError
 from eigenkms.p2p.host import Host, open_host
@@ -131,7 +131,7 @@ class LiveNetwork:
         self.folder = folder
         self._probe = probe
         self._flags: dict[int, tuple[str, ...]] = {}
-        self._ports: dict[int, int] = {}
+        self._ports: dict[int, int | None] = {}
         self._paused: set[int] = set()
 
     # -- operators -------------------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ class LiveNetwork:
         return self.network.nodes[index].process.pid
 
     def port(self, index: int) -> int:
-        """Where the operator listens, as far as it was started here."""
-        return self._ports.get(index, self.members[index].port)
+        """Where the operator listens: where it was told when it was started, else where its file says."""
+        return self._ports.get(index) or self.members[index].port
 
     def is_running(self, index: int) -> bool:
         node = self.network.nodes.get(index)
@@ -164,21 +164,17 @@ class LiveNetwork:
         for index in indexes:
             listen = () if port is None else ("--listen", f"/ip4/127.0.0.1/tcp/{port}")
             self._flags[index] = (*flags, *listen)
-            self._ports[index] = port or self.members[index].port
+            self._ports[index] = port
         for index in indexes:
-            self.loop.enter(lambda i=index: self.network.start(i, arguments=self._flags[i]))
+            self.loop.run(lambda i=index: self.network.start(i, arguments=self._flags[i]))
         for index in indexes:
             self.loop.run(self.network.nodes[index].wait_event, "up", UP_SECONDS)
 
     def start_to_crash(self, index: int, point: str, moment: str) -> None:
         """Start an operator's node that will SIGKILL itself at a persistence point (``crashing_node``)."""
-        launcher = ("-m", "tests.e2e.crashing_node", point, moment)
-
-        async def enter() -> NodeProcess:
-            context = run_node_process(self.members[index], launcher=launcher)
-            return await self.network._stack.enter_async_context(context)
-
-        self.network.nodes[index] = self.loop.enter(enter)
+        self.loop.run(
+            lambda: self.network.start(index, launcher=("-m", "tests.e2e.crashing_node", point, moment))
+        )
 
     def has_ended(self, index: int) -> bool:
         """Whether the process has ended by itself."""

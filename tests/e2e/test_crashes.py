@@ -69,7 +69,7 @@ def _next_life(net: LiveNetwork, index: int, lives: dict[int, list[tuple[str, st
         net.start_to_crash(index, *lives[index][0])
     else:
         del lives[index]
-        net.loop.enter(net.network.start, index)
+        net.loop.run(net.network.start, index)
 
 
 def _check_stores(net: LiveNetwork, transcript: bytes) -> None:

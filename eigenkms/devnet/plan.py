@@ -1,0 +1,98 @@
+"""When what happens to whom in the rotation scenario.
+
+A plan is a list of acts, each at a rotation. The default one is made of episodes that leave the network whole before the next
+begins, because a set of n operators bears only n − t of them missing at a time: who was down has its share of the newest version
+again before another one goes.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import cycle
+
+from eigenkms.errors import InputError
+
+MIN_OPERATORS = 3
+
+
+class What(StrEnum):
+    """What happens to an operator."""
+
+    KILL = "killed"
+    RESTART = "restarted"
+    JOIN = "joined"
+    LEAVE = "left"
+    MOVE = "moved"
+    """Its node listens elsewhere; the chain's socket is stale then."""
+    MOVE_PUBLISHED = "moved, socket updated"
+    """The same, and the chain says so."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """``operator`` is an index; one that joins gets the next free one, whatever stands here."""
+
+    rotation: int
+    what: What
+    operator: int
+    during: bool = False
+    """As soon as somebody has seen the boundary, while its session is under way; otherwise once that is decided."""
+
+
+@dataclass(frozen=True)
+class _Episode:
+    """``rotations`` that it takes until the network is whole again."""
+
+    what: What
+    rotations: int
+    during: bool = False
+
+
+_EPISODES = (
+    _Episode(What.KILL, 3),
+    _Episode(What.JOIN, 2),
+    _Episode(What.KILL, 3, during=True),
+    _Episode(What.LEAVE, 2),
+    _Episode(What.MOVE, 3),
+    _Episode(What.KILL, 3),
+    _Episode(What.MOVE_PUBLISHED, 3),
+)
+
+
+def default_plan(rotations: int, operators: int, spare: int) -> tuple[Act, ...]:
+    """Episodes one after another, over and over, as many as fit; each time with the operator that was left in peace the longest.
+
+    ``spare`` is how many may join. Raises ``InputError`` for fewer operators than can bear that one is missing.
+    """
+    if operators < MIN_OPERATORS:
+        raise InputError(
+            f"plan rotations of {operators} operators: none of them may be missing",
+            hint=f"use at least {MIN_OPERATORS}, better 4 or more",
+        )
+    return tuple(_acts(rotations, operators, spare))
+
+
+def _acts(rotations: int, operators: int, spare: int) -> Iterator[Act]:
+    peace = deque(range(operators))
+    newcomer, start = operators, 1
+    for episode in cycle(_EPISODES):
+        if start + episode.rotations > rotations + 1 or newcomer == operators + spare:
+            return
+        if episode.what is What.JOIN:
+            yield Act(start, What.JOIN, newcomer)
+            peace.append(newcomer)
+            newcomer += 1
+        else:
+            chosen = peace.popleft()
+            yield Act(start, episode.what, chosen, episode.during)
+            if episode.what is What.KILL:
+                yield Act(start + 1, What.RESTART, chosen)
+            if episode.what is not What.LEAVE:
+                peace.append(chosen)
+        start += episode.rotations
+
+
+def due(plan: Sequence[Act], rotation: int, *, during: bool) -> tuple[Act, ...]:
+    """What a plan has for that moment of a rotation."""
+    return tuple(act for act in plan if act.rotation == rotation and act.during == during)

@@ -1,0 +1,304 @@
+"""The rotation scenario: shares are renewed at every boundary while operators die, return, join, leave and move, and a client
+decrypts without pause.
+
+What is written down of each rotation was verified: a second client fetches the version that the boundary made and checks its
+certificate against the chain. Only the seconds come from the nodes' logs. The verdict asks that every boundary of the run was
+certified, that there was one master key, that no decryption failed, and that the real command line still opens at the end what
+it sealed at the beginning.
+"""
+
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+import trio
+
+from eigenkms.client.api import Client, ClusterInfo, open_client
+from eigenkms.devnet import commands
+from eigenkms.devnet.engines.accounts import COUNT
+from eigenkms.devnet.members import Timing
+from eigenkms.devnet.network import Network, Say, open_network
+from eigenkms.devnet.plan import Act, What, default_plan, due
+from eigenkms.devnet.rounds import Round, Rounds
+from eigenkms.devnet.scopes import open_scope
+from eigenkms.devnet.steady_client import SteadyClient, Tally
+from eigenkms.devnet.telling import Teller, start, stop, tell_stderr
+from eigenkms.errors import EigenKmsError, NetworkError
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.types import OperatorAddress
+
+GENESIS_SECONDS = 60.0
+GRACE_SECONDS = 30.0
+"""How much later than expected a boundary may come."""
+RETRY_SECONDS = 0.2
+ROTATION_TIMING = Timing(interval_blocks=8, block_seconds=1.0, window_seconds=0.5)
+"""An interval has room for the four windows that a session takes when an operator is missing, and for a node to start."""
+
+
+@dataclass
+class Row:
+    """A boundary, and the interval after it. Rotation 0 is genesis.
+
+    ``seconds`` and ``holders`` are the nodes' own word, the rest is verified or counted here.
+    """
+
+    rotation: int
+    block: int
+    operators: int
+    """The set at this block: who may vote and gets a share."""
+    seconds: float | None = None
+    """From the first operator that saw the boundary to the certificate at a quorum of them."""
+    version: int | None = None
+    mpk: str | None = None
+    certified_by: int | None = None
+    """Votes in the certificate; a quorum is enough for it."""
+    dealers: int | None = None
+    missing: list[str] = field(default_factory=list)
+    """Who held a share of the source and was not counted as a dealer."""
+    holders: int = 0
+    """Operators that had their share by the end of the interval."""
+    events: list[str] = field(default_factory=list)
+    decrypts: int = 0
+    failed_decrypts: int = 0
+
+
+@dataclass
+class RotationResult:
+    """What ``devnet run --scenario rotation`` prints. Times in seconds."""
+
+    operators: int
+    engine: str
+    interval: float
+    window: float
+    rows: list[Row] = field(default_factory=list)
+    decrypts: int = 0
+    failed_decrypts: int = 0
+    decrypt_p50: float = math.nan
+    decrypt_p99: float = math.nan
+    decrypt_max: float = math.nan
+    versions: dict[int, int] = field(default_factory=dict)
+    """How many decryptions each version served."""
+    faults: list[str] = field(default_factory=list)
+    total: float = 0.0
+
+    @property
+    def master_keys(self) -> list[str]:
+        """All that were seen, in hex."""
+        return sorted({row.mpk for row in self.rows if row.mpk is not None})
+
+    @property
+    def rotations(self) -> int:
+        """Certified ones."""
+        return sum(1 for row in self.rows if row.rotation and row.certified_by is not None)
+
+
+async def run_rotation(
+    rotations: int,
+    operators: int,
+    engine: str,
+    folder: Path | None,
+    timing: Timing,
+    say: Say = tell_stderr,
+    plan: Sequence[Act] | None = None,
+) -> RotationResult:
+    """Genesis, then ``rotations`` boundaries in a row; everything is stopped at the end. ``plan`` replaces the default one.
+
+    What goes wrong with a rotation or a decryption stands in the result's ``faults``. Raises ``EigenKmsError`` where the story
+    could not be told: no genesis, a boundary that nobody sees, a node that does not come up again. A folder that was given keeps
+    all logs.
+    """
+    begun = time.monotonic()
+    acts = default_plan(rotations, operators, COUNT - 2 - operators) if plan is None else tuple(plan)
+    result = RotationResult(
+        operators, engine, timing.interval_blocks * timing.block_seconds, timing.window_seconds
+    )
+    async with open_network(folder, operators=operators, engine=engine, timing=timing, say=say) as network:
+        rounds, teller = Rounds(), Teller(say)
+        network.hear(rounds.hear)
+        network.hear(teller.hear)
+        await start(network, say)
+        await network.genesis(GENESIS_SECONDS)
+        teller.silent = True
+        secret = network.folder / "secret.txt"
+        secret.write_bytes(secrets.token_bytes(4096))
+        await commands.encrypt(network, say, secret, "secret.ibe")
+        await commands.decrypt(network, say, "secret.ibe", secret, "decrypted.txt")
+        settings = network.client_settings
+        async with open_client(settings) as observer, open_client(settings) as client:
+            steady = SteadyClient(client, await client.fetch())
+            await _Story(network, rounds, observer, steady, acts, result, say).tell(rotations)
+        try:
+            await commands.decrypt(network, say, "secret.ibe", secret, "decrypted-again.txt")
+        except EigenKmsError as error:
+            result.faults.append(f"the secret that was encrypted at the beginning: {error}")
+        await stop(network, say)
+    result.faults += _faults(result, steady.total, rotations)
+    result.total = time.monotonic() - begun
+    return result
+
+
+def _faults(result: RotationResult, total: Tally, rotations: int) -> list[str]:
+    """What the whole run must be, and was not."""
+    faults = []
+    if result.rotations < rotations:
+        faults.append(f"{result.rotations} of {rotations} rotations were certified")
+    if len(result.master_keys) != 1:
+        faults.append(f"{len(result.master_keys)} master keys were seen")
+    if total.failed:
+        first = total.failures[0].why
+        faults.append(
+            f"{total.failed} of {total.failed + total.succeeded} decryptions failed; the first: {first}"
+        )
+    idle = [row.rotation for row in result.rows if not row.decrypts]
+    if idle:
+        faults.append(f"no decryption succeeded after rotation {', '.join(map(str, idle))}")
+    return faults
+
+
+@dataclass
+class _Story:
+    """The part between the first and the last use of the command line."""
+
+    network: Network
+    rounds: Rounds
+    observer: Client
+    steady: SteadyClient
+    plan: Sequence[Act]
+    result: RotationResult
+    say: Say
+    _transcripts: dict[bytes, Transcript] = field(default_factory=dict)
+
+    async def tell(self, rotations: int) -> None:
+        """The client never stops meanwhile. Acts have a task of their own, because boundaries do not wait for them."""
+        send, receive = trio.open_memory_channel[tuple[Act, Row]](math.inf)
+        async with open_scope() as nursery:
+            nursery.start_soon(self.steady.run)
+            async with trio.open_nursery() as acting, send:
+                acting.start_soon(self._act, receive)
+                row = self._row(0, self.rounds.genesis)
+                row.seconds = self.rounds.genesis.seconds
+                await self._inspect(row)
+                for rotation in range(1, rotations + 1):
+                    row = await self._rotate(rotation, row, send)
+            await trio.sleep(self.result.interval / 2)
+        self._close(row, self.rounds.at(row.block))
+        total, result = self.steady.total, self.result
+        result.decrypts, result.failed_decrypts = total.succeeded, total.failed
+        result.decrypt_p50, result.decrypt_p99 = total.quantile(0.5), total.quantile(0.99)
+        result.decrypt_max = total.quantile(1.0)
+        result.versions = {int(version): count for version, count in sorted(total.versions.items())}
+
+    # -- rotations -------------------------------------------------------------------------------------------
+
+    async def _rotate(
+        self, rotation: int, before: Row, acts: "trio.MemorySendChannel[tuple[Act, Row]]"
+    ) -> Row:
+        """See a boundary, and what comes of it."""
+        patience = self.result.interval + GRACE_SECONDS
+        seen = await self.rounds.after(before.block, patience)
+        self._close(before, self.rounds.at(before.block))
+        row = self._row(rotation, seen)
+        if seen.block != before.block + self.network.timing.interval_blocks:
+            self._fault(row, f"no operator saw a boundary between blocks {before.block} and {seen.block}")
+        for act in due(self.plan, rotation, during=True):
+            acts.send_nowait((act, row))
+        outcome = await self.rounds.outcome(seen.block, patience)
+        if outcome.is_certified:
+            row.seconds = outcome.seconds
+            await self._inspect(row)
+        else:
+            self._fault(row, "no quorum had a certificate before the next boundary")
+        self._tell_row(row)
+        for act in due(self.plan, rotation, during=False):
+            acts.send_nowait((act, row))
+        return row
+
+    def _row(self, rotation: int, seen: Round) -> Row:
+        row = Row(rotation, seen.block, seen.operators)
+        self.result.rows.append(row)
+        return row
+
+    async def _inspect(self, row: Row) -> None:
+        """Write down the version that the boundary made, as a client finds it that believes the chain alone."""
+        try:
+            info = await self._fetch(row.block)
+        except NetworkError as error:
+            self._fault(row, str(error))
+            return
+        transcript = info.epoch.transcript
+        self._transcripts[transcript.hash] = transcript
+        row.version, row.mpk = int(info.version), info.mpk.hex()
+        row.certified_by = len(info.epoch.certificate.signers(transcript.recipients))
+        dealers = {dealer for dealer, _ in transcript.dealers}
+        row.dealers = len(dealers)
+        source = self._transcripts.get(transcript.source_hash)
+        if source is not None:
+            row.missing = [self._name(a) for a in source.recipients.addresses if a not in dealers]
+
+    async def _fetch(self, block: int) -> ClusterInfo:
+        """The version of a boundary. Raises ``NetworkError`` if it is not served within an interval."""
+        failure: object = "an older version is served"
+        with trio.move_on_after(self.result.interval):
+            while True:
+                try:
+                    info = await self.observer.fetch()
+                except EigenKmsError as error:
+                    failure = error
+                else:
+                    if info.epoch.transcript.boundary.number == block:
+                        return info
+                await trio.sleep(RETRY_SECONDS)
+        raise NetworkError(f"fetch the version of block {block}: {failure}")
+
+    def _name(self, address: OperatorAddress) -> str:
+        return next(member.name for member in self.network.members if member.address == address)
+
+    def _fault(self, row: Row, why: str) -> None:
+        self.result.faults.append(f"rotation {row.rotation}: {why}")
+
+    def _tell_row(self, row: Row) -> None:
+        where = f"rotation {row.rotation} at block {row.block}"
+        if row.certified_by is None or row.seconds is None:
+            self.say(f"{where}: not certified")
+            return
+        missing = f" without {', '.join(row.missing)}" if row.missing else ""
+        self.say(
+            f"{where}: version {row.version} for {row.operators} operators{missing} after {row.seconds:.1f} s"
+        )
+
+    def _close(self, row: Row, found: Round) -> None:
+        """Its interval is over."""
+        row.holders = len(found.certified.shares)
+        lap = self.steady.lap()
+        row.decrypts, row.failed_decrypts = lap.succeeded, lap.failed
+        if lap.failed:
+            self.say(f"{lap.failed} decryptions failed: {lap.failures[0].why}")
+
+    # -- acts ------------------------------------------------------------------------------------------------
+
+    async def _act(self, acts: "trio.MemoryReceiveChannel[tuple[Act, Row]]") -> None:
+        """One after another, until there are no more."""
+        async for act, row in acts:
+            name = f"operator {act.operator + 1}"
+            row.events.append(f"{name} {act.what}")
+            self.say(f"{name}: {act.what}")
+            await self._carry_out(act)
+
+    async def _carry_out(self, act: Act) -> None:
+        match act.what:
+            case What.KILL:
+                await self.network.kill(act.operator)
+            case What.RESTART:
+                await self.network.restart(act.operator)
+            case What.JOIN:
+                await self.network.join()
+            case What.LEAVE:
+                await self.network.leave(act.operator)
+            case What.MOVE | What.MOVE_PUBLISHED:
+                await self.network.move(act.operator, publish=act.what is What.MOVE_PUBLISHED)
+            case _:
+                assert_never(act.what)

@@ -1,0 +1,122 @@
+"""A client that never pauses: encrypts a fresh secret, decrypts it, and begins again, for as long as it is let.
+
+It is one ``eigenkms.client.Client`` from first to last, with real connections, as a program would have it. A decryption failed if
+it raised, or gave other bytes than were encrypted.
+"""
+
+import math
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+from eigenkms.client.api import ClusterInfo, encrypt
+from eigenkms.errors import EigenKmsError
+from eigenkms.types import AppId, Version
+
+APPS = 8
+"""Applications it decrypts for, in turn."""
+SECRET_BYTES = 64
+AFTER_FAILURE_SECONDS = 0.2
+MAX_TOLD = 20
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A decryption that failed: when (unix seconds), and why."""
+
+    when: float
+    why: str
+
+
+@dataclass
+class Tally:
+    """What came of the decryptions. Latencies in seconds, of those that succeeded."""
+
+    latencies: list[float] = field(default_factory=list)
+    versions: Counter[Version] = field(default_factory=Counter)
+    """Which key version served how many."""
+    failed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    """The first of them."""
+
+    @property
+    def succeeded(self) -> int:
+        return len(self.latencies)
+
+    def quantile(self, share: float) -> float:
+        """The latency that this share of the successes did not exceed; NaN without any."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+    def add_failure(self, failure: Failure) -> None:
+        self.failed += 1
+        if len(self.failures) < MAX_TOLD:
+            self.failures.append(failure)
+
+
+class Decryptor(Protocol):
+    """What it needs of ``eigenkms.client.api.Client``."""
+
+    @property
+    def version(self) -> Version | None: ...
+
+    async def decrypt(self, app_id: AppId, ciphertext: bytes) -> bytes: ...
+
+
+class SteadyClient:
+    """``total`` counts all; ``lap`` returns what was counted since the last lap."""
+
+    def __init__(self, client: Decryptor, info: ClusterInfo) -> None:
+        self._client = client
+        self._info = info
+        self._tallies = (Tally(), Tally())
+
+    @property
+    def total(self) -> Tally:
+        return self._tallies[0]
+
+    def lap(self) -> Tally:
+        """Begins a new lap."""
+        total, lap = self._tallies
+        self._tallies = (total, Tally())
+        return lap
+
+    async def run(self) -> None:
+        """Until cancelled; what is under way then is not counted."""
+        turn = 0
+        while True:
+            turn += 1
+            app, secret = AppId(f"steady-app-{turn % APPS}"), os.urandom(SECRET_BYTES)
+            ciphertext = await trio.to_thread.run_sync(encrypt, self._info, app, secret)
+            begun = trio.current_time()
+            why = await self._decrypt(app, ciphertext, secret)
+            took = trio.current_time() - begun
+            if why is None:
+                self._succeeded(took)
+            else:
+                self._failed(why)
+                await trio.sleep(AFTER_FAILURE_SECONDS)
+
+    async def _decrypt(self, app: AppId, ciphertext: bytes, secret: bytes) -> str | None:
+        """Why it failed, if it did."""
+        try:
+            plaintext = await self._client.decrypt(app, ciphertext)
+        except EigenKmsError as error:
+            return str(error)
+        return None if plaintext == secret else "the plaintext is not what was encrypted"
+
+    def _succeeded(self, took: float) -> None:
+        version = self._client.version
+        for tally in self._tallies:
+            tally.latencies.append(took)
+            if version is not None:
+                tally.versions[version] += 1
+
+    def _failed(self, why: str) -> None:
+        failure = Failure(time.time(), why)
+        for tally in self._tallies:
+            tally.add_failure(failure)

@@ -1,0 +1,128 @@
+"""What came of a boundary is read from the logs of nodes that see it at different moments, restart, and miss it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from eigenkms.crypto.bn254 import KeyPair
+from eigenkms.devnet.members import Member
+from eigenkms.devnet.rounds import Round, Rounds
+from eigenkms.errors import NetworkError
+from eigenkms.types import OperatorAddress
+
+
+def member(index: int) -> Member:
+    return Member(
+        index, OperatorAddress(bytes([index]) * 20), Path(), 9000, "peer", "socket", KeyPair.from_secret(1)
+    )
+
+
+def at(second: float) -> str:
+    return f"2026-01-01T00:00:{second:06.3f}Z"
+
+
+def boundary(rounds: Rounds, index: int, block: int, second: float, operators: int = 4) -> None:
+    event = {"event": "boundary", "block": block, "session": f"s{block}", "operators": operators}
+    rounds.hear(member(index), {**event, "time": at(second)})
+
+
+def certified(rounds: Rounds, index: int, block: int, second: float, *, share: bool = True) -> None:
+    event: dict[str, Any] = {"event": "certified", "session": f"s{block}", "version": 1000 + block}
+    rounds.hear(member(index), {**event, "share": share, "time": at(second)})
+
+
+@pytest.fixture
+def rounds() -> Rounds:
+    """Four operators made a key at block 10: the first saw it at second 1, the quorum had it at 3, the last at 4."""
+    rounds = Rounds()
+    for index, seen in enumerate((1.5, 1.0, 1.2, 2.0)):
+        boundary(rounds, index, 10, seen)
+    for index, when in enumerate((2.5, 4.0, 3.0, 2.75)):
+        certified(rounds, index, 10, when)
+    return rounds
+
+
+def test_seconds_run_from_the_first_that_saw_to_the_quorum_and_to_the_last(rounds: Rounds) -> None:
+    """Three of four are a quorum."""
+    found = rounds.at(10)
+    assert (found.quorum, found.seconds, found.last_seconds) == (3, 2.0, 3.0)
+    assert rounds.genesis_seconds == 3.0
+    assert found.certified.version == 1010
+
+
+def test_a_quorum_is_more_than_two_of_four() -> None:
+    """With two there is no outcome and no time."""
+    rounds = Rounds()
+    boundary(rounds, 0, 10, 1.0)
+    for index in (0, 1):
+        certified(rounds, index, 10, 2.0)
+    found = rounds.at(10)
+    assert (found.is_certified, found.seconds, found.last_seconds) == (False, None, 1.0)
+
+
+def test_a_certificate_may_be_told_of_before_the_boundary() -> None:
+    """A node that is slow to log what it saw loses nothing."""
+    rounds = Rounds()
+    for index in range(3):
+        certified(rounds, index, 10, 2.0 + index)
+    boundary(rounds, 3, 10, 1.0)
+    assert rounds.at(10).seconds == 3.0
+
+
+def test_the_share_may_come_after_the_certificate(rounds: Rounds) -> None:
+    """Who was away takes the certificate without a share first; both moments are kept, and a second telling changes neither."""
+    boundary(rounds, 0, 20, 11.0)
+    for second, share in ((12.0, False), (13.0, True), (14.0, True)):
+        certified(rounds, 0, 20, second, share=share)
+    found = rounds.at(20).certified
+    assert found.shares[0] - found.taken[0] == 1.0
+
+
+async def test_the_outcome_is_a_quorum(rounds: Rounds, autojump_clock: trio.abc.Clock) -> None:
+    """It is waited for, whoever comes third."""
+    boundary(rounds, 0, 20, 11.0)
+    found: list[Round] = []
+
+    async def wait() -> None:
+        found.append(await rounds.outcome(20, 100.0))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        for index in (0, 1):
+            certified(rounds, index, 20, 12.0)
+            await wait_all_tasks_blocked()
+            assert not found
+        certified(rounds, 3, 20, 12.0)
+    assert found[0].is_certified
+
+
+async def test_the_next_boundary_ends_a_session_without_a_certificate(
+    rounds: Rounds, autojump_clock: trio.abc.Clock
+) -> None:
+    """The outcome is that there is none."""
+    boundary(rounds, 0, 20, 11.0)
+    boundary(rounds, 2, 30, 21.0)
+    found = await rounds.outcome(20, 1.0)
+    assert (found.block, found.is_certified, found.seconds) == (20, False, None)
+    with pytest.raises(NetworkError, match="certify the boundary at block 30: not within 1 s"):
+        await rounds.outcome(30, 1.0)
+
+
+async def test_boundaries_are_gone_through_in_order(rounds: Rounds, autojump_clock: trio.abc.Clock) -> None:
+    """Also those that were seen while nobody waited, and with a gap where one was missed by all."""
+    boundary(rounds, 0, 20, 11.0)
+    boundary(rounds, 0, 40, 31.0)
+    assert [(await rounds.after(block, 1.0)).block for block in (0, 10, 20)] == [10, 20, 40]
+    with pytest.raises(NetworkError, match="see a boundary after block 40"):
+        await rounds.after(40, 1.0)
+
+
+def test_no_certificate_is_no_genesis() -> None:
+    """The error says what was looked for."""
+    rounds = Rounds()
+    boundary(rounds, 0, 10, 1.0)
+    with pytest.raises(NetworkError, match="no operator has a certificate"):
+        _ = rounds.genesis
