@@ -35,6 +35,8 @@ GENESIS_SECONDS = 60.0
 GRACE_SECONDS = 30.0
 """How much later than expected a boundary may come."""
 RETRY_SECONDS = 0.2
+SECRET_BYTES = 4096
+CIPHERTEXT = "secret.ibe"
 ROTATION_TIMING = Timing(interval_blocks=8, block_seconds=1.0, window_seconds=0.5)
 """An interval has room for the four windows that a session takes when an operator is missing, and for a node to start."""
 
@@ -107,9 +109,10 @@ async def run_rotation(
 ) -> RotationResult:
     """Genesis, then ``rotations`` boundaries in a row; everything is stopped at the end. ``plan`` replaces the default one.
 
-    What goes wrong with a rotation or a decryption stands in the result's ``faults``. Raises ``EigenKmsError`` where the story
-    could not be told: no genesis, a boundary that nobody sees, a node that does not come up again. A folder that was given keeps
-    all logs.
+    An act waits until the network is whole again after the one before; on a slow machine that may take more rotations than were
+    asked for. What goes wrong with a rotation or a decryption stands in the result's ``faults``. Raises ``EigenKmsError`` where the
+    story could not be told: no genesis, a boundary that nobody sees, a node that does not come up again. A folder that was given
+    keeps all logs.
     """
     begun = time.monotonic()
     acts = default_plan(rotations, operators, COUNT - 2 - operators) if plan is None else tuple(plan)
@@ -123,19 +126,14 @@ async def run_rotation(
         await start(network, say)
         await network.genesis(GENESIS_SECONDS)
         teller.silent = True
-        secret = network.folder / "secret.txt"
-        secret.write_bytes(secrets.token_bytes(4096))
-        await commands.encrypt(network, say, secret, "secret.ibe")
-        await commands.decrypt(network, say, "secret.ibe", secret, "decrypted.txt")
         settings = network.client_settings
         async with open_client(settings) as observer, open_client(settings) as client:
             steady = SteadyClient(client, await client.fetch())
             await _Story(network, rounds, observer, steady, acts, result, say).tell(rotations)
         try:
-            await commands.decrypt(network, say, "secret.ibe", secret, "decrypted-again.txt")
-        except EigenKmsError as error:
-            result.faults.append(f"the secret that was encrypted at the beginning: {error}")
-        await stop(network, say)
+            await stop(network, say)
+        except NetworkError as error:
+            result.faults.append(str(error))
     result.faults += _faults(result, steady.total, rotations)
     result.total = time.monotonic() - begun
     return result
@@ -161,7 +159,7 @@ def _faults(result: RotationResult, total: Tally, rotations: int) -> list[str]:
 
 @dataclass
 class _Story:
-    """The part between the first and the last use of the command line."""
+    """From genesis to the end."""
 
     network: Network
     rounds: Rounds
@@ -171,20 +169,30 @@ class _Story:
     result: RotationResult
     say: Say
     _transcripts: dict[bytes, Transcript] = field(default_factory=dict)
+    _pending: int = 0
+    """Acts that are due and not done."""
+    _quiet_since: float = 0.0
+    """When the last act was done, in unix seconds."""
 
     async def tell(self, rotations: int) -> None:
-        """The client never stops meanwhile. Acts have a task of their own, because boundaries do not wait for them."""
-        send, receive = trio.open_memory_channel[tuple[Act, Row]](math.inf)
+        """The client never stops meanwhile. Acts and commands have tasks of their own, because boundaries do not wait for them."""
+        send, receive = trio.open_memory_channel[Act](math.inf)
         async with open_scope() as nursery:
             nursery.start_soon(self.steady.run)
             async with trio.open_nursery() as acting, send:
                 acting.start_soon(self._act, receive)
+                acting.start_soon(self._encrypt)
                 row = self._row(0, self.rounds.genesis)
                 row.seconds = self.rounds.genesis.seconds
                 await self._inspect(row)
-                for rotation in range(1, rotations + 1):
-                    row = await self._rotate(rotation, row, send)
-            await trio.sleep(self.result.interval / 2)
+                while (row.rotation < rotations or self._pending) and row.rotation < 2 * rotations:
+                    row = await self._rotate(row.rotation + 1, row, send)
+                if self._pending:
+                    self.result.faults.append(
+                        "the network was not whole again in time for all that was planned"
+                    )
+                    acting.cancel_scope.cancel()
+            await self._decrypt("decrypted-again.txt")
         self._close(row, self.rounds.at(row.block))
         total, result = self.steady.total, self.result
         result.decrypts, result.failed_decrypts = total.succeeded, total.failed
@@ -192,11 +200,27 @@ class _Story:
         result.decrypt_max = total.quantile(1.0)
         result.versions = {int(version): count for version, count in sorted(total.versions.items())}
 
+    # -- the command line ------------------------------------------------------------------------------------
+
+    @property
+    def _secret(self) -> Path:
+        return self.network.folder / "secret.txt"
+
+    async def _encrypt(self) -> None:
+        """At the beginning: encrypt a secret and see whether it comes back."""
+        await trio.Path(self._secret).write_bytes(secrets.token_bytes(SECRET_BYTES))
+        await commands.encrypt(self.network, self.say, self._secret, CIPHERTEXT)
+        await self._decrypt("decrypted.txt")
+
+    async def _decrypt(self, output: str) -> None:
+        try:
+            await commands.decrypt(self.network, self.say, CIPHERTEXT, self._secret, output)
+        except EigenKmsError as error:
+            self.result.faults.append(f"the command line: {error}")
+
     # -- rotations -------------------------------------------------------------------------------------------
 
-    async def _rotate(
-        self, rotation: int, before: Row, acts: "trio.MemorySendChannel[tuple[Act, Row]]"
-    ) -> Row:
+    async def _rotate(self, rotation: int, before: Row, acts: "trio.MemorySendChannel[Act]") -> Row:
         """See a boundary, and what comes of it."""
         patience = self.result.interval + GRACE_SECONDS
         seen = await self.rounds.after(before.block, patience)
@@ -204,8 +228,7 @@ class _Story:
         row = self._row(rotation, seen)
         if seen.block != before.block + self.network.timing.interval_blocks:
             self._fault(row, f"no operator saw a boundary between blocks {before.block} and {seen.block}")
-        for act in due(self.plan, rotation, during=True):
-            acts.send_nowait((act, row))
+        self._call_for(row, acts, during=True)
         outcome = await self.rounds.outcome(seen.block, patience)
         if outcome.is_certified:
             row.seconds = outcome.seconds
@@ -213,9 +236,13 @@ class _Story:
         else:
             self._fault(row, "no quorum had a certificate before the next boundary")
         self._tell_row(row)
-        for act in due(self.plan, rotation, during=False):
-            acts.send_nowait((act, row))
+        self._call_for(row, acts, during=False)
         return row
+
+    def _call_for(self, row: Row, acts: "trio.MemorySendChannel[Act]", *, during: bool) -> None:
+        for act in due(self.plan, row.rotation, during=during):
+            self._pending += 1
+            acts.send_nowait(act)
 
     def _row(self, rotation: int, seen: Round) -> Row:
         row = Row(rotation, seen.block, seen.operators)
@@ -280,13 +307,27 @@ class _Story:
 
     # -- acts ------------------------------------------------------------------------------------------------
 
-    async def _act(self, acts: "trio.MemoryReceiveChannel[tuple[Act, Row]]") -> None:
+    async def _act(self, acts: "trio.MemoryReceiveChannel[Act]") -> None:
         """One after another, until there are no more."""
-        async for act, row in acts:
-            name = f"operator {act.operator + 1}"
-            row.events.append(f"{name} {act.what}")
-            self.say(f"{name}: {act.what}")
+        async for act in acts:
+            if act.what is not What.RESTART:
+                await self.rounds.until(self._is_whole)
+            words = f"operator {act.operator + 1} {act.what}"
+            self.result.rows[-1].events.append(words)
+            self.say(words)
             await self._carry_out(act)
+            self._quiet_since = time.time()
+            self._pending -= 1
+
+    def _is_whole(self) -> bool:
+        """Whether a version was made since the last act, of which every operator of the set has its share."""
+        members = {member.index for member in self.network.registered}
+        newest = self.rounds.newest_certified
+        return (
+            newest is not None
+            and newest.seen > self._quiet_since
+            and members <= newest.certified.shares.keys()
+        )
 
     async def _carry_out(self, act: Act) -> None:
         match act.what:

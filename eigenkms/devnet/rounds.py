@@ -107,6 +107,12 @@ class Rounds:
         assert seconds is not None
         return seconds
 
+    @property
+    def newest_certified(self) -> Round | None:
+        """The highest boundary with a certificate at a quorum."""
+        found = [number for number, each in self._rounds.items() if each.is_certified]
+        return self._rounds[max(found)] if found else None
+
     def at(self, block: int) -> Round:
         """A boundary that was seen."""
         return self._rounds[block]
@@ -132,6 +138,11 @@ class Rounds:
             return found if over else None
 
         return await self._wait(outcome, seconds, f"certify the boundary at block {block}")
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` holds, which is asked at each event."""
+        while not condition():
+            await self._news.wait()
 
     async def _wait(self, find: Callable[[], Round | None], seconds: float, what: str) -> Round:
         with trio.move_on_after(seconds):
