@@ -43,7 +43,7 @@ def _run(*, settings: "Settings", as_json: bool) -> None:
     change their address, and a client encrypts and decrypts without pause. Exit code 0 if every boundary in a row was
     certified, with one master key, and no decryption failed; else 2. With --json: operators, engine, interval,
     window, rows (a rotation each, with the interval after it: rotation, block, operators, seconds, version, mpk,
-    certified_by, dealers, missing, holders, events, decrypts, failed_decrypts), decrypts, failed_decrypts,
+    certified_by, dealers, missing, holders, settled, events, decrypts, failed_decrypts), decrypts, failed_decrypts,
     decrypt_p50, decrypt_p99, decrypt_max, versions (how many decryptions each served), faults, total.
     """
     if settings.get("devnet_scenario") == "rotation":

@@ -47,6 +47,7 @@ _COLUMNS = {
     "without": False,
     "certified by": False,
     "share at": True,
+    "settled": False,
     "master key": False,
     "decrypts": True,
     "failed": True,
@@ -62,12 +63,19 @@ def _cells(row: "Row") -> Iterator[str]:
     yield "" if row.seconds is None else f"{row.seconds:.1f}"
     yield "" if row.dealers is None else str(row.dealers)
     yield ", ".join(row.missing)
-    yield f"{'nobody' if row.certified_by is None else row.certified_by} of {row.operators}"
+    yield _certified_by(row)
     yield str(row.holders)
+    yield "yes" if row.settled else "no"
     yield "" if row.mpk is None else row.mpk[:_MPK_DIGITS] + "…"
     yield str(row.decrypts)
     yield str(row.failed_decrypts)
     yield "; ".join(row.events)
+
+
+def _certified_by(row: "Row") -> str:
+    if row.version is None:
+        return f"nobody of {row.operators}"
+    return f"{'a quorum' if row.certified_by is None else row.certified_by} of {row.operators}"
 
 
 def _sums(result: "RotationResult") -> dict[str, Any]:

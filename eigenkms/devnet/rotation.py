@@ -45,7 +45,8 @@ ROTATION_TIMING = Timing(interval_blocks=8, block_seconds=1.0, window_seconds=0.
 class Row:
     """A boundary, and the interval after it. Rotation 0 is genesis.
 
-    ``seconds`` and ``holders`` are the nodes' own word, the rest is verified or counted here.
+    ``version``, ``seconds``, ``holders`` and ``settled`` are the nodes' own word, the rest is verified or counted here. What was
+    verified is absent if a newer version was served before this one could be fetched.
     """
 
     rotation: int
@@ -63,6 +64,8 @@ class Row:
     """Who held a share of the source and was not counted as a dealer."""
     holders: int = 0
     """Operators that had their share by the end of the interval."""
+    settled: bool = False
+    """Whether it was settled by then, so that older shares were erased. Genesis is when it is certified."""
     events: list[str] = field(default_factory=list)
     decrypts: int = 0
     failed_decrypts: int = 0
@@ -95,7 +98,7 @@ class RotationResult:
     @property
     def rotations(self) -> int:
         """Certified ones."""
-        return sum(1 for row in self.rows if row.rotation and row.certified_by is not None)
+        return sum(1 for row in self.rows if row.rotation and row.version is not None)
 
 
 async def run_rotation(
@@ -183,8 +186,7 @@ class _Story:
                 acting.start_soon(self._act, receive)
                 acting.start_soon(self._encrypt)
                 row = self._row(0, self.rounds.genesis)
-                row.seconds = self.rounds.genesis.seconds
-                await self._inspect(row)
+                await self._certified(row, self.rounds.genesis)
                 while (row.rotation < rotations or self._pending) and row.rotation < 2 * rotations:
                     row = await self._rotate(row.rotation + 1, row, send)
                 if self._pending:
@@ -231,8 +233,7 @@ class _Story:
         self._call_for(row, acts, during=True)
         outcome = await self.rounds.outcome(seen.block, patience)
         if outcome.is_certified:
-            row.seconds = outcome.seconds
-            await self._inspect(row)
+            await self._certified(row, outcome)
         else:
             self._fault(row, "no quorum had a certificate before the next boundary")
         self._tell_row(row)
@@ -249,8 +250,9 @@ class _Story:
         self.result.rows.append(row)
         return row
 
-    async def _inspect(self, row: Row) -> None:
-        """Write down the version that the boundary made, as a client finds it that believes the chain alone."""
+    async def _certified(self, row: Row, found: Round) -> None:
+        """Write down the version that the boundary made: by the logs, and as a client finds it that believes the chain alone."""
+        row.version, row.seconds = found.certified.version, found.seconds
         try:
             info = await self._fetch(row.block)
         except NetworkError as error:
@@ -258,7 +260,9 @@ class _Story:
             return
         transcript = info.epoch.transcript
         self._transcripts[transcript.hash] = transcript
-        row.version, row.mpk = int(info.version), info.mpk.hex()
+        if transcript.boundary.number != row.block:
+            return
+        row.mpk = info.mpk.hex()
         row.certified_by = len(info.epoch.certificate.signers(transcript.recipients))
         dealers = {dealer for dealer, _ in transcript.dealers}
         row.dealers = len(dealers)
@@ -267,7 +271,7 @@ class _Story:
             row.missing = [self._name(a) for a in source.recipients.addresses if a not in dealers]
 
     async def _fetch(self, block: int) -> ClusterInfo:
-        """The version of a boundary. Raises ``NetworkError`` if it is not served within an interval."""
+        """The version of a boundary, or a newer one. Raises ``NetworkError`` if none is served within an interval."""
         failure: object = "an older version is served"
         with trio.move_on_after(self.result.interval):
             while True:
@@ -276,7 +280,7 @@ class _Story:
                 except EigenKmsError as error:
                     failure = error
                 else:
-                    if info.epoch.transcript.boundary.number == block:
+                    if info.epoch.transcript.boundary.number >= block:
                         return info
                 await trio.sleep(RETRY_SECONDS)
         raise NetworkError(f"fetch the version of block {block}: {failure}")
@@ -289,7 +293,7 @@ class _Story:
 
     def _tell_row(self, row: Row) -> None:
         where = f"rotation {row.rotation} at block {row.block}"
-        if row.certified_by is None or row.seconds is None:
+        if row.version is None or row.seconds is None:
             self.say(f"{where}: not certified")
             return
         missing = f" without {', '.join(row.missing)}" if row.missing else ""
@@ -300,6 +304,7 @@ class _Story:
     def _close(self, row: Row, found: Round) -> None:
         """Its interval is over."""
         row.holders = len(found.certified.shares)
+        row.settled = bool(found.certified.settled) or (row.rotation == 0 and row.holders == row.operators)
         lap = self.steady.lap()
         row.decrypts, row.failed_decrypts = lap.succeeded, lap.failed
         if lap.failed:

@@ -18,15 +18,21 @@ from eigenkms.errors import NetworkError
 
 @dataclass
 class Certified:
-    """By member index, when an operator took the certificate of a session, and when it had its share of it besides."""
+    """By member index, when an operator took the certificate of a session, when it had its share of the version besides, and when it
+    knew that the version is settled.
+    """
 
     version: int | None = None
     taken: dict[int, float] = field(default_factory=dict)
     shares: dict[int, float] = field(default_factory=dict)
+    settled: dict[int, float] = field(default_factory=dict)
 
     def add(self, index: int, event: Mapping[str, Any]) -> None:
         when = unix_time(event)
         self.version = int(event["version"])
+        if event["event"] == "settled":
+            self.settled.setdefault(index, when)
+            return
         self.taken.setdefault(index, when)
         if event["share"]:
             self.shares.setdefault(index, when)
@@ -77,7 +83,7 @@ class Rounds:
         """A listener for ``Network.hear``."""
         if event["event"] == "boundary":
             self._saw(int(event["block"]), str(event["session"]), int(event["operators"]), unix_time(event))
-        elif event["event"] == "certified":
+        elif event["event"] in ("certified", "settled"):
             self._certificates(str(event["session"])).add(member.index, event)
         else:
             return

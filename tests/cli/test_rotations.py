@@ -14,8 +14,8 @@ MPK = "ab" * 96
 def result() -> RotationResult:
     """A genesis, a rotation without operator 2, and one that nobody certified."""
     rows = [
-        Row(0, 40, 5, 1.21, 1_700_000_040, MPK, 4, 5, [], 5, [], 100),
-        Row(1, 48, 5, 3.02, 1_700_000_048, MPK, 4, 4, ["operator 2"], 5, ["operator 3 killed"], 90, 1),
+        Row(0, 40, 5, 1.21, 1_700_000_040, MPK, 4, 5, [], 5, True, [], 100),
+        Row(1, 48, 5, 3.02, 1_700_000_048, MPK, 4, 4, ["operator 2"], 5, False, ["operator 3 killed"], 90, 1),
         Row(2, 56, 5, decrypts=80),
     ]
     return RotationResult(

@@ -81,6 +81,14 @@ def test_the_share_may_come_after_the_certificate(rounds: Rounds) -> None:
     assert found.shares[0] - found.taken[0] == 1.0
 
 
+def test_settling_is_no_certificate(rounds: Rounds) -> None:
+    """It is told of beside it."""
+    boundary(rounds, 0, 20, 11.0)
+    rounds.hear(member(0), {"event": "settled", "session": "s20", "version": 1020, "time": at(12.0)})
+    found = rounds.at(20).certified
+    assert (found.version, len(found.settled), found.taken) == (1020, 1, {})
+
+
 async def test_the_outcome_is_a_quorum(rounds: Rounds, autojump_clock: trio.abc.Clock) -> None:
     """It is waited for, whoever comes third."""
     boundary(rounds, 0, 20, 11.0)

@@ -1,0 +1,94 @@
+"""Rotations of real processes, while the operator set changes and its members come and go; and what is left on their disks."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.devnet.plan import Act, What
+from eigenkms.devnet.rotation import ROTATION_TIMING, RotationResult, run_rotation
+from tests.e2e.facts import query
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+OPERATORS, ROTATIONS, SECONDS = 4, 5, 240.0
+LEAVER, JOINER = 1, 4
+PLAN = (
+    Act(1, What.KILL, 0, during=True),
+    Act(2, What.RESTART, 0),
+    Act(2, What.JOIN, JOINER),
+    Act(3, What.LEAVE, LEAVER),
+    Act(4, What.MOVE, 2),
+)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[RotationResult, Path]:
+    """What came of the story, and the folder that it happened in."""
+    folder = tmp_path_factory.mktemp("rotation") / "net"
+
+    async def run() -> RotationResult:
+        with trio.fail_after(SECONDS):
+            return await run_rotation(ROTATIONS, OPERATORS, "embedded", folder, ROTATION_TIMING, print, PLAN)
+
+    return trio.run(run), folder
+
+
+def test_every_boundary_is_certified_and_no_decryption_fails(told: tuple[RotationResult, Path]) -> None:
+    """While one is killed in the midst of a session and comes back, one joins, one leaves, one moves: one master key throughout."""
+    result, _ = told
+    assert result.faults == []
+    assert result.rotations >= ROTATIONS
+    assert len(result.master_keys) == 1
+    assert (result.failed_decrypts, result.decrypts > 20 * ROTATIONS) == (0, True)
+    assert len(result.versions) > 1, "the client stayed with one version"
+
+
+def test_the_set_changed(told: tuple[RotationResult, Path]) -> None:
+    """Four, then five with who joined, then four without who left; and all of it was planned."""
+    result, _ = told
+    sizes = [row.operators for row in result.rows]
+    assert (sizes[0], max(sizes), sizes[-1]) == (4, 5, 4)
+    happened = [event for row in result.rows for event in row.events]
+    assert happened == [
+        "operator 1 killed",
+        "operator 1 restarted",
+        "operator 5 joined",
+        "operator 2 left",
+        "operator 3 moved",
+    ]
+
+
+def test_only_the_newest_settled_share_is_left(told: tuple[RotationResult, Path]) -> None:
+    """Each member holds its share of the newest version and none of a settled version's elders; who joined has one too, who left has
+    none.
+    """
+    result, folder = told
+    members = {index: folder / f"operator-{index + 1}" / "data" / "eigenkms.db" for index in range(5)}
+    held = {index: _shares(database) for index, database in members.items()}
+    assert held.pop(LEAVER) == []
+    newest = result.rows[-1].version
+    assert all(newest in versions or len(versions) == 1 for versions in held.values()), held
+    assert all(len(versions) <= 2 for versions in held.values()), held
+
+
+def _shares(database: Path) -> list[int]:
+    """Versions of which a share is on the disk."""
+    rows = query(database, "SELECT version FROM versions WHERE sealed_share IS NOT NULL ORDER BY version")
+    return [version for (version,) in rows]
+
+
+def test_nobody_was_accused(told: tuple[RotationResult, Path]) -> None:
+    """Crashes, moves and late comers are no fault that evidence is kept of."""
+    _, folder = told
+    for index in range(5):
+        assert (
+            query(folder / f"operator-{index + 1}" / "data" / "eigenkms.db", "SELECT * FROM evidence") == []
+        )
+
+
+def test_nodes_that_were_asked_to_stop_did(told: tuple[RotationResult, Path]) -> None:
+    """Nothing in a log is an error."""
+    _, folder = told
+    for index in range(5):
+        log = (folder / f"operator-{index + 1}" / "node.log").read_text()
+        assert '"level": "error"' not in log, log
