@@ -18,8 +18,8 @@ from eigenkms.errors import NetworkError
 
 @dataclass
 class Certified:
-    """By member index, when an operator took the certificate of a session, when it had its share of the version besides, and when it
-    knew that the version is settled.
+    """By member index, when an operator took the certificate of a session, when it had its share of the version besides, and when
+    it knew that the version is settled.
     """
 
     version: int | None = None
