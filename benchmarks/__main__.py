@@ -4,4 +4,5 @@ from benchmarks import crypto_primitives, network
 
 if __name__ == "__main__":
     crypto_primitives.main()
-    network.main([])
+    network.main(["genesis"])
+    network.main(["rotation"])

@@ -1,8 +1,13 @@
-"""Genesis, decryption and idling of real node processes on this machine: ``python -m benchmarks.network [--operators 4 7]``.
+"""Real node processes on this machine: ``python -m benchmarks.network [genesis|rotation] [--operators 4 7]``.
 
-Genesis is timed by the nodes' own clocks, from the first log line that saw the boundary to the last certificate. Warm decryption
-is one client with its connections open; cold is a new client each time, chain and operators contacted anew; the command line adds
-the start of a Python process. Idle figures are read from /proc over ten seconds without a session.
+*genesis*: making a master key, decryption and idling. Genesis is timed by the nodes' own clocks, from the first log line that saw
+the boundary to the last certificate. Warm decryption is one client with its connections open; cold is a new client each time, chain
+and operators contacted anew; the command line adds the start of a Python process. Idle figures are read from /proc over ten seconds
+without a session.
+
+*rotation*: from the first log line that saw a boundary to the certificate at a quorum and at the last operator, and to the last
+that knew the version to be settled; medians over several boundaries, no operator missing, no client. CPU is that of all nodes over
+these intervals, less what they use when idle, divided by nodes and rotations.
 """
 
 import argparse
@@ -18,15 +23,17 @@ from rich.table import Table
 
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.client.api import Client, encrypt, open_client
-from eigenkms.devnet.cluster import genesis_seconds
 from eigenkms.devnet.members import Timing
 from eigenkms.devnet.network import Network, open_network
+from eigenkms.devnet.rounds import Round, Rounds
 from eigenkms.types import AppId
 
 APP = AppId("benchmark-app")
 WARM_ROUNDS, COLD_ROUNDS = 50, 5
 IDLE_SECONDS = 10.0
 INTERVAL_BLOCKS = 30
+ROTATIONS = 5
+GENESIS_SECONDS = 200.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -65,14 +72,58 @@ async def timed_decrypt(client: Client, ciphertext: bytes) -> float:
     return 1000 * (time.perf_counter() - begun)
 
 
+async def measure_rotation(operators: int, engine: str) -> dict[str, str]:
+    """Several rotations of one network with nothing else to do."""
+    timing = Timing(INTERVAL_BLOCKS, 1.0, INTERVAL_BLOCKS / 20)
+    async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
+        rounds = Rounds()
+        network.hear(rounds.hear)
+        await network.start_all()
+        await network.genesis(GENESIS_SECONDS)
+        first = await settled(
+            rounds, rounds.genesis.block
+        )  # whatever starting has left to do is done by then
+        percent, megabytes = await idle(network)
+        begun, before = trio.current_time(), cpu_of(network)
+        found = [first]
+        while len(found) <= ROTATIONS:
+            found.append(await settled(rounds, found[-1].block))
+        took = trio.current_time() - begun
+        cpu = (cpu_of(network) - before) / operators - took * percent / 100
+    made = found[1:]
+    return {
+        "operators": str(operators),
+        "rotation at a quorum, s": f"{statistics.median(r.seconds or 0 for r in made):.2f}",
+        "at the last, s": f"{statistics.median(r.last_seconds or 0 for r in made):.2f}",
+        "settled at the last, s": f"{statistics.median(r.settled_seconds or 0 for r in made):.2f}",
+        "CPU, s a node": f"{cpu / ROTATIONS:.2f}",
+        "resident, MB": f"{megabytes:.0f}",
+    }
+
+
+async def settled(rounds: Rounds, block: int) -> Round:
+    """The next boundary, once every operator knows that its version is settled."""
+    found = await rounds.after(block, GENESIS_SECONDS)
+    with trio.fail_after(GENESIS_SECONDS):
+        await rounds.until(lambda: len(found.certified.settled) == found.operators)
+    return found
+
+
+def cpu_of(network: Network) -> float:
+    """Of all nodes, so far."""
+    return sum(cpu_seconds(node.process.pid) for node in network.nodes.values())
+
+
 async def measure(operators: int, engine: str) -> dict[str, str]:
     """One network from nothing to its figures."""
     timing = Timing(INTERVAL_BLOCKS, 1.0, 1.0)
     async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
+        rounds = Rounds()
+        network.hear(rounds.hear)
         await after_boundary(network)
         await network.start_all()
-        await network.genesis(90)
-        genesis = await genesis_seconds(network)
+        await network.genesis(GENESIS_SECONDS)
+        genesis = rounds.genesis_seconds
         cpu = statistics.mean(cpu_seconds(n.process.pid) for n in network.nodes.values())
         settings = network.client_settings
         async with open_client(settings) as client:
@@ -98,12 +149,18 @@ async def measure(operators: int, engine: str) -> dict[str, str]:
     }
 
 
+MEASURES = {"genesis": (measure, (4, 7)), "rotation": (measure_rotation, (4, 7, 13, 20))}
+"""What is measured, and for how many operators if nobody says."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--operators", type=int, nargs="+", default=[4, 7])
+    parser.add_argument("what", nargs="?", default="genesis", choices=list(MEASURES))
+    parser.add_argument("--operators", type=int, nargs="+")
     parser.add_argument("--engine", default="embedded", choices=["embedded", "anvil"])
     chosen = parser.parse_args(arguments)
-    rows = [trio.run(measure, operators, chosen.engine) for operators in chosen.operators]
+    measured, usual = MEASURES[chosen.what]
+    rows = [trio.run(measured, operators, chosen.engine) for operators in chosen.operators or usual]
     table = Table(title="real node processes on loopback")
     for name in rows[0]:
         table.add_column(name, justify="right")

@@ -35,6 +35,8 @@ GENESIS_SECONDS = 60.0
 GRACE_SECONDS = 30.0
 """How much later than expected a boundary may come."""
 RETRY_SECONDS = 0.2
+MORE_ROTATIONS = 15
+"""Than were asked for, at most, until all that was planned has happened."""
 SECRET_BYTES = 4096
 CIPHERTEXT = "secret.ibe"
 ROTATION_TIMING = Timing(interval_blocks=8, block_seconds=1.0, window_seconds=0.5)
@@ -187,7 +189,9 @@ class _Story:
                 acting.start_soon(self._encrypt)
                 row = self._row(0, self.rounds.genesis)
                 await self._certified(row, self.rounds.genesis)
-                while (row.rotation < rotations or self._pending) and row.rotation < 2 * rotations:
+                while row.rotation < rotations or (
+                    self._pending and row.rotation < rotations + MORE_ROTATIONS
+                ):
                     row = await self._rotate(row.rotation + 1, row, send)
                 if self._pending:
                     self.result.faults.append(

@@ -70,6 +70,11 @@ class Round:
         """The same, to the last operator that took it."""
         return max(self.certified.taken.values()) - self.seen if self.certified.taken else None
 
+    @property
+    def settled_seconds(self) -> float | None:
+        """To the last operator that knew the version to be settled."""
+        return max(self.certified.settled.values()) - self.seen if self.certified.settled else None
+
 
 class Rounds:
     """Boundaries by block number."""
