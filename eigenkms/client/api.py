@@ -4,7 +4,7 @@ A client trusts only the chain. It asks operators for the newest version and bel
 against the operator set that the chain had at its block, and the first time also vouched for by n−t+1 of today's operators, of
 whom at least one is honest. Decryption asks the version's recipients for partial signatures, sealed to a key made for this one
 request; the first t that combine to a key which verifies against the master public key win. If they do not combine, each is
-checked against its operator's public share, and whoever lied is named.
+checked against its operator's public share, and whoever lied is named. Which version that is may change under the request.
 
 >>> async with open_client(settings) as client:
 ...     plaintext = await client.decrypt(AppId("my-app"), ciphertext)
@@ -12,7 +12,7 @@ checked against its operator's public share, and whoever lied is named.
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,35 +21,22 @@ import trio
 
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
-from eigenkms.chain.reader import EigenLayerChain, open_chain
-from eigenkms.client.directory import Directory
-from eigenkms.client.errors import NoVersionError, QuorumError
+from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
+from eigenkms.client.directory import Directory, Place
 from eigenkms.client.evidence import EvidenceGathering, Findings
+from eigenkms.client.gathering import Failures, Gathering, Listener, Progress, silent
 from eigenkms.client.known import KnownClusters
-from eigenkms.client.partials import Collector, Outcome
-from eigenkms.crypto import bn254, ibe, sealing
-from eigenkms.crypto.scalars import threshold
-from eigenkms.errors import EigenKmsError, InputError, NetworkError, RefusedError, VerificationError
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.client.pursuit import Pursuit
+from eigenkms.crypto import ibe
+from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
-from eigenkms.protocols.requests import (
-    MAX_APP_ID_BYTES,
-    Epoch,
-    Info,
-    PartialRequest,
-    decode_info,
-    encode_info_request,
-    open_partial,
-    read_statement,
-)
+from eigenkms.protocols.requests import MAX_APP_ID_BYTES, Epoch
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -106,10 +93,6 @@ class ClusterInfo:
         return self.epoch.transcript.recipients.addresses
 
 
-def _silent(_message: str) -> None:
-    return None
-
-
 class Client:
     """Connections and the verified version are kept between calls. Made by ``open_client``."""
 
@@ -125,25 +108,52 @@ class Client:
 
     # -- the cluster -----------------------------------------------------------------------------------------
 
-    async def fetch(self, progress: Progress = _silent) -> ClusterInfo:
+    async def fetch(self, progress: Progress = silent) -> ClusterInfo:
         """The newest version, verified. Raises ``NoVersionError``, ``QuorumError``, ``ChainError``, ``VerificationError``."""
+        await self.refresh()
+        deadline = trio.current_time() + self._settings.timeout
+        return ClusterInfo(self.cluster, await self._find(progress, deadline, deadline))
+
+    async def refresh(self) -> None:
+        """Read today's operator set. Raises ``ChainError``."""
         found = await self._chain.operators_at(await self._chain.head())
-        directory = self._directory = Directory(self.cluster, found.operators)
-        progress(f"{len(directory.operators)} operators on chain")
-        gathering = _Gathering(self, directory, progress)
-        with trio.move_on_after(self._settings.timeout):
-            await gathering.run()
+        if self._directory is None:
+            self._directory = Directory(self.cluster, found.operators)
+        else:
+            self._directory.update(found.operators)
+
+    async def _find(self, progress: Progress, hurry_at: float, deadline: float) -> Epoch:
+        """The newest version that enough of today's operators vouch for. Pins its key, if none is pinned yet.
+
+        If one is pinned, any verified version will do from ``hurry_at`` on.
+        """
+        assert self._directory is not None
+        pinned = await trio.to_thread.run_sync(self._known.get, self.cluster)
+        progress(f"{len(self._directory.operators)} operators on chain")
+        gathering = Gathering(self, self._directory, progress, {})
+        with trio.CancelScope(deadline=deadline):
+            await gathering.witnesses(deadline if pinned is None else hurry_at)
         epoch = gathering.newest()
-        pinned = await trio.to_thread.run_sync(self._known.check, self.cluster, epoch.transcript.mpk)
-        if not pinned:
+        if not await trio.to_thread.run_sync(self._known.check, self.cluster, epoch.transcript.mpk):
             gathering.require_witnesses(epoch.transcript.mpk)
             await trio.to_thread.run_sync(self._known.pin, self.cluster, epoch.transcript.mpk)
         self._epoch = epoch
-        return ClusterInfo(self.cluster, epoch)
+        return epoch
+
+    async def survey(
+        self, verified: dict[bytes, Epoch], lost: Failures, within: float, listener: Listener
+    ) -> None:
+        """Hear of all versions that today's operators know; see ``Gathering.survey``."""
+        assert self._directory is not None
+        await Gathering(self, self._directory, silent, verified).survey(lost, within, listener)
+
+    def peer_of(self, operator: OperatorAddress) -> Place | None:
+        """The peer that the operator is thought to be, and where."""
+        return None if self._directory is None else self._directory.peer_of(operator)
 
     async def ask(self, operator: OperatorAddress, method: str, body: bytes, within: float) -> bytes:
         """One call to an operator; raises ``NetworkError`` also for one without a usable address."""
-        peer = None if self._directory is None else self._directory.peer_of(operator)
+        peer = self.peer_of(operator)
         if peer is None:
             raise NetworkError(f"call operator 0x{operator.hex()}: its socket on chain cannot be dialled")
         self._host.set_addresses(*peer)
@@ -154,12 +164,12 @@ class Client:
         """The key version that decryptions are asked of."""
         return None if self._epoch is None else self._epoch.transcript.version
 
-    async def verify(self, epoch: Epoch) -> None:
-        """Against the chain. Raises ``VerificationError`` or ``ChainError``."""
-        await verify_epoch(self._chain, self.cluster, epoch)
+    async def verify(self, epoch: Epoch) -> OperatorRead:
+        """The set at its block, by the chain. Raises ``VerificationError`` unless it certified ``epoch``, or ``ChainError``."""
+        return await verify_epoch(self._chain, self.cluster, epoch)
 
     async def fetch_evidence(
-        self, operators: Sequence[OperatorAddress] = (), progress: Progress = _silent
+        self, operators: Sequence[OperatorAddress] = (), progress: Progress = silent
     ) -> Findings:
         """What today's operators, or those given, hold against others; each piece verified, also against the chain.
 
@@ -182,171 +192,32 @@ class Client:
 
     # -- secrets ---------------------------------------------------------------------------------------------
 
-    async def app_key(self, app_id: AppId, progress: Progress = _silent) -> bytes:
+    async def app_key(self, app_id: AppId, progress: Progress = silent) -> bytes:
         """The application's private key (G1, 48 bytes), verified against the master public key.
 
-        Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused.
+        The version that gave the last key is asked first. While versions change, others are found and asked besides, within
+        the one timeout. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused.
         """
-        if self._epoch is None or self._directory is None:
-            await self.fetch(progress)
-        assert self._epoch is not None
-        collector = Collector(app_id, self._epoch.transcript)
-        with trio.move_on_after(self._settings.timeout):
-            await self._collect(collector, progress)
-        if collector.app_key is None:
-            self._epoch = None
-            raise _too_few(collector)
-        for liar in collector.liars:
+        if self._epoch is None:
+            await self.refresh()
+        timeout = self._settings.timeout
+        deadline = trio.current_time() + timeout
+        epoch = self._epoch or await self._find(progress, deadline - timeout / 2, deadline)
+        pursuit = Pursuit(self, app_id, progress, timeout)
+        with trio.CancelScope(deadline=deadline):
+            await pursuit.run(epoch)
+        self._epoch = pursuit.epoch
+        if pursuit.app_key is None:
+            raise pursuit.too_few()
+        for liar in sorted(pursuit.liars):
             log.warning("operator 0x%s sent a false partial signature", liar.hex())
-        return collector.app_key
+        return pursuit.app_key
 
-    async def _collect(self, collector: Collector, progress: Progress) -> None:
-        private, public = sealing.x25519_keypair(os.urandom)
-        transcript = collector.transcript
-        request = PartialRequest(
-            transcript.cluster, collector.app_id, transcript.hash, public, os.urandom(32)
-        )
-        async with trio.open_nursery() as nursery:
-
-            async def ask(operator: OperatorAddress) -> None:
-                try:
-                    sealed = await self.ask(operator, wire.PARTIAL, request.encoded, self._settings.timeout)
-                    frame, signature = open_partial(private, request, transcript, sealed)
-                    await trio.to_thread.run_sync(
-                        collector.add, operator, frame, signature, limiter=self._limiter
-                    )
-                except EigenKmsError as error:
-                    collector.failed(operator, error)
-                progress(collector.summary)
-                if collector.app_key is not None:
-                    nursery.cancel_scope.cancel()
-
-            for operator in transcript.recipients.addresses:
-                nursery.start_soon(ask, operator)
-
-    async def decrypt(self, app_id: AppId, ciphertext: bytes, progress: Progress = _silent) -> bytes:
+    async def decrypt(self, app_id: AppId, ciphertext: bytes, progress: Progress = silent) -> bytes:
         """The plaintext. Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext."""
         ibe.parse(ciphertext)
         key = await self.app_key(app_id, progress)
         return await trio.to_thread.run_sync(ibe.decrypt, app_id, key, ciphertext)
-
-
-class _Gathering:
-    """Answers to *info* until n−t+1 operators have said, over our nonce, what their newest version is."""
-
-    def __init__(self, client: Client, directory: Directory, progress: Progress) -> None:
-        self._client = client
-        self._directory = directory
-        self._progress = progress
-        self._nonce = os.urandom(32)
-        self._verified: dict[bytes, Epoch] = {}
-        self._witnesses: dict[OperatorAddress, bytes] = {}
-        self._failures: dict[OperatorAddress, EigenKmsError] = {}
-        self._asking: set[OperatorAddress] = set()
-        n = len(directory.operators)
-        self.needed = n - threshold(n) + 1 if n else 1
-
-    async def run(self) -> None:
-        async with trio.open_nursery() as nursery:
-            for operator in self._directory.operators:
-                self._asking.add(operator)
-                nursery.start_soon(self._ask, operator, nursery)
-
-    async def _ask(self, operator: OperatorAddress, nursery: trio.Nursery) -> None:
-        request = encode_info_request(self._client.cluster, self._nonce)
-        try:
-            answer = await self._client.ask(operator, wire.INFO, request, 10.0)
-            info = await trio.to_thread.run_sync(decode_info, answer)
-            await self._take(operator, info)
-            changed = await trio.to_thread.run_sync(self._directory.learn, info.records)
-            for moved in changed & self._failures.keys():
-                del self._failures[moved]
-                nursery.start_soon(self._ask, moved, nursery)
-        except EigenKmsError as error:
-            self._failures[operator] = error
-        self._progress(f"{len(self._witnesses)} of {len(self._directory.operators)} operators answered")
-        if len(self._witnesses) >= self.needed:
-            nursery.cancel_scope.cancel()
-
-    async def _take(self, operator: OperatorAddress, info: Info) -> None:
-        """Count an operator as a witness once its statement and the certificate it shows are verified."""
-        statement, transcript = read_statement(info.statement), info.epoch.transcript
-        key = self._directory.key_of(operator)
-        assert key is not None
-        if (info.statement.sender, info.statement.cluster) != (operator, self._client.cluster) or (
-            statement.nonce,
-            statement.transcript_hash,
-            statement.mpk,
-        ) != (self._nonce, transcript.hash, transcript.mpk):
-            raise VerificationError(
-                f"verify statement of 0x{operator.hex()}: it says something else than asked"
-            )
-        good = await trio.to_thread.run_sync(
-            bn254.verify, info.statement.digest, info.statement.signature, key
-        )
-        if not good:
-            raise VerificationError(f"verify statement of 0x{operator.hex()}: bad signature")
-        if transcript.hash not in self._verified:
-            await self._client.verify(info.epoch)
-            self._verified[transcript.hash] = info.epoch
-        self._witnesses[operator] = transcript.mpk
-
-    def newest(self) -> Epoch:
-        """The newest verified version; all must have one master public key."""
-        if not self._verified:
-            raise self._nothing()
-        if len({e.transcript.mpk for e in self._verified.values()}) > 1:
-            raise VerificationError("verify master public key: operators prove two different ones")
-        return max(self._verified.values(), key=lambda e: e.transcript.version)
-
-    def _nothing(self) -> EigenKmsError:
-        codes = [e.code for e in self._failures.values() if isinstance(e, RpcRefused)]
-        if codes and all(code == "no-version" for code in codes):
-            return NoVersionError(
-                f"read master public key: none of the {len(codes)} operators that answered has one yet"
-            )
-        wrong = next((e for e in self._failures.values() if isinstance(e, VerificationError)), None)
-        if wrong is not None:
-            return wrong
-        return QuorumError(f"read master public key: no operator answered; {self._complaints()}")
-
-    def require_witnesses(self, mpk: bytes) -> None:
-        """Raise ``QuorumError`` unless n−t+1 of today's operators vouched for ``mpk``."""
-        witnesses = sum(1 for m in self._witnesses.values() if m == mpk)
-        if witnesses < self.needed:
-            raise QuorumError(
-                f"verify master public key for the first time: {witnesses} of {len(self._directory.operators)} operators "
-                f"vouch for it, {self.needed} needed; {self._complaints()}"
-            )
-
-    def _complaints(self) -> str:
-        return describe_failures(self._failures)
-
-
-def describe_failures(failures: dict[OperatorAddress, EigenKmsError]) -> str:
-    """``0x…: reason; …`` for people."""
-    return "; ".join(f"0x{operator.hex()}: {error}" for operator, error in sorted(failures.items()))
-
-
-def _too_few(collector: Collector) -> EigenKmsError:
-    counted = collector.count(Outcome.GOOD)
-    needed = collector.transcript.threshold
-    silent = collector.unanswered()
-    reasons = describe_failures(dict(collector.failures))
-    quiet = [f"0x{operator.hex()}: no answer in time" for operator in silent]
-    false = [f"0x{operator.hex()}: its partial signature is false" for operator in collector.liars]
-    message = (
-        f"collect partial signatures: {counted} of {len(collector.transcript.recipients)} operators gave one, "
-        f"{needed} needed; {'; '.join([*filter(None, [reasons]), *quiet, *false])}"
-    )
-    refused = [
-        e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code == "not-authorised"
-    ]
-    if len(refused) > len(collector.transcript.recipients) - needed:
-        return RefusedError(
-            message, hint="prove the right to this application's key, or ask the operators why"
-        )
-    return QuorumError(message)
 
 
 @asynccontextmanager
@@ -359,14 +230,14 @@ async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
         yield Client(settings, chain, host)
 
 
-async def fetch_cluster(settings: ClientSettings, progress: Progress = _silent) -> ClusterInfo:
+async def fetch_cluster(settings: ClientSettings, progress: Progress = silent) -> ClusterInfo:
     """One-shot ``Client.fetch``."""
     async with open_client(settings) as client:
         return await client.fetch(progress)
 
 
 async def decrypt(
-    settings: ClientSettings, app_id: AppId, ciphertext: bytes, progress: Progress = _silent
+    settings: ClientSettings, app_id: AppId, ciphertext: bytes, progress: Progress = silent
 ) -> bytes:
     """One-shot ``Client.decrypt``."""
     async with open_client(settings) as client:
@@ -374,7 +245,7 @@ async def decrypt(
 
 
 async def fetch_evidence(
-    settings: ClientSettings, operators: Sequence[OperatorAddress] = (), progress: Progress = _silent
+    settings: ClientSettings, operators: Sequence[OperatorAddress] = (), progress: Progress = silent
 ) -> Findings:
     """One-shot ``Client.fetch_evidence``."""
     async with open_client(settings) as client:

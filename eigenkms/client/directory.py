@@ -1,4 +1,9 @@
-"""Where a client finds operators: sockets from the chain, and newer addresses from signed peer records."""
+"""Where a client finds operators: sockets from the chain, and newer addresses from signed peer records.
+
+A version is held by its recipients, of whom some may have left the operator set since. They are *former* operators here: asked
+for partial signatures, never for their word on the newest version. Their sockets are those that the chain gives for the version's
+block; their records are verified against the keys that they had in it.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,26 +13,61 @@ from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address
 from eigenkms.protocols.frames import NO_SESSION, Frame
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
+from eigenkms.protocols.requests import MAX_RECORDS
 from eigenkms.types import ClusterId, OperatorAddress
+
+Place = tuple[PeerId, tuple[str, ...]]
+"""A peer, and the addresses to dial it at."""
 
 
 class Directory:
-    """Operators with the peers that answer for them. Pure state."""
+    """Operators with the peers that answer for them. Pure state; a thread may read while another one changes it."""
 
     def __init__(self, cluster: ClusterId, operators: Sequence[ChainOperator]) -> None:
         self._cluster = cluster
-        self._operators = {o.address: o for o in operators}
+        self._operators: dict[OperatorAddress, ChainOperator] = {}
+        self._former: dict[OperatorAddress, ChainOperator] = {}
         self._records: dict[OperatorAddress, PeerRecord] = {}
+        self._unclaimed: dict[bytes, Frame] = {}
+        self.update(operators)
+
+    def update(self, operators: Sequence[ChainOperator]) -> None:
+        """Take a newer operator set. Of an operator with another socket or key than before, the record is forgotten."""
+        before = self._operators
+        self._operators = {o.address: o for o in operators}
+        former = self._former | before
+        self._former = {a: o for a, o in former.items() if a not in self._operators}
+        self._records = {
+            a: record
+            for a, record in self._records.items()
+            if a not in self._operators or self._operators[a] == former.get(a)
+        }
+        self._unclaimed = {}
+
+    def admit(self, recipients: Iterable[ChainOperator]) -> set[OperatorAddress]:
+        """Take the recipients of a version. Who is not in today's set is a former operator.
+
+        Returns those of them for whom a record was waiting. CPU-bound: a pairing for each.
+        """
+        new = {o.address: o for o in recipients if self._find(o.address) is None}
+        self._former = self._former | new
+        waiting = [frame for frame in self._unclaimed.values() if frame.sender in new]
+        return self.learn(waiting)
 
     @property
     def operators(self) -> tuple[OperatorAddress, ...]:
+        """Today's."""
         return tuple(self._operators)
 
+    def _find(self, operator: OperatorAddress) -> ChainOperator | None:
+        return self._operators.get(operator) or self._former.get(operator)
+
     def key_of(self, operator: OperatorAddress) -> bytes | None:
-        found = self._operators.get(operator)
+        """An operator's key of today; of a former one, the key that it had."""
+        found = self._find(operator)
         return None if found is None else found.key
 
-    def peer_of(self, operator: OperatorAddress) -> tuple[PeerId, tuple[str, ...]] | None:
+    def peer_of(self, operator: OperatorAddress) -> Place | None:
         """The peer and the addresses to dial: of its newest record, else of its socket on chain.
 
         Where several operators name one peer, only one of them can be it: their addresses are all tried, ``operator``'s first.
@@ -36,11 +76,12 @@ class Directory:
         if own is None:
             return None
         peer, addresses = own
-        claims = [claim for other in self._operators if (claim := self._claim(other)) is not None]
+        everybody = [*self._operators, *self._former]
+        claims = [claim for other in everybody if (claim := self._claim(other)) is not None]
         others = [address for claimed, found in claims if claimed == peer for address in found]
         return peer, tuple(dict.fromkeys([*addresses, *others]))
 
-    def _claim(self, operator: OperatorAddress) -> tuple[PeerId, tuple[str, ...]] | None:
+    def _claim(self, operator: OperatorAddress) -> Place | None:
         """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:
@@ -50,13 +91,17 @@ class Directory:
         return peer, tuple(dict.fromkeys([*record.addresses, *on_chain]))
 
     def _socket(self, operator: OperatorAddress) -> PeerAddress | None:
+        found = self._find(operator)
         try:
-            return parse_address(self._operators[operator].socket)
-        except (KeyError, InputError):
+            return None if found is None else parse_address(found.socket)
+        except InputError:
             return None
 
     def learn(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
-        """Take peer records; returns operators whose peer or addresses changed. CPU-bound: a pairing for each change."""
+        """Take peer records; returns operators whose peer or addresses changed. CPU-bound: a pairing for each change.
+
+        Records of strangers wait, for they may be recipients of a version that is yet to be seen.
+        """
         changed = set()
         for frame in frames:
             try:
@@ -65,7 +110,10 @@ class Directory:
                 continue
             key, known = self.key_of(record.operator), self._claim(record.operator)
             older = self._records.get(record.operator)
-            if key is None or frame.cluster != self._cluster or frame.session != NO_SESSION:
+            if frame.cluster != self._cluster or frame.session != NO_SESSION:
+                continue
+            if key is None:
+                self._keep_waiting(frame)
                 continue
             if older is not None and older.sequence >= record.sequence:
                 continue
@@ -79,3 +127,8 @@ class Directory:
                 self._records[record.operator] = record
                 changed.add(record.operator)
         return changed
+
+    def _keep_waiting(self, frame: Frame) -> None:
+        """Room for as many as one answer of each operator can hold."""
+        if len(self._unclaimed) < MAX_RECORDS * len(self._operators):
+            self._unclaimed[frame.encoded] = frame

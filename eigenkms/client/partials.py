@@ -61,6 +61,7 @@ class Collector:
         if frame.sender != operator:
             raise WrongScopeError(f"read partial signature of 0x{operator.hex()}: signed as another operator")
         verify_frame(frame, member.key)
+        self.failures.pop(operator, None)
         if self.app_key is not None:
             return
         self._signatures[operator] = signature

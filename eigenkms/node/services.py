@@ -28,6 +28,7 @@ from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame, ve
 from eigenkms.protocols.messages import certificate_body
 from eigenkms.protocols.requests import (
     PartialRequest,
+    Which,
     build_statement,
     decode_evidence_request,
     decode_info_request,
@@ -103,15 +104,17 @@ class Services:
             raise RpcRefusal("wrong-cluster", "this operator serves another cluster")
 
     async def _info(self, body: bytes) -> bytes:
-        cluster, nonce = decode_info_request(body)
+        cluster, nonce, which = decode_info_request(body)
         self._check_cluster(cluster)
-        newest = self._versions.newest
-        if newest is None:
+        if self._versions.newest is None:
             raise RpcRefusal("no-version", "no master key has been generated yet")
+        held = self._versions.newest if which is Which.NEWEST else self._versions.newest_settled
+        if held is None:
+            raise RpcRefusal("no-version", "this operator knows of no settled version")
         statement = await trio.to_thread.run_sync(
-            build_statement, self._key, self._me, newest.epoch.transcript, nonce, limiter=self._signing
+            build_statement, self._key, self._me, held.epoch.transcript, nonce, limiter=self._signing
         )
-        return encode_info(newest.epoch, statement, self._records())
+        return encode_info(held.epoch, statement, self._records())
 
     async def _evidence(self, body: bytes) -> bytes:
         cluster, after = decode_evidence_request(body)

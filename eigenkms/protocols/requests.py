@@ -1,8 +1,9 @@
 """What clients and operators say to each other (docs/protocol.md, Clients).
 
-*Info*: the client sends ``[1, cluster, nonce32]`` and gets
-``[transcript, certificate, statement frame, [peer record frame, …]]``. The statement is signed over the nonce, the newest
-transcript hash and the MPK, so a majority of today's operators can vouch for a key that operators of long ago certified.
+*Info*: the client sends ``[1, cluster, nonce32, which]`` and gets
+``[transcript, certificate, statement frame, [peer record frame, …]]`` of the version that ``which`` selects. The statement is
+signed over the nonce, the transcript's hash and the MPK, so a majority of today's operators can vouch for a key that operators
+of long ago certified.
 
 *Partial signature*: the client sends
 ``[1, cluster, app id, transcript hash32, reply key32, nonce32, authorisation|nil]`` and gets a PARTIAL frame
@@ -15,6 +16,7 @@ others with ids above ``after``, ascending. Ids are the operator's own; a bundle
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from eigenkms.crypto import bn254, sealing
@@ -66,16 +68,28 @@ def check_epoch(epoch: Epoch, cluster: ClusterId) -> None:
     certificate.verify(transcript.recipients, transcript.threshold)
 
 
-def encode_info_request(cluster: ClusterId, nonce: bytes) -> bytes:
-    return encode([REQUEST_VERSION, cluster, nonce])
+class Which(IntEnum):
+    """Which of an operator's versions an info request asks for."""
+
+    NEWEST = 0
+    """The newest certified one."""
+    SETTLED = 1
+    """The newest settled one: enough operators promised to keep their shares until a higher one settles."""
 
 
-def decode_info_request(data: bytes) -> tuple[ClusterId, bytes]:
-    """(cluster, nonce). Raises ``MalformedError``."""
-    fields = Fields(decode(data, what="info request", limit=256), 3, "info request")
+def encode_info_request(cluster: ClusterId, nonce: bytes, which: Which = Which.NEWEST) -> bytes:
+    return encode([REQUEST_VERSION, cluster, nonce, int(which)])
+
+
+def decode_info_request(data: bytes) -> tuple[ClusterId, bytes, Which]:
+    """(cluster, nonce, which version). Raises ``MalformedError``."""
+    fields = Fields(decode(data, what="info request", limit=256), 4, "info request")
     if (version := fields.uint(16)) != REQUEST_VERSION:
         raise MalformedError(f"decode info request: version {version}")
-    return ClusterId(fields.fixed(32)), fields.fixed(32)
+    cluster, nonce, which = ClusterId(fields.fixed(32)), fields.fixed(32), fields.uint(8)
+    if which not in tuple(Which):
+        raise MalformedError(f"decode info request: selector {which}")
+    return cluster, nonce, Which(which)
 
 
 def encode_settled(epoch: Epoch, proof: SettlementProof | None) -> bytes:
@@ -136,7 +150,7 @@ def decode_info(data: bytes) -> Info:
 def build_statement(
     key: bn254.KeyPair, operator: OperatorAddress, transcript: Transcript, nonce: bytes
 ) -> Frame:
-    """``operator``'s word, over the client's nonce, that this is its newest version."""
+    """``operator``'s word, over the client's nonce, that this is the version it was asked for."""
     return build_frame(
         key,
         kind=Kind.STATEMENT,

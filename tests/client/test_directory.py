@@ -9,6 +9,7 @@ from eigenkms.crypto import bn254
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.peer_record import build_peer_record
+from eigenkms.protocols.requests import MAX_RECORDS
 from eigenkms.types import ClusterId, SessionId
 from tests.client.village import CLUSTER, Operator, Village, make_village
 
@@ -130,6 +131,90 @@ def test_an_operator_of_another_set_has_no_say(settled: Village, directory: Dire
     """Its record is signed well, and it is nobody here."""
     stranger = make_village(seed="elsewhere").operators[0]
     assert directory.learn([stranger.record([THERE])]) == set()
+
+
+# -- operators that come and go ----------------------------------------------------------------------------------
+
+
+def test_who_left_is_still_found_and_not_one_of_today(settled: Village, directory: Directory) -> None:
+    """By its record, its key of then; until it is back."""
+    leaver, rest = settled.operators[0], settled.chain.operators[1:]
+    everybody = settled.chain.operators
+    assert directory.learn([leaver.record([THERE])]) == {leaver.address}
+    directory.update(rest)
+    assert directory.operators == tuple(o.address for o in rest)
+    assert directory.peer_of(leaver.address) == (leaver.peer.peer_id, (THERE, HERE))
+    assert directory.key_of(leaver.address) == leaver.key.g2
+    assert directory.learn([leaver.record(["/ip4/127.0.0.1/tcp/9003"], sequence=2)]) == {leaver.address}
+    directory.update(everybody)
+    assert directory.operators == tuple(o.address for o in everybody)
+    assert directory.peer_of(leaver.address) == (
+        leaver.peer.peer_id,
+        ("/ip4/127.0.0.1/tcp/9003", HERE),
+    )
+
+
+def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(settled: Village) -> None:
+    """Their records came before the version did; a record that another signed is no more believed for that."""
+    leavers, rest = settled.chain.operators[:2], settled.chain.operators[2:]
+    first, second = settled.operators[:2]
+    directory = Directory(CLUSTER, rest)
+    forged = build_peer_record(
+        second.key,
+        cluster=CLUSTER,
+        operator=second.address,
+        peer_id=bytes(second.peer.peer_id),
+        addresses=[THERE],
+        sequence=9,
+    )
+    forged = replace(forged, signature=forged.signature[::-1])
+    assert directory.learn([first.record([THERE]), forged]) == set()
+    assert directory.peer_of(first.address) is None
+    assert directory.admit([*leavers, *rest]) == {first.address}
+    assert directory.peer_of(first.address) == (first.peer.peer_id, (THERE, HERE))
+    assert directory.peer_of(second.address) == (second.peer.peer_id, (HERE,))
+    assert directory.operators == tuple(o.address for o in rest)
+    assert directory.admit(leavers) == set()
+
+
+def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
+    settled: Village, directory: Directory
+) -> None:
+    """Whatever it had at the block of an old version."""
+    operator, stranger = settled.operators[0], bn254.KeyPair.from_secret(4711)
+    then = replace(settled.chain.operators[0], key=stranger.g2, socket=f"{THERE}/p2p/{operator.peer.peer_id}")
+    assert directory.admit([then]) == set()
+    assert directory.key_of(operator.address) == operator.key.g2
+    assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
+
+
+@pytest.mark.parametrize("changed", ["socket", "key"])
+def test_a_change_on_chain_outdates_the_record(settled: Village, directory: Directory, changed: str) -> None:
+    """Of that operator alone; a read that finds all as it was leaves the records."""
+    first, second = settled.operators[:2]
+    directory.learn([first.record([THERE]), second.record([THERE])])
+    directory.update(settled.chain.operators)
+    assert directory.peer_of(first.address) == (first.peer.peer_id, (THERE, HERE))
+    news = {"socket": {"socket": f"{THERE}/p2p/{PeerKey.generate().peer_id}"}, "key": {"key": second.key.g2}}
+    on_chain = list(settled.chain.operators)
+    on_chain[0] = replace(on_chain[0], **news[changed])
+    directory.update(on_chain)
+    peer = directory.peer_of(first.address)
+    assert peer is not None
+    assert peer[1] == ((THERE,) if changed == "socket" else (HERE,))
+    assert directory.peer_of(second.address) == (second.peer.peer_id, (THERE, HERE))
+
+
+def test_records_of_strangers_take_bounded_room(settled: Village, directory: Directory) -> None:
+    """As many as one answer of each operator can hold; a newer read of the set lets them go."""
+    stranger = make_village(seed="elsewhere").operators[0]
+    good = stranger.record([THERE])
+    bound = MAX_RECORDS * len(settled.operators)
+    flood = [replace(good, signature=i.to_bytes(64, "big")) for i in range(bound + 1)]
+    directory.learn([*flood, good])
+    assert len(directory._unclaimed) == bound
+    directory.update(settled.chain.operators)
+    assert directory._unclaimed == {}
 
 
 def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: Village) -> None:

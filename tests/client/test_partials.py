@@ -154,3 +154,5 @@ def test_who_failed_and_who_was_silent_is_told(village: Village) -> None:
     assert collector.summary == "1 of 3 partial signatures"
     assert set(collector.failures) == {down}
     assert collector.unanswered() == tuple(o.address for o in village.operators[2:])
+    add(collector, village, 1)
+    assert collector.failures == {}, "who answered after all did not fail"

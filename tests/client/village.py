@@ -1,10 +1,10 @@
 """Operators with keys, shares and a certified version, made in a moment; real hosts that answer for them, truthfully or not.
 
-Curves, signatures, frames and sockets are the real ones. The chain is a fake that knows one operator set at one block, and the
-master secret is known to the test, as no ceremony is under test here.
+Curves, signatures, frames and sockets are the real ones. The chain is a fake that knows the operator set at each block, and the
+master secret is known to the test, as no ceremony is under test here: a version's shares are reshared by the same mathematics.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +14,10 @@ from eigenkms.chain.config import Finality
 from eigenkms.chain.reader import ChainOperator, OperatorRead
 from eigenkms.client.api import Client, ClientSettings
 from eigenkms.crypto import bls, bn254
+from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.hashing import be64, keccak256
-from eigenkms.crypto.scalars import SecretScalar, coordinate, threshold
-from eigenkms.crypto.shamir import Polynomial
+from eigenkms.crypto.scalars import SecretScalar, coordinate, lagrange_at_zero, threshold
+from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.errors import ChainError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request, open_host
@@ -26,6 +27,7 @@ from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.requests import (
     Epoch,
+    Which,
     build_statement,
     decode_info_request,
     decode_partial_request,
@@ -49,10 +51,12 @@ def block_at(number: int, seed: str = "block") -> BlockRef:
 
 
 class FakeChain:
-    """A chain that has ``operators`` since ever; blocks of other seeds than ours are not on it."""
+    """A chain that has ``operators`` since the last change of the set; blocks of other seeds than ours are not on it."""
 
     def __init__(self, operators: tuple[ChainOperator, ...], head: int = 105) -> None:
         self.operators = operators
+        self.past: list[tuple[int, tuple[ChainOperator, ...]]] = []
+        """Earlier sets, each with the last block that had it, ascending."""
         self.number = head
         self.down = False
         self.left = False
@@ -72,7 +76,8 @@ class FakeChain:
 
     async def operators_at(self, block: BlockRef) -> OperatorRead:
         self._check_up()
-        return OperatorRead(block, self.operators, ())
+        found = next((past for last, past in self.past if block.number <= last), self.operators)
+        return OperatorRead(block, found, ())
 
     async def members_ever_left(self, block: BlockRef) -> bool:
         self._check_up()
@@ -87,8 +92,29 @@ class Operator:
     key: bn254.KeyPair
     peer: PeerKey
     share: SecretScalar
+    """Of the village's first version; of the others see ``shares``."""
     records: list[Frame] = field(default_factory=list)
     """What it passes on of others."""
+    known: list[Epoch] = field(default_factory=list)
+    """Versions that it knows, ascending."""
+    settled: set[bytes] = field(default_factory=set)
+    """Transcript hashes of those that it knows to be settled."""
+    shares: dict[bytes, SecretScalar] = field(default_factory=dict)
+    """By transcript hash, until it erases them."""
+
+    def learn(self, version: "KeyVersion", *, settled: bool = False, share: bool = True) -> None:
+        """Take the certificate of a version, its proof of settlement if ``settled``, and its share if there is one."""
+        transcript = version.epoch.transcript
+        if version.epoch not in self.known:
+            self.known = sorted([*self.known, version.epoch], key=lambda e: e.transcript.version)
+        if settled:
+            self.settled.add(transcript.hash)
+        if share and self.address in version.shares:
+            self.shares[transcript.hash] = version.shares[self.address]
+
+    def erase(self, version: "KeyVersion") -> None:
+        """As when a higher version has settled."""
+        self.shares.pop(version.epoch.transcript.hash, None)
 
     def record(self, addresses: list[str], *, peer: PeerId | None = None, sequence: int = 1) -> Frame:
         return build_peer_record(
@@ -101,15 +127,25 @@ class Operator:
         )
 
 
+@dataclass(frozen=True)
+class KeyVersion:
+    """A certified version and the shares of its recipients."""
+
+    epoch: Epoch
+    shares: dict[OperatorAddress, SecretScalar] = field(repr=False)
+
+
 @dataclass
 class Village:
-    """``operators`` ascend by address."""
+    """``operators`` ascend by address, but for those that joined: they follow."""
 
     operators: list[Operator]
     session: Session
     epoch: Epoch
     chain: FakeChain
     secret: SecretScalar = field(repr=False)
+    asked: list[tuple[OperatorAddress, bytes | str]] = field(default_factory=list)
+    """Who was asked for what: a partial signature of a transcript hash, or a method. Kept by ``Keeper``."""
 
     def certify(
         self, transcript: Transcript, signers: list[Operator] | None = None, **changes: Any
@@ -122,10 +158,69 @@ class Village:
         return replace(made, **changes)
 
     def place(self, index: int, socket: str) -> None:
-        """Publish an operator's socket on the chain."""
-        changed = list(self.chain.operators)
-        changed[index] = replace(changed[index], socket=socket)
-        self.chain.operators = tuple(changed)
+        """Publish an operator's socket on the chain, as of today."""
+        address = self.operators[index].address
+        self.chain.operators = tuple(
+            replace(o, socket=socket) if o.address == address else o for o in self.chain.operators
+        )
+
+    @property
+    def first(self) -> KeyVersion:
+        """The version that the village began with."""
+        return KeyVersion(
+            self.epoch,
+            {o.address: o.share for o in self.operators if self.epoch.transcript.recipients.get(o.address)},
+        )
+
+    def join(self, count: int, seed: str = "joiners") -> list[Operator]:
+        """New operators; they are members once ``change_set`` says so."""
+        rng = counter_rng(seed)
+        new = [
+            Operator(OperatorAddress(rng(20)), bn254.KeyPair.generate(rng), PeerKey(rng(32)), SecretScalar(1))
+            for _ in range(count)
+        ]
+        self.operators += new
+        return new
+
+    def change_set(self, members: Sequence[Operator]) -> None:
+        """From the next block on, these are the operators on chain."""
+        sockets = {o.address: o.socket for o in self.chain.operators}
+        self.chain.past.append((self.chain.number, self.chain.operators))
+        self.chain.operators = tuple(
+            ChainOperator(o.address, o.key.g1, o.key.g2, sockets.get(o.address, "nowhere"))
+            for o in sorted(members, key=lambda o: o.address)
+        )
+        self.chain.number += 1
+
+    def reshare(
+        self, source: KeyVersion, number: int, *, signers: list[Operator] | None = None, seed: str = "reshare"
+    ) -> KeyVersion:
+        """The version of block ``number``: the source's shares, dealt anew to the operators on chain and combined."""
+        rng = counter_rng(f"{seed} {number}")
+        self.chain.number = max(self.chain.number, number + 5)
+        members = [o for o in self.operators if any(c.address == o.address for c in self.chain.operators)]
+        session = make_session({o.address: o.key for o in members}, number)
+        old = source.epoch.transcript
+        dealers = old.recipients.addresses[: old.threshold]
+        factors = lagrange_at_zero([coordinate(d) for d in dealers])
+        dealt = [Polynomial.random(session.threshold, rng, source.shares[d]) for d in dealers]
+        transcript = Transcript(
+            old.cluster,
+            session.id,
+            session.boundary,
+            session.recipients,
+            session.threshold,
+            old.version,
+            old.hash,
+            tuple((d, keccak256(b"dealing", be64(number), d)) for d in dealers),
+            old.mpk,
+            combine_commitments(factors, [p.commitments() for p in dealt]),
+        )
+        shares = {
+            o.address: combine_shares(factors, [p.evaluate(coordinate(o.address)) for p in dealt])
+            for o in members
+        }
+        return KeyVersion(Epoch(transcript, self.certify(transcript, signers or members)), shares)
 
 
 def make_session(keys: dict[OperatorAddress, bn254.KeyPair], number: int) -> Session:
@@ -197,7 +292,7 @@ class Honest:
         return self.village.epoch
 
     def info(self, operator: Operator, body: bytes) -> bytes:
-        _, nonce = decode_info_request(body)
+        _, nonce, _ = decode_info_request(body)
         return encode_info(self.epoch(), self.statement(operator, nonce), operator.records)
 
     def statement(self, operator: Operator, nonce: bytes) -> Frame:
@@ -210,6 +305,41 @@ class Honest:
 
     def sign(self, operator: Operator, app_id: str) -> bytes:
         return bls.partial_sign(operator.share, app_id)
+
+
+class Keeper(Honest):
+    """Answers by what its operator knows and holds at that moment, and refuses as a node does."""
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        partial = request.method == wire.PARTIAL
+        what = decode_partial_request(request.body).transcript_hash if partial else request.method
+        self.village.asked.append((operator.address, what))
+        return await super().answer(operator, request)
+
+    def info(self, operator: Operator, body: bytes) -> bytes:
+        _, nonce, which = decode_info_request(body)
+        shown = [e for e in operator.known if which is Which.NEWEST or e.transcript.hash in operator.settled]
+        if not shown:
+            raise RpcRefusal("no-version", "none yet")
+        return self.show(operator, shown[-1], nonce)
+
+    def show(self, operator: Operator, epoch: Epoch, nonce: bytes) -> bytes:
+        statement = build_statement(operator.key, operator.address, epoch.transcript, nonce)
+        return encode_info(epoch, statement, operator.records)
+
+    def partial(self, operator: Operator, body: bytes) -> bytes:
+        request = decode_partial_request(body)
+        epoch = next((e for e in operator.known if e.transcript.hash == request.transcript_hash), None)
+        if epoch is None:
+            raise RpcRefusal("unknown-version", "this operator does not know that key version")
+        share = operator.shares.get(request.transcript_hash)
+        if share is None:
+            raise RpcRefusal("no-share", "this operator holds no share of that key version")
+        signature = self.sign_with(share, request.app_id)
+        return seal_partial(operator.key, operator.address, epoch.transcript, request, signature)
+
+    def sign_with(self, share: SecretScalar, app_id: str) -> bytes:
+        return bls.partial_sign(share, app_id)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.requests import encode_settled
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
-from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, Operator, Village
+from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, KeyVersion, Operator, Village
 from tests.protocols.support import counter_rng
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
@@ -62,19 +62,22 @@ def a_node(village: Village, index: int, folder: Path, *, key: Any = None, **cha
         yield Node(make_config(village, index, folder, **changes), keys, CLUSTER, village.chain, store)  # type: ignore[arg-type]
 
 
-def keep_version(village: Village, index: int, folder: Path, *, with_share: bool = True) -> None:
-    """Put the village's version into an operator's store, as genesis would have."""
-    operator, transcript = village.operators[index], village.epoch.transcript
+def keep_version(
+    village: Village, index: int, folder: Path, *, with_share: bool = True, version: KeyVersion | None = None
+) -> None:
+    """Put the village's first version into an operator's store, as genesis would have; or a later one, not settled."""
+    operator, kept = village.operators[index], village.first if version is None else version
+    transcript = kept.epoch.transcript
     row = VersionRow(
         transcript.version,
         transcript.session,
         transcript.hash,
         transcript.encoded,
-        village.epoch.certificate.encoded,
-        settled=True,
+        kept.epoch.certificate.encoded,
+        settled=version is None,
     )
     with open_store(folder, operator.address) as store:
-        store.add_version(row, operator.share.to_bytes() if with_share else None)
+        store.add_version(row, kept.shares[operator.address].to_bytes() if with_share else None)
 
 
 async def asked(handler: Any, peer: PeerId, method: str, body: bytes) -> bytes | str:

@@ -12,6 +12,7 @@ from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node
 from eigenkms.node.policy import Policy
+from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import GOSSIP, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
@@ -21,6 +22,7 @@ from eigenkms.protocols.messages import read_certificate_frame, sync_body
 from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import (
     PartialRequest,
+    Which,
     decode_evidence_page,
     decode_info,
     encode_evidence_request,
@@ -28,10 +30,11 @@ from eigenkms.protocols.requests import (
     open_partial,
     read_statement,
 )
+from eigenkms.protocols.settlement import aggregate_confirms, confirm_digest
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
 from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
-from tests.node.support import a_node, asked, keep_version
+from tests.node.support import a_node, asked, keep_version, open_store
 from tests.protocols.support import counter_rng
 
 NONCE = bytes(range(32))
@@ -152,6 +155,60 @@ async def _evidence_of(node: Node) -> list[list[bytes]]:
             pages.append([bundle for _, bundle in page.bundles])
             after = page.bundles[-1][0]
     return pages
+
+
+async def test_info_tells_the_newest_settled_version_apart(village: Village, tmp_path: Path) -> None:
+    """The first one is settled, the newer one only certified; once that settles, both selectors show it."""
+    newer = village.reshare(village.first, 110)
+    transcript = newer.epoch.transcript
+    keep_version(village, 0, tmp_path)
+    keep_version(village, 0, tmp_path, version=newer)
+
+    async def shown(node: Node, which: Which) -> bytes:
+        answer = await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE, which))
+        assert isinstance(answer, bytes)
+        info = decode_info(answer)
+        assert read_statement(info.statement).transcript_hash == info.epoch.transcript.hash
+        return info.epoch.transcript.hash
+
+    with a_node(village, 0, tmp_path) as node:
+        assert await shown(node, Which.NEWEST) == transcript.hash
+        assert await shown(node, Which.SETTLED) == village.epoch.transcript.hash
+    with open_store(tmp_path, village.operators[0].address) as store:
+        digest = confirm_digest(transcript.session, transcript.hash)
+        confirms = {o.address: bn254.sign(o.key, digest) for o in village.operators}
+        Versions(store).settle(newer.epoch, aggregate_confirms(transcript, confirms))
+    with a_node(village, 0, tmp_path) as node:
+        assert await shown(node, Which.SETTLED) == transcript.hash
+
+
+async def test_a_node_that_knows_of_no_settled_version_says_so(village: Village, tmp_path: Path) -> None:
+    """A joiner may have heard of the newest certificate only."""
+    keep_version(village, 0, tmp_path, version=village.reshare(village.first, 110))
+    with a_node(village, 0, tmp_path) as node:
+        request = encode_info_request(CLUSTER, NONCE, Which.SETTLED)
+        assert await client(node, wire.INFO, request) == "no-version"
+        assert isinstance(await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
+
+
+async def test_a_version_that_is_added_is_settled_if_it_is_a_genesis(
+    village: Village, tmp_path: Path
+) -> None:
+    """All have prepared it; a reshared one settles by proof. A share that comes later changes nothing in that."""
+    newer = village.reshare(village.first, 110)
+    with open_store(tmp_path, village.operators[0].address) as store:
+        versions = Versions(store)
+        assert versions.newest_settled is None
+        versions.add(village.epoch, None)
+        versions.add(newer.epoch, None)
+        versions.add(village.epoch, village.operators[0].share)
+        for kept in (versions, Versions(store)):
+            assert (kept.newest, kept.newest_settled) != (None, None)
+            assert kept.newest is not None
+            assert kept.newest.epoch == newer.epoch
+            assert kept.newest_settled is not None
+            assert kept.newest_settled.epoch == village.epoch
+            assert kept.newest_settled.share == village.operators[0].share
 
 
 async def test_a_node_without_a_version_says_so(village: Village, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from eigenkms.protocols.requests import (
     Epoch,
     EvidencePage,
     PartialRequest,
+    Which,
     build_statement,
     check_epoch,
     decode_evidence_page,
@@ -50,6 +51,7 @@ FILE = Path(__file__).parent / "golden" / "requests.json"
 NONCE = bytes(range(32))
 APP = AppId("my-app")
 PAGE = EvidencePage(((8, b"a bundle"), (11, b"another")), more=True)
+SELECTORS = {Which.NEWEST: "info request", Which.SETTLED: "info request for the newest settled version"}
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +89,7 @@ def example(village: Village) -> dict[str, str]:
     statement = build_statement(operator.key, operator.address, transcript, NONCE)
     signature = bls.partial_sign(operator.share, APP)
     return {
-        "info request": encode_info_request(CLUSTER, NONCE).hex(),
+        **{name: encode_info_request(CLUSTER, NONCE, which).hex() for which, name in SELECTORS.items()},
         "info answer": encode_info(village.epoch, statement, [record]).hex(),
         "statement": statement.encoded.hex(),
         "peer record": record.encoded.hex(),
@@ -129,7 +131,8 @@ def test_an_answer_that_was_sealed_long_ago_still_opens(village: Village, golden
 
 def test_what_was_written_long_ago_is_read(village: Village, golden: dict[str, str]) -> None:
     """Every part, and written again it is the same."""
-    assert decode_info_request(bytes.fromhex(golden["info request"])) == (CLUSTER, NONCE)
+    for which, name in SELECTORS.items():
+        assert decode_info_request(bytes.fromhex(golden[name])) == (CLUSTER, NONCE, which)
     info = decode_info(bytes.fromhex(golden["info answer"]))
     assert info.epoch == village.epoch
     assert encode_info(info.epoch, info.statement, info.records).hex() == golden["info answer"]
@@ -179,8 +182,13 @@ def cases() -> list[Any]:
     return [
         pytest.param(
             decode_info_request,
-            [1, CLUSTER, NONCE],
-            [[0, 2, -1, "1", None, 1.0], [short, long, odd, None], [short, long, None]],
+            [1, CLUSTER, NONCE, 0],
+            [
+                [0, 2, -1, "1", None, 1.0],
+                [short, long, odd, None],
+                [short, long, None],
+                [2, -1, 256, 2**64 - 1, True, False, "0", b"", None, 0.0],
+            ],
             id="info request",
         ),
         pytest.param(
