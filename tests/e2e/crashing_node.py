@@ -21,8 +21,23 @@ POINTS = ("open", "polynomial", "revealed", "report", "prepare", "commit", "cert
 """What a genesis writes, in this order: the session, my polynomial with its hash, my dealing, my report, transcript and share
 with my prepare vote, lock with my commit vote, the certificate, the key version.
 """
+ROTATION_POINTS = (
+    "open",
+    "polynomial",
+    "report",
+    "prepare",
+    "commit",
+    "certificate",
+    "version",
+    "confirm",
+    "settled",
+    "shred",
+    "erase",
+)
+"""What a rotation writes: as a genesis, without hashes; then my confirm, the settlement proof, and what is destroyed after it."""
 MOMENTS = ("before", "after")
 _BY_RECORD = {"polynomial": "polynomial", "revealed": "revealed", "share": "prepare"}
+_BY_FRAME = {Kind.REPORT: "report", Kind.CONFIRM: "confirm"}
 _BY_CERTIFICATE = {"lock": "commit", "certificate": "certificate"}
 
 
@@ -33,7 +48,7 @@ def points_of(records: Sequence[Record]) -> set[str]:
 
 def _point_of(record: Record) -> str | None:
     if record.kind == "frame":
-        return "report" if decode_frame(record.body).kind is Kind.REPORT else None
+        return _BY_FRAME.get(decode_frame(record.body).kind)
     if record.kind in _BY_CERTIFICATE:
         return None if decode_certificate(record.body).hash == VOID_HASH else _BY_CERTIFICATE[record.kind]
     return _BY_RECORD.get(record.kind)
@@ -71,12 +86,15 @@ def install(point: str, moment: str) -> None:
     Store.open_session = arming(Store.open_session, lambda *_: point == "open")  # type: ignore[method-assign]
     Store.append = arming(Store.append, lambda _, records: point in points_of(records))  # type: ignore[method-assign]
     Store.add_version = arming(Store.add_version, lambda *_: point == "version")  # type: ignore[method-assign]
+    Store.set_settled = arming(Store.set_settled, lambda *_: point == "settled")  # type: ignore[method-assign]
+    Store.shred_session = arming(Store.shred_session, lambda *_: point == "shred")  # type: ignore[method-assign]
+    Store.erase_share = arming(Store.erase_share, lambda *_: point == "erase")  # type: ignore[method-assign]
 
 
 def main() -> None:
     """Install the crash and become the node."""
     point, moment, *arguments = sys.argv[1:]
-    assert point in POINTS
+    assert point in POINTS + ROTATION_POINTS
     assert moment in MOMENTS
     install(point, moment)
     sys.argv = [sys.argv[0], *arguments]
