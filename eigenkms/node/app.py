@@ -38,7 +38,7 @@ from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.requests import check_settled, decode_settled
+from eigenkms.protocols.requests import Epoch, check_settled, decode_settled
 from eigenkms.protocols.session import Parameters, Session, cluster_id
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress
@@ -152,6 +152,7 @@ class Node:
         self._floor = 0
         self._consent = False
         self._seen_before = False
+        self._refused: set[bytes] = set()
         self._follower: BoundaryFollower | None = None
         self._host: Host | None = None
 
@@ -397,6 +398,9 @@ class Node:
         except EigenKmsError as error:
             log.debug("settled version of %s: %s", peer, error)
             return
+        if known is not None and known.epoch.transcript.mpk != epoch.transcript.mpk:
+            self._refuse_other_key(peer, epoch)
+            return
         log.info(
             "version %d of the master key was settled while this node did not take part; dealing from it now",
             epoch.transcript.version,
@@ -409,6 +413,20 @@ class Node:
         )
         links.refresh()
         await self._engine.learn(links, epoch, proof)
+
+    def _refuse_other_key(self, peer: PeerId, epoch: Epoch) -> None:
+        """Say once of each such version that it is not taken over."""
+        transcript = epoch.transcript
+        if transcript.hash in self._refused:
+            return
+        self._refused.add(transcript.hash)
+        log.error(
+            "peer %s shows a settled version %d with another master key than this node's, by operators of the chain: it is "
+            "not taken over (keys have leaked, or this node was deceived: compare the master keys that the others serve)",
+            peer,
+            transcript.version,
+            extra={"fields": {"event": "other-key", "version": int(transcript.version)}},
+        )
 
     # -- status ----------------------------------------------------------------------------------------------
 

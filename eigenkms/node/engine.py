@@ -255,12 +255,14 @@ class Engine:
             await trio.to_thread.run_sync(work, limiter=self._limiter)
 
     async def learn(self, outlet: Outlet, epoch: Epoch, proof: SettlementProof | None) -> None:
-        """A version that others certified and the chain confirmed. It is settled if ``proof`` (checked by the caller) says so, or
-        if it is a genesis.
+        """A version that others certified and the chain confirmed, unless it is one of the past by now. It is settled if ``proof``
+        (checked by the caller) says so, or if it is a genesis.
         """
         settled = proof is not None or epoch.transcript.source_version == GENESIS_SOURCE
 
         def work(now: float) -> list[SessionEffect]:
+            if not self._operator.may_learn(epoch.transcript):
+                return []
             if settled:
                 self._versions.settle(epoch, proof)
             else:

@@ -53,7 +53,9 @@ from eigenkms.types import Member, OperatorAddress, OperatorSet
 
 SYNC_REPLY_BYTES = 512 * 1024
 MAX_UNKNOWN_SOURCES = 64
-"""Senders whose frames of an unknown source are remembered."""
+"""Senders of frames of an unknown source that are remembered although they are no members. Their signatures are not verified yet:
+whoever they are made up by, members are remembered beside them.
+"""
 _AGREEMENT_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE, Kind.CERTIFICATE})
 SESSION_KINDS = EXCHANGE_KINDS | _AGREEMENT_KINDS | {Kind.CONFIRM}
 """Kinds of frames that a ceremony takes in."""
@@ -210,10 +212,16 @@ class Ceremony:
         source = source_of(frame)
         if self._exchanges.get(source) is not None:
             return False
-        known = len(self._unknown_sources) < MAX_UNKNOWN_SOURCES or frame.sender in self._unknown_sources
-        if source > self._newest_source and known and not self.decided:
+        if source > self._newest_source and self._may_remember(frame.sender) and not self.decided:
             self._unknown_sources[frame.sender] = source
         return True
+
+    def _may_remember(self, sender: OperatorAddress) -> bool:
+        remembered = self._unknown_sources
+        if self._members.get(sender) is not None or sender in remembered:
+            return True
+        strangers = sum(1 for known in remembered if self._members.get(known) is None)
+        return strangers < MAX_UNKNOWN_SOURCES
 
     @property
     def _newest_source(self) -> int:

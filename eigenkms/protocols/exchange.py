@@ -225,8 +225,7 @@ class Exchange(ABC):
     def _publish(self) -> list[Effect]:
         """My dealing to all, and to every recipient its share, once."""
         own = self._own
-        if own is None:
-            return []
+        assert own is not None
         said = self._voice.say(Kind.DEALING, self._slot(Kind.DEALING), lambda: dealing_body(own))
         if said:
             frames = ((r, self.share_for(r)) for r in self.session.recipients.addresses)

@@ -90,27 +90,26 @@ class Operator:
         """A version of an earlier life, before anything is restored."""
         self._versions[transcript.hash] = KnownVersion(transcript, share, settled)
 
+    def may_learn(self, transcript: Transcript) -> bool:
+        """Whether a version of others is none of the past and has the master key of those that I know: a cluster has one."""
+        keys = {version.transcript.mpk for version in self._versions.values()}
+        return keys <= {transcript.mpk} and not self._is_past(transcript)
+
     def learn(
         self, transcript: Transcript, certificate: Certificate, *, settled: bool, now: float
     ) -> list[SessionEffect]:
-        """A version that others certified and, where ``settled``, proved to be settled.
+        """A version that others certified and, where ``settled``, proved to be settled. Nothing happens unless I ``may_learn`` it.
 
-        The caller has checked certificate, proof and chain, and made it durable. The newest session deals from it if it is higher
-        than its own source.
+        The caller has checked certificate, proof and chain, and made it durable.
         """
-        if self._is_past(transcript):
+        if not self.may_learn(transcript):
             return []
         self._note_version(transcript, None, settled=settled)
         effects: list[SessionEffect] = []
         maker = self._ceremonies.get(transcript.session)
         if maker is not None and not maker.decided:
             effects += self._of(maker.session, maker.decide(transcript, certificate, now))
-        source = self.source
-        newest = self.newest
-        if source is not None and newest is not None:
-            held = HeldSource(source.transcript, source.share)
-            effects += self._of(newest.session, newest.add_source(held, now))
-        return self._finish(effects)
+        return self._finish(effects, now)
 
     def _note_version(self, transcript: Transcript, share: SecretScalar | None, *, settled: bool) -> None:
         known = self._versions.get(transcript.hash)
@@ -140,6 +139,8 @@ class Operator:
         sources = [self._held(self._versions[name]) for name in named if name in self._versions]
         if named and not sources:
             return [*effects, SessionEffect(session, Shred(session.id))]
+        if not records:  # opened, and nothing was done there yet
+            sources = self._sources_of(session)
         return effects + self._begin(session, records, sources, opened_at, now, silent=silent)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
@@ -148,9 +149,7 @@ class Operator:
             return []
         # as the caller was told, whatever the older sessions do when they are left behind
         joins = self.may_join(session)
-        source = self.source
-        sources = [] if source is None else [self._held(source)]
-        effects = self._begin(session, (), sources, now, now) if joins else []
+        effects = self._begin(session, (), self._sources_of(session), now, now) if joins else []
         return effects + self.pass_boundary(session, now)
 
     def pass_boundary(self, session: Session, now: float) -> list[SessionEffect]:
@@ -160,7 +159,7 @@ class Operator:
             for sender, frames in self._early.items()
             if (kept := [f for f in frames if f.session == session.id])
         }
-        return self._finish(self._supersede(session, now))
+        return self._finish(self._supersede(session, now), now)
 
     def _supersede(self, session: Session, now: float) -> list[SessionEffect]:
         effects: list[SessionEffect] = []
@@ -180,8 +179,7 @@ class Operator:
         source = self.source
         if source is None:
             return member and not self.has_version and self.binding is None
-        older = source.transcript.boundary.number < session.boundary.number
-        return older and (member or source.share is not None)
+        return bool(self._sources_of(session)) and (member or source.share is not None)
 
     @property
     def binding(self) -> Session | None:
@@ -207,7 +205,7 @@ class Operator:
                 effects += self._of(ceremony.session, ceremony.receive(group, now))
             else:
                 self._keep_early(group)
-        return self._finish(effects)
+        return self._finish(effects, now)
 
     def take_early(self, session: Session) -> list[Frame]:
         """Frames that came before their boundary, to be verified against its set and received; others stay."""
@@ -224,7 +222,7 @@ class Operator:
         effects: list[SessionEffect] = []
         for ceremony in tuple(self._ceremonies.values()):
             effects += self._of(ceremony.session, ceremony.tick(now))
-        return self._finish(effects)
+        return self._finish(effects, now)
 
     def deadline(self, now: float) -> float | None:
         """When to call ``tick`` if nothing else happens."""
@@ -267,6 +265,13 @@ class Operator:
         return tuple(c for c in self._ceremonies.values() if c.pulls or c in newest)
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    def _sources_of(self, session: Session) -> list[HeldSource]:
+        """What a session that begins now deals from: the highest settled version, if it is from before it."""
+        source = self.source
+        if source is None or source.transcript.boundary.number >= session.boundary.number:
+            return []
+        return [self._held(source)]
 
     @staticmethod
     def _held(version: KnownVersion) -> HeldSource:
@@ -327,8 +332,9 @@ class Operator:
         source = self.source
         return source is not None and transcript.version < source.transcript.version
 
-    def _finish(self, effects: list[SessionEffect]) -> list[SessionEffect]:
-        """Erase what is older than the highest settled version, once no running session deals from it."""
+    def _finish(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
+        """Deal from the highest settled version; erase what is older, once no running session deals from it."""
+        effects = effects + self._deal_from_highest(now)
         source = self.source
         if source is None:
             return effects
@@ -336,6 +342,13 @@ class Operator:
         if any(c.is_running and c.sources[0].version < floor.version for c in self._ceremonies.values()):
             return effects
         return effects + self._shred_below(floor) + self._erase_below(floor)
+
+    def _deal_from_highest(self, now: float) -> list[SessionEffect]:
+        """The newest session began before the highest settled version was known as such, if that is news to it."""
+        source, newest = self.source, self.newest
+        if source is None or newest is None:
+            return []
+        return self._of(newest.session, newest.add_source(self._held(source), now))
 
     def _erase_below(self, floor: Transcript) -> list[SessionEffect]:
         erased = [v for v in self._versions.values() if v.transcript.version < floor.version]

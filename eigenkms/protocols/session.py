@@ -179,11 +179,6 @@ class Session:
     def coordinator(self, view: int) -> OperatorAddress:
         return self.coordinators[view % self.n]
 
-    def keys_of(self, addresses: Sequence[OperatorAddress]) -> tuple[bytes, ...]:
-        """BN254 G2 keys of members, in the order asked."""
-        by_address = {m.address: m.key for m in self.recipients}
-        return tuple(by_address[a] for a in addresses)
-
 
 def encode_session(session: Session) -> bytes:
     """A session as a node stores it, to resume it after a restart."""

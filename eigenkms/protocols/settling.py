@@ -65,8 +65,8 @@ class Settling:
 
         said = self._voice.say(Kind.CONFIRM, CONFIRM_SLOT, body)
         own = self._voice.said(CONFIRM_SLOT)
-        if own is not None:
-            self._frames[me] = own
+        assert own is not None
+        self._frames[me] = own
         return said
 
     def _check(self, transcript: Transcript) -> list[Effect]:

@@ -567,3 +567,41 @@ def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPat
         assert voter.agreement._is_valid(voter.certificate(view, VOID_HASH))
     assert len(voter.agreement._verified) <= 2
     assert voter.agreement._is_valid(voter.certificate(0, VOID_HASH))
+
+
+def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
+    """A vote leaves its ballot with the others' votes in it; view changes keep what they taught."""
+    voter = Voter()
+    digest = voter.transcript.hash
+    votes = [
+        voter.cast.frame(a, Kind.VOTE, vote_body(0, Phase.PREPARE, digest, bytes(64))) for a in voter.others
+    ]
+    change = voter.cast.frame(voter.others[0], Kind.VIEW_CHANGE, view_change_body(1, None))
+    voter.hears(*votes[:2], change)
+    ballot = (0, Phase.PREPARE, digest)
+    assert set(voter.agreement._votes[ballot]) == set(voter.others[:2])
+    voter.agreement.forget(votes[0])
+    assert set(voter.agreement._votes[ballot]) == {voter.others[1]}
+    voter.agreement.forget(votes[1])
+    assert ballot not in voter.agreement._votes
+    voter.agreement.forget(change)
+    assert voter.agreement._views == {voter.others[0]: 1}
+
+
+def test_a_flood_in_one_batch_is_bounded_like_any_other() -> None:
+    """Each frame alone was worth a look; together they are too many, and the rest is dropped."""
+    voter = Voter()
+    frames = [
+        voter.cast.frame(voter.others[0], Kind.CERTIFICATE, certificate_body(bytes([k]), _nothing(voter)))
+        for k in range(MAX_REPEATS + 2)
+    ]
+    before = voter.ceremony.status().frames
+    assert all(voter.ceremony.wants(f) for f in frames)
+    assert voter.ceremony.receive(frames, voter.now) == []
+    assert voter.ceremony.status().frames == before + MAX_REPEATS
+    assert voter.ceremony.status().dropped == 2
+
+
+def _nothing(voter: Voter) -> Certificate:
+    """A certificate that nobody signed."""
+    return Certificate(voter.cast.session.id, 0, Phase.COMMIT, bytes(32), b"\x00", bytes(64))

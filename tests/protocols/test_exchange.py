@@ -1,15 +1,21 @@
 """The dealing exchange in small steps: who deals what when, what a complaint costs, and what a restart forgets."""
 
+from dataclasses import replace
+
 import pytest
 
 from eigenkms.crypto import sealing
+from eigenkms.crypto.hashing import be64
 from eigenkms.crypto.scalars import R, SecretScalar
+from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.effects import Direct
+from eigenkms.protocols.dealing import deal
+from eigenkms.protocols.effects import Direct, JournalRecord
 from eigenkms.protocols.evidence import Fault, check_evidence
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import (
     answer_body,
+    dealing_body,
     opening_body,
     read_answer,
     read_opening,
@@ -287,6 +293,34 @@ def test_a_recipient_that_reports_two_keys_frames_nobody() -> None:
     (found,) = accusations(table.hear(me, one))
     assert (found.fault, found.accused) == (Fault.EQUIVOCATION, liar)
     assert dealer in table.seats[me]._exchanges.current.candidates()
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_false_genesis_dealing_names_its_dealer(announced: bool) -> None:
+    """Not the announced one, or announced and invalid: the HASH frame and the DEALING frame prove it, and it does not count."""
+    who = cast(4)
+    me, liar = who.addresses[:2]
+    table = Table(who, lambda s, _l, _f: s != liar)
+    table.start()
+    polynomial = Polynomial.random(who.session.threshold, who.rng)
+    dealing = deal(who.session, liar, polynomial, who.rng)
+    false = replace(dealing, proof=None)
+    shown = (false if announced else dealing).hash
+    table.hear(me, who.frame(liar, Kind.HASH, [shown]))
+    (evidence,) = accusations(table.hear(me, who.frame(liar, Kind.DEALING, dealing_body(false))))
+    assert (evidence.fault, evidence.accused) == (Fault.BAD_DEALING, liar)
+    assert [f.kind for f in evidence.frames] == [Kind.DEALING, Kind.HASH]
+    check_evidence(evidence, who.session)
+    assert liar not in table.seats[me]._exchanges.current.candidates()
+
+
+def test_a_restart_takes_back_its_own_records_only() -> None:
+    """What other parts of the session journaled is theirs, whatever bytes it begins with."""
+    who = cast(4)
+    exchange = who.ceremony(who.addresses[0])._exchanges.current
+    exchange.restore([JournalRecord("transcript", be64(0) + bytes(100))], 0.0)
+    assert exchange._own is None
+    assert exchange._one_time_keys == {}
 
 
 def test_two_dealings_bar_their_dealer() -> None:
