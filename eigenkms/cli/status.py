@@ -28,8 +28,8 @@ HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
 HEALTH = ("healthy", "degraded", "cannot serve")
 
 ANSWER_SECONDS = 5.0
-MAX_ACCUSED = 256
-"""Operators that one answer names as accused; no set is larger."""
+MAX_NAMED = 256
+"""Operators that one answer names as accused, or as unconfirmed; no set is larger."""
 
 Answers = Mapping["OperatorAddress", Mapping[str, Any] | None]
 """What each operator said of itself; None for one that did not answer."""
@@ -59,13 +59,14 @@ def read_answer(answer: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(said, dict):
         return None
-    shown = ("version", "share", "policy", "peers", "phase", "boundary", "head", "evidence")
-    return {**{name: plain(said.get(name)) for name in shown}, "accused": _addresses(said.get("accused"))}
+    shown = ("version", "share", "settled", "policy", "peers", "phase", "boundary", "head", "evidence")
+    named = ("accused", "unconfirmed")
+    return {name: plain(said.get(name)) for name in shown} | {n: _addresses(said.get(n)) for n in named}
 
 
 def _addresses(value: object) -> list[str]:
     """The operator addresses in a stranger's list, as many as there may be."""
-    listed = value[:MAX_ACCUSED] if isinstance(value, list) else []
+    listed = value[:MAX_NAMED] if isinstance(value, list) else []
     return [text for text in listed if isinstance(text, str) and re.fullmatch("0x[0-9a-f]{40}", text)]
 
 
@@ -81,9 +82,15 @@ def judge(info: "ClusterInfo", answers: Answers) -> tuple[int, dict[str, Any]]:
         "operators": len(info.operators),
         "serving": len(serving),
         "silent": ["0x" + o.hex() for o, said in answers.items() if said is None],
-        "accused": sorted({name for said in answers.values() if said for name in said["accused"]}),
+        "accused": _named("accused", answers),
+        "unconfirmed": _named("unconfirmed", answers),
         "members": {"0x" + o.hex(): said for o, said in answers.items()},
     }
+
+
+def _named(how: str, answers: Answers) -> list[str]:
+    """Whom any operator names so."""
+    return sorted({name for said in answers.values() if said for name in said[how]})
 
 
 async def ask_all(settings: "ClientSettings", progress: Progress) -> tuple["ClusterInfo", Answers]:
@@ -121,7 +128,9 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
 
     With --json: health, cluster, version, threshold, operators, serving, silent (addresses that did not
     answer), accused (addresses that operators say to hold evidence against; eigenkms evidence list verifies
-    it), members (address: what that operator says of itself); where it cannot serve at all: health and reason.
+    it), unconfirmed (addresses that, as operators say, have not promised to keep a share of the newest version,
+    so that older shares stay), members (address: what that operator says of itself); where it cannot serve at
+    all: health and reason.
     """
     needed = network.client_settings(settings)
     try:
@@ -136,11 +145,17 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     members = facts["members"]
     if not as_json:
         del facts["members"]
+        if not facts["unconfirmed"]:
+            del facts["unconfirmed"]
     print_facts(facts, as_json=as_json)
     if not as_json:
         _print_members(members)
         if facts["accused"]:
             note("hint: eigenkms evidence list shows and verifies what the accused are accused of")
+        if facts.get("unconfirmed"):
+            note(
+                "hint: older shares are not erased before the unconfirmed operators are back, or leave the set"
+            )
     ctx.exit(code)
 
 

@@ -1,8 +1,10 @@
-"""The sentences that the program can say, read from its source: f-strings and logging formats with ``…`` for what varies."""
+"""What a page may quote, read from the source: sentences that the program can say, with ``…`` for what varies, and tests."""
 
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 from tests.docs.pages import ROOT
 
@@ -56,3 +58,36 @@ def fits(pattern: str, text: str) -> bool:
             return False
         at = found + len(part)
     return True
+
+
+_NAMED_TEST = re.compile(r"`([\w/]+\.py)::(\w+)(?:\[([^\]]+)\])?`")
+
+
+@dataclass(frozen=True)
+class NamedTest:
+    """A test as a page names it: a file under ``tests/``, a function, and a case where there are several."""
+
+    file: str
+    function: str
+    case: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether the file defines the function, and holds the case's name as a string."""
+        functions, strings = _contents(self.file)
+        return self.function in functions and (not self.case or self.case in strings)
+
+
+def named_tests(cell: str) -> list[NamedTest]:
+    """The tests that a cell of a table names."""
+    return [NamedTest(*found) for found in _NAMED_TEST.findall(cell)]
+
+
+@lru_cache
+def _contents(file: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of functions and string constants in a file under ``tests/``; none if there is no such file."""
+    path = ROOT / "tests" / file
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) if path.is_file() else []
+    functions = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    strings = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return frozenset(functions), frozenset(strings)

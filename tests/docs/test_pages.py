@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -18,9 +19,12 @@ from eigenkms.cli.main import VERBS, cli
 from eigenkms.cli.report import INTERRUPTED, PIPE_CLOSED
 from eigenkms.crypto.scalars import threshold
 from eigenkms.node.config import SETTINGS, NodeConfig, gather
-from eigenkms.protocols import messages, peer_record, requests
+from eigenkms.protocols import messages, peer_record, requests, wire
+from eigenkms.protocols.effects import RecordKind
+from eigenkms.protocols.evidence import Fault
+from eigenkms.protocols.settlement import settlement_quorum
 from tests.docs.pages import PAGES, ROOT, Page, page
-from tests.docs.sources import can_say, sentences
+from tests.docs.sources import NamedTest, can_say, named_tests, sentences
 
 each_page = pytest.mark.parametrize("page_", PAGES, ids=str)
 
@@ -231,11 +235,35 @@ def test_bodies_of_frames_have_the_code_s_arity() -> None:
 
 
 def test_faults_that_are_borne_are_computed() -> None:
-    """The table of n, t, absent and Byzantine operators."""
-    for n, t, absent, byzantine in (map(int, row) for row in page("docs/protocol.md").rows("n")):
+    """The table of n, t, absent and Byzantine operators, and of the confirms that settle a version."""
+    for n, t, absent, byzantine, settling in (map(int, row) for row in page("docs/protocol.md").rows("n")):
         assert t == threshold(n) == -(-2 * n // 3)
         assert absent == n - t
         assert 3 * byzantine < n <= 3 * (byzantine + 1)
+        assert settling == settlement_quorum(n) == t + byzantine
+        assert settling == (n - 1 if n % 3 == 0 else n)
+
+
+def test_faults_that_are_proven_are_the_code_s() -> None:
+    """Every kind of evidence has its row, and none that there is not."""
+    assert {row[0].strip("`") for row in page("docs/protocol.md").rows("fault")} == {
+        fault.value for fault in Fault
+    }
+
+
+def test_records_of_the_journal_are_the_code_s() -> None:
+    """Every record that a session leaves on disk has its row, and says whether it is sealed."""
+    rows = page("docs/protocol.md").rows("record")
+    assert {row[0].split("`")[1] for row in rows} == set(get_args(RecordKind))
+    code = "".join(path.read_text() for path in (ROOT / "eigenkms" / "protocols").glob("*.py"))
+    sealed = set(re.findall(r'JournalRecord\("([a-z-]+)", [^\n]*secret=True', code))
+    assert {row[0].split("`")[1] for row in rows if row[3] == "yes"} == sealed
+
+
+def test_methods_among_operators_are_the_code_s() -> None:
+    """What an operator may be asked by another."""
+    rows = page("docs/protocol.md").rows(f"method of `{wire.OPERATOR_PROTOCOL}`")
+    assert {row[0].strip("`") for row in rows} == {wire.FRAME, wire.SYNC, wire.SETTLED}
 
 
 def test_hash_tags_stand_in_the_code() -> None:
@@ -290,6 +318,35 @@ def _warnings(path: Path) -> Iterator[str]:
         is_log = node.func.attr == "warning" and isinstance(text, ast.Constant)
         if is_log and text.value != "operator 0x%s: %s":  # type: ignore[attr-defined]
             yield re.sub(r"%[a-z]", "…", text.value).replace("0x…", "…")  # type: ignore[attr-defined]
+
+
+# --- attacks
+
+
+def _attacks() -> list[list[str]]:
+    return [
+        row
+        for row in page("docs/attacks.md").all_rows()
+        if len(row) == 3 and "---" not in row[0] and row[0] != "attack"
+    ]
+
+
+def test_every_attack_names_a_test() -> None:
+    """What is said to be stopped is tried."""
+    attacks = _attacks()
+    assert len(attacks) > 60
+    for row in attacks:
+        assert named_tests(row[2]), f"no test of: {row[0]}"
+
+
+def test_tests_of_attacks_exist() -> None:
+    """Every test that the page names is there, and every case of it."""
+    for row in _attacks():
+        for test in named_tests(row[2]):
+            assert test.exists, f"{test}, named for: {row[0]}"
+    assert not NamedTest("sim/test_attacks.py", "test_of_the_moon", "").exists
+    assert not NamedTest("sim/test_attacks.py", "test_all_must_deal", "moonlight").exists
+    assert not NamedTest("moon.py", "test_all_must_deal", "").exists
 
 
 # --- claims

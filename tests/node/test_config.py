@@ -171,6 +171,13 @@ def test_a_lower_genesis_quorum_is_warned_about() -> None:
     assert "hoped, not proven" in load(genesis_quorum=3).warnings[0]
 
 
+@pytest.mark.parametrize(("preset", "seconds"), [("mainnet", 600), ("sepolia", 120), ("devnet", 10)])
+def test_presets_name_the_time_between_boundaries(preset: str, seconds: float) -> None:
+    """Ten minutes, two, ten seconds: what the documentation says of how often shares are renewed."""
+    settings = gather({"environment": preset}, environ={})
+    assert settings.get("interval_blocks") * settings.get("block_seconds") == seconds
+
+
 def test_presets_never_say_whom_to_believe() -> None:
     """No preset has an RPC URL; each preset's values parse; mainnet names no AVS, as none is deployed."""
     for name, preset in PRESETS.items():
