@@ -53,10 +53,11 @@ class Laws:
         if slot is None:
             return
         key = (frame.sender, frame.session, slot)
-        known = self._spoken.setdefault(key, frame.payload)
-        self._require(known == frame.payload, f"{frame} said twice, differently")
-        if known is not frame.payload:
+        known = self._spoken.get(key)
+        if known is not None:
+            self._require(known == frame.payload, f"{frame} said twice, differently")
             return
+        self._spoken[key] = frame.payload
         if frame.kind is Kind.VIEW_CHANGE:
             place = (frame.sender, frame.session)
             self._entered[place] = max(self._entered.get(place, 0), read_view_change(frame).view)
@@ -102,6 +103,10 @@ class Laws:
         self._require(known == digest, "votes for two certificates of one session exist")
         keys = {self._mpk_of.get(h, h) for h in self._certifiable.values() if h != VOID_HASH}
         self._require(len(keys) <= 1, "votes for two master keys exist")
+
+    def waits(self, node: "Node", deadline: float | None) -> None:
+        """A machine that was told the time asks to be told again later, not at once and for ever."""
+        self._require(deadline is None or deadline > node.now, f"{node.name} asks for a time that has passed")
 
     # -- one genesis -------------------------------------------------------------------------------------------
 

@@ -1,21 +1,23 @@
 """One random story from one seed: a network, its troubles, its liars, and what must be true at the end.
 
 Troubles come first: messages are lost, doubled and delayed, operators crash at random persistence points and in the midst of
-sending, partitions come and go, boundaries are seen late, never, or in two versions, operators join the set. The laws
-(laws.py) are checked all along. Then everything heals, and what docs/protocol.md promises of a healed network must come true.
+sending, partitions come and go, clocks are wrong, boundaries are seen late, never, or in two versions, operators join the set.
+The laws (laws.py) are checked all along. Then everything heals, and what docs/protocol.md promises of a healed network must
+come true.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eigenkms.crypto.scalars import threshold
 from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress
 from tests.sim.byzantine import RANDOM_ATTACKS, Byzantine
+from tests.sim.clock import Skew
 from tests.sim.world import Faults, Node, World
 
-SIZES = (1, 2, 3, 3, 4, 4, 4, 4, 5, 6, 7, 7, 8, 10)
+SIZES = (1, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 7, 8, 9, 10, 11, 12, 13)
 
 
 @dataclass
@@ -26,7 +28,18 @@ class Ending:
     liars: int
     certified: int
     closed: int
+    crashes: int
     events: int
+
+    def counts(self) -> dict[str, int]:
+        """What can be added up over many stories."""
+        return {
+            "liars": self.liars,
+            "certified": self.certified,
+            "closed without a key": self.closed,
+            "crashes": self.crashes,
+            "events": self.events,
+        }
 
 
 class Story:
@@ -54,9 +67,12 @@ class Story:
             duplicate=r.choice([0, 0.2]),
             max_delay=r.choice([0.02, 0.1, 0.4]),
             sync_seconds=r.choice([0.25, 0.6]),
+            skew=r.choice([Skew(), Skew(), Skew(0.001, 0.5), Skew(0.1, 5.0)]),
         )
 
     def tell(self) -> Ending:
+        if self.random.random() < 0.3:
+            self._chains()
         for _ in range(self.random.randint(1, 4)):
             self._boundary()
             for _ in range(self.random.randint(1, 8)):
@@ -70,6 +86,7 @@ class Story:
             len(self.liars),
             len(world.certified()),
             sum(len(node.disk.closed) for node in world.nodes.values()),
+            sum(node.crashes for node in world.nodes.values()),
             world.events,
         )
 
@@ -83,11 +100,19 @@ class Story:
         newcomers = [a for a in addresses if a not in self.members]
         self.members = self.members + newcomers[: self.random.randint(0, len(newcomers))]
         spread = self.random.choice([0.05, 0.3, 1.5])
-        self.world.next_boundary(only=only, spread=spread, members=self.members)
-        if self.random.random() < 0.1 and not newcomers:
-            self.world.reorg_boundary(
-                only=self.random.sample(addresses, self.random.randint(1, len(addresses)))
-            )
+        forks = self.random.random() < 0.15
+        if forks:  # some see another block first, or it alone
+            orphaned = self.random.sample(addresses, self.random.randint(1, len(addresses)))
+            self.world.next_boundary(only=orphaned, spread=spread, members=self.members)
+            self.world.reorg_boundary(only=only, spread=spread, members=self.members)
+        else:
+            self.world.next_boundary(only=only, spread=spread, members=self.members)
+
+    def _chains(self) -> None:
+        """Some chains lag behind, some show nothing for a while."""
+        for node in self.world.nodes.values():
+            node.chain_lag = self.random.choice([0.0, 0.0, 0.0, 0.5, 2.0])
+            node.sees_chain = self.random.random() < 0.95
 
     def _trouble(self) -> None:
         node = self.random.choice(list(self.world.nodes.values()))
@@ -129,9 +154,10 @@ class Story:
     def _heal(self) -> None:
         world = self.world
         world.partition = lambda _a, _b: False
-        world.faults = Faults(loss=self.random.choice([0, 0.1]), sync_seconds=world.faults.sync_seconds)
+        world.faults = replace(world.faults, loss=self.random.choice([0, 0.1]), duplicate=0.0, max_delay=0.05)
         for node in world.nodes.values():
             node.crash_after = node.crash_after_sending = None
+            node.chain_lag, node.sees_chain = 0.0, True
             if node.operator is None:
                 world.restart(node)
 
