@@ -183,7 +183,7 @@ class Story:
 
     def _has_key(self) -> bool:
         """Somebody may have missed the boundary of the key, or joined the set later; all who were there must have it."""
-        decided = {c.session for node in self.world.certified() for _, c, _ in node.disk.versions}
+        decided = {v.transcript.session for n in self.world.certified() for v in n.disk.held}
         there = [node for node in self.world.nodes.values() if decided & set(node.disk.sessions)]
         return bool(decided) and all(node.disk.versions for node in there)
 

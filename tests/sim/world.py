@@ -1,4 +1,4 @@
-"""A small world for the real machines: virtual clocks, a virtual network and chain, disks that survive crashes; one seed, one story.
+"""A small world for the real machines: virtual clocks, a virtual network and chain, disks that survive crashes.
 
 Every operator is the real ``Operator`` machine; frames are the real encoded bytes, decoded and verified on arrival. Only the
 clocks (clock.py), the network, the chain's boundaries and the disks (node.py) are made here. Whatever an operator does is held
@@ -14,19 +14,24 @@ from itertools import count
 from typing import TypeAlias
 
 from eigenkms.crypto import bn254
+from eigenkms.errors import VerificationError
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame
+from eigenkms.protocols.requests import Epoch, check_epoch
 from eigenkms.protocols.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
 from tests.sim.clock import Skew
+from tests.sim.disk import Disk, StoredVersion
 from tests.sim.laws import Laws
-from tests.sim.node import Disk, Node
+from tests.sim.node import Node
 from tests.sim.wire import Wire
 
 __all__ = ["CLUSTER", "Disk", "Faults", "Node", "World"]
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))
 NO_KEY = bytes(128)
+BEGINNING = 1_700_000_000
+"""Unix time of block 0; a block lasts a second."""
 Rng: TypeAlias = Callable[[int], bytes]
 
 
@@ -73,6 +78,7 @@ class World:
         self.sessions: list[Session] = []
         """All that any block opened, the one of the newest canonical boundary last."""
         self._by_id: dict[SessionId, Session] = {}
+        self._canonical: dict[int, Session] = {}
         for i, (address, key) in enumerate(pairs):
             self.nodes[address] = Node(self, key, address, f"op{i}")
         for node in self.nodes.values():
@@ -135,7 +141,7 @@ class World:
 
     def _answer(self, asker: OperatorAddress, asked: OperatorAddress, request: Frame) -> None:
         frames = self.nodes[asked].asked(request)
-        if frames and self.random.random() >= self.faults.loss and not self.partition(asked, asker):
+        if frames and self._arrives(self.nodes[asked], self.nodes[asker]):
             names = ", ".join(self.wire.name(frame) for frame in frames)
             self.trace(self.nodes[asked], f"=> {self.name(asker)} {names}")
             self._deliver(asker, frames)
@@ -144,6 +150,21 @@ class World:
         arriving = [f.encoded for f in frames if not self.holds_back(f, to)]
         if arriving:
             self.at(self._delay(), lambda: self.nodes[to].take(arriving))
+
+    def ask_settled(self, asker: Node, asked: Node) -> None:
+        """A call that asks for the settled version to deal from; its answer, if one comes, within two delays."""
+        if asker is asked or not self._arrives(asker, asked):
+            return
+        self.at(self._delay(), lambda: self._answer_settled(asker, asked))
+
+    def _answer_settled(self, asker: Node, asked: Node) -> None:
+        answer = asked.settled_answer()
+        if answer is not None and self._arrives(asked, asker):
+            self.at(self._delay(), lambda: asker.told_settled(answer))
+
+    def _arrives(self, sender: Node, to: Node) -> bool:
+        lost = self.random.random() < self.faults.loss
+        return not lost and not self.partition(sender.address, to.address)
 
     # -- the chain ---------------------------------------------------------------------------------------------
 
@@ -155,7 +176,7 @@ class World:
         members: Sequence[OperatorAddress] | None = None,
     ) -> Session:
         """A boundary; every node that is up sees it a little later than another, and later still if its chain lags."""
-        self._block += 10
+        self._block += self.parameters.interval_blocks
         return self._show(only, spread, members)
 
     def reorg_boundary(
@@ -176,16 +197,37 @@ class World:
         members: Sequence[OperatorAddress] | None,
     ) -> Session:
         digest = hashlib.sha256(b"block%d/%d" % (self._block, self._fork)).digest()
-        block = BlockRef(self._block, digest, 1_700_000_000 + self._block)
+        block = BlockRef(self._block, digest, BEGINNING + self._block)
         chosen = OperatorSet(tuple(Member(a, self.keys[a]) for a in sorted(members or self.keys)))
         session = Session(CLUSTER, block, chosen, self.parameters)
         self.sessions.append(session)
         self._by_id[session.id] = session
+        self._canonical[session.boundary.number] = session
         for address in only if only is not None else self.nodes:
             node = self.nodes[address]
             if node.sees_chain:
                 self.at(self.random.uniform(0, spread) + node.chain_lag, lambda n=node: n.boundary(session))
         return session
+
+    def ever_left(self, number: int) -> bool:
+        """Whether anybody who was a member at some boundary was none at a later one, up to this number."""
+        seen: set[OperatorAddress] = set()
+        for session in (s for n, s in sorted(self._canonical.items()) if n <= number):
+            members = set(session.recipients.addresses)
+            if seen - members:
+                return True
+            seen |= members
+        return False
+
+    def verify_epoch(self, epoch: Epoch) -> None:
+        """What a node checks with the chain: the certificate, and that the block is canonical and had this set."""
+        check_epoch(epoch, CLUSTER)
+        session = self._canonical.get(epoch.transcript.boundary.number)
+        if session is None or (session.boundary, session.recipients) != (
+            epoch.transcript.boundary,
+            epoch.transcript.recipients,
+        ):
+            raise VerificationError("verify epoch certificate: its block is not on this chain")
 
     def restart(self, node: Node) -> None:
         """Up again from its disk; sees the newest boundary if it has not yet."""
@@ -223,7 +265,30 @@ class World:
         return all(node.disk.versions for node in self.correct())
 
     def all_hold_shares(self) -> bool:
-        return all(any(s is not None for _, _, s in node.disk.versions) for node in self.correct())
+        """Everybody correct has a share of some version."""
+        return all(any(v.share is not None for v in node.disk.held) for node in self.correct())
+
+    def members(self, session: Session) -> list[Node]:
+        """The correct ones."""
+        return [self.nodes[a] for a in session.recipients.addresses if self.nodes[a].tamper is None]
+
+    def is_certified(self, session: Session) -> bool:
+        """Whether all correct members know the version that the session made."""
+        return all(self.version_of(node, session) is not None for node in self.members(session))
+
+    def is_shared(self, session: Session) -> bool:
+        """Whether all correct members hold their shares of it."""
+        found = (self.version_of(node, session) for node in self.members(session))
+        return all(version is not None and version.share is not None for version in found)
+
+    def is_settled(self, session: Session) -> bool:
+        """Whether all correct members know that it is settled."""
+        found = (self.version_of(node, session) for node in self.members(session))
+        return all(version is not None and version.settled for version in found)
+
+    def version_of(self, node: Node, session: Session) -> StoredVersion | None:
+        """The version that ``session`` made, as ``node`` has it."""
+        return next((v for v in node.disk.versions.values() if v.transcript.session == session.id), None)
 
     # -- the trace ---------------------------------------------------------------------------------------------
 
