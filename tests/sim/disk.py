@@ -112,6 +112,18 @@ class Disk:
     def add_evidence(self, evidence: Evidence) -> None:
         self.evidence.append(evidence)
 
+    def copy(self) -> "Disk":
+        """As a backup keeps it."""
+        journal = {session: list(records) for session, records in self.journal.items()}
+        return replace(
+            self,
+            sessions=dict(self.sessions),
+            journal=journal,
+            versions=dict(self.versions),
+            closed=dict(self.closed),
+            evidence=list(self.evidence),
+        )
+
     # -- what is on it -------------------------------------------------------------------------------------------
 
     @property

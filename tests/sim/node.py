@@ -69,6 +69,7 @@ class Node:
         self.sees_chain = True
         self.next_tick: float | None = None
         self.crashes = 0
+        self.backup: Disk | None = None
         self.has_lost_disk = False
         self.notes: list[Note] = []
         self.tamper: Tamper | None = None
@@ -99,7 +100,8 @@ class Node:
         for stored in sorted(kept, key=lambda s: s.session.boundary.number):
             records = self.disk.journal.get(stored.session.id, [])
             opened_at = self.now - max(0.0, today - stored.opened)
-            effects += operator.restore(stored.session, records, opened_at, self.now)
+            silent = stored.session.boundary.number <= self.disk.floor
+            effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
         self.carry_out([*effects, *operator.tick(self.now)])
 
     # -- events ------------------------------------------------------------------------------------------------
@@ -140,10 +142,9 @@ class Node:
 
     def _may_join(self, operator: Operator, session: Session) -> bool:
         number = session.boundary.number
-        stored = (s.session for s in self.disk.sessions.values())
-        elsewhere = any(s.boundary.number == number and s.id != session.id for s in stored)
+        was_there = any(s.session.boundary.number == number for s in self.disk.sessions.values())
         may_found = self.disk.consent and not self.disk.held and not self.world.ever_left(number)
-        return (may_found or operator.has_source) and operator.may_join(session) and not elsewhere
+        return (may_found or operator.has_source) and operator.may_join(session) and not was_there
 
     def _join(self, operator: Operator, session: Session) -> bool:
         """Whether the node survives it."""
@@ -434,10 +435,17 @@ class Node:
         self.crash_after = self.crash_after_sending = None
         self.world.trace(self, "crashes")
 
+    def back_up(self) -> None:
+        """Copy the disk as it is now."""
+        self.backup = self.disk.copy()
+
     def lose_disk(self) -> None:
-        """Crash, and come back with an empty disk: it may have voted up to the newest boundary, and been part of a genesis."""
+        """Crash, and go on from the last copy of the disk, or from an empty one. The store notices: it may have voted up to the
+        newest boundary, and been part of a genesis.
+        """
         self.crash()
         newest = self.world.sessions[-1].boundary.number if self.world.sessions else -1
-        self.disk = Disk(floor=newest, consent=False)
+        self.disk = Disk() if self.backup is None else self.backup.copy()
+        self.disk.floor, self.disk.consent = newest, False
         self.has_lost_disk = True
         self.world.trace(self, "loses its disk")

@@ -286,6 +286,12 @@ class World:
         found = (self.version_of(node, session) for node in self.members(session))
         return all(version is not None and version.settled for version in found)
 
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether some settled version was made at a block that is not on the chain any more."""
+        settled = (v.transcript for n in self.nodes.values() for v in n.disk.held if v.settled)
+        return any(self._canonical[t.boundary.number].boundary != t.boundary for t in settled)
+
     def version_of(self, node: Node, session: Session) -> StoredVersion | None:
         """The version that ``session`` made, as ``node`` has it."""
         return next((v for v in node.disk.versions.values() if v.transcript.session == session.id), None)
