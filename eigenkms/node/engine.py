@@ -208,7 +208,7 @@ class Engine:
             nonlocal joined
             joined = self._operator.ceremony(session.id) is not None
             permitted = may_vote and (may_found or self._operator.has_source)
-            if not permitted or not self._operator.may_join(session) or self._voted_elsewhere(session):
+            if not permitted or not self._operator.may_join(session) or self._was_at(session):
                 return self._operator.pass_boundary(session, now)
             joined = True
             self._store.open_session(session.id, session.boundary.number, encode_session(session))
@@ -236,10 +236,11 @@ class Engine:
         if await self.boundary(outlet, session, may_vote=True, may_found=postponed.may_found):
             log.info("session %s: joined, now that %s", session.id.hex()[:8], why)
 
-    def _voted_elsewhere(self, session: Session) -> bool:
-        """At most one session a boundary number, whatever its block hash."""
-        opened = self._store.sessions_at(session.boundary.number)
-        return any(header.session != session.id for header in opened)
+    def _was_at(self, session: Session) -> bool:
+        """At most one session a boundary number, whatever its block hash, and at most once: one that was joined and is not live
+        any more has been shredded, and what was said in it is forgotten.
+        """
+        return bool(self._store.sessions_at(session.boundary.number))
 
     async def _forget(self, newest: Session) -> None:
         """Shred the journals that nobody needs any more."""

@@ -136,11 +136,11 @@ class Operator:
         """
         effects = self._supersede(session, now)
         named = [record.body for record in records if record.kind == "source"]
+        if not records and self.has_version:
+            return effects + self._begin_unspoken(session, opened_at, now, silent=silent)
         sources = [self._held(self._versions[name]) for name in named if name in self._versions]
         if named and not sources:
             return [*effects, SessionEffect(session, Shred(session.id))]
-        if not records:  # opened, and nothing was done there yet
-            sources = self._sources_of(session)
         return effects + self._begin(session, records, sources, opened_at, now, silent=silent)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
@@ -171,6 +171,9 @@ class Operator:
     def may_join(self, session: Session) -> bool:
         """Whether there is a part for me, and no session yet at this boundary number or above: one whose block was reorged away, or
         one that I left and forgot, is not begun again.
+
+        Whoever left the set and holds a share of any version listens: that version may be settled without its knowledge, and
+        then it has to deal; or a higher one, and then it has to erase.
         """
         newest = max((c.session.boundary.number for c in self._ceremonies.values()), default=-1)
         member = session.recipients.get(self.me) is not None
@@ -179,7 +182,8 @@ class Operator:
         source = self.source
         if source is None:
             return member and not self.has_version and self.binding is None
-        return bool(self._sources_of(session)) and (member or source.share is not None)
+        holds = any(version.share is not None for version in self._versions.values())
+        return bool(self._sources_of(session)) and (member or holds)
 
     @property
     def binding(self) -> Session | None:
@@ -299,6 +303,17 @@ class Operator:
         )
         self._ceremonies[session.id] = ceremony
         return self._of(session, ceremony.start(now))
+
+    def _begin_unspoken(
+        self, session: Session, opened_at: float, now: float, *, silent: bool
+    ) -> list[SessionEffect]:
+        """A session that was opened in an earlier life, which ended before its first record was durable. Nothing was said in it, so
+        it begins now as its boundary would let it begin: with a version known never as a genesis.
+        """
+        source = self.source
+        if silent or source is None or not self.may_join(session):
+            return []
+        return self._begin(session, (), self._sources_of(session), opened_at, now)
 
     def _keep_early(self, frames: Sequence[Frame]) -> None:
         for frame in frames:

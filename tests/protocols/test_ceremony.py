@@ -18,7 +18,7 @@ def test_all_operators_agree_on_one_key(n: int) -> None:
     world = World(n, seed=n)
     world.next_boundary()
     assert world.run(8, until=world.all_certified), world.story("no certificate")
-    assert all(share is not None for node in world.nodes.values() for _, _, share in node.disk.versions)
+    assert world.all_hold_shares()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -66,7 +66,7 @@ def test_genesis_quorum_lets_a_threshold_deal() -> None:
     world.next_boundary()
     present = [n for n in world.nodes.values() if n is not absent]
     assert world.run(12, until=lambda: all(n.disk.versions for n in present))
-    transcript = present[0].disk.versions[0][0]
+    transcript = present[0].disk.held[0].transcript
     assert len(transcript.dealers) == 3
     absent.up()
     absent.boundary(world.sessions[0])
@@ -93,7 +93,7 @@ def test_a_crash_at_any_persistence_point_loses_nothing(point: int, seed: int) -
             break
         world.next_boundary()
     assert world.all_certified(), world.story("no certificate after the crash")
-    assert len({c.hash for n in world.nodes.values() for _, c, _ in n.disk.versions}) == 1
+    assert len({h for n in world.nodes.values() for h in n.disk.versions}) == 1
 
 
 def test_all_crash_and_restart_again_and_again() -> None:

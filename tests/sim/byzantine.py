@@ -9,29 +9,39 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from eigenkms.crypto import bn254, sealing
+from eigenkms.crypto import bn254, schnorr, sealing
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealing import Dealing, deal, decode_dealing
+from eigenkms.protocols.dealing import PROOF_BYTES, Dealing, deal, dealing_hash, decode_dealing, reshare
+from eigenkms.protocols.exchange import Exchange
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.messages import (
+    EXCHANGE_KINDS,
+    Confirm,
     answer_body,
+    confirm_body,
     dealing_body,
     opening_body,
     proposal_body,
     read_answer,
+    read_confirm,
+    read_dealing_frame,
     read_proposal,
     read_report,
     read_share,
+    read_view_change,
     read_vote,
     report_body,
     share_body,
+    source_of,
     view_change_body,
     vote_body,
 )
+from eigenkms.protocols.requests import Epoch, decode_settled, encode_settled
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.settlement import SettlementProof, confirm_digest
 from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
@@ -61,7 +71,7 @@ class Byzantine:
     def _run(self, attack: Attack, frame: Frame, to: OperatorAddress | None) -> Outgoing:
         try:
             return attack(self, frame, to)
-        except (MalformedError, KeyError, IndexError, TypeError):
+        except (MalformedError, LookupError, TypeError, ValueError):
             return [(to, frame)]  # an earlier attack left nothing of the frame to work with
 
     # -- tools -------------------------------------------------------------------------------------------------
@@ -118,14 +128,46 @@ class Byzantine:
             self.memory[name] = make()
         return self.memory[name]
 
-    def second_dealing(self, session: Session) -> tuple[Polynomial, Dealing]:
-        """Another well-formed dealing of mine."""
+    def exchange(self, frame: Frame) -> Exchange:
+        """The exchange of the honest machine inside that ``frame`` belongs to, or the highest one."""
+        ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
+        if ceremony is None:
+            raise KeyError("it is not in this session")
+        source = source_of(frame) if frame.kind in EXCHANGE_KINDS else None
+        found = ceremony._exchanges.current if source is None else ceremony._exchanges.get(source)
+        if found is None:
+            raise KeyError("it does not deal from this version")
+        return found
+
+    def own_dealing(self, frame: Frame) -> Dealing:
+        """What the honest machine inside would deal."""
+        own = self.exchange(frame)._own
+        if own is None:
+            raise KeyError("it has not dealt")
+        return own
+
+    def second_dealing(self, frame: Frame) -> tuple[Polynomial, Dealing]:
+        """Another well-formed dealing of mine, from the same source."""
+        return self._dealing(frame, "second dealing", constant=True)
+
+    def foreign_dealing(self, frame: Frame) -> tuple[Polynomial, Dealing]:
+        """A dealing of another secret than my share of the source."""
+        return self._dealing(frame, "foreign dealing", constant=False)
+
+    def _dealing(self, frame: Frame, name: str, *, constant: bool) -> tuple[Polynomial, Dealing]:
+        session, source, exchange = self.session(frame), self.exchange(frame).source, self.exchange(frame)
 
         def make() -> tuple[Polynomial, Dealing]:
-            polynomial = Polynomial.random(session.threshold, self.random.randbytes)
-            return polynomial, deal(session, self.me, polynomial, self.random.randbytes)
+            rng = self.random.randbytes
+            if source is None:
+                polynomial = Polynomial.random(session.threshold, rng)
+                return polynomial, deal(session, self.me, polynomial, rng)
+            kept = exchange._polynomial
+            mine = kept.constant if constant and kept is not None else None
+            polynomial = Polynomial.random(session.threshold, rng, mine)
+            return polynomial, reshare(session, self.me, polynomial, source)
 
-        return self.once(("second dealing", session.id), make)  # type: ignore[no-any-return]
+        return self.once((name, session.id, exchange.source_version), make)  # type: ignore[no-any-return]
 
     def vote(self, like: Frame, view: int, phase: Phase, digest: bytes) -> Frame:
         signature = bn254.sign(self.node.key, vote_digest(self.session(like).id, view, phase, digest))
@@ -179,7 +221,7 @@ def wrong_share(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Ou
     if frame.kind is not Kind.SHARE or to not in self.some(("wrong share", frame.session)):
         return [(to, frame)]
     share = read_share(frame)
-    wrong = share_body(share.dealing_hash, SecretScalar((share.scalar.value + 1) % R))
+    wrong = share_body(share.dealing_hash, SecretScalar((share.scalar.value + 1) % R), share.source)
     return [(to, self.say(frame, wrong, recipient=to))]
 
 
@@ -187,43 +229,69 @@ def foreign_share(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> 
     """Shares of a dealing that nobody knows, to some."""
     if frame.kind is not Kind.SHARE or to not in self.some(("foreign share", frame.session)):
         return [(to, frame)]
-    polynomial, second = self.second_dealing(self.session(frame))
-    x = self.session(frame).x[to]
-    return [(to, self.say(frame, share_body(second.hash, polynomial.evaluate(x)), recipient=to))]
+    polynomial, second = self.second_dealing(frame)
+    share = polynomial.evaluate(self.session(frame).x[to])
+    return [(to, self.say(frame, share_body(second.hash, share, second.source_version), recipient=to))]
 
 
 def two_dealings(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """One dealing, its hash and its shares, for some, and another for the rest."""
-    session = self.session(frame)
-    polynomial, second = self.second_dealing(session)
-    name = ("two dealings", frame.session)
+    if frame.kind not in (Kind.HASH, Kind.DEALING, Kind.SHARE):
+        return [(to, frame)]
+    other = _dealt(self, frame, to, *self.second_dealing(frame))
+    return self.split(("two dealings", frame.session), to, other, frame)
+
+
+def _dealt(
+    self: Byzantine, frame: Frame, to: OperatorAddress | None, polynomial: Polynomial, dealing: Dealing
+) -> Frame:
+    """``frame`` as it would be if this had been dealt."""
     match frame.kind:
         case Kind.HASH:
-            return self.split(name, to, self.say(frame, [second.hash]), frame)
+            return self.say(frame, [dealing.hash])
         case Kind.DEALING:
-            return self.split(name, to, self.say(frame, dealing_body(second)), frame)
+            return self.say(frame, dealing_body(dealing))
         case Kind.SHARE if to is not None:
-            body = share_body(second.hash, polynomial.evaluate(session.x[to]))
-            return self.split(name, to, self.say(frame, body, recipient=to), frame)
+            share = polynomial.evaluate(self.session(frame).x[to])
+            return self.say(frame, share_body(dealing.hash, share, dealing.source_version), recipient=to)
         case _:
+            return frame
+
+
+def wrong_constant(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """In a rotation deals something else than its share of the source, with shares that fit."""
+    if frame.kind not in (Kind.DEALING, Kind.SHARE, Kind.ANSWER) or self.exchange(frame).source is None:
+        return [(to, frame)]
+    polynomial, foreign = self.foreign_dealing(frame)
+    if frame.kind is not Kind.ANSWER:
+        return [(to, _dealt(self, frame, to, polynomial, foreign))]
+    return [(to, _answer_of(self, frame, "foreign", polynomial, foreign))]
+
+
+def deals_from(change: Callable[[int], int], hashed: bool) -> Attack:
+    """In a rotation names another source version, with the right transcript hash or a wrong one."""
+
+    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+        if frame.kind not in (Kind.DEALING, Kind.SHARE) or self.exchange(frame).source is None:
             return [(to, frame)]
+        version = max(1, change(source_of(frame)))
+        own = self.own_dealing(frame)
+        digest = own.source_hash if hashed else keccak256(b"a version")
+        other = _with(own, source_version=version, source_hash=digest)
+        if frame.kind is Kind.DEALING:
+            return [(to, self.say(frame, dealing_body(other)))]
+        share = read_share(frame)
+        return [(to, self.say(frame, share_body(other.hash, share.scalar, version), recipient=to))]
+
+    return attack
 
 
 def two_hashes(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Everybody gets both hashes, in different order."""
     if frame.kind is not Kind.HASH:
         return [(to, frame)]
-    other = self.say(frame, [self.second_dealing(self.session(frame))[1].hash])
+    other = self.say(frame, [self.second_dealing(frame)[1].hash])
     return [*self.split("two hashes", to, other, frame), *self.split("two hashes", to, frame, other)]
-
-
-def own_dealing(self: Byzantine, frame: Frame) -> Dealing:
-    """What the honest machine inside would deal."""
-    ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
-    own = None if ceremony is None else ceremony._exchanges.current._own
-    if own is None:
-        raise KeyError("it has not dealt")
-    return own
 
 
 def bad_dealing(change: Callable[[Byzantine, Session, Dealing], Dealing]) -> Attack:
@@ -232,11 +300,11 @@ def bad_dealing(change: Callable[[Byzantine, Session, Dealing], Dealing]) -> Att
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
         session = self.session(frame)
         if frame.kind is Kind.DEALING:
-            bad = change(self, session, decode_dealing(frame.body[0]))
-            return [(to, self.say(frame, [0, bad.encoded]))]
+            message = read_dealing_frame(frame)
+            bad = change(self, session, decode_dealing(message.encoded))
+            return [(to, self.say(frame, [message.source, bad.encoded]))]
         if frame.kind is Kind.HASH:
-            own = own_dealing(self, frame)
-            return [(to, self.say(frame, [change(self, session, own).hash]))]
+            return [(to, self.say(frame, [change(self, session, self.own_dealing(frame)).hash]))]
         return [(to, frame)]
 
     return attack
@@ -256,7 +324,7 @@ def too_many_commitments(_self: Byzantine, _session: Session, own: Dealing) -> D
 
 
 def bad_proof(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    proof = own.proof or b""
+    proof = own.proof or bytes(PROOF_BYTES)  # a rotation has none
     return _with(own, proof=proof[:-1] + bytes([proof[-1] ^ 1]))
 
 
@@ -300,16 +368,16 @@ def hash_mismatch(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> 
     """A good dealing that is not the announced one."""
     if frame.kind is not Kind.DEALING:
         return [(to, frame)]
-    return [(to, self.say(frame, [0, self.second_dealing(self.session(frame))[1].encoded]))]
+    return [(to, self.say(frame, dealing_body(self.second_dealing(frame)[1])))]
 
 
 def not_a_dealing(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Announces and publishes bytes that are no dealing at all."""
     if frame.kind is Kind.HASH:
-        from eigenkms.protocols.dealing import dealing_hash
-
         return [(to, self.say(frame, [dealing_hash(b"nonsense")]))]
-    return [(to, self.say(frame, [0, b"nonsense"]))] if frame.kind is Kind.DEALING else [(to, frame)]
+    if frame.kind is not Kind.DEALING:
+        return [(to, frame)]
+    return [(to, self.say(frame, [source_of(frame), b"nonsense"]))]
 
 
 # -- complaints ------------------------------------------------------------------------------------------------
@@ -319,15 +387,16 @@ def _complaint(self: Byzantine, frame: Frame, name: str) -> Frame:
     """A report that lacks everybody else; the keys are mine, and known to me."""
 
     def make() -> Frame:
-        own = read_report(frame).held.get(self.me)
+        report = read_report(frame)
+        own = report.held.get(self.me)
         held = {} if own is None else {self.me: own}
-        keys = {
-            d: sealing.x25519_keypair(self.random.randbytes) for d in self.session(frame).x if d != self.me
-        }
-        self.memory["keys", name, frame.session] = keys
-        return self.say(frame, report_body(held, {d: public for d, (_, public) in keys.items()}))
+        dealers = self.exchange(frame).dealers or ()
+        keys = {d: sealing.x25519_keypair(self.random.randbytes) for d in sorted(dealers) if d != self.me}
+        self.memory["keys", name, frame.session, report.source] = keys
+        lacking = {d: public for d, (_, public) in keys.items()}
+        return self.say(frame, report_body(held, lacking, report.source))
 
-    return self.once(("complaint", name, frame.session), make)  # type: ignore[no-any-return]
+    return self.once(("complaint", name, frame.session, source_of(frame)), make)  # type: ignore[no-any-return]
 
 
 def false_complaint(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -342,8 +411,9 @@ def two_complaints(self: Byzantine, frame: Frame, to: OperatorAddress | None) ->
     one, two = _complaint(self, frame, "one"), _complaint(self, frame, "two")
     outgoing = list(self.split(("two complaints", frame.session), to, one, two))
     for name in ("one", "two"):
-        for dealer, (private, _) in self.memory["keys", name, frame.session].items():
-            opening = self.say(frame, opening_body(dealer, private), kind=Kind.OPENING)
+        source = source_of(frame)
+        for dealer, (private, _) in self.memory["keys", name, frame.session, source].items():
+            opening = self.say(frame, opening_body(dealer, private, source), kind=Kind.OPENING)
             outgoing += self.split(("open", name, frame.session), to, opening, opening)
     return outgoing
 
@@ -353,7 +423,8 @@ def lying_openings(self: Byzantine, frame: Frame, to: OperatorAddress | None) ->
     if frame.kind not in (Kind.REPORT, Kind.VOTE, Kind.VIEW_CHANGE):
         return [(to, frame)]
     dealer = self.random.choice(list(self.session(frame).x))
-    opening = self.say(frame, opening_body(dealer, self.random.randbytes(32)), kind=Kind.OPENING)
+    source = self.exchange(frame).source_version
+    opening = self.say(frame, opening_body(dealer, self.random.randbytes(32), source), kind=Kind.OPENING)
     return [(to, frame), (to, opening)]
 
 
@@ -361,10 +432,10 @@ def open_good_answers(self: Byzantine, frame: Frame, to: OperatorAddress | None)
     """Complains falsely, is answered well, and opens the answers as if they were bad."""
     if frame.kind is not Kind.REPORT:
         return [(to, frame)]
-    complaint = _complaint(self, frame, "one")
+    complaint, source = _complaint(self, frame, "one"), source_of(frame)
     openings = [
-        (to, self.say(frame, opening_body(dealer, private), kind=Kind.OPENING))
-        for dealer, (private, _) in self.memory["keys", "one", frame.session].items()
+        (to, self.say(frame, opening_body(dealer, private, source), kind=Kind.OPENING))
+        for dealer, (private, _) in self.memory["keys", "one", frame.session, source].items()
     ]
     return [(to, complaint), *openings]
 
@@ -389,7 +460,7 @@ def bad_answer(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Out
                 body[4] = bytes(80)
         return self.say(frame, body)
 
-    return [(to, self.once(("bad answer", frame.session, frame.body[1]), make))]
+    return [(to, self.once(("bad answer", frame.session, *frame.body[:2]), make))]
 
 
 def answer_other_key(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -405,25 +476,36 @@ def answer_other_dealing(self: Byzantine, frame: Frame, to: OperatorAddress | No
     """Answers with a second dealing and a share that fits it."""
     if frame.kind is not Kind.ANSWER:
         return [(to, frame)]
+    return [(to, _answer_of(self, frame, "second", *self.second_dealing(frame)))]
+
+
+def _answer_of(self: Byzantine, frame: Frame, name: str, polynomial: Polynomial, dealing: Dealing) -> Frame:
+    """The answer as it would be if this had been dealt."""
 
     def make() -> Frame:
         session, answer = self.session(frame), read_answer(frame)
-        polynomial, second = self.second_dealing(session)
         share = polynomial.evaluate(session.x[answer.recipient])
-        body = answer_body(session.id, second, answer.recipient, answer.key, share, self.random.randbytes)
+        body = answer_body(session.id, dealing, answer.recipient, answer.key, share, self.random.randbytes)
         return self.say(frame, body)
 
-    return [(to, self.once(("other dealing", frame.session, frame.body[1]), make))]
+    return self.once(("answer", name, frame.session, *frame.body[:2]), make)  # type: ignore[no-any-return]
 
 
 # -- agreement -------------------------------------------------------------------------------------------------
 
 
-def _other_transcript(self: Byzantine, transcript: Transcript) -> Transcript:
-    """Consistent in itself, and of this session, but its A is another one."""
-    other = self.second_dealing(self.world.session(transcript.session))[1].commitments
+def _other_transcript(self: Byzantine, frame: Frame, transcript: Transcript) -> Transcript:
+    """Consistent in itself, and of this session: of fewer dealers if those are enough, else with A of another dealing."""
+    exchange = self.exchange(frame)
+    dealers = [a for a, _ in transcript.dealers]
+    if exchange.source is not None and len(dealers) > exchange.dealers_needed:
+        fewer = exchange._transcript_of([exchange._dealings[d] for d in dealers[1:]])
+        if fewer is not None:
+            return fewer
+    other = self.foreign_dealing(frame)[1].commitments
+    mpk = other[0] if exchange.source is None else transcript.mpk
     fields = {name: getattr(transcript, name) for name in transcript.__dataclass_fields__}
-    return Transcript(**{**fields, "mpk": other[0], "commitments": other})
+    return Transcript(**{**fields, "mpk": mpk, "commitments": (mpk, *other[1:])})
 
 
 def two_transcripts(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -433,9 +515,29 @@ def two_transcripts(self: Byzantine, frame: Frame, to: OperatorAddress | None) -
     proposal = read_proposal(frame)
     if proposal.transcript is None:
         return [(to, frame)]
-    other = _other_transcript(self, decode_transcript(proposal.transcript))
+    other = _other_transcript(self, frame, decode_transcript(proposal.transcript))
     second = self.say(frame, proposal_body(proposal.view, other.encoded, proposal.justification))
     return self.split(("two transcripts", frame.session, proposal.view), to, frame, second)
+
+
+def always_fresh(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """As coordinator proposes another fresh transcript, whatever is prepared already."""
+    if frame.kind is not Kind.PROPOSAL:
+        return [(to, frame)]
+    proposal = read_proposal(frame)
+    if proposal.transcript is None:
+        return [(to, frame)]
+    other = _other_transcript(self, frame, decode_transcript(proposal.transcript))
+    return [(to, self.say(frame, proposal_body(proposal.view, other.encoded, None)))]
+
+
+def hides_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Enters views as if nothing had been prepared, and releases nothing that was."""
+    if frame.kind is Kind.CERTIFICATE:
+        return []
+    if frame.kind is not Kind.VIEW_CHANGE:
+        return [(to, frame)]
+    return [(to, self.say(frame, view_change_body(read_view_change(frame).view, None)))]
 
 
 def transcript_or_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -463,7 +565,7 @@ def falls_silent(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> O
     return [(to, frame)] if keeps or (frame.kind is Kind.PROPOSAL and frame.body[0] == 0) else []
 
 
-def wrong_transcript(change: Callable[[Byzantine, Transcript], bytes]) -> Attack:
+def wrong_transcript(change: Callable[[Byzantine, Frame, Transcript], bytes]) -> Attack:
     """As coordinator proposes something that is not the outcome of this session."""
 
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -472,7 +574,7 @@ def wrong_transcript(change: Callable[[Byzantine, Transcript], bytes]) -> Attack
         proposal = read_proposal(frame)
         if proposal.transcript is None:
             return [(to, frame)]
-        encoded = change(self, decode_transcript(proposal.transcript))
+        encoded = change(self, frame, decode_transcript(proposal.transcript))
         return [(to, self.say(frame, proposal_body(proposal.view, encoded, proposal.justification)))]
 
     return attack
@@ -483,27 +585,33 @@ def _replace(transcript: Transcript, **changes: Any) -> bytes:
     return Transcript(**{**fields, **changes}).encoded
 
 
-WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Transcript], bytes]] = {
-    "A of another dealing": lambda self, t: _other_transcript(self, t).encoded,
-    "MPK is not A_0": lambda self, t: _replace(
+WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Frame, Transcript], bytes]] = {
+    "A of another dealing": lambda self, f, t: _other_transcript(self, f, t).encoded,
+    "MPK is not A_0": lambda self, f, t: _replace(
         t, mpk=t.commitments[-1] if len(t.commitments) > 1 else b"x" * 96
     ),
-    "a recipient less": lambda self, t: _replace(t, recipients=type(t.recipients)(t.recipients.members[1:])),
-    "a foreign dealer": lambda self, t: _replace(
+    "a recipient less": lambda self, f, t: _replace(
+        t, recipients=type(t.recipients)(t.recipients.members[1:])
+    ),
+    "a foreign dealer": lambda self, f, t: _replace(
         t, dealers=((OperatorAddress(bytes(20)), bytes(32)), *t.dealers)
     ),
-    "a dealer less": lambda self, t: _replace(t, dealers=t.dealers[1:]),
-    "no dealers": lambda self, t: _replace(t, dealers=()),
-    "dealers unsorted": lambda self, t: _replace(t, dealers=t.dealers[::-1]),
-    "a dealing hash": lambda self, t: _replace(t, dealers=((t.dealers[0][0], bytes(32)), *t.dealers[1:])),
-    "threshold": lambda self, t: _replace(t, threshold=t.threshold + 1),
-    "a commitment less": lambda self, t: _replace(t, commitments=t.commitments[:-1]),
-    "a source": lambda self, t: _replace(t, source_version=1),
-    "another boundary": lambda self, t: _replace(t, boundary=type(t.boundary)(1, bytes(32), 1)),
-    "another cluster": lambda self, t: _replace(t, cluster=bytes(32)),
-    "another session": lambda self, t: _replace(t, session=bytes(32)),
-    "no recipients": lambda self, t: _replace(t, recipients=type(t.recipients)(()), threshold=0),
-    "nonsense": lambda self, t: b"nonsense",
+    "a dealer less": lambda self, f, t: _replace(t, dealers=t.dealers[1:]),
+    "no dealers": lambda self, f, t: _replace(t, dealers=()),
+    "dealers unsorted": lambda self, f, t: _replace(t, dealers=t.dealers[::-1]),
+    "a dealing hash": lambda self, f, t: _replace(t, dealers=((t.dealers[0][0], bytes(32)), *t.dealers[1:])),
+    "threshold": lambda self, f, t: _replace(t, threshold=t.threshold + 1),
+    "a commitment less": lambda self, f, t: _replace(t, commitments=t.commitments[:-1]),
+    "another source": lambda self, f, t: _replace(t, source_version=t.source_version + 1),
+    "another source's hash": lambda self, f, t: _replace(t, source_hash=keccak256(b"a version")),
+    "the other kind of source": lambda self, f, t: _replace(
+        t, source_version=0 if t.source_version else 7, source_hash=bytes(32)
+    ),
+    "another boundary": lambda self, f, t: _replace(t, boundary=type(t.boundary)(1, bytes(32), 1)),
+    "another cluster": lambda self, f, t: _replace(t, cluster=bytes(32)),
+    "another session": lambda self, f, t: _replace(t, session=bytes(32)),
+    "no recipients": lambda self, f, t: _replace(t, recipients=type(t.recipients)(()), threshold=0),
+    "nonsense": lambda self, f, t: b"nonsense",
 }
 
 
@@ -593,6 +701,103 @@ def forged_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | Non
     return [(to, frame), *((to, f) for f in extra)]
 
 
+# -- settling ----------------------------------------------------------------------------------------------------
+
+
+def false_confirm(change: Callable[[Byzantine, Frame, Confirm], list[Any]]) -> Attack:
+    """A promise that is worth nothing, in a good frame."""
+
+    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+        if frame.kind is not Kind.CONFIRM:
+            return [(to, frame)]
+        body = self.once(("confirm", frame.session), lambda: change(self, frame, read_confirm(frame)))
+        return [(to, self.say(frame, body))]
+
+    return attack
+
+
+def badly_signed(self: Byzantine, frame: Frame, confirm: Confirm) -> list[Any]:
+    wrong = bn254.sign(self.node.key, keccak256(b"something else"))
+    signature = self.random.choice([wrong, b"\xff" * 64, bytes(64)])
+    return confirm_body(confirm.hash, signature, confirm.proof)
+
+
+def badly_proved(self: Byzantine, frame: Frame, confirm: Confirm) -> list[Any]:
+    proof = confirm.proof[:-1] + bytes([confirm.proof[-1] ^ 1])
+    return confirm_body(confirm.hash, confirm.signature, proof)
+
+
+def of_another_version(self: Byzantine, frame: Frame, confirm: Confirm) -> list[Any]:
+    other = keccak256(b"another version")
+    return confirm_body(other, bn254.sign(self.node.key, confirm_digest(frame.session, other)), confirm.proof)
+
+
+def double_confirm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Confirms this version to some first, and another to the rest first."""
+    if frame.kind is not Kind.CONFIRM:
+        return [(to, frame)]
+    other = self.say(frame, of_another_version(self, frame, read_confirm(frame)))
+    name = ("double confirm", frame.session)
+    return [*self.split(name, to, frame, other), *self.split(name, to, other, frame)]
+
+
+def early_confirm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Confirms whatever it votes for, before anything is certified and whether or not it holds a share."""
+    if frame.kind is not Kind.VOTE or self.exchange(frame).source is None:
+        return [(to, frame)]
+    digest = read_vote(frame).hash
+    signature = bn254.sign(self.node.key, confirm_digest(frame.session, digest))
+    confirm = self.say(frame, confirm_body(digest, signature, bytes(schnorr.PROOF_SIZE)), kind=Kind.CONFIRM)
+    return [(to, frame), (to, confirm)]
+
+
+def speaks_as_member(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Having left the set, votes, proposes and confirms all the same."""
+    if frame.kind not in (Kind.DEALING, Kind.ANSWER):
+        return [(to, frame)]
+    session, digest = self.session(frame), keccak256(b"a transcript")
+    signature = bn254.sign(self.node.key, confirm_digest(session.id, digest))
+    extra = [
+        self.vote(frame, 0, Phase.PREPARE, digest),
+        self.vote(frame, 0, Phase.COMMIT, digest),
+        self.say(frame, view_change_body(3, None), kind=Kind.VIEW_CHANGE),
+        self.say(frame, proposal_body(0, b"nonsense", None), kind=Kind.PROPOSAL),
+        self.say(frame, confirm_body(digest, signature, bytes(schnorr.PROOF_SIZE)), kind=Kind.CONFIRM),
+    ]
+    return [(to, frame), *((to, f) for f in extra)]
+
+
+def _of_old(self: Byzantine, answer: bytes | None) -> bytes | None:
+    """The first settled version it ever answered with."""
+    return self.memory.setdefault("old settled", answer) or answer  # type: ignore[no-any-return]
+
+
+def _forged(self: Byzantine, answer: bytes | None) -> bytes | None:
+    """A version that it made up, or a true one with a proof that it made up."""
+    if answer is None:
+        return None
+    epoch, _ = decode_settled(answer)
+    transcript = epoch.transcript
+    bitmap = b"\xff" * (len(epoch.certificate.bitmap) - 1) + epoch.certificate.bitmap[-1:]
+    proof = SettlementProof(transcript.session, transcript.hash, bitmap, epoch.certificate.signature)
+    made_up = decode_transcript(_replace(transcript, source_version=transcript.version + 1))
+    return encode_settled(Epoch(self.random.choice([transcript, made_up]), epoch.certificate), proof)
+
+
+SETTLED_LIES: tuple[Callable[[Byzantine, bytes | None], bytes | None], ...] = (
+    _of_old,
+    _forged,
+    lambda _self, _answer: None,
+    lambda _self, _answer: b"nonsense",
+)
+"""What is answered instead of the highest settled version."""
+
+
+def lie_about_settled(liar: Byzantine) -> None:
+    """From now on one of these lies is told."""
+    liar.node.answers_settled = partial(liar.random.choice(SETTLED_LIES), liar)
+
+
 # -- noise -----------------------------------------------------------------------------------------------------
 
 
@@ -635,13 +840,19 @@ def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
         return [(to, frame)]
     view = self.random.randrange(2**32)
     session = self.session(frame)
-    key = sealing.x25519_keypair(self.random.randbytes)[1]
+    key, source = sealing.x25519_keypair(self.random.randbytes)[1], self.exchange(frame).source_version
+    if self.me not in session.x:
+        return [(to, frame)]
     mine = view - view % session.n + session.coordinators.index(self.me)
     extra = [
         self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)),
         self.say(frame, view_change_body(view, None), kind=Kind.VIEW_CHANGE),
         self.say(frame, proposal_body(mine % 2**32, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
-        self.say(frame, [0, self.random.randbytes(20), key, b"", b""], kind=Kind.ANSWER),
+        self.say(
+            frame,
+            [self.random.choice([0, source, source + 1]), self.random.randbytes(20), key, b"", b""],
+            kind=Kind.ANSWER,
+        ),
         self.say(
             frame, opening_body(OperatorAddress(self.random.randbytes(20)), bytes(32)), kind=Kind.OPENING
         ),
@@ -718,7 +929,24 @@ RANDOM_ATTACKS: tuple[Attack, ...] = (
     eager_commit,
     bad_vote,
     always_void,
+    always_fresh,
+    hides_certificates,
     falls_silent,
+    mute([Kind.CONFIRM]),
+    mute_to_some([Kind.CONFIRM]),
+    late([Kind.CONFIRM], 4.0),
+    late([Kind.DEALING], 1.1),
+    late([Kind.SHARE], 1.1),
+    wrong_constant,
+    deals_from(lambda version: version - 10, hashed=False),
+    deals_from(lambda version: version + 10, hashed=True),
+    deals_from(lambda version: version + 10, hashed=False),
+    false_confirm(badly_signed),
+    false_confirm(badly_proved),
+    false_confirm(of_another_version),
+    double_confirm,
+    early_confirm,
+    speaks_as_member,
     storm,
     forged_certificates,
     junk,
