@@ -300,7 +300,7 @@ def test_messages_in_troubleshooting_are_real() -> None:
 
 
 def test_every_warning_of_a_node_is_explained() -> None:
-    """What a node logs as a warning, an operator can look up."""
+    """What a node logs as a warning or an error, an operator can look up."""
     quoted = [
         row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
     ]
@@ -315,7 +315,7 @@ def _warnings(path: Path) -> Iterator[str]:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
             continue
         text = node.args[0]
-        is_log = node.func.attr == "warning" and isinstance(text, ast.Constant)
+        is_log = node.func.attr in ("warning", "error") and isinstance(text, ast.Constant)
         if is_log and text.value != "operator 0x%s: %s":  # type: ignore[attr-defined]
             yield re.sub(r"%[a-z]", "…", text.value).replace("0x…", "…")  # type: ignore[attr-defined]
 
