@@ -307,7 +307,9 @@ class Story:
             if self.world.run(INTERVAL, until=lambda: not self._holding_older(session)):
                 return
         holding = ", ".join(node.name for node in self._holding_older(session))
-        raise AssertionError(self.world.story(f"{holding} did not erase what is older than a settled version"))
+        raise AssertionError(
+            self.world.story(f"{holding} did not erase what is older than a settled version")
+        )
 
     def _is_done(self, session: Session) -> bool:
         if self.liars:
