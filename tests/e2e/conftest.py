@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.devnet.members import Timing
 from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, live_network
+
+STEADY = Timing(interval_blocks=10, block_seconds=1.0, window_seconds=0.5)
+"""It rotates every ten seconds: while the tests run, and seldom in the midst of what they measure."""
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -25,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def shared_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
     """Four operators with a master key; the fourth was not there at the first boundary."""
-    with live_network(tmp_path_factory.mktemp("network") / "net") as live:
+    with live_network(tmp_path_factory.mktemp("network") / "net", timing=STEADY) as live:
         live.start_all([0, 1, 2])
         live.loop.run(live.network.nodes[0].wait_event, "void", GENESIS_SECONDS)
         live.start(3)
