@@ -5,9 +5,9 @@ Four engines with real stores and real machines over toy curves pass each other 
 
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,20 @@ import trio
 
 from eigenkms.errors import StorageError
 from eigenkms.node import engine as engine_module
-from eigenkms.node.engine import Engine
-from eigenkms.node.versions import Versions
 from eigenkms.protocols.effects import Accuse
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
-from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.messages import slot_of
-from eigenkms.protocols.operator import Operator, SessionEffect
+from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import EvidencePage
-from eigenkms.protocols.session import Parameters, Session
+from eigenkms.protocols.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
 from tests.client.village import Village
+from tests.node.engines import Room, Seat, check_journaled, quick_cast, seat, seated, until
 from tests.node.support import PATIENCE, a_node, keep_version, open_store
-from tests.protocols.support import Cast, cast, counter_rng
+from tests.protocols.support import Cast, cast
 from tests.support.toy_backend import toy_crypto
 
 
@@ -43,95 +42,7 @@ def _toy_curves() -> Any:
 @pytest.fixture
 def who() -> Cast:
     """Four operators and a session at block 100, with short windows."""
-    made = cast(4)
-    session = made.session
-    made.session = Session(
-        session.cluster, session.boundary, session.recipients, Parameters(10, "latest", 100)
-    )
-    return made
-
-
-class Room:
-    """Where frames of all engines go: heard at once by everybody who is in."""
-
-    def __init__(self) -> None:
-        self.seats: dict[OperatorAddress, Seat] = {}
-
-    def say(self, sender: OperatorAddress, frame: Frame, recipient: OperatorAddress | None) -> None:
-        for address, seat in self.seats.items():
-            if address != sender and recipient in (None, address):
-                seat.engine.offer(frame.encoded)
-
-
-@dataclass
-class Seat:
-    """One operator's engine; ``Outlet`` of it. ``sent`` is what left it, in order."""
-
-    me: OperatorAddress
-    store: Store
-    engine: Engine
-    versions: Versions
-    room: Room
-    sent: list[Frame] = field(default_factory=list)
-    before_sending: Callable[["Seat", Frame], None] = lambda _seat, _frame: None
-
-    async def broadcast(self, frame: Frame) -> None:
-        self._send(frame, None)
-
-    async def direct(self, recipient: OperatorAddress, frame: Frame) -> None:
-        self._send(frame, recipient)
-
-    def _send(self, frame: Frame, recipient: OperatorAddress | None) -> None:
-        self.before_sending(self, frame)
-        self.sent.append(frame)
-        self.room.say(self.me, frame, recipient)
-
-    async def run(self) -> None:
-        """As a node does, but for the links: pull is by hand."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.engine.run, self)
-            nursery.start_soon(self._pull)
-
-    async def _pull(self) -> None:
-        while True:
-            await trio.sleep(0.05)
-            for request in await self.engine.sync_requests():
-                for other in [s for a, s in self.room.seats.items() if a != self.me]:
-                    for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
-                        self.engine.offer(frame.encoded)
-
-
-def seat(who: Cast, me: OperatorAddress, room: Room, store: Store) -> Seat:
-    versions = Versions(store)
-    operator = Operator(me, who.keys[me], counter_rng(f"secrets of {me.hex()}"))
-    keys = {m.address: m.key for m in who.session.recipients}
-    return Seat(me, store, Engine(operator, store, versions, keys.get), versions, room)
-
-
-@asynccontextmanager
-async def seated(
-    who: Cast, room: Room, folder: Path, *addresses: OperatorAddress
-) -> AsyncIterator[list[Seat]]:
-    """Engines that run for the length of the context, with stores in ``folder``."""
-    stores = [open_store(folder / a.hex(), a, seed=a.hex()) for a in addresses]
-    seats = [seat(who, a, room, s) for a, s in zip(addresses, stores, strict=True)]
-    try:
-        async with trio.open_nursery() as nursery:
-            for each in seats:
-                room.seats[each.me] = each
-                nursery.start_soon(each.run)
-            yield seats
-            nursery.cancel_scope.cancel()
-    finally:
-        for each in seats:
-            room.seats.pop(each.me, None)
-            each.store.close()
-
-
-async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - engines have no event for every change
-            await trio.sleep(0.01)
+    return quick_cast(4)
 
 
 def later(session: Session, blocks: int = 10, seed: bytes = b"\x07") -> Session:
@@ -139,17 +50,6 @@ def later(session: Session, blocks: int = 10, seed: bytes = b"\x07") -> Session:
     block = session.boundary
     at = BlockRef(block.number + blocks, seed * 32, block.timestamp + 12 * blocks)
     return Session(session.cluster, at, session.recipients, session.parameters)
-
-
-def check_journaled(seat: Seat, frame: Frame) -> None:
-    """What leaves is in the journal of its session, or follows from what is: a share from the polynomial."""
-    if frame.sender != seat.me or frame.kind is Kind.CERTIFICATE:
-        return
-    records = seat.store.records(frame.session)
-    if frame.kind is Kind.SHARE:
-        assert any(r.kind == "polynomial" for r in records), frame
-    else:
-        assert any(r.kind == "frame" and r.body == frame.encoded for r in records), frame
 
 
 # -- the way it should go ----------------------------------------------------------------------------------------

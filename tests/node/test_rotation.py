@@ -1,0 +1,270 @@
+"""Rotation in engines with real stores: what is left on a disk, and what is not, above all."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.crypto.shamir import Polynomial
+from eigenkms.errors import StorageError
+from eigenkms.node.versions import Versions
+from eigenkms.protocols.requests import Epoch, check_settled
+from eigenkms.protocols.session import Session
+from eigenkms.storage.store import Store, VersionRow
+from eigenkms.types import OperatorAddress
+from tests.node.engines import Seat, alive, check_journaled, quick_cast, seat, see, until
+from tests.node.support import open_store
+from tests.protocols.support import Cast, KeyVersion, secret_of, version_of
+from tests.support.toy_backend import toy_crypto
+
+
+@pytest.fixture(autouse=True)
+def _toy_curves() -> Iterator[None]:
+    with toy_crypto():
+        yield
+
+
+@pytest.fixture
+def who() -> Cast:
+    """Four operators and a session at block 100."""
+    return quick_cast(4)
+
+
+def has_settled(seats: Sequence[Seat], session: Session) -> Callable[[], bool]:
+    """Whether all know the version of this session to be settled, and nothing older."""
+
+    def check() -> bool:
+        newest = [s.versions.newest_settled for s in seats]
+        return all(len(s.versions) == 1 for s in seats) and all(
+            held is not None and held.epoch.transcript.session == session.id for held in newest
+        )
+
+    return check
+
+
+# -- the way it should go ----------------------------------------------------------------------------------------
+
+
+async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) -> None:
+    """One master key, three versions, each renewed from the one before; every frame was durable before it left. What stays of the
+    older ones is their transcripts and certificates, and of the newest its share and its proof.
+    """
+    sessions = [who.session, who.later(10), who.later(20)]
+    for life, session in enumerate(sessions):
+        async with alive(who, tmp_path, f"life {life}") as seats:
+            for each in seats:
+                each.before_sending = check_journaled
+            assert all(await see(seats, session, may_found=life == 0))
+            await until(has_settled(seats, session))
+    secrets = {}
+    for address in who.addresses:
+        with open_store(tmp_path / address.hex(), address) as store:
+            rows, held = store.versions(), list(Versions(store))
+            assert [(r.session, r.erased, r.share_held, r.settled) for r in rows] == [
+                (sessions[0].id, True, False, True),
+                (sessions[1].id, True, False, True),
+                (sessions[2].id, False, True, True),
+            ]
+            (newest,) = held
+            check_settled(newest.epoch, newest.proof)
+            assert newest.proof is not None
+            chain = [Versions(store).epoch(r.transcript_hash) for r in rows]
+            transcripts = [epoch.transcript for epoch in chain if epoch is not None]
+            assert [t.source_hash for t in transcripts] == [bytes(32), *(t.hash for t in transcripts[:2])]
+            assert len({t.mpk for t in transcripts}) == 1
+            assert all(h.shredded for h in store.sessions())
+            secrets[address] = newest.share
+    shares = {a: s for a, s in secrets.items() if s is not None}
+    few = dict(list(shares.items())[:3])
+    assert secret_of(few, 3) == secret_of(dict(list(shares.items())[1:]), 3)
+
+
+# -- erasing ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_that_dies_before_it_has_erased_does_so_first_of_all(who: Cast, tmp_path: Path) -> None:
+    """Settled is on disk and the disk refuses to erase: the engine ends, and its next life, alone and without a boundary, has
+    nothing old left.
+    """
+    victim, *others = who.addresses
+    async with alive(who, tmp_path, "first") as seats:
+        await see(seats, who.session, may_found=True)
+        await until(has_settled(seats, who.session))
+    session = who.later()
+    async with alive(who, tmp_path, "second", others) as seats:
+        with open_store(tmp_path / victim.hex(), victim, seed="refusing") as store:
+            refusing = await _refusing(who, seats, store, victim, session)
+        settled = refusing.versions.newest_settled
+        assert settled is not None
+        await until(has_settled(seats, session))
+    with open_store(tmp_path / victim.hex(), victim) as store:
+        assert [(r.settled, r.share_held) for r in store.versions()] == [(True, True), (True, True)]
+    async with alive(who, tmp_path, "third", [victim]) as (again,):
+        assert has_settled([again], session)()
+        assert [(r.erased, r.share_held) for r in again.store.versions()] == [(True, False), (False, True)]
+        assert all(h.shredded for h in again.store.sessions())
+
+
+async def _refusing(
+    who: Cast, seats: list[Seat], store: Store, victim: OperatorAddress, session: Session
+) -> Seat:
+    """The victim takes part until its disk refuses to erase."""
+
+    def refuse(_transcript_hash: bytes) -> None:
+        raise StorageError("erase a share: the disk is gone")
+
+    store.erase_share = refuse  # type: ignore[method-assign]
+    room = seats[0].room
+    refusing = room.seats[victim] = seat(who, victim, room, store, life="refusing")
+    with pytest.RaisesGroup(pytest.RaisesExc(StorageError, match="the disk is gone"), flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refusing.run)
+            await see([*seats, refusing], session)
+            with trio.fail_after(10):
+                await trio.sleep_forever()
+    del room.seats[victim]
+    return refusing
+
+
+# -- versions that others made -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Joining:
+    """Four holders of a version of block 100, in their stores, and a fifth operator that joins at block 110 and knows nothing."""
+
+    who: Cast
+    version: KeyVersion
+    session: Session
+    folder: Path
+
+    @property
+    def epoch(self) -> Epoch:
+        return Epoch(self.version.transcript, self.version.certificate)
+
+    @property
+    def joiner(self) -> OperatorAddress:
+        return self.who.addresses[4]
+
+    def keep(self) -> None:
+        transcript = self.version.transcript
+        for address, share in self.version.shares.items():
+            with open_store(self.folder / address.hex(), address) as store:
+                row = VersionRow(
+                    transcript.version,
+                    transcript.session,
+                    transcript.hash,
+                    transcript.encoded,
+                    self.version.certificate.encoded,
+                    settled=True,
+                )
+                store.add_version(row, share.to_bytes())
+
+
+@pytest.fixture
+def joining(tmp_path: Path) -> Joining:
+    who = quick_cast(5)
+    version = version_of(who.at(0, who.addresses[:4]))
+    made = Joining(who, version, who.at(10).session, tmp_path)
+    made.keep()
+    return made
+
+
+async def test_a_boundary_without_a_source_is_joined_when_there_is_one(
+    joining: Joining, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A joiner may not found anything. Told of the version, it takes part in the boundary that it passed, and holds a share."""
+    caplog.set_level(logging.INFO)
+    async with alive(joining.who, joining.folder, "first") as seats:
+        *_, joiner = seats
+        assert joiner.me == joining.joiner
+        assert await see(seats, joining.session) == [True, True, True, True, False]
+        assert not joiner.engine.has_source
+        assert joiner.engine.newest is None
+        await joiner.engine.learn(joiner, joining.epoch, None)
+        assert joiner.engine.has_source
+        assert joiner.engine.newest is not None
+        assert joiner.engine.newest.session == joining.session
+        await until(has_settled(seats, joining.session))
+        assert joiner.versions.newest is not None
+        assert joiner.versions.newest.share is not None
+    (line,) = [r.getMessage() for r in caplog.records if "joined, now that" in r.getMessage()]
+    assert "the version to deal from is known" in line
+
+
+async def test_who_deals_from_an_unknown_version_is_told_to_the_node(joining: Joining) -> None:
+    """A joiner that began a genesis hears dealings of a version that it does not know: whose they are is what the node waits
+    for. It learns the version, and the session is a rotation to it.
+    """
+    async with alive(joining.who, joining.folder, "first") as seats:
+        *holders, joiner = seats
+        assert await see([joiner], joining.session, may_found=True) == [True]
+        assert joiner.engine.newest is not None
+        assert not joiner.engine.newest.is_rotation
+        await see(holders, joining.session)
+        with trio.fail_after(10):
+            found = await joiner.engine.unknown_sources()
+        assert found
+        assert set(found) <= set(joining.version.shares)
+        assert set(found.values()) == {int(joining.version.transcript.version)}
+        await joiner.engine.learn(joiner, joining.epoch, None)
+        assert joiner.engine.newest.is_rotation
+        await until(has_settled(seats, joining.session))
+        assert [s.engine.evidence for s in seats] == [0] * 5
+
+
+async def test_a_rotated_version_is_learnt_with_its_proof(joining: Joining) -> None:
+    """It is settled in the store too, also in the next life; without the proof it is known, and nothing is dealt from it."""
+    rotated = version_of(
+        joining.who.at(10), _renewed(joining), source=int(joining.version.transcript.version)
+    )
+    epoch = Epoch(rotated.transcript, rotated.certificate)
+    for proof in (None, rotated.proof):
+        async with alive(joining.who, joining.folder, str(proof), [joining.joiner]) as (joiner,):
+            await joiner.engine.learn(joiner, epoch, proof)
+            assert joiner.engine.has_source == (proof is not None)
+    async with alive(joining.who, joining.folder, "last", [joining.joiner]) as (joiner,):
+        (held,) = joiner.versions
+        assert (held.settled, held.proof, held.share) == (True, rotated.proof, None)
+        assert joiner.engine.has_source
+        assert await see([joiner], joining.who.at(20).session) == [True]
+        assert joiner.engine.newest is not None
+        assert [t.hash for t in joiner.engine.newest.sources] == [rotated.transcript.hash]
+
+
+def _renewed(joining: Joining) -> Polynomial:
+    who = joining.who
+    return Polynomial.random(who.session.threshold, who.rng, secret_of(joining.version.shares, 3))
+
+
+async def test_a_version_of_the_past_or_of_another_key_is_not_even_stored(joining: Joining) -> None:
+    """By the time it was asked for and checked, a higher one may be settled; and another master key is none of this cluster's."""
+    me = joining.who.addresses[0]
+    rotated = version_of(
+        joining.who.at(10), _renewed(joining), source=int(joining.version.transcript.version)
+    )
+    earlier = version_of(joining.who.at(-10), _renewed(joining))
+    foreign = version_of(joining.who.at(20), source=int(rotated.transcript.version))
+    async with alive(joining.who, joining.folder, "first", [me]) as (one,):
+        await one.engine.learn(one, Epoch(rotated.transcript, rotated.certificate), rotated.proof)
+        assert [r.erased for r in one.store.versions()] == [True, False]
+        rows = one.store.versions()
+        for late, proof in ((earlier, None), (joining.version, None), (foreign, foreign.proof)):
+            await one.engine.learn(one, Epoch(late.transcript, late.certificate), proof)
+            assert one.store.versions() == rows
+            assert one.versions.get(late.transcript.hash) is None
+        assert one.versions.newest is not None
+        assert one.versions.newest.epoch.transcript == rotated.transcript
+
+
+async def test_a_learnt_version_wakes_nobody_who_was_not_waiting(joining: Joining) -> None:
+    """Whoever may not vote at the newest boundary does not join it late either."""
+    async with alive(joining.who, joining.folder, "first", [joining.joiner]) as (joiner,):
+        passed = await joiner.engine.boundary(joiner, joining.session, may_vote=False, may_found=False)
+        assert not passed
+        await joiner.engine.learn(joiner, joining.epoch, None)
+        assert joiner.engine.newest is None
+        assert joiner.store.sessions() == ()
