@@ -22,7 +22,9 @@ class HeldVersion:
 
 
 class Versions:
-    """Reads what the store has, adds to both. Blocking: call ``add`` in a worker thread."""
+    """Reads what the store has, adds to both. Blocking: call ``add``, ``settle`` and ``erase`` in a worker thread, one at a time;
+    what is held in memory is replaced and never changed, so that others may read it meanwhile.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -78,9 +80,9 @@ class Versions:
         self._store.add_version(row, None if share is None else share.to_bytes())
         known = self._held.get(transcript.hash)
         if known is None:
-            self._held[transcript.hash] = HeldVersion(epoch, share, settled)
+            self._keep(HeldVersion(epoch, share, settled))
         elif known.share is None:
-            self._held[transcript.hash] = replace(known, share=share)
+            self._keep(replace(known, share=share))
 
     def settle(self, epoch: Epoch, proof: SettlementProof | None) -> None:
         """Durable when it returns: ``epoch`` may be the source of the next rotation, and older versions may go."""
@@ -88,12 +90,15 @@ class Versions:
         self.add(epoch, None)
         if proof is not None:
             self._store.set_settled(transcript.hash, proof.encoded)
-            self._held[transcript.hash] = replace(self._held[transcript.hash], settled=True, proof=proof)
+            self._keep(replace(self._held[transcript.hash], settled=True, proof=proof))
 
     def erase(self, transcript_hash: bytes) -> None:
         """My share of a version is gone for good when it returns, and the version is served no more."""
         self._store.erase_share(transcript_hash)
-        self._held.pop(transcript_hash, None)
+        self._held = {name: held for name, held in self._held.items() if name != transcript_hash}
+
+    def _keep(self, held: HeldVersion) -> None:
+        self._held = {**self._held, held.epoch.transcript.hash: held}
 
 
 def _epoch_of(row: VersionRow) -> Epoch:

@@ -127,7 +127,8 @@ class Ceremony:
         if not sources:
             self._exchanges.add(Genesis(self._voice, rng, opened_at))
         for source in sources:
-            self._begin_exchange(source, opened_at)
+            self._exchanges.add(Resharing(self._voice, rng, opened_at, source.transcript, source.share))
+            self._admit(source.transcript)
         if silent:
             self._agreement.leave()
         self._shares: dict[bytes, SecretScalar] = {}
@@ -173,20 +174,21 @@ class Ceremony:
         closed = self.binding or self.decided or self._superseded or self._silent
         if closed or not older or not before:
             return []
+        exchanges = self._exchanges if self.is_rotation else Exchanges()
+        exchanges.add(Resharing(self._voice, self._rng, now, transcript, source.share))
         if not self.is_rotation:
-            self._exchanges = Exchanges()
-            self._agreement = Agreement(self._voice, self._exchanges, transcript.mpk)
-        self._begin_exchange(source, now)
+            self._agreement = Agreement(self._voice, exchanges, transcript.mpk)
+            self._exchanges = exchanges
+        self._admit(transcript)
         if len(self._sources) == 1:
             for frame in self._log:
                 self._route(frame, now)
         note = Note("source", {"version": int(transcript.version)})
         return [Persist(JournalRecord("source", transcript.hash)), note, *self._run(now)]
 
-    def _begin_exchange(self, source: HeldSource, now: float) -> None:
-        transcript = source.transcript
+    def _admit(self, transcript: Transcript) -> None:
+        """The holders of a source have a say here."""
         self._sources.append(transcript)
-        self._exchanges.add(Resharing(self._voice, self._rng, now, transcript, source.share))
         known = {member.address: member for member in (*transcript.recipients, *self._members)}
         self._members = OperatorSet(tuple(known[a] for a in sorted(known)))
 
@@ -330,7 +332,8 @@ class Ceremony:
     def unknown_sources(self) -> dict[OperatorAddress, int]:
         """Who deals from which version that I do not know: it may be a higher settled one, which they can prove."""
         newest = self._newest_source
-        return {sender: source for sender, source in self._unknown_sources.items() if source > newest}
+        remembered = tuple(self._unknown_sources.items())
+        return {sender: source for sender, source in remembered if source > newest}
 
     @property
     def proof(self) -> SettlementProof | None:

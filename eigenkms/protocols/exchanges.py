@@ -20,7 +20,7 @@ class Exchanges:
         self._by_source: dict[int, Exchange] = {}
 
     def __iter__(self) -> Iterator[Exchange]:
-        return iter(self._by_source.values())
+        return iter(tuple(self._by_source.values()))
 
     def add(self, exchange: Exchange) -> None:
         self._by_source[exchange.source_version] = exchange

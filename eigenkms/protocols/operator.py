@@ -83,7 +83,7 @@ class Operator:
     @property
     def source(self) -> KnownVersion | None:
         """The highest settled version: what the next rotation deals from."""
-        settled = [v for v in self._versions.values() if v.settled]
+        settled = [v for v in tuple(self._versions.values()) if v.settled]
         return max(settled, key=lambda v: v.transcript.version, default=None)
 
     def know(self, transcript: Transcript, share: SecretScalar | None, *, settled: bool) -> None:
@@ -163,7 +163,7 @@ class Operator:
 
     def _supersede(self, session: Session, now: float) -> list[SessionEffect]:
         effects: list[SessionEffect] = []
-        for ceremony in tuple(self._ceremonies.values()):
+        for ceremony in self._all:
             if ceremony.session.boundary.number < session.boundary.number:
                 effects += self._of(ceremony.session, ceremony.supersede(now))
         return effects
@@ -175,7 +175,7 @@ class Operator:
         Whoever left the set and holds a share of any version listens: that version may be settled without its knowledge, and
         then it has to deal; or a higher one, and then it has to erase.
         """
-        newest = max((c.session.boundary.number for c in self._ceremonies.values()), default=-1)
+        newest = max((c.session.boundary.number for c in self._all), default=-1)
         member = session.recipients.get(self.me) is not None
         if session.boundary.number <= newest:
             return False
@@ -188,7 +188,7 @@ class Operator:
     @property
     def binding(self) -> Session | None:
         """The undecided genesis session in which I voted for a key."""
-        return next((c.session for c in self._ceremonies.values() if c.binding), None)
+        return next((c.session for c in self._all if c.binding), None)
 
     def wants(self, frame: Frame) -> bool:
         """Whether a decoded frame is worth a signature check; raises what ``Ceremony.wants`` raises."""
@@ -224,19 +224,19 @@ class Operator:
     def tick(self, now: float) -> list[SessionEffect]:
         """Time passed."""
         effects: list[SessionEffect] = []
-        for ceremony in tuple(self._ceremonies.values()):
+        for ceremony in self._all:
             effects += self._of(ceremony.session, ceremony.tick(now))
         return self._finish(effects, now)
 
     def deadline(self, now: float) -> float | None:
         """When to call ``tick`` if nothing else happens."""
-        times = (c.deadline(now) for c in self._ceremonies.values())
+        times = (c.deadline(now) for c in self._all)
         return min((t for t in times if t is not None), default=None)
 
     def forget(self) -> list[Session]:
         """Sessions that nobody needs from me any more; their journals may be shredded."""
-        rotations = [c for c in self._ceremonies.values() if c.is_rotation]
-        free = [c for c in self._ceremonies.values() if not c.binding and not c.is_rotation]
+        rotations = [c for c in self._all if c.is_rotation]
+        free = [c for c in self._all if not c.binding and not c.is_rotation]
         untouched = [c for c in free if not c.may_matter]
         old = untouched[:-KEPT_UNTOUCHED] + [c for c in free if c.may_matter][:-KEPT_TOUCHED]
         old += rotations[:-KEPT_ROTATIONS]
@@ -257,18 +257,25 @@ class Operator:
     @property
     def newest(self) -> Ceremony | None:
         """The session of the newest boundary that was joined."""
-        return next(reversed(self._ceremonies.values()), None)
+        ceremonies = self._all
+        return ceremonies[-1] if ceremonies else None
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
         """Sessions in which others may have what I need, oldest first: the newest undecided ones, older ones that are not asleep,
         and a version without my share.
         """
-        undecided = [c for c in self._ceremonies.values() if not c.decided]
+        ceremonies = self._all
+        undecided = [c for c in ceremonies if not c.decided]
         newest = [c for c in undecided if not c.is_rotation][-KEPT_PULLED:]
-        return tuple(c for c in self._ceremonies.values() if c.pulls or c in newest)
+        return tuple(c for c in ceremonies if c.pulls or c in newest)
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    @property
+    def _all(self) -> tuple[Ceremony, ...]:
+        """Oldest first. A copy, as the node asks between steps, from another thread than the steps run in."""
+        return tuple(self._ceremonies.values())
 
     def _sources_of(self, session: Session) -> list[HeldSource]:
         """What a session that begins now deals from: the highest settled version, if it is from before it."""
@@ -354,7 +361,7 @@ class Operator:
         if source is None:
             return effects
         floor = source.transcript
-        if any(c.is_running and c.sources[0].version < floor.version for c in self._ceremonies.values()):
+        if any(c.is_running and c.sources[0].version < floor.version for c in self._all):
             return effects
         return effects + self._shred_below(floor) + self._erase_below(floor)
 
@@ -377,7 +384,7 @@ class Operator:
         be bound to, is over once a rotated version is settled.
         """
         effects: list[SessionEffect] = []
-        for ceremony in tuple(self._ceremonies.values()):
+        for ceremony in self._all:
             session = ceremony.session
             over = session.boundary.number < floor.boundary.number
             deals_from_erased = ceremony.is_rotation and ceremony.sources[0].version < floor.version

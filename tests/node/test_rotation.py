@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,8 +12,11 @@ import trio
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
 from eigenkms.node.versions import Versions
+from eigenkms.protocols.ceremony import Ceremony
 from eigenkms.protocols.requests import Epoch, check_settled
+from eigenkms.protocols.resharing import Resharing
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import Transcript
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.node.engines import Seat, alive, check_journaled, quick_cast, seat, see, until
@@ -268,3 +272,103 @@ async def test_a_learnt_version_wakes_nobody_who_was_not_waiting(joining: Joinin
         await joiner.engine.learn(joiner, joining.epoch, None)
         assert joiner.engine.newest is None
         assert joiner.store.sessions() == ()
+
+
+# -- read while it is written ------------------------------------------------------------------------------------
+
+
+class Meanwhile:
+    """Runs a change once, at the first moment at which somebody who reads looks at one item of what is changed: as a worker thread
+    may do in the midst of a step.
+    """
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        self._change: Callable[[], object] | None = change
+
+    def __call__(self) -> None:
+        change, self._change = self._change, None
+        if change is not None:
+            change()
+
+
+async def test_versions_are_read_while_they_change(joining: Joining, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are served from them while a step in another thread adds one and erases another."""
+    me = joining.who.addresses[0]
+    rotated = version_of(
+        joining.who.at(10), _renewed(joining), source=int(joining.version.transcript.version)
+    )
+    later_one = version_of(joining.who.at(20), _renewed(joining), source=int(rotated.transcript.version))
+    read = Transcript.version.fget
+    assert read is not None
+    with open_store(joining.folder / me.hex(), me) as store:
+        versions = Versions(store)
+        versions.add(Epoch(rotated.transcript, rotated.certificate), None)
+
+        def change() -> None:
+            versions.erase(joining.version.transcript.hash)
+            versions.settle(Epoch(later_one.transcript, later_one.certificate), later_one.proof)
+
+        for reading in (
+            lambda: versions.newest,
+            lambda: versions.newest_settled,
+            lambda: list(versions),
+        ):
+            meanwhile = Meanwhile(change)
+            with monkeypatch.context() as patch:
+                patch.setattr(Transcript, "version", property(lambda t, m=meanwhile: (m(), read(t))[1]))
+                assert reading()
+        assert versions.newest is not None
+        assert versions.newest.epoch.transcript == later_one.transcript
+
+
+async def test_sessions_are_asked_for_while_they_change(
+    joining: Joining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between steps the node asks what is live, when to wake up and who deals from where; a step in another thread begins and ends
+    sessions meanwhile, and makes a genesis a rotation.
+    """
+    who, version = joining.who, joining.version
+    operator = who.operator(joining.joiner)
+    operator.boundary(who.at(-20).session, 0.0)
+    operator.boundary(joining.session, 0.1)
+    number = iter(range(20, 200, 10))
+
+    def step() -> None:
+        session = who.at(next(number)).session
+        operator.boundary(session, 1.0)
+        del operator._ceremonies[next(iter(operator._ceremonies))]
+
+    for name, reading in (
+        ("decided", lambda: operator.live),
+        ("pulls", lambda: operator.live),
+        ("binding", lambda: operator.binding),
+    ):
+        meanwhile, read = Meanwhile(step), getattr(Ceremony, name).fget
+        with monkeypatch.context() as patch:
+            patch.setattr(Ceremony, name, property(lambda c, m=meanwhile, r=read: (m(), r(c))[1]))
+            reading()
+    meanwhile, deadline = Meanwhile(step), Ceremony.deadline
+    with monkeypatch.context() as patch:
+        patch.setattr(Ceremony, "deadline", lambda c, now: (meanwhile(), deadline(c, now))[1])
+        assert operator.deadline(1.0) is not None
+    newest = operator.newest
+    assert newest is not None
+
+    class Meddling(int):
+        def __gt__(self, other: int) -> bool:
+            newest._unknown_sources[OperatorAddress(bytes(20))] = 5
+            return True
+
+    newest._unknown_sources[who.addresses[0]] = Meddling(7)
+    assert operator.unknown_sources
+    shown = []
+
+    class Looked(Resharing):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            shown.append(newest.status())
+
+    monkeypatch.setattr("eigenkms.protocols.ceremony.Resharing", Looked)
+    operator.learn(version.transcript, version.certificate, settled=True, now=2.0)
+    assert newest.is_rotation
+    assert [status.source for status in shown] == [0]
