@@ -57,6 +57,8 @@ class FakeChain:
         self.operators = operators
         self.past: list[tuple[int, tuple[ChainOperator, ...]]] = []
         """Earlier sets, each with the last block that had it, ascending."""
+        self.rejected: tuple[tuple[OperatorAddress, str], ...] = ()
+        """Members whose key nobody can use, and why."""
         self.number = head
         self.down = False
         self.left = False
@@ -77,7 +79,7 @@ class FakeChain:
     async def operators_at(self, block: BlockRef) -> OperatorRead:
         self._check_up()
         found = next((past for last, past in self.past if block.number <= last), self.operators)
-        return OperatorRead(block, found, ())
+        return OperatorRead(block, found, self.rejected)
 
     async def members_ever_left(self, block: BlockRef) -> bool:
         self._check_up()

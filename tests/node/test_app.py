@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +10,30 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.crypto import bn254
+from eigenkms.crypto import bn254, sealing
+from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError
 from eigenkms.node.app import Node
-from eigenkms.p2p.host import open_host
+from eigenkms.p2p.host import Host, Request, open_host
 from eigenkms.protocols import wire
-from eigenkms.types import OperatorAddress
+from eigenkms.protocols.frames import Kind, build_frame
+from eigenkms.protocols.requests import Epoch, PartialRequest, encode_settled
+from eigenkms.protocols.settlement import SettlementProof, aggregate_confirms, confirm_digest
+from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
 from tests.client.lies import CASES, Serving, false_epochs
-from tests.client.village import ANYWHERE, Village, at_home, block_at, make_village
-from tests.node.support import PATIENCE, Neighbour, a_node, keep_version, open_store
+from tests.client.village import (
+    ANYWHERE,
+    CLUSTER,
+    Operator,
+    Village,
+    at_home,
+    block_at,
+    make_epoch,
+    make_session,
+    make_village,
+)
+from tests.node.support import PATIENCE, Neighbour, a_node, asked, keep_version, open_store
+from tests.protocols.support import counter_rng
 
 
 def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
@@ -161,11 +176,11 @@ async def test_a_known_version_ends_genesis(village: Village, tmp_path: Path) ->
 
 
 @asynccontextmanager
-async def running(village: Village, node: Node) -> AsyncIterator[None]:
-    """The first operator's node, in touch with whoever is at home."""
+async def running(village: Village, node: Node, index: int = 0) -> AsyncIterator[Host]:
+    """The first operator's node, or another's, in touch with whoever is at home."""
     await node.check_registration()
     await node.guard_votes()
-    operator = village.operators[0]
+    operator = village.operators[index]
     async with (
         open_host(
             operator.peer, listen=[ANYWHERE], gate=node.gate, topics=[wire.gossip_topic(node._cluster)]
@@ -173,7 +188,7 @@ async def running(village: Village, node: Node) -> AsyncIterator[None]:
         trio.open_nursery() as nursery,
     ):
         await nursery.start(node.run, host)
-        yield
+        yield host
         nursery.cancel_scope.cancel()
 
 
@@ -298,3 +313,299 @@ async def test_a_set_that_cannot_be_dealt_to_opens_no_session(
         village.chain.number = 125
         await boundary_seen(caplog, 120)
         assert late.status()["phase"] == "dealing"
+
+
+# -- bad boundaries, and the old version stands ------------------------------------------------------------------
+
+
+@pytest.fixture
+def holder(village: Village, tmp_path: Path) -> Iterator[Node]:
+    """The first operator's node, with its share of the version of block 100. A set of one is not dealt to."""
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path, min_operators=2) as node:
+        yield node
+
+
+async def serves_on(village: Village, node: Node) -> None:
+    """It still has its share, signs with it and shows its version."""
+    status = node.status()
+    transcript = village.epoch.transcript
+    assert (status["transcript"], status["share"]) == (transcript.hash.hex(), True)
+    assert status["settled"] == transcript.version
+    _, public = sealing.x25519_keypair(counter_rng("reply key"))
+    asking = PartialRequest(CLUSTER, AppId("my-app"), transcript.hash, public, bytes(32))
+    stranger = village.operators[3].peer.peer_id
+    assert isinstance(await asked(node._services.client, stranger, wire.PARTIAL, asking.encoded), bytes)
+
+
+def no_operators(village: Village) -> None:
+    village.chain.operators = ()
+
+
+def one_operator(village: Village) -> None:
+    village.chain.operators = village.chain.operators[:1]
+
+
+def one_key_twice(village: Village) -> None:
+    first, second, *rest = village.chain.operators
+    village.chain.operators = (first, replace(second, key=first.key, key_g1=first.key_g1), *rest)
+
+
+def no_usable_key(village: Village) -> None:
+    reason = "its key is not a point of the BN254 groups"
+    village.chain.rejected = tuple((o.address, reason) for o in village.chain.operators)
+    village.chain.operators = ()
+
+
+BAD_SETS: list[tuple[Callable[[Village], None], str]] = [
+    (no_operators, "open session at block 110: 0 operators, fewer than the 2 needed (wait until enough"),
+    (one_operator, "open session at block 110: 1 operators, fewer than the 2 needed (wait until enough"),
+    (one_key_twice, "open session at block 110: two operators share one BN254 key"),
+    (no_usable_key, "open session at block 110: 0 operators, fewer than the 2 needed (wait until enough"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "why"), BAD_SETS, ids=[spoil.__name__ for spoil, _ in BAD_SETS])
+async def test_a_set_that_cannot_be_dealt_to_leaves_the_old_version(
+    village: Village,
+    holder: Node,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[Village], None],
+    why: str,
+) -> None:
+    """The log says what is wrong with it and what to do; the version is served as before, and dealt from at the next boundary."""
+    good = village.chain.operators
+    async with running(village, holder):
+        spoil(village)
+        village.chain.number = 115
+        with trio.fail_after(PATIENCE):
+            while not (lines := said(caplog, "boundary at block 110 has no session")):  # noqa: ASYNC110 - a line of the log
+                await trio.sleep(0.02)
+        assert why in lines[0]
+        left_out = {a for a, _ in village.chain.rejected}
+        assert all(
+            said(caplog, f"operator 0x{a.hex()} is left out: its key is not a point") for a in left_out
+        )
+        await serves_on(village, holder)
+        village.chain.operators, village.chain.rejected = good, ()
+        village.chain.number = 125
+        assert not (await boundary_seen(caplog, 120)).endswith("not joined")
+        status = holder.status()
+        assert (status["phase"], status["source"]) == ("dealing", village.epoch.transcript.version)
+        await serves_on(village, holder)
+
+
+async def test_an_operator_with_an_unusable_key_is_left_out_and_the_others_deal(
+    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named with the reason; the session is of the three others."""
+    *others, spoilt = village.chain.operators
+    async with running(village, holder):
+        village.chain.operators = tuple(others)
+        village.chain.rejected = ((spoilt.address, "another operator has the same key"),)
+        village.chain.number = 115
+        line = await boundary_seen(caplog, 110)
+        assert "3 operators" in line
+        assert not line.endswith("not joined")
+        await serves_on(village, holder)
+    assert said(caplog, f"operator 0x{spoilt.address.hex()} is left out: another operator has the same key")
+
+
+async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
+    village: Village, holder: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another block of the same number is seen and passed; the next boundary is joined."""
+    async with running(village, holder):
+        village.chain.number = 115
+        first = await boundary_seen(caplog, 110)
+        assert not first.endswith("not joined")
+        monkeypatch.setattr("tests.client.village.block_at", lambda number: block_at(number, "fork"))
+        village.chain.number = 116
+        with trio.fail_after(PATIENCE):
+            while len(said(caplog, "boundary at block 110: session")) < 2:  # noqa: ASYNC110 - a line of the log
+                await trio.sleep(0.02)
+        second = said(caplog, "boundary at block 110: session")[1]
+        assert second.endswith("not joined")
+        assert said(caplog, "boundary replaced by a reorganisation: block 110")
+        await serves_on(village, holder)
+        village.chain.number = 125
+        assert not (await boundary_seen(caplog, 120)).endswith("not joined")
+        await serves_on(village, holder)
+
+
+def has_only(node: Node, block: BlockRef) -> bool:
+    """Whether the version of this block is settled, and the only one that is left."""
+    return node.status()["settled"] == block.timestamp and len(node._versions) == 1
+
+
+async def test_four_nodes_rotate_at_the_next_good_boundary(
+    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After one at which there was nobody to deal to: a settled version, a share of it at each of them, nothing of the old one."""
+    good = village.chain.operators
+    old, number = village.epoch.transcript, len(village.operators)
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for index in range(number):
+            folder = tmp_path / str(index)
+            keep_version(village, index, folder)
+            nodes.append(stack.enter_context(a_node(village, index, folder, window_seconds=0.5)))
+            host = await stack.enter_async_context(running(village, nodes[-1], index))
+            village.place(index, str(host.addresses[0]))
+        good = village.chain.operators
+        village.chain.operators = ()
+        village.chain.number = 115
+        with trio.fail_after(PATIENCE):
+            while len(said(caplog, "boundary at block 110 has no session")) < number:  # noqa: ASYNC110 - lines of the log
+                await trio.sleep(0.02)
+        village.chain.operators = good
+        village.chain.number = 125
+        with trio.fail_after(3 * PATIENCE):
+            while not all(has_only(node, block_at(120)) for node in nodes):  # noqa: ASYNC110 - a node has no event for it
+                await trio.sleep(0.05)
+        for node in nodes:
+            status = node.status()
+            assert (status["mpk"], status["share"]) == (old.mpk.hex(), True)
+            assert status["evidence"] == 0
+            assert [held.epoch.transcript.source_hash for held in node._versions] == [old.hash]
+            assert node._store.share(old.hash) is None
+
+
+# -- sources that others know ------------------------------------------------------------------------------------
+
+
+class Prover(Neighbour):
+    """Says of itself that it knows this settled version."""
+
+    def __init__(self, village: Village, shown: bytes) -> None:
+        super().__init__(village)
+        self.shown = shown
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method == wire.SETTLED:
+            self.asked.append(request.method)
+            return self.shown
+        return await super().answer(operator, request)
+
+
+ANSWERED = ("settled version of ", "was settled while this node", "with another master key")
+"""What the node says of a version that it was shown, in one way or another."""
+
+
+@asynccontextmanager
+async def dealt_to_from_elsewhere(
+    village: Village, node: Node, caplog: pytest.LogCaptureFixture, prover: Prover
+) -> AsyncIterator[None]:
+    """A neighbour deals to the node from a higher version than the node's, at block 110."""
+    dealer = village.operators[1]
+    async with at_home(village, 1, prover), running(village, node):
+        await neighbours_known(node, 1)
+        village.chain.number = 115
+        await boundary_seen(caplog, 110)
+        frame = build_frame(
+            dealer.key,
+            kind=Kind.DEALING,
+            cluster=CLUSTER,
+            sender=dealer.address,
+            session=SessionId(bytes.fromhex(str(node.status()["session"]))),
+            body=[block_at(104).timestamp, b"dealt from elsewhere"],
+        )
+        node._engine.offer(frame.encoded)
+        with trio.fail_after(PATIENCE):
+            while not any(said(caplog, words) for words in ANSWERED):  # noqa: ASYNC110 - a line of the log
+                await trio.sleep(0.02)
+        yield
+
+
+def settlement(
+    village: Village, epoch: Epoch, signers: int = 4, *, key: bn254.KeyPair | None = None
+) -> SettlementProof:
+    """A proof by so many of the operators; or by a stranger's ``key`` in the place of each."""
+    digest = confirm_digest(epoch.transcript.session, epoch.transcript.hash)
+    confirms = {o.address: bn254.sign(key or o.key, digest) for o in village.operators[:signers]}
+    return aggregate_confirms(epoch.transcript, confirms)
+
+
+def false_proofs(village: Village, epoch: Epoch) -> dict[str, bytes]:
+    """What is shown of a version that the chain confirms, and does not prove that it is settled."""
+    true = settlement(village, epoch)
+    stranger = bn254.KeyPair.from_secret(4711)
+    return {
+        "no proof": encode_settled(epoch, None),
+        "three of four": encode_settled(epoch, settlement(village, epoch, 3)),
+        "three shown as four": encode_settled(
+            epoch, replace(settlement(village, epoch, 3), bitmap=true.bitmap)
+        ),
+        "a stranger for all": encode_settled(epoch, settlement(village, epoch, key=stranger)),
+        "spare bits": encode_settled(epoch, replace(true, bitmap=b"\xff")),
+        "another version's": encode_settled(epoch, settlement(village, village.epoch)),
+        "no answer at all": b"\xc1",
+    }
+
+
+async def test_a_version_that_is_not_proven_to_be_settled_is_not_dealt_from(
+    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Too few promises, repeated or foreign ones, none, or those of another version: the node keeps its own, and its share."""
+    newer = village.reshare(village.first, 104)
+    village.chain.number = 105
+    false = false_proofs(village, newer.epoch)
+    prover = Prover(village, b"")
+    async with dealt_to_from_elsewhere(village, holder, caplog, prover):
+        for name, shown in false.items():
+            prover.shown = shown
+            caplog.clear()
+            holder._engine._source_wanted.set()
+            with trio.fail_after(PATIENCE):
+                while not said(caplog, "settled version of "):  # noqa: ASYNC110 - a line of the log
+                    await trio.sleep(0.02)
+            assert not said(caplog, "was settled while this node did not take part"), name
+            assert holder.status()["source"] == village.epoch.transcript.version
+            await serves_on(village, holder)
+    assert len(false) == 7
+
+
+async def test_a_version_that_is_proven_to_be_settled_is_dealt_from(
+    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session that began from the older one goes on from it; the older share stays until that session is over."""
+    newer = village.reshare(village.first, 104)
+    village.chain.number = 105
+    shown = encode_settled(newer.epoch, settlement(village, newer.epoch))
+    async with dealt_to_from_elsewhere(village, holder, caplog, Prover(village, shown)):
+        with trio.fail_after(PATIENCE):
+            while holder.status()["source"] != block_at(104).timestamp:  # noqa: ASYNC110 - a node has no event for it
+                await trio.sleep(0.02)
+        assert holder.status()["settled"] == block_at(104).timestamp
+        assert said(caplog, "was settled while this node did not take part; dealing from it now")
+        assert holder._store.share(village.epoch.transcript.hash) is not None
+        village.chain.number = 125
+        await boundary_seen(caplog, 120)
+        assert holder._store.share(village.epoch.transcript.hash) is None
+        assert [held.epoch for held in holder._versions] == [newer.epoch]
+
+
+async def test_a_version_of_another_master_key_is_not_taken_over(
+    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Certified by the operators of a block that the chain confirms, as keys that leaked could have done: the node says so once,
+    at the level of what its operator must look at now, and keeps its version.
+    """
+    keys = {o.address: o.key for o in village.operators}
+    session = make_session(keys, 104)
+    transcript = make_epoch(session, Polynomial.random(3, counter_rng("another key")))
+    other = Epoch(transcript, village.certify(transcript))
+    village.chain.number = 105
+    shown = encode_settled(other, None)
+    prover = Prover(village, shown)
+    async with dealt_to_from_elsewhere(village, holder, caplog, prover):
+        with trio.fail_after(PATIENCE):
+            while prover.asked.count(wire.SETTLED) < 3:
+                holder._engine._source_wanted.set()
+                await trio.sleep(0.02)
+        await serves_on(village, holder)
+        assert holder.status()["source"] == village.epoch.transcript.version
+    (record,) = [r for r in caplog.records if "another master key" in r.getMessage()]
+    assert record.levelno == logging.ERROR
+    assert str(block_at(104).timestamp) in record.getMessage()
+    assert len(said(caplog, "was settled while")) == 0

@@ -107,6 +107,60 @@ def test_who_leaves_the_set_loses_its_standing(village: Village, book: PeerBook)
     assert book.operator_of(gone.peer.peer_id) is None
 
 
+def test_who_left_and_still_deals_keeps_its_standing(village: Village, book: PeerBook) -> None:
+    """A holder of the version that is dealt from is dialled, heard and proven as before, though it is no operator of the newest
+    set; once it is no holder any more, it is nobody.
+    """
+    gone = village.operators[3]
+    record = gone.record([THERE])
+    tell(book, record, gone.peer)
+    staying = village.chain.operators[:3]
+    for _ in range(2):
+        book.update(staying, holders=[o.address for o in village.operators])
+        assert book.operators == staying
+        assert book.key_of(gone.address) == gone.key.g2
+        assert book.operator_of(gone.peer.peer_id) == gone.address
+        assert book.expected()[gone.peer.peer_id] == (THERE, HERE)
+        assert book.may_speak(gone.peer.peer_id)
+        assert book.records() == (record,)
+    book.update(staying, holders=[o.address for o in village.operators[:3]])
+    assert book.key_of(gone.address) is None
+    assert book.operator_of(gone.peer.peer_id) is None
+    assert gone.peer.peer_id not in book.expected()
+
+
+def test_a_holder_that_left_before_my_start_is_known_from_an_older_block(
+    village: Village, book: PeerBook
+) -> None:
+    """By its key and socket of then; whoever only was an operator and holds nothing is not taken in, nor is a holder of whom
+    nothing is known.
+    """
+    me, _, idle, gone = village.operators
+    then, now = village.chain.operators, village.chain.operators[:2]
+    fresh = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+    unknown = make_village(seed="elsewhere").operators[0].address
+    fresh.update(now, holders=[me.address, gone.address, unknown], former=then)
+    assert fresh.key_of(gone.address) == gone.key.g2
+    assert fresh.expected()[gone.peer.peer_id] == (HERE,)
+    assert fresh.key_of(idle.address) is None
+    assert fresh.key_of(unknown) is None
+    assert fresh.operators == now
+
+
+def test_a_holder_that_comes_back_is_what_the_chain_says_today(village: Village, book: PeerBook) -> None:
+    """With its new key and its new socket, not those of the block at which it left."""
+    gone = village.operators[3]
+    holders = [o.address for o in village.operators]
+    book.update(village.chain.operators[:3], holders=holders)
+    renewed, moved = bn254.KeyPair.from_secret(4711), PeerKey.generate()
+    village.place(3, f"{THERE}/p2p/{moved.peer_id}")
+    back = replace(village.chain.operators[3], key=renewed.g2, key_g1=renewed.g1)
+    book.update((*village.chain.operators[:3], back), holders=holders)
+    assert book.key_of(gone.address) == renewed.g2
+    assert book.expected()[moved.peer_id] == (THERE,)
+    assert gone.peer.peer_id not in book.expected()
+
+
 # -- records -----------------------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,10 @@ from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import (
     PartialRequest,
     Which,
+    check_settled,
     decode_evidence_page,
     decode_info,
+    decode_settled,
     encode_evidence_request,
     encode_info_request,
     open_partial,
@@ -412,6 +414,66 @@ async def test_who_missed_the_end_of_a_session_gets_its_certificate(village: Vil
     answer = await operator(node, peer, wire.SYNC, unknown.encoded)
     assert isinstance(answer, bytes)
     assert wire.decode_frames(answer) == []
+
+
+async def settled(village: Village, node: Node, index: int = 1) -> bytes | str:
+    """What another operator is answered to the question for the newest settled version."""
+    peer, other = await known(village, node, index), village.operators[index]
+    return await operator(node, peer, wire.SETTLED, other.record([HERE]).encoded)
+
+
+async def test_an_operator_is_shown_the_newest_settled_version_with_its_proof(
+    village: Village, tmp_path: Path
+) -> None:
+    """A genesis needs none; a rotated version that is only certified is not shown; once settled it is, and the proof holds."""
+    newer = village.reshare(village.first, 110)
+    transcript = newer.epoch.transcript
+    keep_version(village, 0, tmp_path)
+    keep_version(village, 0, tmp_path, version=newer)
+    with a_node(village, 0, tmp_path) as node:
+        node._peers.update(village.chain.operators)
+        answer = await settled(village, node)
+        assert isinstance(answer, bytes)
+        assert decode_settled(answer) == (village.epoch, None)
+        digest = confirm_digest(transcript.session, transcript.hash)
+        confirms = {o.address: bn254.sign(o.key, digest) for o in village.operators}
+        node._versions.settle(newer.epoch, aggregate_confirms(transcript, confirms))
+        answer = await settled(village, node)
+        assert isinstance(answer, bytes)
+        epoch, proof = decode_settled(answer)
+        assert epoch == newer.epoch
+        assert proof is not None
+        check_settled(epoch, proof)
+
+
+async def test_an_operator_without_a_settled_version_says_so(village: Village, tmp_path: Path) -> None:
+    """Whether it knows none at all or a certified one."""
+    keep_version(village, 1, tmp_path / "certified", version=village.reshare(village.first, 110))
+    for index, folder in ((0, "empty"), (1, "certified")):
+        with a_node(village, index, tmp_path / folder) as node:
+            node._peers.update(village.chain.operators)
+            assert await settled(village, node, 2) == "no-version"
+
+
+async def test_the_settled_version_is_shown_to_operators_alone(village: Village, node: Node) -> None:
+    """A stranger says hello first; an operator asks in its own name, with a frame."""
+    peer, other = await known(village, node, 1), village.operators[2]
+    assert await operator(node, STRANGER, wire.SETTLED, other.record([HERE]).encoded) == "say-hello"
+    assert await operator(node, peer, wire.SETTLED, other.record([HERE]).encoded) == "wrong-sender"
+    assert await operator(node, peer, wire.SETTLED, b"") == "refused-frame"
+
+
+async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Village, node: Node) -> None:
+    """Its hello is taken and its pulls are answered; once it holds nothing that is dealt from, it is a stranger."""
+    gone, staying = village.operators[3], village.chain.operators[:3]
+    node._peers.update(staying, holders=[o.address for o in village.operators])
+    peer = await known(village, node, 3)
+    asking = _framed(gone.key, gone.address, Kind.SYNC, sync_body([]), session=village.session.id)
+    answer = await operator(node, peer, wire.SYNC, asking.encoded)
+    assert isinstance(answer, bytes)
+    assert len(wire.decode_frames(answer)) == 1
+    node._peers.update(staying)
+    assert await operator(node, peer, wire.SYNC, asking.encoded) == "say-hello"
 
 
 async def test_the_gate_lets_strangers_to_the_client_protocol_alone(village: Village, node: Node) -> None:
