@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from eigenkms.crypto import bn254
+from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar, threshold
 from eigenkms.crypto.shamir import Polynomial
@@ -20,6 +20,7 @@ from eigenkms.protocols.messages import (
     dealing_body,
     proposal_body,
     read_dealing_frame,
+    report_body,
     slot_of,
     source_of,
     vote_body,
@@ -210,6 +211,26 @@ def test_a_session_ends_at_the_next_boundary(who: Cast, version: KeyVersion, roo
         assert not ceremony.pulls
         assert ceremony.deadline(room.now) is None
     assert newest(room) == version.transcript
+
+
+def test_a_session_that_ended_reports_and_answers_no_more(who: Cast, version: KeyVersion, room: Room) -> None:
+    """Its windows go by in silence: what is lacking stays lacking, and no one-time key is made for it. What comes late is taken."""
+    first, me = who.later(), who.addresses[0]
+    room.lets = without(Kind.SHARE)
+    room.boundary(first)
+    room.at(0.5)
+    room.boundary(who.later(20))
+    said = {a: spoken_in(room, a, first) for a in who.addresses}
+    key = sealing.x25519_keypair(who.rng)[1]
+    lacking = report_body({}, {me: key}, int(version.transcript.version))
+    room.hear(me, who.at(10).frame(who.addresses[1], Kind.REPORT, lacking))
+    room.lets = lambda _s, _l, f: f.session == first.id
+    for now in (1.0, 2.0, 4.0, 9.0):
+        room.at(now)
+    assert {a: spoken_in(room, a, first) for a in who.addresses} == said
+    assert not [r for r in room.disks[me].journals[first.id] if r.kind == "one-time-key"]
+    room.hear(me, *(f for a in who.addresses[1:] for f in room.served(a, me, first)))
+    assert room.ceremony(me, first)._exchanges.current.lacking == ()
 
 
 def spoken_in(room: Room, address: OperatorAddress, session: Session) -> list[bytes]:
