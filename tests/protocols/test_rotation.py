@@ -893,6 +893,28 @@ def test_erasing_is_done_again_after_a_crash_before_it(who: Cast, version: KeyVe
         assert not [r for r in crashed.journals[who.later().id] if r.secret]
 
 
+def test_a_session_that_was_only_opened_begins_as_a_rotation_or_not_at_all(
+    who: Cast, version: KeyVersion
+) -> None:
+    """The earlier life ended before it said anything there. With a version known it is never a genesis: nothing begins where the
+    store may have forgotten, where only a version that is not settled is known, or where it was settled at that very boundary.
+    """
+    me = who.addresses[0]
+
+    def restored(session: Session, *, settled: bool, silent: bool = False) -> list[SessionEffect]:
+        operator = who.operator(me)
+        operator.know(version.transcript, version.shares[me], settled=settled)
+        effects = operator.restore(session, (), 5.0, 5.0, silent=silent)
+        assert (operator.newest is None) == (not effects)
+        return effects
+
+    assert restored(who.later(), settled=True, silent=True) == []
+    assert restored(who.later(), settled=False) == []
+    assert restored(who.session, settled=True) == []
+    kinds = [r.kind for r in journal([e.effect for e in restored(who.later(), settled=True)])]
+    assert kinds == ["source", "polynomial", "frame"]
+
+
 def test_a_session_whose_source_is_erased_is_not_resumed(who: Cast, version: KeyVersion) -> None:
     """Its journal is destroyed: there is nothing to deal from, and what was dealt from it must not come back."""
     me = who.addresses[0]
