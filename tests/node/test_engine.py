@@ -267,18 +267,20 @@ async def test_evidence_about_a_version_is_kept_with_its_certificate(
 
 
 class Refusal:
-    """Makes a store refuse its writes to sessions and versions from the ``number``-th on."""
+    """Makes a store refuse its writes to sessions and versions from the ``number``-th on, the first of a version at the latest: how
+    many steps lead there depends on which frames are taken together.
+    """
 
     def __init__(self, store: Store, number: int) -> None:
         self._left = number
         self.refused: list[Sequence[Record]] = []
         for name in ("append", "add_version"):
-            setattr(store, name, self._limited(getattr(store, name)))
+            setattr(store, name, self._limited(getattr(store, name), is_last=name == "add_version"))
 
-    def _limited(self, method: Callable[..., None]) -> Callable[..., None]:
+    def _limited(self, method: Callable[..., None], *, is_last: bool) -> Callable[..., None]:
         def call(*args: Any) -> None:
             self._left -= 1
-            if self._left < 0:
+            if self._left < 0 or is_last:
                 self.refused.append(args[-1])
                 raise StorageError("append to the journal: the disk is full", hint="free some disk space")
             method(*args)
