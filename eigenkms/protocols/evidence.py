@@ -40,7 +40,7 @@ from eigenkms.types import OperatorAddress, SessionId
 
 class Fault(StrEnum):
     EQUIVOCATION = "equivocation"
-    """Two different frames in one slot."""
+    """Two different frames in one slot, or two different dealings from one source, wherever they stand."""
     BAD_DEALING = "bad-dealing"
     """A signed dealing that is malformed, or (at genesis) does not have the hash its dealer announced."""
     WRONG_CONSTANT = "wrong-constant"
@@ -124,7 +124,10 @@ def _proves_equivocation(evidence: Evidence, session: Session) -> bool:
         return False
     first, second = evidence.frames
     slot = slot_of(first)
-    return slot is not None and slot == slot_of(second) and first.payload != second.payload
+    if slot is not None and slot == slot_of(second):
+        return first.payload != second.payload
+    two_dealings = _carried_dealing(first) != _carried_dealing(second)
+    return two_dealings and source_of(first) == source_of(second)
 
 
 def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:

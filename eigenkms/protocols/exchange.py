@@ -70,6 +70,7 @@ class Exchange(ABC):
         self._polynomial: Polynomial | None = None
         self._own: Dealing | None = None
         self._dealing_frames: dict[OperatorAddress, Frame] = {}
+        self._checked_dealings: set[OperatorAddress] = set()
         self._dealings: dict[OperatorAddress, Dealing] = {}
         self._carriers: dict[OperatorAddress, Frame] = {}
         self._share_frames: dict[OperatorAddress, Frame] = {}
@@ -263,19 +264,25 @@ class Exchange(ABC):
     def _check_dealings(self) -> list[Effect]:
         """Accept each dealing that is valid; accuse its dealer otherwise."""
         effects: list[Effect] = []
-        for dealer in sorted(self._dealing_frames):
-            frame = self._dealing_frames[dealer]
-            if dealer not in self._dealings and dealer not in self._barred and self._may_check(dealer):
+        for dealer in sorted(self._dealing_frames.keys() - self._checked_dealings):
+            if self._may_check(dealer):
+                self._checked_dealings.add(dealer)
+                frame = self._dealing_frames[dealer]
                 effects += self._take_dealing(dealer, read_dealing_frame(frame).encoded, frame)
         return effects
 
     def _take_dealing(self, dealer: OperatorAddress, encoded: bytes, carrier: Frame) -> list[Effect]:
+        """The first valid dealing of a dealer counts; another one, wherever it stands, is its second."""
+        known = self._dealings.get(dealer)
+        if known is not None and encoded == known.encoded:
+            return []
         try:
             dealing = self._check(dealer, encoded)
         except (BadDealingError, MalformedError) as error:
             return self._accuse_of_dealing(dealer, carrier, error)
-        if dealer not in self._dealings:
-            self._dealings[dealer], self._carriers[dealer] = dealing, carrier
+        if known is not None:
+            return self._accuse(Fault.EQUIVOCATION, dealer, self._carriers[dealer], carrier)
+        self._dealings[dealer], self._carriers[dealer] = dealing, carrier
         return []
 
     def _accuse(self, fault: Fault, dealer: OperatorAddress, *frames: Frame) -> list[Effect]:

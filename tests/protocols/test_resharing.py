@@ -435,6 +435,46 @@ def test_an_answer_without_a_fitting_share_is_opened_and_is_evidence(play: Play)
     check_evidence(evidence, play.who.session)
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["announced first", "answered first"])
+def test_an_answer_with_another_dealing_than_the_announced_one_is_two_dealings(
+    play: Play, order: int
+) -> None:
+    """Both may be valid, and nobody can take a share out of such an answer: its dealer must not count as having answered."""
+    liar, me = play.leaver, play.joiners[0]
+    table = play.table(lambda s, _l, _f: s != liar)
+    table.start()
+    table.at(1.0)
+    announced, polynomial = table.said(liar, Kind.DEALING)[0], play.polynomial(liar)
+    key = read_report(table.said(me, Kind.REPORT)[0]).lacking[liar]
+    share = polynomial.evaluate(play.who.session.x[me])
+    body = answer_body(play.who.session.id, play.dealing(liar, polynomial), me, key, share, play.who.rng)
+    answer = play.who.frame(liar, Kind.ANSWER, body)
+    heard = [e for frame in (announced, answer)[::order] for e in accusations(table.hear(me, frame))]
+    assert [(e.fault, e.accused, len(e.frames)) for e in heard] == [(Fault.EQUIVOCATION, liar, 2)]
+    check_evidence(
+        replace(heard[0], frames=tuple(decode_frame(f.encoded) for f in heard[0].frames)), play.who.session
+    )
+    assert not proves(replace(heard[0], frames=(answer, answer)), play.who.session)
+
+
+def test_a_dealer_that_answers_with_other_dealings_cannot_stop_a_rotation(play: Play) -> None:
+    """All lack its share, all get an answer that is of no use: the others' dealings are enough, and are certified."""
+    liar = play.leaver
+    table = play.table(lambda s, _l, f: s != liar or f.kind is Kind.DEALING)
+    table.start()
+    table.at(1.0)
+    second = play.dealing(liar)
+    for recipient in play.who.addresses:
+        key = read_report(table.said(recipient, Kind.REPORT)[0]).lacking[liar]
+        body = answer_body(play.who.session.id, second, recipient, key, SecretScalar(5), play.who.rng)
+        for listener in play.who.addresses:
+            table.hear(listener, play.who.frame(liar, Kind.ANSWER, body))
+    table.at(4.0)
+    certified = _certified(table)
+    assert set(certified) >= set(play.who.addresses)
+    assert {d for e in certified.values() for d, _ in e.transcript.dealers} == set(play.stayers)
+
+
 def test_two_dealings_of_one_source_are_evidence_also_of_a_leaver(play: Play) -> None:
     """The source says who it is; without that a third party could not know its key."""
     liar = play.leaver

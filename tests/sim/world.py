@@ -16,7 +16,7 @@ from typing import TypeAlias
 from eigenkms.crypto import bn254
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.evidence import Evidence, Fault
-from eigenkms.protocols.frames import Frame
+from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.requests import Epoch, check_epoch
 from eigenkms.protocols.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
@@ -147,6 +147,9 @@ class World:
             self._deliver(asker, frames)
 
     def _deliver(self, to: OperatorAddress, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            if frame.kind is Kind.PROPOSAL:
+                self.laws.proposes(frame)
         arriving = [f.encoded for f in frames if not self.holds_back(f, to)]
         if arriving:
             self.at(self._delay(), lambda: self.nodes[to].take(arriving))
