@@ -4,6 +4,7 @@ Modules of the network are imported when a call needs them, so that verbs which 
 """
 
 import functools
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,8 @@ from eigenkms.node.settings import Settings
 from eigenkms.types import AppId, Cluster
 
 if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
     from eigenkms.client.api import ClientSettings, ClusterInfo
 
 T = TypeVar("T")
@@ -22,10 +25,41 @@ NETWORK_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 
 
 def run(call: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run an asynchronous call to its end."""
+    """Run an asynchronous call to its end. Ctrl-C cancels it, and is KeyboardInterrupt once everything is closed; pressed again, at
+    once.
+    """
     import trio
 
-    return trio.run(functools.partial(call, *args), strict_exception_groups=True)
+    return trio.run(functools.partial(_interruptible, call, *args), strict_exception_groups=True)
+
+
+async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """The signal is no exception that may rise anywhere, also where a library has no way to clean up after it."""
+    import trio
+
+    result: list[T] = []
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def cancel_on_interrupt(task_status: "TaskStatus[None]") -> None:
+            with trio.open_signal_receiver(signal.SIGINT) as signals:
+                task_status.started()
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+                    return
+
+        await nursery.start(cancel_on_interrupt)
+        try:
+            result.append(await call(*args))
+        except BaseException as error:  # noqa: BLE001 - raised below, where no group is put around it
+            failure = error
+        interrupted = nursery.cancel_scope.cancel_called
+        nursery.cancel_scope.cancel()
+    if interrupted:
+        raise KeyboardInterrupt
+    if failure is not None:
+        raise failure
+    return result[0]
 
 
 def known_clusters(settings: Settings) -> Path:
