@@ -52,6 +52,7 @@ class Laws:
         self._proposed: dict[bytes, Transcript] = {}
         self._proposed_fresh: set[tuple[SessionId, int]] = set()
         self._certified: dict[bytes, Transcript] = {}
+        self._confirmed: dict[bytes, set[OperatorAddress]] = defaultdict(set)
         self.settled: set[bytes] = set()
         """Transcript hashes of versions that some correct operator saw settled."""
         self._is_proven = False
@@ -82,8 +83,10 @@ class Laws:
             case Kind.VOTE:
                 self._votes(node, frame)
             case Kind.CONFIRM:
-                holds = node.disk.holds_share(read_confirm(frame).hash)
+                confirmed = read_confirm(frame).hash
+                holds = node.disk.holds_share(confirmed)
                 self._require(holds, "a confirm by somebody whose share is not durable")
+                self._confirmed[confirmed].add(frame.sender)
 
     def proposes(self, frame: Frame) -> None:
         """Anybody proposes: which master key and source the hash stands for that may be voted for."""
@@ -110,14 +113,24 @@ class Laws:
         elif vote.hash != VOID_HASH and (frame.session, vote.view) in self._proposed_fresh:
             kept = node.disk.holds_share(vote.hash)
             self._require(kept, "a fresh prepare vote whose signer's combined share is not durable")
-            self._has_source(node, self._proposed[vote.hash])
+            self._has_source(self._proposed[vote.hash])
 
-    def _has_source(self, node: "Node", transcript: Transcript) -> None:
-        """A fresh transcript is voted for only if its source is settled, as far as the voter knows."""
+    def _has_source(self, transcript: Transcript) -> None:
+        """A fresh transcript is voted for only if its source is settled. The voter may have crashed between journaling the vote and
+        noting that, so this is not about what it knows now.
+        """
         if transcript.source_version != GENESIS_SOURCE:
-            source = node.disk.versions.get(transcript.source_hash)
-            settled = source is not None and source.settled
+            settled = transcript.source_hash in self.settled or self._could_settle(transcript.source_hash)
             self._require(settled, "a fresh prepare vote for a transcript from an unsettled version")
+
+    def _could_settle(self, transcript_hash: bytes) -> bool:
+        """Whether the confirms of correct members that ever were said, and those of all liars, make a settlement proof."""
+        source = self._certified.get(transcript_hash)
+        if source is None:
+            return False
+        members = source.recipients.addresses
+        liars = {a for a in members if self.world.nodes[a].tamper is not None}
+        return len(liars | self._confirmed[transcript_hash]) >= _settlement_quorum(len(members))
 
     def _could_certify(self, session: Session, view: int, digest: bytes) -> None:
         liars = sum(1 for a in session.recipients.addresses if self.world.nodes[a].tamper is not None)
@@ -232,7 +245,7 @@ class Laws:
             strict=False,
         )
         signers = [a for a, bit in members if bit == "1"]
-        needed = -(-2 * n // 3) + -(-n // 3) - 1
+        needed = _settlement_quorum(n)
         self._require(len(signers) >= needed, f"settled by {len(signers)} confirms, {needed} needed")
         for address in signers:
             holder = self.world.nodes[address]
@@ -290,3 +303,8 @@ class Laws:
         source = evidence.source
         certified = source is None or source.hash in self._certified
         self._require(certified, "evidence that rests on a version which is not certified")
+
+
+def _settlement_quorum(n: int) -> int:
+    """How many confirms, t' + ⌈n/3⌉ − 1, in the judge's own arithmetic."""
+    return -(-2 * n // 3) + -(-n // 3) - 1
