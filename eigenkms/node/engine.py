@@ -16,7 +16,7 @@ from typing import Protocol
 
 import trio
 
-from eigenkms.errors import RemoteProtocolError
+from eigenkms.errors import RemoteProtocolError, StorageError
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.ceremony import Ceremony
 from eigenkms.protocols.effects import (
@@ -98,6 +98,7 @@ class Engine:
         self._versions = versions
         self._key_of = key_of
         self._lock = trio.Lock()
+        self._is_ahead_of_disk = False
         self._limiter = trio.CapacityLimiter(1)
         self._showing = trio.CapacityLimiter(1)
         self._send, self._receive = trio.open_memory_channel[bytes](MAX_QUEUED_FRAMES)
@@ -171,8 +172,15 @@ class Engine:
         await self._join_postponed(outlet, effects)
 
     def _compute(self, work: Callable[[float], list[SessionEffect]], now: float) -> list[SessionEffect]:
+        """The machines are ahead of the disk until all is durable; if it never is, nobody gets anything out of them any more."""
+        if self._is_ahead_of_disk:
+            raise StorageError(
+                "go on: an earlier step could not be made durable", hint="start the node again"
+            )
+        self._is_ahead_of_disk = True
         effects = work(now)
         self._make_durable(effects)
+        self._is_ahead_of_disk = False
         return effects
 
     # -- events ----------------------------------------------------------------------------------------------
@@ -309,7 +317,7 @@ class Engine:
         """What the (verified) asker lacks of a session that is still known here."""
 
         def work() -> list[Frame]:
-            ceremony = self._operator.ceremony(request.session)
+            ceremony = None if self._is_ahead_of_disk else self._operator.ceremony(request.session)
             return [] if ceremony is None else ceremony.sync_reply(request)
 
         async with self._lock:

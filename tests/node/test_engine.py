@@ -310,6 +310,10 @@ async def test_a_store_that_refuses_ends_the_engine_and_nothing_of_that_step_is_
                     with trio.fail_after(PATIENCE):
                         await trio.sleep_forever()
             del room.seats[victim]
+            for request in await seats[0].engine.sync_requests():
+                assert await failing.engine.sync_reply(request) == [], "what is asked for is no exception"
+            with pytest.raises(StorageError, match="earlier step"):
+                await failing.engine.boundary(failing, later(who.session), may_vote=True, may_found=True)
             unsaid = {r.body for r in _records(refusal.refused) if r.kind == "frame"}
             assert not unsaid & {frame.encoded for frame in failing.sent}
             for frame in failing.sent:
