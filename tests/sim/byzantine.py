@@ -772,7 +772,7 @@ def _of_old(self: Byzantine, answer: bytes | None) -> bytes | None:
     return self.memory.setdefault("old settled", answer) or answer  # type: ignore[no-any-return]
 
 
-def _forged(self: Byzantine, answer: bytes | None) -> bytes | None:
+def forged(self: Byzantine, answer: bytes | None) -> bytes | None:
     """A version that it made up, or a true one with a proof that it made up."""
     if answer is None:
         return None
@@ -786,7 +786,7 @@ def _forged(self: Byzantine, answer: bytes | None) -> bytes | None:
 
 SETTLED_LIES: tuple[Callable[[Byzantine, bytes | None], bytes | None], ...] = (
     _of_old,
-    _forged,
+    forged,
     lambda _self, _answer: None,
     lambda _self, _answer: b"nonsense",
 )

@@ -27,7 +27,7 @@ from tests.sim.world import Faults, Node, World
 Patch = pytest.MonkeyPatch
 
 
-def _catches(complaint: str, seeds: Sequence[int] = range(40), act: Callable[[int], Any] = tell) -> None:
+def catches(complaint: str, seeds: Sequence[int] = range(40), act: Callable[[int], Any] = tell) -> None:
     """Some story among ``seeds`` ends with ``complaint``; the rest may end otherwise."""
     for seed in seeds:
         try:
@@ -38,6 +38,27 @@ def _catches(complaint: str, seeds: Sequence[int] = range(40), act: Callable[[in
     pytest.fail(f"nobody noticed: {complaint}")
 
 
+def sends_first(monkeypatch: Patch) -> None:
+    """From now on a node that is about to crash sends what a step says before it makes it durable."""
+    honest = Node.carry_out
+
+    def hasty(self: Node, effects: Sequence[SessionEffect]) -> None:
+        if self.crash_after is None:
+            honest(self, effects)
+            return
+        for item in effects:
+            if isinstance(item.effect, (Broadcast, Direct)):
+                recipient = item.effect.recipient if isinstance(item.effect, Direct) else None
+                self.say(recipient, item.effect.frame)
+        records = sum(isinstance(item.effect, Persist) for item in effects)
+        if records and self.persisted + records >= self.crash_after:
+            self.crash()
+            return
+        honest(self, effects)
+
+    monkeypatch.setattr(Node, "carry_out", hasty)
+
+
 def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
     """The judge counts by its own arithmetic."""
     honest = agreement_module.quorum
@@ -46,26 +67,13 @@ def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
         return max(1, honest(session, phase, digest, rooted=rooted) - 1)
 
     monkeypatch.setattr(agreement_module, "quorum", short)
-    _catches("needed")
+    catches("needed")
 
 
 def test_sending_before_the_disk_has_it(monkeypatch: Patch) -> None:
     """A node that sends first, and loses the step's records in a crash, says something else in its next life."""
-    honest = Node.carry_out
-
-    def hasty(self: Node, effects: Sequence[SessionEffect]) -> None:
-        for item in effects:
-            if isinstance(item.effect, (Broadcast, Direct)):
-                recipient = item.effect.recipient if isinstance(item.effect, Direct) else None
-                self.say(recipient, item.effect.frame)
-        records = sum(isinstance(item.effect, Persist) for item in effects)
-        if records and self.crash_after is not None and self.persisted + records >= self.crash_after:
-            self.crash()
-            return
-        honest(self, effects)
-
-    monkeypatch.setattr(Node, "carry_out", hasty)
-    _catches("said twice, differently")
+    sends_first(monkeypatch)
+    catches("said twice, differently")
 
 
 def test_frames_left_out_of_the_journal(monkeypatch: Patch) -> None:
@@ -76,13 +84,13 @@ def test_frames_left_out_of_the_journal(monkeypatch: Patch) -> None:
         return [effect for effect in honest(self, *args) if not isinstance(effect, Persist)]
 
     monkeypatch.setattr(Voice, "say", forgetful)
-    _catches("said twice, differently")
+    catches("said twice, differently")
 
 
 def test_the_share_left_out_of_the_journal(monkeypatch: Patch) -> None:
     """A prepare vote says that the voter keeps its share."""
     monkeypatch.setattr(Agreement, "_journal_prepared", lambda _self, _transcript: [])
-    _catches("share is not durable", range(5))
+    catches("share is not durable", range(5))
 
 
 def _leaves_a_view(seed: int) -> None:
@@ -102,13 +110,13 @@ def test_a_view_forgotten_in_a_crash(monkeypatch: Patch) -> None:
     """Having entered a view, an operator votes in no lower one, in its next life either."""
     _leaves_a_view(1)
     monkeypatch.setattr(Agreement, "_restart_view", lambda _self, _view, _now: None)
-    _catches("after entering", range(10), _leaves_a_view)
+    catches("after entering", range(10), _leaves_a_view)
 
 
 def test_a_second_genesis_beside_the_first(monkeypatch: Patch) -> None:
     """Bound to one genesis, an operator begins no other."""
     monkeypatch.setattr(Operator, "binding", None)
-    _catches("while bound")
+    catches("while bound")
 
 
 def test_two_blocks_at_one_boundary_number(monkeypatch: Patch) -> None:
@@ -117,7 +125,7 @@ def test_two_blocks_at_one_boundary_number(monkeypatch: Patch) -> None:
     monkeypatch.setattr(
         Operator, "may_join", lambda self, session: session.recipients.get(self.me) is not None
     )
-    _catches("joined twice", range(60))
+    catches("joined twice", range(60))
 
 
 def test_shares_combined_from_the_local_set_of_dealers(monkeypatch: Patch) -> None:
@@ -135,7 +143,7 @@ def test_shares_combined_from_the_local_set_of_dealers(monkeypatch: Patch) -> No
         Byzantine(world, liar, byzantine.late([Kind.HASH], 0.6))
         world.run(10, until=world.all_certified)
 
-    _catches("off the certified vector", range(20), act)
+    catches("off the certified vector", range(20), act)
 
 
 def test_an_honest_dealer_accused(monkeypatch: Patch) -> None:
@@ -155,7 +163,7 @@ def test_an_honest_dealer_accused(monkeypatch: Patch) -> None:
         Byzantine(world, liar, byzantine.two_complaints)
         world.run(10, until=world.all_certified)
 
-    _catches("accuses an honest operator", range(10), act)
+    catches("accuses an honest operator", range(10), act)
 
 
 def _unlocking(seed: int) -> None:
@@ -183,7 +191,7 @@ def test_a_lock_that_is_forgotten(monkeypatch: Patch) -> None:
     for seed in range(5):
         _unlocking(seed)
     monkeypatch.setattr(Agreement, "_lock_allows", lambda _self, _hash, _justified: True)
-    _catches("votes for two certificates", range(5), _unlocking)
+    catches("votes for two certificates", range(5), _unlocking)
 
 
 def test_all_must_prepare_again_in_every_view(monkeypatch: Patch) -> None:
@@ -204,7 +212,7 @@ def test_all_must_prepare_again_in_every_view(monkeypatch: Patch) -> None:
         )
         assert held, "bound for ever"
 
-    _catches("bound for ever", range(3), act)
+    catches("bound for ever", range(3), act)
     monkeypatch.undo()
     for seed in range(3):
         act(seed)
