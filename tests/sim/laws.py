@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.effects import Certified, Closed, Erase, Settled
-from eigenkms.protocols.evidence import Evidence, check_evidence
+from eigenkms.protocols.evidence import Evidence
+from eigenkms.protocols.evidence_bundle import Bundle, check_bundle, decode_bundle
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
 from eigenkms.protocols.messages import (
     GENESIS_SOURCE,
@@ -26,6 +27,7 @@ from eigenkms.protocols.messages import (
     slot_of,
 )
 from eigenkms.protocols.operator import SessionEffect
+from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.settlement import SettlementProof
 from eigenkms.protocols.transcript import Transcript, decode_transcript
@@ -294,14 +296,21 @@ class Laws:
     # -- evidence ----------------------------------------------------------------------------------------------
 
     def accuses(self, node: "Node", evidence: Evidence) -> None:
-        """Evidence convinces a third party, and never of an honest operator."""
+        """Evidence, written down and read again, convinces a third party, and never of an honest operator."""
         if node.tamper is not None:
             return
-        check_evidence(evidence, self.world.session(evidence.session))
+        session, source = self.world.session(evidence.session), None
+        if evidence.source is not None:
+            stored = node.disk.versions.get(evidence.source.hash)
+            self._require(stored is not None, "evidence about a version whose certificate is not kept")
+            assert stored is not None
+            source = Epoch(stored.transcript, stored.certificate)
+        bundle = decode_bundle(Bundle(session, evidence, source).encoded)
+        check_bundle(bundle)
+        self._require(bundle.evidence == evidence, "evidence that is another one once it was written down")
         honest = self.world.nodes[evidence.accused].tamper is None
         self._require(not honest, f"evidence of {evidence.fault} accuses an honest operator")
-        source = evidence.source
-        certified = source is None or source.hash in self._certified
+        certified = source is None or source.transcript.hash in self._certified
         self._require(certified, "evidence that rests on a version which is not certified")
 
 
