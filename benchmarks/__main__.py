@@ -1,8 +1,9 @@
 """All benchmarks, one after another: ``python -m benchmarks``. Minutes; leave the machine alone meanwhile."""
 
-from benchmarks import crypto_primitives, network
+from benchmarks import crypto_primitives, network, simulated
 
 if __name__ == "__main__":
     crypto_primitives.main()
     network.main(["genesis"])
     network.main(["rotation"])
+    simulated.main([])
