@@ -60,14 +60,19 @@ def test_the_stories_are_clean_without_a_fault() -> None:
 
 
 def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
-    """The judge counts commit votes by its own arithmetic."""
+    """The judge counts commit votes by its own arithmetic, also those of a rotation from a sound genesis."""
     honest = agreement_module.quorum
 
     def short(session: Session, phase: Phase, digest: bytes, *, rooted: bool = False) -> int:
-        return max(1, honest(session, phase, digest, rooted=rooted) - rooted)
+        return honest(session, phase, digest, rooted=rooted) - (phase is Phase.COMMIT)
 
-    monkeypatch.setattr(agreement_module, "quorum", short)
-    catches("needed", act=_rotates)
+    def act(seed: int) -> None:
+        world = _founded(seed)
+        with monkeypatch.context() as patch:
+            patch.setattr(agreement_module, "quorum", short)
+            _rotated(world)
+
+    catches("2 signers, 3 needed", range(5), act)
 
 
 def test_a_settlement_with_one_confirm_too_few(monkeypatch: Patch) -> None:
