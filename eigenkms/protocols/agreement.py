@@ -9,8 +9,7 @@ Why two transcripts cannot both be certified: two quorums share a correct member
 (the journaled slot), only in its current view (entering one is journaled by its view change), and having locked (w, h) prepares
 another hash only on proof that a quorum prepared it in a view between w and now, which the lock on h in w excludes.
 
-The time of a view above 0 runs from when t' members are in it: members that are cut off wait for the others instead of running
-ahead of them for ever, and repeat their view change while they wait, which wakes whoever has left the session.
+Which view a member is in, and for how long, is the matter of protocols/views; votes add up in protocols/ballots.
 
 ∅, the end of a genesis session without a key, is a hash like any other here: it may be proposed fresh once the next boundary
 has been seen, and needs t' votes in both phases. A key needs all n (or the genesis quorum) to prepare it, *once*: that first
@@ -24,14 +23,13 @@ the source that has left the set) only listens.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import VerificationError
+from eigenkms.protocols.ballots import Ballots
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.effects import Accuse, Broadcast, Effect, JournalRecord, Note, Persist
-from eigenkms.protocols.evidence import Evidence, Fault
+from eigenkms.protocols.effects import Broadcast, Effect, JournalRecord, Note, Persist
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import (
     GENESIS_SOURCE,
@@ -45,29 +43,21 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.session import WINDOWS_PER_INTERVAL, Session
+from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
+from eigenkms.protocols.views import Views
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import (
     VOID_HASH,
     BadCertificateError,
     Certificate,
     Phase,
-    aggregate,
     decode_certificate,
     vote_digest,
 )
-from eigenkms.types import OperatorAddress
 
-REPEAT_WINDOWS = 4
-"""Windows after which a view change that too few joined is said again."""
 MAX_VERIFIED = 1024
 """Certificates remembered as good; beyond, they are verified anew."""
-
-Ballot: TypeAlias = tuple[int, Phase, bytes]
-"""(view, phase, hash): what votes are counted for."""
-Votes: TypeAlias = dict[OperatorAddress, tuple[bytes, Frame]]
-"""Who voted, with which signature, in which frame."""
 
 
 class Deliberation(Protocol):
@@ -121,8 +111,7 @@ class Agreement:
         self.me = voice.me
         self._mpk = mpk
         self._ended = False
-        self.view = 0
-        self._entered_at: float | None = None
+        self._views = Views(voice.session)
         self._may_void = False
         self._lock: Certificate | None = None
         self._highest: Certificate | None = None
@@ -130,11 +119,7 @@ class Agreement:
         self._durable_roots: set[bytes] = set()
         self._transcripts: dict[bytes, Transcript] = {}
         self._proposals: dict[int, Proposal] = {}
-        self._votes: dict[Ballot, Votes] = {}
-        self._tallied: set[Ballot] = set()
-        self._views: dict[OperatorAddress, int] = {}
-        self._quorum_seen_at: float | None = None
-        self._repeat_at = 0.0
+        self._ballots = Ballots(voice.session)
         self._verified: set[bytes] = set()
         self._durable: set[bytes] = set()
         self._shared: set[bytes] = set()
@@ -154,7 +139,7 @@ class Agreement:
             elif record.kind == "lock":
                 self._lock = decode_certificate(record.body)
                 self._learn_certificate(self._lock)
-                self._entered_at = now
+                self._views.entered_at = now
             elif record.kind == "share":
                 self._shared.add(record.body[:32])
         self._durable = set(self._transcripts)
@@ -176,13 +161,9 @@ class Agreement:
             case Kind.PROPOSAL:
                 self._receive_proposal(frame, now)
             case Kind.VOTE:
-                vote = read_vote(frame)
-                self._votes.setdefault((vote.view, vote.phase, vote.hash), {})[frame.sender] = (
-                    vote.signature,
-                    frame,
-                )
+                self._ballots.add(frame)
                 if frame.sender == self.me:
-                    self._restart_view(vote.view, now)
+                    self._views.restart(read_vote(frame).view, now)
             case Kind.VIEW_CHANGE:
                 self._receive_view_change(frame, now)
             case Kind.CERTIFICATE:
@@ -196,12 +177,7 @@ class Agreement:
     def forget(self, frame: Frame) -> None:
         """A frame of an old view fell out of the log: so does what was kept of it here."""
         if frame.kind is Kind.VOTE:
-            vote = read_vote(frame)
-            ballot = (vote.view, vote.phase, vote.hash)
-            self._votes.get(ballot, {}).pop(frame.sender, None)
-            if not self._votes.get(ballot):
-                self._votes.pop(ballot, None)
-                self._tallied.discard(ballot)
+            self._ballots.drop(frame)
         elif frame.kind is Kind.PROPOSAL:
             self._proposals.pop(read_proposal(frame).view, None)
             needed = self._durable | {c.hash for c in (self._highest, self._lock) if c is not None}
@@ -216,27 +192,18 @@ class Agreement:
         self._learn_certificate(proposal.root)
         self._learn_certificate(proposal.justification)
         self._proposals[proposal.view] = proposal
-        if self._entered_at is None and proposal.view == self.view:
-            self._entered_at = now
+        if proposal.view == self.view:
+            self._views.begin(now)
 
     def _receive_view_change(self, frame: Frame, now: float) -> None:
         change = read_view_change(frame)
         self._learn_certificate(change.root)
         self._learn_certificate(change.prepared)
-        self._views[frame.sender] = max(change.view, self._views.get(frame.sender, 0))
+        self._views.note(frame.sender, change.view)
         if frame.sender == self.me:
-            self._restart_view(change.view, now)
-        elif self._entered_at is None and (self._may_void or len(self._views) >= self._followed):
-            self._entered_at = now  # I gave this session up, or missed its start, and others go on
-
-    def _restart_view(self, view: int, now: float) -> None:
-        """I spoke in ``view``, in this life or an earlier one: I am at least there."""
-        if view > self.view or self._entered_at is None:
-            self._enter(max(view, self.view), now)
-
-    def _enter(self, view: int, now: float) -> None:
-        self.view, self._entered_at, self._quorum_seen_at = view, now, None
-        self._repeat_at = now + REPEAT_WINDOWS * self.session.window
+            self._views.restart(change.view, now)
+        elif self._may_void or self._views.include_a_correct_member:
+            self._views.begin(now)  # I gave this session up, or missed its start, and others go on
 
     def _learn_transcript(self, encoded: bytes | None) -> None:
         """Keep a transcript that is this session's and consistent in itself; ignore any other."""
@@ -312,12 +279,17 @@ class Agreement:
     @property
     def started(self) -> bool:
         """Whether the first view began."""
-        return self._entered_at is not None
+        return self._views.entered_at is not None
+
+    @property
+    def view(self) -> int:
+        """The view that I am in."""
+        return self._views.view
 
     @property
     def touched(self) -> bool:
         """Whether anybody was seen to propose, vote or change the view: somebody may be bound to this session."""
-        return bool(self._proposals or self._votes or self._views)
+        return bool(self._proposals or self._ballots or self._views)
 
     def supersede(self) -> None:
         """The next boundary was seen: in a genesis only ∅ or a justified proposal may be voted from now on; a rotation is over."""
@@ -332,11 +304,11 @@ class Agreement:
 
     def advance(self, now: float) -> list[Effect]:
         """Do everything that the frames so far and the time allow, until the decision."""
-        if self._entered_at is None and self._takes_part and self._deliberation.ready(now):
-            self._entered_at = now
+        if not self.started and self._takes_part and self._deliberation.ready(now):
+            self._views.begin(now)
         effects = self._tally()
-        if self._entered_at is not None and self.decision is None and self._takes_part:
-            self._count_members(now)
+        if self.started and self.decision is None and self._takes_part:
+            self._views.count(now)
             effects += self._repeat(now)
             effects += self._move_view(now)
             effects += self._propose(now)
@@ -351,101 +323,39 @@ class Agreement:
 
     def deadline(self, now: float) -> float | None:
         """When ``advance`` would do something without any further frame."""
-        if self.decision is not None or self._entered_at is None or not self._takes_part:
+        if self.decision is not None or not self.started or not self._takes_part:
             return None
-        times = [self._repeat_at] if self._is_waiting else []
-        if (since := self._running_since) is not None:
-            times.append(since + self._view_length(self.view))
-        if self._quorum_seen_at is not None:
-            times.append(self._quorum_seen_at + self.session.window / 4)
-        return min((t for t in times if t > now), default=None)
-
-    @property
-    def _running_since(self) -> float | None:
-        """When the time of my view began, if it did."""
-        return self._entered_at if self.view == 0 else self._quorum_seen_at
-
-    @property
-    def _is_waiting(self) -> bool:
-        return self.view > 0 and self._quorum_seen_at is None
-
-    def _count_members(self, now: float) -> None:
-        """Note the moment at which t' members are in my view."""
-        if self._quorum_seen_at is None and self._members_here >= self.session.threshold:
-            self._quorum_seen_at = now
-
-    @property
-    def _members_here(self) -> int:
-        return sum(1 for v in self._views.values() if v >= self.view)
+        return self._views.deadline(now)
 
     def _repeat(self, now: float) -> list[Effect]:
         """While I wait for t' members in my view, say every few windows again that I am there."""
         said = self._voice.said((Kind.VIEW_CHANGE, self.view))
-        if not self._is_waiting or said is None or now < self._repeat_at:
-            return []
-        self._repeat_at = now + REPEAT_WINDOWS * self.session.window
-        return [Broadcast(said)]
-
-    @property
-    def _followed(self) -> int:
-        """n−t'+1: so many members include a correct one."""
-        return self.session.n - self.session.threshold + 1
-
-    def _view_length(self, view: int) -> float:
-        """(1+v)·p/2, at most an interval."""
-        return min((1 + view) * self.session.window / 2, WINDOWS_PER_INTERVAL * self.session.window)
+        return [Broadcast(said)] if said is not None and self._views.repeats(now) else []
 
     def _tally(self) -> list[Effect]:
         """Turn votes into certificates; accuse whoever signed a frame around a vote that does not verify."""
         effects: list[Effect] = []
-        for ballot, votes in sorted(self._votes.items()):
+        for ballot in self._ballots.open:
             _, phase, transcript_hash = ballot
             rooted = self._is_rooted(transcript_hash)
-            needed = quorum(self.session, phase, transcript_hash, rooted=rooted)
-            if ballot in self._tallied or len(votes) < needed:
+            if self._ballots.count(ballot) < quorum(self.session, phase, transcript_hash, rooted=rooted):
                 continue
-            certificate = self._aggregate(ballot, votes)
+            certificate = self._ballots.certificate(ballot)
             if certificate is None or not self._is_valid(certificate):
-                effects += self._expel_bad_votes(ballot, votes)
+                effects += self._ballots.expel_bad(ballot)
                 continue
             known = transcript_hash == VOID_HASH or transcript_hash in self._transcripts
             if known or phase is Phase.PREPARE:
-                self._tallied.add(ballot)
+                self._ballots.close(ballot)
             self._learn_certificate(certificate)
         return effects
 
-    def _aggregate(self, ballot: Ballot, votes: Votes) -> Certificate | None:
-        """The votes added up, or ``None`` if one is not even a point or they were made to cancel out."""
-        signatures = {address: signature for address, (signature, _) in votes.items()}
-        try:
-            return aggregate(self.session.id, *ballot, signatures, self.session.recipients)
-        except bn254.InvalidPoint:
-            return None
-
-    def _expel_bad_votes(self, ballot: Ballot, votes: Votes) -> list[Effect]:
-        digest = vote_digest(self.session.id, *ballot)
-        bad = [
-            (member.address, votes[member.address][1])
-            for member in self.session.recipients
-            if member.address in votes and not bn254.verify(digest, votes[member.address][0], member.key)
-        ]
-        for address, _ in bad:
-            del votes[address]
-        return [
-            Accuse(Evidence(Fault.BAD_VOTE, address, self.session.id, (frame,))) for address, frame in bad
-        ]
-
     def _move_view(self, now: float) -> list[Effect]:
         """Leave a view that took too long, or follow n−t'+1 members that are in higher ones."""
-        target, since = self.view, self._running_since
-        if since is not None and now >= since + self._view_length(self.view):
-            target = self.view + 1
-        above = sorted((v for v in self._views.values() if v > self.view), reverse=True)
-        if len(above) >= self._followed:
-            target = max(target, above[self._followed - 1])
+        target = self._views.target(now)
         if target == self.view:
             return []
-        self._enter(target, now)
+        self._views.enter(target, now)
         said = self._voice.say(
             Kind.VIEW_CHANGE,
             (Kind.VIEW_CHANGE, target),
@@ -458,7 +368,7 @@ class Agreement:
         view, slot = self.view, (Kind.PROPOSAL, self.view)
         if self.session.coordinator(view) != self.me or self._voice.said(slot) is not None:
             return []
-        if view > 0 and not self._heard_enough(now):
+        if view > 0 and not self._views.heard_enough(now):
             return []
         chosen = self._choose(now)
         if chosen is None:
@@ -468,13 +378,6 @@ class Agreement:
         root = self._root_of(justification)
         said = self._voice.say(Kind.PROPOSAL, slot, lambda: proposal_body(view, encoded, justification, root))
         return [*said, Note("proposed", {"view": view, "void": transcript is None})]
-
-    def _heard_enough(self, now: float) -> bool:
-        """T' members are in my view, and then all n are or p/4 has passed."""
-        if self._quorum_seen_at is None:
-            return False
-        patience = self._quorum_seen_at + self.session.window / 4
-        return self._members_here == self.session.n or now >= patience
 
     def _choose(self, now: float) -> tuple[Transcript | None, Certificate | None] | None:
         highest = self._highest

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.agreement import REPEAT_WINDOWS, Agreement
+from eigenkms.protocols.agreement import Agreement
 from eigenkms.protocols.ceremony import Ceremony
 from eigenkms.protocols.effects import Certified, Closed, Effect
 from eigenkms.protocols.evidence import Fault
@@ -21,6 +21,7 @@ from eigenkms.protocols.messages import (
     vote_body,
 )
 from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.views import REPEAT_WINDOWS
 from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import Table, accusations, broadcasts, cast, journal
@@ -551,7 +552,7 @@ def test_a_flood_leaves_no_more_than_its_bounds() -> None:
     }
     assert by_kind == {Kind.VOTE: MAX_VIEWS, Kind.PROPOSAL: MAX_VIEWS, Kind.CERTIFICATE: MAX_REPEATS}
     agreement = voter.agreement
-    assert len(agreement._votes) <= MAX_VIEWS + 1
+    assert len(agreement._ballots._votes) <= MAX_VIEWS + 1
     assert len(agreement._proposals) <= MAX_VIEWS + 1
     assert len(agreement._transcripts) <= MAX_VIEWS + 1
     assert voter.transcript.hash in agreement._transcripts
@@ -579,13 +580,13 @@ def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
     change = voter.cast.frame(voter.others[0], Kind.VIEW_CHANGE, view_change_body(1, None))
     voter.hears(*votes[:2], change)
     ballot = (0, Phase.PREPARE, digest)
-    assert set(voter.agreement._votes[ballot]) == set(voter.others[:2])
+    assert set(voter.agreement._ballots._votes[ballot]) == set(voter.others[:2])
     voter.agreement.forget(votes[0])
-    assert set(voter.agreement._votes[ballot]) == {voter.others[1]}
+    assert set(voter.agreement._ballots._votes[ballot]) == {voter.others[1]}
     voter.agreement.forget(votes[1])
-    assert ballot not in voter.agreement._votes
+    assert ballot not in voter.agreement._ballots._votes
     voter.agreement.forget(change)
-    assert voter.agreement._views == {voter.others[0]: 1}
+    assert voter.agreement._views._members == {voter.others[0]: 1}
 
 
 def test_a_flood_in_one_batch_is_bounded_like_any_other() -> None:

@@ -16,6 +16,7 @@ from eigenkms.protocols.messages import read_vote
 from eigenkms.protocols.operator import Operator, SessionEffect
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.views import Views
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import Phase
 from eigenkms.types import OperatorAddress
@@ -109,7 +110,7 @@ def _leaves_a_view(seed: int) -> None:
 def test_a_view_forgotten_in_a_crash(monkeypatch: Patch) -> None:
     """Having entered a view, an operator votes in no lower one, in its next life either."""
     _leaves_a_view(1)
-    monkeypatch.setattr(Agreement, "_restart_view", lambda _self, _view, _now: None)
+    monkeypatch.setattr(Views, "restart", lambda _self, _view, _now: None)
     catches("after entering", range(10), _leaves_a_view)
 
 
