@@ -15,8 +15,6 @@ from eigenkms.node.settings import Settings
 from eigenkms.types import AppId, Cluster
 
 if TYPE_CHECKING:
-    from trio_typing import TaskStatus
-
     from eigenkms.client.api import ClientSettings, ClusterInfo
 
 T = TypeVar("T")
@@ -34,32 +32,25 @@ def run(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """The signal is no exception that may rise anywhere, also where a library has no way to clean up after it."""
+    """The signal is no exception that may rise anywhere, also where a library has no way to clean up after it. What else goes wrong
+    is told as ever.
+    """
     import trio
 
-    result: list[T] = []
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    token, before = trio.lowlevel.current_trio_token(), signal.getsignal(signal.SIGINT)
+    with trio.CancelScope() as scope:
 
-        async def cancel_on_interrupt(task_status: "TaskStatus[None]") -> None:
-            with trio.open_signal_receiver(signal.SIGINT) as signals:
-                task_status.started()
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-                    return
+        def cancel(_number: int, _frame: object) -> None:
+            signal.signal(signal.SIGINT, before)
+            token.run_sync_soon(scope.cancel)
 
-        await nursery.start(cancel_on_interrupt)
+        if before != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, cancel)
         try:
-            result.append(await call(*args))
-        except BaseException as error:  # noqa: BLE001 - raised below, where no group is put around it
-            failure = error
-        interrupted = nursery.cancel_scope.cancel_called
-        nursery.cancel_scope.cancel()
-    if interrupted:
-        raise KeyboardInterrupt
-    if failure is not None:
-        raise failure
-    return result[0]
+            return await call(*args)
+        finally:
+            signal.signal(signal.SIGINT, before)
+    raise KeyboardInterrupt
 
 
 def known_clusters(settings: Settings) -> Path:

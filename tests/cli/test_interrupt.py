@@ -1,0 +1,73 @@
+"""Ctrl-C while a verb asks the network: in this process, where what happens in between can be seen."""
+
+import os
+import signal
+
+import pytest
+import trio
+
+from eigenkms.cli import network
+from eigenkms.errors import StorageError
+
+
+def _interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_everything_is_closed_before_the_interrupt_is_one() -> None:
+    """Cancelled first, with its clean-up done; and the signal means again what it meant before."""
+    closed, before = [], signal.getsignal(signal.SIGINT)
+
+    async def call() -> None:
+        try:
+            _interrupt()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.checkpoint()
+            closed.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        network.run(call)
+    assert closed == [True]
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_what_goes_wrong_in_the_clean_up_is_told() -> None:
+    """An interrupt hides no error."""
+
+    async def call() -> None:
+        try:
+            _interrupt()
+            await trio.sleep_forever()
+        finally:
+            raise StorageError("close store: the disk is gone")
+
+    with pytest.raises(StorageError, match="the disk is gone"):
+        network.run(call)
+
+
+def test_a_second_interrupt_waits_for_no_clean_up() -> None:
+    """Whoever presses again wants out."""
+
+    async def call() -> None:
+        try:
+            _interrupt()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                _interrupt()
+                await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        network.run(call)
+
+
+def test_an_error_stands_alone() -> None:
+    """No group is put around what a call raises."""
+
+    async def call() -> None:
+        raise StorageError("open store: no")
+
+    with pytest.raises(StorageError, match="no"):
+        network.run(call)
