@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import trio
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.tables import show
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.client.api import Client, encrypt, open_client
 from eigenkms.devnet.members import Timing
@@ -161,12 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     measured, usual = MEASURES[chosen.what]
     rows = [trio.run(measured, operators, chosen.engine) for operators in chosen.operators or usual]
-    table = Table(title="real node processes on loopback")
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row.values())
-    Console().print(table)
+    show("real node processes on loopback", rows)
 
 
 if __name__ == "__main__":

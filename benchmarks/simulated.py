@@ -15,19 +15,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from eigenkms.crypto import bn254
-from eigenkms.crypto.shamir import Polynomial
+from benchmarks.tables import show
 from eigenkms.node.engine import MAX_BATCH
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
+from tests.protocols.support import Cast, version_of
 from tests.sim.world import Faults, World
 
-SECONDS = 120.0
+SECONDS, POLL = 120.0, 0.25
+"""Of virtual time: how long a rotation may take, and how often its end is looked for, as looking takes time too."""
 
 
 class Unjudged:
@@ -63,16 +59,10 @@ class Counted(World):
     def found(self) -> None:
         """Everybody gets a share from a dealer that forgets it, of a version that all certified."""
         session = self.next_boundary(only=())
-        polynomial = Polynomial.random(session.threshold, self.rng)
-        points = polynomial.commitments()
-        dealers = tuple((a, bytes(12) + a) for a in session.recipients.addresses)
-        place = (session.cluster, session.id, session.boundary, session.recipients, session.threshold)
-        transcript = Transcript(*place, 0, bytes(32), dealers, points[0], points)
-        digest = vote_digest(session.id, 0, Phase.COMMIT, transcript.hash)
-        votes = {a: bn254.sign(node.key, digest) for a, node in self.nodes.items()}
-        certificate = aggregate(session.id, 0, Phase.COMMIT, transcript.hash, votes, session.recipients)
+        keys = {address: node.key for address, node in self.nodes.items()}
+        made = version_of(Cast(session, keys, self.rng))
         for address, node in self.nodes.items():
-            node.disk.add_version(transcript, certificate, polynomial.evaluate(session.x[address]))
+            node.disk.add_version(made.transcript, made.certificate, made.shares[address])
             node.up()
 
     def verifying(self) -> float:
@@ -91,7 +81,9 @@ def measure(operators: int) -> dict[str, str]:
     world.found()
     begun = time.process_time()
     session = world.next_boundary()
-    if not world.run(SECONDS, until=lambda: world.is_shared(session) and world.is_settled(session)):
+    while not (world.is_shared(session) and world.is_settled(session)) and world.now < SECONDS:
+        world.run(POLL)
+    if not world.is_settled(session):
         raise RuntimeError(f"no rotation of {operators} operators within {SECONDS} s of virtual time")
     took, verifying = (time.process_time() - begun) / operators, world.verifying()
     return {
@@ -108,12 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--operators", type=int, nargs="+", default=[20, 50, 100])
     rows = [measure(operators) for operators in parser.parse_args(arguments).operators]
-    table = Table(title="one rotation in the simulator, real curves")
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row.values())
-    Console().print(table)
+    show("one rotation in the simulator, real curves", rows)
 
 
 if __name__ == "__main__":

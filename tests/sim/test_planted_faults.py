@@ -1,6 +1,5 @@
 """The simulator can fail: faults planted in the machines, or in the node around them, are caught by the law that they break."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,55 +8,21 @@ from eigenkms.crypto.shamir import combine_shares
 from eigenkms.protocols import agreement as agreement_module
 from eigenkms.protocols import evidence as evidence_module
 from eigenkms.protocols.agreement import Agreement
-from eigenkms.protocols.effects import Broadcast, Direct, Persist
+from eigenkms.protocols.effects import Persist
 from eigenkms.protocols.exchange import Exchange
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import read_vote
-from eigenkms.protocols.operator import Operator, SessionEffect
+from eigenkms.protocols.frames import Kind
+from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.views import Views
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import Phase
-from eigenkms.types import OperatorAddress
 from tests.sim import byzantine
 from tests.sim.byzantine import Byzantine
-from tests.sim.story import tell
+from tests.sim.planting import catches, lose_the_first_commits, sends_first
 from tests.sim.world import Faults, Node, World
 
 Patch = pytest.MonkeyPatch
-
-
-def catches(complaint: str, seeds: Sequence[int] = range(40), act: Callable[[int], Any] = tell) -> None:
-    """Some story among ``seeds`` ends with ``complaint``; the rest may end otherwise."""
-    for seed in seeds:
-        try:
-            act(seed)
-        except AssertionError as error:
-            if complaint in str(error):
-                return
-    pytest.fail(f"nobody noticed: {complaint}")
-
-
-def sends_first(monkeypatch: Patch) -> None:
-    """From now on a node that is about to crash sends what a step says before it makes it durable."""
-    honest = Node.carry_out
-
-    def hasty(self: Node, effects: Sequence[SessionEffect]) -> None:
-        if self.crash_after is None:
-            honest(self, effects)
-            return
-        for item in effects:
-            if isinstance(item.effect, (Broadcast, Direct)):
-                recipient = item.effect.recipient if isinstance(item.effect, Direct) else None
-                self.say(recipient, item.effect.frame)
-        records = sum(isinstance(item.effect, Persist) for item in effects)
-        if records and self.persisted + records >= self.crash_after:
-            self.crash()
-            return
-        honest(self, effects)
-
-    monkeypatch.setattr(Node, "carry_out", hasty)
 
 
 def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
@@ -174,14 +139,7 @@ def _unlocking(seed: int) -> None:
     world = World(4, seed)
     session = world.next_boundary(spread=0.01)
     Byzantine(world, world.nodes[session.coordinator(1)], byzantine.always_void)
-
-    def holds_back(frame: Frame, _to: OperatorAddress) -> bool:
-        if frame.kind is not Kind.VOTE or frame.session != session.id:
-            return frame.kind is Kind.CERTIFICATE
-        vote = read_vote(frame)
-        return vote.phase is Phase.COMMIT and vote.view == 0
-
-    world.holds_back = holds_back
+    lose_the_first_commits(world, session)
     world.run(0.4)
     world.next_boundary(spread=0.01)
     world.run(10)

@@ -12,19 +12,16 @@ from eigenkms.protocols import settling as settling_module
 from eigenkms.protocols.agreement import Agreement
 from eigenkms.protocols.dealing import WrongConstantError, weights
 from eigenkms.protocols.exchange import Exchange
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import read_vote
 from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.requests import Epoch, encode_settled
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Phase
-from eigenkms.types import OperatorAddress
 from tests.sim import byzantine
 from tests.sim import node as node_module
 from tests.sim.byzantine import Byzantine
+from tests.sim.planting import catches, lose_the_first_commits, sends_first
 from tests.sim.story import Story
-from tests.sim.test_planted_faults import catches, sends_first
 from tests.sim.world import Faults, Node, World
 
 Patch = pytest.MonkeyPatch
@@ -88,14 +85,7 @@ def _forgets_its_lock(seed: int) -> None:
     world = _founded(seed)
     session = world.next_boundary(spread=0.01)
     Byzantine(world, world.nodes[session.coordinator(1)], byzantine.always_fresh)
-
-    def holds_back(frame: Frame, _to: OperatorAddress) -> bool:
-        if frame.kind is not Kind.VOTE or frame.session != session.id:
-            return frame.kind is Kind.CERTIFICATE
-        vote = read_vote(frame)
-        return vote.phase is Phase.COMMIT and vote.view == 0
-
-    world.holds_back = holds_back
+    lose_the_first_commits(world, session)
     world.run(10)
 
 
