@@ -475,6 +475,31 @@ def test_a_dealer_that_answers_with_other_dealings_cannot_stop_a_rotation(play: 
     assert {d for e in certified.values() for d, _ in e.transcript.dealers} == set(play.stayers)
 
 
+def test_a_dealer_that_dealt_twice_counts_in_what_others_prepared(play: Play) -> None:
+    """One hears both dealings at once and bars their dealer; the version that counts the first is certified: it gets its share."""
+    liar, me = play.leaver, play.joiners[0]
+    table = play.table(lambda s, l, f: not (l == me and (s != liar or f.kind is Kind.DEALING)))
+    table.start()
+    first = table.said(liar, Kind.DEALING)[0]
+    second = play.who.frame(liar, Kind.DEALING, dealing_body(play.dealing(liar)))
+    ceremony = table.seats[me]
+    (evidence,) = accusations(ceremony.receive([first, second], 0.5))
+    assert (evidence.fault, evidence.accused) == (Fault.EQUIVOCATION, liar)
+    table.at(4.0)
+    (transcript,) = {e.transcript.hash: e.transcript for e in _certified(table).values()}.values()
+    assert liar in dict(transcript.dealers)
+    others = [table.said(s, Kind.DEALING)[0] for s in play.stayers]
+    shares = [
+        e.frame for s in play.stayers for e in table.effects[s] if isinstance(e, Direct) and e.recipient == me
+    ]
+    certificate = next(e.certificate for e in _certified(table).values())
+    ceremony.receive([*others, *shares], 5.0)
+    found = ceremony.decide(transcript, certificate, 5.0)
+    (mine,) = [e.share for e in found if isinstance(e, Certified)]
+    assert mine is not None
+    assert public_share_of(mine) == transcript.public_share(me)
+
+
 def test_two_dealings_of_one_source_are_evidence_also_of_a_leaver(play: Play) -> None:
     """The source says who it is; without that a third party could not know its key."""
     liar = play.leaver

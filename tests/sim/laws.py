@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eigenkms.crypto.feldman import public_share_of
+from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.effects import Certified, Closed, Erase, Settled
 from eigenkms.protocols.evidence import Evidence
@@ -54,6 +55,8 @@ class Laws:
         self._proposed: dict[bytes, Transcript] = {}
         self._proposed_fresh: set[tuple[SessionId, int]] = set()
         self._certified: dict[bytes, Transcript] = {}
+        self._source_at: dict[tuple[OperatorAddress, SessionId], int] = {}
+        """The highest settled version that somebody knew when it joined a session."""
         self._confirmed: dict[bytes, set[OperatorAddress]] = defaultdict(set)
         self.settled: set[bytes] = set()
         """Transcript hashes of versions that some correct operator saw settled."""
@@ -116,6 +119,9 @@ class Laws:
             kept = node.disk.holds_share(vote.hash)
             self._require(kept, "a fresh prepare vote whose signer's combined share is not durable")
             self._has_source(self._proposed[vote.hash])
+            known = self._source_at.get((node.address, frame.session), 0)
+            fresh = self._proposed[vote.hash].source_version >= known
+            self._require(fresh, "a fresh prepare vote for a transcript from an old source")
 
     def _has_source(self, transcript: Transcript) -> None:
         """A fresh transcript is voted for only if its source is settled. The voter may have crashed between journaling the vote and
@@ -161,6 +167,9 @@ class Laws:
         numbers = [stored.session.boundary.number for stored in node.disk.sessions.values()]
         newest = max([node.disk.floor, *numbers])
         self._require(session.boundary.number > newest, "a boundary number joined twice")
+        if node.disk.newest_settled is not None:
+            source = int(node.disk.newest_settled.transcript.version)
+            self._source_at[node.address, session.id] = source
         if node.operator is not None and node.operator.has_source:
             return  # a rotation binds nobody
         self._require(not node.disk.held, "genesis joined with a key in hand")
@@ -305,13 +314,22 @@ class Laws:
             self._require(stored is not None, "evidence about a version whose certificate is not kept")
             assert stored is not None
             source = Epoch(stored.transcript, stored.certificate)
-        bundle = decode_bundle(Bundle(session, evidence, source).encoded)
-        check_bundle(bundle)
-        self._require(bundle.evidence == evidence, "evidence that is another one once it was written down")
+        self._convinces(Bundle(session, evidence, source))
         honest = self.world.nodes[evidence.accused].tamper is None
         self._require(not honest, f"evidence of {evidence.fault} accuses an honest operator")
         certified = source is None or source.transcript.hash in self._certified
         self._require(certified, "evidence that rests on a version which is not certified")
+
+    def _convinces(self, bundle: Bundle) -> None:
+        """Somebody who has nothing but the bytes."""
+        try:
+            again = decode_bundle(bundle.encoded)
+            check_bundle(again)
+        except (MalformedError, VerificationError) as error:
+            self._require(False, f"evidence that convinces nobody: {error}")
+        else:
+            same = again.evidence == bundle.evidence
+            self._require(same, "evidence that is another one once it was written down")
 
 
 def _settlement_quorum(n: int) -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from eigenkms.crypto.shamir import combine_shares
 from eigenkms.protocols import agreement as agreement_module
+from eigenkms.protocols import evidence_bundle as bundle_module
 from eigenkms.protocols import resharing as resharing_module
 from eigenkms.protocols import settlement as settlement_module
 from eigenkms.protocols import settling as settling_module
@@ -20,6 +21,7 @@ from eigenkms.protocols.votes import Phase
 from tests.sim import byzantine
 from tests.sim import node as node_module
 from tests.sim.byzantine import Byzantine
+from tests.sim.laws import Laws
 from tests.sim.planting import catches, lose_the_first_commits, sends_first
 from tests.sim.story import Story
 from tests.sim.world import Faults, Node, World
@@ -51,7 +53,13 @@ def _rotated(world: World, seconds: float = 10) -> None:
 
 def test_the_stories_are_clean_without_a_fault() -> None:
     """What the directed stories below find, they find because of the fault in them."""
-    for act in (_forgets_its_lock, _crashes_while_dealing, _meets_a_wrong_constant, _is_told_a_lie):
+    for act in (
+        _forgets_its_lock,
+        _crashes_while_dealing,
+        _meets_a_wrong_constant,
+        _sees_two_blocks,
+        _is_told_a_lie,
+    ):
         for seed in range(3):
             act(seed)
 
@@ -138,7 +146,7 @@ def test_a_rotation_from_an_old_source(monkeypatch: Patch) -> None:
         return min(settled, key=lambda v: v.transcript.version, default=None)
 
     monkeypatch.setattr(Operator, "source", property(lowest))
-    catches("did not erase what is older", act=_rotates)
+    catches("from an old source", act=_rotates)
 
 
 def test_a_rotation_from_a_version_that_is_not_settled(monkeypatch: Patch) -> None:
@@ -207,8 +215,8 @@ def test_a_wrong_constant_term_in_a_master_key_that_nobody_compares(monkeypatch:
     catches("votes for two master keys", range(3), _meets_a_wrong_constant)
 
 
-def test_a_boundary_that_is_joined_twice(monkeypatch: Patch) -> None:
-    """A session whose secrets are gone is not begun again with others."""
+def _joins_again(monkeypatch: Patch) -> None:
+    """Whoever comes back, or sees another block of the same number, joins its session whatever it did before."""
     at_genesis = Node._may_join
 
     def again(self: Node, operator: Operator, session: Session) -> bool:
@@ -217,7 +225,30 @@ def test_a_boundary_that_is_joined_twice(monkeypatch: Patch) -> None:
         return session.recipients.get(self.address) is not None and operator.ceremony(session.id) is None
 
     monkeypatch.setattr(Node, "_may_join", again)
+
+
+def test_a_boundary_that_is_joined_twice(monkeypatch: Patch) -> None:
+    """A session whose secrets are gone is not begun again with others."""
+    _joins_again(monkeypatch)
     catches("joined twice", act=_rotates)
+
+
+def _sees_two_blocks(seed: int) -> None:
+    """The boundary's block is replaced by another one with its number while its session runs."""
+    world = _founded(seed)
+    world.next_boundary(spread=0.01)
+    world.run(0.3)
+    world.reorg_boundary(spread=0.01)
+    world.run(5)
+
+
+def test_two_votes_at_one_boundary_number(monkeypatch: Patch) -> None:
+    """The judge of votes needs no judge of joining to see it."""
+    honest = Operator.may_join
+    _joins_again(monkeypatch)
+    monkeypatch.setattr(Operator, "may_join", lambda self, session: self.has_source or honest(self, session))
+    monkeypatch.setattr(Laws, "joins", lambda _self, _node, _session: None)
+    catches("two votes at one boundary number", range(5), _sees_two_blocks)
 
 
 def _is_told_a_lie(seed: int) -> None:
@@ -240,3 +271,9 @@ def test_a_settled_version_that_is_believed_without_a_proof(monkeypatch: Patch) 
     """Whoever answers may have made up the proof that a version is settled."""
     monkeypatch.setattr(node_module, "check_settled", lambda _epoch, _proof: None)
     catches("settled by", range(10), _is_told_a_lie)
+
+
+def test_evidence_that_loses_its_source(monkeypatch: Patch) -> None:
+    """What a node holds against somebody is worth what is left of it when it was written down and read."""
+    monkeypatch.setattr(bundle_module, "_read_source", lambda _transcript, _certificate: None)
+    catches("evidence that convinces nobody", range(3), _meets_a_wrong_constant)
