@@ -28,7 +28,7 @@ from eigenkms.protocols.effects import (
     Settled,
 )
 from eigenkms.protocols.exchanges import Exchanges
-from eigenkms.protocols.frame_log import FrameLog
+from eigenkms.protocols.frame_log import VIEW_KINDS, FrameLog
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, Kind, decode_frame
 from eigenkms.protocols.genesis import Genesis
 from eigenkms.protocols.messages import (
@@ -39,6 +39,7 @@ from eigenkms.protocols.messages import (
     read_proposal,
     read_sync,
     read_vote,
+    slot_of,
     source_of,
     sync_body,
 )
@@ -200,11 +201,21 @@ class Ceremony:
         if self._is_of_unknown_source(frame):
             return False
         self._check_scope(frame)
-        if frame.kind not in SESSION_KINDS or frame.sender == self.me:
+        if frame.kind not in SESSION_KINDS:
             return False
         if (frame.recipient is None) != (frame.kind in BROADCAST_KINDS):
             return False
+        if frame.sender == self.me:
+            return self._is_of_another_life(frame)
         return self._log.wants(frame) and self._concerns_members(frame)
+
+    def _is_of_another_life(self, frame: Frame) -> bool:
+        """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run.
+
+        Of what is said once a view the log keeps only the highest, so it cannot tell.
+        """
+        once = frame.kind not in VIEW_KINDS and slot_of(frame) is not None
+        return once and not self._silent and not self._log.has(frame)
 
     def _is_of_unknown_source(self, frame: Frame) -> bool:
         """Whether a frame is dealt from a version that I do not deal from; whose word that is I remember if it is a higher one."""
@@ -253,6 +264,9 @@ class Ceremony:
         for frame in frames:
             if self._log.has(frame):
                 continue  # twice in one batch
+            if frame.sender == self.me:
+                effects += self._fall_silent()
+                continue
             evidence = self._log.add(frame)
             if evidence is not None:
                 effects.append(Accuse(replace(evidence, source=self._source_of_outsider(frame.sender))))
@@ -261,6 +275,14 @@ class Ceremony:
             elif self._log.has(frame):
                 self._route(frame, now)
         return effects + self._run(now)
+
+    def _fall_silent(self) -> list[Effect]:
+        """Say nothing more here: whatever I said now could contradict what another life of mine said."""
+        if self._silent:
+            return []
+        self._silent = True
+        self._agreement.leave()
+        return [Note("another copy of this operator speaks: silent from now on", {})]
 
     def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
         """The epoch certificate of this session, verified by the caller, came outside the session's frames."""

@@ -480,5 +480,9 @@ def test_a_lost_data_folder_is_not_a_new_beginning(net: LiveNetwork, tmp_path: P
         status = net.wait_status(3, lambda s: s["transcript"] is not None)
         assert status["mpk"] == before["mpk"]
         assert net.wait_status(3, lambda s: s["share"])["mpk"] == before["mpk"]
+        assert net.stop(3, signal.SIGTERM)[0] == 0
+        # the first folder knows nothing of what was said with the other one, up to this boundary
+        spoken = net.status(0)["boundary"]
+        net.wait_status(0, lambda s: s["boundary"] > spoken)
     shutil.rmtree(data)
     assert net.wait_status(3, lambda s: s["share"])["mpk"] == before["mpk"]

@@ -8,7 +8,7 @@ from eigenkms.protocols.effects import Certified, Closed
 from eigenkms.protocols.frames import Kind, WrongScopeError
 from eigenkms.protocols.messages import opening_body, share_body
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import Table, cast, journal
+from tests.protocols.support import Table, broadcasts, cast, journal
 from tests.sim.world import Faults, World
 
 
@@ -230,10 +230,11 @@ def test_a_ceremony_wants_only_what_is_its_own() -> None:
     who = cast(4)
     me, peer, *_ = who.addresses
     ceremony = who.ceremony(me)
-    ceremony.start(0.0)
+    (own,) = broadcasts(ceremony.start(0.0), Kind.HASH)
     stranger = OperatorAddress(bytes(20))
     for frame in (
-        who.frame(me, Kind.HASH, [bytes(32)]),
+        own,
+        who.frame(me, Kind.HASH, [bytes(32)], recipient=me),
         who.frame(peer, Kind.HASH, [bytes(32)], recipient=me),
         who.frame(peer, Kind.SHARE, share_body(bytes(32), SecretScalar(5))),
         who.frame(peer, Kind.SYNC, [b""]),

@@ -12,7 +12,7 @@ from eigenkms.crypto.scalars import SecretScalar, threshold
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony import MAX_UNKNOWN_SOURCES, HeldSource
 from eigenkms.protocols.dealing import reshare
-from eigenkms.protocols.effects import Certified, Effect, Erase, Persist, Settled, Shred
+from eigenkms.protocols.effects import Certified, Effect, Erase, JournalRecord, Note, Persist, Settled, Shred
 from eigenkms.protocols.evidence import Fault, check_evidence
 from eigenkms.protocols.frames import Frame, Kind, WrongScopeError
 from eigenkms.protocols.messages import (
@@ -973,6 +973,32 @@ def test_a_store_that_may_have_forgotten_listens(who: Cast, version: KeyVersion)
     room.run(12.0)
     assert newest(room).session == who.later(20).id
     check_shares(room, newest(room), secret_of(version.shares, 3))
+
+
+def test_another_copy_of_an_operator_that_speaks_makes_this_one_silent(
+    who: Cast, version: KeyVersion
+) -> None:
+    """A folder that was put back, or two that run: what I said and do not know, others send me when I ask what I lack."""
+    me, *others = who.addresses
+    table = Table(who.at(10), without(Kind.REPORT), source=version)
+    table.start()
+    copy = table.seats[me] = table.sit(me)
+    spoken = table.seats[others[0]].sync_reply(copy.sync_request())
+    mine = [frame for frame in spoken if frame.sender == me]
+    assert [frame.kind for frame in mine] == [Kind.DEALING]
+    (note,) = [e for f in mine for e in table.hear(me, f)]
+    assert isinstance(note, Note)
+    assert note.event == "another copy of this operator speaks: silent from now on"
+    assert copy.start(0.0) == [Persist(JournalRecord("source", version.transcript.hash))]
+    assert not copy.wants(mine[0])
+    assert copy.deadline(0.0) is None
+    table.lets = lambda _s, _l, _f: True
+    for frame in table.seats[others[0]].sync_reply(copy.sync_request()):
+        table.hear(me, frame)
+    table.at(1.0)
+    table.at(4.0)
+    assert set(table.decided()) >= set(others)
+    assert not accusations([e for effects in table.effects.values() for e in effects])
 
 
 # -- bad input, and the old version stands -----------------------------------------------------------------------
