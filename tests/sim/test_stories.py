@@ -15,7 +15,7 @@ from tests.sim import replay, run
 from tests.sim.run import Outcome, replay_command, tell_all, told
 from tests.sim.story import Ending
 
-COUNT = int(os.environ.get("EIGENKMS_SEEDS", "300"))
+COUNT = int(os.environ.get("EIGENKMS_SEEDS", "100"))
 FIRST = int(os.environ.get("EIGENKMS_FIRST_SEED", "0"))
 REAL_CRYPTO = range(20)
 PROCESSES = os.cpu_count() or 1
