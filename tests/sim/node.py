@@ -173,7 +173,7 @@ class Node:
         for data in frames:
             try:
                 frame = self.world.wire.read(data)
-                if not operator.wants(frame):
+                if not operator.wants(frame) or self._is_its_own_lie(frame):
                     continue
             except RemoteProtocolError:
                 self.world.refused += 1
@@ -183,6 +183,10 @@ class Node:
             else:
                 self.world.refused += 1
         return operator.receive(good, self.now) if good else []
+
+    def _is_its_own_lie(self, frame: Frame) -> bool:
+        """The honest machine inside a Byzantine operator would fall silent if it heard what became of its words."""
+        return self.tamper is not None and frame.sender == self.address
 
     def tick(self) -> None:
         self.next_tick = None
