@@ -69,8 +69,8 @@ class Deliberation(Protocol):
     def transcript(self) -> Transcript | None:
         """The transcript of a fresh proposal, or ``None`` if there is nothing to propose."""
 
-    def supports(self, transcript: Transcript) -> bool:
-        """Whether I may prepare this fresh transcript now."""
+    def supports(self, transcript: Transcript, *, strictly: bool) -> bool:
+        """Whether I may prepare this fresh transcript now. ``strictly`` if I shall also believe that everybody else can."""
 
     def combined_share(self, transcript: Transcript) -> SecretScalar | None:
         """My share of the transcript's key, or ``None`` if I lack a part of it."""
@@ -408,12 +408,16 @@ class Agreement:
             return []
         journal: list[Effect] = []
         if transcript is not None:
-            if justified is None and (self._may_void or not self._deliberation.supports(transcript)):
+            if justified is None and (self._may_void or not self._supports(transcript)):
                 return []
             journal = self._journal_prepared(transcript)
         elif justified is None and not self._may_void:
             return []
         return [*journal, *self._vote(Phase.PREPARE, transcript_hash)]
+
+    def _supports(self, transcript: Transcript) -> bool:
+        """Strictly in the first view. Later what I know and others do not must not divide us any more: what I hold I prepare."""
+        return self._deliberation.supports(transcript, strictly=self.view == 0)
 
     def _proposed_transcript(self, proposal: Proposal) -> Transcript | None:
         """The proposal's transcript if it is a valid one that I learnt."""

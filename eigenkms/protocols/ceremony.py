@@ -28,7 +28,7 @@ from eigenkms.protocols.effects import (
     Settled,
 )
 from eigenkms.protocols.exchanges import Exchanges
-from eigenkms.protocols.frame_log import VIEW_KINDS, FrameLog
+from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, Kind, decode_frame
 from eigenkms.protocols.genesis import Genesis
 from eigenkms.protocols.messages import (
@@ -148,6 +148,8 @@ class Ceremony:
                 exchange.restore(self._restored, now)
         self._agreement.restore(self._restored, now)
         known = {record.body for record in self._restored if record.kind == "source"}
+        if any(record.kind == "silent" for record in self._restored):
+            self._fall_silent()
         again: list[Effect] = [
             Persist(JournalRecord("source", source.hash))
             for source in self._sources
@@ -212,10 +214,9 @@ class Ceremony:
     def _is_of_another_life(self, frame: Frame) -> bool:
         """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run.
 
-        Of what is said once a view the log keeps only the highest, so it cannot tell.
+        Of a view below those that the log keeps it cannot tell.
         """
-        once = frame.kind not in VIEW_KINDS and slot_of(frame) is not None
-        return once and not self._silent and not self._log.has(frame)
+        return slot_of(frame) is not None and not self._silent and self._log.wants(frame)
 
     def _is_of_unknown_source(self, frame: Frame) -> bool:
         """Whether a frame is dealt from a version that I do not deal from; whose word that is I remember if it is a higher one."""
@@ -282,7 +283,10 @@ class Ceremony:
             return []
         self._silent = True
         self._agreement.leave()
-        return [Note("another copy of this operator speaks: silent from now on", {})]
+        return [
+            Persist(JournalRecord("silent", b"")),
+            Note("another copy of this operator speaks: silent from now on", {}),
+        ]
 
     def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
         """The epoch certificate of this session, verified by the caller, came outside the session's frames."""

@@ -26,6 +26,7 @@ RecordKind: TypeAlias = Literal[
     "root",
     "lock",
     "certificate",
+    "silent",
 ]
 
 

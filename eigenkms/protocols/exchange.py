@@ -445,8 +445,15 @@ class Exchange(ABC):
         return pair[1] in self._discredited or (answer is not None and read_answer(answer).key == key)
 
     def transcript(self) -> Transcript | None:
-        """The transcript of a fresh proposal now, once one is due (``ready``), or ``None`` if it has no valid key."""
-        return self._transcript_of([self._dealings[d] for d in self.candidates()])
+        """The transcript of a fresh proposal now, once one is due (``ready``), or ``None`` if it has no valid key.
+
+        Of dealers whose share I hold if they suffice, so that I can prepare it too.
+        """
+        candidates = self.candidates()
+        held = [dealer for dealer in candidates if dealer in self._shares]
+        return self._transcript_of(
+            [self._dealings[d] for d in (held if len(held) >= self.dealers_needed else candidates)]
+        )
 
     def _transcript_of(self, dealings: Sequence[Dealing]) -> Transcript | None:
         session = self.session
@@ -467,14 +474,15 @@ class Exchange(ABC):
             commitments,
         )
 
-    def supports(self, transcript: Transcript) -> bool:
-        """Whether I may prepare this fresh transcript now: I can count each dealer, hold each share, and A recomputes."""
-        dealers = [dealer for dealer, _ in transcript.dealers]
-        if len(dealers) < self.dealers_needed or not set(dealers) <= set(self.candidates()):
+    def supports(self, transcript: Transcript, *, strictly: bool) -> bool:
+        """Whether I may prepare this fresh transcript now: each dealer was expected, I hold each share, and A recomputes;
+        ``strictly``, I would count each dealer myself.
+        """
+        dealers = {dealer for dealer, _ in transcript.dealers}
+        counted = set(self.candidates()) if strictly else self.dealers or frozenset()
+        if len(dealers) < self.dealers_needed or not dealers <= counted & self._shares.keys():
             return False
-        if not set(dealers) <= self._shares.keys():
-            return False
-        return self._transcript_of([self._dealings[d] for d in dealers]) == transcript
+        return self._transcript_of([self._dealings[d] for d, _ in transcript.dealers]) == transcript
 
     def combined_share(self, transcript: Transcript) -> SecretScalar | None:
         """My share of the transcript's key, or ``None`` if I lack a dealer's share of the dealing that counts in it."""

@@ -39,9 +39,9 @@ class Exchanges:
     def transcript(self) -> Transcript | None:
         return self.current.transcript()
 
-    def supports(self, transcript: Transcript) -> bool:
+    def supports(self, transcript: Transcript, *, strictly: bool) -> bool:
         exchange = self._by_source.get(transcript.source_version)
-        return exchange is not None and exchange.supports(transcript)
+        return exchange is not None and exchange.supports(transcript, strictly=strictly)
 
     def combined_share(self, transcript: Transcript) -> SecretScalar | None:
         exchange = self._by_source.get(transcript.source_version)

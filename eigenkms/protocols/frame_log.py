@@ -7,6 +7,7 @@ slots no more evidence of that kind is collected.
 
 from collections.abc import Collection, Iterator
 
+from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame, Kind, Slot
 from eigenkms.protocols.messages import slot_of
@@ -48,6 +49,11 @@ def _view(slot: Slot) -> int:
     return slot[1]
 
 
+def _size(frame: Frame) -> int:
+    """Bytes of a frame in an answer."""
+    return len(frame.encoded) + 8
+
+
 class FrameLog:
     """Frames by key and by (sender, slot), in the order they came."""
 
@@ -55,6 +61,7 @@ class FrameLog:
         self._by_key: dict[bytes, Frame] = {}
         self._senders: dict[OperatorAddress, _Sender] = {}
         self._evicted: list[Frame] = []
+        self._asked = 0
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -111,15 +118,20 @@ class FrameLog:
         return evicted
 
     def missing(self, have: Collection[bytes], limit_bytes: int) -> list[Frame]:
-        """Broadcast frames that ``have`` lacks, oldest first, as many as fit ``limit_bytes``."""
+        """Broadcast frames that ``have`` lacks, as many as fit ``limit_bytes``; if not all do, others each time.
+
+        So what an asker does not want, and cannot say that it does not, fills no more than its part of the answers.
+        """
+        lacking = [f for key, f in self._by_key.items() if key not in have and f.recipient is None]
+        if sum(map(_size, lacking)) > limit_bytes:
+            self._asked += 1
+            turn = self._asked.to_bytes(8, "big")
+            lacking.sort(key=lambda frame: keccak256(turn + frame.key))
         found: list[Frame] = []
-        for key, frame in self._by_key.items():
-            if key in have or frame.recipient is not None:
-                continue
-            limit_bytes -= len(frame.encoded) + 8
-            if limit_bytes < 0:
-                break
-            found.append(frame)
+        for frame in lacking:
+            if _size(frame) <= limit_bytes:
+                limit_bytes -= _size(frame)
+                found.append(frame)
         return found
 
     def _evict_old_views(self, sender: _Sender, kind: Kind) -> None:

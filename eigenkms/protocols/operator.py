@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony import SESSION_KINDS, Ceremony, HeldSource
 from eigenkms.protocols.effects import Certified, Effect, Erase, JournalRecord, Settled, Shred
 from eigenkms.protocols.frames import Frame
@@ -212,14 +213,21 @@ class Operator:
         return self._finish(effects, now)
 
     def take_early(self, session: Session) -> list[Frame]:
-        """Frames that came before their boundary, to be verified against its set and received; others stay."""
+        """Frames that came before their boundary and that its session wants, to be verified and received; others stay."""
         taken = [f for frames in self._early.values() for f in frames if f.session == session.id]
         self._early = {
             sender: rest
             for sender, frames in self._early.items()
             if (rest := [f for f in frames if f.session != session.id])
         }
-        return taken
+        return [frame for frame in taken if self._is_wanted(frame)]
+
+    def _is_wanted(self, frame: Frame) -> bool:
+        """Whether ``wants`` takes a frame of which nothing was known when it came but who signed it."""
+        try:
+            return self.wants(frame)
+        except RemoteProtocolError:
+            return False
 
     def tick(self, now: float) -> list[SessionEffect]:
         """Time passed."""

@@ -76,6 +76,8 @@ class Settling:
             del self._frames[sender]
             if read_confirm(frame).hash != transcript.hash or sender in self._good:
                 continue
+            if transcript.recipients.get(sender) is None:
+                continue  # it keeps nothing
             evidence = Evidence(Fault.BAD_CONFIRM, sender, transcript.session, (frame,), source=transcript)
             if sender != self._voice.me and proves(evidence, self._voice.session):
                 effects.append(Accuse(evidence))

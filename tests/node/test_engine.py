@@ -131,6 +131,19 @@ async def test_a_boundary_that_may_not_be_joined_is_passed(who: Cast, tmp_path: 
         assert one.engine.live == ()
 
 
+async def test_a_frame_that_comes_before_its_boundary_and_cannot_be_read_harms_nothing(
+    who: Cast, tmp_path: Path
+) -> None:
+    """One that is no vote, by an operator: the session begins as without it, and so does the next."""
+    me, liar = who.addresses[:2]
+    async with seated(who, Room(), tmp_path, me) as (one,):
+        for session in (who.session, who.later()):
+            one.engine.offer(who.frame(liar, Kind.VOTE, [], session=session).encoded)
+        await until(lambda: one.engine.statistics().frames == 2)
+        for session in (who.session, who.later()):
+            assert await one.engine.boundary(one, session, may_vote=True, may_found=True)
+
+
 async def test_one_boundary_number_is_voted_in_once_whatever_its_hash(who: Cast, tmp_path: Path) -> None:
     """A block that a reorganisation put in place of another opens no session, also in a later life of the node."""
     room, fork = Room(), later(who.session, 0)

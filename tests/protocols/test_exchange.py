@@ -163,7 +163,9 @@ def test_a_held_with_an_unknown_hash_is_not_held() -> None:
 
 
 def test_a_share_that_does_not_fit_is_evidence() -> None:
-    """The dealer is named to a third party, and its dealing counts in no fresh proposal."""
+    """The dealer is named to a third party, and its dealing counts in no proposal of who knows. Once it answered well, it is not
+    worth a session: after the first view who holds a good share prepares what others propose.
+    """
     who = cast(4)
     dealer, me = who.addresses[0], who.addresses[1]
     table = Table(who, _without(Kind.SHARE, to=me, of=dealer))
@@ -173,9 +175,14 @@ def test_a_share_that_does_not_fit_is_evidence() -> None:
     (found,) = accusations(table.hear(me, bad))
     assert (found.fault, found.accused) == (Fault.BAD_SHARE, dealer)
     check_evidence(found, who.session)
-    for now in (1.0, 4.0, 4.6, 9.0):
+    for now in (1.0, 4.0):
         table.at(now)
+    assert table.said(dealer, Kind.ANSWER)
+    assert dealer not in table.seats[me]._exchanges.current.candidates()
     assert not table.decided(), "one operator knows evidence, and all n must prepare"
+    for now in (4.6, 9.0, 20.0):
+        table.at(now)
+    assert set(table.decided()) == set(who.addresses)
 
 
 def test_a_bad_share_of_a_dealing_known_from_an_answer_is_evidence_too() -> None:

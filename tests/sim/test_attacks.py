@@ -56,7 +56,7 @@ CASES: dict[str, Case] = {
     "no dealing to anybody": _case(b.mute([Kind.DEALING])),
     "no share to some": _case(b.mute_to_some([Kind.SHARE])),
     "no share and no answer": _case(b.mute([Kind.SHARE, Kind.ANSWER]), key=False),
-    "wrong shares to some": _case(b.wrong_share, faults=Fault.BAD_SHARE, key=False),
+    "wrong shares to some": _case(b.wrong_share, faults=Fault.BAD_SHARE),
     "shares of an unknown dealing": _case(b.foreign_share),
     "two dealings": _case(b.two_dealings, faults=Fault.EQUIVOCATION, others=Fault.BAD_DEALING, key=False),
     "two hashes": _case(b.two_hashes, faults=Fault.EQUIVOCATION, others=Fault.BAD_DEALING, key=False),
