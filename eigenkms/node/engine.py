@@ -1,22 +1,23 @@
 """The engine: feeds the operator's machines and carries out what they ask, durable things first.
 
 Machines are not thread-safe and a step may cost many pairings, so every step runs in one worker thread under one lock, and its
-durable effects are fsynced there before the lock is given up; only then is anything of the step sent. Frames wait in a bounded
-queue and are taken in batches, so that their signatures are verified together. A full queue drops frames: gossip may lose
-anything, and what is missing is pulled.
+durable effects are fsynced there before the lock is given up; only then is anything of the step sent. Frames wait in bounded
+queues, one a source, and are taken in batches, so that their signatures are verified together. A full queue drops frames:
+gossip may lose anything, and what is missing is pulled.
 
 If the disk refuses, the node stops: a machine whose promises were not kept must not speak again.
 """
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import trio
 
 from eigenkms.errors import RemoteProtocolError, StorageError
+from eigenkms.node.inbox import Inbox
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.ceremony import Ceremony
 from eigenkms.protocols.effects import (
@@ -45,8 +46,6 @@ from eigenkms.types import OperatorAddress, SessionId
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_FRAMES = 4096
-MAX_BATCH = 128
 MAX_IDLE_SECONDS = 60.0
 KEPT_BOUNDARIES = 16
 """Boundaries after which the shredded journal of a session is dropped."""
@@ -72,7 +71,7 @@ class EngineStatistics:
     refused: int = 0
     """Frames that did not decode, belong here, or verify."""
     dropped: int = 0
-    """Frames that found the queue full."""
+    """Frames that found their source's queue full."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Engine:
         self._is_ahead_of_disk = False
         self._limiter = trio.CapacityLimiter(1)
         self._showing = trio.CapacityLimiter(1)
-        self._send, self._receive = trio.open_memory_channel[bytes](MAX_QUEUED_FRAMES)
+        self._inbox = Inbox()
         self._wake = trio.Event()
         self._postponed: _Postponed | None = None
         self._source_wanted = trio.Event()
@@ -119,11 +118,9 @@ class Engine:
         """Pieces of evidence that the store holds."""
         return sum(self.accused.values())
 
-    def offer(self, data: bytes) -> None:
-        """An encoded frame from the network; never blocks."""
-        try:
-            self._send.send_nowait(data)
-        except trio.WouldBlock:
+    def offer(self, source: Hashable, data: bytes) -> None:
+        """An encoded frame from the network, and who vouches for its being worth a look; never blocks."""
+        if not self._inbox.put(source, data):
             self._statistics = replace(self._statistics, dropped=self._statistics.dropped + 1)
 
     # -- tasks -----------------------------------------------------------------------------------------------
@@ -135,13 +132,8 @@ class Engine:
             nursery.start_soon(self._keep_time, outlet)
 
     async def _take_frames(self, outlet: Outlet) -> None:
-        async for first in self._receive:
-            batch = [first]
-            while len(batch) < MAX_BATCH:
-                try:
-                    batch.append(self._receive.receive_nowait())
-                except trio.WouldBlock:
-                    break
+        while True:
+            batch = await self._inbox.take()
             await self._step(outlet, lambda now, batch=batch: self._process(batch, now))  # type: ignore[misc]
 
     async def _keep_time(self, outlet: Outlet) -> None:

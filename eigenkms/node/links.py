@@ -107,18 +107,21 @@ class Links:
 
     # -- loops -----------------------------------------------------------------------------------------------
 
-    def _acceptable(self, _origin: PeerId, data: bytes) -> bool:
-        """Cheap checks before a message is passed on: a broadcast frame of this cluster by one of its operators."""
+    def _acceptable(self, origin: PeerId, data: bytes) -> bool:
+        """Cheap checks before a message is passed on: a broadcast frame of this cluster, which its own operator gossips."""
         try:
             frame = decode_frame(data)
         except RemoteProtocolError:
             return False
-        known = self._peers.key_of(frame.sender) is not None
-        return frame.cluster == self._cluster and frame.kind in BROADCAST_KINDS and known
+        if frame.cluster != self._cluster or frame.kind not in BROADCAST_KINDS:
+            return False
+        return self._peers.key_of(frame.sender) is not None and self._peers.is_said_to_be(
+            origin, frame.sender
+        )
 
     async def _listen(self) -> None:
         async for message in self._host.subscribe(self._topic, self._acceptable):
-            self._engine.offer(message.data)
+            self._engine.offer(message.origin, message.data)
 
     async def _greet(self) -> None:
         greeting: set[PeerId] = set()
@@ -172,6 +175,6 @@ class Links:
                     peer, wire.OPERATOR_PROTOCOL, wire.SYNC, request.encoded, timeout=CALL_SECONDS
                 )
                 for data in wire.decode_frames(answer):
-                    self._engine.offer(data)
+                    self._engine.offer(peer, data)
             except EigenKmsError as error:
                 log.debug("pull from %s: %s", peer, error)

@@ -7,7 +7,7 @@ sign one with the peer id of another.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
@@ -37,6 +37,7 @@ class PeerBook:
         self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
         self._proven: dict[OperatorAddress, PeerId] = {}
         self._complained: set[tuple[OperatorAddress, str]] = set()
+        self._expected: Mapping[PeerId, tuple[str, ...]] | None = None
 
     def update(
         self,
@@ -60,6 +61,7 @@ class PeerBook:
             except InputError as error:
                 self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
         self._records = {a: r for a, r in self._records.items() if a in self._everybody}
+        self._expected = None
         self._proven = {a: p for a, p in self._proven.items() if a in self._everybody}
         for peer_id, owners in self._claims().items():
             if len(owners) > 1:
@@ -123,6 +125,7 @@ class PeerBook:
         known = self._records.get(record.operator)
         if known is None or known[0].sequence < record.sequence:
             self._records[record.operator] = (record, frame)
+            self._expected = None
             if self._proven.get(record.operator) != peer:
                 self._proven.pop(record.operator, None)
             log.info("operator 0x%s says to be peer %s", record.operator.hex(), peer)
@@ -156,12 +159,21 @@ class PeerBook:
         found = self._records.get(operator)
         return None if found is None else PeerId(found[0].peer_id)
 
+    def is_said_to_be(self, peer: PeerId, operator: OperatorAddress) -> bool:
+        """Whether the operator's socket on chain or its record names this peer."""
+        return any(named == peer for named, _ in self._addresses(operator))
+
     def may_speak(self, peer: PeerId) -> bool:
         """Whether the peer may open operator streams: named by a socket on chain, or by a record."""
         return peer in self.expected() or self.operator_of(peer) is not None
 
-    def expected(self) -> dict[PeerId, tuple[str, ...]]:
+    def expected(self) -> Mapping[PeerId, tuple[str, ...]]:
         """Peers of the other operators with the addresses to dial them at: the record's, then the socket's."""
+        if self._expected is None:
+            self._expected = self._find_expected()
+        return self._expected
+
+    def _find_expected(self) -> dict[PeerId, tuple[str, ...]]:
         found: dict[PeerId, tuple[str, ...]] = {}
         for operator in self._everybody:
             if operator == self._me:

@@ -186,7 +186,7 @@ class Services:
                 raise RpcRefusal("wrong-sender", "the frame is signed by another operator than the peer is")
             match request.method:
                 case wire.FRAME:
-                    self._engine.offer(request.body)
+                    self._engine.offer(request.peer, request.body)
                     return b""
                 case wire.SYNC:
                     return wire.encode_frames(await self._sync(frame))

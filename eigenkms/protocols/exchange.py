@@ -412,24 +412,33 @@ class Exchange(ABC):
         return tuple(sorted((self.dealers or frozenset()) - self._shares.keys()))
 
     def ready(self, now: float) -> bool:
-        """Whether the first proposal is due: every recipient reported every dealer held, or 4p is over."""
+        """Whether the first proposal is due: every recipient reported, and of each dealer holds a share or was answered; or 4p
+        are over.
+        """
         if not self._viable:
             return False
-        return now >= self._opened_at + 4 * self.session.window or self._all_held
+        return now >= self._opened_at + 4 * self.session.window or self._all_served
 
     @property
     def _viable(self) -> bool:
         return len(self.candidates()) >= self.dealers_needed
 
     @property
-    def _all_held(self) -> bool:
+    def _all_served(self) -> bool:
         if self.dealers is None or len(self._reports) < self.session.n:
             return False
-        hashes = {dealer: self._dealings[dealer].hash for dealer in self._dealings}
         return all(
-            all(report.held.get(dealer) == hashes.get(dealer, b"") for dealer in self.dealers)
-            for report in self._reports.values()
+            self._is_served(recipient, report, dealer)
+            for recipient, report in self._reports.items()
+            for dealer in self.dealers
         )
+
+    def _is_served(self, recipient: OperatorAddress, report: Report, dealer: OperatorAddress) -> bool:
+        """Whether the recipient holds the dealer's share, by its own report, or was answered."""
+        dealing, key = self._dealings.get(dealer), report.lacking.get(dealer)
+        if dealing is not None and report.held.get(dealer) == dealing.hash:
+            return True
+        return key is not None and self._is_answered((dealer, recipient), key)
 
     def candidates(self) -> tuple[OperatorAddress, ...]:
         """Dealers a fresh proposal may count: expected, valid, not accused, every counted lack answered."""

@@ -37,7 +37,7 @@ class Room:
     def say(self, sender: OperatorAddress, frame: Frame, recipient: OperatorAddress | None) -> None:
         for address, seat in self.seats.items():
             if address != sender and recipient in (None, address):
-                seat.engine.offer(frame.encoded)
+                seat.engine.offer(frame.sender, frame.encoded)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Seat:
             for request in await self.engine.sync_requests():
                 for other in [s for a, s in self.room.seats.items() if a != self.me]:
                     for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
-                        self.engine.offer(frame.encoded)
+                        self.engine.offer(frame.sender, frame.encoded)
 
 
 def seat(who: Cast, me: OperatorAddress, room: Room, store: Store, *, life: str = "first") -> Seat:

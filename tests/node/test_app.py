@@ -510,7 +510,7 @@ async def dealt_to_from_elsewhere(
             session=SessionId(bytes.fromhex(str(node.status()["session"]))),
             body=[block_at(104).timestamp, b"dealt from elsewhere"],
         )
-        node._engine.offer(frame.encoded)
+        node._engine.offer(frame.sender, frame.encoded)
         with trio.fail_after(PATIENCE):
             while not any(said(caplog, words) for words in ANSWERED):  # noqa: ASYNC110 - a line of the log
                 await trio.sleep(0.02)

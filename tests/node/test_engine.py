@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from eigenkms.errors import StorageError
-from eigenkms.node import engine as engine_module
+from eigenkms.node.inbox import MAX_FRAMES
 from eigenkms.protocols.effects import Accuse
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
@@ -138,7 +138,7 @@ async def test_a_frame_that_comes_before_its_boundary_and_cannot_be_read_harms_n
     me, liar = who.addresses[:2]
     async with seated(who, Room(), tmp_path, me) as (one,):
         for session in (who.session, who.later()):
-            one.engine.offer(who.frame(liar, Kind.VOTE, [], session=session).encoded)
+            one.engine.offer(liar, who.frame(liar, Kind.VOTE, [], session=session).encoded)
         await until(lambda: one.engine.statistics().frames == 2)
         for session in (who.session, who.later()):
             assert await one.engine.boundary(one, session, may_vote=True, may_found=True)
@@ -205,21 +205,21 @@ async def test_noise_is_counted_and_does_no_harm(who: Cast, tmp_path: Path) -> N
             stranger.frame(stranger.addresses[0], Kind.HASH, [bytes(32)]).encoded,
             good.encoded[:-64] + bytes(64),
         ):
-            one.engine.offer(data)
+            one.engine.offer(other, data)
         await until(lambda: one.engine.statistics().frames == 5)
         assert one.engine.statistics().refused >= 4
         assert one.store.evidence() == ()
 
 
-async def test_a_flood_is_dropped_at_a_bound(
-    who: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``offer`` never blocks; what finds the queue full is counted, and is pulled again if it matters."""
-    monkeypatch.setattr(engine_module, "MAX_QUEUED_FRAMES", 10)
+async def test_a_flood_is_dropped_at_a_bound(who: Cast, tmp_path: Path) -> None:
+    """``offer`` never blocks; what finds its source's queue full is counted, and is pulled again if it matters."""
+    flooding, other = who.addresses[1:3]
     with open_store(tmp_path, who.addresses[0]) as store:
         one = seat(who, who.addresses[0], Room(), store)
-        for _ in range(25):
-            one.engine.offer(b"x")
+        for _ in range(MAX_FRAMES + 15):
+            one.engine.offer(flooding, b"x")
+        assert one.engine.statistics().dropped == 15
+        one.engine.offer(other, b"x")
         assert one.engine.statistics().dropped == 15
 
 
@@ -229,7 +229,7 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
         await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         for number in (1, 2):
-            one.engine.offer(who.frame(liar, Kind.HASH, [bytes([number]) * 32]).encoded)
+            one.engine.offer(liar, who.frame(liar, Kind.HASH, [bytes([number]) * 32]).encoded)
         await until(lambda: one.engine.evidence == 1)
         (kept,) = one.store.evidence()
         assert (kept.kind, kept.accused, kept.session) == ("equivocation", liar, who.session.id)

@@ -175,6 +175,17 @@ def test_a_record_from_the_peer_itself_proves_who_it_is(village: Village, book: 
     assert book.records() == (frame,)
 
 
+def test_who_may_gossip_an_operators_words(village: Village, book: PeerBook) -> None:
+    """The peer that its socket names, or its record; none of the others, though all may speak."""
+    other, third = village.operators[1:3]
+    assert book.is_said_to_be(other.peer.peer_id, other.address)
+    assert not book.is_said_to_be(third.peer.peer_id, other.address)
+    moved = PeerKey.generate()
+    tell(book, other.record([HERE], peer=moved.peer_id, sequence=NOW))
+    assert book.is_said_to_be(moved.peer_id, other.address)
+    assert not book.is_said_to_be(other.peer.peer_id, other.address), "the socket is stale"
+
+
 def test_a_record_that_is_passed_on_gives_addresses_and_no_identity(village: Village, book: PeerBook) -> None:
     """Its operator says to be that peer; whether that peer says so too, only the peer can tell."""
     other, messenger = village.operators[1:3]

@@ -60,7 +60,7 @@ CASES: dict[str, Case] = {
     "shares of an unknown dealing": _case(b.foreign_share),
     "two dealings": _case(b.two_dealings, faults=Fault.EQUIVOCATION, others=Fault.BAD_DEALING, key=False),
     "two hashes": _case(b.two_hashes, faults=Fault.EQUIVOCATION, others=Fault.BAD_DEALING, key=False),
-    "a dealing that is not the announced one": _case(b.hash_mismatch, faults=Fault.BAD_DEALING, key=False),
+    "a dealing that is not the announced one": _case(b.hash_mismatch, faults=Fault.BAD_DEALING),
     "bytes that are no dealing": _case(b.not_a_dealing, faults=Fault.BAD_DEALING, key=False),
     "false complaints": _case(b.false_complaint),
     "false complaints, answers opened": _case(b.open_good_answers),
