@@ -6,6 +6,7 @@ When libp2p is upgraded these tests say which guards are still needed: the first
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,14 +25,15 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.stream_muxer.exceptions import MuxedStreamError
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.stream_muxer.yamux.yamux import TYPE_WINDOW_UPDATE, Yamux
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
 from eigenkms.p2p.connections import is_loopback
+from eigenkms.p2p.hardening import muxer as muxer_module
 from eigenkms.p2p.hardening import names, self_test
-from eigenkms.p2p.hardening.gossip import GuardedPubsub, LongQueue
+from eigenkms.p2p.hardening.gossip import RPC_BYTES, GuardedPubsub, LongQueue
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
 from eigenkms.p2p.hardening.reading import read_exactly
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
@@ -564,6 +566,69 @@ def test_the_queue_to_a_peer_holds_a_burst() -> None:
         next(i for i in range(2000) if not queue.push(rpc_pb2.RPC())) for queue in (RpcQueue(), LongQueue())
     ]
     assert counts == [32, 1024]
+
+
+async def test_messages_that_wait_for_a_peer_leave_together() -> None:
+    """In their order, up to what a reader takes; subscriptions and control messages go alone, in their place."""
+    queue = LongQueue()
+    first, second, third = (
+        rpc_pb2.RPC(publish=[rpc_pb2.Message(data=each * 1000)]) for each in (b"a", b"b", b"c")
+    )
+    control = rpc_pb2.RPC(publish=[rpc_pb2.Message(data=b"d")], control=rpc_pb2.ControlMessage())
+    large = rpc_pb2.RPC(publish=[rpc_pb2.Message(data=bytes(RPC_BYTES - 500))])
+    for rpc in (first, second, control, third, large, first):
+        assert queue.push(rpc)
+    taken = [await queue.pop() for _ in range(5)]
+    assert [list(rpc.publish) for rpc in taken] == [
+        [*first.publish, *second.publish],
+        [*control.publish],
+        [*third.publish],
+        [*large.publish],
+        [*first.publish],
+    ]
+    assert len(first.publish) == 1, "it waits in other peers' queues too"
+
+
+async def windows(stream_of: Any) -> int:
+    """Window updates that a reader of 4 MiB in pieces of 1 KiB sends."""
+    sent = 0
+    async with secured_pair() as (a, a_socket, b, b_socket):
+        muxers = [
+            GuardedYamux(end, ID(b"x"), socket, Limits()) for end, socket in ((a, a_socket), (b, b_socket))
+        ]
+        for muxer in muxers:
+            muxer.trust(trusted=True)
+        reader, writes = muxers[1], muxers[1]._write_frame
+
+        async def counted(data: bytes) -> None:
+            nonlocal sent
+            sent += data[1] == TYPE_WINDOW_UPDATE
+            await writes(data)
+
+        reader._write_frame = counted  # type: ignore[method-assign]
+        async with trio.open_nursery() as nursery:
+            for muxer in muxers:
+                nursery.start_soon(muxer.start)
+            outgoing = await muxers[0].open_stream()
+            incoming = await reader.accept_stream()
+            incoming._auto_tune_and_send_window_update = stream_of(incoming)
+
+            async def push_all() -> None:
+                for _ in range(4 << 10):
+                    await outgoing.write(bytes(1 << 10))
+
+            nursery.start_soon(push_all)
+            with trio.fail_after(LATER):
+                for _ in range(4 << 10):
+                    await read_exactly(incoming, 1 << 10)
+            nursery.cancel_scope.cancel()
+    return sent
+
+
+async def test_a_window_is_told_seldom_and_nobody_waits_for_it() -> None:
+    """libp2p tells it after nearly every read; ours once half of it is used up, and all arrives."""
+    assert await windows(lambda stream: partial(muxer_module._update_window, stream)) > 1000
+    assert await windows(lambda stream: partial(muxer_module.update_window_late, stream)) < 64
 
 
 async def test_sequence_numbers_do_not_repeat_after_a_quick_restart() -> None:

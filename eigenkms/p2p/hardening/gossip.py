@@ -15,6 +15,7 @@ What the stock classes do with their default settings, and what is done about it
   not say it again: subscriptions are kept while the peer is connected.
 * Between the moment at which a peer can be sent to and the one at which it joins the mesh (in another task, or at the next
   heartbeat) messages go nowhere: here it joins in the same moment.
+* Every message is a write of its own, and costs both sides as much as a large one: what waits is sent together.
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
 
@@ -63,10 +64,32 @@ Delivers = Callable[[str, PeerId, PeerId, bytes], None]
 
 
 class LongQueue(RpcQueue):  # type: ignore[misc]
-    """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes."""
+    """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes.
+
+    Messages that wait leave together: what a write costs on both sides hardly depends on its size, so a burst that comes faster
+    than it can be sent is sent in fewer writes.
+    """
 
     def __init__(self) -> None:
         super().__init__(max_size=OUTBOUND_QUEUE, max_message_size=RPC_BYTES)
+
+    async def pop(self) -> Any:
+        first = await super().pop()
+        waiting = self._queue._non_priority  # noqa: SLF001
+        if first is None or not _only_publishes(first) or not waiting:
+            return first
+        together, size = rpc_pb2.RPC(), first.ByteSize()
+        together.MergeFrom(first)
+        while waiting and _only_publishes(waiting[0]):
+            size += waiting[0].ByteSize()
+            if size > self.max_message_size:
+                break
+            together.MergeFrom(waiting.popleft())
+        return together
+
+
+def _only_publishes(rpc: Any) -> bool:
+    return bool(rpc.publish) and not rpc.subscriptions and not rpc.HasField("control")
 
 
 class GuardedRouter(GossipSub):  # type: ignore[misc]
@@ -75,9 +98,9 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(
             [PROTOCOL_ID_V11],
-            degree=8,
-            degree_low=6,
-            degree_high=24,
+            degree=6,
+            degree_low=4,
+            degree_high=12,
             heartbeat_interval=1,
             gossip_window=30,
             gossip_history=60,

@@ -27,6 +27,20 @@ FRAME_COST: Final = 1 << 10
 """What a read counts for besides its bytes; a frame takes one or two."""
 
 
+_update_window = yamux.YamuxStream._auto_tune_and_send_window_update  # noqa: SLF001
+
+
+async def update_window_late(stream: Any, *, bytes_read: int = 0) -> None:
+    """Tell the peer what it may send once half of the window is used up, as the specification of yamux advises.
+
+    libp2p tells it after every read, and each time both sides pay for a frame, which costs about as much as the data did.
+    """
+    buffered = len(stream.conn.stream_buffers.get(stream.stream_id, b""))
+    used = stream.target_recv_window - stream.recv_window - buffered
+    if used >= stream._grow_threshold():  # noqa: SLF001
+        await _update_window(stream, bytes_read=bytes_read)
+
+
 class CappedBuffer(bytearray):
     """The unread bytes of one stream."""
 

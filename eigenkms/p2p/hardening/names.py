@@ -5,7 +5,7 @@ import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from eigenkms.errors import EigenKmsError
 
@@ -28,12 +28,15 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("libp2p.stream_muxer.yamux.yamux", "Yamux._read_data_body"),
     ("libp2p.stream_muxer.yamux.yamux", "Yamux.open_stream"),
     ("libp2p.stream_muxer.yamux.yamux", "Yamux.accept_stream"),
+    ("libp2p.stream_muxer.yamux.yamux", "YamuxStream._auto_tune_and_send_window_update"),
+    ("libp2p.stream_muxer.yamux.yamux", "YamuxStream._grow_threshold"),
     ("libp2p.stream_muxer.yamux.yamux", "YAMUX_HEADER_FORMAT"),
     ("libp2p.stream_muxer.yamux.yamux", "MAX_WINDOW_SIZE"),
     ("libp2p.stream_muxer.yamux.yamux", "read_exactly"),
     ("libp2p.io.msgio", "read_exactly"),
     ("libp2p.utils.varint", "read_exactly"),
     ("libp2p.pubsub.pubsub", "RpcQueue"),
+    ("libp2p.pubsub.rpc_queue", "RpcQueue.pop"),
     ("libp2p.pubsub.pubsub", "Pubsub.push_msg"),
     ("libp2p.pubsub.pubsub", "Pubsub.validate_msg"),
     ("libp2p.pubsub.pubsub", "Pubsub.notify_subscriptions"),
@@ -94,12 +97,16 @@ def _quiet_logs() -> None:
 
 @cache
 def apply_process_wide() -> None:
-    """Replace, once in a process, what can only be replaced in libp2p's modules: P11, the windows, the gossip queue."""
+    """Replace, once in a process, what can only be replaced in libp2p's modules: P11, the windows and when they are told, the
+    gossip queue.
+    """
     from eigenkms.p2p.hardening import gossip, muxer, reading
 
     self_test()
     _quiet_logs()
     for module in ("libp2p.stream_muxer.yamux.yamux", "libp2p.io.msgio", "libp2p.utils.varint"):
         import_module(module).read_exactly = reading.read_exactly  # type: ignore[attr-defined]
-    import_module("libp2p.stream_muxer.yamux.yamux").MAX_WINDOW_SIZE = muxer.WINDOW  # type: ignore[attr-defined]
+    yamux: Any = import_module("libp2p.stream_muxer.yamux.yamux")
+    yamux.MAX_WINDOW_SIZE = muxer.WINDOW
+    yamux.YamuxStream._auto_tune_and_send_window_update = muxer.update_window_late  # noqa: SLF001
     import_module("libp2p.pubsub.pubsub").RpcQueue = gossip.LongQueue  # type: ignore[attr-defined]

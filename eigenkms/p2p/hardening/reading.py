@@ -56,8 +56,8 @@ class MeteredConnection(RawConnection):  # type: ignore[misc]
 class ByteStream:
     """A libp2p stream behind a 64 KiB read buffer, with the few verbs that the layers above need.
 
-    The buffer is worth a third of the latency: each read of a yamux stream also writes a window update. While
-    ``allowance`` is set (the negotiation of the protocol), that many bytes are all the peer gets.
+    Without the buffer each byte of a length would be a read of the yamux stream. While ``allowance`` is set (the negotiation
+    of the protocol), that many bytes are all the peer gets.
     """
 
     def __init__(self, stream: Any, peer: PeerId, *, allowance: int | None = None) -> None:
