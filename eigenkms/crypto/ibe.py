@@ -1,7 +1,7 @@
-"""Identity-based encryption, ciphertext version 1: whoever holds the application's key can read, and nobody
-needs it to write.
+"""Identity-based encryption: whoever holds the application's key can read, and nobody needs it to write. What all versions of
+ciphertexts share, and version 1; version 2 is in ``ibe_v2``.
 
-Boneh and Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no
+Version 1 is Boneh and Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no
 Fujisaki-Okamoto transform):
 
     r random, C1 = r·G2, g = e(H(app_id), MPK)^r    which the holder of sk = s·H(app_id) finds as e(sk, C1)
@@ -19,6 +19,7 @@ the cluster or a key version: an application's key is the same under every versi
 cannot occur: no factor of it is ever infinity.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -66,16 +67,12 @@ def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
     InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
     master public key.
     """
-    identity = _identity(app_id)
+    identity = identity_bytes(app_id)
     if len(plaintext) > MAX_PLAINTEXT:
         raise InputError(f"encrypt: plaintext has {len(plaintext)} bytes, more than {MAX_PLAINTEXT}")
-    curve = backends.bls12381()
-    key_point = curve.decode_g2(mpk)
-    r = random_scalar(rng)
-    c1 = curve.encode_g2(curve.secret_mul_g2(curve.g2, r.value))
-    masked = curve.secret_mul_g1(curve.hash_to_g1(identity, DST), r.value)
+    c1, shared = encapsulate(identity, mpk, rng)
     nonce = rng(NONCE_SIZE)
-    cipher = _cipher(identity, curve.pairing_bytes(masked, key_point))
+    cipher = _cipher(identity, shared)
     return MAGIC + bytes([VERSION]) + c1 + nonce + cipher.encrypt(nonce, plaintext, _aad(identity, c1))
 
 
@@ -83,37 +80,23 @@ def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
     """The plaintext. InputError if it is not a ciphertext or the application id is below 5 bytes;
     VerificationError if the key is not the right one, is not a point, or the ciphertext was changed.
     """
-    identity = _identity(app_id)
+    identity = identity_bytes(app_id)
     header = parse(ciphertext)
-    curve = backends.bls12381()
     try:
-        shared = curve.pairing_bytes(curve.decode_g1(app_key), curve.decode_g2(header.c1))
+        shared = decapsulate(app_key, header.c1)
         body, aad = ciphertext[HEADER_SIZE:], _aad(identity, header.c1)
         return _cipher(identity, shared).decrypt(header.nonce, body, aad)
     except (InvalidTag, InvalidPoint):
-        raise VerificationError(
-            f"decrypt for application {app_id!r}: the key does not open this ciphertext, or it was changed",
-            hint="check that the application id and the cluster are those it was encrypted for",
-        ) from None
+        raise does_not_open(app_id) from None
 
 
 def parse(ciphertext: bytes) -> CiphertextHeader:
     """Read the header; InputError for what is not a version 1 ciphertext. Nothing of it is authenticated
     before ``decrypt``.
     """
-    if not ciphertext.startswith(MAGIC):
-        raise InputError(
-            "read ciphertext: it does not begin with IBE", hint="give a file made by eigenkms encrypt"
-        )
-    if len(ciphertext) > len(MAGIC) and ciphertext[3] != VERSION:
-        raise InputError(
-            f"read ciphertext: version {ciphertext[3]} is not known",
-            hint="use the version of eigenkms that made it",
-        )
+    read_version(ciphertext, (VERSION,))
     if len(ciphertext) < OVERHEAD:
-        raise InputError(
-            f"read ciphertext: {len(ciphertext)} bytes, but the shortest has {OVERHEAD}; it was cut"
-        )
+        raise too_short(len(ciphertext), OVERHEAD)
     c1_end = HEADER_SIZE - NONCE_SIZE
     return CiphertextHeader(
         version=ciphertext[3],
@@ -123,13 +106,58 @@ def parse(ciphertext: bytes) -> CiphertextHeader:
     )
 
 
-def _identity(app_id: str) -> bytes:
+def identity_bytes(app_id: str) -> bytes:
+    """The application id as it is hashed; InputError below 5 bytes."""
     identity = app_id_bytes(app_id)
     if len(identity) < MIN_APP_ID_BYTES:
         raise InputError(
             f"application id {app_id!r} has {len(identity)} bytes, fewer than {MIN_APP_ID_BYTES}"
         )
     return identity
+
+
+def encapsulate(identity: bytes, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]:
+    """C1 (96 bytes) and g (576 bytes) with a fresh r; InvalidPoint for a malformed master public key."""
+    curve = backends.bls12381()
+    key_point = curve.decode_g2(mpk)
+    r = random_scalar(rng)
+    c1 = curve.encode_g2(curve.secret_mul_g2(curve.g2, r.value))
+    masked = curve.secret_mul_g1(curve.hash_to_g1(identity, DST), r.value)
+    return c1, curve.pairing_bytes(masked, key_point)
+
+
+def decapsulate(app_key: bytes, c1: bytes) -> bytes:
+    """The same g, for the holder of the application's key; InvalidPoint if one of the two is no point."""
+    curve = backends.bls12381()
+    return curve.pairing_bytes(curve.decode_g1(app_key), curve.decode_g2(c1))
+
+
+def read_version(ciphertext: bytes, known: Collection[int]) -> int:
+    """The version byte; InputError for what is no ciphertext or of a version that is not ``known``."""
+    if not ciphertext.startswith(MAGIC):
+        raise InputError(
+            "read ciphertext: it does not begin with IBE", hint="give a file made by eigenkms encrypt"
+        )
+    version = ciphertext[len(MAGIC) : len(MAGIC) + 1]
+    if not version:
+        raise too_short(len(ciphertext), OVERHEAD)
+    if version[0] not in known:
+        raise InputError(
+            f"read ciphertext: version {version[0]} is not known",
+            hint="use the version of eigenkms that made it",
+        )
+    return version[0]
+
+
+def too_short(size: int, shortest: int) -> InputError:
+    return InputError(f"read ciphertext: {size} bytes, but the shortest has {shortest}; it was cut")
+
+
+def does_not_open(app_id: str) -> VerificationError:
+    return VerificationError(
+        f"decrypt for application {app_id!r}: the key does not open this ciphertext, or it was changed",
+        hint="check that the application id and the cluster are those it was encrypted for",
+    )
 
 
 def _cipher(identity: bytes, shared: bytes) -> AESGCM:

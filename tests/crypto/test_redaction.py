@@ -7,9 +7,11 @@ import pytest
 
 from eigenkms.crypto import bls, keystore, sealing
 from eigenkms.crypto.bn254 import KeyPair, N
+from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.crypto.keystore import OpenedKey, ScryptCost
 from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.crypto.shamir import Polynomial, combine_shares
+from eigenkms.types import AppId, ClusterId
 
 VALUE = 0x1234567890ABCDEF1234567890ABCDEF1234567890ABCDEF
 BYTES = VALUE.to_bytes(32, "big")
@@ -27,6 +29,7 @@ def spellings(value: int) -> list[str]:
         Polynomial([SecretScalar(VALUE), SecretScalar(VALUE)]),
         KeyPair.from_secret(VALUE),
         OpenedKey("bn254", BYTES, {}),
+        ApplicationKey(Recipient(AppId("my-app"), ClusterId(bytes(32)), bytes(96)), BYTES),
         [SecretScalar(VALUE)],
     ],
     ids=lambda holder: type(holder).__name__,
