@@ -23,16 +23,24 @@ if TYPE_CHECKING:
 def command(*, file: str | None, output: str | None, settings: "Settings") -> None:
     """Decrypt FILE or stdin, binary or armored, with the help of a quorum of operators.
 
+    Files of any size, in constant memory (version 1: up to 256 MiB, in memory). With -o the output is there only
+    if all of it is right. stdout gets each piece once it is verified; if a later one is not, the output was
+    cut: look at the exit code before you use it.
+
     Exit code 2: too few operators answered. 3: they refused. 4: wrong application or cluster, or changed
     ciphertext.
     """
-    from eigenkms.crypto import ibe
+    from eigenkms.client.ciphertexts import open_ciphertext
 
     app_id = network.checked_app_id(settings)
     source, sink = Source(file), Sink(output, secret=True)
     sink.check(source)
-    ciphertext = source.read_unarmored()
-    ibe.parse(ciphertext)
-    with Progress("asking the operators") as progress:
-        plaintext = network.decrypt(settings, app_id, ciphertext, progress)
-    sink.write(plaintext)
+    with source.open_unarmored() as (content, _):
+        ciphertext = open_ciphertext(content)
+        if (cluster := network.cluster(settings)) is not None:
+            ciphertext.check_cluster(cluster)
+        with Progress("asking the operators") as progress:
+            key = network.application_key(settings, app_id, progress)
+        with sink.open() as plaintext:
+            for piece in ciphertext.plaintext(key):
+                plaintext.write(piece)

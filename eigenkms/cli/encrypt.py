@@ -1,5 +1,7 @@
 """``eigenkms encrypt``: needs the master public key and nothing secret."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -7,12 +9,13 @@ import click
 from eigenkms.cli import network
 from eigenkms.cli.options import verb, with_settings
 from eigenkms.cli.progress import Progress
-from eigenkms.cli.report import warn
+from eigenkms.cli.report import note, warn
 from eigenkms.cli.streams import Sink, Source
 from eigenkms.errors import InputError
 from eigenkms.types import AppId
 
 if TYPE_CHECKING:
+    from eigenkms.client.ciphertexts import Writable
     from eigenkms.node.settings import Settings
 
 
@@ -23,38 +26,96 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
+@click.option(
+    "--format",
+    "version",
+    type=click.Choice(["1", "2"]),
+    help="Version of the ciphertext.  [default: 2; 1 where the cluster is not known]",
+)
 @with_settings("app_id", "mpk", *network.NETWORK_SETTINGS)
-def command(*, file: str | None, output: str | None, armored: bool, settings: "Settings") -> None:
+def command(
+    *, file: str | None, output: str | None, armored: bool, version: str | None, settings: "Settings"
+) -> None:
     """Encrypt FILE or stdin for an application, so that only a quorum of operators can open it.
 
     The master public key comes from --mpk, else from the known-clusters file (both offline), else from the
-    network, verified and then pinned there. A ciphertext is 128 bytes longer than its plaintext.
-    """
-    from eigenkms.cli.armor import armor
+    network, verified and then pinned there.
 
+    Version 2 takes files of any size, in constant memory, and is bound to the cluster, which --chain-id, --avs and
+    --operator-set-id name. Version 1 is what other implementations read; it takes 256 MiB, in memory, and names no
+    cluster.
+    """
     app_id = network.checked_app_id(settings)
     source, sink = Source(file), Sink(output)
     sink.check(source, binary=not armored)
+    chosen = _version(version, settings)
     master_key = _master_key(settings)
-    plaintext = source.read()
-    if not plaintext:
+    with _usable(master_key):
+        if chosen == 1:
+            size = _encrypt_whole(app_id, master_key, source, sink, armored=armored)
+        else:
+            size = _encrypt_chunks(app_id, master_key, settings, source, sink, armored=armored)
+    if not size:
         warn(f"{source} is empty")
-    ciphertext = _encrypt(app_id, master_key, plaintext)
-    sink.write(armor(ciphertext) if armored else ciphertext)
 
 
-def _encrypt(app_id: AppId, master_key: bytes, plaintext: bytes) -> bytes:
+def _version(given: str | None, settings: "Settings") -> int:
+    """As given, else the newest that the settings suffice for."""
+    known = network.cluster(settings) is not None
+    if given == "2" and not known:
+        raise InputError(
+            "encrypt: version 2 names its cluster, which is not known",
+            hint="give --chain-id and --avs, a configuration that has them, or --format 1",
+        )
+    if given is None and not known:
+        note("writing version 1, as the cluster is not known: --chain-id and --avs give version 2")
+    return int(given) if given else 1 + known
+
+
+def _encrypt_whole(app_id: AppId, master_key: bytes, source: Source, sink: Sink, *, armored: bool) -> int:
     import secrets
 
+    from eigenkms.client.ciphertexts import MAX_WHOLE
     from eigenkms.crypto import ibe
+
+    plaintext = source.read(MAX_WHOLE, hint="version 2 takes files of any size: --format 2")
+    ciphertext = ibe.encrypt(app_id, master_key, plaintext, secrets.token_bytes)
+    with sink.open() as output, _armored(output, armored=armored) as target:
+        target.write(ciphertext)
+    return len(plaintext)
+
+
+def _encrypt_chunks(
+    app_id: AppId, master_key: bytes, settings: "Settings", source: Source, sink: Sink, *, armored: bool
+) -> int:
+    from eigenkms.client.ciphertexts import encrypt_stream
+    from eigenkms.crypto.ibe_v2 import Recipient
+
+    cluster = network.cluster(settings)
+    assert cluster is not None
+    recipient = Recipient(app_id, cluster, master_key)
+    with source.open() as plaintext, sink.open() as output, _armored(output, armored=armored) as target:
+        return encrypt_stream(recipient, plaintext, target)
+
+
+def _armored(output: "Writable", *, armored: bool) -> AbstractContextManager["Writable"]:
+    from eigenkms.cli.armor import ArmorWriter
+
+    return ArmorWriter(output) if armored else nullcontext(output)
+
+
+@contextmanager
+def _usable(master_key: bytes) -> Iterator[None]:
+    from eigenkms.crypto import backends
     from eigenkms.crypto.backends.interface import InvalidPoint
 
     try:
-        return ibe.encrypt(app_id, master_key, plaintext, secrets.token_bytes)
+        backends.bls12381().decode_g2(master_key)
     except InvalidPoint as error:
         raise InputError(
             f"encrypt: the master public key is not usable: {error}", hint="check --mpk"
         ) from error
+    yield
 
 
 def _master_key(settings: "Settings") -> bytes:

@@ -1,36 +1,58 @@
 """``eigenkms inspect``: what anyone can see of a ciphertext."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from eigenkms.cli.options import json_option, print_facts, verb
-from eigenkms.cli.streams import MAX_BYTES, Source
+from eigenkms.cli.streams import Source
+
+if TYPE_CHECKING:
+    from eigenkms.client.ciphertexts import ChunkedCiphertext, WholeCiphertext
 
 
 @verb("inspect", "eigenkms inspect secret.ibe")
 @click.argument("file", required=False, metavar="[FILE]")
 @json_option
 def command(*, file: str | None, as_json: bool) -> None:
-    """Say what a ciphertext is: format, version, sizes in bytes. Reads FILE or stdin and needs no key.
+    """Say what a ciphertext is: format, version, sizes in bytes. Reads FILE or stdin to its end and needs no key.
 
-    Version 1 names neither its application nor its cluster. Nothing here is authenticated: only decrypting
-    proves it.
+    Version 2 names its cluster and the kind of its recipient, version 1 does not; neither names the application.
+    Nothing here is authenticated: only decrypting proves it.
 
-    With --json: format, version, armored, size, plaintext_size, app_id, cluster.
+    With --json: format, version, armored, size, plaintext_size, kind, chunk_size, app_id, cluster; null where the
+    version does not record it.
     """
-    from eigenkms.cli.armor import dearmor, is_armored
-    from eigenkms.crypto import ibe
+    from eigenkms.client.ciphertexts import open_ciphertext
 
-    content = Source(file).read(MAX_BYTES * 3 // 2)
-    armored = is_armored(content)
-    ciphertext = dearmor(content) if armored else content
-    header = ibe.parse(ciphertext)
-    facts = {
-        "format": "eigenkms identity-based encryption",
-        "version": header.version,
-        "armored": armored,
-        "size": len(ciphertext),
-        "plaintext_size": header.plaintext_size,
-        "app_id": None,
-        "cluster": None,
-    }
+    with Source(file).open_unarmored() as (content, armored):
+        ciphertext = open_ciphertext(content)
+        facts = {
+            "format": "eigenkms identity-based encryption",
+            "version": ciphertext.version,
+            "armored": armored,
+            **_facts(ciphertext),
+        }
     print_facts(facts, as_json=as_json)
+
+
+def _facts(ciphertext: "WholeCiphertext | ChunkedCiphertext") -> dict[str, object]:
+    from eigenkms.client.ciphertexts import WholeCiphertext
+
+    if isinstance(ciphertext, WholeCiphertext):
+        size, plaintext = len(ciphertext.content), ciphertext.header.plaintext_size
+        return {
+            "size": size,
+            "plaintext_size": plaintext,
+            **dict.fromkeys(("kind", "chunk_size", "app_id", "cluster")),
+        }
+    size, plaintext = ciphertext.measure()
+    header = ciphertext.header
+    return {
+        "size": size,
+        "plaintext_size": plaintext,
+        "kind": header.kind.name.lower(),
+        "chunk_size": header.chunk_size,
+        "app_id": None,
+        "cluster": header.cluster.hex(),
+    }

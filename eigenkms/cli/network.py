@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eigenkms.errors import InputError
 from eigenkms.node.config import CHAIN_SETTINGS
 from eigenkms.node.settings import Settings
-from eigenkms.types import AppId, Cluster
+from eigenkms.types import AppId, Cluster, ClusterId
 
 if TYPE_CHECKING:
     from eigenkms.client.api import ClientSettings, ClusterInfo
+    from eigenkms.crypto.ibe_v2 import ApplicationKey
 
 T = TypeVar("T")
 
@@ -77,16 +78,22 @@ def client_settings(settings: Settings) -> "ClientSettings":
     )
 
 
-def pinned_key(settings: Settings) -> bytes | None:
-    """The master public key that this machine has pinned for the cluster in ``settings``, if it has."""
-    from eigenkms.client.known import KnownClusters
+def cluster(settings: Settings) -> ClusterId | None:
+    """The cluster that ``settings`` name, if they do."""
     from eigenkms.protocols.session import cluster_id
 
     chain_id, avs = settings.get("chain_id"), settings.get("avs")
     if chain_id is None or avs is None:
         return None
-    cluster = cluster_id(Cluster(chain_id, avs, settings.get("operator_set_id")))
-    return KnownClusters(known_clusters(settings)).get(cluster)
+    return cluster_id(Cluster(chain_id, avs, settings.get("operator_set_id")))
+
+
+def pinned_key(settings: Settings) -> bytes | None:
+    """The master public key that this machine has pinned for the cluster in ``settings``, if it has."""
+    from eigenkms.client.known import KnownClusters
+
+    named = cluster(settings)
+    return None if named is None else KnownClusters(known_clusters(settings)).get(named)
 
 
 def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "ClusterInfo":
@@ -97,12 +104,12 @@ def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "Clust
     return run(api.fetch_cluster, needed, progress)
 
 
-def decrypt(settings: Settings, app_id: AppId, ciphertext: bytes, progress: Callable[[str], None]) -> bytes:
-    """The plaintext, by a quorum of partial signatures."""
+def application_key(settings: Settings, app_id: AppId, progress: Callable[[str], None]) -> "ApplicationKey":
+    """The application's key, by a quorum of partial signatures. All connections are closed by then."""
     needed = client_settings(settings)
     from eigenkms.client import api
 
-    return run(api.decrypt, needed, app_id, ciphertext, progress)
+    return run(api.fetch_application_key, needed, app_id, progress)
 
 
 def checked_app_id(settings: Settings) -> AppId:

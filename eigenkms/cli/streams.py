@@ -1,26 +1,37 @@
 """Where a verb's bytes come from and where they go, with the manners of age.
 
 Input is a file or stdin, output ``-o FILE`` or stdout; ``-`` is a stream. A file appears whole or not at all:
-it is written under a temporary name in its folder, fsynced and renamed. A secret gets mode 0600, also where
+it is written under a temporary name in its folder, fsynced and renamed, and removed if anything fails or a signal ends
+the process. What went to stdout cannot be taken back; a warning says that it was cut. A secret gets mode 0600, also where
 the file was there before with another. Input and output may not be one file. Binary is refused to a terminal,
 and so is a secret with control characters in it, which would command the terminal.
 """
 
+import codecs
+import errno
 import os
 import signal
 import stat
 import sys
 import tempfile
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, Self
 
-from eigenkms.cli.armor import ENCRYPTED_FILE, dearmor, is_armored
-from eigenkms.cli.report import explaining_stdout, note
-from eigenkms.errors import InputError
+from eigenkms.cli.armor import ENCRYPTED_FILE, ArmorReader, dearmor, is_armored
+from eigenkms.cli.report import note, warn
+from eigenkms.errors import EigenKmsError, InputError
+
+if TYPE_CHECKING:
+    from eigenkms.client.ciphertexts import Readable, Writable
 
 MAX_BYTES = 256 * 2**20
-"""Ciphertext version 1 is one AES-GCM call, so a file is held in memory, several times over."""
+"""Of what is read whole, into memory."""
 
 STREAM = "-"
 
@@ -44,26 +55,36 @@ class Source:
             return Path(self.name).stat() if self.name else os.fstat(sys.stdin.fileno())
         return None
 
-    def read(self, limit: int = MAX_BYTES) -> bytes:
+    def read(self, limit: int = MAX_BYTES, hint: str | None = None) -> bytes:
         """Everything. InputError where it cannot be read or is longer than ``limit`` bytes."""
-        try:
-            content = self._read(limit + 1)
-        except OSError as error:
-            raise InputError(f"read {self}: {_reason(error)}") from error
+        with self.open() as reader:
+            content = reader.read(limit + 1)
         if len(content) > limit:
-            raise InputError(
-                f"read {self}: more than {limit} bytes",
-                hint="encrypt a key instead, and the large file with that key",
-            )
+            raise InputError(f"read {self}: more than {limit} bytes", hint=hint)
         return content
 
-    def _read(self, size: int) -> bytes:
-        if self.name:
-            with Path(self.name).open("rb") as file:
-                return file.read(size)
+    @contextmanager
+    def open(self) -> Iterator["_Reader"]:
+        """Its bytes, to be read piece by piece. InputError where it cannot be read, now or later."""
+        with self._opened() as file:
+            yield _Reader(file, self)
+
+    def _opened(self) -> AbstractContextManager[IO[bytes]]:
+        if self.name is not None:
+            try:
+                return Path(self.name).open("rb")
+            except OSError as error:
+                raise InputError(f"read {self}: {_reason(error)}") from error
         if sys.stdin.isatty():
             note("reading from the terminal; end with Ctrl-D on a line of its own")
-        return sys.stdin.buffer.read(size)
+        return nullcontext(sys.stdin.buffer)
+
+    @contextmanager
+    def open_unarmored(self) -> Iterator[tuple["Readable", bool]]:
+        """As ``open``, without its armor if it has one, and whether it had."""
+        with self.open() as reader:
+            armored = is_armored(reader.peek())
+            yield ArmorReader(reader) if armored else reader, armored
 
     def read_unarmored(self, label: bytes = ENCRYPTED_FILE) -> bytes:
         """Everything, without its armor if it has one."""
@@ -71,8 +92,33 @@ class Source:
         return dearmor(content, label) if is_armored(content) else content
 
 
+class _Reader:
+    """A binary file whose errors name it."""
+
+    def __init__(self, file: IO[bytes], source: Source) -> None:
+        self._file = file
+        self._source = source
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        return self._explained(self._file.read, size)
+
+    def peek(self) -> bytes:
+        """What comes next, at least a byte if there is one."""
+        assert isinstance(self._file, BufferedReader)
+        return self._explained(self._file.peek, 1)
+
+    def _explained(self, call: Callable[[int], bytes | None], size: int) -> bytes:
+        try:
+            if (content := call(size)) is None:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        except OSError as error:
+            raise InputError(f"read {self._source}: {_reason(error)}") from error
+        return content
+
+
 class Sink:
-    """The output of a verb: ``-o FILE``, or stdout for None and ``-``. Check it first, write it once."""
+    """The output of a verb: ``-o FILE``, or stdout for None and ``-``. Check it first, open it once."""
 
     def __init__(self, name: str | None, *, secret: bool = False) -> None:
         self.name = None if name in (None, STREAM) else name
@@ -84,8 +130,8 @@ class Sink:
     def check(self, source: Source | None = None, *, binary: bool = False) -> None:
         """Refuse what cannot go well, before any work is done. Raises InputError."""
         if self.name is None:
-            if binary:
-                self._refuse_terminal("the result is binary")
+            if binary and sys.stdout.isatty():
+                raise _terminal_refused()
         else:
             self._check_file(Path(self.name))
         if source is not None and self._same(source.stat()):
@@ -107,54 +153,166 @@ class Sink:
             return os.path.samestat(mine, source)
         return False
 
-    def _refuse_terminal(self, reason: str) -> None:
-        if sys.stdout.isatty():
-            raise InputError(
-                f"write to the terminal: {reason}",
-                hint="use -o FILE or a pipe; encrypt and evidence export can write text with -a",
-            )
-
     def write(self, content: bytes) -> None:
         """All of ``content``, or InputError and no file."""
+        with self.open() as output:
+            output.write(content)
+
+    def open(self) -> AbstractContextManager["Writable"]:
+        """To be written piece by piece. A file is there when the block has ended, and not if it raised; a stream has then got what
+        was written, of which a warning tells. InputError where it cannot be written, now or later.
+        """
         if self.name is None:
-            if not _printable(content):
-                self._refuse_terminal("the result is binary")
-            with explaining_stdout():
-                sys.stdout.buffer.write(content)
-                sys.stdout.buffer.flush()
-            return
+            return self._to_stdout()
         path = Path(self.name).resolve()
-        try:
-            if path.exists() and not path.is_file():
-                path.write_bytes(content)
-            else:
-                self._replace(path, content)
-        except OSError as error:
-            raise InputError(f"write {self}: {_reason(error)}", hint="nothing was written") from error
+        return self._to_device(path) if path.exists() and not path.is_file() else self._to_file(path)
 
-    def _replace(self, path: Path, content: bytes) -> None:
-        """A signal that would end the process waits until the file is whole."""
-        waiting = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    @contextmanager
+    def _to_stdout(self) -> Iterator["Writable"]:
+        kind = _TerminalOutput if sys.stdout.isatty() else _Output
+        with self._telling_of_a_cut(kind(sys.stdout.buffer, self._explained)) as output:
+            yield output
+
+    @contextmanager
+    def _to_device(self, path: Path) -> Iterator["Writable"]:
+        with self._explained():
+            file = path.open("wb")
+        with file, self._telling_of_a_cut(_Output(file, self._explained)) as output:
+            yield output
+
+    @contextmanager
+    def _telling_of_a_cut(self, output: "_Output") -> Iterator["_Output"]:
         try:
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            yield output
+            output.finish()
+        except EigenKmsError:
+            if output.written:
+                warn(f"{self} was cut after {output.written} bytes: do not use what is there")
+            raise
+
+    @contextmanager
+    def _to_file(self, path: Path) -> Iterator["Writable"]:
+        explained = partial(self._explained, hint="nothing was written")
+        with EndingSignals() as signals:
+            signals.hold()
+            with explained():
+                file = tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False)  # noqa: SIM115
             try:
-                with os.fdopen(descriptor, "wb") as file:
-                    self._fill(file, content)
-                Path(temporary).replace(path)
+                signals.release()
+                output = _Output(file, explained)
+                yield output
+                with explained():
+                    self._sync(file)
+                    signals.hold()
+                    Path(file.name).replace(path)
+                    _sync_folder(path.parent)
             except BaseException:
-                Path(temporary).unlink(missing_ok=True)
+                signals.hold()
+                Path(file.name).unlink(missing_ok=True)
+                with suppress(OSError):  # what is thrown away need not be flushed
+                    file.close()
                 raise
-            _sync_folder(path.parent)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _fill(self, file: IO[bytes], content: bytes) -> None:
+    def _sync(self, file: IO[bytes]) -> None:
         if not self._secret:
             os.fchmod(file.fileno(), 0o666 & ~_umask())
-        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+        file.close()
+
+    @contextmanager
+    def _explained(self, hint: str | None = None) -> Iterator[None]:
+        """What the system refuses becomes InputError, except that nobody reads: that stays BrokenPipeError."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(f"write {self}: {_reason(error)}", hint=hint) from error
+
+
+class _Output:
+    """A binary file whose errors name it, and how many bytes it got."""
+
+    def __init__(self, file: IO[bytes], explained: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file = file
+        self._explained = explained
+        self.written = 0
+
+    def write(self, content: bytes) -> None:
+        with self._explained():
+            self._file.write(content)
+        self.written += len(content)
+
+    def finish(self) -> None:
+        with self._explained():
+            self._file.flush()
+
+
+class _TerminalOutput(_Output):
+    """Shows text alone. A piece is shown when the next one comes, so a single one is known to be text to its last byte."""
+
+    def __init__(self, file: IO[bytes], explained: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(file, explained)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._held = b""
+
+    def write(self, content: bytes) -> None:
+        self._check(content)
+        content, self._held = self._held, content
+        super().write(content)
+
+    def finish(self) -> None:
+        self._check(b"", final=True)
+        super().write(self._held)
+        super().finish()
+
+    def _check(self, content: bytes, *, final: bool = False) -> None:
+        """Text that a terminal shows and does not obey."""
+        try:
+            text = self._decoder.decode(content, final)
+        except UnicodeDecodeError:
+            raise _terminal_refused() from None
+        if not all(char.isprintable() or char in "\n\t" for char in text):
+            raise _terminal_refused()
+
+
+class EndingSignals:
+    """In its block, a signal that would end the process raises instead, so that all is cleaned up on the way out; at the end of the
+    block it ends the process after all. Between ``hold`` and ``release`` it waits; a second one disturbs no cleaning up. A signal
+    that is ignored stays so.
+    """
+
+    def __init__(self) -> None:
+        self._came: int | None = None
+        self._holding = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # signals of others arrive there as well
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._before[number] = signal.signal(number, self._arrived)
+        return self
+
+    def hold(self) -> None:
+        self._holding = True
+
+    def release(self) -> None:
+        self._holding = False
+        if self._came is not None:
+            raise KeyboardInterrupt
+
+    def _arrived(self, number: int, _frame: FrameType | None) -> None:
+        first, self._came = self._came is None, number
+        if first and not self._holding:
+            raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._came is not None:
+            signal.raise_signal(self._came)
 
 
 def _umask() -> int:
@@ -171,10 +329,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _printable(content: bytes) -> bool:
-    """Text that a terminal shows and does not obey."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        return False
-    return all(char.isprintable() or char in "\n\t" for char in text)
+def _terminal_refused() -> InputError:
+    return InputError(
+        "write to the terminal: the result is binary",
+        hint="use -o FILE or a pipe; encrypt and evidence export can write text with -a",
+    )

@@ -14,7 +14,7 @@ def command(*, as_json: bool) -> None:
     With --json: version, python, backends (curve: library), fallbacks (curve: why it runs on slow py_ecc),
     protocol, formats (name: number).
     """
-    from eigenkms.crypto import backends, ibe, keystore
+    from eigenkms.crypto import backends, ibe_v2, keystore
     from eigenkms.protocols.evidence_bundle import BUNDLE_VERSION
     from eigenkms.protocols.frames import FRAME_VERSION
     from eigenkms.storage.schema import SCHEMA_VERSION
@@ -26,7 +26,7 @@ def command(*, as_json: bool) -> None:
         "fallbacks": backends.fallbacks(),
         "protocol": FRAME_VERSION,
         "formats": {
-            "ciphertext": ibe.VERSION,
+            "ciphertext": ibe_v2.VERSION,
             "evidence": BUNDLE_VERSION,
             "keystore": keystore.VERSION,
             "store": SCHEMA_VERSION,

@@ -8,13 +8,16 @@ checked against its operator's public share, and whoever lied is named. Which ve
 
 >>> async with open_client(settings) as client:
 ...     plaintext = await client.decrypt(AppId("my-app"), ciphertext)
+
+What needs no network stands in ``client.ciphertexts``.
 """
 
+import io
 import logging
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import trio
@@ -22,21 +25,26 @@ import trio
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
+from eigenkms.client import ciphertexts
+from eigenkms.client.ciphertexts import NEWEST, Readable, Writable, open_ciphertext
 from eigenkms.client.directory import Directory, Place
 from eigenkms.client.evidence import EvidenceGathering, Findings
 from eigenkms.client.gathering import Failures, Gathering, Listener, Progress, silent
 from eigenkms.client.known import KnownClusters
 from eigenkms.client.pursuit import Pursuit
-from eigenkms.crypto import ibe
+from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
-from eigenkms.protocols.requests import MAX_APP_ID_BYTES, Epoch
+from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 
 log = logging.getLogger(__name__)
+
+CHUNKS_AT_ONCE = 32
+"""How many of a stream are decrypted before a cancellation is noticed; with the usual ones, 2 MiB."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,10 @@ class ClusterInfo:
     def operators(self) -> tuple[OperatorAddress, ...]:
         """Who holds shares of this version, ascending."""
         return self.epoch.transcript.recipients.addresses
+
+    def recipient(self, app_id: AppId) -> Recipient:
+        """An application of this cluster, to encrypt to."""
+        return Recipient(app_id, self.cluster_id, self.mpk)
 
 
 class Client:
@@ -213,11 +225,31 @@ class Client:
             log.warning("operator 0x%s sent a false partial signature", liar.hex())
         return pursuit.app_key
 
+    async def application_key(self, app_id: AppId, progress: Progress = silent) -> ApplicationKey:
+        """As ``app_key``, with what its ciphertexts are bound to: what ``client.ciphertexts`` decrypts with."""
+        secret = await self.app_key(app_id, progress)
+        assert self._epoch is not None
+        return ApplicationKey(Recipient(app_id, self.cluster, self._epoch.transcript.mpk), secret)
+
     async def decrypt(self, app_id: AppId, ciphertext: bytes, progress: Progress = silent) -> bytes:
-        """The plaintext. Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext."""
-        ibe.parse(ciphertext)
-        key = await self.app_key(app_id, progress)
-        return await trio.to_thread.run_sync(ibe.decrypt, app_id, key, ciphertext)
+        """The plaintext. Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext; where the ciphertext
+        names another cluster, before anybody is asked.
+        """
+        plaintext = io.BytesIO()
+        await self.decrypt_stream(app_id, io.BytesIO(ciphertext), plaintext, progress)
+        return plaintext.getvalue()
+
+    async def decrypt_stream(
+        self, app_id: AppId, source: Readable, sink: Writable, progress: Progress = silent
+    ) -> None:
+        """From ``source`` to its end, in constant memory for version 2. Raises as ``decrypt``, perhaps after the beginning of the
+        plaintext was written. A cancellation waits for ``source`` and ``sink``.
+        """
+        ciphertext = await trio.to_thread.run_sync(open_ciphertext, source)
+        ciphertext.check_cluster(self.cluster)
+        pieces = ciphertext.plaintext(await self.application_key(app_id, progress))
+        while await trio.to_thread.run_sync(_write_some, pieces, sink):
+            pass
 
 
 @asynccontextmanager
@@ -236,6 +268,14 @@ async def fetch_cluster(settings: ClientSettings, progress: Progress = silent) -
         return await client.fetch(progress)
 
 
+async def fetch_application_key(
+    settings: ClientSettings, app_id: AppId, progress: Progress = silent
+) -> ApplicationKey:
+    """One-shot ``Client.application_key``."""
+    async with open_client(settings) as client:
+        return await client.application_key(app_id, progress)
+
+
 async def decrypt(
     settings: ClientSettings, app_id: AppId, ciphertext: bytes, progress: Progress = silent
 ) -> bytes:
@@ -252,11 +292,22 @@ async def fetch_evidence(
         return await client.fetch_evidence(operators, progress)
 
 
-def encrypt(info: ClusterInfo, app_id: AppId, plaintext: bytes) -> bytes:
+def encrypt(info: ClusterInfo, app_id: AppId, plaintext: bytes, version: int = NEWEST) -> bytes:
     """Encrypt to an application; needs no network once the cluster is known.
 
     Raises ``InputError`` for an application id longer than operators accept: nobody could decrypt.
     """
-    if len(app_id.encode()) > MAX_APP_ID_BYTES:
-        raise InputError(f"encrypt: the application id is longer than {MAX_APP_ID_BYTES} bytes")
-    return ibe.encrypt(app_id, info.mpk, plaintext, os.urandom)
+    return ciphertexts.encrypt(info.recipient(app_id), plaintext, version)
+
+
+def encrypt_stream(info: ClusterInfo, app_id: AppId, source: Readable, sink: Writable) -> int:
+    """Version 2 in constant memory, from ``source`` to its end; the bytes of plaintext. Errors as ``encrypt``."""
+    return ciphertexts.encrypt_stream(info.recipient(app_id), source, sink)
+
+
+def _write_some(pieces: Iterator[bytes], sink: Writable) -> bool:
+    """Whether there may be more."""
+    written = 0
+    for written, piece in enumerate(islice(pieces, CHUNKS_AT_ONCE), 1):  # noqa: B007 - counts
+        sink.write(piece)
+    return written == CHUNKS_AT_ONCE

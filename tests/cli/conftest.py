@@ -13,11 +13,16 @@ import pytest
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.bls import partial_sign
+from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.protocols.session import cluster_id
+from eigenkms.types import AppId, Cluster
 
 SCRIPT = str(Path(sys.executable).with_name("eigenkms"))
 MASTER_SECRET = SecretScalar(0x1234567890ABCDEF)
 APP = "my-app"
+CLUSTER = Cluster(31337, b"\xa1" * 20, 0)
+CLUSTER_FLAGS = ("--chain-id", str(CLUSTER.chain_id), "--avs", "0x" + CLUSTER.avs.hex())
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -101,6 +106,12 @@ def mpk() -> str:
 def app_key() -> bytes:
     """The key of application APP under the master secret."""
     return partial_sign(MASTER_SECRET, APP)
+
+
+@pytest.fixture(scope="session")
+def key(mpk: str, app_key: bytes) -> ApplicationKey:
+    """The same, with what ciphertexts are bound to."""
+    return ApplicationKey(Recipient(AppId(APP), cluster_id(CLUSTER), bytes.fromhex(mpk)), app_key)
 
 
 def lines(stderr: bytes) -> list[str]:

@@ -61,7 +61,7 @@ BODY = armor(b"x" * 90).split(b"\n")[1:3]
         (b"\n".join([HEADER, b"Q-_=", FOOTER]), 2),
         (b"-----BEGIN AGE ENCRYPTED FILE-----\nQUFB\n" + FOOTER, 1),
         (b"\n".join([HEADER, *BODY, FOOTER, b"more"]), 5),
-        (b"\n".join([HEADER, *BODY, FOOTER, HEADER, *BODY, FOOTER]), 3),
+        (b"\n".join([HEADER, *BODY, FOOTER, HEADER, *BODY, FOOTER]), 5),
     ],
 )
 def test_anything_else_is_refused_with_its_line(text: bytes, line: int) -> None:

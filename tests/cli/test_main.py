@@ -18,7 +18,7 @@ from eigenkms.errors import (
     StorageError,
     VerificationError,
 )
-from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines
+from tests.cli.conftest import CLUSTER_FLAGS, SCRIPT, clean_environment, eigenkms, lines
 
 GROUPS = {
     "evidence": ("list", "export", "verify"),
@@ -164,11 +164,13 @@ def test_ctrl_c_ends_with_130_and_says_nothing(mpk: str) -> None:
     assert b"error:" not in err
 
 
-def test_ctrl_c_without_debug_shows_no_traceback(mpk: str) -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_ctrl_c_without_debug_shows_no_traceback(mpk: str, version: str) -> None:
     """Nothing at all on stderr."""
     process = subprocess.Popen(
-        [SCRIPT, "encrypt", "--app-id", "my-app", "--mpk", mpk, "-o", "/dev/null"],
+        [SCRIPT, "encrypt", "--app-id", "my-app", "--mpk", mpk, "--format", version, *CLUSTER_FLAGS],
         stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=clean_environment(),
     )

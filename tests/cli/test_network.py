@@ -15,17 +15,19 @@ import pytest
 from eigenkms.cli.logs import JsonFormatter, TextFormatter, timestamp
 from eigenkms.cli.status import judge, read_answer
 from eigenkms.client.api import ClusterInfo
+from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.known import KnownClusters
 from eigenkms.crypto import ibe, keystore
+from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.node.keyfiles import new_key, open_key
 from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import cluster_id
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate, Phase
-from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
-from tests.cli.conftest import APP, SCRIPT, clean_environment, eigenkms, lines
+from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
+from tests.cli.conftest import APP, CLUSTER, SCRIPT, clean_environment, eigenkms, lines
 
-AVS = b"\xa1" * 20
+AVS = CLUSTER.avs
 ADDRESS = "0x" + AVS.hex()
 Words = tuple[str | Path, ...]
 CHEAP = keystore.ScryptCost(n=2, r=1, p=1)
@@ -89,15 +91,16 @@ def test_what_the_network_needs_is_asked_for_first(missing: str, chain: tuple[st
 
 
 def test_a_pinned_cluster_encrypts_offline(
-    chain: tuple[str, ...], mpk: str, app_key: bytes, tmp_path: Path
+    chain: tuple[str, ...], mpk: str, key: ApplicationKey, tmp_path: Path
 ) -> None:
     """The chain is down, and not asked. For another operator set nothing is pinned, so it is asked."""
     known = tmp_path / "known"
-    KnownClusters(known).pin(cluster_id(Cluster(31337, AVS, 0)), bytes.fromhex(mpk))
+    KnownClusters(known).pin(cluster_id(CLUSTER), bytes.fromhex(mpk))
     args: Words = ("encrypt", "--app-id", APP, *chain, "--known-clusters", known)
     done = eigenkms(*args, stdin=b"secret")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert ibe.decrypt(APP, app_key, done.stdout) == b"secret"
+    assert done.stdout[3] == 2
+    assert decrypt(key, done.stdout) == b"secret"
     assert eigenkms(*args, "--operator-set-id", "1", stdin=b"secret").returncode == 2
 
 

@@ -1,70 +1,88 @@
 """Bytes in, bytes out, and never half a file: checked on the real ``encrypt``."""
 
+import json
 import os
 import pty
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from eigenkms.cli.armor import HEADER, dearmor
 from eigenkms.cli.streams import Sink, Source
-from eigenkms.crypto import ibe
+from eigenkms.client.ciphertexts import decrypt
+from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.errors import InputError
-from tests.cli.conftest import APP, SCRIPT, clean_environment, eigenkms, lines, on_terminal
+from tests.cli.conftest import (
+    APP,
+    CLUSTER_FLAGS,
+    SCRIPT,
+    clean_environment,
+    eigenkms,
+    lines,
+    on_terminal,
+)
 
 SECRET = b"the secret\n"
 
 
+@pytest.fixture(params=["1", "2"])
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def encrypt(mpk: str) -> tuple[str, ...]:
-    return ("encrypt", "--app-id", APP, "--mpk", mpk)
+def encrypt(mpk: str, version: str) -> tuple[str, ...]:
+    """For APP, in each version of the format."""
+    return ("encrypt", "--app-id", APP, "--mpk", mpk, *CLUSTER_FLAGS, "--format", version)
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_stdin_to_stdout(encrypt: tuple[str, ...], app_key: bytes) -> None:
+def test_stdin_to_stdout(encrypt: tuple[str, ...], version: str, key: ApplicationKey) -> None:
     """The default, and what "-" means; stderr is silent; the key that belongs to it opens it."""
     for more in ((), ("-",), ("-", "-o", "-")):
         done = eigenkms(*encrypt, *more, stdin=SECRET)
         assert (done.returncode, done.stderr) == (0, b"")
-        assert len(done.stdout) == len(SECRET) + 128
-        assert ibe.decrypt(APP, app_key, done.stdout) == SECRET
+        assert len(done.stdout) == len(SECRET) + {"1": 128, "2": 182}[version]
+        assert done.stdout[:4] == b"IBE" + bytes([int(version)])
+        assert decrypt(key, done.stdout) == SECRET
 
 
-def test_file_to_armored_file(encrypt: tuple[str, ...], app_key: bytes, tmp_path: Path) -> None:
+def test_file_to_armored_file(encrypt: tuple[str, ...], key: ApplicationKey, tmp_path: Path) -> None:
     """-a writes text, -o a file with the user's usual mode, nothing on stdout."""
     (tmp_path / "in").write_bytes(SECRET)
     done = eigenkms(*encrypt, "-a", "-o", "out", "in", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     text = (tmp_path / "out").read_bytes()
     assert text.startswith(HEADER)
-    assert ibe.decrypt(APP, app_key, dearmor(text)) == SECRET
+    assert decrypt(key, dearmor(text)) == SECRET
     mask = os.umask(0)
     os.umask(mask)
     assert mode(tmp_path / "out") == 0o666 & ~mask
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_settings_come_from_the_environment_and_a_file(mpk: str, app_key: bytes, tmp_path: Path) -> None:
+def test_settings_come_from_the_environment_and_a_file(mpk: str, key: ApplicationKey, tmp_path: Path) -> None:
     """The same verb without flags."""
     (tmp_path / "mpk").write_text(mpk)
     (tmp_path / "eigenkms.toml").write_text(f'mpk = "@{tmp_path / "mpk"}"\n')
     done = eigenkms(
         "encrypt", stdin=SECRET, EIGENKMS_APP_ID=APP, EIGENKMS_CONFIG=str(tmp_path / "eigenkms.toml")
     )
-    assert ibe.decrypt(APP, app_key, done.stdout) == SECRET
+    assert decrypt(key, done.stdout) == SECRET
 
 
-def test_an_empty_input_is_warned_about(encrypt: tuple[str, ...], app_key: bytes) -> None:
+def test_an_empty_input_is_warned_about(encrypt: tuple[str, ...], key: ApplicationKey) -> None:
     """It is legal, and rarely meant."""
     done = eigenkms(*encrypt)
     assert lines(done.stderr) == ["warning: stdin is empty"]
-    assert ibe.decrypt(APP, app_key, done.stdout) == b""
+    assert decrypt(key, done.stdout) == b""
 
 
 def test_a_failure_leaves_no_output_and_keeps_an_older_one(tmp_path: Path) -> None:
@@ -73,8 +91,8 @@ def test_a_failure_leaves_no_output_and_keeps_an_older_one(tmp_path: Path) -> No
     for name in ("new", "old"):
         done = eigenkms("encrypt", "--app-id", APP, "--mpk", "ab" * 96, "-o", tmp_path / name, stdin=SECRET)
         assert done.returncode == 1
-        assert lines(done.stderr)[0].startswith("error: encrypt: the master public key is not usable")
-        assert lines(done.stderr)[1] == "hint: check --mpk"
+        assert lines(done.stderr)[-2].startswith("error: encrypt: the master public key is not usable")
+        assert lines(done.stderr)[-1] == "hint: check --mpk"
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("old", b"old")]
 
 
@@ -107,7 +125,7 @@ def test_output_places_that_cannot_be_are_refused_first(encrypt: tuple[str, ...]
 
 
 def test_a_file_is_replaced_at_once_and_links_are_followed(
-    encrypt: tuple[str, ...], app_key: bytes, tmp_path: Path
+    encrypt: tuple[str, ...], key: ApplicationKey, tmp_path: Path
 ) -> None:
     """A reader of the old file keeps it whole; the link stays a link."""
     target, link, witness = tmp_path / "target", tmp_path / "link", tmp_path / "witness"
@@ -117,7 +135,7 @@ def test_a_file_is_replaced_at_once_and_links_are_followed(
     assert eigenkms(*encrypt, "-o", link, stdin=SECRET).returncode == 0
     assert witness.read_bytes() == b"old"
     assert link.is_symlink()
-    assert ibe.decrypt(APP, app_key, target.read_bytes()) == SECRET
+    assert decrypt(key, target.read_bytes()) == SECRET
 
 
 def test_devices_are_written_to_and_not_replaced(encrypt: tuple[str, ...]) -> None:
@@ -138,21 +156,48 @@ def test_binary_is_refused_to_a_terminal_and_text_is_not(encrypt: tuple[str, ...
     assert shown.startswith(HEADER)
 
 
-def test_a_secret_that_would_command_the_terminal_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Decrypted text is shown, escape sequences and binary are not."""
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """A real terminal as stdout; the call gives what it shows, at most 4 kB."""
     master, slave = pty.openpty()
-    with os.fdopen(slave, "w") as terminal:
-        monkeypatch.setattr("sys.stdout", terminal)
+    with os.fdopen(slave, "w") as file:
+        monkeypatch.setattr("sys.stdout", file)
+
+        def shown() -> str:
+            file.flush()
+            return os.read(master, 4096).decode().replace("\r\n", "\n")
+
+        yield shown
+    os.close(master)
+
+
+def test_a_secret_that_would_command_the_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decrypted text is shown; escape sequences, binary and half a character are not, nor what is before them in their piece."""
+    with terminal(monkeypatch) as shown:
         Sink(None, secret=True).write("plain tëxt\n\tline\n".encode())
-        for secret in (b"\x1b]0;title\x07", b"\xff\xfe", b"a\rb"):
+        for secret in (b"x\x1b]0;title\x07", b"x\xff\xfe", b"a\rb", b"half a \xc3"):
             with pytest.raises(InputError, match="write to the terminal: the result is binary"):
                 Sink(None, secret=True).write(secret)
-        terminal.flush()
-        shown = os.read(master, 4096)
-    os.close(master)
-    assert shown.decode().replace("\r\n", "\n") == "plain tëxt\n\tline\n"
+        assert shown() == "plain tëxt\n\tline\n"
+
+
+def write_pieces(*pieces: bytes) -> None:
+    with Sink(None, secret=True).open() as output:
+        for piece in pieces:
+            output.write(piece)
+
+
+def test_a_terminal_shows_a_long_text_piece_by_piece(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Characters may lie across pieces; what follows a piece that is no text is not shown, and it is said that it was cut."""
+    with terminal(monkeypatch) as shown:
+        write_pieces(*(bytes([byte]) for byte in "tëxt\n".encode()))
+        assert shown() == "tëxt\n"
+        with pytest.raises(InputError, match="the result is binary"):
+            write_pieces(b"one ", b"two ", b"\x1b[2J", b"three")
+        assert shown() == "one "
+        assert capsys.readouterr().err == "warning: stdout was cut after 4 bytes: do not use what is there\n"
 
 
 def test_a_secret_file_is_private_whatever_was_there(tmp_path: Path) -> None:
@@ -169,8 +214,8 @@ def test_too_much_input_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(bytes(11))
     assert len(Source(str(tmp_path / "in")).read(11)) == 11
     with pytest.raises(InputError, match="more than 10 bytes") as refused:
-        Source(str(tmp_path / "in")).read(10)
-    assert refused.value.hint == "encrypt a key instead, and the large file with that key"
+        Source(str(tmp_path / "in")).read(10, hint="use less")
+    assert refused.value.hint == "use less"
 
 
 @pytest.fixture
@@ -196,33 +241,36 @@ def test_a_full_disk_leaves_nothing_behind(encrypt: tuple[str, ...], small_disk:
     assert [(p.name, p.read_bytes()) for p in small_disk.iterdir()] == [("out", b"old")]
 
 
-def test_inspect_reads_both_forms_and_needs_no_key(encrypt: tuple[str, ...], tmp_path: Path) -> None:
-    """Binary and armored give the same facts, from a file and from stdin."""
-    import json
-
+def test_inspect_reads_both_forms_and_needs_no_key(
+    encrypt: tuple[str, ...], version: str, key: ApplicationKey, tmp_path: Path
+) -> None:
+    """Binary and armored give the same facts, from a file and from stdin; version 2 names its cluster."""
+    recorded = {"kind": "application", "chunk_size": 65536, "cluster": key.owner.cluster.hex()}
     for more, armored in (((), False), (("-a",), True)):
         content = eigenkms(*encrypt, *more, stdin=SECRET).stdout
         facts = json.loads(eigenkms("inspect", "--json", stdin=content).stdout)
         assert facts == {
             "format": "eigenkms identity-based encryption",
-            "version": 1,
+            "version": int(version),
             "armored": armored,
-            "size": len(SECRET) + 128,
+            "size": len(SECRET) + {"1": 128, "2": 182}[version],
             "plaintext_size": len(SECRET),
             "app_id": None,
-            "cluster": None,
+            **(recorded if version == "2" else dict.fromkeys(recorded)),
         }
     (tmp_path / "file").write_bytes(content)
     shown = eigenkms("inspect", tmp_path / "file").stdout.decode().splitlines()
-    assert shown[2:4] == ["armored         yes", "size            139"]
-    assert shown[-1] == "cluster         not recorded"
+    assert shown[2] == "armored         yes"
+    assert shown[-1] == "cluster         " + {"1": "not recorded", "2": key.owner.cluster.hex()}[version]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "it does not begin with IBE"),
-        (b"IBE\x02" + bytes(200), "version 2 is not known"),
+        (b"IBE\x03" + bytes(200), "version 3 is not known"),
+        (b"IBE\x02\x07" + bytes(200), "kind 7 is not known"),
+        (b"IBE\x02\x01\x10" + bytes(100), "it was cut"),
         (b"IBE\x01" + bytes(100), "it was cut"),
         (HEADER + b"\nSUJFAQ==\n", "read armored file: line 2"),
     ],

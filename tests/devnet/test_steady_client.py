@@ -7,8 +7,10 @@ import pytest
 import trio
 
 from eigenkms.client.api import ClusterInfo
+from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.errors import QuorumError
-from eigenkms.crypto import bls, ibe
+from eigenkms.crypto import bls
+from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.devnet.steady_client import SteadyClient, Tally
 from eigenkms.types import AppId, Version
 from tests.client.village import CLUSTER, Village, make_village
@@ -43,8 +45,9 @@ class Oracle:
             self.done.set()
             await trio.sleep_forever()
         self.version = Version(100 + len(self.plaintexts))
-        key = bls.partial_sign(self._village.secret, app_id)
-        self.plaintexts.append(ibe.decrypt(app_id, key, ciphertext))
+        owner = ClusterInfo(CLUSTER, self._village.epoch).recipient(app_id)
+        key = ApplicationKey(owner, bls.partial_sign(self._village.secret, app_id))
+        self.plaintexts.append(decrypt(key, ciphertext))
         return self._answers.pop(0)(self.plaintexts[-1])
 
 

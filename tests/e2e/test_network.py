@@ -126,9 +126,9 @@ def test_another_application_gets_nothing(net: LiveNetwork, ciphertext: Path) ->
     refused(net, ciphertext, 4, "decrypt", app="your-app")
 
 
-@pytest.mark.parametrize(("place", "code"), [(0, 1), (4, 4), (50, 4), (100, 4), (-1, 4)])
+@pytest.mark.parametrize(("place", "code"), [(0, 1), (3, 1), (10, 4), (50, 4), (140, 4), (170, 4), (-1, 4)])
 def test_one_changed_bit_is_found(net: LiveNetwork, ciphertext: Path, place: int, code: int) -> None:
-    """In the magic (then it is not a ciphertext at all), in the point, behind it and in the last byte."""
+    """In the magic or version (then it is no ciphertext that is known), cluster, point, check, and content."""
     changed = bytearray(ciphertext.read_bytes())
     changed[place] ^= 1
     ciphertext.write_bytes(changed)
