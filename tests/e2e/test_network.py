@@ -355,8 +355,16 @@ def _set_schema(data: Path, version: int) -> None:
 
 
 def test_a_client_that_is_told_something_wrong_says_what(net: LiveNetwork, ciphertext: Path) -> None:
-    """Another chain id, an address without code, an RPC that is down: exit code 2, and no file."""
-    refused(net, ciphertext, 2, "use chain 5: the RPC at http://127.0.0.1", "--chain-id", "5")
+    """An address without code, an RPC that is down: exit code 2, and no file. Another chain id: the file itself is for another
+    cluster, which is exit code 4; one of version 1 does not know, but then the RPC is of another chain.
+    """
+    refused(net, ciphertext, 4, "decrypt: the ciphertext is for cluster ", "--chain-id", "5")
+    old = ciphertext.with_name("old.ibe")
+    plain = ciphertext.with_name("secret.txt")
+    said = net.eigenkms("encrypt", "--app-id", APP, "--format", "1", "-o", old, plain)
+    assert said.code == 0, said.err
+    assert works(net, old)
+    refused(net, old, 2, "use chain 5: the RPC at http://127.0.0.1", "--chain-id", "5")
     refused(net, ciphertext, 2, "there is no contract at this address", "--key-registrar", "0x" + "11" * 20)
     refused(net, ciphertext, 2, "http://127.0.0.1:1", "--rpc-url", "http://127.0.0.1:1")
 
