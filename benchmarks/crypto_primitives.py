@@ -19,6 +19,7 @@ from rich.table import Table
 
 from eigenkms.crypto import backends, bls, bn254, feldman, ibe, schnorr
 from eigenkms.crypto.hashing import be64, keccak256
+from eigenkms.crypto.identities import DST, identity_v1
 from eigenkms.crypto.scalars import coordinates, lagrange_at_zero, random_scalar, threshold
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.types import OperatorAddress
@@ -53,12 +54,12 @@ def single_operations() -> Iterator[Primitive]:
     """The groups' own operations, through the backend."""
     curve, bn = backends.bls12381(), backends.bn254()
     k = random_scalar(os.urandom).value
-    hashed, bn_hashed = curve.hash_to_g1(b"m", bls.DST), bn.hash_to_g1(digest(0))
+    hashed, bn_hashed = curve.hash_to_g1(b"m", DST), bn.hash_to_g1(digest(0))
     known = 8 if curve.name == "py_ecc" else MAX_RUNS
     keys = [curve.encode_g2(curve.msm_g2([curve.g2], [k + n])) for n in range(known)]
     bn_keys = [bn.encode_g2(bn.msm_g2([bn.g2], [k + n])) for n in range(known)]
     signature, bn_signature = curve.encode_g1(hashed), bn.encode_g1(bn_hashed)
-    yield Primitive("BLS12-381: hash to G1", lambda i: curve.hash_to_g1(be64(i), bls.DST))
+    yield Primitive("BLS12-381: hash to G1", lambda i: curve.hash_to_g1(be64(i), DST))
     yield Primitive("BLS12-381: secret · G1", lambda _: curve.secret_mul_g1(hashed, k))
     yield Primitive("BLS12-381: secret · G2", lambda _: curve.secret_mul_g2(curve.g2, k))
     yield Primitive("BLS12-381: decode G1", lambda _: curve.decode_g1(signature))
@@ -75,16 +76,20 @@ def signing() -> Iterator[Primitive]:
     shares = [random_scalar(os.urandom) for _ in range(7)]
     publics = [feldman.public_share_of(share) for share in shares]
     partials = [
-        (bls.partial_sign(share, app(0)), public) for share, public in zip(shares, publics, strict=True)
+        (bls.partial_sign(share, identity_v1(app(0))), public)
+        for share, public in zip(shares, publics, strict=True)
     ]
     keys = [bn254.KeyPair.generate(os.urandom) for _ in range(7)]
     frames = [(digest(i), bn254.sign(keys[i % 7], digest(i)), keys[i % 7].g2) for i in range(20)]
     vote = bn254.aggregate_signatures([bn254.sign(key, digest(0)) for key in keys])
     proof = schnorr.prove(shares[0], publics[0], b"context", os.urandom)
-    yield Primitive("partial signature", lambda i: bls.partial_sign(shares[0], app(i)))
-    yield Primitive("verify partial signature", lambda _: bls.verify_partial(app(0), *partials[0]))
+    yield Primitive("partial signature", lambda i: bls.partial_sign(shares[0], identity_v1(app(i))))
     yield Primitive(
-        "verify 7 partial signatures", lambda _: bls.verify_partials(app(0), partials, os.urandom)
+        "verify partial signature", lambda _: bls.verify_partial(identity_v1(app(0)), *partials[0])
+    )
+    yield Primitive(
+        "verify 7 partial signatures",
+        lambda _: bls.verify_partials(identity_v1(app(0)), partials, os.urandom),
     )
     yield Primitive("recover from 5", lambda _: bls.recover(operators(5), [p[0] for p in partials[:5]]))
     yield Primitive("Schnorr: prove", lambda _: schnorr.prove(shares[0], publics[0], b"context", os.urandom))
@@ -101,7 +106,7 @@ def signing() -> Iterator[Primitive]:
 def encryption() -> Iterator[Primitive]:
     """Identity-based encryption of 1 kB."""
     master = random_scalar(os.urandom)
-    mpk, key = feldman.public_share_of(master), bls.partial_sign(master, app(0))
+    mpk, key = feldman.public_share_of(master), bls.partial_sign(master, identity_v1(app(0)))
     ciphertext = ibe.encrypt(app(0), mpk, bytes(1024), os.urandom)
     yield Primitive("IBE: encrypt 1 kB", lambda i: ibe.encrypt(app(i), mpk, bytes(1024), os.urandom))
     yield Primitive("IBE: decrypt 1 kB", lambda _: ibe.decrypt(app(0), key, ciphertext))

@@ -40,7 +40,7 @@ def command(*, file: str | None, output: str | None, settings: "Settings") -> No
         if (cluster := network.cluster(settings)) is not None:
             ciphertext.check_cluster(cluster)
         with Progress("asking the operators") as progress:
-            key = network.application_key(settings, app_id, progress)
+            key = network.application_key(settings, app_id, ciphertext.version, progress)
         with sink.open() as plaintext:
             for piece in ciphertext.plaintext(key):
                 plaintext.write(piece)

@@ -104,18 +104,22 @@ def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "Clust
     return run(api.fetch_cluster, needed, progress)
 
 
-def application_key(settings: Settings, app_id: AppId, progress: Callable[[str], None]) -> "ApplicationKey":
-    """The application's key, by a quorum of partial signatures. All connections are closed by then."""
+def application_key(
+    settings: Settings, app_id: AppId, ciphertext_version: int, progress: Callable[[str], None]
+) -> "ApplicationKey":
+    """The application's key for ciphertexts of this version, by a quorum of partial signatures. All connections are closed
+    by then.
+    """
     needed = client_settings(settings)
     from eigenkms.client import api
 
-    return run(api.fetch_application_key, needed, app_id, progress)
+    return run(api.fetch_application_key, needed, app_id, ciphertext_version, progress)
 
 
 def checked_app_id(settings: Settings) -> AppId:
     """The application id, long enough for the hash. Checked before anything is asked of the network."""
-    from eigenkms.crypto.bls import app_id_bytes
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
+    from eigenkms.crypto.identities import app_id_bytes
     from eigenkms.protocols.requests import MAX_APP_ID_BYTES
 
     app_id: str = settings.require("app_id")

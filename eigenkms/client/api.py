@@ -204,8 +204,11 @@ class Client:
 
     # -- secrets ---------------------------------------------------------------------------------------------
 
-    async def app_key(self, app_id: AppId, progress: Progress = silent) -> bytes:
-        """The application's private key (G1, 48 bytes), verified against the master public key.
+    async def application_key(
+        self, app_id: AppId, ciphertext_version: int = NEWEST, progress: Progress = silent
+    ) -> ApplicationKey:
+        """The application's key for ciphertexts of this version, verified against the master public key: ``client.ciphertexts``
+        decrypts with it.
 
         The version that gave the last key is asked first. While versions change, others are found and asked besides, within
         the one timeout. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused.
@@ -215,21 +218,15 @@ class Client:
         timeout = self._settings.timeout
         deadline = trio.current_time() + timeout
         epoch = self._epoch or await self._find(progress, deadline - timeout / 2, deadline)
-        pursuit = Pursuit(self, app_id, progress, timeout)
+        pursuit = Pursuit(self, app_id, ciphertext_version, progress, timeout)
         with trio.CancelScope(deadline=deadline):
             await pursuit.run(epoch)
         self._epoch = pursuit.epoch
-        if pursuit.app_key is None:
+        if pursuit.app_key is None or pursuit.epoch is None:
             raise pursuit.too_few()
         for liar in sorted(pursuit.liars):
             log.warning("operator 0x%s sent a false partial signature", liar.hex())
-        return pursuit.app_key
-
-    async def application_key(self, app_id: AppId, progress: Progress = silent) -> ApplicationKey:
-        """As ``app_key``, with what its ciphertexts are bound to: what ``client.ciphertexts`` decrypts with."""
-        secret = await self.app_key(app_id, progress)
-        assert self._epoch is not None
-        return ApplicationKey(Recipient(app_id, self.cluster, self._epoch.transcript.mpk), secret)
+        return ApplicationKey(Recipient(app_id, self.cluster, pursuit.epoch.transcript.mpk), pursuit.app_key)
 
     async def decrypt(self, app_id: AppId, ciphertext: bytes, progress: Progress = silent) -> bytes:
         """The plaintext. Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext; where the ciphertext
@@ -247,7 +244,7 @@ class Client:
         """
         ciphertext = await trio.to_thread.run_sync(open_ciphertext, source)
         ciphertext.check_cluster(self.cluster)
-        pieces = ciphertext.plaintext(await self.application_key(app_id, progress))
+        pieces = ciphertext.plaintext(await self.application_key(app_id, ciphertext.version, progress))
         while await trio.to_thread.run_sync(_write_some, pieces, sink):
             pass
 
@@ -269,11 +266,11 @@ async def fetch_cluster(settings: ClientSettings, progress: Progress = silent) -
 
 
 async def fetch_application_key(
-    settings: ClientSettings, app_id: AppId, progress: Progress = silent
+    settings: ClientSettings, app_id: AppId, ciphertext_version: int = NEWEST, progress: Progress = silent
 ) -> ApplicationKey:
     """One-shot ``Client.application_key``."""
     async with open_client(settings) as client:
-        return await client.application_key(app_id, progress)
+        return await client.application_key(app_id, ciphertext_version, progress)
 
 
 async def decrypt(

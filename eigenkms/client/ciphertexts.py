@@ -16,14 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from eigenkms.crypto import ibe, ibe_v2
+from eigenkms.crypto import ibe, ibe_v2, identities
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError
 from eigenkms.protocols.requests import MAX_APP_ID_BYTES
 from eigenkms.types import ClusterId
 
 NEWEST = ibe_v2.VERSION
-VERSIONS = (ibe.VERSION, ibe_v2.VERSION)
 MAX_WHOLE = 256 * 2**20
 """Bytes of plaintext in a ciphertext of version 1: it is in memory, several times over."""
 
@@ -67,10 +66,10 @@ def encrypt_stream(recipient: Recipient, source: Readable, sink: Writable) -> in
 
 
 def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
-    """Bytes in memory, of any version. Raises ``InputError`` for what is no ciphertext, ``VerificationError`` if it is for another
-    application, cluster or master key, or was changed.
+    """Bytes in memory, of the version that the key is for. Raises ``InputError`` for what is no ciphertext, ``VerificationError``
+    if it is for another application, cluster, master key or version, or was changed.
     """
-    if ibe.read_version(ciphertext, VERSIONS) == ibe.VERSION:
+    if ibe.read_version(ciphertext, identities.VERSIONS) == ibe.VERSION:
         return ibe.decrypt(key.owner.app_id, key.secret, ciphertext)
     return ibe_v2.decrypt(key, ciphertext)
 
@@ -124,7 +123,7 @@ class ChunkedCiphertext:
 def open_ciphertext(source: Readable) -> WholeCiphertext | ChunkedCiphertext:
     """Read what needs no key: the header, and version 1 to its end. Raises ``InputError`` for what is no ciphertext."""
     begin = _read(source, len(ibe.MAGIC) + 1)
-    if ibe.read_version(begin, VERSIONS) == ibe_v2.VERSION:
+    if ibe.read_version(begin, identities.VERSIONS) == ibe_v2.VERSION:
         rest = _read(source, ibe_v2.HEADER_SIZE - len(begin))
         return ChunkedCiphertext(ibe_v2.parse_header(begin + rest), source)
     largest = MAX_WHOLE + ibe.OVERHEAD

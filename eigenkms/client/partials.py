@@ -1,4 +1,4 @@
-"""Partial signatures of one application, collected until t of them combine (docs/protocol.md, Clients).
+"""Partial signatures of one identity, collected until t of them combine (docs/protocol.md, Clients).
 
 Optimistic: t signatures are combined without being checked, since the result is checked against the master public key. Only if
 that fails is each checked against its operator's public share; liars are put aside for good, so there is no trial by subsets.
@@ -8,11 +8,12 @@ import os
 from enum import Enum
 
 from eigenkms.crypto import bls
+from eigenkms.crypto.identities import Identity
 from eigenkms.crypto.scalars import coordinate
 from eigenkms.errors import EigenKmsError
 from eigenkms.protocols.frames import Frame, WrongScopeError, verify_frame
 from eigenkms.protocols.transcript import Transcript
-from eigenkms.types import AppId, OperatorAddress
+from eigenkms.types import OperatorAddress
 
 
 class Outcome(Enum):
@@ -25,8 +26,8 @@ class Outcome(Enum):
 class Collector:
     """``add`` costs pairings: call it in a worker thread, one at a time."""
 
-    def __init__(self, app_id: AppId, transcript: Transcript) -> None:
-        self.app_id = app_id
+    def __init__(self, identity: Identity, transcript: Transcript) -> None:
+        self.identity = identity
         self.transcript = transcript
         self.app_key: bytes | None = None
         self.failures: dict[OperatorAddress, EigenKmsError] = {}
@@ -83,11 +84,11 @@ class Collector:
             key = bls.recover([coordinate(a) for a in chosen], [self._signatures[a] for a in chosen])
         except ValueError:
             return None
-        return key if bls.verify_app_key(self.app_id, key, self.transcript.mpk) else None
+        return key if bls.verify_app_key(self.identity, key, self.transcript.mpk) else None
 
     def _expel_liars(self) -> None:
         """Check every signature against its operator's public share."""
         held = [a for a, o in self._outcomes.items() if o is Outcome.GOOD]
         items = [(self._signatures[a], self.transcript.public_share(a)) for a in held]
-        for index in bls.verify_partials(self.app_id, items, os.urandom):
+        for index in bls.verify_partials(self.identity, items, os.urandom):
             self._outcomes[held[index]] = Outcome.FALSE

@@ -68,11 +68,13 @@ class _Attempt:
     places: dict[OperatorAddress, Place | None] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, epoch: Epoch, app_id: AppId) -> "_Attempt":
+    def begin(cls, epoch: Epoch, app_id: AppId, ciphertext_version: int) -> "_Attempt":
         transcript = epoch.transcript
         private, public = sealing.x25519_keypair(os.urandom)
-        request = PartialRequest(transcript.cluster, app_id, transcript.hash, public, os.urandom(32))
-        return cls(epoch, Collector(app_id, transcript), private, request)
+        request = PartialRequest(
+            transcript.cluster, app_id, ciphertext_version, transcript.hash, public, os.urandom(32)
+        )
+        return cls(epoch, Collector(request.identity, transcript), private, request)
 
     @property
     def good(self) -> int:
@@ -104,13 +106,15 @@ class _Attempt:
 class Pursuit:
     """``app_key`` and ``epoch``, the version that gave it, are set if ``run`` succeeds.
 
-    ``timeout``: seconds that an operator has for its answer; after a quarter of it other versions are looked for besides.
+    The key is that for ciphertexts of ``ciphertext_version``. ``timeout``: seconds that an operator has for its answer; after a
+    quarter of it other versions are looked for besides.
     """
 
     def __init__(
         self,
         finder: Finder,
         app_id: AppId,
+        ciphertext_version: int,
         progress: Progress,
         timeout: float,
     ) -> None:
@@ -118,6 +122,7 @@ class Pursuit:
         self.epoch: Epoch | None = None
         self._finder = finder
         self._app_id = app_id
+        self._ciphertext_version = ciphertext_version
         self._progress = progress
         self._timeout = timeout
         self._patience = timeout / 4
@@ -172,7 +177,9 @@ class Pursuit:
             self._trouble = error
 
     def _begin(self, epoch: Epoch) -> None:
-        attempt = self._attempts[epoch.transcript.hash] = _Attempt.begin(epoch, self._app_id)
+        attempt = self._attempts[epoch.transcript.hash] = _Attempt.begin(
+            epoch, self._app_id, self._ciphertext_version
+        )
         for operator in epoch.transcript.recipients.addresses:
             self._start(attempt, operator)
 

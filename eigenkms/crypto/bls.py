@@ -1,8 +1,7 @@
 """Threshold BLS signatures on BLS12-381: an application's key is the signature of its identity under the
 master secret.
 
-An application id is hashed to G1 by RFC 9380 (suite ``BLS12381G1_XMD:SHA-256_SSWU_RO_``, tag below, message
-= its UTF-8 bytes exactly as given). A partial signature is ``share·H(id)``, 48 bytes; t of them give the
+H hashes an identity to G1 (``identities``). A partial signature is ``share·H(id)``, 48 bytes; t of them give the
 application key by Lagrange interpolation; both verify by ``e(σ, G2) = e(H(id), Y)`` with Y the operator's
 public share or the master public key. Infinity and encodings that are not canonical never verify. The
 identity is not checked here for its length: that is a rule of encryption.
@@ -14,40 +13,28 @@ from eigenkms.crypto import backends
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, Bls12381, InvalidPoint, Point
 from eigenkms.crypto.batch import coefficients, culprits
 from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.identities import Identity
 from eigenkms.crypto.scalars import SecretScalar, lagrange_at_zero
-from eigenkms.errors import InputError
-
-DST = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
 
 
-def app_id_bytes(app_id: str) -> bytes:
-    """UTF-8, exactly as given: no normalisation, no case folding. InputError for text that has no UTF-8
-    form.
-    """
-    try:
-        return app_id.encode()
-    except UnicodeEncodeError:
-        raise InputError("read application id: it holds a character that has no UTF-8 form") from None
-
-
-def hash_to_g1(app_id: str) -> bytes:
+def hash_to_g1(identity: Identity) -> bytes:
     """The identity as a point of G1, 48 bytes."""
     curve = backends.bls12381()
-    return curve.encode_g1(_hashed(curve, app_id))
+    return curve.encode_g1(hashed(curve, identity))
 
 
-def partial_sign(share: SecretScalar, app_id: str) -> bytes:
-    """``share·H(app_id)``, 48 bytes, by the backend's constant-time multiplication. ValueError for a share
+def partial_sign(share: SecretScalar, identity: Identity) -> bytes:
+    """``share·H(identity)``, 48 bytes, by the backend's constant-time multiplication. ValueError for a share
     of zero.
     """
     if share.value == 0:
         raise ValueError("a share of zero signs nothing")
     curve = backends.bls12381()
-    return curve.encode_g1(curve.secret_mul_g1(_hashed(curve, app_id), share.value))
+    return curve.encode_g1(curve.secret_mul_g1(hashed(curve, identity), share.value))
 
 
-def verify_partial(app_id: str, signature: bytes, public_share: bytes) -> bool:
-    """Whether ``e(signature, G2) = e(H(app_id), public_share)``. False as well for malformed input and for
+def verify_partial(identity: Identity, signature: bytes, public_share: bytes) -> bool:
+    """Whether ``e(signature, G2) = e(H(identity), public_share)``. False as well for malformed input and for
     infinity.
     """
     curve = backends.bls12381()
@@ -55,10 +42,10 @@ def verify_partial(app_id: str, signature: bytes, public_share: bytes) -> bool:
         sigma, key = curve.decode_g1(signature), curve.decode_g2(public_share)
     except InvalidPoint:
         return False
-    return _holds(curve, app_id, sigma, key)
+    return _holds(curve, identity, sigma, key)
 
 
-def verify_partials(app_id: str, items: Sequence[tuple[bytes, bytes]], rng: Rng) -> tuple[int, ...]:
+def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rng: Rng) -> tuple[int, ...]:
     """The indexes of the (signature, public share) that do not verify, ascending; empty when all do. Two
     pairings if all do.
     """
@@ -70,7 +57,7 @@ def verify_partials(app_id: str, items: Sequence[tuple[bytes, bytes]], rng: Rng)
         pairs = [pair for i in group if (pair := decoded[i])]
         scalars = [factors[i] for i in group]
         sigma = curve.msm_g1([pair[0] for pair in pairs], scalars)
-        return _holds(curve, app_id, sigma, curve.msm_g2([pair[1] for pair in pairs], scalars))
+        return _holds(curve, identity, sigma, curve.msm_g2([pair[1] for pair in pairs], scalars))
 
     malformed = [i for i, pair in enumerate(decoded) if pair is None]
     wellformed = [i for i, pair in enumerate(decoded) if pair is not None]
@@ -93,15 +80,16 @@ def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
     return key
 
 
-def verify_app_key(app_id: str, key: bytes, mpk: bytes) -> bool:
-    """Whether ``key`` is the key of ``app_id`` under the master public key: the same equation as for a
+def verify_app_key(identity: Identity, key: bytes, mpk: bytes) -> bool:
+    """Whether ``key`` is the key of ``identity`` under the master public key: the same equation as for a
     partial signature.
     """
-    return verify_partial(app_id, key, mpk)
+    return verify_partial(identity, key, mpk)
 
 
-def _hashed(curve: Bls12381, app_id: str) -> Point:
-    return curve.hash_to_g1(app_id_bytes(app_id), DST)
+def hashed(curve: Bls12381, identity: Identity) -> Point:
+    """H(identity), as a point of ``curve``."""
+    return curve.hash_to_g1(identity.message, identity.dst)
 
 
 def _decode_or_none(curve: Bls12381, signature: bytes, public_share: bytes) -> tuple[Point, Point] | None:
@@ -111,5 +99,5 @@ def _decode_or_none(curve: Bls12381, signature: bytes, public_share: bytes) -> t
         return None
 
 
-def _holds(curve: Bls12381, app_id: str, sigma: Point, key: Point) -> bool:
-    return curve.pairing_check([(sigma, curve.minus_g2), (_hashed(curve, app_id), key)])
+def _holds(curve: Bls12381, identity: Identity, sigma: Point, key: Point) -> bool:
+    return curve.pairing_check([(sigma, curve.minus_g2), (hashed(curve, identity), key)])

@@ -4,7 +4,7 @@ ciphertexts share, and version 1; version 2 is in ``ibe_v2``.
 Version 1 is Boneh and Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no
 Fujisaki-Okamoto transform):
 
-    r random, C1 = r·G2, g = e(H(app_id), MPK)^r    which the holder of sk = s·H(app_id) finds as e(sk, C1)
+    r random, C1 = r·G2, g = e(H(id), MPK)^r    which the holder of sk = s·H(id) finds as e(sk, C1)
     key  = HKDF-SHA256(ikm = g, salt = "eigenx-kms-go-ibe-encryption", info = "IBE-encryption|v1|" ‖ app_id)
     body = AES-256-GCM(key, nonce, plaintext, aad = app_id ‖ 0x01 ‖ C1), 16-byte tag at its end
 
@@ -29,8 +29,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
-from eigenkms.crypto.bls import DST, app_id_bytes
+from eigenkms.crypto.bls import hashed
 from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.identities import Identity, app_id_bytes, identity_v1
 from eigenkms.crypto.scalars import random_scalar
 from eigenkms.errors import InputError, VerificationError
 
@@ -67,25 +68,25 @@ def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
     InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
     master public key.
     """
-    identity = identity_bytes(app_id)
+    name = checked_app_id(app_id)
     if len(plaintext) > MAX_PLAINTEXT:
         raise InputError(f"encrypt: plaintext has {len(plaintext)} bytes, more than {MAX_PLAINTEXT}")
-    c1, shared = encapsulate(identity, mpk, rng)
+    c1, shared = encapsulate(identity_v1(app_id), mpk, rng)
     nonce = rng(NONCE_SIZE)
-    cipher = _cipher(identity, shared)
-    return MAGIC + bytes([VERSION]) + c1 + nonce + cipher.encrypt(nonce, plaintext, _aad(identity, c1))
+    cipher = _cipher(name, shared)
+    return MAGIC + bytes([VERSION]) + c1 + nonce + cipher.encrypt(nonce, plaintext, _aad(name, c1))
 
 
 def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
     """The plaintext. InputError if it is not a ciphertext or the application id is below 5 bytes;
     VerificationError if the key is not the right one, is not a point, or the ciphertext was changed.
     """
-    identity = identity_bytes(app_id)
+    name = checked_app_id(app_id)
     header = parse(ciphertext)
     try:
         shared = decapsulate(app_key, header.c1)
-        body, aad = ciphertext[HEADER_SIZE:], _aad(identity, header.c1)
-        return _cipher(identity, shared).decrypt(header.nonce, body, aad)
+        body, aad = ciphertext[HEADER_SIZE:], _aad(name, header.c1)
+        return _cipher(name, shared).decrypt(header.nonce, body, aad)
     except (InvalidTag, InvalidPoint):
         raise does_not_open(app_id) from None
 
@@ -106,23 +107,21 @@ def parse(ciphertext: bytes) -> CiphertextHeader:
     )
 
 
-def identity_bytes(app_id: str) -> bytes:
-    """The application id as it is hashed; InputError below 5 bytes."""
-    identity = app_id_bytes(app_id)
-    if len(identity) < MIN_APP_ID_BYTES:
-        raise InputError(
-            f"application id {app_id!r} has {len(identity)} bytes, fewer than {MIN_APP_ID_BYTES}"
-        )
-    return identity
+def checked_app_id(app_id: str) -> bytes:
+    """The application id in UTF-8; InputError below 5 bytes."""
+    name = app_id_bytes(app_id)
+    if len(name) < MIN_APP_ID_BYTES:
+        raise InputError(f"application id {app_id!r} has {len(name)} bytes, fewer than {MIN_APP_ID_BYTES}")
+    return name
 
 
-def encapsulate(identity: bytes, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]:
+def encapsulate(identity: Identity, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]:
     """C1 (96 bytes) and g (576 bytes) with a fresh r; InvalidPoint for a malformed master public key."""
     curve = backends.bls12381()
     key_point = curve.decode_g2(mpk)
     r = random_scalar(rng)
     c1 = curve.encode_g2(curve.secret_mul_g2(curve.g2, r.value))
-    masked = curve.secret_mul_g1(curve.hash_to_g1(identity, DST), r.value)
+    masked = curve.secret_mul_g1(hashed(curve, identity), r.value)
     return c1, curve.pairing_bytes(masked, key_point)
 
 
@@ -160,10 +159,10 @@ def does_not_open(app_id: str) -> VerificationError:
     )
 
 
-def _cipher(identity: bytes, shared: bytes) -> AESGCM:
-    hkdf = HKDF(algorithm=SHA256(), length=32, salt=_SALT, info=_INFO + identity)
+def _cipher(name: bytes, shared: bytes) -> AESGCM:
+    hkdf = HKDF(algorithm=SHA256(), length=32, salt=_SALT, info=_INFO + name)
     return AESGCM(hkdf.derive(shared))
 
 
-def _aad(identity: bytes, c1: bytes) -> bytes:
-    return identity + bytes([VERSION]) + c1
+def _aad(name: bytes, c1: bytes) -> bytes:
+    return name + bytes([VERSION]) + c1

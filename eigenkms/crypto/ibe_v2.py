@@ -1,8 +1,8 @@
 """Ciphertext version 2: bound to its cluster, and cut into chunks, so that a file of any size passes through a small memory
 (docs/formats.md, Ciphertext).
 
-The encapsulation is that of version 1 (``ibe``): the operators' key of an application opens both. What is new is what the keys are
-derived from, and what follows:
+The encapsulation is that of version 1 (``ibe``), to an identity that names kind and cluster too (``identities``): the key of an
+application for one version opens nothing of the other. The keys are derived from more than it, and what follows is new:
 
     context = MPK ‖ head ‖ app id                            head: the first 134 bytes, C1 among them
     key ‖ check = HKDF-SHA256(ikm = g, salt = "eigenkms/ciphertext/2", info = context), 32 bytes each
@@ -27,7 +27,6 @@ key and to everything in the context: whoever has another key, application, clus
 
 import hmac
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -37,6 +36,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from eigenkms.crypto import ibe
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
 from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.identities import CLUSTER_SIZE, Kind, identity_v2
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 
@@ -49,19 +49,12 @@ MAX_CHUNKS = 2**32
 TAG_SIZE = 16
 CHECK_SIZE = 32
 
-_CLUSTER_SIZE = 32
 _FIELDS_SIZE = len(ibe.MAGIC) + 3
-_HEAD_SIZE = _FIELDS_SIZE + _CLUSTER_SIZE + BLS_G2_SIZE
+_HEAD_SIZE = _FIELDS_SIZE + CLUSTER_SIZE + BLS_G2_SIZE
 HEADER_SIZE = _HEAD_SIZE + CHECK_SIZE
 """166 bytes."""
 
 _SALT = b"eigenkms/ciphertext/2"
-
-
-class Kind(IntEnum):
-    """What the identity is that a file is encrypted to."""
-
-    APPLICATION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +68,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationKey:
-    """What opens the ciphertexts of one application: its private key (G1, 48 bytes), and whose it is."""
+    """What opens the ciphertexts of one application and one version: a private key (G1, 48 bytes), and whose it is."""
 
     owner: Recipient
     secret: bytes = field(repr=False)
@@ -129,7 +122,7 @@ def parse_header(encoded: bytes) -> Header:
         raise InputError(
             f"read ciphertext: chunks of 2^{chunk_bits} bytes, not 2^{MIN_CHUNK_BITS} to 2^{MAX_CHUNK_BITS}"
         )
-    c1_at = _FIELDS_SIZE + _CLUSTER_SIZE
+    c1_at = _FIELDS_SIZE + CLUSTER_SIZE
     return Header(
         kind=Kind(kind),
         chunk_bits=chunk_bits,
@@ -179,12 +172,13 @@ class Sealer(_Chunks):
     """
 
     def __init__(self, recipient: Recipient, rng: Rng, chunk_bits: int = CHUNK_BITS) -> None:
-        if len(recipient.cluster) != _CLUSTER_SIZE or not MIN_CHUNK_BITS <= chunk_bits <= MAX_CHUNK_BITS:
+        if len(recipient.cluster) != CLUSTER_SIZE or not MIN_CHUNK_BITS <= chunk_bits <= MAX_CHUNK_BITS:
             raise ValueError("cluster id or chunk size out of range")
-        identity = ibe.identity_bytes(recipient.app_id)
+        name = ibe.checked_app_id(recipient.app_id)
+        identity = identity_v2(recipient.cluster, recipient.app_id)
         c1, shared = ibe.encapsulate(identity, recipient.mpk, rng)
         head = _head(Kind.APPLICATION, chunk_bits, recipient.cluster, c1)
-        context = recipient.mpk + head + identity
+        context = recipient.mpk + head + name
         key, check = _derive(shared, context)
         super().__init__(key, context)
         self.header = head + check
@@ -213,12 +207,12 @@ class Opener(_Chunks):
     def __init__(self, header: Header, key: ApplicationKey) -> None:
         owner = key.owner
         check_cluster(header, owner.cluster)
-        identity = ibe.identity_bytes(owner.app_id)
+        name = ibe.checked_app_id(owner.app_id)
         try:
             shared = ibe.decapsulate(key.secret, header.c1)
         except InvalidPoint:
             raise ibe.does_not_open(owner.app_id) from None
-        context = owner.mpk + header.head + identity
+        context = owner.mpk + header.head + name
         content_key, check = _derive(shared, context)
         if not hmac.compare_digest(check, header.check):
             raise ibe.does_not_open(owner.app_id)

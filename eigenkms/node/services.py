@@ -142,7 +142,7 @@ class Services:
             raise RpcRefusal("bad-request", "nothing can be sealed to that reply key") from error
 
     def _sign_partial(self, transcript: Transcript, share: SecretScalar, request: PartialRequest) -> bytes:
-        signature = bls.partial_sign(share, request.app_id)
+        signature = bls.partial_sign(share, request.identity)
         return seal_partial(self._key, self._me, transcript, request, signature)
 
     async def hello(self, peer: PeerId, body: bytes) -> bytes:

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from eigenkms.crypto import bn254, sealing
+from eigenkms.crypto import bn254, identities, sealing
 from eigenkms.crypto.hashing import keccak256
+from eigenkms.crypto.identities import Identity, identity_of
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
@@ -178,10 +179,13 @@ def read_statement(frame: Frame) -> Statement:
 
 @dataclass(frozen=True)
 class PartialRequest:
-    """``reply_key`` is the client's ephemeral X25519 public key; ``authorisation`` the proof of the right to the key."""
+    """``ciphertext_version`` says which of the application's keys is asked for; ``reply_key`` is the client's ephemeral X25519
+    public key; ``authorisation`` the proof of the right to the key.
+    """
 
     cluster: ClusterId
     app_id: AppId
+    ciphertext_version: int
     transcript_hash: bytes
     reply_key: bytes
     nonce: bytes
@@ -193,6 +197,7 @@ class PartialRequest:
             REQUEST_VERSION,
             self.cluster,
             self.app_id,
+            self.ciphertext_version,
             self.transcript_hash,
             self.reply_key,
             self.nonce,
@@ -204,21 +209,29 @@ class PartialRequest:
     def digest(self) -> bytes:
         return keccak256(b"eigenkms/request/1", self.encoded)
 
+    @property
+    def identity(self) -> Identity:
+        """What is to be signed."""
+        return identity_of(self.ciphertext_version, self.cluster, self.app_id)
+
 
 def decode_partial_request(data: bytes) -> PartialRequest:
     """Raises ``MalformedError``, also for an application id that is too short to be one."""
     what = "partial signature request"
-    fields = Fields(decode(data, what=what, limit=MAX_AUTHORISATION_BYTES + 4096), 7, what)
+    fields = Fields(decode(data, what=what, limit=MAX_AUTHORISATION_BYTES + 4096), 8, what)
     if (version := fields.uint(16)) != REQUEST_VERSION:
         raise MalformedError(f"decode {what}: version {version}")
     request = PartialRequest(
         ClusterId(fields.fixed(32)),
         AppId(fields.text(MAX_APP_ID_BYTES)),
+        fields.uint(16),
         fields.fixed(32),
         fields.fixed(32),
         fields.fixed(32),
         fields.optional_binary(MAX_AUTHORISATION_BYTES),
     )
+    if request.ciphertext_version not in identities.VERSIONS:
+        raise MalformedError(f"decode {what}: ciphertext version {request.ciphertext_version} is not known")
     if len(request.app_id.encode()) < MIN_APP_ID_BYTES:
         raise MalformedError(f"decode {what}: the application id is shorter than {MIN_APP_ID_BYTES} bytes")
     return request

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.client.ciphertexts import decrypt
 from eigenkms.crypto import backends
 from eigenkms.crypto.bls import partial_sign
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
+from eigenkms.crypto.identities import identity_of, identity_v1
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId, Cluster
@@ -104,14 +106,29 @@ def mpk() -> str:
 
 @pytest.fixture(scope="session")
 def app_key() -> bytes:
-    """The key of application APP under the master secret."""
-    return partial_sign(MASTER_SECRET, APP)
+    """The key of application APP for ciphertexts of version 1, under the master secret."""
+    return partial_sign(MASTER_SECRET, identity_v1(APP))
 
 
 @pytest.fixture(scope="session")
-def key(mpk: str, app_key: bytes) -> ApplicationKey:
-    """The same, with what ciphertexts are bound to."""
-    return ApplicationKey(Recipient(AppId(APP), cluster_id(CLUSTER), bytes.fromhex(mpk)), app_key)
+def keys(mpk: str) -> dict[int, ApplicationKey]:
+    """Its keys by ciphertext version, with what ciphertexts are bound to."""
+    owner = Recipient(AppId(APP), cluster_id(CLUSTER), bytes.fromhex(mpk))
+    return {
+        version: ApplicationKey(owner, partial_sign(MASTER_SECRET, identity_of(version, owner.cluster, APP)))
+        for version in (1, 2)
+    }
+
+
+@pytest.fixture(scope="session")
+def key(keys: dict[int, ApplicationKey]) -> ApplicationKey:
+    """That for the newest version."""
+    return keys[2]
+
+
+def opened(keys: dict[int, ApplicationKey], ciphertext: bytes) -> bytes:
+    """The plaintext, by the key for the version that the ciphertext has."""
+    return decrypt(keys[ciphertext[3]], ciphertext)
 
 
 def lines(stderr: bytes) -> list[str]:

@@ -13,7 +13,6 @@ import pytest
 
 from eigenkms.cli.armor import HEADER, dearmor
 from eigenkms.cli.streams import Sink, Source
-from eigenkms.client.ciphertexts import decrypt
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.errors import InputError
 from tests.cli.conftest import (
@@ -24,6 +23,7 @@ from tests.cli.conftest import (
     eigenkms,
     lines,
     on_terminal,
+    opened,
 )
 
 SECRET = b"the secret\n"
@@ -44,45 +44,49 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_stdin_to_stdout(encrypt: tuple[str, ...], version: str, key: ApplicationKey) -> None:
+def test_stdin_to_stdout(encrypt: tuple[str, ...], version: str, keys: dict[int, ApplicationKey]) -> None:
     """The default, and what "-" means; stderr is silent; the key that belongs to it opens it."""
     for more in ((), ("-",), ("-", "-o", "-")):
         done = eigenkms(*encrypt, *more, stdin=SECRET)
         assert (done.returncode, done.stderr) == (0, b"")
         assert len(done.stdout) == len(SECRET) + {"1": 128, "2": 182}[version]
         assert done.stdout[:4] == b"IBE" + bytes([int(version)])
-        assert decrypt(key, done.stdout) == SECRET
+        assert opened(keys, done.stdout) == SECRET
 
 
-def test_file_to_armored_file(encrypt: tuple[str, ...], key: ApplicationKey, tmp_path: Path) -> None:
+def test_file_to_armored_file(
+    encrypt: tuple[str, ...], keys: dict[int, ApplicationKey], tmp_path: Path
+) -> None:
     """-a writes text, -o a file with the user's usual mode, nothing on stdout."""
     (tmp_path / "in").write_bytes(SECRET)
     done = eigenkms(*encrypt, "-a", "-o", "out", "in", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     text = (tmp_path / "out").read_bytes()
     assert text.startswith(HEADER)
-    assert decrypt(key, dearmor(text)) == SECRET
+    assert opened(keys, dearmor(text)) == SECRET
     mask = os.umask(0)
     os.umask(mask)
     assert mode(tmp_path / "out") == 0o666 & ~mask
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_settings_come_from_the_environment_and_a_file(mpk: str, key: ApplicationKey, tmp_path: Path) -> None:
+def test_settings_come_from_the_environment_and_a_file(
+    mpk: str, keys: dict[int, ApplicationKey], tmp_path: Path
+) -> None:
     """The same verb without flags."""
     (tmp_path / "mpk").write_text(mpk)
     (tmp_path / "eigenkms.toml").write_text(f'mpk = "@{tmp_path / "mpk"}"\n')
     done = eigenkms(
         "encrypt", stdin=SECRET, EIGENKMS_APP_ID=APP, EIGENKMS_CONFIG=str(tmp_path / "eigenkms.toml")
     )
-    assert decrypt(key, done.stdout) == SECRET
+    assert opened(keys, done.stdout) == SECRET
 
 
-def test_an_empty_input_is_warned_about(encrypt: tuple[str, ...], key: ApplicationKey) -> None:
+def test_an_empty_input_is_warned_about(encrypt: tuple[str, ...], keys: dict[int, ApplicationKey]) -> None:
     """It is legal, and rarely meant."""
     done = eigenkms(*encrypt)
     assert lines(done.stderr) == ["warning: stdin is empty"]
-    assert decrypt(key, done.stdout) == b""
+    assert opened(keys, done.stdout) == b""
 
 
 def test_a_failure_leaves_no_output_and_keeps_an_older_one(tmp_path: Path) -> None:
@@ -125,7 +129,7 @@ def test_output_places_that_cannot_be_are_refused_first(encrypt: tuple[str, ...]
 
 
 def test_a_file_is_replaced_at_once_and_links_are_followed(
-    encrypt: tuple[str, ...], key: ApplicationKey, tmp_path: Path
+    encrypt: tuple[str, ...], keys: dict[int, ApplicationKey], tmp_path: Path
 ) -> None:
     """A reader of the old file keeps it whole; the link stays a link."""
     target, link, witness = tmp_path / "target", tmp_path / "link", tmp_path / "witness"
@@ -135,7 +139,7 @@ def test_a_file_is_replaced_at_once_and_links_are_followed(
     assert eigenkms(*encrypt, "-o", link, stdin=SECRET).returncode == 0
     assert witness.read_bytes() == b"old"
     assert link.is_symlink()
-    assert decrypt(key, target.read_bytes()) == SECRET
+    assert opened(keys, target.read_bytes()) == SECRET
 
 
 def test_devices_are_written_to_and_not_replaced(encrypt: tuple[str, ...]) -> None:

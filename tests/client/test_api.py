@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from eigenkms.client import ciphertexts
 from eigenkms.client.api import encrypt
 from eigenkms.client.errors import KeyChangedError, NoVersionError, QuorumError
 from eigenkms.client.known import KnownClusters
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
+from eigenkms.crypto.identities import Identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import ChainError, InputError, RefusedError, VerificationError
 from eigenkms.p2p.errors import RpcRefusal
@@ -34,6 +36,7 @@ from tests.client.village import (
 )
 
 APP = AppId("my-app")
+ID = identity_v2(CLUSTER, APP)
 SECRET = b"attack at dawn"
 
 
@@ -137,7 +140,7 @@ async def test_a_pinned_key_that_changed_is_refused(village: Village, honest: Ho
         with pytest.raises(KeyChangedError):
             await client.fetch()
         with pytest.raises(KeyChangedError):
-            await client.app_key(APP)
+            await client.application_key(APP)
 
 
 async def test_a_chain_that_is_down_is_the_chains_fault(
@@ -307,19 +310,19 @@ async def test_a_stolen_peer_id_hides_neither_thief_nor_victim(
 class FalseSigner(Honest):
     """Signs the answer well, and the partial signature in it is not its share's."""
 
-    def __init__(self, village: Village, sign: Callable[[Operator, str], bytes]) -> None:
+    def __init__(self, village: Village, sign: Callable[[Operator, Identity], bytes]) -> None:
         super().__init__(village)
         self._sign = sign
 
-    def sign(self, operator: Operator, app_id: str) -> bytes:
-        return self._sign(operator, app_id)
+    def sign(self, operator: Operator, identity: Identity) -> bytes:
+        return self._sign(operator, identity)
 
 
-FALSE_SIGNATURES: dict[str, Callable[[Operator, str], bytes]] = {
-    "another share": lambda _o, app: bls.partial_sign(SecretScalar(4711), app),
-    "another application": lambda o, _app: bls.partial_sign(o.share, "your-app"),
-    "infinity": lambda _o, _app: BLS_G1_INFINITY,
-    "no point": lambda _o, _app: b"\xff" * 48,
+FALSE_SIGNATURES: dict[str, Callable[[Operator, Identity], bytes]] = {
+    "another share": lambda _o, asked: bls.partial_sign(SecretScalar(4711), asked),
+    "another application": lambda o, _asked: bls.partial_sign(o.share, identity_v2(CLUSTER, "your-app")),
+    "infinity": lambda _o, _asked: BLS_G1_INFINITY,
+    "no point": lambda _o, _asked: b"\xff" * 48,
 }
 
 
@@ -343,7 +346,7 @@ async def test_where_liars_are_too_many_they_are_named(village: Village, honest:
     async with living(village, [liar, honest, honest, liar]), visitor(village, known) as client:
         await client.fetch()
         with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
-            await client.app_key(APP)
+            await client.application_key(APP)
         for index in (0, 3):
             name = f"0x{village.operators[index].address.hex()}: its partial signature is false"
             assert name in str(error.value)
@@ -394,7 +397,7 @@ async def test_an_answer_to_something_else_counts_for_nothing(
     async with living(village, [honest, honest, odd, odd]), visitor(village, known) as client:
         await client.fetch()
         with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
-            await client.app_key(APP)
+            await client.application_key(APP)
         for operator in village.operators[2:]:
             assert f"0x{operator.address.hex()}: " in str(error.value)
     async with living(village, [honest, honest, honest, odd]), visitor(village, known) as client:
@@ -417,7 +420,7 @@ async def test_a_refusal_by_more_than_may_be_missing_is_a_refusal(
     async with living(village, [honest, honest, closed, closed]), visitor(village, known) as client:
         await client.fetch()
         with pytest.raises(RefusedError, match="its policy is closed") as error:
-            await client.app_key(APP)
+            await client.application_key(APP)
         assert error.value.exit_code == 3
     async with living(village, [honest, closed, honest, honest]), visitor(village, known) as client:
         info = await client.fetch()
@@ -440,10 +443,21 @@ async def test_who_does_not_answer_in_time_is_named(village: Village, honest: Ho
         await client.fetch()
         begun = trio.current_time()
         with pytest.raises(QuorumError, match="2 of 4 operators gave one") as error:
-            await client.app_key(APP)
+            await client.application_key(APP)
         assert trio.current_time() - begun < 3
         for index in (1, 3):
             assert village.operators[index].address.hex() in str(error.value)
+
+
+async def test_each_version_of_ciphertexts_has_its_key(village: Village, honest: Honest, known: Path) -> None:
+    """The client asks for the one that the ciphertext needs; a key of one version opens nothing of the other."""
+    async with living(village, [honest] * 4), visitor(village, known) as client:
+        info = await client.fetch()
+        for version, other in ((1, 2), (2, 1)):
+            ciphertext = encrypt(info, APP, SECRET, version)
+            assert await client.decrypt(APP, ciphertext) == SECRET
+            with pytest.raises(VerificationError):
+                ciphertexts.decrypt(await client.application_key(APP, other), ciphertext)
 
 
 async def test_what_is_no_ciphertext_is_refused_before_anybody_is_asked(
@@ -463,6 +477,6 @@ async def test_a_client_fetches_again_after_a_failure(village: Village, honest: 
         async with living(village, [honest, mute, mute, honest]):
             await client.fetch()
             with pytest.raises(QuorumError):
-                await client.app_key(APP)
+                await client.application_key(APP)
         async with living(village, [honest] * 4):
-            assert await client.app_key(APP) == bls.partial_sign(village.secret, APP)
+            assert (await client.application_key(APP)).secret == bls.partial_sign(village.secret, ID)

@@ -16,6 +16,7 @@ from eigenkms.client.ciphertexts import decrypt, decrypt_stream, encrypt, open_c
 from eigenkms.crypto import backends, bls, ibe_v2
 from eigenkms.crypto.backends.interface import InvalidPoint
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
+from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
@@ -38,7 +39,18 @@ def info(village: Village) -> ClusterInfo:
 
 @pytest.fixture
 def key(village: Village, info: ClusterInfo) -> ApplicationKey:
-    return ApplicationKey(info.recipient(APP), bls.partial_sign(village.secret, APP))
+    return key_of(info.recipient(APP), village.secret)
+
+
+@pytest.fixture
+def old_key(village: Village, info: ClusterInfo) -> ApplicationKey:
+    """That for version 1."""
+    return key_of(info.recipient(APP), village.secret, 1)
+
+
+def key_of(owner: Recipient, secret: SecretScalar, version: int = 2) -> ApplicationKey:
+    identity = identity_of(version, owner.cluster, owner.app_id)
+    return ApplicationKey(owner, bls.partial_sign(secret, identity))
 
 
 class Dripping:
@@ -76,7 +88,7 @@ def test_round_trip_through_streams_that_drip(
     with toy_crypto():
         master = SecretScalar(7)
         mpk = backends.bls12381().encode_g2(7)
-        key = ApplicationKey(Recipient(APP, CLUSTER, mpk), bls.partial_sign(master, APP))
+        key = key_of(Recipient(APP, CLUSTER, mpk), master, version)
         content, sealed, opened = plaintext * times, io.BytesIO(), io.BytesIO()
         if version == 2:
             ciphertexts.encrypt_stream(key.owner, Dripping(content, cycle(sizes)), sealed)
@@ -86,11 +98,11 @@ def test_round_trip_through_streams_that_drip(
         assert opened.getvalue() == content
 
 
-def test_version_1_can_be_written_and_is_read(key: ApplicationKey) -> None:
+def test_version_1_can_be_written_and_is_read(key: ApplicationKey, old_key: ApplicationKey) -> None:
     """Its bytes say which it is; another version there is not."""
     old = encrypt(key.owner, b"secret", 1)
     assert (old[3], encrypt(key.owner, b"secret")[3]) == (1, 2)
-    assert decrypt(key, old) == b"secret"
+    assert decrypt(old_key, old) == b"secret"
     with pytest.raises(InputError, match="version 3 is not known"):
         encrypt(key.owner, b"secret", 3)
     with pytest.raises(InputError, match="version 3 is not known"):
@@ -141,12 +153,14 @@ def test_another_cluster_is_noticed_without_a_key(key: ApplicationKey) -> None:
             ciphertext.check_cluster(other)
 
 
-def test_version_1_is_bounded(key: ApplicationKey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_1_is_bounded(
+    key: ApplicationKey, old_key: ApplicationKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is held in memory; writer and reader have one limit, and version 2 has none."""
     monkeypatch.setattr(ciphertexts, "MAX_WHOLE", 10)
     largest = encrypt(key.owner, bytes(10), 1)
-    assert decrypt_to_bytes(key, largest) == bytes(10)
-    for call in (lambda: encrypt(key.owner, bytes(11), 1), lambda: decrypt_to_bytes(key, largest + b"x")):
+    assert decrypt_to_bytes(old_key, largest) == bytes(10)
+    for call in (lambda: encrypt(key.owner, bytes(11), 1), lambda: decrypt_to_bytes(old_key, largest + b"x")):
         with pytest.raises(InputError, match="more than 10 bytes"):
             call()
     assert decrypt_to_bytes(key, encrypt(key.owner, bytes(11))) == bytes(11)

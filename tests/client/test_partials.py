@@ -8,13 +8,13 @@ import pytest
 from eigenkms.client.partials import Collector, Outcome
 from eigenkms.crypto import bls
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
+from eigenkms.crypto.identities import identity_v2
 from eigenkms.crypto.scalars import R, SecretScalar, coordinate, lagrange_at_zero
 from eigenkms.errors import NetworkError
 from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame
-from eigenkms.types import AppId
 from tests.client.village import CLUSTER, Operator, Village, make_village
 
-APP = AppId("my-app")
+ID = identity_v2(CLUSTER, "my-app")
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +37,18 @@ def signed(village: Village, operator: Operator, signature: bytes) -> Frame:
 
 def add(collector: Collector, village: Village, index: int, signature: bytes | None = None) -> None:
     operator = village.operators[index]
-    given = bls.partial_sign(operator.share, APP) if signature is None else signature
+    given = bls.partial_sign(operator.share, ID) if signature is None else signature
     collector.add(operator.address, signed(village, operator, given), given)
 
 
 def app_key(village: Village) -> bytes:
-    return bls.partial_sign(village.secret, APP)
+    return bls.partial_sign(village.secret, ID)
 
 
 def test_any_threshold_of_them_gives_the_one_key(village: Village) -> None:
     """Three of four, in every order; the fourth is not needed any more."""
     for order in permutations(range(4), 3):
-        collector = Collector(APP, village.epoch.transcript)
+        collector = Collector(ID, village.epoch.transcript)
         for seat, index in enumerate(order):
             assert collector.summary == f"{seat} of 3 partial signatures"
             add(collector, village, index)
@@ -59,9 +59,9 @@ def test_any_threshold_of_them_gives_the_one_key(village: Village) -> None:
 
 
 LIES: dict[str, Callable[[Village], bytes]] = {
-    "another share": lambda v: bls.partial_sign(SecretScalar(4711), APP),
-    "another application": lambda v: bls.partial_sign(v.operators[0].share, "your-app"),
-    "another operator's": lambda v: bls.partial_sign(v.operators[1].share, APP),
+    "another share": lambda v: bls.partial_sign(SecretScalar(4711), ID),
+    "another application": lambda v: bls.partial_sign(v.operators[0].share, identity_v2(CLUSTER, "your-app")),
+    "another operator's": lambda v: bls.partial_sign(v.operators[1].share, ID),
     "infinity": lambda v: BLS_G1_INFINITY,
     "no point": lambda v: b"\xff" * 48,
     "zeros": lambda v: bytes(48),
@@ -73,7 +73,7 @@ LIES: dict[str, Callable[[Village], bytes]] = {
 def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie: str) -> None:
     """Whatever it sends; and also where it comes last."""
     false = LIES[lie](village)
-    collector = Collector(APP, village.epoch.transcript)
+    collector = Collector(ID, village.epoch.transcript)
     add(collector, village, 0, false)
     for index in (1, 2):
         add(collector, village, index)
@@ -81,7 +81,7 @@ def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie
     assert collector.liars == (village.operators[0].address,)
     add(collector, village, 3)
     assert collector.app_key == app_key(village)
-    late = Collector(APP, village.epoch.transcript)
+    late = Collector(ID, village.epoch.transcript)
     for index in (1, 2):
         add(late, village, index)
     add(late, village, 0, false)
@@ -92,7 +92,7 @@ def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie
 
 def test_a_liar_that_corrects_itself_is_believed_once_its_signature_is_right(village: Village) -> None:
     """The last word counts, and is checked like any other."""
-    collector = Collector(APP, village.epoch.transcript)
+    collector = Collector(ID, village.epoch.transcript)
     add(collector, village, 0, LIES["another share"](village))
     add(collector, village, 1)
     add(collector, village, 2)
@@ -104,9 +104,9 @@ def test_a_liar_that_corrects_itself_is_believed_once_its_signature_is_right(vil
 def test_two_liars_of_seven_are_both_named() -> None:
     """With a threshold of five, the other five are enough."""
     seven = make_village(7)
-    collector = Collector(APP, seven.epoch.transcript)
+    collector = Collector(ID, seven.epoch.transcript)
     for index in (0, 1):
-        add(collector, seven, index, bls.partial_sign(SecretScalar(99 + index), APP))
+        add(collector, seven, index, bls.partial_sign(SecretScalar(99 + index), ID))
     for index in range(2, 7):
         add(collector, seven, index)
     assert collector.app_key == app_key(seven)
@@ -120,18 +120,18 @@ def test_lies_that_cancel_each_other_out_harm_nothing(village: Village) -> None:
     shift = 12345
     balance = -shift * factors[0] * pow(factors[1], -1, R) % R
     lies = [(0, first.share.value + shift), (1, second.share.value + balance)]
-    collector = Collector(APP, village.epoch.transcript)
+    collector = Collector(ID, village.epoch.transcript)
     for index, value in lies:
-        add(collector, village, index, bls.partial_sign(SecretScalar(value % R), APP))
+        add(collector, village, index, bls.partial_sign(SecretScalar(value % R), ID))
     add(collector, village, 2)
     assert collector.app_key == app_key(village)
 
 
 def test_an_answer_that_its_operator_did_not_sign_is_refused(village: Village) -> None:
     """It counts for nobody."""
-    collector = Collector(APP, village.epoch.transcript)
+    collector = Collector(ID, village.epoch.transcript)
     victim, liar = village.operators[:2]
-    signature = bls.partial_sign(liar.share, APP)
+    signature = bls.partial_sign(liar.share, ID)
     forged = build_frame(
         liar.key,
         kind=Kind.PARTIAL,
@@ -147,7 +147,7 @@ def test_an_answer_that_its_operator_did_not_sign_is_refused(village: Village) -
 
 def test_who_failed_and_who_was_silent_is_told(village: Village) -> None:
     """Each operator is in one of the lists."""
-    collector = Collector(APP, village.epoch.transcript)
+    collector = Collector(ID, village.epoch.transcript)
     add(collector, village, 0)
     down = village.operators[1].address
     collector.failed(down, NetworkError("dial it: connection refused"))

@@ -13,6 +13,7 @@ from eigenkms.client.api import Client
 from eigenkms.client.errors import QuorumError
 from eigenkms.client.pursuit import IDLE_ROUNDS
 from eigenkms.crypto import bls
+from eigenkms.crypto.identities import identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RefusedError
 from eigenkms.p2p.errors import RpcRefusal
@@ -22,7 +23,17 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.requests import Epoch, decode_info_request, decode_partial_request
 from eigenkms.types import AppId, OperatorAddress
 from tests.client.lies import other_polynomial
-from tests.client.village import Honest, Keeper, KeyVersion, Operator, Village, at_home, make_village, visitor
+from tests.client.village import (
+    CLUSTER,
+    Honest,
+    Keeper,
+    KeyVersion,
+    Operator,
+    Village,
+    at_home,
+    make_village,
+    visitor,
+)
 
 APP = AppId("my-app")
 PATIENCE = 10.0
@@ -57,7 +68,7 @@ async def living(village: Village, ways: Sequence[Honest | None]) -> AsyncIterat
 
 
 def app_key(village: Village) -> bytes:
-    return bls.partial_sign(village.secret, APP)
+    return bls.partial_sign(village.secret, identity_v2(CLUSTER, APP))
 
 
 def name(version: KeyVersion) -> bytes:
@@ -104,10 +115,12 @@ async def test_a_version_that_is_erased_between_info_and_partial_signature(
     turning = Turning(village, old, new, at)
     async with living(village, [turning] * 4), visitor(village, known) as client:
         assert (await client.fetch()).version == old.epoch.transcript.version
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
         assert asked_for(village, new) == {o.address for o in village.operators}
         village.asked.clear()
-        assert await client.app_key(AppId("your-app")) == bls.partial_sign(village.secret, "your-app")
+        assert (await client.application_key(AppId("your-app"))).secret == bls.partial_sign(
+            village.secret, identity_v2(CLUSTER, "your-app")
+        )
         assert {what for _, what in village.asked} == {name(new)}, "the version that gave the key is kept"
 
 
@@ -118,7 +131,7 @@ async def test_a_client_that_lives_long_finds_the_version_of_today(village: Vill
         for index in range(4):
             await stack.enter_async_context(at_home(village, index, keeper))
         client = await stack.enter_async_context(visitor(village, known, within=4 * PATIENCE))
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
         joiners = village.join(2)
         village.change_set([*village.operators[:2], *joiners])
         for index in (4, 5):
@@ -128,7 +141,7 @@ async def test_a_client_that_lives_long_finds_the_version_of_today(village: Vill
         turn(village, first, second)
         turn(village, second, third)
         begun = trio.current_time()
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
         assert trio.current_time() - begun < PATIENCE, "nothing is waited for"
         assert asked_for(village, third) == set(third.shares)
         assert not asked_for(village, second)
@@ -139,9 +152,9 @@ async def test_operators_that_move_between_calls_are_found_at_once(village: Vill
     keeper = Keeper(village)
     async with living(village, [keeper, keeper, None, None]), visitor(village, known) as client:
         async with at_home(village, 2, keeper), at_home(village, 3, keeper):
-            assert await client.app_key(APP) == app_key(village)
+            assert (await client.application_key(APP)).secret == app_key(village)
         async with at_home(village, 2, keeper):
-            assert await client.app_key(APP) == app_key(village)
+            assert (await client.application_key(APP)).secret == app_key(village)
 
 
 # -- versions that not everybody has -----------------------------------------------------------------------------
@@ -177,7 +190,7 @@ async def test_a_newest_version_that_too_few_hold_gives_way_to_the_settled_one(
         with trio.fail_after(PATIENCE):
             assert (await client.fetch()).version == new.epoch.transcript.version
         later.begun.set()
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
         assert asked_for(village, new) == asked_for(village, village.first) == set(new.shares)
 
 
@@ -205,7 +218,7 @@ async def test_an_operator_that_had_no_share_yet_is_asked_again(village: Village
     async with living(village, [keeper, keeper, hearing, hearing]), visitor(village, known) as client:
         client._epoch = new.epoch
         await client.refresh()
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
 
 
 class Holding(Keeper):
@@ -238,7 +251,7 @@ async def test_a_survey_that_one_operator_holds_up_holds_up_nobody_else(
         async with visitor(village, known, within=40.0) as client:
             await client.fetch()
             with trio.fail_after(PATIENCE / 2):
-                assert await client.app_key(APP) == app_key(village)
+                assert (await client.application_key(APP)).secret == app_key(village)
         village.asked.clear()
         holding.times, host = 1, hosts[2]
         assert host is not None
@@ -248,7 +261,7 @@ async def test_a_survey_that_one_operator_holds_up_holds_up_nobody_else(
             for operator in village.operators[:2]:
                 operator.records = [third.record([str(host.addresses[0]).partition("/p2p/")[0]])]
             with trio.fail_after(PATIENCE / 2):
-                assert await client.app_key(APP) == app_key(village)
+                assert (await client.application_key(APP)).secret == app_key(village)
 
 
 async def test_a_newest_version_that_nobody_knows_to_be_settled_is_found_too(
@@ -266,7 +279,7 @@ async def test_a_newest_version_that_nobody_knows_to_be_settled_is_found_too(
         async with AsyncExitStack() as stack:
             for index in (0, 1, 4, 5):
                 await stack.enter_async_context(at_home(village, index, keeper))
-            assert await client.app_key(APP) == app_key(village)
+            assert (await client.application_key(APP)).secret == app_key(village)
 
 
 class Hanging(Keeper):
@@ -296,7 +309,7 @@ async def test_operators_that_hang_do_not_keep_the_settled_version_from_being_as
             visitor(village, known, within=6.0) as client,
         ):
             assert (await client.fetch()).version == new.epoch.transcript.version
-            assert await client.app_key(APP) == app_key(village)
+            assert (await client.application_key(APP)).secret == app_key(village)
             assert asked_for(village, village.first) == set(village.first.shares)
 
 
@@ -317,7 +330,7 @@ async def test_any_state_that_the_protocol_can_be_in_gives_the_key(known: Path, 
             operator.learn(newest, share=dice.random() < 0.7)
     village.operators[dice.randrange(4)].erase(settled)
     async with living(village, [Keeper(village)] * 4), visitor(village, known) as client:
-        assert await client.app_key(APP) == app_key(village), f"seed {seed}"
+        assert (await client.application_key(APP)).secret == app_key(village), f"seed {seed}"
 
 
 # -- operators that come and go ----------------------------------------------------------------------------------
@@ -348,7 +361,7 @@ async def test_leavers_give_partial_signatures_of_the_version_that_is_theirs(
         for operator in (village.operators[0], *joiners):
             operator.learn(new, share=operator is not joiners[1])
         async with visitor(village, known) as client:
-            assert await client.app_key(APP) == app_key(village)
+            assert (await client.application_key(APP)).secret == app_key(village)
         assert asked_for(village, village.first) == set(village.first.shares)
         assert not asked_for(village, village.first) & {o.address for o in joiners}
 
@@ -394,9 +407,9 @@ async def test_a_forged_newer_version_misleads_nobody(village: Village, known: P
     village.chain.number = 135
     ways = [Boasting(village, epoch), keeper, keeper, keeper]
     async with living(village, ways), visitor(village, known) as client:
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
         turn(village, village.first, new)
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
     assert epoch.transcript.hash not in {what for _, what in village.asked}
 
 
@@ -411,7 +424,7 @@ async def test_a_version_with_another_master_key_is_not_asked_while_looking_for_
         client._epoch = village.epoch
         await client.refresh()
         turn(village, village.first, new)
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
     assert other.hash not in {what for _, what in village.asked}
     said = [r.getMessage() for r in caplog.records if "another master public key" in r.getMessage()]
     assert all(village.operators[3].address.hex() in sentence for sentence in said)
@@ -441,7 +454,7 @@ async def test_liars_of_a_version_that_failed_are_named_all_the_same(
         operator.learn(new)
     keeper, liar = Keeper(village), LyingOf(village, new)
     async with living(village, [liar, keeper, keeper, liar]), visitor(village, known) as client:
-        assert await client.app_key(APP) == app_key(village)
+        assert (await client.application_key(APP)).secret == app_key(village)
     said = [r.getMessage() for r in caplog.records if "false partial" in r.getMessage()]
     assert said == [
         f"operator 0x{village.operators[i].address.hex()} sent a false partial signature" for i in (0, 3)
@@ -455,7 +468,7 @@ async def failing(client: Client, words: str) -> str:
     """What a call says that fails as it should, soon."""
     begun = trio.current_time()
     with pytest.raises(QuorumError, match=words) as error:
-        await client.app_key(APP)
+        await client.application_key(APP)
     assert trio.current_time() - begun < PATIENCE, "it ends long before its timeout"
     assert error.value.exit_code == 2
     return str(error.value)
@@ -565,7 +578,7 @@ async def test_a_refusal_by_policy_is_final(village: Village, known: Path) -> No
     closed, keeper = Closed(village), Keeper(village)
     async with living(village, [closed, closed, keeper, keeper]), visitor(village, known) as client:
         with pytest.raises(RefusedError):
-            await client.app_key(APP)
+            await client.application_key(APP)
     assert [what for _, what in village.asked].count(name(village.first)) == 4
 
 
@@ -583,4 +596,4 @@ async def test_an_operator_that_moved_is_asked_where_a_record_says(village: Vill
             await client.fetch()
             for operator in village.operators[:2]:
                 operator.records = [moved.record([str(host.addresses[0]).partition("/p2p/")[0]])]
-            assert await client.app_key(APP) == app_key(village)
+            assert (await client.application_key(APP)).secret == app_key(village)

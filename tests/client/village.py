@@ -16,6 +16,7 @@ from eigenkms.client.api import Client, ClientSettings
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.hashing import be64, keccak256
+from eigenkms.crypto.identities import Identity
 from eigenkms.crypto.scalars import SecretScalar, coordinate, lagrange_at_zero, threshold
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.errors import ChainError
@@ -302,11 +303,11 @@ class Honest:
 
     def partial(self, operator: Operator, body: bytes) -> bytes:
         request = decode_partial_request(body)
-        signature = self.sign(operator, request.app_id)
+        signature = self.sign(operator, request.identity)
         return seal_partial(operator.key, operator.address, self.epoch().transcript, request, signature)
 
-    def sign(self, operator: Operator, app_id: str) -> bytes:
-        return bls.partial_sign(operator.share, app_id)
+    def sign(self, operator: Operator, identity: Identity) -> bytes:
+        return bls.partial_sign(operator.share, identity)
 
 
 class Keeper(Honest):
@@ -337,11 +338,11 @@ class Keeper(Honest):
         share = operator.shares.get(request.transcript_hash)
         if share is None:
             raise RpcRefusal("no-share", "this operator holds no share of that key version")
-        signature = self.sign_with(share, request.app_id)
+        signature = self.sign_with(share, request.identity)
         return seal_partial(operator.key, operator.address, epoch.transcript, request, signature)
 
-    def sign_with(self, share: SecretScalar, app_id: str) -> bytes:
-        return bls.partial_sign(share, app_id)
+    def sign_with(self, share: SecretScalar, identity: Identity) -> bytes:
+        return bls.partial_sign(share, identity)
 
 
 @asynccontextmanager

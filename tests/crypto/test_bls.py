@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import bls, feldman
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
+from eigenkms.crypto.identities import identity_v1
 from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError
@@ -13,13 +14,14 @@ from tests.crypto.support import counter_rng, scalar
 from tests.support.toy_backend import toy_crypto
 
 APP = "an application"
+ID = identity_v1(APP)
 
 
 def operators(count: int, threshold: int) -> tuple[bytes, dict[int, tuple[bytes, bytes]]]:
     """Master public key; by coordinate, a partial signature and the public share that checks it."""
     polynomial = Polynomial.random(threshold, counter_rng("operators"))
     shares = {x: polynomial.evaluate(x) for x in range(1, count + 1)}
-    signed = {x: (bls.partial_sign(s, APP), feldman.public_share_of(s)) for x, s in shares.items()}
+    signed = {x: (bls.partial_sign(s, ID), feldman.public_share_of(s)) for x, s in shares.items()}
     return polynomial.commitments()[0], signed
 
 
@@ -28,9 +30,9 @@ def test_partial_signature_verifies_for_its_application_and_operator() -> None:
     """It verifies under the signer's public share, and for nothing else."""
     _, signed = operators(2, 2)
     (first, y1), (_, y2) = signed.values()
-    assert bls.verify_partial(APP, first, y1)
-    assert not bls.verify_partial(APP, first, y2)
-    assert not bls.verify_partial(APP + "x", first, y1)
+    assert bls.verify_partial(ID, first, y1)
+    assert not bls.verify_partial(ID, first, y2)
+    assert not bls.verify_partial(identity_v1(APP + "x"), first, y1)
 
 
 @pytest.mark.usefixtures("fast_backend")
@@ -42,9 +44,9 @@ def test_any_threshold_recovers_the_same_key() -> None:
         for xs in ([1, 2, 3, 4], [2, 3, 4, 5], [5, 3, 1, 2], [1, 2, 3, 4, 5])
     }
     assert len(keys) == 1
-    assert bls.verify_app_key(APP, keys.pop(), mpk)
+    assert bls.verify_app_key(ID, keys.pop(), mpk)
     few = bls.recover([1, 2, 3], [signed[x][0] for x in (1, 2, 3)])
-    assert not bls.verify_app_key(APP, few, mpk)
+    assert not bls.verify_app_key(ID, few, mpk)
 
 
 @pytest.mark.usefixtures("fast_backend")
@@ -53,11 +55,11 @@ def test_infinity_and_junk_never_verify() -> None:
     _, signed = operators(1, 1)
     signature, public = signed[1]
     for wrong in (BLS_G1_INFINITY, b"\xff" * 48, b"", signature + b"\x00"):
-        assert not bls.verify_partial(APP, wrong, public)
-        assert not bls.verify_partial(APP, wrong, BLS_G2_INFINITY)
-        assert bls.verify_partials(APP, [(wrong, public)], counter_rng("r")) == (0,)
+        assert not bls.verify_partial(ID, wrong, public)
+        assert not bls.verify_partial(ID, wrong, BLS_G2_INFINITY)
+        assert bls.verify_partials(ID, [(wrong, public)], counter_rng("r")) == (0,)
     for wrong in (BLS_G2_INFINITY, b"", public[:-1]):
-        assert not bls.verify_partial(APP, signature, wrong)
+        assert not bls.verify_partial(ID, signature, wrong)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -68,9 +70,9 @@ def test_exactly_the_liars_are_named(count: int, data: st.DataObject) -> None:
     with toy_crypto():
         items = [(s, y) for _, (s, y) in operators(count, 3)[1].items()]
         for i in liars:
-            false = b"junk" if i % 3 == 2 else bls.partial_sign(scalar(f"liar {i}"), APP)
+            false = b"junk" if i % 3 == 2 else bls.partial_sign(scalar(f"liar {i}"), ID)
             items[i] = (false, items[i][1])
-        assert tuple(sorted(liars)) == bls.verify_partials(APP, items, counter_rng("rlc"))
+        assert tuple(sorted(liars)) == bls.verify_partials(ID, items, counter_rng("rlc"))
 
 
 @pytest.mark.usefixtures("fast_backend")
@@ -79,9 +81,9 @@ def test_liars_whose_errors_cancel_are_named() -> None:
     shares = [scalar(str(i)) for i in range(3)]
     shifted = [SecretScalar((s.value + d) % R) for s, d in zip(shares, (1, 0, -1), strict=True)]
     items = [
-        (bls.partial_sign(f, APP), feldman.public_share_of(s)) for f, s in zip(shifted, shares, strict=True)
+        (bls.partial_sign(f, ID), feldman.public_share_of(s)) for f, s in zip(shifted, shares, strict=True)
     ]
-    assert bls.verify_partials(APP, items, counter_rng("rlc")) == (0, 2)
+    assert bls.verify_partials(ID, items, counter_rng("rlc")) == (0, 2)
 
 
 @pytest.mark.usefixtures("fast_backend")
@@ -96,7 +98,7 @@ def test_recovery_refuses_what_it_cannot_combine() -> None:
     with pytest.raises(InvalidPoint):
         bls.recover([1, 2], [signatures[0], BLS_G1_INFINITY])
     with pytest.raises(InvalidPoint, match="combine to infinity"):
-        bls.recover([1, 2], [bls.partial_sign(SecretScalar(1), APP), bls.partial_sign(SecretScalar(2), APP)])
+        bls.recover([1, 2], [bls.partial_sign(SecretScalar(1), ID), bls.partial_sign(SecretScalar(2), ID)])
     with pytest.raises(InvalidPoint, match="combine to infinity"):
         bls.recover([], [])
 
@@ -104,13 +106,13 @@ def test_recovery_refuses_what_it_cannot_combine() -> None:
 def test_a_share_of_zero_does_not_sign() -> None:
     """Its signature would be infinity."""
     with pytest.raises(ValueError, match="share of zero"):
-        bls.partial_sign(SecretScalar(0), APP)
+        bls.partial_sign(SecretScalar(0), ID)
 
 
 def test_application_id_is_taken_as_it_is() -> None:
     """No normalisation: two spellings of one letter are two applications; text without a UTF-8 form is
     refused.
     """
-    assert bls.hash_to_g1("café") != bls.hash_to_g1("cafe\u0301")
+    assert bls.hash_to_g1(identity_v1("café")) != bls.hash_to_g1(identity_v1("cafe\u0301"))
     with pytest.raises(InputError, match="no UTF-8 form"):
-        bls.hash_to_g1("broken \ud800 text")
+        bls.hash_to_g1(identity_v1("broken \ud800 text"))

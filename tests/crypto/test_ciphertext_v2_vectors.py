@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from eigenkms.crypto import backends, bls, feldman, ibe_v2
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
+from eigenkms.crypto.identities import identity_v2
 from eigenkms.types import AppId, ClusterId
 from tests.crypto.support import counter_rng, scalar
 
@@ -38,7 +39,7 @@ def made(name: str, app_id: str, chunk_bits: int, plaintext: bytes) -> dict[str,
         "app_id": app_id,
         "cluster": CLUSTER.hex(),
         "mpk": recipient.mpk.hex(),
-        "app_key": bls.partial_sign(MASTER, app_id).hex(),
+        "app_key": bls.partial_sign(MASTER, identity_v2(CLUSTER, app_id)).hex(),
         "chunk_bits": chunk_bits,
         "plaintext": plaintext.hex(),
         "ciphertext": ciphertext.hex(),

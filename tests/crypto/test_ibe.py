@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import bls, feldman, ibe
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
+from eigenkms.crypto.identities import identity_v1
 from eigenkms.errors import InputError, VerificationError
 from tests.crypto.support import counter_rng, scalar
 from tests.support.toy_backend import toy_crypto
@@ -16,7 +17,7 @@ MASTER = scalar("master")
 
 def keys(app_id: str = APP) -> tuple[bytes, bytes]:
     """Master public key and the application's key."""
-    return feldman.public_share_of(MASTER), bls.partial_sign(MASTER, app_id)
+    return feldman.public_share_of(MASTER), bls.partial_sign(MASTER, identity_v1(app_id))
 
 
 @pytest.mark.usefixtures("fast_backend")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from eigenkms.crypto import bls, feldman, ibe, ibe_v2
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Kind, Opener, Recipient, Sealer, parse_header
+from eigenkms.crypto.identities import identity_v1, identity_v2
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 from tests.crypto.support import counter_rng, scalar
@@ -28,7 +29,8 @@ def recipient(app_id: str = APP, cluster: bytes = CLUSTER, master: str = "master
 
 
 def key(app_id: str = APP, cluster: bytes = CLUSTER, master: str = "master") -> ApplicationKey:
-    return ApplicationKey(recipient(app_id, cluster, master), bls.partial_sign(scalar(master), app_id))
+    owner = recipient(app_id, cluster, master)
+    return ApplicationKey(owner, bls.partial_sign(scalar(master), identity_v2(owner.cluster, app_id)))
 
 
 def sealed(plaintext: bytes = PLAINTEXT, seed: str = "e") -> bytes:
@@ -70,16 +72,20 @@ def test_round_trip_of_anything(plaintext: bytes, app_id: str, cluster: bytes, c
         assert ibe_v2.decrypt(key(app_id, cluster), ciphertext) == plaintext
 
 
-def test_the_operators_key_of_an_application_opens_both_versions() -> None:
-    """An application needs one key, whichever version its secrets have; neither is taken for the other."""
+def test_the_key_for_one_version_opens_nothing_of_the_other() -> None:
+    """Of one application, under one master key; nor is a ciphertext of one version taken for one of the other."""
     to, opening = recipient(), key()
-    assert ibe.decrypt(APP, opening.secret, ibe.encrypt(APP, to.mpk, b"old", counter_rng("1"))) == b"old"
-    assert ibe_v2.decrypt(opening, ibe_v2.encrypt(to, b"new", counter_rng("2"))) == b"new"
-    old = ibe.encrypt(APP, to.mpk, bytes(200), counter_rng("1"))
-    with pytest.raises(VerificationError):
-        ibe.decrypt(APP, opening.secret, b"IBE\x01" + sealed()[4:])
-    refused(b"IBE\x02" + old[4:], opening)
-    refused(b"IBE\x02\x01\x10" + CLUSTER + old[4:], opening)
+    old_key = bls.partial_sign(scalar("master"), identity_v1(APP))
+    old, new = ibe.encrypt(APP, to.mpk, bytes(200), counter_rng("1")), sealed()
+    assert ibe.decrypt(APP, old_key, old) == bytes(200)
+    assert ibe_v2.decrypt(opening, new) == PLAINTEXT
+    for secret, ciphertext in ((opening.secret, old), (old_key, b"IBE\x01" + new[4:])):
+        with pytest.raises(VerificationError):
+            ibe.decrypt(APP, secret, ciphertext)
+    for of in (opening, ApplicationKey(to, old_key)):
+        refused(b"IBE\x02" + old[4:], of)
+        refused(b"IBE\x02\x01\x10" + CLUSTER + old[4:], of)
+    refused(new, ApplicationKey(to, old_key))
 
 
 # -- what is changed is refused ----------------------------------------------------------------------------------

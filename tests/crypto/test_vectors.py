@@ -7,6 +7,7 @@ import pytest
 from eigenkms.crypto import backends, bls, bn254, feldman, ibe
 from eigenkms.crypto.backends.interface import Bls12381
 from eigenkms.crypto.hashing import keccak256
+from eigenkms.crypto.identities import DST, identity_v1
 from eigenkms.crypto.scalars import R, SecretScalar, coordinate, coordinates, lagrange_at_zero, threshold
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.types import OperatorAddress
@@ -68,7 +69,7 @@ def test_commitments_and_master_public_key() -> None:
 @pytest.mark.usefixtures("backend")
 def test_hash_to_g1() -> None:
     """Application identities hash to the known points."""
-    assert VECTORS["H1"] == {app_id: bls.hash_to_g1(app_id).hex() for app_id in VECTORS["H1"]}
+    assert VECTORS["H1"] == {app_id: bls.hash_to_g1(identity_v1(app_id)).hex() for app_id in VECTORS["H1"]}
 
 
 @pytest.mark.parametrize(
@@ -95,11 +96,11 @@ def test_rfc_9380_suite(backend: backends.Backends, message: bytes, x: str) -> N
 @pytest.mark.usefixtures("backend")
 def test_partial_signatures_and_application_key() -> None:
     """Partial signatures of four operators, and the application key from three of them."""
-    signatures = [bls.partial_sign(share, "test-app") for share in FINAL_SHARES]
+    signatures = [bls.partial_sign(share, identity_v1("test-app")) for share in FINAL_SHARES]
     assert VECTORS["partial_sigs_app_test-app"] == [signature.hex() for signature in signatures]
     key = bls.recover(XS[:3], signatures[:3])
     assert VECTORS["app_private_key_test-app"] == key.hex()
-    assert bls.verify_app_key("test-app", key, unhex(DKG["mpk_hex"]))
+    assert bls.verify_app_key(identity_v1("test-app"), key, unhex(DKG["mpk_hex"]))
 
 
 def test_pairing_of_the_generators(backend: backends.Backends) -> None:
@@ -111,7 +112,7 @@ def test_pairing_of_the_generators(backend: backends.Backends) -> None:
 def test_ibe_shared_value(backend: backends.Backends) -> None:
     """G = e(H(app), MPK)^r in 576 bytes."""
     curve: Bls12381 = backend.bls12381
-    masked = curve.secret_mul_g1(curve.hash_to_g1(b"test-app", bls.DST), int(IBE["r_hex"], 16))
+    masked = curve.secret_mul_g1(curve.hash_to_g1(b"test-app", DST), int(IBE["r_hex"], 16))
     value = curve.pairing_bytes(masked, curve.decode_g2(unhex(IBE["mpk_hex"])))
     assert IBE["gt_576_bytes_hex"] == value.hex()
     assert IBE["gt_sha256"] == hashlib.sha256(value).hexdigest()

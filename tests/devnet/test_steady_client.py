@@ -11,6 +11,7 @@ from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.errors import QuorumError
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_v2 import ApplicationKey
+from eigenkms.crypto.identities import identity_v2
 from eigenkms.devnet.steady_client import SteadyClient, Tally
 from eigenkms.types import AppId, Version
 from tests.client.village import CLUSTER, Village, make_village
@@ -46,7 +47,7 @@ class Oracle:
             await trio.sleep_forever()
         self.version = Version(100 + len(self.plaintexts))
         owner = ClusterInfo(CLUSTER, self._village.epoch).recipient(app_id)
-        key = ApplicationKey(owner, bls.partial_sign(self._village.secret, app_id))
+        key = ApplicationKey(owner, bls.partial_sign(self._village.secret, identity_v2(CLUSTER, app_id)))
         self.plaintexts.append(decrypt(key, ciphertext))
         return self._answers.pop(0)(self.plaintexts[-1])
 

@@ -155,7 +155,7 @@ async def test_mutated_requests_get_a_refusal_each(target: Target) -> None:
     """Of every method, and of methods that there are not: a code of ours or an answer, never "internal"."""
     rng = random.Random(SEED)
     _, reply_key = sealing.x25519_keypair(rng.randbytes)
-    partial = PartialRequest(target.cluster, AppId("my-app"), target.transcript_hash, reply_key, bytes(32))
+    partial = PartialRequest(target.cluster, AppId("my-app"), 2, target.transcript_hash, reply_key, bytes(32))
     bodies = [(wire.INFO, b) for b in mutations(target.info_request, rng, 15)]
     bodies += [(wire.PARTIAL, b) for b in mutations(partial.encoded, rng, 15)]
     bodies += [(wire.PARTIAL, replace(partial, reply_key=bytes(32)).encoded)]
@@ -224,7 +224,7 @@ async def test_a_client_that_never_reads(target: Target) -> None:
 async def test_a_flood_of_honest_requests(target: Target) -> None:
     """Three hundred partial signatures asked for at once by one client: another is served beside it."""
     _, reply_key = sealing.x25519_keypair(random.Random(SEED).randbytes)
-    request = PartialRequest(target.cluster, AppId("my-app"), target.transcript_hash, reply_key, bytes(32))
+    request = PartialRequest(target.cluster, AppId("my-app"), 2, target.transcript_hash, reply_key, bytes(32))
     async with stranger(target) as client, trio.open_nursery() as nursery:
 
         async def one() -> None:

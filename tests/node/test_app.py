@@ -333,7 +333,7 @@ async def serves_on(village: Village, node: Node) -> None:
     assert (status["transcript"], status["share"]) == (transcript.hash.hex(), True)
     assert status["settled"] == transcript.version
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
-    asking = PartialRequest(CLUSTER, AppId("my-app"), transcript.hash, public, bytes(32))
+    asking = PartialRequest(CLUSTER, AppId("my-app"), 2, transcript.hash, public, bytes(32))
     stranger = village.operators[3].peer.peer_id
     assert isinstance(await asked(node._services.client, stranger, wire.PARTIAL, asking.encoded), bytes)
 

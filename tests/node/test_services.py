@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.crypto import bls, bn254, sealing
+from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node
@@ -56,7 +57,7 @@ def node(village: Village, tmp_path: Path) -> Iterator[Node]:
 def request(village: Village, **changes: object) -> tuple[bytes, PartialRequest]:
     """(private reply key, a good request), changed as told."""
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
-    good = PartialRequest(CLUSTER, AppId("my-app"), village.epoch.transcript.hash, public, NONCE)
+    good = PartialRequest(CLUSTER, AppId("my-app"), 2, village.epoch.transcript.hash, public, NONCE)
     return private, replace(good, **changes)  # type: ignore[arg-type]
 
 
@@ -85,13 +86,14 @@ async def test_info_has_the_epoch_and_my_word_on_it(village: Village, node: Node
     assert bn254.verify(info.statement.digest, info.statement.signature, village.operators[0].key.g2)
 
 
-async def test_a_partial_signature_is_sealed_to_the_asker(village: Village, node: Node) -> None:
-    """It is the operator's share of the application's key, and nobody else can read the answer."""
-    private, asking = request(village)
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_partial_signature_is_sealed_to_the_asker(village: Village, node: Node, version: int) -> None:
+    """It is the operator's share of the application's key for that ciphertext version, and nobody else can read the answer."""
+    private, asking = request(village, ciphertext_version=version)
     answer = await client(node, wire.PARTIAL, asking.encoded)
     assert isinstance(answer, bytes)
     frame, signature = open_partial(private, asking, village.epoch.transcript, answer)
-    assert signature == bls.partial_sign(village.operators[0].share, "my-app")
+    assert signature == bls.partial_sign(village.operators[0].share, identity_of(version, CLUSTER, "my-app"))
     assert frame.sender == village.operators[0].address
     assert signature not in answer
 

@@ -15,6 +15,7 @@ import pytest
 
 from eigenkms.crypto import backends, bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
+from eigenkms.crypto.identities import identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame, decode_frame, verify_frame
@@ -76,7 +77,7 @@ def golden() -> dict[str, str]:
 def asking(village: Village) -> tuple[bytes, PartialRequest]:
     """(private reply key, request)."""
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
-    return private, PartialRequest(CLUSTER, APP, village.epoch.transcript.hash, public, NONCE)
+    return private, PartialRequest(CLUSTER, APP, 2, village.epoch.transcript.hash, public, NONCE)
 
 
 def example(village: Village) -> dict[str, str]:
@@ -87,7 +88,7 @@ def example(village: Village) -> dict[str, str]:
         ["/ip4/192.0.2.7/tcp/9400", "/dns4/kms.example.org/tcp/9400"], sequence=1_700_000_000_000
     )
     statement = build_statement(operator.key, operator.address, transcript, NONCE)
-    signature = bls.partial_sign(operator.share, APP)
+    signature = bls.partial_sign(operator.share, identity_v2(CLUSTER, APP))
     return {
         **{name: encode_info_request(CLUSTER, NONCE, which).hex() for which, name in SELECTORS.items()},
         "info answer": encode_info(village.epoch, statement, [record]).hex(),
@@ -153,12 +154,13 @@ def test_the_digest_names_the_whole_request(village: Village) -> None:
     others = [
         replace(request, cluster=ClusterId(bytes(32))),
         replace(request, app_id=AppId("your-app")),
+        replace(request, ciphertext_version=1),
         replace(request, transcript_hash=bytes(32)),
         replace(request, reply_key=bytes(32)),
         replace(request, nonce=bytes(32)),
         replace(request, authorisation=b""),
     ]
-    assert len({r.digest for r in [request, *others]}) == 7
+    assert len({r.digest for r in [request, *others]}) == 8
 
 
 # -- strict ------------------------------------------------------------------------------------------------------
@@ -198,6 +200,7 @@ def cases() -> list[Any]:
                 [0, 2, True, "1", None],
                 [short, long, odd, None],
                 ["four", "", "é" * 2, "x" * (MAX_APP_ID_BYTES + 1), b"bytes", None],
+                [0, 3, 2**16, -1, True, "1", None],
                 [short, long, None],
                 [short, long, None],
                 [short, long, None],

@@ -1,0 +1,66 @@
+"""Identities: what an application's key is the signature of.
+
+Each version of ciphertexts has identities of its own, hashed to G1 by RFC 9380 (suite ``BLS12381G1_XMD:SHA-256_SSWU_RO_``)
+under its own tag, so that no key of one version is ever a key of another, whatever applications are called:
+
+    version   message                                    tag
+    1         app id                                     BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_
+    2         kind (1 byte) ‖ cluster (32) ‖ app id      EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_
+
+An application id is its UTF-8 bytes exactly as given. Version 1 is what other implementations have; its identities name no cluster.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from eigenkms.errors import InputError
+from eigenkms.types import ClusterId
+
+DST: Final = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
+DST_V2: Final = b"EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_"
+VERSIONS: Final = (1, 2)
+CLUSTER_SIZE: Final = 32
+
+
+class Kind(IntEnum):
+    """What an identity of version 2 names."""
+
+    APPLICATION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """``message``, to be hashed to G1 under the tag ``dst``."""
+
+    message: bytes
+    dst: bytes
+
+
+def app_id_bytes(app_id: str) -> bytes:
+    """UTF-8, exactly as given: no normalisation, no case folding. InputError for text that has no UTF-8
+    form.
+    """
+    try:
+        return app_id.encode()
+    except UnicodeEncodeError:
+        raise InputError("read application id: it holds a character that has no UTF-8 form") from None
+
+
+def identity_v1(app_id: str) -> Identity:
+    """An application, in whatever cluster. InputError as ``app_id_bytes``."""
+    return Identity(app_id_bytes(app_id), DST)
+
+
+def identity_v2(cluster: ClusterId, app_id: str, kind: Kind = Kind.APPLICATION) -> Identity:
+    """An application of one cluster. InputError as ``app_id_bytes``; ValueError for a cluster id that is not 32 bytes."""
+    if len(cluster) != CLUSTER_SIZE:
+        raise ValueError("a cluster id has 32 bytes")
+    return Identity(bytes([kind]) + cluster + app_id_bytes(app_id), DST_V2)
+
+
+def identity_of(version: int, cluster: ClusterId, app_id: str) -> Identity:
+    """The identity that ciphertexts of this version are encrypted to. ValueError for a version that there is not."""
+    if version not in VERSIONS:
+        raise ValueError(f"no ciphertext version {version}")
+    return identity_v1(app_id) if version == 1 else identity_v2(cluster, app_id)
