@@ -60,6 +60,8 @@ class Byzantine:
         self.world, self.node, self.attacks = world, node, attacks
         self.random = random.Random(f"{world.seed}/{node.address.hex()}")
         self.memory: dict[Any, Any] = {}
+        self.victims: frozenset[OperatorAddress] | None = None
+        """Whom it deceives, if these are always the same."""
         node.tamper = self
 
     def __call__(self, frame: Frame, recipient: OperatorAddress | None) -> Outgoing:
@@ -88,7 +90,9 @@ class Byzantine:
         return self.world.session(frame.session)
 
     def some(self, name: object) -> frozenset[OperatorAddress]:
-        """About half of the others, the same ones whenever asked for the same thing."""
+        """The victims, or about half of the others, the same ones whenever asked for the same thing."""
+        if self.victims is not None:
+            return self.victims
         if name not in self.memory:
             size = self.random.randint(1, max(1, len(self.others) - 1)) if self.others else 0
             self.memory[name] = frozenset(self.random.sample(self.others, size))
@@ -211,6 +215,13 @@ def late(kinds: Sequence[Kind], seconds: float) -> Attack:
 
 
 silent = mute(list(Kind))
+
+
+def conspire(liars: Sequence[Byzantine], victims: Sequence[OperatorAddress]) -> None:
+    """Each shows one victim of its own that it cannot be trusted, to nobody else, and decides nothing."""
+    for liar, victim in zip(liars, victims, strict=False):
+        liar.victims = frozenset({victim})
+        liar.attacks = (wrong_share, mute([Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE]))
 
 
 # -- dealing ---------------------------------------------------------------------------------------------------

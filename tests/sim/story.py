@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from eigenkms.crypto.scalars import threshold
 from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress
-from tests.sim.byzantine import RANDOM_ATTACKS, Byzantine, lie_about_settled
+from tests.sim.byzantine import RANDOM_ATTACKS, Byzantine, conspire, lie_about_settled
 from tests.sim.clock import Skew
 from tests.sim.world import Faults, Node, World
 
@@ -162,6 +162,12 @@ class Story:
             self.liars.append(liar)
             if self.random.random() < 0.3:
                 lie_about_settled(liar)
+        apart = random.Random(
+            f"{self.world.seed}/conspiracy"
+        )  # of its own, so that older seeds tell what they told
+        if apart.random() < 0.1:
+            correct = [address for address in self.addresses if address not in self.faulty]
+            conspire(self.liars, apart.sample(correct, min(len(correct), len(self.liars))))
 
     def _bears(self, members: Sequence[OperatorAddress]) -> bool:
         """Whether fewer than a third of them are faulty."""

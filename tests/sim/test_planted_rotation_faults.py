@@ -57,6 +57,7 @@ def test_the_stories_are_clean_without_a_fault() -> None:
         _forgets_its_lock,
         _crashes_while_dealing,
         _meets_a_wrong_constant,
+        _meets_conspirators,
         _sees_two_blocks,
         _is_told_a_lie,
     ):
@@ -213,6 +214,23 @@ def test_a_wrong_constant_term_in_a_master_key_that_nobody_compares(monkeypatch:
     _believes_any_constant(monkeypatch)
     monkeypatch.setattr(Agreement, "_is_of_this_kind", lambda _self, _transcript: True)
     catches("votes for two master keys", range(3), _meets_a_wrong_constant)
+
+
+def _meets_conspirators(seed: int) -> None:
+    """Two of seven, each of whom shows its fault to another victim."""
+    world = _founded(seed, 7)
+    liars = [Byzantine(world, node) for node in list(world.nodes.values())[:2]]
+    byzantine.conspire(liars, list(world.nodes)[2:])
+    _rotated(world)
+
+
+def test_what_one_member_knows_divides_all(monkeypatch: Patch) -> None:
+    """An operator that never prepares what it would not propose can be set against every other one."""
+    honest = Exchange.supports
+    monkeypatch.setattr(
+        Exchange, "supports", lambda self, transcript, *, strictly: honest(self, transcript, strictly=True)
+    )
+    catches("no rotation", range(3), _meets_conspirators)
 
 
 def _joins_again(monkeypatch: Patch) -> None:
