@@ -1,4 +1,4 @@
-"""Real node processes on this machine: ``python -m benchmarks.network [genesis|rotation] [--operators 4 7]``.
+"""Real node processes on this machine: ``python -m benchmarks.network [genesis|rotation] [--operators 4 7] [--window 1.5]``.
 
 *genesis*: making a master key, decryption and idling. Genesis is timed by the nodes' own clocks, from the first log line that saw
 the boundary to the last certificate. Warm decryption is one client with its connections open; cold is a new client each time, chain
@@ -7,7 +7,8 @@ without a session.
 
 *rotation*: from the first log line that saw a boundary to the certificate at a quorum and at the last operator, and to the last
 that knew the version to be settled; medians over several boundaries, no operator missing, no client. CPU is that of all nodes over
-these intervals, less what they use when idle, divided by nodes and rotations.
+these intervals, less what they use when idle, divided by nodes and rotations. A boundary comes every twenty windows of the
+protocol (``--window``, seconds), as in the presets.
 """
 
 import argparse
@@ -31,8 +32,8 @@ APP = AppId("benchmark-app")
 WARM_ROUNDS, COLD_ROUNDS = 50, 5
 IDLE_SECONDS = 10.0
 INTERVAL_BLOCKS = 30
-ROTATIONS = 5
-GENESIS_SECONDS = 200.0
+ROTATIONS = 3
+GENESIS_SECONDS = 600.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -71,9 +72,9 @@ async def timed_decrypt(client: Client, ciphertext: bytes) -> float:
     return 1000 * (time.perf_counter() - begun)
 
 
-async def measure_rotation(operators: int, engine: str) -> dict[str, str]:
-    """Several rotations of one network with nothing else to do."""
-    timing = Timing(INTERVAL_BLOCKS, 1.0, INTERVAL_BLOCKS / 20)
+async def measure_rotation(operators: int, engine: str, window: float) -> dict[str, str]:
+    """Several rotations of one network with nothing else to do. A boundary comes every twenty windows of so many seconds."""
+    timing = Timing(round(20 * window), 1.0, window)
     async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
         rounds = Rounds()
         network.hear(rounds.hear)
@@ -92,6 +93,7 @@ async def measure_rotation(operators: int, engine: str) -> dict[str, str]:
     made = found[1:]
     return {
         "operators": str(operators),
+        "window, s": f"{window:g}",
         "rotation at a quorum, s": f"{statistics.median(r.seconds or 0 for r in made):.2f}",
         "at the last, s": f"{statistics.median(r.last_seconds or 0 for r in made):.2f}",
         "settled at the last, s": f"{statistics.median(r.settled_seconds or 0 for r in made):.2f}",
@@ -113,9 +115,9 @@ def cpu_of(network: Network) -> float:
     return sum(cpu_seconds(node.process.pid) for node in network.nodes.values())
 
 
-async def measure(operators: int, engine: str) -> dict[str, str]:
+async def measure(operators: int, engine: str, window: float) -> dict[str, str]:
     """One network from nothing to its figures."""
-    timing = Timing(INTERVAL_BLOCKS, 1.0, 1.0)
+    timing = Timing(INTERVAL_BLOCKS, 1.0, window)
     async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
         rounds = Rounds()
         network.hear(rounds.hear)
@@ -148,8 +150,8 @@ async def measure(operators: int, engine: str) -> dict[str, str]:
     }
 
 
-MEASURES = {"genesis": (measure, (4, 7)), "rotation": (measure_rotation, (4, 7, 13, 20))}
-"""What is measured, and for how many operators if nobody says."""
+MEASURES = {"genesis": (measure, (4, 7), 1.0), "rotation": (measure_rotation, (4, 7, 13, 20), 1.5)}
+"""What is measured; for how many operators, and with which window in seconds, if nobody says."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -157,9 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("what", nargs="?", default="genesis", choices=list(MEASURES))
     parser.add_argument("--operators", type=int, nargs="+")
     parser.add_argument("--engine", default="embedded", choices=["embedded", "anvil"])
+    parser.add_argument("--window", type=float, metavar="SECONDS")
     chosen = parser.parse_args(arguments)
-    measured, usual = MEASURES[chosen.what]
-    rows = [trio.run(measured, operators, chosen.engine) for operators in chosen.operators or usual]
+    measured, usual, window = MEASURES[chosen.what]
+    window = chosen.window or window
+    rows = [trio.run(measured, operators, chosen.engine, window) for operators in chosen.operators or usual]
     show("real node processes on loopback", rows)
 
 
