@@ -29,8 +29,9 @@ with warnings.catch_warnings():
     import libp2p.pubsub.gossipsub  # noqa: F401
 
 from eigenkms.client import api
+from tests.cli.test_evidence import NETWORK
 from tests.client.test_api import living
-from tests.client.village import CHAIN, CLUSTER, Honest, Village, make_village, visitor
+from tests.client.village import CLUSTER, Honest, Village, make_village, visitor
 
 CHUNK = 65536
 PLAINTEXT = bytes(i % 251 for i in range(3 * CHUNK))
@@ -235,16 +236,7 @@ def decrypting(honest: Honest, tmp_path: Path) -> Decrypt:
 
     def decrypt(content: bytes, *more: str) -> int:
         (tmp_path / "in").write_bytes(content)
-        chain = (
-            "--rpc-url",
-            "http://127.0.0.1:1",
-            "--chain-id",
-            str(CHAIN.chain_id),
-            "--avs",
-            "0x" + CHAIN.avs.hex(),
-        )
-        contracts = ("--allocation-manager", "0x" + "01" * 20, "--key-registrar", "0x" + "02" * 20)
-        return run(["decrypt", "--app-id", APP, *chain, *contracts, *more, str(tmp_path / "in")])
+        return run(["decrypt", "--app-id", APP, *NETWORK, *more, str(tmp_path / "in")])
 
     return decrypt
 
