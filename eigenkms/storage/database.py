@@ -14,7 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 from eigenkms.errors import StorageError
-from eigenkms.storage.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+from eigenkms.storage.schema import STORE, Schema
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -51,8 +51,9 @@ def _explain(error: sqlite3.Error) -> tuple[str, str | None]:
 class Database:
     """The connection, its schema and its error messages. Not thread-safe by itself: Store holds the lock."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: Schema = STORE) -> None:
         self.path = path
+        self._schema = schema
         with self._explained("open database"):
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
         try:
@@ -72,14 +73,14 @@ class Database:
         version, application = self._pragma("user_version"), self._pragma("application_id")
         if self.is_blank():
             return
-        if application != APPLICATION_ID:
+        if application != self._schema.application_id:
             raise StorageError(
                 f"open database {self.path}: it was not written by eigenkms", hint="give another --data-dir"
             )
-        if version > SCHEMA_VERSION:
+        if version > self._schema.version:
             raise StorageError(
                 f"open database {self.path}: it was written by a newer eigenkms (schema {version}, "
-                f"this one knows {SCHEMA_VERSION})",
+                f"this one knows {self._schema.version})",
                 hint="install the eigenkms that wrote it, or a newer one; nothing was changed",
             )
         rows = self._connection.execute("PRAGMA quick_check(1)").fetchall()
@@ -92,10 +93,10 @@ class Database:
 
     def create_tables(self) -> None:
         """Inside a transaction, so a crash leaves either all of them or none."""
-        for table in TABLES:
+        for table in self._schema.tables:
             self.execute(dedent(table).strip())
-        self.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self.execute(f"PRAGMA application_id = {self._schema.application_id}")
+        self.execute(f"PRAGMA user_version = {self._schema.version}")
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:

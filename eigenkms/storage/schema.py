@@ -1,10 +1,12 @@
-"""The tables, version 1. A golden file holds their text; a change needs a new number here and a way to get
-there.
+"""The tables of the databases, each of version 1. Golden files hold their text; a change needs a new number here and a way to
+get there.
 
 Tables that hold keys never let SQLite move a live key. ``key_slots`` has rows of one fixed size that are
 overwritten where they stand and used again, and it only grows at its end; so no page with a key in it is ever
 rebalanced, which could leave a copy in a gap where ``secure_delete`` does not reach.
 """
+
+from dataclasses import dataclass
 
 SCHEMA_VERSION = 1
 
@@ -79,3 +81,30 @@ TABLES = (
     """,
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
 )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a database file is: its number in the header, its version, its tables."""
+
+    application_id: int
+    version: int
+    tables: tuple[str, ...]
+
+
+STORE = Schema(APPLICATION_ID, SCHEMA_VERSION, TABLES)
+
+SPENT = Schema(
+    0x654B5355,  # ASCII eKSU
+    1,
+    (
+        """
+        CREATE TABLE spent (
+            id BLOB PRIMARY KEY CHECK (length(id) = 32),
+            expires_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX spent_by_expiry ON spent (expires_at)",
+    ),
+)
+"""Evidence that was used (spent.db)."""

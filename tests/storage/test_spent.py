@@ -1,0 +1,142 @@
+"""Used evidence stays used: across a restart, a SIGKILL, and when there is no room for more."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from eigenkms.errors import StorageError
+from eigenkms.storage.schema import SPENT
+from eigenkms.storage.spent import SPENT_NAME, SpentFullError, SpentTokens
+
+NOW = 1_800_000_000.0
+LATER = int(NOW) + 3600
+GOLDEN = Path(__file__).parent / "golden" / "spent.sql"
+
+
+def use(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def test_each_is_spent_once(tmp_path: Path) -> None:
+    """And once more after a restart is not the first time."""
+    spent = SpentTokens.open(tmp_path)
+    assert [spent.spend(use(n), LATER, NOW) for n in (1, 2, 1)] == [True, True, False]
+    spent.close()
+    again = SpentTokens.open(tmp_path)
+    assert [again.spend(use(n), LATER, NOW) for n in (1, 2, 3)] == [False, False, True]
+    again.close()
+
+
+SPENDER = """
+import sys
+from pathlib import Path
+from eigenkms.storage.spent import SpentTokens
+spent = SpentTokens.open(Path(sys.argv[1]))
+number = 0
+while True:
+    spent.spend(number.to_bytes(32, "big"), 1_800_003_600, 1_800_000_000.0)
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_what_was_answered_is_spent_whatever_kills_the_node(tmp_path: Path) -> None:
+    """SIGKILL in the midst of it: each one that was told to be spent is, in the next life."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPENDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process:
+        told = [int(process.stdout.readline()) for _ in range(50)]
+        os.kill(process.pid, signal.SIGKILL)
+        told += [int(line) for line in process.stdout if line.endswith("\n")]
+    spent = SpentTokens.open(tmp_path)
+    assert len(told) >= 50
+    assert not any(spent.spend(use(n), LATER, NOW) for n in told)
+    spent.close()
+
+
+def test_a_full_memory_refuses_until_some_have_expired(tmp_path: Path) -> None:
+    """Rather than forget one that could come again; also after a restart."""
+    spent = SpentTokens.open(tmp_path, limit=3)
+    for n in range(3):
+        assert spent.spend(use(n), LATER + n, NOW)
+    for opened in (spent, None):
+        full = opened or SpentTokens.open(tmp_path, limit=3)
+        with pytest.raises(SpentFullError, match="3 pieces are remembered already"):
+            full.spend(use(9), LATER, NOW)
+        full.close()
+    spent = SpentTokens.open(tmp_path, limit=3)
+    assert spent.spend(use(9), LATER + 99, LATER)
+    for n in (1, 10):
+        with pytest.raises(SpentFullError):
+            spent.spend(use(n), LATER + 99, LATER)
+    spent.close()
+
+
+def test_expired_ones_are_forgotten(tmp_path: Path) -> None:
+    """Faster than new ones come, so the file does not grow."""
+    spent = SpentTokens.open(tmp_path)
+    for n in range(40):
+        spent.spend(use(n), LATER, NOW)
+    for n in range(40, 50):
+        spent.spend(use(n), LATER + 3600, LATER)
+    assert spent._database.one("SELECT count(*) FROM spent")[0] == spent._count == 10
+    spent.close()
+
+
+def test_of_many_at_once_one_is_the_first(tmp_path: Path) -> None:
+    """Threads that spend the same."""
+    spent = SpentTokens.open(tmp_path)
+    found: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(spent.spend(use(1), LATER, NOW))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [False] * 7 + [True]
+    spent.close()
+
+
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    """Damaged, or another database; it is left as it is."""
+    path = tmp_path / SPENT_NAME
+    for content in (b"no database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 200):
+        path.write_bytes(content)
+        with pytest.raises(StorageError, match="open database"):
+            SpentTokens.open(tmp_path)
+        assert path.read_bytes() == content
+
+
+def test_the_file_is_private(tmp_path: Path) -> None:
+    """It tells who asked for what, by hashes only, and still is nobody else's."""
+    SpentTokens.open(tmp_path).close()
+    assert (tmp_path / SPENT_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def layout(folder: Path) -> str:
+    spent = SpentTokens.open(folder)
+    rows = spent._database.all("SELECT type, name, sql FROM sqlite_master ORDER BY name")
+    head = f"-- application id {spent._database._pragma('application_id')}, version {SPENT.version}\n"
+    spent.close()
+    return head + "".join(f"-- {kind} {name}\n{sql or '-- made by SQLite'}\n" for kind, name, sql in rows)
+
+
+def test_its_layout_is_the_golden_one(tmp_path: Path) -> None:
+    """A change on purpose means a new version, and this file made anew (``python -m tests.storage.test_spent``)."""
+    assert layout(tmp_path) == GOLDEN.read_text()
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as made:
+        GOLDEN.write_text(layout(Path(made)))
+        sys.stdout.write(f"{GOLDEN}\n")
