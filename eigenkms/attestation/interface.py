@@ -1,0 +1,103 @@
+"""What every method of attestation is to the rest: evidence in, claims out, or a refusal.
+
+A method says what the evidence proves and leaves the decision to others: whether the application is known, the evidence was used
+before, and the release on chain fits, is one pipeline's for all methods (node/authorisation).
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from eigenkms.errors import RefusedError
+from eigenkms.protocols.authorisation import Refusal, Scope
+from eigenkms.types import AppId
+
+CLOCK_SKEW_SECONDS = 30
+"""How far the clock of whoever made evidence may be ahead of ours."""
+
+
+class AttestationRefused(RefusedError):  # noqa: N818 - the sentence a requester reads
+    """An operator does not accept the evidence, or what it proves is not enough; ``code`` says why."""
+
+    def __init__(self, code: Refusal, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The request that evidence came with.
+
+    ``reference_nonce`` is what the reference's clients put into evidence in the place of ``scope.nonce``: it names the reply key
+    alone. None, unless the request came in the reference's form and the operator lets that in.
+    """
+
+    scope: Scope
+    reference_nonce: str | None = None
+
+    @property
+    def nonces(self) -> frozenset[str]:
+        """Any of them binds evidence to this request."""
+        return frozenset(filter(None, (self.scope.nonce, self.reference_nonce)))
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """How a container was started, as the platform measured it."""
+
+    args: tuple[str, ...]
+    cmd_override: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = field(repr=False)
+    env_override: tuple[tuple[str, str], ...] = field(repr=False)
+    restart_policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The container image that runs. ``digest`` is 32 bytes, ``registry`` its name without tag and digest, maybe empty."""
+
+    digest: bytes
+    registry: str
+    container: Container
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What verified evidence says.
+
+    Exactly one of ``image`` and ``signer`` (20 bytes) is there. ``nonces`` are those that the evidence commits to, compared by the
+    pipeline. ``use_id`` (32 bytes) is the same for every request that this piece of evidence could serve, and ``expires_at`` (unix
+    seconds) a time from which the method refuses it anyway.
+    """
+
+    app_id: AppId
+    method: str
+    image: Image | None = None
+    signer: bytes | None = None
+    nonces: frozenset[str]
+    use_id: bytes
+    expires_at: int
+    evidence_digest: bytes
+
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.signer is None):
+            raise ValueError("claims name an image or a signer, not both or neither")
+
+
+class Method(Protocol):
+    """One way to prove the right to a key."""
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        ...
+
+    async def run(self) -> None:
+        """What the method does in the background, until cancelled; returns if that is nothing."""
+        ...
+
+    async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
+        """What ``evidence`` proves at ``now`` (unix seconds). Raises ``AttestationRefused``.
+
+        Within seconds, whatever the evidence. The claims' nonces are not compared here.
+        """
+        ...
