@@ -26,6 +26,7 @@ from eigenkms.crypto import sealing
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols import wire
+from eigenkms.protocols.authorisation import FINAL_REFUSALS
 from eigenkms.protocols.requests import Epoch, PartialRequest, open_partial
 from eigenkms.types import AppId, OperatorAddress
 
@@ -302,7 +303,7 @@ class Pursuit:
 def _is_refused(collector: Collector) -> bool:
     """Whether more operators refused to answer than may be missing."""
     refused = [
-        e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code == "not-authorised"
+        e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code in FINAL_REFUSALS
     ]
     return len(refused) > len(collector.transcript.recipients) - collector.transcript.threshold
 

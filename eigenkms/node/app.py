@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from eigenkms.applications import Applications
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
+from eigenkms.node.attesting import open_policy
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.links import Links
@@ -61,9 +63,16 @@ class NodeKeys:
 
 
 async def run_node(
-    config: NodeConfig, keys: NodeKeys, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED
+    config: NodeConfig,
+    keys: NodeKeys,
+    task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED,
+    *,
+    applications: Applications | None = None,
 ) -> None:
-    """Run until cancelled. Raises ``EigenKmsError`` for what the operator must mend."""
+    """Run until cancelled. ``applications`` is asked by the policy attested.
+
+    Raises ``EigenKmsError`` for what the operator must mend.
+    """
     chain_config = ChainConfig(
         rpc_url=config.rpc_url,
         chain_id=config.chain_id,
@@ -74,8 +83,12 @@ async def run_node(
         finality=config.finality,
     )
     cluster = cluster_id(chain_config.cluster)
-    async with open_chain(chain_config) as chain, _open_store(config, keys, cluster) as store:
-        node = Node(config, keys, cluster, chain, store)
+    async with (
+        open_chain(chain_config) as chain,
+        _open_store(config, keys, cluster) as store,
+        open_policy(config, cluster, applications) as policy,
+    ):
+        node = Node(config, keys, cluster, chain, store, policy)
         await node.check_registration()
         await node.guard_votes()
         async with open_host(
@@ -121,13 +134,20 @@ class Node:
     """The parts of one running node, wired."""
 
     def __init__(
-        self, config: NodeConfig, keys: NodeKeys, cluster: ClusterId, chain: EigenLayerChain, store: Store
+        self,
+        config: NodeConfig,
+        keys: NodeKeys,
+        cluster: ClusterId,
+        chain: EigenLayerChain,
+        store: Store,
+        policy: Policy,
     ) -> None:
         self._config = config
         self._keys = keys
         self._cluster = cluster
         self._chain = chain
         self._store = store
+        self._policy = policy
         self._peers = PeerBook(cluster, config.operator, keys.peer.peer_id)
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
@@ -139,7 +159,7 @@ class Node:
             engine=self._engine,
             peers=self._peers,
             versions=self._versions,
-            policy=Policy("open" if config.policy == "open" else "closed"),
+            policy=policy,
             status=self.status,
         )
         self._parameters = Parameters(
@@ -236,6 +256,8 @@ class Node:
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(links.run)
+            if self._policy.authoriser is not None:
+                nursery.start_soon(self._policy.authoriser.run)
             nursery.start_soon(self._engine.run, links)
             await self._engine.restore(links, time.time(), floor=self._floor)
             nursery.start_soon(self._follower.run, send)

@@ -9,7 +9,7 @@ deploys its own.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from eigenkms.errors import InputError
 from eigenkms.node import settings as s
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DEVNET_CHAIN_ID = 31337
 WINDOWS_PER_INTERVAL = 20
+TOKEN_METHODS = ("gcp", "intel")
+"""Those whose evidence is a token of an attestation service."""
+METHODS = (*TOKEN_METHODS, "ecdsa")
 
 
 def _finality(value: str) -> "Finality":
@@ -96,6 +99,71 @@ _DEVNET = (
     ),
 )
 
+_ATTESTATION = (
+    Setting(
+        "attestation_methods",
+        s.choice(*METHODS),
+        "Ways to prove the right to a key, with policy attested: gcp, intel, ecdsa; may be repeated.",
+        many=True,
+        default=(),
+        short="--attestation-method",
+    ),
+    Setting("attestation_project", s.text, "Google Cloud project that workloads run in, for gcp and intel."),
+    Setting(
+        "attestation_audiences",
+        s.text,
+        "Audiences of which a token has exactly one; may be repeated.",
+        many=True,
+        default=("https://sts.googleapis.com", "EigenX KMS"),
+        short="--attestation-audience",
+    ),
+    Setting(
+        "attestation_min_swversion",
+        s.integer(0, 10**9),
+        "Oldest image of Confidential Space.",
+        int,
+        default=250300,
+    ),
+    Setting(
+        "attestation_gcp_issuer",
+        s.text,
+        "Issuer of gcp's tokens.",
+        default="https://confidentialcomputing.googleapis.com",
+    ),
+    Setting(
+        "attestation_gcp_keys",
+        s.https_url,
+        "URL of the keys (JWK set) that sign gcp's tokens.",
+        default="https://www.googleapis.com/service_accounts/v1/metadata/jwk/"
+        "signer@confidentialspace-sign.iam.gserviceaccount.com",
+    ),
+    Setting(
+        "attestation_intel_issuer",
+        s.text,
+        "Issuer of intel's tokens.",
+        default="https://portal.trustauthority.intel.com",
+    ),
+    Setting(
+        "attestation_intel_keys",
+        s.https_url,
+        "URL of the keys (JWK set) that sign intel's tokens.",
+        default="https://portal.trustauthority.intel.com/certs",
+    ),
+    Setting(
+        "attestation_ca",
+        s.path,
+        "File of the only authorities (PEM) that may vouch for these URLs; default: the system's.",
+        is_path=True,
+    ),
+    Setting(
+        "attestation_ecdsa_reference",
+        s.boolean,
+        "Accept the reference's signed text too: who sees one can use it for itself at other operators.",
+        bool,
+        default=False,
+    ),
+)
+
 _NODE = (
     Setting("data_dir", s.path, "Folder for the node's database and lock.", is_path=True),
     Setting("operator", s.address, f"Address of this operator ({_ADDRESS_HELP})."),
@@ -144,8 +212,8 @@ _NODE = (
     Setting("min_operators", s.integer(1, 2**16), "Smallest operator set that is dealt to.", int, default=1),
     Setting(
         "policy",
-        s.choice("open", "closed"),
-        "Who gets partial signatures: closed nobody, open everybody (devnet only).",
+        s.choice("open", "attested", "closed"),
+        "Who gets partial signatures: closed nobody, attested who proves a right, open everybody (devnet only).",
         default="closed",
     ),
     Setting("force_open_policy", s.boolean, "Allow the open policy outside a devnet.", bool, default=False),
@@ -158,12 +226,15 @@ _NODE = (
     Setting("log_format", s.choice("text", "json"), "Log lines for people or for programs.", default="text"),
 )
 
-SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in (*_CHAIN, *_CLIENT, *_NODE, *_DEVNET)}
+SETTINGS: Mapping[str, Setting] = {
+    setting.name: setting for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ATTESTATION, *_DEVNET)
+}
 """Every key of the configuration file, for all verbs."""
 
 CHAIN_SETTINGS = tuple(setting.name for setting in _CHAIN)
 CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
-NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE))
+ATTESTATION_SETTINGS = tuple(setting.name for setting in _ATTESTATION)
+NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION))
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
 
 PRESETS: Mapping[str, Mapping[str, str]] = {
@@ -229,8 +300,18 @@ class NodeConfig:
     genesis: bool = False
     genesis_quorum: int = 0
     min_operators: int = 1
-    policy: str = "closed"
+    policy: Literal["open", "attested", "closed"] = "closed"
     force_open_policy: bool = False
+    attestation_methods: tuple[str, ...] = ()
+    attestation_project: str | None = None
+    attestation_audiences: tuple[str, ...] = ()
+    attestation_min_swversion: int = 250300
+    attestation_gcp_issuer: str = ""
+    attestation_gcp_keys: str = ""
+    attestation_intel_issuer: str = ""
+    attestation_intel_keys: str = ""
+    attestation_ca: Path | None = None
+    attestation_ecdsa_reference: bool = False
     log_level: str = "info"
     log_format: str = "text"
 
@@ -239,6 +320,21 @@ class NodeConfig:
             raise InputError(
                 f"set policy open on chain {self.chain_id}: everybody could decrypt everything",
                 hint="use policy closed; the open policy is for a devnet (chain 31337)",
+            )
+        if self.policy == "attested":
+            self._check_attestation()
+
+    def _check_attestation(self) -> None:
+        if not self.attestation_methods:
+            raise InputError(
+                "set policy attested: no method is enabled",
+                hint=f"give --attestation-method, one or more of {', '.join(METHODS)}",
+            )
+        tokens = [name for name in self.attestation_methods if name in TOKEN_METHODS]
+        if tokens and not self.attestation_project:
+            raise InputError(
+                f"enable the method {tokens[0]}: the Google Cloud project of workloads is not set",
+                hint="give --attestation-project; without it, anybody's workload would pass",
             )
 
     @classmethod
@@ -282,6 +378,10 @@ class NodeConfig:
         found = []
         if self.policy == "open":
             found.append("policy is open: every client gets partial signatures for every application")
+        if self.policy == "attested" and self.attestation_ecdsa_reference:
+            found.append(
+                "the reference's signed text is accepted: any operator that sees one can get that application's key"
+            )
         if self.genesis_quorum:
             found.append(
                 f"genesis needs only {self.genesis_quorum} operators: key survival is hoped, not proven"

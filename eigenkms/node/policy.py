@@ -3,21 +3,43 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from eigenkms.errors import RefusedError
+from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.errors import InputError
+from eigenkms.node.authorisation import Authoriser, Grant, KeyRequest, read_authorisation
+from eigenkms.protocols.authorisation import Refusal
 from eigenkms.protocols.requests import PartialRequest
+
+Mode = Literal["open", "attested", "closed"]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """``open`` grants every request (a devnet, or forced with a warning: see NodeConfig); ``closed`` grants none."""
+    """``open`` grants every request (a devnet, or forced with a warning: see NodeConfig), ``attested`` what its authoriser
+    grants, ``closed`` none.
+    """
 
-    mode: Literal["open", "closed"]
+    mode: Mode
+    authoriser: Authoriser | None = None
 
-    def authorise(self, request: PartialRequest) -> None:
-        """Raise ``RefusedError`` unless the requester has shown its right to ``request.app_id``'s key."""
-        del request
-        if self.mode != "open":
-            raise RefusedError(
-                "this operator grants no partial signatures: its policy is closed",
-                hint="the operators of this network must enable a way to prove the right to a key",
+    def __post_init__(self) -> None:
+        if self.mode == "attested" and self.authoriser is None:
+            raise InputError(
+                "set policy attested: this node has no way to look applications up",
+                hint="use the policy closed",
             )
+
+    async def authorise(self, request: PartialRequest) -> Grant | None:
+        """Raise ``AttestationRefused`` unless the requester has shown its right to ``request.app_id``'s key.
+
+        Returns what the right rests on, None where everybody has it.
+        """
+        if self.mode == "open":
+            return None
+        if self.mode == "attested" and self.authoriser is not None:
+            shown = read_authorisation(request.authorisation)
+            return await self.authoriser.authorise(KeyRequest(request.app_id, request.reply_key, shown))
+        raise AttestationRefused(
+            Refusal.NOT_AUTHORISED,
+            "this operator grants no partial signatures: its policy is closed",
+            hint="the operators of this network must enable a way to prove the right to a key",
+        )

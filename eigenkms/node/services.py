@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 import trio
 
+from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.errors import EigenKmsError, RefusedError, RemoteProtocolError, VerificationError
+from eigenkms.errors import EigenKmsError, RemoteProtocolError, VerificationError
 from eigenkms.node.engine import Engine
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
@@ -96,8 +97,8 @@ class Services:
             raise RpcRefusal("bad-request", str(error)) from error
         except RemoteProtocolError as error:
             raise RpcRefusal("refused-frame", str(error)) from error
-        except RefusedError as error:
-            raise RpcRefusal("not-authorised", str(error)) from error
+        except AttestationRefused as error:
+            raise RpcRefusal(error.code, explain(error)) from error
 
     def _check_cluster(self, cluster: ClusterId) -> None:
         if cluster != self._cluster:
@@ -133,7 +134,7 @@ class Services:
             raise RpcRefusal("unknown-version", "this operator does not know that key version")
         if held.share is None:
             raise RpcRefusal("no-share", "this operator holds no share of that key version")
-        self._policy.authorise(request)
+        await self._policy.authorise(request)
         try:
             return await trio.to_thread.run_sync(
                 self._sign_partial, held.epoch.transcript, held.share, request, limiter=self._signing

@@ -272,6 +272,12 @@ def rpc_url(value: str) -> str:
     return value
 
 
+def https_url(value: str) -> str:
+    if not re.fullmatch(r"https://[^\s/?#]+[^\s]*", value):
+        raise ValueError(f"{value[:80]!r} is not an https:// URL")
+    return value
+
+
 def listen_address(value: str) -> str:
     """Where to listen: ``/ip4|ip6/ADDRESS/tcp/PORT``, port 0 for any."""
     return _multiaddr(value, listening=True)

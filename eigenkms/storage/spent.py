@@ -20,7 +20,7 @@ from eigenkms.storage.schema import SPENT
 
 SPENT_NAME: Final = "spent.db"
 MAX_SPENT: Final = 200_000
-"""More signatures than a node answers in the five minutes for which it remembers each."""
+"""More signatures than a node answers in the six minutes for which it remembers each."""
 _FORGET: Final = "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE expires_at <= ? LIMIT 8)"
 """A few each time: more than come in, and no request waits for a great cleaning."""
 _REMEMBER: Final = "INSERT INTO spent VALUES (?, ?) ON CONFLICT (id) DO NOTHING"

@@ -20,6 +20,7 @@ from eigenkms.cli.report import INTERRUPTED, PIPE_CLOSED
 from eigenkms.crypto.scalars import threshold
 from eigenkms.node.config import SETTINGS, NodeConfig, gather
 from eigenkms.protocols import messages, peer_record, requests, wire
+from eigenkms.protocols.authorisation import FINAL_REFUSALS, Refusal
 from eigenkms.protocols.effects import RecordKind
 from eigenkms.protocols.evidence import Fault
 from eigenkms.protocols.settlement import settlement_quorum
@@ -284,6 +285,15 @@ def test_refusal_codes_are_the_code_s() -> None:
     assert set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", sentence)) == used
 
 
+def test_refusals_of_a_key_are_the_code_s() -> None:
+    """Every code that a request for a key may be refused with has its row, in the code's order."""
+    rows = page("docs/attestation.md").rows("code")
+    assert [row[0].strip("`") for row in rows] == [str(refusal) for refusal in Refusal]
+    assert {row[0].strip("`") for row in rows if "try again" in row[1]} == set(
+        map(str, Refusal)
+    ) - FINAL_REFUSALS
+
+
 # --- messages
 
 
@@ -304,7 +314,7 @@ def test_every_warning_of_a_node_is_explained() -> None:
     quoted = [
         row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
     ]
-    for name in ("app.py", "peers.py", "engine.py", "config.py"):
+    for name in ("app.py", "authorisation.py", "peers.py", "engine.py", "config.py"):
         path = ROOT / "eigenkms" / "node" / name
         for warning in _warnings(path):
             assert any(can_say(q, [warning]) for q in quoted), f"{name}: {warning}"

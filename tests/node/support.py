@@ -9,6 +9,7 @@ from eigenkms.chain.config import Finality
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.app import Node, NodeKeys
 from eigenkms.node.config import NodeConfig
+from eigenkms.node.policy import Policy
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
@@ -54,12 +55,21 @@ def make_config(village: Village, index: int, folder: Path, **changes: Any) -> N
 
 
 @contextmanager
-def a_node(village: Village, index: int, folder: Path, *, key: Any = None, **changes: Any) -> Iterator[Node]:
+def a_node(
+    village: Village,
+    index: int,
+    folder: Path,
+    *,
+    key: Any = None,
+    deciding: Policy | None = None,
+    **changes: Any,
+) -> Iterator[Node]:
     """The node of one operator, not running; its store is closed at the end."""
     operator = village.operators[index]
     keys = NodeKeys(key or operator.key, operator.peer, PASSWORD)
     with open_store(folder, operator.address) as store:
-        yield Node(make_config(village, index, folder, **changes), keys, CLUSTER, village.chain, store)  # type: ignore[arg-type]
+        config = make_config(village, index, folder, **changes)
+        yield Node(config, keys, CLUSTER, village.chain, store, deciding or Policy(config.policy))  # type: ignore[arg-type]
 
 
 def keep_version(

@@ -123,7 +123,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("avs", "0x1234", "'0x1234' is not an address"),
         ("avs", "0x" + "00" * 20, "the zero address is nobody's"),
         ("finality", "tomorrow", "'tomorrow' is not one of finalized"),
-        ("policy", "ajar", "'ajar' is not one of open, closed"),
+        ("policy", "ajar", "'ajar' is not one of open, attested, closed"),
+        ("attestation_methods", ("gcp", "tpm"), "'tpm' is not one of gcp, intel, ecdsa"),
+        ("attestation_gcp_keys", "http://example.org", "'http://example.org' is not an https:// URL"),
         ("poll_seconds", "nan", "'nan' is not a number of seconds"),
         ("poll_seconds", "0", "0 seconds are not in 0.05..60"),
         ("genesis", "maybe", "'maybe' is not true or false"),
@@ -164,6 +166,24 @@ def test_the_open_policy_is_for_a_devnet() -> None:
         load(policy="open", chain_id=1)
     assert load(policy="open").warnings[0].startswith("policy is open")
     assert load(policy="open", chain_id=1, force_open_policy=True).warnings[0].startswith("policy is open")
+
+
+def test_the_attested_policy_needs_a_way_to_attest() -> None:
+    """A method, and for tokens the project without which anybody's workload would pass."""
+    with pytest.raises(InputError, match="set policy attested: no method is enabled"):
+        load(policy="attested")
+    with pytest.raises(InputError, match="enable the method intel: the Google Cloud project"):
+        load(policy="attested", attestation_methods=("ecdsa", "intel"))
+    config = load(policy="attested", attestation_methods=("ecdsa", "gcp"), attestation_project="mine")
+    assert (config.attestation_methods, config.warnings) == (("ecdsa", "gcp"), ())
+    assert config.attestation_audiences == ("https://sts.googleapis.com", "EigenX KMS")
+
+
+def test_the_references_text_is_warned_about() -> None:
+    """It opens a hole that version 2 closes."""
+    flags = {"policy": "attested", "attestation_methods": ("ecdsa",), "attestation_ecdsa_reference": True}
+    assert load(**flags).warnings[0].startswith("the reference's signed text is accepted")
+    assert not load(policy="attested", attestation_methods=("ecdsa",)).warnings
 
 
 def test_a_lower_genesis_quorum_is_warned_about() -> None:

@@ -242,11 +242,11 @@ async def test_a_closed_node_signs_nothing(village: Village, tmp_path: Path) -> 
         assert isinstance(await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
 
 
-def test_the_policy_is_open_or_closed(village: Village) -> None:
+async def test_the_policy_is_open_or_closed(village: Village) -> None:
     """Open grants everything, closed nothing, and says what would help."""
-    Policy("open").authorise(request(village)[1])
+    assert await Policy("open").authorise(request(village)[1]) is None
     with pytest.raises(RefusedError, match="its policy is closed") as error:
-        Policy("closed").authorise(request(village)[1])
+        await Policy("closed").authorise(request(village)[1])
     assert error.value.exit_code == 3
     assert error.value.hint is not None
 
