@@ -494,7 +494,7 @@ async def test_a_node_answers_who_has_the_right_and_nobody_else(
     keep_version(village, 0, folder)
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
     mine = scope_of(config.operator, reply_key=public)
-    bare = PartialRequest(CLUSTER, APP_ID, village.epoch.transcript.hash, public, bytes(32))
+    bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
 
     async def ask(authorisation: bytes | None) -> bytes | str:
         body = replace(bare, authorisation=authorisation).encoded
@@ -530,7 +530,7 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
     issuer.on_request = asked_for
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
     mine = scope_of(config.operator, reply_key=public)
-    bare = PartialRequest(CLUSTER, APP_ID, village.epoch.transcript.hash, public, bytes(32))
+    bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
     good = replace(bare, authorisation=attested(mine).authorisation.encoded)
     with a_node(village, 0, folder, deciding=Policy("attested", authoriser)) as node:
         async with running(village, node) as host, open_host(PeerKey.generate()) as client:
