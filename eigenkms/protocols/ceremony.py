@@ -34,15 +34,13 @@ from eigenkms.protocols.genesis import Genesis
 from eigenkms.protocols.messages import (
     EXCHANGE_KINDS,
     GENESIS_SOURCE,
-    read_answer,
-    read_opening,
-    read_proposal,
     read_sync,
     read_vote,
     slot_of,
     source_of,
     sync_body,
 )
+from eigenkms.protocols.parties import Parties
 from eigenkms.protocols.resharing import Resharing
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.settlement import SettlementProof
@@ -50,18 +48,12 @@ from eigenkms.protocols.settling import Settling
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import VOID_HASH, Certificate, decode_certificate
-from eigenkms.types import Member, OperatorAddress, OperatorSet
+from eigenkms.types import OperatorAddress
 
 SYNC_REPLY_BYTES = 512 * 1024
-MAX_UNKNOWN_SOURCES = 64
-"""Senders of frames of an unknown source that are remembered although they are no members. Their signatures are not verified yet:
-whoever they are made up by, members are remembered beside them.
-"""
 _AGREEMENT_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE, Kind.CERTIFICATE})
 SESSION_KINDS = EXCHANGE_KINDS | _AGREEMENT_KINDS | {Kind.CONFIRM}
 """Kinds of frames that a ceremony takes in."""
-_HOLDERS_KINDS = frozenset({Kind.DEALING, Kind.SHARE, Kind.ANSWER, Kind.CERTIFICATE, Kind.SYNC})
-"""What a holder of the source that is no recipient may say."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +110,7 @@ class Ceremony:
         self._settled = False
         self.is_shredded = False
         """Whether ``forget_secrets`` was called."""
-        self._members = session.recipients
-        self._unknown_sources: dict[OperatorAddress, int] = {}
-        self._sources: list[Transcript] = []
+        self._parties = Parties(session, me)
         self._exchanges = Exchanges()
         self._agreement = Agreement(
             self._voice, self._exchanges, sources[0].transcript.mpk if sources else None
@@ -129,7 +119,7 @@ class Ceremony:
             self._exchanges.add(Genesis(self._voice, rng, opened_at))
         for source in sources:
             self._exchanges.add(Resharing(self._voice, rng, opened_at, source.transcript, source.share))
-            self._admit(source.transcript)
+            self._parties.admit(source.transcript)
         if silent:
             self._agreement.leave()
         self._shares: dict[bytes, SecretScalar] = {}
@@ -152,7 +142,7 @@ class Ceremony:
             self._fall_silent()
         again: list[Effect] = [
             Persist(JournalRecord("source", source.hash))
-            for source in self._sources
+            for source in self.sources
             if source.hash not in known
         ]
         for record in self._restored:
@@ -172,7 +162,7 @@ class Ceremony:
     def add_source(self, source: HeldSource, now: float) -> list[Effect]:
         """A higher settled version turned up: deal from it as well. A genesis becomes a rotation, unless my vote binds me to it."""
         transcript = source.transcript
-        older = all(known.version < transcript.version for known in self._sources)
+        older = all(known.version < transcript.version for known in self.sources)
         before = transcript.boundary.number < self.session.boundary.number
         closed = self.binding or self.decided or self._superseded or self._silent
         if closed or not older or not before:
@@ -182,18 +172,12 @@ class Ceremony:
         if not self.is_rotation:
             self._agreement = Agreement(self._voice, exchanges, transcript.mpk)
             self._exchanges = exchanges
-        self._admit(transcript)
-        if len(self._sources) == 1:
+        self._parties.admit(transcript)
+        if len(self.sources) == 1:
             for frame in self._log:
                 self._route(frame, now)
         note = Note("source", {"version": int(transcript.version)})
         return [Persist(JournalRecord("source", transcript.hash)), note, *self._run(now)]
-
-    def _admit(self, transcript: Transcript) -> None:
-        """The holders of a source have a say here."""
-        self._sources.append(transcript)
-        known = {member.address: member for member in (*transcript.recipients, *self._members)}
-        self._members = OperatorSet(tuple(known[a] for a in sorted(known)))
 
     def wants(self, frame: Frame) -> bool:
         """Whether a decoded frame is worth verifying: in scope, readable, not known, not a flood.
@@ -202,14 +186,14 @@ class Ceremony:
         """
         if self._is_of_unknown_source(frame):
             return False
-        self._check_scope(frame)
+        self._parties.check_scope(frame)
         if frame.kind not in SESSION_KINDS:
             return False
         if (frame.recipient is None) != (frame.kind in BROADCAST_KINDS):
             return False
         if frame.sender == self.me:
             return self._is_of_another_life(frame)
-        return self._log.wants(frame) and self._concerns_members(frame)
+        return self._log.wants(frame) and self._parties.are_named_by(frame)
 
     def _is_of_another_life(self, frame: Frame) -> bool:
         """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run.
@@ -226,38 +210,9 @@ class Ceremony:
         source = source_of(frame)
         if self._exchanges.get(source) is not None:
             return False
-        if source > self._newest_source and self._may_remember(frame.sender) and not self.decided:
-            self._unknown_sources[frame.sender] = source
+        if not self.decided:
+            self._parties.heard(frame.sender, source)
         return True
-
-    def _may_remember(self, sender: OperatorAddress) -> bool:
-        remembered = self._unknown_sources
-        if self._members.get(sender) is not None or sender in remembered:
-            return True
-        strangers = sum(1 for known in remembered if self._members.get(known) is None)
-        return strangers < MAX_UNKNOWN_SOURCES
-
-    @property
-    def _newest_source(self) -> int:
-        return max((int(s.version) for s in self._sources), default=GENESIS_SOURCE)
-
-    def _check_scope(self, frame: Frame) -> None:
-        """Recipients speak here; holders of the source deal and listen even if they are no recipients."""
-        deals_only = frame.kind in _HOLDERS_KINDS
-        members = self._members if deals_only else self.session.recipients
-        frame.check_scope(cluster=self.session.cluster, me=self.me, members=members, session=self.session.id)
-
-    def _concerns_members(self, frame: Frame) -> bool:
-        """Whether those whom a frame names are members, and a proposal is its view's coordinator's."""
-        match frame.kind:
-            case Kind.ANSWER:
-                return read_answer(frame).recipient in self.session.x
-            case Kind.OPENING:
-                return self._members.get(read_opening(frame).dealer) is not None
-            case Kind.PROPOSAL:
-                return frame.sender == self.session.coordinator(read_proposal(frame).view)
-            case _:
-                return True
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
         """Take verified frames that ``wants`` accepted."""
@@ -270,7 +225,9 @@ class Ceremony:
                 continue
             evidence = self._log.add(frame)
             if evidence is not None:
-                effects.append(Accuse(replace(evidence, source=self._source_of_outsider(frame.sender))))
+                effects.append(
+                    Accuse(replace(evidence, source=self._parties.source_of_outsider(frame.sender)))
+                )
                 for exchange in self._exchanges:
                     exchange.equivocated(frame)
             elif self._log.has(frame):
@@ -292,12 +249,6 @@ class Ceremony:
         """The epoch certificate of this session, verified by the caller, came outside the session's frames."""
         self._agreement.learn_decision(transcript, certificate)
         return self._run(now)
-
-    def _source_of_outsider(self, sender: OperatorAddress) -> Transcript | None:
-        """The version that makes somebody who is no recipient a party to this session."""
-        if self.session.recipients.get(sender) is not None:
-            return None
-        return next(s for s in self._sources if s.recipients.get(sender) is not None)
 
     def tick(self, now: float) -> list[Effect]:
         """Time passed."""
@@ -334,7 +285,7 @@ class Ceremony:
         They hold a secret of ``request.sender``: a caller hands them to nobody but that operator. Raises ``WrongScopeError``
         for a request from outside the session, ``MalformedError`` for one that cannot be read.
         """
-        self._check_scope(request)
+        self._parties.check_scope(request)
         have = read_sync(request)
         frames = self._log.missing(have, SYNC_REPLY_BYTES)
         return frames + [s for s in self._exchanges.shares_for(request.sender) if s.key not in have]
@@ -347,19 +298,17 @@ class Ceremony:
 
     @property
     def is_rotation(self) -> bool:
-        return bool(self._sources)
+        return bool(self.sources)
 
     @property
     def sources(self) -> tuple[Transcript, ...]:
         """The versions that are dealt from here, ascending; none at genesis."""
-        return tuple(self._sources)
+        return self._parties.sources
 
     @property
     def unknown_sources(self) -> dict[OperatorAddress, int]:
         """Who deals from which version that I do not know: it may be a higher settled one, which they can prove."""
-        newest = self._newest_source
-        remembered = tuple(self._unknown_sources.items())
-        return {sender: source for sender, source in remembered if source > newest}
+        return self._parties.unknown_sources
 
     @property
     def proof(self) -> SettlementProof | None:
@@ -368,8 +317,7 @@ class Ceremony:
 
     def key_of(self, sender: OperatorAddress) -> bytes | None:
         """BN254 G2 key of a recipient, or else of a holder of a source."""
-        member: Member | None = self.session.recipients.get(sender) or self._members.get(sender)
-        return None if member is None else member.key
+        return self._parties.key_of(sender)
 
     def forget_secrets(self) -> None:
         """What is dealt from here may be served no more: a version that needs none of it is settled."""

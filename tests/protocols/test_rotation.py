@@ -10,7 +10,7 @@ from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar, threshold
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony import MAX_UNKNOWN_SOURCES, HeldSource
+from eigenkms.protocols.ceremony import HeldSource
 from eigenkms.protocols.dealing import reshare
 from eigenkms.protocols.effects import Certified, Effect, Erase, JournalRecord, Note, Persist, Settled, Shred
 from eigenkms.protocols.evidence import Fault, check_evidence
@@ -28,6 +28,7 @@ from eigenkms.protocols.messages import (
     vote_body,
 )
 from eigenkms.protocols.operator import KEPT_ROTATIONS, SessionEffect
+from eigenkms.protocols.parties import MAX_UNKNOWN_SOURCES
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
