@@ -281,12 +281,11 @@ class Node:
         async with trio.open_nursery() as nursery:
             async for block in receive:
                 if not self._engine.has_source:
-                    if (
-                        self._parameters.genesis_quorum
-                    ):  # fewer than all can make a key: first hear whether one exists
-                        await self._ask_all(links)
+                    # where fewer than all can make a key: first hear whether one exists
+                    if self._parameters.genesis_quorum:
+                        await self._ask_each(self._bound(), links)
                     else:
-                        nursery.start_soon(self._ask_all, links)
+                        nursery.start_soon(self._ask_each, self._bound(), links)
                 try:
                     await self._at_boundary(block, links)
                 except ChainError as error:
@@ -377,10 +376,8 @@ class Node:
         """Whoever deals from a version that this node does not know is asked to prove that it is settled."""
         pause = min(max(self._parameters.window / 4, 0.25), 5.0)
         while True:
-            for operator in await self._engine.unknown_sources():
-                peer = self._peers.peer_of(operator)
-                if peer is not None:
-                    await self._ask_settled(peer, links)
+            peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_sources()]
+            await self._ask_each([peer for peer in peers if peer is not None], links)
             await trio.sleep(pause)
 
     async def _find_source(self, links: Links) -> None:
@@ -398,10 +395,10 @@ class Node:
         assert self._host is not None
         return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
 
-    async def _ask_all(self, links: Links) -> None:
-        """Ask all connected operators whether a version exists that this node missed."""
+    async def _ask_each(self, peers: Iterable[PeerId], links: Links) -> None:
+        """Ask all of them at once whether a version exists that this node missed."""
         async with trio.open_nursery() as nursery:
-            for peer in self._bound():
+            for peer in peers:
                 nursery.start_soon(self._ask_settled, peer, links)
 
     async def _ask_settled(self, peer: PeerId, links: Links) -> None:
