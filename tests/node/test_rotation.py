@@ -356,10 +356,10 @@ async def test_sessions_are_asked_for_while_they_change(
 
     class Meddling(int):
         def __gt__(self, other: int) -> bool:
-            newest._unknown_sources[OperatorAddress(bytes(20))] = 5
+            newest._parties._unknown_sources[OperatorAddress(bytes(20))] = 5
             return True
 
-    newest._unknown_sources[who.addresses[0]] = Meddling(7)
+    newest._parties._unknown_sources[who.addresses[0]] = Meddling(7)
     assert operator.unknown_sources
     shown = []
 
