@@ -30,6 +30,8 @@ from eigenkms.storage.schema import RELEASES
 RELEASES_NAME: Final = "releases.db"
 _PAGE: Final = 512
 """Entries that are read at once, at most a megabyte."""
+_BEFORE_ALL: Final = -(2**63)
+"""Also of what somebody put before entry 1."""
 _KEEP: Final = (
     "stop the node, keep this file as evidence, and move it out of the folder; then a new log begins"
 )
@@ -127,7 +129,7 @@ class LogReader:
             self.header, self.signed = _read_log(database)
             self._last = int(database.one("SELECT coalesce(max(number), 0) FROM entries")[0])
 
-    def entries(self, after: int = 0) -> Iterator[bytes]:
+    def entries(self, after: int = _BEFORE_ALL) -> Iterator[bytes]:
         """Encoded entries in the order of their numbers, those beyond ``after``; unverified."""
         while page := self._page(after):
             for number, entry in page:
