@@ -1,6 +1,10 @@
 """No answer leaves before its entry is durable: with others at once, a client that goes away, a disk that refuses."""
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -265,3 +269,48 @@ async def test_more_than_fit_are_refused_as_busy(
         assert error.value.code == Refusal.BUSY
         await ask()
     assert log.head.number == 3
+
+
+ANSWERER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import trio
+from eigenkms.node.releasing import Released, open_releaser
+from eigenkms.types import AppId
+from tests.client.village import CLUSTER, make_village
+
+async def main():
+    village = make_village()
+    operator = village.operators[0]
+    released = Released(AppId("app"), 2, village.epoch.transcript, bytes(32))
+
+    async def ask(releaser, number):
+        while True:
+            app_id = f"app-{number}"
+            await releaser.release(replace(released, app_id=AppId(app_id)), None, lambda: b"")
+            print(app_id, flush=True)
+            number += 10
+
+    async with open_releaser(Path(sys.argv[1]), CLUSTER, operator.address, operator.key) as releaser:
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(ask, releaser, number)
+
+trio.run(main)
+"""
+
+
+def test_whoever_was_answered_is_in_the_log_whatever_kills_the_node(tmp_path: Path) -> None:
+    """SIGKILL while ten ask without pause: the log verifies, and has each one whose answer left."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ANSWERER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process:
+        answered = [process.stdout.readline().strip() for _ in range(100)]
+        os.kill(process.pid, signal.SIGKILL)
+        answered += [line.strip() for line in process.stdout if line.endswith("\n")]
+    logged = [entry.release.app_id for entry in entries(tmp_path)]
+    assert set(answered) <= set(logged)
+    assert len(logged) == len(set(logged)) <= len(answered) + 10
