@@ -24,6 +24,7 @@ VERBS = {
     "pubkey": ("eigenkms.cli.pubkey", "Print the master public key, verified."),
     "status": ("eigenkms.cli.status", "Say whether the network can serve."),
     "evidence": ("eigenkms.cli.evidence", "Show, export and verify proofs of operators' faults."),
+    "audit": ("eigenkms.cli.audit", "Show, export and verify what a node released to whom."),
     "keys": ("eigenkms.cli.keys", "Make and show keys in encrypted keystores."),
     "devnet": ("eigenkms.cli.devnet", "Run a whole network on this machine."),
     "completions": ("eigenkms.cli.completions", "Print shell completions."),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
     from eigenkms.types import OperatorAddress
 
-MEMBERS_WIDTH = 132
+MEMBERS_WIDTH = 142
 """Characters that a line of the table of members needs; addresses are not cut where there is less."""
 HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
 HEALTH = ("healthy", "degraded", "cannot serve")
@@ -59,7 +59,19 @@ def read_answer(answer: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(said, dict):
         return None
-    shown = ("version", "share", "settled", "policy", "peers", "phase", "boundary", "head", "evidence")
+    shown = (
+        "version",
+        "share",
+        "settled",
+        "policy",
+        "peers",
+        "phase",
+        "boundary",
+        "head",
+        "evidence",
+        "released",
+        "release_head",
+    )
     named = ("accused", "unconfirmed")
     return {name: plain(said.get(name)) for name in shown} | {n: _addresses(said.get(n)) for n in named}
 
@@ -164,7 +176,7 @@ def _print_members(members: Mapping[str, Mapping[str, object] | None]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    columns = ("version", "share", "policy", "peers", "phase", "boundary", "head", "evidence")
+    columns = ("version", "share", "policy", "peers", "phase", "boundary", "head", "evidence", "released")
     table = Table(box=None)
     for column in ("operator", *columns):
         table.add_column(column, no_wrap=True, overflow="ignore")

@@ -33,6 +33,7 @@ from eigenkms.node.engine import Engine
 from eigenkms.node.links import Links
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
+from eigenkms.node.releasing import Releaser, open_releaser
 from eigenkms.node.services import Services, explain
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import GOSSIP, Host, open_host
@@ -87,8 +88,9 @@ async def run_node(
         open_chain(chain_config) as chain,
         _open_store(config, keys, cluster) as store,
         open_policy(config, cluster, applications) as policy,
+        open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
     ):
-        node = Node(config, keys, cluster, chain, store, policy)
+        node = Node(config, keys, cluster, chain, store, policy, releaser)
         await node.check_registration()
         await node.guard_votes()
         async with open_host(
@@ -141,6 +143,7 @@ class Node:
         chain: EigenLayerChain,
         store: Store,
         policy: Policy,
+        releaser: Releaser,
     ) -> None:
         self._config = config
         self._keys = keys
@@ -148,6 +151,7 @@ class Node:
         self._chain = chain
         self._store = store
         self._policy = policy
+        self._releaser = releaser
         self._peers = PeerBook(cluster, config.operator, keys.peer.peer_id)
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
@@ -160,6 +164,7 @@ class Node:
             peers=self._peers,
             versions=self._versions,
             policy=policy,
+            releaser=releaser,
             status=self.status,
         )
         self._parameters = Parameters(
@@ -256,6 +261,7 @@ class Node:
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(links.run)
+            nursery.start_soon(self._releaser.run)
             if self._policy.authoriser is not None:
                 nursery.start_soon(self._policy.authoriser.run)
             nursery.start_soon(self._engine.run, links)
@@ -452,6 +458,7 @@ class Node:
     def status(self) -> dict[str, object]:
         """What ``eigenkms status`` shows; nothing in it is secret."""
         newest, settled = self._versions.newest, self._versions.newest_settled
+        released = self._releaser.head
         ceremony = self._engine.newest
         session = None if ceremony is None else ceremony.status()
         follower = self._follower.statistics() if self._follower is not None else None
@@ -478,6 +485,8 @@ class Node:
             "chain_error": None
             if follower is None or not follower.failures_in_row
             else follower.last_failure,
+            "released": released.number,
+            "release_head": released.hash.hex(),
             "evidence": self._engine.evidence,
             "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
         }

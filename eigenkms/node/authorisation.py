@@ -96,7 +96,7 @@ class Authoriser:
     async def authorise(self, request: KeyRequest) -> Grant:
         """Say yes, or raise ``AttestationRefused``. Raises ``StorageError`` if the disk refuses."""
         if self._at_once >= MAX_AT_ONCE:
-            raise _busy("too many requests at once")
+            raise busy("too many requests at once")
         self._at_once += 1
         try:
             return await self._authorise(request)
@@ -166,7 +166,7 @@ class Authoriser:
             if not self._told_full:
                 log.warning("evidence refused: %s", error)
             self._told_full = True
-            raise _busy("too much evidence was used lately") from error
+            raise busy("too much evidence was used lately") from error
         self._told_full = False
         if not is_new:
             raise AttestationRefused(
@@ -257,5 +257,6 @@ def check_container(container: Container, policy: ContainerPolicy) -> None:
         )
 
 
-def _busy(why: str) -> AttestationRefused:
+def busy(why: str) -> AttestationRefused:
+    """The refusal of a request that may be accepted later."""
     return AttestationRefused(Refusal.BUSY, f"this operator is busy: {why}", hint="try again in a minute")

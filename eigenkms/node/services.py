@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
@@ -19,6 +20,7 @@ from eigenkms.errors import EigenKmsError, RemoteProtocolError, VerificationErro
 from eigenkms.node.engine import Engine
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
+from eigenkms.node.releasing import Released, Releaser
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId
@@ -57,6 +59,7 @@ class Services:
         peers: PeerBook,
         versions: Versions,
         policy: Policy,
+        releaser: Releaser,
         status: Callable[[], dict[str, object]],
     ) -> None:
         self._cluster = cluster
@@ -66,6 +69,7 @@ class Services:
         self._peers = peers
         self._versions = versions
         self._policy = policy
+        self._releaser = releaser
         self._status = status
         self._own_record: Frame | None = None
         self._signing = trio.CapacityLimiter(1)
@@ -134,10 +138,12 @@ class Services:
             raise RpcRefusal("unknown-version", "this operator does not know that key version")
         if held.share is None:
             raise RpcRefusal("no-share", "this operator holds no share of that key version")
-        await self._policy.authorise(request)
+        grant = await self._policy.authorise(request)
+        transcript = held.epoch.transcript
+        released = Released(request.app_id, request.ciphertext_version, transcript, request.reply_key)
         try:
-            return await trio.to_thread.run_sync(
-                self._sign_partial, held.epoch.transcript, held.share, request, limiter=self._signing
+            return await self._releaser.release(
+                released, grant, partial(self._sign_partial, transcript, held.share, request)
             )
         except VerificationError as error:
             raise RpcRefusal("bad-request", "nothing can be sealed to that reply key") from error

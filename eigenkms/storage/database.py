@@ -1,7 +1,7 @@
 """One SQLite connection that tells the truth: durable when it says so, and a plain sentence when it cannot.
 
 Write-ahead log with ``synchronous=FULL``: a commit returns after the log is fsynced.
-``locking_mode=EXCLUSIVE`` keeps every other process out, even one that ignores our lock file.
+``locking_mode=EXCLUSIVE`` keeps every other process out, even one that ignores our lock file; a log may be read by others.
 ``secure_delete`` zeroes what is deleted, and temporary tables stay in memory, so no secret spills into a file
 that nobody cleans.
 """
@@ -24,6 +24,8 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA trusted_schema = OFF",
 )
+_LOG_TIMEOUT = 5.0
+"""Seconds that a log's writer waits for whoever opens it for reading after a crash, and the other way round."""
 
 _RESTORE = (
     "stop the node and restore the data folder from a backup, or look at the disk; do not delete anything"
@@ -51,16 +53,23 @@ def _explain(error: sqlite3.Error) -> tuple[str, str | None]:
 class Database:
     """The connection, its schema and its error messages. Not thread-safe by itself: Store holds the lock."""
 
-    def __init__(self, path: Path, schema: Schema = STORE) -> None:
+    def __init__(self, path: Path, schema: Schema = STORE, *, read_only: bool = False) -> None:
         self.path = path
         self._schema = schema
         with self._explained("open database"):
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+            self._connection = sqlite3.connect(
+                path.absolute().as_uri() + f"?mode={'ro' if read_only else 'rwc'}",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=_LOG_TIMEOUT if schema.is_log else 0,
+            )
         try:
             with self._explained("open database"):
-                self._connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+                if not schema.is_log:
+                    self._connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
                 self._check_header()
-                for pragma in _PRAGMAS:
+                for pragma in () if read_only else _PRAGMAS:
                     self._connection.execute(pragma).fetchall()
         except BaseException:
             self._connection.close()
@@ -83,6 +92,8 @@ class Database:
                 f"this one knows {self._schema.version})",
                 hint="install the eigenkms that wrote it, or a newer one; nothing was changed",
             )
+        if self._schema.is_log:
+            return
         rows = self._connection.execute("PRAGMA quick_check(1)").fetchall()
         if rows != [("ok",)]:
             raise StorageError(f"open database {self.path}: the database is damaged", hint=_RESTORE)
@@ -111,6 +122,15 @@ class Database:
         """Errors inside speak of ``action``."""
         with self._explained(action):
             yield
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     @contextmanager
     def transaction(self, action: str) -> Iterator[None]:

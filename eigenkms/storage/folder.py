@@ -38,6 +38,18 @@ def make_folder(folder: Path) -> None:
         raise storage_error("create data folder", folder, error) from error
 
 
+def make_file(folder: Path, name: str) -> Path:
+    """A file in ``folder`` (made too), mode 0600, empty where it was missing; its name is durable. Raises ``StorageError``."""
+    make_folder(folder)
+    path = folder / name
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        sync_folder(folder)
+    except OSError as error:
+        raise storage_error("open database", path, error) from error
+    return path
+
+
 def sync_folder(folder: Path) -> None:
     """Make new file names in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

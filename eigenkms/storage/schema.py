@@ -85,11 +85,15 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Schema:
-    """What a database file is: its number in the header, its version, its tables."""
+    """What a database file is: its number in the header, its version, its tables.
+
+    A log is read by other processes while it is written, and too long to be checked at each start.
+    """
 
     application_id: int
     version: int
     tables: tuple[str, ...]
+    is_log: bool = False
 
 
 STORE = Schema(APPLICATION_ID, SCHEMA_VERSION, TABLES)
@@ -108,3 +112,20 @@ SPENT = Schema(
     ),
 )
 """Evidence that was used (spent.db)."""
+
+RELEASES = Schema(
+    0x654B524C,  # ASCII eKRL
+    1,
+    (
+        """
+        CREATE TABLE log (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            header BLOB NOT NULL,
+            head BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE TABLE entries (number INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT",
+    ),
+    is_log=True,
+)
+"""What was released to whom (releases.db)."""

@@ -8,14 +8,13 @@ A data folder that is restored from a copy has forgotten what was spent since; a
 sealed to the same key.
 """
 
-import os
 import threading
 from pathlib import Path
 from typing import Final, Self
 
 from eigenkms.errors import StorageError
 from eigenkms.storage.database import Database
-from eigenkms.storage.folder import make_folder, storage_error, sync_folder
+from eigenkms.storage.folder import make_file
 from eigenkms.storage.schema import SPENT
 
 SPENT_NAME: Final = "spent.db"
@@ -42,13 +41,7 @@ class SpentTokens:
     @classmethod
     def open(cls, folder: Path, *, limit: int = MAX_SPENT) -> Self:
         """Open the file in ``folder``, or make it. Raises ``StorageError``."""
-        make_folder(folder)
-        path = folder / SPENT_NAME
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            sync_folder(folder)
-        except OSError as error:
-            raise storage_error("open database", path, error) from error
+        path = make_file(folder, SPENT_NAME)
         database = Database(path, SPENT)
         try:
             if database.is_blank():

@@ -22,6 +22,7 @@ from tests.cli.conftest import CLUSTER_FLAGS, SCRIPT, clean_environment, eigenkm
 
 GROUPS = {
     "evidence": ("list", "export", "verify"),
+    "audit": ("show", "verify", "export"),
     "keys": ("new", "show"),
     "devnet": ("run", "up", "down"),
 }

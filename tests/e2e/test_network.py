@@ -103,6 +103,32 @@ def test_a_healthy_network_accuses_nobody(net: LiveNetwork) -> None:
     assert json.loads(said.out) == {"evidence": [], "rejected": [], "silent": {}}
 
 
+def test_what_was_released_stands_in_the_log(net: LiveNetwork, tmp_path: Path) -> None:
+    """Of running nodes: each that answered has an entry for the application, the log verifies against the chain, and its head is
+    what the node's status says; after a SIGKILL too, with the head that was noted before.
+    """
+    app, heads = f"app-{secrets.token_hex(4)}", {}
+    said, _ = net.decrypt(net.encrypt(tmp_path, SECRET, app), app=app)
+    assert said.code == 0, said.err
+    logged = 0
+    for member in net.members:
+        shown = eigenkms("audit", "show", "--json", "--app-id", app, "--config", member.config)
+        logged += len(json.loads(shown.out)["releases"])
+        status = net.status(member.index)
+        verified = eigenkms("audit", "verify", "--json", "--online", "--config", member.config)
+        assert verified.code == 0, verified.err
+        facts = json.loads(verified.out)
+        assert (facts["head"], facts["entries"]) == (status["release_head"], status["released"])
+        heads[member.index] = facts["head"]
+    assert logged >= 3
+    net.kill(0)
+    member = net.members[0]
+    verified = eigenkms("audit", "verify", "--head", heads[0], "--config", member.config)
+    assert verified.code == 0, verified.err
+    net.mend()
+    assert net.status(0)["release_head"] == heads[0]
+
+
 # -- data that does not verify -----------------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """A node of the village in this process: real store, engine, services and keys; the chain is the village's."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.app import Node, NodeKeys
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.policy import Policy
+from eigenkms.node.releasing import Releaser
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
+from eigenkms.protocols.release_log import LogHeader, sign_head
 from eigenkms.protocols.requests import encode_settled
+from eigenkms.storage.releases import ReleaseLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, KeyVersion, Operator, Village
@@ -67,9 +71,17 @@ def a_node(
     """The node of one operator, not running; its store is closed at the end."""
     operator = village.operators[index]
     keys = NodeKeys(key or operator.key, operator.peer, PASSWORD)
-    with open_store(folder, operator.address) as store:
+    with open_store(folder, operator.address) as store, closing(open_log(village, index, folder)) as log:
         config = make_config(village, index, folder, **changes)
-        yield Node(config, keys, CLUSTER, village.chain, store, deciding or Policy(config.policy))  # type: ignore[arg-type]
+        policy, releaser = deciding or Policy(config.policy), Releaser(log, operator.key)
+        yield Node(config, keys, CLUSTER, village.chain, store, policy, releaser)  # type: ignore[arg-type]
+
+
+def open_log(village: Village, index: int, folder: Path) -> ReleaseLog:
+    """The release log of one operator; close it."""
+    operator = village.operators[index]
+    header = LogHeader(CLUSTER, operator.address, operator.key.g2, 1_800_000_000_000)
+    return ReleaseLog.open(folder, header, partial(sign_head, operator.key))
 
 
 def keep_version(

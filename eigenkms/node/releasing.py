@@ -1,0 +1,174 @@
+"""The last step of every answer with a partial signature in it: make it, write it into the release log, and only then let it go.
+
+Whoever asked waits until its entry is durable. What waits is written together: one signature and one flush for all that came while
+the one before was being written, so a node that is asked much writes seldom. An entry whose answer never left (the client went
+away, the node was killed) stays: the log may name more than was released, never less.
+
+If the disk refuses, nothing leaves any more, and ``run`` ends the node.
+"""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+
+from eigenkms.attestation.interface import Claims
+from eigenkms.crypto import bn254
+from eigenkms.errors import StorageError
+from eigenkms.node.authorisation import Grant, busy
+from eigenkms.protocols.release_log import (
+    OPEN_METHOD,
+    Head,
+    LogHeader,
+    Release,
+    SignedHead,
+    check_release,
+    sign_head,
+)
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.storage.releases import ReleaseLog
+from eigenkms.types import AppId, ClusterId, OperatorAddress
+
+MAX_UNDER_WAY: Final = 1024
+"""Answers that are made or wait for their entry; more requests are refused as busy."""
+
+
+class Log(Protocol):
+    """Where entries go (storage/releases)."""
+
+    @property
+    def head(self) -> Head: ...
+
+    def append(self, releases: list[Release], sign: Callable[[Head], SignedHead]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What an answer gives away: the application's key for ``ciphertext_version``, by the share of ``transcript``.
+
+    ``reply_key`` is what the answer is sealed to, as in ``Scope``.
+    """
+
+    app_id: AppId
+    ciphertext_version: int
+    transcript: Transcript
+    reply_key: bytes
+
+
+@dataclass
+class _Batch:
+    """Entries that are written together, or not at all."""
+
+    releases: list[Release] = field(default_factory=list)
+    done: trio.Event = field(default_factory=trio.Event)
+    is_written: bool = False
+
+
+class Releaser:
+    """The way out for all answers of one node, whatever they came through."""
+
+    def __init__(self, log: Log, key: bn254.KeyPair, *, clock: Callable[[], float] = time.time) -> None:
+        self._log = log
+        self._key = key
+        self._clock = clock
+        self._making = trio.CapacityLimiter(1)
+        self._writing = trio.CapacityLimiter(1)
+        self._writer = trio.Lock()
+        self._next = _Batch()
+        self._under_way = 0
+        self._failure: StorageError | None = None
+        self._failed = trio.Event()
+
+    @property
+    def head(self) -> Head:
+        """The newest head that is durable."""
+        return self._log.head
+
+    async def run(self) -> None:
+        """Wait until the log cannot be written, and raise why: ``StorageError``."""
+        await self._failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    async def release(self, released: Released, grant: Grant | None, make: Callable[[], bytes]) -> bytes:
+        """The answer that ``make`` returns, once the log says that it leaves. ``make`` runs in a thread; what it raises is raised,
+        and nothing is written.
+
+        Raises ``AttestationRefused`` (busy) if too many wait, ``StorageError`` if the log cannot be written.
+        """
+        if self._under_way >= MAX_UNDER_WAY:
+            raise busy("too many answers wait to be logged")
+        self._under_way += 1
+        try:
+            answer = await trio.to_thread.run_sync(make, limiter=self._making)
+            await self._record(self._describe(released, None if grant is None else grant.claims))
+        finally:
+            self._under_way -= 1
+        return answer
+
+    def _describe(self, released: Released, claims: Claims | None) -> Release:
+        subject = None
+        if claims is not None:
+            subject = claims.signer if claims.image is None else claims.image.digest
+        return Release(
+            time_ms=int(self._clock() * 1000),
+            app_id=released.app_id,
+            ciphertext_version=released.ciphertext_version,
+            version=released.transcript.version,
+            transcript_hash=released.transcript.hash,
+            method=OPEN_METHOD if claims is None else claims.method,
+            evidence_digest=None if claims is None else claims.evidence_digest,
+            subject=subject,
+            reply_key_digest=hashlib.sha256(released.reply_key).digest(),
+        )
+
+    async def _record(self, release: Release) -> None:
+        """Whoever comes first writes for all that come until the writer is free."""
+        check_release(release)  # here, where it costs nobody else an entry
+        batch = self._next
+        batch.releases.append(release)
+        if len(batch.releases) > 1:
+            await batch.done.wait()
+        else:
+            with trio.CancelScope(shield=True):  # the others rely on it
+                await self._write(batch)
+        if not batch.is_written:
+            raise StorageError("write release log: it could not be written", hint="start the node again")
+
+    async def _write(self, batch: _Batch) -> None:
+        async with self._writer:
+            self._next = _Batch()
+            try:
+                if self._failure is None:
+                    await trio.to_thread.run_sync(self._append, batch.releases, limiter=self._writing)
+                    batch.is_written = True
+            except StorageError as error:
+                self._failure = error
+                self._failed.set()
+            finally:
+                batch.done.set()
+
+    def _append(self, releases: list[Release]) -> None:
+        self._log.append(releases, self._sign)
+
+    def _sign(self, head: Head) -> SignedHead:
+        return sign_head(self._key, head)
+
+
+@asynccontextmanager
+async def open_releaser(
+    folder: Path, cluster: ClusterId, operator: OperatorAddress, key: bn254.KeyPair
+) -> AsyncIterator[Releaser]:
+    """With the log in the data folder, whose lock the caller holds. Raises ``StorageError``."""
+    header = LogHeader(cluster, operator, key.g2, time.time_ns() // 1_000_000)
+    log = await trio.to_thread.run_sync(ReleaseLog.open, folder, header, lambda head: sign_head(key, head))
+    try:
+        yield Releaser(log, key)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(log.close)
