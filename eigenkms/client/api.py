@@ -26,6 +26,7 @@ from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
 from eigenkms.client import ciphertexts
+from eigenkms.client.attesters import Attester
 from eigenkms.client.ciphertexts import NEWEST, Readable, Writable, open_ciphertext
 from eigenkms.client.directory import Directory, Place
 from eigenkms.client.evidence import EvidenceGathering, Findings
@@ -205,20 +206,27 @@ class Client:
     # -- secrets ---------------------------------------------------------------------------------------------
 
     async def application_key(
-        self, app_id: AppId, ciphertext_version: int = NEWEST, progress: Progress = silent
+        self,
+        app_id: AppId,
+        ciphertext_version: int = NEWEST,
+        progress: Progress = silent,
+        *,
+        attester: Attester | None = None,
     ) -> ApplicationKey:
         """The application's key for ciphertexts of this version, verified against the master public key: ``client.ciphertexts``
         decrypts with it.
 
         The version that gave the last key is asked first. While versions change, others are found and asked besides, within
-        the one timeout. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused.
+        the one timeout. ``attester`` proves the right to the key to each operator; without one nothing is shown, which only a
+        devnet's operators accept. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused,
+        ``AttesterError`` if there was no evidence to show.
         """
         if self._epoch is None:
             await self.refresh()
         timeout = self._settings.timeout
         deadline = trio.current_time() + timeout
         epoch = self._epoch or await self._find(progress, deadline - timeout / 2, deadline)
-        pursuit = Pursuit(self, app_id, ciphertext_version, progress, timeout)
+        pursuit = Pursuit(self, app_id, ciphertext_version, attester, progress, timeout)
         with trio.CancelScope(deadline=deadline):
             await pursuit.run(epoch)
         self._epoch = pursuit.epoch
@@ -228,23 +236,37 @@ class Client:
             log.warning("operator 0x%s sent a false partial signature", liar.hex())
         return ApplicationKey(Recipient(app_id, self.cluster, pursuit.epoch.transcript.mpk), pursuit.app_key)
 
-    async def decrypt(self, app_id: AppId, ciphertext: bytes, progress: Progress = silent) -> bytes:
+    async def decrypt(
+        self,
+        app_id: AppId,
+        ciphertext: bytes,
+        progress: Progress = silent,
+        *,
+        attester: Attester | None = None,
+    ) -> bytes:
         """The plaintext. Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext; where the ciphertext
-        names another cluster, before anybody is asked.
+        names another cluster, before anybody is asked. Else as ``application_key``.
         """
         plaintext = io.BytesIO()
-        await self.decrypt_stream(app_id, io.BytesIO(ciphertext), plaintext, progress)
+        await self.decrypt_stream(app_id, io.BytesIO(ciphertext), plaintext, progress, attester=attester)
         return plaintext.getvalue()
 
     async def decrypt_stream(
-        self, app_id: AppId, source: Readable, sink: Writable, progress: Progress = silent
+        self,
+        app_id: AppId,
+        source: Readable,
+        sink: Writable,
+        progress: Progress = silent,
+        *,
+        attester: Attester | None = None,
     ) -> None:
         """From ``source`` to its end, in constant memory for version 2. Raises as ``decrypt``, perhaps after the beginning of the
         plaintext was written. A cancellation waits for ``source`` and ``sink``.
         """
         ciphertext = await trio.to_thread.run_sync(open_ciphertext, source)
         ciphertext.check_cluster(self.cluster)
-        pieces = ciphertext.plaintext(await self.application_key(app_id, ciphertext.version, progress))
+        key = await self.application_key(app_id, ciphertext.version, progress, attester=attester)
+        pieces = ciphertext.plaintext(key)
         while await trio.to_thread.run_sync(_write_some, pieces, sink):
             pass
 
@@ -266,19 +288,29 @@ async def fetch_cluster(settings: ClientSettings, progress: Progress = silent) -
 
 
 async def fetch_application_key(
-    settings: ClientSettings, app_id: AppId, ciphertext_version: int = NEWEST, progress: Progress = silent
+    settings: ClientSettings,
+    app_id: AppId,
+    ciphertext_version: int = NEWEST,
+    progress: Progress = silent,
+    *,
+    attester: Attester | None = None,
 ) -> ApplicationKey:
     """One-shot ``Client.application_key``."""
     async with open_client(settings) as client:
-        return await client.application_key(app_id, ciphertext_version, progress)
+        return await client.application_key(app_id, ciphertext_version, progress, attester=attester)
 
 
 async def decrypt(
-    settings: ClientSettings, app_id: AppId, ciphertext: bytes, progress: Progress = silent
+    settings: ClientSettings,
+    app_id: AppId,
+    ciphertext: bytes,
+    progress: Progress = silent,
+    *,
+    attester: Attester | None = None,
 ) -> bytes:
     """One-shot ``Client.decrypt``."""
     async with open_client(settings) as client:
-        return await client.decrypt(app_id, ciphertext, progress)
+        return await client.decrypt(app_id, ciphertext, progress, attester=attester)
 
 
 async def fetch_evidence(
