@@ -31,6 +31,7 @@ LAUNCHER_SECONDS: Final = 15.0
 MAX_TOKEN_BYTES: Final = 48 * 1024
 """What operators take."""
 _AT_ONCE: Final = 8
+_LIMITER: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("tokens asked for at once")
 _PATHS: Final = {"gcp": "/v1/token", "intel": "/v1/intel/token"}
 
 
@@ -93,7 +94,6 @@ class ConfidentialSpaceAttester:
         self._method = method
         self._socket = socket
         self._audience = audience
-        self._asking = trio.CapacityLimiter(_AT_ONCE)
 
     def __repr__(self) -> str:
         return f"<ConfidentialSpaceAttester {self._method} at {self._socket}>"
@@ -101,7 +101,7 @@ class ConfidentialSpaceAttester:
     async def attest(self, scope: Scope) -> Authorisation:
         """A token with the one nonce of ``scope``."""
         wanted = {"audience": self._audience, "token_type": "OIDC", "nonces": [scope.nonce]}
-        async with self._asking:
+        async with _turn():
             status, body = await self._ask(wanted)
         if status != httpx.codes.OK:
             raise self._error(f"it answered {status}: {_said(body)}", hint=_HINTS.get(status))
@@ -146,6 +146,15 @@ class ConfidentialSpaceAttester:
         return AttesterError(
             f"ask the launcher at {self._socket} for a token of {self._method}: {reason}", hint=hint
         )
+
+
+def _turn() -> trio.CapacityLimiter:
+    """One for each trio loop, since an attester may serve several."""
+    try:
+        return _LIMITER.get()
+    except LookupError:
+        _LIMITER.set(limiter := trio.CapacityLimiter(_AT_ONCE))
+        return limiter
 
 
 _HINTS: Final = {
