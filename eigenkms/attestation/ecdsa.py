@@ -60,6 +60,14 @@ def typed_data(scope: Scope, nonce: bytes, issued_at: int) -> dict[str, Any]:
     }
 
 
+def signing_digest(scope: Scope, nonce: bytes, issued_at: int) -> bytes:
+    """The 32 bytes that are signed for ``typed_data`` of these."""
+    from eth_account.messages import encode_typed_data
+
+    signable = encode_typed_data(full_message=typed_data(scope, nonce, issued_at))
+    return keccak256(b"\x19", signable.version, signable.header, signable.body)
+
+
 def encode_evidence(nonce: bytes, issued_at: int, signature: bytes) -> bytes:
     """Evidence of version 2."""
     return encode([2, nonce, issued_at, signature])
@@ -108,7 +116,7 @@ class Ecdsa:
             raise MalformedError(f"decode signed request: version {version}")
         _check_time(issued_at, now)
         _check_low_s(signature)
-        signer = _recover(typed_data(context.scope, nonce, issued_at), signature)
+        signer = _recover(signing_digest(context.scope, nonce, issued_at), signature)
         return Claims(
             app_id=context.scope.app_id,
             method=NAME,
@@ -181,12 +189,8 @@ def _bad_signature() -> AttestationRefused:
     )
 
 
-def _recover(data: dict[str, Any], signature: bytes) -> bytes:
-    """The 20-byte address whose key made ``signature`` over ``data``."""
-    from eth_account.messages import encode_typed_data
-
-    signable = encode_typed_data(full_message=data)
-    digest = keccak256(b"\x19", signable.version, signable.header, signable.body)
+def _recover(digest: bytes, signature: bytes) -> bytes:
+    """The 20-byte address whose key made ``signature`` over ``digest``."""
     recovery = signature[64] - 27 if signature[64] >= 27 else signature[64]
     key = _recover_key(digest, signature, recovery) if recovery in (0, 1) else None
     if key is None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli import network
+from eigenkms.cli.attesting import ATTEST_SETTINGS, attester
 from eigenkms.cli.options import verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.streams import Sink, Source
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 @verb(
     "decrypt",
-    "eigenkms decrypt --app-id my-app secret.ibe\neigenkms decrypt --app-id my-app -o secret < secret.ibe",
+    "eigenkms decrypt --app-id 0x5fbd…0aa3 --attest ecdsa --ecdsa-key-file creator.json secret.ibe\n"
+    "eigenkms decrypt --app-id my-app -o secret < secret.ibe",
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
-@with_settings("app_id", *network.NETWORK_SETTINGS)
+@with_settings("app_id", *network.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def command(*, file: str | None, output: str | None, settings: "Settings") -> None:
     """Decrypt FILE or stdin, binary or armored, with the help of a quorum of operators.
 
@@ -39,8 +41,9 @@ def command(*, file: str | None, output: str | None, settings: "Settings") -> No
         ciphertext = open_ciphertext(content)
         if (cluster := network.cluster(settings)) is not None:
             ciphertext.check_cluster(cluster)
+        shown = attester(settings)
         with Progress("asking the operators") as progress:
-            key = network.application_key(settings, app_id, ciphertext.version, progress)
+            key = network.application_key(settings, app_id, ciphertext.version, shown, progress)
         with sink.open() as plaintext:
             for piece in ciphertext.plaintext(key):
                 plaintext.write(piece)

@@ -20,6 +20,8 @@ VERBS = {
     "node": ("eigenkms.cli.node", "Run an operator node."),
     "encrypt": ("eigenkms.cli.encrypt", "Encrypt a secret for an application."),
     "decrypt": ("eigenkms.cli.decrypt", "Decrypt a secret with a quorum of operators."),
+    "exec": ("eigenkms.cli.exec", "Run a command with an application's secrets in its environment."),
+    "secrets": ("eigenkms.cli.released", "Read the secrets of an application's release."),
     "inspect": ("eigenkms.cli.inspect", "Say what a file is; needs no key."),
     "pubkey": ("eigenkms.cli.pubkey", "Print the master public key, verified."),
     "status": ("eigenkms.cli.status", "Say whether the network can serve."),

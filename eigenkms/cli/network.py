@@ -16,6 +16,8 @@ from eigenkms.types import AppId, Cluster, ClusterId
 
 if TYPE_CHECKING:
     from eigenkms.client.api import ClientSettings, ClusterInfo
+    from eigenkms.client.attesters import Attester
+    from eigenkms.client.environment import Secrets
     from eigenkms.crypto.ibe_v2 import ApplicationKey
 
 T = TypeVar("T")
@@ -105,7 +107,11 @@ def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "Clust
 
 
 def application_key(
-    settings: Settings, app_id: AppId, ciphertext_version: int, progress: Callable[[str], None]
+    settings: Settings,
+    app_id: AppId,
+    ciphertext_version: int,
+    attester: "Attester | None",
+    progress: Callable[[str], None],
 ) -> "ApplicationKey":
     """The application's key for ciphertexts of this version, by a quorum of partial signatures. All connections are closed
     by then.
@@ -113,7 +119,18 @@ def application_key(
     needed = client_settings(settings)
     from eigenkms.client import api
 
-    return run(api.fetch_application_key, needed, app_id, ciphertext_version, progress)
+    call = functools.partial(api.fetch_application_key, attester=attester)
+    return run(call, needed, app_id, ciphertext_version, progress)
+
+
+def fetch_secrets(
+    settings: Settings, app_id: AppId, attester: "Attester | None", progress: Callable[[str], None]
+) -> "Secrets":
+    """The environment of the application's release. All connections are closed by then."""
+    needed = client_settings(settings)
+    from eigenkms.client import api
+
+    return run(api.fetch_secrets, needed, app_id, attester, progress)
 
 
 def checked_app_id(settings: Settings) -> AppId:

@@ -1,0 +1,61 @@
+"""What a program imports to encrypt, decrypt and fetch secrets: docs/library.md shows how.
+
+Each name is loaded from its module when it is first used, so that what needs no network starts without it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eigenkms.chain.config import Finality as Finality
+    from eigenkms.client.api import Client as Client
+    from eigenkms.client.api import ClientSettings as ClientSettings
+    from eigenkms.client.api import ClusterInfo as ClusterInfo
+    from eigenkms.client.api import encrypt as encrypt
+    from eigenkms.client.api import encrypt_stream as encrypt_stream
+    from eigenkms.client.api import open_client as open_client
+    from eigenkms.client.attesters import Attester as Attester
+    from eigenkms.client.attesters import ConfidentialSpaceAttester as ConfidentialSpaceAttester
+    from eigenkms.client.attesters import EcdsaAttester as EcdsaAttester
+    from eigenkms.client.ciphertexts import decrypt_stream as decrypt_stream
+    from eigenkms.client.environment import Secrets as Secrets
+    from eigenkms.client.errors import AttesterError as AttesterError
+    from eigenkms.client.errors import KeyChangedError as KeyChangedError
+    from eigenkms.client.errors import NoVersionError as NoVersionError
+    from eigenkms.client.errors import QuorumError as QuorumError
+    from eigenkms.protocols.authorisation import Authorisation as Authorisation
+    from eigenkms.protocols.authorisation import Scope as Scope
+    from eigenkms.types import AppId as AppId
+
+_PLACES = {
+    "eigenkms.chain.config": ("Finality",),
+    "eigenkms.client.api": (
+        "Client",
+        "ClientSettings",
+        "ClusterInfo",
+        "encrypt",
+        "encrypt_stream",
+        "open_client",
+    ),
+    "eigenkms.client.attesters": ("Attester", "ConfidentialSpaceAttester", "EcdsaAttester"),
+    "eigenkms.client.ciphertexts": ("decrypt_stream",),
+    "eigenkms.client.environment": ("Secrets",),
+    "eigenkms.client.errors": ("AttesterError", "KeyChangedError", "NoVersionError", "QuorumError"),
+    "eigenkms.protocols.authorisation": ("Authorisation", "Scope"),
+    "eigenkms.types": ("AppId",),
+}
+_HOMES = {name: module for module, names in _PLACES.items() for name in names}
+
+__all__ = tuple(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -22,12 +22,15 @@ from pathlib import Path
 
 import trio
 
+from eigenkms.applications import Applications, Release, UnusableReleaseError
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
 from eigenkms.client import ciphertexts
+from eigenkms.client.attesters import Attester
 from eigenkms.client.ciphertexts import NEWEST, Readable, Writable, open_ciphertext
 from eigenkms.client.directory import Directory, Place
+from eigenkms.client.environment import MAX_SEALED_BYTES, Secrets, parse_environment
 from eigenkms.client.evidence import EvidenceGathering, Findings
 from eigenkms.client.gathering import Failures, Gathering, Listener, Progress, silent
 from eigenkms.client.known import KnownClusters
@@ -108,10 +111,17 @@ class ClusterInfo:
 class Client:
     """Connections and the verified version are kept between calls. Made by ``open_client``."""
 
-    def __init__(self, settings: ClientSettings, chain: EigenLayerChain, host: Host) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        chain: EigenLayerChain,
+        host: Host,
+        applications: Applications | None = None,
+    ) -> None:
         self._settings = settings
         self._chain = chain
         self._host = host
+        self._applications = applications
         self.cluster = cluster_id(settings.chain.cluster)
         self._known = KnownClusters(settings.known_clusters_path)
         self._directory: Directory | None = None
@@ -205,20 +215,27 @@ class Client:
     # -- secrets ---------------------------------------------------------------------------------------------
 
     async def application_key(
-        self, app_id: AppId, ciphertext_version: int = NEWEST, progress: Progress = silent
+        self,
+        app_id: AppId,
+        ciphertext_version: int = NEWEST,
+        progress: Progress = silent,
+        *,
+        attester: Attester | None = None,
     ) -> ApplicationKey:
         """The application's key for ciphertexts of this version, verified against the master public key: ``client.ciphertexts``
         decrypts with it.
 
         The version that gave the last key is asked first. While versions change, others are found and asked besides, within
-        the one timeout. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused.
+        the one timeout. ``attester`` proves the right to the key to each operator; without one nothing is shown, which only a
+        devnet's operators accept. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused,
+        ``AttesterError`` if there was no evidence to show.
         """
         if self._epoch is None:
             await self.refresh()
         timeout = self._settings.timeout
         deadline = trio.current_time() + timeout
         epoch = self._epoch or await self._find(progress, deadline - timeout / 2, deadline)
-        pursuit = Pursuit(self, app_id, ciphertext_version, progress, timeout)
+        pursuit = Pursuit(self, app_id, ciphertext_version, attester, progress, timeout)
         with trio.CancelScope(deadline=deadline):
             await pursuit.run(epoch)
         self._epoch = pursuit.epoch
@@ -228,25 +245,86 @@ class Client:
             log.warning("operator 0x%s sent a false partial signature", liar.hex())
         return ApplicationKey(Recipient(app_id, self.cluster, pursuit.epoch.transcript.mpk), pursuit.app_key)
 
-    async def decrypt(self, app_id: AppId, ciphertext: bytes, progress: Progress = silent) -> bytes:
+    async def decrypt(
+        self,
+        app_id: AppId,
+        ciphertext: bytes,
+        progress: Progress = silent,
+        *,
+        attester: Attester | None = None,
+    ) -> bytes:
         """The plaintext. Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext; where the ciphertext
-        names another cluster, before anybody is asked.
+        names another cluster, before anybody is asked. Else as ``application_key``.
         """
         plaintext = io.BytesIO()
-        await self.decrypt_stream(app_id, io.BytesIO(ciphertext), plaintext, progress)
+        await self.decrypt_stream(app_id, io.BytesIO(ciphertext), plaintext, progress, attester=attester)
         return plaintext.getvalue()
 
     async def decrypt_stream(
-        self, app_id: AppId, source: Readable, sink: Writable, progress: Progress = silent
+        self,
+        app_id: AppId,
+        source: Readable,
+        sink: Writable,
+        progress: Progress = silent,
+        *,
+        attester: Attester | None = None,
     ) -> None:
         """From ``source`` to its end, in constant memory for version 2. Raises as ``decrypt``, perhaps after the beginning of the
         plaintext was written. A cancellation waits for ``source`` and ``sink``.
         """
         ciphertext = await trio.to_thread.run_sync(open_ciphertext, source)
         ciphertext.check_cluster(self.cluster)
-        pieces = ciphertext.plaintext(await self.application_key(app_id, ciphertext.version, progress))
+        key = await self.application_key(app_id, ciphertext.version, progress, attester=attester)
+        pieces = ciphertext.plaintext(key)
         while await trio.to_thread.run_sync(_write_some, pieces, sink):
             pass
+
+    async def fetch_secrets(
+        self, app_id: AppId, attester: Attester | None = None, progress: Progress = silent
+    ) -> Secrets:
+        """The environment of the application's confirmed release: the public one, and over it what was encrypted.
+
+        Raises ``InputError`` if there is no such application or no release, ``UnusableReleaseError`` if its environment is none,
+        ``ChainError``; and as ``decrypt``. Where nothing is encrypted, no operator is asked.
+        """
+        release = await self._release(app_id)
+        values = parse_environment(release.public_env, "public")
+        if release.encrypted_env:
+            plaintext = await self._open_environment(app_id, release.encrypted_env, attester, progress)
+            values |= parse_environment(plaintext, "encrypted")
+        return Secrets(values)
+
+    async def _release(self, app_id: AppId) -> Release:
+        if self._applications is None:
+            raise InputError(
+                f"look up application {app_id!r}: the contract that knows applications is not configured",
+                hint="give its address as app_controller",
+            )
+        application = await self._applications.lookup(app_id)
+        if application is None:
+            raise InputError(
+                f"look up application {app_id!r}: the chain knows no such application",
+                hint="give its address, 0x and 40 hex digits, as it was created",
+            )
+        if application.release is None:
+            raise InputError(
+                f"look up application {app_id!r}: it has no confirmed release",
+                hint="publish one, and have it confirmed",
+            )
+        return application.release
+
+    async def _open_environment(
+        self, app_id: AppId, sealed: bytes, attester: Attester | None, progress: Progress
+    ) -> bytes:
+        if len(sealed) > MAX_SEALED_BYTES:
+            raise UnusableReleaseError(f"read the encrypted environment: more than {MAX_SEALED_BYTES} bytes")
+        try:
+            ciphertext = open_ciphertext(io.BytesIO(sealed))
+        except InputError as error:
+            raise UnusableReleaseError(f"read the encrypted environment: {error}", hint=error.hint) from error
+        ciphertext.check_cluster(self.cluster)
+        key = await self.application_key(app_id, ciphertext.version, progress, attester=attester)
+        return await trio.to_thread.run_sync(ciphertexts.decrypt, key, sealed)
 
 
 @asynccontextmanager
@@ -266,19 +344,37 @@ async def fetch_cluster(settings: ClientSettings, progress: Progress = silent) -
 
 
 async def fetch_application_key(
-    settings: ClientSettings, app_id: AppId, ciphertext_version: int = NEWEST, progress: Progress = silent
+    settings: ClientSettings,
+    app_id: AppId,
+    ciphertext_version: int = NEWEST,
+    progress: Progress = silent,
+    *,
+    attester: Attester | None = None,
 ) -> ApplicationKey:
     """One-shot ``Client.application_key``."""
     async with open_client(settings) as client:
-        return await client.application_key(app_id, ciphertext_version, progress)
+        return await client.application_key(app_id, ciphertext_version, progress, attester=attester)
 
 
 async def decrypt(
-    settings: ClientSettings, app_id: AppId, ciphertext: bytes, progress: Progress = silent
+    settings: ClientSettings,
+    app_id: AppId,
+    ciphertext: bytes,
+    progress: Progress = silent,
+    *,
+    attester: Attester | None = None,
 ) -> bytes:
     """One-shot ``Client.decrypt``."""
     async with open_client(settings) as client:
-        return await client.decrypt(app_id, ciphertext, progress)
+        return await client.decrypt(app_id, ciphertext, progress, attester=attester)
+
+
+async def fetch_secrets(
+    settings: ClientSettings, app_id: AppId, attester: Attester | None = None, progress: Progress = silent
+) -> Secrets:
+    """One-shot ``Client.fetch_secrets``."""
+    async with open_client(settings) as client:
+        return await client.fetch_secrets(app_id, attester, progress)
 
 
 async def fetch_evidence(

@@ -1,6 +1,6 @@
 """What can go wrong for a client, with what to do next."""
 
-from eigenkms.errors import NetworkError, VerificationError
+from eigenkms.errors import EigenKmsError, NetworkError, VerificationError
 
 
 class NoVersionError(NetworkError):
@@ -24,3 +24,10 @@ class KeyChangedError(VerificationError):
         "do not continue unless the operators announced a new key; then remove the cluster's line from the "
         "known-clusters file"
     )
+
+
+class AttesterError(EigenKmsError):
+    """No evidence could be made, so an operator was not asked; the message says of what on this machine that comes."""
+
+    exit_code = 2
+    default_hint = "see docs/attestation.md for what this way to attest needs"

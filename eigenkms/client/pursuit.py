@@ -8,25 +8,33 @@ The driver begins with the newest version. When nothing under way can succeed an
 operators for their newest and their newest settled versions and attempts what it did not know; who refused because it did not
 have a version or its share yet is asked for it again, and so is who was unreachable and is known to be elsewhere now. It ends
 when a round brought nothing new and nobody is left to be asked again; or after IDLE_ROUNDS such rounds where somebody is, since a
-change of versions takes operators moments. Requests that are still out are then waited for, as they tell who did not answer.
+change of versions takes operators moments. Only for operators that are busy, or do not reach the chain or an issuer at the moment,
+it goes on to its deadline, if they could complete a version. Requests that are still out are then waited for, as they tell who did
+not answer.
+
+*Hedging.* Where nothing is to be shown for the right to the key, all recipients are asked at once. Evidence costs time at whoever
+attests, and is kept by each operator that saw it. So with an attester only t recipients and MARGIN more are asked at first, chosen
+by lot; one more for each that fails or lies; and all of them once answers are slow.
 """
 
 import logging
 import os
-from dataclasses import dataclass, field
+import random
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import trio
 
+from eigenkms.client.attesters import Attester
 from eigenkms.client.directory import Place
-from eigenkms.client.errors import QuorumError
+from eigenkms.client.errors import AttesterError, QuorumError
 from eigenkms.client.gathering import Failures, Listener, Network, Progress, describe_failures
 from eigenkms.client.partials import Collector, Outcome
 from eigenkms.crypto import sealing
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import FINAL_REFUSALS
+from eigenkms.protocols.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
 from eigenkms.protocols.requests import Epoch, PartialRequest, open_partial
 from eigenkms.types import AppId, OperatorAddress
 
@@ -36,7 +44,10 @@ IDLE_ROUNDS = 3
 """Rounds without anything new after which operators that lack a version are asked no more."""
 BACK_OFF = 0.2
 """Seconds after the first such round; then twice as long each time."""
+MARGIN = 1
+"""Recipients beyond the threshold that are asked at once with evidence."""
 _UNREADY = frozenset({"unknown-version", "no-share"})
+_BUSY = frozenset(str(refusal) for refusal in Refusal if refusal.passes)
 
 
 class Finder(Network, Protocol):
@@ -59,12 +70,17 @@ class Finder(Network, Protocol):
 
 @dataclass(eq=False)
 class _Attempt:
-    """One version: whom we asked for it and what came. ``places`` are where those that failed were asked."""
+    """One version: whom we asked for it and what came. ``places`` are where those that failed were asked.
+
+    ``reserve`` are recipients that were not asked yet, and ``wanted`` is how many signatures there should be or be under way.
+    """
 
     epoch: Epoch
     collector: Collector
     private: bytes = field(repr=False)
-    request: PartialRequest
+    template: PartialRequest
+    reserve: list[OperatorAddress]
+    wanted: int
     asking: set[OperatorAddress] = field(default_factory=set)
     places: dict[OperatorAddress, Place | None] = field(default_factory=dict)
 
@@ -72,10 +88,22 @@ class _Attempt:
     def begin(cls, epoch: Epoch, app_id: AppId, ciphertext_version: int) -> "_Attempt":
         transcript = epoch.transcript
         private, public = sealing.x25519_keypair(os.urandom)
-        request = PartialRequest(
-            transcript.cluster, app_id, ciphertext_version, transcript.hash, public, os.urandom(32)
+        template = PartialRequest(
+            transcript.cluster, app_id, ciphertext_version, transcript.hash, public, bytes(32)
         )
-        return cls(epoch, Collector(request.identity, transcript), private, request)
+        recipients = list(transcript.recipients.addresses)
+        random.SystemRandom().shuffle(recipients)
+        collector = Collector(template.identity, transcript)
+        return cls(epoch, collector, private, template, recipients, len(recipients))
+
+    def scope(self, operator: OperatorAddress) -> Scope:
+        """What evidence for this operator must be for."""
+        return Scope(self.template.cluster, operator, self.template.app_id, self.template.reply_key)
+
+    def request(self, authorisation: Authorisation | None) -> PartialRequest:
+        """A request that was never made before."""
+        shown = None if authorisation is None else authorisation.encoded
+        return replace(self.template, nonce=os.urandom(32), authorisation=shown)
 
     @property
     def good(self) -> int:
@@ -83,18 +111,29 @@ class _Attempt:
 
     @property
     def prospects(self) -> int:
-        """Partial signatures that there are, and that may still come of the requests that are out."""
-        return self.good + len(self.asking)
+        """Partial signatures that there are, and that may still come of requests that are out or were not made yet."""
+        return self.good + len(self.asking) + len(self.reserve)
 
     @property
     def possible(self) -> bool:
-        """Whether the requests that are out could complete it."""
+        """Whether these could complete it."""
         return self.prospects >= self.epoch.transcript.threshold
 
     def is_waiting_for(self, operator: OperatorAddress) -> bool:
         """Whether the operator lacked the version, or its share of it, when it was last asked."""
         error = self._last_failure(operator)
         return isinstance(error, RpcRefused) and error.code in _UNREADY
+
+    def is_busy(self, operator: OperatorAddress) -> bool:
+        """Whether the operator would not decide when it was last asked, and may later."""
+        error = self._last_failure(operator)
+        return isinstance(error, RpcRefused) and error.code in _BUSY
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether operators that are busy could complete it."""
+        busy = sum(1 for operator in self.collector.failures if self.is_busy(operator))
+        return bool(busy) and self.prospects + busy >= self.epoch.transcript.threshold
 
     def missed(self, operator: OperatorAddress) -> bool:
         """Whether the operator could not be reached when it was last asked."""
@@ -107,8 +146,9 @@ class _Attempt:
 class Pursuit:
     """``app_key`` and ``epoch``, the version that gave it, are set if ``run`` succeeds.
 
-    The key is that for ciphertexts of ``ciphertext_version``. ``timeout``: seconds that an operator has for its answer; after a
-    quarter of it other versions are looked for besides.
+    The key is that for ciphertexts of ``ciphertext_version``. ``attester`` makes the evidence of each request; without one there
+    is none. ``timeout``: seconds that an operator has for its answer; after a quarter of it other versions are looked for besides,
+    and after an eighth all are asked who were held back.
     """
 
     def __init__(
@@ -116,6 +156,7 @@ class Pursuit:
         finder: Finder,
         app_id: AppId,
         ciphertext_version: int,
+        attester: Attester | None,
         progress: Progress,
         timeout: float,
     ) -> None:
@@ -124,6 +165,7 @@ class Pursuit:
         self._finder = finder
         self._app_id = app_id
         self._ciphertext_version = ciphertext_version
+        self._attester = attester
         self._progress = progress
         self._timeout = timeout
         self._patience = timeout / 4
@@ -154,10 +196,12 @@ class Pursuit:
             self._ask_again()
             await self._outcome()
             idle = 0 if self._prospects() > before else idle + 1
-            if idle == IDLE_ROUNDS or (idle and not self._askable()):
+            if idle and not self._askable():
+                return
+            if idle >= IDLE_ROUNDS and not any(attempt.may_pass for attempt in self._attempts.values()):
                 return
             if idle:
-                await trio.sleep(BACK_OFF * 2 ** (idle - 1))
+                await trio.sleep(min(BACK_OFF * 2 ** (idle - 1), self._patience))
 
     async def _outcome(self) -> None:
         """Until no attempt can succeed with those who are asked now, or patience is over."""
@@ -181,8 +225,22 @@ class Pursuit:
         attempt = self._attempts[epoch.transcript.hash] = _Attempt.begin(
             epoch, self._app_id, self._ciphertext_version
         )
-        for operator in epoch.transcript.recipients.addresses:
-            self._start(attempt, operator)
+        if self._attester is not None:
+            attempt.wanted = epoch.transcript.threshold + MARGIN
+            self._nursery.start_soon(self._hedge, attempt)
+        self._ask_more(attempt)
+
+    async def _hedge(self, attempt: _Attempt) -> None:
+        """Until all were asked for other reasons, or answers are slow: then ask all."""
+        with trio.move_on_after(self._patience / 2):
+            while attempt.reserve:
+                await self._news.wait()
+        attempt.wanted = len(attempt.epoch.transcript.recipients)
+        self._ask_more(attempt)
+
+    def _ask_more(self, attempt: _Attempt) -> None:
+        while attempt.reserve and attempt.good + len(attempt.asking) < attempt.wanted:
+            self._start(attempt, attempt.reserve.pop())
 
     # -- what a survey brings --------------------------------------------------------------------------------
 
@@ -221,12 +279,13 @@ class Pursuit:
             self._start(attempt, operator)
 
     def _askable(self) -> list[tuple[_Attempt, OperatorAddress]]:
-        """Those who lacked a version, and those who are not any more where they could not be reached."""
+        """Those who lacked a version or were busy, and those who are not any more where they could not be reached."""
         return [
             (attempt, operator)
             for attempt in self._attempts.values()
             for operator in attempt.collector.failures
             if attempt.is_waiting_for(operator)
+            or attempt.is_busy(operator)
             or (attempt.missed(operator) and attempt.places[operator] != self._finder.peer_of(operator))
         ]
 
@@ -248,10 +307,9 @@ class Pursuit:
         collector, place = attempt.collector, self._finder.peer_of(operator)
         self._unreachable.pop(operator, None)
         try:
-            sealed = await self._finder.ask(operator, wire.PARTIAL, attempt.request.encoded, self._timeout)
-            frame, signature = open_partial(
-                attempt.private, attempt.request, attempt.epoch.transcript, sealed
-            )
+            request = attempt.request(await self._attest(attempt.scope(operator)))
+            sealed = await self._finder.ask(operator, wire.PARTIAL, request.encoded, self._timeout)
+            frame, signature = open_partial(attempt.private, request, attempt.epoch.transcript, sealed)
             await trio.to_thread.run_sync(collector.add, operator, frame, signature, limiter=self._collecting)
         except EigenKmsError as error:
             collector.failed(operator, error)
@@ -263,8 +321,18 @@ class Pursuit:
         if collector.app_key is not None:
             self.app_key, self.epoch = collector.app_key, attempt.epoch
             self._nursery.cancel_scope.cancel()
+        else:
+            self._ask_more(attempt)
         self._news.set()
         self._news = trio.Event()
+
+    async def _attest(self, scope: Scope) -> Authorisation | None:
+        if self._attester is None:
+            return None
+        try:
+            return await self._attester.attest(scope)
+        except EigenKmsError as error:  # whatever it is: not the operator could not be reached
+            raise AttesterError(str(error), hint=error.hint) from error
 
     # -- what is said of it ----------------------------------------------------------------------------------
 
@@ -293,6 +361,8 @@ class Pursuit:
         if self._trouble is not None:
             parts.append(f"look for other versions: {self._trouble}")
         message = "; ".join(parts)
+        if (own := _unattested(attempts[0].collector)) is not None:
+            return own
         if any(_is_refused(attempt.collector) for attempt in attempts):
             return RefusedError(
                 message, hint="prove the right to this application's key, or ask the operators why"
@@ -300,12 +370,23 @@ class Pursuit:
         return QuorumError(message)
 
 
+def _unattested(collector: Collector) -> AttesterError | None:
+    """Our own trouble, if for more operators than may be missing there was no evidence."""
+    own = [e for e in collector.failures.values() if isinstance(e, AttesterError)]
+    return own[0] if len(own) > _spare(collector) else None
+
+
+def _spare(collector: Collector) -> int:
+    """How many recipients may be missing."""
+    return len(collector.transcript.recipients) - collector.transcript.threshold
+
+
 def _is_refused(collector: Collector) -> bool:
     """Whether more operators refused to answer than may be missing."""
     refused = [
         e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code in FINAL_REFUSALS
     ]
-    return len(refused) > len(collector.transcript.recipients) - collector.transcript.threshold
+    return len(refused) > _spare(collector)
 
 
 def _shortage(collector: Collector) -> str:

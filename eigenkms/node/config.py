@@ -52,6 +52,30 @@ _CLIENT = (
     Setting("known_clusters", s.path, "File that pins the master public keys of clusters.", is_path=True),
     Setting("timeout", s.seconds(0.1, 3600), "Seconds until an answer must be there.", float, default=30.0),
     Setting("app_id", s.text, "Application that the secret is for, at least 5 bytes."),
+    Setting(
+        "attest",
+        s.choice(*METHODS),
+        "How to prove the right to a key: ecdsa, as the application's creator; gcp or intel, as its container.",
+    ),
+    Setting(
+        "ecdsa_key_file",
+        s.path,
+        "Key of the application's creator: a keystore of eigenkms or geth, or 64 hex digits.",
+        is_path=True,
+    ),
+    Setting(
+        "launcher_socket",
+        s.path,
+        "Where the launcher of a Confidential Space VM listens.",
+        is_path=True,
+        default=Path("/run/container_launcher/teeserver.sock"),
+    ),
+    Setting(
+        "attest_audience",
+        s.text,
+        "Audience to ask tokens for; one that the operators accept.",
+        default="EigenX KMS",
+    ),
     Setting("mpk", s.g2_point, "Master public key in hex, or @FILE; with it encrypt works offline."),
 )
 
@@ -233,6 +257,7 @@ SETTINGS: Mapping[str, Setting] = {
 
 CHAIN_SETTINGS = tuple(setting.name for setting in _CHAIN)
 CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
+CLIENT_ONLY_SETTINGS = tuple(setting.name for setting in _CLIENT)
 ATTESTATION_SETTINGS = tuple(setting.name for setting in _ATTESTATION)
 NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION))
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eigenkms.applications import Applications
 from eigenkms.chain.config import Finality
 from eigenkms.chain.reader import ChainOperator, OperatorRead
 from eigenkms.client.api import Client, ClientSettings
@@ -361,7 +362,9 @@ async def at_home(village: Village, index: int, ways: Honest) -> AsyncIterator[H
 
 
 @asynccontextmanager
-async def visitor(village: Village, known: Path, *, within: float = 5.0) -> AsyncIterator[Client]:
+async def visitor(
+    village: Village, known: Path, *, within: float = 5.0, applications: Applications | None = None
+) -> AsyncIterator[Client]:
     """A client of the village."""
     settings = ClientSettings(
         rpc_url="http://fake.invalid",
@@ -375,4 +378,4 @@ async def visitor(village: Village, known: Path, *, within: float = 5.0) -> Asyn
         timeout=within,
     )
     async with open_host(PeerKey.generate()) as host:
-        yield Client(settings, village.chain, host)  # type: ignore[arg-type]
+        yield Client(settings, village.chain, host, applications)  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""How a verb proves its right to a key: the attester that the settings name, and the creator's key, which never is an argument."""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eigenkms import bounded_json
+from eigenkms.cli.passwords import read_password
+from eigenkms.cli.report import warn
+from eigenkms.errors import InputError
+
+if TYPE_CHECKING:
+    from eigenkms.client.attesters import Attester
+    from eigenkms.node.settings import Settings
+
+ATTEST_SETTINGS = ("attest", "ecdsa_key_file", "password_file", "launcher_socket", "attest_audience")
+KEY_VARIABLE = "EIGENKMS_ECDSA_KEY"
+_HINT = "give a keystore (of eigenkms or of geth), or a file with 64 hex digits"
+
+
+def attester(settings: "Settings") -> "Attester | None":
+    """What ``attest`` names, or None. Raises InputError for a key that cannot be read; asks nobody but for a password."""
+    method = settings.get("attest")
+    if method is None:
+        return None
+    from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
+
+    if method == "ecdsa":
+        return EcdsaAttester(_creator_key(settings))
+    return ConfidentialSpaceAttester(
+        method, socket=settings.get("launcher_socket"), audience=settings.get("attest_audience")
+    )
+
+
+def _creator_key(settings: "Settings") -> bytes:
+    path: Path | None = settings.get("ecdsa_key_file")
+    if path is not None:
+        return _read_key(path, settings)
+    text = os.environ.get(KEY_VARIABLE, "")
+    if not text:
+        raise InputError(
+            "attest by ecdsa: the key of the application's creator is not given",
+            hint=f"give --ecdsa-key-file FILE, or set {KEY_VARIABLE}",
+        )
+    return _parse_hex(text, f"the environment variable {KEY_VARIABLE}")
+
+
+def _read_key(path: Path, settings: "Settings") -> bytes:
+    content = _content(path)
+    if not content.lstrip().startswith(b"{"):
+        return _parse_hex(content.decode("ascii", errors="replace"), str(path), path)
+    try:
+        fields = bounded_json.loads(content)
+    except ValueError:
+        raise InputError(f"read ECDSA key {path}: it is not JSON", hint=_HINT) from None
+    password = read_password(f"keystore {path}", file=settings.get("password_file"), environ=os.environ)
+    if "format" in fields:
+        from eigenkms.node.keyfiles import open_key
+
+        return open_key(path, "secp256k1", password).secret
+    return _open_geth(path, fields, password)
+
+
+def _content(path: Path) -> bytes:
+    from eigenkms.crypto.keystore import MAX_FILE_BYTES
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"read ECDSA key {path}: {(error.strerror or str(error)).lower()}") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise InputError(f"read ECDSA key {path}: more than {MAX_FILE_BYTES} bytes", hint=_HINT)
+    return content
+
+
+def _parse_hex(text: str, where: str, path: Path | None = None) -> bytes:
+    digits = text.strip().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digits, re.ASCII):
+        raise InputError(f"read ECDSA key from {where}: it is neither JSON nor 64 hex digits", hint=_HINT)
+    if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        warn(f"ECDSA key {path} can be read by others; run chmod 600 {path}")
+    return bytes.fromhex(digits)
+
+
+def _open_geth(path: Path, fields: dict[str, Any], password: str) -> bytes:
+    """The key in a keystore of geth and most wallets (Web3 Secret Storage, version 3)."""
+    from eth_account import Account
+
+    try:
+        _check_cost(fields["crypto"]["kdfparams"])
+        return bytes(Account.decrypt(json.dumps(fields), password))
+    except (KeyError, TypeError, AttributeError, NotImplementedError):
+        reason = "it is no keystore of version 3"
+    except ValueError as error:
+        reason = "the password is wrong" if str(error) == "MAC mismatch" else "it is no keystore of version 3"
+    raise InputError(f"open keystore {path}: {reason}", hint=_HINT)
+
+
+def _check_cost(parameters: dict[str, Any]) -> None:
+    """A file must not be able to eat the machine."""
+    from eigenkms.crypto.keystore import MAX_SCRYPT_MEMORY
+
+    memory = 128 * int(parameters.get("n", 1)) * int(parameters.get("r", 1))
+    if memory > MAX_SCRYPT_MEMORY or int(parameters.get("c", 1)) > 10**8:
+        raise ValueError("its cost is out of bounds")

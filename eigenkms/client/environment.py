@@ -1,0 +1,81 @@
+"""The environment of an application, as its confirmed release on chain has it (docs/library.md, Secrets).
+
+A release has two environments: ``public_env``, the text of a JSON object, and ``encrypted_env``, a ciphertext of such a text for
+the application, or empty. Both map names to texts. Where a name stands in both, the encrypted value counts: a public one can be no
+more than its default.
+
+What is refused is what no environment can have: a name that is empty or has ``=`` in it, NUL, and text that is no UTF-8. Which
+names mean something to a program, or to its loader (``LD_PRELOAD``, ``PATH``, ``PYTHONPATH``), is not judged here.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from eigenkms import bounded_json
+from eigenkms.applications import UnusableReleaseError
+
+MAX_BYTES: Final = 2**20
+"""Of the text of one environment."""
+MAX_SEALED_BYTES: Final = 2 * MAX_BYTES
+_HINT: Final = "publish a release whose environment is a JSON object of names and texts"
+
+
+class Secrets(Mapping[str, str]):
+    """Names and values. Its repr has the names alone; whoever prints a value does so on purpose."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<Secrets {', '.join(map(repr, self._values))}: values redacted>"
+
+
+def parse_environment(text: bytes, what: str) -> dict[str, str]:
+    """Names and values of one environment, which messages call ``what``.
+
+    Raises ``UnusableReleaseError``, which has nothing of the text in it.
+    """
+    if len(text) > MAX_BYTES:
+        raise UnusableReleaseError(f"read the {what} environment: more than {MAX_BYTES} bytes", hint=_HINT)
+    found = _load(text)
+    if found is None or not all(isinstance(value, str) for value in found.values()):
+        raise UnusableReleaseError(
+            f"read the {what} environment: it is not a JSON object of texts, each name once", hint=_HINT
+        )
+    if not all(_is_name(name) and _can_pass(value) for name, value in found.items()):
+        raise UnusableReleaseError(
+            f"read the {what} environment: a name is empty or has = in it, or a text cannot be passed to a program",
+            hint="use names without =, and neither NUL nor half a character anywhere",
+        )
+    return found
+
+
+def _load(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = bounded_json.loads(text, max_depth=1, object_pairs_hook=_distinct)
+    except ValueError:  # it quotes what it cannot read
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return dict(pairs)
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "=" not in name and _can_pass(name)
+
+
+def _can_pass(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -1,0 +1,193 @@
+"""A program started by ``exec`` has the secrets in its environment and is the very process; ``secrets get`` prints them."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eigenkms.cli import exec as verb
+from eigenkms.cli.exec import choose
+from eigenkms.cli.released import render
+from eigenkms.errors import InputError
+from tests.cli.conftest import clean_environment, eigenkms, lines
+
+SECRETS = {"API_KEY": "two words\nand $more", "MODE": "prod"}
+
+BECOME = """
+import json, sys
+from eigenkms.cli.exec import become
+program, secrets, only, *words = sys.argv[1:]
+become(program, words, json.loads(secrets), json.loads(only))
+"""
+
+
+def become(
+    *words: str,
+    secrets: dict[str, str] | None = None,
+    only: tuple[str, ...] = (),
+    program: str = sys.executable,
+    **env: str,
+) -> "subprocess.Popen[bytes]":
+    """A process that becomes ``program``."""
+    given = json.dumps(SECRETS if secrets is None else secrets)
+    return subprocess.Popen(
+        [sys.executable, "-c", BECOME, program, given, json.dumps(only), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(**env),
+    )
+
+
+def environment(process: "subprocess.Popen[bytes]") -> dict[str, str]:
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, b"")
+    found: dict[str, str] = json.loads(out)
+    return found
+
+
+SHOW = ("python", "-c", "import json, os; print(json.dumps(dict(os.environ)))")
+
+
+def test_the_program_has_the_secrets_and_what_there_was() -> None:
+    """A secret wins over a variable of the same name; this command's own secrets are not passed on."""
+    env = {"MODE": "dev", "OTHER": "kept", "EIGENKMS_PASSWORD": "p", "EIGENKMS_ECDSA_KEY": "k"}
+    found = environment(become(*SHOW, **env))
+    assert {name: found.get(name) for name in (*SECRETS, *env)} == {
+        **SECRETS,
+        "OTHER": "kept",
+        "EIGENKMS_PASSWORD": None,
+        "EIGENKMS_ECDSA_KEY": None,
+    }
+
+
+def test_only_those_named_are_passed() -> None:
+    """And a name that the release has not is refused before anything runs."""
+    found = environment(become(*SHOW, only=("API_KEY",), MODE="dev"))
+    assert (found["API_KEY"], found["MODE"]) == (SECRETS["API_KEY"], "dev")
+    with pytest.raises(InputError, match="read secret 'OTHER': the release has none of this name") as error:
+        choose({"A\x1b": "hidden"}, ("OTHER",))
+    assert error.value.hint == r"it has 'A\x1b'"
+
+
+def test_the_program_is_the_very_process() -> None:
+    """Its words, process id, exit code and the signal that ends it; a broken pipe ends it, as it would have."""
+    process = become(
+        "python", "-c", "import os, sys; print(os.getpid(), sys.argv[1]); sys.exit(7)", "--debug"
+    )
+    out, _ = process.communicate(timeout=30)
+    assert (out.decode().split(), process.returncode) == ([str(process.pid), "--debug"], 7)
+    process = become("sh", "-c", "kill -TERM $$", program="/bin/sh")
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    process = become("sh", "-c", "kill -PIPE $$", program="/bin/sh")
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGPIPE
+
+
+def test_no_descriptor_is_left_to_the_program() -> None:
+    """But stdin, stdout and stderr."""
+    process = become("ls", "/proc/self/fd", program="/bin/ls")
+    out, _ = process.communicate(timeout=30)
+    assert len(out.split()) == 4, "the fourth is that of the folder it lists"
+
+
+def test_the_releases_path_finds_no_other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs was found before the secrets were fetched."""
+    false = tmp_path / "env"
+    false.write_text("#!/bin/sh\necho false\n")
+    false.chmod(0o755)
+    process = become("env", secrets={"PATH": str(tmp_path)}, program="/usr/bin/env")
+    out, _ = process.communicate(timeout=30)
+    assert f"PATH={tmp_path}" in out.decode()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert verb._find("env") == str(false)
+
+
+def test_a_program_that_is_not_there_costs_no_request() -> None:
+    """Exit code 1; the chain that would be asked is nobody's."""
+    done = eigenkms("exec", "--app-id", "0x" + "ab" * 20, "--", "no-such-program")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert lines(done.stderr)[0] == "error: run no-such-program: there is no such program"
+
+
+def test_a_command_is_needed() -> None:
+    """Exit code 1 with a sentence."""
+    done = eigenkms("exec", "--app-id", "0x" + "ab" * 20)
+    assert done.returncode == 1
+    assert lines(done.stderr)[0].startswith("error: missing argument")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "secrets", "words"),
+    [
+        ("true", 0o755, SECRETS, "exec format error"),
+        ("#!/bin/sh\n", 0o755, {"A": "x" * 2**18}, "argument list too long"),
+    ],
+)
+def test_what_the_system_does_not_run_is_told(
+    content: str,
+    mode: int,
+    secrets: dict[str, str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By its reason, without the environment."""
+    program = tmp_path / "program"
+    program.write_text(content)
+    program.chmod(mode)
+    before = {n: signal.getsignal(n) for n in (signal.SIGPIPE, signal.SIGXFSZ)}
+    try:
+        with pytest.raises(InputError, match=f"run {program}: {words}"):
+            verb.become(str(program), ["program"], secrets, ())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_options_after_the_command_are_its_own() -> None:
+    """With and without the two dashes."""
+    parser = verb.command.make_context(
+        "exec", ["--app-id", "a", "ls", "--only", "x"], resilient_parsing=False
+    )
+    assert parser.params["command"] == ("ls", "--only", "x")
+    parser = verb.command.make_context("exec", ["--only", "y", "--", "ls", "--only", "x"])
+    assert (parser.params["only"], parser.params["command"]) == (("y",), ("ls", "--only", "x"))
+
+
+# -- secrets get -------------------------------------------------------------------------------------------------
+
+
+def test_one_secret_is_printed_as_it_is() -> None:
+    """To the byte, without a line end of ours."""
+    assert render(SECRETS, "API_KEY", as_json=False) == SECRETS["API_KEY"]
+
+
+def test_all_secrets_are_printed_for_a_shell() -> None:
+    """Which reads from it what they are."""
+    text = render(SECRETS, None, as_json=False)
+    shown = subprocess.run(
+        ["sh", "-c", f'{text}\nprintf "%s|%s" "$API_KEY" "$MODE"'], capture_output=True, check=True, text=True
+    )
+    assert shown.stdout == "|".join(SECRETS.values())
+    assert shlex.split(text) == [f"{name}={value}" for name, value in SECRETS.items()]
+
+
+def test_secrets_are_printed_for_a_program() -> None:
+    """One or all, as an object."""
+    assert json.loads(render(SECRETS, None, as_json=True)) == SECRETS
+    chosen = choose(SECRETS, ("MODE",))
+    assert json.loads(render(chosen, "MODE", as_json=True)) == {"MODE": "prod"}
+
+
+def test_where_the_output_cannot_be_nothing_is_asked(tmp_path: Path) -> None:
+    """A folder that does not exist is exit code 1, before the network."""
+    done = eigenkms("secrets", "get", "--app-id", "0x" + "ab" * 20, "-o", tmp_path / "no" / "file")
+    assert done.returncode == 1
+    assert "its folder does not exist" in lines(done.stderr)[0]
+    assert list(tmp_path.iterdir()) == []

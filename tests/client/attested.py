@@ -1,0 +1,130 @@
+"""Operators of the village that ask for a right to the key, by the pipeline, the methods and the memory that a node has."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eigenkms.applications import Application, AppStatus, Release
+from eigenkms.attestation.ecdsa import Ecdsa
+from eigenkms.attestation.interface import AttestationRefused, Method
+from eigenkms.client.attesters import Attester
+from eigenkms.node.authorisation import Authoriser
+from eigenkms.node.policy import Policy
+from eigenkms.node.services import explain
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.host import Host, Request
+from eigenkms.protocols import wire
+from eigenkms.protocols.authorisation import Authorisation, Scope
+from eigenkms.protocols.requests import PartialRequest, decode_partial_request
+from eigenkms.storage.spent import SpentTokens
+from eigenkms.types import AppId, OperatorAddress
+from tests.client.village import CLUSTER, Keeper, Operator, Village, at_home
+
+APP = AppId("0x" + "ab" * 20)
+CREATOR_KEY = b"\x11" * 32
+DIGEST = bytes.fromhex("cd" * 32)
+
+
+@dataclass
+class Register:
+    """The chain's applications; ``trouble`` is raised instead."""
+
+    known: dict[str, Application] = field(default_factory=dict)
+    trouble: Exception | None = None
+
+    async def lookup(self, app_id: AppId) -> Application | None:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.known.get(app_id)
+
+    def publish(self, creator: bytes, release: Release | None = None) -> None:
+        """``APP`` runs, as ``creator`` made it."""
+        self.known[APP] = Application(APP, creator, AppStatus.STARTED, release)
+
+
+class Guarded(Keeper):
+    """Keeps to the policy attested. ``seen`` are all requests for a partial signature, with who got them."""
+
+    def __init__(self, village: Village, policies: dict[OperatorAddress, Policy]) -> None:
+        super().__init__(village)
+        self.policies = policies
+        self.seen: list[tuple[OperatorAddress, PartialRequest]] = []
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method == wire.PARTIAL:
+            asked = decode_partial_request(request.body)
+            self.seen.append((operator.address, asked))
+            try:
+                await self.policies[operator.address].authorise(asked)
+            except AttestationRefused as error:
+                raise RpcRefusal(error.code, explain(error)) from error
+        return await super().answer(operator, request)
+
+
+@contextmanager
+def policies(
+    village: Village, register: Register, folder: Path, methods: Callable[[], list[Method]]
+) -> Iterator[dict[OperatorAddress, Policy]]:
+    """One for each operator, with a memory of its own."""
+    made, memories = {}, []
+    for operator in village.operators:
+        home = folder / operator.address.hex()
+        home.mkdir()
+        memories.append(SpentTokens.open(home))
+        authoriser = Authoriser(
+            cluster=CLUSTER,
+            operator=operator.address,
+            applications=register,
+            methods=methods(),
+            spent=memories[-1],
+        )
+        made[operator.address] = Policy("attested", authoriser)
+    yield made
+    for memory in memories:
+        memory.close()
+
+
+def ecdsa() -> list[Method]:
+    """The one method."""
+    return [Ecdsa()]
+
+
+@asynccontextmanager
+async def guarded(
+    village: Village,
+    register: Register,
+    folder: Path,
+    *,
+    methods: Callable[[], list[Method]] = ecdsa,
+    make: Callable[[Village, dict[OperatorAddress, Policy]], Guarded] = Guarded,
+) -> AsyncIterator[Guarded]:
+    """All operators at home, and with the policy attested."""
+    for operator in village.operators:
+        operator.learn(village.first, settled=True)
+    async with AsyncExitStack() as stack:
+        ways = make(village, stack.enter_context(policies(village, register, folder, methods)))
+        for index in range(len(village.operators)):
+            await stack.enter_async_context(at_home(village, index, ways))
+        yield ways
+
+
+@dataclass
+class Watched:
+    """An attester that tells what it was asked for and what it gave."""
+
+    inner: Attester
+    given: list[tuple[Scope, Authorisation]] = field(default_factory=list)
+
+    async def attest(self, scope: Scope) -> Authorisation:
+        made = await self.inner.attest(scope)
+        self.given.append((scope, made))
+        return made
+
+
+async def show(host: Host, village: Village, index: int, request: PartialRequest) -> bytes:
+    """Send a request as it is to an operator, from anybody."""
+    operator = village.operators[index]
+    socket = next(o.socket for o in village.chain.operators if o.address == operator.address)
+    host.set_addresses(operator.peer.peer_id, [socket])
+    return await host.call(operator.peer.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request.encoded)

@@ -1,0 +1,294 @@
+"""A client proves its right to each operator anew, and no more often than it must."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.client.api import encrypt
+from eigenkms.client.attesters import EcdsaAttester
+from eigenkms.client.errors import AttesterError, QuorumError
+from eigenkms.client.pursuit import MARGIN
+from eigenkms.errors import NetworkError, RefusedError
+from eigenkms.p2p.errors import RpcRefusal, RpcRefused
+from eigenkms.p2p.host import Request, open_host
+from eigenkms.p2p.identity import PeerKey
+from eigenkms.protocols import wire
+from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope, decode_authorisation
+from eigenkms.types import AppId, OperatorAddress
+from tests.client.attested import APP, CREATOR_KEY, Guarded, Register, Watched, guarded, show
+from tests.client.village import Operator, Village, make_village, visitor
+
+SECRET = b"attack at dawn"
+PATIENCE = 10.0
+"""Seconds that something may take that is expected at once, on a busy machine."""
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    return tmp_path / "known"
+
+
+@pytest.fixture
+def attester() -> Watched:
+    return Watched(EcdsaAttester(CREATOR_KEY))
+
+
+@pytest.fixture
+def register(attester: Watched) -> Register:
+    made = Register()
+    made.publish(EcdsaAttester(CREATOR_KEY).address)
+    return made
+
+
+async def test_the_creator_decrypts_and_nobody_else(
+    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """Without evidence, or with another account's, everybody refuses: exit code 3 and each one's reason."""
+    async with guarded(village, register, tmp_path), visitor(village, known) as client:
+        ciphertext = encrypt(await client.fetch(), APP, SECRET)
+        assert await client.decrypt(APP, ciphertext, attester=attester) == SECRET
+        for wrong, code in ((None, "no-authorisation"), (EcdsaAttester(b"\x12" * 32), "not-creator")):
+            with pytest.raises(RefusedError) as error:
+                await client.decrypt(APP, ciphertext, attester=wrong)
+            assert str(error.value).count(f"{code}: ") >= 2
+            assert error.value.exit_code == 3
+
+
+async def test_each_operator_gets_evidence_of_its_own(
+    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """Made for it and the reply key of the request that it is in; never the same twice."""
+    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+        await client.application_key(APP, attester=attester)
+        await client.application_key(APP, attester=attester)
+    made = {authorisation.encoded: scope for scope, authorisation in attester.given}
+    shown = [request.authorisation for _, request in ways.seen]
+    assert len(shown) == len(set(shown)) >= 6
+    for operator, request in ways.seen:
+        assert request.authorisation is not None
+        scope = made[request.authorisation]
+        assert (scope.operator, scope.reply_key) == (operator, request.reply_key)
+    assert len({request.nonce for _, request in ways.seen}) == len(ways.seen)
+
+
+async def test_what_one_operator_captured_is_worth_nothing(
+    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """At another, where it is not the creator's signature; nor at itself again; nor with a key of the thief's."""
+    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+        await client.application_key(APP, attester=attester)
+        captured = dict(ways.seen)
+        victim = village.operators[0]
+        request = captured[victim.address]
+        async with open_host(PeerKey.generate()) as thief:
+            for index in range(1, 4):
+                with pytest.raises(RpcRefused) as error:
+                    await show(thief, village, index, request)
+                assert error.value.code == Refusal.NOT_CREATOR
+            with pytest.raises(RpcRefused) as error:
+                await show(thief, village, 0, request)
+            assert error.value.code == Refusal.ALREADY_USED
+            with pytest.raises(RpcRefused) as error:
+                await show(thief, village, 0, replace(request, reply_key=b"\x09" * 32))
+            assert error.value.code == Refusal.NOT_CREATOR
+
+
+class Busy(Guarded):
+    """Each operator says so, or what ``code`` is, ``times`` times before it decides."""
+
+    times = 4
+    code = str(Refusal.BUSY)
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method == wire.PARTIAL:
+            mine = Counter(address for address, what in self.village.asked if isinstance(what, bytes))
+            if mine[operator.address] < self.times:
+                self.village.asked.append((operator.address, b""))
+                raise RpcRefusal(self.code, "try again")
+        return await super().answer(operator, request)
+
+
+@pytest.mark.parametrize("code", [r for r in Refusal if r.passes])
+async def test_who_is_busy_is_asked_again_with_other_evidence(
+    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path, code: Refusal
+) -> None:
+    """More often than who lacks a version, until it decides."""
+
+    class Later(Busy):
+        times = 5
+
+    Later.code = str(code)
+    async with (
+        guarded(village, register, tmp_path, make=Later),
+        visitor(village, known, within=30.0) as client,
+    ):
+        await client.application_key(APP, attester=attester)
+    assert len({made.evidence for _, made in attester.given}) == len(attester.given)
+    assert Counter(scope.operator for scope, _ in attester.given).most_common(1)[0][1] == 6
+
+
+async def test_who_stays_busy_is_asked_to_the_deadline(
+    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """Then too few gave one, which is not a refusal: exit code 2."""
+
+    class Always(Busy):
+        times = 1000
+
+    async with (
+        guarded(village, register, tmp_path, make=Always),
+        visitor(village, known, within=4.0) as client,
+    ):
+        await client.fetch()
+        begun = trio.current_time()
+        with pytest.raises(QuorumError, match="busy: try again"):
+            await client.application_key(APP, attester=attester)
+        assert 3.9 < trio.current_time() - begun < PATIENCE
+
+
+async def test_who_is_busy_where_the_others_refused_is_not_waited_for(
+    village: Village, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """It could not complete the key any more."""
+    register = Register()
+    busy = village.operators[0].address
+
+    class OneBusy(Busy):
+        times = 1000
+
+        async def answer(self, operator: Operator, request: Request) -> bytes:
+            return await (super().answer if operator.address == busy else super(Busy, self).answer)(
+                operator, request
+            )
+
+    async with (
+        guarded(village, register, tmp_path, make=OneBusy),
+        visitor(village, known, within=60.0) as client,
+    ):
+        begun = trio.current_time()
+        with pytest.raises(RefusedError, match="unknown-application"):
+            await client.application_key(APP, attester=attester)
+        assert trio.current_time() - begun < PATIENCE
+
+
+# -- hedging -----------------------------------------------------------------------------------------------------
+
+
+def shown_to(attester: Watched) -> set[OperatorAddress]:
+    return {scope.operator for scope, _ in attester.given}
+
+
+class Lazy(Guarded):
+    """Of these nobody answers."""
+
+    sleepers: frozenset[OperatorAddress] = frozenset()
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method == wire.PARTIAL and operator.address in self.sleepers:
+            await trio.sleep_forever()
+        return await super().answer(operator, request)
+
+
+async def test_evidence_is_shown_to_as_few_as_do(
+    register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """Seven of ten and one more; chosen by lot, so that all get their part."""
+    village, chosen = make_village(10), set()
+    async with guarded(village, register, tmp_path), visitor(village, known) as client:
+        for _ in range(8):
+            attester.given.clear()
+            await client.application_key(APP, attester=attester)
+            assert len(attester.given) == 7 + MARGIN
+            chosen.add(frozenset(shown_to(attester)))
+    assert len(chosen) > 1
+
+
+async def test_for_each_that_fails_another_is_asked_at_once(
+    register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """Three of ten hold no share of the version: the other seven give the key, long before anybody is slow."""
+    village = make_village(10)
+    async with guarded(village, register, tmp_path), visitor(village, known, within=60.0) as client:
+        await client.fetch()
+        for operator in village.operators[:3]:
+            operator.erase(village.first)
+        begun = trio.current_time()
+        await client.application_key(APP, attester=attester)
+        assert trio.current_time() - begun < 60 / 8
+    assert shown_to(attester) >= {o.address for o in village.operators[3:]}
+
+
+async def test_once_answers_are_slow_all_are_asked(
+    register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """Three of ten never answer: whoever was held back is asked after an eighth of the timeout."""
+    village = make_village(10)
+
+    class Sleepy(Lazy):
+        sleepers = frozenset(o.address for o in village.operators[:3])
+
+    async with (
+        guarded(village, register, tmp_path, make=Sleepy),
+        visitor(village, known, within=8.0) as client,
+    ):
+        await client.application_key(APP, attester=attester)
+    assert shown_to(attester) >= {o.address for o in village.operators[3:]}
+
+
+# -- attesters that fail -----------------------------------------------------------------------------------------
+
+
+class Failing:
+    """Has evidence for all but these."""
+
+    def __init__(self, inner: Watched, error: Exception, *without: Operator) -> None:
+        self.inner, self.error, self.without = inner, error, {o.address for o in without}
+
+    async def attest(self, scope: Scope) -> Authorisation:
+        if scope.operator in self.without:
+            raise self.error
+        return await self.inner.attest(scope)
+
+
+@pytest.mark.parametrize("error", [AttesterError("the signer sleeps"), NetworkError("the signer sleeps")])
+async def test_without_evidence_for_one_the_others_do(
+    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path, error: Exception
+) -> None:
+    """It is not asked; whatever error of ours the attester raised, that operator is not thought to be away."""
+    failing = Failing(attester, error, village.operators[2])
+    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+        await client.application_key(APP, attester=failing)
+    assert village.operators[2].address not in {operator for operator, _ in ways.seen}
+
+
+async def test_without_evidence_for_too_many_it_is_said_once(
+    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+) -> None:
+    """As our own trouble, with its hint, and at once; nobody is asked."""
+    failing = Failing(attester, AttesterError("the signer sleeps", hint="wake it"), *village.operators)
+    async with guarded(village, register, tmp_path) as ways, visitor(village, known, within=60.0) as client:
+        begun = trio.current_time()
+        with pytest.raises(AttesterError, match=r"^the signer sleeps$") as error:
+            await client.application_key(APP, attester=failing)
+        assert trio.current_time() - begun < PATIENCE
+    assert (error.value.hint, error.value.exit_code, ways.seen) == ("wake it", 2, [])
+
+
+async def test_an_attester_of_ones_own_may_show_anything(
+    village: Village, register: Register, known: Path, tmp_path: Path
+) -> None:
+    """What it gives is what operators get."""
+
+    class Own:
+        async def attest(self, scope: Scope) -> Authorisation:
+            return Authorisation("stars", scope.nonce.encode())
+
+    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+        with pytest.raises(RefusedError, match=r"method-not-enabled: .*it accepts ecdsa"):
+            await client.application_key(AppId(APP), attester=Own())
+    for _, request in ways.seen:
+        assert request.authorisation is not None
+        assert decode_authorisation(request.authorisation).method == "stars"
