@@ -1,6 +1,7 @@
 """``eigenkms secrets``: the environment of an application's release, for people and scripts."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,9 +14,12 @@ from eigenkms.cli.exec import choose
 from eigenkms.cli.options import verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.streams import Sink
+from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 @click.group("secrets")
@@ -49,11 +53,17 @@ def _get(*, name: str | None, output: str | None, as_json: bool, settings: "Sett
 
 
 def render(secrets: Mapping[str, str], name: str | None, *, as_json: bool) -> str:
-    """The value of ``name``, or a line for each."""
+    """The value of ``name``, or a line for each. Raises InputError for a name that a shell would take for something else."""
     if as_json:
         return json.dumps(dict(secrets), indent=2) + "\n"
     if name is not None:
         return secrets[name]
+    for each in secrets:
+        if not _VARIABLE.fullmatch(each):
+            raise InputError(
+                f"print secret {each!a} for a shell: no variable can have this name",
+                hint="name the secrets that you want, or use --json",
+            )
     return "".join(f"{each}={shlex.quote(value)}\n" for each, value in secrets.items())
 
 

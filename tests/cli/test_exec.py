@@ -178,6 +178,15 @@ def test_all_secrets_are_printed_for_a_shell() -> None:
     assert shlex.split(text) == [f"{name}={value}" for name, value in SECRETS.items()]
 
 
+@pytest.mark.parametrize("name", ["x; touch /tmp/y #", "$(id)", "A B", "1A", "A\nB", "é"])
+def test_a_name_that_a_shell_would_run_is_not_printed_for_one(name: str) -> None:
+    """It is refused, its value is not shown, and --json has it."""
+    with pytest.raises(InputError, match="no variable can have this name") as caught:
+        render({"GOOD": "1", name: "s3cret"}, None, as_json=False)
+    assert "s3cret" not in str(caught.value)
+    assert json.loads(render({name: "v"}, None, as_json=True)) == {name: "v"}
+
+
 def test_secrets_are_printed_for_a_program() -> None:
     """One or all, as an object."""
     assert json.loads(render(SECRETS, None, as_json=True)) == SECRETS
