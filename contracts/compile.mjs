@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import solc from "solc";
 
 const folder = fileURLToPath(new URL("../eigenkms/chain/contracts/src/", import.meta.url));
-const deployed = ["AllocationManager", "DelegationManager", "EigenKMSRegistrar", "KeyRegistrar"];
+const deployed = ["AllocationManager", "AppController", "DelegationManager", "EigenKMSRegistrar", "KeyRegistrar"];
 
 const files = readdirSync(folder).filter((name) => name.endsWith(".sol")).sort();
 const input = {

@@ -86,3 +86,22 @@ UPDATE_SOCKET: Final = Function("updateSocket", ("address", "string"))
 ADD_TO_ALLOWLIST: Final = Function("addOperatorToAllowlist", (SET, "address"))
 REMOVE_FROM_ALLOWLIST: Final = Function("removeOperatorFromAllowlist", (SET, "address"))
 IS_ALLOWED: Final = Function("isOperatorAllowed", (SET, "address"), ("bool",))
+
+# AppController
+RELEASE: Final = (
+    "(((bytes32,string)[],uint32),bytes,bytes,(string[],string[],(string,string)[],(string,string)[],string))"
+)
+CREATE_APP: Final = Function("createApp", ("bytes32", RELEASE), ("address",))
+CREATE_EMPTY_APP: Final = Function("createEmptyApp", ("bytes32",), ("address",))
+CALCULATE_APP_ID: Final = Function("calculateAppId", ("address", "bytes32"), ("address",))
+UPGRADE_APP: Final = Function("upgradeApp", ("address", RELEASE))
+CONFIRM_UPGRADE: Final = Function("confirmUpgrade", ("address",))
+START_APP: Final = Function("startApp", ("address",))
+STOP_APP: Final = Function("stopApp", ("address",))
+TERMINATE_APP: Final = Function("terminateApp", ("address",))
+SUSPEND_APP: Final = Function("suspendApp", ("address",))
+RESUME_APP: Final = Function("resumeApp", ("address",))
+GET_APP_CREATOR: Final = Function("getAppCreator", ("address",), ("address",))
+GET_APP_STATUS: Final = Function("getAppStatus", ("address",), ("uint8",))
+GET_APP_RELEASE_BLOCK: Final = Function("getAppLatestReleaseBlockNumber", ("address",), ("uint32",))
+APP_UPGRADED: Final = topic(f"AppUpgraded(address,uint256,{RELEASE})")

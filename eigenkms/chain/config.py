@@ -50,7 +50,10 @@ class Finality:
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """One operator set of one AVS on one chain. Addresses are 20 bytes. The URL may hold an API key: no repr shows it."""
+    """One operator set of one AVS on one chain. Addresses are 20 bytes. The URL may hold an API key: no repr shows it.
+
+    ``app_controller``: where applications are looked up, None where that is not wanted.
+    """
 
     rpc_url: str = field(repr=False)
     chain_id: int
@@ -59,10 +62,13 @@ class ChainConfig:
     allocation_manager: bytes
     key_registrar: bytes
     finality: Finality
+    app_controller: bytes | None = None
 
     def __post_init__(self) -> None:
-        for name in ("avs", "allocation_manager", "key_registrar"):
+        for name in ("avs", "allocation_manager", "key_registrar", "app_controller"):
             address = getattr(self, name)
+            if name == "app_controller" and address is None:
+                continue
             if len(address) != 20 or not any(address):
                 raise InputError(f"configure the chain: {name} is not a 20-byte address other than zero")
         try:
@@ -88,6 +94,7 @@ class Deployment:
     delegation_manager: bytes
     key_registrar: bytes
     registrar: bytes
+    app_controller: bytes
     avs: bytes
     chain_id: int
     operator_set_id: int = 0
@@ -102,4 +109,5 @@ class Deployment:
             self.allocation_manager,
             self.key_registrar,
             finality,
+            self.app_controller,
         )

@@ -28,7 +28,8 @@ async def deploy_contracts(
     deallocation_delay: int = DEALLOCATION_DELAY_BLOCKS,
     curve_type: int = abi.CURVE_BN254,
 ) -> Deployment:
-    """Deploy and wire everything. The AVS is the account of ``avs_owner_key``, which also owns the allow-list.
+    """Deploy and wire everything. The AVS is the account of ``avs_owner_key``, which also owns the allow-list and confirms the
+    releases of applications.
 
     Both accounts need ether. ``deallocation_delay`` is in blocks: how long an operator that left stays slashable.
     Raises ChainError.
@@ -49,7 +50,17 @@ async def deploy_contracts(
         ("address", avs.address),
         ("(uint32,string)", (operator_set_id, "")),
     )
-    contracts = Deployment(allocation, delegation, keys, registrar, avs.address, chain_id, operator_set_id)
+    applications = await _create(deployer, "AppController", ("address", avs.address))
+    contracts = Deployment(
+        allocation,
+        delegation,
+        keys,
+        registrar,
+        applications,
+        avs.address,
+        chain_id,
+        operator_set_id,
+    )
     await _set_up(avs, contracts, curve_type)
     return contracts
 

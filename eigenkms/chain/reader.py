@@ -20,10 +20,10 @@ the newest block and rolled back along the membership and key events (see ``roll
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -295,6 +295,19 @@ class EigenLayerChain:
     def _registrar_data(self) -> bytes:
         return abi.GET_AVS_REGISTRAR.encode(self.config.avs)
 
+    async def read_at(
+        self, block: BlockRef, contract: bytes, calls: Sequence[tuple[abi.Function, tuple[object, ...]]]
+    ) -> list[Any]:
+        """The first value that each function returns at exactly this block, in one round trip. Raises ChainError."""
+        at = pin(block.hash)
+        answers = await self._batch_of_chain(
+            [self._call(contract, function.encode(*values), at) for function, values in calls]
+        )
+        return [
+            function.decode(octets(answer, f"answer of {function.name}"))[0]
+            for (function, _), answer in zip(calls, answers, strict=True)
+        ]
+
     @staticmethod
     def _call(to: bytes, data: bytes, at: BlockPin | str) -> Request:
         return "eth_call", ({"to": hexed(to), "data": hexed(data)}, at)
@@ -308,11 +321,12 @@ class EigenLayerChain:
     async def check_deployment(self) -> None:
         """That the configuration fits the chain: chain id, contracts, operator set, registrar, curve. Raises ChainError."""
         config = self.config
-        codes = await self._batch_of_chain(
-            [self._code(config.allocation_manager), self._code(config.key_registrar)]
-        )
-        self._require_code("allocation manager", config.allocation_manager, codes[0])
-        self._require_code("key registrar", config.key_registrar, codes[1])
+        named = {"allocation manager": config.allocation_manager, "key registrar": config.key_registrar}
+        if config.app_controller is not None:
+            named["app controller"] = config.app_controller
+        codes = await self._batch_of_chain([self._code(address) for address in named.values()])
+        for (name, address), code in zip(named.items(), codes, strict=True):
+            self._require_code(name, address, code)
         manager, keys = config.allocation_manager, config.key_registrar
         answers = await self._batch_of_chain(
             [

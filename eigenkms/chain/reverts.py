@@ -13,11 +13,19 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "the operator is in the set already, or left it so recently that it is still slashable",
         "an operator that left can come back after the allocation manager's DEALLOCATION_DELAY",
     ),
+    "AppAlreadyExists()": (
+        "this account has made an application with this salt before",
+        "use another salt",
+    ),
     "ConfigurationAlreadySet()": (
         "the key curve of this operator set was chosen before and cannot change",
         None,
     ),
     "InvalidAVSRegistrar()": ("the registrar does not support this AVS", None),
+    "InvalidAppStatus(uint8)": (
+        "the application's status does not allow this",
+        "see its status; what was terminated stays so",
+    ),
     "InvalidCaller()": ("only the operator or the AVS may do this", "send it from the operator's account"),
     "InvalidCurveType()": (
         "the operator set uses another key curve",
@@ -37,11 +45,21 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     ),
     "KeyNotFound((address,uint32),address)": ("the operator has no key in this set", None),
     "KeyNotRegistered()": ("the operator has no key in this set", "register its BN254 key first"),
+    "NoConfirmedRelease()": (
+        "the application has no confirmed release",
+        "publish one, and have it confirmed",
+    ),
+    "NoPendingUpgrade()": ("the application has no release that waits to be confirmed", None),
     "NonexistentAVSMetadata()": (
         "the AVS has published no metadata",
         "let the AVS set its metadata URI first",
     ),
     "NotAllocationManager()": ("only the allocation manager may do this", None),
+    "NotAppCreator()": (
+        "only the account that created the application may do this, and there must be one",
+        "check the application's id, and send it from its creator's account",
+    ),
+    "NotCoordinator()": ("only the coordinator of the app controller may do this", None),
     "NotMemberOfSet()": ("the operator is not in the set", None),
     "OperatorAlreadyInAllowlist()": ("the operator is on the allow-list already", None),
     "OperatorAlreadyRegistered()": ("the operator has a key in this set already", None),
@@ -59,6 +77,10 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "leave the set, and wait for the allocation manager's DEALLOCATION_DELAY",
     ),
     "PrecompileFailed()": ("a key or signature is not a point of the BN254 curve", None),
+    "ReleaseInSameBlock()": (
+        "the application has a release in this very block already",
+        "publish it again in the next block",
+    ),
     "ZeroPubkey()": ("the key is zero", None),
 }
 

@@ -77,6 +77,7 @@ def client_settings(settings: Settings) -> "ClientSettings":
         finality=settings.get("finality") or Finality("finalized"),
         known_clusters_path=known_clusters(settings),
         timeout=settings.get("timeout"),
+        app_controller=settings.get("app_controller"),
     )
 
 

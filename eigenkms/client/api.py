@@ -63,6 +63,7 @@ class ClientSettings:
     finality: Finality
     known_clusters_path: Path
     timeout: float = 20.0
+    app_controller: bytes | None = None
 
     @property
     def chain(self) -> ChainConfig:
@@ -74,6 +75,7 @@ class ClientSettings:
             allocation_manager=self.allocation_manager,
             key_registrar=self.key_registrar,
             finality=self.finality,
+            app_controller=self.app_controller,
         )
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from eigenkms.applications import Applications
+from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_epoch
@@ -70,7 +71,7 @@ async def run_node(
     *,
     applications: Applications | None = None,
 ) -> None:
-    """Run until cancelled. ``applications`` is asked by the policy attested.
+    """Run until cancelled. ``applications`` is asked by the policy attested; without it, the chain's app controller.
 
     Raises ``EigenKmsError`` for what the operator must mend.
     """
@@ -82,12 +83,13 @@ async def run_node(
         allocation_manager=config.allocation_manager,
         key_registrar=config.key_registrar,
         finality=config.finality,
+        app_controller=config.app_controller,
     )
     cluster = cluster_id(chain_config.cluster)
     async with (
         open_chain(chain_config) as chain,
         _open_store(config, keys, cluster) as store,
-        open_policy(config, cluster, applications) as policy,
+        open_policy(config, cluster, applications or _on_chain(chain)) as policy,
         open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
     ):
         node = Node(config, keys, cluster, chain, store, policy, releaser)
@@ -100,6 +102,12 @@ async def run_node(
             topics=[wire.gossip_topic(cluster)],
         ) as host:
             await node.run(host, task_status)
+
+
+def _on_chain(chain: EigenLayerChain) -> Applications | None:
+    """The applications of the configured app controller, None where none is configured."""
+    contract = chain.config.app_controller
+    return None if contract is None else ChainApplications(chain, contract)
 
 
 async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:

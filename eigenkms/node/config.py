@@ -45,6 +45,9 @@ _CHAIN = (
     Setting("operator_set_id", s.integer(0, 2**32 - 1), "Operator set of the AVS.", int, default=0),
     Setting("allocation_manager", s.address, "EigenLayer's AllocationManager contract."),
     Setting("key_registrar", s.address, "EigenLayer's KeyRegistrar contract."),
+    Setting(
+        "app_controller", s.address, "Contract that applications are looked up in, for the policy attested."
+    ),
     Setting("finality", _finality, "Blocks that count: finalized, safe, latest or latest-K."),
 )
 
@@ -269,6 +272,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "operator_set_id": "0",
         "allocation_manager": "0x42583067658071247ec8CE0A516A58f682002d07",
         "key_registrar": "0xA4dB30D08d8bbcA00D40600bee9F029984dB162a",
+        "app_controller": "0xa86DC1C47cb2518327fB4f9A1627F51966c83B92",
         "finality": "finalized",
         "interval_blocks": "10",
         "block_seconds": "12",
@@ -277,6 +281,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "chain_id": "1",
         "allocation_manager": "0x948a420b8CC1d6BFd0B6087C2E7c344a2CD0bc39",
         "key_registrar": "0x54f4bC6bDEbe479173a2bbDc31dD7178408A57A4",
+        "app_controller": "0xc38d35Fc995e75342A21CBd6D770305b142Fbe67",
         "finality": "finalized",
         "interval_blocks": "50",
         "block_seconds": "12",
@@ -312,6 +317,7 @@ class NodeConfig:
     allocation_manager: bytes
     key_registrar: bytes
     finality: "Finality"
+    app_controller: bytes | None = None
     operator: OperatorAddress
     bn254_keystore: Path
     p2p_keystore: Path | None = None

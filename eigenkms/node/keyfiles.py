@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eigenkms import bounded_json
+from eigenkms.chain.values import checksummed
 from eigenkms.crypto import keystore
 from eigenkms.crypto.hashing import Rng, keccak256
 from eigenkms.errors import InputError
@@ -78,13 +79,6 @@ def _p2p(secret: bytes) -> dict[str, str]:
     from eigenkms.p2p.identity import PeerKey
 
     return {"peer_id": str(PeerKey(secret).peer_id)}
-
-
-def checksummed(address: bytes) -> str:
-    """A 20-byte address as EIP-55 writes it."""
-    digits = address.hex()
-    marks = keccak256(digits.encode()).hex()
-    return "0x" + "".join(d.upper() if int(m, 16) >= 8 else d for d, m in zip(digits, marks, strict=False))
 
 
 def _read(path: Path) -> bytes:

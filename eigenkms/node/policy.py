@@ -25,7 +25,7 @@ class Policy:
         if self.mode == "attested" and self.authoriser is None:
             raise InputError(
                 "set policy attested: this node has no way to look applications up",
-                hint="use the policy closed",
+                hint="give --app-controller, the address of the contract that knows the applications, or use the policy closed",
             )
 
     async def authorise(self, request: PartialRequest) -> Grant | None:

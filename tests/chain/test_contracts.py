@@ -28,6 +28,9 @@ SELECTORS = {
     abi.REGISTER_FOR_SETS: "adc2e3d9",
     abi.UPDATE_SOCKET: "6591666a",
     abi.CREATE_OPERATOR_SETS: "261f84e0",
+    abi.GET_APP_CREATOR: "67962d48",
+    abi.GET_APP_STATUS: "d5aae178",
+    abi.GET_APP_RELEASE_BLOCK: "9ffbdce6",
 }
 
 TOPICS = {
@@ -35,6 +38,7 @@ TOPICS = {
     abi.REMOVED: "ad34c3070be1dffbcaa499d000ba2b8d9848aefcac3059df245dd95c4ece14fe",
     abi.KEY_REGISTERED: "1201ce0c5e577111bce91e907fd99cb183da5edc1e3fb650ca40769e4e9176dd",
     abi.KEY_DEREGISTERED: "28d3c3cee49478ec6fd219cfd685cd15cd01d95cabf69b4b7b57f9eaa3eb6442",
+    abi.APP_UPGRADED: "5e69c7a791a6bb49176e938952d5ebf7b706e399ca57a98ea0de48d5ed248408",
 }
 
 OWNERS = {
@@ -48,6 +52,21 @@ OWNERS = {
         abi.REGISTER_FOR_SETS,
         abi.DEREGISTER_FROM_SETS,
         abi.DEALLOCATION_DELAY,
+    ],
+    "AppController": [
+        abi.CREATE_APP,
+        abi.CREATE_EMPTY_APP,
+        abi.CALCULATE_APP_ID,
+        abi.UPGRADE_APP,
+        abi.CONFIRM_UPGRADE,
+        abi.START_APP,
+        abi.STOP_APP,
+        abi.TERMINATE_APP,
+        abi.SUSPEND_APP,
+        abi.RESUME_APP,
+        abi.GET_APP_CREATOR,
+        abi.GET_APP_STATUS,
+        abi.GET_APP_RELEASE_BLOCK,
     ],
     "DelegationManager": [abi.IS_OPERATOR, abi.REGISTER_AS_OPERATOR],
     "KeyRegistrar": [
@@ -149,7 +168,7 @@ def test_artefacts_are_what_the_sources_compile_to() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "4 artefacts, 0 differ" in run.stdout
+    assert "5 artefacts, 0 differ" in run.stdout
 
 
 def test_nothing_names_a_package_registry() -> None:

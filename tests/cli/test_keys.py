@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.chain.values import checksummed
 from eigenkms.crypto import keystore
 from eigenkms.errors import InputError
-from eigenkms.node.keyfiles import Key, checksummed, new_key, open_key, peek, public_values
+from eigenkms.node.keyfiles import Key, new_key, open_key, peek, public_values
 from tests.cli.conftest import eigenkms, lines, on_terminal
 
 CHEAP = keystore.ScryptCost(n=2, r=1, p=1)

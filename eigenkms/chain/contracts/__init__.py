@@ -2,7 +2,8 @@
 
 They offer the part of EigenLayer's interface that the network uses, with the same names, events, errors and order of
 checks. What they leave out: delegation, stake, slashing, appointed callers, contract (ERC-1271) signers and upgradeable
-proxies. The artefacts are what scripts/build-contracts makes of the sources, to the byte.
+proxies. The AppController has the functions that are read, and its event, as the deployed one has them; errors, and who may
+change what, are its own. The artefacts are what scripts/build-contracts makes of the sources, to the byte.
 """
 
 import json
@@ -23,7 +24,7 @@ class Artefact:
 
 @cache
 def artefact(name: str) -> Artefact:
-    """AllocationManager, DelegationManager, EigenKMSRegistrar or KeyRegistrar."""
+    """AllocationManager, AppController, DelegationManager, EigenKMSRegistrar or KeyRegistrar."""
     text = (resources.files(__package__) / "artifacts" / f"{name}.json").read_text()
     fields = json.loads(text)
     return Artefact(fields["contractName"], tuple(fields["abi"]), bytes.fromhex(fields["bytecode"][2:]))

@@ -1,0 +1,181 @@
+"""Applications as the app controller of the chain has them.
+
+A lookup reads creator, status and the number of the block of the last *confirmed* release, all at one block: the newest that
+counts at the configured finality, by its hash. The release itself is in the log of that other block: of the ``AppUpgraded``
+events of this application in it, the one with the highest index. Logs are asked by block number, so after they were read both
+blocks must be canonical, and the event must be of the very block that stands there.
+
+Requests for a key come by the hundred, so an answer, also that there is no such application, serves for ``FRESH_SECONDS`` from
+the moment when it began to be read, and who asks meanwhile waits for the same reading. What went wrong is told to those who
+waited, and is not kept. If who reads is cancelled, one of the others reads.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import trio
+
+from eigenkms.applications import Application, AppStatus, Release, UnusableReleaseError
+from eigenkms.chain import abi
+from eigenkms.chain.logs import LogQuery
+from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.chain.releases import decode_release
+from eigenkms.chain.values import checksummed, hexed
+from eigenkms.errors import ChainError
+from eigenkms.types import AppId, BlockRef
+
+FRESH_SECONDS: Final = 3.0
+LOOKUP_SECONDS: Final = 10.0
+REMEMBERED: Final = 256
+"""Applications that are remembered at a time, each with at most ``MAX_RELEASE_BYTES`` of release."""
+
+STATUSES: Final = (
+    AppStatus.NONE,
+    AppStatus.STARTED,
+    AppStatus.STOPPED,
+    AppStatus.TERMINATED,
+    AppStatus.SUSPENDED,
+    AppStatus.CREATED,
+)
+"""By the number that the contract has for it."""
+
+
+def application_address(app_id: str) -> bytes | None:
+    """The 20 bytes of ``0x`` and 40 hex digits, all lower case or with the checksum of EIP-55; None for anything else."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", app_id, re.ASCII):
+        return None
+    address = bytes.fromhex(app_id[2:])
+    return address if app_id in (hexed(address), checksummed(address)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was read, and when that began, on trio's clock."""
+
+    application: Application | None
+    since: float
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A reading under way. ``answer`` gives its result, or raises; None if it was given up."""
+
+    over: trio.Event = field(default_factory=trio.Event)
+    answer: Callable[[], Application | None] | None = None
+
+
+class ChainApplications:
+    """``Applications`` of one app controller (20 bytes). Safe for many tasks at once."""
+
+    def __init__(self, chain: EigenLayerChain, contract: bytes) -> None:
+        self._chain = chain
+        self._contract = contract
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._flights: dict[bytes, _Flight] = {}
+        self._decoding = trio.CapacityLimiter(1)
+
+    async def lookup(self, app_id: AppId) -> Application | None:
+        """The application, or None if there is none or ``app_id`` is not the address of one.
+
+        It comes from a reading that began at most ``FRESH_SECONDS`` ago, or is still under way. Raises ``ChainError``, and
+        ``UnusableReleaseError``.
+        """
+        address = application_address(app_id)
+        found = None if address is None else await self._find(address)
+        return None if found is None else replace(found, app_id=app_id)
+
+    async def _find(self, address: bytes) -> Application | None:
+        while True:
+            known = self._known.get(address)
+            if known is not None and trio.current_time() < known.since + FRESH_SECONDS:
+                self._known.move_to_end(address)
+                return known.application
+            flight = self._flights.get(address)
+            if flight is None:
+                return await self._fly(address)
+            await flight.over.wait()
+            if flight.answer is not None:
+                return flight.answer()
+
+    async def _fly(self, address: bytes) -> Application | None:
+        """Read, for everybody who asks meanwhile."""
+        flight = self._flights[address] = _Flight()
+        since = trio.current_time()
+        try:
+            found = await self._read_in_time(address)
+        except ChainError as error:
+            flight.answer = _raising(error)
+            raise
+        else:
+            flight.answer = lambda: found
+            self._remember(address, _Known(found, since))
+            return found
+        finally:
+            del self._flights[address]
+            flight.over.set()
+
+    def _remember(self, address: bytes, known: _Known) -> None:
+        self._known[address] = known
+        self._known.move_to_end(address)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    # ----------------------------------------------------------------------------------------------- reading
+
+    async def _read_in_time(self, address: bytes) -> Application | None:
+        with trio.move_on_after(LOOKUP_SECONDS):
+            return await self._read(address)
+        raise ChainError(f"read application {hexed(address)}: no answer within {LOOKUP_SECONDS:g} s")
+
+    async def _read(self, address: bytes) -> Application | None:
+        head = await self._chain.head()
+        creator, number, published = await self._chain.read_at(
+            head,
+            self._contract,
+            [
+                (abi.GET_APP_CREATOR, (address,)),
+                (abi.GET_APP_STATUS, (address,)),
+                (abi.GET_APP_RELEASE_BLOCK, (address,)),
+            ],
+        )
+        status = _status(number, address)
+        if status is AppStatus.NONE:
+            return None
+        release = await self._release(address, published, head) if published else None
+        return Application(AppId(hexed(address)), bytes.fromhex(creator[2:]), status, release)
+
+    async def _release(self, address: bytes, number: int, head: BlockRef) -> Release:
+        what = f"release of application {hexed(address)} in block {number}"
+        if number > head.number:
+            raise ChainError(f"read {what}: the chain has {head.number} blocks only")
+        query = LogQuery(self._contract, (abi.APP_UPGRADED,), address.rjust(32, b"\0"))
+        events = await query.read(self._chain.rpc, number, number)
+        block = await self._chain.block(number)
+        if block is None or not await self._chain.is_canonical(head):
+            raise ChainError(f"read {what}: the chain was reorganised meanwhile", hint="try again")
+        if any(event.block_hash != block.hash or len(event.topics) != 2 for event in events):
+            raise ChainError(f"read {what}: an event of another block, or with other topics")
+        if not events:
+            raise ChainError(
+                f"read {what}: the event is missing", hint="use an RPC that serves eth_getLogs of old blocks"
+            )
+        return await trio.to_thread.run_sync(decode_release, events[-1].data, what, limiter=self._decoding)
+
+
+def _status(number: int, address: bytes) -> AppStatus:
+    if number >= len(STATUSES):
+        raise ChainError(f"read status of application {hexed(address)}: {number} is none that is known")
+    return STATUSES[number]
+
+
+def _raising(error: ChainError) -> Callable[[], Application | None]:
+    """What raises an error of the same meaning in another task, each time a new one."""
+    kind = UnusableReleaseError if isinstance(error, UnusableReleaseError) else ChainError
+
+    def answer() -> Application | None:
+        raise kind(str(error), hint=error.hint) from error
+
+    return answer
