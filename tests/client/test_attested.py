@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from eigenkms.applications import ContainerPolicy, Release
+from eigenkms.attestation.confidential_space import GCP, ConfidentialSpace, Expectations
+from eigenkms.attestation.interface import Method
+from eigenkms.attestation.jwks import KeySource
 from eigenkms.client.api import encrypt
-from eigenkms.client.attesters import EcdsaAttester
+from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.client.errors import AttesterError, QuorumError
 from eigenkms.client.pursuit import MARGIN
 from eigenkms.errors import NetworkError, RefusedError
@@ -18,7 +22,18 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.types import AppId, OperatorAddress
-from tests.client.attested import APP, CREATOR_KEY, Guarded, Register, Watched, guarded, show
+from tests.attestation.issuer import (
+    GCP_ISSUER,
+    PROJECT,
+    Authority,
+    Endpoint,
+    jwk,
+    jwk_set,
+    make_authority,
+    serve,
+)
+from tests.attestation.launcher import launch
+from tests.client.attested import APP, CREATOR_KEY, DIGEST, Guarded, Register, Watched, guarded, show
 from tests.client.village import Operator, Village, make_village, visitor
 
 SECRET = b"attack at dawn"
@@ -292,3 +307,49 @@ async def test_an_attester_of_ones_own_may_show_anything(
     for _, request in ways.seen:
         assert request.authorisation is not None
         assert decode_authorisation(request.authorisation).method == "stars"
+
+
+# -- confidential space ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+RELEASE = Release(DIGEST, "docker.io/acme/app", ContainerPolicy(args=("serve", "--fast")), b"{}", b"")
+
+
+async def test_a_workload_decrypts_with_tokens_of_its_launcher(
+    village: Village, register: Register, known: Path, tmp_path: Path, authority: Authority
+) -> None:
+    """Signed by an issuer whose keys operators fetch; each token has one operator's nonce, and works once and there alone."""
+    register.publish(b"\x01" * 20, RELEASE)
+    async with (
+        serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as issuer,
+        launch(tmp_path / "tee.sock", APP) as launcher,
+    ):
+
+        def gcp() -> list[Method]:
+            expected = Expectations(
+                issuer=GCP_ISSUER, project_id=PROJECT, audiences=(AUDIENCE,), min_swversion=250300
+            )
+            return [ConfidentialSpace(GCP, expected, KeySource(issuer.url, ca_file=authority.ca))]
+
+        attester = ConfidentialSpaceAttester("gcp", socket=launcher.socket)
+        async with (
+            guarded(village, register, tmp_path, methods=gcp) as ways,
+            visitor(village, known) as client,
+        ):
+            ciphertext = encrypt(await client.fetch(), APP, SECRET)
+            assert await client.decrypt(APP, ciphertext, attester=attester) == SECRET
+            captured = dict(ways.seen)[village.operators[0].address]
+            async with open_host(PeerKey.generate()) as thief:
+                for index, code in ((1, Refusal.NOT_BOUND), (0, Refusal.ALREADY_USED)):
+                    with pytest.raises(RpcRefused) as error:
+                        await show(thief, village, index, captured)
+                    assert error.value.code == code
+            register.publish(b"\x01" * 20, replace(RELEASE, image_digest=bytes(32)))
+            with pytest.raises(RefusedError, match="wrong-image"):
+                await client.decrypt(APP, ciphertext, attester=attester)
+    assert all(len(wanted["nonces"]) == 1 for _, wanted in launcher.asked)
