@@ -1,6 +1,6 @@
 """A release log as a file, for whoever wants to verify it elsewhere (docs/formats.md, Release log).
 
-``eigenkms release log 1`` and a newline, then records, each its length (4 bytes, big-endian) and so many bytes: the header, the
+``EIGENKMS RELEASE LOG 1`` and a newline, then records, each its length (4 bytes, big-endian) and so many bytes: the header, the
 signed head, the entries. Written and read one record at a time.
 """
 
@@ -17,7 +17,7 @@ from eigenkms.protocols.release_log import (
     decode_header,
 )
 
-MAGIC = b"eigenkms release log 1\n"
+MAGIC = b"EIGENKMS RELEASE LOG 1\n"
 
 Read = Callable[[int], bytes]
 
