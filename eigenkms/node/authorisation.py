@@ -11,7 +11,7 @@ HTTP, only ``KeyRequest``.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -27,9 +27,10 @@ from eigenkms.applications import (
 )
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Context, Image, Method
 from eigenkms.errors import ChainError
+from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.storage.spent import SpentFullError
+from eigenkms.storage.spent import Spending, Use
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,10 @@ REMEMBERED_LONGER_SECONDS: Final = 60
 """Past its expiry: a request may have been verified just before, and be at the memory a moment later."""
 
 
-class Spending(Protocol):
+class Memory(Protocol):
     """Where used evidence is remembered (storage/spent)."""
 
-    def spend(self, use_id: bytes, expires_at: int, now: float) -> bool: ...
+    def spend(self, uses: Sequence[Use], now: float) -> list[Spending]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Authoriser:
         operator: OperatorAddress,
         applications: Applications,
         methods: Iterable[Method],
-        spent: Spending,
+        spent: Memory,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
@@ -83,7 +84,7 @@ class Authoriser:
         self._methods = {method.name: method for method in methods}
         self._spent = spent
         self._clock = clock
-        self._spending = trio.CapacityLimiter(1)
+        self._spending = GroupCommit(self._remember)
         self._at_once = 0
         self._told_full = False
 
@@ -155,25 +156,25 @@ class Authoriser:
             )
         return method
 
-    async def _spend(self, claims: Claims) -> None:
-        def spend() -> bool:
-            until = claims.expires_at + REMEMBERED_LONGER_SECONDS
-            return self._spent.spend(claims.use_id, until, self._clock())
+    def _remember(self, uses: list[Use]) -> list[Spending]:
+        return self._spent.spend(uses, self._clock())
 
-        try:
-            is_new = await trio.to_thread.run_sync(spend, limiter=self._spending)
-        except SpentFullError as error:
-            if not self._told_full:
-                log.warning("evidence refused: %s", error)
-            self._told_full = True
-            raise busy("too much evidence was used lately") from error
-        self._told_full = False
-        if not is_new:
+    async def _spend(self, claims: Claims) -> None:
+        outcome = await self._spending.submit(
+            Use(claims.use_id, claims.expires_at + REMEMBERED_LONGER_SECONDS)
+        )
+        if outcome is Spending.AGAIN:
             raise AttestationRefused(
                 Refusal.ALREADY_USED,
                 "this evidence was used before",
                 hint="make new evidence for each request",
             )
+        is_full = outcome is Spending.FULL
+        if is_full and not self._told_full:
+            log.warning("evidence is refused: as much as can be remembered was used lately")
+        self._told_full = is_full
+        if is_full:
+            raise busy("too much evidence was used lately")
 
 
 def read_authorisation(field: bytes | None) -> Authorisation:

@@ -1,17 +1,16 @@
 """The last step of every answer with a partial signature in it: make it, write it into the release log, and only then let it go.
 
-Whoever asked waits until its entry is durable. What waits is written together: one signature and one flush for all that came while
-the one before was being written, so a node that is asked much writes seldom. An entry whose answer never left (the client went
-away, the node was killed) stays: the log may name more than was released, never less.
+Whoever asked waits until its entry is durable. What waits is written together (group_commit), with one signature. An entry whose
+answer never left (the client went away, the node was killed) stays: the log may name more than was released, never less.
 
 If the disk refuses, nothing leaves any more, and ``run`` ends the node.
 """
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,6 +20,7 @@ from eigenkms.attestation.interface import Claims
 from eigenkms.crypto import bn254
 from eigenkms.errors import StorageError
 from eigenkms.node.authorisation import Grant, busy
+from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.release_log import (
     OPEN_METHOD,
     Head,
@@ -60,15 +60,6 @@ class Released:
     reply_key: bytes
 
 
-@dataclass
-class _Batch:
-    """Entries that are written together, or not at all."""
-
-    releases: list[Release] = field(default_factory=list)
-    done: trio.Event = field(default_factory=trio.Event)
-    is_written: bool = False
-
-
 class Releaser:
     """The way out for all answers of one node, whatever they came through."""
 
@@ -77,9 +68,7 @@ class Releaser:
         self._key = key
         self._clock = clock
         self._making = trio.CapacityLimiter(1)
-        self._writing = trio.CapacityLimiter(1)
-        self._writer = trio.Lock()
-        self._next = _Batch()
+        self._commits = GroupCommit(self._append)
         self._under_way = 0
         self._failure: StorageError | None = None
         self._failed = trio.Event()
@@ -128,33 +117,23 @@ class Releaser:
         )
 
     async def _record(self, release: Release) -> None:
-        """Whoever comes first writes for all that come until the writer is free."""
         check_release(release)  # here, where it costs nobody else an entry
-        batch = self._next
-        batch.releases.append(release)
-        if len(batch.releases) > 1:
-            await batch.done.wait()
-        else:
-            with trio.CancelScope(shield=True):  # the others rely on it
-                await self._write(batch)
-        if not batch.is_written:
-            raise StorageError("write release log: it could not be written", hint="start the node again")
+        try:
+            await self._commits.submit(release)
+        except StorageError:
+            self._failed.set()
+            raise
 
-    async def _write(self, batch: _Batch) -> None:
-        async with self._writer:
-            self._next = _Batch()
-            try:
-                if self._failure is None:
-                    await trio.to_thread.run_sync(self._append, batch.releases, limiter=self._writing)
-                    batch.is_written = True
-            except StorageError as error:
-                self._failure = error
-                self._failed.set()
-            finally:
-                batch.done.set()
-
-    def _append(self, releases: list[Release]) -> None:
-        self._log.append(releases, self._sign)
+    def _append(self, releases: list[Release]) -> Sequence[None]:
+        """Nothing after an addition that failed: ``run`` ends the node."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._log.append(releases, self._sign)
+        except StorageError as error:
+            self._failure = error
+            raise
+        return [None] * len(releases)
 
     def _sign(self, head: Head) -> SignedHead:
         return sign_head(self._key, head)

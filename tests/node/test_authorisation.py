@@ -34,7 +34,7 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
 from eigenkms.protocols.codec import encode
 from eigenkms.protocols.requests import PartialRequest, open_partial
-from eigenkms.storage.spent import SpentTokens
+from eigenkms.storage.spent import Spending, SpentTokens, Use
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import (
     APP,
@@ -402,7 +402,7 @@ async def test_a_full_memory_grants_nothing(
     )
     assert await outcome(authoriser, attested(scope)) == Refusal.BUSY
     assert await outcome(authoriser, signed(scope)) == Refusal.BUSY
-    assert caplog.text.count("0 pieces are remembered already") == 1
+    assert caplog.text.count("as much as can be remembered was used lately") == 1
     full.close()
 
 
@@ -417,7 +417,7 @@ async def test_evidence_is_remembered_longer_than_it_is_accepted(
     other = replace(scope, reply_key=b"\x04" * 32)
     fresh = signed(other, nonce=b"\x06" * 32, at=int(clock.now))
     assert isinstance(await outcome(authoriser, fresh), Grant)
-    assert not authoriser._spent.spend(claims.use_id, claims.expires_at, clock.now)
+    assert authoriser._spent.spend([Use(claims.use_id, claims.expires_at)], clock.now) == [Spending.AGAIN]
 
 
 async def test_a_disk_that_refuses_grants_nothing(authoriser: Authoriser, scope: Scope) -> None:

@@ -11,35 +11,48 @@ import pytest
 
 from eigenkms.errors import StorageError
 from eigenkms.storage.schema import SPENT
-from eigenkms.storage.spent import SPENT_NAME, SpentFullError, SpentTokens
+from eigenkms.storage.spent import SPENT_NAME, Spending, SpentTokens, Use
 
 NOW = 1_800_000_000.0
 LATER = int(NOW) + 3600
 GOLDEN = Path(__file__).parent / "golden" / "spent.sql"
 
 
-def use(number: int) -> bytes:
-    return number.to_bytes(32, "big")
+FIRST, AGAIN, FULL = Spending
+
+
+def spend(spent: SpentTokens, number: int, until: int = LATER, now: float = NOW) -> Spending:
+    (outcome,) = spent.spend([Use(number.to_bytes(32, "big"), until)], now)
+    return outcome
 
 
 def test_each_is_spent_once(tmp_path: Path) -> None:
     """And once more after a restart is not the first time."""
     spent = SpentTokens.open(tmp_path)
-    assert [spent.spend(use(n), LATER, NOW) for n in (1, 2, 1)] == [True, True, False]
+    assert [spend(spent, n) for n in (1, 2, 1)] == [FIRST, FIRST, AGAIN]
     spent.close()
     again = SpentTokens.open(tmp_path)
-    assert [again.spend(use(n), LATER, NOW) for n in (1, 2, 3)] == [False, False, True]
+    assert [spend(again, n) for n in (1, 2, 3)] == [AGAIN, AGAIN, FIRST]
     again.close()
+
+
+def test_many_are_spent_together(tmp_path: Path) -> None:
+    """Each has its own outcome, one that stands there twice too, and there is room for no more than there is."""
+    spent = SpentTokens.open(tmp_path, limit=3)
+    uses = [Use(n.to_bytes(32, "big"), LATER) for n in (1, 1, 2, 3, 4, 2)]
+    assert spent.spend(uses, NOW) == [FIRST, AGAIN, FIRST, FIRST, FULL, FULL]
+    assert spent._count == spent._database.one("SELECT count(*) FROM spent")[0] == 3
+    spent.close()
 
 
 SPENDER = """
 import sys
 from pathlib import Path
-from eigenkms.storage.spent import SpentTokens
+from eigenkms.storage.spent import SpentTokens, Use
 spent = SpentTokens.open(Path(sys.argv[1]))
 number = 0
 while True:
-    spent.spend(number.to_bytes(32, "big"), 1_800_003_600, 1_800_000_000.0)
+    spent.spend([Use(number.to_bytes(32, "big"), 1_800_003_600)], 1_800_000_000.0)
     print(number, flush=True)
     number += 1
 """
@@ -57,7 +70,7 @@ def test_what_was_answered_is_spent_whatever_kills_the_node(tmp_path: Path) -> N
         told += [int(line) for line in process.stdout if line.endswith("\n")]
     spent = SpentTokens.open(tmp_path)
     assert len(told) >= 50
-    assert not any(spent.spend(use(n), LATER, NOW) for n in told)
+    assert {spend(spent, n) for n in told} == {AGAIN}
     spent.close()
 
 
@@ -65,17 +78,13 @@ def test_a_full_memory_refuses_until_some_have_expired(tmp_path: Path) -> None:
     """Rather than forget one that could come again; also after a restart."""
     spent = SpentTokens.open(tmp_path, limit=3)
     for n in range(3):
-        assert spent.spend(use(n), LATER + n, NOW)
+        assert spend(spent, n, LATER + n) is FIRST
     for opened in (spent, None):
         full = opened or SpentTokens.open(tmp_path, limit=3)
-        with pytest.raises(SpentFullError, match="3 pieces are remembered already"):
-            full.spend(use(9), LATER, NOW)
+        assert spend(full, 9) is FULL
         full.close()
     spent = SpentTokens.open(tmp_path, limit=3)
-    assert spent.spend(use(9), LATER + 99, LATER)
-    for n in (1, 10):
-        with pytest.raises(SpentFullError):
-            spent.spend(use(n), LATER + 99, LATER)
+    assert [spend(spent, n, LATER + 99, LATER) for n in (9, 1, 10)] == [FIRST, FULL, FULL]
     spent.close()
 
 
@@ -83,9 +92,9 @@ def test_expired_ones_are_forgotten(tmp_path: Path) -> None:
     """Faster than new ones come, so the file does not grow."""
     spent = SpentTokens.open(tmp_path)
     for n in range(40):
-        spent.spend(use(n), LATER, NOW)
+        spend(spent, n)
     for n in range(40, 50):
-        spent.spend(use(n), LATER + 3600, LATER)
+        spend(spent, n, LATER + 3600, LATER)
     assert spent._database.one("SELECT count(*) FROM spent")[0] == spent._count == 10
     spent.close()
 
@@ -93,15 +102,13 @@ def test_expired_ones_are_forgotten(tmp_path: Path) -> None:
 def test_of_many_at_once_one_is_the_first(tmp_path: Path) -> None:
     """Threads that spend the same."""
     spent = SpentTokens.open(tmp_path)
-    found: list[bool] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(spent.spend(use(1), LATER, NOW))) for _ in range(8)
-    ]
+    found: list[Spending] = []
+    threads = [threading.Thread(target=lambda: found.append(spend(spent, 1))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found) == [False] * 7 + [True]
+    assert (found.count(FIRST), found.count(AGAIN)) == (1, 7)
     spent.close()
 
 
