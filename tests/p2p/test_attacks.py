@@ -424,6 +424,30 @@ async def test_a_peer_that_never_reads_its_answers() -> None:
             await eventually(lambda: len(server.connected()) == 0)
 
 
+async def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps nobody else waiting, and the client is let go like one that asks for nothing: dripping is no request."""
+    monkeypatch.setattr("eigenkms.p2p.connections._SWEEP", 0.1)
+    limits = Limits(idle_stream=1.0)
+    async with open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_only, limits=limits) as server:
+        server.serve(ECHO, echo)
+        async with raw_peer(server.addresses[0]) as attacker, trio.open_nursery() as nursery:
+            stream = await attacker.open(ECHO)
+
+            async def drip() -> None:
+                with suppress(trio.BrokenResourceError, ConnectionClosedError):
+                    for byte in request(body=bytes(60_000)):
+                        await attacker.data(stream, bytes([byte]))
+                        await trio.sleep(0.02)
+
+            nursery.start_soon(drip)
+            await serves_an_honest_client(server)
+            await attacker.read_until_closed(LATER)
+            await eventually(lambda: server.statistics().clients == 0)
+            nursery.cancel_scope.cancel()
+        assert server.statistics().bad_frames == 0
+        await serves_an_honest_client(server)
+
+
 async def test_a_peer_that_accepts_and_never_answers() -> None:
     """The caller's deadline holds, its other peers are not affected, and closing does not wait for it."""
     release = trio.Event()
