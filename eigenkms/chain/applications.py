@@ -165,6 +165,12 @@ class ChainApplications:
         return await trio.to_thread.run_sync(decode_release, events[-1].data, what, limiter=self._decoding)
 
 
+def applications_of(chain: EigenLayerChain) -> ChainApplications | None:
+    """Those of the app controller that ``chain`` is configured with, None without one."""
+    contract = chain.config.app_controller
+    return None if contract is None else ChainApplications(chain, contract)
+
+
 def _status(number: int, address: bytes) -> AppStatus:
     if number >= len(STATUSES):
         raise ChainError(f"read status of application {hexed(address)}: {number} is none that is known")

@@ -1,8 +1,8 @@
 """Making applications and publishing their releases, in an app controller like that of a development chain.
 
-An account has as many applications as it has salts; the address of an application follows from both, so it is known before the
-application is made. The first release of ``create_app`` counts at once; an application without one can have its environment
-encrypted for it first. A later release counts once the coordinator has confirmed it.
+An account has as many applications as it has salts, and the address of an application follows from both. The first release of
+``create_app`` counts at once; an application without one can have its environment encrypted for it first. A later release counts
+once the coordinator has confirmed it. ``controller`` is the address of the contract, 20 bytes.
 """
 
 import secrets
@@ -10,7 +10,6 @@ from typing import Final
 
 from eigenkms.applications import Release
 from eigenkms.chain import abi
-from eigenkms.chain.config import Deployment
 from eigenkms.chain.releases import check_release, encode_release
 from eigenkms.chain.transactions import Receipt, Sender
 from eigenkms.chain.values import hexed, octets
@@ -26,7 +25,7 @@ COORDINATOR_CHANGES: Final = {"suspend": abi.SUSPEND_APP, "resume": abi.RESUME_A
 
 
 async def create_app(
-    creator: Sender, contracts: Deployment, release: Release | None, *, salt: bytes | None = None
+    creator: Sender, controller: bytes, release: Release | None, *, salt: bytes | None = None
 ) -> bytes:
     """Make an application of the sender's account; its address. ``salt`` is 32 bytes, random if it is not given.
 
@@ -34,7 +33,7 @@ async def create_app(
     ``UnusableReleaseError``.
     """
     salt = secrets.token_bytes(32) if salt is None else salt
-    controller, what = contracts.app_controller, "create an application"
+    what = "create an application"
     if release is None:
         data = abi.CREATE_EMPTY_APP.encode(salt)
     else:
@@ -47,26 +46,26 @@ async def create_app(
     return bytes.fromhex(app[2:])
 
 
-async def publish_release(creator: Sender, contracts: Deployment, app: bytes, release: Release) -> Receipt:
+async def publish_release(creator: Sender, controller: bytes, app: bytes, release: Release) -> Receipt:
     """Publish another release of ``app``, which then waits to be confirmed. Raises as ``create_app``."""
     check_release(release, "the release")
     data = abi.UPGRADE_APP.encode(app, encode_release(release))
     what = f"publish a release of application {hexed(app)}"
-    return await creator.send(what, contracts.app_controller, data, gas=_gas_of_release(data))
+    return await creator.send(what, controller, data, gas=_gas_of_release(data))
 
 
-async def confirm_release(coordinator: Sender, contracts: Deployment, app: bytes) -> Receipt:
+async def confirm_release(coordinator: Sender, controller: bytes, app: bytes) -> Receipt:
     """Let the release that waits be the one that counts. Raises ``ChainError``."""
     data = abi.CONFIRM_UPGRADE.encode(app)
     what = f"confirm the release of application {hexed(app)}"
-    return await coordinator.send(what, contracts.app_controller, data, gas=GAS_CHANGE)
+    return await coordinator.send(what, controller, data, gas=GAS_CHANGE)
 
 
-async def change_status(sender: Sender, contracts: Deployment, app: bytes, change: str) -> Receipt:
+async def change_status(sender: Sender, controller: bytes, app: bytes, change: str) -> Receipt:
     """One of ``CREATOR_CHANGES``, or as the coordinator one of ``COORDINATOR_CHANGES``. Raises ``ChainError``."""
     function = (CREATOR_CHANGES | COORDINATOR_CHANGES)[change]
     what = f"{change} application {hexed(app)}"
-    return await sender.send(what, contracts.app_controller, function.encode(app), gas=GAS_CHANGE)
+    return await sender.send(what, controller, function.encode(app), gas=GAS_CHANGE)
 
 
 def _gas_of_release(data: bytes) -> int:

@@ -29,20 +29,21 @@ def attester(settings: "Settings") -> "Attester | None":
     from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
 
     if method == "ecdsa":
-        return EcdsaAttester(_creator_key(settings))
+        return EcdsaAttester(creator_key(settings, "attest by ecdsa"))
     return ConfidentialSpaceAttester(
         method, socket=settings.get("launcher_socket"), audience=settings.get("attest_audience")
     )
 
 
-def _creator_key(settings: "Settings") -> bytes:
+def creator_key(settings: "Settings", action: str) -> bytes:
+    """The 32-byte key of an application's creator. Raises InputError, which begins with ``action`` if none is given."""
     path: Path | None = settings.get("ecdsa_key_file")
     if path is not None:
         return _read_key(path, settings)
     text = os.environ.get(KEY_VARIABLE, "")
     if not text:
         raise InputError(
-            "attest by ecdsa: the key of the application's creator is not given",
+            f"{action}: the key of the application's creator is not given",
             hint=f"give --ecdsa-key-file FILE, or set {KEY_VARIABLE}",
         )
     return _parse_hex(text, f"the environment variable {KEY_VARIABLE}")

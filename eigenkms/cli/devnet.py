@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli import network
+from eigenkms.cli import devnet_app, network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.errors import NetworkError
+from eigenkms.errors import InputError, NetworkError
+from eigenkms.node.config import ATTESTATION_SETTINGS, SETTINGS, check_attestation
 
 if TYPE_CHECKING:
-    from eigenkms.devnet.members import Timing
+    from eigenkms.devnet.members import Access, Timing
     from eigenkms.node.settings import Settings
 
 
@@ -27,6 +28,8 @@ _NETWORK = (
     "devnet_interval_blocks",
     "devnet_block_seconds",
     "devnet_window_seconds",
+    "devnet_policy",
+    *ATTESTATION_SETTINGS,
 )
 
 
@@ -36,7 +39,8 @@ _NETWORK = (
 def _run(*, settings: "Settings", as_json: bool) -> None:
     """A whole story once; everything is stopped at the end. A folder given with --dir keeps keys and logs.
 
-    Scenario genesis: make a master key, encrypt, decrypt, kill one operator, decrypt again. With --json:
+    Scenario genesis: make a master key, encrypt, decrypt, kill one operator, decrypt again; with --policy attested for an
+    application that is created on chain, as its creator. With --json:
     operators, engine, and the seconds that each step took: started, genesis, decrypt, decrypt_after_kill, total.
 
     Scenario rotation: renew the shares at every boundary while operators are killed and restarted, join, leave and
@@ -51,7 +55,7 @@ def _run(*, settings: "Settings", as_json: bool) -> None:
         return
     from eigenkms.devnet.cluster import run_story
 
-    result = network.run(run_story, *_shape(settings), _timing(settings))
+    result = network.run(run_story, *_shape(settings), _timing(settings), _access(settings))
     print_facts({name: _rounded(value) for name, value in asdict(result).items()}, as_json=as_json)
 
 
@@ -59,6 +63,11 @@ def _run_rotation(settings: "Settings", as_json: bool) -> None:
     from eigenkms.cli.rotations import print_rotations
     from eigenkms.devnet.rotation import ROTATION_TIMING, run_rotation
 
+    if _access(settings).policy != "open":
+        raise InputError(
+            "run scenario rotation: its client decrypts for everybody, and the policy is not open",
+            hint="leave --policy away, or use the scenario genesis",
+        )
     timing = _timing(settings, ROTATION_TIMING)
     result = network.run(run_rotation, settings.get("devnet_rotations"), *_shape(settings), timing)
     print_rotations(result, as_json=as_json)
@@ -81,17 +90,40 @@ def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
     return replace(default or Timing(), **{name: value for name, value in given.items() if value is not None})
 
 
+def _access(settings: "Settings") -> "Access":
+    """Who gets keys. Raises InputError for an attestation that the nodes would refuse to start with."""
+    from eigenkms.devnet.members import Access
+
+    if settings.get("devnet_policy") == "open":
+        return Access()
+    given = {name: settings.get(name) for name in ATTESTATION_SETTINGS}
+    given["attestation_methods"] = given["attestation_methods"] or ("ecdsa",)
+    check_attestation(given["attestation_methods"], given["attestation_project"])
+    changed = {name: value for name, value in given.items() if value != SETTINGS[name].default}
+    return Access(
+        "attested",
+        {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in changed.items()},
+    )
+
+
 def _rounded(value: object) -> object:
     return round(value, 3) if isinstance(value, float) else value
 
 
-@verb("up", "eigenkms devnet up --dir ./devnet")
+@verb(
+    "up",
+    "eigenkms devnet up --dir ./devnet\n"
+    "eigenkms devnet up --dir ./devnet --policy attested --attestation-method ecdsa",
+)
 @with_settings(*_NETWORK)
 def _up(*, settings: "Settings") -> None:
-    """Start a network and keep it until Ctrl-C; prints the exact lines to encrypt and decrypt with it."""
+    """Start a network and keep it until Ctrl-C; prints the exact lines to encrypt and decrypt with it.
+
+    With --policy attested its operators want proof of the right to a key, as on a public network: see devnet app.
+    """
     from eigenkms.devnet.cluster import up
 
-    network.run(up, *_shape(settings), _timing(settings))
+    network.run(up, *_shape(settings), _timing(settings), _access(settings))
 
 
 @verb("down", "eigenkms devnet down --dir ./devnet")
@@ -103,5 +135,5 @@ def _down(*, settings: "Settings") -> None:
     network.run(down, settings.get("devnet_dir"))
 
 
-for _verb in (_run, _up, _down):
+for _verb in (_run, _up, _down, devnet_app.command):
     command.add_command(_verb)

@@ -23,6 +23,7 @@ from pathlib import Path
 import trio
 
 from eigenkms.applications import Applications, Release, UnusableReleaseError
+from eigenkms.chain.applications import applications_of
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
@@ -336,7 +337,7 @@ async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
     Raises ``ChainError`` if the chain is not what was configured.
     """
     async with open_chain(settings.chain) as chain, open_host(PeerKey.generate()) as host:
-        yield Client(settings, chain, host)
+        yield Client(settings, chain, host, applications_of(chain))
 
 
 async def fetch_cluster(settings: ClientSettings, progress: Progress = silent) -> ClusterInfo:

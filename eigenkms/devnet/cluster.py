@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from eigenkms.devnet import commands
-from eigenkms.devnet.members import Timing
+from eigenkms.devnet.members import Access, Timing
 from eigenkms.devnet.network import STATE_FILE, Network, Say, open_network, started_at
 from eigenkms.devnet.rounds import Rounds
 from eigenkms.devnet.scopes import alongside
@@ -42,14 +42,29 @@ class StoryResult:
 
 
 async def run_story(
-    operators: int, engine: str, folder: Path | None, timing: Timing, say: Say = tell_stderr
+    operators: int,
+    engine: str,
+    folder: Path | None,
+    timing: Timing,
+    access: Access | None = None,
+    say: Say = tell_stderr,
 ) -> StoryResult:
     """Genesis, encrypt, decrypt, kill one operator, decrypt again; everything is stopped at the end.
+
+    Where operators ask for a right to the key, it is that of an application's creator.
 
     Raises ``EigenKmsError`` naming the step that failed; a folder that was given keeps all logs.
     """
     begun = time.monotonic()
-    async with open_network(folder, operators=operators, engine=engine, timing=timing, say=say) as network:
+    access = access or Access()
+    if access.policy != "open" and "ecdsa" not in access.methods:
+        raise InputError(
+            "run scenario genesis: it decrypts as an application's creator, and the method ecdsa is not enabled",
+            hint="give --attestation-method ecdsa too",
+        )
+    async with open_network(
+        folder, operators=operators, engine=engine, timing=timing, access=access, say=say
+    ) as network:
         rounds = Rounds()
         network.hear(rounds.hear)
         network.hear(Teller(say).hear)
@@ -62,8 +77,9 @@ async def run_story(
         )
         secret = network.folder / "secret.txt"
         secret.write_bytes(secrets.token_bytes(4096))
-        await commands.encrypt(network, say, secret, "secret.ibe")
-        first = await commands.decrypt(network, say, "secret.ibe", secret, "decrypted.txt")
+        app = await commands.application(network, say)
+        await commands.encrypt(network, say, app, secret, "secret.ibe")
+        first = await commands.decrypt(network, say, app, "secret.ibe", secret, "decrypted.txt")
         victim = network.nodes[operators - 1]
         again = first
         killed: frozenset[int] = frozenset()
@@ -71,7 +87,7 @@ async def run_story(
             say(f"SIGKILL for {victim.member.name} (pid {victim.process.pid})")
             await network.kill(victim.member.index)
             killed = frozenset({victim.member.index})
-            again = await commands.decrypt(network, say, "secret.ibe", secret, "decrypted-again.txt")
+            again = await commands.decrypt(network, say, app, "secret.ibe", secret, "decrypted-again.txt")
         await stop(network, say, except_for=killed)
         return StoryResult(
             operators, engine, started - begun, genesis, first, again, time.monotonic() - begun
@@ -79,12 +95,17 @@ async def run_story(
 
 
 async def up(
-    operators: int, engine: str, folder: Path | None, timing: Timing, say: Say = tell_stderr
+    operators: int,
+    engine: str,
+    folder: Path | None,
+    timing: Timing,
+    access: Access | None = None,
+    say: Say = tell_stderr,
 ) -> None:
     """Start a network, print the lines to try it with, tell of each rotation, and stay until SIGINT or SIGTERM."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_network(
-            folder, operators=operators, engine=engine, timing=timing, say=say
+            folder, operators=operators, engine=engine, timing=timing, access=access, say=say
         ) as network:
             with network.announced():
                 rounds, teller = Rounds(), Teller(say)
@@ -144,12 +165,18 @@ def _invitation(network: Network) -> str:
     command = (
         "eigenkms" if shutil.which("eigenkms") else shlex.quote(str(Path(sys.executable).parent / "eigenkms"))
     )
+    app, shown = commands.APP_ID, ""
+    create: tuple[str, ...] = ()
+    if network.access.policy != "open":
+        app, shown = '"$APP"', " --attest ecdsa" if "ecdsa" in network.access.methods else ""
+        create = (f"  APP=$({command} devnet app create --config {config} --image-digest {commands.IMAGE})",)
     pids = ", ".join(f"{node.member.name} {node.process.pid}" for node in network.nodes.values())
     return "\n".join(
         (
             "the network has a master key; try, in another terminal:",
-            f"  echo 'attack at dawn' | {command} encrypt --config {config} --app-id {commands.APP_ID} -o secret.ibe",
-            f"  {command} decrypt --config {config} --app-id {commands.APP_ID} secret.ibe",
+            *create,
+            f"  echo 'attack at dawn' | {command} encrypt --config {config} --app-id {app} -o secret.ibe",
+            f"  {command} decrypt --config {config} --app-id {app}{shown} secret.ibe",
             f"  {command} status --config {config}",
             f"process ids: {pids}",
             "Ctrl-C stops everything",

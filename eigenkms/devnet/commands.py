@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -13,20 +14,36 @@ from eigenkms.errors import EigenKmsError, NetworkError
 
 COMMAND_SECONDS = 40.0
 APP_ID = "my-app"
+IMAGE = "sha256:" + "5a" * 32
+"""The digest that stands for an image where none runs."""
 
 
-async def encrypt(network: Network, say: Say, secret: Path, output: str) -> None:
+async def application(network: Network, say: Say) -> str:
+    """The id of an application to decrypt for: one that was created for it, where operators ask. Raises ``NetworkError``."""
+    if network.access.policy == "open":
+        return APP_ID
+    said = await run_command(network, say, "devnet", "app", "create", arguments=("--image-digest", IMAGE))
+    return said.strip()
+
+
+async def encrypt(network: Network, say: Say, app_id: str, secret: Path, output: str) -> None:
     """Encrypt a file of the network's folder. Raises ``NetworkError``."""
-    await run_command(network, say, "encrypt", "--app-id", APP_ID, "-o", output, secret.name)
+    arguments = ("--app-id", app_id, "-o", output, secret.name)
+    await run_command(network, say, "encrypt", arguments=arguments)
 
 
-async def decrypt(network: Network, say: Say, ciphertext: str, secret: Path, output: str) -> float:
-    """Decrypt and compare with ``secret``; the seconds it took, process start included.
+async def decrypt(
+    network: Network, say: Say, app_id: str, ciphertext: str, secret: Path, output: str
+) -> float:
+    """Decrypt, as the application's creator where operators ask, and compare with ``secret``; the seconds it took, process start
+    included.
 
     Raises ``NetworkError``, and ``EigenKmsError`` if the two files differ.
     """
     begun = time.monotonic()
-    await run_command(network, say, "decrypt", "--app-id", APP_ID, "-o", output, ciphertext)
+    shown = () if network.access.policy == "open" else ("--attest", "ecdsa")
+    arguments = ("--app-id", app_id, *shown, "-o", output, ciphertext)
+    await run_command(network, say, "decrypt", arguments=arguments)
     took = time.monotonic() - begun
     if await trio.Path(network.folder / output).read_bytes() != await trio.Path(secret).read_bytes():
         raise EigenKmsError("compare the decrypted file with the secret: they differ")
@@ -34,9 +51,9 @@ async def decrypt(network: Network, say: Say, ciphertext: str, secret: Path, out
     return took
 
 
-async def run_command(network: Network, say: Say, verb: str, *arguments: str) -> None:
-    """Run ``eigenkms VERB`` with the network's client configuration. Raises ``NetworkError`` with what it said."""
-    words = [verb, "--config", network.client_config.name, *arguments]
+async def run_command(network: Network, say: Say, *verb: str, arguments: Sequence[str]) -> str:
+    """Run ``eigenkms VERB`` with the network's client configuration; its stdout. Raises ``NetworkError`` with what it said."""
+    words = [*verb, "--config", network.client_config.name, *arguments]
     say("$ eigenkms " + shlex.join(words))
     with trio.move_on_after(COMMAND_SECONDS):
         done = await trio.run_process(
@@ -49,7 +66,7 @@ async def run_command(network: Network, say: Say, verb: str, *arguments: str) ->
         )
         if done.returncode:
             raise NetworkError(
-                f"run eigenkms {verb}: exit code {done.returncode}: {done.stderr.decode().strip()[-500:]}"
+                f"run eigenkms {' '.join(verb)}: exit code {done.returncode}: {done.stderr.decode().strip()[-500:]}"
             )
-        return
-    raise NetworkError(f"run eigenkms {verb}: no result within {COMMAND_SECONDS:g} s")
+        return done.stdout.decode()
+    raise NetworkError(f"run eigenkms {' '.join(verb)}: no result within {COMMAND_SECONDS:g} s")

@@ -74,6 +74,19 @@ class Timing:
     window_seconds: float = 1.0
 
 
+@dataclass(frozen=True)
+class Access:
+    """Who gets keys: the policy of all nodes, and their settings of attestation, by name, where they differ from the default."""
+
+    policy: str = "open"
+    attestation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """The enabled methods of attestation."""
+        return tuple(self.attestation.get("attestation_methods", ()))
+
+
 def free_ports(count: int) -> list[int]:
     """Distinct TCP ports that were free a moment ago."""
     sockets = [socket.socket() for _ in range(count)]
@@ -90,11 +103,11 @@ def make_member(index: int, address: OperatorAddress, folder: Path, port: int) -
     """Make keystores under a random password. CPU-bound: call in a worker thread."""
     folder.mkdir(mode=0o700, parents=True)
     password = secrets.token_urlsafe(24)
-    _write(folder / "password", password + "\n")
+    write_private(folder / "password", password + "\n")
     bn254, p2p = new_key("bn254", secrets.token_bytes), new_key("p2p", secrets.token_bytes)
     for key, name in ((bn254, "bn254.json"), (p2p, "p2p.json")):
         sealed = key.seal(password, secrets.token_bytes, cost=_LIGHT)
-        _write(folder / name, sealed.decode())
+        write_private(folder / name, sealed.decode())
     peer_id = str(p2p.public["peer_id"])
     socket = _multiaddr(port, peer_id)
     return Member(index, address, folder, port, peer_id, socket, KeyPair.from_secret(bn254.secret))
@@ -104,13 +117,14 @@ def _multiaddr(port: int, peer_id: str) -> str:
     return f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id}"
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """A new file that its owner alone can read."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(text)
 
 
-def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Timing) -> None:
+def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Timing, access: Access) -> None:
     """The node's TOML file, anew; every key is one of docs/configuration.md."""
     values: dict[str, object] = {
         "environment": "devnet",
@@ -118,6 +132,7 @@ def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Ti
         "avs": "0x" + contracts.avs.hex(),
         "allocation_manager": "0x" + contracts.allocation_manager.hex(),
         "key_registrar": "0x" + contracts.key_registrar.hex(),
+        "app_controller": "0x" + contracts.app_controller.hex(),
         "operator": "0x" + member.address.hex(),
         "data_dir": str(member.folder / "data"),
         "bn254_keystore": str(member.folder / "bn254.json"),
@@ -129,12 +144,13 @@ def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Ti
         "window_seconds": timing.window_seconds,
         "poll_seconds": 0.25,
         "genesis": member.founder,
-        "policy": "open",
+        "policy": access.policy,
+        **access.attestation,
         "log_format": "json",
     }
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
     member.config.unlink(missing_ok=True)
-    _write(member.config, "".join(lines))
+    write_private(member.config, "".join(lines))
 
 
 async def register(member: Member, account: Sender, owner: Sender, contracts: Deployment) -> None:

@@ -28,6 +28,7 @@ from eigenkms.client.api import ClientSettings
 from eigenkms.devnet.engines.launch import Engine, EngineName, open_engine
 from eigenkms.devnet.members import (
     TETHERED,
+    Access,
     Listener,
     Member,
     NodeProcess,
@@ -38,6 +39,7 @@ from eigenkms.devnet.members import (
     register,
     run_node_process,
     write_config,
+    write_private,
 )
 from eigenkms.devnet.scopes import open_scope
 from eigenkms.errors import InputError
@@ -65,6 +67,7 @@ class Network:
     spare_accounts: list[Sender]
     """For those that join later."""
     timing: Timing
+    access: Access
     _nursery: trio.Nursery
     nodes: dict[int, NodeProcess] = field(default_factory=dict)
     _left: set[int] = field(default_factory=set)
@@ -155,10 +158,13 @@ class Network:
         member.founder = False
         self.members.append(member)
         self.accounts.append(account)
-        write_config(member, self.engine.url, self.contracts, self.timing)
+        self._write_config(member)
         await self.restart(member.index)
         await register(member, account, self.owner, self.contracts)
         return member
+
+    def _write_config(self, member: Member) -> None:
+        write_config(member, self.engine.url, self.contracts, self.timing, self.access)
 
     async def leave(self, index: int) -> None:
         """Take an operator out of the set; its process goes on. Raises ``ChainError``."""
@@ -172,7 +178,7 @@ class Network:
         """
         member = self.members[index]
         (member.port,) = free_ports(1)
-        write_config(member, self.engine.url, self.contracts, self.timing)
+        self._write_config(member)
         if publish:
             await registration.update_socket(self.accounts[index], self.contracts, member.multiaddr)
             member.socket = member.multiaddr
@@ -197,21 +203,30 @@ class Network:
             key_registrar=self.contracts.key_registrar,
             finality=Finality.parse("latest"),
             known_clusters_path=self.folder / "known_clusters",
+            app_controller=self.contracts.app_controller,
         )
 
     @property
     def client_config(self) -> Path:
         return self.folder / "client.toml"
 
-    def write_client_config(self) -> None:
-        """A configuration file for ``eigenkms encrypt`` and its kin."""
+    @property
+    def creator_key(self) -> Path:
+        """The file with the private key of an account that has ether, in hex: whoever makes applications here."""
+        return self.folder / "creator.key"
+
+    def write_client_files(self) -> None:
+        """A configuration file for ``eigenkms encrypt`` and its kin, and the key that it names."""
+        write_private(self.creator_key, self.engine.accounts[-1].hex() + "\n")
         values = {
             "environment": "devnet",
             "rpc_url": self.engine.url,
             "avs": "0x" + self.contracts.avs.hex(),
             "allocation_manager": "0x" + self.contracts.allocation_manager.hex(),
             "key_registrar": "0x" + self.contracts.key_registrar.hex(),
+            "app_controller": "0x" + self.contracts.app_controller.hex(),
             "known_clusters": str(self.folder / "known_clusters"),
+            "ecdsa_key_file": str(self.creator_key),
         }
         self.client_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
 
@@ -264,6 +279,7 @@ async def open_network(
     operators: int = 4,
     engine: str = "embedded",
     timing: Timing | None = None,
+    access: Access | None = None,
     say: Say = lambda _line: None,
 ) -> AsyncIterator[Network]:
     """Chain up, contracts deployed, operators registered; no node is started yet. Everything stops with the context.
@@ -271,13 +287,13 @@ async def open_network(
     ``folder`` is a new or empty one that stays; ``None`` works in a temporary one. Raises ``InputError`` or ``ChainError``.
     """
     with _workplace(folder) as place:
-        async with _open(place, operators, engine, timing or Timing(), say) as network:
+        async with _open(place, operators, engine, timing or Timing(), access or Access(), say) as network:
             yield network
 
 
 @asynccontextmanager
 async def _open(
-    folder: Path, operators: int, engine: str, timing: Timing, say: Say
+    folder: Path, operators: int, engine: str, timing: Timing, access: Access, say: Say
 ) -> AsyncIterator[Network]:
     async with AsyncExitStack() as stack:
         name: EngineName = "anvil" if engine == "anvil" else "embedded"
@@ -295,7 +311,7 @@ async def _open(
         members = []
         for index, (account, port) in enumerate(zip(accounts, ports, strict=False)):
             member = await trio.to_thread.run_sync(_make, folder, index, account, port)
-            write_config(member, chain.url, contracts, timing)
+            write_config(member, chain.url, contracts, timing, access)
             await register(member, account, owner, contracts)
             say(f"{member.name} 0x{member.address.hex()} registered with its BN254 key and socket")
             members.append(member)
@@ -308,7 +324,8 @@ async def _open(
             accounts=accounts[:operators],
             spare_accounts=accounts[operators:],
             timing=timing,
+            access=access,
             _nursery=await stack.enter_async_context(open_scope()),
         )
-        network.write_client_config()
+        network.write_client_files()
         yield network

@@ -215,12 +215,12 @@ class _Story:
     async def _encrypt(self) -> None:
         """At the beginning: encrypt a secret and see whether it comes back."""
         await trio.Path(self._secret).write_bytes(secrets.token_bytes(SECRET_BYTES))
-        await commands.encrypt(self.network, self.say, self._secret, CIPHERTEXT)
+        await commands.encrypt(self.network, self.say, commands.APP_ID, self._secret, CIPHERTEXT)
         await self._decrypt("decrypted.txt")
 
     async def _decrypt(self, output: str) -> None:
         try:
-            await commands.decrypt(self.network, self.say, CIPHERTEXT, self._secret, output)
+            await commands.decrypt(self.network, self.say, commands.APP_ID, CIPHERTEXT, self._secret, output)
         except EigenKmsError as error:
             self.result.faults.append(f"the command line: {error}")
 

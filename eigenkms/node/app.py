@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from eigenkms.applications import Applications
-from eigenkms.chain.applications import ChainApplications
+from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_epoch
@@ -89,7 +89,7 @@ async def run_node(
     async with (
         open_chain(chain_config) as chain,
         _open_store(config, keys, cluster) as store,
-        open_policy(config, cluster, applications or _on_chain(chain)) as policy,
+        open_policy(config, cluster, applications or applications_of(chain)) as policy,
         open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
     ):
         node = Node(config, keys, cluster, chain, store, policy, releaser)
@@ -102,12 +102,6 @@ async def run_node(
             topics=[wire.gossip_topic(cluster)],
         ) as host:
             await node.run(host, task_status)
-
-
-def _on_chain(chain: EigenLayerChain) -> Applications | None:
-    """The applications of the configured app controller, None where none is configured."""
-    contract = chain.config.app_controller
-    return None if contract is None else ChainApplications(chain, contract)
 
 
 async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:

@@ -6,7 +6,7 @@ believe about the chain is the operator's choice. The preset ``devnet`` names no
 deploys its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,7 +46,7 @@ _CHAIN = (
     Setting("allocation_manager", s.address, "EigenLayer's AllocationManager contract."),
     Setting("key_registrar", s.address, "EigenLayer's KeyRegistrar contract."),
     Setting(
-        "app_controller", s.address, "Contract that applications are looked up in, for the policy attested."
+        "app_controller", s.address, "Contract that knows applications; for policy attested, and for secrets."
     ),
     Setting("finality", _finality, "Blocks that count: finalized, safe, latest or latest-K."),
 )
@@ -92,6 +92,13 @@ _DEVNET = (
         short="--engine",
     ),
     Setting("devnet_dir", s.path, "Folder for keys, logs and data.", is_path=True, short="--dir"),
+    Setting(
+        "devnet_policy",
+        s.choice("open", "attested"),
+        "Who gets partial signatures: everybody, or who proves a right, by ecdsa if no other method is given.",
+        default="open",
+        short="--policy",
+    ),
     Setting(
         "devnet_scenario",
         s.choice("genesis", "rotation"),
@@ -303,6 +310,21 @@ def gather(flags: Mapping[str, object], *, environ: Mapping[str, str], file: Pat
     return Settings.gather(SETTINGS, flags=flags, environ=environ, file=file, presets=PRESETS)
 
 
+def check_attestation(methods: Sequence[str], project: str | None) -> None:
+    """What the policy attested needs. Raises InputError."""
+    if not methods:
+        raise InputError(
+            "set policy attested: no method is enabled",
+            hint=f"give --attestation-method, one or more of {', '.join(METHODS)}",
+        )
+    tokens = [name for name in methods if name in TOKEN_METHODS]
+    if tokens and not project:
+        raise InputError(
+            f"enable the method {tokens[0]}: the Google Cloud project of workloads is not set",
+            hint="give --attestation-project; without it, anybody's workload would pass",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """What a node runs with; made by :meth:`load`. Times in seconds, addresses 20 bytes, URL not in the
@@ -353,20 +375,7 @@ class NodeConfig:
                 hint="use policy closed; the open policy is for a devnet (chain 31337)",
             )
         if self.policy == "attested":
-            self._check_attestation()
-
-    def _check_attestation(self) -> None:
-        if not self.attestation_methods:
-            raise InputError(
-                "set policy attested: no method is enabled",
-                hint=f"give --attestation-method, one or more of {', '.join(METHODS)}",
-            )
-        tokens = [name for name in self.attestation_methods if name in TOKEN_METHODS]
-        if tokens and not self.attestation_project:
-            raise InputError(
-                f"enable the method {tokens[0]}: the Google Cloud project of workloads is not set",
-                hint="give --attestation-project; without it, anybody's workload would pass",
-            )
+            check_attestation(self.attestation_methods, self.attestation_project)
 
     @classmethod
     def load(

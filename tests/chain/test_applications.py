@@ -39,7 +39,9 @@ VECTORS = json.loads((Path(__file__).parent / "release_vectors.json").read_text(
 
 
 async def create(world: World, release: Release | None = RELEASE) -> AppId:
-    made = await publishing.create_app(world.sender(CREATOR), world.contracts, release, salt=SALT)
+    made = await publishing.create_app(
+        world.sender(CREATOR), world.contracts.app_controller, release, salt=SALT
+    )
     return AppId(hexed(made))
 
 
@@ -48,17 +50,19 @@ def address_of(app: AppId) -> bytes:
 
 
 async def publish(world: World, app: AppId, release: Release = SECOND) -> None:
-    await publishing.publish_release(world.sender(CREATOR), world.contracts, address_of(app), release)
+    await publishing.publish_release(
+        world.sender(CREATOR), world.contracts.app_controller, address_of(app), release
+    )
 
 
 async def confirm(world: World, app: AppId) -> None:
-    await publishing.confirm_release(world.avs, world.contracts, address_of(app))
+    await publishing.confirm_release(world.avs, world.contracts.app_controller, address_of(app))
 
 
 async def change(world: World, app: AppId, what: str, account: int | None = None) -> None:
     usual = CREATOR if what in publishing.CREATOR_CHANGES else 1
     sender = world.sender(usual if account is None else account)
-    await publishing.change_status(sender, world.contracts, address_of(app), what)
+    await publishing.change_status(sender, world.contracts.app_controller, address_of(app), what)
 
 
 @asynccontextmanager
@@ -104,7 +108,9 @@ async def test_the_address_follows_from_creator_and_salt(world: World) -> None:
     assert octets(await world.rpc.call("eth_getCode", app, "latest"), "code")
     with pytest.raises(ChainError, match="with this salt before"):
         await create(world)
-    other = await publishing.create_app(world.sender(OTHER), world.contracts, RELEASE, salt=SALT)
+    other = await publishing.create_app(
+        world.sender(OTHER), world.contracts.app_controller, RELEASE, salt=SALT
+    )
     assert hexed(other) != app
     assert (await lookup(world, AppId(hexed(other)))) is not None
 
@@ -167,12 +173,16 @@ async def test_only_the_creator_publishes_and_only_the_coordinator_confirms(worl
     """A release by somebody else, or confirmed by its creator, does not count."""
     app = await create(world)
     with pytest.raises(ChainError, match="only the account that created"):
-        await publishing.publish_release(world.sender(OTHER), world.contracts, address_of(app), SECOND)
+        await publishing.publish_release(
+            world.sender(OTHER), world.contracts.app_controller, address_of(app), SECOND
+        )
     with pytest.raises(ChainError, match="no release that waits"):
         await confirm(world, app)
     await publish(world, app)
     with pytest.raises(ChainError, match="only the coordinator"):
-        await publishing.confirm_release(world.sender(CREATOR), world.contracts, address_of(app))
+        await publishing.confirm_release(
+            world.sender(CREATOR), world.contracts.app_controller, address_of(app)
+        )
     assert await release_of(world, app) == RELEASE
 
 
@@ -597,7 +607,7 @@ async def test_an_unusable_release_on_chain_is_told_as_one(world: World) -> None
     creator = world.sender(CREATOR)
     broken = replace(RELEASE, public_env=b"[]")
     with pytest.raises(UnusableReleaseError, match="not a JSON object"):
-        await publishing.create_app(creator, world.contracts, broken, salt=SALT)
+        await publishing.create_app(creator, world.contracts.app_controller, broken, salt=SALT)
     data = abi.CREATE_APP.encode(SALT, encode_release(broken))
     await creator.send("create", world.contracts.app_controller, data, gas=publishing.GAS_CREATE * 2)
     (app,) = await call(world, abi.CALCULATE_APP_ID, creator.address, SALT)

@@ -1,0 +1,255 @@
+"""``eigenkms devnet app``: make applications on the chain of a devnet, publish their releases, start and stop them."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eigenkms.applications import Application, ContainerPolicy, Release
+from eigenkms.cli import network
+from eigenkms.cli.attesting import creator_key
+from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.report import print_result
+from eigenkms.cli.streams import Source
+from eigenkms.errors import InputError
+
+if TYPE_CHECKING:
+    from eigenkms.chain.config import ChainConfig
+    from eigenkms.devnet.applications import Desk
+    from eigenkms.node.settings import Settings
+
+_CREATOR = (*network.NETWORK_SETTINGS, "ecdsa_key_file", "password_file")
+_APP = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
+
+
+@click.group("app")
+def command() -> None:
+    """Applications of a devnet: create, release, start, stop, terminate, suspend, resume, show.
+
+    They read where the network is from its client.toml: --config FOLDER/client.toml, or EIGENKMS_CONFIG. That file names the key
+    of an account with ether as well, the creator of applications; --ecdsa-key-file gives another one.
+    """
+
+
+def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a release has, passed on as ``release``; None without --image-digest."""
+
+    @wraps(function)
+    def wrapped(
+        *,
+        image_digest: str | None,
+        registry: str,
+        public_env: str | None,
+        encrypted_env: str | None,
+        arg: tuple[str, ...],
+        cmd_override: tuple[str, ...],
+        env: tuple[str, ...],
+        env_override: tuple[str, ...],
+        restart_policy: str,
+        **rest: Any,
+    ) -> Any:
+        policy = ContainerPolicy(arg, cmd_override, _pairs(env), _pairs(env_override), restart_policy)
+        if image_digest is None:
+            if policy != ContainerPolicy() or registry or public_env or encrypted_env:
+                raise InputError(
+                    "read the release: the digest of its image is not given",
+                    hint="give --image-digest, or nothing of a release",
+                )
+            return function(release=None, **rest)
+        release = Release(
+            _digest(image_digest),
+            registry,
+            policy,
+            b"{}" if public_env is None else _read(public_env),
+            b"" if encrypted_env is None else Source(encrypted_env).read_unarmored(),
+        )
+        return function(release=release, **rest)
+
+    for option in reversed(
+        (
+            click.option("--image-digest", metavar="DIGEST", help="Of the image: sha256: and 64 hex digits."),
+            click.option("--registry", default="", metavar="TEXT", help="The image without tag and digest."),
+            click.option("--public-env", metavar="FILE", help="JSON object of names and texts."),
+            click.option(
+                "--encrypted-env", metavar="FILE", help="Such a file, encrypted for the application."
+            ),
+            click.option("--arg", multiple=True, metavar="TEXT", help="Argument; may be repeated."),
+            click.option("--cmd-override", multiple=True, metavar="TEXT", help="Command; may be repeated."),
+            click.option("--env", multiple=True, metavar="NAME=VALUE", help="Must be set; may be repeated."),
+            click.option(
+                "--env-override", multiple=True, metavar="NAME=VALUE", help="Must be overridden so."
+            ),
+            click.option("--restart-policy", default="", metavar="TEXT", help="Always, Never or OnFailure."),
+        )
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _read(name: str) -> bytes:
+    from eigenkms.chain.releases import MAX_RELEASE_BYTES
+
+    return Source(name).read(MAX_RELEASE_BYTES)
+
+
+def _digest(text: str) -> bytes:
+    digits = text.removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits, re.ASCII):
+        raise InputError(f"read image digest {text[:80]!r}: it is not sha256: and 64 hex digits")
+    return bytes.fromhex(digits)
+
+
+def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise InputError(f"read environment variable {text[:40]!r}: it is not NAME=VALUE")
+        pairs.append((name, value))
+    return tuple(pairs)
+
+
+def _at_desk(settings: "Settings", act: "Callable[[Desk], Awaitable[Application]]") -> Application:
+    """What ``act`` returns on the network of ``settings``; all is closed by then."""
+
+    async def visit(config: "ChainConfig") -> Application:
+        from eigenkms.devnet.applications import open_desk
+
+        async with open_desk(config) as desk:
+            return await act(desk)
+
+    return network.run(visit, network.client_settings(settings).chain)
+
+
+@verb(
+    "create",
+    "eigenkms devnet app create --config my-devnet/client.toml\n"
+    "eigenkms devnet app create --image-digest sha256:6c1f…e0 --public-env public.json",
+)
+@_with_release
+@with_settings(*_CREATOR)
+@json_option
+def _create(*, release: Release | None, settings: "Settings", as_json: bool) -> None:
+    """Make an application and print its id. With a release it is started.
+
+    Without one it waits for it: so its secrets can be encrypted for its id first.
+    """
+    key = creator_key(settings, "create an application")
+    made = _at_desk(settings, lambda desk: desk.create(key, release))
+    if as_json:
+        _print(made, as_json=True)
+    else:
+        print_result(made.app_id)
+
+
+@verb(
+    "release",
+    f"eigenkms devnet app release --app-id {_APP} --image-digest sha256:6c1f…e0 --encrypted-env secrets.ibe",
+)
+@_with_release
+@with_settings("app_id", *_CREATOR)
+@json_option
+def _release(*, release: Release | None, settings: "Settings", as_json: bool) -> None:
+    """Publish a release of an application, and confirm it. What is not given is empty in it.
+
+    Its container must have been started with exactly these arguments and command, where there are any, and with these
+    variables at least.
+    """
+    if release is None:
+        raise InputError("read the release: the digest of its image is not given", hint="give --image-digest")
+    app_id = network.checked_app_id(settings)
+    key = creator_key(settings, "publish a release")
+    _print(_at_desk(settings, lambda desk: desk.release(app_id, key, release)), as_json=as_json)
+
+
+def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
+    @verb(change, f"eigenkms devnet app {change} --app-id {_APP}")
+    @with_settings("app_id", *(_CREATOR if by_creator else network.NETWORK_SETTINGS))
+    @json_option
+    def declared(*, settings: "Settings", as_json: bool) -> None:
+        app_id = network.checked_app_id(settings)
+        key = creator_key(settings, f"{change} application {app_id}") if by_creator else None
+        _print(_at_desk(settings, lambda desk: desk.change(app_id, key, change)), as_json=as_json)
+
+    declared.help = text
+    return declared
+
+
+@verb("show", f"eigenkms devnet app show --app-id {_APP} --json")
+@with_settings("app_id", *network.NETWORK_SETTINGS)
+@json_option
+def _show(*, settings: "Settings", as_json: bool) -> None:
+    """Print what the chain says of an application.
+
+    With --json: app_id, creator, status, image_digest, registry, public_env, encrypted_env_bytes, args, cmd_override, env,
+    env_override, restart_policy; null from image_digest on where there is no release.
+    """
+    app_id = network.checked_app_id(settings)
+    _print(_at_desk(settings, lambda desk: desk.show(app_id)), as_json=as_json)
+
+
+def facts(application: Application) -> dict[str, Any]:
+    """As ``--json`` prints them."""
+    release = application.release
+    found: dict[str, Any] = dict.fromkeys(_RELEASE_FACTS)
+    if release is not None:
+        policy = release.policy
+        values = (
+            "sha256:" + release.image_digest.hex(),
+            release.registry,
+            json.loads(release.public_env),
+            len(release.encrypted_env),
+            list(policy.args),
+            list(policy.cmd_override),
+            ["=".join(pair) for pair in policy.env],
+            ["=".join(pair) for pair in policy.env_override],
+            policy.restart_policy,
+        )
+        found = dict(zip(_RELEASE_FACTS, values, strict=True))
+    creator = "0x" + application.creator.hex()
+    return {
+        "app_id": application.app_id,
+        "creator": creator,
+        "status": str(application.status),
+        **found,
+    }
+
+
+_RELEASE_FACTS = (
+    "image_digest",
+    "registry",
+    "public_env",
+    "encrypted_env_bytes",
+    "args",
+    "cmd_override",
+    "env",
+    "env_override",
+    "restart_policy",
+)
+
+
+def _print(application: Application, *, as_json: bool) -> None:
+    """For people, a release's own words as JSON has them: they command no terminal."""
+    shown = facts(application)
+    if not as_json:
+        shown = {name: _quoted(value) if name in _RELEASE_FACTS else value for name, value in shown.items()}
+    print_facts(shown, as_json=as_json)
+
+
+def _quoted(value: object) -> object:
+    return value if value is None or isinstance(value, int) else json.dumps(value)
+
+
+_STATUS_VERBS = (
+    _status_verb("start", "Start an application that was stopped, or never started.", by_creator=True),
+    _status_verb("stop", "Stop an application: no keys until it is started again.", by_creator=True),
+    _status_verb("terminate", "End an application for good.", by_creator=True),
+    _status_verb("suspend", "Suspend a started application, as the network's owner.", by_creator=False),
+    _status_verb("resume", "End a suspension; the application is stopped then.", by_creator=False),
+)
+
+for _verb in (_create, _release, *_STATUS_VERBS, _show):
+    command.add_command(_verb)

@@ -1,0 +1,109 @@
+"""What ``eigenkms devnet app`` does to applications on the chain of a devnet, from another process than the network's.
+
+Whoever creates an application signs with a key of its own; the app controller's coordinator is the account that a devnet's AVS has,
+whose key is public. An account without ether gets some, since here it costs nothing.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from eigenkms.applications import Application, Release
+from eigenkms.chain import publishing
+from eigenkms.chain.applications import ChainApplications, application_address
+from eigenkms.chain.config import ChainConfig, Finality
+from eigenkms.chain.reader import EigenLayerChain, open_chain
+from eigenkms.chain.registration import transfer
+from eigenkms.chain.transactions import Sender
+from eigenkms.chain.values import hexed, quantity
+from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
+from eigenkms.errors import InputError
+from eigenkms.node.config import DEVNET_CHAIN_ID
+from eigenkms.types import AppId
+
+DEPLOYER, AVS_OWNER = 0, 1
+"""Accounts of a devnet by what they are used for."""
+LEAST_WEI: Final = 10**18
+GIFT_WEI: Final = 10 * 10**18
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where applications of one devnet are changed and shown. ``controller`` is the address of its contract."""
+
+    chain: EigenLayerChain = field(repr=False)
+    controller: bytes
+
+    async def create(self, creator_key: bytes, release: Release | None) -> Application:
+        """A new application, started if it has a release. Raises ``ChainError``, ``UnusableReleaseError``."""
+        creator = await self._creator(creator_key)
+        return await self.show(AppId(hexed(await publishing.create_app(creator, self.controller, release))))
+
+    async def release(self, app_id: AppId, creator_key: bytes, release: Release) -> Application:
+        """Publish a release, and confirm it. Raises ``InputError`` for an id that cannot be one, and as ``create``."""
+        creator, app = await self._creator(creator_key), _address(app_id)
+        await publishing.publish_release(creator, self.controller, app, release)
+        await publishing.confirm_release(self._sender(PRIVATE_KEYS[AVS_OWNER]), self.controller, app)
+        return await self.show(app_id)
+
+    async def change(self, app_id: AppId, creator_key: bytes | None, change: str) -> Application:
+        """Change the status, as its creator or, without a key, as the coordinator. Raises as ``release``."""
+        app = _address(app_id)
+        sender = self._sender(PRIVATE_KEYS[AVS_OWNER])
+        if creator_key is not None:
+            sender = await self._creator(creator_key)
+        await publishing.change_status(sender, self.controller, app, change)
+        return await self.show(app_id)
+
+    async def show(self, app_id: AppId) -> Application:
+        """What the chain says now. Raises ``InputError`` if there is no such application, and as ``Applications.lookup``."""
+        _address(app_id)
+        found = await ChainApplications(self.chain, self.controller).lookup(app_id)
+        if found is None:
+            raise InputError(
+                f"show application {app_id}: the chain knows no such application",
+                hint="give the id that create printed, for the same network",
+            )
+        return found
+
+    def _sender(self, key: bytes) -> Sender:
+        if self.chain.config.chain_id != DEVNET_CHAIN_ID:
+            raise InputError(
+                f"change applications of chain {self.chain.config.chain_id}: it is no devnet",
+                hint="give the configuration of a devnet, as --config FOLDER/client.toml",
+            )
+        return Sender(self.chain.rpc, key, DEVNET_CHAIN_ID)
+
+    async def _creator(self, key: bytes) -> Sender:
+        """Its account, with ether."""
+        creator = self._sender(key)
+        balance = await self.chain.rpc.call("eth_getBalance", hexed(creator.address), "latest")
+        if quantity(balance, "balance", bits=256) < LEAST_WEI:
+            await transfer(self._sender(PRIVATE_KEYS[DEPLOYER]), creator.address, GIFT_WEI)
+        return creator
+
+
+@asynccontextmanager
+async def open_desk(config: ChainConfig) -> AsyncIterator[Desk]:
+    """Connect, and read at the latest block.
+
+    Raises ``InputError`` if ``config`` names no app controller, ``ChainError`` if it does not fit the chain.
+    """
+    if config.app_controller is None:
+        raise InputError(
+            "look up applications: the contract that knows them is not configured",
+            hint="give the configuration of a devnet, as --config FOLDER/client.toml",
+        )
+    async with open_chain(replace(config, finality=Finality("latest"))) as chain:
+        yield Desk(chain, config.app_controller)
+
+
+def _address(app_id: AppId) -> bytes:
+    address = application_address(app_id)
+    if address is None:
+        raise InputError(
+            f"read application id {app_id[:60]!r}: it is not the address of an application",
+            hint="give 0x and 40 hex digits, all lower case or with their checksum (EIP-55)",
+        )
+    return address
