@@ -7,6 +7,7 @@ From the policy on everything is what a request through libp2p meets; only what 
 
 import importlib.resources
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -206,11 +207,12 @@ class KeyApi:
             raise _too_large(limit)
         body = bytearray()
         try:
-            async for piece in request.stream():
-                if len(body) + len(piece) > limit:
-                    raise _too_large(limit)
-                request.state.take(len(piece))
-                body += piece
+            async with aclosing(request.stream()) as pieces:
+                async for piece in pieces:
+                    if len(body) + len(piece) > limit:
+                        raise _too_large(limit)
+                    request.state.take(len(piece))
+                    body += piece
         except ClientDisconnect as error:
             raise ApiError(
                 408, "incomplete-body", "the body did not arrive in time, or is not as the head says"

@@ -183,12 +183,13 @@ class _Fields:
 
     def binary(self, name: str, limit: int) -> bytes:
         text = self.text(name)
-        if len(text) > (limit + 2) // 3 * 4:
-            _bad(f"{name} is larger than {limit} bytes")
         try:
-            return binascii.a2b_base64(text, strict_mode=True)
+            decoded = binascii.a2b_base64(text, strict_mode=True)
         except ValueError:  # binascii.Error, or text that is not ASCII
             _bad(f"{name} is not base64 (standard alphabet, padded)")
+        if len(decoded) > limit:
+            _bad(f"{name} is larger than {limit} bytes")
+        return decoded
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

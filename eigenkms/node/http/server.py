@@ -33,7 +33,9 @@ App = Callable[
 ]
 Stream = trio.SocketStream | trio.SSLStream
 Listener = trio.SocketListener | trio.SSLListener
-_RECEIVE_BYTES: Final = 64 * 1024
+_RECEIVE_HEAD: Final = 8 * 1024
+"""h11 looks at its bound when it wants more, so a head may be larger than that by what comes in one piece."""
+_RECEIVE_BODY: Final = 64 * 1024
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError)
 
 
@@ -125,16 +127,16 @@ class _Connection:
         """None at the end of the connection, or of our patience with it."""
         try:
             with trio.fail_after(seconds):
-                event = await self.next_event()
+                event = await self.next_event(_RECEIVE_HEAD)
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint)
             return None
         return event if isinstance(event, h11.Request) else None
 
-    async def next_event(self) -> h11.Event | None:
+    async def next_event(self, size: int = _RECEIVE_BODY) -> h11.Event | None:
         """None never comes before the end of a request."""
         while (event := self.h11.next_event()) is h11.NEED_DATA:
-            self.h11.receive_data(await self._stream.receive_some(_RECEIVE_BYTES))
+            self.h11.receive_data(await self._stream.receive_some(size))
         return event if isinstance(event, h11.Event) else None
 
     async def write(self, *events: h11.Event) -> None:
@@ -179,7 +181,7 @@ class _Connection:
         with trio.move_on_after(self.limits.linger_seconds):
             if isinstance(self._stream, trio.SocketStream):
                 await self._stream.send_eof()
-            while self.h11.their_state is not h11.DONE and await self._stream.receive_some(_RECEIVE_BYTES):
+            while self.h11.their_state is not h11.DONE and await self._stream.receive_some(_RECEIVE_BODY):
                 pass
         with trio.move_on_after(self.limits.linger_seconds):
             await self._stream.aclose()
