@@ -31,6 +31,9 @@ from eigenkms.errors import ChainError, EigenKmsError, InputError
 from eigenkms.node.attesting import open_policy
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
+from eigenkms.node.http.api import KeyApi
+from eigenkms.node.http.listening import TlsFiles, bind
+from eigenkms.node.http.server import Server, ServerLimits
 from eigenkms.node.links import Links
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHAIN_FAILURES = 3
+"""Looks at the chain in a row that fail until the node says that it is not ready."""
 _FLOOR, _CONSENT = "vote-floor", "genesis-consent"
 
 
@@ -169,6 +174,16 @@ class Node:
             releaser=releaser,
             status=self.status,
         )
+        self._api = KeyApi(
+            cluster=cluster,
+            operator=config.operator,
+            versions=self._versions,
+            policy=policy,
+            releaser=releaser,
+            not_ready=self._not_ready,
+            rate=config.http_rate,
+            app_sign=config.http_app_sign,
+        )
         self._parameters = Parameters(
             interval_blocks=config.interval_blocks,
             finality=str(config.finality),
@@ -268,6 +283,7 @@ class Node:
                 nursery.start_soon(self._policy.authoriser.run)
             nursery.start_soon(self._engine.run, links)
             await self._engine.restore(links, time.time(), floor=self._floor)
+            await nursery.start(self._serve_http)
             nursery.start_soon(self._follower.run, send)
             nursery.start_soon(self._boundaries, receive, links)
             nursery.start_soon(self._learn_sources, links)
@@ -279,6 +295,33 @@ class Node:
                 extra={"fields": {"event": "up", "peer": str(host.peer_id)}},
             )
             task_status.started(host)
+
+    async def _serve_http(self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
+        """The HTTP API, if there is to be one. Raises ``InputError`` if it cannot listen."""
+        config = self._config
+        if config.http_listen is None:
+            task_status.started()
+            return
+        tls = None
+        if config.http_certificate is not None and config.http_key is not None:
+            tls = TlsFiles(config.http_certificate, config.http_key)
+        bound = await bind(config.http_listen, tls)
+        connections = config.http_connections
+        limits = ServerLimits(connections=connections, connections_of_one=max(1, connections // 4))
+        log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
+        await Server(self._api.app, limits).serve(bound.listeners, task_status)
+
+    def _not_ready(self) -> list[str]:
+        """Why this node cannot serve keys at the moment."""
+        reasons = []
+        if not any(held.share is not None for held in self._versions):
+            reasons.append("no share of the master key is held")
+        follower = None if self._follower is None else self._follower.statistics()
+        if follower is None or follower.head is None:
+            reasons.append("the chain has not been read yet")
+        elif follower.failures_in_row >= CHAIN_FAILURES:
+            reasons.append("the chain cannot be read")
+        return reasons
 
     def _announced(self, host: Host) -> list[str]:
         """Addresses for my record, without the peer id; none that only mean "wherever I am"."""

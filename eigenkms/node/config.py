@@ -18,6 +18,7 @@ from eigenkms.types import OperatorAddress
 
 if TYPE_CHECKING:
     from eigenkms.chain.config import Finality
+    from eigenkms.node.http.listening import HttpAddress
 
 DEVNET_CHAIN_ID = 31337
 WINDOWS_PER_INTERVAL = 20
@@ -260,8 +261,44 @@ _NODE = (
     Setting("log_format", s.choice("text", "json"), "Log lines for people or for programs.", default="text"),
 )
 
+_HTTP = (
+    Setting("http_listen", s.http_address, "IP address and port of the HTTP API; without it there is none."),
+    Setting(
+        "http_certificate", s.path, "PEM file: certificate of the HTTP API with its chain.", is_path=True
+    ),
+    Setting("http_key", s.path, "PEM file: the certificate's key, not encrypted.", is_path=True),
+    Setting(
+        "http_plain",
+        s.boolean,
+        "Listen beyond this machine without a certificate, behind something that speaks TLS.",
+        bool,
+        default=False,
+    ),
+    Setting(
+        "http_rate",
+        s.integer(1, 10**6),
+        "Requests a second that one client address may make; twice as many at once.",
+        int,
+        default=20,
+    ),
+    Setting(
+        "http_connections",
+        s.integer(1, 10**5),
+        "Connections at once; a quarter of them for one client address.",
+        int,
+        default=512,
+    ),
+    Setting(
+        "http_app_sign",
+        s.boolean,
+        "Development: whoever asks at /app/sign gets partial signatures in the clear; needs policy open.",
+        bool,
+        default=False,
+    ),
+)
+
 SETTINGS: Mapping[str, Setting] = {
-    setting.name: setting for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ATTESTATION, *_DEVNET)
+    setting.name: setting for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ATTESTATION, *_HTTP, *_DEVNET)
 }
 """Every key of the configuration file, for all verbs."""
 
@@ -269,7 +306,8 @@ CHAIN_SETTINGS = tuple(setting.name for setting in _CHAIN)
 CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 CLIENT_ONLY_SETTINGS = tuple(setting.name for setting in _CLIENT)
 ATTESTATION_SETTINGS = tuple(setting.name for setting in _ATTESTATION)
-NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION))
+HTTP_SETTINGS = tuple(setting.name for setting in _HTTP)
+NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP))
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
 
 PRESETS: Mapping[str, Mapping[str, str]] = {
@@ -365,6 +403,13 @@ class NodeConfig:
     attestation_intel_keys: str = ""
     attestation_ca: Path | None = None
     attestation_ecdsa_reference: bool = False
+    http_listen: "HttpAddress | None" = None
+    http_certificate: Path | None = None
+    http_key: Path | None = None
+    http_plain: bool = False
+    http_rate: int = 20
+    http_connections: int = 512
+    http_app_sign: bool = False
     log_level: str = "info"
     log_format: str = "text"
 
@@ -376,6 +421,25 @@ class NodeConfig:
             )
         if self.policy == "attested":
             check_attestation(self.attestation_methods, self.attestation_project)
+        if self.http_app_sign and self.policy != "open":
+            raise InputError(
+                f"enable http_app_sign: the policy is {self.policy}, and it gives keys to whoever asks",
+                hint="leave it out; applications ask /secrets with an attestation",
+            )
+        self._check_http()
+
+    def _check_http(self) -> None:
+        if (self.http_certificate is None) != (self.http_key is None):
+            given, missing = "http_certificate", "http_key"
+            if self.http_certificate is None:
+                given, missing = missing, given
+            raise InputError(f"use {given} without {missing}", hint="give both, or none of them")
+        listen, plain = self.http_listen, self.http_certificate is None
+        if listen is not None and plain and not listen.host.is_loopback and not self.http_plain:
+            raise InputError(
+                f"listen for HTTP on {listen}: without a certificate anybody on the way can change what is said",
+                hint="give --http-certificate and --http-key, or --http-plain if something before it speaks TLS",
+            )
 
     @classmethod
     def load(
@@ -422,6 +486,8 @@ class NodeConfig:
             found.append(
                 "the reference's signed text is accepted: any operator that sees one can get that application's key"
             )
+        if self.http_app_sign:
+            found.append("/app/sign gives partial signatures for every application to whoever asks")
         if self.genesis_quorum:
             found.append(
                 f"genesis needs only {self.genesis_quorum} operators: key survival is hoped, not proven"

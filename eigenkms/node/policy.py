@@ -1,15 +1,28 @@
 """Who may have a partial signature. Nothing leaves an operator without this saying yes (docs/protocol.md, invariant 9)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.errors import InputError
 from eigenkms.node.authorisation import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.protocols.authorisation import Refusal
-from eigenkms.protocols.requests import PartialRequest
+from eigenkms.types import AppId
 
 Mode = Literal["open", "attested", "closed"]
+
+
+class Asking(Protocol):
+    """What of a request says who asks for what."""
+
+    @property
+    def app_id(self) -> AppId: ...
+
+    @property
+    def reply_key(self) -> bytes: ...
+
+    @property
+    def authorisation(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True)
@@ -28,16 +41,18 @@ class Policy:
                 hint="give --app-controller, the address of the contract that knows the applications, or use the policy closed",
             )
 
-    async def authorise(self, request: PartialRequest) -> Grant | None:
+    async def authorise(self, request: Asking, *, reference_nonce: str | None = None) -> Grant | None:
         """Raise ``AttestationRefused`` unless the requester has shown its right to ``request.app_id``'s key.
 
-        Returns what the right rests on, None where everybody has it.
+        Returns what the right rests on, None where everybody has it. ``reference_nonce``: see ``Context``.
         """
         if self.mode == "open":
             return None
         if self.mode == "attested" and self.authoriser is not None:
             shown = read_authorisation(request.authorisation)
-            return await self.authoriser.authorise(KeyRequest(request.app_id, request.reply_key, shown))
+            return await self.authoriser.authorise(
+                KeyRequest(request.app_id, request.reply_key, shown, reference_nonce)
+            )
         raise AttestationRefused(
             Refusal.NOT_AUTHORISED,
             "this operator grants no partial signatures: its policy is closed",

@@ -12,9 +12,12 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eigenkms.errors import InputError
+
+if TYPE_CHECKING:
+    from eigenkms.node.http.listening import HttpAddress
 
 Parser = Callable[[str], Any]
 """Turns the text form into the value; ValueError says what is wrong ("is not an integer")."""
@@ -295,6 +298,13 @@ def _multiaddr(value: str, *, listening: bool) -> str:
         return str(parse_transport(value, listening=listening))
     except InputError as error:
         raise ValueError(f"{value[:80]!r} is not a multiaddr such as /ip4/0.0.0.0/tcp/9400") from error
+
+
+def http_address(value: str) -> "HttpAddress":
+    """An IP address and a port: ``127.0.0.1:8000`` or ``[::1]:8000``, port 0 for any."""
+    from eigenkms.node.http.listening import HttpAddress
+
+    return HttpAddress.parse(value)
 
 
 def g2_point(value: str) -> bytes:

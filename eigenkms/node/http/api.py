@@ -1,0 +1,297 @@
+"""The routes: a request's way from bytes to the common pipeline, and back (docs/http.md).
+
+    limits of the client → body within its limit and in time → shape → version held → the policy → the release log → the answer
+
+From the policy on everything is what a request through libp2p meets; only what is before it and the form of the answer are HTTP's.
+"""
+
+import importlib.resources
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.crypto import bls
+from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.node.http import replies
+from eigenkms.node.http.bodies import (
+    MAX_SECRETS_BODY,
+    MAX_SIGN_BODY,
+    BadRequestError,
+    SecretsRequest,
+    SignRequest,
+    read_secrets_request,
+    read_sign_request,
+)
+from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
+from eigenkms.node.http.limits import BodyBudget, InProgress, Rate, TooManyError, client_of
+from eigenkms.node.policy import Policy
+from eigenkms.node.releasing import Released, Releaser
+from eigenkms.node.versions import Versions
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.types import AppId, ClusterId, OperatorAddress
+
+ANSWER_SECONDS: Final = 60
+"""From the head of a request to its answer; half of it is for the body."""
+_READERS: Final = 2
+"""Threads that read bodies."""
+
+Read = TypeVar("Read")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A request to sign in development, which shows no right and names no key to seal to."""
+
+    request: SignRequest
+    reply_key: bytes = b""
+    authorisation: bytes | None = None
+
+    @property
+    def app_id(self) -> AppId:
+        return self.request.app_id
+
+
+class KeyApi:
+    """The API of one operator; ``app`` is its ASGI application.
+
+    ``not_ready`` tells why the node cannot serve keys at the moment, one sentence each. ``rate`` is in requests a second for each
+    client. ``app_sign`` lets anybody have partial signatures in the clear, if the policy is open too.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterId,
+        operator: OperatorAddress,
+        versions: Versions,
+        policy: Policy,
+        releaser: Releaser,
+        not_ready: Callable[[], Sequence[str]],
+        rate: int,
+        app_sign: bool,
+    ) -> None:
+        self._cluster = cluster
+        self._operator = operator
+        self._versions = versions
+        self._policy = policy
+        self._releaser = releaser
+        self._not_ready = not_ready
+        self._app_sign = app_sign and policy.mode == "open"
+        self._rate = Rate(rate)
+        self._in_progress = InProgress()
+        self._bodies = BodyBudget()
+        self._reading = trio.CapacityLimiter(_READERS)
+        self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
+        self.app = Starlette(
+            routes=[
+                Route("/pubkey", self._limited(self._pubkey), methods=["GET"]),
+                Route("/app/sign", self._limited(self._sign), methods=["POST"]),
+                Route("/secrets", self._limited(self._secrets), methods=["POST"]),
+                Route("/health", self._health, methods=["GET"]),
+                Route("/ready", self._ready, methods=["GET"]),
+                Route("/openapi.json", self._description, methods=["GET"]),
+            ],
+            exception_handlers={ApiError: _say, HTTPException: _say_http, Exception: _say_internal},
+        )
+        self.app.router.redirect_slashes = False
+
+    # -- what all can ask
+
+    async def _pubkey(self, request: Request) -> Response:
+        del request
+        held = self._versions.newest
+        if held is None:
+            raise _no_version("no master key has been generated yet")
+        return _json(replies.pubkey_answer(self._operator, held.epoch.transcript))
+
+    async def _health(self, request: Request) -> Response:
+        del request
+        return _json(replies.encode_json({"status": "ok"}))
+
+    async def _ready(self, request: Request) -> Response:
+        del request
+        reasons = list(self._not_ready())
+        body = replies.encode_json({"ready": not reasons, "reasons": reasons})
+        return _json(body, status=503 if reasons else 200)
+
+    async def _description(self, request: Request) -> Response:
+        del request
+        return _json(self._openapi)
+
+    # -- keys
+
+    async def _sign(self, request: Request) -> Response:
+        if not self._app_sign:
+            raise ApiError(
+                403,
+                "development-only",
+                "this operator gives no partial signatures to whoever asks",
+                hint="use /secrets with an attestation",
+            )
+        asked = await self._read(request, MAX_SIGN_BODY, read_sign_request)
+        transcript, share = self._version(asked.attestation_time)
+        grant = await self._policy.authorise(_Open(asked))
+
+        def make() -> bytes:
+            identity = identity_of(1, self._cluster, asked.app_id)
+            return replies.sign_answer(self._operator, bls.partial_sign(share, identity))
+
+        released = Released(asked.app_id, 1, transcript, b"")
+        return _json(await self._releaser.release(released, grant, make))
+
+    async def _secrets(self, request: Request) -> Response:
+        asked = await self._read(request, MAX_SECRETS_BODY, read_secrets_request)
+        _check_no_stack(asked)
+        transcript, share = self._version(asked.attestation_time)
+        grant = await self._policy.authorise(asked, reference_nonce=asked.reference_nonce)
+        release = None if grant is None else grant.application.release
+
+        def make() -> bytes:
+            identity = identity_of(asked.ciphertext_version, self._cluster, asked.app_id)
+            return replies.secrets_answer(asked, release, bls.partial_sign(share, identity))
+
+        released = Released(asked.app_id, asked.ciphertext_version, transcript, asked.reply_key)
+        return _json(await self._releaser.release(released, grant, make))
+
+    def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
+        """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.
+
+        Answers that name no version fit together only if all operators choose the same one, so they choose by what the client says
+        rather than by what each has seen; shares of older versions are erased, though (docs/http.md, Which version).
+        """
+        held = [(each.epoch.transcript, each.share) for each in self._versions if each.share is not None]
+        if not held:
+            raise _no_version("this operator holds no share of the master key yet")
+        made = [each for each in held if each[0].version <= at] if at else held
+        return (made or held)[-1]
+
+    # -- bodies and limits
+
+    def _limited(self, endpoint: Endpoint) -> Endpoint:
+        """``endpoint`` within the limits of its client and of all; what it refuses becomes an answer."""
+
+        async def limited(request: Request) -> Response:
+            client = client_of(request.client.host) if request.client else ""
+            try:
+                self._rate.take(client)
+                with (
+                    self._in_progress.one(client),
+                    self._bodies.hold() as take,
+                    trio.fail_after(ANSWER_SECONDS),
+                ):
+                    request.state.take = take
+                    return await endpoint(request)
+            except AttestationRefused as error:
+                raise refused(error) from error
+            except TooManyError as error:
+                raise _too_many(error) from error
+            except trio.TooSlowError as error:
+                raise _busy() from error
+
+        return limited
+
+    async def _read(self, request: Request, limit: int, read: Callable[[bytes], Read]) -> Read:
+        """What ``read`` makes of the body, in a thread."""
+        if int(request.headers.get("content-length", 0)) > limit:
+            raise _too_large(limit)
+        body = bytearray()
+        try:
+            async with aclosing(request.stream()) as pieces:
+                async for piece in pieces:
+                    if len(body) + len(piece) > limit:
+                        raise _too_large(limit)
+                    request.state.take(len(piece))
+                    body += piece
+        except ClientDisconnect as error:
+            raise ApiError(
+                408, "incomplete-body", "the body did not arrive in time, or is not as the head says"
+            ) from error
+        try:
+            return await trio.to_thread.run_sync(read, bytes(body), limiter=self._reading)
+        except BadRequestError as error:
+            raise ApiError(
+                400, "bad-request", str(error), hint="the fields are described in /openapi.json"
+            ) from error
+
+
+def _check_no_stack(asked: SecretsRequest) -> None:
+    if asked.is_for_stack:
+        raise ApiError(
+            403,
+            "stack-not-supported",
+            "this network gives no keys to stacks: the platform that would vouch for them is not part of it",
+            hint="ask for an application, without stack_id",
+        )
+
+
+def _too_many(error: TooManyError) -> ApiError:
+    if error.everybody:
+        return _busy()
+    return ApiError(
+        429,
+        "too-many-requests",
+        "too many requests came from this address",
+        hint="ask less often",
+        retry_after=error.retry_after,
+    )
+
+
+def _busy() -> ApiError:
+    hint = "try again in a minute"
+    return ApiError(503, "busy", "this operator is busy", hint=hint, retry_after=RETRY_SECONDS)
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, "body-too-large", f"the body is larger than {limit} bytes")
+
+
+def _no_version(why: str) -> ApiError:
+    hint = "ask another operator, or later"
+    return ApiError(503, "no-version", why, hint=hint, retry_after=RETRY_SECONDS)
+
+
+# -- answers
+
+
+def _json(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, status, headers, "application/json")
+
+
+async def _say(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, ApiError)
+    told = {"code": error.code, "message": str(error), "hint": error.hint}
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return _json(replies.encode_json({"error": told}), status=error.status, headers=headers)
+
+
+async def _say_http(request: Request, error: Exception) -> Response:
+    """No such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    codes = {404: "not-found", 405: "method-not-allowed"}
+    known = ApiError(
+        error.status_code,
+        codes.get(error.status_code, "bad-request"),
+        "there is no such path" if error.status_code == 404 else "the path does not know that method",
+        hint="the paths are described in /openapi.json",
+    )
+    answer = await _say(request, known)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _say_internal(request: Request, error: Exception) -> Response:
+    """The server logs ``error``; the requester learns nothing of it."""
+    del error
+    return await _say(request, ApiError(500, "internal", "this operator made a mistake"))

@@ -1,0 +1,98 @@
+"""Where the HTTP API listens, and with which certificate: what can be wrong with it is said before the node is up."""
+
+import ssl
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+import trio
+
+from eigenkms.errors import InputError
+from eigenkms.node.http.server import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """An address of this machine and a port, 0 for any free one."""
+
+    host: IPv4Address | IPv6Address
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "HttpAddress":
+        """``127.0.0.1:8000`` or ``[::1]:8000``. Raises ``ValueError``."""
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        try:
+            address = ip_address(host[1:-1] if bracketed else host)
+        except ValueError:
+            address = None
+        fits = isinstance(address, IPv6Address) == bracketed
+        if address is None or not colon or not fits or not (port.isascii() and port.isdecimal()):
+            raise ValueError(
+                f"{text[:60]!r} is not an IP address and a port, such as 127.0.0.1:8000 or [::1]:8000"
+            )
+        if int(port[:6]) > 65535:
+            raise ValueError(f"port {port[:12]} is not in 0..65535")
+        return cls(address, int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if isinstance(self.host, IPv6Address) else str(self.host)
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: the certificate with its chain, and its key."""
+
+    certificate: Path
+    key: Path
+
+    def load(self) -> ssl.SSLContext:
+        """Raises ``InputError``."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        for path in (self.certificate, self.key):
+            _check_readable(path)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=lambda: b"")
+        except (ssl.SSLError, OSError, ValueError) as error:
+            raise InputError(
+                f"use certificate {self.certificate} with key {self.key}: they are not PEM files that belong together",
+                hint="give --http-certificate the whole chain and --http-key its key, not encrypted",
+            ) from error
+        return context
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"read {path}: {reason}", hint="check --http-certificate and --http-key") from error
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Listeners that are open, and the URL at which they are reached."""
+
+    listeners: list[Listener]
+    url: str
+
+
+async def bind(address: HttpAddress, tls: TlsFiles | None) -> Bound:
+    """Raises ``InputError`` for an address or files that cannot be used."""
+    context = None if tls is None else await trio.to_thread.run_sync(tls.load)
+    try:
+        opened = await trio.open_tcp_listeners(address.port, host=str(address.host))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(
+            f"listen for HTTP on {address}: {reason}", hint="give another --http-listen, or free that port"
+        ) from error
+    port = opened[0].socket.getsockname()[1]
+    url = f"{'http' if context is None else 'https'}://{HttpAddress(address.host, port)}"
+    if context is None:
+        return Bound(list(opened), url)
+    return Bound([trio.SSLListener(each, context, https_compatible=True) for each in opened], url)

@@ -1,0 +1,84 @@
+"""An operator of the village with policy attested, an attestation service, and applications on chain."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from eigenkms.node.app import Node
+from eigenkms.node.attesting import open_authoriser
+from eigenkms.node.config import NodeConfig
+from eigenkms.node.policy import Policy
+from tests.attestation.issuer import (
+    GCP_ISSUER,
+    PROJECT,
+    Authority,
+    Endpoint,
+    jwk,
+    jwk_set,
+    make_authority,
+    serve,
+)
+from tests.client.village import CLUSTER, Village
+from tests.node.support import a_node, keep_version, make_config
+from tests.node.test_authorisation import Clock, Register
+
+METHODS = {
+    "policy": "attested",
+    "attestation_methods": ("gcp", "ecdsa"),
+    "attestation_project": PROJECT,
+    "attestation_audiences": ("EigenX KMS", "https://sts.googleapis.com"),
+    "attestation_gcp_issuer": GCP_ISSUER,
+    "attestation_ecdsa_reference": True,
+}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+async def issuer(authority: Authority) -> AsyncIterator[Endpoint]:
+    async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def register() -> Register:
+    return Register()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def config(village: Village, tmp_path: Path, authority: Authority, issuer: Endpoint) -> NodeConfig:
+    """Both ways to attest, in the reference's forms too."""
+    return make_config(
+        village,
+        0,
+        tmp_path / "node",
+        **METHODS,
+        attestation_gcp_keys=issuer.url,
+        attestation_ca=authority.ca,
+    )
+
+
+@pytest.fixture
+async def node(village: Village, config: NodeConfig, register: Register, clock: Clock) -> AsyncIterator[Node]:
+    """The first operator's, with its share of the version; not running."""
+    keep_version(village, 0, config.data_dir)
+    async with open_authoriser(config, CLUSTER, register, clock=clock) as authoriser:
+        with a_node(village, 0, config.data_dir, deciding=Policy("attested", authoriser)) as node:
+            yield node
+
+
+@pytest.fixture
+def open_node(village: Village, tmp_path: Path) -> Iterator[Node]:
+    """The first operator's, as in development."""
+    keep_version(village, 0, tmp_path / "open")
+    with a_node(village, 0, tmp_path / "open", http_app_sign=True) as node:
+        yield node
