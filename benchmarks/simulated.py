@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.tables import show
-from eigenkms.node.engine import MAX_BATCH
+from eigenkms.node.inbox import MAX_BATCH
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, version_of
