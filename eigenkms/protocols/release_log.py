@@ -27,6 +27,8 @@ from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 LOG_VERSION: Final = 1
 MAX_HEADER_BYTES: Final = 512
 MAX_ENTRY_BYTES: Final = 2048
+TIME_BITS: Final = 48
+"""Of milliseconds: until the year 10889, and every reader can show it."""
 OPEN_METHOD: Final = "open"
 """The method of a release that nobody had to show a right for."""
 SUBJECT_BYTES: Final = (20, 32)
@@ -63,7 +65,7 @@ def decode_header(data: bytes) -> LogHeader:
     if (version := fields.uint(16)) != LOG_VERSION:
         raise MalformedError(f"decode {what}: version {version}")
     cluster, operator = ClusterId(fields.fixed(32)), OperatorAddress(fields.fixed(20))
-    return LogHeader(cluster, operator, fields.fixed(128), fields.uint(64))
+    return LogHeader(cluster, operator, fields.fixed(128), fields.uint(TIME_BITS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,7 @@ def decode_entry(data: bytes) -> Entry:
     fields = Fields(decode(data, what=what, limit=MAX_ENTRY_BYTES), 11, what)
     number = fields.uint(63)
     release = Release(
-        time_ms=fields.uint(64),
+        time_ms=fields.uint(TIME_BITS),
         app_id=AppId(fields.text(MAX_APP_ID_BYTES)),
         ciphertext_version=fields.uint(16),
         version=Version(fields.uint(64)),

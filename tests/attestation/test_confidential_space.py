@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -168,6 +169,40 @@ async def test_the_registry_is_the_reference_without_tag_and_digest(
     )
     assert claims.image is not None
     assert claims.image.registry == registry
+
+
+async def test_large_tokens_do_not_stop_the_others(
+    gcp: ConfidentialSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read in a thread of their own, one after another; small ones pass them."""
+    container = gcp_claims(NONCE)["submods"]["container"]
+    large = token(
+        changed(
+            gcp_claims(NONCE), "submods.container", {**container, "env": {f"N{n}": "x" for n in range(2000)}}
+        )
+    )
+    going_on, read_claims = threading.Event(), gcp._claims
+
+    def slow(claims: Any, evidence: bytes, now: float) -> Claims:
+        assert evidence != large or going_on.wait(10)
+        return read_claims(claims, evidence, now)
+
+    monkeypatch.setattr(gcp, "_claims", slow)
+    await gcp.verify(token(gcp_claims(NONCE)), CONTEXT, NOW)  # so it has the keys
+    found: list[Claims] = []
+
+    async def verify_large() -> None:
+        found.append(await gcp.verify(large, CONTEXT, NOW))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(verify_large)
+        nursery.start_soon(verify_large)
+        for _ in range(10):
+            await gcp.verify(token(gcp_claims(NONCE)), CONTEXT, NOW)
+        assert found == []
+        going_on.set()
+    assert [len(claims.image.container.env) for claims in found if claims.image] == [2000, 2000]
+    assert (await refusal(gcp, large[:-8] + b"AAAAAAAA"))[0] == Refusal.BAD_SIGNATURE
 
 
 HOUR = 3600

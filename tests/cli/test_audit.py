@@ -18,7 +18,7 @@ from eigenkms.protocols.release_log import LogHeader, SignedHead, sign_head
 from eigenkms.storage.folder import FolderLock
 from eigenkms.storage.opening import LOCK_NAME
 from eigenkms.storage.releases import RELEASES_NAME, ReleaseLog
-from eigenkms.types import AppId
+from eigenkms.types import AppId, Version
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
 from tests.client.village import Village, make_village
@@ -173,6 +173,17 @@ def test_a_strangers_name_commands_no_terminal(
     out, _ = told(capsys, 0, "show", "--last", "1", "--data-dir", folder)
     assert out.count("\n") == 1
     assert f"  {shown}  " in out
+
+
+def test_any_time_and_number_can_be_shown(
+    log: ReleaseLog, village: Village, folder: Path, capsys: Capture
+) -> None:
+    """Whatever a clock said."""
+    log.append(
+        [replace(RELEASE, time_ms=2**48 - 1, version=Version(2**64 - 1))], lambda head: sign(village, head)
+    )
+    out, _ = told(capsys, 0, "show", "--last", "1", "--data-dir", folder)
+    assert out.split()[1:5] == ["10889-08-02T05:31:50.655Z", "gcp", "2", str(2**64 - 1)]
 
 
 @pytest.mark.parametrize("text", ["yesterday", "", "1700000000000000"])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +16,28 @@ import trio
 import trio.testing
 
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Image
+from eigenkms.cli.report import leaves
+from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
 from eigenkms.node import releasing
+from eigenkms.node.app import Node
 from eigenkms.node.authorisation import Grant
 from eigenkms.node.releasing import Released, Releaser
+from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.host import open_host
+from eigenkms.p2p.identity import PeerKey
+from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import Refusal
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.release_log import Entry, Head, LogVerifier, Release
+from eigenkms.protocols.requests import PartialRequest, open_partial
 from eigenkms.storage.releases import ReleaseLog, Signer, read_releases
 from eigenkms.types import AppId
-from tests.client.village import Village
-from tests.node.support import PATIENCE, open_log
+from tests.client.village import CLUSTER, Village
+from tests.node.support import PATIENCE, a_node, keep_version, open_log
+from tests.node.test_app import running
 from tests.node.test_authorisation import APPLICATION
+from tests.protocols.support import counter_rng
 
 KEY = b"\x03" * 32
 
@@ -314,3 +324,31 @@ def test_whoever_was_answered_is_in_the_log_whatever_kills_the_node(tmp_path: Pa
     logged = [entry.release.app_id for entry in entries(tmp_path)]
     assert set(answered) <= set(logged)
     assert len(logged) == len(set(logged)) <= len(answered) + 10
+
+
+async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(village: Village, tmp_path: Path) -> None:
+    """Through a real connection: what it cannot log it does not answer, and it says why it stops."""
+    keep_version(village, 0, tmp_path)
+    private, public = sealing.x25519_keypair(counter_rng("reply key"))
+    request = PartialRequest(CLUSTER, AppId("my-app"), 2, village.epoch.transcript.hash, public, bytes(32))
+    answered: list[bytes] = []
+
+    async def live(node: Node) -> None:
+        async with running(village, node) as host, open_host(PeerKey.generate()) as client:
+            client.set_addresses(host.peer_id, host.addresses)
+            with suppress(RpcRefused):
+                while True:
+                    answered.append(
+                        await client.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request.encoded)
+                    )
+                    node._releaser._log._database.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
+            await trio.sleep_forever()
+
+    with a_node(village, 0, tmp_path) as node, trio.fail_after(PATIENCE):
+        with pytest.raises(ExceptionGroup) as ended:
+            await live(node)
+        (cause,) = leaves(ended.value)
+        assert isinstance(cause, StorageError)
+        assert "the disk is full" in str(cause)
+    assert len(answered) == len(entries(tmp_path)) > 0
+    open_partial(private, request, village.epoch.transcript, answered[0])

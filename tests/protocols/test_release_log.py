@@ -233,7 +233,7 @@ def test_a_noted_head_finds_another_chain_of_the_operators_own() -> None:
 digests = st.binary(min_size=32, max_size=32)
 releases = st.builds(
     Release,
-    time_ms=st.integers(0, 2**64 - 1),
+    time_ms=st.integers(0, 2**48 - 1),
     app_id=st.text(st.characters(exclude_categories=("Cs",)), max_size=256),
     ciphertext_version=st.integers(0, 2**16 - 1),
     version=st.integers(0, 2**64 - 1),
@@ -270,6 +270,7 @@ LEAST = [1, 0, "", 0, 0, bytes(32), "", None, None, bytes(32), bytes(32)]
     [
         (0, 2**63),
         (1, b""),
+        (1, 2**48),
         (2, "x" * 1025),
         (3, 2**16),
         (5, bytes(31)),
