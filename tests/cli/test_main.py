@@ -24,9 +24,11 @@ GROUPS = {
     "evidence": ("list", "export", "verify"),
     "audit": ("show", "verify", "export"),
     "keys": ("new", "show"),
+    "secrets": ("get",),
     "devnet": ("run", "up", "down"),
+    "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }
-SUBVERBS = [(group, verb) for group, verbs in GROUPS.items() for verb in verbs]
+SUBVERBS = [(*group.split(), verb) for group, verbs in GROUPS.items() for verb in verbs]
 
 
 @pytest.mark.parametrize("verb", [*((v,) for v in VERBS if v not in GROUPS), *SUBVERBS])

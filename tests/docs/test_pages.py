@@ -119,8 +119,8 @@ def test_verbs_and_flags_exist(page_: Page) -> None:
     for line in _lines_with_commands(page_):
         for call in re.findall(r"(?:^|[$|] |/)eigenkms ([a-z][^&;`]*)", line.strip()):
             words = re.sub(r" -- .*", "", call).split()
-            path = tuple(words[:2]) if tuple(words[:2]) in COMMANDS else tuple(words[:1])
-            assert path in COMMANDS, f"{page_}: no verb {call!r}"
+            path = next((p for n in (3, 2, 1) if (p := tuple(words[:n])) in COMMANDS), ())
+            assert path, f"{page_}: no verb {call!r}"
             for flag in re.findall(r"(?<=[ \[])--?[a-z][a-z-]*", call):
                 assert flag in FLAGS[path] | OTHER_FLAGS, f"{page_}: {' '.join(path)} has no {flag}"
 

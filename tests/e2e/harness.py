@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import trio
 
 from eigenkms.cli import main as cli
-from eigenkms.devnet.members import Member, Timing
+from eigenkms.devnet.members import Access, Member, Timing
 from eigenkms.devnet.network import Network, open_network
 from eigenkms.errors import EigenKmsError
 from eigenkms.p2p.host import Host, open_host
@@ -303,13 +303,15 @@ class LiveNetwork:
 
 
 @contextmanager
-def live_network(folder: Path, *, operators: int = 4, timing: Timing = FAST) -> Iterator[LiveNetwork]:
+def live_network(
+    folder: Path, *, operators: int = 4, timing: Timing = FAST, access: Access | None = None
+) -> Iterator[LiveNetwork]:
     """A network on an embedded chain, in ``folder``; no node is started yet. Everything ends with the context."""
     with Loop.opened() as loop:
 
         async def begin() -> tuple[Network, Host]:
             probe = await loop.stack.enter_async_context(open_host(PeerKey.generate()))
-            opening = open_network(folder, operators=operators, timing=timing)
+            opening = open_network(folder, operators=operators, timing=timing, access=access)
             return await loop.stack.enter_async_context(opening), probe
 
         network, probe = loop.enter(begin)

@@ -1,0 +1,240 @@
+"""Applications on chain, and operators that ask for a right to the key: real processes, and tokens of an issuer of our own."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eigenkms.chain.applications import FRESH_SECONDS
+from eigenkms.client.attesters import Attester, ConfidentialSpaceAttester, EcdsaAttester
+from eigenkms.crypto import sealing
+from eigenkms.devnet.members import Access, Timing
+from eigenkms.p2p.errors import RpcRefused
+from eigenkms.protocols import wire
+from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope
+from eigenkms.protocols.requests import PartialRequest
+from eigenkms.types import AppId, ClusterId, OperatorAddress
+from tests.attestation.issuer import DIGEST, PROJECT, jwk, jwk_set, make_authority, serve
+from tests.attestation.launcher import launch
+from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, Loop, Said, eigenkms, live_network
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+SEEN_SECONDS = FRESH_SECONDS + 12.0
+"""Within which an operator must know of a change on chain, on a busy machine."""
+IMAGE = "sha256:" + DIGEST.hex()
+ANOTHER_IMAGE = "sha256:" + "77" * 32
+PACE = Timing(interval_blocks=20, block_seconds=1.0, window_seconds=0.5)
+
+
+@dataclass
+class Attested:
+    """Three operators with the policy attested, and where launchers of workloads may listen."""
+
+    net: LiveNetwork
+    loop: Loop
+    sockets: Path
+
+    def app(self, verb: str, *args: str | Path, code: int = 0) -> Said:
+        """``eigenkms devnet app VERB``."""
+        said = eigenkms("devnet", "app", verb, "--config", self.net.network.client_config, *args)
+        assert said.code == code, said.err
+        return said
+
+    def secrets(self, *args: str | Path) -> Said:
+        """``eigenkms secrets get``."""
+        return eigenkms("secrets", "get", "--config", self.net.network.client_config, *args)
+
+    def created(self, *args: str | Path) -> AppId:
+        """A new application's id, which is all that is printed."""
+        return AppId(self.app("create", *args).out.removesuffix("\n"))
+
+    def creator(self) -> EcdsaAttester:
+        return EcdsaAttester(bytes.fromhex(self.net.network.creator_key.read_text()))
+
+    def workload(self, app: AppId) -> Path:
+        """The socket of the launcher in a VM of this application, which runs ``DIGEST``."""
+        socket = self.sockets / f"{app[-8:]}.sock"
+        if not socket.exists():
+            self.loop.enter(lambda: self.loop.stack.enter_async_context(launch(socket, app)))
+        return socket
+
+    def scope(self, index: int, app: AppId) -> Scope:
+        """What a fresh request to this operator is for."""
+        cluster = ClusterId(bytes.fromhex(self.net.status(index)["cluster"]))
+        _, reply_key = sealing.x25519_keypair(os.urandom)
+        return Scope(cluster, OperatorAddress(self.net.members[index].address), app, reply_key)
+
+    def evidence(self, attester: Attester, scope: Scope) -> Authorisation:
+        return self.loop.run(attester.attest, scope)
+
+    def outcome(self, index: int, scope: Scope, shown: Authorisation | None) -> str:
+        """What the operator answers to a request for a partial signature: "granted", or the code of its refusal."""
+        transcript = bytes.fromhex(self.net.status(index)["transcript"])
+        request = PartialRequest(
+            scope.cluster,
+            scope.app_id,
+            2,
+            transcript,
+            scope.reply_key,
+            os.urandom(32),
+            None if shown is None else shown.encoded,
+        )
+        try:
+            self.net.call(index, wire.PARTIAL, request.encoded)
+        except RpcRefused as refused:
+            return refused.code
+        return "granted"
+
+    def ask(self, app: AppId, attester: Attester | None = None, index: int = 0) -> str:
+        """The outcome of an honest request, with fresh evidence."""
+        scope = self.scope(index, app)
+        return self.outcome(index, scope, self.evidence(attester or self.creator(), scope))
+
+    def asked_until(self, wanted: str, app: AppId, attester: Attester | None = None) -> str:
+        """The outcome once it is ``wanted``, or what it still is when every operator must have seen the chain."""
+        deadline = time.monotonic() + SEEN_SECONDS
+        while (found := self.ask(app, attester)) != wanted and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return found
+
+
+@pytest.fixture(scope="module")
+def attested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attested]:
+    """With the methods ecdsa and gcp, whose keys come from an HTTPS server of ours."""
+    folder = tmp_path_factory.mktemp("attested")
+    authority = make_authority(folder)
+    sockets = Path(tempfile.mkdtemp(prefix="ekms-"))  # a socket's path may have a hundred characters
+    with Loop.opened() as loop:
+        endpoint = loop.enter(lambda: loop.stack.enter_async_context(serve(authority)))
+        endpoint.body = jwk_set(jwk("k1", alg="RS256"))
+        access = Access(
+            "attested",
+            {
+                "attestation_methods": ["ecdsa", "gcp"],
+                "attestation_project": PROJECT,
+                "attestation_gcp_keys": endpoint.url,
+                "attestation_ca": str(authority.ca),
+            },
+        )
+        with live_network(folder / "net", operators=3, timing=PACE, access=access) as net:
+            net.start_all([0, 1, 2])
+            net.loop.run(net.network.genesis, GENESIS_SECONDS)
+            yield Attested(net, loop, sockets)
+    shutil.rmtree(sockets)
+
+
+def write(path: Path, value: Any) -> Path:
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def test_from_deployment_to_decrypted_secrets(attested: Attested, tmp_path: Path) -> None:
+    """Created, encrypted for, released, started; then its creator and its container have its secrets, and nobody else."""
+    net = attested.net
+    app = attested.created()
+    assert json.loads(attested.app("show", "--app-id", app, "--json").out)["status"] == "created"
+
+    public = write(tmp_path / "public.json", {"MODE": "prod"})
+    secret = write(tmp_path / "secret.json", {"API_KEY": "attack at dawn"})
+    said = net.eigenkms("encrypt", "--app-id", app, "-a", "-o", tmp_path / "secret.ibe", secret)
+    assert said.code == 0, said.err
+    flags = ("--public-env", public, "--encrypted-env", tmp_path / "secret.ibe", "--image-digest", IMAGE)
+    attested.app("release", "--app-id", app, *flags)
+    attested.app("start", "--app-id", app)
+
+    expected = {"MODE": "prod", "API_KEY": "attack at dawn"}
+    attest = ("--attest", "gcp", "--launcher-socket", attested.workload(app))
+    for shown in (("--attest", "ecdsa"), attest):
+        said = attested.secrets("--app-id", app, "--json", *shown)
+        assert said.code == 0, said.err
+        assert json.loads(said.out) == expected
+    stranger = write(tmp_path / "stranger.key", "11" * 32 + "\n")
+    stranger.chmod(0o600)
+    said = attested.secrets("--app-id", app, "--attest", "ecdsa", "--ecdsa-key-file", stranger)
+    assert said.code == 3
+    assert Refusal.NOT_CREATOR in said.err
+    assert attested.secrets("--app-id", app).code == 3
+
+
+def test_what_create_says_is_what_is_on_chain(attested: Attested, tmp_path: Path) -> None:
+    """Every option of a release is read back as it was given; the creator may have a key of its own."""
+    key = write(tmp_path / "own.key", "22" * 32 + "\n")
+    key.chmod(0o600)
+    flags = ["--image-digest", IMAGE, "--registry", "docker.io/acme/app", "--restart-policy", "Never"]
+    flags += ["--arg", "serve", "--arg", "--fast", "--cmd-override", "/app"]
+    flags += ["--env", "HOME=/", "--env", "A=b=c", "--env-override", "MODE="]
+    said = attested.app("create", *flags, "--ecdsa-key-file", key, "--json")
+    made = json.loads(said.out)
+    assert made == {
+        "app_id": made["app_id"],
+        "creator": "0x" + EcdsaAttester(b"\x22" * 32).address.hex(),
+        "status": "started",
+        "image_digest": IMAGE,
+        "registry": "docker.io/acme/app",
+        "public_env": {},
+        "encrypted_env_bytes": 0,
+        "args": ["serve", "--fast"],
+        "cmd_override": ["/app"],
+        "env": ["HOME=/", "A=b=c"],
+        "env_override": ["MODE="],
+        "restart_policy": "Never",
+    }
+    assert attested.ask(made["app_id"], EcdsaAttester(b"\x22" * 32)) == "granted"
+    said = attested.app("stop", "--app-id", made["app_id"], code=2)
+    assert "only the account that created the application" in said.err
+
+
+def test_only_a_started_application_gets_keys(attested: Attested) -> None:
+    """One that the chain does not know, or that is stopped, suspended or terminated, gets none; started again, it does."""
+    assert attested.ask(AppId("0x" + "33" * 20)) == Refusal.UNKNOWN_APPLICATION
+    assert attested.ask(AppId("my-app")) == Refusal.UNKNOWN_APPLICATION
+    app = attested.created("--image-digest", IMAGE)
+    assert attested.ask(app) == "granted"
+    not_running = Refusal.APPLICATION_NOT_RUNNING
+    for verb, expected in (
+        ("stop", not_running),
+        ("start", "granted"),
+        ("suspend", not_running),
+        ("resume", not_running),
+        ("start", "granted"),
+        ("terminate", not_running),
+    ):
+        attested.app(verb, "--app-id", app)
+        assert attested.asked_until(expected, app) == expected, verb
+    assert attested.app("start", "--app-id", app, code=2).err.startswith("error: start application")
+
+
+def test_a_new_release_is_seen(attested: Attested) -> None:
+    """The container that runs is refused until what it runs is released, and again once something else is."""
+    app = attested.created("--image-digest", ANOTHER_IMAGE)
+    workload = ConfidentialSpaceAttester("gcp", socket=attested.workload(app))
+    assert attested.ask(app, workload) == Refusal.WRONG_IMAGE
+    attested.app("release", "--app-id", app, "--image-digest", IMAGE, "--arg", "serve", "--arg", "--slow")
+    assert attested.asked_until(Refusal.WRONG_CONTAINER, app, workload) == Refusal.WRONG_CONTAINER
+    attested.app("release", "--app-id", app, "--image-digest", IMAGE, "--arg", "serve", "--arg", "--fast")
+    assert attested.asked_until("granted", app, workload) == "granted"
+    attested.app("release", "--app-id", app, "--image-digest", ANOTHER_IMAGE)
+    assert attested.asked_until(Refusal.WRONG_IMAGE, app, workload) == Refusal.WRONG_IMAGE
+
+
+def test_evidence_is_good_once_at_one_operator(attested: Attested) -> None:
+    """Whoever captured a request, an operator for one, gets nothing for it: not there again, nor anywhere else."""
+    app = attested.created("--image-digest", IMAGE)
+    workload = ConfidentialSpaceAttester("gcp", socket=attested.workload(app))
+    for attester, elsewhere in ((attested.creator(), Refusal.NOT_CREATOR), (workload, Refusal.NOT_BOUND)):
+        scope = attested.scope(0, app)
+        shown = attested.evidence(attester, scope)
+        assert attested.outcome(0, attested.scope(0, app), shown) == elsewhere, "another reply key"
+        for index in (1, 2):
+            there = Scope(scope.cluster, attested.scope(index, app).operator, app, scope.reply_key)
+            assert attested.outcome(index, there, shown) == elsewhere
+        assert attested.outcome(0, scope, shown) == "granted"
+        assert attested.outcome(0, scope, shown) == Refusal.ALREADY_USED
+    assert attested.outcome(0, attested.scope(0, app), None) == Refusal.NO_AUTHORISATION
