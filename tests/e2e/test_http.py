@@ -90,14 +90,15 @@ class Application:
 
 def deploy(net: LiveNetwork, mpk: bytes) -> Application:
     """An application on chain whose release has SECRET as its environment."""
-    contracts, creator, owner = net.network.contracts, net.network.accounts[0], net.network.owner
-    app = net.loop.run(create_app, creator, contracts, None)
+    creator, owner = net.network.accounts[0], net.network.owner
+    controller = net.network.contracts.app_controller
+    app = net.loop.run(create_app, creator, controller, None)
     app_id = AppId("0x" + app.hex())
     encrypted = ibe.encrypt(app_id, mpk, SECRET, secrets.token_bytes)
     release = replace(RELEASE, encrypted_env=encrypted, public_env=b'{"MODE":"prod"}')
-    net.loop.run(publish_release, creator, contracts, app, release)
-    net.loop.run(confirm_release, owner, contracts, app)
-    net.loop.run(change_status, creator, contracts, app, "start")
+    net.loop.run(publish_release, creator, controller, app, release)
+    net.loop.run(confirm_release, owner, controller, app)
+    net.loop.run(change_status, creator, controller, app, "start")
     return Application(app_id, bytes(creator._account.key))
 
 
