@@ -1,6 +1,6 @@
 """All benchmarks, one after another: ``python -m benchmarks``. Minutes; leave the machine alone meanwhile."""
 
-from benchmarks import crypto_primitives, network, releases, simulated
+from benchmarks import crypto_primitives, network, releases, serving, simulated
 
 if __name__ == "__main__":
     crypto_primitives.main()
@@ -8,3 +8,4 @@ if __name__ == "__main__":
     network.main(["rotation"])
     simulated.main([])
     releases.main([])
+    serving.main([])

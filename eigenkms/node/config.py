@@ -283,7 +283,7 @@ _HTTP = (
     ),
     Setting(
         "http_connections",
-        s.integer(1, 10**5),
+        s.integer(1, 4096),
         "Connections at once; a quarter of them for one client address.",
         int,
         default=512,

@@ -181,7 +181,8 @@ class _Connection:
         with trio.move_on_after(self.limits.linger_seconds):
             if isinstance(self._stream, trio.SocketStream):
                 await self._stream.send_eof()
-            while self.h11.their_state is not h11.DONE and await self._stream.receive_some(_RECEIVE_BODY):
+            unread = self.h11.their_state in (h11.SEND_BODY, h11.ERROR)
+            while unread and await self._stream.receive_some(_RECEIVE_BODY):
                 pass
         with trio.move_on_after(self.limits.linger_seconds):
             await self._stream.aclose()

@@ -26,6 +26,7 @@ from eigenkms.node.config import NodeConfig
 from eigenkms.node.http import errors
 from eigenkms.node.http.server import ServerLimits
 from eigenkms.node.policy import Policy
+from eigenkms.p2p.listener import raise_file_limit
 from eigenkms.protocols.authorisation import Refusal, Scope
 from eigenkms.types import AppId
 from tests.attestation.issuer import APP, Endpoint, changed, gcp_claims, sign, token
@@ -359,6 +360,7 @@ async def test_who_asks_too_often_is_told_to_wait(village: Village, tmp_path: Pa
 
 async def test_of_a_thousand_in_parallel_each_is_answered(node: Node) -> None:
     """With its signature, or with a refusal; replays among them are granted once, and the next one is served."""
+    raise_file_limit()  # as a node does
     body = json.dumps(attested()).encode()
     head = f"POST /secrets HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     statuses: list[bytes] = []
