@@ -53,7 +53,9 @@ CHUNKS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """``timeout`` in seconds, for all that one call asks of the network."""
+    """``timeout`` in seconds, for all that one call asks of the network. ``app_controller``: where applications are looked up, for
+    ``fetch_secrets`` alone.
+    """
 
     rpc_url: str = field(repr=False)
     chain_id: int

@@ -51,6 +51,8 @@ class EcdsaAttester:
 
     def __init__(self, private_key: bytes, *, clock: Callable[[], float] = time.time) -> None:
         """32 bytes. Raises ``InputError`` for what is no secp256k1 key."""
+        import eth_account.messages  # noqa: F401 - slow to import: now, not while requests are out
+
         self._key = _secp256k1(private_key)
         self._clock = clock
 

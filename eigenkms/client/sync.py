@@ -91,7 +91,7 @@ def _run(call: Callable[[], Awaitable[T]]) -> T:
         else:
             outcome.set_result(result)
 
-    thread = threading.Thread(target=work, name=f"eigenkms {call!r:.40}")
+    thread = threading.Thread(target=work, name="eigenkms client")
     thread.start()
     try:
         wait([outcome])  # not the thread: joining it, once interrupted, does not wait again

@@ -118,10 +118,11 @@ def test_verbs_and_flags_exist(page_: Page) -> None:
     """Every ``eigenkms VERB --flag`` that a page shows is one that the command line knows."""
     for line in _lines_with_commands(page_):
         for call in re.findall(r"(?:^|[$|] |/)eigenkms ([a-z][^&;`]*)", line.strip()):
-            words = re.sub(r" -- .*", "", call).split()
-            path = next((p for n in (3, 2, 1) if (p := tuple(words[:n])) in COMMANDS), ())
+            own = re.sub(r" -- .*", "", call)
+            words = tuple(own.split())
+            path = next((words[:n] for n in (3, 2, 1) if words[:n] in COMMANDS), ())
             assert path, f"{page_}: no verb {call!r}"
-            for flag in re.findall(r"(?<=[ \[])--?[a-z][a-z-]*", call):
+            for flag in re.findall(r"(?<=[ \[])--?[a-z][a-z-]*", own):
                 assert flag in FLAGS[path] | OTHER_FLAGS, f"{page_}: {' '.join(path)} has no {flag}"
 
 
