@@ -45,7 +45,7 @@ def test_completion_completes_verbs_and_options() -> None:
         return {line.partition(",")[2] for line in done.stdout.decode().splitlines()}
 
     assert complete("eigenkms ", 1) >= {"encrypt", "decrypt", "node", "version"}
-    assert complete("eigenkms encrypt --app", 2) == {"--app-id"}
+    assert complete("eigenkms encrypt --app-i", 2) == {"--app-id"}
 
 
 @pytest.mark.parametrize(
