@@ -8,7 +8,6 @@ From the policy on everything is what a request through libp2p meets; only what 
 import importlib.resources
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import trio
@@ -28,7 +27,6 @@ from eigenkms.node.http.bodies import (
     MAX_SIGN_BODY,
     BadRequestError,
     SecretsRequest,
-    SignRequest,
     read_secrets_request,
     read_sign_request,
 )
@@ -38,7 +36,7 @@ from eigenkms.node.policy import Policy
 from eigenkms.node.releasing import Released, Releaser
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.transcript import Transcript
-from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.types import ClusterId, OperatorAddress
 
 ANSWER_SECONDS: Final = 60
 """From the head of a request to its answer; half of it is for the body."""
@@ -47,19 +45,6 @@ _READERS: Final = 2
 
 Read = TypeVar("Read")
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A request to sign in development, which shows no right and names no key to seal to."""
-
-    request: SignRequest
-    reply_key: bytes = b""
-    authorisation: bytes | None = None
-
-    @property
-    def app_id(self) -> AppId:
-        return self.request.app_id
 
 
 class KeyApi:
@@ -141,13 +126,13 @@ class KeyApi:
             )
         asked = await self._read(request, MAX_SIGN_BODY, read_sign_request)
         transcript, share = self._version(asked.attestation_time)
-        grant = await self._policy.authorise(_Open(asked))
+        grant = await self._policy.authorise(asked)
 
         def make() -> bytes:
             identity = identity_of(1, self._cluster, asked.app_id)
             return replies.sign_answer(self._operator, bls.partial_sign(share, identity))
 
-        released = Released(asked.app_id, 1, transcript, b"")
+        released = Released(asked.app_id, 1, transcript, asked.reply_key)
         return _json(await self._releaser.release(released, grant, make))
 
     async def _secrets(self, request: Request) -> Response:

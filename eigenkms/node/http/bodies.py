@@ -40,10 +40,12 @@ class BadRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """``POST /app/sign``."""
+    """``POST /app/sign``: it shows no right, and names no key to seal to."""
 
     app_id: AppId
     attestation_time: int
+    reply_key: bytes = b""
+    authorisation: None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
