@@ -1,9 +1,11 @@
 """Every example, and every block of the library's page, runs against a real network as it stands there."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
 from tests.attestation.issuer import DIGEST
 from tests.docs.pages import ROOT, page
@@ -59,6 +61,32 @@ def test_the_command_line_fetches_secrets_as_a_workload(devnet: Devnet, app_id: 
     done = python(*cli, "exec", *where, *gcp, "--", "echo", "run")
     assert (done.returncode, done.stdout) == (3, "")
     assert "wrong-application: the evidence is of another application" in done.stderr
+
+
+def test_the_command_line_decrypts_for_whoever_has_a_right(
+    devnet: Devnet, app_id: str, tmp_path: Path
+) -> None:
+    """As the container, and as the creator with a keystore of geth; without a right it is exit code 3 and no file."""
+    devnet.launcher.app_id = app_id
+    cli, where = ("-m", "eigenkms.cli.main"), ("--config", devnet.config, "--app-id", app_id)
+    plain, sealed, keystore, password = (
+        tmp_path / name for name in ("plain", "sealed", "key.json", "password")
+    )
+    plain.write_bytes(b"attack at dawn")
+    run(*cli, "encrypt", *where, "-o", sealed, plain)
+    key = bytes.fromhex((devnet.folder / "creator.key").read_text())
+    keystore.write_text(json.dumps(Account.encrypt(key, "pass", kdf="pbkdf2", iterations=2)))
+    password.write_text("pass\n")
+    for path in (keystore, password):
+        path.chmod(0o600)
+    creator = ("--attest", "ecdsa", "--ecdsa-key-file", keystore, "--password-file", password)
+    workload = ("--attest", "gcp", "--launcher-socket", devnet.launcher.socket)
+    for right in (creator, workload):
+        assert run(*cli, "decrypt", *where, *right, sealed) == "attack at dawn"
+    done = python(*cli, "decrypt", *where, "-o", tmp_path / "none", sealed)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no-authorisation: the request shows no right to the key" in done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_librarys_page_works_block_by_block(devnet: Devnet, app_id: str, tmp_path: Path) -> None:
