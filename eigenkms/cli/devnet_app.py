@@ -232,15 +232,15 @@ _RELEASE_FACTS = (
 
 
 def _print(application: Application, *, as_json: bool) -> None:
-    """For people, a release's own words as JSON has them: they command no terminal."""
+    """For people, only what there is, and a release's own words in a form that commands no terminal."""
     shown = facts(application)
     if not as_json:
-        shown = {name: _quoted(value) if name in _RELEASE_FACTS else value for name, value in shown.items()}
+        shown = {name: _plain(value) for name, value in shown.items() if value is not None}
     print_facts(shown, as_json=as_json)
 
 
-def _quoted(value: object) -> object:
-    return value if value is None or isinstance(value, int) else json.dumps(value)
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() and value else json.dumps(value)
 
 
 _STATUS_VERBS = (
