@@ -18,7 +18,7 @@ from tests.attestation.launcher import Launcher, launch
 from tests.cli.conftest import clean_environment
 from tests.e2e.harness import Loop
 
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 PROGRAM_SECONDS = 60.0
 
 
