@@ -196,26 +196,38 @@ class _Exchange:
         self._headless = request.method == b"HEAD"
         self._deadline = trio.current_time() + connection.limits.body_seconds
         self._lost = False
+        self._ended = False
         self._begun: Message | None = None
-        if not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
+        fields = dict(request.headers)
+        if fields.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in fields:
             connection.h11.next_event()  # the end of a request without a body, which no bytes are needed for
 
     async def receive(self) -> Message:
-        """The next piece of the body. After the last, or if it is late or broken: ``http.disconnect``."""
-        machine = self._connection.h11
-        if self._lost or machine.their_state is not h11.SEND_BODY:
-            return {"type": "http.disconnect"}
+        """The next piece of the body; if it is late or broken, ``http.disconnect``. After the last piece nothing comes any more:
+        that a client has left shows when its answer is written.
+        """
+        if self._ended:
+            await trio.sleep_forever()
         try:
-            with trio.fail_at(self._deadline):
-                if machine.they_are_waiting_for_100_continue:
-                    await self._connection.write(h11.InformationalResponse(status_code=100, headers=[]))
-                event = await self._connection.next_event()
+            body = await self._next_piece()
         except (*_GONE, h11.RemoteProtocolError) as error:
             log.debug("HTTP body not received: %r", error)
             self._lost = True
+        if self._lost:
             return {"type": "http.disconnect"}
-        body = bytes(event.data) if isinstance(event, h11.Data) else b""
-        return {"type": "http.request", "body": body, "more_body": isinstance(event, h11.Data)}
+        self._ended = body is None
+        return {"type": "http.request", "body": body or b"", "more_body": not self._ended}
+
+    async def _next_piece(self) -> bytes | None:
+        """None at the end."""
+        machine = self._connection.h11
+        if machine.their_state is not h11.SEND_BODY:
+            return None
+        with trio.fail_at(self._deadline):
+            if machine.they_are_waiting_for_100_continue:
+                await self._connection.write(h11.InformationalResponse(status_code=100, headers=[]))
+            event = await self._connection.next_event()
+        return bytes(event.data) if isinstance(event, h11.Data) else None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,5 +1,6 @@
 """The server below the API: what strangers send in place of HTTP, or too slowly, or too much of, over real sockets."""
 
+import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 import trio
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from eigenkms.errors import InputError
@@ -55,8 +56,27 @@ async def _about(request: Request) -> Response:
     )
 
 
+async def _pieces(request: Request) -> Response:
+    async def made() -> AsyncIterator[bytes]:
+        for word in ("some", "words", ""):
+            await trio.lowlevel.checkpoint()
+            yield word.encode()
+
+    return StreamingResponse(made())
+
+
+async def _impatient(request: Request) -> Response:
+    """Asks on after the body was lost."""
+    with contextlib.suppress(ClientDisconnect):
+        await request.body()
+    assert (await request.receive())["type"] == "http.disconnect"
+    return PlainTextResponse("lost")
+
+
 ECHO = Starlette(
     routes=[
+        Route("/pieces", _pieces),
+        Route("/impatient", _impatient, methods=["POST"]),
         Route("/echo", _echo, methods=["POST"]),
         Route("/large", _large),
         Route("/broken", _broken),
@@ -95,6 +115,31 @@ async def test_the_application_learns_who_asks_for_what() -> None:
     """Client, scheme, decoded path and query."""
     async with served(ECHO) as url, client_at(url) as client:
         assert (await client.get("/about/%C3%A4?a=%20")).text == "127.0.0.1 http /about/ä a=%20"
+
+
+@pytest.mark.parametrize("length", [b"", b"content-length: 0\r\n"])
+async def test_a_request_without_a_body_has_an_empty_one(length: bytes) -> None:
+    """And the connection goes on after it."""
+    one = b"POST /echo HTTP/1.1\r\nhost: x\r\n" + length
+    async with served(ECHO) as url:
+        said = await exchange(url, one + b"\r\n" + one + b"connection: close\r\n\r\n")
+    assert said.count(b"HTTP/1.1 200") == 2
+    assert said.count(b"content-length: 0") == 2
+
+
+async def test_an_answer_may_come_in_pieces() -> None:
+    """Without a length, so chunked; while it comes, waiting for the client to leave ends nothing."""
+    async with served(ECHO) as url, client_at(url) as client:
+        answer = await client.get("/pieces")
+    assert answer.text == "somewords"
+    assert answer.headers["transfer-encoding"] == "chunked"
+
+
+async def test_what_is_lost_stays_lost() -> None:
+    """However often the application asks for it."""
+    async with served(ECHO, QUICK) as url:
+        said = await exchange(url, b"POST /impatient HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1")
+    assert said.endswith(b"lost")
 
 
 async def test_a_client_that_waits_for_a_hundred_gets_it() -> None:
@@ -378,8 +423,10 @@ async def test_tls_by_certificate_files(authority: Authority) -> None:
             with pytest.raises(httpx.ConnectError):
                 async with client_at(url, context) as client:
                     await client.get("/about/x")
-        async with client_at(url, trusting) as client:
-            assert (await client.get("/about/x")).text == "127.0.0.1 https /about/x "
+        for last in ("keep-alive", "close"):
+            async with client_at(url, trusting) as client:
+                answer = await client.get("/about/x", headers={"connection": last})
+            assert answer.text == "127.0.0.1 https /about/x "
 
 
 async def test_what_is_not_tls_is_dropped(authority: Authority) -> None:
