@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import h11
@@ -21,7 +22,7 @@ from eigenkms.errors import InputError
 from eigenkms.node.app import Node
 from eigenkms.node.http import api as api_module
 from eigenkms.node.http.bodies import MAX_SECRETS_BODY, MAX_SIGN_BODY
-from eigenkms.node.http.limits import BodyBudget
+from eigenkms.node.http.limits import BodyBudget, Rate
 from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
 from eigenkms.node.http.server import Server, ServerLimits
 from tests.attestation.issuer import Authority
@@ -202,6 +203,37 @@ async def test_a_defect_of_the_application_costs_one_answer(caplog: pytest.LogCa
         assert (answer.status_code, "defect" in answer.text) == (500, False)
         assert "a defect" in caplog.text
         assert (await client.post("/echo", content=b"next")).text == "next"
+
+
+async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """Good requests with bytes changed, left out or repeated: each ends with an answer or without, none as a defect of ours."""
+    body = b'{"AppID":"my-app","AttestationTime":0}'
+    good = b"POST /app/sign HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    chunked = (
+        b"POST /app/sign HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n26\r\n"
+        + body
+        + b"\r\n0\r\n\r\n"
+    )
+    random = Random(4711)
+    open_node._api._rate = Rate(10**6)
+    async with served(open_node._api.app, QUICK) as url:
+        for number in range(300):
+            sent = bytearray(random.choice((good, chunked)))
+            for _ in range(random.randint(1, 4)):
+                start = random.randrange(len(sent))
+                part = bytes(sent[start : start + random.randint(0, 12)])
+                sent[start : start + random.randint(0, 12)] = random.choice(
+                    (b"", random.randbytes(3), part * 3)
+                )
+            async with await connect(url) as stream:
+                await stream.send_all(bytes(sent) + b" ")
+                await stream.send_eof()
+                said = await eventually_gone(stream)
+            assert said[:9] in (b"", b"HTTP/1.1 "), (number, bytes(sent), said)
+            assert b" 500 " not in said[:13], (number, bytes(sent))
+        async with client_at(url) as client:
+            assert (await client.post("/app/sign", content=body)).status_code == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 # -- slow ones
