@@ -34,6 +34,8 @@ def decode_release(event_data: bytes, what: str) -> Release:
         raise UnusableReleaseError(f"use {what}: a text in it is not UTF-8") from exc
     except (DecodingError, OverflowError, ValueError) as exc:
         raise ChainError(f"read {what}: {len(event_data)} bytes of event data do not fit") from exc
+    if _bytes_in((published, public_env, encrypted_env, policy)) > len(event_data):
+        raise ChainError(f"read {what}: parts of its event data overlap")
     artefacts, _ = published
     if len(artefacts) != 1:
         raise UnusableReleaseError(f"use {what}: it has {len(artefacts)} artefacts, not exactly one")
@@ -62,6 +64,15 @@ def check_release(release: Release, what: str) -> None:
 def _policy(fields: tuple[Any, ...]) -> ContainerPolicy:
     args, cmd_override, env, env_override, restart_policy = fields
     return ContainerPolicy(tuple(args), tuple(cmd_override), tuple(env), tuple(env_override), restart_policy)
+
+
+def _bytes_in(value: object) -> int:
+    """The size of all texts and byte strings in a decoded value. No contract writes them over one another."""
+    if isinstance(value, tuple):
+        return sum(map(_bytes_in, value))
+    if isinstance(value, str):
+        return len(value.encode())
+    return len(value) if isinstance(value, bytes) else 0
 
 
 def _check_json_object(public_env: bytes, what: str) -> None:

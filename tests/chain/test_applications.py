@@ -1,6 +1,7 @@
 """Applications on chain: the own contract, and the reader that believes neither who made an application nor the RPC."""
 
 import json
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from tests.chain.conftest import World
 from tests.chain.servers import Call, Tamper, tampering
 
 CREATOR, OTHER = 10, 11
+SEED = 20261125
 SALT = bytes(31) + b"\x07"
 POLICY = ContainerPolicy(
     args=("--port", "80"),
@@ -600,6 +602,33 @@ def test_a_release_that_cannot_be_used_is_the_creators_fault(data: bytes, messag
     """It is told apart from a chain that cannot be read."""
     with pytest.raises(UnusableReleaseError, match=message):
         decode_release(data, "it")
+
+
+def test_data_that_unfolds_into_more_than_it_is_was_made_by_no_contract() -> None:
+    """A hundred texts at one place would be a hundred times its size in memory."""
+    data = bytearray(event_data(args=["x" * 10_000] + [""] * 99))
+    start = data.index((100).to_bytes(32, "big")) + 32
+    for place in range(start, start + 100 * 32, 32):
+        data[place : place + 32] = data[start : start + 32]
+    with pytest.raises(ChainError, match="parts of its event data overlap"):
+        decode_release(bytes(data), "it")
+
+
+def test_no_data_does_more_than_to_be_refused() -> None:
+    """Bytes changed, cut out and put in at random: a release, or one of the two errors."""
+    rng, good = random.Random(SEED), bytes.fromhex(VECTORS["data"])
+    outcomes = dict.fromkeys(("read", "UnusableReleaseError", "ChainError"), 0)
+    for _ in range(3000):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 3)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.choice((0, 1, 1, 1, 32))] = rng.randbytes(rng.choice((0, 1, 1, 1, 32)))
+        try:
+            decode_release(bytes(data), "it")
+            outcomes["read"] += 1
+        except (UnusableReleaseError, ChainError) as error:
+            outcomes[type(error).__name__] += 1
+    assert all(outcomes.values()), (SEED, outcomes)
 
 
 async def test_an_unusable_release_on_chain_is_told_as_one(world: World) -> None:

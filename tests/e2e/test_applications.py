@@ -23,7 +23,15 @@ from eigenkms.protocols.requests import PartialRequest
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import DIGEST, PROJECT, jwk, jwk_set, make_authority, serve
 from tests.attestation.launcher import launch
-from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, Loop, Said, eigenkms, live_network
+from tests.e2e.harness import (
+    GENESIS_SECONDS,
+    LiveNetwork,
+    Loop,
+    Said,
+    eigenkms,
+    eigenkms_process,
+    live_network,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SEEN_SECONDS = FRESH_SECONDS + 12.0
@@ -238,3 +246,28 @@ def test_evidence_is_good_once_at_one_operator(attested: Attested) -> None:
         assert attested.outcome(0, scope, shown) == "granted"
         assert attested.outcome(0, scope, shown) == Refusal.ALREADY_USED
     assert attested.outcome(0, attested.scope(0, app), None) == Refusal.NO_AUTHORISATION
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "error", "hint"),
+    [
+        ("", 1, "error: set policy attested: this node has no way to look", "hint: give --app-controller"),
+        (
+            f'app_controller = "0x{"77" * 20}"',
+            2,
+            f"error: check app controller 0x{'77' * 20} on chain 31337: there is no contract",
+            "hint: correct the app controller address",
+        ),
+    ],
+)
+def test_a_node_that_cannot_look_applications_up_does_not_start(
+    attested: Attested, tmp_path: Path, line: str, code: int, error: str, hint: str
+) -> None:
+    """It says what to give it."""
+    kept = attested.net.members[0].config.read_text().splitlines()
+    kept = [each for each in kept if not each.startswith(("app_controller", "log_format"))]
+    config = write(tmp_path / "node.toml", "\n".join([*kept, line]))
+    said = eigenkms_process("node", "--config", config, "--data-dir", tmp_path / "data")
+    assert said.code == code
+    assert any(each.startswith(error) for each in said.err.splitlines()), said.err
+    assert any(each.startswith(hint) for each in said.err.splitlines()), said.err
