@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -30,6 +30,9 @@ from eigenkms.client.known import KnownClusters
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId
+
+START_SECONDS: Final = 10.0
+"""After which a call that was interrupted at its very beginning is taken for one that never began."""
 
 T = TypeVar("T")
 
@@ -91,13 +94,15 @@ def _run(call: Callable[[], Awaitable[T]]) -> T:
         else:
             outcome.set_result(result)
 
-    thread = threading.Thread(target=work, name="eigenkms client")
-    thread.start()
+    thread = threading.Thread(target=work, name="eigenkms client", daemon=True)
     try:
+        thread.start()  # may be interrupted when the thread is running already
         wait([outcome])  # not the thread: joining it, once interrupted, does not wait again
     except BaseException:
-        with suppress(trio.RunFinishedError, CancelledError):
-            stop.result()()
-        wait([outcome])
+        with suppress(TimeoutError, CancelledError):
+            end = stop.result(START_SECONDS)
+            with suppress(trio.RunFinishedError):
+                end()
+            wait([outcome])
         raise
     return outcome.result()

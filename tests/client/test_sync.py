@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import os
 import signal
 import subprocess
 import sys
@@ -165,12 +164,40 @@ except KeyboardInterrupt:
 
 def test_ctrl_c_ends_a_call_in_order() -> None:
     """Everything is closed before it is raised."""
-    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "calling\n"
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "calling\n"
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (out.split(), process.returncode) == (["closed", "interrupted"], 0)
+
+
+INTERRUPTED_EARLY = (
+    """
+import threading
+start = threading.Thread.start
+
+def interrupted(thread):
+    start(thread)
+    raise KeyboardInterrupt
+
+threading.Thread.start = interrupted
+"""
+    + INTERRUPTED
+)
+
+
+def test_ctrl_c_while_a_call_begins_ends_it_too() -> None:
+    """When its thread runs already and the one that called has not got to waiting yet."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_EARLY], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split()[-1:] == ["interrupted"], done.stderr
+    assert done.stdout.split() in (["calling", "closed", "interrupted"], ["interrupted"])
+    assert done.returncode == 0
 
 
 # -- what is exported --------------------------------------------------------------------------------------------
