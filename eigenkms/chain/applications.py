@@ -76,6 +76,13 @@ class ChainApplications:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
         self._decoding = trio.CapacityLimiter(1)
+        self._is_there = False
+
+    async def check(self) -> None:
+        """That the contract is there; a lookup does it too, once. Raises ``ChainError``."""
+        if not self._is_there:
+            await self._chain.require_contract("app controller", self._contract)
+            self._is_there = True
 
     async def lookup(self, app_id: AppId) -> Application | None:
         """The application, or None if there is none or ``app_id`` is not the address of one.
@@ -131,6 +138,7 @@ class ChainApplications:
         raise ChainError(f"read application {hexed(address)}: no answer within {LOOKUP_SECONDS:g} s")
 
     async def _read(self, address: bytes) -> Application | None:
+        await self.check()
         head = await self._chain.head()
         creator, number, published = await self._chain.read_at(
             head,

@@ -322,8 +322,6 @@ class EigenLayerChain:
         """That the configuration fits the chain: chain id, contracts, operator set, registrar, curve. Raises ChainError."""
         config = self.config
         named = {"allocation manager": config.allocation_manager, "key registrar": config.key_registrar}
-        if config.app_controller is not None:
-            named["app controller"] = config.app_controller
         codes = await self._batch_of_chain([self._code(address) for address in named.values()])
         for (name, address), code in zip(named.items(), codes, strict=True):
             self._require_code(name, address, code)
@@ -338,6 +336,11 @@ class EigenLayerChain:
         self._require_set(answers[0])
         self._require_curve(answers[2])
         await self._require_registrar(self._address(abi.GET_AVS_REGISTRAR, answers[1]))
+
+    async def require_contract(self, name: str, address: bytes) -> None:
+        """Raise ChainError, which calls it ``name``, unless there is a contract at the address."""
+        (code,) = await self._batch_of_chain([self._code(address)])
+        self._require_code(name, address, code)
 
     @staticmethod
     def _code(address: bytes) -> Request:

@@ -94,7 +94,7 @@ async def run_node(
     async with (
         open_chain(chain_config) as chain,
         _open_store(config, keys, cluster) as store,
-        open_policy(config, cluster, applications or applications_of(chain)) as policy,
+        open_policy(config, cluster, applications or await _applications(config, chain)) as policy,
         open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
     ):
         node = Node(config, keys, cluster, chain, store, policy, releaser)
@@ -107,6 +107,14 @@ async def run_node(
             topics=[wire.gossip_topic(cluster)],
         ) as host:
             await node.run(host, task_status)
+
+
+async def _applications(config: NodeConfig, chain: EigenLayerChain) -> Applications | None:
+    """Those of the chain, where the policy asks for them. Raises ``ChainError`` if their contract is not there."""
+    found = applications_of(chain) if config.policy == "attested" else None
+    if found is not None:
+        await found.check()
+    return found
 
 
 async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:

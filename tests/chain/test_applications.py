@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from eth_abi.abi import encode
 
 from eigenkms.applications import Application, AppStatus, ContainerPolicy, Release, UnusableReleaseError
 from eigenkms.chain import abi, applications, publishing
-from eigenkms.chain.applications import ChainApplications, application_address
+from eigenkms.chain.applications import ChainApplications, application_address, applications_of
 from eigenkms.chain.reader import Finality, open_chain
 from eigenkms.chain.releases import MAX_RELEASE_BYTES, decode_release, encode_release
 from eigenkms.chain.values import checksummed, hexed, octets, quantity
@@ -553,13 +554,16 @@ async def test_the_last_event_of_the_block_is_the_release(world: World) -> None:
         assert found.release == SECOND
 
 
-async def test_a_contract_that_is_not_there_is_told_at_the_start(world: World) -> None:
-    """As for the other contracts."""
+async def test_a_contract_that_is_not_there_troubles_only_who_needs_it(world: World) -> None:
+    """The chain can be read otherwise; a check or a lookup says what is wrong."""
     config = world.contracts.config(world.engine.url, Finality.parse("latest"))
-    with pytest.raises(ChainError, match="check app controller 0x7777") as caught:
-        async with open_chain(replace(config, app_controller=b"\x77" * 20)):
-            pass
-    assert caught.value.hint == "correct the app controller address, or the chain id"
+    async with open_chain(replace(config, app_controller=b"\x77" * 20)) as chain:
+        known = applications_of(chain)
+        assert known is not None
+        for look in (known.check, partial(known.lookup, AppId("0x" + "ab" * 20))):
+            with pytest.raises(ChainError, match="check app controller 0x7777") as caught:
+                await look()
+            assert caught.value.hint == "correct the app controller address, or the chain id"
 
 
 # ------------------------------------------------------------------------------------------------- what the creator says
