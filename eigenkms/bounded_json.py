@@ -7,7 +7,7 @@ bounded here, before anything is decoded.
 
 import json
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 MAX_DEPTH = 64
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -26,3 +26,22 @@ def loads(data: str | bytes, *, max_depth: int = MAX_DEPTH, **options: Any) -> A
         if depth > max_depth:
             raise ValueError(f"nested deeper than {max_depth}")
     return json.loads(text, **options)
+
+
+def loads_strict(data: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
+    """JSON that all readers read alike (RFC 8259): no name stands twice in an object, and numbers are numbers.
+
+    Raises ``ValueError``, as ``loads``; what it says may quote the text.
+    """
+    return loads(data, max_depth=max_depth, object_pairs_hook=_distinct, parse_constant=_no_constant)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")

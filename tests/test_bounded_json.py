@@ -44,3 +44,21 @@ def test_sixty_four_levels_are_allowed() -> None:
     assert bounded_json.loads("[" * 64 + "]" * 64)
     with pytest.raises(ValueError, match="nested"):
         bounded_json.loads("[" * 65 + "]" * 65)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1,"a":1}', '[{"b":{"a":1,"c":2,"a":3}}]', "NaN", "[-Infinity]", '{"a":Infinity}']
+)
+def test_what_readers_may_read_differently_is_refused_where_it_matters(text: str) -> None:
+    """The standard decoder, and ``loads``, take the last of two, and constants that are no JSON."""
+    bounded_json.loads(text)
+    with pytest.raises(ValueError, match=r"a name stands there twice|is no number"):
+        bounded_json.loads_strict(text)
+
+
+def test_strict_json_is_as_good_as_other_json() -> None:
+    """The same name in two objects is nothing special; depth is bounded too."""
+    value = {"a": [{"b": 1}, {"b": 2}], "b": None}
+    assert bounded_json.loads_strict(json.dumps(value)) == value
+    with pytest.raises(ValueError, match="nested deeper than 1"):
+        bounded_json.loads_strict("[[]]", max_depth=1)

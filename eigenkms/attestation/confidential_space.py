@@ -203,20 +203,9 @@ def _read_header(token: bytes, algorithms: tuple[str, ...], keys_url: str) -> _H
     return _Header(str(alg), kid)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands there twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
 def _object(data: bytes, what: str) -> Json:
     try:
-        value = bounded_json.loads(data, max_depth=16, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = bounded_json.loads_strict(data, max_depth=16)
     except ValueError:
         _malformed(f"its {what} is not JSON, or says something twice")
     if not isinstance(value, dict):

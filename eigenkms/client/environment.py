@@ -61,16 +61,10 @@ def parse_environment(text: bytes, what: str) -> dict[str, str]:
 
 def _load(text: bytes) -> dict[str, Any] | None:
     try:
-        found = bounded_json.loads(text, max_depth=1, object_pairs_hook=_distinct)
+        found = bounded_json.loads_strict(text, max_depth=1)
     except ValueError:  # it quotes what it cannot read
         return None
     return found if isinstance(found, dict) else None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a name stands there twice")
-    return dict(pairs)
 
 
 def _is_name(name: str) -> bool:

@@ -1,9 +1,11 @@
 """libp2p is imported once, with its own warnings set aside."""
 
 import warnings
+from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.attestation.issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
 from tests.client.village import Village, make_village
 
 with warnings.catch_warnings():
@@ -16,3 +18,14 @@ with warnings.catch_warnings():
 def village() -> Village:
     """Four operators, threshold three, one version at block 100."""
     return make_village()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+async def issuer(authority: Authority) -> AsyncIterator[Endpoint]:
+    async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as endpoint:
+        yield endpoint

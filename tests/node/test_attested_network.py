@@ -49,16 +49,14 @@ from tests.node.test_authorisation import (
     Clock,
     Register,
     attested,
-    authority,
     clock,
     config,
-    issuer,
     register,
     signed,
 )
 from tests.protocols.support import counter_rng
 
-__all__ = ["authority", "clock", "config", "issuer", "register"]
+__all__ = ["clock", "config", "register"]
 PRIVATE, PUBLIC = sealing.x25519_keypair(counter_rng("reply key"))
 NOW = int(ISSUED)
 

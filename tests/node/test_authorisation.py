@@ -45,10 +45,6 @@ from tests.attestation.issuer import (
     Endpoint,
     changed,
     gcp_claims,
-    jwk,
-    jwk_set,
-    make_authority,
-    serve,
     token,
 )
 from tests.attestation.issuer import NOW as ISSUED
@@ -86,17 +82,6 @@ class Register:
         if self.hold is not None:
             await self.hold.wait()
         return self.known.get(app_id)
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-async def issuer(authority: Authority) -> AsyncIterator[Endpoint]:
-    async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

@@ -152,9 +152,7 @@ class _Fields:
 
     def __init__(self, body: bytes) -> None:
         try:
-            value = bounded_json.loads(
-                body, max_depth=16, object_pairs_hook=_unique, parse_constant=_no_constant
-            )
+            value = bounded_json.loads_strict(body, max_depth=16)
         except ValueError:
             _bad("the body is not JSON, or says something twice")
         if not isinstance(value, dict):
@@ -192,17 +190,6 @@ class _Fields:
         if len(decoded) > limit:
             _bad(f"{name} is larger than {limit} bytes")
         return decoded
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands there twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _bad(why: str) -> NoReturn:

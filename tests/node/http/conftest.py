@@ -14,10 +14,6 @@ from tests.attestation.issuer import (
     PROJECT,
     Authority,
     Endpoint,
-    jwk,
-    jwk_set,
-    make_authority,
-    serve,
 )
 from tests.client.village import CLUSTER, Village
 from tests.node.support import a_node, keep_version, make_config
@@ -31,17 +27,6 @@ METHODS = {
     "attestation_gcp_issuer": GCP_ISSUER,
     "attestation_ecdsa_reference": True,
 }
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-async def issuer(authority: Authority) -> AsyncIterator[Endpoint]:
-    async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture
