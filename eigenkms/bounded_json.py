@@ -10,7 +10,8 @@ import re
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+"""One that never ends takes all that follows, so that no text is looked at twice."""
 _BRACKETS = re.compile(r"[\[{]|[\]}]")
 
 

@@ -1,6 +1,7 @@
 """JSON from strangers is bounded in depth, whatever the interpreter's recursion limit was raised to."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -31,6 +32,26 @@ def test_what_is_no_json_is_a_value_error(text: str) -> None:
     """As with the standard decoder."""
     with pytest.raises(ValueError):
         bounded_json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' + '\\"' * 10**6,
+        '"' + '\\"' * 10**6 + "\\",
+        '"\\' * 10**6,
+        '"' + "\\" * (2 * 10**6 + 1),
+        '"' * 10**6 + "[",
+    ],
+    ids=["escaped quotes", "and a backslash", "quotes and backslashes", "backslashes", "quotes"],
+)
+def test_no_text_takes_longer_than_its_length_says(text: str) -> None:
+    """Two megabytes, in a process that is killed if it takes a minute; a look from each quote to the end would take hours."""
+    code = "import sys; from eigenkms import bounded_json; bounded_json.loads(sys.stdin.read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=text, text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.stderr.splitlines()[-1].startswith("json.decoder.JSONDecodeError")
 
 
 def test_bytes_must_be_utf8() -> None:

@@ -130,7 +130,7 @@ class KeySource:
             key = self._known(kid, alg)
         if key is not None:
             return key
-        if not self._is_fresh:
+        if not self._is_fresh or self._fetched_at < self._asked_at:
             raise AttestationRefused(
                 Refusal.KEYS_UNAVAILABLE,
                 "this operator has not got the issuer's keys at the moment",

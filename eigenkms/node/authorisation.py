@@ -89,8 +89,12 @@ class Authoriser:
         self._told_full = False
 
     async def run(self) -> None:
-        """Whatever the methods do in the background; must be running while requests are answered."""
+        """Whatever the methods do in the background; must be running while requests are answered.
+
+        Raises ``StorageError`` once used evidence cannot be remembered.
+        """
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._spending.run)
             for method in self._methods.values():
                 nursery.start_soon(method.run)
 

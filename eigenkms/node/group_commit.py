@@ -21,19 +21,23 @@ class _Batch(Generic[Item, Result]):
     """What is written together, or not at all."""
 
     items: list[Item] = field(default_factory=list)
-    results: Sequence[Result] = ()
-    error: StorageError | None = None
+    results: Sequence[Result] | None = None
     done: trio.Event = field(default_factory=trio.Event)
 
 
 class GroupCommit(Generic[Item, Result]):
-    """``write`` blocks until all of its items are durable, and gives a result for each; it runs in a thread, once at a time."""
+    """``write`` blocks until all of its items are durable, and gives a result for each; it runs in a thread, once at a time.
+
+    If it fails once, nothing is written any more, and ``run`` raises why.
+    """
 
     def __init__(self, write: Callable[[list[Item]], Sequence[Result]]) -> None:
         self._write = write
         self._turn = trio.Lock()
         self._limiter = trio.CapacityLimiter(1)
         self._next: _Batch[Item, Result] = _Batch()
+        self._failure: Exception | None = None
+        self._failed = trio.Event()
 
     @property
     def is_writing(self) -> bool:
@@ -44,11 +48,17 @@ class GroupCommit(Generic[Item, Result]):
         """How many items the next writing has so far."""
         return len(self._next.items)
 
+    async def run(self) -> None:
+        """Wait until writing fails, and raise why: ``StorageError`` if it was the disk."""
+        await self._failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
     async def submit(self, item: Item) -> Result:
         """The result of ``item``, once it is durable. Whoever comes first writes for all that come until the disk is free, and
         does so even if it is cancelled: the others rely on it.
 
-        Raises ``StorageError`` if the disk refused; then nothing of the batch was written.
+        Raises ``StorageError`` if it could not be written; then nothing of the batch was.
         """
         batch, place = self._next, len(self._next.items)
         batch.items.append(item)
@@ -57,16 +67,20 @@ class GroupCommit(Generic[Item, Result]):
         else:
             with trio.CancelScope(shield=True):
                 await self._flush(batch)
-        if batch.error is not None:
-            raise StorageError(str(batch.error), hint=batch.error.hint) from batch.error
+        if batch.results is None:
+            raise StorageError("write what an answer rests on: the disk refused", hint="start the node again")
         return batch.results[place]
 
     async def _flush(self, batch: _Batch[Item, Result]) -> None:
         async with self._turn:
             self._next = _Batch()
             try:
-                batch.results = await trio.to_thread.run_sync(self._write, batch.items, limiter=self._limiter)
-            except StorageError as error:
-                batch.error = error
+                if self._failure is None:
+                    batch.results = await trio.to_thread.run_sync(
+                        self._write, batch.items, limiter=self._limiter
+                    )
+            except Exception as error:  # noqa: BLE001 - ``run`` raises it
+                self._failure = error
+                self._failed.set()
             finally:
                 batch.done.set()

@@ -18,7 +18,6 @@ import trio
 
 from eigenkms.attestation.interface import Claims
 from eigenkms.crypto import bn254
-from eigenkms.errors import StorageError
 from eigenkms.node.authorisation import Grant, busy
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.release_log import (
@@ -70,8 +69,6 @@ class Releaser:
         self._making = trio.CapacityLimiter(1)
         self._commits = GroupCommit(self._append)
         self._under_way = 0
-        self._failure: StorageError | None = None
-        self._failed = trio.Event()
 
     @property
     def head(self) -> Head:
@@ -80,9 +77,7 @@ class Releaser:
 
     async def run(self) -> None:
         """Wait until the log cannot be written, and raise why: ``StorageError``."""
-        await self._failed.wait()
-        assert self._failure is not None
-        raise self._failure
+        await self._commits.run()
 
     async def release(self, released: Released, grant: Grant | None, make: Callable[[], bytes]) -> bytes:
         """The answer that ``make`` returns, once the log says that it leaves. ``make`` runs in a thread; what it raises is raised,
@@ -95,7 +90,9 @@ class Releaser:
         self._under_way += 1
         try:
             answer = await trio.to_thread.run_sync(make, limiter=self._making)
-            await self._record(self._describe(released, None if grant is None else grant.claims))
+            release = self._describe(released, None if grant is None else grant.claims)
+            check_release(release)  # here, where it costs nobody else an entry
+            await self._commits.submit(release)
         finally:
             self._under_way -= 1
         return answer
@@ -116,23 +113,8 @@ class Releaser:
             reply_key_digest=hashlib.sha256(released.reply_key).digest(),
         )
 
-    async def _record(self, release: Release) -> None:
-        check_release(release)  # here, where it costs nobody else an entry
-        try:
-            await self._commits.submit(release)
-        except StorageError:
-            self._failed.set()
-            raise
-
     def _append(self, releases: list[Release]) -> Sequence[None]:
-        """Nothing after an addition that failed: ``run`` ends the node."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            self._log.append(releases, self._sign)
-        except StorageError as error:
-            self._failure = error
-            raise
+        self._log.append(releases, self._sign)
         return [None] * len(releases)
 
     def _sign(self, head: Head) -> SignedHead:

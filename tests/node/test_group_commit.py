@@ -18,7 +18,7 @@ class SlowDisk:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.batches: list[list[int]] = []
-        self.trouble: StorageError | None = None
+        self.trouble: Exception | None = None
 
     def write(self, numbers: list[int]) -> list[str]:
         assert self.gate.wait(PATIENCE)
@@ -29,9 +29,10 @@ class SlowDisk:
         return [str(number) for number in numbers]
 
 
-async def submit_all(disk: SlowDisk, count: int) -> dict[int, str | StorageError]:
+async def submit_all(
+    disk: SlowDisk, count: int, commits: GroupCommit[int, str]
+) -> dict[int, str | StorageError]:
     """Numbers from 0: the first is being written while all others come."""
-    commits = GroupCommit(disk.write)
     found: dict[int, str | StorageError] = {}
 
     async def submit(number: int) -> None:
@@ -55,52 +56,27 @@ async def submit_all(disk: SlowDisk, count: int) -> dict[int, str | StorageError
 async def test_what_waits_is_written_together_and_each_gets_its_own_result() -> None:
     """One by itself, then all that came meanwhile in the order in which they came."""
     disk = SlowDisk()
-    assert await submit_all(disk, 9) == {number: str(number) for number in range(9)}
+    assert await submit_all(disk, 9, GroupCommit(disk.write)) == {number: str(number) for number in range(9)}
     assert disk.batches == [[0], [1, 2, 3, 4, 5, 6, 7, 8]]
 
 
-async def test_a_disk_that_refuses_is_told_to_all_of_that_batch_alone() -> None:
-    """The next batch is another try; each is told by an error of its own, with the hint."""
+@pytest.mark.parametrize(
+    "trouble", [StorageError("write: the disk is full", hint="free some disk space"), MemoryError()]
+)
+async def test_after_a_writing_that_failed_there_is_none(trouble: Exception) -> None:
+    """Neither those of that batch nor any later one are told that they are durable; ``run`` says why."""
     disk = SlowDisk()
-    disk.trouble = StorageError("write: the disk is full", hint="free some disk space")
-    found = await submit_all(disk, 4)
-    error = found.pop(0)
-    assert isinstance(error, StorageError)
-    assert (str(error), error.hint) == ("write: the disk is full", "free some disk space")
-    assert found == {1: "1", 2: "2", 3: "3"}
-
-
-async def test_errors_are_not_shared() -> None:
-    """Two that fail together raise two exceptions, since each gathers a traceback."""
-    disk = SlowDisk()
-    found: list[StorageError] = []
-
-    def write(numbers: list[int]) -> list[str]:
-        if numbers == [1, 2]:
-            raise StorageError("write: no")
-        return disk.write(numbers)
-
-    commits = GroupCommit(write)
-
-    async def submit(number: int) -> None:
-        with pytest.raises(StorageError, match="write: no") as caught:
-            await commits.submit(number)
-        found.append(caught.value)
-
-    with trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(commits.submit, 0)
-            while not commits.is_writing:
-                await trio.lowlevel.checkpoint()
-            nursery.start_soon(submit, 1)
-            while commits.waiting < 1:
-                await trio.lowlevel.checkpoint()
-            nursery.start_soon(submit, 2)
-            while commits.waiting < 2:
-                await trio.lowlevel.checkpoint()
-            disk.gate.set()
-    first, second = found
-    assert first is not second
+    disk.trouble = trouble
+    commits = GroupCommit(disk.write)
+    found = await submit_all(disk, 4, commits)
+    assert len({id(error) for error in found.values()}) == 4, "each gathers a traceback of its own"
+    with pytest.raises(StorageError, match="the disk refused"):
+        await commits.submit(4)
+    assert all(isinstance(error, StorageError) for error in found.values())
+    assert disk.batches == [[0]]
+    with pytest.raises(type(trouble)) as caught:
+        await commits.run()
+    assert caught.value is trouble
 
 
 async def test_a_writer_that_is_cancelled_writes_for_the_others() -> None:

@@ -6,9 +6,9 @@ From the policy on everything is what a request through libp2p meets; only what 
 """
 
 import importlib.resources
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from typing import Final, Protocol, TypeVar
 
 import trio
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.crypto import bls
@@ -42,6 +43,9 @@ ANSWER_SECONDS: Final = 60
 """From the head of a request to its answer; half of it is for the body."""
 _READERS: Final = 2
 """Threads that read bodies."""
+
+PROBES: Final = 10
+"""Times as often as for a key a client may ask for what costs nothing."""
 
 Read = TypeVar("Read")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -74,18 +78,21 @@ class KeyApi:
         self._not_ready = not_ready
         self._app_sign = app_sign and policy.mode == "open"
         self._rate = Rate(rate)
+        self._probes = Rate(PROBES * rate)
         self._in_progress = InProgress()
         self._bodies = BodyBudget()
         self._reading = trio.CapacityLimiter(_READERS)
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
         self.app = Starlette(
             routes=[
-                Route("/pubkey", self._limited(self._pubkey), methods=["GET"]),
-                Route("/app/sign", self._limited(self._sign), methods=["POST"]),
-                Route("/secrets", self._limited(self._secrets), methods=["POST"]),
-                Route("/health", self._health, methods=["GET"]),
-                Route("/ready", self._ready, methods=["GET"]),
-                Route("/openapi.json", self._description, methods=["GET"]),
+                Route("/pubkey", _Limited(self._room_for, self._pubkey), methods=["GET"]),
+                Route("/app/sign", _Limited(self._room_for, self._sign), methods=["POST"]),
+                Route("/secrets", _Limited(self._room_for, self._secrets), methods=["POST"]),
+                Route("/health", _Limited(self._room_for, self._health, probe=True), methods=["GET"]),
+                Route("/ready", _Limited(self._room_for, self._ready, probe=True), methods=["GET"]),
+                Route(
+                    "/openapi.json", _Limited(self._room_for, self._description, probe=True), methods=["GET"]
+                ),
             ],
             exception_handlers={ApiError: _say, HTTPException: _say_http, Exception: _say_internal},
         )
@@ -163,28 +170,15 @@ class KeyApi:
 
     # -- bodies and limits
 
-    def _limited(self, endpoint: Endpoint) -> Endpoint:
-        """``endpoint`` within the limits of its client and of all; what it refuses becomes an answer."""
-
-        async def limited(request: Request) -> Response:
-            client = client_of(request.client.host) if request.client else ""
-            try:
-                self._rate.take(client)
-                with (
-                    self._in_progress.one(client),
-                    self._bodies.hold() as take,
-                    trio.fail_after(ANSWER_SECONDS),
-                ):
-                    request.state.take = take
-                    return await endpoint(request)
-            except AttestationRefused as error:
-                raise refused(error) from error
-            except TooManyError as error:
-                raise _too_many(error) from error
-            except trio.TooSlowError as error:
-                raise _busy() from error
-
-        return limited
+    @contextmanager
+    def _room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
+        """A place within the limits of its client and of all. Gives what takes bytes for a body. Raises ``ApiError``."""
+        try:
+            (self._probes if probe else self._rate).take(client)
+            with self._in_progress.one(client), self._bodies.hold() as take:
+                yield take
+        except TooManyError as error:
+            raise _too_many(error) from error
 
     async def _read(self, request: Request, limit: int, read: Callable[[bytes], Read]) -> Read:
         """What ``read`` makes of the body, in a thread."""
@@ -208,6 +202,37 @@ class KeyApi:
             raise ApiError(
                 400, "bad-request", str(error), hint="the fields are described in /openapi.json"
             ) from error
+
+
+class _Limited:
+    """An endpoint as an ASGI application: what is held for a request is held until its answer is written."""
+
+    def __init__(self, room_for: "_RoomFor", endpoint: Endpoint, *, probe: bool = False) -> None:
+        self._room_for = room_for
+        self._endpoint = endpoint
+        self._probe = probe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        client = client_of(request.client.host) if request.client else ""
+        with self._room_for(client, probe=self._probe) as take:
+            request.state.take = take
+            response = await self._answer(request)
+            await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        """What the pipeline refuses becomes an answer too."""
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                return await self._endpoint(request)
+        except AttestationRefused as error:
+            raise refused(error) from error
+        except trio.TooSlowError as error:
+            raise _busy() from error
+
+
+class _RoomFor(Protocol):
+    def __call__(self, client: str, *, probe: bool) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
 def _check_no_stack(asked: SecretsRequest) -> None:
@@ -258,6 +283,8 @@ async def _say(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     told = {"code": error.code, "message": str(error), "hint": error.hint}
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.status == 429:
+        headers["connection"] = "close"  # who asks too often pays for a new one each time
     return _json(replies.encode_json({"error": told}), status=error.status, headers=headers)
 
 

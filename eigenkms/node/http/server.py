@@ -8,6 +8,7 @@ Cancellation ends all connections at once: a requester that did not get its answ
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ Listener = trio.SocketListener | trio.SSLListener
 _RECEIVE_HEAD: Final = 8 * 1024
 """h11 looks at its bound when it wants more, so a head may be larger than that by what comes in one piece."""
 _RECEIVE_BODY: Final = 64 * 1024
+_PIECES_AT_ONCE: Final = 128
+MAX_PIECES: Final = 8192
+"""Chunks of a body, or what arrives of it at a time; each costs as much as a kilobyte."""
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError)
 
 
@@ -151,7 +155,8 @@ class _Connection:
             await self.write(h11.Response(status_code=status, headers=headers), h11.EndOfMessage())
 
     async def _answer(self, request: h11.Request) -> None:
-        path, _, query = request.target.partition(b"?")
+        target = re.sub(rb"^https?://[^/?#]*(?=/)", b"", request.target)  # RFC 9112, 3.2.2
+        path, _, query = target.partition(b"?")
         if not path.startswith(b"/"):
             await self._refuse(400)
             return
@@ -197,6 +202,7 @@ class _Exchange:
         self._deadline = trio.current_time() + connection.limits.body_seconds
         self._lost = False
         self._ended = False
+        self._pieces = 0
         self._begun: Message | None = None
         fields = dict(request.headers)
         if fields.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in fields:
@@ -223,11 +229,23 @@ class _Exchange:
         machine = self._connection.h11
         if machine.their_state is not h11.SEND_BODY:
             return None
+        await trio.lowlevel.checkpoint()  # what was received already may be many pieces
         with trio.fail_at(self._deadline):
             if machine.they_are_waiting_for_100_continue:
                 await self._connection.write(h11.InformationalResponse(status_code=100, headers=[]))
-            event = await self._connection.next_event()
-        return bytes(event.data) if isinstance(event, h11.Data) else None
+            event: object = await self._connection.next_event()
+        body = bytearray()
+        for _ in range(_PIECES_AT_ONCE):
+            if not isinstance(event, h11.Data):
+                break
+            body += event.data
+            self._pieces += 1
+            event = machine.next_event()
+        if self._pieces > MAX_PIECES:
+            raise h11.RemoteProtocolError(f"a body in more than {MAX_PIECES} pieces")
+        if isinstance(event, h11.Data):
+            body += event.data
+        return bytes(body) if body else None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

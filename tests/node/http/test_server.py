@@ -161,7 +161,11 @@ async def test_a_client_that_waits_for_a_hundred_gets_it() -> None:
     [
         (b"rubbish\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),  # without a host
-        (b"GET http://x/health HTTP/1.1\r\nhost: x\r\n\r\n", b"400"),
+        (b"GET ftp://x/health HTTP/1.1\r\nhost: x\r\n\r\n", b"400"),
+        (
+            b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10_000,
+            b"408",
+        ),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50 + b"\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 25_000 + b"\r\n\r\n", b"431"),
@@ -181,6 +185,35 @@ async def test_what_is_not_http_is_refused_and_the_connection_closed(sent: bytes
         assert b"connection: close" in said
         async with client_at(url) as client:
             assert (await client.post("/echo", content=b"next")).text == "next"
+
+
+async def test_a_body_in_crumbs_arrives_whole_and_stalls_nobody() -> None:
+    """Thousands of chunks of one byte, that were received together, are taken in turns with everything else."""
+    crumbs = b"1\r\nx\r\n" * 4000
+    head = b"POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    turns = 0
+
+    async def live() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with served(ECHO) as url, trio.open_nursery() as nursery:
+        nursery.start_soon(live)
+        before = turns
+        said = await exchange(url, head + crumbs + b"0\r\n\r\n")
+        nursery.cancel_scope.cancel()
+    assert said.endswith(b"\r\n\r\n" + b"x" * 4000)
+    assert turns - before > 4000 / 128
+
+
+async def test_a_target_may_name_the_server() -> None:
+    """As proxies send it (RFC 9112, 3.2.2)."""
+    async with served(ECHO) as url:
+        said = await exchange(url, b"GET http://x/about/y?z HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 200")
+    assert said.endswith(b" /about/y z")
 
 
 async def test_upgrades_are_not_taken() -> None:
@@ -360,7 +393,7 @@ async def test_cancelling_ends_all_connections_at_once() -> None:
             await streams[2].send_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
             await streams[2].receive_some(1)
             begun = trio.current_time()
-        assert trio.current_time() - begun < 1
+        assert trio.current_time() - begun < PATIENCE / 2, "far sooner than any of the server's deadlines"
     for stream in streams:
         await eventually_gone(stream)
         await stream.aclose()
