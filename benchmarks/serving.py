@@ -112,6 +112,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
             attestation_gcp_issuer=GCP_ISSUER,
             attestation_gcp_keys=issuer.url,
             attestation_ca=authority.ca,
+            attestation_app_rate=10**6,
         )
         async with (
             open_authoriser(config, CLUSTER, Register(), clock=Clock()) as authoriser,

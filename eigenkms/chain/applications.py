@@ -8,13 +8,18 @@ blocks must be canonical, and the event must be of the very block that stands th
 Requests for a key come by the hundred, so an answer, also that there is no such application, serves for ``FRESH_SECONDS`` from
 the moment when it began to be read, and who asks meanwhile waits for the same reading. What went wrong is told to those who
 waited, and is not kept. If who reads is cancelled, one of the others reads.
+
+Anybody can name addresses at which there is nothing, without end. So those at which an application was found before have readings
+of their own, and what is remembered of the others is apart. Neither leaves the RPC without room for who follows boundaries.
 """
 
+import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -27,10 +32,19 @@ from eigenkms.chain.values import checksummed, hexed
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 
+T = TypeVar("T")
 FRESH_SECONDS: Final = 3.0
 LOOKUP_SECONDS: Final = 10.0
 REMEMBERED: Final = 256
-"""Applications that are remembered at a time, each with at most ``MAX_RELEASE_BYTES`` of release."""
+"""Answers that are remembered at a time, each with at most ``MAX_RELEASE_BYTES`` of release; as many that there is none."""
+FAMILIAR: Final = 8192
+"""Addresses at which an application was found."""
+READINGS: Final = 3
+"""Of familiar applications at once."""
+STRANGERS: Final = 32
+"""Lookups of other addresses at once, of which ``STRANGE_READINGS`` read the chain, a new one every ``PACE_SECONDS``."""
+STRANGE_READINGS: Final = 2
+PACE_SECONDS: Final = 0.1
 
 STATUSES: Final = (
     AppStatus.NONE,
@@ -74,6 +88,12 @@ class ChainApplications:
         self._chain = chain
         self._contract = contract
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._absent: OrderedDict[bytes, _Known] = OrderedDict()
+        self._familiar: OrderedDict[bytes, None] = OrderedDict()
+        self._strangers = 0
+        self._next_stranger = -math.inf
+        self._turns = trio.CapacityLimiter(READINGS)
+        self._strange_turns = trio.CapacityLimiter(STRANGE_READINGS)
         self._flights: dict[bytes, _Flight] = {}
         self._decoding = trio.CapacityLimiter(1)
         self._is_there = False
@@ -87,18 +107,42 @@ class ChainApplications:
     async def lookup(self, app_id: AppId) -> Application | None:
         """The application, or None if there is none or ``app_id`` is not the address of one.
 
-        It comes from a reading that began at most ``FRESH_SECONDS`` ago, or is still under way. Raises ``ChainError``, and
-        ``UnusableReleaseError``.
+        It comes from a reading that began at most ``FRESH_SECONDS`` ago, or is still under way. Raises ``ChainError``, also where
+        too many ask for what was never found, and ``UnusableReleaseError``.
         """
         address = application_address(app_id)
         found = None if address is None else await self._find(address)
         return None if found is None else replace(found, app_id=app_id)
 
     async def _find(self, address: bytes) -> Application | None:
-        while True:
-            known = self._known.get(address)
+        known = self._fresh(address)
+        if known is not None:
+            return known.application
+        if address in self._familiar:
+            return await self._find_out(address)
+        if self._strangers >= STRANGERS:
+            raise ChainError(
+                f"read application {hexed(address)}: too many are asked for that were never found",
+                hint="try again",
+            )
+        self._strangers += 1
+        try:
+            return await self._find_out(address)
+        finally:
+            self._strangers -= 1
+
+    def _fresh(self, address: bytes) -> _Known | None:
+        for memory in (self._known, self._absent):
+            known = memory.get(address)
             if known is not None and trio.current_time() < known.since + FRESH_SECONDS:
-                self._known.move_to_end(address)
+                memory.move_to_end(address)
+                return known
+        return None
+
+    async def _find_out(self, address: bytes) -> Application | None:
+        while True:
+            known = self._fresh(address)
+            if known is not None:
                 return known.application
             flight = self._flights.get(address)
             if flight is None:
@@ -110,9 +154,10 @@ class ChainApplications:
     async def _fly(self, address: bytes) -> Application | None:
         """Read, for everybody who asks meanwhile."""
         flight = self._flights[address] = _Flight()
-        since = trio.current_time()
         try:
-            found = await self._read_in_time(address)
+            async with self._turn(address):
+                since = trio.current_time()
+                found = await self._read_in_time(address)
         except ChainError as error:
             flight.answer = _raising(error)
             raise
@@ -124,11 +169,27 @@ class ChainApplications:
             del self._flights[address]
             flight.over.set()
 
+    @asynccontextmanager
+    async def _turn(self, address: bytes) -> AsyncIterator[None]:
+        """To read."""
+        if address in self._familiar:
+            async with self._turns:
+                yield
+            return
+        async with self._strange_turns:
+            begin = max(trio.current_time(), self._next_stranger)
+            self._next_stranger = begin + PACE_SECONDS
+            await trio.sleep_until(begin)
+            yield
+
     def _remember(self, address: bytes, known: _Known) -> None:
-        self._known[address] = known
-        self._known.move_to_end(address)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        if known.application is None:
+            self._known.pop(address, None)
+            _keep(self._absent, address, known, REMEMBERED)
+            return
+        self._absent.pop(address, None)
+        _keep(self._known, address, known, REMEMBERED)
+        _keep(self._familiar, address, None, FAMILIAR)
 
     # ----------------------------------------------------------------------------------------------- reading
 
@@ -177,6 +238,14 @@ def applications_of(chain: EigenLayerChain) -> ChainApplications | None:
     """Those of the app controller that ``chain`` is configured with, None without one."""
     contract = chain.config.app_controller
     return None if contract is None else ChainApplications(chain, contract)
+
+
+def _keep(memory: OrderedDict[bytes, T], address: bytes, value: T, most: int) -> None:
+    """As the newest of at most so many."""
+    memory[address] = value
+    memory.move_to_end(address)
+    while len(memory) > most:
+        memory.popitem(last=False)
 
 
 def _status(number: int, address: bytes) -> AppStatus:

@@ -67,6 +67,7 @@ async def open_authoriser(
             methods=methods,
             spent=spent,
             clock=clock,
+            app_rate=config.attestation_app_rate,
         )
     finally:
         with trio.CancelScope(shield=True):

@@ -1,7 +1,8 @@
 """Who may have a key: the one way from a request to a yes, whatever it came through.
 
     shape → application known and running → method enabled → evidence verified → for this application → bound to reply key, operator
-    and cluster → signed by the creator, if by anybody → not used before → the release on chain, if it is about one → granted
+    and cluster → signed by the creator, if by anybody → not too often → not used before → the release on chain, if it is about one
+    → granted
 
 Each step is a function that raises ``AttestationRefused``. What a release names is compared after the evidence was used up, so that
 nobody tries one piece against release after release. Who signed is compared before: anybody can sign, and could fill the memory of
@@ -28,6 +29,7 @@ from eigenkms.applications import (
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Context, Image, Method
 from eigenkms.errors import ChainError
 from eigenkms.node.group_commit import GroupCommit
+from eigenkms.node.rates import Rates
 from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.storage.spent import Spending, Use
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 
 MAX_AT_ONCE: Final = 64
 """Requests that are looked into side by side; more are refused as busy, at once."""
+BURST_OF_ONE: Final = 50
+"""Seconds' worth of its rate that an application may have at once: many instances that start together."""
 REMEMBERED_LONGER_SECONDS: Final = 60
 """Past its expiry: a request may have been verified just before, and be at the memory a moment later."""
 
@@ -77,6 +81,7 @@ class Authoriser:
         methods: Iterable[Method],
         spent: Memory,
         clock: Callable[[], float] = time.time,
+        app_rate: int = 20,
     ) -> None:
         self._cluster = cluster
         self._operator = operator
@@ -85,6 +90,7 @@ class Authoriser:
         self._spent = spent
         self._clock = clock
         self._spending = GroupCommit(self._remember)
+        self._of_one = Rates(app_rate, BURST_OF_ONE * app_rate, time.monotonic)
         self._at_once = 0
         self._told_full = False
 
@@ -117,6 +123,7 @@ class Authoriser:
         check_application(claims, request.app_id)
         check_bound(claims, context)
         check_signer(claims, application)
+        self._check_rate(request.app_id)
         await self._spend(claims)
         if claims.image is not None:
             check_release(claims.image, application.release)
@@ -159,6 +166,11 @@ class Authoriser:
                 hint=f"it accepts {', '.join(self._methods)}",
             )
         return method
+
+    def _check_rate(self, app_id: AppId) -> None:
+        """Raise if the application takes more than its part of the memory, of the release log and of our time."""
+        if self._of_one.take(app_id.lower()):
+            raise busy("too many requests for this application")
 
     def _remember(self, uses: list[Use]) -> list[Spending]:
         return self._spent.spend(uses, self._clock())

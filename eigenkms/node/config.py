@@ -191,6 +191,13 @@ _ATTESTATION = (
         is_path=True,
     ),
     Setting(
+        "attestation_app_rate",
+        s.integer(1, 10**6),
+        "Keys a second that one application may have; 50 times as many at once.",
+        int,
+        default=20,
+    ),
+    Setting(
         "attestation_ecdsa_reference",
         s.boolean,
         "Accept the reference's signed text too: who sees one can use it for itself at other operators.",
@@ -402,6 +409,7 @@ class NodeConfig:
     attestation_intel_issuer: str = ""
     attestation_intel_keys: str = ""
     attestation_ca: Path | None = None
+    attestation_app_rate: int = 20
     attestation_ecdsa_reference: bool = False
     http_listen: "HttpAddress | None" = None
     http_certificate: Path | None = None

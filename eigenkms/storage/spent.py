@@ -20,7 +20,7 @@ from eigenkms.storage.schema import SPENT
 
 SPENT_NAME: Final = "spent.db"
 MAX_SPENT: Final = 200_000
-"""More signatures than a node answers in the six minutes for which it remembers each."""
+"""Of one application there are at most those of its own rate (node/authorisation)."""
 _FORGET: Final = "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE expires_at <= ? LIMIT ?)"
 """A few for each that comes in, so no request waits for a great cleaning."""
 _REMEMBER: Final = "INSERT INTO spent VALUES (?, ?) ON CONFLICT (id) DO NOTHING"

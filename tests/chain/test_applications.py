@@ -22,7 +22,7 @@ from eigenkms.chain.releases import MAX_RELEASE_BYTES, decode_release, encode_re
 from eigenkms.chain.values import checksummed, hexed, octets, quantity
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
-from eigenkms.types import AppId
+from eigenkms.types import AppId, BlockRef
 from tests.chain.conftest import World
 from tests.chain.servers import Call, Tamper, tampering
 
@@ -319,7 +319,7 @@ async def counted(
         yield known, seen
 
 
-async def test_a_hundred_requests_at_once_are_one_reading(world: World) -> None:
+async def test_many_requests_at_once_are_one_reading(world: World) -> None:
     """And so are those of the next seconds; for an application that does not exist as well."""
     app = await create(world)
     for asked in (app, AppId("0x" + "33" * 20)):
@@ -331,9 +331,9 @@ async def test_a_hundred_requests_at_once_are_one_reading(world: World) -> None:
 
             for _ in range(2):
                 async with trio.open_nursery() as nursery:
-                    for _ in range(100):
+                    for _ in range(applications.STRANGERS):
                         nursery.start_soon(ask, known, asked, answers)
-            assert len(answers) == 200
+            assert len(answers) == 2 * applications.STRANGERS
             assert {found is None for found in answers} == {asked != app}
             assert sum(is_status(call) for call in calls) == 1
 
@@ -412,6 +412,52 @@ async def test_who_gives_up_does_not_fail_the_others(world: World) -> None:
         assert reads == 2
         assert len(answers) == 3
         assert None not in answers
+
+
+async def test_who_names_what_is_not_there_takes_no_room_from_what_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of made-up addresses against a slow RPC: few are read, the rest refused at once; an application that was found
+    before is read beside them.
+    """
+    monkeypatch.setattr(applications, "FRESH_SECONDS", 0.0)
+    app = await create(world)
+    strange = [AppId(f"0x{number:040x}") for number in range(1, 200)]
+    refused: list[str] = []
+
+    async with world.reader() as chain:
+        known = ChainApplications(chain, world.contracts.app_controller)
+        assert await known.lookup(app) is not None
+        read_at, held, free = chain.read_at, 0, trio.Event()
+
+        async def slow(block: BlockRef, contract: bytes, calls: Any) -> list[Any]:
+            nonlocal held
+            if calls[0][1] != (address_of(app),):
+                held += 1
+                await free.wait()
+            return await read_at(block, contract, calls)
+
+        monkeypatch.setattr(chain, "read_at", slow)
+
+        async def ask(asked: AppId) -> None:
+            try:
+                assert await known.lookup(asked) is None
+            except ChainError as error:
+                refused.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            for asked in strange:
+                nursery.start_soon(ask, asked)
+            with trio.fail_after(20):
+                while held < applications.STRANGE_READINGS:  # noqa: ASYNC110 - the chain has no event for it
+                    await trio.sleep(0.01)
+                for _ in range(5):
+                    assert await known.lookup(app) is not None
+            assert held == applications.STRANGE_READINGS
+            assert len(refused) == len(strange) - applications.STRANGERS
+            assert all("too many are asked for that were never found" in reason for reason in refused)
+            free.set()
+        assert len(refused) == len(strange) - applications.STRANGERS
 
 
 async def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -406,10 +406,34 @@ async def test_evidence_is_remembered_longer_than_it_is_accepted(
 
 
 async def test_a_disk_that_refuses_grants_nothing(authoriser: Authoriser, scope: Scope) -> None:
-    """What cannot be remembered is not granted."""
+    """What cannot be remembered is not granted, and the node ends."""
     authoriser._spent.close()  # type: ignore[attr-defined]
     with pytest.raises(StorageError):
         await authoriser.authorise(attested(scope))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await authoriser.run()
+    assert caught.group_contains(StorageError)
+
+
+async def test_an_application_has_its_part_and_no_more(
+    config: NodeConfig, register: Register, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is spelt; who is refused used nothing up, and other applications are served."""
+    other = AppId("0x" + "cd" * 20)
+    register.known[other] = replace(APPLICATION, app_id=other)
+    one = replace(config, attestation_app_rate=1)
+    async with open_authoriser(one, CLUSTER, register, clock=clock) as authoriser:
+        monkeypatch.setattr(authoriser._of_one, "_clock", lambda: 0.0)
+
+        async def ask(app: AppId, number: int) -> Grant | Refusal:
+            scope = Scope(CLUSTER, config.operator, app, REPLY_KEY)
+            return await outcome(authoriser, signed(scope, nonce=number.to_bytes(32, "big")))
+
+        found = [await ask(APP_ID, number) for number in range(authorisation.BURST_OF_ONE + 1)]
+        assert all(isinstance(each, Grant) for each in found[:-1])
+        assert found[-1] == Refusal.BUSY
+        assert authoriser._spent._count == authorisation.BURST_OF_ONE  # type: ignore[attr-defined]
+        assert isinstance(await ask(other, 1000), Grant)
 
 
 async def test_expired_evidence_is_refused_by_the_operators_clock(

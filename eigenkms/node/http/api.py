@@ -32,8 +32,9 @@ from eigenkms.node.http.bodies import (
     read_sign_request,
 )
 from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
-from eigenkms.node.http.limits import BodyBudget, InProgress, Rate, TooManyError, client_of
+from eigenkms.node.http.limits import BodyBudget, InProgress, TooManyError, client_of
 from eigenkms.node.policy import Policy
+from eigenkms.node.rates import Rates
 from eigenkms.node.releasing import Released, Releaser
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.transcript import Transcript
@@ -77,8 +78,8 @@ class KeyApi:
         self._releaser = releaser
         self._not_ready = not_ready
         self._app_sign = app_sign and policy.mode == "open"
-        self._rate = Rate(rate)
-        self._probes = Rate(PROBES * rate)
+        self._rate = Rates(rate, 2 * rate, trio.current_time)
+        self._probes = Rates(PROBES * rate, 2 * PROBES * rate, trio.current_time)
         self._in_progress = InProgress()
         self._bodies = BodyBudget()
         self._reading = trio.CapacityLimiter(_READERS)
@@ -174,7 +175,7 @@ class KeyApi:
     def _room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
         """A place within the limits of its client and of all. Gives what takes bytes for a body. Raises ``ApiError``."""
         try:
-            (self._probes if probe else self._rate).take(client)
+            _take(self._probes if probe else self._rate, client)
             with self._in_progress.one(client), self._bodies.hold() as take:
                 yield take
         except TooManyError as error:
@@ -233,6 +234,11 @@ class _Limited:
 
 class _RoomFor(Protocol):
     def __call__(self, client: str, *, probe: bool) -> AbstractContextManager[Callable[[int], None]]: ...
+
+
+def _take(rates: Rates, client: str) -> None:
+    if wait := rates.take(client):
+        raise TooManyError(everybody=False, retry_after=wait)
 
 
 def _check_no_stack(asked: SecretsRequest) -> None:

@@ -1,16 +1,11 @@
 """How much one client, and all together, may ask for at once. Clients are told apart by address, IPv6 ones by their /64."""
 
-import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-import trio
-
-CLIENTS: Final = 8192
-"""Addresses whose requests are counted; beyond, who asked the longest ago is forgotten."""
 IN_PROGRESS_OF_ONE: Final = 16
 """Requests of one client that are read or answered."""
 BODY_BYTES: Final = 128 * 1024 * 1024
@@ -34,30 +29,6 @@ def client_of(address: str) -> str:
             return str(parsed.ipv4_mapped)
         return str(IPv6Network((parsed, 64), strict=False))
     return str(parsed)
-
-
-class Rate:
-    """A token bucket for each client: ``rate`` requests a second, twice as many at once."""
-
-    def __init__(self, rate: int, *, clock: Callable[[], float] = trio.current_time) -> None:
-        self._rate = rate
-        self._burst = 2.0 * rate
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def take(self, client: str) -> None:
-        """Raises ``TooManyError``."""
-        now = self._clock()
-        tokens, since = self._buckets.pop(client, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - since) * self._rate)
-        self._buckets[client] = (tokens - 1 if tokens >= 1 else tokens, now)
-        if len(self._buckets) > CLIENTS:
-            self._buckets.popitem(last=False)
-        if tokens < 1:
-            raise TooManyError(everybody=False, retry_after=math.ceil((1 - tokens) / self._rate))
 
 
 class InProgress:

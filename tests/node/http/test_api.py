@@ -354,6 +354,7 @@ async def test_who_asks_too_often_is_told_to_wait(village: Village, tmp_path: Pa
             answers = [await client.get("/pubkey") for _ in range(3)]
             assert [a.status_code for a in answers] == [200, 200, 429]
             assert code_of(answers[-1]) == (429, "too-many-requests")
+            assert answers[-1].headers["connection"] == "close"
             assert answers[-1].headers["retry-after"] == "1"
             assert [(await client.get("/health")).status_code for _ in range(5)] == [200] * 5
 

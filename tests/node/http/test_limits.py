@@ -5,57 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from eigenkms.node.http import limits
-from eigenkms.node.http.limits import BodyBudget, InProgress, Rate, TooManyError, client_of
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def taken(rate: Rate, client: str = "a") -> bool:
-    try:
-        rate.take(client)
-    except TooManyError:
-        return False
-    return True
-
-
-def test_a_client_has_its_rate_and_twice_as_many_at_once() -> None:
-    """And nobody else's."""
-    clock = Clock()
-    rate = Rate(2, clock=clock)
-    assert [taken(rate) for _ in range(5)] == [True] * 4 + [False]
-    assert taken(rate, "b")
-    clock.now = 0.5
-    assert [taken(rate) for _ in range(2)] == [True, False]
-    clock.now = 1000
-    assert [taken(rate) for _ in range(5)] == [True] * 4 + [False]
-
-
-def test_who_is_refused_hears_when_to_come_back() -> None:
-    """In whole seconds, after which there is room."""
-    clock = Clock()
-    rate = Rate(1, clock=clock)
-    assert [taken(rate) for _ in range(2)] == [True] * 2
-    with pytest.raises(TooManyError) as error:
-        rate.take("a")
-    assert (error.value.everybody, error.value.retry_after) == (False, 1)
-    clock.now += error.value.retry_after
-    assert taken(rate)
-
-
-def test_clients_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asked the longest ago is forgotten first."""
-    monkeypatch.setattr(limits, "CLIENTS", 2)
-    rate = Rate(1, clock=Clock())
-    for client in ("a", "a", "b", "b", "a", "c"):
-        taken(rate, client)
-    assert len(rate) == 2
-    assert not taken(rate, "a")
-    assert taken(rate, "b"), "forgotten, so it begins anew"
+from eigenkms.node.http.limits import BodyBudget, InProgress, TooManyError, client_of
 
 
 @pytest.mark.parametrize(

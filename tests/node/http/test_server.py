@@ -1,6 +1,7 @@
 """The server below the API: what strangers send in place of HTTP, or too slowly, or too much of, over real sockets."""
 
 import contextlib
+import json
 import logging
 import ssl
 from collections.abc import AsyncIterator
@@ -22,9 +23,10 @@ from eigenkms.errors import InputError
 from eigenkms.node.app import Node
 from eigenkms.node.http import api as api_module
 from eigenkms.node.http.bodies import MAX_SECRETS_BODY, MAX_SIGN_BODY
-from eigenkms.node.http.limits import BodyBudget, Rate
+from eigenkms.node.http.limits import BodyBudget
 from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
 from eigenkms.node.http.server import Server, ServerLimits
+from eigenkms.node.rates import Rates
 from tests.attestation.issuer import Authority
 from tests.node.http.support import PATIENCE, asking, client_at, code_of, connect, exchange, read_all, served
 
@@ -248,7 +250,7 @@ async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCa
         + b"\r\n0\r\n\r\n"
     )
     random = Random(4711)
-    open_node._api._rate = Rate(10**6)
+    open_node._api._rate = Rates(10**6, 10**6, trio.current_time)
     async with served(open_node._api.app, QUICK) as url:
         for number in range(300):
             sent = bytearray(random.choice((good, chunked)))
@@ -429,6 +431,38 @@ async def test_bodies_of_all_clients_have_one_budget(open_node: Node) -> None:
         assert code_of(await client.post("/app/sign", json={**request, "x": "y" * 100})) == (503, "busy")
         for _ in range(10):
             (await client.post("/app/sign", json=request)).raise_for_status()
+
+
+async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_node: Node) -> None:
+    """Until it is written, or its client is given up."""
+    body = json.dumps({"AppID": "my-app", "x": "y" * 1000}).encode()
+    bodies = open_node._api._bodies = BodyBudget(10_000)
+    writing = trio.Event()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/app/sign",
+        "headers": [],
+        "query_string": b"",
+        "client": ("192.0.2.1", 1),
+    }
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: object) -> None:
+        writing.set()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_node._api.app, scope, receive, send)
+        with trio.fail_after(PATIENCE):
+            await writing.wait()
+        assert bodies._left == 10_000 - len(body)
+        assert open_node._api._in_progress._of == {"192.0.2.1": 1}
+        nursery.cancel_scope.cancel()
+    assert bodies._left == 10_000
+    assert open_node._api._in_progress._of == {}
 
 
 async def test_a_request_that_takes_too_long_is_given_up(

@@ -1,0 +1,47 @@
+"""How often each of many may do something."""
+
+import pytest
+
+from eigenkms.node import rates
+from eigenkms.node.rates import Rates
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_has_its_rate_and_its_burst() -> None:
+    """And nobody else's."""
+    clock = Clock()
+    made = Rates(2, 4, clock)
+    assert [not made.take("a") for _ in range(5)] == [True] * 4 + [False]
+    assert not made.take("b")
+    clock.now = 0.5
+    assert [not made.take("a") for _ in range(2)] == [True, False]
+    clock.now = 1000
+    assert [not made.take("a") for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_who_is_refused_hears_when_to_come_back() -> None:
+    """In whole seconds, after which there is room."""
+    clock = Clock()
+    made = Rates(1, 2, clock)
+    assert [made.take("a") for _ in range(3)] == [0, 0, 1]
+    clock.now += 1
+    assert made.take("a") == 0
+    slow = Rates(0.1, 1, clock)
+    assert [slow.take("a") for _ in range(2)] == [0, 10]
+
+
+def test_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who came the longest ago is forgotten first."""
+    monkeypatch.setattr(rates, "REMEMBERED", 2)
+    made = Rates(1, 2, Clock())
+    for name in ("a", "a", "b", "b", "a", "c"):
+        made.take(name)
+    assert len(made) == 2
+    assert made.take("a")
+    assert not made.take("b"), "forgotten, so it begins anew"
