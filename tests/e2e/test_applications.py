@@ -115,19 +115,20 @@ class Attested:
 
 @pytest.fixture(scope="module")
 def attested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attested]:
-    """With the methods ecdsa and gcp, whose keys come from an HTTPS server of ours."""
+    """With all methods; the issuers' keys come from an HTTPS server of ours."""
     folder = tmp_path_factory.mktemp("attested")
     authority = make_authority(folder)
     sockets = Path(tempfile.mkdtemp(prefix="ekms-"))  # a socket's path may have a hundred characters
     with Loop.opened() as loop:
         endpoint = loop.enter(lambda: loop.stack.enter_async_context(serve(authority)))
-        endpoint.body = jwk_set(jwk("k1", alg="RS256"))
+        endpoint.body = jwk_set(jwk("k1"))
         access = Access(
             "attested",
             {
-                "attestation_methods": ["ecdsa", "gcp"],
+                "attestation_methods": ["ecdsa", "gcp", "intel"],
                 "attestation_project": PROJECT,
                 "attestation_gcp_keys": endpoint.url,
+                "attestation_intel_keys": endpoint.url,
                 "attestation_ca": str(authority.ca),
             },
         )
@@ -158,8 +159,8 @@ def test_from_deployment_to_decrypted_secrets(attested: Attested, tmp_path: Path
     attested.app("start", "--app-id", app)
 
     expected = {"MODE": "prod", "API_KEY": "attack at dawn"}
-    attest = ("--attest", "gcp", "--launcher-socket", attested.workload(app))
-    for shown in (("--attest", "ecdsa"), attest):
+    launcher = ("--launcher-socket", attested.workload(app))
+    for shown in (("--attest", "ecdsa"), ("--attest", "gcp", *launcher), ("--attest", "intel", *launcher)):
         said = attested.secrets("--app-id", app, "--json", *shown)
         assert said.code == 0, said.err
         assert json.loads(said.out) == expected
@@ -235,8 +236,12 @@ def test_a_new_release_is_seen(attested: Attested) -> None:
 def test_evidence_is_good_once_at_one_operator(attested: Attested) -> None:
     """Whoever captured a request, an operator for one, gets nothing for it: not there again, nor anywhere else."""
     app = attested.created("--image-digest", IMAGE)
-    workload = ConfidentialSpaceAttester("gcp", socket=attested.workload(app))
-    for attester, elsewhere in ((attested.creator(), Refusal.NOT_CREATOR), (workload, Refusal.NOT_BOUND)):
+    socket = attested.workload(app)
+    for attester, elsewhere in (
+        (attested.creator(), Refusal.NOT_CREATOR),
+        (ConfidentialSpaceAttester("gcp", socket=socket), Refusal.NOT_BOUND),
+        (ConfidentialSpaceAttester("intel", socket=socket), Refusal.NOT_BOUND),
+    ):
         scope = attested.scope(0, app)
         shown = attested.evidence(attester, scope)
         assert attested.outcome(0, attested.scope(0, app), shown) == elsewhere, "another reply key"

@@ -21,7 +21,17 @@ from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.protocols.authorisation import Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import PROJECT, Endpoint, gcp_claims, jwk, jwk_set, make_authority, serve, token
+from tests.attestation.issuer import (
+    PROJECT,
+    Endpoint,
+    gcp_claims,
+    intel_claims,
+    jwk,
+    jwk_set,
+    make_authority,
+    serve,
+    token,
+)
 from tests.e2e.harness import LiveNetwork
 from tests.node.http.support import ReferenceClient, b64
 from tests.node.test_authorisation import RELEASE
@@ -70,8 +80,10 @@ def api(net: LiveNetwork, tmp_path: Path) -> Api:
     net.start_all(
         list(everybody),
         *("--policy", "attested", "--app-controller", "0x" + net.network.contracts.app_controller.hex()),
-        *("--attestation-method", "gcp", "--attestation-method", "ecdsa", "--attestation-ecdsa-reference"),
+        *("--attestation-method", "gcp", "--attestation-method", "intel", "--attestation-method", "ecdsa"),
+        "--attestation-ecdsa-reference",
         *("--attestation-project", PROJECT, "--attestation-gcp-keys", issuer.url),
+        *("--attestation-intel-keys", issuer.url),
         *("--attestation-ca", str(authority.ca), "--http-listen", "127.0.0.1:0"),
         *("--http-certificate", str(authority.server), "--http-key", str(authority.server)),
     )
@@ -102,10 +114,11 @@ def deploy(net: LiveNetwork, mpk: bytes) -> Application:
     return Application(app_id, bytes(creator._account.key))
 
 
-def gcp_token(app_id: str, nonce: str) -> bytes:
+def fresh_token(app_id: str, nonce: str, method: str = "gcp") -> bytes:
     """Of a workload that runs now."""
     now = int(time.time())
-    claims = gcp_claims(nonce, iat=now - 1, nbf=now - 1, exp=now + 600, jti=secrets.token_hex(16))
+    make = gcp_claims if method == "gcp" else intel_claims
+    claims = make(nonce, iat=now - 1, nbf=now - 1, exp=now + 600, jti=secrets.token_hex(16))
     claims["submods"]["gce"]["instance_name"] = f"tee-{app_id}"
     return token(claims)
 
@@ -138,9 +151,9 @@ def test_an_application_gets_its_environment_through_http_and_no_thief_does(
         now = int(time.time())
         if how == "ecdsa":
             return client.signed(app.creator_key, now, nonce=secrets.token_hex(32))
-        return client.with_token(gcp_token(app.app_id, client.nonce), at=now)
+        return client.with_token(fresh_token(app.app_id, client.nonce, how), method=how, at=now)
 
-    for how in ("gcp", "ecdsa"):
+    for how in ("gcp", "intel", "ecdsa"):
         deadline = time.monotonic() + BOUNDARY_SECONDS
         while (found := environment(api, client, used := request(how), bytes.fromhex(mpk))) is None:
             assert time.monotonic() < deadline, "the answers never fit together"
@@ -152,11 +165,11 @@ def test_an_application_gets_its_environment_through_http_and_no_thief_does(
     assert api.refusal(second, {**fresh, "extra_data": b64(b"x")}) == (401, "not-bound")
     cluster = ClusterId(bytes.fromhex(net.status(0)["cluster"]))
     scope = Scope(cluster, first, app.app_id, client.pem)
-    captured = client.with_token(gcp_token(app.app_id, scope.nonce))
+    captured = client.with_token(fresh_token(app.app_id, scope.nonce))
     assert api.refusal(second, captured) == (401, "not-bound")
     assert api.ask(first, "/secrets", captured)[0] == 200
     unknown = ReferenceClient("0x" + "ab" * 20)
-    unknown_request = unknown.with_token(gcp_token(unknown.app_id, unknown.nonce))
+    unknown_request = unknown.with_token(fresh_token(unknown.app_id, unknown.nonce))
     assert api.refusal(first, unknown_request) == (404, "unknown-application")
     assert api.ask(first, "/app/sign", {"AppID": app.app_id})[0] == 403
     assert api.ask(first, "/ready") == (200, {"ready": True, "reasons": []})
