@@ -178,7 +178,7 @@ def test_all_secrets_are_printed_for_a_shell() -> None:
     assert shlex.split(text) == [f"{name}={value}" for name, value in SECRETS.items()]
 
 
-@pytest.mark.parametrize("name", ["x; touch /tmp/y #", "$(id)", "A B", "1A", "A\nB", "é"])
+@pytest.mark.parametrize("name", ["x; touch y #", "$(id)", "A B", "1A", "A\nB", "é"])
 def test_a_name_that_a_shell_would_run_is_not_printed_for_one(name: str) -> None:
     """It is refused, its value is not shown, and --json has it."""
     with pytest.raises(InputError, match="no variable can have this name") as caught:
