@@ -129,8 +129,8 @@ def test_tokens_come_from_the_launcher_that_is_named() -> None:
         found = attester(gather({"attest": method}, environ={}))
         assert isinstance(found, ConfidentialSpaceAttester)
         assert repr(found) == f"<ConfidentialSpaceAttester {method} at {SETTINGS['launcher_socket'].default}>"
-    elsewhere = gather({"attest": "gcp"}, environ={"EIGENKMS_LAUNCHER_SOCKET": "/tmp/tee"})
-    assert repr(attester(elsewhere)) == "<ConfidentialSpaceAttester gcp at /tmp/tee>"
+    elsewhere = gather({"attest": "gcp"}, environ={"EIGENKMS_LAUNCHER_SOCKET": "/run/tee"})
+    assert repr(attester(elsewhere)) == "<ConfidentialSpaceAttester gcp at /run/tee>"
 
 
 def test_who_asks_for_nothing_shows_nothing() -> None:

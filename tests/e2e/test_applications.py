@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from eigenkms.chain.applications import FRESH_SECONDS
-from eigenkms.client.attesters import Attester, ConfidentialSpaceAttester, EcdsaAttester
+from eigenkms.client.attesters import AUDIENCE, Attester, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.crypto import sealing
 from eigenkms.devnet.members import Access, Timing
 from eigenkms.p2p.errors import RpcRefused
@@ -21,8 +21,8 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope
 from eigenkms.protocols.requests import PartialRequest
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import DIGEST, PROJECT, jwk, jwk_set, make_authority, serve
-from tests.attestation.launcher import launch
+from tests.attestation.issuer import DIGEST, PROJECT, gcp_claims, jwk, jwk_set, make_authority, serve, token
+from tests.attestation.launcher import fresh, launch
 from tests.e2e.harness import (
     GENESIS_SECONDS,
     LiveNetwork,
@@ -32,6 +32,8 @@ from tests.e2e.harness import (
     eigenkms_process,
     live_network,
 )
+from tests.node.test_attested_network import bad_signatures, bad_tokens
+from tests.node.test_authorisation import signed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SEEN_SECONDS = FRESH_SECONDS + 12.0
@@ -251,6 +253,28 @@ def test_evidence_is_good_once_at_one_operator(attested: Attested) -> None:
         assert attested.outcome(0, scope, shown) == "granted"
         assert attested.outcome(0, scope, shown) == Refusal.ALREADY_USED
     assert attested.outcome(0, attested.scope(0, app), None) == Refusal.NO_AUTHORISATION
+
+
+def test_each_bad_proof_is_refused_with_its_code(attested: Attested) -> None:
+    """Tokens and signatures, each wrong in one way, at a real node; then the honest ones are granted."""
+    app = attested.created("--image-digest", IMAGE)
+    socket = attested.workload(app)
+    scope, now = attested.scope(0, app), int(time.time())
+    claims = gcp_claims(scope.nonce)
+    claims["submods"]["gce"]["instance_name"] = f"tee-{app}"
+    claims = fresh(claims, AUDIENCE, now)
+    margin = 30  # a test takes its time: what is from the future must stay so
+    key = bytes.fromhex(attested.net.network.creator_key.read_text())
+    cases = [("gcp", *case) for case in bad_tokens(claims, now + margin) if not case[0].startswith("exp ")]
+    cases.append(("gcp", "expired", token({**claims, "exp": now - 1}), Refusal.EVIDENCE_EXPIRED))
+    cases += [("ecdsa", *case) for case in bad_signatures(scope, key, now) if "future" not in case[0]]
+    later = signed(scope, key=key, at=now + 31 + margin).authorisation.evidence
+    cases.append(("ecdsa", "from the future", later, Refusal.EVIDENCE_FROM_FUTURE))
+    found = {what: attested.outcome(0, scope, Authorisation(method, bad)) for method, what, bad, _ in cases}
+    assert found == {what: str(code) for _, what, _, code in cases}
+    assert len(found) == len(cases) == 28
+    for good in (attested.creator(), ConfidentialSpaceAttester("gcp", socket=socket)):
+        assert attested.ask(app, good) == "granted"
 
 
 @pytest.mark.parametrize(

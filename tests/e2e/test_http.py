@@ -19,7 +19,8 @@ from eigenkms.chain.publishing import change_status, confirm_release, create_app
 from eigenkms.crypto import bls, ibe
 from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import coordinate, threshold
-from eigenkms.protocols.authorisation import Scope
+from eigenkms.node.http.errors import STATUS
+from eigenkms.protocols.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import (
     PROJECT,
@@ -34,6 +35,7 @@ from tests.attestation.issuer import (
 )
 from tests.e2e.harness import LiveNetwork
 from tests.node.http.support import ReferenceClient, b64
+from tests.node.test_attested_network import bad_tokens
 from tests.node.test_authorisation import RELEASE
 
 pytestmark = [pytest.mark.e2e]
@@ -83,7 +85,7 @@ def api(net: LiveNetwork, tmp_path: Path) -> Api:
         *("--attestation-method", "gcp", "--attestation-method", "intel", "--attestation-method", "ecdsa"),
         "--attestation-ecdsa-reference",
         *("--attestation-project", PROJECT, "--attestation-gcp-keys", issuer.url),
-        *("--attestation-intel-keys", issuer.url),
+        *("--attestation-intel-keys", issuer.url, "--http-rate", "1000"),
         *("--attestation-ca", str(authority.ca), "--http-listen", "127.0.0.1:0"),
         *("--http-certificate", str(authority.server), "--http-key", str(authority.server)),
     )
@@ -160,6 +162,14 @@ def test_an_application_gets_its_environment_through_http_and_no_thief_does(
         assert found == SECRET
         for operator in api.urls:
             assert api.refusal(operator, used) == (401, "already-used")
+
+    now = int(time.time())
+    claims = gcp_claims(client.nonce, iat=now - 1, nbf=now - 1, exp=now + 600, jti="bad")
+    claims["submods"]["gce"]["instance_name"] = f"tee-{app.app_id}"
+    bad = [case for case in bad_tokens(claims, now + 30) if not case[0].startswith("exp ")]
+    bad.append(("expired", token({**claims, "exp": now - 1}), Refusal.EVIDENCE_EXPIRED))
+    refused = {what: api.refusal(first, client.with_token(proof)) for what, proof, _ in bad}
+    assert refused == {what: (STATUS[code], str(code)) for what, _, code in bad}
 
     fresh = request("gcp")
     assert api.refusal(second, {**fresh, "extra_data": b64(b"x")}) == (401, "not-bound")

@@ -46,6 +46,7 @@ from tests.node.test_app import running
 from tests.node.test_authorisation import (
     APP_ID,
     APPLICATION,
+    CREATOR_KEY,
     Clock,
     Register,
     attested,
@@ -132,12 +133,11 @@ def hmac_token(claims: dict[str, Any], alg: str) -> bytes:
     return unsigned + b"." + b64(hmac.new(pem, unsigned, "sha256").digest())
 
 
-def bad_tokens(scope: Scope) -> Iterator[tuple[str, bytes, Refusal]]:
-    """(what is wrong, evidence, code)."""
-    claims = gcp_claims(scope.nonce)
+def bad_tokens(claims: dict[str, Any], now: int = NOW) -> Iterator[tuple[str, bytes, Refusal]]:
+    """(what is wrong, evidence, code), of ``claims`` that are good at ``now``."""
     for path, value, code in (
-        ("exp", NOW, Refusal.EVIDENCE_EXPIRED),
-        ("iat", NOW + 31, Refusal.EVIDENCE_FROM_FUTURE),
+        ("exp", now, Refusal.EVIDENCE_EXPIRED),
+        ("iat", now + 31, Refusal.EVIDENCE_FROM_FUTURE),
         ("aud", "https://example.org", Refusal.WRONG_AUDIENCE),
         ("iss", "https://accounts.google.com", Refusal.WRONG_ISSUER),
         ("submods.gce.project_id", "their-project", Refusal.WRONG_PROJECT),
@@ -166,19 +166,21 @@ def bad_tokens(scope: Scope) -> Iterator[tuple[str, bytes, Refusal]]:
     yield "no token", b"no token", Refusal.BAD_EVIDENCE
 
 
-def bad_signatures(scope: Scope) -> Iterator[tuple[str, bytes, Refusal]]:
-    """(what is wrong, evidence, code)."""
+def bad_signatures(
+    scope: Scope, key: bytes = CREATOR_KEY, now: int = NOW
+) -> Iterator[tuple[str, bytes, Refusal]]:
+    """(what is wrong, evidence, code); ``key`` is the creator's."""
 
     def evidence(**how: Any) -> bytes:
-        return signed(scope, **how).authorisation.evidence
+        return signed(scope, **{"key": key, "at": now, **how}).authorisation.evidence
 
     yield "by another address", evidence(key=b"\x12" * 32), Refusal.NOT_CREATOR
-    yield "from the future", evidence(at=NOW + 31), Refusal.EVIDENCE_FROM_FUTURE
-    yield "too old", evidence(at=NOW - 301), Refusal.EVIDENCE_EXPIRED
+    yield "from the future", evidence(at=now + 31), Refusal.EVIDENCE_FROM_FUTURE
+    yield "too old", evidence(at=now - 301), Refusal.EVIDENCE_EXPIRED
     good = evidence()
-    yield "high s", ecdsa.encode_evidence(b"\x05" * 32, NOW, high(good[-65:])), Refusal.BAD_SIGNATURE
-    yield "another nonce", ecdsa.encode_evidence(b"\x06" * 32, NOW, good[-65:]), Refusal.NOT_CREATOR
-    yield "another time", ecdsa.encode_evidence(b"\x05" * 32, NOW - 1, good[-65:]), Refusal.NOT_CREATOR
+    yield "high s", ecdsa.encode_evidence(b"\x05" * 32, now, high(good[-65:])), Refusal.BAD_SIGNATURE
+    yield "another nonce", ecdsa.encode_evidence(b"\x06" * 32, now, good[-65:]), Refusal.NOT_CREATOR
+    yield "another time", ecdsa.encode_evidence(b"\x05" * 32, now - 1, good[-65:]), Refusal.NOT_CREATOR
     yield "cut", good[:-1], Refusal.BAD_EVIDENCE
     yield (
         "the reference's text",
@@ -190,7 +192,7 @@ def bad_signatures(scope: Scope) -> Iterator[tuple[str, bytes, Refusal]]:
 async def test_each_bad_proof_is_refused_with_its_code_and_uses_nothing_up(served: Served) -> None:
     """Through a real connection, one after another; then the honest ones are granted, once."""
     scope = served.scope
-    cases = [("gcp", *case) for case in bad_tokens(scope)] + [
+    cases = [("gcp", *case) for case in bad_tokens(gcp_claims(scope.nonce))] + [
         ("ecdsa", *case) for case in bad_signatures(scope)
     ]
     found = {what: await served.ask(Authorisation(method, bad)) for method, what, bad, _ in cases}
@@ -327,7 +329,7 @@ async def test_a_thousand_parallel_requests(served: Served) -> None:
     meanwhile gets its answer within ten tries.
     """
     scope = served.scope
-    cases = [("gcp", *case) for case in bad_tokens(scope)] + [
+    cases = [("gcp", *case) for case in bad_tokens(gcp_claims(scope.nonce))] + [
         ("ecdsa", *case) for case in bad_signatures(scope)
     ]
     odd: list[tuple[str, str]] = []
