@@ -32,12 +32,13 @@ from eigenkms.node.attesting import open_policy
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.http.api import KeyApi
-from eigenkms.node.http.listening import TlsFiles, bind
-from eigenkms.node.http.server import Server, ServerLimits
+from eigenkms.node.http.listening import serve_api
 from eigenkms.node.links import Links
+from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
 from eigenkms.node.releasing import Releaser, open_releaser
+from eigenkms.node.reporting import Report, listed
 from eigenkms.node.services import Services, explain
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import GOSSIP, Host, open_host
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHAIN_FAILURES = 3
-"""Looks at the chain in a row that fail until the node says that it is not ready."""
 _FLOOR, _CONSENT = "vote-floor", "genesis-consent"
 
 
@@ -171,6 +170,7 @@ class Node:
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
         self._engine = Engine(operator, store, self._versions, self._peers.key_of)
+        self._report = Report(config, cluster, self._peers, self._versions, self._engine, releaser)
         self._services = Services(
             cluster=cluster,
             me=config.operator,
@@ -180,7 +180,7 @@ class Node:
             versions=self._versions,
             policy=policy,
             releaser=releaser,
-            status=self.status,
+            status=self._report.public,
         )
         self._api = KeyApi(
             cluster=cluster,
@@ -188,9 +188,14 @@ class Node:
             versions=self._versions,
             policy=policy,
             releaser=releaser,
-            not_ready=self._not_ready,
+            not_ready=self._report.not_ready,
             rate=config.http_rate,
             app_sign=config.http_app_sign,
+        )
+        self._monitor = MonitorApi(
+            status=self._report.full,
+            not_ready=self._report.not_ready,
+            names=config.monitor_names,
         )
         self._parameters = Parameters(
             interval_blocks=config.interval_blocks,
@@ -203,8 +208,11 @@ class Node:
         self._consent = False
         self._seen_before = False
         self._refused: set[bytes] = set()
-        self._follower: BoundaryFollower | None = None
         self._host: Host | None = None
+
+    def status(self) -> dict[str, object]:
+        """What this node says of itself to anybody who asks; nothing in it is secret."""
+        return self._report.public()
 
     def gate(self, peer: PeerId, protocol: str) -> bool:
         """Strangers reach the client protocol only."""
@@ -265,7 +273,7 @@ class Node:
 
     async def run(self, host: Host, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
-        self._host = host
+        self._host = self._report.host = host
         record = build_peer_record(
             self._keys.bn254,
             cluster=self._cluster,
@@ -281,7 +289,7 @@ class Node:
         host.serve(wire.OPERATOR_PROTOCOL, self._services.operator)
         links.refresh()
         send, receive = trio.open_memory_channel[BlockRef](1)
-        self._follower = BoundaryFollower(
+        follower = self._report.follower = BoundaryFollower(
             self._chain, self._config.interval_blocks, self._config.poll_seconds, start_after=self._floor
         )
         async with trio.open_nursery() as nursery:
@@ -291,8 +299,9 @@ class Node:
                 nursery.start_soon(self._policy.authoriser.run)
             nursery.start_soon(self._engine.run, links)
             await self._engine.restore(links, time.time(), floor=self._floor)
-            await nursery.start(self._serve_http)
-            nursery.start_soon(self._follower.run, send)
+            await nursery.start(serve_api, self._config, self._api.app)
+            await nursery.start(serve_monitor, self._config.monitor_listen, self._monitor.app)
+            nursery.start_soon(follower.run, send)
             nursery.start_soon(self._boundaries, receive, links)
             nursery.start_soon(self._learn_sources, links)
             nursery.start_soon(self._find_source, links)
@@ -303,33 +312,6 @@ class Node:
                 extra={"fields": {"event": "up", "peer": str(host.peer_id)}},
             )
             task_status.started(host)
-
-    async def _serve_http(self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
-        """The HTTP API, if there is to be one. Raises ``InputError`` if it cannot listen."""
-        config = self._config
-        if config.http_listen is None:
-            task_status.started()
-            return
-        tls = None
-        if config.http_certificate is not None and config.http_key is not None:
-            tls = TlsFiles(config.http_certificate, config.http_key)
-        bound = await bind(config.http_listen, tls)
-        connections = config.http_connections
-        limits = ServerLimits(connections=connections, connections_of_one=max(1, connections // 4))
-        log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
-        await Server(self._api.app, limits).serve(bound.listeners, task_status)
-
-    def _not_ready(self) -> list[str]:
-        """Why this node cannot serve keys at the moment."""
-        reasons = []
-        if not any(held.share is not None for held in self._versions):
-            reasons.append("no share of the master key is held")
-        follower = None if self._follower is None else self._follower.statistics()
-        if follower is None or follower.head is None:
-            reasons.append("the chain has not been read yet")
-        elif follower.failures_in_row >= CHAIN_FAILURES:
-            reasons.append("the chain cannot be read")
-        return reasons
 
     def _announced(self, host: Host) -> list[str]:
         """Addresses for my record, without the peer id; none that only mean "wherever I am"."""
@@ -421,14 +403,14 @@ class Node:
                 "session %s stayed without a key: no dealing came from %s; trying again at this boundary",
                 session,
                 _names(status.missing),
-                extra={"fields": {"event": "void", "missing": _list(status.missing)}},
+                extra={"fields": {"event": "void", "missing": listed(status.missing)}},
             )
         elif status.unconfirmed:
             log.warning(
                 "the version of session %s is not settled: %s did not promise to keep a share of it, so older shares stay",
                 session,
                 _names(status.unconfirmed),
-                extra={"fields": {"event": "unsettled", "unconfirmed": _list(status.unconfirmed)}},
+                extra={"fields": {"event": "unsettled", "unconfirmed": listed(status.unconfirmed)}},
             )
 
     async def _learn_sources(self, links: Links) -> None:
@@ -506,48 +488,6 @@ class Node:
             extra={"fields": {"event": "other-key", "version": int(transcript.version)}},
         )
 
-    # -- status ----------------------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, object]:
-        """What ``eigenkms status`` shows; nothing in it is secret."""
-        newest, settled = self._versions.newest, self._versions.newest_settled
-        released = self._releaser.head
-        ceremony = self._engine.newest
-        session = None if ceremony is None else ceremony.status()
-        follower = self._follower.statistics() if self._follower is not None else None
-        connected = self._host.connected() if self._host is not None else frozenset()
-        bound = [p for p in connected if self._peers.operator_of(p) is not None]
-        return {
-            "operator": "0x" + self._config.operator.hex(),
-            "cluster": self._cluster.hex(),
-            "version": None if newest is None else int(newest.epoch.transcript.version),
-            "transcript": None if newest is None else newest.epoch.transcript.hash.hex(),
-            "mpk": None if newest is None else newest.epoch.transcript.mpk.hex(),
-            "share": newest is not None and newest.share is not None,
-            "settled": None if settled is None else int(settled.epoch.transcript.version),
-            "policy": self._config.policy,
-            "operators": len(self._peers.operators),
-            "peers": len(bound),
-            "session": None if ceremony is None else ceremony.session.id.hex(),
-            "phase": None if session is None else session.phase,
-            "source": None if session is None else session.source,
-            "missing": [] if session is None else _list(session.missing),
-            "unconfirmed": [] if session is None else _list(session.unconfirmed),
-            "boundary": None if follower is None or follower.boundary is None else follower.boundary.number,
-            "head": None if follower is None or follower.head is None else follower.head.number,
-            "chain_error": None
-            if follower is None or not follower.failures_in_row
-            else follower.last_failure,
-            "released": released.number,
-            "release_head": released.hash.hex(),
-            "evidence": self._engine.evidence,
-            "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
-        }
-
-
-def _list(operators: Iterable[OperatorAddress]) -> list[str]:
-    return ["0x" + operator.hex() for operator in operators]
-
 
 def _names(operators: Iterable[OperatorAddress]) -> str:
-    return ", ".join(_list(operators))
+    return ", ".join(listed(operators))

@@ -304,8 +304,25 @@ _HTTP = (
     ),
 )
 
+_MONITOR = (
+    Setting(
+        "monitor_listen",
+        s.monitor_address,
+        "Where the operator watches the node: a port of this machine, or IP address and port; without it nowhere.",
+    ),
+    Setting(
+        "monitor_names",
+        s.text,
+        "Host names under which the monitoring listener may be asked, besides IP addresses; may be repeated.",
+        many=True,
+        default=(),
+        short="--monitor-name",
+    ),
+)
+
 SETTINGS: Mapping[str, Setting] = {
-    setting.name: setting for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ATTESTATION, *_HTTP, *_DEVNET)
+    setting.name: setting
+    for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR, *_DEVNET)
 }
 """Every key of the configuration file, for all verbs."""
 
@@ -313,8 +330,9 @@ CHAIN_SETTINGS = tuple(setting.name for setting in _CHAIN)
 CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 CLIENT_ONLY_SETTINGS = tuple(setting.name for setting in _CLIENT)
 ATTESTATION_SETTINGS = tuple(setting.name for setting in _ATTESTATION)
+MONITOR_SETTINGS = tuple(setting.name for setting in _MONITOR)
 HTTP_SETTINGS = tuple(setting.name for setting in _HTTP)
-NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP))
+NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR))
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
 
 PRESETS: Mapping[str, Mapping[str, str]] = {
@@ -418,6 +436,8 @@ class NodeConfig:
     http_rate: int = 20
     http_connections: int = 512
     http_app_sign: bool = False
+    monitor_listen: "HttpAddress | None" = None
+    monitor_names: tuple[str, ...] = ()
     log_level: str = "info"
     log_format: str = "text"
 

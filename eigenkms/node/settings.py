@@ -307,6 +307,11 @@ def http_address(value: str) -> "HttpAddress":
     return HttpAddress.parse(value)
 
 
+def monitor_address(value: str) -> "HttpAddress":
+    """As :func:`http_address`; a port alone is one of 127.0.0.1."""
+    return http_address(f"127.0.0.1:{value}" if value.isdecimal() else value)
+
+
 def g2_point(value: str) -> bytes:
     """96 bytes of a master public key: hex, or ``@FILE`` that holds the hex or the bytes."""
     raw = _file_content(value[1:]) if value.startswith("@") else value.encode()

@@ -1,14 +1,23 @@
 """Where the HTTP API listens, and with which certificate: what can be wrong with it is said before the node is up."""
 
+import logging
 import ssl
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
 from eigenkms.errors import InputError
-from eigenkms.node.http.server import Listener
+from eigenkms.node.http.server import App, Listener, Server, ServerLimits
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+    from eigenkms.node.config import NodeConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +90,32 @@ class Bound:
     url: str
 
 
-async def bind(address: HttpAddress, tls: TlsFiles | None) -> Bound:
-    """Raises ``InputError`` for an address or files that cannot be used."""
+async def serve_api(
+    config: "NodeConfig", app: App, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+) -> None:
+    """The HTTP API until cancelled, if there is to be one. Raises ``InputError`` if it cannot listen."""
+    if config.http_listen is None:
+        task_status.started()
+        return
+    tls = None
+    if config.http_certificate is not None and config.http_key is not None:
+        tls = TlsFiles(config.http_certificate, config.http_key)
+    bound = await bind(config.http_listen, tls)
+    connections = config.http_connections
+    limits = ServerLimits(connections=connections, connections_of_one=max(1, connections // 4))
+    log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
+    await Server(app, limits).serve(bound.listeners, task_status)
+
+
+async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--http-listen") -> Bound:
+    """Raises ``InputError`` for an address or files that cannot be used; ``setting`` is the one to change."""
     context = None if tls is None else await trio.to_thread.run_sync(tls.load)
     try:
         opened = await trio.open_tcp_listeners(address.port, host=str(address.host))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(
-            f"listen for HTTP on {address}: {reason}", hint="give another --http-listen, or free that port"
+            f"listen for HTTP on {address}: {reason}", hint=f"give another {setting}, or free that port"
         ) from error
     port = opened[0].socket.getsockname()[1]
     url = f"{'http' if context is None else 'https'}://{HttpAddress(address.host, port)}"

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from eigenkms.errors import InputError
-from eigenkms.node.app import CHAIN_FAILURES
 from eigenkms.node.http.listening import HttpAddress
+from eigenkms.node.reporting import CHAIN_FAILURES
 from tests.attestation.issuer import Authority
 from tests.client.village import Village
 from tests.node.http.support import client_at
@@ -47,8 +47,8 @@ async def test_a_running_node_is_ready_while_it_reads_the_chain(
             with trio.fail_after(PATIENCE):
                 while await ready():  # noqa: ASYNC110
                     await trio.sleep(0.02)
-            assert node._follower is not None
-            assert node._follower.statistics().failures_in_row >= CHAIN_FAILURES
+            assert node._report.follower is not None
+            assert node._report.follower.statistics().failures_in_row >= CHAIN_FAILURES
             assert (await client.get("/ready")).json()["reasons"] == ["the chain cannot be read"]
             village.chain.down = False
             assert (await client.get("/pubkey")).status_code == 200

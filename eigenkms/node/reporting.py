@@ -1,0 +1,97 @@
+"""What a node says of itself: to anybody who asks it through libp2p, and, in full, to its own operator."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from eigenkms.chain.boundaries import BoundaryFollower
+from eigenkms.node.config import NodeConfig
+from eigenkms.node.engine import Engine
+from eigenkms.node.peers import PeerBook
+from eigenkms.node.releasing import Releaser
+from eigenkms.node.versions import Versions
+from eigenkms.types import ClusterId, OperatorAddress
+
+if TYPE_CHECKING:
+    from eigenkms.p2p.host import Host
+
+CHAIN_FAILURES: Final = 3
+"""Looks at the chain in a row that fail until the node says that it is not ready."""
+
+
+class Report:
+    """Reads the parts of one node. ``follower`` and ``host`` are there from when the node runs."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        cluster: ClusterId,
+        peers: PeerBook,
+        versions: Versions,
+        engine: Engine,
+        releaser: Releaser,
+    ) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._peers = peers
+        self._versions = versions
+        self._engine = engine
+        self._releaser = releaser
+        self.follower: BoundaryFollower | None = None
+        self.host: Host | None = None
+
+    def not_ready(self) -> list[str]:
+        """Why this node cannot serve keys at the moment, one sentence each."""
+        reasons = []
+        if not any(held.share is not None for held in self._versions):
+            reasons.append("no share of the master key is held")
+        follower = None if self.follower is None else self.follower.statistics()
+        if follower is None or follower.head is None:
+            reasons.append("the chain has not been read yet")
+        elif follower.failures_in_row >= CHAIN_FAILURES:
+            reasons.append("the chain cannot be read")
+        return reasons
+
+    def full(self) -> dict[str, object]:
+        """What the operator sees on its monitoring listener: all of ``public``, and what is nobody else's business."""
+        return self.public()
+
+    def public(self) -> dict[str, object]:
+        """What ``eigenkms status`` shows; nothing in it is secret."""
+        newest, settled = self._versions.newest, self._versions.newest_settled
+        released = self._releaser.head
+        ceremony = self._engine.newest
+        session = None if ceremony is None else ceremony.status()
+        follower = self.follower.statistics() if self.follower is not None else None
+        connected = self.host.connected() if self.host is not None else frozenset()
+        bound = [p for p in connected if self._peers.operator_of(p) is not None]
+        return {
+            "operator": "0x" + self._config.operator.hex(),
+            "cluster": self._cluster.hex(),
+            "version": None if newest is None else int(newest.epoch.transcript.version),
+            "transcript": None if newest is None else newest.epoch.transcript.hash.hex(),
+            "mpk": None if newest is None else newest.epoch.transcript.mpk.hex(),
+            "share": newest is not None and newest.share is not None,
+            "settled": None if settled is None else int(settled.epoch.transcript.version),
+            "policy": self._config.policy,
+            "operators": len(self._peers.operators),
+            "peers": len(bound),
+            "session": None if ceremony is None else ceremony.session.id.hex(),
+            "phase": None if session is None else session.phase,
+            "source": None if session is None else session.source,
+            "missing": [] if session is None else listed(session.missing),
+            "unconfirmed": [] if session is None else listed(session.unconfirmed),
+            "boundary": None if follower is None or follower.boundary is None else follower.boundary.number,
+            "head": None if follower is None or follower.head is None else follower.head.number,
+            "chain_error": None
+            if follower is None or not follower.failures_in_row
+            else follower.last_failure,
+            "released": released.number,
+            "release_head": released.hash.hex(),
+            "evidence": self._engine.evidence,
+            "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
+        }
+
+
+def listed(operators: Iterable[OperatorAddress]) -> list[str]:
+    """Addresses as they are shown."""
+    return ["0x" + operator.hex() for operator in operators]
