@@ -1,0 +1,201 @@
+"""A page followed word by word: every command in its console blocks is run in a shell, and what it prints is what the page says.
+
+Each terminal of a page is a shell, all in one folder that stands in for a clone: its ``scripts/bootstrap`` and ``.venv`` lead to
+the Python that runs the tests, as if the page's first command had installed it. All else is as a newcomer has it.
+
+Output is compared loosely: the page's lines must come in their order, others may stand between them; ``…`` is anything; numbers of
+two and more digits, hashes, peer ids and the reader's home are others each time.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+from time import monotonic
+
+import pytest
+
+from tests.docs.pages import Block, page
+
+START_SECONDS = 60.0
+COMMAND_SECONDS = 30.0
+_MARK = "<<<exit "
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command and what the page says that it prints; ``^C`` is the key."""
+
+    terminal: int
+    command: str
+    output: tuple[str, ...]
+    line: int
+
+
+def steps(blocks: list[Block]) -> Iterator[Step]:
+    """The page's commands in order. Every console block must say which terminal it is for."""
+    for block in blocks:
+        if block.language != "console":
+            continue
+        found = re.fullmatch(r"<!-- terminal (\d) -->", block.mark)
+        assert found, f"the block in line {block.line} names no terminal"
+        parts = re.split(r"^(?:\$ (.*)|(\^C))\n", block.text, flags=re.MULTILINE)
+        assert not parts[0], f"line {block.line}: output before any command"
+        for typed, key, output in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            yield Step(int(found[1]), typed or key, tuple(output.splitlines()), block.line)
+
+
+def pattern(line: str) -> "re.Pattern[str]":
+    """What a line of the page stands for."""
+    words = []
+    for word in line.split():
+        parts = re.split(r"(…|/home/you\S*|16Uiu2HA\w+|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\b\d[\d.]+\b)", word)
+        words.append("".join(r".*" if index % 2 else re.escape(part) for index, part in enumerate(parts)))
+    return re.compile(r"\s+".join(words))
+
+
+def missing_line(wanted: tuple[str, ...], printed: list[str]) -> str | None:
+    """The first line of ``wanted`` that does not come in its place, or None."""
+    rest = iter(printed)
+    for line in wanted:
+        if line.strip() != "…" and not any(pattern(line).fullmatch(said.strip()) for said in rest):
+            return line
+    return None
+
+
+class Terminal:
+    """A shell. ``run`` waits for its prompt; ``leave_running`` for a line, and ``interrupt`` is Ctrl-C."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            ["bash", "--norc", "--noprofile"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: Queue[str] = Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def type(self, command: str) -> None:
+        """The command, then a mark with its exit code, which stays in ``$?``. It reads no input of ours."""
+        assert self._process.stdin is not None
+        text = f"{{ {command}\n}} </dev/null; code=$?; printf '\\n{_MARK}%s\\n' $code; (exit $code)\n"
+        self._process.stdin.write(text)
+        self._process.stdin.flush()
+
+    def until(self, mark: str, seconds: float) -> list[str]:
+        """What is printed up to and with a line that begins with ``mark``."""
+        deadline = monotonic() + seconds
+        printed: list[str] = []
+        while not (printed and printed[-1].startswith(mark)):
+            try:
+                printed.append(self._lines.get(timeout=max(0.0, deadline - monotonic())))
+            except Empty:
+                pytest.fail(f"no {mark!r} within {seconds:g} s:\n" + "\n".join(printed))
+        return printed
+
+    def finish(self, seconds: float) -> tuple[int, list[str]]:
+        """Exit code and output of the command that was typed."""
+        *printed, last = self.until(_MARK, seconds)
+        return int(last.removeprefix(_MARK)), printed
+
+    def interrupt(self) -> None:
+        """Ctrl-C goes to what runs in the foreground, if anything does; the shell itself stays."""
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for pid in children.stdout.split():
+            os.kill(int(pid), signal.SIGINT)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self.interrupt()
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._reader.join(5)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def make_clone(folder: Path) -> Path:
+    """A folder that looks like a clone in which the first command has been run."""
+    scripts = {
+        "scripts/bootstrap": "#!/bin/sh\n",
+        ".venv/bin/eigenkms": f'#!/bin/sh\nexec {sys.executable} -m eigenkms.cli.main "$@"\n',
+        ".venv/bin/activate": 'PATH="$PWD/.venv/bin:$PATH"\n',
+    }
+    for name, text in scripts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    return folder
+
+
+@contextmanager
+def terminals(clone: Path, home: Path, numbers: tuple[int, ...]) -> Iterator[dict[int, Terminal]]:
+    """Shells, by the number that the page calls them."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EIGENKMS_")}
+    environment |= {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    opened = {number: Terminal(clone, environment) for number in numbers}
+    try:
+        yield opened
+    finally:
+        for terminal in opened.values():
+            terminal.close()
+
+
+Meanwhile = Callable[[Step], None]
+
+
+def follow_page(name: str, shells: Mapping[int, Terminal], after: Meanwhile = lambda _step: None) -> int:
+    """Each command succeeds, unless the page asks for its exit code next; each prints what the page shows.
+
+    ``after`` is called after each. The number of commands.
+    """
+    todo = list(steps(page(name).blocks))
+    for step, following in zip(todo, [*todo[1:], None], strict=True):
+        code, printed = follow(step, shells[step.terminal])
+        missing = missing_line(step.output, printed)
+        assert missing is None, f"line {step.line}: {step.command}: no {missing!r} in:\n" + "\n".join(printed)
+        expects_code = following is not None and following.command == "echo $?"
+        assert code == 0 or expects_code, f"line {step.line}: {step.command}: exit code {code}\n" + "\n".join(
+            printed
+        )
+        after(step)
+    return len(todo)
+
+
+def follow(step: Step, terminal: Terminal) -> tuple[int, list[str]]:
+    """Do one step; exit code and output."""
+    if step.command == "^C":
+        terminal.interrupt()
+        return terminal.finish(COMMAND_SECONDS)
+    terminal.type(step.command)
+    if " devnet up " in step.command:
+        return 0, terminal.until(step.output[-1], START_SECONDS)
+    return terminal.finish(COMMAND_SECONDS)
