@@ -48,6 +48,8 @@ class BoundaryStatistics:
     """
 
     head: BlockRef | None = None
+    head_at: float | None = None
+    """When the head was first seen, on trio's clock."""
     boundary: BlockRef | None = None
     told: int = 0
     retold: int = 0
@@ -92,7 +94,8 @@ class BoundaryFollower:
 
     async def _look(self, send: trio.MemorySendChannel[BlockRef]) -> None:
         head = await self._chain.head()
-        self._statistics = replace(self._statistics, head=head)
+        if head != self._statistics.head:
+            self._statistics = replace(self._statistics, head=head, head_at=trio.current_time())
         number = newest_boundary(head.number, self._interval)
         if head.hash == self._checked_head or number <= self._start_after or number < self._last_number:
             return

@@ -35,8 +35,12 @@ from eigenkms.node.http.api import KeyApi
 from eigenkms.node.http.listening import serve_api
 from eigenkms.node.links import Links
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
+from eigenkms.node.monitor.overview import Overview
+from eigenkms.node.monitor.page import page_routes
+from eigenkms.node.monitor.recent import RecentWarnings
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
+from eigenkms.node.pulse import Pulse
 from eigenkms.node.releasing import Releaser, open_releaser
 from eigenkms.node.reporting import Report, listed
 from eigenkms.node.services import Services, explain
@@ -91,12 +95,13 @@ async def run_node(
     )
     cluster = cluster_id(chain_config.cluster)
     async with (
+        RecentWarnings.kept() as recent,
         open_chain(chain_config) as chain,
         _open_store(config, keys, cluster) as store,
         open_policy(config, cluster, applications or await _applications(config, chain)) as policy,
         open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
     ):
-        node = Node(config, keys, cluster, chain, store, policy, releaser)
+        node = Node(config, keys, cluster, chain, store, policy, releaser, recent)
         await node.check_registration()
         await node.guard_votes()
         async with open_host(
@@ -158,6 +163,7 @@ class Node:
         store: Store,
         policy: Policy,
         releaser: Releaser,
+        recent: RecentWarnings | None = None,
     ) -> None:
         self._config = config
         self._keys = keys
@@ -166,6 +172,7 @@ class Node:
         self._store = store
         self._policy = policy
         self._releaser = releaser
+        self._recent = RecentWarnings() if recent is None else recent
         self._peers = PeerBook(cluster, config.operator, keys.peer.peer_id)
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
@@ -196,6 +203,7 @@ class Node:
             status=self._report.full,
             not_ready=self._report.not_ready,
             names=config.monitor_names,
+            routes=page_routes(),
         )
         self._parameters = Parameters(
             interval_blocks=config.interval_blocks,
@@ -274,6 +282,16 @@ class Node:
     async def run(self, host: Host, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
         self._host = self._report.host = host
+        pulse = Pulse(self._peers)
+        self._report.overview = Overview(
+            self._config,
+            self._peers,
+            self._versions,
+            self._engine,
+            pulse,
+            self._recent,
+            started_at=trio.current_time(),
+        )
         record = build_peer_record(
             self._keys.bn254,
             cluster=self._cluster,
@@ -294,6 +312,7 @@ class Node:
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(links.run)
+            nursery.start_soon(pulse.run, host)
             nursery.start_soon(self._releaser.run)
             if self._policy.authoriser is not None:
                 nursery.start_soon(self._policy.authoriser.run)

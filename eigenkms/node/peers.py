@@ -8,6 +8,7 @@ sign one with the peer id of another.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
@@ -22,6 +23,21 @@ log = logging.getLogger(__name__)
 
 FUTURE_MS = 5 * 60 * 1000
 """How far ahead of our clock a record's sequence may be."""
+
+
+@dataclass(frozen=True)
+class PeerEntry:
+    """An operator and its peer: ``socket`` as it stands on chain, ``peer`` and ``addresses`` of its record or else of its socket.
+
+    ``former``: it has left the set and is kept because it holds a version. ``proven``: the peer showed that it is the operator.
+    """
+
+    operator: OperatorAddress
+    socket: str
+    peer: PeerId | None
+    addresses: tuple[str, ...]
+    former: bool
+    proven: bool
 
 
 class PeerBook:
@@ -88,6 +104,19 @@ class PeerBook:
     @property
     def operators(self) -> tuple[ChainOperator, ...]:
         return tuple(self._operators.values())
+
+    def entries(self) -> tuple[PeerEntry, ...]:
+        """All operators that are known, this one too, ascending."""
+        return tuple(self._entry(operator) for _, operator in sorted(self._everybody.items()))
+
+    def _entry(self, operator: ChainOperator) -> PeerEntry:
+        address = operator.address
+        peer, addresses = next(iter(self._addresses(address)), (None, ()))
+        if address == self._me:
+            peer = self._own_peer
+        return PeerEntry(
+            address, operator.socket, peer, addresses, address in self._former, address in self._proven
+        )
 
     def key_of(self, operator: OperatorAddress) -> bytes | None:
         found = self._everybody.get(operator)

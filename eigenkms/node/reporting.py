@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from eigenkms.chain.boundaries import BoundaryFollower
+from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
+from eigenkms.node.monitor.overview import Overview
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.releasing import Releaser
 from eigenkms.node.versions import Versions
@@ -19,7 +20,7 @@ CHAIN_FAILURES: Final = 3
 
 
 class Report:
-    """Reads the parts of one node. ``follower`` and ``host`` are there from when the node runs."""
+    """Reads the parts of one node. ``follower``, ``host`` and ``overview`` are there from when the node runs."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Report:
         self._releaser = releaser
         self.follower: BoundaryFollower | None = None
         self.host: Host | None = None
+        self.overview: Overview | None = None
 
     def not_ready(self) -> list[str]:
         """Why this node cannot serve keys at the moment, one sentence each."""
@@ -53,7 +55,10 @@ class Report:
 
     def full(self) -> dict[str, object]:
         """What the operator sees on its monitoring listener: all of ``public``, and what is nobody else's business."""
-        return self.public()
+        if self.overview is None:
+            return self.public()
+        follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
+        return self.overview.fields(self.public(), self.not_ready(), follower, self.host)
 
     def public(self) -> dict[str, object]:
         """What ``eigenkms status`` shows; nothing in it is secret."""

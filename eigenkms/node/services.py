@@ -187,6 +187,8 @@ class Services:
         sender = self._peers.operator_of(request.peer)
         if sender is None:
             raise RpcRefusal("say-hello", "prove first which operator you are")
+        if request.method == wire.PING:
+            return b""
         try:
             frame = decode_frame(request.body)
             if frame.sender != sender:

@@ -41,6 +41,7 @@ from eigenkms.protocols.messages import (
     sync_body,
 )
 from eigenkms.protocols.parties import Parties
+from eigenkms.protocols.progress import Step, steps_of
 from eigenkms.protocols.resharing import Resharing
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.settlement import SettlementProof
@@ -388,6 +389,12 @@ class Ceremony:
             current.source_version,
             self._settling.unconfirmed if certified_here and not self._settled else (),
         )
+
+    def progress(self) -> tuple[Step, ...]:
+        """Who has done which part; may be called from another thread than the one that steps."""
+        agreement = self._agreement
+        frames = tuple(self._log)
+        return steps_of(self.session, frames, self._exchanges.current, agreement.view, agreement.decision)
 
     # -- inside ----------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from eigenkms.types import ClusterId
 CLIENT_PROTOCOL = "/eigenkms/client/1"
 """Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``."""
 OPERATOR_PROTOCOL = "/eigenkms/operator/1"
-"""Operators only: ``frame``, ``sync``, ``settled``."""
+"""Operators only: ``frame``, ``sync``, ``settled``, ``ping``."""
 
 INFO, PARTIAL, STATUS, EVIDENCE, HELLO = "info", "partial", "status", "evidence", "hello"
-FRAME, SYNC, SETTLED = "frame", "sync", "settled"
+FRAME, SYNC, SETTLED, PING = "frame", "sync", "settled", "ping"
 
 MAX_FRAMES = 4096
 

@@ -265,7 +265,7 @@ def test_records_of_the_journal_are_the_code_s() -> None:
 def test_methods_among_operators_are_the_code_s() -> None:
     """What an operator may be asked by another."""
     rows = page("docs/protocol.md").rows(f"method of `{wire.OPERATOR_PROTOCOL}`")
-    assert {row[0].strip("`") for row in rows} == {wire.FRAME, wire.SYNC, wire.SETTLED}
+    assert {row[0].strip("`") for row in rows} == {wire.FRAME, wire.SYNC, wire.SETTLED, wire.PING}
 
 
 def test_hash_tags_stand_in_the_code() -> None:

@@ -1,0 +1,86 @@
+"""Is all well? One word and the reasons, by what one node sees of itself and of the others."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+HEALTHY: Final = "healthy"
+DEGRADED: Final = "degraded"
+CANNOT_SERVE: Final = "cannot serve"
+NAMED: Final = 3
+"""Operators that a reason names; more are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """``phase`` and ``unconfirmed`` are of the newest session once half an interval has passed since its boundary, when it should
+    be over; ``holders`` of the newest version that are connected, this node among them; ``away`` are members that are not.
+    """
+
+    not_ready: tuple[str, ...] = ()
+    member: bool = True
+    share: bool = True
+    away: tuple[str, ...] = ()
+    operators: int = 0
+    holders: int = 0
+    threshold: int = 0
+    phase: str | None = None
+    unconfirmed: tuple[str, ...] = ()
+    chain_error: str | None = None
+    accused: tuple[str, ...] = ()
+    canary: object = None
+    """What the canary says of itself (``ok``, ``reason``), if there is one and it has sung."""
+    providers: object = None
+    """What is said of each RPC provider (``state``)."""
+
+
+def judge(seen: Seen) -> tuple[str, list[str]]:
+    """The word, and the reasons with the gravest first; no reasons if all is well."""
+    grave, light = list(_grave(seen)), list(_light(seen))
+    word = CANNOT_SERVE if grave else DEGRADED if light else HEALTHY
+    return word, grave + light
+
+
+def _grave(seen: Seen) -> Iterator[str]:
+    yield from seen.not_ready
+    if seen.holders < seen.threshold:
+        yield f"{seen.holders} of the {seen.threshold} operators that a key takes are connected"
+    if isinstance(seen.canary, Mapping) and seen.canary.get("ok") is False:
+        yield f"a trial decryption failed: {str(seen.canary.get('reason') or 'no reason given')[:200]}"
+
+
+def _light(seen: Seen) -> Iterator[str]:
+    if not seen.member:
+        yield "this operator is not in the operator set"
+    if not seen.share and not seen.not_ready:
+        yield "no share of the newest version is held"
+    if seen.away:
+        yield f"{len(seen.away)} of {seen.operators} operators not connected: {_names(seen.away)}"
+    yield from _of_the_chain(seen)
+    yield from _of_the_session(seen)
+    if seen.accused:
+        yield f"there is evidence against {_names(seen.accused)}"
+
+
+def _of_the_chain(seen: Seen) -> Iterator[str]:
+    if seen.chain_error is not None:
+        yield f"trouble with the chain: {seen.chain_error[:200]}"
+    if isinstance(seen.providers, Sequence):
+        states = [p.get("state") for p in seen.providers if isinstance(p, Mapping)]
+        if failing := sum(state != "ok" for state in states):
+            yield f"{failing} of {len(states)} RPC providers do not serve"
+
+
+def _of_the_session(seen: Seen) -> Iterator[str]:
+    if seen.phase == "void":
+        yield "the newest session ended without a key"
+    elif seen.phase not in (None, "certified"):
+        yield f"the newest session is still {seen.phase}"
+    if seen.unconfirmed:
+        yield f"the newest version is not settled: {_names(seen.unconfirmed)} did not confirm it"
+
+
+def _names(operators: Sequence[str]) -> str:
+    shown = ", ".join(f"{name[:10]}…" for name in operators[:NAMED])
+    more = len(operators) - NAMED
+    return shown if more <= 0 else f"{shown} and {more} more"
