@@ -5,11 +5,12 @@ from eigenkms.protocols.frames import Frame
 from eigenkms.types import ClusterId
 
 CLIENT_PROTOCOL = "/eigenkms/client/1"
-"""Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``."""
+"""Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``, ``reach``."""
 OPERATOR_PROTOCOL = "/eigenkms/operator/1"
 """Operators only: ``frame``, ``sync``, ``settled``."""
 
 INFO, PARTIAL, STATUS, EVIDENCE, HELLO = "info", "partial", "status", "evidence", "hello"
+REACH = "reach"
 FRAME, SYNC, SETTLED = "frame", "sync", "settled"
 
 MAX_FRAMES = 4096
