@@ -7,6 +7,7 @@ Byte encodings: addresses 20 bytes; hashes 32 bytes; BN254 G2 keys 128 bytes ``X
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NewType
 
 OperatorAddress = NewType("OperatorAddress", bytes)
@@ -82,3 +83,20 @@ class OperatorSet:
     @property
     def addresses(self) -> tuple[OperatorAddress, ...]:
         return tuple(m.address for m in self.members)
+
+
+class Reach(StrEnum):
+    """What somebody meets who dials a peer at an address."""
+
+    REACHED = "reached"
+    """The peer itself, proven."""
+    REFUSED = "refused"
+    """No one listens at that port."""
+    TIMED_OUT = "timed-out"
+    """Nothing comes back: the machine is down, or a firewall swallows what is sent."""
+    OTHER_PEER = "other-peer"
+    """Somebody else listens there."""
+    NOT_PUBLIC = "not-public"
+    """The address is a private one, which this dialler does not try."""
+    FAILED = "failed"
+    """Anything else: no route, no such name, not libp2p."""

@@ -281,7 +281,7 @@ class Node:
 
     async def run(self, host: Host, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
-        self._host = self._report.host = host
+        self._host = self._report.host = self._services.reacher.host = host
         pulse = Pulse(self._peers)
         self._report.overview = Overview(
             self._config,

@@ -122,6 +122,14 @@ class PeerBook:
         found = self._everybody.get(operator)
         return None if found is None else found.key
 
+    def is_member(self, operator: OperatorAddress) -> bool:
+        """Whether it is in the newest set, as opposed to having left it."""
+        return operator in self._operators
+
+    def socket_of(self, operator: OperatorAddress) -> PeerAddress | None:
+        """The socket on chain, if there is one that can be dialled; this node's own too."""
+        return self._sockets.get(operator)
+
     # -- records ---------------------------------------------------------------------------------------------
 
     def screen(self, frame: Frame, now_ms: int) -> PeerRecord | None:

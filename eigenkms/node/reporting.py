@@ -1,5 +1,6 @@
 """What a node says of itself: to anybody who asks it through libp2p, and, in full, to its own operator."""
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -94,7 +95,20 @@ class Report:
             "release_head": released.hash.hex(),
             "evidence": self._engine.evidence,
             "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
+            "time": time.time(),
+            "parameters": parameters_of(self._config),
         }
+
+
+def parameters_of(config: NodeConfig) -> dict[str, object]:
+    """The settings that enter every session's id, and must therefore be the same at all operators."""
+    return {
+        "interval_blocks": config.interval_blocks,
+        "finality": str(config.finality),
+        "window_ms": config.window_ms,
+        "genesis_quorum": config.genesis_quorum,
+        "min_operators": config.min_operators,
+    }
 
 
 def listed(operators: Iterable[OperatorAddress]) -> list[str]:

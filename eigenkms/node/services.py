@@ -1,4 +1,4 @@
-"""What a node answers: to everybody (info, partial signatures, status, evidence, hello) and to operators (frames, sync).
+"""What a node answers: to everybody (info, partial signatures, status, evidence, hello, reach) and to operators (frames, sync).
 
 Each handler checks in the order of cost: size and shape, scope, policy, signature, and only then computes. Refusals have a code
 that programs can act on and a sentence that helps the honest.
@@ -20,6 +20,7 @@ from eigenkms.errors import EigenKmsError, RemoteProtocolError, VerificationErro
 from eigenkms.node.engine import Engine
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
+from eigenkms.node.reaching import Reacher
 from eigenkms.node.releasing import Released, Releaser
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.errors import RpcRefusal
@@ -74,6 +75,7 @@ class Services:
         self._own_record: Frame | None = None
         self._signing = trio.CapacityLimiter(1)
         self._verifying = trio.CapacityLimiter(1)
+        self.reacher = Reacher(cluster, me, peers, self._verifying)
 
     def announce(self, record: Frame) -> None:
         """My own peer record, once the addresses are known."""
@@ -95,6 +97,8 @@ class Services:
                     return await self._evidence(request.body)
                 case wire.HELLO:
                     return await self.hello(request.peer, request.body)
+                case wire.REACH:
+                    return await self.reacher.answer(request.body)
                 case _:
                     raise RpcRefusal("unknown-method", "this node does not know that method")
         except MalformedError as error:

@@ -6,11 +6,13 @@ connection has lasted. Of two operators that want each other the one with the lo
 two seconds and dials too if nothing came, since the first may be unable to (a firewall, an address that changed).
 """
 
+import errno
 import logging
 import random
 import socket as stdlib_socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 
 import trio
@@ -21,11 +23,13 @@ from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId, TransportAddress, parse_transport
 from eigenkms.p2p.limits import Limits
+from eigenkms.types import Reach
 
 log = logging.getLogger("eigenkms.p2p.dialing")
 
 Secure = Callable[[trio.SocketStream, PeerId], Awaitable[Any]]
 
+_ANOTHER_PEER: Final = "another peer answers there"
 _LASTED: Final = 5.0
 _FAIL_FAST: Final = 1.0
 _FAMILIES: Final = {"dns4": stdlib_socket.AF_INET, "dns6": stdlib_socket.AF_INET6}
@@ -70,28 +74,46 @@ def read_addresses(peer: PeerId, addresses: Sequence[object]) -> tuple[Transport
     return tuple(dict.fromkeys(transports))
 
 
-def _reason(error: BaseException) -> str:
-    """What went wrong with a dial, in words."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it came from, the members of groups one by one."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(cause)
-    if any("Mismatch" in type(each).__name__ or "mismatch" in str(each) for each in chain):
-        return "another peer answers there"
     for each in chain:
-        group = each.exceptions if isinstance(each, BaseExceptionGroup) else (each,)
-        for one in group:
-            if isinstance(one, OSError) and one.strerror:
-                return one.strerror.lower()
+        yield from each.exceptions if isinstance(each, BaseExceptionGroup) else (each,)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong with a dial, in words."""
+    causes = list(_causes(error))
+    if any("Mismatch" in type(each).__name__ or "mismatch" in str(each) for each in causes):
+        return _ANOTHER_PEER
+    for each in causes:
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror.lower()
     return "it did not prove who it is"
 
 
-async def _open_tcp(address: TransportAddress) -> trio.SocketStream:
-    if address.kind not in _FAMILIES:
-        return await trio.open_tcp_stream(address.host, address.port)
+def _met(error: BaseException) -> Reach:
+    """What a dial that failed with ``error`` met."""
+    found = {one.errno for one in _causes(error) if isinstance(one, OSError) and one.errno is not None}
+    if found == {errno.ECONNREFUSED}:
+        return Reach.REFUSED
+    return Reach.OTHER_PEER if _reason(error) == _ANOTHER_PEER else Reach.FAILED
+
+
+async def _resolve(address: TransportAddress) -> str:
+    """The first IP address that the host of ``address`` stands for."""
+    family = _FAMILIES.get(address.kind, stdlib_socket.AF_UNSPEC)
     found = await trio.socket.getaddrinfo(
-        address.host, address.port, family=_FAMILIES[address.kind], type=stdlib_socket.SOCK_STREAM
+        address.host, address.port, family=family, type=stdlib_socket.SOCK_STREAM
     )
-    return await trio.open_tcp_stream(str(found[0][4][0]), address.port)
+    return str(found[0][4][0])
+
+
+async def _open_tcp(address: TransportAddress) -> trio.SocketStream:
+    host = await _resolve(address) if address.kind in _FAMILIES else address.host
+    return await trio.open_tcp_stream(host, address.port)
 
 
 class Dialler:
@@ -206,6 +228,27 @@ class Dialler:
         except BaseException:
             await trio.aclose_forcefully(socket)
             raise
+
+    # ----- to see what is there
+
+    async def probe(
+        self, peer: PeerId, address: TransportAddress, seconds: float, *, public_only: bool
+    ) -> Reach:
+        """What a fresh dial meets, whatever connections there are. Nothing is kept of it. Never raises."""
+        reached = Reach.TIMED_OUT
+        try:
+            with within(seconds):
+                ip = await _resolve(address)
+                if public_only and not ip_address(ip).is_global:
+                    return Reach.NOT_PUBLIC
+                found = TransportAddress("ip6" if ":" in ip else "ip4", ip, address.port)
+                muxed = await self._authenticate(peer, found)
+                reached = Reach.REACHED
+                await muxed.goodbye()
+        except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
+            log.debug("probe %s at %s: %s", peer, address, _reason(error))
+            return _met(error)
+        return reached
 
     # ----- supervision
 

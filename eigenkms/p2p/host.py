@@ -35,6 +35,7 @@ from eigenkms.p2p.serving import Server
 from eigenkms.p2p.sessions import Sessions
 from eigenkms.p2p.topics import Topics
 from eigenkms.p2p.types import GOSSIP, Gate, GossipMessage, Handler, Request, Statistics, Validator
+from eigenkms.types import Reach
 
 __all__ = [
     "GOSSIP",
@@ -181,6 +182,20 @@ class Host:
                 await self._connections.changed()
         if scope.cancelled_caught:
             raise PeerUnreachable(f"wait for {peer}: not connected within {timeout:g} s")
+
+    async def probe(
+        self,
+        peer: PeerId,
+        address: TransportAddress,
+        *,
+        timeout: float,  # noqa: ASYNC109 - part of the promise
+        public_only: bool = False,
+    ) -> Reach:
+        """What a dial of its own to ``peer`` at ``address`` meets within ``timeout`` seconds; it is closed again at once.
+
+        ``public_only`` tries no address of a private network. Never raises.
+        """
+        return await self._dialler.probe(peer, address, timeout, public_only=public_only)
 
     # ----- gossip
 

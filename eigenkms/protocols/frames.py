@@ -49,6 +49,8 @@ class Kind(IntEnum):
     STATEMENT = 15
     """Newest transcript and MPK over a client's nonce."""
     PARTIAL = 16
+    REACH = 17
+    """Asks its recipient to dial the sender where the chain says that it is."""
 
 
 _SMALL = 1024
@@ -68,6 +70,7 @@ SIZE_LIMITS: dict[Kind, int] = {
     Kind.SYNC: MAX_FRAME_BYTES,
     Kind.STATEMENT: _SMALL,
     Kind.PARTIAL: _SMALL,
+    Kind.REACH: _SMALL,
 }
 """Largest encoded frame of a kind, in bytes; 256 operators fit."""
 

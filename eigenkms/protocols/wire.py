@@ -5,12 +5,14 @@ from eigenkms.protocols.frames import Frame
 from eigenkms.types import ClusterId
 
 CLIENT_PROTOCOL = "/eigenkms/client/1"
-"""Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``."""
+"""Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``, ``reach``."""
 OPERATOR_PROTOCOL = "/eigenkms/operator/1"
 """Operators only: ``frame``, ``sync``, ``settled``, ``ping``."""
 
 INFO, PARTIAL, STATUS, EVIDENCE, HELLO = "info", "partial", "status", "evidence", "hello"
 FRAME, SYNC, SETTLED, PING = "frame", "sync", "settled", "ping"
+REACH = "reach"
+
 
 MAX_FRAMES = 4096
 

@@ -1,0 +1,217 @@
+"""One operator asks another whether it can be reached: what is dialled, for whom, how often, and what is told."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.node import reaching
+from eigenkms.node.app import Node
+from eigenkms.p2p.host import Host, open_host
+from eigenkms.p2p.identity import PeerId, PeerKey, parse_transport
+from eigenkms.protocols import wire
+from eigenkms.protocols.frames import Frame, Kind, build_frame
+from eigenkms.protocols.reach import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
+from eigenkms.types import ClusterId, OperatorAddress, Reach
+from tests.client.village import ANYWHERE, CLUSTER, Village
+from tests.node.support import a_node, asked, keep_version
+
+STRANGER = PeerKey.generate().peer_id
+
+
+@pytest.fixture
+def node(village: Village, tmp_path: Path) -> Iterator[Node]:
+    """The first operator's."""
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path) as node:
+        yield node
+
+
+def request(
+    village: Village, *, index: int = 1, to: int = 0, cluster: ClusterId = CLUSTER, off: int = 0
+) -> Frame:
+    """A good question of the second operator to the first, or as told; ``off`` in milliseconds."""
+    asker = village.operators[index]
+    return build_reach_request(
+        asker.key,
+        cluster=cluster,
+        operator=asker.address,
+        recipient=village.operators[to].address,
+        time_ms=time.time_ns() // 1_000_000 + off,
+    )
+
+
+def know(node: Node, village: Village, socket: str, *, own: str = "/ip4/127.0.0.1/tcp/9/p2p/") -> None:
+    """The node's chain says that the second operator is at ``socket``, and itself at ``own`` and its peer id."""
+    sockets = {
+        village.operators[0].address: own + str(village.operators[0].peer.peer_id),
+        village.operators[1].address: socket,
+    }
+    found = village.chain.operators
+    node._peers.update([replace(o, socket=sockets.get(o.address, o.socket)) for o in found])
+
+
+async def ask(node: Node, frame: Frame, peer: PeerId = STRANGER) -> ReachAnswer | str:
+    answer = await asked(node._services.client, peer, wire.REACH, frame.encoded)
+    return answer if isinstance(answer, str) else decode_reach_answer(answer)
+
+
+async def with_host(node: Node, village: Village, socket: str) -> ReachAnswer | str:
+    """What the node tells the second operator whose socket on chain is ``socket``."""
+    know(node, village, socket)
+    async with open_host(village.operators[0].peer) as node._services.reacher.host:
+        return await ask(node, request(village))
+
+
+async def test_a_node_that_listens_where_the_chain_says_is_reached(village: Village, node: Node) -> None:
+    """By a dial of its own, although both are connected already; whoever asks in the operator's name may be any peer."""
+    peer = village.operators[1].peer
+    async with open_host(peer, listen=[ANYWHERE]) as there, open_host(village.operators[0].peer) as here:
+        node._services.reacher.host = here
+        know(node, village, str(there.addresses[0]))
+        here.set_addresses(peer.peer_id, [str(there.addresses[0])])
+        here.keep_connected({peer.peer_id})
+        await here.wait_connected(peer.peer_id, 5)
+        before = there.statistics().accepted
+        assert await ask(node, request(village)) == ReachAnswer(str(there.addresses[0]), Reach.REACHED)
+        assert there.statistics().accepted == before + 1
+        assert peer.peer_id in here.connected()
+
+
+async def test_a_closed_port_is_refused(village: Village, node: Node) -> None:
+    """And the address that was tried is told."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
+    assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.REFUSED)
+
+
+async def test_silence_times_out(village: Village, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a firewall that swallows what is sent: here somebody who accepts and says nothing."""
+    monkeypatch.setattr(reaching, "DIAL_SECONDS", 0.2)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    async with listener:
+        socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
+        assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.TIMED_OUT)
+
+
+async def test_another_peer_at_the_address_is_told_apart(village: Village, node: Node) -> None:
+    """The socket on chain names a peer id, and whoever listens there must prove to have it."""
+    async with open_host(PeerKey.generate(), listen=[ANYWHERE]) as other:
+        socket = f"{other.addresses[0].multiaddr}/p2p/{village.operators[1].peer.peer_id}"
+        assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.OTHER_PEER)
+
+
+async def test_what_does_not_speak_libp2p_is_a_failure(village: Village, node: Node) -> None:
+    """Such as a web server."""
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        (listener, *_) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), hang_up, 0)
+        port = listener.socket.getsockname()[1]
+        socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
+        assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.FAILED)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_of_the_public_network_dials_no_private_address(village: Village, node: Node) -> None:
+    """Else a member could scan the network that the node is in, at the price of a transaction an address."""
+    async with open_host(village.operators[1].peer, listen=[ANYWHERE]) as there:
+        know(node, village, str(there.addresses[0]), own="/ip4/9.9.9.9/tcp/9/p2p/")
+        async with open_host(village.operators[0].peer) as node._services.reacher.host:
+            answer = await ask(node, request(village))
+        assert isinstance(answer, ReachAnswer)
+        assert answer.outcome is Reach.NOT_PUBLIC
+        assert there.statistics().accepted == 0
+
+
+async def _count(host: Host, node: Node, village: Village, *frames: Frame) -> list[ReachAnswer | str]:
+    """The answers of a node that could reach the asker, one after another."""
+    know(node, village, str(host.addresses[0]))
+    async with open_host(village.operators[0].peer) as node._services.reacher.host:
+        return [await ask(node, frame) for frame in frames]
+
+
+async def test_it_dials_for_nobody_else(village: Village, node: Node) -> None:
+    """Not for a stranger, a forger, or a question to another operator, of another cluster, of another kind or time."""
+    asker = village.operators[1]
+    forged = replace(request(village), signature=request(village, index=2).signature)
+    alien = replace(village.operators[2], address=OperatorAddress(b"\x77" * 20))
+    foreign = build_reach_request(
+        alien.key,
+        cluster=CLUSTER,
+        operator=alien.address,
+        recipient=village.operators[0].address,
+        time_ms=time.time_ns() // 1_000_000,
+    )
+    record = build_frame(
+        asker.key,
+        kind=Kind.PEER_RECORD,
+        cluster=CLUSTER,
+        sender=asker.address,
+        recipient=village.operators[0].address,
+        session=request(village).session,
+        body=[1],
+    )
+    async with open_host(asker.peer, listen=[ANYWHERE]) as there:
+        refused = await _count(
+            there,
+            node,
+            village,
+            forged,
+            foreign,
+            request(village, to=2),
+            request(village, cluster=ClusterId(b"\x01" * 32)),
+            record,
+            request(village, off=VALID_MS + 60_000),
+            request(village, off=-VALID_MS - 60_000),
+        )
+        assert there.statistics().accepted == 0
+    assert refused == [
+        "refused-frame",
+        "not-a-member",
+        "refused-frame",
+        "refused-frame",
+        "bad-request",
+        "wrong-time",
+        "wrong-time",
+    ]
+
+
+async def test_a_question_is_answered_once_and_seldom(village: Village, node: Node) -> None:
+    """A copy is refused for ever, the next question for ten seconds, whoever brings it."""
+    first = request(village)
+    async with open_host(village.operators[1].peer, listen=[ANYWHERE]) as there:
+        good, again, soon = await _count(there, node, village, first, first, request(village, off=5))
+        assert isinstance(good, ReachAnswer)
+        assert (again, soon) == ("replayed", "busy")
+        assert there.statistics().accepted == 1
+
+
+async def test_a_socket_that_is_no_address_is_said_to_be_none(village: Village, node: Node) -> None:
+    """There is nothing to dial."""
+    assert await with_host(node, village, "somewhere") == "no-address"
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x92\xa1a\xa1b", b"\x91\xa1a"])
+def test_a_malformed_answer_is_refused(answer: bytes) -> None:
+    """Whatever a peer says to be an outcome."""
+    from eigenkms.protocols.codec import MalformedError
+
+    with pytest.raises(MalformedError):
+        decode_reach_answer(answer)
+
+
+async def test_a_name_that_does_not_resolve_is_a_failure() -> None:
+    """Not an error of the one who dials."""
+    async with open_host(PeerKey.generate()) as host:
+        address = parse_transport("/dns4/does-not-exist.invalid/tcp/9400")
+        assert await host.probe(STRANGER, address, timeout=5) in (Reach.FAILED, Reach.TIMED_OUT)
