@@ -14,6 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 from eigenkms.errors import StorageError
+from eigenkms.storage.release import read_release
 from eigenkms.storage.schema import STORE, Schema
 
 _PRAGMAS = (
@@ -53,23 +54,35 @@ def _explain(error: sqlite3.Error) -> tuple[str, str | None]:
 class Database:
     """The connection, its schema and its error messages. Not thread-safe by itself: Store holds the lock."""
 
-    def __init__(self, path: Path, schema: Schema = STORE, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: Schema = STORE,
+        *,
+        read_only: bool = False,
+        content: bytes | None = None,
+    ) -> None:
+        """``content`` is the file's, for a copy in memory: then the file itself is left alone."""
         self.path = path
         self._schema = schema
         with self._explained("open database"):
             self._connection = sqlite3.connect(
-                path.absolute().as_uri() + f"?mode={'ro' if read_only else 'rwc'}",
-                uri=True,
+                path.absolute().as_uri() + f"?mode={'ro' if read_only else 'rwc'}"
+                if content is None
+                else ":memory:",
+                uri=content is None,
                 isolation_level=None,
                 check_same_thread=False,
                 timeout=_LOG_TIMEOUT if schema.is_log else 0,
             )
         try:
             with self._explained("open database"):
+                if content:  # SQLite takes none that is empty
+                    self._connection.deserialize(content)
                 if not schema.is_log:
                     self._connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
                 self._check_header()
-                for pragma in () if read_only else _PRAGMAS:
+                for pragma in () if read_only or content is not None else _PRAGMAS:
                     self._connection.execute(pragma).fetchall()
         except BaseException:
             self._connection.close()
@@ -86,17 +99,25 @@ class Database:
             raise StorageError(
                 f"open database {self.path}: it was not written by eigenkms", hint="give another --data-dir"
             )
-        if version > self._schema.version:
-            raise StorageError(
-                f"open database {self.path}: it was written by a newer eigenkms (schema {version}, "
-                f"this one knows {self._schema.version})",
-                hint="install the eigenkms that wrote it, or a newer one; nothing was changed",
-            )
+        if version != self._schema.version:
+            raise self._other_version(version)
         if self._schema.is_log:
             return
         rows = self._connection.execute("PRAGMA quick_check(1)").fetchall()
         if rows != [("ok",)]:
             raise StorageError(f"open database {self.path}: the database is damaged", hint=_RESTORE)
+
+    def _other_version(self, version: int) -> StorageError:
+        kind = "a newer" if version > self._schema.version else "an older"
+        release = read_release(self.path.parent)
+        return StorageError(
+            f"open database {self.path}: it was written by {kind} eigenkms (schema {version}, "
+            f"this one knows {self._schema.version})"
+            + (f"; the folder was last opened by release {release}" if release else ""),
+            hint="install the eigenkms that wrote it, or a newer one; nothing was changed"
+            if version > self._schema.version
+            else "no release ever wrote this schema: restore a backup; nothing was changed",
+        )
 
     def is_blank(self) -> bool:
         """Nothing was ever created in it."""

@@ -12,6 +12,7 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
 from eigenkms.storage.database import Database
 from eigenkms.storage.folder import Mirror, storage_error, sync_folder
+from eigenkms.storage.release import note_release
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.vault import WrappedRoot
 
@@ -114,6 +115,7 @@ class Opening:
         """Count this open, in the database and then in the mirror. Returns whether the store was rolled
         back.
         """
+        note_release(self._folder)
         with database.transaction("open database"):
             generation, born, flag = database.one("SELECT generation, born, rolled_back FROM store")
             older = not is_new and (self._last_count is None or self._last_count > generation)

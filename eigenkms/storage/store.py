@@ -33,10 +33,11 @@ from eigenkms.errors import StorageError
 from eigenkms.storage.database import Database
 from eigenkms.storage.evidence import all_evidence
 from eigenkms.storage.folder import FolderLock, Mirror, make_folder
+from eigenkms.storage.key_versions import SHARE_PURPOSE, all_versions
 from eigenkms.storage.opening import LOCK_NAME, Opening
 from eigenkms.storage.rows import EvidenceRow, Record, SessionHeader, StoreIdentity, VersionRow
 from eigenkms.storage.vault import Owner, Vault
-from eigenkms.types import OperatorAddress, SessionId, Version
+from eigenkms.types import OperatorAddress, SessionId
 
 __all__ = ["EvidenceRow", "Record", "ScryptCost", "SessionHeader", "Store", "StoreIdentity", "VersionRow"]
 
@@ -46,7 +47,6 @@ EVIDENCE_LIMIT = 16
 """Pieces of evidence kept for one accused and one kind: enough to convict, too few to fill a disk."""
 
 _RECORD = b"eigenkms/record/1"
-_SHARE = b"eigenkms/share/1"
 
 
 def _record_purpose(position: int, kind: str) -> bytes:
@@ -259,24 +259,17 @@ class Store:
             )
         if sealed is None:
             self._vault.add_key(Owner.VERSION, transcript_hash)
-            sealed = self._vault.seal(Owner.VERSION, transcript_hash, share, _SHARE)
+            sealed = self._vault.seal(Owner.VERSION, transcript_hash, share, SHARE_PURPOSE)
             self._database.execute(
                 "UPDATE versions SET sealed_share = ? WHERE transcript_hash = ?", sealed, transcript_hash
             )
-        elif self._vault.unseal(Owner.VERSION, transcript_hash, sealed, _SHARE) != share:
+        elif self._vault.unseal(Owner.VERSION, transcript_hash, sealed, SHARE_PURPOSE) != share:
             raise StorageError(f"store the share of {transcript_hash.hex()}: another share is already stored")
 
     def versions(self) -> tuple[VersionRow, ...]:
         """All versions, ascending; two of one version number in the order they came."""
         with self._reading("read key versions in"):
-            rows = self._database.all(
-                "SELECT version, session, transcript_hash, transcript, certificate, settled, proof,"
-                " sealed_share IS NOT NULL, erased FROM versions ORDER BY version, rowid"
-            )
-        return tuple(
-            VersionRow(Version(v), SessionId(s), h, t, c, bool(settled), proof, bool(held), bool(erased))
-            for v, s, h, t, c, settled, proof, held, erased in rows
-        )
+            return all_versions(self._database)
 
     def share(self, transcript_hash: bytes) -> bytes | None:
         """My combined share of that version as it was given; None where none is held. Secret: keep it
@@ -288,7 +281,7 @@ class Store:
             )
             if row is None or row[0] is None:
                 return None
-            return self._vault.unseal(Owner.VERSION, transcript_hash, row[0], _SHARE)
+            return self._vault.unseal(Owner.VERSION, transcript_hash, row[0], SHARE_PURPOSE)
 
     def set_settled(self, transcript_hash: bytes, proof: bytes) -> None:
         """The version is settled; the first proof is kept."""
