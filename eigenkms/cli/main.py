@@ -28,6 +28,7 @@ VERBS = {
     "evidence": ("eigenkms.cli.evidence", "Show, export and verify proofs of operators' faults."),
     "audit": ("eigenkms.cli.audit", "Show, export and verify what a node released to whom."),
     "keys": ("eigenkms.cli.keys", "Make and show keys in encrypted keystores."),
+    "config": ("eigenkms.cli.config", "Print a configuration file with every key explained; check one."),
     "devnet": ("eigenkms.cli.devnet", "Run a whole network on this machine."),
     "completions": ("eigenkms.cli.completions", "Print shell completions."),
     "version": ("eigenkms.cli.version", "Print versions, crypto backends and formats."),

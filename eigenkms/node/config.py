@@ -27,6 +27,7 @@ TOKEN_METHODS = ("gcp", "intel")
 METHODS = (*TOKEN_METHODS, "ecdsa")
 
 
+@s.formed("finalized, safe, latest or latest-K", "finalized")
 def _finality(value: str) -> "Finality":
     from eigenkms.chain.config import Finality
 
@@ -39,7 +40,12 @@ def _finality(value: str) -> "Finality":
 _ADDRESS_HELP = "0x and 40 hex digits"
 
 _CHAIN = (
-    Setting("environment", s.text, "Preset of contracts and intervals: sepolia, mainnet or devnet."),
+    Setting(
+        "environment",
+        s.text,
+        "Preset of contracts and intervals: sepolia, mainnet or devnet.",
+        example="sepolia",
+    ),
     Setting("rpc_url", s.rpc_url, "JSON-RPC endpoint of the L1 chain."),
     Setting("chain_id", s.integer(1, 2**63 - 1), "Id that the L1 chain must have.", int),
     Setting("avs", s.address, f"Address of the AVS ({_ADDRESS_HELP})."),
@@ -55,7 +61,7 @@ _CHAIN = (
 _CLIENT = (
     Setting("known_clusters", s.path, "File that pins the master public keys of clusters.", is_path=True),
     Setting("timeout", s.seconds(0.1, 3600), "Seconds until an answer must be there.", float, default=30.0),
-    Setting("app_id", s.text, "Application that the secret is for, at least 5 bytes."),
+    Setting("app_id", s.text, "Application that the secret is for, at least 5 bytes.", example="my-app"),
     Setting(
         "attest",
         s.choice(*METHODS),
@@ -66,6 +72,7 @@ _CLIENT = (
         s.path,
         "Key of the application's creator: a keystore of eigenkms or geth, or 64 hex digits.",
         is_path=True,
+        example="creator.key",
     ),
     Setting(
         "launcher_socket",
@@ -92,7 +99,9 @@ _DEVNET = (
         default="embedded",
         short="--engine",
     ),
-    Setting("devnet_dir", s.path, "Folder for keys, logs and data.", is_path=True, short="--dir"),
+    Setting(
+        "devnet_dir", s.path, "Folder for keys, logs and data.", is_path=True, short="--dir", example="devnet"
+    ),
     Setting(
         "devnet_policy",
         s.choice("open", "attested"),
@@ -121,9 +130,15 @@ _DEVNET = (
         "Blocks between boundaries.",
         int,
         short="--interval-blocks",
+        example="10",
     ),
     Setting(
-        "devnet_block_seconds", s.seconds(0.1, 60), "Seconds between blocks.", float, short="--block-seconds"
+        "devnet_block_seconds",
+        s.seconds(0.1, 60),
+        "Seconds between blocks.",
+        float,
+        short="--block-seconds",
+        example="1",
     ),
     Setting(
         "devnet_window_seconds",
@@ -131,6 +146,7 @@ _DEVNET = (
         "Length of a protocol window.",
         float,
         short="--window-seconds",
+        example="1",
     ),
 )
 
@@ -143,7 +159,12 @@ _ATTESTATION = (
         default=(),
         short="--attestation-method",
     ),
-    Setting("attestation_project", s.text, "Google Cloud project that workloads run in, for gcp and intel."),
+    Setting(
+        "attestation_project",
+        s.text,
+        "Google Cloud project that workloads run in, for gcp and intel.",
+        example="my-project",
+    ),
     Setting(
         "attestation_audiences",
         s.text,
@@ -189,6 +210,7 @@ _ATTESTATION = (
         s.path,
         "File of the only authorities (PEM) that may vouch for these URLs; default: the system's.",
         is_path=True,
+        example="authorities.pem",
     ),
     Setting(
         "attestation_app_rate",
@@ -209,10 +231,26 @@ _ATTESTATION = (
 _NODE = (
     Setting("data_dir", s.path, "Folder for the node's database and lock.", is_path=True),
     Setting("operator", s.address, f"Address of this operator ({_ADDRESS_HELP})."),
-    Setting("bn254_keystore", s.path, "Encrypted keystore of the operator's BN254 key.", is_path=True),
-    Setting("p2p_keystore", s.path, "Encrypted keystore of the node's p2p identity.", is_path=True),
     Setting(
-        "password_file", s.path, "File whose first line is the password of keystores and store.", is_path=True
+        "bn254_keystore",
+        s.path,
+        "Encrypted keystore of the operator's BN254 key.",
+        is_path=True,
+        example="bn254.json",
+    ),
+    Setting(
+        "p2p_keystore",
+        s.path,
+        "Encrypted keystore of the node's p2p identity.",
+        is_path=True,
+        example="p2p.json",
+    ),
+    Setting(
+        "password_file",
+        s.path,
+        "File whose first line is the password of keystores and store.",
+        is_path=True,
+        example="password",
     ),
     Setting("listen", s.listen_address, "Multiaddr to listen on; may be repeated.", many=True),
     Setting(
@@ -236,6 +274,7 @@ _NODE = (
         s.seconds(0.05, 3600),
         "Length of a protocol window; all operators alike. Default: a twentieth of the interval.",
         float,
+        example="30",
     ),
     Setting(
         "genesis",
@@ -271,9 +310,15 @@ _NODE = (
 _HTTP = (
     Setting("http_listen", s.http_address, "IP address and port of the HTTP API; without it there is none."),
     Setting(
-        "http_certificate", s.path, "PEM file: certificate of the HTTP API with its chain.", is_path=True
+        "http_certificate",
+        s.path,
+        "PEM file: certificate of the HTTP API with its chain.",
+        is_path=True,
+        example="tls.pem",
     ),
-    Setting("http_key", s.path, "PEM file: the certificate's key, not encrypted.", is_path=True),
+    Setting(
+        "http_key", s.path, "PEM file: the certificate's key, not encrypted.", is_path=True, example="tls.key"
+    ),
     Setting(
         "http_plain",
         s.boolean,
@@ -317,6 +362,7 @@ _MONITOR = (
         many=True,
         default=(),
         short="--monitor-name",
+        example="node.example.org",
     ),
 )
 
@@ -334,6 +380,23 @@ MONITOR_SETTINGS = tuple(setting.name for setting in _MONITOR)
 HTTP_SETTINGS = tuple(setting.name for setting in _HTTP)
 NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR))
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
+
+REQUIRED = ("rpc_url", "chain_id", "avs", "allocation_manager", "key_registrar")
+"""Without a default, and needed by nodes and clients."""
+NODE_REQUIRED = (*REQUIRED, "operator", "bn254_keystore")
+ALIKE = ("finality", "interval_blocks", "window_seconds", "genesis_quorum", "min_operators")
+"""What enters the id of every session: the same at all operators, or they talk past each other."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "The chain (node and clients)": CHAIN_SETTINGS,
+    "Clients": CLIENT_ONLY_SETTINGS,
+    "A node": tuple(setting.name for setting in _NODE),
+    "Attestation": ATTESTATION_SETTINGS,
+    "HTTP API": HTTP_SETTINGS,
+    "Monitoring": MONITOR_SETTINGS,
+    "A devnet": DEVNET_SETTINGS,
+}
+"""Every key, by the headings under which it is explained."""
 
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "sepolia": {
@@ -481,15 +544,7 @@ class NodeConfig:
     @classmethod
     def from_settings(cls, settings: Settings) -> "NodeConfig":
         values: dict[str, Any] = {name: settings.get(name) for name in NODE_SETTINGS if name != "environment"}
-        for name in (
-            "rpc_url",
-            "chain_id",
-            "avs",
-            "allocation_manager",
-            "key_registrar",
-            "operator",
-            "bn254_keystore",
-        ):
+        for name in NODE_REQUIRED:
             values[name] = settings.require(name)
         values["data_dir"] = settings.get("data_dir") or Path.home() / ".eigenkms" / "node"
         values["finality"] = settings.get("finality") or _finality("finalized")

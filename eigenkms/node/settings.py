@@ -24,6 +24,23 @@ Parser = Callable[[str], Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Formed:
+    """A parser that can say what it takes, and show one such text."""
+
+    parse: Parser
+    form: str
+    example: str
+
+    def __call__(self, text: str) -> Any:
+        return self.parse(text)
+
+
+def formed(form: str, example: str) -> Callable[[Parser], Formed]:
+    """Decorates a parser with what it takes, in words, and an example."""
+    return lambda parse: Formed(parse, form, example)
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """One key: ``name`` in the file, ``--na-me`` as a flag, ``EIGENKMS_NAME`` in the environment."""
 
@@ -34,6 +51,8 @@ class Setting:
     many: bool = False
     default: Any = None
     is_path: bool = False
+    example: str = ""
+    """A text where there is no default and the parser has no example."""
     short: str = ""
     """The flag where it differs from the name, for settings of one verb: ``--operators`` of ``devnet_operators``."""
 
@@ -49,6 +68,17 @@ class Setting:
     def type_name(self) -> str:
         names = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
         return f"a list, each {names[self.toml]}" if self.many else names[self.toml]
+
+    @property
+    def form(self) -> str:
+        """What its text must look like beyond the type, or nothing."""
+        return self.parse.form if isinstance(self.parse, Formed) else ""
+
+    @property
+    def sample(self) -> str:
+        """A text that parses."""
+        found = self.parse.example if isinstance(self.parse, Formed) else ""
+        return self.example or found
 
     def fits(self, value: object) -> bool:
         """Whether a TOML value has this setting's type; an integer will do for a number."""
@@ -89,13 +119,14 @@ class Settings:
         environ: Mapping[str, str],
         file: Path | None = None,
         presets: Mapping[str, Mapping[str, str]] | None = None,
+        problems: list[InputError] | None = None,
     ) -> "Settings":
         """Collect values by their order of precedence. A flag that is None or an empty tuple was not given.
 
         InputError: the file is missing or not TOML, has an unknown key or a wrong type; the preset does not
-        exist.
+        exist. With ``problems``, keys of the file that are wrong are left out and their errors go there.
         """
-        given = _from_file(table, file) if file is not None else {}
+        given = _from_file(table, file, problems) if file is not None else {}
         given |= _from_environment(table, environ)
         given |= _from_flags(table, flags)
         if presets is not None:
@@ -128,6 +159,11 @@ class Settings:
         """Where the value came from, for messages."""
         given = self._given.get(name)
         return given.where if given else "the default"
+
+    def given(self, name: str) -> tuple[str, ...]:
+        """The text form(s) that were given; none where the default holds."""
+        given = self._given.get(name)
+        return given.texts if given else ()
 
 
 def _from_flags(table: Mapping[str, Setting], flags: Mapping[str, object]) -> dict[str, Given]:
@@ -162,7 +198,9 @@ def _from_preset(presets: Mapping[str, Mapping[str, str]], chosen: Given | None)
     return {key: Given((text,), f"the preset {name}") for key, text in presets[name].items()}
 
 
-def _from_file(table: Mapping[str, Setting], path: Path) -> dict[str, Given]:
+def _from_file(
+    table: Mapping[str, Setting], path: Path, problems: list[InputError] | None
+) -> dict[str, Given]:
     text = _read(path)
     try:
         content = tomllib.loads(text)
@@ -171,7 +209,15 @@ def _from_file(table: Mapping[str, Setting], path: Path) -> dict[str, Given]:
         raise InputError(
             f"read configuration file {path}: {reason}", hint="the file is TOML: key = value"
         ) from error
-    return {key: _given(table, path, key, value, _line(text, key)) for key, value in content.items()}
+    given = {}
+    for key, value in content.items():
+        try:
+            given[key] = _given(table, path, key, value, _line(text, key))
+        except InputError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+    return given
 
 
 def _read(path: Path) -> str:
@@ -215,6 +261,7 @@ def text(value: str) -> str:
 def integer(low: int, high: int) -> Parser:
     """A decimal integer in low..high."""
 
+    @formed(f"{low} to {high}", str(low))
     def parse(value: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
             raise ValueError(f"{value[:40]!r} is not an integer")
@@ -228,6 +275,7 @@ def integer(low: int, high: int) -> Parser:
 def seconds(low: float, high: float) -> Parser:
     """A decimal number of seconds in low..high."""
 
+    @formed(f"{low:g} to {high:g}", f"{low:g}")
     def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", value, re.ASCII):
             raise ValueError(f"{value[:40]!r} is not a number of seconds")
@@ -246,6 +294,7 @@ def boolean(value: str) -> bool:
 
 
 def choice(*names: str) -> Parser:
+    @formed(" or ".join(filter(None, (", ".join(names[:-1]), names[-1]))), names[0])
     def parse(value: str) -> str:
         if value not in names:
             raise ValueError(f"{value[:40]!r} is not one of {', '.join(names)}")
@@ -254,10 +303,12 @@ def choice(*names: str) -> Parser:
     return parse
 
 
+@formed("path of a file or folder", "file")
 def path(value: str) -> Path:
     return Path(value).expanduser()
 
 
+@formed("0x and 40 hex digits", "0x1234567890123456789012345678901234567890")
 def address(value: str) -> bytes:
     """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's."""
     if not re.fullmatch(r"0x[0-9a-fA-F]{40}", value, re.ASCII):
@@ -268,6 +319,7 @@ def address(value: str) -> bytes:
     return raw
 
 
+@formed("http:// or https:// URL", "https://your-own-node.example.org")
 def rpc_url(value: str) -> str:
     """An ``http`` or ``https`` URL. It may hold an API key, so no message repeats it."""
     if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value):
@@ -275,17 +327,20 @@ def rpc_url(value: str) -> str:
     return value
 
 
+@formed("https:// URL", "https://example.org")
 def https_url(value: str) -> str:
     if not re.fullmatch(r"https://[^\s/?#]+[^\s]*", value):
         raise ValueError(f"{value[:80]!r} is not an https:// URL")
     return value
 
 
+@formed("/ip4|ip6/ADDRESS/tcp/PORT", "/ip4/0.0.0.0/tcp/9400")
 def listen_address(value: str) -> str:
     """Where to listen: ``/ip4|ip6/ADDRESS/tcp/PORT``, port 0 for any."""
     return _multiaddr(value, listening=True)
 
 
+@formed("/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT", "/ip4/192.0.2.7/tcp/9400")
 def public_address(value: str) -> str:
     """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``."""
     return _multiaddr(value, listening=False)
@@ -300,6 +355,7 @@ def _multiaddr(value: str, *, listening: bool) -> str:
         raise ValueError(f"{value[:80]!r} is not a multiaddr such as /ip4/0.0.0.0/tcp/9400") from error
 
 
+@formed("IP address and port", "127.0.0.1:8000")
 def http_address(value: str) -> "HttpAddress":
     """An IP address and a port: ``127.0.0.1:8000`` or ``[::1]:8000``, port 0 for any."""
     from eigenkms.node.http.listening import HttpAddress
@@ -307,11 +363,14 @@ def http_address(value: str) -> "HttpAddress":
     return HttpAddress.parse(value)
 
 
+@formed("port, or IP address and port", "127.0.0.1:9464")
 def monitor_address(value: str) -> "HttpAddress":
     """As :func:`http_address`; a port alone is one of 127.0.0.1."""
-    return http_address(f"127.0.0.1:{value}" if value.isdecimal() else value)
+    parsed: HttpAddress = http_address(f"127.0.0.1:{value}" if value.isdecimal() else value)
+    return parsed
 
 
+@formed("192 hex digits, or @FILE", "@mpk.hex")
 def g2_point(value: str) -> bytes:
     """96 bytes of a master public key: hex, or ``@FILE`` that holds the hex or the bytes."""
     raw = _file_content(value[1:]) if value.startswith("@") else value.encode()

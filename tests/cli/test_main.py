@@ -25,6 +25,7 @@ GROUPS = {
     "audit": ("show", "verify", "export"),
     "keys": ("new", "show"),
     "secrets": ("get",),
+    "config": ("example", "check"),
     "devnet": ("run", "up", "down"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }
