@@ -13,7 +13,6 @@ INFO, PARTIAL, STATUS, EVIDENCE, HELLO = "info", "partial", "status", "evidence"
 FRAME, SYNC, SETTLED, PING = "frame", "sync", "settled", "ping"
 REACH = "reach"
 
-
 MAX_FRAMES = 4096
 
 
