@@ -1,15 +1,14 @@
 """How a verb proves its right to a key: the attester that the settings name, and the creator's key, which never is an argument."""
 
-import json
 import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from eigenkms import bounded_json
 from eigenkms.cli.passwords import read_password
 from eigenkms.cli.report import warn
+from eigenkms.crypto.foreign_keystore import parse
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,16 +52,12 @@ def _read_key(path: Path, settings: "Settings") -> bytes:
     content = _content(path)
     if not content.lstrip().startswith(b"{"):
         return _parse_hex(content.decode("ascii", errors="replace"), str(path), path)
-    try:
-        fields = bounded_json.loads(content)
-    except ValueError:
-        raise InputError(f"read ECDSA key {path}: it is not JSON", hint=_HINT) from None
+    if parse(content) is None:
+        raise InputError(f"read ECDSA key {path}: it is not JSON", hint=_HINT)
     password = read_password(f"keystore {path}", file=settings.get("password_file"), environ=os.environ)
-    if "format" in fields:
-        from eigenkms.node.keyfiles import open_key
+    from eigenkms.node.keyfiles import open_key
 
-        return open_key(path, "secp256k1", password).secret
-    return _open_geth(path, fields, password)
+    return open_key(path, "secp256k1", password).secret
 
 
 def _content(path: Path) -> bytes:
@@ -85,26 +80,3 @@ def _parse_hex(text: str, where: str, path: Path | None = None) -> bytes:
     if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         warn(f"ECDSA key {path} can be read by others; run chmod 600 {path}")
     return bytes.fromhex(digits)
-
-
-def _open_geth(path: Path, fields: dict[str, Any], password: str) -> bytes:
-    """The key in a keystore of geth and most wallets (Web3 Secret Storage, version 3)."""
-    from eth_account import Account
-
-    try:
-        _check_cost(fields["crypto"]["kdfparams"])
-        return bytes(Account.decrypt(json.dumps(fields), password))
-    except (KeyError, TypeError, AttributeError, NotImplementedError):
-        reason = "it is no keystore of version 3"
-    except ValueError as error:
-        reason = "the password is wrong" if str(error) == "MAC mismatch" else "it is no keystore of version 3"
-    raise InputError(f"open keystore {path}: {reason}", hint=_HINT)
-
-
-def _check_cost(parameters: dict[str, Any]) -> None:
-    """A file must not be able to eat the machine."""
-    from eigenkms.crypto.keystore import MAX_SCRYPT_MEMORY
-
-    memory = 128 * int(parameters.get("n", 1)) * int(parameters.get("r", 1))
-    if memory > MAX_SCRYPT_MEMORY or int(parameters.get("c", 1)) > 10**8:
-        raise ValueError("its cost is out of bounds")

@@ -1,4 +1,5 @@
-"""The three keys of an operator and their keystore files (``crypto.keystore``). Secrets are 32 bytes big-endian.
+"""The three keys of an operator and their keystore files: ``crypto.keystore``, or another's (``crypto.foreign_keystore``).
+Secrets are 32 bytes big-endian.
 
 | kind | secret | public values in the file |
 |---|---|---|
@@ -10,14 +11,20 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from eigenkms import bounded_json
 from eigenkms.chain.values import checksummed
-from eigenkms.crypto import keystore
+from eigenkms.crypto import foreign_keystore, keystore
 from eigenkms.crypto.hashing import Rng, keccak256
 from eigenkms.errors import InputError
 
 _HINT = "give a file made by eigenkms keys new"
+PUBLIC: Mapping[str, tuple[str, ...]] = {
+    "bn254": ("g1", "g2"),
+    "secp256k1": ("address",),
+    "p2p": ("peer_id",),
+}
+"""The public values that stand in a keystore of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,34 +97,66 @@ def _read(path: Path) -> bytes:
 
 
 def open_key(path: Path, kind: str, password: str) -> Key:
-    """The key in the file, if it is of this kind and its public values are its own. Raises InputError."""
+    """The key in the file, if it is of this kind and its public values are its own. Raises InputError.
+
+    A BN254 keystore may be one of the EigenLayer CLI, a secp256k1 one of geth.
+    """
     try:
-        opened = keystore.open_keystore(_read(path), password)
+        secret, claimed = _opened(_read(path), kind, password)
     except InputError as error:
         reason = str(error).removeprefix("open keystore: ")
-        raise InputError(f"open keystore {path}: {reason}", hint=error.hint) from error
-    if opened.kind != kind:
-        raise InputError(f"open keystore {path}: it holds a {opened.kind} key, not a {kind} key", hint=_HINT)
+        raise InputError(f"open keystore {path}: {reason}", hint=error.hint or _HINT) from error
     try:
-        public = public_values(kind, opened.secret)
+        public = public_values(kind, secret)
     except (ValueError, InputError):
         raise InputError(f"open keystore {path}: what it holds is not a {kind} key", hint=_HINT) from None
-    if any(opened.public.get(name) != value for name, value in public.items()):
+    if public | claimed != public:
         raise InputError(f"open keystore {path}: its public values are another key's", hint=_HINT)
-    return Key(kind, opened.secret, public)
+    return Key(kind, secret, public)
+
+
+def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str]]:
+    """The secret, and the public values that the file claims and that are not proven yet."""
+    fields = foreign_keystore.parse(data) or {}
+    match foreign_keystore.format_of(fields), kind:
+        case "geth", "secp256k1":
+            return foreign_keystore.open_geth(fields, password), _public_of_geth(fields)
+        case "eigenlayer", "bn254":
+            return foreign_keystore.open_eigenlayer(fields, password), {}
+        case ("geth" | "eigenlayer" | "eip2335") as found, _:
+            raise InputError(
+                f"open keystore: it is {foreign_keystore.NAMES[found]}, which holds no {kind} key"
+            )
+        case None, "secp256k1":
+            raise InputError(
+                "open keystore: it is no keystore of eigenkms and no keystore of version 3 (geth)"
+            )
+    opened = keystore.open_keystore(data, password)
+    if opened.kind != kind:
+        raise InputError(f"open keystore: it holds a {opened.kind} key, not a {kind} key")
+    return opened.secret, {name: opened.public.get(name, "") for name in PUBLIC[kind]}
+
+
+def _public_of_geth(fields: Mapping[str, Any]) -> dict[str, str]:
+    address = foreign_keystore.claimed_address(fields)
+    return {} if address is None else {"address": checksummed(address)}
 
 
 def peek(path: Path) -> tuple[str, dict[str, str]]:
-    """Kind and public values as the file says them, without its password and therefore unproven. Raises
-    InputError.
+    """Kind and public values as the file says them, without its password and therefore unproven. A foreign one says
+    less: the EigenLayer CLI's has ``g1`` alone. Raises InputError.
     """
-    try:
-        fields = bounded_json.loads(_read(path))
-        kind, public = fields["kind"], fields["public"]
-        known = fields["format"] == keystore.FORMAT and kind in keystore.KINDS
-        strings = all(isinstance(text, str) for item in public.items() for text in item)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT) from error
-    if not (known and strings):
-        raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT)
-    return kind, dict(public)
+    fields = foreign_keystore.parse(_read(path)) or {}
+    match foreign_keystore.format_of(fields):
+        case "eigenkms":
+            kind, public = fields.get("kind"), fields.get("public")
+            strings = isinstance(public, dict) and all(isinstance(text, str) for text in public.values())
+            if kind in keystore.KINDS and strings:
+                return str(kind), dict(public or {})
+        case "geth":
+            return "secp256k1", _public_of_geth(fields)
+        case "eigenlayer":
+            return "bn254", {"g1": foreign_keystore.claimed_g1(fields).hex()}
+        case "eip2335":
+            raise InputError(f"read keystore {path}: it is {foreign_keystore.NAMES['eip2335']}", hint=_HINT)
+    raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT)
