@@ -26,8 +26,12 @@ class Function:
     selector: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        signature = f"{self.name}({','.join(self.arguments)})"
-        object.__setattr__(self, "selector", keccak256(signature.encode())[:4])
+        object.__setattr__(self, "selector", keccak256(self.signature.encode())[:4])
+
+    @property
+    def signature(self) -> str:
+        """As Solidity has it: the name and the types of the arguments."""
+        return f"{self.name}({','.join(self.arguments)})"
 
     def encode(self, *values: object) -> bytes:
         """Call data."""
@@ -55,6 +59,9 @@ SET_AVS_REGISTRAR: Final = Function("setAVSRegistrar", ("address", "address"))
 CREATE_OPERATOR_SETS: Final = Function("createOperatorSets", ("address", "(uint32,address[])[]"))
 REGISTER_FOR_SETS: Final = Function("registerForOperatorSets", ("address", "(address,uint32[],bytes)"))
 DEREGISTER_FROM_SETS: Final = Function("deregisterFromOperatorSets", ("(address,address,uint32[])",))
+IS_MEMBER: Final = Function("isMemberOfOperatorSet", ("address", SET), ("bool",))
+IS_SLASHABLE: Final = Function("isOperatorSlashable", ("address", SET), ("bool",))
+MEMBER_COUNT: Final = Function("getMemberCount", (SET,), ("uint256",))
 DEALLOCATION_DELAY: Final = Function("DEALLOCATION_DELAY", (), ("uint32",))
 ADDED: Final = topic("OperatorAddedToOperatorSet(address,(address,uint32))")
 REMOVED: Final = topic("OperatorRemovedFromOperatorSet(address,(address,uint32))")
@@ -69,6 +76,8 @@ GET_CURVE_TYPE: Final = Function("getOperatorSetCurveType", (SET,), ("uint8",))
 GET_BN254_KEY: Final = Function(
     "getBN254Key", (SET, "address"), ("(uint256,uint256)", "(uint256[2],uint256[2])")
 )
+IS_KEY_BURNED: Final = Function("isKeyGloballyRegistered", ("bytes32",), ("bool",))
+GET_OPERATOR_OF_KEY: Final = Function("getOperatorFromSigningKey", (SET, "bytes"), ("address", "bool"))
 CONFIGURE_OPERATOR_SET: Final = Function("configureOperatorSet", (SET, "uint8"))
 REGISTER_KEY: Final = Function("registerKey", ("address", SET, "bytes", "bytes"))
 DEREGISTER_KEY: Final = Function("deregisterKey", ("address", SET))
@@ -80,6 +89,7 @@ KEY_REGISTERED: Final = topic("KeyRegistered((address,uint32),address,uint8,byte
 KEY_DEREGISTERED: Final = topic("KeyDeregistered((address,uint32),address,uint8)")
 
 # EigenKMSRegistrar
+OWNER: Final = Function("owner", (), ("address",))
 SUPPORTS_AVS: Final = Function("supportsAVS", ("address",), ("bool",))
 GET_SOCKET: Final = Function("getOperatorSocket", ("address",), ("bytes",))
 UPDATE_SOCKET: Final = Function("updateSocket", ("address", "string"))

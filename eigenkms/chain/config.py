@@ -88,13 +88,16 @@ class ChainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The contracts of one operator set, as the writer side needs them. Addresses are 20 bytes."""
+    """The contracts of one operator set, as the writer side needs them. Addresses are 20 bytes.
+
+    ``app_controller`` is None where applications are no concern.
+    """
 
     allocation_manager: bytes
     delegation_manager: bytes
     key_registrar: bytes
     registrar: bytes
-    app_controller: bytes
+    app_controller: bytes | None
     avs: bytes
     chain_id: int
     operator_set_id: int = 0

@@ -9,6 +9,7 @@ serves another chain, or lies, cannot make the key sign anything else. It is the
 first character of the registrar's version(), chain id, key registrar).
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from eth_abi.abi import encode
@@ -65,6 +66,27 @@ def gas_of_socket(socket: str) -> int:
     return GAS_SOCKET + GAS_SOCKET_WORD * (1 + len(socket.encode()) // 32)
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One transaction, before it is signed. ``what`` names the action in messages; ``gas`` is the limit."""
+
+    what: str
+    contract: str
+    to: bytes
+    function: abi.Function
+    arguments: tuple[object, ...]
+    gas: int
+
+    @property
+    def data(self) -> bytes:
+        return self.function.encode(*self.arguments)
+
+
+async def perform(sender: Sender, call: Call) -> Receipt:
+    """Send it and wait until it is in a block. Raises ChainError."""
+    return await sender.send(call.what, call.to, call.data, gas=call.gas)
+
+
 def _set_of(contracts: Deployment) -> tuple[bytes, int]:
     return contracts.avs, contracts.operator_set_id
 
@@ -74,42 +96,52 @@ async def _read(rpc: JsonRpc, to: bytes, function: abi.Function, *values: object
     return function.decode(octets(answer, f"answer of {function.name}"))[0]
 
 
-async def register_as_operator(operator: Sender, contracts: Deployment, *, metadata_uri: str = "") -> Receipt:
-    """Make the sender's account an EigenLayer operator. Raises ChainError."""
-    data = abi.REGISTER_AS_OPERATOR.encode(bytes(20), 0, metadata_uri)
-    what = f"register {hexed(operator.address)} as an operator"
-    return await operator.send(what, contracts.delegation_manager, data, gas=GAS_OPERATOR)
+# --- the calls, by who must send them
 
 
-async def add_to_allowlist(owner: Sender, contracts: Deployment, operator: bytes) -> Receipt:
-    """Let ``operator`` (20 bytes) join the set. The sender must be the registrar's owner. Raises ChainError."""
-    data = abi.ADD_TO_ALLOWLIST.encode(_set_of(contracts), operator)
-    what = f"allow operator {hexed(operator)} to join"
-    return await owner.send(what, contracts.registrar, data, gas=GAS_ALLOWLIST)
+def call_register_as_operator(contracts: Deployment, operator: bytes, metadata_uri: str = "") -> Call:
+    """By the account that becomes an operator."""
+    what, arguments = f"register {hexed(operator)} as an operator", (bytes(20), 0, metadata_uri)
+    to = contracts.delegation_manager
+    return Call(what, "delegation manager", to, abi.REGISTER_AS_OPERATOR, arguments, GAS_OPERATOR)
 
 
-async def register_bn254_key(operator: Sender, contracts: Deployment, key: bn254.KeyPair) -> Receipt:
-    """Register the sender's signing key for the set, with its proof of possession. Raises ChainError."""
-    what = f"register the BN254 key of operator {hexed(operator.address)}"
+def call_allow(contracts: Deployment, operator: bytes) -> Call:
+    """By the registrar's owner: let ``operator`` join the set."""
+    what, arguments = f"allow operator {hexed(operator)} to join", (_set_of(contracts), operator)
+    return Call(what, "AVS registrar", contracts.registrar, abi.ADD_TO_ALLOWLIST, arguments, GAS_ALLOWLIST)
+
+
+def call_disallow(contracts: Deployment, operator: bytes) -> Call:
+    """By the registrar's owner: let ``operator`` join no more. A member stays one."""
+    what, arguments = f"take operator {hexed(operator)} off the allow-list", (_set_of(contracts), operator)
+    return Call(
+        what, "AVS registrar", contracts.registrar, abi.REMOVE_FROM_ALLOWLIST, arguments, GAS_ALLOWLIST
+    )
+
+
+async def call_register_key(rpc: JsonRpc, contracts: Deployment, operator: bytes, key: bn254.KeyPair) -> Call:
+    """By the operator: register its signing key for the set, with its proof of possession.
+
+    Raises ChainError, also if the key registrar asks to sign another message than the one computed here.
+    """
     key_data = bn254.registration_key_data(key)
-    digest = await _agreed_digest(operator, contracts, key_data)
-    data = abi.REGISTER_KEY.encode(
-        operator.address, _set_of(contracts), key_data, bn254.sign_registration(key, digest)
-    )
-    return await operator.send(what, contracts.key_registrar, data, gas=GAS_KEY)
-
-
-async def _agreed_digest(operator: Sender, contracts: Deployment, key_data: bytes) -> bytes:
-    version = await _read(operator.rpc, contracts.key_registrar, abi.VERSION)
-    own = registration_digest(contracts, operator.address, key_data, version=str(version))
-    told = await _read(
-        operator.rpc,
+    digest = await _agreed_digest(rpc, contracts, operator, key_data)
+    return Call(
+        f"register the BN254 key of operator {hexed(operator)}",
+        "key registrar",
         contracts.key_registrar,
-        abi.BN254_MESSAGE_HASH,
-        operator.address,
-        _set_of(contracts),
-        key_data,
+        abi.REGISTER_KEY,
+        (operator, _set_of(contracts), key_data, bn254.sign_registration(key, digest)),
+        GAS_KEY,
     )
+
+
+async def _agreed_digest(rpc: JsonRpc, contracts: Deployment, operator: bytes, key_data: bytes) -> bytes:
+    registrar = contracts.key_registrar
+    version = await _read(rpc, registrar, abi.VERSION)
+    own = registration_digest(contracts, operator, key_data, version=str(version))
+    told = await _read(rpc, registrar, abi.BN254_MESSAGE_HASH, operator, _set_of(contracts), key_data)
     if told != own:
         raise ChainError(
             "prepare the BN254 key registration: the key registrar asks to sign another message than the one computed",
@@ -118,36 +150,80 @@ async def _agreed_digest(operator: Sender, contracts: Deployment, key_data: byte
     return own
 
 
+def call_deregister_key(contracts: Deployment, operator: bytes) -> Call:
+    """By the operator: give up its key, for good."""
+    what, arguments = f"deregister the key of operator {hexed(operator)}", (operator, _set_of(contracts))
+    return Call(what, "key registrar", contracts.key_registrar, abi.DEREGISTER_KEY, arguments, GAS_KEY)
+
+
+def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:
+    """By the operator: join the set, with a socket (a multiaddr as text)."""
+    params = (contracts.avs, [contracts.operator_set_id], encode(("string",), (socket,)))
+    return Call(
+        f"register operator {hexed(operator)} for the operator set",
+        "allocation manager",
+        contracts.allocation_manager,
+        abi.REGISTER_FOR_SETS,
+        (operator, params),
+        GAS_MEMBERSHIP + gas_of_socket(socket),
+    )
+
+
+def call_leave(contracts: Deployment, operator: bytes) -> Call:
+    """By the operator, or the AVS: ``operator`` leaves the set."""
+    params = (operator, contracts.avs, [contracts.operator_set_id])
+    return Call(
+        f"deregister operator {hexed(operator)} from the operator set",
+        "allocation manager",
+        contracts.allocation_manager,
+        abi.DEREGISTER_FROM_SETS,
+        (params,),
+        GAS_MEMBERSHIP,
+    )
+
+
+def call_update_socket(contracts: Deployment, operator: bytes, socket: str) -> Call:
+    """By the operator: publish another socket."""
+    what, gas = f"update the socket of operator {hexed(operator)}", gas_of_socket(socket)
+    return Call(what, "AVS registrar", contracts.registrar, abi.UPDATE_SOCKET, (operator, socket), gas)
+
+
+# --- the calls, sent
+
+
+async def register_as_operator(operator: Sender, contracts: Deployment, *, metadata_uri: str = "") -> Receipt:
+    """Make the sender's account an EigenLayer operator. Raises ChainError."""
+    return await perform(operator, call_register_as_operator(contracts, operator.address, metadata_uri))
+
+
+async def add_to_allowlist(owner: Sender, contracts: Deployment, operator: bytes) -> Receipt:
+    """Let ``operator`` (20 bytes) join the set. The sender must be the registrar's owner. Raises ChainError."""
+    return await perform(owner, call_allow(contracts, operator))
+
+
+async def register_bn254_key(operator: Sender, contracts: Deployment, key: bn254.KeyPair) -> Receipt:
+    """Register the sender's signing key for the set, with its proof of possession. Raises ChainError."""
+    return await perform(operator, await call_register_key(operator.rpc, contracts, operator.address, key))
+
+
 async def deregister_key(operator: Sender, contracts: Deployment) -> Receipt:
     """Give up the sender's key, for good: it can never be registered again. Raises ChainError while slashable."""
-    data = abi.DEREGISTER_KEY.encode(operator.address, _set_of(contracts))
-    what = f"deregister the key of operator {hexed(operator.address)}"
-    return await operator.send(what, contracts.key_registrar, data, gas=GAS_KEY)
+    return await perform(operator, call_deregister_key(contracts, operator.address))
 
 
 async def register_for_operator_set(operator: Sender, contracts: Deployment, socket: str) -> Receipt:
     """Join the set, with a socket (a multiaddr as text). Raises ChainError."""
-    params = (contracts.avs, [contracts.operator_set_id], encode(("string",), (socket,)))
-    data = abi.REGISTER_FOR_SETS.encode(operator.address, params)
-    what = f"register operator {hexed(operator.address)} for the operator set"
-    gas = GAS_MEMBERSHIP + gas_of_socket(socket)
-    return await operator.send(what, contracts.allocation_manager, data, gas=gas)
+    return await perform(operator, call_join(contracts, operator.address, socket))
 
 
 async def deregister(sender: Sender, contracts: Deployment, operator: bytes | None = None) -> Receipt:
     """Leave the set; an AVS may name another ``operator`` to remove it. Raises ChainError."""
-    leaving = sender.address if operator is None else operator
-    params = (leaving, contracts.avs, [contracts.operator_set_id])
-    data = abi.DEREGISTER_FROM_SETS.encode(params)
-    what = f"deregister operator {hexed(leaving)} from the operator set"
-    return await sender.send(what, contracts.allocation_manager, data, gas=GAS_MEMBERSHIP)
+    return await perform(sender, call_leave(contracts, sender.address if operator is None else operator))
 
 
 async def update_socket(operator: Sender, contracts: Deployment, socket: str) -> Receipt:
     """Publish another socket for the sender. Raises ChainError."""
-    data = abi.UPDATE_SOCKET.encode(operator.address, socket)
-    what = f"update the socket of operator {hexed(operator.address)}"
-    return await operator.send(what, contracts.registrar, data, gas=gas_of_socket(socket))
+    return await perform(operator, call_update_socket(contracts, operator.address, socket))
 
 
 async def transfer(sender: Sender, to: bytes, wei: int) -> Receipt:

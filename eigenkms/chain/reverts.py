@@ -8,7 +8,10 @@ from eth_abi.exceptions import DecodingError
 from eigenkms.crypto.hashing import keccak256
 
 _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
-    "ActivelyDelegated()": ("the account is already an operator", None),
+    "ActivelyDelegated()": (
+        "the account is an operator already, or has delegated to one",
+        "an account that has delegated its stake cannot become an operator: use another one",
+    ),
     "AlreadyMemberOfSet()": (
         "the operator is in the set already, or left it so recently that it is still slashable",
         "an operator that left can come back after the allocation manager's DEALLOCATION_DELAY",
@@ -21,6 +24,7 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "the key curve of this operator set was chosen before and cannot change",
         None,
     ),
+    "CurrentlyPaused()": ("the contract is paused", "wait until EigenLayer resumes it"),
     "InvalidAVSRegistrar()": ("the registrar does not support this AVS", None),
     "InvalidAppStatus(uint8)": (
         "the application's status does not allow this",
@@ -76,16 +80,25 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "the operator is in the set, or left it so recently that it is still slashable",
         "leave the set, and wait for the allocation manager's DEALLOCATION_DELAY",
     ),
+    "OwnableUnauthorizedAccount(address)": (
+        "only the contract's owner may do this",
+        "send it from the owner's account",
+    ),
     "PrecompileFailed()": ("a key or signature is not a point of the BN254 curve", None),
     "ReleaseInSameBlock()": (
         "the application has a release in this very block already",
         "publish it again in the next block",
+    ),
+    "UninitializedAllocationDelay()": (
+        "the operator has set no allocation delay",
+        "register it as an operator, or let it set its allocation delay, and wait until that holds",
     ),
     "ZeroPubkey()": ("the key is zero", None),
 }
 
 _BY_SELECTOR: Final = {keccak256(name.encode())[:4]: words for name, words in _SENTENCES.items()}
 _ERROR_STRING: Final = keccak256(b"Error(string)")[:4]
+_PANIC: Final = keccak256(b"Panic(uint256)")[:4]
 
 
 def sentence(data: bytes, text: str) -> tuple[str, str | None]:
@@ -95,6 +108,8 @@ def sentence(data: bytes, text: str) -> tuple[str, str | None]:
         return known
     if data[:4] == _ERROR_STRING:
         return f"the contract refused: {_reason(data[4:])!r}", None
+    if data[:4] == _PANIC:
+        return f"the contract failed with panic code 0x{data[4:].hex().lstrip('0') or '0'}", None
     if data:
         return f"the contract refused with error 0x{data[:4].hex()}", None
     return f"the contract refused without a reason ({text[:80]!r})", None

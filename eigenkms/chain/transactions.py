@@ -1,27 +1,42 @@
 """Signing and sending transactions whose fate is known whatever happens on the way.
 
 A transaction is signed, with its nonce and so its hash fixed, before anything is sent. If sending fails in a way that
-leaves open whether it arrived, the hash is still asked for until the deadline: no transaction is ever sent twice under
-two nonces. Gas is always explicit, since estimating a BN254 registration costs more than making it. A revert is
-replayed as a call against the parent block to learn its error, which is told as a sentence.
+leaves open whether it arrived, the hash is still asked for until the deadline. One action has one nonce: a transaction that
+is not included is replaced, under the same nonce, by one that pays at least an eighth more, and whichever of them gets into
+a block counts. An account with transactions under way that are not ours is waited for first.
+
+The gas limit is explicit, since estimating a BN254 registration on a chain in Python costs more than making it; where
+``Terms.estimate`` is set, the explicit limit is the most that an estimate may be. What the fee may be is bounded by
+``Terms.max_fee_wei``. A revert is replayed as a call against the parent block to learn its error, which is told as a sentence.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
-from eth_account import Account
 
 from eigenkms.chain.reverts import sentence
 from eigenkms.chain.rpc import JsonRpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
-from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
-from eigenkms.errors import ChainError, InputError
+from eigenkms.chain.signing import LocalSigner, Signer
+from eigenkms.chain.values import Json, gwei, hexed, mapping, octets, quantity
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.errors import ChainError
 
 RECEIPT_DEADLINE_SECONDS: Final = 60.0
 RECEIPT_POLL_SECONDS: Final = 0.05
 MAX_RECEIPT_POLL_SECONDS: Final = 2.0
 DEFAULT_TIP_WEI: Final = 10**9
+MAX_RAISES: Final = 40
+"""Times that a fee is raised by an eighth in a row, to replace a transaction whose fee is not known."""
 _KNOWN: Final = ("already known", "already imported", "known transaction")
+_UNDERPRICED: Final = ("underpriced", "replacement", "could not replace")
+_ELSEWHERE: Final = 3
+"""Looks in a row at which the nonce is used and no transaction of ours is in a block, until another one has it."""
+
+log = logging.getLogger("eigenkms.chain.transactions")
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +49,70 @@ class Receipt:
     contract: bytes | None
 
 
-class Sender:
-    """One account that sends transactions, one at a time. Holds the account's private key; its repr does not.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a sender pays and how long it waits.
 
-    ``deadline`` is how long, in seconds, a transaction may take to get into a block.
+    ``max_fee_wei``: most for a unit of gas, None for no bound. ``estimate``: ask the node for the gas limit, up to the one given.
+    ``replace_after``: seconds in no block after which a transaction is replaced, None for never. ``replace_pending``: take
+    the nonce of a transaction of the account that is under way, instead of waiting for it. ``confirmations``: blocks, its
+    own included, that a transaction must be deep. ``deadline``: seconds that all of it may take. ``tell`` gets a line where
+    something is waited for or replaced.
+    """
+
+    max_fee_wei: int | None = None
+    estimate: bool = False
+    replace_after: float | None = None
+    replace_pending: bool = False
+    confirmations: int = 1
+    deadline: float = RECEIPT_DEADLINE_SECONDS
+    tip_wei: int = DEFAULT_TIP_WEI
+    tell: Tell = log.info
+
+    def fee(self, base_fee: int) -> int:
+        """The most that a unit of gas may cost in a transaction sent now: twice the base fee and the tip, within the bound."""
+        fee = 2 * base_fee + self.tip_wei
+        return fee if self.max_fee_wei is None else min(fee, self.max_fee_wei)
+
+    def check(self, what: str, base_fee: int) -> None:
+        """Raise ChainError, which begins with ``what``, if the network asks more than the bound."""
+        asked = base_fee + self.tip_wei
+        if self.max_fee_wei is not None and asked > self.max_fee_wei:
+            raise ChainError(
+                f"{what}: the network asks {gwei(asked)} gwei for a unit of gas, more than the ceiling of {gwei(self.max_fee_wei)}",
+                hint="wait until it asks less, or raise max_gas_price_gwei; nothing was sent",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """One signed transaction, under the nonce of its action."""
+
+    hash: bytes
+    raw: bytes
+    fields: dict[str, Any]
+
+
+class Sender:
+    """One account that sends transactions, one at a time. ``key`` is its private key (32 bytes) or what signs for it.
+
+    ``deadline`` is how long, in seconds, a transaction may take to get into a block; ``terms`` say the rest, and win.
     """
 
     def __init__(
         self,
         rpc: JsonRpc,
-        private_key: bytes,
+        key: bytes | Signer,
         chain_id: int,
         *,
         deadline: float = RECEIPT_DEADLINE_SECONDS,
-        tip_wei: int = DEFAULT_TIP_WEI,
+        terms: Terms | None = None,
     ) -> None:
-        try:
-            self._account = Account.from_key(private_key)
-        except ValueError:
-            raise InputError("load the account: its private key is not a 32-byte scalar") from None
-        self.address: Final = bytes.fromhex(self._account.address[2:])
+        self._signer: Signer = LocalSigner(key) if isinstance(key, bytes) else key
+        self.address: Final = self._signer.address
         self.rpc: Final = rpc
         self.chain_id: Final = chain_id
-        self._deadline = deadline
-        self._tip_wei = tip_wei
+        self.terms: Final = terms or Terms(deadline=deadline)
         self._lock = trio.Lock()
 
     def __repr__(self) -> str:
@@ -66,19 +121,48 @@ class Sender:
     async def send(self, what: str, to: bytes | None, data: bytes, *, gas: int, value: int = 0) -> Receipt:
         """Send and wait until it is in a block. ``to`` None makes a contract; ``what`` names the action in messages.
 
-        Raises ChainError: refused, reverted (with the contract's reason), or in no block within the deadline.
+        ``gas`` is the limit, or with ``Terms.estimate`` the most it may be. Raises ChainError: refused, reverted (with the
+        contract's reason), too dear, or in no block within the deadline.
         """
         async with self._lock:
-            fields = await self._fields(to, data, gas, value)
-            signed = await trio.to_thread.run_sync(self._account.sign_transaction, fields)
-            await self._submit(what, bytes(signed.raw_transaction))
-            receipt = await self._wait(what, bytes(signed.hash))
-        return await self._accepted(what, receipt, bytes(signed.hash), fields)
+            fields = await self._fields(what, to, data, gas, value)
+            sent = [await self._first(what, fields)]
+            receipt = await self._wait(what, sent)
+        return await self._accepted(what, receipt, sent)
 
-    async def _fields(self, to: bytes | None, data: bytes, gas: int, value: int) -> dict[str, Any]:
-        chain_id, nonce, block = await self.rpc.batch(
+    async def pending(self) -> int:
+        """How many transactions of the account are under way, as far as the node knows. Raises ChainError."""
+        return await pending_of(self.rpc, self.address)
+
+    async def settle(self, what: str) -> None:
+        """Wait until no transaction of the account is under way; at once where ``Terms.replace_pending`` says to replace it.
+
+        Raises ChainError, which begins with ``what``, if it takes longer than a transaction may.
+        """
+        waiting = await self.pending()
+        if not waiting or self.terms.replace_pending:
+            return
+        self.terms.tell(f"waiting for {waiting} pending transactions of {hexed(self.address)}")
+        patience = self.terms.replace_after or self.terms.deadline
+        pause = RECEIPT_POLL_SECONDS
+        with trio.move_on_after(patience):
+            while await self.pending():
+                await trio.sleep(pause)
+                pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
+            return
+        raise ChainError(
+            f"{what}: a transaction of {hexed(self.address)} is pending since more than {patience:g} s",
+            hint="wait until it is in a block and try again, or replace it with --replace-pending",
+        )
+
+    # ----------------------------------------------------------------------------------------------- preparing
+
+    async def _fields(self, what: str, to: bytes | None, data: bytes, gas: int, value: int) -> dict[str, Any]:
+        await self.settle(what)
+        chain_id, latest, pending, block = await self.rpc.batch(
             [
                 ("eth_chainId", ()),
+                ("eth_getTransactionCount", (hexed(self.address), "latest")),
                 ("eth_getTransactionCount", (hexed(self.address), "pending")),
                 ("eth_getBlockByNumber", ("latest", False)),
             ]
@@ -87,52 +171,174 @@ class Sender:
             raise ChainError(
                 f"send a transaction: the RPC at {self.rpc.endpoint} is not chain {self.chain_id}"
             )
-        base = quantity(mapping(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
+        base = base_fee_of(block)
+        self.terms.check(what, base)
+        fee = self.terms.fee(base)
         fields: dict[str, Any] = {
             "type": 2,
             "chainId": self.chain_id,
-            "nonce": quantity(nonce, "nonce"),
+            "nonce": quantity(latest if self.terms.replace_pending else pending, "nonce"),
             "gas": gas,
-            "maxFeePerGas": 2 * base + self._tip_wei,
-            "maxPriorityFeePerGas": self._tip_wei,
+            "maxFeePerGas": fee,
+            "maxPriorityFeePerGas": min(self.terms.tip_wei, fee),
             "value": value,
             "data": hexed(data),
         }
-        return fields if to is None else fields | {"to": to}
+        if to is not None:
+            fields["to"] = to
+        return fields | {"gas": await self._estimated(what, fields)} if self.terms.estimate else fields
 
-    async def _submit(self, what: str, raw: bytes) -> None:
+    async def _estimated(self, what: str, fields: dict[str, Any]) -> int:
+        """A quarter above what the node says it takes, and no more than the limit given."""
         try:
-            await self.rpc.call("eth_sendRawTransaction", hexed(raw), retry=False)
-        except (RpcUnavailableError, RpcAnswerError):
-            return  # it may have arrived: the receipt tells
+            needed = quantity(await self.rpc.call("eth_estimateGas", self._as_call(fields)), "estimated gas")
         except RpcRefusedError as refusal:
-            if not any(known in refusal.text.lower() for known in _KNOWN):
-                raise ChainError(
-                    f"{what}: the node refused the transaction: {refusal.text[:120]}"
-                ) from refusal
+            reason, hint = sentence(refusal.data, refusal.text)
+            raise ChainError(f"{what}: {reason}", hint=hint) from refusal
+        if needed > fields["gas"]:
+            raise ChainError(
+                f"{what}: it would take {needed} gas, more than the {fields['gas']} that are allowed for it",
+                hint="check that the contract at this address is the one meant; nothing was sent",
+            )
+        limit: int = min(fields["gas"], needed * 5 // 4)
+        return limit
 
-    async def _wait(self, what: str, transaction_hash: bytes) -> dict[str, Json]:
-        pause = RECEIPT_POLL_SECONDS
-        with trio.move_on_after(self._deadline):
-            while True:
-                try:
-                    answer = await self.rpc.call("eth_getTransactionReceipt", hexed(transaction_hash))
-                except RpcUnavailableError:
-                    answer = None
-                if answer is not None:
-                    return mapping(answer, "transaction receipt")
-                await trio.sleep(pause)
-                pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
+    def _as_call(self, fields: dict[str, Any]) -> dict[str, Json]:
+        call: dict[str, Json] = {
+            "from": hexed(self.address),
+            "data": fields["data"],
+            "value": hex(fields["value"]),
+        }
+        return call | {"to": hexed(fields["to"])} if "to" in fields else call
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    async def _first(self, what: str, fields: dict[str, Any]) -> _Sent:
+        """Sign and send. A pending transaction under this nonce is outbid, an eighth at a time."""
+        for _ in range(MAX_RAISES):
+            sent = await self._signed(fields)
+            refusal = await self._submit(sent)
+            if refusal is None:
+                return sent
+            if not self.terms.replace_pending or not _says(refusal, _UNDERPRICED):
+                raise self._refused(what, refusal)
+            fields = self._raised(fields)
+            if self.terms.max_fee_wei is not None and fields["maxFeePerGas"] > self.terms.max_fee_wei:
+                break
         raise ChainError(
-            f"{what}: transaction {hexed(transaction_hash)} is in no block after {self._deadline:g} s",
+            f"{what}: replacing the pending transaction would cost more than {gwei(fields['maxFeePerGas'])} gwei for a unit of gas",
+            hint="raise max_gas_price_gwei, or wait for it",
+        )
+
+    async def _signed(self, fields: dict[str, Any]) -> _Sent:
+        raw = await self._signer.sign(fields)
+        return _Sent(keccak256(raw), raw, fields)
+
+    async def _submit(self, sent: _Sent) -> RpcRefusedError | None:
+        """The node's refusal, None if it took the transaction, or may have: then the receipt tells."""
+        try:
+            await self.rpc.call("eth_sendRawTransaction", hexed(sent.raw), retry=False)
+        except (RpcUnavailableError, RpcAnswerError):
+            return None
+        except RpcRefusedError as refusal:
+            return None if _says(refusal, _KNOWN) else refusal
+        return None
+
+    def _refused(self, what: str, refusal: RpcRefusedError) -> ChainError:
+        hint = None
+        if "insufficient funds" in refusal.text.lower() or "balance" in refusal.text.lower():
+            hint = f"send ether to {hexed(self.address)}"
+        return ChainError(f"{what}: the node refused the transaction: {refusal.text[:120]}", hint=hint)
+
+    @staticmethod
+    def _raised(fields: dict[str, Any]) -> dict[str, Any]:
+        """The same action at fees that are higher by an eighth, the least that nodes let replace one (go-ethereum, PriceBump)."""
+        names = ("maxFeePerGas", "maxPriorityFeePerGas")
+        return fields | {name: fields[name] + fields[name] // 8 + 1 for name in names}
+
+    # ------------------------------------------------------------------------------------------------- waiting
+
+    async def _wait(self, what: str, sent: list[_Sent]) -> dict[str, Json]:
+        """The receipt of one of ``sent``, deep enough; what replaces a transaction is added to the list."""
+        with trio.move_on_after(self.terms.deadline):
+            return await self._included(what, sent)
+        raise ChainError(
+            f"{what}: transaction {', '.join(hexed(each.hash) for each in sent)} is in no block after {self.terms.deadline:g} s",
             hint="look it up by its hash before trying again; it may still be included",
         )
 
-    async def _accepted(
-        self, what: str, receipt: dict[str, Json], transaction_hash: bytes, fields: dict[str, Any]
-    ) -> Receipt:
-        if octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32) != transaction_hash:
-            raise ChainError(f"{what}: the receipt is that of another transaction")
+    async def _included(self, what: str, sent: list[_Sent]) -> dict[str, Json]:
+        pause, patience = RECEIPT_POLL_SECONDS, self.terms.replace_after or self.terms.deadline
+        due = trio.current_time() + patience
+        elsewhere = 0
+        while elsewhere < _ELSEWHERE:
+            receipt = await self._receipt(sent)
+            if receipt is not None and await self._is_deep(receipt):
+                return receipt
+            if receipt is None and trio.current_time() >= due:
+                elsewhere = elsewhere + 1 if await self._is_used(sent[0].fields["nonce"]) else 0
+                if not elsewhere:
+                    await self._urge(what, sent)
+                    due = trio.current_time() + patience
+            await trio.sleep(pause)
+            pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
+        raise ChainError(
+            f"{what}: another transaction of {hexed(self.address)} took nonce {sent[0].fields['nonce']}",
+            hint="let no other program use the account meanwhile, and try again: what is done already is skipped",
+        )
+
+    async def _receipt(self, sent: list[_Sent]) -> dict[str, Json] | None:
+        for each in reversed(sent):
+            try:
+                answer = await self.rpc.call("eth_getTransactionReceipt", hexed(each.hash))
+            except RpcUnavailableError:
+                return None
+            if answer is not None:
+                receipt = mapping(answer, "transaction receipt")
+                if octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32) != each.hash:
+                    raise ChainError("read a receipt: it is that of another transaction")
+                return receipt
+        return None
+
+    async def _is_deep(self, receipt: dict[str, Json]) -> bool:
+        if self.terms.confirmations <= 1:
+            return True
+        try:
+            head = quantity(await self.rpc.call("eth_blockNumber"), "block number", bits=63)
+        except RpcUnavailableError:
+            return False
+        depth = head + 1 - quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
+        return depth >= self.terms.confirmations
+
+    async def _is_used(self, nonce: int) -> bool:
+        try:
+            latest, _ = await nonces(self.rpc, self.address)
+        except RpcUnavailableError:
+            return False
+        return latest > nonce
+
+    async def _urge(self, what: str, sent: list[_Sent]) -> None:
+        """Replace the newest by a dearer one, within the bound, else send it again: a reorganisation may have dropped it.
+
+        A refusal is not the end: that of before may be under way still, and the receipts tell.
+        """
+        raised = self._raised(sent[-1].fields)
+        bound = self.terms.max_fee_wei
+        if bound is not None and raised["maxFeePerGas"] > bound:
+            await self._submit(sent[-1])
+            return
+        self.terms.tell(
+            f"{what}: in no block yet, replaced at {gwei(raised['maxFeePerGas'])} gwei for a unit of gas"
+        )
+        replacement = await self._signed(raised)
+        sent.append(replacement)
+        await self._submit(replacement)
+
+    # --------------------------------------------------------------------------------------------- the outcome
+
+    async def _accepted(self, what: str, receipt: dict[str, Json], sent: list[_Sent]) -> Receipt:
+        transaction_hash = octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
+        (fields,) = (each.fields for each in sent if each.hash == transaction_hash)
         number = quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
         used = quantity(receipt.get("gasUsed"), "receipt's gas")
         if quantity(receipt.get("status"), "receipt's status") != 1:
@@ -144,16 +350,34 @@ class Sender:
     async def _reverted(self, what: str, number: int, used: int, fields: dict[str, Any]) -> ChainError:
         if used >= fields["gas"]:
             return ChainError(f"{what}: the transaction used all its gas ({used})", hint=None)
-        call: dict[str, Json] = {
-            "from": hexed(self.address),
-            "data": fields["data"],
-            "gas": hex(fields["gas"]),
-        }
-        if "to" in fields:
-            call["to"] = hexed(fields["to"])
         try:
-            await self.rpc.call("eth_call", call, hex(max(0, number - 1)))
+            await self.rpc.call(
+                "eth_call", self._as_call(fields) | {"gas": hex(fields["gas"])}, hex(max(0, number - 1))
+            )
         except RpcRefusedError as refusal:
             reason, hint = sentence(refusal.data, refusal.text)
             return ChainError(f"{what}: {reason}", hint=hint)
         return ChainError(f"{what}: the transaction was reverted for a reason that does not show in a replay")
+
+
+async def nonces(rpc: JsonRpc, account: bytes) -> tuple[int, int]:
+    """The account's next nonce in the newest block, and after all that is under way. Raises ChainError."""
+    latest, pending = await rpc.batch(
+        [("eth_getTransactionCount", (hexed(account), tag)) for tag in ("latest", "pending")]
+    )
+    return quantity(latest, "nonce"), quantity(pending, "pending nonce")
+
+
+async def pending_of(rpc: JsonRpc, account: bytes) -> int:
+    """How many transactions of ``account`` are under way, as far as the node knows. Raises ChainError."""
+    latest, pending = await nonces(rpc, account)
+    return max(0, pending - latest)
+
+
+def base_fee_of(block: Json) -> int:
+    """In wei, of a block as ``eth_getBlockByNumber`` has it. Raises ChainError."""
+    return quantity(mapping(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
+
+
+def _says(refusal: RpcRefusedError, words: tuple[str, ...]) -> bool:
+    return any(word in refusal.text.lower() for word in words)

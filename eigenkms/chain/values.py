@@ -60,3 +60,18 @@ def checksummed(address: bytes) -> str:
     digits = address.hex()
     marks = keccak256(digits.encode()).hex()
     return "0x" + "".join(d.upper() if int(m, 16) >= 8 else d for d, m in zip(digits, marks, strict=False))
+
+
+def ether(wei: int) -> str:
+    """An amount in ether, exact, without trailing zeros."""
+    return _decimal(wei, 18)
+
+
+def gwei(wei: int) -> str:
+    """An amount in gwei, exact, without trailing zeros."""
+    return _decimal(wei, 9)
+
+
+def _decimal(amount: int, places: int) -> str:
+    whole, rest = divmod(amount, 10**places)
+    return f"{whole}.{rest:0{places}d}".rstrip("0").rstrip(".")

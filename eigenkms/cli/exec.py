@@ -12,6 +12,7 @@ import click
 from eigenkms.cli import network
 from eigenkms.cli.attesting import ATTEST_SETTINGS, KEY_VARIABLE, attester
 from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.passwords import ACCOUNT_VARIABLE
 from eigenkms.cli.passwords import VARIABLE as PASSWORD_VARIABLE
 from eigenkms.cli.progress import Progress
 from eigenkms.errors import InputError
@@ -19,7 +20,7 @@ from eigenkms.errors import InputError
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
 
-OWN_SECRETS = frozenset({PASSWORD_VARIABLE, KEY_VARIABLE})
+OWN_SECRETS = frozenset({PASSWORD_VARIABLE, ACCOUNT_VARIABLE, KEY_VARIABLE})
 """Variables that are for this command alone."""
 
 
@@ -39,7 +40,8 @@ def command(*, command: tuple[str, ...], only: tuple[str, ...], settings: "Setti
     signals and the exit code are its own; it is looked for in the PATH of now, whatever the release says.
 
     Whoever publishes releases decides what is in that environment, names that change how a program is loaded among them
-    (LD_PRELOAD); --only says which are passed. EIGENKMS_PASSWORD and EIGENKMS_ECDSA_KEY are not passed on.
+    (LD_PRELOAD); --only says which are passed. EIGENKMS_PASSWORD, EIGENKMS_ACCOUNT_PASSWORD and EIGENKMS_ECDSA_KEY
+    are not passed on.
     """
     app_id = network.checked_app_id(settings)
     program = _find(command[0])

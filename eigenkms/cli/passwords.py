@@ -1,36 +1,55 @@
-"""Where a password comes from: a file, the environment variable EIGENKMS_PASSWORD, or a prompt. Never an
-argument.
-"""
+"""Where a password comes from: a file, an environment variable, or a prompt. Never an argument."""
 
 import getpass
 import os
 import stat
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from eigenkms.cli.report import warn
 from eigenkms.errors import InputError
 
 VARIABLE = "EIGENKMS_PASSWORD"
+ACCOUNT_VARIABLE = "EIGENKMS_ACCOUNT_PASSWORD"
 
-_WAYS = f"give --password-file FILE, set {VARIABLE}, or run it in a terminal"
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """To give a password other than at a prompt: a flag that names a file, and an environment variable."""
+
+    flag: str = "--password-file"
+    variable: str = VARIABLE
+
+    @property
+    def hint(self) -> str:
+        return f"give {self.flag} FILE, set {self.variable}, or run it in a terminal"
+
+
+KEYSTORES = Ways()
+ACCOUNT = Ways("--account-password-file", ACCOUNT_VARIABLE)
 
 
 def read_password(
-    purpose: str, *, file: Path | None, environ: Mapping[str, str], confirm: bool = False
+    purpose: str,
+    *,
+    file: Path | None,
+    environ: Mapping[str, str],
+    confirm: bool = False,
+    ways: Ways = KEYSTORES,
 ) -> str:
     """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt. Raises
     InputError.
     """
     if file is not None:
         password = _from_file(file)
-    elif environ.get(VARIABLE):
-        password = environ[VARIABLE]
+    elif environ.get(ways.variable):
+        password = environ[ways.variable]
     else:
-        password = _prompt(purpose, confirm=confirm)
+        password = _prompt(purpose, ways, confirm=confirm)
     if not password:
-        raise InputError(f"read password for {purpose}: it is empty", hint=_WAYS)
+        raise InputError(f"read password for {purpose}: it is empty", hint=ways.hint)
     return password
 
 
@@ -49,7 +68,8 @@ def _from_file(path: Path) -> str:
         raise InputError(f"read password file {path}: it is not UTF-8 text") from error
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
+    """Whether there is somebody to ask."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -57,9 +77,9 @@ def _has_terminal() -> bool:
     return True
 
 
-def _prompt(purpose: str, *, confirm: bool) -> str:
-    if not _has_terminal():
-        raise InputError(f"read password for {purpose}: there is no terminal to ask at", hint=_WAYS)
+def _prompt(purpose: str, ways: Ways, *, confirm: bool) -> str:
+    if not has_terminal():
+        raise InputError(f"read password for {purpose}: there is no terminal to ask at", hint=ways.hint)
     password = getpass.getpass(f"Password for {purpose}: ")
     if confirm and getpass.getpass("The same again: ") != password:
         raise InputError(f"read password for {purpose}: the two were not the same")

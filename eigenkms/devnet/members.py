@@ -18,6 +18,7 @@ import trio
 from eigenkms.chain import registration
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.transactions import Sender
+from eigenkms.chain.values import hexed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.scopes import alongside
@@ -124,15 +125,18 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
+def contract_settings(contracts: Deployment) -> dict[str, str]:
+    """The contracts of a devnet, by the keys of docs/configuration.md."""
+    names = ("avs", "allocation_manager", "delegation_manager", "key_registrar", "app_controller")
+    return {name: hexed(getattr(contracts, name)) for name in names}
+
+
 def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Timing, access: Access) -> None:
     """The node's TOML file, anew; every key is one of docs/configuration.md."""
     values: dict[str, object] = {
         "environment": "devnet",
         "rpc_url": rpc_url,
-        "avs": "0x" + contracts.avs.hex(),
-        "allocation_manager": "0x" + contracts.allocation_manager.hex(),
-        "key_registrar": "0x" + contracts.key_registrar.hex(),
-        "app_controller": "0x" + contracts.app_controller.hex(),
+        **contract_settings(contracts),
         "operator": "0x" + member.address.hex(),
         "data_dir": str(member.folder / "data"),
         "bn254_keystore": str(member.folder / "bn254.json"),

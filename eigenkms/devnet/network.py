@@ -34,6 +34,7 @@ from eigenkms.devnet.members import (
     NodeProcess,
     Timing,
     checked_accounts,
+    contract_settings,
     free_ports,
     make_member,
     register,
@@ -221,10 +222,7 @@ class Network:
         values = {
             "environment": "devnet",
             "rpc_url": self.engine.url,
-            "avs": "0x" + self.contracts.avs.hex(),
-            "allocation_manager": "0x" + self.contracts.allocation_manager.hex(),
-            "key_registrar": "0x" + self.contracts.key_registrar.hex(),
-            "app_controller": "0x" + self.contracts.app_controller.hex(),
+            **contract_settings(self.contracts),
             "known_clusters": str(self.folder / "known_clusters"),
             "ecdsa_key_file": str(self.creator_key),
         }

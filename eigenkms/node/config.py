@@ -307,6 +307,42 @@ _NODE = (
     Setting("log_format", s.choice("text", "json"), "Log lines for people or for programs.", default="text"),
 )
 
+_ACCOUNT = (
+    Setting("delegation_manager", s.address, "EigenLayer's DelegationManager contract."),
+    Setting(
+        "account_keystore",
+        s.path,
+        "Encrypted keystore of the account that sends transactions, of eigenkms or geth.",
+        is_path=True,
+        example="account.json",
+    ),
+    Setting(
+        "account_password_file",
+        s.path,
+        "File whose first line is the password of account_keystore.",
+        is_path=True,
+        example="account-password",
+    ),
+    Setting(
+        "web3signer_url", s.signer_url, "A web3signer that holds the account's key, instead of a keystore."
+    ),
+    Setting("account", s.address, "Address of the account that web3signer signs for."),
+    Setting(
+        "max_gas_price_gwei",
+        s.integer(1, 10**6),
+        "Most that a unit of gas may cost, in gwei.",
+        int,
+        default=100,
+    ),
+    Setting(
+        "confirmations",
+        s.integer(1, 1000),
+        "Blocks that a transaction must be deep, its own included.",
+        int,
+        default=1,
+    ),
+)
+
 _HTTP = (
     Setting("http_listen", s.http_address, "IP address and port of the HTTP API; without it there is none."),
     Setting(
@@ -368,13 +404,14 @@ _MONITOR = (
 
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
-    for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR, *_DEVNET)
+    for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ACCOUNT, *_ATTESTATION, *_HTTP, *_MONITOR, *_DEVNET)
 }
 """Every key of the configuration file, for all verbs."""
 
 CHAIN_SETTINGS = tuple(setting.name for setting in _CHAIN)
 CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 CLIENT_ONLY_SETTINGS = tuple(setting.name for setting in _CLIENT)
+ACCOUNT_SETTINGS = tuple(setting.name for setting in _ACCOUNT)
 ATTESTATION_SETTINGS = tuple(setting.name for setting in _ATTESTATION)
 MONITOR_SETTINGS = tuple(setting.name for setting in _MONITOR)
 HTTP_SETTINGS = tuple(setting.name for setting in _HTTP)
@@ -391,6 +428,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "The chain (node and clients)": CHAIN_SETTINGS,
     "Clients": CLIENT_ONLY_SETTINGS,
     "A node": tuple(setting.name for setting in _NODE),
+    "An operator's account": ACCOUNT_SETTINGS,
     "Attestation": ATTESTATION_SETTINGS,
     "HTTP API": HTTP_SETTINGS,
     "Monitoring": MONITOR_SETTINGS,
@@ -398,12 +436,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Every key, by the headings under which it is explained."""
 
+# Addresses of public networks are those of EigenLayer's repositories. They are unverified on chain: no public RPC was at hand.
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "sepolia": {
         "chain_id": "11155111",
         "avs": "0x47c9806e7DC4e6fE9a0a2399831F32d06DaE5730",
         "operator_set_id": "0",
         "allocation_manager": "0x42583067658071247ec8CE0A516A58f682002d07",
+        "delegation_manager": "0xD4A7E1Bd8015057293f0D0A557088c286942e84b",
         "key_registrar": "0xA4dB30D08d8bbcA00D40600bee9F029984dB162a",
         "app_controller": "0xa86DC1C47cb2518327fB4f9A1627F51966c83B92",
         "finality": "finalized",
@@ -413,6 +453,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "mainnet": {
         "chain_id": "1",
         "allocation_manager": "0x948a420b8CC1d6BFd0B6087C2E7c344a2CD0bc39",
+        "delegation_manager": "0x39053D51B77DC0d36036Fc1fCc8Cb819df8Ef37A",
         "key_registrar": "0x54f4bC6bDEbe479173a2bbDc31dD7178408A57A4",
         "app_controller": "0xc38d35Fc995e75342A21CBd6D770305b142Fbe67",
         "finality": "finalized",

@@ -327,6 +327,15 @@ def rpc_url(value: str) -> str:
     return value
 
 
+@formed("an https:// URL, or an http:// one of this machine", "http://127.0.0.1:9000")
+def signer_url(value: str) -> str:
+    """An ``https`` URL, or an ``http`` one of this machine: what signs for an account is not asked in the clear."""
+    loopback = r"http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/[^\s]*)?"
+    if not re.fullmatch(rf"https://[^\s/?#]+[^\s]*|{loopback}", value):
+        raise ValueError("it is neither an https:// URL nor an http:// one of this machine (127.0.0.1)")
+    return value
+
+
 @formed("https:// URL", "https://example.org")
 def https_url(value: str) -> str:
     if not re.fullmatch(r"https://[^\s/?#]+[^\s]*", value):

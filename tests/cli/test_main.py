@@ -26,6 +26,7 @@ GROUPS = {
     "keys": ("new", "show"),
     "secrets": ("get",),
     "config": ("example", "check"),
+    "operator": ("register", "deregister", "update-socket", "allow", "list", "show"),
     "devnet": ("run", "up", "down"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }
