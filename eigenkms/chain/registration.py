@@ -15,7 +15,7 @@ from eth_abi.abi import encode
 
 from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
-from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc import Rpc
 from eigenkms.chain.transactions import Receipt, Sender
 from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
@@ -69,7 +69,7 @@ def _set_of(contracts: Deployment) -> tuple[bytes, int]:
     return contracts.avs, contracts.operator_set_id
 
 
-async def _read(rpc: JsonRpc, to: bytes, function: abi.Function, *values: object) -> object:
+async def _read(rpc: Rpc, to: bytes, function: abi.Function, *values: object) -> object:
     answer = await rpc.call("eth_call", {"to": hexed(to), "data": hexed(function.encode(*values))}, "latest")
     return function.decode(octets(answer, f"answer of {function.name}"))[0]
 

@@ -13,7 +13,7 @@ import trio
 from eth_account import Account
 
 from eigenkms.chain.reverts import sentence
-from eigenkms.chain.rpc import JsonRpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
+from eigenkms.chain.rpc import Rpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
 from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.errors import ChainError, InputError
 
@@ -42,7 +42,7 @@ class Sender:
 
     def __init__(
         self,
-        rpc: JsonRpc,
+        rpc: Rpc,
         private_key: bytes,
         chain_id: int,
         *,
