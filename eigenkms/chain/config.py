@@ -1,10 +1,11 @@
 """Where the operator set stands on chain, and how deep a block must be buried before it counts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
-from eigenkms.chain.rpc import display_url
+from eigenkms.chain.providers import STALE_SECONDS
 from eigenkms.errors import InputError
 from eigenkms.types import Cluster
 
@@ -50,12 +51,14 @@ class Finality:
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """One operator set of one AVS on one chain. Addresses are 20 bytes. The URL may hold an API key: no repr shows it.
+    """One operator set of one AVS on one chain. Addresses are 20 bytes. ``rpc_url`` is one URL or several, the preferred one
+    first; they may hold API keys: no repr shows them.
 
-    ``app_controller``: where applications are looked up, None where that is not wanted.
+    ``stale_seconds``: age of its newest block from which on an RPC is asked after the others. ``app_controller``: where
+    applications are looked up, None where that is not wanted.
     """
 
-    rpc_url: str = field(repr=False)
+    rpc_url: str | Sequence[str] = field(repr=False)
     chain_id: int
     avs: bytes
     operator_set_id: int
@@ -63,6 +66,7 @@ class ChainConfig:
     key_registrar: bytes
     finality: Finality
     app_controller: bytes | None = None
+    stale_seconds: float = STALE_SECONDS
 
     def __post_init__(self) -> None:
         for name in ("avs", "allocation_manager", "key_registrar", "app_controller"):
@@ -81,9 +85,8 @@ class ChainConfig:
         return Cluster(self.chain_id, self.avs, self.operator_set_id)
 
     @property
-    def endpoint(self) -> str:
-        """The URL without what may be secret."""
-        return display_url(self.rpc_url)
+    def rpc_urls(self) -> tuple[str, ...]:
+        return (self.rpc_url,) if isinstance(self.rpc_url, str) else tuple(self.rpc_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Deployment:
     chain_id: int
     operator_set_id: int = 0
 
-    def config(self, rpc_url: str, finality: Finality) -> ChainConfig:
+    def config(self, rpc_url: str | Sequence[str], finality: Finality) -> ChainConfig:
         """What a reader of this deployment is configured with."""
         return ChainConfig(
             rpc_url,

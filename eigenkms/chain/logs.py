@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, RpcTooLargeError
+from eigenkms.chain.rpc import Rpc, RpcRefusedError, RpcTooLargeError
 from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.errors import ChainError
 
@@ -53,7 +53,7 @@ class LogQuery:
             and start <= log.position[0] <= end
         )
 
-    async def read(self, rpc: JsonRpc, start: int, end: int) -> list[Log]:
+    async def read(self, rpc: Rpc, start: int, end: int) -> list[Log]:
         """All events in blocks ``start..end``, in chain order. Raises ChainError."""
         found: list[Log] = []
         width = max(1, end - start + 1)

@@ -30,9 +30,10 @@ import trio
 from eigenkms.chain import abi
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
+from eigenkms.chain.providers import open_pool
 from eigenkms.chain.rollback import SetAt, roll_back
-from eigenkms.chain.rpc import BlockPin, JsonRpc, Request, RpcRefusedError, pin
-from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
+from eigenkms.chain.rpc import BlockPin, Request, Rpc, RpcRefusedError, pin
+from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError
 from eigenkms.types import BlockRef, Member, OperatorAddress, OperatorSet
@@ -84,7 +85,7 @@ class OperatorRead:
 class EigenLayerChain:
     """Reads one operator set. Made by ``open_chain``, which checks that the configuration fits the chain."""
 
-    def __init__(self, config: ChainConfig, rpc: JsonRpc) -> None:
+    def __init__(self, config: ChainConfig, rpc: Rpc) -> None:
         self.config = config
         self.rpc = rpc
         self._checked: OrderedDict[bytes, str | None] = OrderedDict()
@@ -143,13 +144,7 @@ class EigenLayerChain:
         return block
 
     def _parse_block(self, answer: Json, what: str) -> BlockRef:
-        where = f"{what} at {self.rpc.endpoint}"
-        header = mapping(answer, where)
-        return BlockRef(
-            number=quantity(header.get("number"), f"number of {where}", bits=63),
-            hash=octets(header.get("hash"), f"hash of {where}", size=32),
-            timestamp=quantity(header.get("timestamp"), f"timestamp of {where}", bits=63),
-        )
+        return block_ref(answer, f"{what} at {self.rpc.endpoint}")
 
     async def _batch_of_chain(self, requests: list[Request]) -> tuple[Json, ...]:
         """The answers to ``requests``, from a node of the right chain."""
@@ -402,12 +397,14 @@ def _check_key(key: bytes) -> str | None:
 
 
 @asynccontextmanager
-async def open_chain(config: ChainConfig) -> AsyncIterator[EigenLayerChain]:
-    """Connect and check the deployment; the connection lives as long as the context.
+async def open_chain(config: ChainConfig, *, watch: bool = False) -> AsyncIterator[EigenLayerChain]:
+    """Connect and check the deployment; the connections live as long as the context. With ``watch`` the age of the newest block
+    is looked at also where there is one RPC only.
 
     Raises ChainError: chain id, missing contracts, operator set, registrar or curve; RPC down.
     """
-    async with JsonRpc(config.rpc_url) as rpc:
+    pool = open_pool(config.rpc_urls, config.chain_id, stale_seconds=config.stale_seconds, watch=watch)
+    async with pool as rpc:
         chain = EigenLayerChain(config, rpc)
         await chain.check_deployment()
         yield chain

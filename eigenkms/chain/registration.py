@@ -16,7 +16,7 @@ from eth_abi.abi import encode
 
 from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
-from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc import Rpc
 from eigenkms.chain.transactions import Receipt, Sender
 from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
@@ -91,7 +91,7 @@ def _set_of(contracts: Deployment) -> tuple[bytes, int]:
     return contracts.avs, contracts.operator_set_id
 
 
-async def _read(rpc: JsonRpc, to: bytes, function: abi.Function, *values: object) -> object:
+async def _read(rpc: Rpc, to: bytes, function: abi.Function, *values: object) -> object:
     answer = await rpc.call("eth_call", {"to": hexed(to), "data": hexed(function.encode(*values))}, "latest")
     return function.decode(octets(answer, f"answer of {function.name}"))[0]
 
@@ -120,7 +120,7 @@ def call_disallow(contracts: Deployment, operator: bytes) -> Call:
     )
 
 
-async def call_register_key(rpc: JsonRpc, contracts: Deployment, operator: bytes, key: bn254.KeyPair) -> Call:
+async def call_register_key(rpc: Rpc, contracts: Deployment, operator: bytes, key: bn254.KeyPair) -> Call:
     """By the operator: register its signing key for the set, with its proof of possession.
 
     Raises ChainError, also if the key registrar asks to sign another message than the one computed here.
@@ -137,7 +137,7 @@ async def call_register_key(rpc: JsonRpc, contracts: Deployment, operator: bytes
     )
 
 
-async def _agreed_digest(rpc: JsonRpc, contracts: Deployment, operator: bytes, key_data: bytes) -> bytes:
+async def _agreed_digest(rpc: Rpc, contracts: Deployment, operator: bytes, key_data: bytes) -> bytes:
     registrar = contracts.key_registrar
     version = await _read(rpc, registrar, abi.VERSION)
     own = registration_digest(contracts, operator, key_data, version=str(version))

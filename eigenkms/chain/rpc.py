@@ -7,19 +7,22 @@ and the endpoint. An RPC URL is a secret in practice, since providers put API ke
 query, so messages show scheme, host and port only.
 
 Only the transport is retried: no connection, a connection cut, and the HTTP statuses that say "later" (429, 502,
-503, 504). An answer is never retried, whatever it says. ``retry=False`` is for requests that change something.
+503, 504). Who says when to come back (``Retry-After``) is asked again then, or not at all if that is after the deadline.
+An answer is never retried, whatever it says. ``retry=False`` is for requests that change something.
 """
 
 import json
 import logging
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, NewType, NoReturn, Self
-from urllib.parse import urlsplit
+from typing import Final, NewType, NoReturn, Protocol, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
 import trio
@@ -33,6 +36,8 @@ MAX_BATCH: Final = 64
 ATTEMPTS: Final = 4
 FIRST_PAUSE_SECONDS: Final = 0.1
 LARGE_BODY: Final = 64 * 2**10
+MIN_SECRET: Final = 6
+"""Characters from which on a part of a URL is kept out of messages that the RPC writes."""
 _LATER: Final = frozenset({429, 502, 503, 504})
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -46,6 +51,11 @@ class RpcUnavailableError(ChainError):
     """The RPC could not be reached, did not answer in time, or asked to come back later."""
 
     default_hint = "check that the RPC is up and reachable from this machine, or use another RPC URL"
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        """Seconds after which the RPC asked to be tried again, if it did."""
 
 
 class RpcAnswerError(ChainError):
@@ -89,6 +99,14 @@ def display_url(url: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
+def _secrets_of(url: str) -> tuple[str, ...]:
+    """The parts of an RPC URL that may be an API key, longest first."""
+    parts = urlsplit(url)
+    found = {parts.username, parts.password, *parts.path.split("/"), *(v for _, v in parse_qsl(parts.query))}
+    found |= {unquote(part) for part in found if part}
+    return tuple(sorted((part for part in found if part and len(part) >= MIN_SECRET), key=len, reverse=True))
+
+
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -128,15 +146,36 @@ class RpcStatistics:
     failures: int
 
 
+class Rpc(Protocol):
+    """What readers and senders need: one endpoint (``JsonRpc``) or several (``providers.RpcPool``)."""
+
+    @property
+    def endpoint(self) -> str:
+        """Who answers, for messages; nothing in it is secret."""
+        ...
+
+    async def call(self, method: str, *params: Json, retry: bool = True) -> Json: ...
+
+    async def batch(self, requests: Sequence[Request]) -> tuple[Json, ...]: ...
+
+    async def batch_outcomes(self, requests: Sequence[Request]) -> tuple[Json | RpcRefusedError, ...]: ...
+
+    def statistics(self) -> RpcStatistics: ...
+
+
 class JsonRpc:
     """One endpoint, with pooled connections. Use as ``async with JsonRpc(url) as rpc``; safe for many tasks at once.
 
-    ``deadline`` is in seconds and bounds each call as a whole, retries included.
+    ``deadline`` is in seconds and bounds each call as a whole, retries included. ``label`` tells endpoints of one host apart in
+    messages.
     """
 
-    def __init__(self, url: str, *, deadline: float = 5.0, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self, url: str, *, deadline: float = 5.0, max_answer_bytes: int = MAX_ANSWER_BYTES, label: str = ""
+    ) -> None:
         self._url = _checked_url(url)
-        self.endpoint = display_url(url)
+        self._secrets = _secrets_of(url)
+        self.endpoint: str = f"{label} ({display_url(url)})" if label else display_url(url)
         self._deadline = deadline
         self._max_answer_bytes = max_answer_bytes
         self._next_id = 1
@@ -184,19 +223,21 @@ class JsonRpc:
         """The results of many calls, in their order; raises the first refusal. See ``batch_outcomes``."""
         return tuple(_accepted(outcome) for outcome in await self.batch_outcomes(requests))
 
-    async def batch_outcomes(self, requests: Sequence[Request]) -> tuple[Json | RpcRefusedError, ...]:
+    async def batch_outcomes(
+        self, requests: Sequence[Request], *, retry: bool = True
+    ) -> tuple[Json | RpcRefusedError, ...]:
         """As ``batch``, with a refusal standing in the place of its result. At most MAX_BATCH calls a round trip."""
         outcomes: list[Json | RpcRefusedError] = []
         for start in range(0, len(requests), MAX_BATCH):
-            outcomes += await self._one_batch(requests[start : start + MAX_BATCH])
+            outcomes += await self._one_batch(requests[start : start + MAX_BATCH], retry)
         return tuple(outcomes)
 
-    async def _one_batch(self, requests: Sequence[Request]) -> list[Json | RpcRefusedError]:
+    async def _one_batch(self, requests: Sequence[Request], retry: bool) -> list[Json | RpcRefusedError]:
         first = self._take_ids(len(requests))
         methods = [method for method, _ in requests]
         calls = [self._encode(first + i, method, params) for i, (method, params) in enumerate(requests)]
         name = f"batch of {methods[0]}"
-        answers = await self._exchange(name, calls, retry=True)
+        answers = await self._exchange(name, calls, retry=retry)
         by_id = self._by_id(name, answers, range(first, first + len(requests)))
         return [self._result(method, first + i, by_id[first + i]) for i, method in enumerate(methods)]
 
@@ -240,6 +281,8 @@ class JsonRpc:
         code, text = error["code"], error.get("message")
         assert isinstance(code, int)
         text = text if isinstance(text, str) else ""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
         message = f"call {method} at {self.endpoint}: the node refused: {excerpt(text, 120)} (code {code})"
         return RpcRefusedError(message, code=code, text=text[:300], data=_revert_data(error.get("data")))
 
@@ -262,19 +305,23 @@ class JsonRpc:
         for attempt in range(1, attempts + 1):
             try:
                 return await self._post(method, content)
-            except RpcUnavailableError:
-                if attempt == attempts:
+            except RpcUnavailableError as unavailable:
+                pause = max(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), unavailable.retry_after or 0.0)
+                if attempt == attempts or trio.current_time() + pause >= trio.current_effective_deadline():
                     self._failures += 1
                     raise
                 self._retries += 1
-                await trio.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+                await trio.sleep(pause)
         raise AssertionError("attempts is at least 1")
 
     async def _post(self, method: str, content: bytes) -> bytes:
         try:
             async with self._client.stream("POST", self._url, content=content) as response:
                 if response.status_code in _LATER:
-                    raise RpcUnavailableError(self._http_complaint(method, response.status_code))
+                    raise RpcUnavailableError(
+                        self._http_complaint(method, response.status_code),
+                        retry_after=_retry_after(response.headers.get("retry-after", "")),
+                    )
                 if response.status_code != HTTPStatus.OK:
                     self._reject_status(method, response.status_code)
                 return await self._read(method, response)
@@ -321,6 +368,16 @@ _TRANSPORT: Final[dict[type[BaseException], str]] = {
     httpx.WriteError: "the connection was cut",
     httpx.RemoteProtocolError: "the answer is not HTTP, or the connection was cut",
 }
+
+
+def _retry_after(value: str) -> float | None:
+    """Seconds from now of a Retry-After header (RFC 9110, 10.2.3), None if there is none or it is neither of its forms."""
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _no_constants(name: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import trio
 
 from eigenkms.chain.reverts import sentence
-from eigenkms.chain.rpc import JsonRpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
+from eigenkms.chain.rpc import Rpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
 from eigenkms.chain.signing import LocalSigner, Signer
 from eigenkms.chain.values import Json, gwei, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import keccak256
@@ -101,7 +101,7 @@ class Sender:
 
     def __init__(
         self,
-        rpc: JsonRpc,
+        rpc: Rpc,
         key: bytes | Signer,
         chain_id: int,
         *,
@@ -360,7 +360,7 @@ class Sender:
         return ChainError(f"{what}: the transaction was reverted for a reason that does not show in a replay")
 
 
-async def nonces(rpc: JsonRpc, account: bytes) -> tuple[int, int]:
+async def nonces(rpc: Rpc, account: bytes) -> tuple[int, int]:
     """The account's next nonce in the newest block, and after all that is under way. Raises ChainError."""
     latest, pending = await rpc.batch(
         [("eth_getTransactionCount", (hexed(account), tag)) for tag in ("latest", "pending")]
@@ -368,7 +368,7 @@ async def nonces(rpc: JsonRpc, account: bytes) -> tuple[int, int]:
     return quantity(latest, "nonce"), quantity(pending, "pending nonce")
 
 
-async def pending_of(rpc: JsonRpc, account: bytes) -> int:
+async def pending_of(rpc: Rpc, account: bytes) -> int:
     """How many transactions of ``account`` are under way, as far as the node knows. Raises ChainError."""
     latest, pending = await nonces(rpc, account)
     return max(0, pending - latest)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
+from eigenkms.types import BlockRef
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -48,6 +49,16 @@ def mapping(value: Json, what: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise ChainError(f"read {what}: {excerpt(value)} is not a JSON object")
     return value
+
+
+def block_ref(value: Json, what: str) -> BlockRef:
+    """A block's number, hash and time from its header. Raises ChainError."""
+    header = mapping(value, what)
+    return BlockRef(
+        number=quantity(header.get("number"), f"number of {what}", bits=63),
+        hash=octets(header.get("hash"), f"hash of {what}", size=32),
+        timestamp=quantity(header.get("timestamp"), f"timestamp of {what}", bits=63),
+    )
 
 
 def hexed(raw: bytes) -> str:

@@ -53,11 +53,11 @@ CHUNKS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """``timeout`` in seconds, for all that one call asks of the network. ``app_controller``: where applications are looked up, for
-    ``fetch_secrets`` alone.
+    """``rpc_url`` is one URL or several, the preferred one first. ``timeout``: seconds for all that one call asks of the network.
+    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone.
     """
 
-    rpc_url: str = field(repr=False)
+    rpc_url: str | Sequence[str] = field(repr=False)
     chain_id: int
     avs: bytes
     operator_set_id: int

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STALE_BLOCKS, MIN_STALE_SECONDS = 25, 30.0
+"""How many expected blocks old the newest one may be before the chain, or an RPC, counts as stale; and at least in seconds."""
 _FLOOR, _CONSENT = "vote-floor", "genesis-consent"
 
 
@@ -92,11 +94,12 @@ async def run_node(
         key_registrar=config.key_registrar,
         finality=config.finality,
         app_controller=config.app_controller,
+        stale_seconds=max(MIN_STALE_SECONDS, STALE_BLOCKS * config.block_seconds),
     )
     cluster = cluster_id(chain_config.cluster)
     async with (
         RecentWarnings.kept() as recent,
-        open_chain(chain_config) as chain,
+        open_chain(chain_config, watch=True) as chain,
         _open_store(config, keys, cluster) as store,
         open_policy(config, cluster, applications or await _applications(config, chain)) as policy,
         open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
@@ -177,7 +180,7 @@ class Node:
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
         self._engine = Engine(operator, store, self._versions, self._peers.key_of)
-        self._report = Report(config, cluster, self._peers, self._versions, self._engine, releaser)
+        self._report = Report(config, cluster, chain, self._peers, self._versions, self._engine, releaser)
         self._services = Services(
             cluster=cluster,
             me=config.operator,

@@ -46,7 +46,13 @@ _CHAIN = (
         "Preset of contracts and intervals: sepolia, mainnet or devnet.",
         example="sepolia",
     ),
-    Setting("rpc_url", s.rpc_url, "JSON-RPC endpoint of the L1 chain."),
+    Setting(
+        "rpc_url",
+        s.rpc_url,
+        "JSON-RPC endpoint of the L1 chain; may be repeated, the preferred one first.",
+        many=True,
+        one_will_do=True,
+    ),
     Setting("chain_id", s.integer(1, 2**63 - 1), "Id that the L1 chain must have.", int),
     Setting("avs", s.address, f"Address of the AVS ({_ADDRESS_HELP})."),
     Setting("operator_set_id", s.integer(0, 2**32 - 1), "Operator set of the AVS.", int, default=0),
@@ -499,7 +505,7 @@ class NodeConfig:
     """
 
     data_dir: Path
-    rpc_url: str = field(repr=False)
+    rpc_url: str | tuple[str, ...] = field(repr=False)
     chain_id: int
     avs: bytes
     operator_set_id: int

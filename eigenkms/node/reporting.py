@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
+from eigenkms.chain.providers import RpcPool
+from eigenkms.chain.reader import EigenLayerChain
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.monitor.overview import Overview
@@ -27,6 +29,7 @@ class Report:
         self,
         config: NodeConfig,
         cluster: ClusterId,
+        chain: EigenLayerChain,
         peers: PeerBook,
         versions: Versions,
         engine: Engine,
@@ -34,6 +37,7 @@ class Report:
     ) -> None:
         self._config = config
         self._cluster = cluster
+        self._chain = chain
         self._peers = peers
         self._versions = versions
         self._engine = engine
@@ -56,10 +60,36 @@ class Report:
 
     def full(self) -> dict[str, object]:
         """What the operator sees on its monitoring listener: all of ``public``, and what is nobody else's business."""
+        told = {**self.public(), **self._chain_fields()}
         if self.overview is None:
-            return self.public()
+            return told
         follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
-        return self.overview.fields(self.public(), self.not_ready(), follower, self.host)
+        return self.overview.fields(told, self.not_ready(), follower, self.host)
+
+    def _chain_fields(self) -> dict[str, object]:
+        """Of each RPC what is known, without what may be secret in its URL."""
+        pool = self._chain.rpc
+        if not isinstance(pool, RpcPool):
+            return {}
+        return {
+            "rpc": [
+                {
+                    "endpoint": each.endpoint,
+                    "state": each.state.value,
+                    "in_use": each.in_use,
+                    "last_error": each.last_error,
+                    "latency_ms": None if each.latency is None else round(each.latency * 1000, 1),
+                    "head": None if each.head is None else each.head.number,
+                }
+                for each in pool.status()
+            ],
+            "rpc_disagreements": pool.disagreements,
+        }
+
+    @property
+    def _is_stale(self) -> bool:
+        pool = self._chain.rpc
+        return isinstance(pool, RpcPool) and pool.stale
 
     def public(self) -> dict[str, object]:
         """What ``eigenkms status`` shows; nothing in it is secret."""
@@ -91,6 +121,7 @@ class Report:
             "chain_error": None
             if follower is None or not follower.failures_in_row
             else follower.last_failure,
+            "chain_stale": self._is_stale,
             "released": released.number,
             "release_head": released.hash.hex(),
             "evidence": self._engine.evidence,

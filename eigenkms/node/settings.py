@@ -50,6 +50,8 @@ class Setting:
     toml: type = str
     many: bool = False
     default: Any = None
+    one_will_do: bool = False
+    """Of one that may have many values: in the file it need not be a list."""
     is_path: bool = False
     example: str = ""
     """A text where there is no default and the parser has no example."""
@@ -67,7 +69,10 @@ class Setting:
     @property
     def type_name(self) -> str:
         names = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
-        return f"a list, each {names[self.toml]}" if self.many else names[self.toml]
+        if not self.many:
+            return names[self.toml]
+        several = f"a list, each {names[self.toml]}"
+        return f"{names[self.toml]} or {several}" if self.one_will_do else several
 
     @property
     def form(self) -> str:
@@ -82,7 +87,7 @@ class Setting:
 
     def fits(self, value: object) -> bool:
         """Whether a TOML value has this setting's type; an integer will do for a number."""
-        if self.many:
+        if self.many and (isinstance(value, list) or not self.one_will_do):
             return isinstance(value, list) and all(self._fits_one(v) for v in value)
         return self._fits_one(value)
 
@@ -147,7 +152,7 @@ class Settings:
     def require(self, name: str) -> Any:
         """As :meth:`get`, and InputError where there is neither a value nor a default."""
         value = self.get(name)
-        if value is None:
+        if value is None or value == ():
             setting = self._table[name]
             raise InputError(
                 f"read {name}: it is not set",

@@ -3,6 +3,9 @@
 import json
 import logging
 import ssl
+import time
+from collections.abc import Callable
+from email.utils import formatdate
 
 import pytest
 import trio
@@ -94,6 +97,48 @@ async def test_a_busy_node_is_asked_again(status: int) -> None:
         with pytest.raises(RpcUnavailableError, match=f"HTTP status {status}"):
             await rpc.call("eth_chainId")
         assert len(server.seen) == ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    "when", ["1", lambda: formatdate(time.time() + 2, usegmt=True)], ids=["seconds", "date"]
+)
+async def test_a_node_that_says_when_is_asked_then(when: str | Callable[[], str]) -> None:
+    """Retry-After, in seconds or as a date, is waited for within the deadline."""
+    later = Reply(status=429, headers=(f"retry-after: {when if isinstance(when, str) else when()}",))
+    async with scripted(later, Reply(result("0x1", 1))) as server, JsonRpc(server.url) as rpc:
+        begun = trio.current_time()
+        assert await rpc.call("eth_chainId") == "0x1"
+        assert trio.current_time() - begun > 0.9
+
+
+@pytest.mark.parametrize("when", ["3600", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_node_that_wants_more_time_than_there_is_is_asked_once(when: str) -> None:
+    """Past the deadline nobody waits, and nobody insists."""
+    busy = Reply(status=503, headers=(f"retry-after: {when}",))
+    async with scripted(busy) as server, JsonRpc(server.url) as rpc:
+        with pytest.raises(RpcUnavailableError, match="HTTP status 503"):
+            await rpc.call("eth_chainId")
+        assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("when", ["soon", "-5", "Fri, 99 Dec", "1.5", "٣", "Thu, 01 Jan 1970 00:00:00 GMT"])
+async def test_a_senseless_retry_after_is_none(when: str) -> None:
+    """It is asked again as if nothing had been said."""
+    busy = Reply(status=503, headers=(f"retry-after: {when}",))
+    async with scripted(busy, Reply(result("0x1", 1))) as server, JsonRpc(server.url) as rpc:
+        assert await rpc.call("eth_chainId") == "0x1"
+
+
+async def test_what_a_node_says_shows_no_key_of_the_url() -> None:
+    """Providers like to repeat the key in their refusals."""
+    error = {"code": -32000, "message": "key t0ps3cret of user4711 is over its limit (q=abc/def123)"}
+    async with scripted(body(error=error)) as server:
+        url = server.url.replace("//", "//user4711:pass@") + "/v3/t0ps3cret?key=abc%2Fdef123"
+        async with JsonRpc(url) as rpc:
+            with pytest.raises(RpcRefusedError) as caught:
+                await rpc.call("eth_chainId")
+    assert "key … of … is over its limit (q=…)" in str(caught.value)
+    assert caught.value.text == "key … of … is over its limit (q=…)"
 
 
 async def test_a_cut_connection_is_retried_for_reads_only() -> None:

@@ -64,6 +64,7 @@ class FakeChain:
         self.number = head
         self.down = False
         self.left = False
+        self.rpc = None
 
     def _check_up(self) -> None:
         if self.down:

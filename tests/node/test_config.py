@@ -150,6 +150,24 @@ def test_a_url_is_never_repeated() -> None:
     assert "SECRET" not in repr(load(rpc_url="https://host/SECRET"))
 
 
+def test_there_may_be_several_rpcs(file: Path) -> None:
+    """A flag again and again, commas in the environment, a list in the file, where one alone needs none."""
+    one, two = "http://one:8545", "https://two/KEY"
+    bare = {k: v for k, v in FLAGS.items() if k != "rpc_url"}
+    assert load(rpc_url=(one, two)).rpc_url == (one, two)
+    assert NodeConfig.load(bare, environ={"EIGENKMS_RPC_URL": f"{one}, {two}"}).rpc_url == (one, two)
+    file.write_text(f'rpc_url = ["{one}", "{two}"]\n')
+    assert NodeConfig.load(bare, environ={}, file=file).rpc_url == (one, two)
+    file.write_text(f'rpc_url = "{two}"\n')
+    assert NodeConfig.load(bare, environ={}, file=file).rpc_url == (two,)
+    file.write_text("rpc_url = []\n")
+    with pytest.raises(InputError, match="read rpc_url: it is not set"):
+        NodeConfig.load(bare, environ={}, file=file)
+    file.write_text("rpc_url = 8545\n")
+    with pytest.raises(InputError, match="line 1: it must be a string or a list, each a string"):
+        NodeConfig.load(bare, environ={}, file=file)
+
+
 @pytest.mark.parametrize("name", sorted(FLAGS))
 def test_what_is_missing_is_named_with_every_way_to_give_it(name: str) -> None:
     """The hint has flag, variable and key."""

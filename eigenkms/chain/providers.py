@@ -1,0 +1,479 @@
+"""Several RPC endpoints of one chain, as one.
+
+The first that works is used, in the order of the configuration. One that cannot be reached, asks to come back later, answers
+HTML or other rubbish, or takes too long is passed over within the same call, and left alone until a probe finds it well; then
+it is used again, if it stands before the others. Probes of a bad one come at growing distances up to ``MAX_PROBE_PAUSE``.
+
+Nobody is believed before it has said that it serves the right chain: whoever does not is left out and named loudly. An endpoint
+whose newest block is old by this machine's clock is stale: the others are asked first. So is one that contradicted the majority
+about a boundary (``witnesses``).
+
+A call has one deadline whatever the number of endpoints, and all but the last that is tried get half of what is left of it.
+Calls follow one another on different endpoints when one fails in between; that mixes no forks because reads are pinned to a
+block hash. What is asked by number and must hang together is asked at ``steady()``, which is one endpoint.
+
+A refusal (a JSON-RPC error) is an answer. If the contract reverted it is believed; else another endpoint may know better, for
+example because it keeps older state, and the first refusal is told if none does. Requests that change something
+(``retry=False``) go to one endpoint only.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeVar
+
+import trio
+
+from eigenkms.chain import rpc as client
+from eigenkms.chain.rpc import (
+    ATTEMPTS,
+    MAX_BATCH,
+    JsonRpc,
+    Request,
+    RpcAnswerError,
+    RpcRefusedError,
+    RpcStatistics,
+    RpcTooLargeError,
+    RpcUnavailableError,
+)
+from eigenkms.chain.values import Json, block_ref, quantity
+from eigenkms.errors import ChainError, InputError
+from eigenkms.types import BlockRef
+
+T = TypeVar("T")
+DEADLINE_SECONDS: Final = 5.0
+MAX_PROVIDERS: Final = 8
+PROBE_SECONDS: Final = 2.0
+"""How long a probe may take."""
+PROBE_PAUSE: Final = 5.0
+"""Between probes of one that is well."""
+MAX_PROBE_PAUSE: Final = 60.0
+MAX_RETRY_AFTER: Final = 60.0
+"""As long as this one that asks for patience is left alone, whatever it asks for."""
+STALE_SECONDS: Final = 300.0
+
+log = logging.getLogger("eigenkms.chain.providers")
+
+
+class ProviderState(Enum):
+    """What is known of an endpoint; those that come first are asked first."""
+
+    OK = "ok"
+    UNTRIED = "untried"
+    STALE = "stale"
+    DISAGREES = "disagrees"
+    FAILING = "failing"
+    WRONG_CHAIN = "wrong chain"
+
+
+_RANK: Final = {
+    ProviderState.OK: 0,
+    ProviderState.UNTRIED: 0,
+    ProviderState.STALE: 1,
+    ProviderState.DISAGREES: 2,
+}
+"""The others are asked only where none of these is left."""
+
+
+class WrongChainError(ChainError):
+    """The RPC serves another chain than the configured one."""
+
+    default_hint = "set the RPC URL of the configured chain, or the other chain id"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """An endpoint as it is shown. ``latency`` is that of the last answer, in seconds; ``head`` its newest block."""
+
+    endpoint: str
+    state: ProviderState
+    in_use: bool
+    last_error: str | None
+    latency: float | None
+    head: BlockRef | None
+
+
+class Provider:
+    """One endpoint and what is known of it. ``index`` is its place in the configuration, from 0."""
+
+    def __init__(self, index: int, rpc: JsonRpc) -> None:
+        self.index = index
+        self.rpc = rpc
+        self.state = ProviderState.UNTRIED
+        self.last_error: str | None = None
+        self.latency: float | None = None
+        self.head: BlockRef | None = None
+        self.dissent: str | None = None
+        self.verified = False
+        self.failures = 0
+        self.not_before = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Provider {self.rpc.endpoint} {self.state.value}>"
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Where it stands in the order in which they are asked. Among stale ones the one that is furthest comes first."""
+        level = _RANK.get(self.state, len(_RANK))
+        behind = -self.head.number if self.state is ProviderState.STALE and self.head else 0
+        return level, behind, self.index
+
+
+class RpcPool:
+    """The endpoints as one ``Rpc``. Made by ``open_pool``; safe for many tasks at once."""
+
+    def __init__(
+        self, clients: Sequence[JsonRpc], chain_id: int, *, deadline: float, stale_seconds: float
+    ) -> None:
+        self.providers: Final = tuple(Provider(index, rpc) for index, rpc in enumerate(clients))
+        self.chain_id: Final = chain_id
+        self.stale_seconds: Final = stale_seconds
+        self.disagreements = 0
+        """Boundaries about which they disagreed, since the pool was opened."""
+        self._deadline = deadline
+        self._used = self.providers[0]
+        self._probed = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<RpcPool {', '.join(provider.rpc.endpoint for provider in self.providers)}>"
+
+    @property
+    def endpoint(self) -> str:
+        """The one that answered last, for messages."""
+        return self._used.rpc.endpoint
+
+    def statistics(self) -> RpcStatistics:
+        """Of all endpoints together, probes included."""
+        each = [provider.rpc.statistics() for provider in self.providers]
+        return RpcStatistics(
+            sum(s.requests for s in each), sum(s.retries for s in each), sum(s.failures for s in each)
+        )
+
+    def status(self) -> tuple[ProviderStatus, ...]:
+        """In the order of the configuration."""
+        return tuple(
+            ProviderStatus(p.rpc.endpoint, p.state, p is self._used, p.last_error, p.latency, p.head)
+            for p in self.providers
+        )
+
+    @property
+    def stale(self) -> bool:
+        """Whether nobody who answers has a new block."""
+        states = {provider.state for provider in self.providers}
+        fresh = {ProviderState.OK, ProviderState.UNTRIED, ProviderState.DISAGREES}
+        return ProviderState.STALE in states and not states & fresh
+
+    def steady(self) -> JsonRpc:
+        """The endpoint to be asked first now, alone: for reads by block number that must come from one place."""
+        return self._candidates()[0].rpc
+
+    # ------------------------------------------------------------------------------------------------ asking
+
+    async def call(self, method: str, *params: Json, retry: bool = True) -> Json:
+        """As ``JsonRpc.call``, at the first endpoint that can answer."""
+
+        async def ask(provider: Provider) -> Json:
+            await self._verify(provider)
+            return await provider.rpc.call(method, *params, retry=False)
+
+        return await self._first(method, ask, retry=retry)
+
+    async def batch(self, requests: Sequence[Request]) -> tuple[Json, ...]:
+        """As ``JsonRpc.batch``, each round trip at the first endpoint that can answer."""
+        outcomes = await self.batch_outcomes(requests)
+        for outcome in outcomes:
+            if isinstance(outcome, RpcRefusedError):
+                raise outcome
+        return tuple(outcome for outcome in outcomes if not isinstance(outcome, RpcRefusedError))
+
+    async def batch_outcomes(self, requests: Sequence[Request]) -> tuple[Json | RpcRefusedError, ...]:
+        """As ``JsonRpc.batch_outcomes``, each round trip at the first endpoint that can answer."""
+        outcomes: list[Json | RpcRefusedError] = []
+        for start in range(0, len(requests), MAX_BATCH):
+            outcomes += await self._one_batch(requests[start : start + MAX_BATCH])
+        return tuple(outcomes)
+
+    async def _one_batch(self, requests: Sequence[Request]) -> tuple[Json | RpcRefusedError, ...]:
+        refused: list[tuple[Json | RpcRefusedError, ...]] = []
+
+        async def ask(provider: Provider) -> tuple[Json | RpcRefusedError, ...]:
+            if not any(method == "eth_chainId" for method, _ in requests):
+                await self._verify(provider)
+            outcomes = await provider.rpc.batch_outcomes(requests, retry=False)
+            for (method, _), outcome in zip(requests, outcomes, strict=True):
+                if method == "eth_chainId" and not isinstance(outcome, RpcRefusedError):
+                    self._check_chain(provider, outcome)
+            for outcome in outcomes:
+                if isinstance(outcome, RpcRefusedError) and not outcome.is_revert:
+                    refused.append(outcomes)
+                    raise outcome
+            return outcomes
+
+        try:
+            return await self._first(f"batch of {requests[0][0]}", ask, retry=True)
+        except RpcRefusedError:
+            return refused[0]
+
+    async def _verify(self, provider: Provider) -> None:
+        if not provider.verified:
+            self._check_chain(provider, await provider.rpc.call("eth_chainId", retry=False))
+
+    def _check_chain(self, provider: Provider, answer: Json) -> None:
+        chain_id = quantity(answer, f"chain id at {provider.rpc.endpoint}", bits=256)
+        if chain_id != self.chain_id:
+            provider.verified = False
+            raise WrongChainError(
+                f"use chain {self.chain_id}: the RPC at {provider.rpc.endpoint} serves chain {chain_id}"
+            )
+        provider.verified = True
+
+    async def _first(self, name: str, ask: Callable[[Provider], Awaitable[T]], *, retry: bool) -> T:
+        """The first answer; raises what went wrong if there is none."""
+        deadline = trio.current_time() + self._deadline
+        failures: dict[Provider, ChainError] = {}
+        spent: set[Provider] = set()
+        for attempt in range(ATTEMPTS if retry else 1):
+            candidates = self._candidates(without=spent)
+            if not candidates or not await self._pause(attempt, candidates, deadline):
+                break
+            for place, provider in enumerate(candidates if retry else candidates[:1]):
+                is_last = not retry or place == len(candidates) - 1
+                try:
+                    return await self._ask_one(name, provider, ask, deadline, is_last=is_last)
+                except ChainError as error:
+                    if self._is_final(error):
+                        raise
+                    failures[provider] = error
+                    if not isinstance(error, RpcUnavailableError):
+                        spent.add(provider)
+            refusal = next((e for e in failures.values() if isinstance(e, RpcRefusedError)), None)
+            if refusal is not None:
+                raise refusal
+        if not failures:
+            raise RpcUnavailableError(
+                f"call {name} at {candidates[0].rpc.endpoint}: it asked to be left alone for a while"
+            )
+        raise _summary(name, list(failures.values()))
+
+    @staticmethod
+    async def _pause(attempt: int, candidates: Sequence[Provider], deadline: float) -> bool:
+        """Wait before everybody is asked, once more or as long as they asked for patience; False if the deadline would pass."""
+        now = trio.current_time()
+        pause = client.FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) if attempt else 0.0
+        resume = max(now + pause, min(provider.not_before for provider in candidates))
+        if now < resume < deadline:
+            await trio.sleep_until(resume)
+        return resume < deadline
+
+    @staticmethod
+    def _is_final(error: ChainError) -> bool:
+        """Whether another endpoint need not be asked."""
+        return isinstance(error, RpcTooLargeError) or (isinstance(error, RpcRefusedError) and error.is_revert)
+
+    def _candidates(self, without: Collection[Provider] = ()) -> list[Provider]:
+        """Whom to ask, in this order. Those that fail, or serve another chain, only where there are no others."""
+        ranked = sorted((p for p in self.providers if p not in without), key=lambda provider: provider.rank)
+        good = [provider for provider in ranked if provider.state in _RANK]
+        failing = [provider for provider in ranked if provider.state is ProviderState.FAILING]
+        return good or failing or ranked
+
+    async def _ask_one(
+        self,
+        name: str,
+        provider: Provider,
+        ask: Callable[[Provider], Awaitable[T]],
+        deadline: float,
+        *,
+        is_last: bool,
+    ) -> T:
+        begun = trio.current_time()
+        seconds = max(0.0, deadline - begun)
+        if not is_last:
+            seconds /= 2
+        try:
+            with trio.fail_after(seconds):
+                answer = await ask(provider)
+        except trio.TooSlowError:
+            late = f"call {name} at {provider.rpc.endpoint}: no answer within {seconds:.2g} s"
+            unavailable = RpcUnavailableError(late)
+            self.failed(provider, unavailable)
+            raise unavailable from None
+        except RpcRefusedError:
+            raise
+        except ChainError as error:
+            if not isinstance(error, RpcTooLargeError):
+                self.failed(provider, error)
+            raise
+        self._answered(provider, trio.current_time() - begun)
+        return answer
+
+    # ------------------------------------------------------------------------------------------------- state
+
+    def failed(self, provider: Provider, error: ChainError) -> None:
+        """Remember that an endpoint could not be used."""
+        provider.failures = min(provider.failures + 1, 16)
+        provider.last_error = str(error)
+        if isinstance(error, RpcUnavailableError) and error.retry_after is not None:
+            provider.not_before = trio.current_time() + min(error.retry_after, MAX_RETRY_AFTER)
+        wrong = isinstance(error, WrongChainError)
+        if not wrong and provider.state is ProviderState.WRONG_CHAIN:
+            return
+        self._become(provider, ProviderState.WRONG_CHAIN if wrong else ProviderState.FAILING)
+
+    def _answered(self, provider: Provider, latency: float) -> None:
+        provider.failures = 0
+        provider.latency = latency
+        if provider.state not in _RANK or provider.state is ProviderState.UNTRIED:
+            self._become(provider, self._state_of(provider))
+        if provider is not self._used:
+            log.warning("using %s instead of %s", provider.rpc.endpoint, self._used.rpc.endpoint)
+            self._used = provider
+
+    def _state_of(self, provider: Provider) -> ProviderState:
+        """Of one that answers, by what is known of it."""
+        if provider.dissent is not None:
+            return ProviderState.DISAGREES
+        head = provider.head
+        is_old = head is not None and time.time() - head.timestamp > self.stale_seconds
+        return ProviderState.STALE if is_old else ProviderState.OK
+
+    def dissents(self, provider: Provider, what: str | None) -> None:
+        """Remember that an endpoint contradicts the majority, and how, or (None) that it agrees."""
+        provider.dissent = what
+        if provider.state in _RANK:
+            if what is not None:
+                provider.last_error = what
+            self._become(provider, self._state_of(provider))
+
+    def _become(self, provider: Provider, state: ProviderState) -> None:
+        before, provider.state = provider.state, state
+        if state is before:
+            return
+        level = self._level(state, before)
+        if state is ProviderState.OK:
+            log.log(level, "%s is well", provider.rpc.endpoint)
+        elif state is ProviderState.STALE:
+            assert provider.head is not None
+            age = time.time() - provider.head.timestamp
+            log.log(
+                level,
+                "%s is stale: its newest block %d is %.0f s old",
+                provider.rpc.endpoint,
+                provider.head.number,
+                age,
+            )
+        else:
+            log.log(level, "%s is not used (%s): %s", provider.rpc.endpoint, state.value, provider.last_error)
+
+    def _level(self, state: ProviderState, before: ProviderState) -> int:
+        """How loud a change is told. The failure of the only endpoint is told by whoever asked."""
+        if state is ProviderState.WRONG_CHAIN:
+            return logging.ERROR
+        if state is ProviderState.OK:
+            return (
+                logging.DEBUG if before is ProviderState.UNTRIED or len(self.providers) == 1 else logging.INFO
+            )
+        if state is ProviderState.FAILING and len(self.providers) == 1:
+            return logging.DEBUG
+        return logging.WARNING
+
+    # ------------------------------------------------------------------------------------------------ probes
+
+    async def watch(self) -> None:
+        """Probe each endpoint again and again; never ends."""
+        async with trio.open_nursery() as nursery:
+            for provider in self.providers:
+                nursery.start_soon(self._watch_one, provider)
+
+    async def _watch_one(self, provider: Provider) -> None:
+        while True:
+            await self.probe(provider)
+            is_bad = provider.state in (ProviderState.FAILING, ProviderState.WRONG_CHAIN)
+            pause = min(2.0 ** (provider.failures - 1), MAX_PROBE_PAUSE) if is_bad else PROBE_PAUSE
+            await trio.sleep(max(pause, provider.not_before - trio.current_time()))
+
+    async def probe(self, provider: Provider) -> None:
+        """Ask one endpoint for its chain and its newest block, and judge it by them."""
+        begun = trio.current_time()
+        requests: list[Request] = [("eth_chainId", ()), ("eth_getBlockByNumber", ("latest", False))]
+        try:
+            with trio.fail_after(PROBE_SECONDS):
+                chain_id, newest = await provider.rpc.batch(requests)
+            self._check_chain(provider, chain_id)
+            provider.head = block_ref(newest, f"the latest block at {provider.rpc.endpoint}")
+        except trio.TooSlowError:
+            late = f"probe {provider.rpc.endpoint}: no answer within {PROBE_SECONDS:g} s"
+            self.failed(provider, RpcUnavailableError(late))
+        except ChainError as error:
+            self.failed(provider, error)
+        else:
+            provider.latency = trio.current_time() - begun
+            self._become(provider, self._state_of(provider))
+        self._probed.set()
+        self._probed = trio.Event()
+
+    async def first_look(self) -> None:
+        """Wait, while ``watch`` runs, until it is known which endpoint to begin with: a good one, all before which are judged."""
+        while True:
+            for provider in self.providers:
+                if provider.state is ProviderState.UNTRIED:
+                    break
+                if provider.state is ProviderState.OK:
+                    return
+            else:
+                return
+            await self._probed.wait()
+
+
+def _summary(name: str, failures: Sequence[ChainError]) -> ChainError:
+    """What to tell of a call that nobody answered."""
+    if len(failures) == 1:
+        return failures[0]
+    each = "; ".join(str(failure).partition(" at ")[2] or str(failure) for failure in failures)
+    if all(isinstance(failure, WrongChainError) for failure in failures):
+        return WrongChainError(f"call {name}: none of {len(failures)} RPCs serves the chain: {each}")
+    if all(isinstance(failure, RpcAnswerError) for failure in failures):
+        return RpcAnswerError(f"call {name}: none of {len(failures)} RPCs answers the question: {each}")
+    return RpcUnavailableError(f"call {name}: none of {len(failures)} RPCs answers: {each}")
+
+
+@asynccontextmanager
+async def open_pool(
+    urls: Sequence[str], chain_id: int, *, stale_seconds: float = STALE_SECONDS, watch: bool = True
+) -> AsyncIterator[RpcPool]:
+    """Connections to all endpoints, the preferred one first, watched as long as the context lasts.
+
+    ``watch`` False leaves a single endpoint unwatched. Nothing is raised for endpoints that are down or wrong: calls do that, when
+    none is left. Raises ``InputError`` for what are no URLs, and for more than ``MAX_PROVIDERS``.
+    """
+    if not 1 <= len(urls) <= MAX_PROVIDERS:
+        raise InputError(f"open the chain RPC: {len(urls)} URLs instead of 1 to {MAX_PROVIDERS}")
+    if len(set(urls)) != len(urls):
+        raise InputError(
+            "open the chain RPC: one URL is given twice", hint="give other providers, or one URL only"
+        )
+    several = len(urls) > 1
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(JsonRpc(url, label=f"rpc {number}" if several else ""))
+            for number, url in enumerate(urls, 1)
+        ]
+        pool = RpcPool(clients, chain_id, deadline=DEADLINE_SECONDS, stale_seconds=stale_seconds)
+        if not several and not watch:
+            yield pool
+            return
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.watch)
+            if several:
+                await pool.first_look()
+            try:
+                yield pool
+            except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure

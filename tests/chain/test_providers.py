@@ -1,0 +1,317 @@
+"""Several RPCs as one, against real HTTP servers that die, lie, lag and come back."""
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+
+from eigenkms.chain import providers
+from eigenkms.chain import rpc as rpc_module
+from eigenkms.chain.providers import ProviderState, RpcPool, WrongChainError, open_pool
+from eigenkms.chain.rpc import RpcAnswerError, RpcRefusedError, RpcTooLargeError, RpcUnavailableError
+from eigenkms.errors import InputError
+from tests.chain.servers import Reply, Server, serve
+
+CHAIN = 31337
+REVERTED = {"code": 3, "message": "execution reverted"}
+PRUNED = {"code": -32000, "message": "missing trie node"}
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_module, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(providers, "PROBE_PAUSE", 0.02)
+    monkeypatch.setattr(providers, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(providers, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(providers, "MAX_PROBE_PAUSE", 0.05)
+
+
+@dataclass
+class Endpoint:
+    """A server that answers ``name`` to every method but those of a probe, or, if ``instead`` is set, that reply to everything.
+
+    ``errors`` are JSON-RPC errors by method, ``age`` how many seconds old its newest block is.
+    """
+
+    name: str
+    chain: int = CHAIN
+    age: float = 0.0
+    number: int = 100
+    instead: Reply | None = None
+    errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        assert self.server is not None
+        return f"{self.server.url}/v3/{self.name}-s3cret"
+
+    async def answer(self, body: bytes) -> Reply:
+        calls = json.loads(body)
+        if self.instead is not None:
+            return self.instead
+        answers = [self._one(call) for call in (calls if isinstance(calls, list) else [calls])]
+        return Reply(json.dumps(answers if isinstance(calls, list) else answers[0]).encode())
+
+    def _one(self, call: dict[str, Any]) -> dict[str, Any]:
+        method = call["method"]
+        if method not in ("eth_chainId", "eth_getBlockByNumber"):
+            self.asked.append(method)
+        known: dict[str, Any] = {
+            "eth_chainId": hex(self.chain),
+            "eth_getBlockByNumber": {
+                "number": hex(self.number),
+                "hash": "0x" + "ab" * 32,
+                "timestamp": hex(int(time.time() - self.age)),
+            },
+        }
+        said = (
+            {"error": self.errors[method]}
+            if method in self.errors
+            else {"result": known.get(method, self.name)}
+        )
+        return {"jsonrpc": "2.0", "id": call["id"], **said}
+
+
+@asynccontextmanager
+async def pool_of(*endpoints: Endpoint, **options: Any) -> AsyncIterator[RpcPool]:
+    async with AsyncExitStack() as stack:
+        for endpoint in endpoints:
+            endpoint.server = await stack.enter_async_context(serve(endpoint.answer))
+        urls = [endpoint.url for endpoint in endpoints]
+        yield await stack.enter_async_context(open_pool(urls, CHAIN, **options))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(5):
+        while not condition():  # noqa: ASYNC110 - what happens at the other end of a socket has no event
+            await trio.sleep(0.005)
+
+
+def states(pool: RpcPool) -> list[str]:
+    return [each.state.value for each in pool.status()]
+
+
+DEAD = {
+    "html": Reply(b"<html>Bad gateway</html>"),
+    "429": Reply(status=429),
+    "503": Reply(status=503),
+    "500": Reply(status=500),
+    "unauthorised": Reply(status=401),
+    "cut": Reply(b"[1, 2, 3]", cut=True),
+    "hangs": Reply(hang=True),
+}
+
+
+@pytest.mark.parametrize("reply", DEAD.values(), ids=DEAD.keys())
+async def test_one_that_fails_is_passed_over_and_used_again_when_it_is_well(reply: Reply) -> None:
+    """The call itself succeeds at the next one; after a probe the preferred one is used again."""
+    a, b = Endpoint("a"), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        assert await pool.call("eth_thing") == "a"
+        a.instead = reply
+        assert await pool.call("eth_thing") == "b"
+        assert await pool.batch([("eth_thing", ()), ("eth_chainId", ())]) == ("b", hex(CHAIN))
+        assert states(pool) == ["failing", "ok"]
+        assert [each.in_use for each in pool.status()] == [False, True]
+        assert pool.status()[0].last_error
+        assert "s3cret" not in repr(pool) + str(pool.status())
+        a.instead = None
+        await until(lambda: states(pool) == ["ok", "ok"])
+        assert await pool.call("eth_thing") == "a"
+        assert pool.endpoint.startswith("rpc 1 (http://127.0.0.1:")
+
+
+async def test_one_that_is_down_is_left_alone_while_another_works() -> None:
+    """What is known to fail is asked by probes only, and costs calls no time."""
+    a, b = Endpoint("a"), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        a.errors["eth_thing"], a.instead = PRUNED, Reply(hang=True)
+        await pool.call("eth_thing")
+        before = trio.current_time()
+        for _ in range(5):
+            assert await pool.call("eth_thing") == "b"
+        assert trio.current_time() - before < 0.5
+        assert a.asked == []
+
+
+async def test_another_chain_is_never_believed(caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused loudly, before and after it was right; it is used once it serves the right chain."""
+    a, b = Endpoint("a", chain=5), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        assert await pool.call("eth_thing") == "b"
+        assert states(pool) == ["wrong chain", "ok"]
+        (loud,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+        assert f"use chain {CHAIN}: the RPC at rpc 1 (http://127.0.0.1" in loud.getMessage()
+        assert loud.getMessage().endswith("serves chain 5")
+        a.chain = CHAIN
+        await until(lambda: states(pool) == ["ok", "ok"])
+        assert await pool.call("eth_thing") == "a"
+        a.chain = 5
+        assert await pool.batch([("eth_chainId", ()), ("eth_thing", ())]) == (hex(CHAIN), "b")
+        assert a.asked == ["eth_thing"] * 2, "it was asked and not believed"
+        b.instead = Reply(status=503)
+        with pytest.raises(RpcUnavailableError, match="call eth_thing at rpc 2"):
+            await pool.call("eth_thing")
+    c, d = Endpoint("c", chain=5), Endpoint("d", chain=6)
+    async with pool_of(c, d) as pool:
+        with pytest.raises(WrongChainError, match=r"serves chain 5; .*serves chain 6"):
+            await pool.call("eth_thing")
+
+
+async def test_all_down_names_each_and_recovers() -> None:
+    """The message has every endpoint with its reason, and no key of a URL."""
+    a, b = Endpoint("a", instead=Reply(status=503)), Endpoint("b", instead=Reply(b"<html>"))
+    async with pool_of(a, b) as pool:
+        with pytest.raises(RpcUnavailableError) as caught:
+            await pool.call("eth_thing")
+        assert "none of 2 RPCs answers: rpc 1 (http://127.0.0.1" in str(caught.value)
+        assert "HTTP status 503; rpc 2 (http" in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+        b.instead = None
+        assert await pool.call("eth_thing") == "b"
+        b.instead = a.instead = Reply(b"<html>")
+        with pytest.raises(RpcAnswerError, match="none of 2 RPCs answers the question"):
+            await pool.call("eth_thing")
+
+
+async def test_one_deadline_for_all() -> None:
+    """Two that hang cost no more than one would."""
+    a, b = Endpoint("a"), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        a.instead = b.instead = Reply(hang=True)
+        before = trio.current_time()
+        with pytest.raises(RpcUnavailableError, match=r"no answer within 0.5 s; .*no answer within 0.5"):
+            await pool.call("eth_thing")
+        assert trio.current_time() - before < 1.3
+
+
+async def test_a_stale_one_is_asked_after_the_others() -> None:
+    """By the age of its newest block; if all are stale that shows, and the one that is furthest is used."""
+    a, b = Endpoint("a", age=1000, number=7), Endpoint("b")
+    async with pool_of(a, b, stale_seconds=60) as pool:
+        assert states(pool)[0] == "stale"
+        assert await pool.call("eth_thing") == "b"
+        b.instead = Reply(status=503)
+        assert await pool.call("eth_thing") == "a", "better than none"
+        assert pool.stale
+        b.instead, b.age = None, 500
+        await until(lambda: states(pool) == ["stale", "stale"])
+        assert await pool.call("eth_thing") == "b"
+        assert pool.stale
+        a.age = 0
+        await until(lambda: not pool.stale)
+        assert await pool.call("eth_thing") == "a"
+
+
+async def test_a_refusal_is_an_answer_but_another_may_know_better() -> None:
+    """Pruned here, kept there; what all refuse is told in the words of the first. A revert is believed at once."""
+    a, b = Endpoint("a"), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        a.errors["eth_call"] = PRUNED
+        assert await pool.call("eth_call") == "b"
+        assert await pool.batch([("eth_chainId", ()), ("eth_call", ())]) == (hex(CHAIN), "b")
+        assert states(pool) == ["ok", "ok"]
+        b.errors["eth_call"] = {"code": -32601, "message": "no such method"}
+        with pytest.raises(RpcRefusedError, match=r"at rpc 1 \(.*missing trie node"):
+            await pool.call("eth_call")
+        _, refusal = await pool.batch_outcomes([("eth_chainId", ()), ("eth_call", ())])
+        assert isinstance(refusal, RpcRefusedError)
+        assert "missing trie node" in str(refusal)
+        a.errors["eth_call"] = REVERTED
+        b.asked.clear()
+        with pytest.raises(RpcRefusedError, match="reverted"):
+            await pool.call("eth_call")
+        _, revert = await pool.batch_outcomes([("eth_chainId", ()), ("eth_call", ())])
+        assert isinstance(revert, RpcRefusedError)
+        assert b.asked == []
+
+
+async def test_what_changes_something_goes_to_one_only() -> None:
+    """A transaction that may have arrived is not sent elsewhere as well."""
+    a, b = Endpoint("a"), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        a.instead = Reply(b"[1, 2, 3]", cut=True)
+        with pytest.raises(RpcUnavailableError):
+            await pool.call("eth_sendRawTransaction", "0x00", retry=False)
+        assert b.asked == []
+        assert await pool.call("eth_sendRawTransaction", "0x00", retry=False) == "b"
+
+
+async def test_too_large_is_for_the_asker_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another endpoint would answer as much."""
+    a, b = Endpoint("a"), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        monkeypatch.setattr(pool.providers[0].rpc, "_max_answer_bytes", 40)
+        with pytest.raises(RpcTooLargeError):
+            await pool.call("eth_getLogs", "x" * 50)
+        assert b.asked == []
+
+
+async def test_who_says_when_is_asked_then() -> None:
+    """Retry-After is heeded: not before, and not at all if that is too late for the call."""
+    a = Endpoint("a", instead=Reply(status=429, headers=("retry-after: 100",)))
+    async with pool_of(a, watch=False) as pool:
+        before = trio.current_time()
+        with pytest.raises(RpcUnavailableError, match="HTTP status 429"):
+            await pool.call("eth_thing")
+        assert trio.current_time() - before < 0.5
+        with pytest.raises(RpcUnavailableError, match="it asked to be left alone for a while"):
+            await pool.call("eth_thing")
+        assert a.server is not None
+        assert len(a.server.seen) == 1
+
+
+async def test_a_long_batch_may_change_horses() -> None:
+    """Each round trip is answered by whoever can; results stay in order."""
+    a, b = Endpoint("a"), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        requests = [("eth_thing", (i,)) for i in range(2 * rpc_module.MAX_BATCH)]
+
+        async def die(body: bytes) -> Reply:
+            reply = await Endpoint("a").answer(body)
+            a.instead = Reply(status=503)
+            return reply
+
+        a.answer, original = die, a.answer  # type: ignore[method-assign]
+        answers = await pool.batch(requests)
+        assert original is not None
+        assert set(answers) <= {"a", "b"}
+        assert len(answers) == 2 * rpc_module.MAX_BATCH
+
+
+async def test_hanging_at_the_start_does_not_keep_anybody() -> None:
+    """One that says nothing is found out by the first probe, and the other one is used."""
+    a, b = Endpoint("a", instead=Reply(hang=True)), Endpoint("b")
+    before = trio.current_time()
+    async with pool_of(a, b) as pool:
+        assert await pool.call("eth_thing") == "b"
+        assert trio.current_time() - before < 1
+        assert pool.status()[0].state is ProviderState.FAILING
+
+
+async def test_what_cannot_be_a_pool_is_refused() -> None:
+    """One URL twice would be its own witness."""
+    with pytest.raises(InputError, match="one URL is given twice"):
+        async with open_pool(["http://a", "http://a"], CHAIN):
+            pass
+    with pytest.raises(InputError, match="9 URLs instead of 1 to 8"):
+        async with open_pool([f"http://a/{i}" for i in range(9)], CHAIN):
+            pass
+    with pytest.raises(InputError, match="not http:// or https://"):
+        async with open_pool(["http://a", "ws://s3cret"], CHAIN):
+            pass
+
+
+async def test_an_error_of_the_body_comes_as_it_is() -> None:
+    """The watch beside it wraps it in no group."""
+    with pytest.raises(InputError, match="mine"):
+        async with open_pool(["http://127.0.0.1:1/a", "http://127.0.0.1:1/b"], CHAIN):
+            raise InputError("mine")
