@@ -14,23 +14,28 @@ from eigenkms.errors import InputError
 
 VARIABLE = "EIGENKMS_PASSWORD"
 
-_WAYS = f"give --password-file FILE, set {VARIABLE}, or run it in a terminal"
-
 
 def read_password(
-    purpose: str, *, file: Path | None, environ: Mapping[str, str], confirm: bool = False
+    purpose: str,
+    *,
+    file: Path | None,
+    environ: Mapping[str, str],
+    confirm: bool = False,
+    variable: str = VARIABLE,
+    flag: str = "--password-file",
 ) -> str:
-    """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt. Raises
-    InputError.
+    """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt; ``variable`` and ``flag`` are
+    where another password than the keystores' comes from. Raises InputError.
     """
+    ways = f"give {flag} FILE, set {variable}, or run it in a terminal"
     if file is not None:
         password = _from_file(file)
-    elif environ.get(VARIABLE):
-        password = environ[VARIABLE]
+    elif environ.get(variable):
+        password = environ[variable]
     else:
-        password = _prompt(purpose, confirm=confirm)
+        password = _prompt(purpose, ways, confirm=confirm)
     if not password:
-        raise InputError(f"read password for {purpose}: it is empty", hint=_WAYS)
+        raise InputError(f"read password for {purpose}: it is empty", hint=ways)
     return password
 
 
@@ -57,9 +62,9 @@ def _has_terminal() -> bool:
     return True
 
 
-def _prompt(purpose: str, *, confirm: bool) -> str:
+def _prompt(purpose: str, ways: str, *, confirm: bool) -> str:
     if not _has_terminal():
-        raise InputError(f"read password for {purpose}: there is no terminal to ask at", hint=_WAYS)
+        raise InputError(f"read password for {purpose}: there is no terminal to ask at", hint=ways)
     password = getpass.getpass(f"Password for {purpose}: ")
     if confirm and getpass.getpass("The same again: ") != password:
         raise InputError(f"read password for {purpose}: the two were not the same")

@@ -81,7 +81,8 @@ def _p2p(secret: bytes) -> dict[str, str]:
     return {"peer_id": str(PeerKey(secret).peer_id)}
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A key file's content, as much as one may have. Raises InputError."""
     try:
         with path.open("rb") as file:
             return file.read(keystore.MAX_FILE_BYTES + 1)
@@ -91,8 +92,13 @@ def _read(path: Path) -> bytes:
 
 def open_key(path: Path, kind: str, password: str) -> Key:
     """The key in the file, if it is of this kind and its public values are its own. Raises InputError."""
+    return open_content(path, read_file(path), kind, password)
+
+
+def open_content(path: Path, content: bytes, kind: str, password: str) -> Key:
+    """As ``open_key``, for what was read already; ``path`` is its name in messages."""
     try:
-        opened = keystore.open_keystore(_read(path), password)
+        opened = keystore.open_keystore(content, password)
     except InputError as error:
         reason = str(error).removeprefix("open keystore: ")
         raise InputError(f"open keystore {path}: {reason}", hint=error.hint) from error
@@ -111,8 +117,13 @@ def peek(path: Path) -> tuple[str, dict[str, str]]:
     """Kind and public values as the file says them, without its password and therefore unproven. Raises
     InputError.
     """
+    return peek_content(path, read_file(path))
+
+
+def peek_content(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
+    """As ``peek``, for what was read already."""
     try:
-        fields = bounded_json.loads(_read(path))
+        fields = bounded_json.loads(content)
         kind, public = fields["kind"], fields["public"]
         known = fields["format"] == keystore.FORMAT and kind in keystore.KINDS
         strings = all(isinstance(text, str) for item in public.items() for text in item)
