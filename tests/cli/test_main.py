@@ -23,9 +23,10 @@ from tests.cli.conftest import CLUSTER_FLAGS, SCRIPT, clean_environment, eigenkm
 GROUPS = {
     "evidence": ("list", "export", "verify"),
     "audit": ("show", "verify", "export"),
-    "keys": ("new", "show"),
+    "keys": ("new", "import", "show"),
     "secrets": ("get",),
     "config": ("example", "check"),
+    "backup": ("create", "verify", "restore"),
     "operator": ("register", "deregister", "update-socket", "allow", "list", "show"),
     "devnet": ("run", "up", "down"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
