@@ -23,11 +23,11 @@ from tests.cli.conftest import CLUSTER_FLAGS, SCRIPT, clean_environment, eigenkm
 GROUPS = {
     "evidence": ("list", "export", "verify"),
     "audit": ("show", "verify", "export"),
-    "keys": ("new", "show"),
+    "keys": ("new", "import", "show"),
     "secrets": ("get",),
     "config": ("example", "check"),
     "operator": ("register", "deregister", "update-socket", "allow", "list", "show"),
-    "devnet": ("run", "up", "down"),
+    "devnet": ("run", "up", "down", "fund", "allow"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }
 SUBVERBS = [(*group.split(), verb) for group, verbs in GROUPS.items() for verb in verbs]
