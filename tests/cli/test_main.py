@@ -28,7 +28,7 @@ GROUPS = {
     "config": ("example", "check"),
     "backup": ("create", "verify", "restore"),
     "operator": ("register", "deregister", "update-socket", "allow", "list", "show"),
-    "devnet": ("run", "up", "down"),
+    "devnet": ("run", "up", "down", "fund", "allow"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }
 SUBVERBS = [(*group.split(), verb) for group, verbs in GROUPS.items() for verb in verbs]
