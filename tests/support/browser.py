@@ -56,7 +56,7 @@ class Page:
         try:
             with trio.fail_after(seconds):
                 while not await self.read(expression):
-                    shown = await self.read("document.body.innerText")
+                    shown = await self.read("document.body?.innerText")
                     await trio.sleep(0.05)
         except trio.TooSlowError:
             raise AssertionError(f"never true: {expression}\n{shown}\n{self.said}") from None
