@@ -25,6 +25,8 @@ GROUPS = {
     "audit": ("show", "verify", "export"),
     "keys": ("new", "show"),
     "secrets": ("get",),
+    "backup": ("create", "verify", "restore"),
+    "share": ("repair",),
     "config": ("example", "check"),
     "devnet": ("run", "up", "down"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
