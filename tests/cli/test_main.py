@@ -25,6 +25,8 @@ GROUPS = {
     "audit": ("show", "verify", "export"),
     "keys": ("new", "import", "show"),
     "secrets": ("get",),
+    "backup": ("create", "verify", "restore"),
+    "share": ("repair",),
     "config": ("example", "check"),
     "backup": ("create", "verify", "restore"),
     "operator": ("register", "deregister", "update-socket", "allow", "list", "show"),
