@@ -44,6 +44,7 @@ from eigenkms.node.pulse import Pulse
 from eigenkms.node.releasing import Releaser, open_releaser
 from eigenkms.node.reporting import Report, listed
 from eigenkms.node.services import Services, explain
+from eigenkms.node.supervision import Supervisor
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import GOSSIP, Host, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
@@ -126,18 +127,22 @@ async def _applications(config: NodeConfig, chain: EigenLayerChain) -> Applicati
 
 
 async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:
-    """``run_node`` that SIGTERM and SIGINT stop cleanly."""
+    """``run_node`` that SIGTERM and SIGINT stop cleanly; a process manager is told when it is up, and when it stops."""
+    supervisor = Supervisor(os.environ)
     async with trio.open_nursery() as root:
 
         async def stop_on_signal() -> None:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:
                     log.info("stopping on %s", signal.Signals(number).name)
+                    supervisor.tell("STOPPING=1")
                     root.cancel_scope.cancel()
                     return
 
         root.start_soon(stop_on_signal)
-        await run_node(config, keys)
+        root.start_soon(supervisor.keep_beating)
+        await root.start(run_node, config, keys)
+        supervisor.tell("READY=1")
 
 
 @asynccontextmanager
