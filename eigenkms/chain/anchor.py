@@ -103,7 +103,7 @@ class Anchor:
 
     async def is_member(self, operator: OperatorAddress) -> bool:
         """Whether the registry takes entries of this operator. Raises ChainError."""
-        ((member,),) = await self._read([(abi.IS_MEMBER, (operator,))])
+        ((member,),) = await self._read([(abi.IS_REGISTRY_MEMBER, (operator,))])
         return bool(member)
 
     async def check(self) -> None:
@@ -254,4 +254,4 @@ async def set_member(owner: Sender, registry: bytes, operator: bytes, *, member:
     """Let ``operator`` (20 bytes) write from now on, or not any more. The sender must own the registry. Raises ChainError."""
     verb = "put" if member else "take"
     what = f"{verb} operator {hexed(operator)} {'on' if member else 'off'} the member list of the registry"
-    return await owner.send(what, registry, abi.SET_MEMBER.encode(operator, member), gas=GAS_MEMBER)
+    return await owner.send(what, registry, abi.SET_REGISTRY_MEMBER.encode(operator, member), gas=GAS_MEMBER)

@@ -6,7 +6,7 @@ from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.lifecycle import Plan, open_registry
 from eigenkms.chain.reader import open_chain
 from eigenkms.chain.registration import perform, transfer
-from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc import Rpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, quantity
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
@@ -14,7 +14,7 @@ from eigenkms.errors import InputError
 from eigenkms.node.config import DEVNET_CHAIN_ID
 
 
-def devnet_sender(rpc: JsonRpc, chain_id: int, private_key: bytes, action: str) -> Sender:
+def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> Sender:
     """An account that sends on a devnet alone. Raises InputError, which begins with ``action``, for another chain."""
     if chain_id != DEVNET_CHAIN_ID:
         raise InputError(
