@@ -224,6 +224,7 @@ class Node:
         self._floor = 0
         self._consent = False
         self._seen_before = False
+        self._doubts = 0
         self._refused: set[bytes] = set()
         self._host: Host | None = None
 
@@ -335,7 +336,7 @@ class Node:
             await nursery.start(serve_api, self._config, self._api.app)
             await nursery.start(serve_monitor, self._config.monitor_listen, self._monitor.app)
             nursery.start_soon(follower.run, send)
-            nursery.start_soon(self._boundaries, receive, links)
+            nursery.start_soon(self._boundaries, receive, links, follower)
             nursery.start_soon(self._learn_sources, links)
             nursery.start_soon(self._find_source, links)
             log.info(
@@ -351,7 +352,9 @@ class Node:
         bound = (a for a in host.addresses if not ip_address(a.transport.host).is_unspecified)
         return list(self._config.announce) or [a.multiaddr for a in bound]
 
-    async def _boundaries(self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links) -> None:
+    async def _boundaries(
+        self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links, follower: BoundaryFollower
+    ) -> None:
         async with trio.open_nursery() as nursery:
             async for block in receive:
                 if not self._engine.has_source:
@@ -360,15 +363,29 @@ class Node:
                         await self._ask_each(self._bound(), links)
                     else:
                         nursery.start_soon(self._ask_each, self._bound(), links)
-                try:
-                    await self._at_boundary(block, links)
-                except ChainError as error:
-                    log.warning("boundary at block %d is lost to this node: %s", block.number, explain(error))
-                except InputError as error:
-                    log.warning("boundary at block %d has no session: %s", block.number, explain(error))
+                await self._attend(block, links, follower)
+
+    async def _attend(self, block: BlockRef, links: Links, follower: BoundaryFollower) -> None:
+        """What is to be done at a boundary. If the chain cannot say enough, or RPCs disagree, it comes again."""
+        try:
+            await self._at_boundary(block, links)
+        except ChainError as error:
+            self._doubts += 1
+            self._report.boundary_error = str(error)
+            text = "boundary at block %d opens no session: %s; trying again"
+            if not follower.retract(block):
+                text = "boundary at block %d is lost to this node: %s"
+            elif self._doubts & (self._doubts - 1):  # told at the 1st, 2nd, 4th, 8th … in a row
+                return
+            log.warning(text, block.number, explain(error))
+            return
+        except InputError as error:
+            log.warning("boundary at block %d has no session: %s", block.number, explain(error))
+        self._doubts = 0
+        self._report.boundary_error = None
 
     async def _at_boundary(self, block: BlockRef, links: Links) -> None:
-        found = await self._chain.operators_at(block)
+        found = await self._chain.agreed_operators_at(block)
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
         before = await self._operators_before(block)
