@@ -77,7 +77,7 @@ OWNERS = {
         abi.PROVE_EQUIVOCATION,
         abi.EQUIVOCATION_PROVEN,
         abi.SET_MEMBER,
-        abi.IS_MEMBER,
+        abi.IS_REGISTRY_MEMBER,
         abi.SUBMISSIONS,
         abi.REGISTRY_CHAIN_ID,
         abi.REGISTRY_AVS,
