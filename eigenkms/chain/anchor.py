@@ -28,9 +28,9 @@ from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.codec import encode as canonical
-from eigenkms.protocols.session import encode_recipients
+from eigenkms.protocols.session import cluster_id, encode_recipients
 from eigenkms.protocols.transcript import Transcript
-from eigenkms.types import Cluster, OperatorAddress
+from eigenkms.types import Cluster, ClusterId, OperatorAddress
 
 GAS_COMMITMENT: Final = 200_000
 GAS_MEMBER: Final = 100_000
@@ -73,7 +73,7 @@ def commitment_to(transcript: Transcript) -> Commitment:
 class Anchor:
     """One registry, of one cluster. Made by ``open_anchor``, which asks nothing yet; safe for many tasks at once."""
 
-    def __init__(self, config: AnchorConfig, cluster: Cluster, rpc: JsonRpc) -> None:
+    def __init__(self, config: AnchorConfig, cluster: ClusterId, rpc: JsonRpc) -> None:
         self.config: Final = config
         self.rpc: Final = rpc
         self._cluster = cluster
@@ -112,7 +112,7 @@ class Anchor:
             await self._check(await self._block_hash())
 
     async def _check(self, block_hash: bytes) -> None:
-        config, cluster = self.config, self._cluster
+        config = self.config
         what = f"check commitment registry {hexed(config.registry)} on chain {config.chain_id}"
         hint = "correct anchor_registry and anchor_chain_id, or leave the anchor out"
         code = await self.rpc.call("eth_getCode", hexed(config.registry), pin(block_hash))
@@ -126,7 +126,7 @@ class Anchor:
             if not refusal.is_revert:
                 raise
             found = []
-        if found != [(cluster.chain_id,), (hexed(cluster.avs),), (cluster.operator_set_id,)]:
+        if not found or _cluster_of(*(value for (value,) in found)) != self._cluster:
             raise ChainError(f"{what}: it is not the registry of this cluster", hint=hint)
         self._is_checked = True
 
@@ -232,10 +232,18 @@ class Anchor:
 
 
 @asynccontextmanager
-async def open_anchor(config: AnchorConfig, cluster: Cluster) -> AsyncIterator[Anchor]:
+async def open_anchor(config: AnchorConfig, cluster: ClusterId) -> AsyncIterator[Anchor]:
     """Asks nothing of the chain yet, so that who only wants a witness need not wait for it. Raises InputError for a bad URL."""
     async with JsonRpc(config.rpc_url) as rpc:
         yield Anchor(config, cluster, rpc)
+
+
+def _cluster_of(chain_id: int, avs: str, operator_set_id: int) -> ClusterId | None:
+    """None for numbers that no cluster has."""
+    try:
+        return cluster_id(Cluster(chain_id, bytes.fromhex(avs[2:]), operator_set_id))
+    except ValueError:
+        return None
 
 
 async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
@@ -254,4 +262,4 @@ async def set_member(owner: Sender, registry: bytes, operator: bytes, *, member:
     """Let ``operator`` (20 bytes) write from now on, or not any more. The sender must own the registry. Raises ChainError."""
     verb = "put" if member else "take"
     what = f"{verb} operator {hexed(operator)} {'on' if member else 'off'} the member list of the registry"
-    return await owner.send(what, registry, abi.SET_REGISTRY_MEMBER.encode(operator, member), gas=GAS_MEMBER)
+    return await owner.send(what, registry, abi.SET_MEMBER.encode(operator, member), gas=GAS_MEMBER)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from eigenkms.applications import Applications
+from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.config import ChainConfig
@@ -28,6 +29,7 @@ from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
+from eigenkms.node.anchoring import Anchoring
 from eigenkms.node.attesting import open_policy
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
@@ -74,6 +76,8 @@ class NodeKeys:
     bn254: bn254.KeyPair
     peer: PeerKey
     password: str = field(repr=False)
+    account: bytes | None = field(repr=False, default=None)
+    """The operator's own account, 32 bytes, where it anchors versions."""
 
 
 async def run_node(
@@ -105,8 +109,9 @@ async def run_node(
         _open_store(config, keys, cluster) as store,
         open_policy(config, cluster, applications or await _applications(config, chain)) as policy,
         open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
+        _open_anchor(config, cluster) as anchor,
     ):
-        node = Node(config, keys, cluster, chain, store, policy, releaser, recent)
+        node = Node(config, keys, cluster, chain, store, policy, releaser, recent, anchor)
         await node.check_registration()
         await node.guard_votes()
         async with open_host(
@@ -146,6 +151,16 @@ async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:
 
 
 @asynccontextmanager
+async def _open_anchor(config: NodeConfig, cluster: ClusterId) -> AsyncIterator[Anchor | None]:
+    """The anchor, if there is one; whether it can be reached shows later, as nothing waits for it."""
+    if config.anchor is None:
+        yield None
+        return
+    async with open_anchor(config.anchor, cluster) as anchor:
+        yield anchor
+
+
+@asynccontextmanager
 async def _open_store(config: NodeConfig, keys: NodeKeys, cluster: ClusterId) -> AsyncIterator[Store]:
     identity = StoreIdentity(cluster, config.operator)
 
@@ -173,6 +188,7 @@ class Node:
         policy: Policy,
         releaser: Releaser,
         recent: RecentWarnings | None = None,
+        anchor: Anchor | None = None,
     ) -> None:
         self._config = config
         self._keys = keys
@@ -186,7 +202,12 @@ class Node:
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
         self._engine = Engine(operator, store, self._versions, self._peers.key_of)
+        self._anchoring: Anchoring | None = None
+        if anchor is not None:
+            writer = None if keys.account is None else anchor.sender(keys.account)
+            self._anchoring = Anchoring(anchor, writer, config.operator, self._engine.other_than)
         self._report = Report(config, cluster, chain, self._peers, self._versions, self._engine, releaser)
+        self._report.anchoring = self._anchoring
         self._services = Services(
             cluster=cluster,
             me=config.operator,
@@ -339,6 +360,10 @@ class Node:
             nursery.start_soon(self._boundaries, receive, links, follower)
             nursery.start_soon(self._learn_sources, links)
             nursery.start_soon(self._find_source, links)
+            if self._anchoring is not None:
+                nursery.start_soon(self._anchoring.run)
+                if self._config.genesis and not len(self._versions):
+                    nursery.start_soon(self._anchoring.warn_of_genesis)
             log.info(
                 "node of operator 0x%s is up as peer %s",
                 self._config.operator.hex(),
@@ -440,7 +465,12 @@ class Node:
                 "an operator once left this set and may hold a key: genesis needs --genesis on every operator"
             )
             return False
-        return True
+        reason = None
+        if not self._config.genesis and self._anchoring is not None:
+            reason = await self._anchoring.forbids_genesis()
+        if reason is not None:
+            log.warning("%s: genesis needs --genesis on every operator", reason)
+        return reason is None
 
     def _tell_missing(self) -> None:
         """Name who kept the last session from a key, or the version that it made from being settled."""

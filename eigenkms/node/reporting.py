@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
 from eigenkms.chain.providers import RpcPool
 from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.node.anchoring import Anchoring
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.monitor.overview import Overview
@@ -43,6 +44,7 @@ class Report:
         self._engine = engine
         self._releaser = releaser
         self.follower: BoundaryFollower | None = None
+        self.anchoring: Anchoring | None = None
         self.host: Host | None = None
         self.overview: Overview | None = None
         self.boundary_error: str | None = None
@@ -132,6 +134,8 @@ class Report:
             "release_head": released.hash.hex(),
             "evidence": self._engine.evidence,
             "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
+            "anchored": None if self.anchoring is None else self.anchoring.anchored,
+            "anchor_error": None if self.anchoring is None else self.anchoring.failure,
             "time": time.time(),
             "parameters": parameters_of(self._config),
         }

@@ -23,6 +23,7 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
+from eigenkms.protocols.session import cluster_id
 from eigenkms.types import Cluster, OperatorAddress
 from tests.chain.conftest import World
 from tests.client.village import make_village
@@ -47,7 +48,7 @@ async def an_anchor(world: World, members: int = 3, finality: str = "latest") ->
     for number in range(members):
         await set_member(world.avs, registry, world.operator(number).address)
     config = AnchorConfig(world.engine.url, world.engine.chain_id, registry, Finality.parse(finality))
-    async with open_anchor(config, cluster_of(world)) as anchor:
+    async with open_anchor(config, cluster_id(cluster_of(world))) as anchor:
         yield anchor
 
 
@@ -146,7 +147,7 @@ async def test_another_registry_or_chain_is_named(world: World) -> None:
         (here, replace(cluster_of(world), operator_set_id=1), "not the registry of this cluster"),
         (replace(here, chain_id=8453), cluster_of(world), "serves chain 31337"),
     ):
-        async with open_anchor(config, cluster) as anchor:
+        async with open_anchor(config, cluster_id(cluster)) as anchor:
             with pytest.raises(ChainError, match=words) as wrong:
                 await anchor.submissions()
         assert "anchor" in str(wrong.value.hint)

@@ -76,7 +76,7 @@ OWNERS = {
         abi.GET_COMMITMENT,
         abi.PROVE_EQUIVOCATION,
         abi.EQUIVOCATION_PROVEN,
-        abi.SET_REGISTRY_MEMBER,
+        abi.SET_MEMBER,
         abi.IS_REGISTRY_MEMBER,
         abi.SUBMISSIONS,
         abi.REGISTRY_CHAIN_ID,
