@@ -385,7 +385,7 @@ class RpcPool:
             age = time.time() - provider.head.timestamp
             log.log(
                 level,
-                "%s is stale: its newest block %d is %.0f s old",
+                "%s is stale: its newest block %d is %.0f s old by this machine's clock",
                 provider.rpc.endpoint,
                 provider.head.number,
                 age,

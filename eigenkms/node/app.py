@@ -31,6 +31,7 @@ from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
 from eigenkms.node.anchoring import Anchoring
 from eigenkms.node.attesting import open_policy
+from eigenkms.node.clock import tell_clock
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.http.api import KeyApi
@@ -264,6 +265,7 @@ class Node:
     async def check_registration(self) -> None:
         """The chain must know this operator under this very key; an operator that is not a member yet waits."""
         found = await self._chain.operators_at(await self._chain.head())
+        tell_clock(found.block, time.time())
         self._peers.update(found.operators)
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
@@ -411,6 +413,7 @@ class Node:
 
     async def _at_boundary(self, block: BlockRef, links: Links) -> None:
         found = await self._chain.agreed_operators_at(block)
+        tell_clock(block, time.time())
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
         before = await self._operators_before(block)
