@@ -30,6 +30,7 @@ VERBS = {
     "keys": ("eigenkms.cli.keys", "Make and show keys in encrypted keystores."),
     "config": ("eigenkms.cli.config", "Print a configuration file with every key explained; check one."),
     "operator": ("eigenkms.cli.operator", "Register on chain, change and leave; show who is in the set."),
+    "backup": ("eigenkms.cli.backup", "Save a node's keys, check a backup, put it back."),
     "devnet": ("eigenkms.cli.devnet", "Run a whole network on this machine."),
     "completions": ("eigenkms.cli.completions", "Print shell completions."),
     "version": ("eigenkms.cli.version", "Print versions, crypto backends and formats."),

@@ -13,6 +13,7 @@ means a new version.
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -139,11 +140,16 @@ def _aad(header: Mapping[str, Any]) -> bytes:
     return json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _cipher(password: str, salt: bytes, cost: ScryptCost) -> AESGCM:
+def password_bytes(password: str) -> bytes:
+    """UTF-8 of its Unicode form NFKD, so that it is the same however its accents were typed. InputError where there is none."""
     try:
-        text = unicodedata.normalize("NFKD", password).encode()
+        return unicodedata.normalize("NFKD", password).encode()
     except UnicodeEncodeError:
         raise InputError("read password: it holds a character that has no UTF-8 form") from None
+
+
+def _cipher(password: str, salt: bytes, cost: ScryptCost) -> AESGCM:
+    text = password_bytes(password)
     return AESGCM(Scrypt(salt=salt, length=32, n=cost.n, r=cost.r, p=cost.p).derive(text))
 
 
@@ -161,7 +167,10 @@ def _parse(data: bytes) -> dict[str, Any]:
         raise _malformed(f"its format is not {FORMAT}")
     version = fields.get("version")
     if type(version) is int and version > VERSION:
-        raise InputError(f"open keystore: version {version} is newer than {VERSION}", hint="update eigenkms")
+        raise InputError(
+            f"open keystore: version {version}{written_by(fields)} is newer than {VERSION}",
+            hint="install the eigenkms that wrote it, or a newer one; nothing was changed",
+        )
     _check_fields(
         fields,
         {
@@ -179,6 +188,13 @@ def _parse(data: bytes) -> dict[str, Any]:
     if fields["kind"] not in KINDS or not all(isinstance(text, str) for text in fields["public"].values()):
         raise _malformed("its kind is unknown, or a public value is not text")
     return fields
+
+
+def written_by(fields: Mapping[str, Any]) -> str:
+    """Which release says to have written a file, for the message that refuses it; formats of later versions say it."""
+    release = fields.get("release")
+    known = isinstance(release, str) and re.fullmatch(r"[0-9A-Za-z.+!_-]{1,64}", release)
+    return f" (written by release {release})" if known else ""
 
 
 def _check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:

@@ -52,6 +52,7 @@ from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.requests import Epoch, check_settled, decode_settled
 from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.storage.fresh import RESTORED
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress
 
@@ -270,8 +271,13 @@ class Node:
             store.set_meta(_FLOOR, str(newest).encode())
             store.set_meta(_CONSENT, b"0")
             store.acknowledge_rollback()
-        if self._config.genesis:
+        if self._config.genesis and store.get_meta(RESTORED) is None:
             store.set_meta(_CONSENT, b"1")
+        elif self._config.genesis and not len(self._versions):
+            log.warning(
+                "genesis is set, but this data folder was restored or begun anew, and an earlier one may have taken part in one: "
+                "no genesis with it"
+            )
         self._floor = int(store.get_meta(_FLOOR) or b"0")
         self._consent = store.get_meta(_CONSENT) == b"1"
         if not self._consent and not len(self._versions):

@@ -408,9 +408,18 @@ _MONITOR = (
     ),
 )
 
+_BACKUP = (
+    Setting(
+        "backup_password_file",
+        s.path,
+        "File whose first line is the password of backups; another one than the node's.",
+        is_path=True,
+    ),
+)
+
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
-    for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ACCOUNT, *_ATTESTATION, *_HTTP, *_MONITOR, *_DEVNET)
+    for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ACCOUNT, *_ATTESTATION, *_HTTP, *_MONITOR, *_BACKUP, *_DEVNET)
 }
 """Every key of the configuration file, for all verbs."""
 
@@ -421,6 +430,7 @@ ACCOUNT_SETTINGS = tuple(setting.name for setting in _ACCOUNT)
 ATTESTATION_SETTINGS = tuple(setting.name for setting in _ATTESTATION)
 MONITOR_SETTINGS = tuple(setting.name for setting in _MONITOR)
 HTTP_SETTINGS = tuple(setting.name for setting in _HTTP)
+BACKUP_SETTINGS = tuple(setting.name for setting in _BACKUP)
 NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR))
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
 
@@ -438,6 +448,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Attestation": ATTESTATION_SETTINGS,
     "HTTP API": HTTP_SETTINGS,
     "Monitoring": MONITOR_SETTINGS,
+    "Backups": BACKUP_SETTINGS,
     "A devnet": DEVNET_SETTINGS,
 }
 """Every key, by the headings under which it is explained."""
@@ -476,11 +487,17 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def gather(flags: Mapping[str, object], *, environ: Mapping[str, str], file: Path | None = None) -> Settings:
-    """All settings as given by flags, environment, ``file`` and preset. Raises InputError as
+def gather(
+    flags: Mapping[str, object],
+    *,
+    environ: Mapping[str, str],
+    file: Path | None = None,
+    text: str | None = None,
+) -> Settings:
+    """All settings as given by flags, environment, ``file`` (or ``text`` in its place) and preset. Raises InputError as
     ``Settings.gather``.
     """
-    return Settings.gather(SETTINGS, flags=flags, environ=environ, file=file, presets=PRESETS)
+    return Settings.gather(SETTINGS, flags=flags, environ=environ, file=file, presets=PRESETS, text=text)
 
 
 def check_attestation(methods: Sequence[str], project: str | None) -> None:

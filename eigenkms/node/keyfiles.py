@@ -88,7 +88,8 @@ def _p2p(secret: bytes) -> dict[str, str]:
     return {"peer_id": str(PeerKey(secret).peer_id)}
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A key file's content, as much as one may have. Raises InputError."""
     try:
         with path.open("rb") as file:
             return file.read(keystore.MAX_FILE_BYTES + 1)
@@ -101,8 +102,13 @@ def open_key(path: Path, kind: str, password: str) -> Key:
 
     A BN254 keystore may be one of the EigenLayer CLI, a secp256k1 one of geth.
     """
+    return open_content(path, read_file(path), kind, password)
+
+
+def open_content(path: Path, content: bytes, kind: str, password: str) -> Key:
+    """As ``open_key``, for what was read already; ``path`` is its name in messages."""
     try:
-        secret, claimed = _opened(_read(path), kind, password)
+        secret, claimed = _opened(content, kind, password)
     except InputError as error:
         reason = str(error).removeprefix("open keystore: ")
         raise InputError(f"open keystore {path}: {reason}", hint=error.hint or _HINT) from error
@@ -146,7 +152,12 @@ def peek(path: Path) -> tuple[str, dict[str, str]]:
     """Kind and public values as the file says them, without its password and therefore unproven. A foreign one says
     less: the EigenLayer CLI's has ``g1`` alone. Raises InputError.
     """
-    fields = foreign_keystore.parse(_read(path)) or {}
+    return peek_content(path, read_file(path))
+
+
+def peek_content(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
+    """As ``peek``, for what was read already."""
+    fields = foreign_keystore.parse(content) or {}
     match foreign_keystore.format_of(fields):
         case "eigenkms":
             kind, public = fields.get("kind"), fields.get("public")

@@ -108,9 +108,13 @@ class Given:
 class Settings:
     """The table with what was given for it; parses a value when it is asked for."""
 
-    def __init__(self, table: Mapping[str, Setting], given: Mapping[str, Given]) -> None:
+    def __init__(
+        self, table: Mapping[str, Setting], given: Mapping[str, Given], file: Path | None = None
+    ) -> None:
         self._table = table
         self._given = given
+        self.file = file
+        """The configuration file that was read, if one was."""
 
     def __repr__(self) -> str:
         return f"<Settings {', '.join(sorted(self._given))}>"
@@ -125,18 +129,20 @@ class Settings:
         file: Path | None = None,
         presets: Mapping[str, Mapping[str, str]] | None = None,
         problems: list[InputError] | None = None,
+        text: str | None = None,
     ) -> "Settings":
-        """Collect values by their order of precedence. A flag that is None or an empty tuple was not given.
+        """Collect values by their order of precedence. A flag that is None or an empty tuple was not given. ``text`` stands for
+        what the file has, where it is not there yet.
 
         InputError: the file is missing or not TOML, has an unknown key or a wrong type; the preset does not
         exist. With ``problems``, keys of the file that are wrong are left out and their errors go there.
         """
-        given = _from_file(table, file, problems) if file is not None else {}
+        given = _from_file(table, file, text, problems) if file is not None else {}
         given |= _from_environment(table, environ)
         given |= _from_flags(table, flags)
         if presets is not None:
             given = _from_preset(presets, given.get("environment")) | given
-        return cls(table, given)
+        return cls(table, given, file)
 
     def get(self, name: str) -> Any:
         """The parsed value, or the default. InputError names the place of a value that does not parse."""
@@ -204,9 +210,9 @@ def _from_preset(presets: Mapping[str, Mapping[str, str]], chosen: Given | None)
 
 
 def _from_file(
-    table: Mapping[str, Setting], path: Path, problems: list[InputError] | None
+    table: Mapping[str, Setting], path: Path, text: str | None, problems: list[InputError] | None
 ) -> dict[str, Given]:
-    text = _read(path)
+    text = _read(path) if text is None else text
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

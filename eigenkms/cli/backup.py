@@ -1,0 +1,293 @@
+"""``eigenkms backup``: an encrypted file of what an operator cannot make anew, checked, and put back."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eigenkms.cli import network
+from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.passwords import BACKUP, read_password
+from eigenkms.cli.report import note, warn
+from eigenkms.cli.streams import Source
+from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
+from eigenkms.node.config import CHAIN_SETTINGS
+
+if TYPE_CHECKING:
+    from eigenkms.cli.standing import Standing
+    from eigenkms.node.backup_file import Backup
+    from eigenkms.node.restoring import Target
+    from eigenkms.node.settings import Settings
+
+_NODE = (*CHAIN_SETTINGS, "operator", "data_dir", "bn254_keystore", "p2p_keystore", "password_file")
+_SECRET = ("backup_password_file",)
+
+
+@click.group("backup")
+def command() -> None:
+    """Save what an operator cannot make anew, check it, and put it back.
+
+    A backup has the keystores and the configuration; with --with-share the share of the newest settled version too.
+    """
+
+
+def _node_password(settings: "Settings") -> str:
+    return read_password(
+        "the node's keystores", file=settings.get("password_file"), environ=os.environ, confirm=False
+    )
+
+
+def _backup_password(settings: "Settings", *, confirm: bool = False) -> str:
+    return read_password(
+        "the backup",
+        file=settings.get("backup_password_file"),
+        environ=os.environ,
+        confirm=confirm,
+        ways=BACKUP,
+    )
+
+
+def _facts(backup: "Backup") -> dict[str, Any]:
+    from eigenkms.node.backup import public_values
+
+    public = public_values(backup)
+    return {
+        "operator": "0x" + backup.identity.operator.hex(),
+        "cluster": backup.identity.cluster_id.hex(),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(backup.created)),
+        "release": backup.release,
+        "settled": backup.settled,
+        "share": None if backup.share is None else int(backup.share.row.version),
+        "peer_id": public["p2p_keystore"].get("peer_id"),
+        "keystores": sorted(backup.keystores),
+        "config": None if backup.config is None else backup.config.path,
+    }
+
+
+@verb(
+    "create",
+    "eigenkms backup create --config node.toml --backup-password-file backup-password.txt -o node.backup",
+)
+@click.option("-o", "--output", metavar="FILE", required=True, help="File to create; it must not exist.")
+@click.option("--with-share", is_flag=True, help="Add the share of the newest settled version.")
+@with_settings(*_NODE, *_SECRET)
+@json_option
+def _create(*, output: str, with_share: bool, settings: "Settings", as_json: bool) -> None:
+    """Write keystores and configuration to one encrypted file (mode 0600). The node may run meanwhile.
+
+    The keystores stay under their own password in it; keep both, and not in one place. A share of the master key is
+    added only with --with-share: until the version is superseded, the file is then as secret as the node's disk, and
+    afterwards it is of no use and should be destroyed.
+
+    With --json: file, operator, cluster, made, release, settled (newest settled version that the node knew), share
+    (the version whose share is in it), peer_id, keystores, config (path of the configuration file).
+    """
+    import secrets
+
+    from eigenkms.node.backup import make_backup
+    from eigenkms.storage.fresh import write_new
+
+    target = Path(output)
+    if output == "-" or target.is_dir() or not target.resolve().parent.is_dir():
+        raise InputError(
+            f"write {output}: it must be a file in a folder that exists", hint="give another file with -o"
+        )
+    if target.exists():
+        raise InputError(
+            f"write {output}: it exists", hint="give another file with -o; backups are never replaced"
+        )
+    password = _node_password(settings)
+    backup = make_backup(settings, settings.file, password, created=int(time.time()), with_share=with_share)
+    sealing = _backup_password(settings, confirm=True)
+    if sealing == password:
+        raise InputError(
+            "seal the backup: its password is the one of the node's keystores",
+            hint="choose another one, so that nobody who learns one of them has the keys",
+        )
+    write_new(target, backup.seal(sealing, secrets.token_bytes))
+    print_facts({"file": output, **_facts(backup)}, as_json=as_json)
+    if backup.config is None:
+        warn("there is no configuration file in the backup, as none was given with --config")
+    if with_share:
+        warn("the file holds a share of the master key: destroy it once a newer version is settled")
+
+
+def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
+    """The backup, checked without a network, and what names it."""
+    from eigenkms.node.backup import check
+    from eigenkms.node.backup_file import MAX_BYTES, open_backup
+
+    data = Source(file).read(MAX_BYTES, hint="no backup is so long")
+    try:
+        backup = open_backup(data, _backup_password(settings))
+    except InputError as error:
+        reason = str(error).removeprefix("open eigenkms-backup: ")
+        raise InputError(f"open backup {file}: {reason}", hint=error.hint) from error
+    check(backup)
+    return backup, hashlib.sha256(data).hexdigest().encode()
+
+
+@verb("verify", "eigenkms backup verify node.backup --config node.toml")
+@click.argument("file")
+@with_settings(*network.NETWORK_SETTINGS, "password_file", *_SECRET)
+@json_option
+@click.pass_context
+def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: bool) -> None:
+    """Open a backup and check everything in it. Exit code 1 also where it is stale.
+
+    With --config (or the settings of the chain), the network is asked too: a share of a version that is superseded makes a
+    backup stale. With --password-file the keystores in it are opened as well.
+
+    With --json: file, operator, cluster, made, release, settled, share, peer_id, keystores, config, keys_opened,
+    network_settled (the newest settled version that operators show), stale (the reason), where the network was asked.
+    """
+    backup, _ = _open(file, settings)
+    facts = {"file": file, **_facts(backup), "keys_opened": False}
+    if settings.get("password_file") is not None:
+        from eigenkms.node.backup import check_keys
+
+        check_keys(backup.keystores, _node_password(settings))
+        facts["keys_opened"] = True
+    stale = None
+    if settings.get("rpc_url") is not None:
+        standing = _look(backup, settings)
+        newest = standing.settled
+        stale = _why_stale(backup, standing)
+        facts |= {
+            "network_settled": None if newest is None else int(newest.transcript.version),
+            "stale": stale,
+        }
+    print_facts(facts, as_json=as_json)
+    if stale is not None:
+        note(f"this backup is stale: {stale}")
+        note("hint: make a new one with eigenkms backup create, and destroy this one")
+        ctx.exit(1)
+
+
+def _look(backup: "Backup", settings: "Settings") -> "Standing":
+    """Ask the network that ``settings`` name. Raises ``InputError`` where it is not the backup's, ``ChainError``."""
+    from eigenkms.cli.standing import look
+
+    if network.cluster(settings) != backup.identity.cluster_id:
+        raise InputError(
+            f"compare the backup with the network: it is of cluster {backup.identity.cluster_id.hex()[:16]}…, "
+            "and the configuration names another",
+            hint="check chain_id, avs and operator_set_id",
+        )
+    return network.run(look, network.client_settings(settings))
+
+
+def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
+    """Why the network has left the backup behind; None where it has not."""
+    mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
+    if mine is not None and mine.key_g1.hex() != _bn254(backup):
+        return "the chain has another BN254 key for this operator"
+    newest = standing.settled
+    if backup.share is None or newest is None:
+        return None
+    if newest.transcript.version > backup.share.row.version:
+        return f"it has the share of version {backup.share.row.version}, and version {newest.transcript.version} is settled"
+    return None
+
+
+def _bn254(backup: "Backup") -> str | None:
+    from eigenkms.node.backup import public_values
+
+    return public_values(backup)["bn254_keystore"].get("g1")
+
+
+@verb(
+    "restore",
+    "eigenkms backup restore node.backup -d /var/lib/eigenkms --password-file password.txt",
+)
+@click.argument("file")
+@click.option("-d", "--folder", type=click.Path(path_type=Path), help="New folder for everything.")
+@click.option(
+    "--with-share", is_flag=True, help="Restore the share too, if the network has no newer version."
+)
+@with_settings(*_NODE, "known_clusters", "timeout", *_SECRET)
+@json_option
+def _restore(
+    *, file: str, folder: Path | None, with_share: bool, settings: "Settings", as_json: bool
+) -> None:
+    """Put a backup back: where --config says, or with -d everything into one new folder. All or nothing.
+
+    Nothing is overwritten, and a running node's folder is refused. The restored node takes part from the first boundary
+    after its start, and gets a new share there; it founds no genesis. A share in the backup is put back only with
+    --with-share, and only if enough other operators say that its version is not superseded.
+
+    With --json: file, operator, cluster, data_dir, files, share (the version whose share was restored), share_refused (the
+    reason why it was not), missing (settings whose files must be put back by hand).
+    """
+    import secrets
+
+    from eigenkms.node.backup import config_settings
+    from eigenkms.node.restoring import check_target, missing_files, restore, target_in, target_of
+
+    backup, mark = _open(file, settings)
+    target = target_of(backup, settings) if folder is None else target_in(backup, folder.absolute())
+    _refuse_if_running(target)
+    check_target(target, mark)
+    password = _node_password(settings)
+    refused = None
+    if with_share:
+        refused = _why_no_share(backup, settings if folder is None else config_settings(backup) or settings)
+    restore(backup, target, password, mark, secrets.token_bytes, with_share=with_share and refused is None)
+    shared = with_share and refused is None and backup.share is not None
+    facts = {
+        "file": file,
+        "operator": "0x" + backup.identity.operator.hex(),
+        "cluster": backup.identity.cluster_id.hex(),
+        "data_dir": str(target.data_dir),
+        "files": [str(path) for path, _ in target.files],
+        "share": int(backup.share.row.version) if shared and backup.share is not None else None,
+        "share_refused": refused,
+        "missing": missing_files(backup),
+    }
+    print_facts(facts, as_json=as_json)
+    if refused is not None:
+        warn(f"keys were restored, the share was not: {refused}")
+    _tell_next(facts, target)
+
+
+def _refuse_if_running(target: "Target") -> None:
+    from eigenkms.storage.fresh import locked
+
+    if target.data_dir.is_dir():
+        with locked(target.data_dir):
+            pass
+
+
+def _tell_next(facts: dict[str, Any], target: "Target") -> None:
+    if facts["missing"]:
+        note(
+            "note: put back what the backup has not, or change these settings: " + ", ".join(facts["missing"])
+        )
+    config = next((path for path, _ in target.files if path.suffix == ".toml"), "node.toml")
+    note(f"hint: eigenkms share repair --config {config} says when the node has a share again")
+
+
+def _why_no_share(backup: "Backup", settings: "Settings") -> str | None:
+    """Why the share must not be restored; None where it may."""
+    if backup.share is None:
+        return "there is none in the backup"
+    try:
+        standing = _look(backup, settings)
+    except (ChainError, StorageError) as error:
+        return f"whether its version is superseded cannot be found out ({error})"
+    except EigenKmsError as error:
+        return f"the network cannot be asked ({error})"
+    stale = _why_stale(backup, standing)
+    if stale is not None:
+        return stale
+    others = standing.others(backup.identity.operator)
+    if others < standing.needed:
+        return f"only {others} other operators answered, and {standing.needed} must say that its version is not superseded"
+    return None
+
+
+for each in (_create, _verify, _restore):
+    command.add_command(each)

@@ -1,0 +1,112 @@
+"""``eigenkms backup`` as an operator types it, without a network."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.client.village import Village, make_village
+from tests.e2e.harness import Said, eigenkms
+from tests.node.support import PASSWORD, keep_version, open_store
+from tests.node.test_backup import BACKUP_PASSWORD, Home, make_home
+
+
+@pytest.fixture(scope="module")
+def village() -> Village:
+    return make_village()
+
+
+@pytest.fixture
+def home(tmp_path: Path, village: Village) -> Home:
+    made = make_home(tmp_path / "home", village)
+    keep_version(village, 0, made.data)
+    for name, password in (("password.txt", PASSWORD), ("backup.txt", BACKUP_PASSWORD)):
+        (made.folder / name).write_text(password + "\n")
+        (made.folder / name).chmod(0o600)
+    return made
+
+
+def backup(home: Home, verb: str, *args: str | Path) -> Said:
+    return eigenkms("backup", verb, "--backup-password-file", home.folder / "backup.txt", *args)
+
+
+def create(home: Home, *args: str | Path) -> Said:
+    return backup(home, "create", "--config", home.config, *args)
+
+
+def test_made_checked_and_put_back(home: Home, village: Village, tmp_path: Path) -> None:
+    """The whole way, while a node has the store; what is printed names what matters, and nothing secret."""
+    file = tmp_path / "node.backup"
+    with open_store(home.data, village.operators[0].address):
+        made = create(home, "-o", file, "--json")
+    assert made.code == 0, made.err
+    facts = json.loads(made.out)
+    assert facts["operator"] == "0x" + village.operators[0].address.hex()
+    assert (facts["settled"], facts["share"]) == (village.epoch.transcript.version, None)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    before = file.read_bytes()
+
+    again = create(home, "-o", file)
+    assert (again.code, file.read_bytes()) == (1, before)
+    assert "it exists" in again.err
+
+    checked = backup(home, "verify", file, "--password-file", home.folder / "password.txt", "--json")
+    assert checked.code == 0, checked.err
+    assert json.loads(checked.out)["keys_opened"]
+    assert "settled" in backup(home, "verify", file).out
+
+    there = tmp_path / "there"
+    password = home.folder / "password.txt"
+    refused = backup(home, "restore", file, "-d", there, "--password-file", home.folder / "backup.txt")
+    assert (refused.code, there.exists()) == (1, False)
+    assert "the password is wrong" in refused.err
+    done = backup(home, "restore", file, "-d", there, "--password-file", password, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["missing"] == ["password_file"]
+    assert "password_file" in done.err
+    assert (there / "bn254.json").read_bytes() == (home.folder / "bn254.json").read_bytes()
+    repeated = backup(home, "restore", file, "-d", there, "--password-file", password)
+    assert repeated.code == 0, "what this backup has restored, and nobody has started, is complete"
+
+
+def test_a_share_is_not_restored_without_the_networks_word(home: Home, tmp_path: Path) -> None:
+    """Where the chain cannot be asked, keys come back, the share does not, and that is said."""
+    file, there = tmp_path / "node.backup", tmp_path / "there"
+    assert create(home, "-o", file, "--with-share").code == 0
+    password = home.folder / "password.txt"
+    done = backup(home, "restore", file, "-d", there, "--with-share", "--password-file", password, "--json")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert facts["share"] is None
+    assert "superseded cannot be found out" in facts["share_refused"]
+    assert "keys were restored, the share was not" in done.err
+    restored = Home(there, make_village())
+    assert restored.backup().settled is None
+
+
+def test_what_create_refuses(home: Home, tmp_path: Path) -> None:
+    """One password for both, no folder, a stream, no password at all: a sentence and no file."""
+    file = tmp_path / "node.backup"
+    (home.folder / "backup.txt").write_text(PASSWORD + "\n")
+    for said, words in (
+        (create(home, "-o", file), "its password is the one of the node's keystores"),
+        (create(home, "-o", tmp_path / "no" / "file"), "must be a file in a folder that exists"),
+        (create(home, "-o", "-"), "must be a file"),
+        (create(home, "-o", file, "--bn254-keystore", tmp_path / "none"), "read keystore"),
+    ):
+        assert said.code == 1
+        assert words in said.err
+        assert "hint: " in said.err or "read keystore" in said.err
+    assert not file.exists()
+
+
+def test_what_is_no_backup_is_named(home: Home, tmp_path: Path) -> None:
+    """Any other file, and a wrong password."""
+    file = tmp_path / "node.backup"
+    assert create(home, "-o", file).code == 0
+    (home.folder / "backup.txt").write_text("wrong\n")
+    wrong = backup(home, "verify", file)
+    assert (wrong.code, "the password is wrong, or the file was changed" in wrong.err) == (1, True)
+    other = backup(home, "verify", home.config)
+    assert (other.code, "it is no eigenkms-backup" in other.err) == (1, True)

@@ -1,0 +1,434 @@
+"""A backup is whole or not there, opens for nobody without its password, and brings nothing back that was erased or votes twice."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from eigenkms.crypto.keystore import ScryptCost
+from eigenkms.errors import InputError, StorageError
+from eigenkms.node import restoring
+from eigenkms.node.backup import check, check_keys, make_backup
+from eigenkms.node.backup_file import Backup, open_backup
+from eigenkms.node.config import gather
+from eigenkms.node.keyfiles import Key, public_values
+from eigenkms.node.restoring import restore, target_in, target_of
+from eigenkms.node.settings import Settings
+from eigenkms.storage.copy import read_store
+from eigenkms.storage.fresh import RESTORED, write_new
+from eigenkms.storage.store import Store
+from tests.client.village import CHAIN, Village
+from tests.node.support import CHEAP, PASSWORD, a_node, keep_version, open_store
+from tests.protocols.support import counter_rng
+
+BACKUP_PASSWORD = "another one"
+MARK = b"mark"
+LIGHT = ScryptCost(n=16, r=1, p=1)
+
+
+@dataclass
+class Home:
+    """One operator's machine."""
+
+    folder: Path
+    village: Village
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "node.toml"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def settings(self) -> Settings:
+        return gather({}, environ={}, file=self.config)
+
+    def backup(self, *, with_share: bool = False) -> Backup:
+        return make_backup(
+            self.settings(), self.config, PASSWORD, created=1_800_000_000, with_share=with_share
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """All but the lock, which names its last holder."""
+        found = (p for p in self.folder.rglob("*") if p.is_file() and p.name != "lock")
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in found}
+
+
+def make_home(folder: Path, village: Village, index: int = 0) -> Home:
+    operator, rng = village.operators[index], counter_rng("home")
+    folder.mkdir()
+    home = Home(folder, village)
+    for kind, secret, name in (
+        ("bn254", operator.key.secret_bytes(), "bn254.json"),
+        ("p2p", operator.peer.secret, "p2p.json"),
+    ):
+        key = Key(kind, secret, public_values(kind, secret))
+        (folder / name).write_bytes(key.seal(PASSWORD, rng, cost=LIGHT))
+    lines = {
+        "rpc_url": "http://127.0.0.1:1",
+        "chain_id": CHAIN.chain_id,
+        "avs": "0x" + CHAIN.avs.hex(),
+        "allocation_manager": "0x" + "01" * 20,
+        "key_registrar": "0x" + "02" * 20,
+        "operator": "0x" + operator.address.hex(),
+        "data_dir": "data",
+        "bn254_keystore": "bn254.json",
+        "p2p_keystore": str(folder / "p2p.json"),
+        "password_file": "password.txt",
+    }
+    home.config.write_text(
+        "# ours\n" + "".join(f"{k} = {v if isinstance(v, int) else repr(v)}\n" for k, v in lines.items())
+    )
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, village: Village) -> Home:
+    """With a store that holds a share of the settled version 1."""
+    made = make_home(tmp_path / "home", village)
+    keep_version(village, 0, made.data)
+    return made
+
+
+def put_back(backup: Backup, target: restoring.Target, **changes: Any) -> None:
+    given: dict[str, Any] = {"with_share": False, "cost": CHEAP, **changes}
+    restore(backup, target, PASSWORD, MARK, counter_rng("restore"), **given)
+
+
+# The file
+
+
+def test_a_backup_is_made_while_the_node_holds_its_store(home: Home, village: Village) -> None:
+    """It names operator, cluster and newest settled version, holds the keystores as they lie, and no share unasked."""
+    with open_store(home.data, village.operators[0].address):
+        before = home.files()
+        backup = home.backup()
+        assert home.files() == before
+    sealed = backup.seal(BACKUP_PASSWORD, counter_rng("seal"), cost=LIGHT)
+    again = open_backup(sealed, BACKUP_PASSWORD)
+    assert again == backup
+    check(again)
+    assert (again.identity.operator, again.settled) == (
+        village.operators[0].address,
+        village.epoch.transcript.version,
+    )
+    assert again.share is None
+    assert again.keystores["bn254_keystore"].content == (home.folder / "bn254.json").read_bytes()
+    assert check_keys(again.keystores, PASSWORD)["p2p_keystore"]["peer_id"] == str(
+        village.operators[0].peer.peer_id
+    )
+
+
+def test_a_share_is_in_it_if_it_was_asked_for_alone(home: Home, village: Village) -> None:
+    """And not in any repr."""
+    operator = village.operators[0]
+    backup = home.backup(with_share=True)
+    assert backup.share is not None
+    assert backup.share.share == operator.share.to_bytes()
+    assert operator.share.to_bytes().hex() not in repr(backup)
+    with open_store(home.data, operator.address) as store:
+        store.erase_share(village.epoch.transcript.hash)
+    with pytest.raises(InputError, match="holds none of a settled version"):
+        home.backup(with_share=True)
+
+
+def test_every_changed_bit_is_refused(home: Home) -> None:
+    """One in each byte, and a file that was cut or lengthened: a sentence each time, never another content."""
+    sealed = home.backup().seal(BACKUP_PASSWORD, counter_rng("seal"), cost=LIGHT)
+    line = sealed.index(b"\n") + 1
+    places = [*range(line), *range(line, len(sealed), 97), len(sealed) - 1]
+    changed = [sealed[:i] + bytes([sealed[i] ^ 1 << i % 8]) + sealed[i + 1 :] for i in places]
+    for content in (*changed, sealed[:-1], sealed + b"\0", b"", sealed[: line + 5]):
+        with pytest.raises(InputError):
+            open_backup(content, BACKUP_PASSWORD)
+    with pytest.raises(InputError, match="the password is wrong"):
+        open_backup(sealed, PASSWORD)
+
+
+def test_a_newer_format_names_the_release_that_wrote_it(home: Home) -> None:
+    """And needs no password to be refused."""
+    sealed = home.backup().seal(BACKUP_PASSWORD, counter_rng("seal"), cost=LIGHT)
+    newer = sealed.replace(b'"version": 1, "release": "', b'"version": 2, "release": "9.', 1)
+    with pytest.raises(InputError, match=r"version 2 \(written by release 9\.\S+\) is not 1") as refused:
+        open_backup(newer, "whatever")
+    assert refused.value.hint is not None
+    assert "nothing was changed" in refused.value.hint
+
+
+def test_no_backup_is_made_of_what_does_not_fit(home: Home, village: Village, tmp_path: Path) -> None:
+    """A keystore with another password, of another kind, or a store of another operator."""
+    other = make_home(tmp_path / "other", village, 1)
+    with pytest.raises(InputError, match="password is wrong"):
+        make_backup(home.settings(), home.config, "wrong", created=0)
+    (home.folder / "p2p.json").write_bytes((home.folder / "bn254.json").read_bytes())
+    with pytest.raises(InputError, match="bn254 key, not a p2p key"):
+        home.backup()
+    shutil.copytree(home.data, other.data)
+    with pytest.raises(StorageError, match="belongs to operator"):
+        other.backup()
+
+
+def test_a_share_of_another_version_or_operator_is_noticed(home: Home, village: Village) -> None:
+    """Whoever has the password can write a backup; what its parts say of one another is checked all the same."""
+    backup = home.backup(with_share=True)
+    assert backup.share is not None
+    check(backup)
+    others = village.operators[1].share.to_bytes()
+    for wrong in (
+        replace(backup, share=replace(backup.share, share=others)),
+        replace(backup, share=replace(backup.share, share=bytes(32))),
+        replace(backup, transcript_hash=bytes(32)),
+        replace(backup, share=replace(backup.share, row=replace(backup.share.row, certificate=b"x"))),
+        replace(backup, identity=replace(backup.identity, operator=village.operators[1].address)),
+    ):
+        with pytest.raises(InputError, match="check backup"):
+            check(wrong)
+
+
+def test_the_files_layout_is_the_golden_one(home: Home) -> None:
+    """Version 1 as it was first written opens for ever; made anew by ``python -m tests.node.test_backup``."""
+    golden = open_backup(GOLDEN.read_bytes(), BACKUP_PASSWORD)
+    check(golden)
+    assert check_keys(golden.keystores, PASSWORD).keys() == {"bn254_keystore", "p2p_keystore"}
+    assert golden.share is not None
+    assert golden.created == 1_800_000_000
+
+
+GOLDEN = Path(__file__).parent / "golden" / "backup_v1"
+
+
+# Restoring
+
+
+def test_it_goes_into_one_new_folder(home: Home, tmp_path: Path, village: Village) -> None:
+    """Keystores to the byte, a store that was begun anew, and a configuration that names them and else is as it was."""
+    there = tmp_path / "new" / "place"
+    put_back(home.backup(), target_in(home.backup(), there))
+    restored = Home(there, village)
+    assert {p.name for p in there.iterdir()} == {"bn254.json", "p2p.json", "node.toml", "data"}
+    assert all(stat.S_IMODE(p.stat().st_mode) in (0o600, 0o700) for p in there.rglob("*"))
+    assert (there / "p2p.json").read_bytes() == (home.folder / "p2p.json").read_bytes()
+    assert restored.config.read_text().startswith("# ours\n")
+    assert restored.settings().get("p2p_keystore") == there / "p2p.json"
+    assert restoring.missing_files(home.backup()) == ["password_file"]
+    with read_store(restored.data) as copy:
+        assert copy.meta(RESTORED) == MARK
+        assert copy.versions() == ()
+    assert restored.backup().identity == home.backup().identity
+
+
+def test_it_goes_where_a_configuration_says(home: Home, tmp_path: Path, village: Village) -> None:
+    """A keystore that is there already and the same is kept; with the share if that is wanted."""
+    new = make_home(tmp_path / "new", village)
+    kept = (home.folder / "bn254.json").read_bytes()
+    (new.folder / "bn254.json").write_bytes(kept)
+    (new.folder / "p2p.json").unlink()
+    backup = home.backup(with_share=True)
+    put_back(backup, target_of(backup, new.settings()), with_share=True)
+    assert (new.folder / "p2p.json").read_bytes() == (home.folder / "p2p.json").read_bytes()
+    with open_store(new.data, village.operators[0].address) as store:
+        (row,) = store.versions()
+        assert row.settled
+        assert store.share(row.transcript_hash) == village.operators[0].share.to_bytes()
+
+
+def test_a_restored_node_votes_and_founds_nothing_of_the_past(
+    home: Home, tmp_path: Path, village: Village
+) -> None:
+    """With genesis set too: no boundary up to the newest one at its start, and no genesis, in this life and the next."""
+    for with_share in (False, True):
+        there = tmp_path / f"new-{with_share}"
+        backup = home.backup(with_share=True)
+        put_back(backup, target_in(backup, there), with_share=with_share)
+        _check_silent(there / "data", village)
+
+
+def _check_silent(data: Path, village: Village) -> None:
+    """A node on that folder, started twice at block 105 of a chain with a boundary every ten blocks."""
+    for _ in range(2):
+        with a_node(village, 0, data, genesis=True) as node:
+            trio.run(node.guard_votes)
+            assert node._floor == 100
+            assert not node._consent
+
+
+@pytest.mark.parametrize("what", ["store", "keystore", "folder"])
+def test_nothing_is_overwritten(home: Home, tmp_path: Path, village: Village, what: str) -> None:
+    """A data folder with a store, another keystore, or anything else in the new folder: refused, all as it was."""
+    new = make_home(tmp_path / "new", village, 0)
+    backup = home.backup()
+    target = target_of(backup, new.settings())
+    if what == "store":
+        for name in ("bn254.json", "p2p.json"):
+            (new.folder / name).unlink()
+        keep_version(village, 0, new.data)
+    elif what == "folder":
+        (new.folder / "node.toml").unlink()
+        target = target_in(backup, new.folder)
+        (new.folder / "notes.txt").write_text("mine")
+    elif what == "keystore":
+        (new.folder / "p2p.json").write_text("another")
+    before = new.files()
+    words = {"store": "is not empty", "keystore": "another file is there", "folder": "is not empty"}
+    with pytest.raises(StorageError, match=words[what]):
+        put_back(backup, target)
+    assert new.files() == before
+
+
+def test_a_running_node_and_another_operator_are_refused(
+    home: Home, tmp_path: Path, village: Village
+) -> None:
+    """With the process that has the folder, and both addresses."""
+    backup = home.backup()
+    with (
+        open_store(home.data, village.operators[0].address),
+        pytest.raises(StorageError, match=f"process {os.getpid()} is using it"),
+    ):
+        put_back(backup, target_of(backup, home.settings()))
+    other = make_home(tmp_path / "other", village, 1)
+    with pytest.raises(InputError, match="the backup is of operator 0x"):
+        target_of(backup, other.settings())
+    text = other.config.read_text().replace(
+        village.operators[1].address.hex(), backup.identity.operator.hex()
+    )
+    other.config.write_text(text.replace("chain_id = 31337", "chain_id = 31338"))
+    with pytest.raises(InputError, match="the configuration names"):
+        target_of(backup, other.settings())
+    with pytest.raises(InputError, match="password is wrong"):
+        restore(backup, target_in(backup, tmp_path / "x"), "wrong", MARK, os.urandom, with_share=False)
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_goes_wrong_leaves_nothing(
+    home: Home, tmp_path: Path, village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at any of its writes: a sentence, and the new folder is not there; then it goes well."""
+    backup, there = home.backup(), tmp_path / "new"
+    for point in ("begin", "write_new"):
+        for turn in range(3 if point == "write_new" else 1):
+            calls = iter(range(10))
+
+            def full(*args: Any, point: str = point, turn: int = turn, calls: Iterator[int] = calls) -> None:
+                if next(calls) >= turn:
+                    raise StorageError("write: no space left on device", hint="free some disk space")
+                write_new(*args)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(restoring, point, full)
+                with pytest.raises(StorageError, match="no space left"):
+                    put_back(backup, target_in(backup, there))
+            assert not there.exists(), (point, turn)
+    put_back(backup, target_in(backup, there))
+    assert (there / "node.toml").exists()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from eigenkms.errors import EigenKmsError
+from eigenkms.node.backup_file import open_backup
+from eigenkms.node.restoring import target_in
+from tests.node.test_backup import BACKUP_PASSWORD, put_back
+backup = open_backup(Path(sys.argv[1]).read_bytes(), BACKUP_PASSWORD)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    put_back(backup, target_in(backup, Path(sys.argv[2])), with_share=True)
+except EigenKmsError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_takes_no_more_leaves_nothing(home: Home, tmp_path: Path) -> None:
+    """The system itself refuses at several sizes; until all fits, nothing is there afterwards but a sentence."""
+    sealed = tmp_path / "backup"
+    sealed.write_bytes(home.backup(with_share=True).seal(BACKUP_PASSWORD, counter_rng("seal"), cost=LIGHT))
+    outcomes = []
+    for limit in (10, 700, 30_000, 10_000_000):
+        there = tmp_path / f"to-{limit}"
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, str(sealed), str(there), str(limit)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        outcomes.append((there.exists(), bool(done.stdout.strip())))
+    assert outcomes == [(False, True), (False, True), (False, True), (True, False)]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from eigenkms.node.backup_file import open_backup
+from eigenkms.node.restoring import target_in
+from tests.node.test_backup import BACKUP_PASSWORD, put_back
+backup = open_backup(Path(sys.argv[1]).read_bytes(), BACKUP_PASSWORD)
+left = -1
+def watch(event, args):
+    global left
+    if event in ("os.rename", "os.link", "os.mkdir", "sqlite3.connect", "shutil.rmtree"):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+for point in range(1, 100):
+    child = os.fork()
+    if not child:
+        left = point
+        put_back(backup, target_in(backup, Path(sys.argv[2]) / str(point)), with_share=True)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        print(point - 1)
+        break
+"""
+
+
+def test_a_restore_that_was_killed_is_completed_by_the_next(home: Home, tmp_path: Path) -> None:
+    """Killed before each thing that it does to the folder: no node starts on what is left, and doing it again restores all."""
+    sealed, folder = tmp_path / "backup", tmp_path / "killed"
+    backup = home.backup(with_share=True)
+    sealed.write_bytes(backup.seal(BACKUP_PASSWORD, counter_rng("seal"), cost=LIGHT))
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(sealed), str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 8
+    for point in range(1, int(done.stdout) + 1):
+        there = folder / str(point)
+        if not (there / "data" / "eigenkms.db").exists() and (there / "data" / "generation").exists():
+            with pytest.raises(StorageError, match="missing or empty, but this folder has held one"):
+                Store.open(there / "data", password=PASSWORD, identity=backup.identity, rng=os.urandom)
+        put_back(backup, target_in(backup, there), with_share=True)
+        assert {p.name for p in there.iterdir()} == {"bn254.json", "p2p.json", "node.toml", "data"}
+        with read_store(there / "data") as copy:
+            assert copy.meta(RESTORED) == MARK
+            assert len(copy.versions()) == 1
+
+
+def _write_golden() -> None:
+    import tempfile
+
+    from tests.client.village import make_village
+
+    with tempfile.TemporaryDirectory() as folder:
+        village = make_village()
+        home = make_home(Path(folder) / "home", village)
+        keep_version(village, 0, home.data)
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_bytes(
+            home.backup(with_share=True).seal(BACKUP_PASSWORD, counter_rng("golden"), cost=LIGHT)
+        )
+
+
+if __name__ == "__main__":
+    _write_golden()
