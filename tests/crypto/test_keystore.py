@@ -96,7 +96,9 @@ def test_newer_version_asks_for_an_update() -> None:
     """A file from the future is told apart from a broken one."""
     with pytest.raises(InputError, match="version 2 is newer than 1") as caught:
         keystore.open_keystore(edited(version=2, something="new"), PASSWORD)
-XX
+    assert caught.value.hint == "install the eigenkms that wrote it, or a newer one; nothing was changed"
+    with pytest.raises(InputError, match=r"version 2 \(written by release 9\.1\) is newer than 1"):
+        keystore.open_keystore(edited(version=2, release="9.1"), PASSWORD)
 
 
 CIPHERTEXT = json.loads(sealed())["ciphertext"]
