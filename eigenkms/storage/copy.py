@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.errors import StorageError
-from eigenkms.storage.database import Database
+from eigenkms.storage.database import DamagedError, Database
 from eigenkms.storage.folder import Mirror
 from eigenkms.storage.key_versions import SHARE_PURPOSE, all_versions
 from eigenkms.storage.opening import BIRTH_NAME, DATABASE_NAME, MIRROR_NAME
@@ -38,10 +37,16 @@ class StoreCopy:
             " generation, born, rolled_back FROM store"
         )
         if row is None:
-            raise StorageError(f"read database {database.path}: its first row is missing")
+            raise DamagedError(f"read database {database.path}: its first row is missing")
         cluster, operator, n, r, p, salt, wrapped, self._generation, self._born, self._flag = row
         self.identity = StoreIdentity(ClusterId(cluster), OperatorAddress(operator))
-        self._root = WrappedRoot(ScryptCost(n, r, p), salt, wrapped)
+        self._root = WrappedRoot(self._cost(n, r, p), salt, wrapped)
+
+    def _cost(self, n: int, r: int, p: int) -> ScryptCost:
+        try:
+            return ScryptCost(n, r, p)
+        except ValueError as error:
+            raise DamagedError(f"read database {self._database.path}: {error}") from error
 
     def __repr__(self) -> str:
         return f"<StoreCopy {self._database.path}>"

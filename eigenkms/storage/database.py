@@ -28,9 +28,13 @@ _PRAGMAS = (
 _LOG_TIMEOUT = 5.0
 """Seconds that a log's writer waits for whoever opens it for reading after a crash, and the other way round."""
 
-_RESTORE = (
-    "stop the node and restore the data folder from a backup, or look at the disk; do not delete anything"
-)
+_RESTORE = "stop the node and look at the disk; eigenkms share repair --reset moves what is broken aside, and deletes nothing"
+
+
+class DamagedError(StorageError):
+    """A database that is no database any more, or lacks what each one has. Nothing was changed."""
+
+    default_hint = _RESTORE
 
 
 def _explain(error: sqlite3.Error) -> tuple[str, str | None]:
@@ -105,7 +109,7 @@ class Database:
             return
         rows = self._connection.execute("PRAGMA quick_check(1)").fetchall()
         if rows != [("ok",)]:
-            raise StorageError(f"open database {self.path}: the database is damaged", hint=_RESTORE)
+            raise DamagedError(f"open database {self.path}: the database is damaged")
 
     def _other_version(self, version: int) -> StorageError:
         kind = "a newer" if version > self._schema.version else "an older"
@@ -116,7 +120,7 @@ class Database:
             + (f"; the folder was last opened by release {release}" if release else ""),
             hint="install the eigenkms that wrote it, or a newer one; nothing was changed"
             if version > self._schema.version
-            else "no release ever wrote this schema: restore a backup; nothing was changed",
+            else "no release of eigenkms has written this schema; look at the disk; nothing was changed",
         )
 
     def is_blank(self) -> bool:
@@ -136,7 +140,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             reason, hint = _explain(error)
-            raise StorageError(f"{action} {self.path}: {reason}", hint=hint) from error
+            kind = DamagedError if hint == _RESTORE else StorageError
+            raise kind(f"{action} {self.path}: {reason}", hint=hint) from error
 
     @contextmanager
     def reading(self, action: str) -> Iterator[None]:

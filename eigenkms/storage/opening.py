@@ -10,7 +10,7 @@ from pathlib import Path
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
-from eigenkms.storage.database import Database
+from eigenkms.storage.database import DamagedError, Database
 from eigenkms.storage.folder import Mirror, storage_error, sync_folder
 from eigenkms.storage.release import note_release
 from eigenkms.storage.rows import StoreIdentity
@@ -43,7 +43,7 @@ class Opening:
             raise StorageError(
                 f"open database {self._path}: it is missing or empty, but this folder has held one "
                 f"({self._last_count} commits)",
-                hint="restore the folder from a backup; if its keys are lost for good, use an empty folder",
+                hint="eigenkms share repair --reset begins it anew; the next rotation then gives a share",
             )
         self._touch()
         return Database(self._path)
@@ -82,7 +82,7 @@ class Opening:
             )
         if row is None:
             raise StorageError(
-                f"open database {self._path}: its first row is missing", hint="restore a backup"
+                f"open database {self._path}: its first row is missing", hint=DamagedError.default_hint
             )
         cluster_id, operator, n, r, p, salt, wrapped = row
         self._check_identity(cluster_id, operator)
@@ -92,7 +92,7 @@ class Opening:
         try:
             return ScryptCost(n, r, p)
         except ValueError as error:
-            raise StorageError(f"open database {self._path}: {error}", hint="restore a backup") from error
+            raise DamagedError(f"open database {self._path}: {error}") from error
 
     def _check_identity(self, cluster_id: bytes, operator: bytes) -> None:
         if operator != self._identity.operator:

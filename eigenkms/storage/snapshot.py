@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from eigenkms.errors import StorageError
-from eigenkms.storage.database import Database
+from eigenkms.storage.database import DamagedError, Database
 from eigenkms.storage.folder import storage_error
 from eigenkms.storage.schema import STORE, Schema
 
@@ -34,11 +34,12 @@ _ROLLBACK_MODE: Final = b"\x01\x01"
 def snapshot(path: Path, schema: Schema = STORE) -> Iterator[Database]:
     """The database at ``path`` as of now, in memory; what is written to it goes nowhere.
 
-    Raises ``StorageError`` where there is none, it is none of ours, of another version, damaged, or too busy to be read.
+    Raises ``DamagedError`` where it is missing, empty or damaged, ``StorageError`` where it is none of ours, of another version,
+    or too busy to be read.
     """
     with closing(Database(path, schema, content=_whole(path))) as database:
         if database.is_blank():
-            raise StorageError(f"read database {path}: nothing was ever written", hint="start the node once")
+            raise DamagedError(f"read database {path}: it is empty")
         yield database
 
 
@@ -49,7 +50,7 @@ def _whole(path: Path) -> bytes:
         content = _read(path)
         if log == _read(log_path):
             if content is None:
-                raise StorageError(f"read database {path}: there is none", hint="give a node's data folder")
+                raise DamagedError(f"read database {path}: it is missing")
             return _with_log(content, log or b"")
         time.sleep(_PAUSE)
     raise StorageError(f"read database {path}: it changes all the time", hint="try again in a minute")

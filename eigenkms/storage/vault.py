@@ -123,5 +123,5 @@ class Vault:
         except VerificationError as error:
             raise StorageError(
                 f"open a secret in {self._database.path}: the stored bytes were altered",
-                hint="stop the node and restore the data folder from a backup, or look at the disk",
+                hint="stop the node and look at the disk; eigenkms share repair --reset begins the folder anew",
             ) from error

@@ -25,6 +25,8 @@ GROUPS = {
     "audit": ("show", "verify", "export"),
     "keys": ("new", "show"),
     "secrets": ("get",),
+    "backup": ("create", "verify", "restore"),
+    "share": ("repair",),
     "config": ("example", "check"),
     "operator": ("register", "deregister", "update-socket", "allow", "list", "show"),
     "devnet": ("run", "up", "down"),

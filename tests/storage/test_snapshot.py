@@ -95,14 +95,14 @@ def test_a_log_that_was_cut_short_counts_up_to_its_last_commit(folder: Path) -> 
 
 def test_what_is_no_store_is_refused(folder: Path) -> None:
     """A sentence for a missing, an empty, a foreign, a damaged and a newer database."""
-    with pytest.raises(StorageError, match="there is none"), read_store(folder):
+    with pytest.raises(StorageError, match="it is missing"), read_store(folder):
         pass
     with open_store(folder):
         pass
     path = folder / "eigenkms.db"
     whole = path.read_bytes()
     for content, message in (
-        (b"", "nothing was ever written"),
+        (b"", "it is empty"),
         (whole[:100] + bytes(4000) + whole[4100:], "the database is damaged"),
         (b"no database" * 1000, "the database is damaged"),
     ):

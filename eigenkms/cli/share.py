@@ -1,0 +1,244 @@
+"""``eigenkms share``: how an operator that lost its share, but not its keys, gets one again."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eigenkms.cli import network
+from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.passwords import read_password
+from eigenkms.cli.progress import Progress
+from eigenkms.cli.report import note, warn
+from eigenkms.errors import InputError, NetworkError, StorageError
+from eigenkms.node.config import CHAIN_SETTINGS
+
+if TYPE_CHECKING:
+    from eigenkms.cli.standing import Standing
+    from eigenkms.node.repair import Condition
+    from eigenkms.node.settings import Settings
+    from eigenkms.storage.rows import StoreIdentity
+
+_SETTINGS = (
+    *CHAIN_SETTINGS,
+    "operator",
+    "data_dir",
+    "bn254_keystore",
+    "p2p_keystore",
+    "password_file",
+    "interval_blocks",
+    "block_seconds",
+    "known_clusters",
+    "timeout",
+)
+_INTERVALS = 3
+"""Boundaries that a wait lasts: one may pass while a node starts, one may fail."""
+_EXTRA_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
+
+
+@click.group("share")
+def command() -> None:
+    """The share of the master key that an operator holds."""
+
+
+@verb("repair", "eigenkms share repair --config node.toml --wait")
+@click.option("--reset", is_flag=True, help="Move a broken data folder's database aside and begin anew.")
+@click.option("--wait", is_flag=True, help="Wait until the node, which runs, holds the share.")
+@with_settings(*_SETTINGS)
+@json_option
+def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> None:
+    """Say how and when this operator gets a share again; with --wait, until it has one.
+
+    No secret is moved for it: whoever is a member at the next boundary, with its keys and a data folder, is dealt a share
+    there. This checks that all of that is so, and refuses with the reason where it cannot come to be. A data folder whose
+    database is damaged, does not open with the keystores' password, or was rolled back is begun anew with --reset; what
+    was there is kept in a subfolder.
+
+    With --json: operator, cluster, data_dir, health (of the data folder), set_aside (where a reset moved the old database),
+    running (the node's process, or null), settled (the network's version), holders (other operators that answered and
+    show it), threshold, share (the version of which one is held), held (whether it is as new as the network's),
+    next_boundary (block) and next_boundary_seconds.
+    """
+    from eigenkms.node.backup import check_keys, data_dir, identity_of, saved_keystores
+
+    identity, folder = identity_of(settings), data_dir(settings)
+    password = read_password("the node's keystores", file=settings.get("password_file"), environ=os.environ)
+    keys = check_keys(saved_keystores(settings), password)
+    aside = _reset(folder, identity, password) if reset else None
+    found = _examine(folder, identity, password)
+    standing = _look(settings)
+    _check_member(standing, identity, keys["bn254_keystore"]["g2"])
+    facts = _facts(settings, identity, found, standing)
+    facts |= {"data_dir": str(folder), "set_aside": None if aside is None else str(aside)}
+    if wait and not facts["held"]:
+        facts |= _wait(folder, facts, settings)
+    print_facts(facts, as_json=as_json)
+    _tell(facts)
+
+
+def _reset(folder: Path, identity: "StoreIdentity", password: str) -> Path:
+    import secrets
+
+    from eigenkms.node.repair import reset
+
+    name = time.strftime("set-aside-%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = reset(folder, identity, password, secrets.token_bytes, aside=name)
+    note(f"what was there is in {aside}: keep it until the node holds a share again, then destroy it")
+    return aside
+
+
+def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "Condition":
+    from eigenkms.node.repair import Health, examine
+
+    found = examine(folder, identity, password)
+    if found.needs_reset:
+        what = found.reason or f"{', '.join(found.broken)} is damaged"
+        raise StorageError(
+            f"repair the share in {folder}: {what}",
+            hint="stop the node and add --reset: it moves what is broken aside, deletes nothing, and begins anew",
+        )
+    if found.health is Health.OLD:
+        warn(
+            f"{found.reason}: the node starts with it, and votes in no boundary up to the newest at its start"
+        )
+    return found
+
+
+def _look(settings: "Settings") -> "Standing":
+    from eigenkms.cli.standing import look
+
+    needed = network.client_settings(settings)
+    with Progress("asking the operators"):
+        return network.run(look, needed)
+
+
+def _check_member(standing: "Standing", identity: "StoreIdentity", g2: str) -> None:
+    """Raises ``InputError`` unless the chain has this operator in the set, with this key."""
+    name = "0x" + identity.operator.hex()
+    if identity.operator in standing.rejected:
+        raise InputError(
+            f"repair the share of {name}: the chain's entry is unusable, {standing.rejected[identity.operator]}",
+            hint="register a usable BN254 key for this operator and set",
+        )
+    mine = next((o for o in standing.operators if o.address == identity.operator), None)
+    if mine is None:
+        raise InputError(
+            f"repair the share of {name}: it is not in the operator set, and only members are dealt shares",
+            hint="register it for the operator set first, or correct operator or operator_set_id",
+        )
+    if mine.key.hex() != g2:
+        raise InputError(
+            f"repair the share of {name}: the chain has another BN254 key for it than the keystore",
+            hint="give the keystore of the key that was registered; a lost one cannot be replaced, register anew",
+        )
+
+
+def _facts(
+    settings: "Settings", identity: "StoreIdentity", found: "Condition", standing: "Standing"
+) -> dict[str, Any]:
+    """Raises ``NetworkError`` where no share can come."""
+    from eigenkms.node.backup import data_dir
+    from eigenkms.storage.folder import FolderLock
+    from eigenkms.storage.opening import LOCK_NAME
+
+    newest = standing.settled
+    if newest is None:
+        _refuse_without_version(standing, identity)
+        raise AssertionError  # it raises
+    version, threshold = int(newest.transcript.version), newest.transcript.threshold
+    held = found.share is not None and found.share >= version
+    holders = standing.holders(identity.operator)
+    if not held and holders < threshold:
+        raise NetworkError(
+            f"repair the share of 0x{identity.operator.hex()}: {holders} other operators answer and show version {version}, "
+            f"and {threshold} must deal from it",
+            hint="see eigenkms status for who is missing; the share comes when enough of them are back",
+        )
+    interval = settings.get("interval_blocks")
+    boundary = standing.head - standing.head % interval + interval
+    return {
+        "operator": "0x" + identity.operator.hex(),
+        "cluster": identity.cluster_id.hex(),
+        "health": found.health.value,
+        "running": FolderLock.holder(data_dir(settings) / LOCK_NAME),
+        "settled": version,
+        "holders": holders,
+        "threshold": threshold,
+        "share": None if found.share is None else int(found.share),
+        "held": held,
+        "next_boundary": boundary,
+        "next_boundary_seconds": round((boundary - standing.head) * settings.get("block_seconds")),
+    }
+
+
+def _refuse_without_version(standing: "Standing", identity: "StoreIdentity") -> None:
+    others = standing.others(identity.operator)
+    if others < standing.needed:
+        raise NetworkError(
+            f"repair the share of 0x{identity.operator.hex()}: {others} other operators answered, "
+            f"{standing.needed} needed to know where the network stands",
+            hint="see eigenkms status for who is missing, and check that this machine can reach them",
+        )
+    raise NetworkError(
+        f"repair the share of 0x{identity.operator.hex()}: the operators that answered know no settled version",
+        hint="there is no master key yet, or all have lost it: the first share comes with genesis (eigenkms node --genesis)",
+    )
+
+
+def _wait(folder: Path, facts: dict[str, Any], settings: "Settings") -> dict[str, Any]:
+    """Until the node on this folder holds a share as new as the network's. Raises ``InputError`` if none runs, ``NetworkError``."""
+    if facts["running"] is None:
+        raise InputError(
+            f"wait for the share: no node runs on {folder}",
+            hint="start it (eigenkms node), and do this again",
+        )
+    seconds = _INTERVALS * settings.get("interval_blocks") * settings.get("block_seconds") + _EXTRA_SECONDS
+    deadline = time.monotonic() + seconds
+    with Progress(f"waiting for the boundary at block {facts['next_boundary']}") as progress:
+        progress(f"waiting for a share, which is dealt at block {facts['next_boundary']}")
+        while (share := _newest_share(folder)) is None or share < facts["settled"]:
+            _check_still(folder, deadline, seconds)
+            time.sleep(_LOOK_SECONDS)
+    return {"share": share, "held": True}
+
+
+def _newest_share(folder: Path) -> int | None:
+    from eigenkms.storage.copy import read_store
+    from eigenkms.storage.database import DamagedError
+
+    try:
+        with read_store(folder) as copy:
+            return max((int(row.version) for row in copy.versions() if row.share_held), default=None)
+    except DamagedError:
+        return None  # a node that starts with an empty folder has not made its database yet
+
+
+def _check_still(folder: Path, deadline: float, seconds: float) -> None:
+    from eigenkms.storage.folder import FolderLock
+    from eigenkms.storage.opening import LOCK_NAME
+
+    if FolderLock.holder(folder / LOCK_NAME) is None:
+        raise NetworkError("wait for the share: the node has ended", hint="see its log, and start it again")
+    if time.monotonic() > deadline:
+        raise NetworkError(
+            f"wait for the share: none came within {seconds:g} seconds",
+            hint="the node's log says why a boundary gave none; eigenkms status says who is missing",
+        )
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    if facts["held"]:
+        return
+    when = f"at block {facts['next_boundary']}, in about {facts['next_boundary_seconds']} seconds"
+    if facts["running"] is None:
+        note(
+            f"hint: start the node; the share comes at the first boundary after its start, the next one is {when}"
+        )
+    else:
+        note(f"note: the share comes {when}; --wait waits for it")
+
+
+command.add_command(_repair)
