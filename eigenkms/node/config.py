@@ -419,7 +419,17 @@ _BACKUP = (
 
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
-    for setting in (*_CHAIN, *_CLIENT, *_NODE, *_ACCOUNT, *_ATTESTATION, *_HTTP, *_MONITOR, *_BACKUP, *_DEVNET)
+    for setting in (
+        *_CHAIN,
+        *_CLIENT,
+        *_NODE,
+        *_ACCOUNT,
+        *_ATTESTATION,
+        *_HTTP,
+        *_MONITOR,
+        *_BACKUP,
+        *_DEVNET,
+    )
 }
 """Every key of the configuration file, for all verbs."""
 
