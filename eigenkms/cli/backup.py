@@ -10,7 +10,7 @@ import click
 
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import BACKUPS, read_password
+from eigenkms.cli.passwords import BACKUP, read_password
 from eigenkms.cli.report import note, warn
 from eigenkms.cli.streams import Source
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
@@ -46,7 +46,7 @@ def _backup_password(settings: "Settings", *, confirm: bool = False) -> str:
         file=settings.get("backup_password_file"),
         environ=os.environ,
         confirm=confirm,
-        ways=BACKUPS,
+        ways=BACKUP,
     )
 
 
@@ -183,7 +183,7 @@ def _look(backup: "Backup", settings: "Settings") -> "Standing":
 def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
     """Why the network has left the backup behind; None where it has not."""
     mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
-    if mine is not None and mine.key.hex() != _bn254(backup):
+    if mine is not None and mine.key_g1.hex() != _bn254(backup):
         return "the chain has another BN254 key for this operator"
     newest = standing.settled
     if backup.share is None or newest is None:
@@ -196,7 +196,7 @@ def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
 def _bn254(backup: "Backup") -> str | None:
     from eigenkms.node.backup import public_values
 
-    return public_values(backup)["bn254_keystore"].get("g2")
+    return public_values(backup)["bn254_keystore"].get("g1")
 
 
 @verb(
