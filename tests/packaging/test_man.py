@@ -25,10 +25,8 @@ def needs(program: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program}")
 
 
-def test_they_are_current() -> None:
-    """What the command line says now; a page for each verb, and one for the command."""
-    done = run(sys.executable, "scripts/man", "--check")
-    assert done.returncode == 0, done.stderr
+def test_every_verb_has_a_page() -> None:
+    """And so has the command; that they are current is tested with the rest that scripts/docs makes."""
     assert {path.name for path in MAN} == {"eigenkms.1", *(f"eigenkms-{verb}.1" for verb in VERBS)}
 
 
