@@ -327,6 +327,13 @@ _NODE = (
         int,
         default=0,
     ),
+    Setting(
+        "canary_seconds",
+        s.seconds(0, 86400),
+        "Seconds between trial decryptions through the quorum, 0 for none.",
+        float,
+        default=60.0,
+    ),
     Setting("min_operators", s.integer(1, 2**16), "Smallest operator set that is dealt to.", int, default=1),
     Setting(
         "policy",
@@ -608,6 +615,7 @@ class NodeConfig:
     window_seconds: float
     genesis: bool = False
     genesis_quorum: int = 0
+    canary_seconds: float = 60.0
     min_operators: int = 1
     policy: Literal["open", "attested", "closed"] = "closed"
     force_open_policy: bool = False
