@@ -72,6 +72,7 @@ def read_answer(answer: bytes) -> dict[str, Any] | None:
         "released",
         "release_head",
         "canary",
+        "anchored",
     )
     named = ("accused", "unconfirmed")
     return {name: plain(said.get(name)) for name in shown} | {n: _addresses(said.get(n)) for n in named}

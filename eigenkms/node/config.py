@@ -147,6 +147,14 @@ _DEVNET = (
         short="--policy",
     ),
     Setting(
+        "devnet_anchor",
+        s.boolean,
+        "A second chain with a commitment registry, which the operators anchor versions in.",
+        bool,
+        default=False,
+        short="--anchor",
+    ),
+    Setting(
         "devnet_scenario",
         s.choice("genesis", "rotation"),
         "Story that run tells.",
