@@ -79,7 +79,7 @@ class Report:
         if self.overview is None:
             return told
         follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
-        return self.overview.fields(told, self.not_ready(), follower, self.host)
+        return {**told, **self.overview.fields(told, self.not_ready(), follower, self.host)}
 
     def _chain_fields(self) -> dict[str, object]:
         """Of each RPC what is known, without what may be secret in its URL."""
