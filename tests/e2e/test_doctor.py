@@ -8,7 +8,7 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -380,14 +380,33 @@ def test_a_password_that_everybody_can_read(patient: Patient) -> None:
 
 
 def test_an_announced_address_that_the_chain_does_not_have(patient: Patient) -> None:
-    """Clients that come new know the chain's alone."""
-    patient.set(announce=["/ip4/127.0.0.1/tcp/9400"])
-    found = patient.suffers("socket", "warning")
-    assert (
-        found["next"] == f"run eigenkms operator update-socket --config {patient.file}, or correct announce"
+    """Clients that come new know the chain's alone. The command in the hint publishes it, as it stands there."""
+    member = patient.net.members[ME]
+    account = new_key("secp256k1", _fixed(patient.net.network.engine.accounts[2 + ME]))
+    keystore = patient.file.parent / "account.json"
+    keystore.write_bytes(account.seal(_password(patient.net, ME), os.urandom, cost=CHEAP))
+    patient.set(
+        announce=[f"/dns4/localhost/tcp/{member.port}"],
+        account_keystore="account.json",
+        account_password_file="password",
     )
-    patient.set(announce=[patient.net.members[ME].socket.partition("/p2p/")[0]])
-    patient.is_well()
+    found = patient.suffers("socket", "warning")
+    update = re.search(
+        r"run eigenkms (operator update-socket --config \S+), or correct announce", found["next"]
+    )
+    assert update
+    try:
+        done = eigenkms(*shlex.split(update[1]), "--yes")
+        assert done.code == 0, done.err
+        patient.is_well()
+    finally:
+        back = eigenkms(*shlex.split(update[1]), "--yes", "--socket", member.socket)
+    assert back.code == 0, back.err
+
+
+def _fixed(secret: bytes) -> Callable[[int], bytes]:
+    """A random source for one key."""
+    return lambda _count: secret
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,11 @@ class Case:
         """For commands in hints."""
         return f"--config {self.file}"
 
+    def update_socket(self, address: str = "/ip4/ADDRESS/tcp/PORT") -> str:
+        """The command that publishes what the node announces, or else ``address``."""
+        chosen = "" if self.config.announce else f" --socket {address}"
+        return f"eigenkms operator update-socket {self.flag}{chosen}"
+
     @property
     def cluster(self) -> ClusterId:
         return cluster_id(self.chain_config.cluster)

@@ -260,13 +260,15 @@ def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswe
         )
     says = "; ".join(f"{hexed(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
     outcome = next(iter(missed.values())).outcome
-    advice = _ADVICE[outcome].format(flag=case.flag, peer=case.socket.peer_id if case.socket else "")
+    advice = _ADVICE[outcome].format(
+        update=case.update_socket(), peer=case.socket.peer_id if case.socket else ""
+    )
     if len(missed) < len(tried):
         return warning(f"{len(tried) - len(missed)} of {len(tried)} operators reach {socket}; {says}", advice)
     return failed(f"no operator reaches this node: {says}", advice)
 
 
-_UPDATE: Final = "or publish the address where it is: eigenkms operator update-socket {flag}"
+_UPDATE: Final = "or publish the address where it is: {update}"
 _ADVICE: Final = {
     Reach.REFUSED: f"let the node listen at the port that is on chain, or forward that port to it; {_UPDATE}",
     Reach.TIMED_OUT: f"open that TCP port to this machine in its firewall and router; {_UPDATE}",

@@ -227,11 +227,11 @@ async def socket(case: Case) -> Finding:
     """The socket on chain can be read, and is of this node."""
     if case.me is None:
         return skipped("the operator has not joined yet")
-    update = f"run eigenkms operator update-socket {case.flag}"
     try:
         case.socket = parse_address(case.me.socket)
     except InputError as error:
-        return failed(f"the socket on chain is none: {error}", update)
+        return failed(f"the socket on chain is none: {error}", f"run {case.update_socket()}")
+    update = f"run {case.update_socket(case.socket.multiaddr)}"
     own = case.public_value("p2p", "peer_id")
     if own is None:
         return failed(
