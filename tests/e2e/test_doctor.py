@@ -484,6 +484,17 @@ def test_a_monitor_for_everybody(patient: Patient) -> None:
     patient.is_well()
 
 
+def test_settings_that_the_running_node_does_not_have_yet(patient: Patient) -> None:
+    """Another port than it listens at, another folder than it has."""
+    good = patient.values["listen"], patient.values["data_dir"]
+    patient.set(listen=[f"/ip4/127.0.0.1/tcp/{free_port()}"])
+    assert "start it again" in patient.suffers("port", "warning")["next"]
+    patient.set(listen=good[0], data_dir="elsewhere")
+    assert "give the data folder that it uses" in patient.suffers("port", "warning")["next"]
+    patient.set(data_dir=good[1])
+    patient.is_well()
+
+
 # -- before the first start ----------------------------------------------------------------------------------------
 
 

@@ -162,6 +162,16 @@ async def port(case: Case) -> Finding:
             return finding
     case.holds_port = bool(busy)
     listed = ", ".join(case.config.listen)
+    if case.is_running and not busy:
+        return warning(
+            f"the node that has the data folder does not listen at {listed}",
+            "start it again: its settings have changed",
+        )
+    if busy and not case.is_running:
+        return warning(
+            f"this node listens at {listed}, and uses another data folder than {case.config.data_dir}",
+            "give the data folder that it uses as data_dir; never let two of one operator vote",
+        )
     return ok(f"this node listens at {listed}" if busy else f"{listed}: free")
 
 
@@ -199,7 +209,7 @@ async def reachable(case: Case) -> Finding:
 
 @asynccontextmanager
 async def _listening(case: Case) -> AsyncIterator[None]:
-    if case.holds_port:
+    if case.holds_port or case.is_running:
         yield
         return
     async with open_host(

@@ -195,7 +195,7 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
         "Is the port free, or held by this very node?",
         "stop who has it, or choose another",
         network.port,
-        needs=("configuration",),
+        needs=("data-folder",),
     ),
     Check(
         "reachable",
