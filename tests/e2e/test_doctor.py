@@ -35,7 +35,7 @@ from tests.e2e.harness import LiveNetwork, Said, eigenkms, eigenkms_process, fre
 pytestmark = pytest.mark.e2e
 ME, OTHER = 3, 1
 CHEAP = ScryptCost(n=2, r=1, p=1)
-NEVER_ASKED = {"issuers", "certificate", "monitor"}
+NEVER_ASKED = {"issuers", "certificate", "monitor", "account"}
 """Checks of what a node of a devnet does not have."""
 
 
@@ -98,12 +98,16 @@ def _no_cores() -> Iterator[None]:
 @pytest.fixture
 def patient(net: LiveNetwork, tmp_path: Path) -> Patient:
     """The fourth operator as its own file has it, its node running; without a password, so that nobody is asked to dial."""
+    return _patient(net, tmp_path)
+
+
+def _patient(net: LiveNetwork, folder: Path) -> Patient:
     values = _values(net.members[ME].config)
     for name in ("bn254.json", "p2p.json", "password"):
-        (tmp_path / name).write_bytes((net.members[ME].folder / name).read_bytes())
-        (tmp_path / name).chmod(0o600)
+        (folder / name).write_bytes((net.members[ME].folder / name).read_bytes())
+        (folder / name).chmod(0o600)
     values |= {"bn254_keystore": "bn254.json", "p2p_keystore": "p2p.json", "password_file": None}
-    return Patient(net, tmp_path / "node.toml", values)
+    return Patient(net, folder / "node.toml", values)
 
 
 def _values(config: Path) -> dict[str, Any]:
@@ -499,10 +503,11 @@ def test_settings_that_the_running_node_does_not_have_yet(patient: Patient) -> N
 
 
 @pytest.fixture
-def stopped(patient: Patient) -> Patient:
-    """The same, its node not running."""
-    patient.net.stop(ME, Signals.SIGTERM)
-    return patient
+def stopped(shared_network: LiveNetwork, tmp_path: Path) -> Patient:
+    """The same, its node not running; the next test that wants it to run starts it again."""
+    if shared_network.is_running(ME):
+        shared_network.stop(ME, Signals.SIGTERM)
+    return _patient(shared_network, tmp_path)
 
 
 def test_a_node_that_does_not_run_is_reached_all_the_same(stopped: Patient) -> None:

@@ -24,7 +24,7 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.reach import ReachAnswer, build_reach_request, decode_reach_answer
 from eigenkms.types import OperatorAddress, Reach
 
-ANSWER_SECONDS: Final = 6.0
+ANSWER_SECONDS, NEAR_SECONDS = 6.0, 2.0
 BUSY_SECONDS, BUSY_TIMES = 1.5, 5
 ASKED: Final = 16
 """Operators that are asked to dial us."""
@@ -181,7 +181,7 @@ async def _occupied(case: Case, address: TransportAddress, error: InputError) ->
     near = TransportAddress(address.kind, _WILDCARDS.get(address.host, address.host), address.port)
     met = Reach.FAILED
     if own is not None:
-        met = await case.visitor.probe(PeerId.parse(own), near, timeout=ANSWER_SECONDS)
+        met = await case.visitor.probe(PeerId.parse(own), near, timeout=NEAR_SECONDS)
     if met is Reach.REACHED:
         return None
     if met is Reach.OTHER_PEER:

@@ -195,7 +195,7 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
         "Is the port free, or held by this very node?",
         "stop who has it, or choose another",
         network.port,
-        needs=("data-folder",),
+        needs=("keystores", "data-folder"),
     ),
     Check(
         "reachable",
