@@ -240,6 +240,31 @@ def test_an_rpc_that_lags_behind(patient: Patient) -> None:
     _mend_rpc(patient, good)
 
 
+def test_rpcs_that_disagree(patient: Patient) -> None:
+    """Two forks cannot both be the chain; which is, the operator must find out."""
+
+    def fork(call: Any, answer: dict[str, Any]) -> dict[str, Any]:
+        if call["method"] != "eth_getBlockByNumber" or call["params"][0] == "latest":
+            return answer
+        return {**answer, "result": {**answer["result"], "hash": "0x" + "42" * 32}}
+
+    good = patient.values["rpc_url"]
+    with _proxy(patient, fork) as url:
+        patient.set(rpc_url=[good, url])
+        found = patient.suffers("rpc-head", code=2)
+        assert url in found["says"]
+        assert "take the other out of rpc_url" in found["next"]
+    _mend_rpc(patient, good)
+
+
+def test_one_of_two_rpcs_is_down(patient: Patient) -> None:
+    """The other is used meanwhile: a warning."""
+    good = patient.values["rpc_url"]
+    patient.set(rpc_url=[f"http://127.0.0.1:{free_port()}", good])
+    assert "the others are used meanwhile" in patient.suffers("rpc", "warning")["next"]
+    _mend_rpc(patient, good)
+
+
 def test_an_rpc_with_wrong_times(patient: Patient) -> None:
     """The operators' clocks tell that it is not this machine's."""
     good = patient.values["rpc_url"]

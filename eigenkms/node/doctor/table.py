@@ -177,7 +177,7 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
     ),
     Check(
         "rpc-head",
-        "Is the newest block new, at each RPC?",
+        "Is the newest block new, and do several RPCs tell of one chain?",
         "wait, or use another RPC",
         onchain.rpc_head,
         needs=("chain-id",),
