@@ -1,10 +1,15 @@
 """Every command that the documentation shows is one that the program takes."""
 
+import re
+
 import click
 import pytest
 
+from eigenkms.cli.main import VERBS
 from tests.docs.commands import calls, parse, shown
 from tests.docs.pages import PAGES, Page
+from tests.docs.sources import sentences
+from tests.docs.test_pages import COMMANDS, FLAGS, OTHER_FLAGS
 
 with_commands = [page for page in PAGES if list(shown(page))]
 
@@ -51,3 +56,24 @@ def test_the_parser_refuses(words: str) -> None:
     """No such verb, no such option, no such value, nothing where something must be, too much."""
     with pytest.raises(click.ClickException):
         parse(tuple(words.split()))
+
+
+@pytest.mark.parametrize("path", [p for p, c in COMMANDS.items() if c.epilog], ids=" ".join)
+def test_examples_in_the_help_parse(path: tuple[str, ...]) -> None:
+    """What --help and the manual page offer to be typed."""
+    lines = re.sub(r"(?m)^\w+: +", "", COMMANDS[path].epilog or "").splitlines()
+    found = [words for line in lines for words in calls(line.strip())]
+    assert any(words[: len(path)] == path for words in found)
+    for words in found:
+        parse(words)
+
+
+def test_commands_that_the_program_itself_advises_exist() -> None:
+    """Each ``eigenkms VERB --flag`` in a hint or another sentence has a verb that there is, and its options."""
+    advised = [found for said in sentences() for found in re.findall(r"eigenkms ([a-z][\w -]*)", said)]
+    known = [words for words in map(str.split, advised) if words[0] in VERBS]
+    assert len(known) > 10
+    for words in known:
+        path = next(tuple(words[:n]) for n in (3, 2, 1) if tuple(words[:n]) in COMMANDS)
+        for flag in (word for word in words if re.match("--[a-z]", word)):
+            assert flag in FLAGS[path] | OTHER_FLAGS, f"eigenkms {' '.join(words)}"
