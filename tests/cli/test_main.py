@@ -28,7 +28,7 @@ GROUPS = {
     "backup": ("create", "verify", "restore"),
     "share": ("repair",),
     "config": ("example", "check"),
-    "operator": ("register", "deregister", "update-socket", "allow", "list", "show"),
+    "operator": ("register", "deregister", "update-socket", "rotate-peer-key", "allow", "list", "show"),
     "devnet": ("run", "up", "down"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }
