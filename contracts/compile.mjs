@@ -6,7 +6,14 @@ import { fileURLToPath } from "node:url";
 import solc from "solc";
 
 const folder = fileURLToPath(new URL("../eigenkms/chain/contracts/src/", import.meta.url));
-const deployed = ["AllocationManager", "AppController", "DelegationManager", "EigenKMSRegistrar", "KeyRegistrar"];
+const deployed = [
+  "AllocationManager",
+  "AppController",
+  "CommitmentRegistry",
+  "DelegationManager",
+  "EigenKMSRegistrar",
+  "KeyRegistrar",
+];
 
 const files = readdirSync(folder).filter((name) => name.endsWith(".sol")).sort();
 const input = {

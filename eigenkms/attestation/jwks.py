@@ -147,6 +147,10 @@ class KeySource:
     def _known(self, kid: str, alg: str) -> RSAKey | None:
         return self._keys.find(kid, alg) if self._keys is not None and self._is_fresh else None
 
+    async def check(self) -> int:
+        """Fetch once, whatever is known already; how many usable keys there are. Raises ``KeysUnavailableError``."""
+        return len((await self._fetch()).keys)
+
     async def _refresh(self) -> None:
         """Fetch, unless that was tried a moment ago; who comes while others fetch waits for them."""
         async with self._fetching:

@@ -201,6 +201,7 @@ class ChainApplications:
     async def _read(self, address: bytes) -> Application | None:
         await self.check()
         head = await self._chain.head()
+        self._chain.require_fresh(f"read application {hexed(address)}")
         creator, number, published = await self._chain.read_at(
             head,
             self._contract,

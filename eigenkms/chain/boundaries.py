@@ -9,8 +9,12 @@ session for each number).
 Telling means putting the block into a memory channel without waiting. While the channel is full nothing is lost but
 time: the follower tries again at each tick, with whatever boundary is the newest then.
 
-Trouble with the chain never ends the follower. It logs the first failure of a row, waits longer each time up to
-MAX_PAUSE_SECONDS, and shows its state in ``statistics()``.
+A receiver that could not use a block, since the chain did not tell enough about it or RPCs told different things, gives it back
+with ``retract``: then the boundary that is newest is told again, the same one only after a pause that grows. A block that turns
+out to be invented leaves no trace, however high its number.
+
+Trouble with the chain never ends the follower. It logs the first failure of a row and then, at growing distances, that it lasts;
+it waits longer each time up to MAX_PAUSE_SECONDS, and shows its state in ``statistics()``.
 """
 
 import logging
@@ -24,6 +28,8 @@ from eigenkms.errors import ChainError, InputError
 from eigenkms.types import BlockRef
 
 MAX_PAUSE_SECONDS: Final = 10.0
+REMIND_SECONDS, MAX_REMIND_SECONDS = 60.0, 3600.0
+"""Between the first two warnings of one trouble; doubled each time up to the other."""
 
 log = logging.getLogger("eigenkms.chain.boundaries")
 
@@ -73,10 +79,29 @@ class BoundaryFollower:
         self._poll_seconds = poll_seconds
         self._start_after = max(0, start_after)
         self._checked_head: bytes | None = None
+        self._before: BlockRef | None = None
+        self._retracted: BlockRef | None = None
+        self._retractions = 0
+        self._tell_again_at = 0.0
+        self._failing_since = self._remind_at = 0.0
         self._statistics = BoundaryStatistics()
 
     def statistics(self) -> BoundaryStatistics:
         return self._statistics
+
+    def retract(self, block: BlockRef) -> bool:
+        """Take a boundary back that could not be used; it will be told again if it still is the newest. False if another one has
+        been told since.
+        """
+        if block != self._statistics.boundary:
+            return False
+        self._retractions = self._retractions + 1 if block == self._retracted else 1
+        self._retracted = block
+        pause = min(self._poll_seconds * 2.0 ** min(self._retractions, 10), MAX_PAUSE_SECONDS)
+        self._tell_again_at = trio.current_time() + pause
+        self._statistics = replace(self._statistics, boundary=self._before)
+        self._checked_head = None
+        return True
 
     async def run(self, send: trio.MemorySendChannel[BlockRef]) -> None:
         """Tell boundaries into ``send`` until cancelled or until the receiving end is closed; closes ``send``."""
@@ -104,6 +129,8 @@ class BoundaryFollower:
             raise ChainError(
                 f"read boundary block {number}: the node has head {head.number} but not this block"
             )
+        if boundary == self._retracted and trio.current_time() < self._tell_again_at:
+            return
         if boundary == self._statistics.boundary or self._tell(boundary, send):
             self._checked_head = head.hash
 
@@ -119,6 +146,7 @@ class BoundaryFollower:
             return False
         again = boundary.number == self._last_number
         seen = self._statistics
+        self._before = seen.boundary
         self._statistics = replace(
             seen, boundary=boundary, told=seen.told + 1, retold=seen.retold + int(again)
         )
@@ -127,10 +155,17 @@ class BoundaryFollower:
         return True
 
     def _failed(self, exc: ChainError) -> None:
-        row = self._statistics.failures_in_row + 1
+        row, now = self._statistics.failures_in_row + 1, trio.current_time()
         self._statistics = replace(self._statistics, failures_in_row=row, last_failure=str(exc))
-        level = logging.WARNING if row == 1 else logging.DEBUG
-        log.log(level, "follow boundaries: %s; trying again, failure %d in a row", exc, row)
+        if row == 1:
+            self._failing_since, self._remind_at = now, now + REMIND_SECONDS
+            log.warning(
+                "follow boundaries: %s; trying again, keys are served and not rotated until then", exc
+            )
+        elif now >= self._remind_at:
+            since = now - self._failing_since
+            self._remind_at = now + min(since, MAX_REMIND_SECONDS)
+            log.warning("follow boundaries: %s; failure %d in a row, for %.0f s now", exc, row, since)
 
     def _recovered(self) -> None:
         if self._statistics.failures_in_row:

@@ -41,7 +41,7 @@ async def verify_operators(
             f"{action}: block {boundary.number} of its session is not on this chain",
             hint="check the RPC URL; after a reorganisation wait for the next version",
         )
-    found = await chain.operators_at(boundary)
+    found = await chain.agreed_operators_at(boundary)
     if found.operator_set != operators:
         raise VerificationError(
             f"{action}: its {len(operators)} operators are not the {len(found.operators)} that the chain had "

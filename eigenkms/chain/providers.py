@@ -10,7 +10,7 @@ about a boundary (``witnesses``).
 
 A call has one deadline whatever the number of endpoints, and all but the last that is tried get half of what is left of it.
 Calls follow one another on different endpoints when one fails in between; that mixes no forks because reads are pinned to a
-block hash. What is asked by number and must hang together is asked at ``steady()``, which is one endpoint.
+block hash. What is asked by number and must hang together goes through ``at_one``: to one endpoint, or all of it to another.
 
 A refusal (a JSON-RPC error) is an answer. If the contract reverted it is believed; else another endpoint may know better, for
 example because it keeps older state, and the first refusal is told if none does. Requests that change something
@@ -136,6 +136,7 @@ class RpcPool:
         self._deadline = deadline
         self._used = self.providers[0]
         self._probed = trio.Event()
+        self._disputed: int | None = None
 
     def __repr__(self) -> str:
         return f"<RpcPool {', '.join(provider.rpc.endpoint for provider in self.providers)}>"
@@ -166,9 +167,15 @@ class RpcPool:
         fresh = {ProviderState.OK, ProviderState.UNTRIED, ProviderState.DISAGREES}
         return ProviderState.STALE in states and not states & fresh
 
-    def steady(self) -> JsonRpc:
-        """The endpoint to be asked first now, alone: for reads by block number that must come from one place."""
-        return self._candidates()[0].rpc
+    def witnesses(self) -> tuple[Provider, ...]:
+        """Those that may be asked what another one said: all that work, or else whom ``call`` would ask."""
+        return tuple(sorted(self._candidates(), key=lambda provider: provider.index))
+
+    def heard(self, block: BlockRef, *, disagree: bool) -> None:
+        """Count a block about which they disagree, once."""
+        if disagree and block.number != self._disputed:
+            self.disagreements += 1
+            self._disputed = block.number
 
     # ------------------------------------------------------------------------------------------------ asking
 
@@ -195,6 +202,21 @@ class RpcPool:
         for start in range(0, len(requests), MAX_BATCH):
             outcomes += await self._one_batch(requests[start : start + MAX_BATCH])
         return tuple(outcomes)
+
+    async def at_one(self, read: Callable[[JsonRpc], Awaitable[T]]) -> T:
+        """What ``read`` returns, all of whose calls go to one endpoint; if that raises ChainError, it begins again at the next."""
+        first: ChainError | None = None
+        for provider in self._candidates():
+            try:
+                answer = await read(provider.rpc)
+            except ChainError as error:
+                self.note(provider, error)
+                first = first or error
+            else:
+                self._answered(provider)
+                return answer
+        assert first is not None
+        raise first
 
     async def _one_batch(self, requests: Sequence[Request]) -> tuple[Json | RpcRefusedError, ...]:
         refused: list[tuple[Json | RpcRefusedError, ...]] = []
@@ -301,16 +323,20 @@ class RpcPool:
             unavailable = RpcUnavailableError(late)
             self.failed(provider, unavailable)
             raise unavailable from None
-        except RpcRefusedError:
-            raise
         except ChainError as error:
-            if not isinstance(error, RpcTooLargeError):
-                self.failed(provider, error)
+            self.note(provider, error)
             raise
-        self._answered(provider, trio.current_time() - begun)
+        self._answered(provider)
+        provider.latency = trio.current_time() - begun
         return answer
 
     # ------------------------------------------------------------------------------------------------- state
+
+    def note(self, provider: Provider, error: ChainError) -> None:
+        """``failed``, if it is an error of the endpoint and not an answer."""
+        is_answer = isinstance(error, RpcTooLargeError)
+        if not is_answer and isinstance(error, (RpcUnavailableError, RpcAnswerError, WrongChainError)):
+            self.failed(provider, error)
 
     def failed(self, provider: Provider, error: ChainError) -> None:
         """Remember that an endpoint could not be used."""
@@ -323,9 +349,8 @@ class RpcPool:
             return
         self._become(provider, ProviderState.WRONG_CHAIN if wrong else ProviderState.FAILING)
 
-    def _answered(self, provider: Provider, latency: float) -> None:
+    def _answered(self, provider: Provider) -> None:
         provider.failures = 0
-        provider.latency = latency
         if provider.state not in _RANK or provider.state is ProviderState.UNTRIED:
             self._become(provider, self._state_of(provider))
         if provider is not self._used:
@@ -360,7 +385,7 @@ class RpcPool:
             age = time.time() - provider.head.timestamp
             log.log(
                 level,
-                "%s is stale: its newest block %d is %.0f s old",
+                "%s is stale: its newest block %d is %.0f s old by this machine's clock",
                 provider.rpc.endpoint,
                 provider.head.number,
                 age,

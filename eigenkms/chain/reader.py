@@ -20,20 +20,21 @@ the newest block and rolled back along the membership and key events (see ``roll
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
 from eigenkms.chain import abi
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
-from eigenkms.chain.providers import open_pool
+from eigenkms.chain.providers import RpcPool, WrongChainError, open_pool
 from eigenkms.chain.rollback import SetAt, roll_back
 from eigenkms.chain.rpc import BlockPin, Request, Rpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
+from eigenkms.chain.witnesses import agreed_operators
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError
 from eigenkms.types import BlockRef, Member, OperatorAddress, OperatorSet
@@ -48,6 +49,7 @@ __all__ = [
     "open_chain",
 ]
 
+T = TypeVar("T")
 MAX_MEMBERS: Final = 512
 MAX_SOCKET_CHARACTERS: Final = 1024
 CHECKED_KEYS: Final = 4096
@@ -122,6 +124,16 @@ class EigenLayerChain:
             raise ChainError(f"read block {number_or_hash} at {self.rpc.endpoint}: got block {block.number}")
         return block
 
+    def require_fresh(self, action: str) -> None:
+        """Raise ChainError, which begins with ``action``, if it is known that no RPC has a new block: what was read may be long
+        over.
+        """
+        if isinstance(self.rpc, RpcPool) and self.rpc.stale:
+            raise ChainError(
+                f"{action}: the newest block of every RPC is more than {self.config.stale_seconds:g} s old",
+                hint="check that the RPC is synchronised and that this machine's clock is right",
+            )
+
     async def is_canonical(self, block: BlockRef) -> bool:
         """Whether the chain still has exactly this block at its number. Raises ChainError."""
         current = await self.block(block.number)
@@ -155,12 +167,17 @@ class EigenLayerChain:
     def _check_chain_id(self, answer: Json) -> None:
         chain_id = quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
         if chain_id != self.config.chain_id:
-            raise ChainError(
-                f"use chain {self.config.chain_id}: the RPC at {self.rpc.endpoint} serves chain {chain_id}",
-                hint="set the RPC URL of the configured chain, or the other chain id",
+            raise WrongChainError(
+                f"use chain {self.config.chain_id}: the RPC at {self.rpc.endpoint} serves chain {chain_id}"
             )
 
     # ------------------------------------------------------------------------------------------------- the set
+
+    async def agreed_operators_at(self, block: BlockRef) -> OperatorRead:
+        """As ``operators_at``, told alike by more than half of the RPCs that answer. Raises ``DisagreementError`` besides."""
+        if isinstance(self.rpc, RpcPool) and len(self.rpc.providers) > 1:
+            return await agreed_operators(self, self.rpc, block)
+        return await self.operators_at(block)
 
     async def operators_at(self, block: BlockRef) -> OperatorRead:
         """The operator set at exactly this block.
@@ -168,6 +185,21 @@ class EigenLayerChain:
         Raises ChainError: the block is not canonical any more, or the RPC cannot or will not answer. An empty set is not
         an error here. Sockets of a set that had to be rolled back are those of today.
         """
+        return await self._at_one(lambda chain: chain._read_operators(block))  # noqa: SLF001 - the same class
+
+    async def _at_one(self, read: Callable[["EigenLayerChain"], Awaitable[T]]) -> T:
+        """What ``read`` returns when all it asks is asked of one RPC."""
+        if not isinstance(self.rpc, RpcPool):
+            return await read(self)
+        return await self.rpc.at_one(lambda rpc: read(self.through(rpc)))
+
+    def through(self, rpc: Rpc) -> "EigenLayerChain":
+        """The same operator set, read through another RPC. What is known of keys is shared."""
+        chain = EigenLayerChain(self.config, rpc)
+        chain._checked, chain._verifiers = self._checked, self._verifiers
+        return chain
+
+    async def _read_operators(self, block: BlockRef) -> OperatorRead:
         try:
             found = await self._set_pinned(block)
         except RpcRefusedError as refusal:
@@ -271,8 +303,12 @@ class EigenLayerChain:
 
     async def members_ever_left(self, block: BlockRef) -> bool:
         """Whether any operator was removed from this set in a block up to this one. Raises ChainError."""
+        return await self._at_one(lambda chain: chain._removals_up_to(block))  # noqa: SLF001 - the same class
+
+    async def _removals_up_to(self, block: BlockRef) -> bool:
         query = LogQuery(self.config.allocation_manager, (abi.REMOVED,))
         removals = await query.read(self.rpc, 0, block.number)
+        await self._require_canonical(block)
         return any(self.is_ours(removal.data) for removal in removals)
 
     def is_ours(self, event_data: bytes) -> bool:

@@ -20,6 +20,10 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "this account has made an application with this salt before",
         "use another salt",
     ),
+    "CommitmentAlreadySubmitted()": (
+        "this operator has anchored this version before, and what is anchored cannot change",
+        None,
+    ),
     "ConfigurationAlreadySet()": (
         "the key curve of this operator set was chosen before and cannot change",
         None,
@@ -31,11 +35,13 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "see its status; what was terminated stays so",
     ),
     "InvalidCaller()": ("only the operator or the AVS may do this", "send it from the operator's account"),
+    "InvalidCommitmentHash()": ("the hash to anchor is zero", None),
     "InvalidCurveType()": (
         "the operator set uses another key curve",
         "use a set that is configured for BN254",
     ),
     "InvalidKeyFormat()": ("the key has the wrong length or format", None),
+    "InvalidMerkleRoot()": ("the root to anchor is zero", None),
     "InvalidOperator()": ("the account is not registered as an operator", "register it as an operator first"),
     "InvalidOperatorSet()": ("the operator set does not exist, or exists already", None),
     "InvalidPermissions()": ("the sender may not act for this account", "send it from the owner's account"),
@@ -49,10 +55,12 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     ),
     "KeyNotFound((address,uint32),address)": ("the operator has no key in this set", None),
     "KeyNotRegistered()": ("the operator has no key in this set", "register its BN254 key first"),
+    "NoCommitment()": ("one of the two operators has not anchored this version", None),
     "NoConfirmedRelease()": (
         "the application has no confirmed release",
         "publish one, and have it confirmed",
     ),
+    "NoEquivocationDetected()": ("both operators have anchored the same hash for this version", None),
     "NoPendingUpgrade()": ("the application has no release that waits to be confirmed", None),
     "NonexistentAVSMetadata()": (
         "the AVS has published no metadata",
@@ -64,7 +72,15 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "check the application's id, and send it from its creator's account",
     ),
     "NotCoordinator()": ("only the coordinator of the app controller may do this", None),
+    "NotMember()": (
+        "the account is not on the member list of the commitment registry",
+        "ask the owner of the registry to add the operator with setMember",
+    ),
     "NotMemberOfSet()": ("the operator is not in the set", None),
+    "NotOwner()": (
+        "only the owner of the contract may do this",
+        "send it from the owner's account",
+    ),
     "OperatorAlreadyInAllowlist()": ("the operator is on the allow-list already", None),
     "OperatorAlreadyRegistered()": ("the operator has a key in this set already", None),
     "OperatorNotAllowed(address,uint32)": (

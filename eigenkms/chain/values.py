@@ -86,3 +86,9 @@ def gwei(wei: int) -> str:
 def _decimal(amount: int, places: int) -> str:
     whole, rest = divmod(amount, 10**places)
     return f"{whole}.{rest:0{places}d}".rstrip("0").rstrip(".")
+
+
+def wei_of(text: str) -> int | None:
+    """An amount in ether, written as a decimal number with at most 18 places, in wei; None for anything else."""
+    found = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]{1,18}))?", text, re.ASCII)
+    return None if found is None else int(found[1]) * 10**18 + int((found[2] or "").ljust(18, "0"))

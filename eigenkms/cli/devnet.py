@@ -1,5 +1,6 @@
 """``eigenkms devnet``: an embedded chain and real node processes on this machine."""
 
+import os
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli import devnet_app, network
+from eigenkms.cli.operator import checked_address
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.errors import InputError, NetworkError
-from eigenkms.node.config import ATTESTATION_SETTINGS, SETTINGS, check_attestation
+from eigenkms.node.config import ATTESTATION_SETTINGS, SETTINGS, check_attestation, gather
 
 if TYPE_CHECKING:
     from eigenkms.devnet.members import Access, Timing
@@ -135,5 +137,57 @@ def _down(*, settings: "Settings") -> None:
     network.run(down, settings.get("devnet_dir"))
 
 
-for _verb in (_run, _up, _down, devnet_app.command):
+def _running(settings: "Settings") -> "Settings":
+    """The settings of the network in ``--dir``, or those of ``--config``. Raises InputError."""
+    folder: Path | None = settings.get("devnet_dir")
+    if folder is None:
+        return settings
+    file = folder / "client.toml"
+    if not file.is_file():
+        raise InputError(
+            f"find the devnet in {folder}: it has no client.toml",
+            hint="give the folder of devnet up with --dir, or its client.toml with --config",
+        )
+    return gather({}, environ=os.environ, file=file)
+
+
+@verb("fund", "eigenkms devnet fund 0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27 --ether 10 --dir ./devnet")
+@click.argument("address")
+@click.option("--ether", default="10", show_default=True, metavar="NUMBER", help="How much, up to 1000.")
+@with_settings("devnet_dir")
+@json_option
+def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> None:
+    """Send ether to an account on a running devnet. With --json: address, balance_wei."""
+    from eigenkms.devnet.favours import fund
+
+    account, wei = checked_address(address), _wei(ether)
+    config = network.client_settings(_running(settings)).chain
+    balance = network.run(fund, config, account, wei)
+    print_facts({"address": "0x" + account.hex(), "balance_wei": balance}, as_json=as_json)
+
+
+def _wei(text: str) -> int:
+    from eigenkms.chain.values import wei_of
+
+    amount = wei_of(text)
+    if amount is None or not 0 < amount <= 1000 * 10**18:
+        raise InputError(f"read --ether {text[:40]!r}: it is not a number above 0 and up to 1000")
+    return amount
+
+
+@verb("allow", "eigenkms devnet allow 0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27 --dir ./devnet")
+@click.argument("address")
+@with_settings("devnet_dir")
+@json_option
+def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
+    """Put an operator on the allow-list of a running devnet. With --json: address, sent (false: it was there)."""
+    from eigenkms.devnet.favours import allow
+
+    operator, running = checked_address(address), _running(settings)
+    config, delegation_manager = network.client_settings(running).chain, running.require("delegation_manager")
+    plan = network.run(allow, config, delegation_manager, operator)
+    print_facts({"address": "0x" + operator.hex(), "sent": bool(plan.calls)}, as_json=as_json)
+
+
+for _verb in (_run, _up, _down, _fund, _allow, devnet_app.command):
     command.add_command(_verb)

@@ -8,10 +8,11 @@ import click
 
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.passwords import read_password
-from eigenkms.cli.streams import Sink
+from eigenkms.cli.streams import Sink, Source
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
+    from eigenkms.node.keyfiles import Key
     from eigenkms.node.settings import Settings
 
 KINDS = {"bn254": "bn254", "ecdsa": "secp256k1", "p2p": "p2p"}
@@ -43,18 +44,72 @@ def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: 
 
     from eigenkms.node.keyfiles import new_key
 
+    sink = _sink(output, force=force)
+    password = _new_password(output, settings)
+    _write(new_key(KINDS[kind], secrets.token_bytes), sink, password, as_json=as_json)
+
+
+def _sink(output: str, *, force: bool) -> Sink:
     sink = Sink(output, secret=True)
     sink.check()
     if sink.name and Path(sink.name).exists() and not force:
         raise InputError(
             f"write {output}: it exists", hint="give another file with -o, or --force to lose it"
         )
+    return sink
+
+
+def _new_password(output: str, settings: "Settings") -> str:
     file = settings.get("password_file")
-    password = read_password(f"keystore {output}", file=file, environ=os.environ, confirm=True)
-    key = new_key(KINDS[kind], secrets.token_bytes)
+    return read_password(f"keystore {output}", file=file, environ=os.environ, confirm=True)
+
+
+def _write(key: "Key", sink: Sink, password: str, *, as_json: bool) -> None:
+    import secrets
+
     sink.write(key.seal(password, secrets.token_bytes))
     if sink.name is not None:
-        print_facts({"file": output, **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
+        print_facts({"file": sink.name, **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
+
+
+@verb(
+    "import",
+    "eigenkms keys import --kind bn254 ~/.eigenlayer/operator_keys/me.bls.key.json -o bn254.json",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(["bn254", "ecdsa"]), required=True, help="What the key in FILE is.")
+@click.option("-o", "--output", metavar="FILE", required=True, help="Keystore file to create.")
+@click.option(
+    "--from-password-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="File whose first line is the password of FILE, where it is another one than the new keystore's.",
+)
+@click.option("--force", is_flag=True, help="Replace a keystore that is there. Its key is lost.")
+@with_settings("password_file")
+@json_option
+def _import(
+    *,
+    file: Path,
+    kind: str,
+    output: str,
+    from_password_file: Path | None,
+    force: bool,
+    settings: "Settings",
+    as_json: bool,
+) -> None:
+    """Write the key in FILE to a keystore of ours: FILE is one of the EigenLayer CLI (bn254, ecdsa), of geth (ecdsa), or ours.
+
+    Its public values must be its own. FILE stays as it is; keep no more copies of a key than you need. With --json: as new.
+    """
+    from eigenkms.node.keyfiles import open_key
+
+    sink = _sink(output, force=force)
+    sink.check(Source(str(file)))
+    opening = from_password_file or settings.get("password_file")
+    password = read_password(f"keystore {file}", file=opening, environ=os.environ)
+    key = open_key(file, KINDS[kind], password)
+    _write(key, sink, _new_password(output, settings), as_json=as_json)
 
 
 @verb("show", "eigenkms keys show bn254.json")
@@ -79,4 +134,5 @@ def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> N
 
 
 command.add_command(_new)
+command.add_command(_import)
 command.add_command(_show)

@@ -25,6 +25,7 @@ VERBS = {
     "inspect": ("eigenkms.cli.inspect", "Say what a file is; needs no key."),
     "pubkey": ("eigenkms.cli.pubkey", "Print the master public key, verified."),
     "status": ("eigenkms.cli.status", "Say whether the network can serve."),
+    "doctor": ("eigenkms.cli.doctor", "Say whether a node could run here, and what to mend."),
     "evidence": ("eigenkms.cli.evidence", "Show, export and verify proofs of operators' faults."),
     "audit": ("eigenkms.cli.audit", "Show, export and verify what a node released to whom."),
     "keys": ("eigenkms.cli.keys", "Make and show keys in encrypted keystores."),

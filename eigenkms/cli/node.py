@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from eigenkms.cli import network
 from eigenkms.cli.logs import start_logging
 from eigenkms.cli.options import verb, with_settings
-from eigenkms.cli.passwords import read_password
+from eigenkms.cli.passwords import Ways, read_password
+from eigenkms.errors import InputError
 from eigenkms.node.config import NODE_SETTINGS, NodeConfig
 
 if TYPE_CHECKING:
@@ -47,7 +48,32 @@ def _load_keys(config: NodeConfig, password: str) -> "NodeKeys":
     p2p = _p2p_key(config, password)
     from eigenkms.node.app import NodeKeys
 
-    return NodeKeys(KeyPair.from_secret(bn254.secret), PeerKey(p2p.secret), password)
+    return NodeKeys(
+        KeyPair.from_secret(bn254.secret), PeerKey(p2p.secret), password, _account_key(config, password)
+    )
+
+
+def _account_key(config: NodeConfig, password: str) -> bytes | None:
+    """The key of the operator's own account, where it anchors. Raises InputError for that of another account."""
+    path = config.anchor_account_keystore
+    if path is None:
+        return None
+    from eigenkms.chain.values import checksummed
+    from eigenkms.node.keyfiles import open_key
+
+    if config.anchor_password_file is not None:
+        ways = Ways("--anchor-password-file")
+        password = read_password(
+            f"keystore {path}", file=config.anchor_password_file, environ=os.environ, ways=ways
+        )
+    key = open_key(path, "secp256k1", password)
+    if key.public["address"] != checksummed(config.operator):
+        raise InputError(
+            f"use keystore {path} to anchor: it is that of account {key.public['address']}, "
+            f"and the operator is {checksummed(config.operator)}",
+            hint="an entry is the operator's own word: give the keystore of the account that was registered as operator",
+        )
+    return key.secret
 
 
 def _p2p_key(config: NodeConfig, password: str) -> "Key":

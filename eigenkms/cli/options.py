@@ -13,7 +13,7 @@ import click
 
 from eigenkms.cli.report import print_result
 from eigenkms.node.config import SETTINGS, gather
-from eigenkms.node.settings import Setting
+from eigenkms.node.settings import Setting, Settings
 
 Verb = Callable[..., Any]
 F = TypeVar("F", bound=Verb)
@@ -34,11 +34,12 @@ def verb(name: str, example: str) -> Callable[[Verb], click.Command]:
     return declare
 
 
-def with_settings(*names: str) -> Callable[[Verb], Verb]:
+def with_settings(*names: str, late: bool = False) -> Callable[[Verb], Verb]:
     """Options for the settings ``names`` and ``--config``; the verb gets one argument ``settings`` for all of
     them.
 
-    The settings hold what flags, environment and file say of *every* key, not of these alone.
+    The settings hold what flags, environment and file say of *every* key, not of these alone. With ``late`` the
+    verb gets a function that reads them, and ``config``: the file as it was named, None without one.
     """
 
     def decorate(function: Verb) -> Verb:
@@ -46,8 +47,13 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
         def wrapped(*args: Any, config: str | None, **kwargs: Any) -> Any:
             flags = {name: kwargs.pop(name) for name in names}
             file = config or os.environ.get("EIGENKMS_CONFIG")
-            settings = gather(flags, environ=os.environ, file=Path(file) if file else None)
-            return function(*args, settings=settings, **kwargs)
+
+            def read() -> Settings:
+                return gather(flags, environ=os.environ, file=Path(file) if file else None)
+
+            if late:
+                return function(*args, settings=read, config=file, **kwargs)
+            return function(*args, settings=read(), **kwargs)
 
         declared: Verb = wrapped
         for option in reversed([_option(SETTINGS[name]) for name in names]):

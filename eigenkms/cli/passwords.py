@@ -13,7 +13,6 @@ from eigenkms.errors import InputError
 
 VARIABLE = "EIGENKMS_PASSWORD"
 ACCOUNT_VARIABLE = "EIGENKMS_ACCOUNT_PASSWORD"
-BACKUP_VARIABLE = "EIGENKMS_BACKUP_PASSWORD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Ways:
 
 KEYSTORES = Ways()
 ACCOUNT = Ways("--account-password-file", ACCOUNT_VARIABLE)
-BACKUP = Ways("--backup-password-file", BACKUP_VARIABLE)
+BACKUPS = Ways("--backup-password-file", "EIGENKMS_BACKUP_PASSWORD")
 
 
 def read_password(
@@ -41,8 +40,8 @@ def read_password(
     confirm: bool = False,
     ways: Ways = KEYSTORES,
 ) -> str:
-    """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt. Raises
-    InputError.
+    """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt; ``ways`` are where another
+    password than the keystores' comes from. Raises InputError.
     """
     if file is not None:
         password = _from_file(file)

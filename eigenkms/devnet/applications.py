@@ -17,13 +17,11 @@ from eigenkms.chain.reader import EigenLayerChain, open_chain
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, quantity
-from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
+from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
+from eigenkms.devnet.favours import devnet_sender
 from eigenkms.errors import InputError
-from eigenkms.node.config import DEVNET_CHAIN_ID
 from eigenkms.types import AppId
 
-DEPLOYER, AVS_OWNER = 0, 1
-"""Accounts of a devnet by what they are used for."""
 LEAST_WEI: Final = 10**18
 GIFT_WEI: Final = 10 * 10**18
 
@@ -68,12 +66,7 @@ class Desk:
         return found
 
     def _sender(self, key: bytes) -> Sender:
-        if self.chain.config.chain_id != DEVNET_CHAIN_ID:
-            raise InputError(
-                f"change applications of chain {self.chain.config.chain_id}: it is no devnet",
-                hint="give the configuration of a devnet, as --config FOLDER/client.toml",
-            )
-        return Sender(self.chain.rpc, key, DEVNET_CHAIN_ID)
+        return devnet_sender(self.chain.rpc, self.chain.config.chain_id, key, "change applications")
 
     async def _creator(self, key: bytes) -> Sender:
         """Its account, with ether."""

@@ -131,30 +131,43 @@ def contract_settings(contracts: Deployment) -> dict[str, str]:
     return {name: hexed(getattr(contracts, name)) for name in names}
 
 
-def write_config(member: Member, rpc_url: str, contracts: Deployment, timing: Timing, access: Access) -> None:
-    """The node's TOML file, anew; every key is one of docs/configuration.md."""
-    values: dict[str, object] = {
+def network_settings(
+    rpc_url: str, contracts: Deployment, timing: Timing, access: Access
+) -> dict[str, object]:
+    """What the configurations of all nodes of a devnet have in common, by the keys of docs/configuration.md."""
+    return {
         "environment": "devnet",
         "rpc_url": rpc_url,
         **contract_settings(contracts),
+        "interval_blocks": timing.interval_blocks,
+        "block_seconds": timing.block_seconds,
+        "window_seconds": timing.window_seconds,
+        "poll_seconds": 0.25,
+        "policy": access.policy,
+        **access.attestation,
+    }
+
+
+def toml(values: Mapping[str, object]) -> str:
+    """A configuration file: texts, numbers, truth and lists of texts are written in TOML as they are in JSON."""
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+
+
+def write_config(member: Member, shared: Mapping[str, object]) -> None:
+    """The node's TOML file, anew, with what all nodes share."""
+    values = {
+        **shared,
         "operator": "0x" + member.address.hex(),
         "data_dir": str(member.folder / "data"),
         "bn254_keystore": str(member.folder / "bn254.json"),
         "p2p_keystore": str(member.folder / "p2p.json"),
         "password_file": str(member.folder / "password"),
         "listen": [f"/ip4/127.0.0.1/tcp/{member.port}"],
-        "interval_blocks": timing.interval_blocks,
-        "block_seconds": timing.block_seconds,
-        "window_seconds": timing.window_seconds,
-        "poll_seconds": 0.25,
         "genesis": member.founder,
-        "policy": access.policy,
-        **access.attestation,
         "log_format": "json",
     }
-    lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
     member.config.unlink(missing_ok=True)
-    write_private(member.config, "".join(lines))
+    write_private(member.config, toml(values))
 
 
 async def register(member: Member, account: Sender, owner: Sender, contracts: Deployment) -> None:

@@ -37,8 +37,10 @@ from eigenkms.devnet.members import (
     contract_settings,
     free_ports,
     make_member,
+    network_settings,
     register,
     run_node_process,
+    toml,
     write_config,
     write_private,
 )
@@ -165,7 +167,12 @@ class Network:
         return member
 
     def _write_config(self, member: Member) -> None:
-        write_config(member, self.engine.url, self.contracts, self.timing, self.access)
+        write_config(member, self.shared_settings)
+
+    @property
+    def shared_settings(self) -> dict[str, object]:
+        """What every node here is configured with."""
+        return network_settings(self.engine.url, self.contracts, self.timing, self.access)
 
     async def leave(self, index: int) -> None:
         """Take an operator out of the set; its process goes on. Raises ``ChainError``."""
@@ -216,8 +223,11 @@ class Network:
         """The file with the private key of an account that has ether, in hex: whoever makes applications here."""
         return self.folder / "creator.key"
 
-    def write_client_files(self) -> None:
-        """A configuration file for ``eigenkms encrypt`` and its kin, and the key that it names."""
+    def write_files(self) -> None:
+        """``client.toml`` for ``eigenkms encrypt`` and its kin, and the key that it names.
+
+        ``operator.toml`` is what the configuration of one more operator begins with.
+        """
         write_private(self.creator_key, self.engine.accounts[-1].hex() + "\n")
         values = {
             "environment": "devnet",
@@ -226,7 +236,8 @@ class Network:
             "known_clusters": str(self.folder / "known_clusters"),
             "ecdsa_key_file": str(self.creator_key),
         }
-        self.client_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
+        self.client_config.write_text(toml(values))
+        (self.folder / "operator.toml").write_text(toml(self.shared_settings))
 
     @contextmanager
     def announced(self) -> Iterator[None]:
@@ -307,9 +318,10 @@ async def _open(
         accounts = [Sender(rpc, key, chain.chain_id) for key in chain.accounts[2:]]
         ports = free_ports(operators)
         members = []
+        shared = network_settings(chain.url, contracts, timing, access)
         for index, (account, port) in enumerate(zip(accounts, ports, strict=False)):
             member = await trio.to_thread.run_sync(_make, folder, index, account, port)
-            write_config(member, chain.url, contracts, timing, access)
+            write_config(member, shared)
             await register(member, account, owner, contracts)
             say(f"{member.name} 0x{member.address.hex()} registered with its BN254 key and socket")
             members.append(member)
@@ -325,5 +337,5 @@ async def _open(
             access=access,
             _nursery=await stack.enter_async_context(open_scope()),
         )
-        network.write_client_files()
+        network.write_files()
         yield network

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from eigenkms.applications import Applications
+from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.config import ChainConfig
@@ -28,7 +29,9 @@ from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
+from eigenkms.node.anchoring import Anchoring
 from eigenkms.node.attesting import open_policy
+from eigenkms.node.clock import tell_clock
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.http.api import KeyApi
@@ -44,6 +47,7 @@ from eigenkms.node.pulse import Pulse
 from eigenkms.node.releasing import Releaser, open_releaser
 from eigenkms.node.reporting import Report, listed
 from eigenkms.node.services import Services, explain
+from eigenkms.node.supervision import Supervisor
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import GOSSIP, Host, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
@@ -73,6 +77,8 @@ class NodeKeys:
     bn254: bn254.KeyPair
     peer: PeerKey
     password: str = field(repr=False)
+    account: bytes | None = field(repr=False, default=None)
+    """The operator's own account, 32 bytes, where it anchors versions."""
 
 
 async def run_node(
@@ -104,8 +110,9 @@ async def run_node(
         _open_store(config, keys, cluster) as store,
         open_policy(config, cluster, applications or await _applications(config, chain)) as policy,
         open_releaser(config.data_dir, cluster, config.operator, keys.bn254) as releaser,
+        _open_anchor(config, cluster) as anchor,
     ):
-        node = Node(config, keys, cluster, chain, store, policy, releaser, recent)
+        node = Node(config, keys, cluster, chain, store, policy, releaser, recent, anchor)
         await node.check_registration()
         await node.guard_votes()
         async with open_host(
@@ -126,18 +133,32 @@ async def _applications(config: NodeConfig, chain: EigenLayerChain) -> Applicati
 
 
 async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:
-    """``run_node`` that SIGTERM and SIGINT stop cleanly."""
+    """``run_node`` that SIGTERM and SIGINT stop cleanly; a process manager is told when it is up, and when it stops."""
+    supervisor = Supervisor(os.environ)
     async with trio.open_nursery() as root:
 
         async def stop_on_signal() -> None:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:
                     log.info("stopping on %s", signal.Signals(number).name)
+                    supervisor.tell("STOPPING=1")
                     root.cancel_scope.cancel()
                     return
 
         root.start_soon(stop_on_signal)
-        await run_node(config, keys)
+        root.start_soon(supervisor.keep_beating)
+        await root.start(run_node, config, keys)
+        supervisor.tell("READY=1")
+
+
+@asynccontextmanager
+async def _open_anchor(config: NodeConfig, cluster: ClusterId) -> AsyncIterator[Anchor | None]:
+    """The anchor, if there is one; whether it can be reached shows later, as nothing waits for it."""
+    if config.anchor is None:
+        yield None
+        return
+    async with open_anchor(config.anchor, cluster) as anchor:
+        yield anchor
 
 
 @asynccontextmanager
@@ -168,6 +189,7 @@ class Node:
         policy: Policy,
         releaser: Releaser,
         recent: RecentWarnings | None = None,
+        anchor: Anchor | None = None,
     ) -> None:
         self._config = config
         self._keys = keys
@@ -181,7 +203,12 @@ class Node:
         self._versions = Versions(store)
         operator = Operator(config.operator, keys.bn254, os.urandom)
         self._engine = Engine(operator, store, self._versions, self._peers.key_of)
+        self._anchoring: Anchoring | None = None
+        if anchor is not None:
+            writer = None if keys.account is None else anchor.sender(keys.account)
+            self._anchoring = Anchoring(anchor, writer, config.operator, self._engine.other_than)
         self._report = Report(config, cluster, chain, self._peers, self._versions, self._engine, releaser)
+        self._report.anchoring = self._anchoring
         self._services = Services(
             cluster=cluster,
             me=config.operator,
@@ -219,6 +246,7 @@ class Node:
         self._floor = 0
         self._consent = False
         self._seen_before = False
+        self._doubts = 0
         self._refused: set[bytes] = set()
         self._host: Host | None = None
 
@@ -237,6 +265,7 @@ class Node:
     async def check_registration(self) -> None:
         """The chain must know this operator under this very key; an operator that is not a member yet waits."""
         found = await self._chain.operators_at(await self._chain.head())
+        tell_clock(found.block, time.time())
         self._peers.update(found.operators)
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
@@ -330,9 +359,13 @@ class Node:
             await nursery.start(serve_api, self._config, self._api.app)
             await nursery.start(serve_monitor, self._config.monitor_listen, self._monitor.app)
             nursery.start_soon(follower.run, send)
-            nursery.start_soon(self._boundaries, receive, links)
+            nursery.start_soon(self._boundaries, receive, links, follower)
             nursery.start_soon(self._learn_sources, links)
             nursery.start_soon(self._find_source, links)
+            if self._anchoring is not None:
+                nursery.start_soon(self._anchoring.run)
+                if self._config.genesis and not len(self._versions):
+                    nursery.start_soon(self._anchoring.warn_of_genesis)
             log.info(
                 "node of operator 0x%s is up as peer %s",
                 self._config.operator.hex(),
@@ -356,7 +389,9 @@ class Node:
         self._store.set_meta(_SEQUENCE, str(sequence).encode())
         return sequence
 
-    async def _boundaries(self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links) -> None:
+    async def _boundaries(
+        self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links, follower: BoundaryFollower
+    ) -> None:
         async with trio.open_nursery() as nursery:
             async for block in receive:
                 if not self._engine.has_source:
@@ -365,15 +400,30 @@ class Node:
                         await self._ask_each(self._bound(), links)
                     else:
                         nursery.start_soon(self._ask_each, self._bound(), links)
-                try:
-                    await self._at_boundary(block, links)
-                except ChainError as error:
-                    log.warning("boundary at block %d is lost to this node: %s", block.number, explain(error))
-                except InputError as error:
-                    log.warning("boundary at block %d has no session: %s", block.number, explain(error))
+                await self._attend(block, links, follower)
+
+    async def _attend(self, block: BlockRef, links: Links, follower: BoundaryFollower) -> None:
+        """What is to be done at a boundary. If the chain cannot say enough, or RPCs disagree, it comes again."""
+        try:
+            await self._at_boundary(block, links)
+        except ChainError as error:
+            self._doubts += 1
+            self._report.boundary_error = str(error)
+            text = "boundary at block %d opens no session: %s; trying again"
+            if not follower.retract(block):
+                text = "boundary at block %d is lost to this node: %s"
+            elif self._doubts & (self._doubts - 1):  # told at the 1st, 2nd, 4th, 8th … in a row
+                return
+            log.warning(text, block.number, explain(error))
+            return
+        except InputError as error:
+            log.warning("boundary at block %d has no session: %s", block.number, explain(error))
+        self._doubts = 0
+        self._report.boundary_error = None
 
     async def _at_boundary(self, block: BlockRef, links: Links) -> None:
-        found = await self._chain.operators_at(block)
+        found = await self._chain.agreed_operators_at(block)
+        tell_clock(block, time.time())
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
         before = await self._operators_before(block)
@@ -428,7 +478,12 @@ class Node:
                 "an operator once left this set and may hold a key: genesis needs --genesis on every operator"
             )
             return False
-        return True
+        reason = None
+        if not self._config.genesis and self._anchoring is not None:
+            reason = await self._anchoring.forbids_genesis()
+        if reason is not None:
+            log.warning("%s: genesis needs --genesis on every operator", reason)
+        return reason is None
 
     def _tell_missing(self) -> None:
         """Name who kept the last session from a key, or the version that it made from being settled."""

@@ -17,6 +17,7 @@ from eigenkms.node.settings import Setting, Settings
 from eigenkms.types import OperatorAddress
 
 if TYPE_CHECKING:
+    from eigenkms.chain.anchor import AnchorConfig
     from eigenkms.chain.config import Finality
     from eigenkms.node.http.listening import HttpAddress
 
@@ -94,6 +95,36 @@ _CLIENT = (
         default="EigenX KMS",
     ),
     Setting("mpk", s.g2_point, "Master public key in hex, or @FILE; with it encrypt works offline."),
+)
+
+_ANCHOR = (
+    Setting(
+        "anchor_rpc_url",
+        s.rpc_url,
+        "JSON-RPC endpoint of the chain that has the commitment registry, if there is one.",
+    ),
+    Setting("anchor_chain_id", s.integer(1, 2**63 - 1), "Id that the anchor's chain must have.", int),
+    Setting("anchor_registry", s.address, "Commitment registry of the cluster, on the anchor's chain."),
+    Setting(
+        "anchor_finality",
+        _finality,
+        "Blocks of the anchor's chain that count for clients: finalized, safe, latest or latest-K.",
+        example="latest",
+    ),
+    Setting(
+        "anchor_account_keystore",
+        s.path,
+        "Encrypted keystore of the operator's own account, with which its node anchors versions; without it, it only reads.",
+        is_path=True,
+        example="account.json",
+    ),
+    Setting(
+        "anchor_password_file",
+        s.path,
+        "File whose first line is the password of anchor_account_keystore; default: the node's own password.",
+        is_path=True,
+        example="account-password",
+    ),
 )
 
 _DEVNET = (
@@ -428,20 +459,26 @@ SETTINGS: Mapping[str, Setting] = {
         *_HTTP,
         *_MONITOR,
         *_BACKUP,
+        *_ANCHOR,
         *_DEVNET,
     )
 }
 """Every key of the configuration file, for all verbs."""
 
 CHAIN_SETTINGS = tuple(setting.name for setting in _CHAIN)
-CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 CLIENT_ONLY_SETTINGS = tuple(setting.name for setting in _CLIENT)
 ACCOUNT_SETTINGS = tuple(setting.name for setting in _ACCOUNT)
 ATTESTATION_SETTINGS = tuple(setting.name for setting in _ATTESTATION)
 MONITOR_SETTINGS = tuple(setting.name for setting in _MONITOR)
 HTTP_SETTINGS = tuple(setting.name for setting in _HTTP)
 BACKUP_SETTINGS = tuple(setting.name for setting in _BACKUP)
-NODE_SETTINGS = tuple(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR))
+ANCHOR_SETTINGS = tuple(setting.name for setting in _ANCHOR)
+READER_SETTINGS = ("anchor_rpc_url", "anchor_chain_id", "anchor_registry", "anchor_finality")
+"""What a client needs of the anchor."""
+CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout", *READER_SETTINGS)
+NODE_SETTINGS = tuple(
+    setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR, *_ANCHOR)
+)
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
 
 REQUIRED = ("rpc_url", "chain_id", "avs", "allocation_manager", "key_registrar")
@@ -459,6 +496,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "HTTP API": HTTP_SETTINGS,
     "Monitoring": MONITOR_SETTINGS,
     "Backups": BACKUP_SETTINGS,
+    "The anchor": ANCHOR_SETTINGS,
     "A devnet": DEVNET_SETTINGS,
 }
 """Every key, by the headings under which it is explained."""
@@ -525,6 +563,24 @@ def check_attestation(methods: Sequence[str], project: str | None) -> None:
         )
 
 
+def anchor_config(
+    rpc_url: str | None, chain_id: int | None, registry: bytes | None, finality: "Finality | None"
+) -> "AnchorConfig | None":
+    """The anchor, None if there is none. Raises InputError for half of one."""
+    given = {"anchor_rpc_url": rpc_url, "anchor_chain_id": chain_id, "anchor_registry": registry}
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return None
+    if rpc_url is None or chain_id is None or registry is None:
+        raise InputError(
+            f"use the anchor: {missing[0]} is not set",
+            hint=f"set {', '.join(given)}, or none of them",
+        )
+    from eigenkms.chain.anchor import AnchorConfig
+
+    return AnchorConfig(rpc_url, chain_id, registry, finality or _finality("latest"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """What a node runs with; made by :meth:`load`. Times in seconds, addresses 20 bytes, URL not in the
@@ -575,6 +631,12 @@ class NodeConfig:
     http_app_sign: bool = False
     monitor_listen: "HttpAddress | None" = None
     monitor_names: tuple[str, ...] = ()
+    anchor_rpc_url: str | None = field(default=None, repr=False)
+    anchor_chain_id: int | None = None
+    anchor_registry: bytes | None = None
+    anchor_finality: "Finality | None" = None
+    anchor_account_keystore: Path | None = None
+    anchor_password_file: Path | None = None
     log_level: str = "info"
     log_format: str = "text"
 
@@ -592,6 +654,18 @@ class NodeConfig:
                 hint="leave it out; applications ask /secrets with an attestation",
             )
         self._check_http()
+        if self.anchor is None and self.anchor_account_keystore is not None:
+            raise InputError(
+                "use anchor_account_keystore: there is no anchor to write to",
+                hint="set anchor_rpc_url, anchor_chain_id and anchor_registry too",
+            )
+
+    @property
+    def anchor(self) -> "AnchorConfig | None":
+        """The anchor as a node reads it: at the newest block, since what is there once must not be written again."""
+        return anchor_config(
+            self.anchor_rpc_url, self.anchor_chain_id, self.anchor_registry, _finality("latest")
+        )
 
     def _check_http(self) -> None:
         if (self.http_certificate is None) != (self.http_key is None):
@@ -649,4 +723,6 @@ class NodeConfig:
             found.append(
                 f"genesis needs only {self.genesis_quorum} operators: key survival is hoped, not proven"
             )
+        if self.anchor is not None and self.anchor_account_keystore is None:
+            found.append("versions are not anchored: there is no anchor_account_keystore")
         return tuple(found)

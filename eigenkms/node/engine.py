@@ -104,6 +104,8 @@ class Engine:
         self._wake = trio.Event()
         self._postponed: _Postponed | None = None
         self._source_wanted = trio.Event()
+        self._newest_changed = trio.Event()
+        self._newest_told = versions.newest
         for held in versions:
             operator.know(held.epoch.transcript, held.share, settled=held.settled)
         self._statistics = EngineStatistics()
@@ -153,6 +155,10 @@ class Engine:
                 self._compute, work, trio.current_time(), limiter=self._limiter
             )
         self._wake.set()
+        if self._versions.newest is not self._newest_told:
+            self._newest_told = self._versions.newest
+            self._newest_changed.set()
+            self._newest_changed = trio.Event()
         if self._operator.unknown_sources:
             self._source_wanted.set()
         for item in effects:
@@ -284,6 +290,14 @@ class Engine:
         await self._source_wanted.wait()
         self._source_wanted = trio.Event()
         return self._operator.unknown_sources
+
+    async def other_than(self, transcript_hash: bytes | None) -> Epoch:
+        """The newest version, once its transcript has another hash than this one."""
+        while True:
+            newest = self._versions.newest
+            if newest is not None and newest.epoch.transcript.hash != transcript_hash:
+                return newest.epoch
+            await self._newest_changed.wait()
 
     @property
     def newest(self) -> Ceremony | None:

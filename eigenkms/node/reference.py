@@ -14,6 +14,7 @@ DERIVED = {
     "listen": "`/ip4/0.0.0.0/tcp/9400`",
     "finality": "`finalized`",
     "window_seconds": f"`interval_blocks` · `block_seconds` / {WINDOWS_PER_INTERVAL}",
+    "anchor_finality": "`latest`",
     "known_clusters": "`~/.eigenkms/known_clusters`",
     "devnet_interval_blocks": "`10`; scenario rotation: `8`",
     "devnet_block_seconds": "`1`",

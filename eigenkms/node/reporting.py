@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
 from eigenkms.chain.providers import RpcPool
 from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.node.anchoring import Anchoring
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.monitor.overview import Overview
@@ -43,8 +44,11 @@ class Report:
         self._engine = engine
         self._releaser = releaser
         self.follower: BoundaryFollower | None = None
+        self.anchoring: Anchoring | None = None
         self.host: Host | None = None
         self.overview: Overview | None = None
+        self.boundary_error: str | None = None
+        """Why no session was opened at the newest boundary, if the chain is the reason."""
 
     def not_ready(self) -> list[str]:
         """Why this node cannot serve keys at the moment, one sentence each."""
@@ -54,8 +58,12 @@ class Report:
         follower = None if self.follower is None else self.follower.statistics()
         if follower is None or follower.head is None:
             reasons.append("the chain has not been read yet")
-        elif follower.failures_in_row >= CHAIN_FAILURES:
-            reasons.append("the chain cannot be read")
+        elif self._config.policy == "attested":
+            # only then a key depends on what the chain says now
+            if follower.failures_in_row >= CHAIN_FAILURES:
+                reasons.append("the chain cannot be read")
+            elif self._is_stale:
+                reasons.append("the chain's newest block is old")
         return reasons
 
     def full(self) -> dict[str, object]:
@@ -118,14 +126,16 @@ class Report:
             "unconfirmed": [] if session is None else listed(session.unconfirmed),
             "boundary": None if follower is None or follower.boundary is None else follower.boundary.number,
             "head": None if follower is None or follower.head is None else follower.head.number,
-            "chain_error": None
-            if follower is None or not follower.failures_in_row
-            else follower.last_failure,
+            "chain_error": follower.last_failure
+            if follower is not None and follower.failures_in_row
+            else self.boundary_error,
             "chain_stale": self._is_stale,
             "released": released.number,
             "release_head": released.hash.hex(),
             "evidence": self._engine.evidence,
             "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
+            "anchored": None if self.anchoring is None else self.anchoring.anchored,
+            "anchor_error": None if self.anchoring is None else self.anchoring.failure,
             "time": time.time(),
             "parameters": parameters_of(self._config),
         }

@@ -76,6 +76,17 @@ class Opening:
 
     def unlock(self, database: Database) -> bytes:
         """The root key of an existing store, once identity and password fit."""
+        n, r, p, salt, wrapped = self.check_identity(database)
+        return WrappedRoot(self._cost(n, r, p), salt, wrapped).open(self._password, self._identity)
+
+    def _cost(self, n: int, r: int, p: int) -> ScryptCost:
+        try:
+            return ScryptCost(n, r, p)
+        except ValueError as error:
+            raise DamagedError(f"open database {self._path}: {error}") from error
+
+    def check_identity(self, database: Database) -> tuple[int, int, int, bytes, bytes]:
+        """How the root key of an existing store is wrapped, once the store is this operator's. Raises StorageError."""
         with database.reading("open database"):
             row = database.one(
                 "SELECT cluster_id, operator, scrypt_n, scrypt_r, scrypt_p, salt, wrapped_root FROM store"
@@ -84,15 +95,10 @@ class Opening:
             raise StorageError(
                 f"open database {self._path}: its first row is missing", hint=DamagedError.default_hint
             )
-        cluster_id, operator, n, r, p, salt, wrapped = row
+        cluster_id, operator, *wrapping = row
         self._check_identity(cluster_id, operator)
-        return WrappedRoot(self._cost(n, r, p), salt, wrapped).open(self._password, self._identity)
-
-    def _cost(self, n: int, r: int, p: int) -> ScryptCost:
-        try:
-            return ScryptCost(n, r, p)
-        except ValueError as error:
-            raise DamagedError(f"open database {self._path}: {error}") from error
+        n, r, p, salt, wrapped = wrapping
+        return n, r, p, salt, wrapped
 
     def _check_identity(self, cluster_id: bytes, operator: bytes) -> None:
         if operator != self._identity.operator:

@@ -1,5 +1,6 @@
 """Boundaries, told once: on real chains, and step by step on a fake one under a clock of its own."""
 
+import itertools
 import logging
 from dataclasses import dataclass, field
 
@@ -176,6 +177,56 @@ async def test_a_chain_in_trouble_is_logged_once_and_asked_less_often(
         await _ticks(1)
         assert follower.statistics().failures_in_row == 0
         assert "answers again" in caplog.text
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_long_trouble_is_recalled_at_growing_distances(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a minute, then after twice as long each time, once an hour in the end."""
+    caplog.set_level(logging.INFO, "eigenkms.chain")
+    follower = BoundaryFollower(FakeChain(height=10, down=True), INTERVAL)
+    async with trio.open_nursery() as nursery:
+        send, _receive = trio.open_memory_channel[BlockRef](1)
+        begun, told = trio.current_time(), []
+        nursery.start_soon(follower.run, send)
+        for _ in range(4 * 3600):
+            await trio.sleep(1)
+            if len(caplog.records) > len(told):
+                told.append(trio.current_time() - begun)
+        gaps = [later - earlier for earlier, later in itertools.pairwise(told)]
+        assert gaps[:3] == pytest.approx([60, 60, 120], abs=25)
+        assert gaps[-1] == pytest.approx(3600, abs=15)
+        assert len(told) < 12
+        assert "for " in caplog.messages[-1]
+        assert caplog.messages[-1].endswith(" s now")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_retracted_boundary_is_told_again_and_another_one_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The same block after a pause that grows; what has replaced it at the next look, also if its number is lower."""
+    chain = FakeChain(height=10)
+    follower = BoundaryFollower(chain, INTERVAL)
+    async with trio.open_nursery() as nursery:
+        send, receive = trio.open_memory_channel[BlockRef](1)
+        nursery.start_soon(follower.run, send)
+        real = await receive.receive()
+        chain.height = 99_999  # somebody invents blocks
+        invented = await receive.receive()
+        for pause in (1, 2, 4, 8):
+            assert follower.retract(invented)
+            assert follower.statistics().boundary == real
+            begun = trio.current_time()
+            assert await receive.receive() == invented
+            assert trio.current_time() - begun == pytest.approx(pause, abs=0.6)
+        assert not follower.retract(real), "another one has been told since"
+        assert follower.retract(invented)
+        chain.height = 23
+        begun = trio.current_time()
+        assert (await receive.receive()).number == 20
+        assert trio.current_time() - begun < 0.6
         nursery.cancel_scope.cancel()
 
 

@@ -31,6 +31,8 @@ SELECTORS = {
     abi.GET_APP_CREATOR: "67962d48",
     abi.GET_APP_STATUS: "d5aae178",
     abi.GET_APP_RELEASE_BLOCK: "9ffbdce6",
+    abi.SUBMIT_COMMITMENT: "d50b3748",
+    abi.GET_COMMITMENT: "56a62d0f",
 }
 
 TOPICS = {
@@ -39,6 +41,7 @@ TOPICS = {
     abi.KEY_REGISTERED: "1201ce0c5e577111bce91e907fd99cb183da5edc1e3fb650ca40769e4e9176dd",
     abi.KEY_DEREGISTERED: "28d3c3cee49478ec6fd219cfd685cd15cd01d95cabf69b4b7b57f9eaa3eb6442",
     abi.APP_UPGRADED: "5e69c7a791a6bb49176e938952d5ebf7b706e399ca57a98ea0de48d5ed248408",
+    abi.COMMITMENT_SUBMITTED: "c67cced54d126bd1721153300cdbf3ee48fdd6f98a5a643b5afa983f558419d5",
 }
 
 OWNERS = {
@@ -67,6 +70,18 @@ OWNERS = {
         abi.GET_APP_CREATOR,
         abi.GET_APP_STATUS,
         abi.GET_APP_RELEASE_BLOCK,
+    ],
+    "CommitmentRegistry": [
+        abi.SUBMIT_COMMITMENT,
+        abi.GET_COMMITMENT,
+        abi.PROVE_EQUIVOCATION,
+        abi.EQUIVOCATION_PROVEN,
+        abi.SET_MEMBER,
+        abi.IS_REGISTRY_MEMBER,
+        abi.SUBMISSIONS,
+        abi.REGISTRY_CHAIN_ID,
+        abi.REGISTRY_AVS,
+        abi.REGISTRY_SET,
     ],
     "DelegationManager": [abi.IS_OPERATOR, abi.REGISTER_AS_OPERATOR],
     "KeyRegistrar": [
@@ -168,7 +183,7 @@ def test_artefacts_are_what_the_sources_compile_to() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "5 artefacts, 0 differ" in run.stdout
+    assert "6 artefacts, 0 differ" in run.stdout
 
 
 def test_nothing_names_a_package_registry() -> None:

@@ -5,9 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from eth_keyfile import create_keyfile_json
 
 from eigenkms.chain.values import checksummed
+from eigenkms.cli.main import run
 from eigenkms.crypto import keystore
+from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import InputError
 from eigenkms.node.keyfiles import Key, new_key, open_key, peek, public_values
 from tests.cli.conftest import eigenkms, lines, on_terminal
@@ -183,3 +186,88 @@ def test_a_key_does_not_print_its_secret() -> None:
     key = new_key("secp256k1", rng)
     assert key.secret.hex() not in repr(key)
     assert str(key.secret) not in repr(key)
+
+
+def foreign(kind: str, password: str = "theirs") -> bytes:
+    """The EigenLayer CLI's keystore of either kind of key, with a cheap key derivation."""
+    secret = KeyPair(4711 << 200).secret_bytes()
+    fields = create_keyfile_json(secret, password.encode(), kdf="pbkdf2", iterations=2)
+    if kind == "bn254":
+        x, y = (int.from_bytes(KeyPair.from_secret(secret).g1[i : i + 32], "big") for i in (0, 32))
+        fields = {"pubKey": f"E([{x},{y}])", "crypto": fields["crypto"]}
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize(("kind", "inner"), [("bn254", "bn254"), ("ecdsa", "secp256k1")])
+def test_a_key_of_the_eigenlayer_cli_is_imported(
+    kind: str, inner: str, tmp_path: Path, password_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each file has its own password; the new one is private, and show says of the old one what it claims."""
+    source, output, theirs = tmp_path / "theirs.json", tmp_path / "ours.json", tmp_path / "their-password"
+    source.write_bytes(foreign(kind))
+    theirs.write_text("theirs\n")
+    theirs.chmod(0o600)
+    passwords = ("--from-password-file", theirs, "--password-file", password_file)
+    args = ("keys", "import", "--kind", kind, source, "-o", output, *passwords, "--json")
+
+    def eigenkms_said(*words: str | Path) -> tuple[int, str, str]:
+        code = run([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    code, out, err = eigenkms_said(*args)
+    assert (code, err) == (0, "")
+    secret = KeyPair(4711 << 200).secret_bytes()
+    assert open_key(output, inner, "correct horse ").secret == secret
+    made = json.loads(out)
+    assert made == {"file": str(output), "kind": kind, **public_values(inner, secret)}
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    claimed = json.loads(eigenkms_said("keys", "show", source, "--json")[1])
+    assert claimed.items() <= {**made, "file": str(source), "verified": False}.items()
+    before = output.read_bytes()
+    assert eigenkms_said(*args)[2].startswith(f"error: write {output}: it exists")
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "reason"),
+    [
+        (
+            "bn254",
+            foreign("ecdsa"),
+            "it is a keystore of geth (version 3, secp256k1), which holds no bn254 key",
+        ),
+        (
+            "secp256k1",
+            foreign("bn254"),
+            "it is a keystore of the EigenLayer CLI (BN254), which holds no secp",
+        ),
+        ("bn254", b'{"crypto": {}, "version": 4}', "it is a keystore of EIP-2335 (version 4, BLS12-381)"),
+        ("p2p", foreign("ecdsa"), "which holds no p2p key"),
+        (
+            "secp256k1",
+            b'{"crypto": {}, "version": 1}',
+            "it is no keystore of eigenkms and no keystore of version 3",
+        ),
+        ("bn254", b"not a keystore", "it is not JSON"),
+        ("bn254", foreign("bn254", "another"), "the password is wrong"),
+    ],
+)
+def test_a_keystore_of_another_format_is_named(
+    kind: str, content: bytes, reason: str, tmp_path: Path
+) -> None:
+    """Also where the node itself would open it."""
+    path = tmp_path / "key.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        open_key(path, kind, "theirs")
+    assert str(error.value).startswith(f"open keystore {path}: ")
+    assert reason in str(error.value)
+    assert error.value.hint is not None
+
+
+def test_a_geth_keystore_of_another_address_is_refused(tmp_path: Path) -> None:
+    """Its address must be its key's."""
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(json.loads(foreign("ecdsa")) | {"address": "00" * 20}))
+    with pytest.raises(InputError, match="its public values are another key's"):
+        open_key(path, "secp256k1", "theirs")

@@ -23,13 +23,13 @@ from tests.cli.conftest import CLUSTER_FLAGS, SCRIPT, clean_environment, eigenkm
 GROUPS = {
     "evidence": ("list", "export", "verify"),
     "audit": ("show", "verify", "export"),
-    "keys": ("new", "show"),
+    "keys": ("new", "import", "show"),
     "secrets": ("get",),
-    "backup": ("create", "verify", "restore"),
     "share": ("repair",),
+    "backup": ("create", "verify", "restore"),
     "config": ("example", "check"),
     "operator": ("register", "deregister", "update-socket", "rotate-peer-key", "allow", "list", "show"),
-    "devnet": ("run", "up", "down"),
+    "devnet": ("run", "up", "down", "fund", "allow"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }
 SUBVERBS = [(*group.split(), verb) for group, verbs in GROUPS.items() for verb in verbs]

@@ -188,3 +188,56 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
     burned = operator("register", "--yes")
     assert burned.code == 1
     assert "was registered before, and a key can be registered only once" in burned.err
+
+
+def test_a_devnet_gives_ether_and_a_place_on_the_list(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a newcomer needs, by --dir or by --config; a second time the list stays as it is."""
+    place.config().rename(place.folder / "client.toml")
+    stranger = "0x" + "5a" * 20
+
+    def devnet(*words: str) -> Any:
+        assert run(["devnet", *words, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    folder, file = ("--dir", str(place.folder)), ("--config", str(place.folder / "client.toml"))
+    assert devnet("fund", stranger, "--ether", "1.5", *folder) == {
+        "address": stranger,
+        "balance_wei": 15 * 10**17,
+    }
+    assert devnet("fund", stranger, *file)["balance_wei"] == 115 * 10**17
+    assert devnet("allow", stranger, *folder) == {"address": stranger, "sent": True}
+    assert devnet("allow", stranger, *file) == {"address": stranger, "sent": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("fund", "0x12"), "read address: '0x12' is not an address"),
+        (("fund", "0x" + "5a" * 20, "--ether", "0"), "read --ether '0': it is not a number above 0"),
+        (("fund", "0x" + "5a" * 20, "--ether", "-1"), "read --ether '-1': it is not a number above 0"),
+        (("fund", "0x" + "5a" * 20, "--ether", "1001"), "read --ether '1001': it is not a number"),
+        (
+            ("allow", "0x" + "5a" * 20, "--dir", "nowhere"),
+            "find the devnet in nowhere: it has no client.toml",
+        ),
+        (
+            ("allow", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD"),
+            "read address 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD: its checksum is wrong",
+        ),
+    ],
+)
+def test_a_favour_that_makes_no_sense_is_refused(
+    words: tuple[str, ...], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before any network is asked."""
+    assert run(["devnet", *words]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {error}")
+
+
+def test_a_favour_is_done_on_a_devnet_alone(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Accounts whose keys are public send nothing on another chain."""
+    file = place.config(chain_id=1)
+    assert run(["devnet", "fund", "0x" + "5a" * 20, "--config", str(file)]) == 2
+    assert "serves chain 31337" in capsys.readouterr().err

@@ -84,6 +84,8 @@ class FakeChain:
         found = next((past for last, past in self.past if block.number <= last), self.operators)
         return OperatorRead(block, found, self.rejected)
 
+    agreed_operators_at = operators_at
+
     async def members_ever_left(self, block: BlockRef) -> bool:
         self._check_up()
         return self.left

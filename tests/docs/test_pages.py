@@ -279,7 +279,10 @@ def test_hash_tags_stand_in_the_code() -> None:
 
 def test_refusal_codes_are_the_code_s() -> None:
     """Every refusal that a node answers with is named on the page, and none other."""
-    code = "".join((ROOT / "eigenkms" / name).read_text() for name in ("node/services.py", "p2p/serving.py"))
+    code = "".join(
+        (ROOT / "eigenkms" / name).read_text()
+        for name in ("node/services.py", "node/reaching.py", "p2p/serving.py")
+    )
     used = set(re.findall(r'RpcRefusal\(\s*"([a-z-]+)"', code))
     text = page("docs/protocol.md").text
     sentence = text[text.index("Refusals have a code") :].split("\n\n")[0]

@@ -402,9 +402,7 @@ def test_an_operator_that_is_not_registered_waits(net: LiveNetwork, tmp_path: Pa
     """It says so, follows the chain, takes part in nothing, and stops cleanly."""
     address = OperatorAddress(secrets.token_bytes(20))
     member = make_member(4, address, tmp_path / "fifth", free_port())
-    write_config(
-        member, net.network.engine.url, net.network.contracts, net.network.timing, net.network.access
-    )
+    write_config(member, net.network.shared_settings)
 
     async def life() -> tuple[int, str]:
         async with run_node_process(member) as node:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eigenkms.chain.anchor import Anchor
 from eigenkms.chain.config import Finality
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.app import Node, NodeKeys
@@ -66,6 +67,7 @@ def a_node(
     *,
     key: Any = None,
     deciding: Policy | None = None,
+    anchor: Anchor | None = None,
     **changes: Any,
 ) -> Iterator[Node]:
     """The node of one operator, not running; its store is closed at the end."""
@@ -74,7 +76,7 @@ def a_node(
     with open_store(folder, operator.address) as store, closing(open_log(village, index, folder)) as log:
         config = make_config(village, index, folder, **changes)
         policy, releaser = deciding or Policy(config.policy), Releaser(log, operator.key)
-        yield Node(config, keys, CLUSTER, village.chain, store, policy, releaser)  # type: ignore[arg-type]
+        yield Node(config, keys, CLUSTER, village.chain, store, policy, releaser, anchor=anchor)  # type: ignore[arg-type]
 
 
 def open_log(village: Village, index: int, folder: Path) -> ReleaseLog:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from eigenkms.chain.reader import OperatorRead
 from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.errors import InputError
+from eigenkms.errors import ChainError, InputError
 from eigenkms.node.app import Node
 from eigenkms.p2p.host import Host, Request, open_host
 from eigenkms.protocols import wire
@@ -309,6 +310,31 @@ async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
         await boundary_seen(caplog, 120)
         assert late.status()["chain_error"] is None
     assert said(caplog, "the chain answers again")
+
+
+async def test_a_boundary_that_the_chain_does_not_explain_comes_again(
+    village: Village, late: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A read that fails, or RPCs that disagree, cost no boundary: it is opened once they tell enough. That is told sparingly."""
+    refuse, village.chain.agreed_operators_at = village.chain.agreed_operators_at, disagree  # type: ignore[method-assign]
+    async with running(village, late):
+        village.chain.number = 115
+        with trio.fail_after(PATIENCE):
+            while late._doubts < 3:  # noqa: ASYNC110 - a node has no event for it
+                await trio.sleep(0.02)
+        assert late.status()["chain_error"] == "agree on block 110: rpc 1 has 0xaa, rpc 2 has 0xbb"
+        village.chain.agreed_operators_at = refuse  # type: ignore[method-assign]
+        await boundary_seen(caplog, 110)
+        assert late.status()["chain_error"] is None
+        assert late.status()["boundary"] == 110
+    told = [r for r in caplog.records if "boundary at block 110 opens no session: agree on" in r.getMessage()]
+    assert len(told) == 2, "of three in a row"
+
+
+async def disagree(block: BlockRef) -> OperatorRead:
+    """RPCs that tell different things."""
+    await trio.lowlevel.checkpoint()
+    raise ChainError(f"agree on block {block.number}: rpc 1 has 0xaa, rpc 2 has 0xbb")
 
 
 async def test_a_set_that_cannot_be_dealt_to_opens_no_session(

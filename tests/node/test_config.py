@@ -245,3 +245,27 @@ def test_names_are_regular() -> None:
     assert (setting.flag, setting.variable) == ("--operator-set-id", "EIGENKMS_OPERATOR_SET_ID")
     setting = SETTINGS["devnet_operators"]
     assert (setting.flag, setting.variable) == ("--operators", "EIGENKMS_DEVNET_OPERATORS")
+
+
+ANCHOR = {
+    "anchor_rpc_url": "http://localhost:9545",
+    "anchor_chain_id": 8453,
+    "anchor_registry": "0x" + "b1" * 20,
+}
+
+
+def test_an_anchor_is_whole_or_not_there() -> None:
+    """Off by default; half of one names what is missing; a keystore without one is an error; without a keystore it only reads."""
+    assert load().anchor is None
+    for left_out in ANCHOR:
+        with pytest.raises(InputError, match=f"{left_out} is not set"):
+            load(**{**ANCHOR, left_out: None})
+    with pytest.raises(InputError, match="there is no anchor to write to"):
+        load(anchor_account_keystore="account.json")
+    reading = load(**ANCHOR, anchor_finality="finalized")
+    assert reading.anchor is not None
+    assert (reading.anchor.chain_id, reading.anchor.registry) == (8453, b"\xb1" * 20)
+    assert str(reading.anchor.finality) == "latest"
+    assert any("not anchored" in warning for warning in reading.warnings)
+    assert load(**ANCHOR, anchor_account_keystore="account.json").warnings == ()
+    assert "9545" not in repr(reading)

@@ -465,6 +465,14 @@ async def test_the_settled_version_is_shown_to_operators_alone(village: Village,
     assert await operator(node, peer, wire.SETTLED, b"") == "refused-frame"
 
 
+async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(village: Village, node: Node) -> None:
+    """Whatever its body says."""
+    peer = await known(village, node, 1)
+    assert await operator(node, STRANGER, wire.PING, b"") == "say-hello"
+    assert await operator(node, peer, wire.PING, b"") == b""
+    assert await operator(node, peer, wire.PING, b"x" * 1000) == b""
+
+
 async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Village, node: Node) -> None:
     """Its hello is taken and its pulls are answered; once it holds nothing that is dealt from, it is a stranger."""
     gone, staying = village.operators[3], village.chain.operators[:3]

@@ -1,4 +1,4 @@
-"""The contracts of a development chain: own source in ``src``, compiled artefacts in ``artifacts``.
+"""The contracts of a development chain, and the commitment registry: own source in ``src``, compiled artefacts in ``artifacts``.
 
 They offer the part of EigenLayer's interface that the network uses, with the same names, events, errors and order of
 checks. What they leave out: delegation, stake, slashing, appointed callers, contract (ERC-1271) signers and upgradeable
@@ -24,7 +24,7 @@ class Artefact:
 
 @cache
 def artefact(name: str) -> Artefact:
-    """AllocationManager, AppController, DelegationManager, EigenKMSRegistrar or KeyRegistrar."""
+    """AllocationManager, AppController, CommitmentRegistry, DelegationManager, EigenKMSRegistrar or KeyRegistrar."""
     text = (resources.files(__package__) / "artifacts" / f"{name}.json").read_text()
     fields = json.loads(text)
     return Artefact(fields["contractName"], tuple(fields["abi"]), bytes.fromhex(fields["bytecode"][2:]))

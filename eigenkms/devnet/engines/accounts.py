@@ -6,6 +6,8 @@ from eigenkms.crypto.hashing import be32, keccak256
 
 COUNT: Final = 32
 BALANCE_WEI: Final = 10_000 * 10**18
+DEPLOYER, AVS_OWNER = 0, 1
+"""Accounts of a devnet by what they are used for; operators have those after."""
 
 PRIVATE_KEYS: Final = tuple(keccak256(b"eigenkms/devnet/account/1", be32(i)) for i in range(COUNT))
 

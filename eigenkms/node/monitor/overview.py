@@ -3,7 +3,6 @@
 Everything is as this node sees it. Texts that come from others are cut, and nothing in here is secret.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -64,7 +63,6 @@ class Overview:
         return {
             **public,
             "schema": SCHEMA,
-            "time": round(time.time(), 3),
             "health": health,
             "reasons": reasons,
             "software": __version__,
@@ -110,6 +108,7 @@ class Overview:
             accused=tuple(str(m["operator"]) for m in members if m["evidence"] and not m["former"]),
             canary=public.get("canary"),
             providers=public.get("rpc"),
+            stale=bool(public.get("chain_stale")),
         )
 
     def _chain(self) -> dict[str, object]:

@@ -9,6 +9,8 @@ DEGRADED: Final = "degraded"
 CANNOT_SERVE: Final = "cannot serve"
 NAMED: Final = 3
 """Operators that a reason names; more are counted."""
+_FINE: Final = ("ok", "untried")
+"""States of an RPC that is not in trouble."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class Seen:
     """What the canary says of itself (``ok``, ``reason``), if there is one and it has sung."""
     providers: object = None
     """What is said of each RPC provider (``state``)."""
+    stale: bool = False
+    """Whether no RPC shows a recent block."""
 
 
 def judge(seen: Seen) -> tuple[str, list[str]]:
@@ -65,9 +69,11 @@ def _light(seen: Seen) -> Iterator[str]:
 def _of_the_chain(seen: Seen) -> Iterator[str]:
     if seen.chain_error is not None:
         yield f"trouble with the chain: {seen.chain_error[:200]}"
+    if seen.stale:
+        yield "no RPC shows a recent block: the chain stands still, or all of them are behind"
     if isinstance(seen.providers, Sequence):
         states = [p.get("state") for p in seen.providers if isinstance(p, Mapping)]
-        if failing := sum(state != "ok" for state in states):
+        if failing := sum(state not in _FINE for state in states):
             yield f"{failing} of {len(states)} RPC providers do not serve"
 
 

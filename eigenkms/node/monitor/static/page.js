@@ -141,21 +141,22 @@ function showVerdict() {
   const since = state.answeredAt === null ? null : moment(state.answeredAt / 1000).slice(11);
   const health = gone ? "gone" : data === null ? "unknown" : text(data.health);
   document.body.dataset.health = health;
-  let line = health;
+  let line = health.charAt(0).toUpperCase() + health.slice(1);
   let reasons = [];
   if (gone) {
-    line = since === null ? "no answer from the node" : `no answer since ${since}`;
+    line = since === null ? "No answer from the node" : `No answer since ${since}`;
     reasons = [state.reason, since === null ? "it may be down, or another port is right" : "what is below is what it said last"];
   } else if (data === null) {
     line = "asking the node…";
   } else {
-    reasons = list(data.reasons);
-    if (health === "healthy") line = "healthy";
+    const [first, ...others] = list(data.reasons).map(text);
+    if (first !== undefined) line += `: ${first}`;
+    reasons = others;
   }
   put("verdict", line);
   put("reasons", ...reasons.map((reason) => make("li", {}, text(reason))));
   document.getElementById("reasons").hidden = reasons.length === 0;
-  document.title = `${line} · eigenkms node`;
+  document.title = `${gone ? "No answer" : health === "unknown" ? "…" : line.split(":")[0]} · eigenkms node`;
 }
 
 function showTiles(data) {
@@ -238,7 +239,8 @@ function memberState(member) {
 function showMembers(data) {
   const labels = ["Operator", "State", "Latency", "Last answer", "Peer, address"];
   rows("members", labels, list(data.members).map(record).map((member) => {
-    const addresses = list(member.addresses).length ? list(member.addresses) : [member.socket];
+    const told = list(member.addresses).length ? list(member.addresses) : [member.socket];
+    const addresses = told.map((address) => text(address).replace(`/p2p/${text(member.peer)}`, ""));
     return [
       span("mono", member.operator),
       memberState(member),
@@ -269,11 +271,12 @@ function showChain(data) {
     ["AVS", span("mono", chain.avs)],
     ["Operator set", text(chain.operator_set)],
     ["Boundaries", `every ${text(chain.interval_blocks)} blocks of about ${text(chain.block_seconds)} s, ${text(chain.finality)}`],
-    ["Newest seen", `block ${text(data.boundary)}`],
+    ["Last boundary", isNumber(data.boundary) ? `block ${data.boundary}` : "none since the start"],
     ["Trouble", data.chain_error ? [tag("bad", "failing"), ` ${text(data.chain_error)}`] : "none"],
   ]);
   put("providers", ...list(data.rpc).map(record).map((provider) => make(
     "li", {}, tag(provider.state === "ok" ? "good" : "bad", provider.state), " ", span("mono", provider.endpoint),
+    provider.in_use ? " " : null, provider.in_use ? tag("calm", "in use") : null,
     isNumber(provider.latency_ms) ? span("soft", ` ${Math.round(provider.latency_ms)} ms`) : null,
     provider.last_error ? span("soft line", provider.last_error) : null,
   )));

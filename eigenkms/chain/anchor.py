@@ -1,0 +1,265 @@
+"""The anchor: what operators say of each key version in a commitment registry, a contract on a chain of its own choosing.
+
+It is a witness. No node needs it to make, rotate or use a key; a client that asks it as well learns whether operators said the
+same to everybody (docs/protocol.md, Anchor). An entry is that of an operator for a version: the hash of the transcript, and a
+root that binds cluster, master public key and recipients, so that these can be compared without the transcript.
+
+Anyone may be on the registry's list of members, as far as a reader knows. So readers ask for the entries of given operators,
+in practice the recipients of the version, and never for "all". Entries are written once and hold the number of their block: who
+reads later, with the same ``cutoff``, reads the same.
+
+Each read is of one block, named by its hash (EIP-1898), and has the chain's id in it.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from eth_abi.abi import encode
+
+from eigenkms.chain import abi
+from eigenkms.chain.config import Finality
+from eigenkms.chain.contracts import artefact
+from eigenkms.chain.reverts import sentence
+from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
+from eigenkms.chain.transactions import DEFAULT_TIP_WEI, Receipt, Sender
+from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
+from eigenkms.crypto.hashing import be64, keccak256
+from eigenkms.errors import ChainError, InputError
+from eigenkms.protocols.codec import encode as canonical
+from eigenkms.protocols.session import cluster_id, encode_recipients
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.types import Cluster, ClusterId, OperatorAddress
+
+GAS_COMMITMENT: Final = 200_000
+GAS_MEMBER: Final = 100_000
+GAS_REGISTRY: Final = 2_000_000
+_TAG: Final = b"eigenkms/anchor/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """Two hashes of 32 bytes that an operator wrote for a version."""
+
+    transcript_hash: bytes
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorConfig:
+    """Where the registry stands (20 bytes), and which of its chain's blocks count. The URL may hold an API key."""
+
+    rpc_url: str = field(repr=False)
+    chain_id: int
+    registry: bytes
+    finality: Finality = Finality("latest")  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        if len(self.registry) != 20 or not any(self.registry):
+            raise InputError("configure the anchor: the registry is not a 20-byte address other than zero")
+
+
+def commitment_to(transcript: Transcript) -> Commitment:
+    """What an operator anchors of a version: the transcript's hash, and
+
+    ``root = keccak256("eigenkms/anchor/1" ‖ cluster ‖ be64(version) ‖ MPK ‖ keccak256(R))``, R the recipients as in a session's id.
+    """
+    recipients = keccak256(canonical(encode_recipients(transcript.recipients)))
+    root = keccak256(_TAG, transcript.cluster, be64(transcript.version), transcript.mpk, recipients)
+    return Commitment(transcript.hash, root)
+
+
+class Anchor:
+    """One registry, of one cluster. Made by ``open_anchor``, which asks nothing yet; safe for many tasks at once."""
+
+    def __init__(self, config: AnchorConfig, cluster: ClusterId, rpc: JsonRpc) -> None:
+        self.config: Final = config
+        self.rpc: Final = rpc
+        self._cluster = cluster
+        self._is_checked = False
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    async def commitments(
+        self, version: int, operators: Iterable[OperatorAddress], *, cutoff: int | None = None
+    ) -> dict[OperatorAddress, Commitment]:
+        """What of ``operators`` those who have written for this version wrote, up to block ``cutoff`` if it is given.
+
+        Raises ChainError.
+        """
+        asked = tuple(operators)
+        entries = await self._read([(abi.GET_COMMITMENT, (version, operator)) for operator in asked])
+        return {
+            operator: Commitment(transcript_hash, root)
+            for operator, (transcript_hash, root, block) in zip(asked, entries, strict=True)
+            if block and (cutoff is None or block <= cutoff)
+        }
+
+    async def submissions(self) -> int:
+        """How many entries were ever made, by whomever: not zero once the cluster has a key that is anchored. Raises ChainError."""
+        ((count,),) = await self._read([(abi.SUBMISSIONS, ())])
+        return int(count)
+
+    async def is_member(self, operator: OperatorAddress) -> bool:
+        """Whether the registry takes entries of this operator. Raises ChainError."""
+        ((member,),) = await self._read([(abi.IS_REGISTRY_MEMBER, (operator,))])
+        return bool(member)
+
+    async def check(self) -> None:
+        """That it is the registry of this very cluster; every read does it too, until it was so once. Raises ChainError."""
+        if not self._is_checked:
+            await self._check(await self._block_hash())
+
+    async def _check(self, block_hash: bytes) -> None:
+        config = self.config
+        what = f"check commitment registry {hexed(config.registry)} on chain {config.chain_id}"
+        hint = "correct anchor_registry and anchor_chain_id, or leave the anchor out"
+        code = await self.rpc.call("eth_getCode", hexed(config.registry), pin(block_hash))
+        if not octets(code, "code of the commitment registry"):
+            raise ChainError(f"{what}: there is no contract at this address", hint=hint)
+        try:
+            found = await self._read_at(
+                block_hash, [(abi.REGISTRY_CHAIN_ID, ()), (abi.REGISTRY_AVS, ()), (abi.REGISTRY_SET, ())]
+            )
+        except RpcRefusedError as refusal:
+            if not refusal.is_revert:
+                raise
+            found = []
+        if not found or _cluster_of(*(value for (value,) in found)) != self._cluster:
+            raise ChainError(f"{what}: it is not the registry of this cluster", hint=hint)
+        self._is_checked = True
+
+    async def _read(self, calls: Sequence[tuple[abi.Function, tuple[object, ...]]]) -> list[tuple[Any, ...]]:
+        block_hash = await self._block_hash()
+        if not self._is_checked:
+            await self._check(block_hash)
+        return await self._read_at(block_hash, calls)
+
+    async def _read_at(
+        self, block_hash: bytes, calls: Sequence[tuple[abi.Function, tuple[object, ...]]]
+    ) -> list[tuple[Any, ...]]:
+        at, to = pin(block_hash), hexed(self.config.registry)
+        answers = await self.rpc.batch(
+            [
+                ("eth_call", ({"to": to, "data": hexed(function.encode(*values))}, at))
+                for function, values in calls
+            ]
+        )
+        return [
+            function.decode(octets(answer, f"answer of {function.name}"))
+            for (function, _), answer in zip(calls, answers, strict=True)
+        ]
+
+    async def _block_hash(self) -> bytes:
+        """Of the newest block that counts."""
+        finality = self.config.finality
+        number, block_hash = await self._block(finality.tag)
+        if finality.confirmations and number:
+            number, block_hash = await self._block(hex(max(0, number - finality.confirmations)))
+        return block_hash
+
+    async def _block(self, selector: str) -> tuple[int, bytes]:
+        chain_id, answer = await self.rpc.batch(
+            [("eth_chainId", ()), ("eth_getBlockByNumber", (selector, False))]
+        )
+        self._check_chain_id(chain_id)
+        where = f"block {selector} of the anchor's chain at {self.rpc.endpoint}"
+        if answer is None:
+            raise ChainError(f"read {where}: the node has none")
+        header = mapping(answer, where)
+        number = quantity(header.get("number"), f"number of {where}", bits=63)
+        return number, octets(header.get("hash"), f"hash of {where}", size=32)
+
+    def _check_chain_id(self, answer: Json) -> None:
+        chain_id = quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
+        if chain_id != self.config.chain_id:
+            raise ChainError(
+                f"use the anchor's chain {self.config.chain_id}: the RPC at {self.rpc.endpoint} serves chain {chain_id}",
+                hint="set anchor_rpc_url to an RPC of the anchor's chain, or correct anchor_chain_id",
+            )
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def sender(self, account_key: bytes) -> Sender:
+        """The account (32-byte private key) that writes, and pays for it. Raises InputError."""
+        return Sender(self.rpc, account_key, self.config.chain_id)
+
+    async def submit(self, operator: Sender, version: int, commitment: Commitment) -> Receipt:
+        """Write the sender's entry for a version, once and for all. Tried as a call first, so that a refusal costs nothing.
+
+        Raises ChainError: not a member, written before, too little ether, or no answer; then ask ``commitments`` before trying
+        again.
+        """
+        what = f"anchor version {version}"
+        data = abi.SUBMIT_COMMITMENT.encode(version, commitment.transcript_hash, commitment.root)
+        await self.check()
+        await self._try(what, operator, data)
+        await self._require_ether(what, operator)
+        return await operator.send(what, self.config.registry, data, gas=GAS_COMMITMENT)
+
+    async def _try(self, what: str, operator: Sender, data: bytes) -> None:
+        call: dict[str, Json] = {
+            "from": hexed(operator.address),
+            "to": hexed(self.config.registry),
+            "data": hexed(data),
+        }
+        try:
+            await self.rpc.call("eth_call", call, "latest")
+        except RpcRefusedError as refusal:
+            if not refusal.is_revert:
+                raise
+            reason, hint = sentence(refusal.data, refusal.text)
+            raise ChainError(f"{what} as {hexed(operator.address)}: {reason}", hint=hint) from refusal
+
+    async def _require_ether(self, what: str, operator: Sender) -> None:
+        """Enough for the transaction at twice the present base fee."""
+        balance, block = await self.rpc.batch(
+            [
+                ("eth_getBalance", (hexed(operator.address), "latest")),
+                ("eth_getBlockByNumber", ("latest", False)),
+            ]
+        )
+        base = quantity(mapping(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
+        needed = GAS_COMMITMENT * (2 * base + DEFAULT_TIP_WEI)
+        held = quantity(balance, "balance", bits=256)
+        if held < needed:
+            raise ChainError(
+                f"{what}: account {hexed(operator.address)} has {held} wei on chain {self.config.chain_id}, "
+                f"and {needed} are needed",
+                hint="send it ether on the anchor's chain",
+            )
+
+
+@asynccontextmanager
+async def open_anchor(config: AnchorConfig, cluster: ClusterId) -> AsyncIterator[Anchor]:
+    """Asks nothing of the chain yet, so that who only wants a witness need not wait for it. Raises InputError for a bad URL."""
+    async with JsonRpc(config.rpc_url) as rpc:
+        yield Anchor(config, cluster, rpc)
+
+
+def _cluster_of(chain_id: int, avs: str, operator_set_id: int) -> ClusterId | None:
+    """None for numbers that no cluster has."""
+    try:
+        return cluster_id(Cluster(chain_id, bytes.fromhex(avs[2:]), operator_set_id))
+    except ValueError:
+        return None
+
+
+async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
+    """A new registry of ``cluster``, whose list of members the sender keeps; its address. Raises ChainError."""
+    arguments = (owner.address, cluster.chain_id, cluster.avs, cluster.operator_set_id)
+    creation = artefact("CommitmentRegistry").bytecode + encode(
+        ("address", "uint256", "address", "uint32"), arguments
+    )
+    receipt = await owner.send("deploy CommitmentRegistry", None, creation, gas=GAS_REGISTRY)
+    if receipt.contract is None:
+        raise ChainError("deploy CommitmentRegistry: the transaction made no contract")
+    return receipt.contract
+
+
+async def set_member(owner: Sender, registry: bytes, operator: bytes, *, member: bool = True) -> Receipt:
+    """Let ``operator`` (20 bytes) write from now on, or not any more. The sender must own the registry. Raises ChainError."""
+    verb = "put" if member else "take"
+    what = f"{verb} operator {hexed(operator)} {'on' if member else 'off'} the member list of the registry"
+    return await owner.send(what, registry, abi.SET_MEMBER.encode(operator, member), gas=GAS_MEMBER)

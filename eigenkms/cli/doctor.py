@@ -1,0 +1,94 @@
+"""``eigenkms doctor``: the preflight of a node, for a person and for a monitor."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eigenkms.cli import network
+from eigenkms.cli.accounts import account_address
+from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.passwords import VARIABLE, read_password
+from eigenkms.cli.report import print_result
+from eigenkms.node.config import NODE_SETTINGS, NodeConfig
+
+if TYPE_CHECKING:
+    from eigenkms.node.doctor.case import Case
+    from eigenkms.node.doctor.findings import Result
+    from eigenkms.node.settings import Settings
+
+HEALTH = ("healthy", "to be mended here", "not in this machine's power")
+_PURPOSE = "the node's keystores"
+
+
+@verb("doctor", "eigenkms doctor --config node.toml")
+@with_settings(*NODE_SETTINGS, late=True)
+@click.option("--verify-keys", is_flag=True, help="Ask for the password if none is given.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    settings: "Callable[[], Settings]",
+    config: str | None,
+    verify_keys: bool,
+    as_json: bool,
+) -> None:
+    """Say whether a node could run here, and what to mend: one line a check, and its next step.
+
+    It may be asked before the first start, while the node runs, and without a password; with one it opens the
+    keystores, and asks the other operators to dial this one. It changes nothing. Exit code 0: all is well; 1:
+    something is to be mended here, or there is a warning; 2: the chain's RPC or the network does not do it.
+
+    With --json: health (one of "healthy", "to be mended here", "not in this machine's power"), checks (a list
+    of check, verdict: ok, warning, failed or skipped, says, and next, the next step or null).
+    """
+    from eigenkms.node.doctor.findings import exit_code
+
+    def tell(result: "Result[Case]") -> None:
+        if not as_json:
+            print_result(_shown(result))
+
+    def password(node: NodeConfig) -> str | None:
+        if node.password_file is None and not os.environ.get(VARIABLE) and not verify_keys:
+            return None
+        return read_password(_PURPOSE, file=node.password_file, environ=os.environ)
+
+    async def examined() -> "list[Result[Case]]":
+        from eigenkms.node.doctor.case import Case
+        from eigenkms.node.doctor.table import examine
+        from eigenkms.p2p.host import open_host
+        from eigenkms.p2p.identity import PeerKey
+
+        async with open_host(PeerKey.generate()) as visitor:
+            case = Case(
+                load=lambda: NodeConfig.from_settings(settings()),
+                read_password=password,
+                visitor=visitor,
+                account=lambda: account_address(settings()),
+                file=config or "node.toml",
+            )
+            return await examine(case, tell)
+
+    results = network.run(examined)
+    code = exit_code(results)
+    if as_json:
+        print_facts({"health": HEALTH[code], "checks": [_facts(result) for result in results]}, as_json=True)
+    ctx.exit(code)
+
+
+def _shown(result: "Result[Case]") -> str:
+    finding = result.finding
+    line = f"{finding.verdict:<8} {result.check.name:<14} {finding.sentence}"
+    return line if finding.hint is None else f"{line}\n{'':<23} next: {finding.hint}"
+
+
+def _facts(result: "Result[Case]") -> dict[str, Any]:
+    finding = result.finding
+    return {
+        "check": result.check.name,
+        "verdict": str(finding.verdict),
+        "says": finding.sentence,
+        "next": finding.hint,
+    }

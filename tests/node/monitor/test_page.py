@@ -1,0 +1,237 @@
+"""The status page in a real browser, against a running node that is well, loses its neighbours, dies, and comes back."""
+
+import os
+import struct
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from eigenkms.node.app import Node
+from eigenkms.node.http.listening import HttpAddress
+from eigenkms.node.monitor.page import POLICY
+from eigenkms.node.monitor.recent import RecentWarnings
+from tests.client.village import Village, at_home
+from tests.node.support import Neighbour, a_node, keep_version
+from tests.node.test_app import boundary_seen, neighbours_known, running
+from tests.support.browser import Page, browser, find_browser
+
+ANY_PORT = HttpAddress.parse("127.0.0.1:0")
+HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=1">\u202e\x1b[31m'
+BODY = "document.body.innerText"
+HEALTH = "document.body?.dataset.health"
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The program; without one the test is skipped, or fails where a browser must be there."""
+    found = find_browser()
+    if found is None:
+        if os.environ.get("EIGENKMS_REQUIRE_BROWSER") == "1":
+            pytest.fail("chromium is required (EIGENKMS_REQUIRE_BROWSER=1) and not installed")
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    return found
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """The folder of the screenshots."""
+    folder = Path(os.environ.get("EIGENKMS_SCREENSHOTS") or tmp_path / "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@asynccontextmanager
+async def watched(
+    village: Village, folder: Path, caplog: pytest.LogCaptureFixture, address: HttpAddress = ANY_PORT
+) -> AsyncIterator[tuple[Node, str]]:
+    """The first operator's node with its page, and the page's URL."""
+    async with RecentWarnings.kept() as recent:
+        with a_node(village, 0, folder, monitor_listen=address, block_seconds=12.0) as node:
+            node._recent = recent
+            async with running(village, node):
+                events = (getattr(r, "fields", {}) for r in caplog.records)
+                url = [f["url"] for f in events if f.get("event") == "monitor"][-1]
+                yield node, str(url)
+
+
+def pixels(file: Path) -> tuple[int, int, bytes]:
+    """Width, height and the filtered lines of a PNG file."""
+    data, at, idat, size = file.read_bytes(), 8, b"", (0, 0)
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        body = data[at + 8 : at + 8 + length]
+        if kind == b"IHDR":
+            size = struct.unpack(">II", body[:8])
+        elif kind == b"IDAT":
+            idat += body
+        at += length + 12
+    return *size, zlib.decompress(idat)
+
+
+async def photograph(page: Page, folder: Path, name: str) -> None:
+    """On a desk and on a phone, in light and in dark: something is to be seen, nothing is cut off, colours follow the reader."""
+    for place, width in (("desktop", 1280), ("phone", 360)):
+        taken = []
+        for scheme in ("light", "dark"):
+            file = folder / f"{name}-{place}-{scheme}.png"
+            await page.look(width, dark=scheme == "dark", file=file)
+            found, height, data = pixels(file)
+            assert (found, height > 400) == (width, True)
+            assert len(set(data)) > 40, f"{file} shows nothing"
+            taken.append(data)
+        assert taken[0] != taken[1]
+        assert await page.read("document.documentElement.scrollWidth") <= width, f"{place} scrolls sideways"
+    await page.resize(1280)
+
+
+async def test_an_operator_sees_how_its_node_does(
+    village: Village, tmp_path: Path, pictures: Path, chromium: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Well; a boundary at which operators are missing, and one of them calls itself by markup; too few; gone; back."""
+    caplog.set_level("INFO")
+    folder = tmp_path / "node"
+    keep_version(village, 0, folder)
+    names = ["0x" + operator.address.hex() for operator in village.operators]
+    async with browser(chromium, tmp_path / "profile") as page, trio.open_nursery() as nursery:
+        lives = [await nursery.start(live, village, index) for index in (1, 2, 3)]
+        async with watched(village, folder, caplog) as (node, url):
+            await neighbours_known(node, 3)
+            await page.go(url)
+            await page.until(f"{HEALTH} === 'healthy'")
+            await page.until("document.querySelectorAll('#members tbody tr').length === 4")
+            await page.until(
+                "[...document.querySelectorAll('#members tbody tr')].filter(r => / ms/.test(r.innerText)).length === 3"
+            )
+            await sees_a_healthy_node(page, village, names)
+            await photograph(page, pictures, "healthy")
+            assert page.said == []
+            # at a boundary that a fifth operator joins, which never was there; one neighbour is gone
+            village.change_set([*village.operators, *village.join(1)])
+            village.place(4, HOSTILE * 200)
+            lives[2].cancel()
+            village.chain.number = 115
+            await boundary_seen(caplog, 110)
+            await page.until(f"{HEALTH} === 'degraded'")
+            await page.until("document.querySelectorAll('#members tbody tr').length === 5")
+            await sees_what_is_wrong(page, village, names)
+            await photograph(page, pictures, "degraded")
+            assert page.said == []
+            # fewer than three of those who hold the version
+            lives[1].cancel()
+            await page.until(f"{HEALTH} === 'cannot serve'")
+            assert "2 of the 3 operators that a key takes" in await page.read(BODY)
+            await photograph(page, pictures, "cannot-serve")
+        await page.until(f"{HEALTH} === 'gone'")
+        shown = await page.read(BODY)
+        assert "No answer since" in shown
+        assert names[1] in shown, "what it said last stays"
+        await page.until("/data [0-9]+ s old/.test(document.getElementById('age').innerText)")
+        await photograph(page, pictures, "gone")
+        port = HttpAddress.parse(url.removeprefix("http://"))
+        async with watched(village, folder, caplog, port):
+            await page.until(f"{HEALTH} === 'cannot serve'", 20)
+        nursery.cancel_scope.cancel()
+
+
+async def live(village: Village, index: int, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+    """A neighbour, at home until its scope is cancelled."""
+    with trio.CancelScope() as life:
+        async with at_home(village, index, Neighbour(village)):
+            task_status.started(life)
+            await trio.sleep_forever()
+
+
+async def sees_a_healthy_node(page: Page, village: Village, names: list[str]) -> None:
+    """Who, which cluster, which version, everybody with a latency, and the time to the next boundary, which runs."""
+    shown = await page.read(BODY)
+    transcript = village.epoch.transcript
+    for expected in (
+        *names,
+        village.session.cluster.hex(),
+        transcript.mpk.hex(),
+        transcript.hash.hex()[:16],
+        str(int(transcript.version)),
+        "4 of 4, 3 needed",
+        "block 110, 5 to go",
+        "No session since this node was started.",
+    ):
+        assert expected in shown, expected
+    assert await page.read("document.querySelector('h1').innerText") == "Healthy"
+    assert await page.read("document.querySelector('[role=status]').ariaLive") == "polite"
+    assert await page.read("document.title") == "Healthy · eigenkms node"
+    left = "document.querySelector('#tile-next .value').innerText"
+    first = await page.read(left)
+    await page.until(f"{left} !== '{first}'")
+    before, after = (int(m) * 60 + int(s) for m, s in (t.split(":") for t in (first, await page.read(left))))
+    assert 0 < after < before <= 60
+
+
+async def sees_what_is_wrong(page: Page, village: Village, names: list[str]) -> None:
+    """Who is missing is named, in the verdict and at the step that waits; markup of a stranger is text, and cut."""
+    reasons = await page.read("document.querySelector('.verdict').innerText")
+    assert reasons.startswith("Degraded: 2 of 5 operators not connected")
+    assert names[3][:10] in reasons
+    row = f"[...document.querySelectorAll('#members tbody tr')].find(r => r.innerText.includes('{names[3]}'))"
+    await page.until(f"{row}.innerText.includes('not connected')")
+    steps = "[...document.querySelectorAll('#steps li')].map(li => [li.dataset.step, li.dataset.state])"
+    assert [tuple(step) for step in await page.read(steps)] == [
+        ("dealt", "current"),
+        ("reported", "waiting"),
+        ("prepared", "waiting"),
+        ("committed", "waiting"),
+        ("certified", "waiting"),
+        ("confirmed", "waiting"),
+    ]
+    assert names[3][:10] in await page.read("document.querySelector('[aria-current=step]').innerText")
+    joined = "0x" + village.operators[4].address.hex()
+    hostile = (
+        f"[...document.querySelectorAll('#members tbody tr')].find(r => r.innerText.includes('{joined}'))"
+    )
+    text = await page.read(f"{hostile}.innerText")
+    assert '<script>document.title="owned"</script>' in text
+    assert len(text) < 600
+    assert not {"\u202e", "\x1b"} & set(text)
+    assert await page.read("document.title") == "Degraded · eigenkms node"
+    assert await page.read("document.querySelectorAll('script').length") == 1
+    assert await page.read("document.querySelectorAll('main img, main script').length") == 0
+    warned = await page.read("document.getElementById('warnings').innerText")
+    assert "its socket on chain cannot be dialled" in warned
+    assert "\x1b" not in warned
+
+
+async def test_the_page_is_all_there_and_lets_nothing_else_in(
+    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each file under a policy that forbids what is not from here; read-only, by its own names, and not sent twice."""
+    caplog.set_level("INFO")
+    async with (
+        watched(village, tmp_path, caplog) as (_, url),
+        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+    ):
+        for path, kind in (
+            ("/", "text/html"),
+            ("/page.css", "text/css"),
+            ("/page.js", "text/javascript"),
+            ("/icon.svg", "image/svg+xml"),
+        ):
+            got = await client.get(path)
+            assert (got.status_code, got.headers["content-security-policy"]) == (200, POLICY)
+            assert got.headers["content-type"].startswith(kind)
+            assert got.headers["x-content-type-options"] == "nosniff"
+            for remote in ("http:", "https:", "//"):
+                assert kind == "image/svg+xml" or f'"{remote}' not in got.text, f"{path} names another host"
+            again = await client.get(path, headers={"if-none-match": got.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+            assert (await client.head(path)).status_code == 200
+            assert (await client.post(path)).status_code == 405
+            assert (await client.get(path, headers={"host": "evil.example"})).status_code == 421
+        assert "unsafe" not in POLICY
+        html = (await client.get("/")).text
+        assert " on" not in html.replace(" only", "").replace(" one", ""), "a handler inside the document"
+        assert (await client.get("/static/page.js")).status_code == 404

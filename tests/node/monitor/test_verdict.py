@@ -1,0 +1,71 @@
+"""Is all well? The word and the reasons, for everything that a node can see."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from eigenkms.node.monitor.verdict import Seen, judge
+
+WELL = Seen(
+    operators=4, holders=4, threshold=3, phase="certified", providers=[{"state": "ok"}], canary={"ok": True}
+)
+OPERATORS = tuple("0x" + f"{i:040x}" for i in range(1, 6))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        WELL,
+        replace(WELL, phase=None),
+        replace(WELL, canary=None, providers=None),
+        replace(WELL, providers=[{"state": "ok"}, {"state": "untried"}]),
+        replace(WELL, canary={"ok": None}),
+    ],
+)
+def test_well_needs_no_reasons(seen: Seen) -> None:
+    """Nor does what is off, or has not been tried yet, make a node unwell."""
+    assert judge(seen) == ("healthy", [])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"not_ready": ("no share of the master key is held",)}, "no share of the master key is held"),
+        ({"holders": 2}, "2 of the 3 operators that a key takes are connected"),
+        ({"canary": {"ok": False, "reason": "two are silent"}}, "a trial decryption failed: two are silent"),
+        ({"canary": {"ok": False}}, "a trial decryption failed: no reason given"),
+    ],
+)
+def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) -> None:
+    """Said first, whatever else is wrong."""
+    assert judge(replace(WELL, **change)) == ("cannot serve", [reason])
+    word, reasons = judge(replace(WELL, away=OPERATORS[:1], **change))
+    assert (word, reasons[0], len(reasons)) == ("cannot serve", reason, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"member": False}, "this operator is not in the operator set"),
+        ({"share": False}, "no share of the newest version is held"),
+        ({"away": OPERATORS[:1]}, "1 of 4 operators not connected: 0x00000000…"),
+        (
+            {"away": OPERATORS, "operators": 7},
+            "5 of 7 operators not connected: 0x00000000…, 0x00000000…, 0x00000000… and 2 more",
+        ),
+        (
+            {"chain_error": "call eth_call: " + "x" * 300},
+            "trouble with the chain: call eth_call: " + "x" * 185,
+        ),
+        ({"stale": True}, "no RPC shows a recent block: the chain stands still, or all of them are behind"),
+        ({"providers": [{"state": "ok"}, {"state": "failing"}]}, "1 of 2 RPC providers do not serve"),
+        ({"phase": "void"}, "the newest session ended without a key"),
+        ({"phase": "dealing"}, "the newest session is still dealing"),
+        ({"unconfirmed": OPERATORS[:1]}, "the newest version is not settled: 0x00000000… did not confirm it"),
+        ({"accused": OPERATORS[:1]}, "there is evidence against 0x00000000…"),
+    ],
+)
+def test_what_wants_the_operator_soon(change: dict[str, Any], reason: str) -> None:
+    """Keys are served meanwhile."""
+    assert judge(replace(WELL, **change)) == ("degraded", [reason])

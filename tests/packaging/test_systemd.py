@@ -1,0 +1,57 @@
+"""The systemd unit: systemd itself finds no fault with it, and what it may reach is little."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+UNIT = ROOT / "packaging" / "systemd" / "eigenkms.service"
+INSTALLED = "/opt/eigenkms/bin/eigenkms"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze, of Debian's package systemd"
+)
+
+
+def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False, timeout=30
+    )
+
+
+def test_systemd_reads_the_unit_without_a_complaint(tmp_path: Path) -> None:
+    """Every directive is one that it knows; the program is the one of these tests."""
+    copy = tmp_path / UNIT.name
+    text = UNIT.read_text()
+    assert INSTALLED in text
+    copy.write_text(text.replace(INSTALLED, str(Path(sys.executable).with_name("eigenkms"))))
+    done = analyze("verify", "--man=no", str(copy))
+    assert (done.returncode, done.stderr) == (0, "")
+    copy.write_text(copy.read_text().replace("NoNewPrivileges", "NoNewPrivilege"))
+    assert "NoNewPrivilege" in analyze("verify", "--man=no", str(copy)).stderr
+
+
+def test_the_unit_is_hardened() -> None:
+    """Systemd's own measure, from 0 (closed) to 10 (open), is below 2; a directive that is lost is noticed."""
+    done = analyze("security", "--offline=true", "--threshold=20", str(UNIT))
+    assert done.returncode == 0, done.stdout
+    assert analyze("security", "--offline=true", "--threshold=1", str(UNIT)).returncode == 1
+    checks = json.loads(analyze("security", "--offline=true", "--json=short", str(UNIT)).stdout)
+    open_ = {check["name"] for check in checks if check["set"] is False}
+    assert open_ <= OPEN
+
+
+OPEN = {
+    "RootDirectory=/RootImage=",
+    "PrivateNetwork=",
+    "RestrictAddressFamilies=~AF_(INET|INET6)",
+    "RestrictAddressFamilies=~AF_UNIX",
+    "IPAddressDeny=",
+    "DeviceAllow=",
+}
+"""What a node is left: the network, whose peers are anywhere, and the file system to read."""
