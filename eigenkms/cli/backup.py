@@ -10,7 +10,7 @@ import click
 
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import BACKUPS, read_password
+from eigenkms.cli.passwords import BACKUP, read_password
 from eigenkms.cli.report import note, warn
 from eigenkms.cli.streams import Source
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
@@ -46,7 +46,7 @@ def _backup_password(settings: "Settings", *, confirm: bool = False) -> str:
         file=settings.get("backup_password_file"),
         environ=os.environ,
         confirm=confirm,
-        ways=BACKUPS,
+        ways=BACKUP,
     )
 
 

@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from eigenkms.cli.main import COMPLETE_VARIABLE
+from eigenkms.cli.main import COMPLETE_VARIABLE, cli
 from eigenkms.cli.options import verb
 from eigenkms.cli.report import print_result
 
@@ -15,11 +15,15 @@ from eigenkms.cli.report import print_result
     "fish:  eigenkms completions fish | source",
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def command(ctx: click.Context, shell: str) -> None:
+def command(shell: str) -> None:
     """Print a script that completes verbs and options in your shell; load it from the shell's start-up
     file.
     """
+    print_result(script(shell))
+
+
+def script(shell: str) -> str:
+    """What bash, zsh or fish has to load."""
     kind = get_completion_class(shell)
     assert kind is not None, "click knows these three"
-    print_result(kind(ctx.find_root().command, {}, "eigenkms", COMPLETE_VARIABLE).source())
+    return kind(cli, {}, "eigenkms", COMPLETE_VARIABLE).source()

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,14 +119,20 @@ def _rounded(value: object) -> object:
     "eigenkms devnet up --dir ./devnet --policy attested --attestation-method ecdsa",
 )
 @with_settings(*_NETWORK)
-def _up(*, settings: "Settings") -> None:
+@click.option(
+    "--no-nodes", is_flag=True, help="Leave it to you to start the nodes, in containers or by hand."
+)
+def _up(*, settings: "Settings", no_nodes: bool) -> None:
     """Start a network and keep it until Ctrl-C; prints the exact lines to encrypt and decrypt with it.
+
+    With --no-nodes it is the chain with its contracts, and registered operators with keys and configuration files; the lines
+    that start their nodes are printed.
 
     With --policy attested its operators want proof of the right to a key, as on a public network: see devnet app.
     """
     from eigenkms.devnet.cluster import up
 
-    network.run(up, *_shape(settings), _timing(settings), _access(settings))
+    network.run(partial(up, nodes=not no_nodes), *_shape(settings), _timing(settings), _access(settings))
 
 
 @verb("down", "eigenkms devnet down --dir ./devnet")

@@ -13,6 +13,7 @@ from eigenkms.errors import InputError
 
 VARIABLE = "EIGENKMS_PASSWORD"
 ACCOUNT_VARIABLE = "EIGENKMS_ACCOUNT_PASSWORD"
+BACKUP_VARIABLE = "EIGENKMS_BACKUP_PASSWORD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Ways:
 
 KEYSTORES = Ways()
 ACCOUNT = Ways("--account-password-file", ACCOUNT_VARIABLE)
-BACKUPS = Ways("--backup-password-file", "EIGENKMS_BACKUP_PASSWORD")
+BACKUP = Ways("--backup-password-file", BACKUP_VARIABLE)
 
 
 def read_password(

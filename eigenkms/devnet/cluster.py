@@ -101,13 +101,23 @@ async def up(
     timing: Timing,
     access: Access | None = None,
     say: Say = tell_stderr,
+    *,
+    nodes: bool = True,
 ) -> None:
-    """Start a network, print the lines to try it with, tell of each rotation, and stay until SIGINT or SIGTERM."""
+    """Start a network, print the lines to try it with, tell of each rotation, and stay until SIGINT or SIGTERM.
+
+    Without ``nodes`` the operators are registered and have their files, and somebody else starts their nodes.
+    """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_network(
             folder, operators=operators, engine=engine, timing=timing, access=access, say=say
         ) as network:
             with network.announced():
+                if not nodes:
+                    say(_commands_of_nodes(network))
+                    async for _ in signals:
+                        say("stopping")
+                        return
                 rounds, teller = Rounds(), Teller(say)
                 network.hear(rounds.hear)
                 network.hear(teller.hear)
@@ -160,11 +170,27 @@ async def _gone(pid: int) -> None:
         os.close(handle)
 
 
-def _invitation(network: Network) -> str:
-    config = shlex.quote(str(network.client_config))
-    command = (
+def _command() -> str:
+    """How the reader calls us."""
+    return (
         "eigenkms" if shutil.which("eigenkms") else shlex.quote(str(Path(sys.executable).parent / "eigenkms"))
     )
+
+
+def _commands_of_nodes(network: Network) -> str:
+    starts = (f"  {_command()} node --config {shlex.quote(str(member.config))}" for member in network.members)
+    return "\n".join(
+        (
+            "no nodes were started; what starts each operator's, in a terminal or container of its own:",
+            *starts,
+            "Ctrl-C stops the chain",
+        )
+    )
+
+
+def _invitation(network: Network) -> str:
+    config = shlex.quote(str(network.client_config))
+    command = _command()
     app, shown = commands.APP_ID, ""
     create: tuple[str, ...] = ()
     if network.access.policy != "open":
