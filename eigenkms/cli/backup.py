@@ -152,7 +152,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
         check_keys(backup.keystores, _node_password(settings))
         facts["keys_opened"] = True
     stale = None
-    if settings.get("rpc_url") is not None:
+    if settings.get("rpc_url"):
         standing = _look(backup, settings)
         newest = standing.settled
         stale = _why_stale(backup, standing)

@@ -33,7 +33,7 @@ MakePlan = Callable[["Registry", bytes], Awaitable["Plan"]]
 
 @click.group("operator")
 def command() -> None:
-    """An operator's life on chain: register, update-socket, deregister; list and show; allow, for the AVS's owner."""
+    """An operator's life on chain: register, update-socket, rotate-peer-key, deregister; list, show; allow, for the AVS's owner."""
 
 
 # -- sending ---------------------------------------------------------------------------------------------------------
@@ -404,6 +404,66 @@ def _update_socket(*, socket: str | None, force: bool, settings: "Settings", man
     _carry_out(settings, action, plan, manner)
 
 
+@verb("rotate-peer-key", "eigenkms operator rotate-peer-key --config node.toml")
+@click.option(
+    "--socket",
+    metavar="MULTIADDR",
+    help="Where others dial the node, without a peer id; default: the first of announce, else as the chain has it.",
+)
+@with_settings(*_SENDING, *_OWN, "password_file")
+@_sending
+def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: _Manner) -> None:
+    """Give the node a new p2p key, and so a new peer id. Restart the node afterwards; the network needs no restart.
+
+    The new keystore is written beside the old one, the socket with its peer id is published, and then it takes the old
+    one's place, which is kept as p2p.json.PEERID.old. What was interrupted is completed by running it again. Destroy the old
+    keystore once the node has been restarted. With --json: as register.
+    """
+    import secrets
+
+    from eigenkms.node.peer_key import begin_rotation
+
+    keystore = _p2p_keystore(settings)
+    password = read_password(f"keystore {keystore}", file=settings.get("password_file"), environ=os.environ)
+    rotation = begin_rotation(keystore, password, secrets.token_bytes)
+    action = "rotate the node's peer key"
+
+    async def plan(registry: "Registry", sender: bytes) -> "Plan":
+        _check_operator(settings, action, sender)
+        address = _place(socket, settings, (await registry.standing(sender)).socket)
+        made = await registry.update_socket(sender, f"{address}/p2p/{rotation.new}")
+        if not manner.dry_run:
+            rotation.prepare(password, secrets.token_bytes)
+        return made
+
+    _carry_out(settings, action, plan, manner)
+    if manner.dry_run:
+        return
+    rotation.put_in_place()
+    note(f"the keystore {keystore} holds the key of peer {rotation.new} now")
+    if rotation.kept.exists():
+        note(f"the old one is {rotation.kept}: destroy it once the node has been restarted")
+    note("hint: restart the node (systemctl restart eigenkms); until then it goes on as the old peer")
+    rotation.finish()
+
+
+def _place(given: str | None, settings: "Settings", on_chain: str) -> str:
+    """Where others dial the node, without its peer id: as told, as announced, or as the chain has it. Raises InputError."""
+    from eigenkms.p2p.identity import parse_address, parse_transport
+
+    announced = settings.get("announce")
+    text = given or (announced[0] if announced else None)
+    if text is not None:
+        return str(parse_transport(text))
+    try:
+        return parse_address(on_chain).multiaddr
+    except InputError as error:
+        raise InputError(
+            "choose the socket: the chain has none that can be dialled, and there is no other address to publish",
+            hint="give --socket /ip4/ADDRESS/tcp/PORT, or set announce",
+        ) from error
+
+
 @verb("allow", f"eigenkms operator allow {_ADDRESS} --config avs-owner.toml")
 @click.argument("address")
 @click.option("--remove", is_flag=True, help="Take it off the list.")
@@ -562,5 +622,5 @@ def _line(row: dict[str, Any]) -> str:
     return f"{row['address']}  {row['curve']} {row['key'][:16]}…  {_shown_socket(row['socket'])}"
 
 
-for _verb in (_register, _deregister, _update_socket, _allow, _list, _show):
+for _verb in (_register, _deregister, _update_socket, _rotate_peer_key, _allow, _list, _show):
     command.add_command(_verb)

@@ -42,7 +42,7 @@ from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.monitor.overview import Overview
 from eigenkms.node.monitor.page import page_routes
 from eigenkms.node.monitor.recent import RecentWarnings
-from eigenkms.node.peers import PeerBook
+from eigenkms.node.peers import FUTURE_MS, PeerBook
 from eigenkms.node.policy import Policy
 from eigenkms.node.pulse import Pulse
 from eigenkms.node.releasing import Releaser, open_releaser
@@ -68,7 +68,7 @@ log = logging.getLogger(__name__)
 
 STALE_BLOCKS, MIN_STALE_SECONDS = 25, 30.0
 """How many expected blocks old the newest one may be before the chain, or an RPC, counts as stale; and at least in seconds."""
-_FLOOR, _CONSENT = "vote-floor", "genesis-consent"
+_FLOOR, _CONSENT, _SEQUENCE = "vote-floor", "genesis-consent", "record-sequence"
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ class Node:
             operator=self._config.operator,
             peer_id=bytes(host.peer_id),
             addresses=self._announced(host),
-            sequence=time.time_ns() // 1_000_000,
+            sequence=await trio.to_thread.run_sync(self._next_sequence),
         )
         self._services.announce(record)
         links = Links(host, self._peers, self._engine, self._services, self._cluster, record)
@@ -385,6 +385,16 @@ class Node:
         """Addresses for my record, without the peer id; none that only mean "wherever I am"."""
         bound = (a for a in host.addresses if not ip_address(a.transport.host).is_unspecified)
         return list(self._config.announce) or [a.multiaddr for a in bound]
+
+    def _next_sequence(self) -> int:
+        """Unix milliseconds, or one more than this node's last record had: where the clock went back, the others would keep an
+        older one, with an older peer id. Not if the clock was so far ahead that nobody took that record.
+        """
+        now = time.time_ns() // 1_000_000
+        last = int(self._store.get_meta(_SEQUENCE) or b"0")
+        sequence = max(now, last + 1) if last <= now + FUTURE_MS else now
+        self._store.set_meta(_SEQUENCE, str(sequence).encode())
+        return sequence
 
     async def _boundaries(
         self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links, follower: BoundaryFollower

@@ -132,9 +132,15 @@ class Links:
             finally:
                 greeting.discard(peer)
 
+        before: frozenset[PeerId] = frozenset()
         async with trio.open_nursery() as nursery:
             while True:
                 self.refresh()
+                expected = frozenset(self._peers.expected())
+                for peer in (before - expected) & self._host.connected():
+                    log.info("parting from %s: no operator is that peer any more", peer)
+                    nursery.start_soon(self._host.part, peer)
+                before = expected
                 for peer in self._host.connected() & self._peers.expected().keys() - greeting:
                     if self._peers.operator_of(peer) is None:
                         greeting.add(peer)

@@ -32,6 +32,7 @@ from eigenkms.storage.fresh import (
     is_unfinished,
     locked,
     take_back,
+    temporary,
     write_new,
 )
 from eigenkms.storage.opening import LOCK_NAME
@@ -138,8 +139,7 @@ def check_target(target: Target, mark: bytes) -> bool:
     if not ours and not is_unfinished(target.data_dir):
         _check_empty(target.data_dir, names | {target.data_dir / LOCK_NAME, target.data_dir / STAGING})
     if target.folder is not None:
-        temporary = {path.with_name(f".{path.name}.new") for path in names}
-        _check_empty(target.folder, names | temporary | {target.data_dir})
+        _check_empty(target.folder, names | {temporary(path) for path in names} | {target.data_dir})
     for path, content in target.files:
         if path.exists() and path.read_bytes() != content:
             raise StorageError(
@@ -195,10 +195,12 @@ def restore(
                     version = (backup.share.row, backup.share.share) if with_share and backup.share else None
                     begin(target.data_dir, Beginning(backup.identity, password, mark, version, cost), rng)
                 for path, content in target.files:
-                    if not path.exists():
-                        _make_folder(path.parent, made)
-                        write_new(path, content)
-                        made.append(path)
+                    if path.exists():
+                        temporary(path).unlink(missing_ok=True)
+                        continue
+                    _make_folder(path.parent, made)
+                    write_new(path, content)
+                    made.append(path)
             except BaseException:
                 if not done:
                     take_back(target.data_dir)

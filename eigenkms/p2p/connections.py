@@ -160,6 +160,16 @@ class Connections:
                     if not trusted and now - conn.muxed_conn.last_request > self.limits.idle_stream:
                         nursery.start_soon(conn.muxed_conn.goodbye)
 
+    async def part(self, peer: PeerId) -> None:
+        """Say goodbye to one peer; one that does not hear it within ``close_timeout`` is cut."""
+        leaving = self.of(peer)
+        async with trio.open_nursery() as timer:
+            timer.start_soon(self._cut, leaving)
+            async with trio.open_nursery() as nursery:
+                for conn in leaving:
+                    nursery.start_soon(conn.muxed_conn.goodbye)
+            timer.cancel_scope.cancel()
+
     async def close(self) -> None:
         """Say goodbye to all peers at once, and cut those that do not hear it within ``close_timeout``."""
         leaving = self.swarm.get_connections()

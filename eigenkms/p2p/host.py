@@ -171,6 +171,10 @@ class Host:
         """Dial these peers whenever they are not connected. Replaces the former set; closes nothing."""
         self._dialler.keep(frozenset(peers) - {self.peer_id})
 
+    async def part(self, peer: PeerId) -> None:
+        """Close its connections. Whether it may come back is the gate's to say."""
+        await self._connections.part(peer)
+
     def connected(self) -> frozenset[PeerId]:
         """The peers with an open connection, clients included."""
         return self._connections.peers()

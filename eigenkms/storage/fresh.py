@@ -132,9 +132,14 @@ def _install(staged: Path, folder: Path) -> None:
         raise storage_error("move the new database into", folder, error) from error
 
 
+def temporary(path: Path) -> Path:
+    """Where ``write_new`` keeps a file until it is whole. It is left over where that was killed."""
+    return path.with_name(f".{path.name}.new")
+
+
 def write_new(path: Path, content: bytes) -> None:
     """A file, mode 0600, whole or not at all, in the place of none; durable when it returns. Raises ``StorageError``."""
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = temporary(path)
     try:
         fresh.unlink(missing_ok=True)
         try:

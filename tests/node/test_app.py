@@ -173,6 +173,19 @@ async def test_a_known_version_ends_genesis(village: Village, tmp_path: Path) ->
             assert not await may_join(node, 160)
 
 
+async def test_records_have_ascending_numbers_though_the_clock_goes_back(
+    village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over restarts; and after a clock that was days ahead, in which nobody believed, they are of the time again."""
+    now = 1_800_000_000_000
+    found = []
+    for clock in (now, now - 60_000, now - 60_000, now + 10**9, now + 1000):
+        monkeypatch.setattr("eigenkms.node.app.time.time_ns", lambda clock=clock: clock * 10**6)
+        with a_node(village, 0, tmp_path) as node:
+            found.append(node._next_sequence())
+    assert found == [now, now + 1, now + 2, now + 10**9, now + 1000]
+
+
 # -- keys that were made without it ------------------------------------------------------------------------------
 
 

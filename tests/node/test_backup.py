@@ -375,7 +375,7 @@ backup = open_backup(Path(sys.argv[1]).read_bytes(), BACKUP_PASSWORD)
 left = -1
 def watch(event, args):
     global left
-    if event in ("os.rename", "os.link", "os.mkdir", "sqlite3.connect", "shutil.rmtree"):
+    if event in ("os.rename", "os.link", "os.remove", "os.mkdir", "sqlite3.connect", "shutil.rmtree"):
         left -= 1
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)

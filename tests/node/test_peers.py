@@ -247,6 +247,22 @@ def test_a_newer_record_replaces_an_older_one_and_never_the_other_way(
     assert not book.may_speak(other.peer.peer_id)
 
 
+def test_an_operator_may_become_another_peer(village: Village, book: PeerBook) -> None:
+    """As its new self it is the operator, before and after the chain says so; as its old self nobody, whatever it shows."""
+    other, new = village.operators[1], PeerKey.generate()
+    first, second = other.record([HERE], sequence=5), other.record([THERE], peer=new.peer_id, sequence=6)
+    tell(book, first, other.peer)
+    for on_chain in (other.peer, new):
+        village.place(1, f"{HERE}/p2p/{on_chain.peer_id}")
+        book.update(village.chain.operators)
+        tell(book, second, new)
+        tell(book, first, other.peer)
+        assert book.operator_of(new.peer_id) == other.address
+        assert book.operator_of(other.peer.peer_id) is None
+        assert not book.may_speak(other.peer.peer_id)
+        assert other.peer.peer_id not in book.expected()
+
+
 def test_a_proof_survives_a_newer_record_of_the_same_peer(village: Village, book: PeerBook) -> None:
     """Only its addresses change."""
     other = village.operators[1]
