@@ -3,8 +3,11 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.keyfiles import Key, new_key, public_values
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
+from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
@@ -457,6 +461,47 @@ def test_passwords_come_from_the_environment_too(
     assert "hunter2" not in said.err
     monkeypatch.setenv("EIGENKMS_ACCOUNT_PASSWORD", "pass")
     assert operator("deregister", "--yes", config=file).code == 0
+
+
+@contextmanager
+def web3signer(key: bytes) -> Iterator[str]:
+    """A real HTTP server in a thread that signs as web3signer does; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            call = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            signed = sign(key, call["params"][0])
+            body = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": signed}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_web3signer_holds_the_account_s_key(place: Place, operator: Call) -> None:
+    """No keystore and no password here; one with another key is found out, and nothing is sent."""
+    engine = place.background.engine
+    assert engine is not None
+    settings = {"account_keystore": None, "account": place.address(2)}
+    with web3signer(engine.accounts[5]) as url:
+        said = operator("deregister", "--yes", config=place.config(2, web3signer_url=url, **settings))
+    assert said.code == 4
+    assert "not as the account" in said.err
+    with web3signer(engine.accounts[4]) as url:
+        said = operator(
+            "deregister", "--yes", "--json", config=place.config(2, web3signer_url=url, **settings)
+        )
+    assert said.code == 0, said.err
+    assert said.facts["account"] == place.address(2)
+    assert steps(said) == {"leave operator set": True}
 
 
 def test_what_a_stranger_published_commands_no_terminal(place: Place, operator: Call) -> None:
