@@ -79,6 +79,7 @@ async def files(case: Case) -> Finding:
             f"there is no password file {config.password_file}", "give the right path as password_file"
         )
     named = [p for p in (*wanted.values(), config.password_file) if p is not None]
+    named += [p for p in (config.anchor_account_keystore, config.anchor_password_file) if p and p.exists()]
     exposed = [str(path) for path in named if path.stat().st_mode & _OTHERS]
     if exposed:
         return warning(
