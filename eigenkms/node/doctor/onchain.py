@@ -226,7 +226,8 @@ async def anchor(case: Case) -> Finding:
             f"the commitment registry {hexed(config.registry)} takes no entries of operator {hexed(me)}",
             f"let the registry's owner run eigenkms anchor allow {hexed(me)}",
         )
-    return ok(f"commitment registry {hexed(config.registry)} on chain {config.chain_id}")
+    how = "read only" if case.config.anchor_account_keystore is None else "read and written"
+    return ok(f"commitment registry {hexed(config.registry)} on chain {config.chain_id}, {how}")
 
 
 def _is_devnet(case: Case) -> bool:
