@@ -101,10 +101,16 @@ class Anchor:
         ((count,),) = await self._read([(abi.SUBMISSIONS, ())])
         return int(count)
 
-    async def is_member(self, operator: OperatorAddress) -> bool:
-        """Whether the registry takes entries of this operator. Raises ChainError."""
-        ((member,),) = await self._read([(abi.IS_REGISTRY_MEMBER, (operator,))])
-        return bool(member)
+    async def members_among(self, operators: Iterable[OperatorAddress]) -> frozenset[OperatorAddress]:
+        """Those of whom the registry takes entries. Raises ChainError."""
+        asked = tuple(operators)
+        answers = await self._read([(abi.IS_REGISTRY_MEMBER, (operator,)) for operator in asked])
+        return frozenset(operator for operator, (member,) in zip(asked, answers, strict=True) if member)
+
+    async def owner(self) -> bytes:
+        """Who keeps the list, 20 bytes. Raises ChainError."""
+        ((owner,),) = await self._read([(abi.OWNER, ())])
+        return bytes.fromhex(owner[2:])
 
     async def check(self) -> None:
         """That it is the registry of this very cluster; every read does it too, until it was so once. Raises ChainError."""

@@ -74,7 +74,7 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     "NotCoordinator()": ("only the coordinator of the app controller may do this", None),
     "NotMember()": (
         "the account is not on the member list of the commitment registry",
-        "ask the owner of the registry to add the operator with setMember",
+        "ask the owner of the registry for: eigenkms anchor allow ADDRESS",
     ),
     "NotMemberOfSet()": ("the operator is not in the set", None),
     "NotOwner()": (

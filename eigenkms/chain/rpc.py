@@ -16,6 +16,7 @@ import logging
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -125,6 +126,21 @@ def _tls(scheme: str) -> ssl.SSLContext:
     a context that trusts nobody stands in.
     """
     return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a request. httpx's own is a generator, which a cancellation while it is sent leaves to the garbage collector."""
+
+    def __init__(self, content: bytes) -> None:
+        self._pieces = [content]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._pieces:
+            raise StopAsyncIteration
+        return self._pieces.pop()
 
 
 class _NoUrls(logging.Filter):
@@ -315,8 +331,10 @@ class JsonRpc:
         raise AssertionError("attempts is at least 1")
 
     async def _post(self, method: str, content: bytes) -> bytes:
+        request = self._client.build_request("POST", self._url, content=content)
+        request.stream = _Body(content)
         try:
-            async with self._client.stream("POST", self._url, content=content) as response:
+            async with aclosing(await self._client.send(request, stream=True)) as response:
                 if response.status_code in _LATER:
                     raise RpcUnavailableError(
                         self._http_complaint(method, response.status_code),

@@ -79,7 +79,7 @@ class Terms:
         asked = base_fee + self.tip_wei
         if self.max_fee_wei is not None and asked > self.max_fee_wei:
             raise ChainError(
-                f"{what}: the network asks {gwei(asked)} gwei for a unit of gas, more than the ceiling of {gwei(self.max_fee_wei)}",
+                f"{what}: the network asks {gwei(asked)} gwei for a unit of gas, and the ceiling is {gwei(self.max_fee_wei)} gwei",
                 hint="wait until it asks less, or raise max_gas_price_gwei; nothing was sent",
             )
 
@@ -191,8 +191,11 @@ class Sender:
     async def _estimated(self, what: str, fields: dict[str, Any]) -> int:
         """A quarter above what the node says it takes, and no more than the limit given."""
         try:
-            needed = quantity(await self.rpc.call("eth_estimateGas", self._as_call(fields)), "estimated gas")
+            answer = await self.rpc.call("eth_estimateGas", self._as_call(fields), "latest")
+            needed = quantity(answer, "estimated gas")
         except RpcRefusedError as refusal:
+            if not refusal.is_revert:
+                raise self._refused(what, refusal) from refusal
             reason, hint = sentence(refusal.data, refusal.text)
             raise ChainError(f"{what}: {reason}", hint=hint) from refusal
         if needed > fields["gas"]:

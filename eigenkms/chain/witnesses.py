@@ -11,7 +11,7 @@ waited for.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -57,12 +57,13 @@ class _Said(NamedTuple):
 
 @dataclass(slots=True)
 class _Hearing:
-    """What the witnesses say of one block."""
+    """What the witnesses say of one block. ``believers`` have it, and what they say of the set, if anything, is in ``said``."""
 
     block: BlockRef
-    said: dict[Provider, _Said]
-    reads: dict[Provider, "OperatorRead"]
-    failures: list[ChainError]
+    said: dict[Provider, _Said] = field(default_factory=dict)
+    believers: list[Provider] = field(default_factory=list)
+    reads: dict[Provider, "OperatorRead"] = field(default_factory=dict)
+    failures: list[ChainError] = field(default_factory=list)
 
     def majority(self) -> _Said | None:
         count: dict[_Said, int] = defaultdict(int)
@@ -79,13 +80,18 @@ async def agreed_operators(chain: "EigenLayerChain", pool: RpcPool, block: Block
 
     Raises ``DisagreementError``, or another ``ChainError`` if nobody can say.
     """
-    hearing = _Hearing(block, {}, {}, [])
+    hearing = _Hearing(block)
     async with trio.open_nursery() as nursery:
         for provider in pool.witnesses():
             nursery.start_soon(_hear, chain, pool, provider, hearing)
     if not hearing.said:
         raise hearing.failures[0]
     decided = hearing.majority()
+    if decided is not None and decided.block_hash != block.hash:
+        # they have the block that most have not, whether or not they can say more of it
+        hearing.said |= {
+            provider: _Said(block.hash) for provider in hearing.believers if provider not in hearing.said
+        }
     pool.heard(block, disagree=len(set(hearing.said.values())) > 1)
     if decided is not None:
         for provider, said in hearing.said.items():
@@ -126,6 +132,7 @@ async def _testify(chain: "EigenLayerChain", pool: RpcPool, provider: Provider, 
     if there.hash != block.hash:
         hearing.said[provider] = _Said(there.hash)
         return
+    hearing.believers.append(provider)
     read = hearing.reads[provider] = await chain.operators_at(block)
     keys = tuple((operator.address, operator.key) for operator in read.operators)
     hearing.said[provider] = _Said(block.hash, keys, tuple(address for address, _ in read.rejected))

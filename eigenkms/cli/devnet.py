@@ -118,7 +118,7 @@ def _rounded(value: object) -> object:
     "eigenkms devnet up --dir ./devnet\n"
     "eigenkms devnet up --dir ./devnet --policy attested --attestation-method ecdsa",
 )
-@with_settings(*_NETWORK)
+@with_settings(*_NETWORK, "devnet_anchor")
 @click.option(
     "--no-nodes", is_flag=True, help="Leave it to you to start the nodes, in containers or by hand."
 )
@@ -128,11 +128,13 @@ def _up(*, settings: "Settings", no_nodes: bool) -> None:
     With --no-nodes it is the chain with its contracts, and registered operators with keys and configuration files; the lines
     that start their nodes are printed.
 
-    With --policy attested its operators want proof of the right to a key, as on a public network: see devnet app.
+    With --policy attested its operators want proof of the right to a key, as on a public network: see devnet app. With
+    --anchor each version is written down on a second chain, and pubkey looks there.
     """
     from eigenkms.devnet.cluster import up
 
-    network.run(partial(up, nodes=not no_nodes), *_shape(settings), _timing(settings), _access(settings))
+    start = partial(up, nodes=not no_nodes, anchor=settings.get("devnet_anchor"))
+    network.run(start, *_shape(settings), _timing(settings), _access(settings))
 
 
 @verb("down", "eigenkms devnet down --dir ./devnet")
@@ -164,12 +166,15 @@ def _running(settings: "Settings") -> "Settings":
 @with_settings("devnet_dir")
 @json_option
 def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> None:
-    """Send ether to an account on a running devnet. With --json: address, balance_wei."""
+    """Send ether to an account on a running devnet, on its anchor's chain too. With --json: address, balance_wei."""
+    from eigenkms.devnet import anchor
     from eigenkms.devnet.favours import fund
 
     account, wei = checked_address(address), _wei(ether)
-    config = network.client_settings(_running(settings)).chain
-    balance = network.run(fund, config, account, wei)
+    needed = network.client_settings(_running(settings))
+    balance = network.run(fund, needed.chain, account, wei)
+    if needed.anchor is not None:
+        network.run(anchor.fund, needed.anchor, account, wei)
     print_facts({"address": "0x" + account.hex(), "balance_wei": balance}, as_json=as_json)
 
 
@@ -187,13 +192,20 @@ def _wei(text: str) -> int:
 @with_settings("devnet_dir")
 @json_option
 def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
-    """Put an operator on the allow-list of a running devnet. With --json: address, sent (false: it was there)."""
+    """Put an operator on the allow-list of a running devnet, and on the list of its anchor if there is one.
+
+    With --json: address, sent (false: it was on both).
+    """
+    from eigenkms.devnet import anchor
     from eigenkms.devnet.favours import allow
+    from eigenkms.protocols.session import cluster_id
 
     operator, running = checked_address(address), _running(settings)
-    config, delegation_manager = network.client_settings(running).chain, running.require("delegation_manager")
-    plan = network.run(allow, config, delegation_manager, operator)
-    print_facts({"address": "0x" + operator.hex(), "sent": bool(plan.calls)}, as_json=as_json)
+    needed, delegation_manager = network.client_settings(running), running.require("delegation_manager")
+    sent = bool(network.run(allow, needed.chain, delegation_manager, operator).calls)
+    if needed.anchor is not None:
+        sent |= network.run(anchor.admit, needed.anchor, cluster_id(needed.chain.cluster), operator)
+    print_facts({"address": "0x" + operator.hex(), "sent": sent}, as_json=as_json)
 
 
 for _verb in (_run, _up, _down, _fund, _allow, devnet_app.command):

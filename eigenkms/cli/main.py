@@ -31,6 +31,7 @@ VERBS = {
     "keys": ("eigenkms.cli.keys", "Make and show keys in encrypted keystores."),
     "config": ("eigenkms.cli.config", "Print a configuration file with every key explained; check one."),
     "operator": ("eigenkms.cli.operator", "Register on chain, change and leave; show who is in the set."),
+    "anchor": ("eigenkms.cli.anchor", "Deploy a commitment registry, keep its list, look into it."),
     "share": ("eigenkms.cli.share", "Get a lost share of the master key again."),
     "backup": ("eigenkms.cli.backup", "Save a node's keys, check a backup, put it back."),
     "devnet": ("eigenkms.cli.devnet", "Run a whole network on this machine."),

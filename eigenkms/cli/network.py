@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eigenkms.errors import InputError
-from eigenkms.node.config import CHAIN_SETTINGS
+from eigenkms.node.config import CHAIN_SETTINGS, READER_SETTINGS, anchor_config
 from eigenkms.node.settings import Settings
 from eigenkms.types import AppId, Cluster, ClusterId
 
 if TYPE_CHECKING:
+    from eigenkms.chain.anchor import AnchorConfig
+    from eigenkms.client.anchored import Witnesses
     from eigenkms.client.api import ClientSettings, ClusterInfo
     from eigenkms.client.attesters import Attester
     from eigenkms.client.environment import Secrets
     from eigenkms.crypto.ibe_v2 import ApplicationKey
+    from eigenkms.protocols.requests import Epoch
 
 T = TypeVar("T")
 
@@ -78,7 +81,13 @@ def client_settings(settings: Settings) -> "ClientSettings":
         known_clusters_path=known_clusters(settings),
         timeout=settings.get("timeout"),
         app_controller=settings.get("app_controller"),
+        anchor=anchor(settings),
     )
+
+
+def anchor(settings: Settings) -> "AnchorConfig | None":
+    """The anchor, if the settings name one. InputError for half of one."""
+    return anchor_config(*(settings.get(name) for name in READER_SETTINGS))
 
 
 def cluster(settings: Settings) -> ClusterId | None:
@@ -105,6 +114,30 @@ def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "Clust
     from eigenkms.client import api
 
     return run(api.fetch_cluster, needed, progress)
+
+
+def fetch_witnessed(
+    settings: Settings, anchor: "AnchorConfig | None", progress: Callable[[str], None]
+) -> "tuple[ClusterInfo, Witnesses | None]":
+    """As ``fetch_cluster``, and what the anchor says of it, if there is one to ask."""
+    if anchor is None:
+        return fetch_cluster(settings, progress), None
+    needed = client_settings(settings)
+    from eigenkms.client import anchored
+
+    return run(anchored.fetch_witnessed, needed, progress)
+
+
+def ask_anchor(anchor: "AnchorConfig", named: ClusterId, epoch: "Epoch") -> "Witnesses":
+    """What the anchor says of a version that is verified already."""
+    from eigenkms.chain.anchor import open_anchor
+    from eigenkms.client import anchored
+
+    async def ask() -> "Witnesses":
+        async with open_anchor(anchor, named) as opened:
+            return await anchored.ask_anchor(opened, epoch)
+
+    return run(ask)
 
 
 def application_key(

@@ -8,10 +8,12 @@ import click
 from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.progress import Progress
-from eigenkms.cli.report import print_result
+from eigenkms.cli.report import note, print_result
 from eigenkms.errors import InputError
+from eigenkms.node.config import READER_SETTINGS
 
 if TYPE_CHECKING:
+    from eigenkms.client.anchored import Witnesses
     from eigenkms.node.settings import Settings
     from eigenkms.protocols.requests import Epoch
     from eigenkms.types import ClusterId
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     "eigenkms pubkey --environment sepolia --rpc-url https://rpc.example.org --json > proof.json\n"
     "eigenkms pubkey --verify proof.json --operators operators.txt",
 )
-@with_settings(*network.NETWORK_SETTINGS)
+@with_settings(*network.NETWORK_SETTINGS, *READER_SETTINGS)
 @click.option(
     "--verify", "proof", metavar="FILE", help="Verify a proof from --json, offline; needs --operators."
 )
@@ -31,26 +33,57 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="The operator set at the proof's block: a line 'ADDRESS BN254-G2-KEY' each.",
 )
+@click.option(
+    "--anchor/--no-anchor",
+    "anchored",
+    default=None,
+    help="Demand that a threshold of operators anchored it; or leave the anchor out. Default: look, if one is configured.",
+)
 @json_option
-def command(*, settings: "Settings", proof: str | None, operators: str | None, as_json: bool) -> None:
+def command(
+    *, settings: "Settings", proof: str | None, operators: str | None, anchored: bool | None, as_json: bool
+) -> None:
     """Print the master public key (96 bytes in hex), verified against the chain's operator set and pinned.
 
+    Where an anchor is configured, it is asked too, also with --verify, which needs no network otherwise: exit code 4 if
+    an operator anchored another transcript for this version.
+
     With --json also what proves it: cluster, version, block, transcript_hash, threshold, transcript,
-    certificate (hex), operators (the set at that block, as --operators wants it), signers. --verify checks such
-    a proof again without any network; exit code 4 if it does not hold.
+    certificate (hex), operators (the set at that block, as --operators wants it), signers, anchored_by (operators
+    that anchored exactly this version; null if no anchor was asked). --verify checks such a proof again; exit code 4 if
+    it does not hold.
     """
     if (proof is None) != (operators is None):
         raise InputError("verify a proof: --verify and --operators go together")
+    anchor = None if anchored is False else network.anchor(settings)
+    if anchored and anchor is None:
+        raise InputError(
+            "ask the anchor: none is configured",
+            hint="set anchor_rpc_url, anchor_chain_id and anchor_registry",
+        )
     if proof is not None and operators is not None:
         cluster, epoch = _verified(proof, operators)
+        witnesses = None if anchor is None else network.ask_anchor(anchor, cluster, epoch)
     else:
         with Progress("asking the operators") as progress:
-            info = network.fetch_cluster(settings, progress)
+            info, witnesses = network.fetch_witnessed(settings, anchor, progress)
         cluster, epoch = info.cluster_id, info.epoch
+    if witnesses is not None:
+        _tell(witnesses, demanded=anchored is True)
     if as_json:
-        print_facts(_facts(cluster, epoch), as_json=True)
+        print_facts(_facts(cluster, epoch, witnesses), as_json=True)
     else:
         print_result(epoch.transcript.mpk.hex())
+
+
+def _tell(witnesses: "Witnesses", *, demanded: bool) -> None:
+    """How many agree, on stderr. Raises NetworkError if they are too few and enough are ``demanded``."""
+    from eigenkms.client.anchored import require_enough
+
+    if demanded:
+        require_enough(witnesses)
+    agreeing, total = len(witnesses.agreeing), len(witnesses.agreeing) + len(witnesses.silent)
+    note(f"anchored by {agreeing} of {total} operators, and by none of them otherwise")
 
 
 def _verified(proof: str, operators: str) -> "tuple[ClusterId, Epoch]":
@@ -68,7 +101,7 @@ def _read(path: str) -> str:
         raise InputError(f"read {path}: {error}") from error
 
 
-def _facts(cluster: bytes, epoch: "Epoch") -> dict[str, object]:
+def _facts(cluster: bytes, epoch: "Epoch", witnesses: "Witnesses | None") -> dict[str, object]:
     transcript, certificate = epoch.transcript, epoch.certificate
     return {
         "mpk": transcript.mpk.hex(),
@@ -81,4 +114,5 @@ def _facts(cluster: bytes, epoch: "Epoch") -> dict[str, object]:
         "certificate": certificate.encoded.hex(),
         "operators": [f"0x{m.address.hex()} 0x{m.key.hex()}" for m in transcript.recipients],
         "signers": ["0x" + signer.hex() for signer in certificate.signers(transcript.recipients)],
+        "anchored_by": None if witnesses is None else ["0x" + each.hex() for each in witnesses.agreeing],
     }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
     from eigenkms.types import OperatorAddress
 
-MEMBERS_WIDTH = 142
+MEMBERS_WIDTH = 150
 """Characters that a line of the table of members needs; addresses are not cut where there is less."""
 HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
 HEALTH = ("healthy", "degraded", "cannot serve")
@@ -71,6 +71,8 @@ def read_answer(answer: bytes) -> dict[str, Any] | None:
         "evidence",
         "released",
         "release_head",
+        "canary",
+        "anchored",
     )
     named = ("accused", "unconfirmed")
     return {name: plain(said.get(name)) for name in shown} | {n: _addresses(said.get(n)) for n in named}
@@ -176,7 +178,18 @@ def _print_members(members: Mapping[str, Mapping[str, object] | None]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    columns = ("version", "share", "policy", "peers", "phase", "boundary", "head", "evidence", "released")
+    columns = (
+        "version",
+        "share",
+        "policy",
+        "peers",
+        "phase",
+        "boundary",
+        "head",
+        "evidence",
+        "released",
+        "canary",
+    )
     table = Table(box=None)
     for column in ("operator", *columns):
         table.add_column(column, no_wrap=True, overflow="ignore")

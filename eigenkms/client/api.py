@@ -14,7 +14,7 @@ What needs no network stands in ``client.ciphertexts``.
 
 import io
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +23,7 @@ from pathlib import Path
 import trio
 
 from eigenkms.applications import Applications, Release, UnusableReleaseError
+from eigenkms.chain.anchor import AnchorConfig
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
@@ -47,6 +48,9 @@ from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 
 log = logging.getLogger(__name__)
 
+Witness = Callable[[Epoch], Awaitable[None]]
+"""Looks at a version that is verified; raises for one that must not be used."""
+
 CHUNKS_AT_ONCE = 32
 """How many of a stream are decrypted before a cancellation is noticed; with the usual ones, 2 MiB."""
 
@@ -54,7 +58,7 @@ CHUNKS_AT_ONCE = 32
 @dataclass(frozen=True)
 class ClientSettings:
     """``rpc_url`` is one URL or several, the preferred one first. ``timeout``: seconds for all that one call asks of the network.
-    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone.
+    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone; ``anchor``: for ``client.anchored`` alone.
     """
 
     rpc_url: str | Sequence[str] = field(repr=False)
@@ -67,6 +71,7 @@ class ClientSettings:
     known_clusters_path: Path
     timeout: float = 20.0
     app_controller: bytes | None = None
+    anchor: AnchorConfig | None = None
 
     @property
     def chain(self) -> ChainConfig:
@@ -135,11 +140,14 @@ class Client:
 
     # -- the cluster -----------------------------------------------------------------------------------------
 
-    async def fetch(self, progress: Progress = silent) -> ClusterInfo:
-        """The newest version, verified. Raises ``NoVersionError``, ``QuorumError``, ``ChainError``, ``VerificationError``."""
+    async def fetch(self, progress: Progress = silent, witness: Witness | None = None) -> ClusterInfo:
+        """The newest version, verified; ``witness`` is called with it before its key is pinned, and may raise.
+
+        Raises ``NoVersionError``, ``QuorumError``, ``ChainError``, ``VerificationError``.
+        """
         await self.refresh()
         deadline = trio.current_time() + self._settings.timeout
-        return ClusterInfo(self.cluster, await self._find(progress, deadline, deadline))
+        return ClusterInfo(self.cluster, await self._find(progress, deadline, deadline, witness))
 
     async def refresh(self) -> None:
         """Read today's operator set. Raises ``ChainError``."""
@@ -149,7 +157,9 @@ class Client:
         else:
             self._directory.update(found.operators)
 
-    async def _find(self, progress: Progress, hurry_at: float, deadline: float) -> Epoch:
+    async def _find(
+        self, progress: Progress, hurry_at: float, deadline: float, witness: Witness | None = None
+    ) -> Epoch:
         """The newest version that enough of today's operators vouch for. Pins its key, if none is pinned yet.
 
         If one is pinned, any verified version will do from ``hurry_at`` on.
@@ -161,8 +171,12 @@ class Client:
         with trio.CancelScope(deadline=deadline):
             await gathering.witnesses(deadline if pinned is None else hurry_at)
         epoch = gathering.newest()
-        if not await trio.to_thread.run_sync(self._known.check, self.cluster, epoch.transcript.mpk):
+        is_pinned = await trio.to_thread.run_sync(self._known.check, self.cluster, epoch.transcript.mpk)
+        if not is_pinned:
             gathering.require_witnesses(epoch.transcript.mpk)
+        if witness is not None:
+            await witness(epoch)
+        if not is_pinned:
             await trio.to_thread.run_sync(self._known.pin, self.cluster, epoch.transcript.mpk)
         self._epoch = epoch
         return epoch

@@ -6,6 +6,7 @@ under its own tag, so that no key of one version is ever a key of another, whate
     version   message                                    tag
     1         app id                                     BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_
     2         kind (1 byte) ‖ cluster (32) ‖ app id      EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_
+    canary    2 ‖ cluster (32) ‖ nonce (32)              the same; no ciphertext has this kind, so its key opens none
 
 An application id is its UTF-8 bytes exactly as given. Version 1 is what other implementations have; its identities name no cluster.
 """
@@ -21,6 +22,8 @@ DST: Final = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
 DST_V2: Final = b"EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_"
 VERSIONS: Final = (1, 2)
 CLUSTER_SIZE: Final = 32
+_CANARY: Final = 2
+"""Stands where ``Kind`` does, and is none of them: of what operators try out among themselves."""
 
 
 class Kind(IntEnum):
@@ -57,6 +60,13 @@ def identity_v2(cluster: ClusterId, app_id: str, kind: Kind = Kind.APPLICATION) 
     if len(cluster) != CLUSTER_SIZE:
         raise ValueError("a cluster id has 32 bytes")
     return Identity(bytes([kind]) + cluster + app_id_bytes(app_id), DST_V2)
+
+
+def canary_identity(cluster: ClusterId, nonce: bytes) -> Identity:
+    """What operators try the master key out on: 32 fresh bytes, never an application's identity. ValueError for other sizes."""
+    if len(cluster) != CLUSTER_SIZE or len(nonce) != 32:
+        raise ValueError("a cluster id and a nonce have 32 bytes each")
+    return Identity(bytes([_CANARY]) + cluster + nonce, DST_V2)
 
 
 def identity_of(version: int, cluster: ClusterId, app_id: str) -> Identity:

@@ -103,6 +103,7 @@ async def up(
     say: Say = tell_stderr,
     *,
     nodes: bool = True,
+    anchor: bool = False,
 ) -> None:
     """Start a network, print the lines to try it with, tell of each rotation, and stay until SIGINT or SIGTERM.
 
@@ -110,7 +111,13 @@ async def up(
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_network(
-            folder, operators=operators, engine=engine, timing=timing, access=access, say=say
+            folder,
+            operators=operators,
+            engine=engine,
+            timing=timing,
+            access=access,
+            anchor=anchor,
+            say=say,
         ) as network:
             with network.announced():
                 if not nodes:

@@ -21,9 +21,10 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
+from eigenkms.devnet.anchor import DevnetAnchor
 from eigenkms.devnet.scopes import alongside
 from eigenkms.errors import ChainError, NetworkError
-from eigenkms.node.keyfiles import new_key
+from eigenkms.node.keyfiles import Key, new_key, public_values
 from eigenkms.types import OperatorAddress
 
 STOP_SECONDS = 5.0
@@ -100,13 +101,21 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def make_member(index: int, address: OperatorAddress, folder: Path, port: int) -> Member:
-    """Make keystores under a random password. CPU-bound: call in a worker thread."""
+def make_member(
+    index: int, address: OperatorAddress, folder: Path, port: int, account_key: bytes | None = None
+) -> Member:
+    """Make keystores under a random password, also one of the operator's account if its key (32 bytes) is given.
+
+    CPU-bound: call in a worker thread.
+    """
     folder.mkdir(mode=0o700, parents=True)
     password = secrets.token_urlsafe(24)
     write_private(folder / "password", password + "\n")
     bn254, p2p = new_key("bn254", secrets.token_bytes), new_key("p2p", secrets.token_bytes)
-    for key, name in ((bn254, "bn254.json"), (p2p, "p2p.json")):
+    named = [(bn254, "bn254.json"), (p2p, "p2p.json")]
+    if account_key is not None:
+        named.append((Key("secp256k1", account_key, public_values("secp256k1", account_key)), "account.json"))
+    for key, name in named:
         sealed = key.seal(password, secrets.token_bytes, cost=_LIGHT)
         write_private(folder / name, sealed.decode())
     peer_id = str(p2p.public["peer_id"])
@@ -132,7 +141,7 @@ def contract_settings(contracts: Deployment) -> dict[str, str]:
 
 
 def network_settings(
-    rpc_url: str, contracts: Deployment, timing: Timing, access: Access
+    rpc_url: str, contracts: Deployment, timing: Timing, access: Access, anchor: DevnetAnchor | None = None
 ) -> dict[str, object]:
     """What the configurations of all nodes of a devnet have in common, by the keys of docs/configuration.md."""
     return {
@@ -145,6 +154,7 @@ def network_settings(
         "poll_seconds": 0.25,
         "policy": access.policy,
         **access.attestation,
+        **({} if anchor is None else anchor.settings),
     }
 
 
@@ -166,6 +176,8 @@ def write_config(member: Member, shared: Mapping[str, object]) -> None:
         "genesis": member.founder,
         "log_format": "json",
     }
+    if "anchor_registry" in shared:
+        values["anchor_account_keystore"] = str(member.folder / "account.json")
     member.config.unlink(missing_ok=True)
     write_private(member.config, toml(values))
 

@@ -25,6 +25,8 @@ from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.client.api import ClientSettings
+from eigenkms.devnet.anchor import DevnetAnchor, open_devnet_anchor
+from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.devnet.engines.launch import Engine, EngineName, open_engine
 from eigenkms.devnet.members import (
     TETHERED,
@@ -71,6 +73,7 @@ class Network:
     """For those that join later."""
     timing: Timing
     access: Access
+    anchor: DevnetAnchor | None
     _nursery: trio.Nursery
     nodes: dict[int, NodeProcess] = field(default_factory=dict)
     _left: set[int] = field(default_factory=set)
@@ -163,6 +166,8 @@ class Network:
         self.accounts.append(account)
         self._write_config(member)
         await self.restart(member.index)
+        if self.anchor is not None:
+            await self.anchor.admit(member.address)
         await register(member, account, self.owner, self.contracts)
         return member
 
@@ -172,7 +177,7 @@ class Network:
     @property
     def shared_settings(self) -> dict[str, object]:
         """What every node here is configured with."""
-        return network_settings(self.engine.url, self.contracts, self.timing, self.access)
+        return network_settings(self.engine.url, self.contracts, self.timing, self.access, self.anchor)
 
     async def leave(self, index: int) -> None:
         """Take an operator out of the set; its process goes on. Raises ``ChainError``."""
@@ -212,6 +217,7 @@ class Network:
             finality=Finality.parse("latest"),
             known_clusters_path=self.folder / "known_clusters",
             app_controller=self.contracts.app_controller,
+            anchor=None if self.anchor is None else self.anchor.config,
         )
 
     @property
@@ -235,6 +241,7 @@ class Network:
             **contract_settings(self.contracts),
             "known_clusters": str(self.folder / "known_clusters"),
             "ecdsa_key_file": str(self.creator_key),
+            **({} if self.anchor is None else self.anchor.settings),
         }
         self.client_config.write_text(toml(values))
         (self.folder / "operator.toml").write_text(toml(self.shared_settings))
@@ -252,7 +259,10 @@ class Network:
 
 
 def _make(folder: Path, index: int, account: Sender, port: int) -> Member:
-    return make_member(index, OperatorAddress(account.address), folder / f"operator-{index + 1}", port)
+    key = next(key for key in PRIVATE_KEYS if address_of(key) == account.address)
+    return make_member(
+        index, OperatorAddress(account.address), folder / f"operator-{index + 1}", port, account_key=key
+    )
 
 
 def started_at(pid: int) -> int | None:
@@ -289,20 +299,24 @@ async def open_network(
     engine: str = "embedded",
     timing: Timing | None = None,
     access: Access | None = None,
+    anchor: bool = False,
     say: Say = lambda _line: None,
 ) -> AsyncIterator[Network]:
     """Chain up, contracts deployed, operators registered; no node is started yet. Everything stops with the context.
 
-    ``folder`` is a new or empty one that stays; ``None`` works in a temporary one. Raises ``InputError`` or ``ChainError``.
+    ``folder`` is a new or empty one that stays; ``None`` works in a temporary one. With ``anchor`` there is a second chain, whose
+    registry nodes and clients know. Raises ``InputError`` or ``ChainError``.
     """
     with _workplace(folder) as place:
-        async with _open(place, operators, engine, timing or Timing(), access or Access(), say) as network:
+        async with _open(
+            place, operators, engine, timing or Timing(), access or Access(), say, anchored=anchor
+        ) as network:
             yield network
 
 
 @asynccontextmanager
 async def _open(
-    folder: Path, operators: int, engine: str, timing: Timing, access: Access, say: Say
+    folder: Path, operators: int, engine: str, timing: Timing, access: Access, say: Say, *, anchored: bool
 ) -> AsyncIterator[Network]:
     async with AsyncExitStack() as stack:
         name: EngineName = "anvil" if engine == "anvil" else "embedded"
@@ -314,15 +328,22 @@ async def _open(
         keys = checked_accounts(chain.accounts, operators)
         contracts = await deploy_contracts(rpc, keys[0], keys[1])
         say(f"contracts deployed, AVS 0x{contracts.avs.hex()}")
+        anchor = None
+        if anchored:
+            opening = open_devnet_anchor(name, contracts, folder / "anchor.log")
+            anchor = await stack.enter_async_context(opening)
+            say(f"anchor: chain {anchor.config.chain_id} at {anchor.config.rpc_url}, registry deployed")
         owner = Sender(rpc, keys[1], chain.chain_id)
         accounts = [Sender(rpc, key, chain.chain_id) for key in chain.accounts[2:]]
         ports = free_ports(operators)
         members = []
-        shared = network_settings(chain.url, contracts, timing, access)
+        shared = network_settings(chain.url, contracts, timing, access, anchor)
         for index, (account, port) in enumerate(zip(accounts, ports, strict=False)):
             member = await trio.to_thread.run_sync(_make, folder, index, account, port)
             write_config(member, shared)
             await register(member, account, owner, contracts)
+            if anchor is not None:
+                await anchor.admit(member.address)
             say(f"{member.name} 0x{member.address.hex()} registered with its BN254 key and socket")
             members.append(member)
         network = Network(
@@ -335,6 +356,7 @@ async def _open(
             spare_accounts=accounts[operators:],
             timing=timing,
             access=access,
+            anchor=anchor,
             _nursery=await stack.enter_async_context(open_scope()),
         )
         network.write_files()

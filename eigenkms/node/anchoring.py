@@ -96,8 +96,9 @@ class Anchoring:
         if there is not None and there != mine:
             self.failure = f"the anchor has another transcript of version {version} by this operator"
             log.error(
-                "%s, and it cannot be changed: somebody else uses the operator's account, or this data folder is not its own",
-                self.failure,
+                "the anchor has another transcript of version %d by this operator, and it cannot be changed: "
+                "somebody else uses the operator's account, or this data folder is not its own",
+                version,
             )
             return
         if there is None:

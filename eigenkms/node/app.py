@@ -31,6 +31,7 @@ from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
 from eigenkms.node.anchoring import Anchoring
 from eigenkms.node.attesting import open_policy
+from eigenkms.node.canary import Canary
 from eigenkms.node.clock import tell_clock
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
@@ -207,8 +208,12 @@ class Node:
         if anchor is not None:
             writer = None if keys.account is None else anchor.sender(keys.account)
             self._anchoring = Anchoring(anchor, writer, config.operator, self._engine.other_than)
+        canary = self._canary = Canary(
+            cluster, config.operator, self._versions, self._peers, config.canary_seconds
+        )
         self._report = Report(config, cluster, chain, self._peers, self._versions, self._engine, releaser)
         self._report.anchoring = self._anchoring
+        self._report.canary = canary
         self._services = Services(
             cluster=cluster,
             me=config.operator,
@@ -218,6 +223,7 @@ class Node:
             versions=self._versions,
             policy=policy,
             releaser=releaser,
+            canary=canary,
             status=self._report.public,
         )
         self._api = KeyApi(
@@ -362,6 +368,7 @@ class Node:
             nursery.start_soon(self._boundaries, receive, links, follower)
             nursery.start_soon(self._learn_sources, links)
             nursery.start_soon(self._find_source, links)
+            nursery.start_soon(self._canary.run, host)
             if self._anchoring is not None:
                 nursery.start_soon(self._anchoring.run)
                 if self._config.genesis and not len(self._versions):

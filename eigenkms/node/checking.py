@@ -105,7 +105,7 @@ def _look_at_given(setting: Setting, settings: Settings, report: Report) -> None
         value = settings.get(name)
     except InputError:
         return
-    report.effective[name] = Effective(without_url_secrets(", ".join(settings.given(name))), where)
+    report.effective[name] = Effective(", ".join(map(without_url_secrets, settings.given(name))), where)
     if setting.is_path and name not in MADE_BY_US:
         for path in value if setting.many else (value,):
             _try(partial(_must_be_file, name, path, where), report)

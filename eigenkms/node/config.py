@@ -147,6 +147,14 @@ _DEVNET = (
         short="--policy",
     ),
     Setting(
+        "devnet_anchor",
+        s.boolean,
+        "A second chain with a commitment registry, which the operators anchor versions in.",
+        bool,
+        default=False,
+        short="--anchor",
+    ),
+    Setting(
         "devnet_scenario",
         s.choice("genesis", "rotation"),
         "Story that run tells.",
@@ -326,6 +334,13 @@ _NODE = (
         "Operators that genesis needs, 0 for all; with fewer, key survival is hoped for, not proven.",
         int,
         default=0,
+    ),
+    Setting(
+        "canary_seconds",
+        s.seconds(0, 86400),
+        "Seconds between trial decryptions through the quorum, 0 for none.",
+        float,
+        default=60.0,
     ),
     Setting("min_operators", s.integer(1, 2**16), "Smallest operator set that is dealt to.", int, default=1),
     Setting(
@@ -608,6 +623,7 @@ class NodeConfig:
     window_seconds: float
     genesis: bool = False
     genesis_quorum: int = 0
+    canary_seconds: float = 60.0
     min_operators: int = 1
     policy: Literal["open", "attested", "closed"] = "closed"
     force_open_policy: bool = False

@@ -8,6 +8,7 @@ from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
 from eigenkms.chain.providers import RpcPool
 from eigenkms.chain.reader import EigenLayerChain
 from eigenkms.node.anchoring import Anchoring
+from eigenkms.node.canary import Canary
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.monitor.overview import Overview
@@ -47,6 +48,7 @@ class Report:
         self.anchoring: Anchoring | None = None
         self.host: Host | None = None
         self.overview: Overview | None = None
+        self.canary: Canary | None = None
         self.boundary_error: str | None = None
         """Why no session was opened at the newest boundary, if the chain is the reason."""
 
@@ -68,11 +70,16 @@ class Report:
 
     def full(self) -> dict[str, object]:
         """What the operator sees on its monitoring listener: all of ``public``, and what is nobody else's business."""
-        told = {**self.public(), **self._chain_fields()}
+        sung = None if self.canary is None else self.canary.result
+        told = {
+            **self.public(),
+            **self._chain_fields(),
+            "canary": None if sung is None else sung.fields,
+        }
         if self.overview is None:
             return told
         follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
-        return self.overview.fields(told, self.not_ready(), follower, self.host)
+        return {**told, **self.overview.fields(told, self.not_ready(), follower, self.host)}
 
     def _chain_fields(self) -> dict[str, object]:
         """Of each RPC what is known, without what may be secret in its URL."""
@@ -136,6 +143,7 @@ class Report:
             "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
             "anchored": None if self.anchoring is None else self.anchoring.anchored,
             "anchor_error": None if self.anchoring is None else self.anchoring.failure,
+            "canary": None if self.canary is None or self.canary.result is None else self.canary.result.ok,
             "time": time.time(),
             "parameters": parameters_of(self._config),
         }

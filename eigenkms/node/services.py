@@ -17,6 +17,7 @@ from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError, VerificationError
+from eigenkms.node.canary import Canary
 from eigenkms.node.engine import Engine
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
@@ -61,6 +62,7 @@ class Services:
         versions: Versions,
         policy: Policy,
         releaser: Releaser,
+        canary: Canary,
         status: Callable[[], dict[str, object]],
     ) -> None:
         self._cluster = cluster
@@ -71,6 +73,7 @@ class Services:
         self._versions = versions
         self._policy = policy
         self._releaser = releaser
+        self._canary = canary
         self._status = status
         self._own_record: Frame | None = None
         self._signing = trio.CapacityLimiter(1)
@@ -194,6 +197,8 @@ class Services:
         if request.method == wire.PING:
             return b""
         try:
+            if request.method == wire.CANARY:
+                return await self._canary.answer(sender, request.body)
             frame = decode_frame(request.body)
             if frame.sender != sender:
                 raise RpcRefusal("wrong-sender", "the frame is signed by another operator than the peer is")

@@ -7,10 +7,10 @@ from eigenkms.types import ClusterId
 CLIENT_PROTOCOL = "/eigenkms/client/1"
 """Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``, ``reach``."""
 OPERATOR_PROTOCOL = "/eigenkms/operator/1"
-"""Operators only: ``frame``, ``sync``, ``settled``, ``ping``."""
+"""Operators only: ``frame``, ``sync``, ``settled``, ``ping``, ``canary``."""
 
 INFO, PARTIAL, STATUS, EVIDENCE, HELLO = "info", "partial", "status", "evidence", "hello"
-FRAME, SYNC, SETTLED, PING = "frame", "sync", "settled", "ping"
+FRAME, SYNC, SETTLED, PING, CANARY = "frame", "sync", "settled", "ping", "canary"
 REACH = "reach"
 
 MAX_FRAMES = 4096

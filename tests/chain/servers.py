@@ -119,7 +119,8 @@ async def tampering(upstream: str, tamper: Tamper) -> AsyncIterator[Server]:
                 changed: Any = [tamper(call, by_id[call["id"]]) for call in calls]
             else:
                 changed = tamper(calls, answers)
-            return Reply(status=503) if changed is None else Reply(json.dumps(changed).encode())
+            gone = changed is None or (isinstance(changed, list) and None in changed)
+            return Reply(status=503) if gone else Reply(json.dumps(changed).encode())
 
         async with serve(answer) as server:
             yield server

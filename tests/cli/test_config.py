@@ -180,6 +180,12 @@ def test_a_url_s_secret_is_never_shown(write: Write) -> None:
             done = eigenkms("config", "check", "--config", write(text), *option)
             assert b"HUSH" not in done.stdout + done.stderr
             assert b"https://eth.example.org/" in done.stdout
+    two = write(
+        GOOD.replace("rpc_url = ", 'rpc_url = ["http://localhost/HUSH", ').replace('HUSH"\n', 'HUSH"]\n')
+    )
+    assert (
+        check(two, environ={}).effective["rpc_url"].value == "http://localhost/…, https://eth.example.org/…"
+    )
     assert without_url_secrets("at ws://u:p@h:1/k?q#f, and http://h/") == "at ws://h:1/… and http://h/"
 
 

@@ -29,6 +29,7 @@ GROUPS = {
     "backup": ("create", "verify", "restore"),
     "config": ("example", "check"),
     "operator": ("register", "deregister", "update-socket", "rotate-peer-key", "allow", "list", "show"),
+    "anchor": ("deploy", "allow", "show"),
     "devnet": ("run", "up", "down", "fund", "allow"),
     "devnet app": ("create", "release", "start", "stop", "terminate", "suspend", "resume", "show"),
 }

@@ -265,7 +265,13 @@ def test_records_of_the_journal_are_the_code_s() -> None:
 def test_methods_among_operators_are_the_code_s() -> None:
     """What an operator may be asked by another."""
     rows = page("docs/protocol.md").rows(f"method of `{wire.OPERATOR_PROTOCOL}`")
-    assert {row[0].strip("`") for row in rows} == {wire.FRAME, wire.SYNC, wire.SETTLED, wire.PING}
+    assert {row[0].strip("`") for row in rows} == {
+        wire.FRAME,
+        wire.SYNC,
+        wire.SETTLED,
+        wire.PING,
+        wire.CANARY,
+    }
 
 
 def test_hash_tags_stand_in_the_code() -> None:
@@ -281,7 +287,7 @@ def test_refusal_codes_are_the_code_s() -> None:
     """Every refusal that a node answers with is named on the page, and none other."""
     code = "".join(
         (ROOT / "eigenkms" / name).read_text()
-        for name in ("node/services.py", "node/reaching.py", "p2p/serving.py")
+        for name in ("node/services.py", "node/reaching.py", "node/canary.py", "p2p/serving.py")
     )
     used = set(re.findall(r'RpcRefusal\(\s*"([a-z-]+)"', code))
     text = page("docs/protocol.md").text

@@ -304,14 +304,19 @@ class LiveNetwork:
 
 @contextmanager
 def live_network(
-    folder: Path, *, operators: int = 4, timing: Timing = FAST, access: Access | None = None
+    folder: Path,
+    *,
+    operators: int = 4,
+    timing: Timing = FAST,
+    access: Access | None = None,
+    anchor: bool = False,
 ) -> Iterator[LiveNetwork]:
     """A network on an embedded chain, in ``folder``; no node is started yet. Everything ends with the context."""
     with Loop.opened() as loop:
 
         async def begin() -> tuple[Network, Host]:
             probe = await loop.stack.enter_async_context(open_host(PeerKey.generate()))
-            opening = open_network(folder, operators=operators, timing=timing, access=access)
+            opening = open_network(folder, operators=operators, timing=timing, access=access, anchor=anchor)
             return await loop.stack.enter_async_context(opening), probe
 
         network, probe = loop.enter(begin)

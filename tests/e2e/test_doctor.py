@@ -8,7 +8,7 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ from tests.e2e.harness import LiveNetwork, Said, eigenkms, eigenkms_process, fre
 pytestmark = pytest.mark.e2e
 ME, OTHER = 3, 1
 CHEAP = ScryptCost(n=2, r=1, p=1)
-NEVER_ASKED = {"issuers", "certificate", "monitor"}
+NEVER_ASKED = {"issuers", "certificate", "monitor", "account"}
 """Checks of what a node of a devnet does not have."""
 
 
@@ -98,12 +98,16 @@ def _no_cores() -> Iterator[None]:
 @pytest.fixture
 def patient(net: LiveNetwork, tmp_path: Path) -> Patient:
     """The fourth operator as its own file has it, its node running; without a password, so that nobody is asked to dial."""
+    return _patient(net, tmp_path)
+
+
+def _patient(net: LiveNetwork, folder: Path) -> Patient:
     values = _values(net.members[ME].config)
     for name in ("bn254.json", "p2p.json", "password"):
-        (tmp_path / name).write_bytes((net.members[ME].folder / name).read_bytes())
-        (tmp_path / name).chmod(0o600)
+        (folder / name).write_bytes((net.members[ME].folder / name).read_bytes())
+        (folder / name).chmod(0o600)
     values |= {"bn254_keystore": "bn254.json", "p2p_keystore": "p2p.json", "password_file": None}
-    return Patient(net, tmp_path / "node.toml", values)
+    return Patient(net, folder / "node.toml", values)
 
 
 def _values(config: Path) -> dict[str, Any]:
@@ -233,6 +237,31 @@ def test_an_rpc_that_lags_behind(patient: Patient) -> None:
         patient.set(rpc_url=url)
         found = patient.suffers("rpc-head", code=2)
         assert "use another RPC" in found["next"]
+    _mend_rpc(patient, good)
+
+
+def test_rpcs_that_disagree(patient: Patient) -> None:
+    """Two forks cannot both be the chain; which is, the operator must find out."""
+
+    def fork(call: Any, answer: dict[str, Any]) -> dict[str, Any]:
+        if call["method"] != "eth_getBlockByNumber" or call["params"][0] == "latest":
+            return answer
+        return {**answer, "result": {**answer["result"], "hash": "0x" + "42" * 32}}
+
+    good = patient.values["rpc_url"]
+    with _proxy(patient, fork) as url:
+        patient.set(rpc_url=[good, url])
+        found = patient.suffers("rpc-head", code=2)
+        assert url in found["says"]
+        assert "take the other out of rpc_url" in found["next"]
+    _mend_rpc(patient, good)
+
+
+def test_one_of_two_rpcs_is_down(patient: Patient) -> None:
+    """The other is used meanwhile: a warning."""
+    good = patient.values["rpc_url"]
+    patient.set(rpc_url=[f"http://127.0.0.1:{free_port()}", good])
+    assert "the others are used meanwhile" in patient.suffers("rpc", "warning")["next"]
     _mend_rpc(patient, good)
 
 
@@ -380,14 +409,33 @@ def test_a_password_that_everybody_can_read(patient: Patient) -> None:
 
 
 def test_an_announced_address_that_the_chain_does_not_have(patient: Patient) -> None:
-    """Clients that come new know the chain's alone."""
-    patient.set(announce=["/ip4/127.0.0.1/tcp/9400"])
-    found = patient.suffers("socket", "warning")
-    assert (
-        found["next"] == f"run eigenkms operator update-socket --config {patient.file}, or correct announce"
+    """Clients that come new know the chain's alone. The command in the hint publishes it, as it stands there."""
+    member = patient.net.members[ME]
+    account = new_key("secp256k1", _fixed(patient.net.network.engine.accounts[2 + ME]))
+    keystore = patient.file.parent / "account.json"
+    keystore.write_bytes(account.seal(_password(patient.net, ME), os.urandom, cost=CHEAP))
+    patient.set(
+        announce=[f"/dns4/localhost/tcp/{member.port}"],
+        account_keystore="account.json",
+        account_password_file="password",
     )
-    patient.set(announce=[patient.net.members[ME].socket.partition("/p2p/")[0]])
-    patient.is_well()
+    found = patient.suffers("socket", "warning")
+    update = re.search(
+        r"run eigenkms (operator update-socket --config \S+), or correct announce", found["next"]
+    )
+    assert update
+    try:
+        done = eigenkms(*shlex.split(update[1]), "--yes")
+        assert done.code == 0, done.err
+        patient.is_well()
+    finally:
+        back = eigenkms(*shlex.split(update[1]), "--yes", "--socket", member.socket)
+    assert back.code == 0, back.err
+
+
+def _fixed(secret: bytes) -> Callable[[int], bytes]:
+    """A random source for one key."""
+    return lambda _count: secret
 
 
 @pytest.mark.parametrize(
@@ -465,14 +513,26 @@ def test_a_monitor_for_everybody(patient: Patient) -> None:
     patient.is_well()
 
 
+def test_settings_that_the_running_node_does_not_have_yet(patient: Patient) -> None:
+    """Another port than it listens at, another folder than it has."""
+    good = patient.values["listen"], patient.values["data_dir"]
+    patient.set(listen=[f"/ip4/127.0.0.1/tcp/{free_port()}"])
+    assert "start it again" in patient.suffers("port", "warning")["next"]
+    patient.set(listen=good[0], data_dir="elsewhere")
+    assert "give the data folder that it uses" in patient.suffers("port", "warning")["next"]
+    patient.set(data_dir=good[1])
+    patient.is_well()
+
+
 # -- before the first start ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def stopped(patient: Patient) -> Patient:
-    """The same, its node not running."""
-    patient.net.stop(ME, Signals.SIGTERM)
-    return patient
+def stopped(shared_network: LiveNetwork, tmp_path: Path) -> Patient:
+    """The same, its node not running; the next test that wants it to run starts it again."""
+    if shared_network.is_running(ME):
+        shared_network.stop(ME, Signals.SIGTERM)
+    return _patient(shared_network, tmp_path)
 
 
 def test_a_node_that_does_not_run_is_reached_all_the_same(stopped: Patient) -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ import yaml
 
 from eigenkms.devnet.members import free_ports
 from eigenkms.node.config import SETTINGS
+from eigenkms.node.supervision import Supervisor
 from tests.docs.pages import ROOT
 
 STATE = "/var/lib/eigenkms"
@@ -129,45 +131,61 @@ def local(tmp_path: Path) -> Iterator[Local]:
         process.wait()
 
 
+class Notified:
+    """A socket as systemd has it for a service: what arrives is read at once, as its queue holds ten datagrams."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.told: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while (datagram := self._socket.recv(100)) != b"CLOSE=1":
+            self.told.append(datagram.decode())
+
+    def close(self) -> None:
+        Supervisor({"NOTIFY_SOCKET": str(self.path)}).tell("CLOSE=1")
+        self._reader.join()
+        self._socket.close()
+
+
 @pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[socket.socket]:
-    """A socket that listens where NOTIFY_SOCKET of the first operator leads."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(UP_SECONDS)
-        yield listener
+def systemd(tmp_path: Path) -> Iterator[Notified]:
+    """Where NOTIFY_SOCKET of the first operator leads."""
+    notified = Notified(tmp_path / "notify")
+    yield notified
+    notified.close()
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_the_services_of_the_compose_file_are_a_network(local: Local, systemd: socket.socket) -> None:
+def test_the_services_of_the_compose_file_are_a_network(local: Local, systemd: Notified) -> None:
     """Health checks pass, there is a master key, a client encrypts and decrypts, SIGTERM ends every service with 0."""
     order = [name for name, each in COMPOSE["services"].items() if "profiles" not in each]
     assert order == ["chain", *(f"operator-{n}" for n in range(1, 5))]
     assert not local.folder.joinpath("devnet").exists()
     local.start("chain")
     local.wait("chain", partial(local.healthy, "chain"), UP_SECONDS)
-    watched = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "1000000"}
+    watched = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "1000000"}
     local.start(order[1], env=watched, preexec_fn=deny_write_execute)
     for service in order[2:]:
         local.start(service)
 
-    told = []
-    while "READY=1" not in told:
-        told.append(systemd.recv(100).decode())
-    assert set(told) == {"WATCHDOG=1", "READY=1"}
     for service in order[1:]:
         local.wait(service, partial(local.healthy, service), UP_SECONDS)
         local.wait(service, partial(local.has_said, service, "certified"), KEY_SECONDS)
+    assert set(systemd.told) == {"WATCHDOG=1", "READY=1"}
 
     assert local.client("status").returncode == 0
     ciphertext = local.client("encrypt", "--app-id", "my-app", stdin=b"attack at dawn").stdout
     assert local.client("decrypt", "--app-id", "my-app", stdin=ciphertext).stdout == b"attack at dawn"
 
     assert {service: local.stop(service) for service in reversed(order)} == dict.fromkeys(order, 0)
-    systemd.setblocking(False)
-    while "STOPPING=1" not in told:
-        told.append(systemd.recv(100).decode())
+    assert systemd.told[-1] == "STOPPING=1"
+    assert systemd.told.count("READY=1") == 1
     assert not any(local.healthy(service) for service in order)
 
 

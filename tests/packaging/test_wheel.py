@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,15 +14,19 @@ import pytest
 from tests.docs.pages import ROOT
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built by the project's own backend, in a process of its own."""
-    folder = tmp_path_factory.mktemp("wheel")
-    code = f"import hatchling.build as b; print(b.build_wheel({str(folder)!r}))"
+def build(kind: str, source: Path, folder: Path) -> Path:
+    """A wheel or sdist, by the project's own backend, in a process of its own."""
+    code = f"import hatchling.build as b; print(b.build_{kind}({str(folder)!r}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True, timeout=60
     )
     return folder / done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from this checkout."""
+    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 def names(archive: Path) -> set[str]:
@@ -71,3 +77,20 @@ def test_it_runs_by_itself(wheel: Path, tmp_path: Path) -> None:
     *shown, last = done.stdout.splitlines()
     assert json.loads(last) == [str(tmp_path / "eigenkms" / "__init__.py"), 0, True]
     assert shown[0].startswith("version")
+
+
+def test_the_source_distribution_is_enough_for_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """It has sources, tests, documentation and locks; no caches, no history, nothing installed; the wheel of it is the same."""
+    sdist = build("sdist", ROOT, tmp_path)
+    with tarfile.open(sdist) as opened:
+        opened.extractall(tmp_path, filter="data")
+        found = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "requirements.lock"} <= found
+    assert {"docs/cli.md", "tests/__init__.py", "scripts/docs", "packaging/Dockerfile"} <= found
+    junk = re.compile(
+        r"(^|/)(__pycache__|node_modules|\.git|\.venv[^/]*|\.[a-z_]+_cache|build|dist)(/|$)|\.pyc$"
+    )
+    assert [name for name in found if junk.search(name)] == []
+    (tmp_path / "again").mkdir()
+    again = build("wheel", tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "again")
+    assert names(again) == names(wheel)

@@ -1,5 +1,6 @@
 """What is looked at: the configuration, and what earlier checks found out for later ones."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,12 @@ class Case:
     @property
     def flag(self) -> str:
         """For commands in hints."""
-        return f"--config {self.file}"
+        return f"--config {shlex.quote(self.file)}"
+
+    def update_socket(self, address: str = "/ip4/ADDRESS/tcp/PORT") -> str:
+        """The command that publishes what the node announces, or else ``address``."""
+        chosen = "" if self.config.announce else f" --socket {address}"
+        return f"eigenkms operator update-socket {self.flag}{chosen}"
 
     @property
     def cluster(self) -> ClusterId:

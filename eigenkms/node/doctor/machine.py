@@ -20,10 +20,10 @@ from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, failed, ok, skipped, warning
 from eigenkms.node.http.listening import TlsFiles
 from eigenkms.node.keyfiles import Key, open_key, peek
-from eigenkms.storage.database import Database
 from eigenkms.storage.folder import FolderLock, storage_error
 from eigenkms.storage.opening import DATABASE_NAME, LOCK_NAME, Opening
 from eigenkms.storage.rows import StoreIdentity
+from eigenkms.storage.snapshot import snapshot
 
 SPACE_NEEDED, SPACE_WANTED = 64 * 2**20, 2**30
 FILES_NEEDED, FILES_WANTED = 1024, 8192
@@ -224,14 +224,11 @@ async def stored_state(case: Case) -> Finding:
 def _look_at_store(case: Case) -> Finding:
     identity = StoreIdentity(case.cluster, case.config.operator)
     opening = Opening(case.config.data_dir, case.password or "", identity, os.urandom)
-    database = Database(case.config.data_dir / DATABASE_NAME, read_only=True)
-    try:
+    with snapshot(case.config.data_dir / DATABASE_NAME) as database:
         if case.password is None:
             opening.check_identity(database)
             return ok("it is this operator's; whether the password opens it was not tried")
         opening.unlock(database)
-    finally:
-        database.close()
     return ok("it is this operator's, and the password opens it")
 
 

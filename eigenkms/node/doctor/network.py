@@ -24,7 +24,7 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.reach import ReachAnswer, build_reach_request, decode_reach_answer
 from eigenkms.types import OperatorAddress, Reach
 
-ANSWER_SECONDS: Final = 6.0
+ANSWER_SECONDS, NEAR_SECONDS = 6.0, 2.0
 BUSY_SECONDS, BUSY_TIMES = 1.5, 5
 ASKED: Final = 16
 """Operators that are asked to dial us."""
@@ -162,6 +162,16 @@ async def port(case: Case) -> Finding:
             return finding
     case.holds_port = bool(busy)
     listed = ", ".join(case.config.listen)
+    if case.is_running and not busy:
+        return warning(
+            f"the node that has the data folder does not listen at {listed}",
+            "start it again: its settings have changed",
+        )
+    if busy and not case.is_running:
+        return warning(
+            f"this node listens at {listed}, and uses another data folder than {case.config.data_dir}",
+            "give the data folder that it uses as data_dir; never let two of one operator vote",
+        )
     return ok(f"this node listens at {listed}" if busy else f"{listed}: free")
 
 
@@ -171,7 +181,7 @@ async def _occupied(case: Case, address: TransportAddress, error: InputError) ->
     near = TransportAddress(address.kind, _WILDCARDS.get(address.host, address.host), address.port)
     met = Reach.FAILED
     if own is not None:
-        met = await case.visitor.probe(PeerId.parse(own), near, timeout=ANSWER_SECONDS)
+        met = await case.visitor.probe(PeerId.parse(own), near, timeout=NEAR_SECONDS)
     if met is Reach.REACHED:
         return None
     if met is Reach.OTHER_PEER:
@@ -199,7 +209,7 @@ async def reachable(case: Case) -> Finding:
 
 @asynccontextmanager
 async def _listening(case: Case) -> AsyncIterator[None]:
-    if case.holds_port:
+    if case.holds_port or case.is_running:
         yield
         return
     async with open_host(
@@ -260,13 +270,15 @@ def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswe
         )
     says = "; ".join(f"{hexed(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
     outcome = next(iter(missed.values())).outcome
-    advice = _ADVICE[outcome].format(flag=case.flag, peer=case.socket.peer_id if case.socket else "")
+    advice = _ADVICE[outcome].format(
+        update=case.update_socket(), peer=case.socket.peer_id if case.socket else ""
+    )
     if len(missed) < len(tried):
         return warning(f"{len(tried) - len(missed)} of {len(tried)} operators reach {socket}; {says}", advice)
     return failed(f"no operator reaches this node: {says}", advice)
 
 
-_UPDATE: Final = "or publish the address where it is: eigenkms operator update-socket {flag}"
+_UPDATE: Final = "or publish the address where it is: {update}"
 _ADVICE: Final = {
     Reach.REFUSED: f"let the node listen at the port that is on chain, or forward that port to it; {_UPDATE}",
     Reach.TIMED_OUT: f"open that TCP port to this machine in its firewall and router; {_UPDATE}",

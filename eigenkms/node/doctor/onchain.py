@@ -15,10 +15,13 @@ from eigenkms.node.config import DEVNET_CHAIN_ID
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.p2p.identity import PeerAddress, parse_address
+from eigenkms.types import BlockRef
 
 HEAD_BLOCKS: Final = 20
 HEAD_SECONDS: Final = 30.0
 """The newest block may be so many blocks and seconds old."""
+COMMON_DEPTH: Final = 8
+"""Blocks below the newest one from which on RPCs must agree."""
 
 
 async def rpc(case: Case) -> Finding:
@@ -76,36 +79,43 @@ async def rpc_methods(case: Case) -> Finding:
 
 
 async def rpc_head(case: Case) -> Finding:
-    """The newest block is a new one, and all URLs tell of about the same."""
-    heads: dict[str, tuple[int, int]] = {}
-    for client in case.rpcs:
-        try:
-            heads[client.endpoint] = await _newest(client)
-        except ChainError:
-            continue  # the check rpc has named it
+    """The newest block is a new one, and all URLs tell of about the same chain."""
+    heads = await _blocks(case, "latest")
     if not heads:
         return failed("no RPC tells its newest block", "use another RPC")
-    number, case.head_time = max(heads.values())
-    age = case.clock() - case.head_time
-    most = HEAD_BLOCKS * case.config.block_seconds + HEAD_SECONDS
-    if age > most:
+    newest = max(heads.values(), key=lambda block: block.number)
+    case.head_time = newest.timestamp
+    age = case.clock() - newest.timestamp
+    if age > HEAD_BLOCKS * case.config.block_seconds + HEAD_SECONDS:
         return failed(
-            f"the newest block, {number}, is {age:.0f} s old",
+            f"the newest block, {newest.number}, is {age:.0f} s old",
             "wait until the RPC's node is synchronised, use another RPC, or set this machine's clock",
         )
-    behind = [e for e, (own, _) in heads.items() if number - own > HEAD_BLOCKS]
+    behind = [client for client, head in heads.items() if newest.number - head.number > HEAD_BLOCKS]
     if behind:
         return warning(
-            f"behind block {number}: {', '.join(behind)}", "leave it out of rpc_url until it has caught up"
+            f"behind block {newest.number}: {', '.join(client.endpoint for client in behind)}",
+            "take it out of rpc_url until it has caught up; the others are used meanwhile",
         )
-    return ok(f"block {number}, {max(age, 0):.0f} s old")
+    common = max(0, min(head.number for head in heads.values()) - COMMON_DEPTH)
+    if len({block.hash for block in (await _blocks(case, hex(common))).values()}) > 1:
+        return failed(
+            f"the RPCs tell different blocks {common}: {', '.join(client.endpoint for client in heads)}",
+            "ask a node of your own, or another RPC, which is right, and take the other out of rpc_url",
+        )
+    return ok(f"block {newest.number}, {max(age, 0):.0f} s old")
 
 
-async def _newest(client: JsonRpc) -> tuple[int, int]:
-    """Number and timestamp."""
-    answer = await client.call("eth_getBlockByNumber", "latest", False)
-    newest = block_ref(answer, f"the latest block at {client.endpoint}")
-    return newest.number, newest.timestamp
+async def _blocks(case: Case, selector: str) -> dict[JsonRpc, BlockRef]:
+    """What each RPC tells; those that do not are left out, as the check rpc has named them."""
+    found = {}
+    for client in case.rpcs:
+        try:
+            answer = await client.call("eth_getBlockByNumber", selector, False)
+            found[client] = block_ref(answer, f"block {selector} at {client.endpoint}")
+        except ChainError:
+            continue
+    return found
 
 
 async def contracts(case: Case) -> Finding:
@@ -227,11 +237,11 @@ async def socket(case: Case) -> Finding:
     """The socket on chain can be read, and is of this node."""
     if case.me is None:
         return skipped("the operator has not joined yet")
-    update = f"run eigenkms operator update-socket {case.flag}"
     try:
         case.socket = parse_address(case.me.socket)
     except InputError as error:
-        return failed(f"the socket on chain is none: {error}", update)
+        return failed(f"the socket on chain is none: {error}", f"run {case.update_socket()}")
+    update = f"run {case.update_socket(case.socket.multiaddr)}"
     own = case.public_value("p2p", "peer_id")
     if own is None:
         return failed(

@@ -177,7 +177,7 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
     ),
     Check(
         "rpc-head",
-        "Is the newest block new, at each RPC?",
+        "Is the newest block new, and do several RPCs tell of one chain?",
         "wait, or use another RPC",
         onchain.rpc_head,
         needs=("chain-id",),
@@ -195,7 +195,7 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
         "Is the port free, or held by this very node?",
         "stop who has it, or choose another",
         network.port,
-        needs=("configuration",),
+        needs=("keystores", "data-folder"),
     ),
     Check(
         "reachable",

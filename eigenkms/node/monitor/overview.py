@@ -32,6 +32,8 @@ SCHEMA: Final = 1
 MAX_TEXT: Final = 200
 MAX_ADDRESSES: Final = 8
 MAX_SHOWN_VERSIONS: Final = 20
+_AFTER_DEALING: Final = ("prepared", "committed", "certified", "confirmed")
+"""Steps that take the one before them; a report may also say that nothing came."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,13 @@ class Overview:
         follower: BoundaryStatistics,
         host: "Host | None",
     ) -> dict[str, object]:
-        """``public`` with everything else; ``not_ready`` tells why keys cannot be served."""
+        """What is added to ``public``; ``not_ready`` tells why keys cannot be served."""
         now = trio.current_time()
         connected = frozenset() if host is None else host.connected()
         members = [self._member(entry, connected, now) for entry in self.peers.entries()]
         health, reasons = judge(self._seen(public, not_ready, follower, members))
         ceremony = self.engine.newest
         return {
-            **public,
             "schema": SCHEMA,
             "health": health,
             "reasons": reasons,
@@ -187,8 +188,8 @@ class Overview:
 
 
 def _steps(steps: tuple[Step, ...], *, certified: bool, settled: bool) -> list[dict[str, object]]:
-    """Each with its state: what is behind a step that somebody has taken is done, whatever was seen of it."""
-    behind = max((i for i, step in enumerate(steps) if step.done), default=0)
+    """Each with its state: whatever was seen of it, a step is done if somebody has gone on to vote."""
+    behind = max((i for i, step in enumerate(steps) if step.done and step.name in _AFTER_DEALING), default=0)
     shown: list[dict[str, object]] = []
     going_on = True
     for i, step in enumerate(steps):

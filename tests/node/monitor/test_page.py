@@ -87,6 +87,10 @@ async def photograph(page: Page, folder: Path, name: str) -> None:
             taken.append(data)
         assert taken[0] != taken[1]
         assert await page.read("document.documentElement.scrollWidth") <= width, f"{place} scrolls sideways"
+        narrowest = (
+            "Math.min(...[...document.querySelectorAll('#members tbody div')].map(e => e.clientWidth))"
+        )
+        assert await page.read(narrowest) > 60, f"{place} squeezes a table"
     await page.resize(1280)
 
 
@@ -117,17 +121,17 @@ async def test_an_operator_sees_how_its_node_does(
             lives[2].cancel()
             village.chain.number = 115
             await boundary_seen(caplog, 110)
-            await page.until(f"{HEALTH} === 'degraded'")
+            await page.until(f"{HEALTH} === 'degraded'")  # at its own pace
             await page.until("document.querySelectorAll('#members tbody tr').length === 5")
             await sees_what_is_wrong(page, village, names)
             await photograph(page, pictures, "degraded")
             assert page.said == []
             # fewer than three of those who hold the version
             lives[1].cancel()
-            await page.until(f"{HEALTH} === 'cannot serve'")
+            await until_seen(page, f"{HEALTH} === 'cannot serve'")
             assert "2 of the 3 operators that a key takes" in await page.read(BODY)
             await photograph(page, pictures, "cannot-serve")
-        await page.until(f"{HEALTH} === 'gone'")
+        await until_seen(page, f"{HEALTH} === 'gone'")
         shown = await page.read(BODY)
         assert "No answer since" in shown
         assert names[1] in shown, "what it said last stays"
@@ -135,8 +139,13 @@ async def test_an_operator_sees_how_its_node_does(
         await photograph(page, pictures, "gone")
         port = HttpAddress.parse(url.removeprefix("http://"))
         async with watched(village, folder, caplog, port):
-            await page.until(f"{HEALTH} === 'cannot serve'", 20)
+            await until_seen(page, f"{HEALTH} === 'cannot serve'")
         nursery.cancel_scope.cancel()
+
+
+async def until_seen(page: Page, expression: str) -> None:
+    """Wait as somebody does who comes back to the tab again and again: it asks at once each time."""
+    await page.until(f"document.dispatchEvent(new Event('visibilitychange')) && {expression}")
 
 
 async def live(village: Village, index: int, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:

@@ -19,7 +19,7 @@ const STEP_NAMES = {
   confirmed: "Settled",
 };
 
-const state = { data: null, receivedAt: 0, answeredAt: null, failures: 0, reason: "", timer: null };
+const state = { data: null, receivedAt: 0, answeredAt: null, failures: 0, reason: "", timer: null, asking: false };
 
 // ----- values to text
 
@@ -365,12 +365,16 @@ function reasonOf(error) {
 }
 
 async function turn() {
+  if (state.asking) return;
+  state.asking = true;
   let data = null;
   try {
     data = await ask();
   } catch (error) {
     state.failures += 1;
     state.reason = reasonOf(error);
+  } finally {
+    state.asking = false;
   }
   if (data !== null) {
     Object.assign(state, { data, receivedAt: performance.now(), answeredAt: Date.now(), failures: 0 });

@@ -1,0 +1,165 @@
+"""``eigenkms anchor``: the commitment registry on a second chain, for whoever owns it, and for a look into it."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eigenkms.cli import network
+from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account, terms
+from eigenkms.cli.operator import checked_address
+from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.passwords import has_terminal
+from eigenkms.errors import InputError
+from eigenkms.node.config import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
+
+if TYPE_CHECKING:
+    from eigenkms.chain.anchor import AnchorConfig
+    from eigenkms.chain.transactions import Terms
+    from eigenkms.node.settings import Settings
+
+_CLUSTER = ("environment", "chain_id", "avs", "operator_set_id")
+_ADDRESS = "0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27"
+_YES = click.option("--yes", is_flag=True, help="Send without asking.")
+
+
+@click.group("anchor")
+def command() -> None:
+    """The commitment registry on a second chain: deploy one and keep its list of operators, as its owner; look into it."""
+
+
+def _configured(settings: "Settings") -> "AnchorConfig":
+    found = network.anchor(settings)
+    if found is None:
+        raise InputError(
+            "ask the anchor: none is configured",
+            hint="set anchor_rpc_url, anchor_chain_id and anchor_registry",
+        )
+    return found
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Raises InputError where nobody can be asked, or the answer is no."""
+    if yes:
+        return
+    if not has_terminal():
+        raise InputError(
+            f"{question}: it is not confirmed, and there is no terminal to ask at", hint="give --yes"
+        )
+    if not click.confirm(f"{question}?", err=True):
+        raise InputError(f"{question}: not confirmed, nothing was sent")
+
+
+def _terms(settings: "Settings", chain_id: int) -> "Terms":
+    """Of transactions on the anchor's chain; as those of the operator set's chain otherwise."""
+    from eigenkms.devnet.anchor import ANCHOR_CHAIN_ID
+
+    return replace(terms(settings), estimate=chain_id not in (ANCHOR_CHAIN_ID, DEVNET_CHAIN_ID))
+
+
+@verb(
+    "deploy",
+    "eigenkms anchor deploy --environment sepolia --anchor-rpc-url https://rpc.example.org --anchor-chain-id 84532 \\\n"
+    "  --account-keystore owner.json",
+)
+@with_settings(*_CLUSTER, "anchor_rpc_url", "anchor_chain_id", *ACCOUNT_OPTIONS)
+@_YES
+@json_option
+def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
+    """Deploy a registry for the cluster on the anchor's chain. The account that sends owns it and keeps its list.
+
+    With --json: registry, owner, chain_id.
+    """
+    from eigenkms.chain.anchor import deploy_registry
+    from eigenkms.chain.rpc import JsonRpc
+    from eigenkms.chain.transactions import Sender
+    from eigenkms.types import Cluster
+
+    cluster = Cluster(settings.require("chain_id"), settings.require("avs"), settings.get("operator_set_id"))
+    url, chain_id = settings.require("anchor_rpc_url"), settings.require("anchor_chain_id")
+    owner = account(settings, "deploy a commitment registry")
+    _confirm(f"deploy a commitment registry on chain {chain_id} as 0x{owner.address.hex()}", yes=yes)
+
+    async def deploy() -> bytes:
+        async with JsonRpc(url) as rpc, owner.signer() as signer:
+            sender = Sender(rpc, signer, chain_id, terms=_terms(settings, chain_id))
+            return await deploy_registry(sender, cluster)
+
+    registry = network.run(deploy)
+    facts = {"registry": "0x" + registry.hex(), "owner": "0x" + owner.address.hex(), "chain_id": chain_id}
+    print_facts(facts, as_json=as_json)
+
+
+@verb("allow", f"eigenkms anchor allow {_ADDRESS} --config owner.toml")
+@click.argument("address")
+@with_settings(*CHAIN_SETTINGS, *READER_SETTINGS, *ACCOUNT_OPTIONS)
+@click.option("--remove", is_flag=True, help="Take it off the list; what it wrote stays.")
+@_YES
+@json_option
+def _allow(*, address: str, settings: "Settings", remove: bool, yes: bool, as_json: bool) -> None:
+    """Let an operator write into the registry, as its owner. With --json: address, member, sent (false: nothing to do)."""
+    from eigenkms.chain.anchor import open_anchor, set_member
+    from eigenkms.chain.transactions import Sender
+    from eigenkms.types import OperatorAddress
+
+    operator, config = OperatorAddress(checked_address(address)), _configured(settings)
+    cluster = _cluster(settings)
+    owner = account(settings, "change the registry's list")
+    listed = "off" if remove else "on"
+    _confirm(f"put 0x{operator.hex()} {listed} the registry's list, as 0x{owner.address.hex()}", yes=yes)
+
+    async def change() -> bool:
+        async with open_anchor(config, cluster) as anchor, owner.signer() as signer:
+            if bool(await anchor.members_among([operator])) is not remove:
+                return False
+            sender = Sender(anchor.rpc, signer, config.chain_id, terms=_terms(settings, config.chain_id))
+            await set_member(sender, config.registry, operator, member=not remove)
+            return True
+
+    sent = network.run(change)
+    print_facts({"address": "0x" + operator.hex(), "member": not remove, "sent": sent}, as_json=as_json)
+
+
+def _cluster(settings: "Settings") -> Any:
+    found = network.cluster(settings)
+    if found is None:
+        settings.require("chain_id")
+        settings.require("avs")
+    return found
+
+
+@verb("show", "eigenkms anchor show --config node.toml")
+@with_settings(*CHAIN_SETTINGS, *READER_SETTINGS)
+@json_option
+def _show(*, settings: "Settings", as_json: bool) -> None:
+    """Say what the registry is, and which of today's operators may write into it.
+
+    With --json: registry, chain_id, owner, entries (ever written), members and missing (of today's operator set).
+    """
+    config, chain_config = _configured(settings), network.client_settings(settings).chain
+
+    async def look() -> dict[str, Any]:
+        from eigenkms.chain.anchor import open_anchor
+        from eigenkms.chain.reader import open_chain
+        from eigenkms.protocols.session import cluster_id
+
+        async with (
+            open_chain(chain_config) as chain,
+            open_anchor(config, cluster_id(chain_config.cluster)) as anchor,
+        ):
+            operators = (await chain.operators_at(await chain.head())).operator_set.addresses
+            members = await anchor.members_among(operators)
+            return {
+                "registry": "0x" + config.registry.hex(),
+                "chain_id": config.chain_id,
+                "owner": "0x" + (await anchor.owner()).hex(),
+                "entries": await anchor.submissions(),
+                "members": ["0x" + each.hex() for each in operators if each in members],
+                "missing": ["0x" + each.hex() for each in operators if each not in members],
+            }
+
+    print_facts(network.run(look), as_json=as_json)
+
+
+for _verb in (_deploy, _allow, _show):
+    command.add_command(_verb)

@@ -1,0 +1,309 @@
+"""Transactions that are stuck, dear, doubtful or forgotten, on every engine: one action has one nonce, whatever happens."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
+
+from eigenkms.chain import registration
+from eigenkms.chain.registration import transfer
+from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.transactions import Sender, Terms, base_fee_of, pending_of
+from eigenkms.chain.values import hexed
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.errors import ChainError
+from tests.chain.conftest import World
+from tests.chain.servers import Reply, Server, serve
+
+PAYEE = b"\xaa" * 20
+ACCOUNT = 25
+QUICK = Terms(replace_after=0.2, deadline=5)
+
+
+@dataclass
+class Post:
+    """What stands between a sender and the chain. ``raws`` are the transactions that were sent; ``keep`` decides which of them do
+    not reach the chain, by their number.
+    """
+
+    upstream: str
+    keep: Callable[[int], bool] = lambda _number: False
+    raws: list[str] = field(default_factory=list)
+    passed: int = 0
+    server: Server | None = None
+    _news: trio.Event = field(default_factory=trio.Event)
+
+    def tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def wait(self, *, sent: int = 0, passed: int = 0) -> None:
+        """Until so many were sent, and so many of them are in a block."""
+        with trio.fail_after(5):
+            while len(self.raws) < sent or self.passed < passed:
+                await self._news.wait()
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        return [TypedTransaction.from_bytes(HexBytes(raw)).as_dict() for raw in self.raws]
+
+    async def deliver(self, number: int) -> None:
+        """Let a transaction that was kept reach the chain."""
+        async with JsonRpc(self.upstream) as rpc:
+            await rpc.call("eth_sendRawTransaction", self.raws[number])
+
+
+@asynccontextmanager
+async def post(world: World, keep: Callable[[int], bool] = lambda _number: False) -> AsyncIterator[Post]:
+    """A real node in front of which transactions get lost."""
+    headers = {"content-type": "application/json"}
+    found = Post(world.engine.url, keep)
+    async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers) as client:
+
+        async def answer(body: bytes) -> Reply:
+            call = json.loads(body)
+            if isinstance(call, dict) and call["method"] == "eth_sendRawTransaction":
+                (raw,) = call["params"]
+                found.raws.append(raw)
+                found.tell()
+                if found.keep(len(found.raws) - 1):
+                    told = {"jsonrpc": "2.0", "id": call["id"], "result": hexed(b"\x01" * 32)}
+                    return Reply(json.dumps(told).encode())
+                reply = Reply((await client.post(found.upstream, content=body)).content)
+                found.passed += 1
+                found.tell()
+                return reply
+            return Reply((await client.post(found.upstream, content=body)).content)
+
+        async with serve(answer) as server:
+            found.server = server
+            yield found
+
+
+@asynccontextmanager
+async def behind(place: Post, world: World, terms: Terms = QUICK) -> AsyncIterator[Sender]:
+    assert place.server is not None
+    async with JsonRpc(place.server.url) as rpc:
+        yield Sender(rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=terms)
+
+
+async def fee(world: World) -> int:
+    """What a transaction sent now would offer, in wei for a unit of gas."""
+    return QUICK.fee(base_fee_of(await world.rpc.call("eth_getBlockByNumber", "latest", False)))
+
+
+async def received(world: World) -> int:
+    answer = await world.rpc.call("eth_getBalance", hexed(PAYEE), "latest")
+    assert isinstance(answer, str)
+    return int(answer, 16)
+
+
+async def test_a_stuck_transaction_is_replaced_under_its_nonce(world: World) -> None:
+    """Each replacement pays at least an eighth more, and the ether is moved once."""
+    said: list[str] = []
+    async with (
+        post(world, keep=lambda number: number < 2) as place,
+        behind(place, world, replace(QUICK, tell=said.append)) as sender,
+    ):
+        receipt = await transfer(sender, PAYEE, 7)
+    first, second, third = place.sent
+    assert first["nonce"] == second["nonce"] == third["nonce"]
+    for before, after in ((first, second), (second, third)):
+        for fee in ("maxFeePerGas", "maxPriorityFeePerGas"):
+            assert 8 * after[fee] > 9 * before[fee]
+    assert receipt.transaction_hash == keccak256(bytes.fromhex(place.raws[2][2:]))
+    assert await received(world) == 7
+    assert len(said) == 2
+    assert "in no block yet, replaced at" in said[0]
+
+
+async def test_whichever_gets_into_a_block_counts(world: World) -> None:
+    """Here the first one, which everybody thought was lost, after its replacement was sent."""
+    async with (
+        post(world, keep=lambda _number: True) as place,
+        behind(place, world) as sender,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def belated() -> None:
+            await place.wait(sent=2)
+            await place.deliver(0)
+            place.keep = lambda _number: False
+
+        nursery.start_soon(belated)
+        receipt = await transfer(sender, PAYEE, 7)
+    assert receipt.transaction_hash == keccak256(bytes.fromhex(place.raws[0][2:]))
+    assert await received(world) == 7
+
+
+async def test_a_replacement_stays_below_the_ceiling(world: World) -> None:
+    """Then the same one is sent again, for a node may have forgotten it."""
+    ceiling = await fee(world)
+    async with (
+        post(world, keep=lambda number: number < 2) as place,
+        behind(place, world, replace(QUICK, max_fee_wei=ceiling)) as sender,
+    ):
+        await transfer(sender, PAYEE, 7)
+    assert len(place.raws) == 3
+    assert len(set(place.raws)) == 1
+    assert all(each["maxFeePerGas"] <= ceiling for each in place.sent)
+
+
+async def test_a_network_that_asks_too_much_is_told(world: World) -> None:
+    """Before anything is signed."""
+    poor = Sender(
+        world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=Terms(max_fee_wei=10**9)
+    )
+    with pytest.raises(ChainError, match=r"the network asks [0-9.]+ gwei .* the ceiling is 1 gwei") as error:
+        await transfer(poor, PAYEE, 1)
+    assert error.value.hint is not None
+    assert "max_gas_price_gwei" in error.value.hint
+    assert await received(world) == 0
+
+
+async def test_a_nonce_that_another_transaction_took_is_told(world: World) -> None:
+    """Ours can never be included then: the person is told, instead of sending it again under another nonce."""
+    async with (
+        post(world, keep=lambda _number: True) as place,
+        behind(place, world) as sender,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def elsewhere() -> None:
+            await place.wait(sent=1)
+            own = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id)
+            await transfer(own, b"\xbb" * 20, 1)
+
+        nursery.start_soon(elsewhere)
+        with pytest.raises(ChainError, match=r"another transaction of 0x[0-9a-f]{40} took nonce"):
+            await transfer(sender, PAYEE, 7)
+    assert await received(world) == 0
+
+
+async def test_a_pending_transaction_is_waited_for(world: World) -> None:
+    """An earlier run's may be under way: nothing is sent before it is in a block, and then under the next nonce."""
+    async with post(world) as place, behind(place, world, replace(QUICK, replace_after=3.0)) as sender:
+        await world.rpc.call("evm_setAutomine", False)
+        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
+        with pytest.raises(ChainError, match="is in no block after"):
+            await transfer(early, PAYEE, 3)
+        assert await pending_of(world.rpc, sender.address) == 1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transfer, sender, PAYEE, 4)
+            await trio.sleep(0.2)
+            assert place.raws == []
+            await world.rpc.call("evm_setAutomine", True)
+            await world.mine()
+    assert await received(world) == 7
+
+
+async def test_a_pending_transaction_that_stays_is_told(world: World) -> None:
+    """With the two ways out."""
+    await world.rpc.call("evm_setAutomine", False)
+    try:
+        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
+        with pytest.raises(ChainError, match="is in no block after"):
+            await transfer(early, PAYEE, 3)
+        late = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=QUICK)
+        with pytest.raises(ChainError, match="is pending since more than") as error:
+            await transfer(late, PAYEE, 4)
+        assert error.value.hint is not None
+        assert "--replace-pending" in error.value.hint
+    finally:
+        await world.mine()
+        await world.rpc.call("evm_setAutomine", True)
+    assert await received(world) == 3
+
+
+async def test_a_pending_transaction_is_outbid_on_demand(world: World) -> None:
+    """Under its nonce, by an eighth at a time until the node takes it: one of the two happens, not both."""
+    if world.engine.name != "anvil":
+        pytest.skip("the embedded chain keeps no pool in which one could be replaced")
+    await world.rpc.call("evm_setAutomine", False)
+    try:
+        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
+        with pytest.raises(ChainError, match="is in no block after"):
+            await transfer(early, PAYEE, 3)
+        terms = replace(QUICK, replace_pending=True, replace_after=None)
+        async with (
+            post(world) as place,
+            behind(place, world, terms) as sender,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(transfer, sender, PAYEE, 4)
+            await place.wait(passed=2)
+            await world.mine()
+    finally:
+        await world.rpc.call("evm_setAutomine", True)
+    assert await received(world) == 4
+
+
+async def test_outbidding_ends_at_the_ceiling(world: World) -> None:
+    """With a sentence that names it."""
+    if world.engine.name != "anvil":
+        pytest.skip("the embedded chain keeps no pool in which one could be replaced")
+    await world.rpc.call("evm_setAutomine", False)
+    try:
+        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
+        with pytest.raises(ChainError, match="is in no block after"):
+            await transfer(early, PAYEE, 3)
+        terms = replace(QUICK, replace_pending=True, max_fee_wei=2 * 10**9)
+        late = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=terms)
+        with pytest.raises(ChainError, match="replacing the pending transaction would cost more than"):
+            await transfer(late, PAYEE, 4)
+    finally:
+        await world.mine()
+        await world.rpc.call("evm_setAutomine", True)
+    assert await received(world) == 3
+
+
+async def test_a_transaction_that_a_reorganisation_drops_is_sent_again(world: World) -> None:
+    """It counts when it is as deep as was asked for, on the chain as it is then."""
+    terms = replace(QUICK, confirmations=3, max_fee_wei=await fee(world))
+    async with (
+        post(world) as place,
+        behind(place, world, terms) as sender,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def reorganise() -> None:
+            await place.wait(passed=1)
+            await world.reorganise(1)
+            await place.wait(passed=2)
+            await world.mine(2)
+
+        nursery.start_soon(reorganise)
+        receipt = await transfer(sender, PAYEE, 7)
+    head = await world.rpc.call("eth_blockNumber")
+    assert isinstance(head, str)
+    assert int(head, 16) == receipt.block_number + 2
+    assert await received(world) == 7
+
+
+async def test_gas_is_estimated_with_headroom_up_to_the_limit(world: World) -> None:
+    """A quarter more than the node says; a call that needs more than its limit, or would be reverted, is not sent."""
+    terms = replace(QUICK, estimate=True)
+    async with post(world) as place, behind(place, world, terms) as sender:
+        await sender.send("move ether", PAYEE, b"", gas=500_000, value=7)
+        (sent,) = place.sent
+        assert 21_000 <= sent["gas"] <= 30_000
+        with pytest.raises(ChainError, match=r"it would take 2[0-9]{4} gas, more than the 20000"):
+            await sender.send("move ether", PAYEE, b"", gas=20_000, value=7)
+        with pytest.raises(ChainError, match="not registered as an operator"):
+            await registration.register_for_operator_set(sender, world.contracts, "/ip4/1.2.3.4/tcp/1")
+    assert len(place.raws) == 1
+
+
+async def test_a_refusal_of_the_node_names_the_account(world: World) -> None:
+    """One without ether is told where to send some."""
+    pauper = Sender(world.rpc, b"\x55" * 32, world.engine.chain_id)
+    with pytest.raises(ChainError, match="the node refused the transaction") as error:
+        await transfer(pauper, PAYEE, 1)
+    assert error.value.hint == f"send ether to {hexed(pauper.address)}"

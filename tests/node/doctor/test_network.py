@@ -1,0 +1,204 @@
+"""What is made of the other operators' answers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.chain.reader import OperatorRead
+from eigenkms.node.doctor import machine, network, onchain
+from eigenkms.node.doctor.case import Case, Told
+from eigenkms.node.doctor.findings import Finding, Verdict
+from eigenkms.p2p.host import open_host
+from eigenkms.p2p.identity import PeerKey, parse_address
+from eigenkms.protocols.reach import ReachAnswer
+from eigenkms.types import OperatorAddress, Reach
+from tests.client.village import Village, block_at
+from tests.node.support import make_config
+
+SOCKET = f"/ip4/9.9.9.9/tcp/9400/p2p/{PeerKey(bytes(31) + b'!').peer_id}"
+A, B, C = (OperatorAddress(bytes([n]) * 20) for n in (1, 2, 3))
+
+
+@pytest.fixture
+def case(village: Village, tmp_path: Path) -> Case:
+    """The first operator's; it visits nobody."""
+    config = make_config(village, 0, tmp_path, announce=("/ip4/9.9.9.9/tcp/9400",))
+    found = Case(lambda: config, lambda _config: None, None, file="my node.toml")  # type: ignore[arg-type]
+    found.socket = parse_address(SOCKET)
+    return found
+
+
+def judged(case: Case, **answers: Reach | str) -> Finding:
+    """The verdict over what operators a, b and c met at the socket; a text is a refusal."""
+    names = {"a": A, "b": B, "c": C}
+    told = {names[n]: ReachAnswer(SOCKET, a) if isinstance(a, Reach) else a for n, a in answers.items()}
+    return network._judge(case, SOCKET, told)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Reach.REFUSED, "forward that port"),
+        (Reach.TIMED_OUT, "firewall"),
+        (Reach.OTHER_PEER, f"give the keystore of peer {SOCKET.rpartition('/')[2]} as p2p_keystore"),
+        (Reach.NOT_PUBLIC, "private address"),
+        (Reach.FAILED, "name, route and proxies"),
+    ],
+)
+def test_each_way_of_not_being_reached_has_its_next_step(case: Case, outcome: Reach, words: str) -> None:
+    """And the command that publishes another address, quoted for a shell."""
+    found = judged(case, a=outcome, b=outcome)
+    assert found.verdict is Verdict.FAILED
+    assert f"{outcome} at {SOCKET}" in found.sentence
+    assert words in str(found.hint)
+    assert "eigenkms operator update-socket --config 'my node.toml'" in str(found.hint)
+
+
+def test_some_that_do_not_reach_it_are_a_warning(case: Case) -> None:
+    """They are named; refusals count neither way."""
+    found = judged(case, a=Reach.REACHED, b=Reach.TIMED_OUT, c="busy: one dial at a time")
+    assert found.verdict is Verdict.WARNING
+    assert found.sentence.startswith(f"1 of 2 operators reach {SOCKET}; 0x{B.hex()}: timed-out")
+    assert judged(case, a=Reach.REACHED, c="busy").verdict is Verdict.OK
+
+
+def test_nobody_who_tried_is_no_verdict(case: Case) -> None:
+    """Such as for an operator that has just joined."""
+    found = judged(case, a="not-a-member: …")
+    assert found.verdict is Verdict.WARNING
+    assert "after the next boundary" in str(found.hint)
+
+
+def test_operators_that_know_an_older_socket_are_not_wrong(case: Case) -> None:
+    """They read the chain at boundaries."""
+    old = ReachAnswer(SOCKET.replace("9400", "9401"), Reach.REFUSED)
+    found = network._judge(case, SOCKET, {A: old})
+    assert found.verdict is Verdict.WARNING
+    assert "ask again after the next boundary" in str(found.hint)
+
+
+async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: Case) -> None:
+    """Not us, who have what most have. Operators that do not say are not counted."""
+    from eigenkms.node.reporting import parameters_of
+
+    mine = parameters_of(case.config)
+    case.peers = {
+        A: Told({"parameters": mine}, 0),
+        B: Told({"parameters": {**mine, "window_ms": 7}}, 0),
+        C: Told({}, 0),
+    }
+    found = await network.parameters(case)
+    assert found.verdict is Verdict.WARNING
+    assert found.sentence == f"others differ: window_ms at 0x{B.hex()}"
+    case.peers = {C: Told({}, 0)}
+    assert (await network.parameters(case)).verdict is Verdict.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("ahead", "words"), [(100.0, "100 s behind those"), (-100.0, "100 s ahead of those")]
+)
+async def test_which_way_a_clock_is_off(case: Case, ahead: float, words: str) -> None:
+    """By the middle one of the operators: one liar does not count."""
+    case.peers = {A: Told({}, ahead), B: Told({}, ahead), C: Told({}, 1e12)}
+    found = await network.clock(case)
+    assert found.verdict is Verdict.FAILED
+    assert words in found.sentence
+
+
+async def test_without_operators_the_chain_alone_tells(case: Case) -> None:
+    """A block from the future."""
+    case.head_time = int(case.clock()) + 100
+    assert "in the future of this machine's clock" in (await network.clock(case)).sentence
+    case.head_time -= 100
+    assert (await network.clock(case)).verdict is Verdict.OK
+
+
+async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case: Case) -> None:
+    """It is named with what was wrong; the others are asked all the same."""
+    from eigenkms.protocols import wire
+    from tests.client.village import ANYWHERE
+
+    async def nonsense(_request: object) -> bytes:
+        return b"[1, 2"
+
+    async with (
+        open_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
+        open_host(PeerKey.generate()) as case.visitor,
+    ):
+        other.serve(wire.CLIENT_PROTOCOL, nonsense)
+        members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
+        case.operators = OperatorRead(block_at(7), members, ())
+        case.addresses = {
+            o.address: parse_address(o.socket) for o in members if o.address != case.config.operator
+        }
+        found = await network.peers(case)
+    assert found.verdict is Verdict.FAILED
+    assert "answers: 0x" in found.sentence
+
+
+# -- the machine's ------------------------------------------------------------------------------------------------
+
+
+def test_the_file_system_of_a_path_is_known() -> None:
+    """On Linux, whose /proc is one."""
+    assert machine._file_system(Path("/proc/self")) == "proc"
+
+
+async def test_a_folder_that_cannot_be_made_is_told(case: Case, village: Village, tmp_path: Path) -> None:
+    """Where it would have to be made."""
+    (tmp_path / "file").touch()
+    config = make_config(village, 0, tmp_path / "file" / "data")
+    case._config = config
+    found = await machine.data_folder(case)
+    assert (found.verdict, "would be in a file" in found.sentence) == (Verdict.FAILED, True)
+
+
+def test_a_data_folder_is_left_as_it_was(case: Case, tmp_path: Path) -> None:
+    """What was written to try it is gone; a folder that others can look into is a warning with the command."""
+    tmp_path.chmod(0o700)
+    assert trio.run(machine.data_folder, case).verdict is Verdict.OK
+    tmp_path.chmod(0o755)
+    assert trio.run(machine.data_folder, case).hint == f"chmod 700 {tmp_path}"
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_open_policy_outside_of_a_devnet_is_told(
+    case: Case, village: Village, tmp_path: Path
+) -> None:
+    """On a devnet it is what one has."""
+    assert (await machine.policy(case)).verdict is Verdict.OK
+    case._config = make_config(village, 0, tmp_path, chain_id=1, force_open_policy=True)
+    assert "every client gets" in (await machine.policy(case)).sentence
+
+
+async def test_a_private_address_on_a_public_chain_is_told(
+    case: Case, village: Village, tmp_path: Path
+) -> None:
+    """It may be meant, among operators of one network."""
+    case._config = make_config(village, 0, tmp_path, chain_id=1, policy="closed")
+    address = parse_address(SOCKET.replace("9.9.9.9", "10.0.0.1"))
+    assert "private network" in onchain._judge_address(case, address, "update").sentence
+    assert onchain._judge_address(case, parse_address(SOCKET), "update").verdict is Verdict.OK
+
+
+async def test_issuers_that_cannot_be_reached_are_named(case: Case, village: Village, tmp_path: Path) -> None:
+    """With the policy attested; no other needs them."""
+    from eigenkms.attestation.jwks import KeysUnavailableError
+
+    assert (await machine.issuers(case)).verdict is Verdict.SKIPPED
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    url = f"https://127.0.0.1:{listener.socket.getsockname()[1]}/keys"
+    await listener.aclose()
+    case._config = make_config(
+        village,
+        0,
+        tmp_path,
+        policy="attested",
+        attestation_methods=("gcp",),
+        attestation_project="my-project",
+        attestation_gcp_keys=url,
+    )
+    with pytest.raises(KeysUnavailableError, match="fetch the issuer's keys"):
+        await machine.issuers(case)

@@ -1,0 +1,261 @@
+"""The canary: who answers it, and what it says when the others answer, keep silent or lie."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from eigenkms.crypto import bls
+from eigenkms.crypto.identities import DST_V2, canary_identity, identity_v2
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.node import canary as canary_module
+from eigenkms.node.app import Node
+from eigenkms.node.canary import BURST, Canary, CanaryResult
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.host import Request
+from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.protocols import wire
+from eigenkms.protocols.canary import CanaryRequest, decode_canary_request
+from eigenkms.protocols.codec import MalformedError, encode
+from eigenkms.types import ClusterId
+from tests.client.village import CLUSTER, Operator, Village, at_home
+from tests.node.support import Neighbour, a_node, asked, keep_version
+from tests.node.test_app import _all_is_heard, neighbours_known, running, said
+
+__all__ = ["_all_is_heard"]
+NONCE = b"\x07" * 32
+Singer = Callable[[Village, Operator, bytes], bytes]
+
+
+@pytest.fixture
+def node(village: Village, tmp_path: Path) -> Iterator[Node]:
+    """The first operator's, with its share; it sings when told to."""
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path, canary_seconds=0.0) as node:
+        yield node
+
+
+def request_for(village: Village, *, cluster: ClusterId = CLUSTER, transcript: bytes | None = None) -> bytes:
+    return CanaryRequest(cluster, transcript or village.epoch.transcript.hash, NONCE).encoded
+
+
+def sign(village: Village, operator: Operator, body: bytes) -> bytes:
+    """As it should be."""
+    return bls.partial_sign(village.first.shares[operator.address], decode_canary_request(body).identity)
+
+
+def lie(village: Village, operator: Operator, body: bytes) -> bytes:
+    """A point, and not the right one."""
+    del village, operator
+    return bls.partial_sign(SecretScalar(4711), decode_canary_request(body).identity)
+
+
+def garble(village: Village, operator: Operator, body: bytes) -> bytes:
+    del village, operator, body
+    return b"tweet"
+
+
+def refuse(village: Village, operator: Operator, body: bytes) -> bytes:
+    del village, operator, body
+    raise RpcRefusal("no-share", "this operator holds no share of that key version")
+
+
+class Choir(Neighbour):
+    """Neighbours that sing, each as told; if one lies, it does so first."""
+
+    def __init__(self, village: Village, singers: dict[int, Singer]) -> None:
+        super().__init__(village)
+        self._singers = {village.operators[index].address: singer for index, singer in singers.items()}
+        self._lied = trio.Event()
+        if lie not in singers.values():
+            self._lied.set()
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method != wire.CANARY:
+            return await super().answer(operator, request)
+        singer = self._singers[operator.address]
+        if singer is lie:
+            self._lied.set()
+        await self._lied.wait()
+        return singer(self.village, operator, request.body)
+
+
+@asynccontextmanager
+async def together(village: Village, node: Node, **singers: Singer) -> AsyncIterator[Callable[[], "object"]]:
+    """The node in touch with neighbours, by index (``b``, ``c``, ``d``); gives what sings once."""
+    by_index = {"bcd".index(name) + 1: singer for name, singer in singers.items()}
+    async with AsyncExitStack() as stack:
+        choir = Choir(village, by_index)
+        for index in by_index:
+            await stack.enter_async_context(at_home(village, index, choir))
+        host = await stack.enter_async_context(running(village, node))
+        await neighbours_known(node, len(by_index))
+        held = node._versions.newest
+        assert held is not None
+
+        async def sing() -> CanaryResult:
+            return await node._canary.sing(host, held)
+
+        yield sing
+
+
+async def song(village: Village, node: Node, **singers: Singer) -> CanaryResult:
+    async with together(village, node, **singers) as sing:
+        return await sing()  # type: ignore[misc]
+
+
+async def test_it_sings_when_all_answer(village: Village, node: Node) -> None:
+    """All four partial signatures, its own among them; the time that it took, and the version it was."""
+    result = await song(village, node, b=sign, c=sign, d=sign)
+    assert (result.ok, result.answered, result.asked, result.silent, result.reason) == (True, 4, 4, (), None)
+    assert result.version == village.epoch.transcript.version
+    assert 0 < result.seconds < 60
+
+
+async def test_one_operator_may_be_silent_and_is_named(village: Village, node: Node) -> None:
+    """A quorum is left: a decrypt works now, and the operator that would be missed is known."""
+    result = await song(village, node, b=sign, c=sign, d=refuse)
+    assert (result.ok, result.answered, result.silent) == (True, 3, (village.operators[3].address,))
+
+
+@pytest.mark.parametrize("false", [lie, garble])
+async def test_it_fails_below_the_quorum_and_says_why(village: Village, node: Node, false: Singer) -> None:
+    """Two that do not help are one too many, whether they refuse, lie or talk nonsense."""
+    result = await song(village, node, b=sign, c=refuse, d=false)
+    assert not result.ok
+    assert result.reason is not None
+    assert "2 good partial signatures of 4 operators, 3 needed" in result.reason
+    assert result.false == ((village.operators[3].address,) if false is lie else ())
+    assert village.operators[2].address in result.silent
+
+
+async def test_a_false_signature_is_put_aside_and_its_operator_named(village: Village, node: Node) -> None:
+    """The others are enough; whose share does not give what it sent is told."""
+    result = await song(village, node, b=lie, c=sign, d=sign)
+    assert (result.ok, result.false) == (True, (village.operators[1].address,))
+
+
+async def test_a_node_alone_fails(village: Village, node: Node) -> None:
+    """Nobody is connected: nobody could decrypt through it."""
+    async with running(village, node) as host:
+        held = node._versions.newest
+        assert held is not None
+        with trio.fail_after(30):
+            result = await node._canary.sing(host, held)
+    assert (result.ok, result.answered, len(result.silent)) == (False, 1, 3)
+
+
+# -- what is told of it ------------------------------------------------------------------------------------------
+
+
+async def test_failure_and_recovery_are_told_once_each(
+    village: Village, node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At growing distances while it lasts, and when it is over; the status has the last result."""
+    monkeypatch.setattr(canary_module, "AGAIN_SECONDS", 0.0)
+    assert node._report.full()["canary"] is None
+    good = CanaryResult(True, 1.0, 0.5, 1, 4, 4)
+    bad = CanaryResult(False, 2.0, 5.0, 1, 2, 4, reason="2 good partial signatures")
+    for result in (good, bad, bad, bad, bad, good):
+        node._canary._take(result)
+    assert len(said(caplog, "a trial decryption failed: 2 good partial signatures")) == 3
+    assert len(said(caplog, "a trial decryption works again")) == 1
+    assert (node._canary.sung, node._canary.failed) == (6, 4)
+    assert node._report.full()["canary"] == good.fields
+    assert node.status()["canary"] is True
+
+
+async def test_it_sings_by_itself(village: Village, tmp_path: Path) -> None:
+    """As often as it is told to, from soon after the start."""
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path, canary_seconds=0.05) as node:
+        async with together(village, node, b=sign, c=sign, d=sign):
+            with trio.fail_after(30):
+                while node._canary.sung < 2:  # noqa: ASYNC110 - a node has no event for it
+                    await trio.sleep(0.05)
+            assert node._canary.result is not None
+            assert node._canary.result.ok
+
+
+# -- who is answered ---------------------------------------------------------------------------------------------
+
+
+async def test_an_operator_is_answered_with_the_share_of_that_version(village: Village, node: Node) -> None:
+    """And the answer is good for nothing but the canary's identity."""
+    body = request_for(village)
+    answer = await node._canary.answer(village.operators[1].address, body)
+    me = village.operators[0].address
+    assert bls.verify_partial(
+        canary_identity(CLUSTER, NONCE), answer, village.epoch.transcript.public_share(me)
+    )
+
+
+@pytest.mark.parametrize("policy", ["closed", "open"])
+async def test_the_policy_does_not_matter(village: Village, tmp_path: Path, policy: str) -> None:
+    """It releases no application's key, so that no policy keeps an operator from trying the quorum."""
+    keep_version(village, 0, tmp_path)
+    with a_node(village, 0, tmp_path, policy=policy) as node:
+        assert len(await node._canary.answer(village.operators[1].address, request_for(village))) == 48
+
+
+async def test_bad_requests_are_refused(village: Village, node: Node, tmp_path: Path) -> None:
+    """Each with its code."""
+    asker = village.operators[1].address
+
+    async def code(body: bytes, by: object = asker, at: Node = node) -> str:
+        with pytest.raises(RpcRefusal) as refusal:
+            await at._canary.answer(by, body)  # type: ignore[arg-type]
+        return refusal.value.code
+
+    assert await code(request_for(village, cluster=ClusterId(bytes(32)))) == "wrong-cluster"
+    assert await code(request_for(village, transcript=bytes(32))) == "unknown-version"
+    assert await code(request_for(village), by=b"\x09" * 20) == "not-a-member"
+    keep_version(village, 0, tmp_path / "empty", with_share=False)
+    with a_node(village, 0, tmp_path / "empty") as without:
+        assert await code(request_for(village), at=without) == "no-share"
+    good = decode_canary_request(request_for(village))
+    for broken in (b"", b"\x90", encode([2, CLUSTER, good.transcript_hash, NONCE]), good.encoded + b"\x00"):
+        with pytest.raises(MalformedError):
+            await node._canary.answer(asker, broken)
+
+
+async def test_nobody_is_answered_more_often_than_a_canary_asks(village: Village, node: Node) -> None:
+    """Each operator by itself."""
+    asker, other = village.operators[1].address, village.operators[2].address
+    for _ in range(BURST):
+        await node._canary.answer(asker, request_for(village))
+    with pytest.raises(RpcRefusal, match="ask again in") as refusal:
+        await node._canary.answer(asker, request_for(village))
+    assert refusal.value.code == "busy"
+    assert len(await node._canary.answer(other, request_for(village))) == 48
+
+
+async def test_a_stranger_gets_nothing_by_either_protocol(village: Village, node: Node) -> None:
+    """It is no client's method, and the operator protocol wants to know which operator it is."""
+    stranger: PeerId = PeerKey.generate().peer_id
+    body = request_for(village)
+    assert await asked(node._services.client, stranger, wire.CANARY, body) == "unknown-method"
+    assert await asked(node._services.operator, stranger, wire.CANARY, body) == "say-hello"
+
+
+def test_its_identity_is_no_application_s() -> None:
+    """Whatever an application is called: the byte of the kind differs, under the same tag; version 1 has another tag."""
+    identity = canary_identity(CLUSTER, NONCE)
+    assert identity.dst == DST_V2
+    assert identity.message[0] != identity_v2(CLUSTER, "any-app").message[0]
+    for wrong in (b"", b"\x07" * 31, b"\x07" * 33):
+        with pytest.raises(ValueError, match="32 bytes"):
+            canary_identity(CLUSTER, wrong)
+
+
+def test_never_means_never() -> None:
+    """With 0 seconds it ends at once."""
+
+    async def run() -> None:
+        canary = Canary(CLUSTER, None, None, None, 0.0)  # type: ignore[arg-type]
+        with trio.fail_after(1):
+            await canary.run(None)  # type: ignore[arg-type]
+
+    trio.run(run)
