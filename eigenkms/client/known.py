@@ -1,8 +1,8 @@
 """The known-clusters file: the master public key of each cluster, pinned when it was first seen.
 
 Text, one cluster a line: ``<cluster id hex> <master public key hex> <unix seconds>``; ``#`` begins a comment. Written atomically,
-mode 0600. It is to clusters what ``known_hosts`` is to ssh. The first line of a new file is a comment with the version of the format
-and the release that wrote it.
+mode 0600. It is to clusters what ``known_hosts`` is to ssh. The first line of a new file is a comment with the version of the
+format and the release that wrote it.
 """
 
 import os
