@@ -18,7 +18,6 @@ from eigenkms.client.errors import KeyChangedError
 from eigenkms.errors import InputError
 from eigenkms.types import ClusterId
 
-
 VERSION: Final = 1
 _TITLE: Final = "# eigenkms known clusters"
 
