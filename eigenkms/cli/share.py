@@ -146,8 +146,7 @@ def _facts(
 
     newest = standing.settled
     if newest is None:
-        _refuse_without_version(standing, identity)
-        raise AssertionError  # it raises
+        raise _without_version(standing, identity)
     version, threshold = int(newest.transcript.version), newest.transcript.threshold
     held = found.share is not None and found.share >= version
     holders = standing.holders(identity.operator)
@@ -174,15 +173,15 @@ def _facts(
     }
 
 
-def _refuse_without_version(standing: "Standing", identity: "StoreIdentity") -> None:
+def _without_version(standing: "Standing", identity: "StoreIdentity") -> NetworkError:
     others = standing.others(identity.operator)
     if others < standing.needed:
-        raise NetworkError(
+        return NetworkError(
             f"repair the share of 0x{identity.operator.hex()}: {others} other operators answered, "
             f"{standing.needed} needed to know where the network stands",
             hint="see eigenkms status for who is missing, and check that this machine can reach them",
         )
-    raise NetworkError(
+    return NetworkError(
         f"repair the share of 0x{identity.operator.hex()}: the operators that answered know no settled version",
         hint="there is no master key yet, or all have lost it: the first share comes with genesis (eigenkms node --genesis)",
     )

@@ -15,6 +15,7 @@ def command(*, as_json: bool) -> None:
     protocol, formats (name: number).
     """
     from eigenkms.crypto import backends, ibe_v2, keystore
+    from eigenkms.node import backup_file
     from eigenkms.protocols.evidence_bundle import BUNDLE_VERSION
     from eigenkms.protocols.frames import FRAME_VERSION
     from eigenkms.storage.schema import SCHEMA_VERSION
@@ -26,6 +27,7 @@ def command(*, as_json: bool) -> None:
         "fallbacks": backends.fallbacks(),
         "protocol": FRAME_VERSION,
         "formats": {
+            "backup": backup_file.VERSION,
             "ciphertext": ibe_v2.VERSION,
             "evidence": BUNDLE_VERSION,
             "keystore": keystore.VERSION,

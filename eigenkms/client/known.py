@@ -1,17 +1,25 @@
 """The known-clusters file: the master public key of each cluster, pinned when it was first seen.
 
 Text, one cluster a line: ``<cluster id hex> <master public key hex> <unix seconds>``; ``#`` begins a comment. Written atomically,
-mode 0600. It is to clusters what ``known_hosts`` is to ssh.
+mode 0600. It is to clusters what ``known_hosts`` is to ssh. The first line of a new file is a comment with the version of the
+format and the release that wrote it.
 """
 
 import os
+import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from eigenkms import __version__
 from eigenkms.client.errors import KeyChangedError
 from eigenkms.errors import InputError
 from eigenkms.types import ClusterId
+
+VERSION: Final = 1
+_TITLE: Final = "# eigenkms known clusters"
 
 
 class KnownClusters:
@@ -40,7 +48,7 @@ class KnownClusters:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            before = self.path.read_text() if self.path.exists() else ""
+            before = self.path.read_text() if self.path.exists() else f"{_TITLE} {VERSION} {__version__}\n"
             line = f"{cluster.hex()} {mpk.hex()} {int(time.time())}\n"
             self._replace(before if not before or before.endswith("\n") else before + "\n", line)
         except OSError as error:
@@ -68,12 +76,27 @@ class KnownClusters:
             return {}
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"read {self.path}: {error}") from error
+        self._check_version(lines)
         found = {}
         for number, line in enumerate(lines, 1):
             if line.strip() and not line.startswith("#"):
                 cluster, mpk = self._parse(number, line)
                 found[cluster] = mpk
         return found
+
+    def _check_version(self, lines: Sequence[str]) -> None:
+        """A file without a title is of version 1, as the first releases wrote it."""
+        title = (
+            re.fullmatch(rf"{_TITLE} ([0-9]{{1,9}})(?: ([0-9A-Za-z.+!_-]{{1,64}}))?", lines[0])
+            if lines
+            else None
+        )
+        if title is not None and int(title[1]) != VERSION:
+            by = f" (written by release {title[2]})" if title[2] else ""
+            raise InputError(
+                f"read {self.path}: version {title[1]}{by} is not {VERSION}, which this eigenkms knows",
+                hint="use the release that wrote it, or a newer one; nothing was changed",
+            )
 
     def _parse(self, number: int, line: str) -> tuple[ClusterId, bytes]:
         try:

@@ -14,7 +14,8 @@ from eigenkms.errors import InputError, StorageError
 from eigenkms.protocols.release_log import BadLogError
 from eigenkms.storage.copy import StoreCopy, has_store, read_store
 from eigenkms.storage.database import DamagedError
-from eigenkms.storage.fresh import STAGING, Beginning, clear_unfinished, locked, replace
+from eigenkms.storage.fresh import Beginning, clear_unfinished, locked, replace
+from eigenkms.storage.opening import STAGING_NAME
 from eigenkms.storage.releases import RELEASES_NAME, read_releases
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.schema import SPENT
@@ -53,7 +54,7 @@ def examine(folder: Path, identity: StoreIdentity, password: str) -> Condition:
     """
     broken = tuple(name for name in (SPENT_NAME, RELEASES_NAME) if _is_damaged(folder, name))
     if not has_store(folder):
-        unfinished = (folder / STAGING).exists()
+        unfinished = (folder / STAGING_NAME).exists()
         return Condition(
             Health.BROKEN if unfinished else Health.EMPTY, "a restore was broken off" * unfinished, broken
         )

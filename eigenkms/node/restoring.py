@@ -25,7 +25,6 @@ from eigenkms.storage.copy import has_store, read_store
 from eigenkms.storage.folder import storage_error, sync_folder
 from eigenkms.storage.fresh import (
     RESTORED,
-    STAGING,
     Beginning,
     begin,
     clear_unfinished,
@@ -35,7 +34,7 @@ from eigenkms.storage.fresh import (
     temporary,
     write_new,
 )
-from eigenkms.storage.opening import LOCK_NAME
+from eigenkms.storage.opening import LOCK_NAME, STAGING_NAME
 
 CONFIG_NAME: Final = "node.toml"
 _NAMES: Final = {
@@ -137,7 +136,7 @@ def check_target(target: Target, mark: bytes) -> bool:
     ours = _is_ours(target.data_dir, mark)
     names = {path for path, _ in target.files}
     if not ours and not is_unfinished(target.data_dir):
-        _check_empty(target.data_dir, names | {target.data_dir / LOCK_NAME, target.data_dir / STAGING})
+        _check_empty(target.data_dir, names | {target.data_dir / LOCK_NAME, target.data_dir / STAGING_NAME})
     if target.folder is not None:
         _check_empty(target.folder, names | {temporary(path) for path in names} | {target.data_dir})
     for path, content in target.files:

@@ -19,14 +19,13 @@ from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
 from eigenkms.storage.folder import FolderLock, make_folder, storage_error, sync_folder
-from eigenkms.storage.opening import BIRTH_NAME, DATABASE_NAME, LOCK_NAME, MIRROR_NAME
+from eigenkms.storage.opening import BIRTH_NAME, DATABASE_NAME, LOCK_NAME, MIRROR_NAME, STAGING_NAME
 from eigenkms.storage.release import RELEASE_NAME
 from eigenkms.storage.rows import StoreIdentity, VersionRow
 from eigenkms.storage.store import Store
 
 RESTORED: Final = "restored"
 """The setting of a store that was begun anew, and by what."""
-STAGING: Final = ".restoring"
 _LOG, _SHARED = DATABASE_NAME + "-wal", DATABASE_NAME + "-shm"
 
 
@@ -54,7 +53,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a beginning was broken off there before it had a database."""
-    return (folder / STAGING).exists() and not (folder / DATABASE_NAME).exists()
+    return (folder / STAGING_NAME).exists() and not (folder / DATABASE_NAME).exists()
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -63,8 +62,8 @@ def clear_unfinished(folder: Path) -> None:
         if is_unfinished(folder):
             for name in (MIRROR_NAME, BIRTH_NAME, RELEASE_NAME, _LOG):
                 (folder / name).unlink(missing_ok=True)
-        if (folder / STAGING).exists():
-            shutil.rmtree(folder / STAGING)
+        if (folder / STAGING_NAME).exists():
+            shutil.rmtree(folder / STAGING_NAME)
     except OSError as error:
         raise storage_error("clear data folder", folder, error) from error
 
@@ -78,7 +77,7 @@ def take_back(folder: Path) -> None:
     """Undo ``begin``, as far as it came. The caller holds the lock."""
     for name in (DATABASE_NAME, _LOG, RELEASE_NAME, BIRTH_NAME, MIRROR_NAME):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / STAGING, ignore_errors=True)
+    shutil.rmtree(folder / STAGING_NAME, ignore_errors=True)
 
 
 def replace(folder: Path, beginning: Beginning, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
@@ -104,9 +103,9 @@ def replace(folder: Path, beginning: Beginning, rng: Rng, aside: str, broken: Se
 
 
 def _stage(folder: Path, beginning: Beginning, rng: Rng) -> Path:
-    staged = folder / STAGING
+    staged = folder / STAGING_NAME
     if staged.exists():
-        raise StorageError(f"begin data folder {folder}: {STAGING} is in the way", hint="remove it")
+        raise StorageError(f"begin data folder {folder}: {STAGING_NAME} is in the way", hint="remove it")
     with Store.open(
         staged, password=beginning.password, identity=beginning.identity, rng=rng, kdf=beginning.kdf
     ) as store:

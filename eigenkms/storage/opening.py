@@ -20,6 +20,8 @@ DATABASE_NAME = "eigenkms.db"
 LOCK_NAME = "lock"
 MIRROR_NAME = "generation"
 BIRTH_NAME = "born"
+STAGING_NAME = ".restoring"
+"""A folder in which a database is being made anew (``storage.fresh``)."""
 
 
 class Opening:
@@ -39,6 +41,11 @@ class Opening:
     def connect(self) -> Database:
         """The database, its header checked; a new file (mode 0600) where there never was one."""
         blank = not self._path.exists() or self._path.stat().st_size == 0
+        if blank and (self._folder / STAGING_NAME).exists():
+            raise StorageError(
+                f"open database {self._path}: it is not there yet, a restore or reset of this folder was broken off",
+                hint="do it again: eigenkms backup restore, or share repair --reset",
+            )
         if blank and self._last_count:
             raise StorageError(
                 f"open database {self._path}: it is missing or empty, but this folder has held one "

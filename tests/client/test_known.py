@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms import __version__
 from eigenkms.client.errors import KeyChangedError
 from eigenkms.client.known import KnownClusters
 from eigenkms.errors import InputError
@@ -144,3 +145,30 @@ def test_processes_that_pin_at_once_leave_a_file_that_can_be_read(known: KnownCl
     pinned = {n: known.get(ClusterId(bytes([n]) * 32)) for n in range(1, 9)}
     assert all(key in (None, bytes([n]) * 96) for n, key in pinned.items())
     assert any(pinned.values())
+
+
+def test_a_new_file_says_its_version_and_an_old_one_stays_as_it_is(known: KnownClusters) -> None:
+    """Files of the first releases had no title; they are read, added to, and get none."""
+    known.pin(ONE, KEY)
+    assert known.path.read_text().splitlines()[0] == f"# eigenkms known clusters 1 {__version__}"
+    line = f"{ONE.hex()} {KEY.hex()} 1700000000\n"
+    known.path.write_text(line)
+    known.pin(TWO, OTHER)
+    assert known.path.read_text().startswith(line)
+    assert known.get(TWO) == OTHER
+
+
+@pytest.mark.parametrize(
+    ("title", "by"), [("2", ""), ("2 9.1.0", r" \(written by release 9\.1\.0\)"), ("0", "")]
+)
+def test_a_file_of_another_version_is_refused_and_left_alone(
+    known: KnownClusters, title: str, by: str
+) -> None:
+    """Reading and pinning alike: nothing is pinned anew that a newer release has pinned in its own way."""
+    known.path.parent.mkdir()
+    content = f"# eigenkms known clusters {title}\nin a form of its own\n"
+    known.path.write_text(content)
+    for use in (lambda: known.get(ONE), lambda: known.pin(ONE, KEY)):
+        with pytest.raises(InputError, match=rf"version {title[0]}{by} is not 1, which this eigenkms knows"):
+            use()
+    assert known.path.read_text() == content

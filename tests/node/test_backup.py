@@ -241,6 +241,19 @@ def test_it_goes_where_a_configuration_says(home: Home, tmp_path: Path, village:
         assert store.share(row.transcript_hash) == village.operators[0].share.to_bytes()
 
 
+def test_a_keystore_in_the_data_folder_comes_back_there(home: Home, village: Village) -> None:
+    """As a node makes one that was given none."""
+    lines = [line for line in home.config.read_text().splitlines() if not line.startswith("p2p_keystore")]
+    home.config.write_text("\n".join(lines))
+    (home.folder / "p2p.json").rename(home.data / "p2p.json")
+    backup, content = home.backup(), (home.data / "p2p.json").read_bytes()
+    shutil.rmtree(home.data)
+    put_back(backup, target_of(backup, home.settings()))
+    assert (home.data / "p2p.json").read_bytes() == content
+    put_back(backup, target_of(backup, home.settings()))
+    assert home.backup().identity.operator == village.operators[0].address
+
+
 def test_a_restored_node_votes_and_founds_nothing_of_the_past(
     home: Home, tmp_path: Path, village: Village
 ) -> None:
@@ -405,8 +418,9 @@ def test_a_restore_that_was_killed_is_completed_by_the_next(home: Home, tmp_path
     assert int(done.stdout) > 8
     for point in range(1, int(done.stdout) + 1):
         there = folder / str(point)
-        if not (there / "data" / "eigenkms.db").exists() and (there / "data" / "generation").exists():
-            with pytest.raises(StorageError, match="missing or empty, but this folder has held one"):
+        data = there / "data"
+        if not (data / "eigenkms.db").exists() and (data / ".restoring").exists():
+            with pytest.raises(StorageError, match="a restore or reset of this folder was broken off"):
                 Store.open(there / "data", password=PASSWORD, identity=backup.identity, rng=os.urandom)
         put_back(backup, target_in(backup, there), with_share=True)
         assert {p.name for p in there.iterdir()} == {"bn254.json", "p2p.json", "node.toml", "data"}

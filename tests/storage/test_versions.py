@@ -1,0 +1,151 @@
+"""Upgrade and downgrade of what a node stores: version 1 as it was first written opens, any other is refused and left to the byte.
+
+The golden files are dumps of the databases. To make one for a new version, run this module as a script; the old ones stay.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from eigenkms import __version__
+from eigenkms.errors import StorageError
+from eigenkms.storage.copy import read_store
+from eigenkms.storage.release import RELEASE_NAME, read_release
+from eigenkms.storage.releases import RELEASES_NAME, read_releases
+from eigenkms.storage.schema import RELEASES, SPENT, STORE, Schema
+from eigenkms.storage.spent import SPENT_NAME, Spending, SpentTokens
+from eigenkms.storage.store import Record
+from tests.protocols.test_release_log import HEADER, release
+from tests.storage.conftest import open_store, session
+from tests.storage.test_golden import HASH, example
+from tests.storage.test_releases import open_log, sign, verified
+from tests.storage.test_spent import LATER, spend
+
+GOLDEN = Path(__file__).parent / "golden"
+FORMATS: dict[str, Schema] = {"eigenkms.db": STORE, SPENT_NAME: SPENT, RELEASES_NAME: RELEASES}
+
+
+def open_any(folder: Path, name: str) -> None:
+    """As a node does at its start."""
+    match name:
+        case "eigenkms.db":
+            open_store(folder).close()
+        case "spent.db":
+            SpentTokens.open(folder).close()
+        case _:
+            open_log(folder).close()
+
+
+def make_all(folder: Path) -> None:
+    example(folder).close()
+    with closing(SpentTokens.open(folder)) as spent:
+        spend(spent, 7)
+    with closing(open_log(folder)) as log:
+        log.append([release(1), release(2)], sign)
+
+
+def dump(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as raw:
+        ids = [raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        head = f"PRAGMA application_id = {ids[0]};\nPRAGMA user_version = {ids[1]};\n"
+        return head + "".join(line + "\n" for line in raw.iterdump())
+
+
+def load(name: str, folder: Path) -> Path:
+    """The golden file of version 1 as a database in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(folder / name)) as raw:
+        raw.executescript((GOLDEN / f"{name}.v1.sql").read_text())
+    return folder / name
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Without the lock, and without what SQLite keeps beside a database to read it, as far as nothing stands in it."""
+    found = (p for p in folder.iterdir() if p.name != "lock" and not p.name.endswith("-shm"))
+    return {p.name: p.read_bytes() for p in found if p.stat().st_size}
+
+
+def test_a_store_of_version_1_opens(tmp_path: Path) -> None:
+    """Journal and share, with the password of then; as it has no folder of its own any more, it is taken for a restored one."""
+    load("eigenkms.db", tmp_path)
+    with open_store(tmp_path) as store:
+        assert store.records(session(1)) == (
+            Record("vote", b"public", False),
+            Record("share", b"secret record", True),
+        )
+        assert store.share(HASH) == b"secret share"
+        assert store.rolled_back
+    with read_store(tmp_path) as copy:
+        assert len(copy.versions()) == 1
+
+
+def test_used_evidence_of_version_1_stays_used(tmp_path: Path) -> None:
+    """What was spent then is not spent again."""
+    load(SPENT_NAME, tmp_path)
+    with closing(SpentTokens.open(tmp_path)) as spent:
+        assert [spend(spent, number, LATER) for number in (7, 8)] == [Spending.AGAIN, Spending.FIRST]
+
+
+def test_a_release_log_of_version_1_is_continued(tmp_path: Path) -> None:
+    """It verifies, and goes on from where it ended."""
+    load(RELEASES_NAME, tmp_path)
+    assert len(verified(tmp_path)) == 2
+    with closing(open_log(tmp_path)) as log:
+        assert log.header == HEADER
+        log.append([release(3)], sign)
+    assert len(verified(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("version", "words"), [(2, "a newer"), (0, "an older")])
+def test_another_version_is_refused_and_left_alone(
+    tmp_path: Path, name: str, version: int, words: str
+) -> None:
+    """Also where it stands beside files that are known; the message has the release that opened the folder last."""
+    make_all(tmp_path)
+    with closing(sqlite3.connect(tmp_path / name)) as raw:
+        raw.execute(f"PRAGMA user_version = {version}")
+    (tmp_path / RELEASE_NAME).write_text("9.1.0\n")
+    before = files(tmp_path)
+    expected = rf"{name}: it was written by {words} eigenkms \(schema {version}, this one knows 1\); .* by release 9\.1\.0$"
+    with pytest.raises(StorageError, match=expected) as refused:
+        open_any(tmp_path, name)
+    assert refused.value.hint is not None
+    assert refused.value.hint.endswith("nothing was changed")
+    readers: dict[str, Callable[[], object]] = {
+        "eigenkms.db": lambda: read_store(tmp_path).__enter__(),
+        RELEASES_NAME: lambda: read_releases(tmp_path).__enter__(),
+    }
+    if name in readers:
+        with pytest.raises(StorageError, match=f"written by {words} eigenkms"):
+            readers[name]()
+    assert files(tmp_path) == before
+
+
+def test_a_folder_names_the_release_that_opened_it(tmp_path: Path) -> None:
+    """Each opening of the store, and nothing that a terminal would obey."""
+    assert read_release(tmp_path) is None
+    open_store(tmp_path).close()
+    assert read_release(tmp_path) == __version__
+    for content in (b"9.1.0", b"\x1b[2J\n", b"\xff", b"x" * 200, b""):
+        (tmp_path / RELEASE_NAME).write_bytes(content)
+        assert read_release(tmp_path) == ("9.1.0" if content == b"9.1.0" else None)
+        open_store(tmp_path).close()
+        assert read_release(tmp_path) == __version__
+
+
+def write() -> None:
+    """Write the golden files of the present version; only together with a new schema number, under its own names."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        make_all(Path(folder))
+        for name, schema in FORMATS.items():
+            (GOLDEN / f"{name}.v{schema.version}.sql").write_text(dump(Path(folder) / name))
+
+
+if __name__ == "__main__":
+    write()
