@@ -25,7 +25,9 @@ import pytest
 from tests.docs.pages import Block, page
 
 START_SECONDS = 60.0
-COMMAND_SECONDS = 30.0
+COMMAND_SECONDS = 60.0
+STAYS = re.compile(r"\beigenkms (devnet up|node) ")
+"""Commands that run until Ctrl-C; the last line that the page shows says that they are ready."""
 _MARK = "<<<exit "
 
 
@@ -84,6 +86,7 @@ class Terminal:
             text=True,
             start_new_session=True,
         )
+        self._typed = ""
         self._lines: Queue[str] = Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -96,6 +99,7 @@ class Terminal:
     def type(self, command: str) -> None:
         """The command, then a mark with its exit code, which stays in ``$?``. It reads no input of ours."""
         assert self._process.stdin is not None
+        self._typed = command
         text = f"{{ {command}\n}} </dev/null; code=$?; printf '\\n{_MARK}%s\\n' $code; (exit $code)\n"
         self._process.stdin.write(text)
         self._process.stdin.flush()
@@ -105,10 +109,24 @@ class Terminal:
         deadline = monotonic() + seconds
         printed: list[str] = []
         while not (printed and printed[-1].startswith(mark)):
-            try:
-                printed.append(self._lines.get(timeout=max(0.0, deadline - monotonic())))
-            except Empty:
-                pytest.fail(f"no {mark!r} within {seconds:g} s:\n" + "\n".join(printed))
+            printed += self._next_line(deadline, mark, printed)
+        return printed
+
+    def _next_line(self, deadline: float, wanted: str, printed: list[str]) -> list[str]:
+        try:
+            return [self._lines.get(timeout=max(0.0, deadline - monotonic()))]
+        except Empty:
+            pytest.fail(f"{self._typed}: no {wanted!r} in time:\n" + "\n".join(printed))
+
+    def until_line(self, line: str, seconds: float) -> list[str]:
+        """What is printed up to and with what ``line`` of a page stands for."""
+        wanted = pattern(line)
+        deadline = monotonic() + seconds
+        printed: list[str] = []
+        while not (printed and wanted.fullmatch(printed[-1].strip())):
+            if printed and printed[-1].startswith(_MARK):
+                pytest.fail("it ended:\n" + "\n".join(printed))
+            printed += self._next_line(deadline, line, printed)
         return printed
 
     def finish(self, seconds: float) -> tuple[int, list[str]]:
@@ -196,6 +214,6 @@ def follow(step: Step, terminal: Terminal) -> tuple[int, list[str]]:
         terminal.interrupt()
         return terminal.finish(COMMAND_SECONDS)
     terminal.type(step.command)
-    if " devnet up " in step.command:
-        return 0, terminal.until(step.output[-1], START_SECONDS)
+    if STAYS.search(step.command):
+        return 0, terminal.until_line(step.output[-1], START_SECONDS)
     return terminal.finish(COMMAND_SECONDS)

@@ -1,0 +1,73 @@
+"""docs/operator-guide.md, followed word by word on anvil: a fifth operator joins four, lives, and leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chain.conftest import require
+from tests.docs.following import Step, follow_page, make_clone, terminals
+
+SECRET = b"only five can keep it"
+
+
+def eigenkms(folder: Path, *words: str, stdin: bytes = b"") -> bytes:
+    """A user of the network, with its own configuration."""
+    done = subprocess.run(
+        [sys.executable, "-m", "eigenkms.cli.main", *words, "--config", "my-devnet/client.toml"],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+class Witness:
+    """Looks at the network from outside between the guide's steps."""
+
+    def __init__(self, clone: Path) -> None:
+        self._clone = clone
+        self.seen: list[str] = []
+
+    def __call__(self, step: Step) -> None:
+        if step.command.startswith("until curl") or step.command.endswith(
+            "share repair --config node.toml --wait"
+        ):
+            self._needs_the_fifth()
+        if "deregister" in step.command:
+            assert len(json.loads(eigenkms(self._clone, "operator", "list", "--json"))["operators"]) == 4
+            self.seen.append("left")
+
+    def _needs_the_fifth(self) -> None:
+        """One founder is stopped, so that of five operators the four that are left are all needed."""
+        pid = int((self._clone / "my-devnet/operator-1/data/lock").read_text())
+        sealed = eigenkms(self._clone, "encrypt", "--app-id", "my-app", stdin=SECRET)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert eigenkms(self._clone, "decrypt", "--app-id", "my-app", stdin=sealed) == SECRET
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.seen.append("served")
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.anvil
+def test_a_fifth_operator_lives_by_the_guide_alone(tmp_path: Path) -> None:
+    """From an empty account to serving, a new peer id and address, a backup, a lost disk, and out again; each step is a command."""
+    require("anvil")
+    clone = make_clone(tmp_path / "clone")
+    with terminals(clone, tmp_path, (1, 2, 3)) as shells:
+        shells[3].type("export EIGENKMS_LOG_FORMAT=text")  # as at a terminal
+        shells[3].finish(10)
+        witness = Witness(clone)
+        assert follow_page("docs/operator-guide.md", shells, witness) > 35
+    assert witness.seen == ["served", "served", "left"]
+    assert {path.name for path in clone.iterdir()} == {"scripts", ".venv"}
