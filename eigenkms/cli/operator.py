@@ -12,7 +12,7 @@ import click
 from eigenkms.cli import network
 from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account, account_address, terms
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import has_terminal, read_password
+from eigenkms.cli.passwords import read_password
 from eigenkms.cli.report import note, print_result
 from eigenkms.errors import InputError
 from eigenkms.node.config import CHAIN_SETTINGS
@@ -121,26 +121,26 @@ async def _simulated(registry: "Registry", plan: "Plan") -> dict[str, str]:
 
 async def _confirm(plan: "Plan", fee: int, manner: _Manner) -> None:
     """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
-    import trio
-
     from eigenkms.chain.values import ether, hexed
+    from eigenkms.cli.asking import agrees
 
     for step in plan.steps:
         note(f"{step.name}: {step.done or 'to be sent'}")
     if manner.yes or not plan.calls:
         return
-    if not has_terminal():
+    cost = ether(plan.gas * fee)
+    agreed = await agrees(
+        f"send {len(plan.calls)} transactions from {hexed(plan.account)}, for at most {cost} ether?"
+    )
+    if agreed is None:
         raise InputError(
             f"{plan.action}: {len(plan.calls)} transactions are not confirmed, and there is no terminal to ask at",
             hint="look at them with --dry-run, and give --yes",
         )
-    question = f"send {len(plan.calls)} transactions from {hexed(plan.account)}, for at most {ether(plan.gas * fee)} ether?"
-    agreed = await trio.to_thread.run_sync(
-        lambda: click.confirm(question, err=True),
-        abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs are older than trio
-    )
     if not agreed:
-        raise InputError(f"{plan.action}: not confirmed, nothing was sent")
+        raise InputError(
+            f"{plan.action}: not confirmed, nothing was sent", hint="answer yes, or look first with --dry-run"
+        )
 
 
 async def _send(sender: Any, plan: "Plan") -> dict[str, "Receipt"]:

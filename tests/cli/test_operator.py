@@ -421,9 +421,11 @@ def test_without_a_terminal_nothing_is_sent_unasked(place: Place) -> None:
 
 
 def test_on_a_terminal_it_asks_once(place: Place, operator: Call) -> None:
-    """No is no, and yes is sent."""
+    """No is no, Ctrl-C too, and yes is sent."""
     member = place.config(3)
     question = b"ether? [y/N]: "
+    code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"\x03"),))
+    assert (code, b"Traceback" in shown, b"Fatal" in shown) == (130, False, False)
     code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"n\n"),))
     assert (code, b"not confirmed, nothing was sent" in shown) == (1, True)
     assert operator("show", "--json", config=member).facts["member"] is True
