@@ -13,7 +13,7 @@ from eigenkms.cli import network
 from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account, account_address, terms
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.passwords import read_password
-from eigenkms.cli.report import note, print_result
+from eigenkms.cli.report import note, print_result, warn
 from eigenkms.errors import InputError
 from eigenkms.node.config import CHAIN_SETTINGS
 
@@ -126,21 +126,25 @@ async def _confirm(plan: "Plan", fee: int, manner: _Manner) -> None:
 
     for step in plan.steps:
         note(f"{step.name}: {step.done or 'to be sent'}")
+    if plan.calls and plan.warning:
+        warn(plan.warning)
     if manner.yes or not plan.calls:
         return
     cost = ether(plan.gas * fee)
-    agreed = await agrees(
-        f"send {len(plan.calls)} transactions from {hexed(plan.account)}, for at most {cost} ether?"
-    )
+    agreed = await agrees(f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether?")
     if agreed is None:
         raise InputError(
-            f"{plan.action}: {len(plan.calls)} transactions are not confirmed, and there is no terminal to ask at",
+            f"{plan.action}: {_counted(plan)} not confirmed, and there is no terminal to ask at",
             hint="look at them with --dry-run, and give --yes",
         )
     if not agreed:
         raise InputError(
             f"{plan.action}: not confirmed, nothing was sent", hint="answer yes, or look first with --dry-run"
         )
+
+
+def _counted(plan: "Plan") -> str:
+    return f"{len(plan.calls)} transaction{'s' if len(plan.calls) > 1 else ''}"
 
 
 async def _send(sender: Any, plan: "Plan") -> dict[str, "Receipt"]:

@@ -192,6 +192,7 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
     assert f"slashable until block {until}" in operator("deregister", "--key", "--yes").err
     place.ask(lambda world: world.mine(DELAY))
     gone = operator("deregister", "--key", "--yes", "--json")
+    assert "warning: this key can never be registered again" in gone.err
     assert steps(gone) == {"deregister key": True}
     burned = operator("register", "--yes")
     assert burned.code == 1
@@ -416,7 +417,7 @@ def test_without_a_terminal_nothing_is_sent_unasked(place: Place) -> None:
     allow(place, place.address(NEWCOMER))
     done = eigenkms("operator", "register", "--config", place.config())
     assert done.returncode == 1
-    assert "3 transactions are not confirmed" in done.stderr.decode()
+    assert "3 transactions not confirmed" in done.stderr.decode()
     assert "--yes" in lines(done.stderr)[-1]
 
 
