@@ -20,7 +20,7 @@ from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
 from tests.chain.conftest import World
-from tests.chain.servers import Reply, Server, serve
+from tests.chain.servers import Reply, Server, serve, tampering
 
 PAYEE = b"\xaa" * 20
 ACCOUNT = 25
@@ -299,6 +299,20 @@ async def test_gas_is_estimated_with_headroom_up_to_the_limit(world: World) -> N
         with pytest.raises(ChainError, match="not registered as an operator"):
             await registration.register_for_operator_set(sender, world.contracts, "/ip4/1.2.3.4/tcp/1")
     assert len(place.raws) == 1
+
+
+async def test_a_node_that_lags_behind_repeats_no_nonce(world: World) -> None:
+    """Another node behind the same URL may not know of the last transaction yet."""
+    first = await world.rpc.call("eth_getTransactionCount", hexed(world.sender(ACCOUNT).address), "latest")
+
+    def lag(request: dict, answer: dict) -> dict:
+        return answer | {"result": first} if request["method"] == "eth_getTransactionCount" else answer
+
+    async with tampering(world.engine.url, lag) as node, JsonRpc(node.url) as rpc:
+        sender = Sender(rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=QUICK)
+        await transfer(sender, PAYEE, 3)
+        await transfer(sender, PAYEE, 4)
+    assert await received(world) == 7
 
 
 async def test_a_refusal_of_the_node_names_the_account(world: World) -> None:
