@@ -20,7 +20,7 @@ from eigenkms.node.config import CHAIN_SETTINGS
 if TYPE_CHECKING:
     from eigenkms.chain.lifecycle import Plan, Registry, Standing, Step
     from eigenkms.chain.registration import Call
-    from eigenkms.chain.transactions import Receipt
+    from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.node.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
@@ -108,15 +108,17 @@ def _carry_out(settings: "Settings", action: str, make: MakePlan, manner: _Manne
 
 async def _simulated(registry: "Registry", plan: "Plan") -> dict[str, str]:
     """By the name of a step, what came of trying its call."""
-    outcomes = {}
-    for step in plan.steps:
-        if step.call is not None:
-            reason = await registry.simulate(plan, step.call)
-            after = "shows only after the calls before it"
-            outcomes[step.name] = (
-                "would succeed" if reason is None else f"would be refused: {reason}" if reason else after
-            )
-    return outcomes
+    return {
+        step.name: _outcome(await registry.simulate(plan, step.call))
+        for step in plan.steps
+        if step.call is not None
+    }
+
+
+def _outcome(reason: str | None) -> str:
+    if reason is None:
+        return "would succeed"
+    return f"would be refused: {reason}" if reason else "shows only after the calls before it"
 
 
 async def _confirm(plan: "Plan", fee: int, manner: _Manner) -> None:
@@ -147,7 +149,7 @@ def _counted(plan: "Plan") -> str:
     return f"{len(plan.calls)} transaction{'s' if len(plan.calls) > 1 else ''}"
 
 
-async def _send(sender: Any, plan: "Plan") -> dict[str, "Receipt"]:
+async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
     from eigenkms.chain.registration import perform
     from eigenkms.chain.values import hexed
 
