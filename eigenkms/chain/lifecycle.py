@@ -11,7 +11,7 @@ that.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from eigenkms.chain import abi, registration
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
@@ -26,8 +26,6 @@ from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import OperatorAddress
-
-NEVER: Final = "nothing was sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An action of an account (20 bytes) and its steps, in order; ``after`` is what the person should know when it is done."""
+    """An action of an account (20 bytes) and its steps, in order.
+
+    ``after`` is what the person should know when it is done, ``warning`` what before that.
+    """
 
     action: str
     account: bytes
     steps: tuple[Step, ...]
     after: tuple[str, ...] = ()
+    warning: str = ""
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -317,8 +319,8 @@ class Registry:
                 hint="try again after that block; its key stays registered until then",
             )
         call = registration.call_deregister_key(self.contracts, account)
-        after = ("this key can never be registered again, by nobody and in no set",)
-        return Plan(action, account, (Step("deregister key", call),), after)
+        warning = "this key can never be registered again, by nobody and in no set"
+        return Plan(action, account, (Step("deregister key", call),), warning=warning)
 
     async def update_socket(self, account: bytes, socket: str) -> Plan:
         """Publish ``socket``, unless the chain has it. Raises InputError for one that is no member, and ChainError."""
@@ -372,7 +374,7 @@ class Registry:
             raise InputError(
                 f"{plan.action}: the account {hexed(plan.account)} has {ether(balance)} ether, and up to {ether(needed)} "
                 f"may be needed ({plan.gas} gas at {gwei(fee)} gwei)",
-                hint=f"send at least {ether(needed - balance)} ether to {checksummed(plan.account)}; {NEVER}",
+                hint=f"send at least {ether(needed - balance)} ether to {checksummed(plan.account)}; nothing was sent",
             )
         return fee
 

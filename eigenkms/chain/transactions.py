@@ -114,6 +114,8 @@ class Sender:
         self.chain_id: Final = chain_id
         self.terms: Final = terms or Terms(deadline=deadline)
         self._lock = trio.Lock()
+        self._unused = 0
+        """The lowest nonce that this sender has not used; a node that lags behind may tell a lower one."""
 
     def __repr__(self) -> str:
         return f"<Sender {hexed(self.address)} key redacted>"
@@ -128,6 +130,7 @@ class Sender:
             fields = await self._fields(what, to, data, gas, value)
             sent = [await self._first(what, fields)]
             receipt = await self._wait(what, sent)
+            self._unused = fields["nonce"] + 1
         return await self._accepted(what, receipt, sent)
 
     async def pending(self) -> int:
@@ -173,11 +176,12 @@ class Sender:
             )
         base = base_fee_of(block)
         self.terms.check(what, base)
+        nonce = quantity(latest if self.terms.replace_pending else pending, "nonce")
         fee = self.terms.fee(base)
         fields: dict[str, Any] = {
             "type": 2,
             "chainId": self.chain_id,
-            "nonce": quantity(latest if self.terms.replace_pending else pending, "nonce"),
+            "nonce": max(nonce, self._unused),
             "gas": gas,
             "maxFeePerGas": fee,
             "maxPriorityFeePerGas": min(self.terms.tip_wei, fee),

@@ -96,7 +96,7 @@ def account_address(settings: "Settings") -> bytes | None:
 
 
 def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
-    """What the settings say of fees and confirmations. A devnet's blocks are full of gas, and estimating it there takes long."""
+    """What the settings say of fees and confirmations. On a devnet gas costs nothing, and estimating it takes long."""
     from eigenkms.chain.transactions import Terms
     from eigenkms.node.config import DEVNET_CHAIN_ID
 

@@ -12,15 +12,15 @@ import click
 from eigenkms.cli import network
 from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account, account_address, terms
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import has_terminal, read_password
-from eigenkms.cli.report import note, print_result
+from eigenkms.cli.passwords import read_password
+from eigenkms.cli.report import note, print_result, warn
 from eigenkms.errors import InputError
 from eigenkms.node.config import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.chain.lifecycle import Plan, Registry, Standing, Step
     from eigenkms.chain.registration import Call
-    from eigenkms.chain.transactions import Receipt
+    from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.node.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
@@ -108,42 +108,48 @@ def _carry_out(settings: "Settings", action: str, make: MakePlan, manner: _Manne
 
 async def _simulated(registry: "Registry", plan: "Plan") -> dict[str, str]:
     """By the name of a step, what came of trying its call."""
-    outcomes = {}
-    for step in plan.steps:
-        if step.call is not None:
-            reason = await registry.simulate(plan, step.call)
-            after = "shows only after the calls before it"
-            outcomes[step.name] = (
-                "would succeed" if reason is None else f"would be refused: {reason}" if reason else after
-            )
-    return outcomes
+    return {
+        step.name: _outcome(await registry.simulate(plan, step.call))
+        for step in plan.steps
+        if step.call is not None
+    }
+
+
+def _outcome(reason: str | None) -> str:
+    if reason is None:
+        return "would succeed"
+    return f"would be refused: {reason}" if reason else "shows only after the calls before it"
 
 
 async def _confirm(plan: "Plan", fee: int, manner: _Manner) -> None:
     """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
-    import trio
-
     from eigenkms.chain.values import ether, hexed
+    from eigenkms.cli.asking import agrees
 
     for step in plan.steps:
         note(f"{step.name}: {step.done or 'to be sent'}")
+    if plan.calls and plan.warning:
+        warn(plan.warning)
     if manner.yes or not plan.calls:
         return
-    if not has_terminal():
+    cost = ether(plan.gas * fee)
+    agreed = await agrees(f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether?")
+    if agreed is None:
         raise InputError(
-            f"{plan.action}: {len(plan.calls)} transactions are not confirmed, and there is no terminal to ask at",
+            f"{plan.action}: {_counted(plan)} not confirmed, and there is no terminal to ask at",
             hint="look at them with --dry-run, and give --yes",
         )
-    question = f"send {len(plan.calls)} transactions from {hexed(plan.account)}, for at most {ether(plan.gas * fee)} ether?"
-    agreed = await trio.to_thread.run_sync(
-        lambda: click.confirm(question, err=True),
-        abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs are older than trio
-    )
     if not agreed:
-        raise InputError(f"{plan.action}: not confirmed, nothing was sent")
+        raise InputError(
+            f"{plan.action}: not confirmed, nothing was sent", hint="answer yes, or look first with --dry-run"
+        )
 
 
-async def _send(sender: Any, plan: "Plan") -> dict[str, "Receipt"]:
+def _counted(plan: "Plan") -> str:
+    return f"{len(plan.calls)} transaction{'s' if len(plan.calls) > 1 else ''}"
+
+
+async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
     from eigenkms.chain.registration import perform
     from eigenkms.chain.values import hexed
 

@@ -50,7 +50,8 @@ def format_of(fields: Mapping[str, Any]) -> KeystoreFormat | None:
         return None
     if "pubKey" in fields:
         return "eigenlayer"
-    return {3: "geth", 4: "eip2335"}.get(fields.get("version", 0))  # type: ignore[return-value]
+    version = fields.get("version")
+    return "geth" if version == 3 else "eip2335" if version == 4 else None
 
 
 def claimed_address(fields: Mapping[str, Any]) -> bytes | None:
@@ -92,9 +93,11 @@ def _decrypt(crypto: Mapping[str, Any], password: str) -> bytes:
     from eth_account import Account
 
     try:
+        if crypto["cipher"] != "aes-128-ctr":
+            raise InputError(f"open keystore: its cipher {str(crypto['cipher'])[:40]!r} is not aes-128-ctr")
         _check_cost(crypto["kdfparams"])
         secret = bytes(Account.decrypt({"version": 3, "crypto": dict(crypto)}, password))
-    except (KeyError, TypeError, AttributeError, NotImplementedError, AssertionError):
+    except (KeyError, TypeError, AttributeError, NotImplementedError, AssertionError, OverflowError):
         reason = "it is no keystore of version 3"
     except ValueError as error:
         reason = "the password is wrong" if str(error) == "MAC mismatch" else "it is no keystore of version 3"
@@ -106,7 +109,10 @@ def _decrypt(crypto: Mapping[str, Any], password: str) -> bytes:
 
 
 def _check_cost(parameters: Mapping[str, Any]) -> None:
-    """A file must not be able to eat the machine."""
-    memory = 128 * int(parameters.get("n", 1)) * int(parameters.get("r", 1)) * int(parameters.get("p", 1))
-    if memory > MAX_SCRYPT_MEMORY or int(parameters.get("c", 1)) > _MAX_ITERATIONS:
+    """A file must not be able to eat the machine: ValueError."""
+    n, r, p, c = (parameters.get(name, 1) for name in ("n", "r", "p", "c"))
+    length = parameters["dklen"]
+    if not all(type(number) is int and number > 0 for number in (n, r, p, c, length)):
+        raise ValueError("its cost is not in whole numbers")
+    if 128 * n * r * p > MAX_SCRYPT_MEMORY or c > _MAX_ITERATIONS or not 32 <= length <= 64:
         raise ValueError("its cost is out of bounds")

@@ -143,6 +143,14 @@ def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str
     return opened.secret, {name: opened.public.get(name, "") for name in PUBLIC[kind]}
 
 
+def _claimed_g1(path: Path, fields: Mapping[str, Any]) -> bytes:
+    try:
+        return foreign_keystore.claimed_g1(fields)
+    except InputError as error:
+        reason = str(error).removeprefix("open keystore: ")
+        raise InputError(f"read keystore {path}: {reason}", hint=_HINT) from error
+
+
 def _public_of_geth(fields: Mapping[str, Any]) -> dict[str, str]:
     address = foreign_keystore.claimed_address(fields)
     return {} if address is None else {"address": checksummed(address)}
@@ -167,7 +175,7 @@ def peek_content(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
         case "geth":
             return "secp256k1", _public_of_geth(fields)
         case "eigenlayer":
-            return "bn254", {"g1": foreign_keystore.claimed_g1(fields).hex()}
+            return "bn254", {"g1": _claimed_g1(path, fields).hex()}
         case "eip2335":
             raise InputError(f"read keystore {path}: it is {foreign_keystore.NAMES['eip2335']}", hint=_HINT)
     raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT)

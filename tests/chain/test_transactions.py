@@ -20,11 +20,11 @@ from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
 from tests.chain.conftest import World
-from tests.chain.servers import Reply, Server, serve
+from tests.chain.servers import Reply, Server, serve, tampering
 
 PAYEE = b"\xaa" * 20
 ACCOUNT = 25
-QUICK = Terms(replace_after=0.2, deadline=5)
+QUICK = Terms(replace_after=0.2, deadline=15)
 
 
 @dataclass
@@ -103,6 +103,13 @@ async def received(world: World) -> int:
     answer = await world.rpc.call("eth_getBalance", hexed(PAYEE), "latest")
     assert isinstance(answer, str)
     return int(answer, 16)
+
+
+async def leave_pending(world: World, wei: int) -> None:
+    """A transaction that an earlier run sent and did not wait for; the chain must not mine by itself."""
+    early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
+    with pytest.raises(ChainError, match="is in no block after"):
+        await transfer(early, PAYEE, wei)
 
 
 async def test_a_stuck_transaction_is_replaced_under_its_nonce(world: World) -> None:
@@ -189,18 +196,24 @@ async def test_a_nonce_that_another_transaction_took_is_told(world: World) -> No
 
 async def test_a_pending_transaction_is_waited_for(world: World) -> None:
     """An earlier run's may be under way: nothing is sent before it is in a block, and then under the next nonce."""
-    async with post(world) as place, behind(place, world, replace(QUICK, replace_after=3.0)) as sender:
-        await world.rpc.call("evm_setAutomine", False)
-        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
-        with pytest.raises(ChainError, match="is in no block after"):
-            await transfer(early, PAYEE, 3)
-        assert await pending_of(world.rpc, sender.address) == 1
-        async with trio.open_nursery() as nursery:
+    waiting = trio.Event()
+    terms = replace(QUICK, replace_after=10.0, tell=lambda _line: waiting.set())
+    await world.rpc.call("evm_setAutomine", False)
+    try:
+        await leave_pending(world, 3)
+        assert await pending_of(world.rpc, world.sender(ACCOUNT).address) == 1
+        async with (
+            post(world) as place,
+            behind(place, world, terms) as sender,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(transfer, sender, PAYEE, 4)
-            await trio.sleep(0.2)
+            await waiting.wait()
             assert place.raws == []
             await world.rpc.call("evm_setAutomine", True)
             await world.mine()
+    finally:
+        await world.rpc.call("evm_setAutomine", True)
     assert await received(world) == 7
 
 
@@ -208,9 +221,7 @@ async def test_a_pending_transaction_that_stays_is_told(world: World) -> None:
     """With the two ways out."""
     await world.rpc.call("evm_setAutomine", False)
     try:
-        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
-        with pytest.raises(ChainError, match="is in no block after"):
-            await transfer(early, PAYEE, 3)
+        await leave_pending(world, 3)
         late = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=QUICK)
         with pytest.raises(ChainError, match="is pending since more than") as error:
             await transfer(late, PAYEE, 4)
@@ -228,9 +239,7 @@ async def test_a_pending_transaction_is_outbid_on_demand(world: World) -> None:
         pytest.skip("the embedded chain keeps no pool in which one could be replaced")
     await world.rpc.call("evm_setAutomine", False)
     try:
-        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
-        with pytest.raises(ChainError, match="is in no block after"):
-            await transfer(early, PAYEE, 3)
+        await leave_pending(world, 3)
         terms = replace(QUICK, replace_pending=True, replace_after=None)
         async with (
             post(world) as place,
@@ -251,9 +260,7 @@ async def test_outbidding_ends_at_the_ceiling(world: World) -> None:
         pytest.skip("the embedded chain keeps no pool in which one could be replaced")
     await world.rpc.call("evm_setAutomine", False)
     try:
-        early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
-        with pytest.raises(ChainError, match="is in no block after"):
-            await transfer(early, PAYEE, 3)
+        await leave_pending(world, 3)
         terms = replace(QUICK, replace_pending=True, max_fee_wei=await fee(world))
         late = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=terms)
         with pytest.raises(ChainError, match="replacing the pending transaction would cost more than"):
@@ -299,6 +306,20 @@ async def test_gas_is_estimated_with_headroom_up_to_the_limit(world: World) -> N
         with pytest.raises(ChainError, match="not registered as an operator"):
             await registration.register_for_operator_set(sender, world.contracts, "/ip4/1.2.3.4/tcp/1")
     assert len(place.raws) == 1
+
+
+async def test_a_node_that_lags_behind_repeats_no_nonce(world: World) -> None:
+    """Another node behind the same URL may not know of the last transaction yet."""
+    first = await world.rpc.call("eth_getTransactionCount", hexed(world.sender(ACCOUNT).address), "latest")
+
+    def lag(request: dict, answer: dict) -> dict:
+        return answer | {"result": first} if request["method"] == "eth_getTransactionCount" else answer
+
+    async with tampering(world.engine.url, lag) as node, JsonRpc(node.url) as rpc:
+        sender = Sender(rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=QUICK)
+        await transfer(sender, PAYEE, 3)
+        await transfer(sender, PAYEE, 4)
+    assert await received(world) == 7
 
 
 async def test_a_refusal_of_the_node_names_the_account(world: World) -> None:

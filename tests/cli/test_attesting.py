@@ -100,8 +100,11 @@ def test_a_bare_key_that_others_can_read_is_warned_of(
         ("{}", "no keystore of version 3"),
         ('{"crypto": []}', "no keystore of version 3"),
         (geth(version=2), "no keystore of version 3"),
-        (geth(crypto={"kdfparams": {"n": 2**40, "r": 8}}), "no keystore of version 3"),
-        (geth(crypto={"kdfparams": {"c": 10**9}}), "no keystore of version 3"),
+        (
+            geth(crypto={"cipher": "aes-128-ctr", "kdfparams": {"n": 2**40, "r": 8}}),
+            "no keystore of version 3",
+        ),
+        (geth(crypto={"cipher": "aes-128-ctr", "kdfparams": {"c": 10**9}}), "no keystore of version 3"),
         (geth("another"), "the password is wrong"),
         (Key("p2p", KEY, public_values("p2p", KEY)).seal("pass", rng, cost=CHEAP), "it holds a p2p key"),
         (b" " * 70_000, "more than 65536 bytes"),

@@ -192,6 +192,7 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
     assert f"slashable until block {until}" in operator("deregister", "--key", "--yes").err
     place.ask(lambda world: world.mine(DELAY))
     gone = operator("deregister", "--key", "--yes", "--json")
+    assert "warning: this key can never be registered again" in gone.err
     assert steps(gone) == {"deregister key": True}
     burned = operator("register", "--yes")
     assert burned.code == 1
@@ -416,14 +417,16 @@ def test_without_a_terminal_nothing_is_sent_unasked(place: Place) -> None:
     allow(place, place.address(NEWCOMER))
     done = eigenkms("operator", "register", "--config", place.config())
     assert done.returncode == 1
-    assert "3 transactions are not confirmed" in done.stderr.decode()
+    assert "3 transactions not confirmed" in done.stderr.decode()
     assert "--yes" in lines(done.stderr)[-1]
 
 
 def test_on_a_terminal_it_asks_once(place: Place, operator: Call) -> None:
-    """No is no, and yes is sent."""
+    """No is no, Ctrl-C too, and yes is sent."""
     member = place.config(3)
     question = b"ether? [y/N]: "
+    code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"\x03"),))
+    assert (code, b"Traceback" in shown, b"Fatal" in shown) == (130, False, False)
     code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"n\n"),))
     assert (code, b"not confirmed, nothing was sent" in shown) == (1, True)
     assert operator("show", "--json", config=member).facts["member"] is True

@@ -79,12 +79,14 @@ def test_a_written_file_opens() -> None:
         (eigenlayer(secret=N + 1), PASSWORD, "what it holds is not a BN254 key"),
         (eigenlayer() | {"crypto": {}}, PASSWORD, "it is no keystore of version 3"),
         (
-            eigenlayer() | {"crypto": {"kdfparams": {"n": 2**40, "r": 8}}},
+            eigenlayer()
+            | {"crypto": {"cipher": "aes-128-ctr", "kdfparams": {"dklen": 32, "n": 2**40, "r": 8}}},
             PASSWORD,
             "it is no keystore of version 3",
         ),
         (
-            eigenlayer() | {"crypto": {"kdfparams": {"n": 2, "r": 8, "p": 2**30}}},
+            eigenlayer()
+            | {"crypto": {"cipher": "aes-128-ctr", "kdfparams": {"dklen": 32, "n": 2, "r": 8, "p": 2**30}}},
             PASSWORD,
             "it is no keystore of version 3",
         ),
@@ -96,6 +98,22 @@ def test_what_does_not_open_is_told(fields: dict[str, Any], password: str, reaso
         open_eigenlayer(fields, password)
     assert f"{SECRET:x}" not in str(error.value)
     assert str(SECRET) not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "", "x", -1, 0, 1e999, 2**70, 0.5])
+@pytest.mark.parametrize("kdf", ["scrypt", "pbkdf2"])
+def test_a_strange_value_anywhere_is_an_error_of_the_file(kdf: str, value: Any) -> None:
+    """Whatever stands in a field, the answer is a sentence, and soon."""
+    crypto = eigenlayer(kdf=kdf)["crypto"]
+    parameters = crypto["kdfparams"]
+    changed = [crypto | {name: value} for name in crypto]
+    changed += [crypto | {"kdfparams": parameters | {name: value}} for name in parameters]
+    for each in changed:
+        with pytest.raises(InputError):
+            open_geth({"crypto": each, "version": 3}, PASSWORD)
+    assert format_of({"crypto": crypto, "version": value}) is None
+    with pytest.raises(InputError):
+        claimed_g1({"pubKey": value})
 
 
 def test_a_geth_keystore_opens() -> None:

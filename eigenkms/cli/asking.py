@@ -1,0 +1,22 @@
+"""A question at the terminal that Ctrl-C can end: no thread is left behind that reads."""
+
+import os
+
+import trio
+
+MAX_ANSWER_BYTES = 1024
+
+
+async def agrees(question: str) -> bool | None:
+    """Whether the person at the terminal says yes; None if there is no terminal. Whatever is no yes is a no, and so is its end."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return None
+    try:
+        os.write(terminal, f"{question} [y/N]: ".encode())
+        await trio.lowlevel.wait_readable(terminal)
+        answer = os.read(terminal, MAX_ANSWER_BYTES)
+    finally:
+        os.close(terminal)
+    return answer.strip().lower() in (b"y", b"yes")
