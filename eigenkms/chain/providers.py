@@ -143,7 +143,7 @@ class RpcPool:
 
     @property
     def endpoint(self) -> str:
-        """The one that answered last, for messages."""
+        """The one in use, for messages."""
         return self._used.rpc.endpoint
 
     def statistics(self) -> RpcStatistics:
@@ -162,10 +162,9 @@ class RpcPool:
 
     @property
     def stale(self) -> bool:
-        """Whether nobody who answers has a new block."""
+        """Whether nobody whom ``call`` would ask first has a new block."""
         states = {provider.state for provider in self.providers}
-        fresh = {ProviderState.OK, ProviderState.UNTRIED, ProviderState.DISAGREES}
-        return ProviderState.STALE in states and not states & fresh
+        return ProviderState.STALE in states and not states & {ProviderState.OK, ProviderState.UNTRIED}
 
     def witnesses(self) -> tuple[Provider, ...]:
         """Those that may be asked what another one said: all that work, or else whom ``call`` would ask."""
@@ -237,6 +236,8 @@ class RpcPool:
         try:
             return await self._first(f"batch of {requests[0][0]}", ask, retry=True)
         except RpcRefusedError:
+            if not refused:
+                raise
             return refused[0]
 
     async def _verify(self, provider: Provider) -> None:
@@ -353,8 +354,9 @@ class RpcPool:
         provider.failures = 0
         if provider.state not in _RANK or provider.state is ProviderState.UNTRIED:
             self._become(provider, self._state_of(provider))
-        if provider is not self._used:
-            log.warning("using %s instead of %s", provider.rpc.endpoint, self._used.rpc.endpoint)
+        if provider is not self._used and provider is self._candidates()[0]:
+            level = logging.WARNING if provider.index > self._used.index else logging.INFO
+            log.log(level, "using %s instead of %s", provider.rpc.endpoint, self._used.rpc.endpoint)
             self._used = provider
 
     def _state_of(self, provider: Provider) -> ProviderState:

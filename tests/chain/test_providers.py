@@ -166,6 +166,19 @@ async def test_another_chain_is_never_believed(caplog: pytest.LogCaptureFixture)
             await pool.call("eth_thing")
 
 
+async def test_one_that_does_not_tell_its_chain_is_not_believed() -> None:
+    """The next one is asked; alone, its refusal is the answer."""
+    a, b = Endpoint("a", errors={"eth_chainId": {"code": -32601, "message": "not for you"}}), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        assert await pool.batch([("eth_thing", ())]) == ("b",)
+        assert states(pool) == ["failing", "ok"]
+    async with pool_of(a, watch=False) as pool:
+        for ask in (lambda: pool.batch([("eth_thing", ())]), lambda: pool.call("eth_thing")):
+            with pytest.raises(RpcRefusedError, match=r"call eth_chainId at .*not for you"):
+                await ask()
+    assert a.asked == []
+
+
 async def test_all_down_names_each_and_recovers() -> None:
     """The message has every endpoint with its reason, and no key of a URL."""
     a, b = Endpoint("a", instead=Reply(status=503)), Endpoint("b", instead=Reply(b"<html>"))
@@ -219,6 +232,7 @@ async def test_a_refusal_is_an_answer_but_another_may_know_better() -> None:
         assert await pool.call("eth_call") == "b"
         assert await pool.batch([("eth_chainId", ()), ("eth_call", ())]) == (hex(CHAIN), "b")
         assert states(pool) == ["ok", "ok"]
+        assert pool.status()[0].in_use, "one answer is no change of horses"
         b.errors["eth_call"] = {"code": -32601, "message": "no such method"}
         with pytest.raises(RpcRefusedError, match=r"at rpc 1 \(.*missing trie node"):
             await pool.call("eth_call")
