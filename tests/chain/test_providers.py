@@ -43,6 +43,7 @@ class Endpoint:
     chain: int = CHAIN
     age: float = 0.0
     number: int = 100
+    hash: str = "0x" + "ab" * 32
     instead: Reply | None = None
     errors: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Endpoint:
             "eth_chainId": hex(self.chain),
             "eth_getBlockByNumber": {
                 "number": hex(self.number),
-                "hash": "0x" + "ab" * 32,
+                "hash": self.hash,
                 "timestamp": hex(int(time.time() - self.age)),
             },
         }
@@ -299,6 +300,29 @@ async def test_a_long_batch_may_change_horses() -> None:
         assert original is not None
         assert set(answers) <= {"a", "b"}
         assert len(answers) == 2 * rpc_module.MAX_BATCH
+
+
+async def test_different_forks_are_told_before_a_boundary_comes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen twice in a row, with both hashes, once; and that it is over."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(providers, "COMPARE_PAUSE", 0.02)
+    a, b = Endpoint("a", number=100), Endpoint("b", number=95)
+    async with pool_of(a, b) as pool:
+        b.hash = "0x" + "cd" * 32
+        await until(lambda: pool.split is not None)
+        assert pool.split is not None
+        assert pool.split.startswith("of block 87 rpc 1 (http://127.0.0.1:")
+        assert "has 0x" + "ab" * 32 + ", rpc 2 (http" in pool.split
+        assert pool.split.endswith("has 0x" + "cd" * 32)
+        b.instead = Reply(status=503)
+        await until(lambda: pool.split is None)
+        b.instead, b.hash = None, a.hash
+        await until(lambda: states(pool) == ["ok", "ok"])
+        assert await pool.call("eth_thing") == "a"
+    told = [m for m in caplog.messages if "RPCs are on" in m]
+    assert [m.split(":")[0] for m in told] == ["RPCs are on different forks", "RPCs are on one chain again"]
 
 
 async def test_hanging_at_the_start_does_not_keep_anybody() -> None:
