@@ -477,7 +477,7 @@ class RpcPool:
                 nursery.start_soon(self._read_hash, provider, number, hashes)
         if len(set(hashes.values())) < 2:
             return None
-        each = (f"{provider.rpc.endpoint} has {hexed(block)}" for provider, block in hashes.items())
+        each = (f"{p.rpc.endpoint} has {hexed(hashes[p])}" for p in self.providers if p in hashes)
         return f"of block {number} {', '.join(each)}"
 
     async def _read_hash(self, provider: Provider, number: int, hashes: dict[Provider, bytes]) -> None:
