@@ -6,7 +6,8 @@ it is used again, if it stands before the others. Probes of a bad one come at gr
 
 Nobody is believed before it has said that it serves the right chain: whoever does not is left out and named loudly. An endpoint
 whose newest block is old by this machine's clock is stale: the others are asked first. So is one that contradicted the majority
-about a boundary (``witnesses``).
+about a boundary (``witnesses``). Between boundaries the block a little below the slowest head is compared too: endpoints that
+are on different forks are told before it matters.
 
 A call has one deadline whatever the number of endpoints, and all but the last that is tried get half of what is left of it.
 Calls follow one another on different endpoints when one fails in between; that mixes no forks because reads are pinned to a
@@ -39,7 +40,7 @@ from eigenkms.chain.rpc import (
     RpcTooLargeError,
     RpcUnavailableError,
 )
-from eigenkms.chain.values import Json, block_ref, quantity
+from eigenkms.chain.values import Json, block_ref, hexed, quantity
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import BlockRef
 
@@ -53,6 +54,9 @@ PROBE_PAUSE: Final = 5.0
 MAX_PROBE_PAUSE: Final = 60.0
 MAX_RETRY_AFTER: Final = 60.0
 """As long as this one that asks for patience is left alone, whatever it asks for."""
+COMPARE_PAUSE: Final = 15.0
+COMPARE_DEPTH: Final = 8
+"""How many blocks below the lowest head they are compared: what lies above may still change, or not be everywhere yet."""
 STALE_SECONDS: Final = 300.0
 
 log = logging.getLogger("eigenkms.chain.providers")
@@ -133,6 +137,8 @@ class RpcPool:
         self.stale_seconds: Final = stale_seconds
         self.disagreements = 0
         """Boundaries about which they disagreed, since the pool was opened."""
+        self.split: str | None = None
+        """What each says of one block, while they are on different forks."""
         self._deadline = deadline
         self._used = self.providers[0]
         self._probed = trio.Event()
@@ -143,7 +149,7 @@ class RpcPool:
 
     @property
     def endpoint(self) -> str:
-        """The one that answered last, for messages."""
+        """The one in use, for messages."""
         return self._used.rpc.endpoint
 
     def statistics(self) -> RpcStatistics:
@@ -162,10 +168,9 @@ class RpcPool:
 
     @property
     def stale(self) -> bool:
-        """Whether nobody who answers has a new block."""
+        """Whether nobody whom ``call`` would ask first has a new block."""
         states = {provider.state for provider in self.providers}
-        fresh = {ProviderState.OK, ProviderState.UNTRIED, ProviderState.DISAGREES}
-        return ProviderState.STALE in states and not states & fresh
+        return ProviderState.STALE in states and not states & {ProviderState.OK, ProviderState.UNTRIED}
 
     def witnesses(self) -> tuple[Provider, ...]:
         """Those that may be asked what another one said: all that work, or else whom ``call`` would ask."""
@@ -237,6 +242,8 @@ class RpcPool:
         try:
             return await self._first(f"batch of {requests[0][0]}", ask, retry=True)
         except RpcRefusedError:
+            if not refused:
+                raise
             return refused[0]
 
     async def _verify(self, provider: Provider) -> None:
@@ -353,8 +360,9 @@ class RpcPool:
         provider.failures = 0
         if provider.state not in _RANK or provider.state is ProviderState.UNTRIED:
             self._become(provider, self._state_of(provider))
-        if provider is not self._used:
-            log.warning("using %s instead of %s", provider.rpc.endpoint, self._used.rpc.endpoint)
+        if provider is not self._used and provider is self._candidates()[0]:
+            level = logging.WARNING if provider.index > self._used.index else logging.INFO
+            log.log(level, "using %s instead of %s", provider.rpc.endpoint, self._used.rpc.endpoint)
             self._used = provider
 
     def _state_of(self, provider: Provider) -> ProviderState:
@@ -412,6 +420,8 @@ class RpcPool:
         async with trio.open_nursery() as nursery:
             for provider in self.providers:
                 nursery.start_soon(self._watch_one, provider)
+            if len(self.providers) > 1:
+                nursery.start_soon(self._watch_forks)
 
     async def _watch_one(self, provider: Provider) -> None:
         while True:
@@ -439,6 +449,45 @@ class RpcPool:
             self._become(provider, self._state_of(provider))
         self._probed.set()
         self._probed = trio.Event()
+
+    async def _watch_forks(self) -> None:
+        before: str | None = None
+        while True:
+            await trio.sleep(COMPARE_PAUSE)
+            now = await self._compare()
+            found = (
+                now if before is not None else None
+            )  # a reorganisation between two answers is no fork: look twice
+            before = now
+            if found is not None and self.split is None:
+                log.warning("RPCs are on different forks: %s", found)
+            elif found is None and self.split is not None:
+                log.info("RPCs are on one chain again")
+            self.split = found
+
+    async def _compare(self) -> str | None:
+        """What those that work say of a block that all should have, if it is not the same."""
+        heads = {p: p.head.number for p in self.providers if p.state in _RANK and p.head is not None}
+        number = min(heads.values(), default=0) - COMPARE_DEPTH
+        if number < 0:
+            return None
+        hashes: dict[Provider, bytes] = {}
+        async with trio.open_nursery() as nursery:
+            for provider in heads:
+                nursery.start_soon(self._read_hash, provider, number, hashes)
+        if len(set(hashes.values())) < 2:
+            return None
+        each = (f"{p.rpc.endpoint} has {hexed(hashes[p])}" for p in self.providers if p in hashes)
+        return f"of block {number} {', '.join(each)}"
+
+    async def _read_hash(self, provider: Provider, number: int, hashes: dict[Provider, bytes]) -> None:
+        """One that cannot say is no party; probes find out why."""
+        try:
+            with trio.move_on_after(PROBE_SECONDS):
+                answer = await provider.rpc.call("eth_getBlockByNumber", hex(number), False)
+                hashes[provider] = block_ref(answer, f"block {number} at {provider.rpc.endpoint}").hash
+        except ChainError as error:
+            log.debug("compare RPCs: %s", error)
 
     async def first_look(self) -> None:
         """Wait, while ``watch`` runs, until it is known which endpoint to begin with: a good one, all before which are judged."""

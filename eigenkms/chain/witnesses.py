@@ -72,7 +72,8 @@ class _Hearing:
         return next((each for each, votes in count.items() if 2 * votes > len(self.said)), None)
 
     def __str__(self) -> str:
-        return ", ".join(f"{provider.rpc.endpoint} has {said}" for provider, said in self.said.items())
+        ordered = sorted(self.said.items(), key=lambda item: item[0].index)
+        return ", ".join(f"{provider.rpc.endpoint} has {said}" for provider, said in ordered)
 
 
 async def agreed_operators(chain: "EigenLayerChain", pool: RpcPool, block: BlockRef) -> "OperatorRead":

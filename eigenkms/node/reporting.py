@@ -99,6 +99,7 @@ class Report:
                 for each in pool.status()
             ],
             "rpc_disagreements": pool.disagreements,
+            "rpc_split": pool.split,
         }
 
     @property

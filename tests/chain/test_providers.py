@@ -43,6 +43,7 @@ class Endpoint:
     chain: int = CHAIN
     age: float = 0.0
     number: int = 100
+    hash: str = "0x" + "ab" * 32
     instead: Reply | None = None
     errors: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Endpoint:
             "eth_chainId": hex(self.chain),
             "eth_getBlockByNumber": {
                 "number": hex(self.number),
-                "hash": "0x" + "ab" * 32,
+                "hash": self.hash,
                 "timestamp": hex(int(time.time() - self.age)),
             },
         }
@@ -166,6 +167,19 @@ async def test_another_chain_is_never_believed(caplog: pytest.LogCaptureFixture)
             await pool.call("eth_thing")
 
 
+async def test_one_that_does_not_tell_its_chain_is_not_believed() -> None:
+    """The next one is asked; alone, its refusal is the answer."""
+    a, b = Endpoint("a", errors={"eth_chainId": {"code": -32601, "message": "not for you"}}), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        assert await pool.batch([("eth_thing", ())]) == ("b",)
+        assert states(pool) == ["failing", "ok"]
+    async with pool_of(a, watch=False) as pool:
+        for ask in (lambda: pool.batch([("eth_thing", ())]), lambda: pool.call("eth_thing")):
+            with pytest.raises(RpcRefusedError, match=r"call eth_chainId at .*not for you"):
+                await ask()
+    assert a.asked == []
+
+
 async def test_all_down_names_each_and_recovers() -> None:
     """The message has every endpoint with its reason, and no key of a URL."""
     a, b = Endpoint("a", instead=Reply(status=503)), Endpoint("b", instead=Reply(b"<html>"))
@@ -219,6 +233,7 @@ async def test_a_refusal_is_an_answer_but_another_may_know_better() -> None:
         assert await pool.call("eth_call") == "b"
         assert await pool.batch([("eth_chainId", ()), ("eth_call", ())]) == (hex(CHAIN), "b")
         assert states(pool) == ["ok", "ok"]
+        assert pool.status()[0].in_use, "one answer is no change of horses"
         b.errors["eth_call"] = {"code": -32601, "message": "no such method"}
         with pytest.raises(RpcRefusedError, match=r"at rpc 1 \(.*missing trie node"):
             await pool.call("eth_call")
@@ -285,6 +300,29 @@ async def test_a_long_batch_may_change_horses() -> None:
         assert original is not None
         assert set(answers) <= {"a", "b"}
         assert len(answers) == 2 * rpc_module.MAX_BATCH
+
+
+async def test_different_forks_are_told_before_a_boundary_comes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen twice in a row, with both hashes, once; and that it is over."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(providers, "COMPARE_PAUSE", 0.02)
+    a, b = Endpoint("a", number=100), Endpoint("b", number=95)
+    async with pool_of(a, b) as pool:
+        b.hash = "0x" + "cd" * 32
+        await until(lambda: pool.split is not None)
+        assert pool.split is not None
+        assert pool.split.startswith("of block 87 rpc 1 (http://127.0.0.1:")
+        assert "has 0x" + "ab" * 32 + ", rpc 2 (http" in pool.split
+        assert pool.split.endswith("has 0x" + "cd" * 32)
+        b.instead = Reply(status=503)
+        await until(lambda: pool.split is None)
+        b.instead, b.hash = None, a.hash
+        await until(lambda: states(pool) == ["ok", "ok"])
+        assert await pool.call("eth_thing") == "a"
+    told = [m for m in caplog.messages if "RPCs are on" in m]
+    assert [m.split(":")[0] for m in told] == ["RPCs are on different forks", "RPCs are on one chain again"]
 
 
 async def test_hanging_at_the_start_does_not_keep_anybody() -> None:
