@@ -23,7 +23,7 @@ from eigenkms.chain.config import Finality
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.reverts import sentence
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
-from eigenkms.chain.transactions import DEFAULT_TIP_WEI, Receipt, Sender
+from eigenkms.chain.transactions import Receipt, Sender, Terms, base_fee_of
 from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import ChainError, InputError
@@ -187,9 +187,9 @@ class Anchor:
 
     # ------------------------------------------------------------------------------------------------- writing
 
-    def sender(self, account_key: bytes) -> Sender:
+    def sender(self, account_key: bytes, terms: Terms | None = None) -> Sender:
         """The account (32-byte private key) that writes, and pays for it. Raises InputError."""
-        return Sender(self.rpc, account_key, self.config.chain_id)
+        return Sender(self.rpc, account_key, self.config.chain_id, terms=terms)
 
     async def submit(self, operator: Sender, version: int, commitment: Commitment) -> Receipt:
         """Write the sender's entry for a version, once and for all. Tried as a call first, so that a refusal costs nothing.
@@ -219,15 +219,16 @@ class Anchor:
             raise ChainError(f"{what} as {hexed(operator.address)}: {reason}", hint=hint) from refusal
 
     async def _require_ether(self, what: str, operator: Sender) -> None:
-        """Enough for the transaction at twice the present base fee."""
+        """Enough for the transaction at the most that it may cost now, which is not more than the sender's terms allow."""
         balance, block = await self.rpc.batch(
             [
                 ("eth_getBalance", (hexed(operator.address), "latest")),
                 ("eth_getBlockByNumber", ("latest", False)),
             ]
         )
-        base = quantity(mapping(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
-        needed = GAS_COMMITMENT * (2 * base + DEFAULT_TIP_WEI)
+        base = base_fee_of(block)
+        operator.terms.check(what, base)
+        needed = GAS_COMMITMENT * operator.terms.fee(base)
         held = quantity(balance, "balance", bits=256)
         if held < needed:
             raise ChainError(

@@ -57,11 +57,7 @@ def _terms(settings: "Settings", chain_id: int) -> "Terms":
     return replace(terms(settings), estimate=chain_id not in (ANCHOR_CHAIN_ID, DEVNET_CHAIN_ID))
 
 
-@verb(
-    "deploy",
-    "eigenkms anchor deploy --environment sepolia --anchor-rpc-url https://rpc.example.org --anchor-chain-id 84532 \\\n"
-    "  --account-keystore owner.json",
-)
+@verb("deploy", "eigenkms anchor deploy --config owner.toml")
 @with_settings(*_CLUSTER, "anchor_rpc_url", "anchor_chain_id", *ACCOUNT_OPTIONS)
 @_YES
 @json_option

@@ -26,7 +26,7 @@ class Witnesses:
 
     @property
     def enough(self) -> bool:
-        """Whether at least a threshold of recipients agrees: of any two such groups some correct operator is in both."""
+        """Whether at least a threshold of recipients agrees: any two such groups share a correct one if fewer than n/3 lie."""
         return len(self.agreeing) >= self.threshold
 
 

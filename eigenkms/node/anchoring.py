@@ -13,8 +13,8 @@ from typing import Final
 import trio
 
 from eigenkms.chain.anchor import Anchor, commitment_to
-from eigenkms.chain.transactions import Sender
-from eigenkms.errors import ChainError
+from eigenkms.chain.transactions import Sender, Terms
+from eigenkms.errors import EigenKmsError
 from eigenkms.node.services import explain
 from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.transcript import Transcript
@@ -24,6 +24,12 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS: Final = 5.0
 MAX_PAUSE_SECONDS: Final = 300.0
+
+
+def anchoring_terms(max_gas_price_gwei: int) -> Terms:
+    """Of an entry's transaction: nobody waits for it, and it is replaced by a dearer one if it is in no block for a minute."""
+    return Terms(max_fee_wei=max_gas_price_gwei * 10**9, replace_after=60, deadline=600)
+
 
 OtherThan = Callable[[bytes | None], Awaitable[Epoch]]
 """Waits until the newest version's transcript has another hash than that, and gives the version."""
@@ -48,7 +54,7 @@ class Anchoring:
         """Why no second master key may be made, or None. A registry that cannot be read is a reason too."""
         try:
             entries = await self._anchor.submissions()
-        except ChainError as error:
+        except EigenKmsError as error:
             return f"the anchor cannot be read ({explain(error)})"
         return f"the anchor has entries of this cluster ({entries}), so it has a key" if entries else None
 
@@ -74,7 +80,7 @@ class Anchoring:
         while True:
             try:
                 await self._anchor_once(writer, transcript)
-            except ChainError as error:
+            except EigenKmsError as error:
                 self.failure = explain(error)
                 log.warning(
                     "version %d is not anchored by this operator yet: %s",

@@ -29,7 +29,7 @@ from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, EigenKmsError, InputError
-from eigenkms.node.anchoring import Anchoring
+from eigenkms.node.anchoring import Anchoring, anchoring_terms
 from eigenkms.node.attesting import open_policy
 from eigenkms.node.canary import Canary
 from eigenkms.node.clock import tell_clock
@@ -206,7 +206,8 @@ class Node:
         self._engine = Engine(operator, store, self._versions, self._peers.key_of)
         self._anchoring: Anchoring | None = None
         if anchor is not None:
-            writer = None if keys.account is None else anchor.sender(keys.account)
+            terms = anchoring_terms(config.max_gas_price_gwei)
+            writer = None if keys.account is None else anchor.sender(keys.account, terms)
             self._anchoring = Anchoring(anchor, writer, config.operator, self._engine.other_than)
         canary = self._canary = Canary(
             cluster, config.operator, self._versions, self._peers, config.canary_seconds

@@ -16,9 +16,11 @@ from eigenkms.node.config import (
     NODE_REQUIRED,
     NODE_SETTINGS,
     PRESETS,
+    READER_SETTINGS,
     REQUIRED,
     SETTINGS,
     NodeConfig,
+    anchor_config,
 )
 from eigenkms.node.settings import Setting, Settings
 
@@ -77,6 +79,8 @@ def _look(settings: Settings, report: Report, *, client: bool) -> None:
         if not settings.given(name):
             _try(partial(settings.require, name), report)
     config = None
+    if client and not report.problems:
+        _try(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
     if not client and not report.problems:
         config = _try(partial(NodeConfig.from_settings, settings), report)
     for setting in SETTINGS.values():

@@ -491,8 +491,9 @@ ANCHOR_SETTINGS = tuple(setting.name for setting in _ANCHOR)
 READER_SETTINGS = ("anchor_rpc_url", "anchor_chain_id", "anchor_registry", "anchor_finality")
 """What a client needs of the anchor."""
 CLIENT_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout", *READER_SETTINGS)
-NODE_SETTINGS = tuple(
-    setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR, *_ANCHOR)
+NODE_SETTINGS = (
+    *(setting.name for setting in (*_CHAIN, *_NODE, *_ATTESTATION, *_HTTP, *_MONITOR, *_ANCHOR)),
+    "max_gas_price_gwei",
 )
 DEVNET_SETTINGS = tuple(setting.name for setting in _DEVNET)
 
@@ -653,6 +654,7 @@ class NodeConfig:
     anchor_finality: "Finality | None" = None
     anchor_account_keystore: Path | None = None
     anchor_password_file: Path | None = None
+    max_gas_price_gwei: int = 100
     log_level: str = "info"
     log_format: str = "text"
 

@@ -76,6 +76,9 @@ def test_an_anchor_that_is_configured_wrongly_is_named(
     said = eigenkms("pubkey", "--config", half, "--known-clusters", tmp_path / "known")
     assert said.code == 1
     assert "use the anchor: anchor_registry is not set" in said.err
+    said = eigenkms("config", "check", "--client", "--config", half)
+    assert said.code == 1
+    assert "use the anchor: anchor_registry is not set" in said.err
     for words in (("pubkey", "--anchor"), ("anchor", "show"), ("anchor", "allow", place.address(0))):
         said = eigenkms(*words, "--config", place.config(0))
         assert said.code == 1

@@ -28,7 +28,7 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.devnet.engines import open_engine
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.node import anchoring
-from eigenkms.node.anchoring import Anchoring
+from eigenkms.node.anchoring import Anchoring, anchoring_terms
 from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.types import OperatorAddress
@@ -73,11 +73,14 @@ class Place:
     anchor: Anchor
     owner: Sender
     news: News
+    ceiling: int = 100
+    """Gwei that a unit of gas may cost."""
 
     def operator(self, account: bytes = ME, anchor: Anchor | None = None) -> Anchoring:
         chosen = anchor or self.anchor
         address = OperatorAddress(address_of(account))
-        return Anchoring(chosen, chosen.sender(account), address, self.news.other_than)
+        writer = chosen.sender(account, anchoring_terms(self.ceiling))
+        return Anchoring(chosen, writer, address, self.news.other_than)
 
     async def entry(self, version: int, account: bytes = ME) -> Commitment | None:
         address = OperatorAddress(address_of(account))
@@ -186,6 +189,18 @@ async def test_an_rpc_that_is_down_holds_up_one_version_and_not_the_next(
         assert operator.anchored is None
         assert "no connection" in str(operator.failure)
         nursery.cancel_scope.cancel()
+
+
+async def test_an_entry_costs_no_more_than_the_operator_allows(place: Place) -> None:
+    """A tip of one gwei and any base fee are more than a ceiling of one."""
+    place.ceiling = 1
+    operator = place.operator()
+    place.news.tell(transcript_at(100, ME))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(operator.run)
+        await until_failing(operator, "and the ceiling is 1 gwei")
+        nursery.cancel_scope.cancel()
+    assert await place.anchor.submissions() == 0
 
 
 async def test_an_entry_that_this_node_did_not_make_is_an_error(
