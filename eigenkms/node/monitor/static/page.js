@@ -295,7 +295,7 @@ function showCanary(data) {
     ["Answered", isNumber(canary.asked) ? `${text(canary.answered)} of ${canary.asked}` : text(canary.answered)],
     ["Silent", list(canary.silent).length ? list(canary.silent).map((name) => span("mono line", name)) : "none"],
     ["Wrong", list(canary.false).length ? list(canary.false).map((name) => span("mono line", name)) : "none"],
-    ["Reason", canary.ok ? "none" : text(canary.reason)],
+    ...(canary.ok ? [] : [["Reason", text(canary.reason)]]),
   ]);
 }
 
