@@ -272,6 +272,7 @@ function showChain(data) {
     ["Operator set", text(chain.operator_set)],
     ["Boundaries", `every ${text(chain.interval_blocks)} blocks of about ${text(chain.block_seconds)} s, ${text(chain.finality)}`],
     ["Last boundary", isNumber(data.boundary) ? `block ${data.boundary}` : "none since the start"],
+    ...(isNumber(data.anchored) || data.anchor_error ? [["Anchored", data.anchor_error ? [tag("warn", "failing"), ` ${text(data.anchor_error)}`] : `version ${text(data.anchored)}`]] : []),
     ["Trouble", data.chain_error ? [tag("bad", "failing"), ` ${text(data.chain_error)}`] : "none"],
   ]);
   put("providers", ...list(data.rpc).map(record).map((provider) => make(
