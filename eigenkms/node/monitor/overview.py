@@ -92,7 +92,7 @@ class Overview:
         status = (
             None if ceremony is None or not self._should_be_over(ceremony, follower) else ceremony.status()
         )
-        error = public.get("chain_error")
+        error, unanchored = public.get("chain_error"), public.get("anchor_error")
         return Seen(
             not_ready=tuple(not_ready),
             member=any(m["me"] and not m["former"] for m in members),
@@ -105,6 +105,7 @@ class Overview:
             unconfirmed=() if status is None else tuple(map(_hex, status.unconfirmed)),
             chain_error=error if isinstance(error, str) else None,
             accused=tuple(str(m["operator"]) for m in members if m["evidence"] and not m["former"]),
+            anchor_error=unanchored if isinstance(unanchored, str) else None,
             canary=public.get("canary"),
             providers=public.get("rpc"),
             stale=bool(public.get("chain_stale")),

@@ -34,6 +34,8 @@ class Seen:
     """What the canary says of itself (``ok``, ``reason``), if there is one and it has sung."""
     providers: object = None
     """What is said of each RPC provider (``state``)."""
+    anchor_error: str | None = None
+    """Why the newest version could not be published in the commitment registry."""
     stale: bool = False
     """Whether no RPC shows a recent block."""
 
@@ -62,6 +64,8 @@ def _light(seen: Seen) -> Iterator[str]:
         yield f"{len(seen.away)} of {seen.operators} operators not connected: {_names(seen.away)}"
     yield from _of_the_chain(seen)
     yield from _of_the_session(seen)
+    if seen.anchor_error is not None:
+        yield f"versions are not anchored: {seen.anchor_error[:200]}"
     if seen.accused:
         yield f"there is evidence against {_names(seen.accused)}"
 

@@ -272,6 +272,7 @@ function showChain(data) {
     ["Operator set", text(chain.operator_set)],
     ["Boundaries", `every ${text(chain.interval_blocks)} blocks of about ${text(chain.block_seconds)} s, ${text(chain.finality)}`],
     ["Last boundary", isNumber(data.boundary) ? `block ${data.boundary}` : "none since the start"],
+    ...(isNumber(data.anchored) || data.anchor_error ? [["Anchored", data.anchor_error ? [tag("warn", "failing"), ` ${text(data.anchor_error)}`] : `version ${text(data.anchored)}`]] : []),
     ["Trouble", data.chain_error ? [tag("bad", "failing"), ` ${text(data.chain_error)}`] : "none"],
   ]);
   put("providers", ...list(data.rpc).map(record).map((provider) => make(
@@ -295,7 +296,7 @@ function showCanary(data) {
     ["Answered", isNumber(canary.asked) ? `${text(canary.answered)} of ${canary.asked}` : text(canary.answered)],
     ["Silent", list(canary.silent).length ? list(canary.silent).map((name) => span("mono line", name)) : "none"],
     ["Wrong", list(canary.false).length ? list(canary.false).map((name) => span("mono line", name)) : "none"],
-    ["Reason", canary.ok ? "none" : text(canary.reason)],
+    ...(canary.ok ? [] : [["Reason", text(canary.reason)]]),
   ]);
 }
 
