@@ -26,7 +26,7 @@ from eigenkms.protocols.reach import ReachAnswer, build_reach_request, decode_re
 from eigenkms.types import OperatorAddress, Reach
 
 ANSWER_SECONDS, NEAR_SECONDS = 6.0, 2.0
-BUSY_SECONDS, BUSY_TIMES = 1.5, 5
+BUSY_SECONDS, BUSY_TIMES = 0.7, 12
 ASKED: Final = 16
 """Operators that are asked to dial us."""
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to replace them
@@ -269,9 +269,7 @@ def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswe
     tried = {o: a for o, a in answers.items() if isinstance(a, ReachAnswer)}
     if not tried:
         reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))
-        return warning(
-            f"no operator tried: {reasons}", "try again in ten seconds, or after the next boundary"
-        )
+        return warning(f"no operator tried: {reasons}", "try again in a minute, or after the next boundary")
     missed = {o: a for o, a in tried.items() if a.outcome is not Reach.REACHED}
     if not missed:
         return ok(f"{len(tried)} of {len(tried)} operators reach {socket}")
