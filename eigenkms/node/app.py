@@ -24,7 +24,6 @@ from eigenkms.applications import Applications
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
-from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
@@ -66,8 +65,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STALE_BLOCKS, MIN_STALE_SECONDS = 25, 30.0
-"""How many expected blocks old the newest one may be before the chain, or an RPC, counts as stale; and at least in seconds."""
 _FLOOR, _CONSENT, _SEQUENCE = "vote-floor", "genesis-consent", "record-sequence"
 
 
@@ -93,17 +90,7 @@ async def run_node(
 
     Raises ``EigenKmsError`` for what the operator must mend.
     """
-    chain_config = ChainConfig(
-        rpc_url=config.rpc_url,
-        chain_id=config.chain_id,
-        avs=config.avs,
-        operator_set_id=config.operator_set_id,
-        allocation_manager=config.allocation_manager,
-        key_registrar=config.key_registrar,
-        finality=config.finality,
-        app_controller=config.app_controller,
-        stale_seconds=max(MIN_STALE_SECONDS, STALE_BLOCKS * config.block_seconds),
-    )
+    chain_config = config.chain
     cluster = cluster_id(chain_config.cluster)
     async with (
         RecentWarnings.kept() as recent,

@@ -18,11 +18,13 @@ from eigenkms.types import OperatorAddress
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
-    from eigenkms.chain.config import Finality
+    from eigenkms.chain.config import ChainConfig, Finality
     from eigenkms.node.http.listening import HttpAddress
 
 DEVNET_CHAIN_ID = 31337
 WINDOWS_PER_INTERVAL = 20
+STALE_BLOCKS, MIN_STALE_SECONDS = 25, 30.0
+"""How many expected blocks old the newest one may be before the chain, or an RPC, counts as stale; and at least in seconds."""
 TOKEN_METHODS = ("gcp", "intel")
 """Those whose evidence is a token of an attestation service."""
 METHODS = (*TOKEN_METHODS, "ecdsa")
@@ -677,6 +679,23 @@ class NodeConfig:
                 "use anchor_account_keystore: there is no anchor to write to",
                 hint="set anchor_rpc_url, anchor_chain_id and anchor_registry too",
             )
+
+    @property
+    def chain(self) -> "ChainConfig":
+        """The chain as a node reads it."""
+        from eigenkms.chain.config import ChainConfig
+
+        return ChainConfig(
+            rpc_url=self.rpc_url,
+            chain_id=self.chain_id,
+            avs=self.avs,
+            operator_set_id=self.operator_set_id,
+            allocation_manager=self.allocation_manager,
+            key_registrar=self.key_registrar,
+            finality=self.finality,
+            app_controller=self.app_controller,
+            stale_seconds=max(MIN_STALE_SECONDS, STALE_BLOCKS * self.block_seconds),
+        )
 
     @property
     def anchor(self) -> "AnchorConfig | None":

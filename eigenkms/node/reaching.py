@@ -21,7 +21,7 @@ from eigenkms.types import ClusterId, OperatorAddress
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
 
-PAUSE_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 2.0
 DIAL_SECONDS: Final = 4.0
 
 

@@ -187,7 +187,7 @@ async def test_it_dials_for_nobody_else(village: Village, node: Node) -> None:
 
 
 async def test_a_question_is_answered_once_and_seldom(village: Village, node: Node) -> None:
-    """A copy is refused for ever, the next question for five seconds, whoever brings it."""
+    """A copy is refused for ever, the next question for two seconds, whoever brings it."""
     first = request(village)
     async with open_host(village.operators[1].peer, listen=[ANYWHERE]) as there:
         good, again, soon = await _count(there, node, village, first, first, request(village, off=5))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.node.config import NodeConfig
@@ -88,21 +87,7 @@ class Case:
 
     @property
     def cluster(self) -> ClusterId:
-        return cluster_id(self.chain_config.cluster)
-
-    @property
-    def chain_config(self) -> ChainConfig:
-        config = self.config
-        return ChainConfig(
-            rpc_url=config.rpc_url,
-            chain_id=config.chain_id,
-            avs=config.avs,
-            operator_set_id=config.operator_set_id,
-            allocation_manager=config.allocation_manager,
-            key_registrar=config.key_registrar,
-            finality=config.finality,
-            app_controller=config.app_controller,
-        )
+        return cluster_id(self.config.chain.cluster)
 
     def public_value(self, kind: str, name: str) -> str | None:
         """Of a key that was opened; of any other as its keystore says it, None where that says nothing."""
@@ -113,7 +98,7 @@ class Case:
     def chain(self) -> EigenLayerChain:
         """Only after the check rpc."""
         assert self.rpc is not None
-        return EigenLayerChain(self.chain_config, self.rpc)
+        return EigenLayerChain(self.config.chain, self.rpc)
 
     @property
     def p2p_path(self) -> Path:

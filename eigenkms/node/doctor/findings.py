@@ -14,6 +14,7 @@ import trio
 from eigenkms.errors import EigenKmsError
 
 DEADLINE: Final = 30.0
+MAX_CHARACTERS: Final = 4000
 _BECAUSE: Final = "because "
 HEALTHY, MINE, ELSEWHERE = 0, 1, 2
 """Exit codes: all is well; something here is to be mended, or a warning; the chain's RPC or the network does not do it."""
@@ -98,6 +99,20 @@ def _because(result: Result[T]) -> str:
 
 
 async def _run(check: Check[T], case: T) -> Finding:
+    return _plain(await _found(check, case))
+
+
+def _plain(finding: Finding) -> Finding:
+    """Without what commands a terminal: strangers' words may stand in it."""
+    hint = None if finding.hint is None else _printable(finding.hint)
+    return Finding(finding.verdict, _printable(finding.sentence), hint)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:MAX_CHARACTERS])
+
+
+async def _found(check: Check[T], case: T) -> Finding:
     try:
         with trio.fail_after(DEADLINE):
             return await check.run(case)

@@ -1,5 +1,6 @@
 """Checks that other operators answer: who can be reached from here, what they run with, their clocks, and whether they reach us."""
 
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from eigenkms.protocols.reach import ReachAnswer, build_reach_request, decode_re
 from eigenkms.types import OperatorAddress, Reach
 
 ANSWER_SECONDS, NEAR_SECONDS = 6.0, 2.0
-BUSY_SECONDS, BUSY_TIMES = 1.5, 5
+BUSY_SECONDS, BUSY_TIMES = 0.7, 12
 ASKED: Final = 16
 """Operators that are asked to dial us."""
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to replace them
@@ -93,7 +94,7 @@ async def parameters(case: Case) -> Finding:
         different = {o: value for o, value in others.items() if value != own}
         shown.append(f"{name} {own}")
         if 2 * len(different) > len(others):
-            values = sorted({str(v)[:40] for v in different.values() if isinstance(v, str | int)})
+            values = sorted({str(value) for value in different.values() if _is_value(value)})
             wrong.append((name, own, len(different), len(others), values))
         elif different:
             odd.append(f"{name} at {', '.join(map(hexed, sorted(different)))}")
@@ -111,11 +112,22 @@ async def parameters(case: Case) -> Finding:
     return ok(f"{', '.join(shown)}, as {len(told)} others have it")
 
 
+def _is_value(value: object) -> bool:
+    """Whether a stranger's value may stand in a line to be written: a number, or the name of a finality."""
+    return type(value) is int or (
+        isinstance(value, str) and re.fullmatch("[a-z0-9-]{1,20}", value) is not None
+    )
+
+
 def _setting(name: str, values: list[str]) -> str:
     """How the configuration file says it."""
-    value = values[0] if values else "what the others have"
+    if not values:
+        return f"{name} as the others have it"
+    value = values[0]
     if name == "window_ms":
-        return f"window_seconds = {int(value) / 1000:g}" if value.isdigit() else f"window_seconds to {value}"
+        return (
+            f"window_seconds = {int(value) / 1000:g}" if value.isdigit() else f"{name} as the others have it"
+        )
     return f'finality = "{value}"' if name == "finality" else f"{name} = {value}"
 
 
@@ -257,9 +269,7 @@ def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswe
     tried = {o: a for o, a in answers.items() if isinstance(a, ReachAnswer)}
     if not tried:
         reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))
-        return warning(
-            f"no operator tried: {reasons}", "try again in ten seconds, or after the next boundary"
-        )
+        return warning(f"no operator tried: {reasons}", "try again in a minute, or after the next boundary")
     missed = {o: a for o, a in tried.items() if a.outcome is not Reach.REACHED}
     if not missed:
         return ok(f"{len(tried)} of {len(tried)} operators reach {socket}")

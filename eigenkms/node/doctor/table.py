@@ -228,6 +228,6 @@ async def examine(
 def _urls(case: Case) -> tuple[str, ...]:
     """None where the configuration cannot be read: the first check says why."""
     try:
-        return case.chain_config.rpc_urls
+        return case.config.chain.rpc_urls
     except EigenKmsError:
         return ()

@@ -73,6 +73,12 @@ async def test_an_error_is_a_finding_and_its_hint_the_next_step() -> None:
     assert found == {"a": failed("read x: it is y", "write z"), "b": failed("read x: it is y", "the remedy")}
 
 
+async def test_a_strangers_words_command_no_terminal() -> None:
+    """Neither in what is said nor in the next step."""
+    _, found, _ = await carried(check("a", failed("it is \x1b[2J\n here", "do \x07 it")))
+    assert found["a"] == failed("it is ?[2J? here", "do ? it")
+
+
 async def test_a_check_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs is one that failed."""
     import trio

@@ -96,6 +96,15 @@ async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: Case
     assert (await network.parameters(case)).verdict is Verdict.SKIPPED
 
 
+async def test_a_strangers_value_is_no_line_to_write(case: Case) -> None:
+    """Unless it is one that the setting could have."""
+    from eigenkms.node.reporting import parameters_of
+
+    evil = {**parameters_of(case.config), "finality": 'latest"\npolicy = "open'}
+    case.peers = {A: Told({"parameters": evil}, 0)}
+    assert (await network.parameters(case)).hint == "set finality as the others have it"
+
+
 @pytest.mark.parametrize(
     ("ahead", "words"), [(100.0, "100 s behind those"), (-100.0, "100 s ahead of those")]
 )
