@@ -235,15 +235,17 @@ def _restore(
     refused = None
     if with_share:
         refused = _why_no_share(backup, settings if folder is None else config_settings(backup) or settings)
-    restore(backup, target, password, mark, secrets.token_bytes, with_share=with_share and refused is None)
-    shared = with_share and refused is None and backup.share is not None
+    wanted = with_share and refused is None
+    held = restore(backup, target, password, mark, secrets.token_bytes, with_share=wanted)
+    if wanted and held is None:
+        refused = "this backup was restored there before, without it"
     facts = {
         "file": file,
         "operator": "0x" + backup.identity.operator.hex(),
         "cluster": backup.identity.cluster_id.hex(),
         "data_dir": str(target.data_dir),
         "files": [str(path) for path, _ in target.files],
-        "share": int(backup.share.row.version) if shared and backup.share is not None else None,
+        "share": held,
         "share_refused": refused,
         "missing": missing_files(backup),
     }

@@ -35,12 +35,14 @@ from eigenkms.storage.fresh import (
     write_new,
 )
 from eigenkms.storage.opening import LOCK_NAME, STAGING_NAME
+from eigenkms.types import Version
 
 CONFIG_NAME: Final = "node.toml"
 _NAMES: Final = {
     "bn254_keystore": "bn254.json",
     "p2p_keystore": "p2p.json",
     "account_keystore": "account.json",
+    "anchor_account_keystore": "anchor-account.json",
 }
 _FLOOR: Final = "vote-floor"
 """What a node that was started has set (``node.app``)."""
@@ -177,8 +179,9 @@ def restore(
     *,
     with_share: bool,
     cost: ScryptCost | None = None,
-) -> None:
-    """Put it all back. ``password`` is that of the keystores; ``mark`` names the backup file; ``cost`` is the store's.
+) -> Version | None:
+    """Put it all back; of which version a share is held then, which is none if an earlier restore, now completed, put back none.
+    ``password`` is that of the keystores; ``mark`` names the backup file; ``cost`` is the store's.
 
     Raises ``InputError`` and ``StorageError``; then what was written is taken away again.
     """
@@ -208,6 +211,8 @@ def restore(
         for path in reversed(made):
             _take_away(path)
         raise
+    with read_store(target.data_dir) as copy:
+        return max((row.version for row in copy.versions() if row.share_held), default=None)
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:
