@@ -487,7 +487,7 @@ def checked_address(text: str) -> bytes:
     try:
         raw: bytes = address(text)
     except ValueError as error:
-        raise InputError(f"read address: {error}") from error
+        raise InputError(f"read address: {error}", hint="copy it again, whole") from error
     digits = text[2:]
     if digits not in (digits.lower(), digits.upper()) and text != checksummed(raw):
         raise InputError(

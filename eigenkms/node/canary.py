@@ -174,7 +174,8 @@ class Canary:
                 await trial.enough.wait()
                 if await self._thread(trial.opens, dict(trial.signatures)):
                     took = trio.current_time() - begun
-        if took is None and await self._thread(trial.opens_without_false):
+        await self._thread(trial.find_false)
+        if took is None and await self._thread(trial.opens, trial.good):
             took = trio.current_time() - begun
         return CanaryResult(
             ok=took is not None,
@@ -239,21 +240,24 @@ class Trial:
             return False
         return hmac.compare_digest(ibe.decapsulate(key, self._c1), self._shared)
 
-    def opens_without_false(self) -> bool:
-        """As ``opens``, with what is no operator's signature put aside, in ``false``."""
+    def find_false(self) -> None:
+        """Put aside, in ``false``, what is not what its operator's share gives; two pairings if nothing is."""
         held = list(self.signatures)
-        if len(held) < self.transcript.threshold:
-            return False
         items = [(self.signatures[operator], self.transcript.public_share(operator)) for operator in held]
-        wrong = bls.verify_partials(self.request.identity, items, os.urandom)
+        wrong = bls.verify_partials(self.request.identity, items, os.urandom) if items else ()
         self.false = tuple(held[index] for index in wrong)
-        return self.opens({o: s for o, s in self.signatures.items() if o not in self.false})
+
+    @property
+    def good(self) -> dict[OperatorAddress, bytes]:
+        """The signatures that are not false."""
+        return {o: signature for o, signature in self.signatures.items() if o not in self.false}
 
     @property
     def reason(self) -> str:
         """Why it did not open."""
-        good = len(self.signatures) - len(self.false)
         of = len(self.transcript.recipients.addresses)
-        text = f"{good} good partial signatures of {of} operators, {self.transcript.threshold} needed"
+        text = (
+            f"{len(self.good)} good partial signatures of {of} operators, {self.transcript.threshold} needed"
+        )
         why = "; ".join(f"0x{o.hex()[:8]}…: {said[:100]}" for o, said in sorted(self.failures.items())[:4])
         return f"{text} ({why})" if why else text

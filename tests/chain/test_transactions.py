@@ -254,7 +254,7 @@ async def test_outbidding_ends_at_the_ceiling(world: World) -> None:
         early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
         with pytest.raises(ChainError, match="is in no block after"):
             await transfer(early, PAYEE, 3)
-        terms = replace(QUICK, replace_pending=True, max_fee_wei=2 * 10**9)
+        terms = replace(QUICK, replace_pending=True, max_fee_wei=await fee(world))
         late = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, terms=terms)
         with pytest.raises(ChainError, match="replacing the pending transaction would cost more than"):
             await transfer(late, PAYEE, 4)

@@ -1,19 +1,27 @@
 """``eigenkms operator`` against real contracts on the embedded chain: an operator's whole life, and every refusal on the way."""
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import trio
 
+from eigenkms.chain import abi, lifecycle, registration
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.values import hexed
 from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.keyfiles import Key, new_key, public_values
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
+from tests.chain.test_signing import sign
+from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 NEWCOMER = 9
@@ -188,6 +196,337 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
     burned = operator("register", "--yes")
     assert burned.code == 1
     assert "was registered before, and a key can be registered only once" in burned.err
+
+
+# --- refusals: nothing is sent, and the sentence says what and what next
+
+
+def allow(place: Place, address: str) -> None:
+    async def add(world: World) -> None:
+        await registration.add_to_allowlist(world.avs, world.contracts, bytes.fromhex(address[2:]))
+
+    place.ask(add)
+
+
+def nonce(place: Place, number: int) -> int:
+    async def count(world: World) -> int:
+        answer = await world.rpc.call(
+            "eth_getTransactionCount", hexed(world.operator(number).address), "latest"
+        )
+        return int(str(answer), 16)
+
+    found: int = place.ask(count)
+    return found
+
+
+@pytest.fixture
+def refused(place: Place, operator: Call) -> Callable[..., Said]:
+    """Run a verb with ``--yes``, which must be refused with exit code ``code``, and without a transaction of the newcomer."""
+
+    def call(name: str, *words: str | Path, code: int = 1, **changes: object) -> Said:
+        before = nonce(place, NEWCOMER)
+        said = operator(name, *words, "--yes", config=place.config(**changes))
+        assert said.code == code, said.err
+        assert said.out == ""
+        assert sum(line.startswith("error: ") for line in said.err.splitlines()) == 1
+        assert nonce(place, NEWCOMER) == before
+        return said
+
+    return call
+
+
+def test_who_is_not_on_the_list_learns_whom_to_ask(place: Place, refused: Call) -> None:
+    """The owner is named, with what it must run."""
+    said = refused("register")
+    assert "it is not on the allow-list of operator set 0" in said.err
+    assert f"the owner of the AVS registrar, {place.address(AVS_OWNER)}, must run" in said.err
+    assert f"eigenkms operator allow {place.address(NEWCOMER)}" in said.err
+
+
+def test_only_the_owner_allows(place: Place, refused: Call) -> None:
+    """Another account is told who is."""
+    said = refused("allow", place.address(NEWCOMER))
+    assert f"is not the owner of the AVS registrar, {place.address(AVS_OWNER)} is" in said.err
+    assert "its checksum is wrong" in refused("allow", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD").err
+    assert "is not an address" in refused("allow", "0x12").err
+
+
+def test_taking_off_the_list_is_undone_by_putting_on(place: Place, operator: Call) -> None:
+    """And changes nothing where it is off already."""
+    owner, address = place.config(AVS_OWNER), place.address(NEWCOMER)
+    for words, sent in (((), True), (("--remove",), True), (("--remove",), False)):
+        said = operator("allow", address, *words, "--yes", "--json", config=owner)
+        assert list(steps(said).values()) == [sent]
+        assert operator("show", address, "--json").facts["allowed"] is (words == ())
+
+
+def test_an_account_that_cannot_pay_is_told_how_much(place: Place, refused: Call) -> None:
+    """Before the first step, for all of them."""
+    key = Key("secp256k1", b"\x55" * 32, public_values("secp256k1", b"\x55" * 32))
+    (place.folder / "poor.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
+    allow(place, key.public["address"])
+    said = refused("register", account_keystore="poor.json")
+    assert "has 0 ether, and up to 0.00" in said.err
+    assert f"ether to {key.public['address']}; nothing was sent" in said.err
+
+
+def test_a_key_that_is_taken_is_refused(place: Place, refused: Call, operator: Call) -> None:
+    """By another operator; and an operator that has one keeps to it."""
+    allow(place, place.address(NEWCOMER))
+    place.config(0)
+    said = refused("register", bn254_keystore="bn254-0.json")
+    assert f"is registered by operator {place.address(0)}, and a key can be registered only once" in said.err
+    assert "eigenkms keys new --kind bn254" in said.err
+    assert operator("register", "--yes").code == 0
+    assert "it has another BN254 key in this set" in refused("register", bn254_keystore="bn254-0.json").err
+    assert (
+        operator("show", "--json", config=place.config(bn254_keystore="bn254-0.json")).facts["key_matches"]
+        is False
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"operator": "0x" + "5a" * 20}, 1, "is not the operator 0x5a5a"),
+        ({"max_gas_price_gwei": 1}, 2, "and the ceiling is 1 gwei"),
+        ({"chain_id": 1}, 2, "serves chain 31337"),
+        ({"delegation_manager": "0x" + "5a" * 20}, 2, "check delegation manager 0x5a5a"),
+        ({"delegation_manager": None}, 1, "read delegation_manager: it is not set"),
+        ({"operator_set_id": 99}, 2, "check operator set 99 of AVS"),
+        ({"account_keystore": None}, 1, "the account that sends transactions is not given"),
+        ({"web3signer_url": "http://127.0.0.1:1"}, 1, "account_keystore and web3signer_url are both set"),
+        (
+            {"web3signer_url": "http://192.0.2.1", "account_keystore": None},
+            1,
+            "it is neither an https:// URL nor an http:// one of this machine",
+        ),
+        (
+            {"web3signer_url": "http://127.0.0.1:1", "account_keystore": None},
+            1,
+            "read account: it is not set",
+        ),
+        ({"account": "0x" + "5a" * 20}, 1, "not of"),
+        ({"account_keystore": "p2p-9.json"}, 1, "it holds a p2p key, not a secp256k1 key"),
+        ({"bn254_keystore": "account-9.json"}, 1, "it holds a secp256k1 key, not a bn254 key"),
+        ({"p2p_keystore": "account-9.json"}, 1, "it holds no p2p key"),
+        ({"p2p_keystore": "absent.json"}, 1, "absent.json: no such file"),
+        ({"announce": []}, 1, "choose the socket: there is no address to publish"),
+        ({"rpc_url": "http://127.0.0.1:1"}, 2, "no connection"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(
+    changes: dict[str, object], code: int, words: str, place: Place, refused: Call
+) -> None:
+    """An account, a key, a contract, a chain or a fee that is not right."""
+    allow(place, place.address(NEWCOMER))
+    assert words in refused("register", code=code, **changes).err
+
+
+def test_a_set_of_another_curve_is_refused(place: Place, refused: Call) -> None:
+    """A BN254 key has no place in a set of ECDSA keys."""
+
+    async def make(world: World) -> None:
+        contracts, owner = world.contracts, world.avs
+        for to, data in (
+            (contracts.allocation_manager, abi.CREATE_OPERATOR_SETS.encode(owner.address, [(7, [])])),
+            (contracts.key_registrar, abi.CONFIGURE_OPERATOR_SET.encode((owner.address, 7), 1)),
+        ):
+            await owner.send("make a set", to, data, gas=400_000)
+
+    place.ask(make)
+    assert "its key curve is ECDSA, not BN254" in refused("register", code=2, operator_set_id=7).err
+
+
+def test_a_full_set_is_refused(place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with as many members as a node can follow."""
+    allow(place, place.address(NEWCOMER))
+    monkeypatch.setattr(lifecycle, "MAX_MEMBERS", 4)
+    said = operator("register", "--yes")
+    assert said.code == 1
+    assert "is full: it has 4 members" in said.err
+
+
+@pytest.mark.parametrize(
+    ("socket", "words"),
+    [
+        ("192.0.2.7:9400", "not of the form /KIND/HOST/tcp/PORT"),
+        ("/ip4/192.0.2.7/udp/9400", "not of the form /KIND/HOST/tcp/PORT"),
+        ("/ip4/192.0.2.7/tcp/9400/p2p/Qm", "read peer id 'Qm'"),
+        ("/ip4/192.0.2.7/tcp/9400/p2p/16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW", "--force"),
+    ],
+)
+def test_a_socket_that_nobody_could_use_is_refused(socket: str, words: str, refused: Call) -> None:
+    """Malformed, or with another node's peer id."""
+    assert words in refused("update-socket", "--socket", socket).err
+
+
+def test_a_foreign_peer_id_is_published_by_force(place: Place, operator: Call) -> None:
+    """Whoever wants it, says so; an operator that is no member has no socket to update."""
+    foreign = f"{ADDRESS}/p2p/16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW"
+    outside = operator("update-socket", "--yes")
+    assert "it is not in operator set 0" in outside.err
+    assert "join with operator register first" in outside.err
+    member = place.config(2)
+    assert operator("update-socket", "--socket", foreign, "--force", "--yes", config=member).code == 0
+    assert operator("show", "--json", config=member).facts["socket"] == foreign
+
+
+def test_who_never_was_there_cannot_leave(operator: Call, refused: Call) -> None:
+    """Neither the set, nor a key."""
+    assert "it is not in operator set 0" in refused("deregister").err
+    assert "it has no key in this set" in operator("deregister", "--key", "--yes").out
+
+
+# --- how it is sent
+
+
+def test_a_dry_run_shows_the_calls_and_sends_nothing(place: Place, operator: Call) -> None:
+    """With what came of trying them; the join can be tried only after what is before it."""
+    allow(place, place.address(NEWCOMER))
+    before = nonce(place, NEWCOMER)
+    said = operator("register", "--dry-run", "--json")
+    assert said.code == 0, said.err
+    facts = said.facts
+    calls = {step["step"]: step for step in facts["steps"] if step["skipped"] is None}
+    assert list(calls) == ["become operator", "register key", "join operator set"]
+    assert [step["simulation"] for step in calls.values()] == [
+        "would succeed",
+        "would succeed",
+        "shows only after the calls before it",
+    ]
+    contracts = place.background.contracts
+    assert contracts is not None
+    join = calls["join operator set"]
+    assert join["to"] == hexed(contracts.allocation_manager)
+    assert join["function"] == "registerForOperatorSets(address,(address,uint32[],bytes))"
+    assert join["arguments"][:1] == [place.address(NEWCOMER)]
+    assert join["calldata"].startswith(hexed(abi.REGISTER_FOR_SETS.selector))
+    assert join["max_cost_wei"] == join["gas"] * facts["fee_per_gas_wei"]
+    assert (facts["sent"], facts["gas"]) == (False, sum(step["gas"] for step in calls.values()))
+    shown = operator("register", "--dry-run").out
+    assert "nothing was sent; all of it costs at most 0.00" in shown
+    assert join["calldata"] in shown
+    assert nonce(place, NEWCOMER) == before
+
+
+def test_without_a_terminal_nothing_is_sent_unasked(place: Place) -> None:
+    """The way to agree is named."""
+    allow(place, place.address(NEWCOMER))
+    done = eigenkms("operator", "register", "--config", place.config())
+    assert done.returncode == 1
+    assert "3 transactions are not confirmed" in done.stderr.decode()
+    assert "--yes" in lines(done.stderr)[-1]
+
+
+def test_on_a_terminal_it_asks_once(place: Place, operator: Call) -> None:
+    """No is no, and yes is sent."""
+    member = place.config(3)
+    question = b"ether? [y/N]: "
+    code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"n\n"),))
+    assert (code, b"not confirmed, nothing was sent" in shown) == (1, True)
+    assert operator("show", "--json", config=member).facts["member"] is True
+    code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"y\n"),))
+    assert code == 0, shown
+    assert operator("show", "--json", config=member).facts["member"] is False
+
+
+def test_a_registration_that_was_killed_is_completed_by_another(place: Place, operator: Call) -> None:
+    """A real process, killed once its first transaction is in a block: the rest is done, and nothing twice."""
+    allow(place, place.address(NEWCOMER))
+    words = [SCRIPT, "operator", "register", "--yes", "--config", str(place.config())]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, env=clean_environment()) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"in block" in line:
+                process.kill()
+                break
+        process.stderr.read()
+    done = operator("register", "--yes", "--json")
+    assert done.code == 0, done.err
+    assert steps(done)["become operator"] is False
+    assert nonce(place, NEWCOMER) == 3
+    assert operator("show", "--json").facts["member"] is True
+
+
+def test_passwords_come_from_the_environment_too(
+    place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for the account, one for the other keys; a wrong one is told, and not shown."""
+    file = place.config(1, account_password_file=None)
+    monkeypatch.setenv("EIGENKMS_ACCOUNT_PASSWORD", "hunter2")
+    said = operator("deregister", "--yes", config=file)
+    assert "account-1.json: the password is wrong" in said.err
+    assert "hunter2" not in said.err
+    monkeypatch.setenv("EIGENKMS_ACCOUNT_PASSWORD", "pass")
+    assert operator("deregister", "--yes", config=file).code == 0
+
+
+@contextmanager
+def web3signer(key: bytes) -> Iterator[str]:
+    """A real HTTP server in a thread that signs as web3signer does; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            call = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            signed = sign(key, call["params"][0])
+            body = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": signed}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_web3signer_holds_the_account_s_key(place: Place, operator: Call) -> None:
+    """No keystore and no password here; one with another key is found out, and nothing is sent."""
+    engine = place.background.engine
+    assert engine is not None
+    settings = {"account_keystore": None, "account": place.address(2)}
+    with web3signer(engine.accounts[5]) as url:
+        said = operator("deregister", "--yes", config=place.config(2, web3signer_url=url, **settings))
+    assert said.code == 4
+    assert "not as the account" in said.err
+    with web3signer(engine.accounts[4]) as url:
+        said = operator(
+            "deregister", "--yes", "--json", config=place.config(2, web3signer_url=url, **settings)
+        )
+    assert said.code == 0, said.err
+    assert said.facts["account"] == place.address(2)
+    assert steps(said) == {"leave operator set": True}
+
+
+def test_what_a_stranger_published_commands_no_terminal(place: Place, operator: Call) -> None:
+    """A socket is anybody's text."""
+
+    async def publish(world: World) -> None:
+        await registration.update_socket(world.operator(1), world.contracts, "\x1b]0;evil\x07")
+
+    place.ask(publish)
+    for said in (operator("list"), operator("show", place.address(1))):
+        assert "evil" in said.out
+        assert all(character.isprintable() or character == "\n" for character in said.out)
+    assert operator("show", place.address(1), "--json").facts["peer_id"] is None
+
+
+def test_one_is_shown_that_is_nobody_yet(place: Place, operator: Call) -> None:
+    """Without an address, it is the account's or the operator's own."""
+    facts = operator("show", "--json").facts
+    assert (facts["address"], facts["operator"], facts["member"]) == (place.address(NEWCOMER), False, False)
+    assert (facts["key"], facts["socket"], facts["slashable"]) == (None, None, False)
+    said = operator("show", config=place.config(account_keystore=None))
+    assert "show operator: it is not said which" in said.err
+
+
+# --- a devnet's favours
 
 
 def test_a_devnet_gives_ether_and_a_place_on_the_list(

@@ -35,7 +35,7 @@ from tests.e2e.harness import LiveNetwork, Said, eigenkms, eigenkms_process, fre
 pytestmark = pytest.mark.e2e
 ME, OTHER = 3, 1
 CHEAP = ScryptCost(n=2, r=1, p=1)
-NEVER_ASKED = {"issuers", "certificate", "monitor", "account"}
+NEVER_ASKED = {"issuers", "certificate", "monitor", "account", "anchor"}
 """Checks of what a node of a devnet does not have."""
 
 
@@ -335,6 +335,18 @@ def test_a_wrong_avs(patient: Patient) -> None:
     patient.set(avs="0x" + "42" * 20)
     assert "correct the AVS address" in patient.suffers("contracts")["next"]
     patient.set(avs=good)
+    patient.is_well()
+
+
+def test_an_anchor_that_is_none(patient: Patient) -> None:
+    """At that address there is no contract."""
+    patient.set(
+        anchor_rpc_url=patient.values["rpc_url"], anchor_chain_id=31337, anchor_registry="0x" + "42" * 20
+    )
+    found = patient.suffers("anchor")
+    assert "there is no contract at this address" in found["says"]
+    assert "leave the anchor out" in found["next"]
+    patient.set(anchor_rpc_url=None, anchor_chain_id=None, anchor_registry=None)
     patient.is_well()
 
 

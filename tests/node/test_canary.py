@@ -63,23 +63,16 @@ def refuse(village: Village, operator: Operator, body: bytes) -> bytes:
 
 
 class Choir(Neighbour):
-    """Neighbours that sing, each as told; if one lies, it does so first."""
+    """Neighbours that sing, each as told."""
 
     def __init__(self, village: Village, singers: dict[int, Singer]) -> None:
         super().__init__(village)
         self._singers = {village.operators[index].address: singer for index, singer in singers.items()}
-        self._lied = trio.Event()
-        if lie not in singers.values():
-            self._lied.set()
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
         if request.method != wire.CANARY:
             return await super().answer(operator, request)
-        singer = self._singers[operator.address]
-        if singer is lie:
-            self._lied.set()
-        await self._lied.wait()
-        return singer(self.village, operator, request.body)
+        return self._singers[operator.address](self.village, operator, request.body)
 
 
 @asynccontextmanager

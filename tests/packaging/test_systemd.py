@@ -1,14 +1,17 @@
 """The systemd unit: systemd itself finds no fault with it, and what it may reach is little."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT
+from eigenkms.node.config import SETTINGS
+from tests.docs.pages import ROOT, page
 
 UNIT = ROOT / "packaging" / "systemd" / "eigenkms.service"
 INSTALLED = "/opt/eigenkms/bin/eigenkms"
@@ -44,6 +47,16 @@ def test_the_unit_is_hardened() -> None:
     checks = json.loads(analyze("security", "--offline=true", "--json=short", str(UNIT)).stdout)
     open_ = {check["name"] for check in checks if check["set"] is False}
     assert open_ <= OPEN
+
+
+def test_the_unit_hands_over_what_the_page_says() -> None:
+    """The files that docs/install.md has in node.toml are the credentials, beside node.toml itself."""
+    handed = set(re.findall(r"^LoadCredential=([\w.]+):/etc/eigenkms/\1$", UNIT.read_text(), re.MULTILINE))
+    (block,) = [b for b in page("docs/install.md").blocks if b.language == "toml"]
+    named = {v for k, v in tomllib.loads(block.text).items() if SETTINGS[k].is_path and k != "data_dir"}
+    assert handed == {"node.toml"} | named
+    assert tomllib.loads(block.text)["data_dir"] == "/var/lib/eigenkms/node"
+    assert "StateDirectory=eigenkms\n" in UNIT.read_text()
 
 
 OPEN = {

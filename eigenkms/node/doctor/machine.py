@@ -39,9 +39,13 @@ async def configuration(case: Case) -> Finding:
 
 
 async def policy(case: Case) -> Finding:
-    """An open policy is what a devnet is for."""
+    """An open policy is what a devnet is for; whether versions are anchored is no policy."""
     config = case.config
-    odd = [w for w in config.warnings if not (config.chain_id == DEVNET_CHAIN_ID and "policy is open" in w)]
+    usual = (
+        "versions are not anchored",
+        *(("policy is open",) if config.chain_id == DEVNET_CHAIN_ID else ()),
+    )
+    odd = [told for told in config.warnings if not told.startswith(usual)]
     if odd:
         return warning("; ".join(odd), "read docs/security.md on policies, and set what you mean")
     return ok(f"policy {config.policy}")
@@ -79,6 +83,7 @@ async def files(case: Case) -> Finding:
             f"there is no password file {config.password_file}", "give the right path as password_file"
         )
     named = [p for p in (*wanted.values(), config.password_file) if p is not None]
+    named += [p for p in (config.anchor_account_keystore, config.anchor_password_file) if p and p.exists()]
     exposed = [str(path) for path in named if path.stat().st_mode & _OTHERS]
     if exposed:
         return warning(

@@ -4,6 +4,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from eigenkms.chain import abi
+from eigenkms.chain.anchor import open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.reader import EigenLayerChain
@@ -209,6 +210,24 @@ async def account(case: Case) -> Finding:
         else f"send ether to {hexed(address)}"
     )
     return warning(f"{sentence}; to publish another socket takes {needed / 10**18:.4f}", fund)
+
+
+async def anchor(case: Case) -> Finding:
+    """The registry on the second chain is this cluster's; if the node is to write there, it takes this operator's entries."""
+    config = case.config.anchor
+    if config is None:
+        return skipped("no anchor is configured")
+    me = case.config.operator
+    async with open_anchor(config, case.cluster) as found:
+        await found.check()
+        members = await found.members_among([me])
+    if case.config.anchor_account_keystore is not None and me not in members:
+        return warning(
+            f"the commitment registry {hexed(config.registry)} takes no entries of operator {hexed(me)}",
+            f"let the registry's owner run eigenkms anchor allow {hexed(me)}",
+        )
+    how = "read only" if case.config.anchor_account_keystore is None else "read and written"
+    return ok(f"commitment registry {hexed(config.registry)} on chain {config.chain_id}, {how}")
 
 
 def _is_devnet(case: Case) -> bool:

@@ -161,6 +161,13 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
         needs=("chain-id",),
     ),
     Check(
+        "anchor",
+        "Is the commitment registry, if one is configured, this cluster's, and does it take this operator's entries?",
+        "correct `anchor_registry`; the registry's owner runs `eigenkms anchor allow`",
+        onchain.anchor,
+        needs=("configuration",),
+    ),
+    Check(
         "peers",
         "Do the other operators answer?",
         "let this machine open TCP connections outwards",

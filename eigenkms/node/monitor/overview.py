@@ -89,11 +89,9 @@ class Overview:
         newest, ceremony = self.versions.newest, self.engine.newest
         holders = frozenset() if newest is None else frozenset(newest.epoch.transcript.recipients.addresses)
         there = {m["operator"] for m in members if m["me"] or m["proven"]}
-        head = 0 if follower.head is None else follower.head.number
-        late = False
-        if ceremony is not None:
-            late = 2 * (head - ceremony.session.boundary.number) >= self.config.interval_blocks
-        status = None if ceremony is None or not late else ceremony.status()
+        status = (
+            None if ceremony is None or not self._should_be_over(ceremony, follower) else ceremony.status()
+        )
         error = public.get("chain_error")
         return Seen(
             not_ready=tuple(not_ready),
@@ -111,6 +109,11 @@ class Overview:
             providers=public.get("rpc"),
             stale=bool(public.get("chain_stale")),
         )
+
+    def _should_be_over(self, ceremony: Ceremony, follower: BoundaryStatistics) -> bool:
+        """Half an interval after its boundary; one that a later boundary left behind is judged no more."""
+        head, interval = 0 if follower.head is None else follower.head.number, self.config.interval_blocks
+        return interval <= 2 * (head - ceremony.session.boundary.number) < 2 * interval
 
     def _chain(self) -> dict[str, object]:
         config = self.config

@@ -17,8 +17,9 @@ from eigenkms.node.http.listening import HttpAddress
 from eigenkms.node.monitor.page import POLICY
 from eigenkms.node.monitor.recent import RecentWarnings
 from tests.client.village import Village, at_home
-from tests.node.support import Neighbour, a_node, keep_version
+from tests.node.support import a_node, keep_version
 from tests.node.test_app import boundary_seen, neighbours_known, running
+from tests.node.test_canary import Choir, sign
 from tests.support.browser import Page, browser, find_browser
 
 ANY_PORT = HttpAddress.parse("127.0.0.1:0")
@@ -52,7 +53,9 @@ async def watched(
 ) -> AsyncIterator[tuple[Node, str]]:
     """The first operator's node with its page, and the page's URL."""
     async with RecentWarnings.kept() as recent:
-        with a_node(village, 0, folder, monitor_listen=address, block_seconds=12.0) as node:
+        with a_node(
+            village, 0, folder, monitor_listen=address, block_seconds=12.0, canary_seconds=1.0
+        ) as node:
             node._recent = recent
             async with running(village, node):
                 events = (getattr(r, "fields", {}) for r in caplog.records)
@@ -101,6 +104,7 @@ async def test_an_operator_sees_how_its_node_does(
     caplog.set_level("INFO")
     folder = tmp_path / "node"
     keep_version(village, 0, folder)
+    village.place(0, f"/dns4/kms.example.org/tcp/9400/p2p/{village.operators[0].peer.peer_id}")
     names = ["0x" + operator.address.hex() for operator in village.operators]
     async with browser(chromium, tmp_path / "profile") as page, trio.open_nursery() as nursery:
         lives = [await nursery.start(live, village, index) for index in (1, 2, 3)]
@@ -112,6 +116,7 @@ async def test_an_operator_sees_how_its_node_does(
             await page.until(
                 "[...document.querySelectorAll('#members tbody tr')].filter(r => / ms/.test(r.innerText)).length === 3"
             )
+            await page.until("document.getElementById('tile-canary')?.innerText.includes('works')")
             await sees_a_healthy_node(page, village, names)
             await photograph(page, pictures, "healthy")
             assert page.said == []
@@ -151,7 +156,7 @@ async def until_seen(page: Page, expression: str) -> None:
 async def live(village: Village, index: int, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
     """A neighbour, at home until its scope is cancelled."""
     with trio.CancelScope() as life:
-        async with at_home(village, index, Neighbour(village)):
+        async with at_home(village, index, Choir(village, {index: sign})):
             task_status.started(life)
             await trio.sleep_forever()
 

@@ -292,9 +292,10 @@ function showCanary(data) {
     ["Result", canary.ok ? tag("good", "works") : tag("bad", "fails")],
     ["When", moment(canary.at)],
     ["Took", isNumber(canary.seconds) ? `${canary.seconds.toFixed(2)} s` : "–"],
-    ["Answered", text(canary.answered)],
+    ["Answered", isNumber(canary.asked) ? `${text(canary.answered)} of ${canary.asked}` : text(canary.answered)],
     ["Silent", list(canary.silent).length ? list(canary.silent).map((name) => span("mono line", name)) : "none"],
-    ["Reason", text(canary.reason)],
+    ["Wrong", list(canary.false).length ? list(canary.false).map((name) => span("mono line", name)) : "none"],
+    ["Reason", canary.ok ? "none" : text(canary.reason)],
   ]);
 }
 
