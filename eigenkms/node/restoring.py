@@ -24,17 +24,17 @@ from eigenkms.node.settings import Settings
 from eigenkms.storage.copy import has_store, read_store
 from eigenkms.storage.folder import storage_error, sync_folder
 from eigenkms.storage.fresh import (
+    LEFTOVERS,
     RESTORED,
     Beginning,
     begin,
-    clear_unfinished,
     is_unfinished,
     locked,
     take_back,
     temporary,
     write_new,
 )
-from eigenkms.storage.opening import LOCK_NAME, STAGING_NAME
+from eigenkms.storage.opening import LOCK_NAME
 from eigenkms.types import Version
 
 CONFIG_NAME: Final = "node.toml"
@@ -137,8 +137,9 @@ def check_target(target: Target, mark: bytes) -> bool:
     """
     ours = _is_ours(target.data_dir, mark)
     names = {path for path, _ in target.files}
-    if not ours and not is_unfinished(target.data_dir):
-        _check_empty(target.data_dir, names | {target.data_dir / LOCK_NAME, target.data_dir / STAGING_NAME})
+    if not ours:
+        leftovers = LEFTOVERS if is_unfinished(target.data_dir) else ()
+        _check_empty(target.data_dir, names | {target.data_dir / name for name in (LOCK_NAME, *leftovers)})
     if target.folder is not None:
         _check_empty(target.folder, names | {temporary(path) for path in names} | {target.data_dir})
     for path, content in target.files:
@@ -193,7 +194,6 @@ def restore(
             done = check_target(target, mark)
             try:
                 if not done:
-                    clear_unfinished(target.data_dir)
                     version = (backup.share.row, backup.share.share) if with_share and backup.share else None
                     begin(target.data_dir, Beginning(backup.identity, password, mark, version, cost), rng)
                 for path, content in target.files:
