@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eigenkms.node.backup_file import Backup
     from eigenkms.node.restoring import Target
     from eigenkms.node.settings import Settings
+    from eigenkms.types import Version
 
 _NODE = (*CHAIN_SETTINGS, "operator", "data_dir", "bn254_keystore", "p2p_keystore", "password_file")
 _SECRET = ("backup_password_file",)
@@ -282,13 +283,27 @@ def _why_no_share(backup: "Backup", settings: "Settings") -> str | None:
         return f"whether its version is superseded cannot be found out ({error})"
     except EigenKmsError as error:
         return f"the network cannot be asked ({error})"
+    return why_doubtful(backup, backup.share.row.version, standing)
+
+
+def why_doubtful(backup: "Backup", version: "Version", standing: "Standing") -> str | None:
+    """Why it is not sure that ``version`` is what the network deals from; None where it is.
+
+    Enough others must show that very version, so that one of them is honest: who knows none may be new itself. Or all of
+    them must answer, and none show a newer one, as where all have lost their disks.
+    """
     stale = _why_stale(backup, standing)
     if stale is not None:
         return stale
-    others = standing.others(backup.identity.operator)
-    if others < standing.needed:
-        return f"only {others} other operators answered, and {standing.needed} must say that its version is not superseded"
-    return None
+    me = backup.identity.operator
+    others = [operator for operator in standing.operators if operator.address != me]
+    showing = standing.showing(me, version)
+    if showing >= standing.needed or standing.others(me) == len(others):
+        return None
+    return (
+        f"{showing} other operators show version {version} as the newest settled one, {standing.needed} must "
+        "(or all must answer, and none show a newer one)"
+    )
 
 
 for each in (_create, _verify, _restore):

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.cli.backup import why_doubtful
+from eigenkms.cli.standing import Standing
+from eigenkms.protocols.requests import Epoch
 from tests.client.village import Village, make_village
 from tests.e2e.harness import Said, eigenkms
 from tests.node.support import PASSWORD, keep_version, open_store
@@ -83,6 +86,26 @@ def test_a_share_is_not_restored_without_the_networks_word(home: Home, tmp_path:
     assert "keys were restored, the share was not" in done.err
     restored = Home(there, make_village())
     assert restored.backup().settled is None
+
+
+def test_who_must_vouch_for_a_share(home: Home, village: Village) -> None:
+    """Two of three others that show its version, or all three with none newer; who knows no version may be new itself."""
+    saved = home.backup(with_share=True)
+    assert saved.share is not None
+    version = saved.share.row.version
+    others = [o.address for o in village.chain.operators if o.address != saved.identity.operator]
+    mine, newer = village.epoch, village.reshare(village.first, 110).epoch
+
+    def doubt(*answers: Epoch | None) -> str | None:
+        shown = dict(zip(others, answers, strict=False))
+        return why_doubtful(saved, version, Standing(120, village.chain.operators, {}, shown))
+
+    assert doubt(mine, mine) is None
+    assert doubt(None, None, mine) is None
+    assert doubt(None, None, None) is None
+    assert "1 other operators show version" in str(doubt(mine, None))
+    assert "2 must" in str(doubt())
+    assert "is settled" in str(doubt(mine, mine, newer))
 
 
 def test_what_create_refuses(home: Home, tmp_path: Path) -> None:
