@@ -140,7 +140,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
     """Open a backup and check everything in it. Exit code 1 also where it is stale.
 
     With --config (or the settings of the chain), the network is asked too: a share of a version that is superseded makes a
-    backup stale. With --password-file the keystores in it are opened as well.
+    backup stale, and so does another BN254 key or peer id on chain. With --password-file the keystores in it are opened as well.
 
     With --json: file, operator, cluster, made, release, settled, share, peer_id, keystores, config, keys_opened,
     network_settled (the newest settled version that operators show), stale (the reason), where the network was asked.
@@ -156,7 +156,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
     if settings.get("rpc_url"):
         standing = _look(backup, settings)
         newest = standing.settled
-        stale = _why_stale(backup, standing)
+        stale = _why_stale(backup, standing) or why_another_peer(backup, standing)
         facts |= {
             "network_settled": None if newest is None else int(newest.transcript.version),
             "stale": stale,
@@ -192,6 +192,22 @@ def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
     if newest.transcript.version > backup.share.row.version:
         return f"it has the share of version {backup.share.row.version}, and version {newest.transcript.version} is settled"
     return None
+
+
+def why_another_peer(backup: "Backup", standing: "Standing") -> str | None:
+    """What the chain's socket says of the peer id, where it is not the one of the p2p keystore in the backup."""
+    from eigenkms.node.backup import public_values
+    from eigenkms.p2p.identity import parse_address
+
+    mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
+    own = public_values(backup)["p2p_keystore"].get("peer_id")
+    try:
+        named = None if mine is None else str(parse_address(mine.socket).peer_id)
+    except InputError:
+        return None
+    if named in (None, own):
+        return None
+    return f"the chain has peer id {named} for this operator, and the p2p keystore in it is of {own}"
 
 
 def _bn254(backup: "Backup") -> str | None:
