@@ -61,7 +61,8 @@ def test_the_parser_refuses(words: str) -> None:
 @pytest.mark.parametrize("path", [p for p, c in COMMANDS.items() if c.epilog], ids=" ".join)
 def test_examples_in_the_help_parse(path: tuple[str, ...]) -> None:
     """What --help and the manual page offer to be typed."""
-    lines = re.sub(r"(?m)^\w+: +", "", COMMANDS[path].epilog or "").splitlines()
+    text = re.sub(r"\\\n", " ", COMMANDS[path].epilog or "")
+    lines = re.sub(r"(?m)^\w+: +", "", text).splitlines()
     found = [words for line in lines for words in calls(line.strip())]
     assert any(words[: len(path)] == path for words in found)
     for words in found:
