@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eigenkms.node.backup_file import Backup
     from eigenkms.node.restoring import Target
     from eigenkms.node.settings import Settings
+    from eigenkms.types import Version
 
 _NODE = (*CHAIN_SETTINGS, "operator", "data_dir", "bn254_keystore", "p2p_keystore", "password_file")
 _SECRET = ("backup_password_file",)
@@ -139,7 +140,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
     """Open a backup and check everything in it. Exit code 1 also where it is stale.
 
     With --config (or the settings of the chain), the network is asked too: a share of a version that is superseded makes a
-    backup stale. With --password-file the keystores in it are opened as well.
+    backup stale, and so does another BN254 key or peer id on chain. With --password-file the keystores in it are opened as well.
 
     With --json: file, operator, cluster, made, release, settled, share, peer_id, keystores, config, keys_opened,
     network_settled (the newest settled version that operators show), stale (the reason), where the network was asked.
@@ -155,7 +156,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
     if settings.get("rpc_url"):
         standing = _look(backup, settings)
         newest = standing.settled
-        stale = _why_stale(backup, standing)
+        stale = _why_stale(backup, standing) or why_another_peer(backup, standing)
         facts |= {
             "network_settled": None if newest is None else int(newest.transcript.version),
             "stale": stale,
@@ -191,6 +192,22 @@ def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
     if newest.transcript.version > backup.share.row.version:
         return f"it has the share of version {backup.share.row.version}, and version {newest.transcript.version} is settled"
     return None
+
+
+def why_another_peer(backup: "Backup", standing: "Standing") -> str | None:
+    """What the chain's socket says of the peer id, where it is not the one of the p2p keystore in the backup."""
+    from eigenkms.node.backup import public_values
+    from eigenkms.p2p.identity import parse_address
+
+    mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
+    own = public_values(backup)["p2p_keystore"].get("peer_id")
+    try:
+        named = None if mine is None else str(parse_address(mine.socket).peer_id)
+    except InputError:
+        return None
+    if named in (None, own):
+        return None
+    return f"the chain has peer id {named} for this operator, and the p2p keystore in it is of {own}"
 
 
 def _bn254(backup: "Backup") -> str | None:
@@ -235,15 +252,17 @@ def _restore(
     refused = None
     if with_share:
         refused = _why_no_share(backup, settings if folder is None else config_settings(backup) or settings)
-    restore(backup, target, password, mark, secrets.token_bytes, with_share=with_share and refused is None)
-    shared = with_share and refused is None and backup.share is not None
+    wanted = with_share and refused is None
+    held = restore(backup, target, password, mark, secrets.token_bytes, with_share=wanted)
+    if wanted and held is None:
+        refused = "this backup was restored there before, without it"
     facts = {
         "file": file,
         "operator": "0x" + backup.identity.operator.hex(),
         "cluster": backup.identity.cluster_id.hex(),
         "data_dir": str(target.data_dir),
         "files": [str(path) for path, _ in target.files],
-        "share": int(backup.share.row.version) if shared and backup.share is not None else None,
+        "share": held,
         "share_refused": refused,
         "missing": missing_files(backup),
     }
@@ -280,13 +299,27 @@ def _why_no_share(backup: "Backup", settings: "Settings") -> str | None:
         return f"whether its version is superseded cannot be found out ({error})"
     except EigenKmsError as error:
         return f"the network cannot be asked ({error})"
+    return why_doubtful(backup, backup.share.row.version, standing)
+
+
+def why_doubtful(backup: "Backup", version: "Version", standing: "Standing") -> str | None:
+    """Why it is not sure that ``version`` is what the network deals from; None where it is.
+
+    Enough others must show that very version, so that one of them is honest: who knows none may be new itself. Or all of
+    them must answer, and none show a newer one, as where all have lost their disks.
+    """
     stale = _why_stale(backup, standing)
     if stale is not None:
         return stale
-    others = standing.others(backup.identity.operator)
-    if others < standing.needed:
-        return f"only {others} other operators answered, and {standing.needed} must say that its version is not superseded"
-    return None
+    me = backup.identity.operator
+    others = [operator for operator in standing.operators if operator.address != me]
+    showing = standing.showing(me, version)
+    if showing >= standing.needed or standing.others(me) == len(others):
+        return None
+    return (
+        f"{showing} other operators show version {version} as the newest settled one, {standing.needed} must "
+        "(or all must answer, and none show a newer one)"
+    )
 
 
 for each in (_create, _verify, _restore):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eigenkms.chain.reader import ChainOperator
     from eigenkms.client.api import Client, ClientSettings
     from eigenkms.protocols.requests import Epoch
-    from eigenkms.types import OperatorAddress
+    from eigenkms.types import OperatorAddress, Version
 
 ANSWER_SECONDS = 5.0
 
@@ -47,6 +47,13 @@ class Standing:
 
         n = len(self.operators)
         return n - threshold(n) + 1 if n else 1
+
+    def showing(self, me: "OperatorAddress", version: "Version") -> int:
+        """How many besides ``me`` show this version as the newest settled one."""
+        return sum(
+            epoch is not None and epoch.transcript.version == version and operator != me
+            for operator, epoch in self.answers.items()
+        )
 
     def holders(self, me: "OperatorAddress") -> int:
         """How many others answered that are recipients of the newest settled version and show it."""

@@ -8,6 +8,7 @@ from eigenkms.crypto.feldman import verify_share
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.errors import EigenKmsError, InputError, StorageError
 from eigenkms.node.backup_file import (
+    ACCOUNTS,
     KEYSTORES,
     MAX_CONFIG_BYTES,
     NEW_BACKUP,
@@ -15,7 +16,7 @@ from eigenkms.node.backup_file import (
     SavedFile,
     SavedShare,
 )
-from eigenkms.node.config import SETTINGS, gather
+from eigenkms.node.config import gather
 from eigenkms.node.keyfiles import open_content, peek_content, read_file
 from eigenkms.node.settings import Settings
 from eigenkms.protocols.requests import Epoch, check_epoch, check_settled
@@ -33,7 +34,7 @@ def check_keys(keystores: Mapping[str, SavedFile], password: str) -> dict[str, d
     return {
         name: dict(open_content(Path(saved.path), saved.content, KEYSTORES[name], password).public)
         for name, saved in keystores.items()
-        if name != "account_keystore"
+        if name not in ACCOUNTS
     }
 
 
@@ -41,8 +42,8 @@ def public_values(backup: Backup) -> dict[str, dict[str, str]]:
     """What the node's keystores claim, without a password."""
     found = {}
     for name, saved in backup.keystores.items():
-        if name == "account_keystore":
-            continue  # it may be geth's, and its address is the operator's or nobody's
+        if name in ACCOUNTS:
+            continue
         kind, public = peek_content(Path(saved.path), saved.content)
         if kind != KEYSTORES[name]:
             raise InputError(
@@ -169,8 +170,7 @@ def keystore_paths(settings: Settings) -> dict[str, Path]:
         "bn254_keystore": settings.require("bn254_keystore"),
         "p2p_keystore": settings.get("p2p_keystore") or data_dir(settings) / "p2p.json",
     }
-    account = settings.get("account_keystore") if "account_keystore" in SETTINGS else None
-    return paths if account is None else {**paths, "account_keystore": account}
+    return paths | {name: path for name in ACCOUNTS if (path := settings.get(name)) is not None}
 
 
 def saved_keystores(settings: Settings) -> dict[str, SavedFile]:

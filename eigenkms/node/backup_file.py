@@ -43,8 +43,11 @@ KEYSTORES: Final[Mapping[str, str]] = {
     "bn254_keystore": "bn254",
     "p2p_keystore": "p2p",
     "account_keystore": "secp256k1",
+    "anchor_account_keystore": "secp256k1",
 }
 """Settings that name a keystore, and the kind of its key."""
+ACCOUNTS: Final = ("account_keystore", "anchor_account_keystore")
+"""Those that may have passwords of their own and other formats: they are saved as they lie."""
 NEW_BACKUP: Final = "make a new backup"
 
 

@@ -14,7 +14,7 @@ from eigenkms.errors import InputError, StorageError
 from eigenkms.protocols.release_log import BadLogError
 from eigenkms.storage.copy import StoreCopy, has_store, read_store
 from eigenkms.storage.database import DamagedError
-from eigenkms.storage.fresh import Beginning, clear_unfinished, locked, replace
+from eigenkms.storage.fresh import Beginning, locked, replace
 from eigenkms.storage.opening import STAGING_NAME
 from eigenkms.storage.releases import RELEASES_NAME, read_releases
 from eigenkms.storage.rows import StoreIdentity
@@ -132,6 +132,5 @@ def reset(
                 f"reset data folder {folder}: it is {found.health.value}, there is nothing to move aside",
                 hint="start the node; the next rotation gives it a share",
             )
-        clear_unfinished(folder)
         broken = [name + suffix for name in found.broken for suffix in ("", "-wal", "-shm")]
         return replace(folder, Beginning(identity, password, aside.encode(), None, cost), rng, aside, broken)

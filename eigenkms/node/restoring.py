@@ -24,23 +24,25 @@ from eigenkms.node.settings import Settings
 from eigenkms.storage.copy import has_store, read_store
 from eigenkms.storage.folder import storage_error, sync_folder
 from eigenkms.storage.fresh import (
+    LEFTOVERS,
     RESTORED,
     Beginning,
     begin,
-    clear_unfinished,
     is_unfinished,
     locked,
     take_back,
     temporary,
     write_new,
 )
-from eigenkms.storage.opening import LOCK_NAME, STAGING_NAME
+from eigenkms.storage.opening import LOCK_NAME
+from eigenkms.types import Version
 
 CONFIG_NAME: Final = "node.toml"
 _NAMES: Final = {
     "bn254_keystore": "bn254.json",
     "p2p_keystore": "p2p.json",
     "account_keystore": "account.json",
+    "anchor_account_keystore": "anchor-account.json",
 }
 _FLOOR: Final = "vote-floor"
 """What a node that was started has set (``node.app``)."""
@@ -135,8 +137,9 @@ def check_target(target: Target, mark: bytes) -> bool:
     """
     ours = _is_ours(target.data_dir, mark)
     names = {path for path, _ in target.files}
-    if not ours and not is_unfinished(target.data_dir):
-        _check_empty(target.data_dir, names | {target.data_dir / LOCK_NAME, target.data_dir / STAGING_NAME})
+    if not ours:
+        leftovers = LEFTOVERS if is_unfinished(target.data_dir) else ()
+        _check_empty(target.data_dir, names | {target.data_dir / name for name in (LOCK_NAME, *leftovers)})
     if target.folder is not None:
         _check_empty(target.folder, names | {temporary(path) for path in names} | {target.data_dir})
     for path, content in target.files:
@@ -177,8 +180,9 @@ def restore(
     *,
     with_share: bool,
     cost: ScryptCost | None = None,
-) -> None:
-    """Put it all back. ``password`` is that of the keystores; ``mark`` names the backup file; ``cost`` is the store's.
+) -> Version | None:
+    """Put it all back; of which version a share is held then, which is none if an earlier restore, now completed, put back none.
+    ``password`` is that of the keystores; ``mark`` names the backup file; ``cost`` is the store's.
 
     Raises ``InputError`` and ``StorageError``; then what was written is taken away again.
     """
@@ -190,7 +194,6 @@ def restore(
             done = check_target(target, mark)
             try:
                 if not done:
-                    clear_unfinished(target.data_dir)
                     version = (backup.share.row, backup.share.share) if with_share and backup.share else None
                     begin(target.data_dir, Beginning(backup.identity, password, mark, version, cost), rng)
                 for path, content in target.files:
@@ -208,6 +211,8 @@ def restore(
         for path in reversed(made):
             _take_away(path)
         raise
+    with read_store(target.data_dir) as copy:
+        return max((row.version for row in copy.versions() if row.share_held), default=None)
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:

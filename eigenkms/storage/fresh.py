@@ -27,6 +27,8 @@ from eigenkms.storage.store import Store
 RESTORED: Final = "restored"
 """The setting of a store that was begun anew, and by what."""
 _LOG, _SHARED = DATABASE_NAME + "-wal", DATABASE_NAME + "-shm"
+LEFTOVERS: Final = (STAGING_NAME, MIRROR_NAME, BIRTH_NAME, RELEASE_NAME, _LOG)
+"""What a beginning that was broken off leaves behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +58,25 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / STAGING_NAME).exists() and not (folder / DATABASE_NAME).exists()
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Take away what a beginning that was broken off has left. The caller holds the lock."""
-    try:
-        if is_unfinished(folder):
-            for name in (MIRROR_NAME, BIRTH_NAME, RELEASE_NAME, _LOG):
-                (folder / name).unlink(missing_ok=True)
-        if (folder / STAGING_NAME).exists():
-            shutil.rmtree(folder / STAGING_NAME)
-    except OSError as error:
-        raise storage_error("clear data folder", folder, error) from error
-
-
 def begin(folder: Path, beginning: Beginning, rng: Rng) -> None:
-    """Make the store in ``folder``, which has none. The caller holds the lock, and takes it back if this raises."""
+    """Make the store in ``folder``, which has LEFTOVERS at most. The caller holds the lock, and takes it back if this raises."""
+    take_back(folder)
     _install(_stage(folder, beginning, rng), folder)
 
 
 def take_back(folder: Path) -> None:
-    """Undo ``begin``, as far as it came. The caller holds the lock."""
-    for name in (DATABASE_NAME, _LOG, RELEASE_NAME, BIRTH_NAME, MIRROR_NAME):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / STAGING_NAME, ignore_errors=True)
+    """Undo ``begin``, as far as it came, perhaps in another process. The caller holds the lock."""
+    try:
+        for name in (DATABASE_NAME, *LEFTOVERS[1:]):
+            (folder / name).unlink(missing_ok=True)
+        _clear_staging(folder)
+    except OSError as error:
+        raise storage_error("clear data folder", folder, error) from error
+
+
+def _clear_staging(folder: Path) -> None:
+    if (folder / STAGING_NAME).exists():
+        shutil.rmtree(folder / STAGING_NAME)
 
 
 def replace(folder: Path, beginning: Beginning, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
@@ -86,13 +85,14 @@ def replace(folder: Path, beginning: Beginning, rng: Rng, aside: str, broken: Se
 
     Raises ``StorageError``. Whatever was moved by then stays moved: doing it again completes it.
     """
-    staged = _stage(folder, beginning, rng)
     kept = folder / aside
     try:
+        _clear_staging(folder)
+        staged = _stage(folder, beginning, rng)
         kept.mkdir(mode=0o700, exist_ok=True)
         for name in (DATABASE_NAME, _LOG, _SHARED, BIRTH_NAME, *broken):
             if (folder / name).exists():
-                (folder / name).replace(kept / name)
+                _move(folder / name, kept / name)
         if (folder / MIRROR_NAME).exists() and not (kept / MIRROR_NAME).exists():
             os.link(folder / MIRROR_NAME, kept / MIRROR_NAME)
         sync_folder(kept)
@@ -102,10 +102,14 @@ def replace(folder: Path, beginning: Beginning, rng: Rng, aside: str, broken: Se
     return kept
 
 
+def _move(path: Path, to: Path) -> None:
+    if to.exists():
+        raise StorageError(f"move {path} aside: {to} exists", hint="try again in a second; nothing was lost")
+    path.replace(to)
+
+
 def _stage(folder: Path, beginning: Beginning, rng: Rng) -> Path:
     staged = folder / STAGING_NAME
-    if staged.exists():
-        raise StorageError(f"begin data folder {folder}: {STAGING_NAME} is in the way", hint="remove it")
     with Store.open(
         staged, password=beginning.password, identity=beginning.identity, rng=rng, kdf=beginning.kdf
     ) as store:

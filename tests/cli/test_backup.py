@@ -2,10 +2,14 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from eigenkms.cli.backup import why_another_peer, why_doubtful
+from eigenkms.cli.standing import Standing
+from eigenkms.protocols.requests import Epoch
 from tests.client.village import Village, make_village
 from tests.e2e.harness import Said, eigenkms
 from tests.node.support import PASSWORD, keep_version, open_store
@@ -83,6 +87,42 @@ def test_a_share_is_not_restored_without_the_networks_word(home: Home, tmp_path:
     assert "keys were restored, the share was not" in done.err
     restored = Home(there, make_village())
     assert restored.backup().settled is None
+
+
+def test_who_must_vouch_for_a_share(home: Home, village: Village) -> None:
+    """Two of three others that show its version, or all three with none newer; who knows no version may be new itself."""
+    saved = home.backup(with_share=True)
+    assert saved.share is not None
+    version = saved.share.row.version
+    others = [o.address for o in village.chain.operators if o.address != saved.identity.operator]
+    mine, newer = village.epoch, village.reshare(village.first, 110).epoch
+
+    def doubt(*answers: Epoch | None) -> str | None:
+        shown = dict(zip(others, answers, strict=False))
+        return why_doubtful(saved, version, Standing(120, village.chain.operators, {}, shown))
+
+    assert doubt(mine, mine) is None
+    assert doubt(None, None, mine) is None
+    assert doubt(None, None, None) is None
+    assert "1 other operators show version" in str(doubt(mine, None))
+    assert "2 must" in str(doubt())
+    assert "is settled" in str(doubt(mine, mine, newer))
+
+
+def test_another_peer_id_on_chain_is_told(home: Home, village: Village) -> None:
+    """As after a rotation of the peer key; a socket that names none, or this one, is no reason."""
+    saved = home.backup()
+    mine = next(o for o in village.chain.operators if o.address == saved.identity.operator)
+    place = "/ip4/192.0.2.7/tcp/9400/p2p/"
+    foreign = "16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW"
+    for socket, word in (
+        ("nowhere", None),
+        (place + str(village.operators[0].peer.peer_id), None),
+        (place + foreign, foreign),
+    ):
+        reason = why_another_peer(saved, Standing(120, (replace(mine, socket=socket),), {}))
+        assert (reason is None) is (word is None)
+        assert word is None or word in str(reason)
 
 
 def test_what_create_refuses(home: Home, tmp_path: Path) -> None:

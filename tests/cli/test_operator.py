@@ -18,7 +18,9 @@ from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.values import hexed
 from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.node.keyfiles import Key, new_key, public_values
+from eigenkms.errors import StorageError
+from eigenkms.node.keyfiles import Key, new_key, peek, public_values
+from eigenkms.node.peer_key import Rotation
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal
@@ -372,6 +374,54 @@ def test_a_foreign_peer_id_is_published_by_force(place: Place, operator: Call) -
     member = place.config(2)
     assert operator("update-socket", "--socket", foreign, "--force", "--yes", config=member).code == 0
     assert operator("show", "--json", config=member).facts["socket"] == foreign
+
+
+def test_a_peer_key_is_rotated_and_goes_on_where_it_was_broken_off(
+    place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever breaks it off: chain and keystore end with one new peer id, at the address of before, and it is sent once."""
+    member = place.config(2, announce=None)
+    keystore, fresh = place.folder / "p2p-2.json", place.folder / "p2p-2.json.new"
+    (place.folder / "account-password").write_text("wrong\n")
+    assert operator("rotate-peer-key", "--yes", config=member).code == 1
+    (place.folder / "account-password").write_text("pass\n")
+    nowhere = operator("rotate-peer-key", "--yes", config=member)
+    assert "the chain has none that can be dialled" in nowhere.err
+    assert operator("update-socket", "--socket", ADDRESS, "--yes", config=member).code == 0
+    tried = operator("rotate-peer-key", "--dry-run", config=member)
+    assert "would succeed" in tried.out, tried.err
+    assert not fresh.exists(), "nothing was changed"
+    ids = [peek(keystore)[1]["peer_id"]]
+    published = operator("show", "--json", config=member).facts["socket"]
+    for step in ("put_in_place", "finish"):
+        sent = nonce(place, 2)
+        with monkeypatch.context() as patched:
+
+            def refuse(_rotation: Rotation) -> None:
+                raise StorageError("write: no space left on device")
+
+            patched.setattr(Rotation, step, refuse)
+            broken = operator("rotate-peer-key", "--yes", config=member)
+            assert (broken.code, "no space left on device" in broken.err) == (1, True)
+        ids.append(peek(fresh)[1]["peer_id"])
+        assert peek(keystore)[1]["peer_id"] == ids[-1 if step == "finish" else -2]
+        done = operator("rotate-peer-key", "--yes", config=member)
+        assert done.code == 0, done.err
+        assert "restart the node" in done.err
+        assert nonce(place, 2) == sent + 1
+        on_chain = operator("show", "--json", config=member).facts
+        assert on_chain["peer_id"] == peek(keystore)[1]["peer_id"] == ids[-1]
+        assert on_chain["socket"].partition("/p2p/")[0] == published.partition("/p2p/")[0]
+        assert (place.folder / f"p2p-2.json.{ids[-2]}.old").is_file()
+        assert not fresh.exists()
+    assert len(set(ids)) == 3
+
+
+def test_a_peer_key_of_no_member_is_not_rotated(place: Place, operator: Call) -> None:
+    """There is no socket to update; no keystore is made either."""
+    said = operator("rotate-peer-key", "--yes")
+    assert (said.code, "it is not in operator set 0" in said.err) == (1, True)
+    assert not list(place.folder.glob("*.new"))
 
 
 def test_who_never_was_there_cannot_leave(operator: Call, refused: Call) -> None:

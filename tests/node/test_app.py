@@ -13,11 +13,13 @@ import trio
 from eigenkms.chain.reader import OperatorRead
 from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.errors import ChainError, InputError
+from eigenkms.errors import ChainError, InputError, NetworkError
 from eigenkms.node.app import Node
+from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import Host, Request, open_host
+from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Kind, build_frame
+from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.requests import Epoch, PartialRequest, encode_settled
 from eigenkms.protocols.settlement import SettlementProof, aggregate_confirms, confirm_digest
 from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
@@ -245,6 +247,43 @@ async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
     assert (status["transcript"], status["share"]) == (village.epoch.transcript.hash.hex(), False)
     assert said(caplog, "was settled while this node did not take part")
     assert not line.endswith(", not joined"), "it joins the rotation"
+
+
+async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parted_from(
+    village: Village, late: Node
+) -> None:
+    """Once the new peer shows a newer record, connections of the old one are closed, and what it shows of then is of no use."""
+    operator, new = village.operators[1], PeerKey.generate()
+    async with AsyncExitStack() as stack:
+        old = await stack.enter_async_context(at_home(village, 1, Neighbour(village)))
+        host = await stack.enter_async_context(running(village, late))
+        await neighbours_known(late, 1)
+        assert host.peer_id in old.connected()
+        moved = await stack.enter_async_context(open_host(new, listen=[ANYWHERE]))
+        record = operator.record([moved.addresses[0].multiaddr], peer=new.peer_id, sequence=2)
+        for each in (moved, old):
+            each.set_addresses(host.peer_id, [host.addresses[0].multiaddr])
+        await moved.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded)
+        with trio.fail_after(PATIENCE):
+            while host.peer_id in old.connected():  # noqa: ASYNC110 - a host has no event for it
+                await trio.sleep(0.02)
+        assert await asked_settled(moved, host, record) in ("answered", "no-version"), "it is the operator"
+        before = operator.record([])
+        await old.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, before.encoded)
+        refused = await asked_settled(old, host, before)
+        assert refused not in ("answered", "no-version"), "it is nobody"
+        await neighbours_known(late, 1)
+
+
+async def asked_settled(asking: Host, node: Host, record: Frame) -> str:
+    """What comes of asking a node as an operator does, in a word."""
+    try:
+        await asking.call(node.peer_id, wire.OPERATOR_PROTOCOL, wire.SETTLED, record.encoded)
+    except RpcRefused as refused:
+        return refused.code
+    except NetworkError as error:
+        return str(error)
+    return "answered"
 
 
 class Liar(Serving, Neighbour):

@@ -99,9 +99,9 @@ def home(tmp_path: Path, village: Village) -> Home:
     return made
 
 
-def put_back(backup: Backup, target: restoring.Target, **changes: Any) -> None:
+def put_back(backup: Backup, target: restoring.Target, **changes: Any) -> int | None:
     given: dict[str, Any] = {"with_share": False, "cost": CHEAP, **changes}
-    restore(backup, target, PASSWORD, MARK, counter_rng("restore"), **given)
+    return restore(backup, target, PASSWORD, MARK, counter_rng("restore"), **given)
 
 
 # The file
@@ -233,12 +233,32 @@ def test_it_goes_where_a_configuration_says(home: Home, tmp_path: Path, village:
     (new.folder / "bn254.json").write_bytes(kept)
     (new.folder / "p2p.json").unlink()
     backup = home.backup(with_share=True)
-    put_back(backup, target_of(backup, new.settings()), with_share=True)
+    restored = put_back(backup, target_of(backup, new.settings()), with_share=True)
+    assert restored == village.epoch.transcript.version
     assert (new.folder / "p2p.json").read_bytes() == (home.folder / "p2p.json").read_bytes()
     with open_store(new.data, village.operators[0].address) as store:
         (row,) = store.versions()
         assert row.settled
         assert store.share(row.transcript_hash) == village.operators[0].share.to_bytes()
+
+
+def test_accounts_are_saved_as_they_lie(home: Home, tmp_path: Path) -> None:
+    """Whatever their format and password; one that stands for two settings comes back for both."""
+    (home.folder / "geth.json").write_text('{"version": 3}')
+    with home.config.open("a") as file:
+        file.write('account_keystore = "geth.json"\nanchor_account_keystore = "geth.json"\n')
+        file.write('account_password_file = "geth.txt"\n')
+    backup, there = home.backup(), tmp_path / "new"
+    put_back(backup, target_in(backup, there))
+    settings = Home(there, home.village).settings()
+    for name in ("account_keystore", "anchor_account_keystore"):
+        assert settings.get(name).parent == there
+        assert settings.get(name).read_text() == '{"version": 3}'
+    assert restoring.missing_files(backup) == ["account_password_file", "password_file"]
+    shutil.rmtree(home.data)
+    (home.folder / "geth.json").unlink()
+    put_back(backup, target_of(backup, home.settings()))
+    assert (home.folder / "geth.json").read_text() == '{"version": 3}'
 
 
 def test_a_keystore_in_the_data_folder_comes_back_there(home: Home, village: Village) -> None:
@@ -250,7 +270,7 @@ def test_a_keystore_in_the_data_folder_comes_back_there(home: Home, village: Vil
     shutil.rmtree(home.data)
     put_back(backup, target_of(backup, home.settings()))
     assert (home.data / "p2p.json").read_bytes() == content
-    put_back(backup, target_of(backup, home.settings()))
+    assert put_back(backup, target_of(backup, home.settings()), with_share=True) is None, "it has no share"
     assert home.backup().identity.operator == village.operators[0].address
 
 

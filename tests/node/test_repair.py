@@ -162,6 +162,7 @@ def test_a_reset_that_was_killed_is_completed_by_the_next(tmp_path: Path, villag
     folders = [tmp_path / str(number) for number in range(1, 25)]
     keep_version(village, 0, folders[0])
     spoil(folders[0] / "eigenkms.db")
+    (folders[0] / "eigenkms.db-wal").write_bytes(b"what was written last")
     for folder in folders[1:]:
         shutil.copytree(folders[0], folder)
     content = (folders[0] / "eigenkms.db").read_bytes()
@@ -173,10 +174,12 @@ def test_a_reset_that_was_killed_is_completed_by_the_next(tmp_path: Path, villag
     assert killed > 8
     for folder in folders[:killed]:
         if look(folder, village).needs_reset:
+            shutil.copytree(folder, folder.with_name(f"started-{folder.name}"))
             with pytest.raises(StorageError):
-                open_store(folder, village.operators[0].address)
+                open_store(folder.with_name(f"started-{folder.name}"), village.operators[0].address)
             begin_anew(folder, village)
         assert (folder / "aside" / "eigenkms.db").read_bytes() == content
+        assert (folder / "aside" / "eigenkms.db-wal").read_bytes() == b"what was written last"
         with open_store(folder, village.operators[0].address) as store:
             assert store.rolled_back
             assert store.get_meta(RESTORED) == b"aside"
