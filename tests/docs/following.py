@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from queue import Empty, Queue
 from time import monotonic
@@ -42,7 +43,7 @@ class Step:
 
 
 def steps(blocks: list[Block]) -> Iterator[Step]:
-    """The page's commands in order. Every console block must say which terminal it is for."""
+    """The page's commands in order, with their further lines after ``>``. Every console block must say which terminal it is for."""
     for block in blocks:
         if block.language != "console":
             continue
@@ -50,8 +51,10 @@ def steps(blocks: list[Block]) -> Iterator[Step]:
         assert found, f"the block in line {block.line} names no terminal"
         parts = re.split(r"^(?:\$ (.*)|(\^C))\n", block.text, flags=re.MULTILINE)
         assert not parts[0], f"line {block.line}: output before any command"
-        for typed, key, output in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-            yield Step(int(found[1]), typed or key, tuple(output.splitlines()), block.line)
+        for typed, key, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            lines = rest.splitlines()
+            more = [line.removeprefix("> ") for line in takewhile(lambda line: line.startswith("> "), lines)]
+            yield Step(int(found[1]), "\n".join([typed or key, *more]), tuple(lines[len(more) :]), block.line)
 
 
 def pattern(line: str) -> "re.Pattern[str]":
