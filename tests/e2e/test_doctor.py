@@ -443,6 +443,16 @@ def test_an_announced_address_that_the_chain_does_not_have(patient: Patient) -> 
     finally:
         back = eigenkms(*shlex.split(update[1]), "--yes", "--socket", member.socket)
     assert back.code == 0, back.err
+    _wait_until_known(patient.net)
+
+
+def _wait_until_known(net: LiveNetwork) -> None:
+    """Until the others have read the chain as it is now, at a boundary."""
+    for index in {0, 1, 2, 3} - {ME}:
+        written = net.log_size(index)
+        now = net.status(index)["head"]
+        boundary = net.wait_status(index, lambda said, now=now: said["boundary"] > now + 1)["boundary"]  # type: ignore[misc]
+        net.wait_log(index, f"boundary at block {boundary}: session", after=written)
 
 
 def _fixed(secret: bytes) -> Callable[[int], bytes]:
