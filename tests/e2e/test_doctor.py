@@ -443,6 +443,19 @@ def test_an_announced_address_that_the_chain_does_not_have(patient: Patient) -> 
     finally:
         back = eigenkms(*shlex.split(update[1]), "--yes", "--socket", member.socket)
     assert back.code == 0, back.err
+    _wait_until_known(patient.net)
+
+
+def _wait_until_known(net: LiveNetwork) -> None:
+    """Until the others have read the chain as it is now, at a boundary."""
+    for index in {0, 1, 2, 3} - {ME}:
+        written, now = net.log_size(index), net.status(index)["head"]
+
+        def is_later(said: dict[str, Any], now: int = now) -> bool:
+            return (said["boundary"] or 0) > now + 1
+
+        boundary = net.wait_status(index, is_later)["boundary"]
+        net.wait_log(index, f"boundary at block {boundary}: session", after=written)
 
 
 def _fixed(secret: bytes) -> Callable[[int], bytes]:

@@ -270,21 +270,24 @@ def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswe
     if not tried:
         reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))
         return warning(f"no operator tried: {reasons}", "try again in a minute, or after the next boundary")
-    missed = {o: a for o, a in tried.items() if a.outcome is not Reach.REACHED}
-    if not missed:
-        return ok(f"{len(tried)} of {len(tried)} operators reach {socket}")
-    if all(a.address != socket for a in missed.values()):
+    current = {o: a for o, a in tried.items() if a.address == socket}
+    if not current:
         return warning(
-            f"operators still dial {next(iter(missed.values())).address}, not {socket}",
+            f"operators still dial {next(iter(tried.values())).address}, not {socket}",
             "ask again after the next boundary, when they read the chain",
         )
+    missed = {o: a for o, a in current.items() if a.outcome is not Reach.REACHED}
+    if not missed:
+        return ok(f"{len(current)} of {len(current)} operators reach {socket}")
     says = "; ".join(f"{hexed(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
     outcome = next(iter(missed.values())).outcome
     advice = _ADVICE[outcome].format(
         update=case.update_socket(), peer=case.socket.peer_id if case.socket else ""
     )
-    if len(missed) < len(tried):
-        return warning(f"{len(tried) - len(missed)} of {len(tried)} operators reach {socket}; {says}", advice)
+    if len(missed) < len(current):
+        return warning(
+            f"{len(current) - len(missed)} of {len(current)} operators reach {socket}; {says}", advice
+        )
     return failed(f"no operator reaches this node: {says}", advice)
 
 

@@ -77,6 +77,7 @@ def test_operators_that_know_an_older_socket_are_not_wrong(case: Case) -> None:
     found = network._judge(case, SOCKET, {A: old})
     assert found.verdict is Verdict.WARNING
     assert "ask again after the next boundary" in str(found.hint)
+    assert network._judge(case, SOCKET, {A: replace(old, outcome=Reach.REACHED)}) == found
 
 
 async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: Case) -> None:
