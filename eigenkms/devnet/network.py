@@ -27,7 +27,7 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.client.api import ClientSettings
 from eigenkms.devnet.anchor import DevnetAnchor, open_devnet_anchor
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
-from eigenkms.devnet.engines.launch import Engine, EngineName, open_engine
+from eigenkms.devnet.engines.launch import Engine, EngineName, open_engine, set_clock
 from eigenkms.devnet.members import (
     TETHERED,
     Access,
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 UP_SECONDS = 60.0
 STATE_FILE = "network.json"
+SETUP_BLOCKS = 600
+"""More than it takes to deploy the contracts and register the operators, a block each."""
 
 
 @dataclass
@@ -321,7 +323,9 @@ async def _open(
     async with AsyncExitStack() as stack:
         name: EngineName = "anvil" if engine == "anvil" else "embedded"
         chain = await stack.enter_async_context(
-            open_engine(name, block_time=timing.block_seconds, log_path=folder / "chain.log")
+            open_engine(
+                name, block_time=timing.block_seconds, log_path=folder / "chain.log", behind=SETUP_BLOCKS
+            )
         )
         say(f"chain: {name} engine at {chain.url}, a block every {timing.block_seconds:g} s")
         rpc = await stack.enter_async_context(JsonRpc(chain.url))
@@ -360,4 +364,5 @@ async def _open(
             _nursery=await stack.enter_async_context(open_scope()),
         )
         network.write_files()
+        await set_clock(chain, rpc)
         yield network

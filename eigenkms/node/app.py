@@ -38,6 +38,7 @@ from eigenkms.node.http.api import KeyApi
 from eigenkms.node.http.listening import serve_api
 from eigenkms.node.links import Links
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
+from eigenkms.node.monitor.metrics import Metrics, Seen
 from eigenkms.node.monitor.overview import Overview
 from eigenkms.node.monitor.page import page_routes
 from eigenkms.node.monitor.recent import RecentWarnings
@@ -224,11 +225,13 @@ class Node:
             rate=config.http_rate,
             app_sign=config.http_app_sign,
         )
+        self._metrics = Metrics()
+        self._metrics.look = self._look
         self._monitor = MonitorApi(
             status=self._report.full,
             not_ready=self._report.not_ready,
             names=config.monitor_names,
-            routes=page_routes(),
+            routes=[*page_routes(), self._metrics.route],
         )
         self._parameters = Parameters(
             interval_blocks=config.interval_blocks,
@@ -247,6 +250,19 @@ class Node:
     def status(self) -> dict[str, object]:
         """What this node says of itself to anybody who asks; nothing in it is secret."""
         return self._report.public()
+
+    def _look(self) -> Seen:
+        """What the metrics are read from."""
+        return Seen(
+            status=self._report.full(),
+            ready=not self._report.not_ready(),
+            now=trio.current_time(),
+            follower=None if self._report.follower is None else self._report.follower.statistics(),
+            engine=self._engine.statistics(),
+            host=None if self._host is None else self._host.statistics(),
+            canary=self._canary,
+            data_dir=self._config.data_dir,
+        )
 
     def gate(self, peer: PeerId, protocol: str) -> bool:
         """Strangers reach the client protocol only."""
@@ -335,8 +351,8 @@ class Node:
         self._services.announce(record)
         links = Links(host, self._peers, self._engine, self._services, self._cluster, record)
         links.pace(self._parameters.window)
-        host.serve(wire.CLIENT_PROTOCOL, self._services.client)
-        host.serve(wire.OPERATOR_PROTOCOL, self._services.operator)
+        host.serve(wire.CLIENT_PROTOCOL, self._metrics.metered(self._services.client))
+        host.serve(wire.OPERATOR_PROTOCOL, self._metrics.metered(self._services.operator))
         links.refresh()
         send, receive = trio.open_memory_channel[BlockRef](1)
         follower = self._report.follower = BoundaryFollower(
@@ -350,7 +366,7 @@ class Node:
                 nursery.start_soon(self._policy.authoriser.run)
             nursery.start_soon(self._engine.run, links)
             await self._engine.restore(links, time.time(), floor=self._floor)
-            await nursery.start(serve_api, self._config, self._api.app)
+            await nursery.start(serve_api, self._config, self._metrics.counted(self._api.app))
             await nursery.start(serve_monitor, self._config.monitor_listen, self._monitor.app)
             nursery.start_soon(follower.run, send)
             nursery.start_soon(self._boundaries, receive, links, follower)

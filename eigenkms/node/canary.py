@@ -130,10 +130,11 @@ class Canary:
             return
         await trio.sleep(min(FIRST_SECONDS, self._every))
         while True:
-            held = self._versions.newest
-            if held is not None:
+            pause = min(FIRST_SECONDS, self._every)
+            if (held := self._versions.newest) is not None:
                 self._take(await self._persistently(host, held))
-            await trio.sleep(self._every * random.uniform(0.9, 1.1))  # noqa: S311 - keeps operators out of step
+                pause = self._every * random.uniform(0.9, 1.1)  # noqa: S311 - keeps operators out of step
+            await trio.sleep(pause)
 
     async def _persistently(self, host: "Host", held: HeldVersion) -> CanaryResult:
         result = await self.sing(host, held)

@@ -10,8 +10,9 @@ If the disk refuses, the node stops: a machine whose promises were not kept must
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import trio
@@ -72,6 +73,10 @@ class EngineStatistics:
     """Frames that did not decode, belong here, or verify."""
     dropped: int = 0
     """Frames that found their source's queue full."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """How often each thing was noted of a session, by the name of its event."""
+    certified_after: float | None = None
+    """Seconds from the newest boundary that was joined to the certificate of a version there."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class Engine:
         for held in versions:
             operator.know(held.epoch.transcript, held.share, settled=held.settled)
         self._statistics = EngineStatistics()
+        self._begun: dict[SessionId, float] = {}
+        """When the newest boundary's session was joined, on trio's clock."""
         self.accused: Mapping[OperatorAddress, int] = store.accused()
         """Pieces of evidence that the store holds, by whom they are against; replaced, never changed."""
 
@@ -217,6 +224,7 @@ class Engine:
             if not permitted or not self._operator.may_join(session) or self._was_at(session):
                 return self._operator.pass_boundary(session, now)
             joined = True
+            self._begun = {session.id: now}
             self._store.open_session(session.id, session.boundary.number, encode_session(session))
             effects = self._operator.boundary(session, now)
             early = self._operator.take_early(session)
@@ -422,6 +430,7 @@ class Engine:
         for item in effects:
             effect, session = item.effect, "" if item.session is None else item.session.id.hex()[:8]
             if isinstance(effect, Note):
+                self._count(item.session, effect)
                 extra = {"session": session, "event": effect.event, **effect.fields}
                 log.info(
                     "session %s: %s %s", session, effect.event, _plain(effect.fields), extra={"fields": extra}
@@ -431,6 +440,12 @@ class Engine:
                 log.warning("session %s: evidence of %s against 0x%s", session, fault, accused)
             elif isinstance(effect, Erase):
                 log.info("version with transcript %s: my share is erased", effect.transcript_hash.hex()[:16])
+
+    def _count(self, session: Session | None, note: Note) -> None:
+        self._statistics.notes[note.event] += 1
+        begun = None if session is None else self._begun.get(session.id)
+        if note.event == "certified" and begun is not None:
+            self._statistics = replace(self._statistics, certified_after=trio.current_time() - begun)
 
 
 def _plain(fields: dict[str, object]) -> str:

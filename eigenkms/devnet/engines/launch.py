@@ -10,18 +10,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
-from typing import Final, Literal, assert_never, get_args
+from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 import trio
 
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError, InputError
+
+if TYPE_CHECKING:
+    from eigenkms.chain.rpc import JsonRpc
 
 EngineName = Literal["embedded", "anvil"]
 ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
@@ -68,16 +72,18 @@ async def open_engine(
     chain_id: int = 31337,
     port: int = 0,
     log_path: Path | None = None,
+    behind: int = 0,
 ) -> AsyncIterator[Engine]:
     """A chain on 127.0.0.1, ready to be asked; it is killed at the end of the context, within two seconds.
 
-    ``block_time`` in seconds; 0 mines transactions only. ``port`` 0 takes a free one. ``log_path`` is appended to.
+    ``block_time`` in seconds; 0 mines transactions only. ``port`` 0 takes a free one. ``log_path`` is appended to. Anvil's clock is
+    ``behind`` seconds slow, until ``set_clock``: each transaction is a block, and each block a second later than the one before.
     Raises InputError (no anvil, port in use) or ChainError (it did not start).
     """
     if block_time < 0 or not 0 <= port < 2**16 or not 0 < chain_id < 2**63:
         raise InputError(f"start the {name} engine: block time, port or chain id is out of range")
     _require_free(name, port)
-    command = _command(name, block_time, chain_id, port)
+    command = _command(name, block_time, chain_id, port, behind)
     with Path(log_path or os.devnull).open("ab") as log:  # noqa: ASYNC230 - once, at the start
         process = await trio.lowlevel.open_process(
             command,
@@ -105,7 +111,7 @@ def _require_alysis() -> None:
         )
 
 
-def _command(name: EngineName, block_time: float, chain_id: int, port: int) -> list[str]:
+def _command(name: EngineName, block_time: float, chain_id: int, port: int, behind: int) -> list[str]:
     match name:
         case "embedded":
             _require_alysis()
@@ -118,6 +124,7 @@ def _command(name: EngineName, block_time: float, chain_id: int, port: int) -> l
             return [
                 *("sh", "-c", _GUARD, "guard", str(find_anvil()), "--host", "127.0.0.1", "--port", str(port)),
                 *("--chain-id", str(chain_id), "--accounts", "1", "--slots-in-an-epoch", "1", *interval),
+                *(("--timestamp", str(int(time.time()) - behind)) if behind else ()),
             ]
         case _:
             assert_never(name)
@@ -188,6 +195,12 @@ async def _prepare_anvil(url: str, block_time: float) -> None:
             ("anvil_setBalance", ("0x" + address_of(key).hex(), hex(BALANCE_WEI))) for key in PRIVATE_KEYS
         ]
         await rpc.batch([("anvil_setBlockTimestampInterval", (step,)), *funding])
+
+
+async def set_clock(engine: Engine, rpc: "JsonRpc") -> None:
+    """The next block of an anvil that was started ``behind`` has this machine's time."""
+    if engine.name == "anvil":
+        await rpc.call("evm_setNextBlockTimestamp", hex(int(time.time())))
 
 
 async def _stop(process: trio.Process) -> None:

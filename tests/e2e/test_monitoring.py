@@ -1,0 +1,138 @@
+"""A real node watched by the real Prometheus, with the rules and the dashboard that are shipped."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from eigenkms.node.monitor.metrics import documented
+from tests.docs.pages import ROOT
+from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, free_port, live_network
+from tests.packaging.test_prometheus import CASES, RULES, program, rules
+
+DASHBOARD = ROOT / "packaging/grafana/eigenkms.json"
+OF_THE_PROCESS = {
+    "process_open_fds",
+    "process_max_fds",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+}
+PATIENCE = 60.0
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """(where, expression) of every alert and panel."""
+    yield from ((rule["alert"], rule["expr"]) for rule in rules())
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"].replace("$instance", ".*")
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics that an expression reads, without what Prometheus adds to histograms."""
+    found = re.findall(r"\b((?:eigenkms|process)_\w+)", expression)
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
+
+
+@contextmanager
+def prometheus(target: str, folder: Path) -> Iterator[str]:
+    """The real one, scraping ``target`` every second; its URL."""
+    port = free_port()
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "scrape_configs": [{"job_name": "eigenkms", "static_configs": [{"targets": [target]}]}],
+        "rule_files": [str(RULES)],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    process = subprocess.Popen(
+        [
+            program("prometheus"),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def get(url: str, **params: str) -> Any:
+    answer = httpx.get(url, params=params, trust_env=False, timeout=10).json()
+    assert answer["status"] == "success", (params, answer)
+    return answer["data"]
+
+
+def ask(url: str, expression: str) -> list[dict[str, Any]]:
+    return get(f"{url}/api/v1/query", query=expression)["result"]  # type: ignore[no-any-return]
+
+
+def told(url: str) -> set[str]:
+    """Names of the metrics that it has heard, histograms by their own name."""
+    names = get(f"{url}/api/v1/label/__name__/values")
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in names} | set(names)
+
+
+def wait_told(url: str, wanted: set[str]) -> None:
+    """Until all of them have been heard."""
+    deadline, missing = time.monotonic() + PATIENCE, wanted
+    while missing:
+        assert time.monotonic() < deadline, f"never told: {sorted(missing)}"
+        try:
+            missing = wanted - told(url)
+        except httpx.TransportError:
+            missing = wanted
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
+    """Two operators, a master key, and an anchor."""
+    with live_network(tmp_path_factory.mktemp("watched") / "net", operators=2, anchor=True) as live:
+        yield live
+
+
+def test_every_metric_and_every_expression_is_a_live_node_s(net: LiveNetwork, tmp_path: Path) -> None:
+    """The node tells every documented metric; every alert and panel is evaluated without an error, and reads only what it tells."""
+    program("prometheus")
+    monitor, api = free_port(), f"127.0.0.1:{free_port()}"
+    net.start(0, "--monitor-listen", str(monitor), "--http-listen", api, "--canary-seconds", "1")
+    net.start(1)
+    with prometheus(f"127.0.0.1:{monitor}", tmp_path) as url:
+        net.loop.run(net.network.genesis, GENESIS_SECONDS)
+        assert httpx.get(f"http://{api}/pubkey", trust_env=False).status_code == 200
+        documented_names = {name for name, *_ in documented()}
+        wait_told(url, documented_names)
+        known = documented_names | OF_THE_PROCESS
+        count = 0
+        for where, expression in expressions():
+            ask(url, expression)
+            assert names_in(expression) <= known, where
+            count += 1
+        assert count > 40
+        (group,) = get(f"{url}/api/v1/rules")["groups"]
+        assert {rule["name"] for rule in group["rules"]} == set(CASES) == {rule["alert"] for rule in rules()}
+        assert not [rule["lastError"] for rule in group["rules"] if rule.get("lastError")]
+        (works,) = ask(url, "max_over_time(eigenkms_canary_ok[1m])")
+        assert works["value"][1] == "1"
+        (version,) = ask(url, "eigenkms_version_seconds")
+        assert float(version["value"][1]) > 1_700_000_000
+
+
+def test_what_is_used_is_read_from_expressions() -> None:
+    """Names with the endings of histograms are the histogram's; labels and functions are none."""
+    expression = 'sum by (le) (rate(eigenkms_request_seconds_bucket{method="partial"}[5m])) / process_max_fds'
+    assert names_in(expression) == {"eigenkms_request_seconds", "process_max_fds"}
