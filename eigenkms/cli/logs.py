@@ -1,6 +1,7 @@
 """The log of a node on stderr: a line an event, for people or as JSON for programs.
 
 A record may carry ``extra={"fields": {...}}``: JSON-able facts that stand as fields of the JSON line.
+Whatever belongs to a session has its id's first eight digits as ``session``.
 Libraries speak only from *error* on, unless the node itself is set to *debug*.
 """
 
@@ -41,9 +42,10 @@ def timestamp(seconds: float) -> str:
 
 
 def start_logging(level: str, form: str) -> None:
-    """Send the process's log to stderr. ``level`` and ``form`` as the settings have them."""
+    """Send the process's log to stderr. ``level`` and ``form`` as in the settings: ``auto`` is text for a terminal, else JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    as_text = sys.stderr.isatty() if form == "auto" else form == "text"
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO if level == "debug" else logging.ERROR)

@@ -507,14 +507,20 @@ class Node:
                 "session %s stayed without a key: no dealing came from %s; trying again at this boundary",
                 session,
                 _names(status.missing),
-                extra={"fields": {"event": "void", "missing": listed(status.missing)}},
+                extra={"fields": {"event": "void", "session": session, "missing": listed(status.missing)}},
             )
         elif status.unconfirmed:
             log.warning(
                 "the version of session %s is not settled: %s did not promise to keep a share of it, so older shares stay",
                 session,
                 _names(status.unconfirmed),
-                extra={"fields": {"event": "unsettled", "unconfirmed": listed(status.unconfirmed)}},
+                extra={
+                    "fields": {
+                        "event": "unsettled",
+                        "session": session,
+                        "unconfirmed": listed(status.unconfirmed),
+                    }
+                },
             )
 
     async def _learn_sources(self, links: Links) -> None:

@@ -358,7 +358,12 @@ _NODE = (
         "Lowest level that is logged.",
         default="info",
     ),
-    Setting("log_format", s.choice("text", "json"), "Log lines for people or for programs.", default="text"),
+    Setting(
+        "log_format",
+        s.choice("auto", "text", "json"),
+        "Log lines for people or for programs; auto: for people at a terminal.",
+        default="auto",
+    ),
 )
 
 _ACCOUNT = (
@@ -658,7 +663,7 @@ class NodeConfig:
     anchor_password_file: Path | None = None
     max_gas_price_gwei: int = 100
     log_level: str = "info"
-    log_format: str = "text"
+    log_format: str = "auto"
 
     def __post_init__(self) -> None:
         if self.policy == "open" and self.chain_id != DEVNET_CHAIN_ID and not self.force_open_policy:

@@ -248,7 +248,9 @@ class Engine:
             return
         session = postponed.session
         if await self.boundary(outlet, session, may_vote=True, may_found=postponed.may_found):
-            log.info("session %s: joined, now that %s", session.id.hex()[:8], why)
+            name = session.id.hex()[:8]
+            fields = {"session": name, "event": "joined-late"}
+            log.info("session %s: joined, now that %s", name, why, extra={"fields": fields})
 
     def _was_at(self, session: Session) -> bool:
         """At most one session a boundary number, whatever its block hash, and at most once: one that was joined and is not live
@@ -437,9 +439,13 @@ class Engine:
                 )
             elif isinstance(effect, Accuse):
                 accused, fault = effect.evidence.accused.hex(), effect.evidence.fault.value
-                log.warning("session %s: evidence of %s against 0x%s", session, fault, accused)
+                fields = {"session": session, "event": "evidence", "fault": fault, "accused": "0x" + accused}
+                text = "session %s: evidence of %s against 0x%s"
+                log.warning(text, session, fault, accused, extra={"fields": fields})
             elif isinstance(effect, Erase):
-                log.info("version with transcript %s: my share is erased", effect.transcript_hash.hex()[:16])
+                erased = effect.transcript_hash.hex()[:16]
+                fields = {"event": "erased", "transcript": erased}
+                log.info("version with transcript %s: my share is erased", erased, extra={"fields": fields})
 
     def _count(self, session: Session | None, note: Note) -> None:
         self._statistics.notes[note.event] += 1

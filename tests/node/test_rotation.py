@@ -1,6 +1,7 @@
 """Rotation in engines with real stores: what is left on a disk, and what is not, above all."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,29 @@ async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) ->
     shares = {a: s for a, s in secrets.items() if s is not None}
     few = dict(list(shares.items())[:3])
     assert secret_of(few, 3) == secret_of(dict(list(shares.items())[1:]), 3)
+
+
+async def test_all_lines_of_a_session_carry_its_id(
+    who: Cast, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From dealing to settled: a line that speaks of a session names it in a field, and one filter gives its story."""
+    caplog.set_level(logging.INFO, "eigenkms")
+    sessions = [who.session, who.later(10)]
+    async with alive(who, tmp_path, "both") as seats:
+        for session in sessions:
+            await see(seats, session, may_found=session is sessions[0])
+            await until(has_settled(seats, session))
+    story: dict[str, set[str]] = {}
+    for record in caplog.records:
+        fields = getattr(record, "fields", {})
+        named = re.search(r"session ([0-9a-f]{8})", record.getMessage())
+        if named is not None:
+            assert fields.get("session") == named[1], record.getMessage()
+        story.setdefault(fields.get("session", ""), set()).add(str(fields.get("event")))
+    first, second = (session.id.hex()[:8] for session in sessions)
+    assert {"dealing revealed", "reported", "voted", "certified"} <= story[first]
+    assert {"dealing published", "reported", "voted", "certified", "settled"} <= story[second]
+    assert set(story) <= {first, second, ""}
 
 
 # -- erasing ---------------------------------------------------------------------------------------------------

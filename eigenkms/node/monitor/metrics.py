@@ -57,7 +57,10 @@ CODES: Final = frozenset(
 PATHS: Final = ("/pubkey", "/app/sign", "/secrets", "/health", "/ready", "/openapi.json")
 STATES: Final = ("ok", "untried", "failing", "stale", "disagrees", "wrong chain")
 """Of an RPC."""
-EVENTS: Final = ("dealing", "reported", "proposed", "voted", "view", "source", "certified", "settled", "void")
+EVENTS: Final = (
+    *("source", "dealing revealed", "dealing published", "reported", "proposed", "voted", "view"),
+    *("certified", "settled", "closed without a key"),
+)
 """What is noted of a session."""
 
 Values = Iterator[tuple[tuple[str, ...], float]]
