@@ -17,8 +17,15 @@ from eigenkms.crypto import backends, bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.crypto.identities import identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
+from eigenkms.protocols.canary import CanaryRequest, decode_canary_request
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame, decode_frame, verify_frame
+from eigenkms.protocols.reach import (
+    ReachAnswer,
+    build_reach_request,
+    decode_reach_answer,
+    read_reach_request,
+)
 from eigenkms.protocols.requests import (
     MAX_APP_ID_BYTES,
     MAX_AUTHORISATION_BYTES,
@@ -43,7 +50,7 @@ from eigenkms.protocols.requests import (
 )
 from eigenkms.protocols.transcript import decode_transcript
 from eigenkms.protocols.votes import BadCertificateError, Phase
-from eigenkms.types import AppId, ClusterId
+from eigenkms.types import AppId, ClusterId, Reach
 from tests.client.lies import false_epochs
 from tests.client.village import CLUSTER, Operator, Village, make_village
 from tests.protocols.support import counter_rng
@@ -51,6 +58,8 @@ from tests.protocols.support import counter_rng
 FILE = Path(__file__).parent / "golden" / "requests.json"
 NONCE = bytes(range(32))
 APP = AppId("my-app")
+DIALLED = ReachAnswer("/ip4/192.0.2.7/tcp/9400", Reach.TIMED_OUT)
+CANARY = CanaryRequest(CLUSTER, bytes(range(32, 64)), NONCE)
 PAGE = EvidencePage(((8, b"a bundle"), (11, b"another")), more=True)
 SELECTORS = {Which.NEWEST: "info request", Which.SETTLED: "info request for the newest settled version"}
 
@@ -80,6 +89,18 @@ def asking(village: Village) -> tuple[bytes, PartialRequest]:
     return private, PartialRequest(CLUSTER, APP, 2, village.epoch.transcript.hash, public, NONCE)
 
 
+def asking_for_a_dial(village: Village) -> Frame:
+    """The first operator's question to the second."""
+    first, second = village.operators[:2]
+    return build_reach_request(
+        first.key,
+        cluster=CLUSTER,
+        operator=first.address,
+        recipient=second.address,
+        time_ms=1_700_000_000_000,
+    )
+
+
 def example(village: Village) -> dict[str, str]:
     """One of each; the sealed answer is another one each time."""
     private, request = asking(village)
@@ -102,6 +123,10 @@ def example(village: Village) -> dict[str, str]:
         "partial signature": signature.hex(),
         "evidence request": encode_evidence_request(CLUSTER, 7).hex(),
         "evidence answer": PAGE.encoded.hex(),
+        "reach request": asking_for_a_dial(village).encoded.hex(),
+        "reach answer": DIALLED.encoded.hex(),
+        "canary request": CANARY.encoded.hex(),
+        "canary signature": bls.partial_sign(operator.share, CANARY.identity).hex(),
     }
 
 
@@ -143,6 +168,12 @@ def test_what_was_written_long_ago_is_read(village: Village, golden: dict[str, s
     assert statement.mpk == village.epoch.transcript.mpk
     assert decode_evidence_request(bytes.fromhex(golden["evidence request"])) == (CLUSTER, 7)
     assert decode_evidence_page(bytes.fromhex(golden["evidence answer"]), 7) == PAGE
+    reach = decode_frame(bytes.fromhex(golden["reach request"]))
+    verify_frame(reach, village.operators[0].key.g2)
+    asked = read_reach_request(reach, cluster=CLUSTER, me=village.operators[1].address)
+    assert asked == 1_700_000_000_000
+    assert decode_reach_answer(bytes.fromhex(golden["reach answer"])) == DIALLED
+    assert decode_canary_request(bytes.fromhex(golden["canary request"])) == CANARY
     request = decode_partial_request(bytes.fromhex(golden["partial request with authorisation"]))
     assert request == replace(asking(village)[1], authorisation=b"proof")
 
