@@ -23,15 +23,28 @@ from typing import Any, TypeVar
 import trio
 
 from eigenkms.cli import main as cli
+from eigenkms.devnet.engines.launch import EngineName, find_anvil
 from eigenkms.devnet.members import Access, Member, Timing
 from eigenkms.devnet.network import Network, open_network
-from eigenkms.errors import EigenKmsError
+from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols import wire
 from tests.e2e import facts
 
 T = TypeVar("T")
+
+
+def _engine() -> EngineName:
+    """Anvil where it is: it leaves the processor to the nodes. The stories and the tutorial run on the embedded one."""
+    try:
+        find_anvil()
+    except InputError:
+        return "embedded"
+    return "anvil"
+
+
+ENGINE = _engine()
 APP = "my-app"
 FAST = Timing(interval_blocks=5, block_seconds=1.0, window_seconds=0.5)
 UP_SECONDS, GENESIS_SECONDS, JOB_SECONDS = 60.0, 60.0, 90.0
@@ -311,12 +324,14 @@ def live_network(
     access: Access | None = None,
     anchor: bool = False,
 ) -> Iterator[LiveNetwork]:
-    """A network on an embedded chain, in ``folder``; no node is started yet. Everything ends with the context."""
+    """A network on anvil, or else on an embedded chain, in ``folder``; no node is started yet. Everything ends with the context."""
     with Loop.opened() as loop:
 
         async def begin() -> tuple[Network, Host]:
             probe = await loop.stack.enter_async_context(open_host(PeerKey.generate()))
-            opening = open_network(folder, operators=operators, timing=timing, access=access, anchor=anchor)
+            opening = open_network(
+                folder, operators=operators, engine=ENGINE, timing=timing, access=access, anchor=anchor
+            )
             return await loop.stack.enter_async_context(opening), probe
 
         network, probe = loop.enter(begin)

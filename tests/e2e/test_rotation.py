@@ -8,6 +8,7 @@ import trio
 from eigenkms.devnet.plan import Act, What
 from eigenkms.devnet.rotation import ROTATION_TIMING, RotationResult, run_rotation
 from tests.e2e.facts import query
+from tests.e2e.harness import ENGINE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 OPERATORS, ROTATIONS, SECONDS = 4, 5, 240.0
@@ -28,7 +29,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[RotationResult, Path
 
     async def run() -> RotationResult:
         with trio.fail_after(SECONDS):
-            return await run_rotation(ROTATIONS, OPERATORS, "embedded", folder, ROTATION_TIMING, print, PLAN)
+            return await run_rotation(ROTATIONS, OPERATORS, ENGINE, folder, ROTATION_TIMING, print, PLAN)
 
     return trio.run(run), folder
 
