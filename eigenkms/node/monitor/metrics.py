@@ -189,8 +189,17 @@ GAUGES: Final = (
     Read("version_seconds", "The newest version: unix time of its boundary block.", _field("version")),
     Read("settled_version_seconds", "The newest settled version, likewise.", _field("settled")),
     Read("operators", "Operators in the set at the newest boundary.", _field("operators")),
-    Read("peers", "Operators that are connected and proved who they are.", _field("peers")),
-    Read("peer_connected", "Whether an operator of the set is.", _peers_there, ("operator",)),
+    Read(
+        "peers",
+        "Operators that are connected and proved who they are, those among them that left the set too.",
+        _field("peers"),
+    ),
+    Read(
+        "peer_connected",
+        "Whether another operator of the set is connected, and proved who it is.",
+        _peers_there,
+        ("operator",),
+    ),
     Read(
         "peer_latency_seconds",
         "Seconds that an operator took to answer the last ping.",
