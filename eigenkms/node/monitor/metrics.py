@@ -306,6 +306,11 @@ COUNTERS: Final = (
         _of_host("gated_streams"),
     ),
     Read("streams_bad_total", "Streams that ended by an error of the peer.", _of_host("bad_streams")),
+    Read(
+        "request_errors_total",
+        "Requests through libp2p that ended by an error of this node, or by its deadline: in no other count of requests.",
+        _of_host("handler_errors"),
+    ),
     Read("gossip_received_total", "Gossip messages that came.", _of_host("gossip_received")),
     Read("gossip_refused_total", "Those that a check refused.", _of_host("gossip_refused")),
     Read("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip_dropped")),
