@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DEVNET_CHAIN_ID = 31337
 WINDOWS_PER_INTERVAL = 20
+MIN_CANARY_SECONDS = 10
+"""Operators refuse whoever asks more often (node/canary), and a healthy quorum would seem to fail."""
 STALE_BLOCKS, MIN_STALE_SECONDS = 25, 30.0
 """How many expected blocks old the newest one may be before the chain, or an RPC, counts as stale; and at least in seconds."""
 TOKEN_METHODS = ("gcp", "intel")
@@ -339,8 +341,8 @@ _NODE = (
     ),
     Setting(
         "canary_seconds",
-        s.seconds(0, 86400),
-        "Seconds between trial decryptions through the quorum, 0 for none.",
+        s.seconds_or_never(MIN_CANARY_SECONDS, 86400),
+        "Seconds between trial decryptions through the quorum, 10 or more; 0 for none.",
         float,
         default=60.0,
     ),

@@ -297,6 +297,18 @@ def seconds(low: float, high: float) -> Parser:
     return parse
 
 
+def seconds_or_never(low: float, high: float) -> Parser:
+    """As ``seconds``, or 0."""
+
+    def parse(value: str) -> float:
+        number: float = seconds(0, high)(value)
+        if 0 < number < low:
+            raise ValueError(f"{value} seconds are neither 0 nor in {low:g}..{high:g}")
+        return number
+
+    return parse
+
+
 def boolean(value: str) -> bool:
     known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if value.lower() not in known:

@@ -109,7 +109,7 @@ def test_every_metric_and_every_expression_is_a_live_node_s(net: LiveNetwork, tm
     """The node tells every documented metric; every alert and panel is evaluated without an error, and reads only what it tells."""
     program("prometheus")
     monitor, api = free_port(), f"127.0.0.1:{free_port()}"
-    net.start(0, "--monitor-listen", str(monitor), "--http-listen", api, "--canary-seconds", "1")
+    net.start(0, "--monitor-listen", str(monitor), "--http-listen", api, "--canary-seconds", "10")
     net.start(1)
     with prometheus(f"127.0.0.1:{monitor}", tmp_path) as url:
         net.loop.run(net.network.genesis, GENESIS_SECONDS)

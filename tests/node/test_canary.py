@@ -12,7 +12,9 @@ from eigenkms.crypto.identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node import canary as canary_module
 from eigenkms.node.app import Node
-from eigenkms.node.canary import BURST, Canary, CanaryResult
+from eigenkms.node.canary import AGAIN_SECONDS, BURST, RATE, Canary, CanaryResult
+from eigenkms.node.config import MIN_CANARY_SECONDS
+from eigenkms.node.rates import Rates
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId, PeerKey
@@ -223,6 +225,20 @@ async def test_nobody_is_answered_more_often_than_a_canary_asks(village: Village
         await node._canary.answer(asker, request_for(village))
     assert refusal.value.code == "busy"
     assert len(await node._canary.answer(other, request_for(village))) == 48
+
+
+@pytest.mark.parametrize(("every", "refused"), [(MIN_CANARY_SECONDS, False), (MIN_CANARY_SECONDS / 2, True)])
+def test_as_often_as_may_be_set_a_canary_is_answered(every: float, *, refused: bool) -> None:
+    """Also at its shortest pause, while each fails and is tried again: else a healthy quorum would seem to refuse. Not oftener."""
+    now = 0.0
+    rates = Rates(RATE, BURST, lambda: now)
+    waits = []
+    for _ in range(200):
+        waits.append(rates.take("asker"))
+        now += AGAIN_SECONDS
+        waits.append(rates.take("asker"))
+        now += 0.9 * every
+    assert any(waits) == refused
 
 
 async def test_a_stranger_gets_nothing_by_either_protocol(village: Village, node: Node) -> None:

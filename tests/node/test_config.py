@@ -128,6 +128,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("attestation_gcp_keys", "http://example.org", "'http://example.org' is not an https:// URL"),
         ("poll_seconds", "nan", "'nan' is not a number of seconds"),
         ("poll_seconds", "0", "0 seconds are not in 0.05..60"),
+        ("canary_seconds", "9.9", "9.9 seconds are neither 0 nor in 10..86400"),
+        ("canary_seconds", "86401", "86401 seconds are not in 0..86400"),
         ("genesis", "maybe", "'maybe' is not true or false"),
         ("listen", ("localhost:9400",), "is not a multiaddr such as /ip4/0.0.0.0/tcp/9400"),
         ("listen", ("/ip4/1.2.3.4/udp/9400",), "is not a multiaddr"),

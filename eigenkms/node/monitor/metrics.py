@@ -189,8 +189,17 @@ GAUGES: Final = (
     Read("version_seconds", "The newest version: unix time of its boundary block.", _field("version")),
     Read("settled_version_seconds", "The newest settled version, likewise.", _field("settled")),
     Read("operators", "Operators in the set at the newest boundary.", _field("operators")),
-    Read("peers", "Operators that are connected and proved who they are.", _field("peers")),
-    Read("peer_connected", "Whether an operator of the set is.", _peers_there, ("operator",)),
+    Read(
+        "peers",
+        "Operators that are connected and proved who they are, those among them that left the set too.",
+        _field("peers"),
+    ),
+    Read(
+        "peer_connected",
+        "Whether another operator of the set is connected, and proved who it is.",
+        _peers_there,
+        ("operator",),
+    ),
     Read(
         "peer_latency_seconds",
         "Seconds that an operator took to answer the last ping.",
@@ -297,6 +306,11 @@ COUNTERS: Final = (
         _of_host("gated_streams"),
     ),
     Read("streams_bad_total", "Streams that ended by an error of the peer.", _of_host("bad_streams")),
+    Read(
+        "request_errors_total",
+        "Requests through libp2p that ended by an error of this node, or by its deadline: in no other count of requests.",
+        _of_host("handler_errors"),
+    ),
     Read("gossip_received_total", "Gossip messages that came.", _of_host("gossip_received")),
     Read("gossip_refused_total", "Those that a check refused.", _of_host("gossip_refused")),
     Read("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip_dropped")),

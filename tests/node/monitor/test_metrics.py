@@ -9,7 +9,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from eigenkms.node.monitor import metrics as module
-from eigenkms.node.monitor.metrics import COUNTERS, EVENTS, GAUGES, STATES, Metrics, documented
+from eigenkms.node.monitor.metrics import CODES, COUNTERS, EVENTS, GAUGES, STATES, Metrics, documented
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
@@ -107,6 +107,14 @@ def test_states_and_events_are_those_of_the_code() -> None:
         "another copy of this operator speaks: silent from now on"
     }
     assert set(EVENTS) == noted
+
+
+def test_refusals_are_those_of_the_code() -> None:
+    """Each code that a handler refuses with is told apart."""
+    code = "".join(path.read_text() for path in (ROOT / "eigenkms/node").rglob("*.py"))
+    given = set(re.findall(r'RpcRefusal\(\s*"([a-z-]+)"', code))
+    assert len(given) > 10
+    assert given <= CODES
 
 
 def test_every_alert_leads_to_a_section_and_has_a_case() -> None:
