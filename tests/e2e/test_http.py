@@ -113,7 +113,7 @@ def deploy(net: LiveNetwork, mpk: bytes) -> Application:
     net.loop.run(publish_release, creator, controller, app, release)
     net.loop.run(confirm_release, owner, controller, app)
     net.loop.run(change_status, creator, controller, app, "start")
-    return Application(app_id, bytes(creator._account.key))
+    return Application(app_id, net.network.engine.accounts[2])  # after the deployer and the owner
 
 
 def fresh_token(app_id: str, nonce: str, method: str = "gcp") -> bytes:
