@@ -124,6 +124,34 @@ class EigenLayerChain:
             raise ChainError(f"read block {number_or_hash} at {self.rpc.endpoint}: got block {block.number}")
         return block
 
+    async def newest_block(self) -> BlockRef | None:
+        """The newest block that the RPC has, whatever the finality. Raises ChainError."""
+        return await self._block_by("latest", "the newest block")
+
+    async def newest_number(self) -> int:
+        """The number of the newest block there is, whatever the finality: of several RPCs, what the upper half of them has reached.
+
+        So none alone can make it too low, by lagging behind, nor, of three or more, too high. Raises ChainError if nobody tells.
+        """
+        rpcs = [each.rpc for each in self.rpc.witnesses()] if isinstance(self.rpc, RpcPool) else [self.rpc]
+        numbers: list[int] = []
+        failures: list[ChainError] = []
+
+        async def ask(rpc: Rpc) -> None:
+            try:
+                block = await self.through(rpc).newest_block()
+            except ChainError as error:
+                failures.append(error)
+            else:
+                numbers.extend([] if block is None else [block.number])
+
+        async with trio.open_nursery() as nursery:
+            for rpc in rpcs:
+                nursery.start_soon(ask, rpc)
+        if not numbers:
+            raise failures[0] if failures else ChainError("read the newest block: there is none")
+        return sorted(numbers)[len(numbers) // 2]
+
     def require_fresh(self, action: str) -> None:
         """Raise ChainError, which begins with ``action``, if it is known that no RPC has a new block: what was read may be long
         over.

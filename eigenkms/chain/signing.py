@@ -11,6 +11,8 @@ from typing import Any, Final, Protocol
 import rlp
 import trio
 from eth_account import Account
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError
@@ -98,7 +100,7 @@ def check_signed(raw: bytes, fields: Fields, address: bytes, what: str) -> None:
     try:
         signed = rlp.decode(raw[1:])
         author = Account.recover_transaction(raw)
-    except (RLPException, ValueError, TypeError, KeyError) as error:
+    except (RLPException, BadSignature, ValidationError, ValueError, TypeError, KeyError) as error:
         raise VerificationError(f"{what}: what it returned is not a signed transaction", hint=hint) from error
     if signed[:9] != _unsigned(fields):
         raise VerificationError(f"{what}: it signed another transaction than the one asked for", hint=hint)

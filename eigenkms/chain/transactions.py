@@ -22,7 +22,7 @@ from eigenkms.chain.rpc import Rpc, RpcAnswerError, RpcRefusedError, RpcUnavaila
 from eigenkms.chain.signing import LocalSigner, Signer
 from eigenkms.chain.values import Json, gwei, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.errors import ChainError
+from eigenkms.errors import ChainError, EigenKmsError
 
 RECEIPT_DEADLINE_SECONDS: Final = 60.0
 RECEIPT_POLL_SECONDS: Final = 0.05
@@ -295,10 +295,11 @@ class Sender:
         )
 
     async def _receipt(self, sent: list[_Sent]) -> dict[str, Json] | None:
+        """That of the newest that has one. Whatever the RPC says else, once something was sent, is no answer yet."""
         for each in reversed(sent):
             try:
                 answer = await self.rpc.call("eth_getTransactionReceipt", hexed(each.hash))
-            except RpcUnavailableError:
+            except ChainError:
                 return None
             if answer is not None:
                 receipt = mapping(answer, "transaction receipt")
@@ -312,7 +313,7 @@ class Sender:
             return True
         try:
             head = quantity(await self.rpc.call("eth_blockNumber"), "block number", bits=63)
-        except RpcUnavailableError:
+        except ChainError:
             return False
         depth = head + 1 - quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
         return depth >= self.terms.confirmations
@@ -320,7 +321,7 @@ class Sender:
     async def _is_used(self, nonce: int) -> bool:
         try:
             latest, _ = await nonces(self.rpc, self.address)
-        except RpcUnavailableError:
+        except ChainError:
             return False
         return latest > nonce
 
@@ -337,7 +338,13 @@ class Sender:
         self.terms.tell(
             f"{what}: in no block yet, replaced at {gwei(raised['maxFeePerGas'])} gwei for a unit of gas"
         )
-        replacement = await self._signed(raised)
+        try:
+            replacement = await self._signed(raised)
+        except EigenKmsError as error:
+            self.terms.tell(
+                f"{what}: not replaced, as nothing signs it; still waiting for the one before ({error})"
+            )
+            return
         sent.append(replacement)
         await self._submit(replacement)
 

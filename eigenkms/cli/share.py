@@ -67,10 +67,12 @@ def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> 
     identity, folder = identity_of(settings), data_dir(settings)
     password = read_password("the node's keystores", file=settings.get("password_file"), environ=os.environ)
     keys = check_keys(saved_keystores(settings), password)
-    aside = _reset(folder, identity, password) if reset else None
-    found = _examine(folder, identity, password)
+    if not reset:
+        _examine(folder, identity, password)
     standing = _look(settings)
     _check_member(standing, identity, keys["bn254_keystore"]["g2"])
+    aside = _reset(folder, identity, password) if reset else None
+    found = _examine(folder, identity, password)
     facts = _facts(settings, identity, found, standing)
     facts |= {"data_dir": str(folder), "set_aside": None if aside is None else str(aside)}
     if wait and not facts["held"]:

@@ -299,8 +299,9 @@ class Node:
         """A new, restored or copied store may have forgotten votes: it votes in no boundary up to the newest one, and in
         no genesis unless the operator says that it may (docs/protocol.md, Crashes).
         """
-        head = await self._chain.head()
-        await trio.to_thread.run_sync(self._guard, newest_boundary(head.number, self._config.interval_blocks))
+        head, newest = await self._chain.head(), await self._chain.newest_number()
+        seen = newest_boundary(max(head.number, newest), self._config.interval_blocks)
+        await trio.to_thread.run_sync(self._guard, seen)
 
     def _guard(self, newest: int) -> None:
         store = self._store

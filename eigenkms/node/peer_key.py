@@ -30,6 +30,8 @@ class Rotation:
     old: str
     new: str
     _key: Key = field(repr=False)
+    found: bool = False
+    """Whether the new keystore was there already, from a rotation that was broken off."""
 
     @property
     def fresh(self) -> Path:
@@ -42,8 +44,11 @@ class Rotation:
         return self.keystore.with_name(f"{self.keystore.name}.{self.old}.old")
 
     def prepare(self, password: str, rng: Rng, *, cost: ScryptCost = DEFAULT_COST) -> None:
-        """Write the new keystore beside the old one, unless it is there. Raises ``StorageError``."""
-        if not self.fresh.exists():
+        """Write the new keystore beside the old one, unless it was found there.
+
+        Raises ``StorageError``, also if another rotation has written one meanwhile.
+        """
+        if not self.found:
             write_new(self.fresh, self._key.seal(password, rng, cost=cost))
 
     def put_in_place(self) -> None:
@@ -75,10 +80,11 @@ def begin_rotation(keystore: Path, password: str, rng: Rng) -> Rotation:
     old = open_key(keystore, "p2p", password)
     fresh = keystore.with_name(keystore.name + ".new")
     try:
-        key = open_key(fresh, "p2p", password) if fresh.exists() else new_key("p2p", rng)
+        found = fresh.exists()
+        key = open_key(fresh, "p2p", password) if found else new_key("p2p", rng)
     except InputError as error:
         raise InputError(
             f"continue the rotation of {keystore}: {error}",
             hint=f"move {fresh.name} away to begin another one",
         ) from error
-    return Rotation(keystore, old.public["peer_id"], key.public["peer_id"], key)
+    return Rotation(keystore, old.public["peer_id"], key.public["peer_id"], key, found)

@@ -6,14 +6,13 @@ what listens there: a node whose own socket is a public address dials no private
 """
 
 import time
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from eigenkms.node.peers import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
-from eigenkms.p2p.identity import PeerAddress
+from eigenkms.p2p.identity import PeerAddress, is_public
 from eigenkms.protocols.frames import decode_frame
 from eigenkms.protocols.reach import VALID_MS, ReachAnswer, read_reach_request
 from eigenkms.types import ClusterId, OperatorAddress
@@ -90,4 +89,4 @@ class Reacher:
         own = self._peers.socket_of(self._me)
         if own is None or own.transport.kind.startswith("dns"):
             return True
-        return ip_address(own.transport.host).is_global
+        return is_public(own.transport.host)

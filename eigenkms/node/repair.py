@@ -14,7 +14,7 @@ from eigenkms.errors import InputError, StorageError
 from eigenkms.protocols.release_log import BadLogError
 from eigenkms.storage.copy import StoreCopy, has_store, read_store
 from eigenkms.storage.database import DamagedError
-from eigenkms.storage.fresh import Beginning, locked, replace
+from eigenkms.storage.fresh import Beginning, locked, replace, set_aside
 from eigenkms.storage.opening import STAGING_NAME
 from eigenkms.storage.releases import RELEASES_NAME, read_releases
 from eigenkms.storage.rows import StoreIdentity
@@ -121,7 +121,8 @@ def reset(
     aside: str,
     cost: ScryptCost | None = None,
 ) -> Path:
-    """Move a broken or older store, and what is damaged beside it, into the subfolder ``aside``, and begin anew.
+    """Move a broken or older store, and what is damaged beside it, into the subfolder ``aside``, and begin anew. A sound store, and
+    the share in it, stays where only something beside it is damaged.
 
     Raises ``StorageError`` where a node has the folder, or there is nothing wrong with it.
     """
@@ -133,4 +134,6 @@ def reset(
                 hint="start the node; the next rotation gives it a share",
             )
         broken = [name + suffix for name in found.broken for suffix in ("", "-wal", "-shm")]
+        if found.health is Health.SOUND:
+            return set_aside(folder, aside, broken)
         return replace(folder, Beginning(identity, password, aside.encode(), None, cost), rng, aside, broken)

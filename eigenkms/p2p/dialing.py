@@ -12,7 +12,6 @@ import random
 import socket as stdlib_socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Final
 
 import trio
@@ -21,7 +20,7 @@ from eigenkms.p2p.connections import Connections
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
-from eigenkms.p2p.identity import PeerId, TransportAddress, parse_transport
+from eigenkms.p2p.identity import PeerId, TransportAddress, is_public, parse_transport
 from eigenkms.p2p.limits import Limits
 from eigenkms.types import Reach
 
@@ -239,7 +238,7 @@ class Dialler:
         try:
             with within(seconds):
                 ip = await _resolve(address)
-                if public_only and not ip_address(ip).is_global:
+                if public_only and not is_public(ip):
                     return Reach.NOT_PUBLIC
                 found = TransportAddress("ip6" if ":" in ip else "ip4", ip, address.port)
                 muxed = await self._authenticate(peer, found)

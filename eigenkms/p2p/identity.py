@@ -36,6 +36,8 @@ _DNS_NAME: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z"
 )
 _PORT: Final = re.compile(r"(0|[1-9][0-9]{0,4})\Z")
+_TRANSLATED: Final = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+"""IPv6 addresses that stand for IPv4 ones, whatever those are (RFC 6052, RFC 8215, RFC 4291)."""
 _ADDRESS_HINT: Final = "an address looks like /ip4/192.0.2.7/tcp/9000/p2p/16Uiu2HA…"
 
 
@@ -165,6 +167,18 @@ def _host(kind: str, host: str) -> str | None:
         return str(ipaddress.IPv4Address(host) if kind == "ip4" else ipaddress.IPv6Address(host))
     except ValueError:
         return None
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public network: no private, multicast or reserved one, nor an IPv6 form of such."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is not None:
+            return is_public(str(inner))
+        if ip.is_site_local or any(ip in network for network in _TRANSLATED):
+            return False
+    return ip.is_global and not ip.is_multicast
 
 
 def parse_transport(text: str, *, listening: bool = False) -> TransportAddress:

@@ -89,16 +89,31 @@ def replace(folder: Path, beginning: Beginning, rng: Rng, aside: str, broken: Se
     try:
         _clear_staging(folder)
         staged = _stage(folder, beginning, rng)
-        kept.mkdir(mode=0o700, exist_ok=True)
-        for name in (DATABASE_NAME, _LOG, _SHARED, BIRTH_NAME, *broken):
-            if (folder / name).exists():
-                _move(folder / name, kept / name)
+        set_aside(folder, aside, (_LOG, DATABASE_NAME, _SHARED, BIRTH_NAME, *broken))
         if (folder / MIRROR_NAME).exists() and not (kept / MIRROR_NAME).exists():
             os.link(folder / MIRROR_NAME, kept / MIRROR_NAME)
         sync_folder(kept)
     except OSError as error:
         raise storage_error("move the data folder's database aside", folder, error) from error
     _install(staged, folder)
+    return kept
+
+
+def set_aside(folder: Path, aside: str, names: Sequence[str]) -> Path:
+    """Move those of ``names`` that are there into the subfolder ``aside``; where they went. The caller holds the lock.
+
+    Raises ``StorageError``. Whatever was moved by then stays moved.
+    """
+    kept = folder / aside
+    try:
+        kept.mkdir(mode=0o700, exist_ok=True)
+        for name in names:
+            if (folder / name).exists():
+                _move(folder / name, kept / name)
+        sync_folder(kept)
+        sync_folder(folder)
+    except OSError as error:
+        raise storage_error("move what is broken aside in", folder, error) from error
     return kept
 
 

@@ -15,6 +15,7 @@ from hexbytes import HexBytes
 from eigenkms.chain import registration
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.signing import LocalSigner
 from eigenkms.chain.transactions import Sender, Terms, base_fee_of, pending_of
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
@@ -37,6 +38,8 @@ class Post:
     keep: Callable[[int], bool] = lambda _number: False
     raws: list[str] = field(default_factory=list)
     passed: int = 0
+    rubbish: list[Reply] = field(default_factory=list)
+    """What is answered to questions for a receipt, before the chain's answers are."""
     server: Server | None = None
     _news: trio.Event = field(default_factory=trio.Event)
 
@@ -80,6 +83,8 @@ async def post(world: World, keep: Callable[[int], bool] = lambda _number: False
                 found.passed += 1
                 found.tell()
                 return reply
+            if isinstance(call, dict) and call["method"] == "eth_getTransactionReceipt" and found.rubbish:
+                return found.rubbish.pop(0)
             return Reply((await client.post(found.upstream, content=body)).content)
 
         async with serve(answer) as server:
@@ -129,6 +134,54 @@ async def test_a_stuck_transaction_is_replaced_under_its_nonce(world: World) -> 
     assert await received(world) == 7
     assert len(said) == 2
     assert "in no block yet, replaced at" in said[0]
+
+
+async def test_rubbish_in_place_of_a_receipt_is_no_end(world: World) -> None:
+    """What was sent is waited for, whatever the RPC says meanwhile: HTML, or that there were too many requests."""
+    refusal = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "rate limited"}}
+    async with post(world) as place, behind(place, world) as sender:
+        place.rubbish = [Reply(b"<html>busy</html>"), Reply(json.dumps(refusal).encode())]
+        receipt = await transfer(sender, PAYEE, 7)
+        assert not place.rubbish
+    assert receipt.transaction_hash == keccak256(bytes.fromhex(place.raws[0][2:]))
+    assert await received(world) == 7
+
+
+class Tiring:
+    """A signer that signs once, and then is gone."""
+
+    def __init__(self, key: bytes) -> None:
+        self._inner = LocalSigner(key)
+        self.address = self._inner.address
+        self.asked = 0
+
+    async def sign(self, fields: dict[str, Any]) -> bytes:
+        self.asked += 1
+        if self.asked > 1:
+            raise ChainError("sign at web3signer: no connection")
+        return await self._inner.sign(fields)
+
+
+async def test_a_signer_that_is_gone_replaces_nothing_and_ends_nothing(world: World) -> None:
+    """What was sent before is waited for, and counts when it gets into a block."""
+    said: list[str] = []
+    async with post(world, keep=lambda number: number == 0) as place:
+        assert place.server is not None
+        async with JsonRpc(place.server.url) as rpc, trio.open_nursery() as nursery:
+            signer = Tiring(world.engine.accounts[ACCOUNT])
+            terms = replace(QUICK, tell=said.append)
+            sender = Sender(rpc, signer, world.engine.chain_id, terms=terms)
+
+            async def late() -> None:
+                with trio.fail_after(5):
+                    while signer.asked < 2:  # noqa: ASYNC110 - a signer has no event for it
+                        await trio.sleep(0.02)
+                await place.deliver(0)
+
+            nursery.start_soon(late)
+            await transfer(sender, PAYEE, 7)
+    assert await received(world) == 7
+    assert any("not replaced, as nothing signs it" in line for line in said)
 
 
 async def test_whichever_gets_into_a_block_counts(world: World) -> None:

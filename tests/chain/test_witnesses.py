@@ -264,3 +264,31 @@ async def test_an_application_is_not_looked_up_on_an_old_chain(world: World) -> 
         with pytest.raises(ChainError, match="the newest block of every RPC is more than 1000 s old"):
             await ChainApplications(chain, world.contracts.app_controller).lookup(app)
         assert AppStatus.NONE
+
+
+# -- up to where a new store may have voted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [((0,), 0), ((-9, 0), 0), ((0, -9), 0), ((0, -9, 0), 0), ((0, 10**6, 0), 0), ((-9, 0, 10**6), 0)],
+)
+async def test_no_rpc_alone_hides_or_invents_the_newest_block(
+    world: World, others: tuple[int, ...], expected: int
+) -> None:
+    """A store that may have forgotten votes votes in nothing up to the newest block: one that lags, of two or more, cannot make
+    that older, and one that is far ahead, of three, not newer.
+    """
+    head = await world.rpc.call("eth_blockNumber")
+    number = int(str(head), 16)
+
+    def at(off: int) -> Callable[[Call], Any]:
+        def answer(call: Call) -> Any:
+            if call["method"] == "eth_getBlockByNumber" and call["params"][0] == "latest":
+                return {"number": hex(number + off), "hash": FALSE, "timestamp": hex(2**31)}
+            return _UNCHANGED
+
+        return answer
+
+    async with chain_of(world, *(Proxy(at(off)) for off in others)) as chain:
+        assert await chain.newest_number() == number + expected

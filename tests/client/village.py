@@ -74,6 +74,10 @@ class FakeChain:
         self._check_up()
         return block_at(self.number)
 
+    async def newest_number(self) -> int:
+        self._check_up()
+        return self.number
+
     async def block(self, number_or_hash: int | bytes) -> BlockRef | None:
         self._check_up()
         assert isinstance(number_or_hash, int)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.errors import InputError
+from eigenkms.errors import InputError, StorageError
 from eigenkms.node.keyfiles import new_key, open_key
 from eigenkms.node.peer_key import Rotation, begin_rotation
 from tests.protocols.support import counter_rng
@@ -51,6 +51,15 @@ def test_the_new_key_takes_the_place_and_the_old_one_is_kept(keystore: Path) -> 
     assert stat.S_IMODE(keystore.stat().st_mode) == 0o600
     again = begin(keystore, "another")
     assert again.new not in (rotation.old, rotation.new)
+
+
+def test_two_rotations_at_once_are_one(keystore: Path) -> None:
+    """The second to write stops before it publishes a peer id whose key is nowhere; done again, it takes the first one's key."""
+    first, second = begin(keystore, "first"), begin(keystore, "second")
+    first.prepare(PASSWORD, counter_rng("seal"), cost=CHEAP)
+    with pytest.raises(StorageError):
+        second.prepare(PASSWORD, counter_rng("seal"), cost=CHEAP)
+    assert begin(keystore, "third").new == first.new
 
 
 def test_a_new_keystore_that_does_not_open_is_named(keystore: Path) -> None:

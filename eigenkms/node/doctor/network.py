@@ -29,6 +29,8 @@ ANSWER_SECONDS, NEAR_SECONDS = 6.0, 2.0
 BUSY_SECONDS, BUSY_TIMES = 0.7, 12
 ASKED: Final = 16
 """Operators that are asked to dial us."""
+MAX_TIME: Final = 2**53
+"""Unix times that are none: beyond, another operator talks nonsense."""
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to replace them
 
 
@@ -75,9 +77,9 @@ async def _ask_status(
         reasons[operator] = "its status is no status"
         return
     told = said.get("time")
-    ahead = (
-        told - (begun + took / 2) if isinstance(told, int | float) and not isinstance(told, bool) else None
-    )
+    ahead = None
+    if isinstance(told, int | float) and not isinstance(told, bool) and abs(told) <= MAX_TIME:
+        ahead = told - (begun + took / 2)
     case.peers[operator] = Told(said, ahead)
 
 

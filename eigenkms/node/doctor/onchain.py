@@ -1,6 +1,5 @@
 """Checks of the chain: the RPC, the contracts, and what they know of this operator."""
 
-from ipaddress import ip_address
 from typing import Final
 
 from eigenkms.chain import abi
@@ -15,7 +14,7 @@ from eigenkms.errors import ChainError, InputError
 from eigenkms.node.config import DEVNET_CHAIN_ID
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
-from eigenkms.p2p.identity import PeerAddress, parse_address
+from eigenkms.p2p.identity import PeerAddress, is_public, parse_address
 from eigenkms.types import BlockRef
 
 HEAD_BLOCKS: Final = 20
@@ -295,4 +294,4 @@ def _judge_address(case: Case, found: PeerAddress, update: str) -> Finding:
 def _is_private(address: PeerAddress) -> bool:
     """A name may lead anywhere."""
     by_name = address.transport.kind.startswith("dns")
-    return not by_name and not ip_address(address.transport.host).is_global
+    return not by_name and not is_public(address.transport.host)

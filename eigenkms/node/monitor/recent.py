@@ -42,7 +42,11 @@ class RecentWarnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Any thread's; ``logging`` holds the handler's lock."""
-        text = record.getMessage()
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 - a bad format string is the message's defect, as logging has it
+            self.handleError(record)
+            return
         message = text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
         new = Warned(time.time(), record.levelname.lower(), message)
         for old in self._kept:

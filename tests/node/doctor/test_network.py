@@ -148,6 +148,29 @@ async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case:
     assert "answers: 0x" in found.sentence
 
 
+@pytest.mark.parametrize("time", ["1" + "0" * 400, "true", '"noon"', "null", str(2**60)])
+async def test_a_time_that_is_none_is_left_out(village: Village, case: Case, time: str) -> None:
+    """An operator that says nonsense of its clock answers otherwise, and its clock is not compared."""
+    from eigenkms.protocols import wire
+    from tests.client.village import ANYWHERE
+
+    async def nonsense(_request: object) -> bytes:
+        return f'{{"time": {time}}}'.encode()
+
+    async with (
+        open_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
+        open_host(PeerKey.generate()) as case.visitor,
+    ):
+        other.serve(wire.CLIENT_PROTOCOL, nonsense)
+        members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
+        case.operators = OperatorRead(block_at(7), members, ())
+        case.addresses = {
+            o.address: parse_address(o.socket) for o in members if o.address != case.config.operator
+        }
+        await network.peers(case)
+    assert [told.ahead for told in case.peers.values()] == [None]
+
+
 # -- the machine's ------------------------------------------------------------------------------------------------
 
 
