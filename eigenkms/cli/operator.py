@@ -133,7 +133,9 @@ async def _confirm(plan: "Plan", fee: int, manner: _Manner) -> None:
     if manner.yes or not plan.calls:
         return
     cost = ether(plan.gas * fee)
-    agreed = await agrees(f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether?")
+    agreed = await agrees(
+        f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether at the present price of gas?"
+    )
     if agreed is None:
         raise InputError(
             f"{plan.action}: {_counted(plan)} not confirmed, and there is no terminal to ask at",
@@ -249,7 +251,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
                 f"  gas        at most {step['gas']}, {ether(step['max_cost_wei'])} ether",
             ]
     if not facts["sent"]:
-        lines.append(f"nothing was sent; all of it costs at most {ether(facts['max_cost_wei'])} ether")
+        lines.append(
+            f"nothing was sent; all of it costs at most {ether(facts['max_cost_wei'])} ether at the present price of gas"
+        )
     return [*lines, *(facts["notes"] if facts["sent"] else ())]
 
 
