@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -146,7 +146,8 @@ class Terminal:
             check=False,
         )
         for pid in children.stdout.split():
-            os.kill(int(pid), signal.SIGINT)
+            with suppress(ProcessLookupError):  # it may have ended meanwhile
+                os.kill(int(pid), signal.SIGINT)
 
     def close(self) -> None:
         assert self._process.stdin is not None
