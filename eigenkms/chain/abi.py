@@ -71,11 +71,13 @@ IS_OPERATOR: Final = Function("isOperator", ("address",), ("bool",))
 REGISTER_AS_OPERATOR: Final = Function("registerAsOperator", ("address", "uint32", "string"))
 
 # KeyRegistrar
+CURVE_ECDSA: Final = 1
 CURVE_BN254: Final = 2
 GET_CURVE_TYPE: Final = Function("getOperatorSetCurveType", (SET,), ("uint8",))
 GET_BN254_KEY: Final = Function(
     "getBN254Key", (SET, "address"), ("(uint256,uint256)", "(uint256[2],uint256[2])")
 )
+GET_ECDSA_KEY: Final = Function("getECDSAKey", (SET, "address"), ("bytes",))
 IS_KEY_BURNED: Final = Function("isKeyGloballyRegistered", ("bytes32",), ("bool",))
 GET_OPERATOR_OF_KEY: Final = Function("getOperatorFromSigningKey", (SET, "bytes"), ("address", "bool"))
 CONFIGURE_OPERATOR_SET: Final = Function("configureOperatorSet", (SET, "uint8"))
@@ -83,6 +85,9 @@ REGISTER_KEY: Final = Function("registerKey", ("address", SET, "bytes", "bytes")
 DEREGISTER_KEY: Final = Function("deregisterKey", ("address", SET))
 BN254_MESSAGE_HASH: Final = Function(
     "getBN254KeyRegistrationMessageHash", ("address", SET, "bytes"), ("bytes32",)
+)
+ECDSA_MESSAGE_HASH: Final = Function(
+    "getECDSAKeyRegistrationMessageHash", ("address", SET, "address"), ("bytes32",)
 )
 VERSION: Final = Function("version", (), ("string",))
 KEY_REGISTERED: Final = topic("KeyRegistered((address,uint32),address,uint8,bytes)")

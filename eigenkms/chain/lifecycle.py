@@ -16,14 +16,13 @@ from typing import Any
 from eigenkms.chain import abi, registration
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
+from eigenkms.chain.operator_keys import CURVES, OperatorKey
 from eigenkms.chain.reader import MAX_MEMBERS, EigenLayerChain, open_chain
 from eigenkms.chain.registration import Call
 from eigenkms.chain.reverts import sentence
 from eigenkms.chain.rpc import RpcRefusedError, pin
 from eigenkms.chain.transactions import Terms, base_fee_of
 from eigenkms.chain.values import checksummed, ether, gwei, hexed, quantity
-from eigenkms.crypto import bn254
-from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import OperatorAddress
 
@@ -32,9 +31,9 @@ from eigenkms.types import OperatorAddress
 class Standing:
     """One operator as the chain has it at block ``block``.
 
-    ``is_allowed`` and ``owner`` (of the registrar, 20 bytes) are None where the registrar keeps no such list. ``key`` is as
-    registered (G1 ‖ G2, 192 bytes), None without one. ``slashable_until`` is the last block at which one who left can be
-    slashed, None where that is not so, or not known. ``balance`` in wei.
+    ``is_allowed`` and ``owner`` (of the registrar, 20 bytes) are None where the registrar keeps no such list. ``curve`` is that of
+    the set's keys, as ``abi`` numbers it; ``key`` as registered (``operator_keys``), None without one. ``slashable_until`` is the
+    last block at which one who left can be slashed, None where that is not so, or not known. ``balance`` in wei.
     """
 
     address: bytes
@@ -42,6 +41,7 @@ class Standing:
     is_operator: bool
     is_allowed: bool | None
     owner: bytes | None
+    curve: int
     key: bytes | None
     is_member: bool
     is_slashable: bool
@@ -134,6 +134,7 @@ class Registry:
             is_operator=is_operator,
             is_allowed=await self.is_allowed(operator),
             owner=await self.owner(),
+            curve=chain.curve,
             key=key if isinstance(key, bytes) else None,
             is_member=is_member,
             is_slashable=is_slashable,
@@ -183,10 +184,11 @@ class Registry:
     # --------------------------------------------------------------------------------------------------- plans
 
     async def register(
-        self, account: bytes, key: bn254.KeyPair, socket: str, *, metadata_uri: str = ""
+        self, account: bytes, key: OperatorKey, socket: str, *, metadata_uri: str = ""
     ) -> Plan:
         """From a bare account to a member with this key and socket. Raises InputError for what cannot work, and ChainError."""
         action = f"register operator {hexed(account)}"
+        self._check_curve(action, key)
         now = await self.standing(account)
         if now.is_member:
             return self._registered(action, now, key, socket)
@@ -204,10 +206,14 @@ class Registry:
                 await self._key_step(action, now, key),
                 Step("join operator set", registration.call_join(self.contracts, account, socket)),
             ),
-            ("start its node, if it does not run: it takes part from the next boundary on",),
+            (
+                "start its node, if it does not run: it takes part from the next boundary on"
+                if key.curve == abi.CURVE_BN254
+                else "no node of this network can serve in this set: they sign with BN254 keys",
+            ),
         )
 
-    def _registered(self, action: str, now: Standing, key: bn254.KeyPair, socket: str) -> Plan:
+    def _registered(self, action: str, now: Standing, key: OperatorKey, socket: str) -> Plan:
         """Nothing to do for a member, unless its key is another one."""
         self._check_own_key(action, now, key)
         steps = (
@@ -222,6 +228,15 @@ class Registry:
             else (f"its socket on chain is {now.socket!r}: change it with operator update-socket",)
         )
         return Plan(action, now.address, steps, after)
+
+    def _check_curve(self, action: str, key: OperatorKey) -> None:
+        if key.curve != self.chain.curve:
+            raise InputError(
+                f"{action}: {self._named_set} takes {CURVES[self.chain.curve]} keys, and the keystore holds one of "
+                f"{CURVES[key.curve]}",
+                hint="give --ecdsa-keystore FILE for a set of ECDSA keys, bn254_keystore for one of BN254; or check avs and "
+                "operator_set_id",
+            )
 
     def _check_may_join(self, action: str, now: Standing) -> None:
         if now.is_slashable:
@@ -240,7 +255,7 @@ class Registry:
                 hint=f"{owner} must run: eigenkms operator allow {hexed(now.address)}",
             )
 
-    async def _key_step(self, action: str, now: Standing, key: bn254.KeyPair) -> Step:
+    async def _key_step(self, action: str, now: Standing, key: OperatorKey) -> Step:
         if now.key is not None:
             self._check_own_key(action, now, key)
             return Step("register key", None, "this key is registered already")
@@ -248,30 +263,30 @@ class Registry:
         call = await registration.call_register_key(self.chain.rpc, self.contracts, now.address, key)
         return Step("register key", call)
 
-    def _check_own_key(self, action: str, now: Standing, key: bn254.KeyPair) -> None:
-        if now.key != bn254.registration_key_data(key):
+    def _check_own_key(self, action: str, now: Standing, key: OperatorKey) -> None:
+        if now.key != key.data:
             raise InputError(
-                f"{action}: it has another BN254 key in this set than the one in the keystore",
+                f"{action}: it has another {CURVES[key.curve]} key in this set than the one in the keystore",
                 hint="give the keystore of the key that is registered; to change keys: leave, wait until it is not slashable, "
                 "and run operator deregister --key",
             )
 
-    async def _check_unburned(self, action: str, key: bn254.KeyPair) -> None:
+    async def _check_unburned(self, action: str, key: OperatorKey) -> None:
         registrar, head = self.contracts.key_registrar, await self.chain.head()
         burned, holder = await self.chain.read_at(
             head,
             registrar,
             [
-                (abi.IS_KEY_BURNED, (keccak256(key.g1),)),
-                (abi.GET_OPERATOR_OF_KEY, (self._set, bn254.registration_key_data(key))),
+                (abi.IS_KEY_BURNED, (key.hash,)),
+                (abi.GET_OPERATOR_OF_KEY, (self._set, key.data)),
             ],
         )
         if not burned:
             return
         another = f"is registered by operator {holder}" if int(holder, 16) else "was registered before"
         raise InputError(
-            f"{action}: the BN254 key of the keystore {another}, and a key can be registered only once",
-            hint="make a new one with: eigenkms keys new --kind bn254 -o FILE",
+            f"{action}: the {CURVES[key.curve]} key of the keystore {another}, and a key can be registered only once",
+            hint=f"make a new one with: eigenkms keys new --kind {CURVES[key.curve].lower()} -o FILE",
         )
 
     async def leave(self, account: bytes) -> Plan:
@@ -402,7 +417,8 @@ async def open_registry(config: ChainConfig, delegation_manager: bytes) -> Async
 
     Raises ChainError: chain id, missing contracts, operator set, registrar or curve; RPC down.
     """
-    async with open_chain(replace(config, finality=Finality("latest"))) as chain:
+    newest = replace(config, finality=Finality("latest"))
+    async with open_chain(newest, curves=(abi.CURVE_BN254, abi.CURVE_ECDSA)) as chain:
         await chain.require_contract("delegation manager", delegation_manager)
         (registrar,) = await chain.read_at(
             await chain.head(), config.allocation_manager, [(abi.GET_AVS_REGISTRAR, (config.avs,))]

@@ -22,13 +22,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final, TypeVar
 
 import trio
 
 from eigenkms.chain import rpc as client
+from eigenkms.chain.provider import RANK, Provider, ProviderState, ProviderStatus, WrongChainError
 from eigenkms.chain.rpc import (
     ATTEMPTS,
     MAX_BATCH,
@@ -60,70 +59,6 @@ COMPARE_DEPTH: Final = 8
 STALE_SECONDS: Final = 300.0
 
 log = logging.getLogger("eigenkms.chain.providers")
-
-
-class ProviderState(Enum):
-    """What is known of an endpoint; those that come first are asked first."""
-
-    OK = "ok"
-    UNTRIED = "untried"
-    STALE = "stale"
-    DISAGREES = "disagrees"
-    FAILING = "failing"
-    WRONG_CHAIN = "wrong chain"
-
-
-_RANK: Final = {
-    ProviderState.OK: 0,
-    ProviderState.UNTRIED: 0,
-    ProviderState.STALE: 1,
-    ProviderState.DISAGREES: 2,
-}
-"""The others are asked only where none of these is left."""
-
-
-class WrongChainError(ChainError):
-    """The RPC serves another chain than the configured one."""
-
-    default_hint = "set the RPC URL of the configured chain, or the other chain id"
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderStatus:
-    """An endpoint as it is shown. ``latency`` is that of the last answer, in seconds; ``head`` its newest block."""
-
-    endpoint: str
-    state: ProviderState
-    in_use: bool
-    last_error: str | None
-    latency: float | None
-    head: BlockRef | None
-
-
-class Provider:
-    """One endpoint and what is known of it. ``index`` is its place in the configuration, from 0."""
-
-    def __init__(self, index: int, rpc: JsonRpc) -> None:
-        self.index = index
-        self.rpc = rpc
-        self.state = ProviderState.UNTRIED
-        self.last_error: str | None = None
-        self.latency: float | None = None
-        self.head: BlockRef | None = None
-        self.dissent: str | None = None
-        self.verified = False
-        self.failures = 0
-        self.not_before = 0.0
-
-    def __repr__(self) -> str:
-        return f"<Provider {self.rpc.endpoint} {self.state.value}>"
-
-    @property
-    def rank(self) -> tuple[int, int, int]:
-        """Where it stands in the order in which they are asked. Among stale ones the one that is furthest comes first."""
-        level = _RANK.get(self.state, len(_RANK))
-        behind = -self.head.number if self.state is ProviderState.STALE and self.head else 0
-        return level, behind, self.index
 
 
 class RpcPool:
@@ -209,10 +144,14 @@ class RpcPool:
         return tuple(outcomes)
 
     async def at_one(self, read: Callable[[JsonRpc], Awaitable[T]]) -> T:
-        """What ``read`` returns, all of whose calls go to one endpoint; if that raises ChainError, it begins again at the next."""
+        """What ``read`` returns, all of whose calls go to one endpoint; if that raises ChainError, it begins again at the next.
+
+        Each call has the deadline of ``JsonRpc``; how many there are is ``read``'s own affair, and bounded.
+        """
         first: ChainError | None = None
         for provider in self._candidates():
             try:
+                await self._verify(provider)
                 answer = await read(provider.rpc)
             except ChainError as error:
                 self.note(provider, error)
@@ -305,7 +244,7 @@ class RpcPool:
     def _candidates(self, without: Collection[Provider] = ()) -> list[Provider]:
         """Whom to ask, in this order. Those that fail, or serve another chain, only where there are no others."""
         ranked = sorted((p for p in self.providers if p not in without), key=lambda provider: provider.rank)
-        good = [provider for provider in ranked if provider.state in _RANK]
+        good = [provider for provider in ranked if provider.state in RANK]
         failing = [provider for provider in ranked if provider.state is ProviderState.FAILING]
         return good or failing or ranked
 
@@ -358,7 +297,7 @@ class RpcPool:
 
     def _answered(self, provider: Provider) -> None:
         provider.failures = 0
-        if provider.state not in _RANK or provider.state is ProviderState.UNTRIED:
+        if provider.state not in RANK or provider.state is ProviderState.UNTRIED:
             self._become(provider, self._state_of(provider))
         if provider is not self._used and provider is self._candidates()[0]:
             level = logging.WARNING if provider.index > self._used.index else logging.INFO
@@ -376,7 +315,7 @@ class RpcPool:
     def dissents(self, provider: Provider, what: str | None) -> None:
         """Remember that an endpoint contradicts the majority, and how, or (None) that it agrees."""
         provider.dissent = what
-        if provider.state in _RANK:
+        if provider.state in RANK:
             if what is not None:
                 provider.last_error = what
             self._become(provider, self._state_of(provider))
@@ -467,7 +406,7 @@ class RpcPool:
 
     async def _compare(self) -> str | None:
         """What those that work say of a block that all should have, if it is not the same."""
-        heads = {p: p.head.number for p in self.providers if p.state in _RANK and p.head is not None}
+        heads = {p: p.head.number for p in self.providers if p.state in RANK and p.head is not None}
         number = min(heads.values(), default=0) - COMPARE_DEPTH
         if number < 0:
             return None

@@ -20,7 +20,7 @@ the newest block and rolled back along the membership and key events (see ``roll
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -30,7 +30,9 @@ import trio
 from eigenkms.chain import abi
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
-from eigenkms.chain.providers import RpcPool, WrongChainError, open_pool
+from eigenkms.chain.operator_keys import CURVES
+from eigenkms.chain.provider import WrongChainError
+from eigenkms.chain.providers import RpcPool, open_pool
 from eigenkms.chain.rollback import SetAt, roll_back
 from eigenkms.chain.rpc import BlockPin, Request, Rpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
@@ -90,6 +92,8 @@ class EigenLayerChain:
     def __init__(self, config: ChainConfig, rpc: Rpc) -> None:
         self.config = config
         self.rpc = rpc
+        self.curve = abi.CURVE_BN254
+        """Of the keys of the operator set."""
         self._checked: OrderedDict[bytes, str | None] = OrderedDict()
         self._verifiers = trio.CapacityLimiter(1)
 
@@ -224,7 +228,7 @@ class EigenLayerChain:
     def through(self, rpc: Rpc) -> "EigenLayerChain":
         """The same operator set, read through another RPC. What is known of keys is shared."""
         chain = EigenLayerChain(self.config, rpc)
-        chain._checked, chain._verifiers = self._checked, self._verifiers
+        chain.curve, chain._checked, chain._verifiers = self.curve, self._checked, self._verifiers
         return chain
 
     async def _read_operators(self, block: BlockRef) -> OperatorRead:
@@ -275,9 +279,13 @@ class EigenLayerChain:
     async def details(
         self, members: tuple[OperatorAddress, ...], registrar: bytes, at: BlockPin
     ) -> tuple[dict[OperatorAddress, bytes | str], dict[OperatorAddress, str]]:
-        """For each member its key (192 bytes as registered, or why there is none) and its socket. Raises ChainError."""
+        """For each member its key (as registered: 192 bytes of BN254 or the address of ECDSA; or why there is none) and its socket.
+
+        Raises ChainError.
+        """
+        get_key = abi.GET_ECDSA_KEY if self.curve == abi.CURVE_ECDSA else abi.GET_BN254_KEY
         key_calls = [
-            self._call(self.config.key_registrar, abi.GET_BN254_KEY.encode(self.set_id, member), at)
+            self._call(self.config.key_registrar, get_key.encode(self.set_id, member), at)
             for member in members
         ]
         socket_calls = [self._call(registrar, abi.GET_SOCKET.encode(member), at) for member in members]
@@ -297,8 +305,15 @@ class EigenLayerChain:
     def _key(self, member: OperatorAddress, outcome: Json | RpcRefusedError) -> bytes | str:
         if isinstance(outcome, RpcRefusedError):
             return "the key registrar refuses to tell its key"
-        key = octets(outcome, f"key of operator {hexed(member)}", size=192)
-        return key if any(key) else "no BN254 key is registered"
+        what = f"key of operator {hexed(member)}"
+        key: bytes
+        if self.curve == abi.CURVE_ECDSA:
+            (key,) = abi.GET_ECDSA_KEY.decode(octets(outcome, what))
+            if len(key) not in (0, 20):
+                raise ChainError(f"read {what} at {self.rpc.endpoint}: {len(key)} bytes are no address")
+        else:
+            key = octets(outcome, what, size=192)
+        return key if any(key) else f"no {CURVES[self.curve]} key is registered"
 
     def _socket(self, member: OperatorAddress, outcome: Json | RpcRefusedError) -> str:
         if isinstance(outcome, RpcRefusedError):
@@ -377,8 +392,11 @@ class EigenLayerChain:
 
     # ------------------------------------------------------------------------------------------------- start
 
-    async def check_deployment(self) -> None:
-        """That the configuration fits the chain: chain id, contracts, operator set, registrar, curve. Raises ChainError."""
+    async def check_deployment(self, curves: Collection[int] = (abi.CURVE_BN254,)) -> None:
+        """That the configuration fits the chain: chain id, contracts, operator set, registrar, one of these curves.
+
+        Raises ChainError.
+        """
         config = self.config
         named = {"allocation manager": config.allocation_manager, "key registrar": config.key_registrar}
         codes = await self._batch_of_chain([self._code(address) for address in named.values()])
@@ -393,7 +411,7 @@ class EigenLayerChain:
             ]
         )
         self._require_set(answers[0])
-        self._require_curve(answers[2])
+        self.curve = self._curve_among(curves, answers[2])
         await self._require_registrar(self._address(abi.GET_AVS_REGISTRAR, answers[1]))
 
     async def require_contract(self, name: str, address: bytes) -> None:
@@ -420,14 +438,17 @@ class EigenLayerChain:
                 hint="correct the AVS address or the operator set id, or let the AVS create the set",
             )
 
-    def _require_curve(self, answer: Json) -> None:
+    def _curve_among(self, curves: Collection[int], answer: Json) -> int:
         (curve,) = abi.GET_CURVE_TYPE.decode(octets(answer, "answer of getOperatorSetCurveType"))
-        if curve != abi.CURVE_BN254:
-            name = {0: "not configured", 1: "ECDSA"}.get(curve, f"unknown type {curve}")
+        if curve not in curves:
+            wanted = " or ".join(CURVES[each] for each in curves)
             raise ChainError(
-                f"check operator set {self._named_set}: its key curve is {name}, not BN254",
-                hint="use an operator set that the AVS configured for BN254 keys in the key registrar",
+                f"check operator set {self._named_set}: its key curve is {CURVES.get(curve, f'unknown type {curve}')}, "
+                f"not {wanted}",
+                hint=f"use an operator set that the AVS configured for {wanted} keys in the key registrar",
             )
+        found: int = curve
+        return found
 
     async def _require_registrar(self, registrar: bytes) -> None:
         named = f"check AVS registrar {hexed(registrar)} of {hexed(self.config.avs)}"
@@ -461,14 +482,16 @@ def _check_key(key: bytes) -> str | None:
 
 
 @asynccontextmanager
-async def open_chain(config: ChainConfig, *, watch: bool = False) -> AsyncIterator[EigenLayerChain]:
+async def open_chain(
+    config: ChainConfig, *, watch: bool = False, curves: Collection[int] = (abi.CURVE_BN254,)
+) -> AsyncIterator[EigenLayerChain]:
     """Connect and check the deployment; the connections live as long as the context. With ``watch`` the age of the newest block
-    is looked at also where there is one RPC only.
+    is looked at also where there is one RPC only. A set whose keys are of another curve than these is refused.
 
     Raises ChainError: chain id, missing contracts, operator set, registrar or curve; RPC down.
     """
     pool = open_pool(config.rpc_urls, config.chain_id, stale_seconds=config.stale_seconds, watch=watch)
     async with pool as rpc:
         chain = EigenLayerChain(config, rpc)
-        await chain.check_deployment()
+        await chain.check_deployment(curves)
         yield chain

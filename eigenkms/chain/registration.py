@@ -3,10 +3,8 @@
 The order that the contracts ask for: the AVS's owner puts the operator on the allow-list; the account registers as an operator; its
 key is registered with a proof of possession; then it joins the set with its socket. What is missing is told by name.
 
-The digest under a key's proof is computed here, and compared with what the key registrar says it is: a node that
-serves another chain, or lies, cannot make the key sign anything else. It is the EIP-712 hash of
-``BN254KeyRegistration(address operator,address avs,uint32 operatorSetId,bytes keyData)`` in the domain ("EigenLayer",
-first character of the registrar's version(), chain id, key registrar).
+The digest under a key's proof is computed here (``operator_keys``), and compared with what the key registrar says it is: a node
+that serves another chain, or lies, cannot make the key sign anything else.
 """
 
 from dataclasses import dataclass
@@ -16,11 +14,11 @@ from eth_abi.abi import encode
 
 from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
+from eigenkms.chain.operator_keys import CURVES, Bn254Key, OperatorKey, registration_digest
 from eigenkms.chain.rpc import Rpc
 from eigenkms.chain.transactions import Receipt, Sender
 from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
-from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
 
 GAS_OPERATOR: Final = 250_000
@@ -30,35 +28,6 @@ GAS_MEMBERSHIP: Final = 600_000
 GAS_SOCKET: Final = 100_000
 GAS_SOCKET_WORD: Final = 25_000
 GAS_TRANSFER: Final = 21_000
-_DOMAIN: Final = keccak256(
-    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-)
-_KEY_REGISTRATION: Final = keccak256(
-    b"BN254KeyRegistration(address operator,address avs,uint32 operatorSetId,bytes keyData)"
-)
-
-
-def registration_digest(
-    contracts: Deployment, operator: bytes, key_data: bytes, *, version: str = "1"
-) -> bytes:
-    """32 bytes: what a BN254 key signs to be registered for ``operator``. ``key_data`` is G1 ‖ G2, 192 bytes."""
-    domain = keccak256(
-        encode(
-            ("bytes32", "bytes32", "bytes32", "uint256", "address"),
-            (
-                _DOMAIN,
-                keccak256(b"EigenLayer"),
-                keccak256(version[:1].encode()),
-                contracts.chain_id,
-                contracts.key_registrar,
-            ),
-        )
-    )
-    struct = encode(
-        ("bytes32", "address", "address", "uint32", "bytes32"),
-        (_KEY_REGISTRATION, operator, contracts.avs, contracts.operator_set_id, keccak256(key_data)),
-    )
-    return keccak256(b"\x19\x01", domain, keccak256(struct))
 
 
 def gas_of_socket(socket: str) -> int:
@@ -120,31 +89,31 @@ def call_disallow(contracts: Deployment, operator: bytes) -> Call:
     )
 
 
-async def call_register_key(rpc: Rpc, contracts: Deployment, operator: bytes, key: bn254.KeyPair) -> Call:
-    """By the operator: register its signing key for the set, with its proof of possession.
+async def call_register_key(rpc: Rpc, contracts: Deployment, operator: bytes, key: OperatorKey) -> Call:
+    """By the operator: register its key for the set, with its proof of possession.
 
     Raises ChainError, also if the key registrar asks to sign another message than the one computed here.
     """
-    key_data = bn254.registration_key_data(key)
-    digest = await _agreed_digest(rpc, contracts, operator, key_data)
+    digest = await _agreed_digest(rpc, contracts, operator, key)
     return Call(
-        f"register the BN254 key of operator {hexed(operator)}",
+        f"register the {CURVES[key.curve]} key of operator {hexed(operator)}",
         "key registrar",
         contracts.key_registrar,
         abi.REGISTER_KEY,
-        (operator, _set_of(contracts), key_data, bn254.sign_registration(key, digest)),
+        (operator, _set_of(contracts), key.data, key.prove(digest)),
         GAS_KEY,
     )
 
 
-async def _agreed_digest(rpc: Rpc, contracts: Deployment, operator: bytes, key_data: bytes) -> bytes:
+async def _agreed_digest(rpc: Rpc, contracts: Deployment, operator: bytes, key: OperatorKey) -> bytes:
     registrar = contracts.key_registrar
     version = await _read(rpc, registrar, abi.VERSION)
-    own = registration_digest(contracts, operator, key_data, version=str(version))
-    told = await _read(rpc, registrar, abi.BN254_MESSAGE_HASH, operator, _set_of(contracts), key_data)
+    own = registration_digest(contracts, operator, key.curve, key.data, version=str(version))
+    told = await _read(rpc, registrar, key.digest_function, operator, _set_of(contracts), key.data)
     if told != own:
         raise ChainError(
-            "prepare the BN254 key registration: the key registrar asks to sign another message than the one computed",
+            f"prepare the {CURVES[key.curve]} key registration: the key registrar asks to sign another message than the one "
+            "computed",
             hint="check the key registrar address and the chain id",
         )
     return own
@@ -203,7 +172,9 @@ async def add_to_allowlist(owner: Sender, contracts: Deployment, operator: bytes
 
 async def register_bn254_key(operator: Sender, contracts: Deployment, key: bn254.KeyPair) -> Receipt:
     """Register the sender's signing key for the set, with its proof of possession. Raises ChainError."""
-    return await perform(operator, await call_register_key(operator.rpc, contracts, operator.address, key))
+    return await perform(
+        operator, await call_register_key(operator.rpc, contracts, operator.address, Bn254Key(key))
+    )
 
 
 async def deregister_key(operator: Sender, contracts: Deployment) -> Receipt:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from eigenkms.chain.providers import Provider, ProviderState, RpcPool
+from eigenkms.chain.provider import Provider, ProviderState
+from eigenkms.chain.providers import RpcPool
 from eigenkms.chain.rpc import RpcUnavailableError
 from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError

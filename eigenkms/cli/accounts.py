@@ -98,7 +98,7 @@ def account_address(settings: "Settings") -> bytes | None:
 def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
     """What the settings say of fees and confirmations. On a devnet gas costs nothing, and estimating it takes long."""
     from eigenkms.chain.transactions import Terms
-    from eigenkms.node.config import DEVNET_CHAIN_ID
+    from eigenkms.node.catalogue import DEVNET_CHAIN_ID
 
     return Terms(
         max_fee_wei=settings.get("max_gas_price_gwei") * 10**9,
@@ -109,3 +109,20 @@ def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
         deadline=DEADLINE_SECONDS,
         tell=note,
     )
+
+
+def checked_address(text: str) -> bytes:
+    """20 bytes. Raises InputError, also for a mixed-case address whose checksum (EIP-55) is wrong."""
+    from eigenkms.chain.values import checksummed
+    from eigenkms.node.settings import address
+
+    try:
+        raw: bytes = address(text)
+    except ValueError as error:
+        raise InputError(f"read address: {error}", hint="copy it again, whole") from error
+    digits = text[2:]
+    if digits not in (digits.lower(), digits.upper()) and text != checksummed(raw):
+        raise InputError(
+            f"read address {text}: its checksum is wrong", hint="a character was mistyped; copy it again"
+        )
+    return raw

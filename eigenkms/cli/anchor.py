@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli import network
-from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account, terms
-from eigenkms.cli.operator import checked_address
+from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account, checked_address, terms
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.passwords import has_terminal
 from eigenkms.errors import InputError
-from eigenkms.node.config import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
+from eigenkms.node.catalogue import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig

@@ -16,7 +16,7 @@ from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.report import note, print_result, warn
 from eigenkms.cli.streams import Sink, Source
 from eigenkms.errors import InputError, RemoteProtocolError, VerificationError
-from eigenkms.node.config import CHAIN_SETTINGS
+from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings

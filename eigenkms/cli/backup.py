@@ -14,7 +14,7 @@ from eigenkms.cli.passwords import BACKUP, read_password
 from eigenkms.cli.report import note, warn
 from eigenkms.cli.streams import Source
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
-from eigenkms.node.config import CHAIN_SETTINGS
+from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.cli.standing import Standing

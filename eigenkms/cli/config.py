@@ -8,7 +8,7 @@ import click
 
 from eigenkms.cli.options import json_option, verb
 from eigenkms.cli.report import note, print_result, warn
-from eigenkms.node.config import PRESETS
+from eigenkms.node.catalogue import PRESETS
 
 
 @click.group("config")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli import devnet_app, network
-from eigenkms.cli.operator import checked_address
+from eigenkms.cli.accounts import checked_address
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.errors import InputError, NetworkError
-from eigenkms.node.config import ATTESTATION_SETTINGS, SETTINGS, check_attestation, gather
+from eigenkms.node.catalogue import ATTESTATION_SETTINGS, SETTINGS
+from eigenkms.node.config import check_attestation, gather
 
 if TYPE_CHECKING:
     from eigenkms.devnet.members import Access, Timing

@@ -11,7 +11,8 @@ from eigenkms.cli.accounts import account_address
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.passwords import VARIABLE, read_password
 from eigenkms.cli.report import print_result
-from eigenkms.node.config import NODE_SETTINGS, NodeConfig
+from eigenkms.node.catalogue import NODE_SETTINGS
+from eigenkms.node.config import NodeConfig
 
 if TYPE_CHECKING:
     from eigenkms.node.doctor.case import Case

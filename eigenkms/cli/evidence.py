@@ -20,7 +20,7 @@ from eigenkms.cli.report import note, print_result, warn
 from eigenkms.cli.streams import Sink, Source
 from eigenkms.errors import InputError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.node import settings as s
-from eigenkms.node.config import CHAIN_SETTINGS
+from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings

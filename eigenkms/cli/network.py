@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eigenkms.errors import InputError
-from eigenkms.node.config import CHAIN_SETTINGS, READER_SETTINGS, anchor_config
+from eigenkms.node.catalogue import CHAIN_SETTINGS, READER_SETTINGS
+from eigenkms.node.config import anchor_config
 from eigenkms.node.settings import Settings
 from eigenkms.types import AppId, Cluster, ClusterId
 

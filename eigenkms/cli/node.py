@@ -10,7 +10,8 @@ from eigenkms.cli.logs import start_logging
 from eigenkms.cli.options import verb, with_settings
 from eigenkms.cli.passwords import Ways, read_password
 from eigenkms.errors import InputError
-from eigenkms.node.config import NODE_SETTINGS, NodeConfig
+from eigenkms.node.catalogue import NODE_SETTINGS
+from eigenkms.node.config import NodeConfig
 
 if TYPE_CHECKING:
     from eigenkms.node.app import NodeKeys

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from eigenkms.cli.report import print_result
-from eigenkms.node.config import SETTINGS, gather
+from eigenkms.node.catalogue import SETTINGS
+from eigenkms.node.config import gather
 from eigenkms.node.settings import Setting, Settings
 
 Verb = Callable[..., Any]

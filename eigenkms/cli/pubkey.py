@@ -10,7 +10,7 @@ from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.report import note, print_result
 from eigenkms.errors import InputError
-from eigenkms.node.config import READER_SETTINGS
+from eigenkms.node.catalogue import READER_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.client.anchored import Witnesses

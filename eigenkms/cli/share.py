@@ -13,7 +13,7 @@ from eigenkms.cli.passwords import read_password
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.report import note, warn
 from eigenkms.errors import InputError, NetworkError, StorageError
-from eigenkms.node.config import CHAIN_SETTINGS
+from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.cli.standing import Standing

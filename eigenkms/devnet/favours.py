@@ -11,7 +11,7 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, quantity
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.errors import InputError
-from eigenkms.node.config import DEVNET_CHAIN_ID
+from eigenkms.node.catalogue import DEVNET_CHAIN_ID
 
 
 def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> Sender:

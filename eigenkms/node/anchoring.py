@@ -15,6 +15,7 @@ import trio
 from eigenkms.chain.anchor import Anchor, commitment_to
 from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.errors import EigenKmsError
+from eigenkms.node import story
 from eigenkms.node.services import explain
 from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.transcript import Transcript
@@ -86,7 +87,7 @@ class Anchoring:
                     "version %d is not anchored by this operator yet: %s",
                     transcript.version,
                     self.failure,
-                    extra={"fields": {"event": "not-anchored", "version": int(transcript.version)}},
+                    extra=story.of(transcript.session, "not-anchored", version=int(transcript.version)),
                 )
             else:
                 return
@@ -105,6 +106,7 @@ class Anchoring:
                 "the anchor has another transcript of version %d by this operator, and it cannot be changed: "
                 "somebody else uses the operator's account, or this data folder is not its own",
                 version,
+                extra=story.of(transcript.session, "anchor-contradicts", version=int(version)),
             )
             return
         if there is None:
@@ -114,5 +116,5 @@ class Anchoring:
             "version %d is anchored%s",
             version,
             "" if there is None else ", from before",
-            extra={"fields": {"event": "anchored", "version": int(version)}},
+            extra=story.of(transcript.session, "anchored", version=int(version)),
         )

@@ -2,6 +2,7 @@
 
     run_node ─┬─ boundary follower      (chain errors are retried for ever, and shown)
               ├─ boundaries             (operator set at each, session opened or passed)
+              ├─ sources                (versions settled without this node are asked for)
               ├─ engine                 (the machines; a disk that refuses ends the node)
               └─ links                  (greet, pull, gossip)
 
@@ -24,10 +25,10 @@ from eigenkms.applications import Applications
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
-from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
 from eigenkms.crypto import bn254
-from eigenkms.errors import ChainError, EigenKmsError, InputError
+from eigenkms.errors import ChainError, InputError
+from eigenkms.node import story
 from eigenkms.node.anchoring import Anchoring, anchoring_terms
 from eigenkms.node.attesting import open_policy
 from eigenkms.node.canary import Canary
@@ -48,6 +49,7 @@ from eigenkms.node.pulse import Pulse
 from eigenkms.node.releasing import Releaser, open_releaser
 from eigenkms.node.reporting import Report, listed
 from eigenkms.node.services import Services, explain
+from eigenkms.node.sources import Sources
 from eigenkms.node.supervision import Supervisor
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import GOSSIP, Host, open_host
@@ -55,7 +57,6 @@ from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.requests import Epoch, check_settled, decode_settled
 from eigenkms.protocols.session import Parameters, Session, cluster_id
 from eigenkms.storage.fresh import RESTORED
 from eigenkms.storage.store import Store, StoreIdentity
@@ -244,7 +245,6 @@ class Node:
         self._consent = False
         self._seen_before = False
         self._doubts = 0
-        self._refused: set[bytes] = set()
         self._host: Host | None = None
 
     def status(self) -> dict[str, object]:
@@ -352,6 +352,16 @@ class Node:
         self._services.announce(record)
         links = Links(host, self._peers, self._engine, self._services, self._cluster, record)
         links.pace(self._parameters.window)
+        sources = Sources(
+            self._chain,
+            self._cluster,
+            host,
+            self._peers,
+            self._versions,
+            self._engine,
+            links,
+            self._parameters.window,
+        )
         host.serve(wire.CLIENT_PROTOCOL, self._metrics.metered(self._services.client))
         host.serve(wire.OPERATOR_PROTOCOL, self._metrics.metered(self._services.operator))
         links.refresh()
@@ -370,9 +380,9 @@ class Node:
             await nursery.start(serve_api, self._config, self._metrics.counted(self._api.app))
             await nursery.start(serve_monitor, self._config.monitor_listen, self._monitor.app)
             nursery.start_soon(follower.run, send)
-            nursery.start_soon(self._boundaries, receive, links, follower)
-            nursery.start_soon(self._learn_sources, links)
-            nursery.start_soon(self._find_source, links)
+            nursery.start_soon(self._boundaries, receive, links, sources, follower)
+            nursery.start_soon(sources.learn)
+            nursery.start_soon(sources.find)
             nursery.start_soon(self._canary.run, host)
             if self._anchoring is not None:
                 nursery.start_soon(self._anchoring.run)
@@ -402,16 +412,20 @@ class Node:
         return sequence
 
     async def _boundaries(
-        self, receive: trio.MemoryReceiveChannel[BlockRef], links: Links, follower: BoundaryFollower
+        self,
+        receive: trio.MemoryReceiveChannel[BlockRef],
+        links: Links,
+        sources: Sources,
+        follower: BoundaryFollower,
     ) -> None:
         async with trio.open_nursery() as nursery:
             async for block in receive:
                 if not self._engine.has_source:
                     # where fewer than all can make a key: first hear whether one exists
                     if self._parameters.genesis_quorum:
-                        await self._ask_each(self._bound(), links)
+                        await sources.ask_all()
                     else:
-                        nursery.start_soon(self._ask_each, self._bound(), links)
+                        nursery.start_soon(sources.ask_all)
                 await self._attend(block, links, follower)
 
     async def _attend(self, block: BlockRef, links: Links, follower: BoundaryFollower) -> None:
@@ -451,14 +465,13 @@ class Node:
             may_vote=block.number > self._floor,
             may_found=await self._may_found(block),
         )
-        fields = {"event": "boundary", "block": block.number, "operators": session.n, "joined": joined}
         log.info(
             "boundary at block %d: session %s, %d operators%s",
             block.number,
-            session.id.hex()[:8],
+            story.named(session.id),
             session.n,
             "" if joined else ", not joined",
-            extra={"fields": {**fields, "session": session.id.hex()[:8]}},
+            extra=story.of(session.id, "boundary", block=block.number, operators=session.n, joined=joined),
         )
 
     @property
@@ -475,7 +488,7 @@ class Node:
         self._seen_before = True
         try:
             before = await self._chain.block(number)
-            found = None if before is None else await self._chain.operators_at(before)
+            found = None if before is None else await self._chain.agreed_operators_at(before)
         except ChainError as error:
             log.info("operators at block %d cannot be read any more: %s", number, explain(error))
             return ()
@@ -502,102 +515,21 @@ class Node:
         ceremony = self._engine.newest
         if ceremony is None:
             return
-        status, session = ceremony.status(), ceremony.session.id.hex()[:8]
+        status, session = ceremony.status(), ceremony.session.id
         if not ceremony.decided and status.missing:
             log.warning(
                 "session %s stayed without a key: no dealing came from %s; trying again at this boundary",
-                session,
+                story.named(session),
                 _names(status.missing),
-                extra={"fields": {"event": "void", "session": session, "missing": listed(status.missing)}},
+                extra=story.of(session, "void", missing=listed(status.missing)),
             )
         elif status.unconfirmed:
             log.warning(
                 "the version of session %s is not settled: %s did not promise to keep a share of it, so older shares stay",
-                session,
+                story.named(session),
                 _names(status.unconfirmed),
-                extra={
-                    "fields": {
-                        "event": "unsettled",
-                        "session": session,
-                        "unconfirmed": listed(status.unconfirmed),
-                    }
-                },
+                extra=story.of(session, "unsettled", unconfirmed=listed(status.unconfirmed)),
             )
-
-    async def _learn_sources(self, links: Links) -> None:
-        """Whoever deals from a version that this node does not know is asked to prove that it is settled."""
-        pause = min(max(self._parameters.window / 4, 0.25), 5.0)
-        while True:
-            peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_sources()]
-            await self._ask_each([peer for peer in peers if peer is not None], links)
-            await trio.sleep(pause)
-
-    async def _find_source(self, links: Links) -> None:
-        """A node that knows no version asks one operator after another, until one has been made or is learnt."""
-        turn = 0
-        while not self._engine.has_source:
-            await trio.sleep(min(max(self._parameters.window, 1.0), 10.0))
-            bound = self._bound()
-            if bound and not self._engine.has_source:
-                await self._ask_settled(bound[turn % len(bound)], links)
-                turn += 1
-
-    def _bound(self) -> list[PeerId]:
-        """Connected peers that proved which operator they are."""
-        assert self._host is not None
-        return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
-
-    async def _ask_each(self, peers: Iterable[PeerId], links: Links) -> None:
-        """Ask all of them at once whether a version exists that this node missed."""
-        async with trio.open_nursery() as nursery:
-            for peer in peers:
-                nursery.start_soon(self._ask_settled, peer, links)
-
-    async def _ask_settled(self, peer: PeerId, links: Links) -> None:
-        """The highest settled version of ``peer``; learnt if it proves it, the chain confirms it, and it is higher than ours."""
-        assert self._host is not None
-        try:
-            answer = await self._host.call(
-                peer, wire.OPERATOR_PROTOCOL, wire.SETTLED, links.record.encoded, timeout=2.0
-            )
-            epoch, proof = await trio.to_thread.run_sync(decode_settled, answer)
-            known = self._versions.newest_settled
-            if known is not None and known.epoch.transcript.version >= epoch.transcript.version:
-                return
-            found = await verify_epoch(self._chain, self._cluster, epoch)
-            await trio.to_thread.run_sync(check_settled, epoch, proof)
-        except EigenKmsError as error:
-            log.debug("settled version of %s: %s", peer, error)
-            return
-        if known is not None and known.epoch.transcript.mpk != epoch.transcript.mpk:
-            self._refuse_other_key(peer, epoch)
-            return
-        log.info(
-            "version %d of the master key was settled while this node did not take part; dealing from it now",
-            epoch.transcript.version,
-            extra={"fields": {"event": "learnt", "version": int(epoch.transcript.version)}},
-        )
-        self._peers.update(
-            self._peers.operators,
-            holders=epoch.transcript.recipients.addresses,
-            former=found.operators,
-        )
-        links.refresh()
-        await self._engine.learn(links, epoch, proof)
-
-    def _refuse_other_key(self, peer: PeerId, epoch: Epoch) -> None:
-        """Say once of each such version that it is not taken over."""
-        transcript = epoch.transcript
-        if transcript.hash in self._refused:
-            return
-        self._refused.add(transcript.hash)
-        log.error(
-            "peer %s shows a settled version %d with another master key than this node's, by operators of the chain: it is "
-            "not taken over (keys have leaked, or this node was deceived: compare the master keys that the others serve)",
-            peer,
-            transcript.version,
-            extra={"fields": {"event": "other-key", "version": int(transcript.version)}},
-        )
 
 
 def _names(operators: Iterable[OperatorAddress]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eigenkms.errors import InputError
-from eigenkms.node.config import (
+from eigenkms.node.catalogue import (
     CLIENT_SETTINGS,
     NODE_REQUIRED,
     NODE_SETTINGS,
@@ -19,9 +19,8 @@ from eigenkms.node.config import (
     READER_SETTINGS,
     REQUIRED,
     SETTINGS,
-    NodeConfig,
-    anchor_config,
 )
+from eigenkms.node.config import NodeConfig, anchor_config
 from eigenkms.node.settings import Setting, Settings
 
 MADE_BY_US = frozenset({"data_dir", "devnet_dir", "known_clusters", "launcher_socket"})

@@ -18,6 +18,7 @@ from typing import Protocol
 import trio
 
 from eigenkms.errors import RemoteProtocolError, StorageError
+from eigenkms.node import story
 from eigenkms.node.inbox import Inbox
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.ceremony import Ceremony
@@ -248,9 +249,12 @@ class Engine:
             return
         session = postponed.session
         if await self.boundary(outlet, session, may_vote=True, may_found=postponed.may_found):
-            name = session.id.hex()[:8]
-            fields = {"session": name, "event": "joined-late"}
-            log.info("session %s: joined, now that %s", name, why, extra={"fields": fields})
+            log.info(
+                "session %s: joined, now that %s",
+                story.named(session.id),
+                why,
+                extra=story.of(session.id, "joined-late"),
+            )
 
     def _was_at(self, session: Session) -> bool:
         """At most one session a boundary number, whatever its block hash, and at most once: one that was joined and is not live
@@ -349,7 +353,7 @@ class Engine:
                 if self._operator.wants(frame):
                     frames.append(frame)
             except RemoteProtocolError as error:
-                self._count_refused(str(error))
+                self._count_refused(None, str(error))
         self._statistics = replace(self._statistics, frames=self._statistics.frames + len(batch))
         return self._verified(frames, now)
 
@@ -358,7 +362,8 @@ class Engine:
         known = [(frame, key) for frame in frames if (key := self._key_for(frame)) is not None]
         bad = set(verify_frames([f for f, _ in known], [k for _, k in known], os.urandom))
         for index in bad:
-            self._count_refused(f"{known[index][0]!r}: bad signature")
+            frame = known[index][0]
+            self._count_refused(frame.session, f"{frame!r}: bad signature")
         good = [frame for index, (frame, _) in enumerate(known) if index not in bad]
         return self._operator.receive(good, now) if good else []
 
@@ -368,9 +373,9 @@ class Engine:
             return self._key_of(frame.sender)
         return ceremony.key_of(frame.sender)
 
-    def _count_refused(self, why: str) -> None:
+    def _count_refused(self, session: SessionId | None, why: str) -> None:
         self._statistics = replace(self._statistics, refused=self._statistics.refused + 1)
-        log.debug("frame refused: %s", why)
+        log.debug("frame refused: %s", why, extra=story.of(session, "refused"))
 
     def _make_durable(self, effects: Sequence[SessionEffect]) -> None:
         """Everything that must outlive a crash before anything of this step is sent; one transaction a session."""
@@ -405,12 +410,17 @@ class Engine:
 
     def _keep_evidence(self, session: Session, evidence: Evidence) -> None:
         """With its session and the certificate of its source, so that it outlives both."""
+        accused = evidence.accused
         source = None if evidence.source is None else self._versions.epoch(evidence.source.hash)
         if evidence.source is not None and source is None:
-            log.warning("evidence against 0x%s is not kept: its source is unknown", evidence.accused.hex())
+            name = "0x" + accused.hex()
+            log.warning(
+                "evidence against %s is not kept: its source is unknown",
+                name,
+                extra=story.of(session.id, "evidence-lost", accused=name),
+            )
             return
         bundle = Bundle(session, evidence, source).encoded
-        accused = evidence.accused
         if self._store.add_evidence(evidence.fault.value, accused, evidence.session, bundle):
             self.accused = {**self.accused, accused: self.accused.get(accused, 0) + 1}
 
@@ -430,22 +440,20 @@ class Engine:
     def _report(self, effects: Sequence[SessionEffect]) -> None:
         """Tell people."""
         for item in effects:
-            effect, session = item.effect, "" if item.session is None else item.session.id.hex()[:8]
+            effect, session = item.effect, None if item.session is None else item.session.id
+            name = "" if session is None else story.named(session)
             if isinstance(effect, Note):
                 self._count(item.session, effect)
-                extra = {"session": session, "event": effect.event, **effect.fields}
-                log.info(
-                    "session %s: %s %s", session, effect.event, _plain(effect.fields), extra={"fields": extra}
-                )
+                extra = story.of(session, effect.event, **effect.fields)
+                log.info("session %s: %s %s", name, effect.event, _plain(effect.fields), extra=extra)
             elif isinstance(effect, Accuse):
-                accused, fault = effect.evidence.accused.hex(), effect.evidence.fault.value
-                fields = {"session": session, "event": "evidence", "fault": fault, "accused": "0x" + accused}
-                text = "session %s: evidence of %s against 0x%s"
-                log.warning(text, session, fault, accused, extra={"fields": fields})
+                accused, fault = "0x" + effect.evidence.accused.hex(), effect.evidence.fault.value
+                extra = story.of(session, "evidence", fault=fault, accused=accused)
+                log.warning("session %s: evidence of %s against %s", name, fault, accused, extra=extra)
             elif isinstance(effect, Erase):
                 erased = effect.transcript_hash.hex()[:16]
-                fields = {"event": "erased", "transcript": erased}
-                log.info("version with transcript %s: my share is erased", erased, extra={"fields": fields})
+                extra = story.of(session, "erased", transcript=erased)
+                log.info("version with transcript %s: my share is erased", erased, extra=extra)
 
     def _count(self, session: Session | None, note: Note) -> None:
         self._statistics.notes[note.event] += 1

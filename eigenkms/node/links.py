@@ -11,6 +11,7 @@ from itertools import count, islice
 import trio
 
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
+from eigenkms.node import story
 from eigenkms.node.engine import Engine
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.services import Services
@@ -84,7 +85,7 @@ class Links:
         try:
             self._direct_send.send_nowait((recipient, frame))
         except trio.WouldBlock:
-            log.debug("direct frame to 0x%s left to be pulled", recipient.hex())
+            self._tell_undelivered(recipient, frame, "too many wait")
 
     async def _deliver(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -101,9 +102,14 @@ class Links:
                     peer, wire.OPERATOR_PROTOCOL, wire.FRAME, frame.encoded, timeout=CALL_SECONDS
                 )
         except (NetworkError, RefusedError) as error:
-            log.debug("direct frame to 0x%s: %s; it will be pulled", recipient.hex(), error)
+            self._tell_undelivered(recipient, frame, str(error))
         finally:
             places.release()
+
+    @staticmethod
+    def _tell_undelivered(recipient: OperatorAddress, frame: Frame, why: str) -> None:
+        text, extra = "direct frame to 0x%s: %s; it will be pulled", story.of(frame.session, "undelivered")
+        log.debug(text, recipient.hex(), why, extra=extra)
 
     # -- loops -----------------------------------------------------------------------------------------------
 
@@ -183,4 +189,4 @@ class Links:
                 for data in wire.decode_frames(answer):
                     self._engine.offer(peer, data)
             except EigenKmsError as error:
-                log.debug("pull from %s: %s", peer, error)
+                log.debug("pull from %s: %s", peer, error, extra=story.of(request.session, "pull-failed"))

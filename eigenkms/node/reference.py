@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any
 
-from eigenkms.node.config import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS, WINDOWS_PER_INTERVAL
+from eigenkms.node.catalogue import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS
+from eigenkms.node.config import WINDOWS_PER_INTERVAL
 from eigenkms.node.settings import Setting
 
 DERIVED = {

@@ -2,9 +2,12 @@
 
 import pytest
 
-from eigenkms.chain import registration
+from eigenkms.chain import abi, registration
 from eigenkms.chain.config import Finality
+from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.lifecycle import Plan, open_registry
+from eigenkms.chain.operator_keys import Bn254Key, EcdsaKey
+from eigenkms.chain.reader import open_chain
 from eigenkms.chain.registration import perform
 from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.errors import ChainError, InputError
@@ -22,7 +25,7 @@ async def carry_out(sender: Sender, plan: Plan) -> list[str]:
 
 async def test_a_life_by_plans(world: World) -> None:
     """Each plan is empty once it is carried out; one who left is slashable until the block that is told."""
-    operator, key = world.operator(NEWCOMER), bn254_key(NEWCOMER)
+    operator, key = world.operator(NEWCOMER), Bn254Key(bn254_key(NEWCOMER))
     config = world.contracts.config(world.engine.url, Finality("finalized"))
     async with open_registry(config, world.contracts.delegation_manager) as registry:
         assert registry.contracts.registrar == world.contracts.registrar
@@ -45,9 +48,52 @@ async def test_a_life_by_plans(world: World) -> None:
             await registry.give_up_key(operator.address)
         await world.mine(2)
         now = await registry.standing(operator.address)
-        assert (now.is_slashable, now.slashable_until, now.key) == (False, None, key.g1 + key.g2)
+        assert (now.is_slashable, now.slashable_until, now.key) == (False, None, key.data)
         back = await registry.register(operator.address, key, socket_of(NEWCOMER))
         assert await carry_out(operator, back) == ["join operator set"]
+
+
+async def test_a_life_in_a_set_of_ecdsa_keys(world: World) -> None:
+    """Its keys are registered with their own proof, read, compared, given up, and burned; one of BN254 is refused."""
+    accounts = world.engine.accounts
+    contracts = await deploy_contracts(
+        world.rpc, accounts[0], accounts[15], deallocation_delay=DELAY, curve_type=abi.CURVE_ECDSA
+    )
+    owner, operator, key = world.sender(15), world.operator(NEWCOMER), EcdsaKey(b"\x07" * 32)
+    config = contracts.config(world.engine.url, Finality("latest"))
+    async with open_registry(config, contracts.delegation_manager) as registry:
+        await carry_out(owner, await registry.allow(owner.address, operator.address))
+        with pytest.raises(InputError, match="takes ECDSA keys, and the keystore holds one of BN254"):
+            await registry.register(operator.address, Bn254Key(bn254_key(NEWCOMER)), socket_of(NEWCOMER))
+        joining = await registry.register(operator.address, key, socket_of(NEWCOMER))
+        assert [await registry.simulate(joining, call) for call in joining.calls] == [None, None, ""]
+        assert "no node of this network can serve" in joining.after[0]
+        assert len(await carry_out(operator, joining)) == 3
+        now = await registry.standing(operator.address)
+        assert (now.is_member, now.curve, now.key) == (True, abi.CURVE_ECDSA, key.data)
+        assert not (await registry.register(operator.address, key, socket_of(NEWCOMER))).calls
+        with pytest.raises(InputError, match="another ECDSA key in this set"):
+            await registry.register(operator.address, EcdsaKey(b"\x08" * 32), socket_of(NEWCOMER))
+
+        await carry_out(operator, await registry.leave(operator.address))
+        await world.mine(DELAY + 1)
+        assert await carry_out(operator, await registry.give_up_key(operator.address)) == ["deregister key"]
+        assert (await registry.standing(operator.address)).key is None
+        with pytest.raises(InputError, match="the ECDSA key of the keystore was registered before"):
+            await registry.register(operator.address, key, socket_of(NEWCOMER))
+    async with open_chain(config, curves=(abi.CURVE_ECDSA,)) as chain:
+        assert (await chain.set_now())[1].keys == {}
+    with pytest.raises(ChainError, match="its key curve is ECDSA, not BN254"):
+        async with open_chain(config):
+            pass
+
+
+def test_an_ecdsa_key_does_not_show_itself() -> None:
+    """Neither in its repr, nor in what is said of a bad one."""
+    assert "07" * 4 not in repr(EcdsaKey(b"\x07" * 32))
+    with pytest.raises(InputError) as caught:
+        EcdsaKey(b"\xff" * 32)
+    assert "ff" * 4 not in str(caught.value)
 
 
 async def test_what_is_wrong_with_a_call_shows_when_it_is_tried(world: World) -> None:

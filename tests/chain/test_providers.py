@@ -13,7 +13,8 @@ import trio
 
 from eigenkms.chain import providers
 from eigenkms.chain import rpc as rpc_module
-from eigenkms.chain.providers import ProviderState, RpcPool, WrongChainError, open_pool
+from eigenkms.chain.provider import ProviderState, WrongChainError
+from eigenkms.chain.providers import RpcPool, open_pool
 from eigenkms.chain.rpc import RpcAnswerError, RpcRefusedError, RpcTooLargeError, RpcUnavailableError
 from eigenkms.errors import InputError
 from tests.chain.servers import Reply, Server, serve

@@ -5,6 +5,7 @@ import trio
 from eth_abi.abi import encode
 
 from eigenkms.chain import abi, registration
+from eigenkms.chain.operator_keys import registration_digest
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, octets
@@ -60,7 +61,7 @@ async def test_the_digest_computed_here_is_the_one_of_the_contract(world: World)
         (contracts.avs, contracts.operator_set_id),
         key_data,
     )
-    assert registration.registration_digest(contracts, operator, key_data) == told
+    assert registration_digest(contracts, operator, abi.CURVE_BN254, key_data) == told
 
 
 async def test_a_node_cannot_make_the_key_sign_another_message(world: World) -> None:
@@ -93,9 +94,9 @@ async def test_a_wrong_proof_of_possession_is_rejected(world: World, wrong: str)
             key_data = key.g1 + words[1] + words[0] + words[3] + words[2]
         case "off curve":
             key_data = key.g1[:-1] + bytes([key.g1[-1] ^ 1]) + key.g2
-    digest = registration.registration_digest(contracts, operator.address, key_data)
+    digest = registration_digest(contracts, operator.address, abi.CURVE_BN254, key_data)
     if wrong == "digest":
-        digest = registration.registration_digest(contracts, world.avs.address, key_data)
+        digest = registration_digest(contracts, world.avs.address, abi.CURVE_BN254, key_data)
     signature = bn254.sign_registration(other if wrong == "signature" else key, digest)
     data = abi.REGISTER_KEY.encode(
         operator.address, (contracts.avs, contracts.operator_set_id), key_data, signature
@@ -263,12 +264,14 @@ async def test_an_ecdsa_key_is_registered_with_its_proof(world: World) -> None:
         world.rpc, world.engine.accounts[0], world.engine.accounts[15], curve_type=1
     )
     operator, key = world.operator(STRANGER), Account.from_key(b"\x07" * 32)
-    ecdsa_hash = abi.Function(
-        "getECDSAKeyRegistrationMessageHash", ("address", abi.SET, "address"), ("bytes32",)
-    )
     operator_set = (contracts.avs, 0)
     digest = await call(
-        world.rpc, contracts.key_registrar, ecdsa_hash, operator.address, operator_set, key.address
+        world.rpc,
+        contracts.key_registrar,
+        abi.ECDSA_MESSAGE_HASH,
+        operator.address,
+        operator_set,
+        key.address,
     )
     assert isinstance(digest, bytes)
     address = bytes.fromhex(key.address[2:])

@@ -1,14 +1,12 @@
 """The real command in real processes, and a master key whose secret the tests know."""
 
-import fcntl
 import os
-import pty
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from eigenkms.client.ciphertexts import decrypt
@@ -54,47 +52,20 @@ def eigenkms(
 def on_terminal(
     *args: str | Path, typed: tuple[tuple[bytes, bytes], ...] = (), **env: str
 ) -> tuple[int, bytes]:
-    """Run the command with a terminal as stdin, stdout, stderr; wait for each prompt and type the answer.
+    """Run the command with a terminal of its own; wait for each prompt and type the answer.
 
-    Returns exit code and everything that the terminal showed.
+    Returns exit code and what the terminal showed after the last prompt.
     """
-    master, slave = pty.openpty()
-
-    def own_terminal() -> None:
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
-        [SCRIPT, *map(str, args)],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=clean_environment(**env),
-        start_new_session=True,
-        preexec_fn=own_terminal,  # noqa: PLW1509 - no threads here
-    )
-    os.close(slave)
-    shown = b""
-    for prompt, answer in typed:
-        while prompt not in shown:
-            shown += os.read(master, 4096)
-        shown = shown.split(prompt, 1)[1]
-        os.write(master, answer)
-    shown += _rest(master)
-    os.close(master)
-    return process.wait(timeout=30), shown
-
-
-def _rest(master: int) -> bytes:
-    """Until the last process that has the terminal ends; Linux says EIO then."""
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(master, 4096)
-        except OSError:
-            return shown
-        if not chunk:
-            return shown
-        shown += chunk
+    words = [str(word) for word in args]
+    with pexpect.spawn(SCRIPT, words, env=clean_environment(**env), timeout=60) as terminal:
+        terminal.delaybeforesend = None
+        for prompt, answer in typed:
+            terminal.expect_exact(prompt)
+            terminal.send(answer)
+        terminal.expect_exact(pexpect.EOF)
+        shown: bytes = terminal.before
+        code: int = terminal.wait()
+    return code, shown
 
 
 @pytest.fixture(scope="session")

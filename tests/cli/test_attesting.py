@@ -11,7 +11,8 @@ from eigenkms.cli.attesting import attester
 from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError
-from eigenkms.node.config import SETTINGS, gather
+from eigenkms.node.catalogue import SETTINGS
+from eigenkms.node.config import gather
 from eigenkms.node.keyfiles import Key, public_values
 from tests.cli.conftest import eigenkms, lines
 

@@ -10,8 +10,9 @@ from typing import get_type_hints
 import pytest
 
 from eigenkms.cli.main import run
+from eigenkms.node.catalogue import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS
 from eigenkms.node.checking import check, without_url_secrets
-from eigenkms.node.config import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS, NodeConfig, gather
+from eigenkms.node.config import NodeConfig, gather
 from eigenkms.node.reference import example
 from eigenkms.protocols.session import Parameters
 from tests.cli.conftest import eigenkms

@@ -327,21 +327,6 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
     assert words in refused("register", code=code, **changes).err
 
 
-def test_a_set_of_another_curve_is_refused(place: Place, refused: Call) -> None:
-    """A BN254 key has no place in a set of ECDSA keys."""
-
-    async def make(world: World) -> None:
-        contracts, owner = world.contracts, world.avs
-        for to, data in (
-            (contracts.allocation_manager, abi.CREATE_OPERATOR_SETS.encode(owner.address, [(7, [])])),
-            (contracts.key_registrar, abi.CONFIGURE_OPERATOR_SET.encode((owner.address, 7), 1)),
-        ):
-            await owner.send("make a set", to, data, gas=400_000)
-
-    place.ask(make)
-    assert "its key curve is ECDSA, not BN254" in refused("register", code=2, operator_set_id=7).err
-
-
 def test_a_full_set_is_refused(place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """One with as many members as a node can follow."""
     allow(place, place.address(NEWCOMER))
@@ -471,10 +456,39 @@ def test_without_a_terminal_nothing_is_sent_unasked(place: Place) -> None:
     assert "--yes" in lines(done.stderr)[-1]
 
 
+def test_a_set_of_ecdsa_keys(place: Place, operator: Call, refused: Call, tmp_path: Path) -> None:
+    """Its key is registered from its own keystore, shown and listed; that of the node is refused there, with the way on."""
+
+    async def make(world: World) -> None:
+        contracts, owner = world.contracts, world.avs
+        operator_set = (owner.address, 7)
+        for to, data in (
+            (contracts.allocation_manager, abi.CREATE_OPERATOR_SETS.encode(owner.address, [(7, [])])),
+            (contracts.key_registrar, abi.CONFIGURE_OPERATOR_SET.encode(operator_set, abi.CURVE_ECDSA)),
+        ):
+            await owner.send("make a set", to, data, gas=400_000)
+
+    place.ask(make)
+    secret = b"\x07" * 32
+    values = public_values("secp256k1", secret)
+    (tmp_path / "ecdsa.json").write_bytes(Key("secp256k1", secret, values).seal("pass", rng, cost=CHEAP))
+    owner, config = place.config(AVS_OWNER, operator_set_id=7), place.config(operator_set_id=7)
+    assert operator("allow", "--yes", place.address(NEWCOMER), config=owner).code == 0
+    hint = "give --ecdsa-keystore FILE for a set of ECDSA keys"
+    assert hint in refused("register", operator_set_id=7).err
+    done = operator("register", "--yes", "--json", "--ecdsa-keystore", tmp_path / "ecdsa.json", config=config)
+    assert steps(done)["register key"], done.err
+    shown = operator("show", "--json", config=config).facts
+    key = values["address"][2:].lower()
+    assert (shown["curve"], shown["key"], shown["member"], shown["key_matches"]) == ("ECDSA", key, True, None)
+    (row,) = operator("list", "--json", config=config).facts["operators"]
+    assert (row["curve"], row["key"], row["problem"]) == ("ECDSA", key, None)
+
+
 def test_on_a_terminal_it_asks_once(place: Place, operator: Call) -> None:
     """No is no, Ctrl-C too, and yes is sent."""
     member = place.config(3)
-    question = b"ether? [y/N]: "
+    question = b"present price of gas? [y/N]: "
     code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"\x03"),))
     assert (code, b"Traceback" in shown, b"Fatal" in shown) == (130, False, False)
     code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"n\n"),))

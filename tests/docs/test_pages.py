@@ -18,7 +18,8 @@ import eigenkms.errors
 from eigenkms.cli.main import VERBS, cli
 from eigenkms.cli.report import INTERRUPTED, PIPE_CLOSED
 from eigenkms.crypto.scalars import threshold
-from eigenkms.node.config import SETTINGS, NodeConfig, gather
+from eigenkms.node.catalogue import SETTINGS
+from eigenkms.node.config import NodeConfig, gather
 from eigenkms.protocols import messages, peer_record, requests, wire
 from eigenkms.protocols.authorisation import FINAL_REFUSALS, Refusal
 from eigenkms.protocols.effects import RecordKind

@@ -13,7 +13,7 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node import canary as canary_module
 from eigenkms.node.app import Node
 from eigenkms.node.canary import AGAIN_SECONDS, BURST, RATE, Canary, CanaryResult
-from eigenkms.node.config import MIN_CANARY_SECONDS
+from eigenkms.node.catalogue import MIN_CANARY_SECONDS
 from eigenkms.node.rates import Rates
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from eigenkms.errors import InputError
-from eigenkms.node.config import PRESETS, SETTINGS, NodeConfig, gather
+from eigenkms.node.catalogue import PRESETS, SETTINGS
+from eigenkms.node.config import NodeConfig, gather
 
 AVS = "0x" + "a1" * 20
 FLAGS = {

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from eigenkms.chain.values import checksummed
-from eigenkms.node.config import PRESETS
+from eigenkms.node.catalogue import PRESETS
 
 PUBLIC = ("sepolia", "mainnet")
 CONTRACTS = ("avs", "allocation_manager", "delegation_manager", "key_registrar", "app_controller")

@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from eigenkms.devnet.members import free_ports
-from eigenkms.node.config import SETTINGS
+from eigenkms.node.catalogue import SETTINGS
 from eigenkms.node.supervision import Supervisor
 from tests.docs.pages import ROOT
 

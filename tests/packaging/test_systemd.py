@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.node.config import SETTINGS
+from eigenkms.node.catalogue import SETTINGS
 from tests.docs.pages import ROOT, page
 
 UNIT = ROOT / "packaging" / "systemd" / "eigenkms.service"

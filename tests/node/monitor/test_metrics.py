@@ -99,7 +99,7 @@ def test_names_and_words_are_those_of_the_field() -> None:
 
 def test_states_and_events_are_those_of_the_code() -> None:
     """A word that the code gets later would be missing in the metrics."""
-    from eigenkms.chain.providers import ProviderState
+    from eigenkms.chain.provider import ProviderState
 
     assert set(STATES) == {str(state.value) for state in ProviderState}
     code = "".join(path.read_text() for path in (ROOT / "eigenkms/protocols").glob("*.py"))
