@@ -2,7 +2,7 @@
 
 A remote signer is believed no further than its answer can be checked: what comes back must be exactly the transaction that
 was asked for (type 2 of EIP-2718, fields of EIP-1559), signed by the account. The hash of a transaction is Keccak-256 of
-its raw bytes.
+its raw bytes. What knows of accounts is imported where one signs: it costs half a second, and most commands send nothing.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,6 @@ from typing import Any, Final, Protocol
 
 import rlp
 import trio
-from eth_account import Account
-from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
@@ -44,6 +42,8 @@ class LocalSigner:
     """Holds an account's private key (32 bytes); its repr does not. Raises InputError for what is no key."""
 
     def __init__(self, private_key: bytes) -> None:
+        from eth_account import Account
+
         try:
             self._account = Account.from_key(private_key)
         except ValueError:
@@ -94,6 +94,9 @@ class RemoteSigner:
 
 def check_signed(raw: bytes, fields: Fields, address: bytes, what: str) -> None:
     """Raise VerificationError, which begins with ``what``, unless ``raw`` is the transaction ``fields``, signed by ``address``."""
+    from eth_account import Account
+    from eth_keys.exceptions import BadSignature
+
     hint = "nothing was sent; find out what stands between this machine and the signer"
     if raw[:1] != bytes([_TYPE]):
         raise VerificationError(f"{what}: it signed a transaction of another type than 2", hint=hint)

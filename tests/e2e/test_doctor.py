@@ -626,6 +626,29 @@ def test_the_data_folder_of_another_operator(stopped: Patient) -> None:
     stopped.is_well()
 
 
+def test_damage_that_a_node_would_not_start_with(stopped: Patient) -> None:
+    """A release log that is rubbish, and a commit counter without its database; the advice is a command, and it heals."""
+    data, good = stopped.file.parent / "data", stopped.values["data_dir"]
+    shutil.copytree(good, data)
+    stopped.set(data_dir="data", password_file="password")
+    assert "votes in no boundary" in stopped.examine()[1]["stored-state"]["says"]
+
+    def is_healed(says: str) -> None:
+        found = stopped.suffers("stored-state")
+        assert says in found["says"]
+        advice = re.match(r"eigenkms (share repair --reset)", found["next"])
+        assert advice
+        assert eigenkms(*advice[1].split(), "--config", stopped.file).code == 0
+        stopped.is_well()
+
+    (data / "releases.db").write_bytes(b"rubbish" * 1000)
+    is_healed("releases.db")
+    (data / "eigenkms.db").unlink()
+    is_healed("it is missing")
+    stopped.set(data_dir=good, password_file=None)
+    stopped.is_well()
+
+
 def test_a_full_disk(stopped: Patient) -> None:
     """A small file system in memory, where this test may mount one."""
     small = stopped.file.parent / "small"

@@ -15,11 +15,12 @@ import trio
 from cryptography import x509
 
 from eigenkms.errors import InputError
-from eigenkms.node.config import DEVNET_CHAIN_ID, TOKEN_METHODS
+from eigenkms.node.catalogue import DEVNET_CHAIN_ID, TOKEN_METHODS
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, failed, ok, skipped, warning
 from eigenkms.node.http.listening import TlsFiles
 from eigenkms.node.keyfiles import Key, open_key, peek
+from eigenkms.node.repair import Health, examine
 from eigenkms.storage.folder import FolderLock, storage_error
 from eigenkms.storage.opening import DATABASE_NAME, LOCK_NAME, Opening
 from eigenkms.storage.rows import StoreIdentity
@@ -217,23 +218,35 @@ def _try_disk(folder: Path) -> None:
 
 
 async def stored_state(case: Case) -> Finding:
-    """What is in the data folder is this operator's, of this cluster, and opens with the password."""
+    """What is in the data folder is this operator's, of this cluster, opens with the password, and a node would start with it."""
     if case.is_running:
         return ok("a node has it open")
-    path = case.config.data_dir / DATABASE_NAME
-    if not path.exists():
-        return ok("nothing is stored yet")
     return await trio.to_thread.run_sync(_look_at_store, case)
 
 
 def _look_at_store(case: Case) -> Finding:
-    identity = StoreIdentity(case.cluster, case.config.operator)
-    opening = Opening(case.config.data_dir, case.password or "", identity, os.urandom)
-    with snapshot(case.config.data_dir / DATABASE_NAME) as database:
-        if case.password is None:
-            opening.check_identity(database)
-            return ok("it is this operator's; whether the password opens it was not tried")
-        opening.unlock(database)
+    folder, identity = case.config.data_dir, StoreIdentity(case.cluster, case.config.operator)
+    password = case.password
+    if (folder / DATABASE_NAME).exists():
+        opening = Opening(folder, password or "", identity, os.urandom)
+        with snapshot(folder / DATABASE_NAME) as database:
+            if password is None:
+                opening.check_identity(database)
+                return ok("it is this operator's; whether the password opens it was not tried")
+            opening.unlock(database)
+    condition = examine(folder, identity, password or "")
+    if condition.needs_reset:
+        broken = f"{' and '.join(condition.broken)} cannot be read" if condition.broken else condition.reason
+        return failed(
+            f"no node starts with data folder {folder}: {broken}",
+            "eigenkms share repair --reset begins it anew, and keeps what is there; the next rotation then gives a share",
+        )
+    if condition.health is Health.EMPTY:
+        return ok("nothing is stored yet")
+    if condition.health is Health.OLD:
+        return ok(
+            f"{condition.reason}: a node that starts with it votes in no boundary up to the newest at its start"
+        )
     return ok("it is this operator's, and the password opens it")
 
 

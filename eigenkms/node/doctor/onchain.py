@@ -11,7 +11,7 @@ from eigenkms.chain.registration import gas_of_socket
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
 from eigenkms.errors import ChainError, InputError
-from eigenkms.node.config import DEVNET_CHAIN_ID
+from eigenkms.node.catalogue import DEVNET_CHAIN_ID
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.p2p.identity import PeerAddress, is_public, parse_address

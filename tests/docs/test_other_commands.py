@@ -1,0 +1,121 @@
+"""The commands of all pages but the two that are followed word by word: run too, on a devnet as docs/http.md starts it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.commands import shown
+from tests.docs.following import COMMAND_SECONDS, START_SECONDS, Terminal, make_clone, terminals
+from tests.docs.pages import PAGES, page
+
+FOLLOWED = {"docs/tutorial.md", "docs/operator-guide.md"}
+"""By tests of their own."""
+BLOCKS = {
+    "version": ("docs/install.md", "eigenkms version\n"),
+    "configure": ("docs/install.md", "config example"),
+    "keys": ("docs/operators.md", "keys new"),
+    "http": ("docs/http.md", "devnet up"),
+    "deploy": ("docs/cli.md", "devnet app create"),
+    "doctor": ("docs/operators.md", "eigenkms doctor"),
+    "status": ("docs/operators.md", "eigenkms status"),
+}
+"""Console blocks, each by its page and a text in it."""
+IN_A_CONTAINER = re.compile(r"(docker|podman) ")
+GATE = {("devnet", "run")}
+"""What the gate runs itself."""
+READY = "the network has a master key; try, in another terminal:"
+IMAGE = "sha256:" + "5e" * 32
+
+
+def typed(name: str) -> Iterator[str]:
+    """The commands of one of the blocks, without comments."""
+    path, text = BLOCKS[name]
+    (block,) = (
+        block
+        for block in page(path).blocks
+        if block.language == "console" and text in block.text and not IN_A_CONTAINER.search(block.text)
+    )
+    yield from (line.partition("  #")[0].strip() for line in re.findall(r"(?m)^\$ (.*)$", block.text))
+
+
+def enter(terminal: Terminal, command: str, *, code: int = 0) -> list[str]:
+    """What it prints."""
+    terminal.type(command)
+    got, printed = terminal.finish(COMMAND_SECONDS)
+    assert got == code, f"{command}: exit code {got}\n" + "\n".join(printed)
+    return printed
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_commands_of_the_other_pages_work(tmp_path: Path) -> None:
+    """Each does what its page says of it. Only the port of a node, an image and a secret are this test's own."""
+    clone = make_clone(tmp_path / "clone")
+    with terminals(clone, tmp_path, (1, 2)) as shells:
+        network, user = shells[1], shells[2]
+        _install(user)
+        enter(network, "source .venv/bin/activate")
+        _configure(user)
+        _make_keys(user)
+
+        up, where, *asks = typed("http")
+        network.type(up)
+        network.until_line(READY, START_SECONDS)
+        _ask_over_http(user, where, asks)
+        _deploy(user)
+        _look_after(user)
+
+
+def _install(user: Terminal) -> None:
+    *_, version = [enter(user, command) for command in typed("version")]
+    assert version[0].startswith("version ")
+
+
+def _configure(user: Terminal) -> None:
+    """The example has lines to fill in, and the check names them."""
+    example, check = typed("configure")
+    enter(user, example)
+    told = "\n".join(enter(user, check, code=1))
+    assert "bn254_keystore" in told
+
+
+def _make_keys(user: Terminal) -> None:
+    enter(user, "(mkdir keys)")
+    *_, shown_key = [enter(user, f"cd keys; {command}; cd ..") for command in typed("keys")]
+    assert any("16Uiu2HA" in line for line in shown_key)
+
+
+def _ask_over_http(user: Terminal, where: str, asks: list[str]) -> None:
+    told = "\n".join(enter(user, where))
+    bound = re.search(r"http://127\.0\.0\.1:\d+", told)
+    assert bound, told
+    answers = ["\n".join(enter(user, re.sub(r"http://127\.0\.0\.1:\d+", bound[0], ask))) for ask in asks]
+    assert len(answers) == 2
+    assert '"masterPublicKey"' in answers[0]
+    assert '"PartialSignature"' in answers[1] or '"partial' in answers[1], answers[1]
+
+
+def _deploy(user: Terminal) -> None:
+    enter(user, f'IMAGE={IMAGE}; echo \'{{"API_KEY": "s3cr3t"}}\' > secrets.json')
+    *_, last = [enter(user, command) for command in typed("deploy")]
+    assert any("s3cr3t" in line for line in last)
+
+
+def _look_after(user: Terminal) -> None:
+    """As the operator of a node of that network."""
+    enter(user, "unset EIGENKMS_CONFIG; cd my-devnet/operator-1")
+    for command in (*typed("doctor"), *typed("status")):
+        enter(user, command)
+
+
+def test_no_command_of_a_page_is_run_by_no_test() -> None:
+    """A page that gets commands must be followed. What runs in a container is left out: no container engine is at hand here."""
+    elsewhere = {call.words for name in FOLLOWED for call in shown(page(name))}
+    for each in PAGES:
+        for block in each.blocks:
+            calls = {call.words for call in shown(each) if call.line == block.line}
+            run = any(str(each) == path and text in block.text for path, text in BLOCKS.values())
+            exempt = str(each) in FOLLOWED or IN_A_CONTAINER.search(block.text)
+            assert run or exempt or calls <= elsewhere | GATE, f"{each} line {block.line}: {calls}"
