@@ -9,6 +9,7 @@ import pytest
 from tests.docs.commands import shown
 from tests.docs.following import COMMAND_SECONDS, START_SECONDS, Terminal, make_clone, terminals
 from tests.docs.pages import PAGES, page
+from tests.e2e.harness import ENGINE
 
 FOLLOWED = {"docs/tutorial.md", "docs/operator-guide.md"}
 """By tests of their own."""
@@ -60,6 +61,7 @@ def test_commands_of_the_other_pages_work(tmp_path: Path) -> None:
         _configure(user)
         _make_keys(user)
 
+        enter(network, f"export EIGENKMS_DEVNET_ENGINE={ENGINE}")
         up, where, *asks = typed("http")
         network.type(up)
         network.until_line(READY, START_SECONDS)

@@ -16,7 +16,7 @@ import pytest
 from tests.attestation.issuer import APP, PROJECT, Authority, Endpoint, jwk, jwk_set, make_authority, serve
 from tests.attestation.launcher import Launcher, launch
 from tests.cli.conftest import clean_environment
-from tests.e2e.harness import Loop
+from tests.e2e.harness import ENGINE, Loop
 
 READY_SECONDS = 180.0
 PROGRAM_SECONDS = 60.0
@@ -57,7 +57,17 @@ def attested_network(folder: Path, issuer: Endpoint, authority: Authority) -> "s
     """``eigenkms devnet up``, whose operators accept the creator's signature and tokens of ``issuer``."""
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "eigenkms.cli.main", "devnet", "up", "--dir", str(folder)),
+            *(
+                sys.executable,
+                "-m",
+                "eigenkms.cli.main",
+                "devnet",
+                "up",
+                "--engine",
+                ENGINE,
+                "--dir",
+                str(folder),
+            ),
             *("--policy", "attested", "--attestation-method", "ecdsa", "--attestation-method", "gcp"),
             *("--attestation-project", PROJECT, "--attestation-gcp-keys", issuer.url),
             *("--attestation-ca", str(authority.ca)),

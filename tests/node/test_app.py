@@ -46,7 +46,7 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def _all_is_heard(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    caplog.set_level(logging.DEBUG, logger="eigenkms.node.app")
+    caplog.set_level(logging.DEBUG, logger="eigenkms.node")
 
 
 # -- registration ------------------------------------------------------------------------------------------------
