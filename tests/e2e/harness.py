@@ -287,6 +287,10 @@ class LiveNetwork:
         log = self.members[index].log
         return log.stat().st_size if log.exists() else 0
 
+    def log_after(self, index: int, size: int) -> str:
+        """What an operator has logged since ``log_size`` was this."""
+        return self.members[index].log.read_bytes()[size:].decode()
+
     def wait_log(self, index: int, text: str, *, after: int = 0, seconds: float = 20.0) -> str:
         """The first line of an operator's log, from byte ``after`` on, that has ``text``. TimeoutError if none comes."""
         return facts.wait_line(self.members[index].log, text, after, seconds)
