@@ -71,6 +71,8 @@ class OperatorKey(Protocol):
     """A key that can be registered: what the table of the module says of it."""
 
     curve: ClassVar[int]
+    gas: ClassVar[int]
+    """Limit for its registration, twice what it takes."""
     digest_function: ClassVar[abi.Function]
     """Of the key registrar: the digest that it will verify, of operator, operator set and key data."""
 
@@ -92,6 +94,7 @@ class Bn254Key:
 
     pair: bn254.KeyPair
     curve: ClassVar[int] = abi.CURVE_BN254
+    gas: ClassVar[int] = 900_000
     digest_function: ClassVar[abi.Function] = abi.BN254_MESSAGE_HASH
 
     @property
@@ -110,10 +113,13 @@ class EcdsaKey:
     """A secp256k1 key of 32 bytes; its repr does not show it. Raises InputError for what is no key."""
 
     curve: ClassVar[int] = abi.CURVE_ECDSA
+    gas: ClassVar[int] = 300_000
     digest_function: ClassVar[abi.Function] = abi.ECDSA_MESSAGE_HASH
 
     def __init__(self, secret: bytes) -> None:
         try:
+            if len(secret) != 32:
+                raise ValueError  # noqa: TRY301 - coincurve pads
             self._private = coincurve.PrivateKey(secret)
         except ValueError:
             raise InputError("load the ECDSA key: it is not a 32-byte scalar") from None

@@ -58,6 +58,8 @@ class Provider:
         self.latency: float | None = None
         self.head: BlockRef | None = None
         self.dissent: str | None = None
+        self.dissented_at = 0
+        """The highest block about which it was overruled."""
         self.verified = False
         self.failures = 0
         self.not_before = 0.0

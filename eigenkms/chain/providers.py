@@ -312,9 +312,15 @@ class RpcPool:
         is_old = head is not None and time.time() - head.timestamp > self.stale_seconds
         return ProviderState.STALE if is_old else ProviderState.OK
 
-    def dissents(self, provider: Provider, what: str | None) -> None:
-        """Remember that an endpoint contradicts the majority, and how, or (None) that it agrees."""
+    def dissents(self, provider: Provider, number: int, what: str | None) -> None:
+        """Remember that an endpoint contradicts the majority about a block, and how, or (None) that it agrees. Of an older block
+        than the one it was overruled about, that it agrees says nothing.
+        """
+        if number < provider.dissented_at and what is None:
+            return
         provider.dissent = what
+        if what is not None:
+            provider.dissented_at = max(number, provider.dissented_at)
         if provider.state in RANK:
             if what is not None:
                 provider.last_error = what

@@ -1,4 +1,4 @@
-"""An operator's life on chain: becoming an operator, registering its BN254 key, joining and leaving the set.
+"""An operator's life on chain: becoming an operator, registering its key, joining and leaving the set.
 
 The order that the contracts ask for: the AVS's owner puts the operator on the allow-list; the account registers as an operator; its
 key is registered with a proof of possession; then it joins the set with its socket. What is missing is told by name.
@@ -23,7 +23,7 @@ from eigenkms.errors import ChainError
 
 GAS_OPERATOR: Final = 250_000
 GAS_ALLOWLIST: Final = 250_000
-GAS_KEY: Final = 900_000
+GAS_DEREGISTER_KEY: Final = 900_000
 GAS_MEMBERSHIP: Final = 600_000
 GAS_SOCKET: Final = 100_000
 GAS_SOCKET_WORD: Final = 25_000
@@ -101,7 +101,7 @@ async def call_register_key(rpc: Rpc, contracts: Deployment, operator: bytes, ke
         contracts.key_registrar,
         abi.REGISTER_KEY,
         (operator, _set_of(contracts), key.data, key.prove(digest)),
-        GAS_KEY,
+        key.gas,
     )
 
 
@@ -122,7 +122,9 @@ async def _agreed_digest(rpc: Rpc, contracts: Deployment, operator: bytes, key: 
 def call_deregister_key(contracts: Deployment, operator: bytes) -> Call:
     """By the operator: give up its key, for good."""
     what, arguments = f"deregister the key of operator {hexed(operator)}", (operator, _set_of(contracts))
-    return Call(what, "key registrar", contracts.key_registrar, abi.DEREGISTER_KEY, arguments, GAS_KEY)
+    return Call(
+        what, "key registrar", contracts.key_registrar, abi.DEREGISTER_KEY, arguments, GAS_DEREGISTER_KEY
+    )
 
 
 def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:

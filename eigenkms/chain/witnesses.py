@@ -99,6 +99,7 @@ async def agreed_operators(chain: "EigenLayerChain", pool: RpcPool, block: Block
         for provider, said in hearing.said.items():
             pool.dissents(
                 provider,
+                block.number,
                 None if said == decided else f"of block {block.number} it has {said}, most have {decided}",
             )
     if decided is None or decided.block_hash != block.hash:

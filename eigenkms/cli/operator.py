@@ -43,7 +43,8 @@ def command() -> None:
     "--ecdsa-keystore",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="In place of the BN254 key, for a set of ECDSA keys (no node of this network serves in one).",
+    help="In place of the BN254 key, with the password of password_file, for a set of ECDSA keys "
+    "(no node of this network serves in one).",
 )
 @with_settings(*_SENDING, *_OWN, "bn254_keystore", "password_file")
 @sending

@@ -490,7 +490,7 @@ class Node:
             before = await self._chain.block(number)
             found = None if before is None else await self._chain.agreed_operators_at(before)
         except ChainError as error:
-            log.info("operators at block %d cannot be read any more: %s", number, explain(error))
+            log.info("operators at block %d are not known: %s", number, explain(error))
             return ()
         return () if found is None else found.operators
 

@@ -404,9 +404,16 @@ class Engine:
             case Settled() as settled:
                 self._versions.settle(Epoch(settled.transcript, settled.certificate), settled.proof)
             case Erase(transcript_hash):
-                self._versions.erase(transcript_hash)
+                self._erase(transcript_hash)
             case Shred(session):
                 self._store.shred_session(session)
+
+    def _erase(self, transcript_hash: bytes) -> None:
+        held, erased = self._versions.get(transcript_hash), transcript_hash.hex()[:16]
+        self._versions.erase(transcript_hash)
+        session = None if held is None else held.epoch.transcript.session
+        extra = story.of(session, "erased", transcript=erased)
+        log.info("version with transcript %s: my share is erased", erased, extra=extra)
 
     def _keep_evidence(self, session: Session, evidence: Evidence) -> None:
         """With its session and the certificate of its source, so that it outlives both."""
@@ -450,10 +457,6 @@ class Engine:
                 accused, fault = "0x" + effect.evidence.accused.hex(), effect.evidence.fault.value
                 extra = story.of(session, "evidence", fault=fault, accused=accused)
                 log.warning("session %s: evidence of %s against %s", name, fault, accused, extra=extra)
-            elif isinstance(effect, Erase):
-                erased = effect.transcript_hash.hex()[:16]
-                extra = story.of(session, "erased", transcript=erased)
-                log.info("version with transcript %s: my share is erased", erased, extra=extra)
 
     def _count(self, session: Session | None, note: Note) -> None:
         self._statistics.notes[note.event] += 1

@@ -52,7 +52,7 @@ def examine(folder: Path, identity: StoreIdentity, password: str) -> Condition:
     """Look at a folder, whose node may run. Raises ``StorageError`` for one that is another operator's, of another release, or that
     cannot be read.
     """
-    broken = tuple(name for name in (SPENT_NAME, RELEASES_NAME) if _is_damaged(folder, name))
+    broken = damaged_files(folder)
     if not has_store(folder):
         unfinished = (folder / STAGING_NAME).exists()
         return Condition(
@@ -96,8 +96,12 @@ def _check_identity(folder: Path, copy: StoreCopy, identity: StoreIdentity) -> N
         )
 
 
+def damaged_files(folder: Path) -> tuple[str, ...]:
+    """Those beside the store that cannot be read. Raises ``StorageError`` for one of another release."""
+    return tuple(name for name in (SPENT_NAME, RELEASES_NAME) if _is_damaged(folder, name))
+
+
 def _is_damaged(folder: Path, name: str) -> bool:
-    """Raises ``StorageError`` for a file of another release."""
     if not (folder / name).exists() or not (folder / name).stat().st_size:
         return False
     try:

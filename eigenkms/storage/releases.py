@@ -32,7 +32,7 @@ _PAGE: Final = 512
 """Entries that are read at once, at most a megabyte."""
 _BEFORE_ALL: Final = -(2**63)
 """Also of what somebody put before entry 1."""
-_KEEP: Final = (
+KEEP_HINT: Final = (
     "stop the node, keep this file as evidence, and move it out of the folder; then a new log begins"
 )
 
@@ -62,7 +62,7 @@ class ReleaseLog:
                 return cls(database, *_read_end(database, header))
         except BadLogError as error:
             database.close()
-            raise StorageError(f"continue {path}: {error}", hint=_KEEP) from error
+            raise StorageError(f"continue {path}: {error}", hint=KEEP_HINT) from error
         except BaseException:
             database.close()
             raise
@@ -107,6 +107,20 @@ def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, Head]:
     if _last(database, header) != signed.head:
         raise BadLogError("verify release log: the last entry is not the one that was signed")
     return header, signed.head
+
+
+def check_end(folder: Path, mine: LogHeader) -> None:
+    """Raises ``BadLogError`` where ``ReleaseLog.open`` would not continue the log in ``folder``. The folder keeps what it has."""
+    path = folder / RELEASES_NAME
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with (
+        closing(Database(path, RELEASES, read_only=True)) as database,
+        database.reading("read release log"),
+        database.snapshot(),
+    ):
+        if not database.is_blank():
+            _read_end(database, mine)
 
 
 def _last(database: Database, header: LogHeader) -> Head | None:

@@ -168,6 +168,15 @@ async def test_another_chain_is_never_believed(caplog: pytest.LogCaptureFixture)
             await pool.call("eth_thing")
 
 
+async def test_a_read_at_one_of_another_chain_does_not_begin() -> None:
+    """Before any probe has found it out, too."""
+    a = Endpoint("a", chain=5)
+    async with pool_of(a, watch=False) as pool:
+        with pytest.raises(WrongChainError, match="serves chain 5"):
+            await pool.at_one(lambda rpc: rpc.call("eth_thing"))
+    assert a.asked == []
+
+
 async def test_one_that_does_not_tell_its_chain_is_not_believed() -> None:
     """The next one is asked; alone, its refusal is the answer."""
     a, b = Endpoint("a", errors={"eth_chainId": {"code": -32601, "message": "not for you"}}), Endpoint("b")

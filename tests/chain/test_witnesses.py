@@ -173,6 +173,22 @@ async def test_one_of_three_is_overruled_and_asked_last(
         assert states(chain) == ["ok"] * 3
 
 
+async def test_who_was_overruled_is_not_trusted_again_for_an_older_block(world: World) -> None:
+    """About which it agrees: as every node asks after a start. At a newer one, or the same, it may make good."""
+    a = Proxy()
+    async with chain_of(world, a, Proxy(), Proxy()) as chain:
+        older = await chain.head()
+        await world.mine()
+        head = await chain.head()
+        a.answer = other_hash(head.number)
+        await chain.agreed_operators_at(head)
+        assert len((await chain.agreed_operators_at(older)).operators) == MEMBERS
+        assert states(chain) == ["disagrees", "ok", "ok"]
+        a.answer = Proxy().answer
+        await chain.agreed_operators_at(head)
+        assert states(chain) == ["ok"] * 3
+
+
 async def test_a_block_that_most_do_not_have_is_not_believed_though_the_first_has_it(world: World) -> None:
     """A follower that was told by a liar is told by the others next, also if that number is lower."""
     a, b, c = Proxy(), Proxy(), Proxy()

@@ -84,8 +84,9 @@ def _configure(user: Terminal) -> None:
 
 
 def _make_keys(user: Terminal) -> None:
-    enter(user, "(mkdir keys)")
-    *_, shown_key = [enter(user, f"cd keys; {command}; cd ..") for command in typed("keys")]
+    enter(user, "mkdir keys; cd keys")
+    *_, shown_key = [enter(user, command) for command in typed("keys")]
+    enter(user, "cd ..")
     assert any("16Uiu2HA" in line for line in shown_key)
 
 

@@ -325,7 +325,7 @@ def test_every_warning_of_a_node_is_explained() -> None:
     quoted = [
         row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
     ]
-    for name in ("app.py", "authorisation.py", "peers.py", "engine.py", "config.py"):
+    for name in ("app.py", "authorisation.py", "peers.py", "engine.py", "sources.py", "config.py"):
         path = ROOT / "eigenkms" / "node" / name
         for warning in _warnings(path):
             assert any(can_say(q, [warning]) for q in quoted), f"{name}: {warning}"

@@ -20,6 +20,7 @@ import pytest
 import trio
 
 from eigenkms.chain.values import hexed
+from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.doctor.case import Case
@@ -27,6 +28,9 @@ from eigenkms.node.doctor.table import CHECKS, examine
 from eigenkms.node.keyfiles import new_key, open_key
 from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerKey
+from eigenkms.protocols.release_log import LogHeader, sign_head
+from eigenkms.protocols.session import cluster_id
+from eigenkms.storage.releases import ReleaseLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
 from tests.chain.servers import Reply, Tamper, scripted, tampering
@@ -627,7 +631,9 @@ def test_the_data_folder_of_another_operator(stopped: Patient) -> None:
 
 
 def test_damage_that_a_node_would_not_start_with(stopped: Patient) -> None:
-    """A release log that is rubbish, and a commit counter without its database; the advice is a command, and it heals."""
+    """A release log that is rubbish, with and without the password, and a commit counter without its database; the advice is a
+    command, and it heals.
+    """
     data, good = stopped.file.parent / "data", stopped.values["data_dir"]
     shutil.copytree(good, data)
     stopped.set(data_dir="data", password_file="password")
@@ -636,15 +642,38 @@ def test_damage_that_a_node_would_not_start_with(stopped: Patient) -> None:
     def is_healed(says: str) -> None:
         found = stopped.suffers("stored-state")
         assert says in found["says"]
-        advice = re.match(r"eigenkms (share repair --reset)", found["next"])
+        advice = re.match(r"eigenkms (share repair --reset --config \S+) moves aside", found["next"])
         assert advice
-        assert eigenkms(*advice[1].split(), "--config", stopped.file).code == 0
+        assert eigenkms(*advice[1].split()).code == 0
         stopped.is_well()
 
+    (data / "spent.db").write_bytes(b"rubbish" * 1000)
+    stopped.is_well()  # only a node with the policy attested opens it
     (data / "releases.db").write_bytes(b"rubbish" * 1000)
-    is_healed("releases.db")
+    stopped.set(password_file=None)
+    assert "releases.db" in stopped.suffers("stored-state")["says"]
+    stopped.set(password_file="password")
+    is_healed("releases.db cannot be read")
     (data / "eigenkms.db").unlink()
     is_healed("it is missing")
+    stopped.set(data_dir=good, password_file=None)
+    stopped.is_well()
+
+
+def test_a_release_log_that_another_key_signed(stopped: Patient) -> None:
+    """As it is left after a change of the BN254 key. The file is evidence: it is moved, not reset."""
+    data, good, key = stopped.file.parent / "data", stopped.values["data_dir"], KeyPair.from_secret(4711)
+    data.mkdir(mode=0o700)
+    stopped.is_well()
+    cluster = cluster_id(NodeConfig.load({}, environ={}, file=stopped.file).chain.cluster)
+    mine = LogHeader(cluster, OperatorAddress(stopped.net.members[ME].address), key.g2, 1)
+    ReleaseLog.open(data, mine, lambda head: sign_head(key, head)).close()
+    stopped.set(data_dir="data", password_file="password")
+    found = stopped.suffers("stored-state")
+    assert "it is of another cluster, operator or key" in found["says"]
+    assert "move it out of the folder" in found["next"]
+    (data / "releases.db").rename(stopped.file.parent / "evidence.db")
+    stopped.is_well()
     stopped.set(data_dir=good, password_file=None)
     stopped.is_well()
 

@@ -97,6 +97,7 @@ async def test_all_lines_of_a_session_carry_its_id(
         for session in sessions:
             await see(seats, session, may_found=session is sessions[0])
             await until(has_settled(seats, session))
+        await until(lambda: "my share is erased" in caplog.text)
     story: dict[str, set[str]] = {}
     for record in caplog.records:
         fields = getattr(record, "fields", {})
@@ -105,7 +106,7 @@ async def test_all_lines_of_a_session_carry_its_id(
             assert fields.get("session") == named[1], record.getMessage()
         story.setdefault(fields.get("session", ""), set()).add(str(fields.get("event")))
     first, second = (session.id.hex()[:8] for session in sessions)
-    assert {"dealing revealed", "reported", "voted", "certified"} <= story[first]
+    assert {"dealing revealed", "reported", "voted", "certified", "erased"} <= story[first]
     assert {"dealing published", "reported", "voted", "certified", "settled"} <= story[second]
     assert set(story) <= {first, second, ""}
 

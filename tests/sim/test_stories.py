@@ -29,6 +29,7 @@ def _failures(outcomes: list[Outcome], *, real_crypto: bool = False) -> list[str
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(max(400, 2 * COUNT))
 def test_no_story_breaks_a_law_or_a_promise() -> None:
     """Whatever happens, no law is broken; once all is healed, what is promised of a healed network comes true. The stories
     are worth it: of all sizes, with liars and crashes, with keys and without.

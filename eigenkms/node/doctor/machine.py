@@ -14,17 +14,21 @@ from typing import Final
 import trio
 from cryptography import x509
 
+from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import DEVNET_CHAIN_ID, TOKEN_METHODS
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, failed, ok, skipped, warning
 from eigenkms.node.http.listening import TlsFiles
 from eigenkms.node.keyfiles import Key, open_key, peek
-from eigenkms.node.repair import Health, examine
+from eigenkms.node.repair import Health, damaged_files, examine
+from eigenkms.protocols.release_log import BadLogError, LogHeader
 from eigenkms.storage.folder import FolderLock, storage_error
 from eigenkms.storage.opening import DATABASE_NAME, LOCK_NAME, Opening
+from eigenkms.storage.releases import KEEP_HINT, check_end
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.snapshot import snapshot
+from eigenkms.storage.spent import SPENT_NAME
 
 SPACE_NEEDED, SPACE_WANTED = 64 * 2**20, 2**30
 FILES_NEEDED, FILES_WANTED = 1024, 8192
@@ -226,21 +230,35 @@ async def stored_state(case: Case) -> Finding:
 
 def _look_at_store(case: Case) -> Finding:
     folder, identity = case.config.data_dir, StoreIdentity(case.cluster, case.config.operator)
-    password = case.password
+    password, is_tried = case.password, True
     if (folder / DATABASE_NAME).exists():
         opening = Opening(folder, password or "", identity, os.urandom)
         with snapshot(folder / DATABASE_NAME) as database:
             if password is None:
+                is_tried = False
                 opening.check_identity(database)
-                return ok("it is this operator's; whether the password opens it was not tried")
-            opening.unlock(database)
-    condition = examine(folder, identity, password or "")
-    if condition.needs_reset:
-        broken = f"{' and '.join(condition.broken)} cannot be read" if condition.broken else condition.reason
+            else:
+                opening.unlock(database)
+    damaged = [
+        name for name in damaged_files(folder) if name != SPENT_NAME or case.config.policy == "attested"
+    ]
+    condition = examine(folder, identity, password or "") if is_tried else None
+    if damaged or (condition is not None and condition.health is Health.BROKEN):
+        unread = f"{' and '.join(damaged)} cannot be read"
         return failed(
-            f"no node starts with data folder {folder}: {broken}",
-            "eigenkms share repair --reset begins it anew, and keeps what is there; the next rotation then gives a share",
+            f"no node starts with data folder {folder}: "
+            f"{unread if damaged or condition is None else condition.reason}",
+            f"eigenkms share repair --reset {case.flag} moves aside what is damaged; a share that goes with it comes back at the "
+            "next rotation",
         )
+    if "bn254" in case.keys:
+        key = KeyPair.from_secret(case.keys["bn254"].secret)
+        try:
+            check_end(folder, LogHeader(case.cluster, case.config.operator, key.g2, 0))
+        except BadLogError as error:
+            return failed(f"no node starts with data folder {folder}: {error}", KEEP_HINT)
+    if condition is None:
+        return ok("it is this operator's; whether the password opens it was not tried")
     if condition.health is Health.EMPTY:
         return ok("nothing is stored yet")
     if condition.health is Health.OLD:

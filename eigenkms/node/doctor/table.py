@@ -70,7 +70,8 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
     Check(
         "stored-state",
         "Is what is stored sound, of this operator and cluster, and of a version that this program reads? Not where a node runs",
-        "give each operator, and each cluster, a data folder of its own; `eigenkms share repair --reset` begins a damaged one anew",
+        "give each operator, and each cluster, a data folder of its own; `eigenkms share repair --reset` moves aside what is "
+        "damaged; a release log of another key is evidence, and is moved by hand",
         machine.stored_state,
         needs=("data-folder",),
     ),
