@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from eigenkms.node.peers import PeerBook
-from eigenkms.node.pulse import PATIENCE_SECONDS, PAUSE_SECONDS, Beat, Pulse
+from eigenkms.node.pulse import LOOK_SECONDS, PATIENCE_SECONDS, PAUSE_SECONDS, Beat, Pulse
 from eigenkms.p2p.errors import CallTimeout, RpcRefused
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
@@ -77,6 +77,6 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         assert pulse.beat(quick.address).failures == 0
         assert pulse.beat(quick.address).latency == pytest.approx(0.125)
         book.update(village.chain.operators[2:])
-        await trio.sleep(1)
+        await trio.sleep(LOOK_SECONDS * 1.5)
         assert pulse.beat(quick.address) == Beat()
         nursery.cancel_scope.cancel()
