@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -87,18 +86,6 @@ class Access:
     def methods(self) -> Sequence[str]:
         """The enabled methods of attestation."""
         return tuple(self.attestation.get("attestation_methods", ()))
-
-
-def free_ports(count: int) -> list[int]:
-    """Distinct TCP ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def make_member(

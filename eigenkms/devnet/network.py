@@ -37,7 +37,6 @@ from eigenkms.devnet.members import (
     Timing,
     checked_accounts,
     contract_settings,
-    free_ports,
     make_member,
     network_settings,
     register,
@@ -46,6 +45,7 @@ from eigenkms.devnet.members import (
     write_config,
     write_private,
 )
+from eigenkms.devnet.ports import free_ports
 from eigenkms.devnet.scopes import open_scope
 from eigenkms.errors import InputError
 from eigenkms.types import OperatorAddress

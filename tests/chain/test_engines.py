@@ -20,6 +20,7 @@ from eigenkms.chain.values import hexed
 from eigenkms.devnet.engines import EngineName, open_engine
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.devnet.engines.launch import find_anvil
+from eigenkms.devnet.ports import free_ports
 from eigenkms.errors import ChainError, InputError
 from tests.chain.conftest import ENGINE_PARAMS, World, require
 
@@ -57,13 +58,6 @@ async def refuses_connections(url: str) -> bool:
     return False
 
 
-async def free_port() -> int:
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port: int = listener.socket.getsockname()[1]
-    await listener.aclose()
-    return port
-
-
 async def gone(pid: int) -> bool:
     with trio.move_on_after(STOP_WITHIN):
         while alive(pid):  # noqa: ASYNC110 - another process
@@ -74,7 +68,7 @@ async def gone(pid: int) -> bool:
 
 async def test_an_engine_mines_keeps_time_and_ends(name: EngineName, tmp_path: Path) -> None:
     """Blocks come by themselves, each later than its parent by whole seconds; the process ends with the context."""
-    log_path, port = tmp_path / "engine.log", await free_port()
+    log_path, port = tmp_path / "engine.log", *free_ports(1)
     async with open_engine(name, block_time=0.1, chain_id=4711, port=port, log_path=log_path) as engine:
         assert engine.url == f"http://127.0.0.1:{port}"
         assert engine.pid is not None

@@ -8,7 +8,6 @@ import io
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from eigenkms.cli import main as cli
 from eigenkms.devnet.engines.launch import EngineName, find_anvil
 from eigenkms.devnet.members import Access, Member, Timing
 from eigenkms.devnet.network import Network, open_network
+from eigenkms.devnet.ports import free_ports
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey, parse_address
@@ -129,10 +129,8 @@ def eigenkms_process(*args: str | Path, seconds: float = 30.0, before: Sequence[
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port
 
 
 class LiveNetwork:

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eigenkms.devnet.members import free_ports
+from eigenkms.devnet.ports import free_ports
 from eigenkms.node.catalogue import SETTINGS
 from eigenkms.node.supervision import Supervisor
 from tests.docs.pages import ROOT
@@ -109,10 +109,11 @@ class Local:
         ).returncode
 
     def wait(self, service: str, condition: Callable[[], bool], seconds: float) -> None:
-        """Look every now and then, as the runtime does; fail with the log if the service ends or time is up."""
+        """Look every now and then, as the runtime does; fail with the log if one of the services ends or time is up."""
         deadline = time.monotonic() + seconds
         while not condition():
-            assert self.running[service].poll() is None, f"{service} ended:\n{self.log(service)}"
+            for each, process in self.running.items():
+                assert process.poll() is None, f"{each} ended:\n{self.log(each)}"
             assert time.monotonic() < deadline, f"{service}: not in {seconds:g} s:\n{self.log(service)}"
             time.sleep(0.2)
 
