@@ -242,12 +242,13 @@ def _look_at_store(case: Case) -> Finding:
     damaged = [
         name for name in damaged_files(folder) if name != SPENT_NAME or case.config.policy == "attested"
     ]
+    reasons = [f"{' and '.join(damaged)} cannot be read"] if damaged else []
     condition = examine(folder, identity, password or "") if is_tried else None
-    if damaged or (condition is not None and condition.health is Health.BROKEN):
-        unread = f"{' and '.join(damaged)} cannot be read"
+    if condition is not None and condition.health is Health.BROKEN:
+        reasons.append(condition.reason)
+    if reasons:
         return failed(
-            f"no node starts with data folder {folder}: "
-            f"{unread if damaged or condition is None else condition.reason}",
+            f"no node starts with data folder {folder}: {'; '.join(reasons)}",
             f"eigenkms share repair --reset {case.flag} moves aside what is damaged; a share that goes with it comes back at the "
             "next rotation",
         )
