@@ -36,7 +36,7 @@ from eigenkms.node.clock import tell_clock
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.http.api import KeyApi
-from eigenkms.node.http.listening import serve_api
+from eigenkms.node.http.listening import Bound, serve_api
 from eigenkms.node.links import Links
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.monitor.metrics import Metrics, Seen
@@ -245,6 +245,8 @@ class Node:
         self._consent = False
         self._seen_before = False
         self._doubts = 0
+        self._clock_behind = 0.0
+        self._api_bound: Bound | None = None
         self._host: Host | None = None
 
     def status(self) -> dict[str, object]:
@@ -262,6 +264,8 @@ class Node:
             host=None if self._host is None else self._host.statistics(),
             canary=self._canary,
             data_dir=self._config.data_dir,
+            clock_behind=self._clock_behind,
+            certificate_end=None if self._api_bound is None else self._api_bound.certificate_end,
         )
 
     def gate(self, peer: PeerId, protocol: str) -> bool:
@@ -275,7 +279,7 @@ class Node:
     async def check_registration(self) -> None:
         """The chain must know this operator under this very key; an operator that is not a member yet waits."""
         found = await self._chain.operators_at(await self._chain.head())
-        tell_clock(found.block, time.time())
+        self._clock_behind = tell_clock(found.block, time.time())
         self._peers.update(found.operators)
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
@@ -377,7 +381,9 @@ class Node:
                 nursery.start_soon(self._policy.authoriser.run)
             nursery.start_soon(self._engine.run, links)
             await self._engine.restore(links, time.time(), floor=self._floor)
-            await nursery.start(serve_api, self._config, self._metrics.counted(self._api.app))
+            self._api_bound = await nursery.start(
+                serve_api, self._config, self._metrics.counted(self._api.app)
+            )
             await nursery.start(serve_monitor, self._config.monitor_listen, self._monitor.app)
             nursery.start_soon(follower.run, send)
             nursery.start_soon(self._boundaries, receive, links, sources, follower)
@@ -449,7 +455,7 @@ class Node:
 
     async def _at_boundary(self, block: BlockRef, links: Links) -> None:
         found = await self._chain.agreed_operators_at(block)
-        tell_clock(block, time.time())
+        self._clock_behind = tell_clock(block, time.time())
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
         before = await self._operators_before(block)

@@ -16,9 +16,9 @@ CLOCK_SECONDS: Final = 30.0
 log = logging.getLogger(__name__)
 
 
-def tell_clock(block: BlockRef, now: float) -> None:
-    """Warn of a block from the future; ``now`` in unix seconds."""
-    early = block.timestamp - now
+def tell_clock(block: BlockRef, now: float) -> float:
+    """Warn of a block from the future; ``now`` in unix seconds. Returns how many seconds it is in the future, 0 if it is not."""
+    early = max(0.0, block.timestamp - now)
     if early > CLOCK_SECONDS:
         log.warning(
             "block %d is %.0f s in the future: this machine's clock is behind, or the RPC tells wrong times; "
@@ -27,3 +27,4 @@ def tell_clock(block: BlockRef, now: float) -> None:
             early,
             extra={"fields": {"event": "clock", "block": block.number, "early": round(early)}},
         )
+    return early

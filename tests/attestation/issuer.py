@@ -134,15 +134,16 @@ class Authority:
         return context
 
 
-def make_authority(folder: Path, name: str = "ca") -> Authority:
+def make_authority(folder: Path, name: str = "ca", *, days: int = 29) -> Authority:
+    """What it certifies is valid for so many days from now, and was for some weeks before."""
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {name}")])
-    begin = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
 
     def build(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(ca_name)
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(begin).not_valid_after(begin + dt.timedelta(days=30))
+        builder = builder.not_valid_before(end - dt.timedelta(days=100)).not_valid_after(end)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
         return builder.add_extension(issuer, critical=False)
 

@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -33,6 +32,7 @@ from eigenkms.protocols.session import cluster_id
 from eigenkms.storage.releases import ReleaseLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
+from tests.attestation.issuer import make_authority
 from tests.chain.servers import Reply, Tamper, scripted, tampering
 from tests.e2e.harness import LiveNetwork, Said, eigenkms, eigenkms_process, free_port
 
@@ -496,41 +496,15 @@ def test_a_data_folder_that_is_a_file(patient: Patient) -> None:
 
 def test_a_certificate_that_has_expired(patient: Patient) -> None:
     """The day is named; a new one in its place mends it, if the key is its own."""
-    _issue(patient.file.parent, datetime.now(UTC) - timedelta(days=1))
-    patient.set(http_listen="127.0.0.1:8443", http_certificate="tls.pem", http_key="tls.key")
+    file = make_authority(patient.file.parent, days=-1).server
+    patient.set(http_listen="127.0.0.1:8443", http_certificate=file.name, http_key=file.name)
     found = patient.suffers("certificate")
     assert "expired on" in found["says"]
-    assert f"write it to {patient.file.parent / 'tls.pem'}" in found["next"]
-    _issue(patient.file.parent, datetime.now(UTC) + timedelta(days=5))
+    assert f"write it to {file}" in found["next"]
+    make_authority(patient.file.parent, days=5)
     assert "expires on" in patient.suffers("certificate", "warning")["says"]
-    _issue(patient.file.parent, datetime.now(UTC) + timedelta(days=90))
+    make_authority(patient.file.parent, days=90)
     patient.is_well()
-
-
-def _issue(folder: Path, end: datetime) -> None:
-    """A certificate of this machine's, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(end - timedelta(days=100))
-        .not_valid_after(end)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "tls.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "tls.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
 
 
 def test_a_monitor_for_everybody(patient: Patient) -> None:

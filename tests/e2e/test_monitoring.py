@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from eigenkms.node.monitor.metrics import documented
+from tests.attestation.issuer import make_authority
 from tests.docs.pages import ROOT
 from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, free_port, live_network
 from tests.packaging.test_prometheus import CASES, RULES, program, rules
@@ -109,11 +111,14 @@ def test_every_metric_and_every_expression_is_a_live_node_s(net: LiveNetwork, tm
     """The node tells every documented metric; every alert and panel is evaluated without an error, and reads only what it tells."""
     program("prometheus")
     monitor, api = free_port(), f"127.0.0.1:{free_port()}"
-    net.start(0, "--monitor-listen", str(monitor), "--http-listen", api, "--canary-seconds", "10")
+    authority = make_authority(tmp_path)
+    tls = ("--http-certificate", str(authority.server), "--http-key", str(authority.server))
+    net.start(0, "--monitor-listen", str(monitor), "--http-listen", api, *tls, "--canary-seconds", "10")
     net.start(1)
     with prometheus(f"127.0.0.1:{monitor}", tmp_path) as url:
         net.loop.run(net.network.genesis, GENESIS_SECONDS)
-        assert httpx.get(f"http://{api}/pubkey", trust_env=False).status_code == 200
+        trusted = ssl.create_default_context(cafile=authority.ca)
+        assert httpx.get(f"https://{api}/pubkey", trust_env=False, verify=trusted).status_code == 200
         documented_names = {name for name, *_ in documented()}
         wait_told(url, documented_names)
         known = documented_names | OF_THE_PROCESS

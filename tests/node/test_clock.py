@@ -7,6 +7,7 @@ import pytest
 
 from eigenkms.node.clock import CLOCK_SECONDS, tell_clock
 from tests.client.village import Village, block_at
+from tests.node.monitor.test_metrics import value
 from tests.node.support import a_node
 
 
@@ -18,7 +19,7 @@ def test_a_block_from_the_future_is_told(
 ) -> None:
     """With how far; any other block may be an old one."""
     block = block_at(7)
-    tell_clock(block, block.timestamp - early)
+    assert tell_clock(block, block.timestamp - early) == max(0, early)
     assert ["block 7 is 3600 s in the future" in record.getMessage() for record in caplog.records] == [
         True
     ] * warned
@@ -31,4 +32,5 @@ async def test_a_node_looks_at_its_start(
     village.chain.number = round((time.time() + 3600 - block_at(0).timestamp) / 12)
     with a_node(village, 0, tmp_path) as node:
         await node.check_registration()
+        assert 3500 < value(node._metrics.exposition(), "eigenkms_clock_behind_seconds") <= 3612
     assert [r for r in caplog.records if "this machine's clock is behind" in r.getMessage()]

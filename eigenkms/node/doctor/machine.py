@@ -6,16 +6,13 @@ import resource
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import trio
-from cryptography import x509
 
 from eigenkms.crypto.bn254 import KeyPair
-from eigenkms.errors import InputError
 from eigenkms.node.catalogue import DEVNET_CHAIN_ID, TOKEN_METHODS
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, failed, ok, skipped, warning
@@ -325,18 +322,10 @@ async def certificate(case: Case) -> Finding:
         return skipped("there is no HTTP API")
     if config.http_certificate is None or config.http_key is None:
         return ok(f"HTTP without TLS at {config.http_listen}")
-    TlsFiles(config.http_certificate, config.http_key).load()
-    try:
-        chain = x509.load_pem_x509_certificates(config.http_certificate.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"read certificate {config.http_certificate}: it is not PEM") from error
-    return _judge_chain(config.http_certificate, chain, datetime.fromtimestamp(case.clock(), UTC))
-
-
-def _judge_chain(path: Path, chain: Iterable[x509.Certificate], now: datetime) -> Finding:
-    links = list(chain)
-    end = min(c.not_valid_after_utc for c in links)
-    begin = max(c.not_valid_before_utc for c in links)
+    files = TlsFiles(config.http_certificate, config.http_key)
+    files.load()
+    begin, end = files.validity()
+    path, now = files.certificate, datetime.fromtimestamp(case.clock(), UTC)
     renew = f"get a new certificate, write it to {path} with its chain, and start the node again"
     if now >= end:
         return failed(f"certificate {path} expired on {end:%Y-%m-%d}", renew)

@@ -3,11 +3,13 @@
 import logging
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
+from cryptography import x509
 
 from eigenkms.errors import InputError
 from eigenkms.node.http.server import App, Listener, Server, ServerLimits
@@ -73,6 +75,16 @@ class TlsFiles:
             ) from error
         return context
 
+    def validity(self) -> tuple[datetime, datetime]:
+        """From when until when each certificate of the chain is valid. Raises ``InputError``."""
+        try:
+            chain = x509.load_pem_x509_certificates(self.certificate.read_bytes())
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"read certificate {self.certificate}: it is not PEM", hint="check --http-certificate"
+            ) from error
+        return max(c.not_valid_before_utc for c in chain), min(c.not_valid_after_utc for c in chain)
+
 
 def _check_readable(path: Path) -> None:
     try:
@@ -84,18 +96,19 @@ def _check_readable(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Bound:
-    """Listeners that are open, and the URL at which they are reached."""
+    """Listeners that are open, the URL at which they are reached, and until when their certificate is valid, if they have one."""
 
     listeners: list[Listener]
     url: str
+    certificate_end: datetime | None = None
 
 
 async def serve_api(
-    config: "NodeConfig", app: App, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    config: "NodeConfig", app: App, task_status: "TaskStatus[Bound | None]" = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """The HTTP API until cancelled, if there is to be one. Raises ``InputError`` if it cannot listen."""
+    """The HTTP API until cancelled, if there is to be one; started with where it is. Raises ``InputError`` if it cannot listen."""
     if config.http_listen is None:
-        task_status.started()
+        task_status.started(None)
         return
     tls = None
     if config.http_certificate is not None and config.http_key is not None:
@@ -104,12 +117,23 @@ async def serve_api(
     connections = config.http_connections
     limits = ServerLimits(connections=connections, connections_of_one=max(1, connections // 4))
     log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
-    await Server(app, limits).serve(bound.listeners, task_status)
+    if bound.certificate_end is not None and bound.certificate_end <= datetime.now(UTC):
+        log.warning(
+            "certificate %s expired on %s: clients refuse it",
+            config.http_certificate,
+            f"{bound.certificate_end:%Y-%m-%d}",
+        )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Server(app, limits).serve, bound.listeners)
+        task_status.started(bound)
 
 
 async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--http-listen") -> Bound:
     """Raises ``InputError`` for an address or files that cannot be used; ``setting`` is the one to change."""
-    context = None if tls is None else await trio.to_thread.run_sync(tls.load)
+    context, end = None, None
+    if tls is not None:
+        context = await trio.to_thread.run_sync(tls.load)
+        _, end = await trio.to_thread.run_sync(tls.validity)
     try:
         opened = await trio.open_tcp_listeners(address.port, host=str(address.host))
     except OSError as error:
@@ -121,4 +145,5 @@ async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--
     url = f"{'http' if context is None else 'https'}://{HttpAddress(address.host, port)}"
     if context is None:
         return Bound(list(opened), url)
-    return Bound([trio.SSLListener(each, context, https_compatible=True) for each in opened], url)
+    secured: list[Listener] = [trio.SSLListener(each, context, https_compatible=True) for each in opened]
+    return Bound(secured, url, end)

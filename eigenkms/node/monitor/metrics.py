@@ -9,6 +9,7 @@ Labels have few values: never an application, a stranger's peer id or a client's
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,6 +79,8 @@ class Seen:
     host: Statistics | None
     canary: Canary
     data_dir: Path
+    clock_behind: float
+    certificate_end: datetime | None
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,16 @@ GAUGES: Final = (
     Read("connections", "Open libp2p connections of operators.", _of_host("connected")),
     Read("client_connections", "Open libp2p connections of others.", _of_host("clients")),
     Read("gossip_peers", "Peers that gossip can be sent to.", _of_host("gossip_peers")),
+    Read(
+        "clock_behind_seconds",
+        "Seconds from this machine's clock to the newest boundary block, when it came from the future; 0 if it did not.",
+        lambda seen: _one(seen.clock_behind),
+    ),
+    Read(
+        "http_certificate_end_timestamp_seconds",
+        "Unix time until which the HTTP API's certificate, as it was read at the start, is valid; only with one.",
+        lambda seen: _one(None if seen.certificate_end is None else seen.certificate_end.timestamp()),
+    ),
     Read("data_dir_free_bytes", "Free bytes of the file system of data_dir.", _disk_free),
     Read("database_bytes", "Size of each database.", _database, ("file",)),
 )
@@ -340,7 +353,13 @@ REQUEST_SECONDS = Observed(
 HTTP_REQUESTS = Observed(
     "http_requests_total", "counter", "Requests to the HTTP API, by path and status.", ("path", "status")
 )
-OBSERVED: Final = (REQUESTS, REQUEST_SECONDS, HTTP_REQUESTS)
+HTTP_REQUEST_SECONDS = Observed(
+    "http_request_seconds",
+    "histogram",
+    "Seconds that a request to the HTTP API took, by path, its answer's last byte included.",
+    ("path",),
+)
+OBSERVED: Final = (REQUESTS, REQUEST_SECONDS, HTTP_REQUESTS, HTTP_REQUEST_SECONDS)
 
 
 class Metrics:
@@ -349,30 +368,24 @@ class Metrics:
     def __init__(self) -> None:
         self.look: Callable[[], Seen] | None = None
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            REQUESTS.name, REQUESTS.help, REQUESTS.labels, namespace=NAMESPACE, registry=self._registry
-        )
-        self._seconds = Histogram(
-            REQUEST_SECONDS.name,
-            REQUEST_SECONDS.help,
-            REQUEST_SECONDS.labels,
-            namespace=NAMESPACE,
-            registry=self._registry,
-            buckets=SECONDS,
-        )
-        self._http = Counter(
-            HTTP_REQUESTS.name,
-            HTTP_REQUESTS.help,
-            HTTP_REQUESTS.labels,
-            namespace=NAMESPACE,
-            registry=self._registry,
-        )
+        self._requests = self._counter(REQUESTS)
+        self._seconds = self._histogram(REQUEST_SECONDS)
+        self._http = self._counter(HTTP_REQUESTS)
+        self._http_seconds = self._histogram(HTTP_REQUEST_SECONDS)
         for method in METHODS:
             self._requests.labels(method, "ok")
             self._seconds.labels(method)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
+
+    def _counter(self, row: Observed) -> Counter:
+        return Counter(row.name, row.help, row.labels, namespace=NAMESPACE, registry=self._registry)
+
+    def _histogram(self, row: Observed) -> Histogram:
+        return Histogram(
+            row.name, row.help, row.labels, namespace=NAMESPACE, registry=self._registry, buckets=SECONDS
+        )
 
     # -- what is observed
 
@@ -405,13 +418,15 @@ class Metrics:
             receive: "Callable[[], Awaitable[MutableMapping[str, Any]]]",
             send: "Callable[[MutableMapping[str, Any]], Awaitable[None]]",
         ) -> None:
+            path, begun = scope["path"] if scope["path"] in PATHS else OTHER, trio.current_time()
+
             async def told(message: "MutableMapping[str, Any]") -> None:
                 if message["type"] == "http.response.start":
-                    path = scope["path"] if scope["path"] in PATHS else OTHER
                     self._http.labels(path, str(message["status"])).inc()
                 await send(message)
 
             await app(scope, receive, told)
+            self._http_seconds.labels(path).observe(trio.current_time() - begun)
 
         return wrapper
 

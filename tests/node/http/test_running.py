@@ -1,5 +1,6 @@
 """A running node with the API, and what its configuration may say of it."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from eigenkms.errors import InputError
 from eigenkms.node.http.listening import HttpAddress
 from eigenkms.node.policy import Policy
 from eigenkms.node.reporting import CHAIN_FAILURES
-from tests.attestation.issuer import Authority
+from tests.attestation.issuer import Authority, make_authority
 from tests.client.village import Village
 from tests.node.http.support import client_at
+from tests.node.monitor.test_metrics import value
 from tests.node.support import PATIENCE, a_node, keep_version, make_config
 from tests.node.test_app import running
 
@@ -81,6 +83,20 @@ async def test_without_the_setting_nothing_listens(
     with a_node(village, 0, tmp_path) as node:
         async with running(village, node):
             assert "HTTP API" not in caplog.text
+
+
+@pytest.mark.parametrize("days", [-1, 5])
+async def test_a_node_tells_until_when_its_certificate_is_valid(
+    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int
+) -> None:
+    """To Prometheus; one that has expired is warned of at the start, and served: clients are to judge."""
+    server = make_authority(tmp_path, days=days).server
+    files = {"http_certificate": server, "http_key": server}
+    with a_node(village, 0, tmp_path / "data", http_listen=ANY_PORT, **files) as node:
+        async with running(village, node):
+            told = value(node._metrics.exposition(), "eigenkms_http_certificate_end_timestamp_seconds")
+    assert told == pytest.approx(time.time() + days * 86400, abs=3600)
+    assert (f"certificate {server} expired on" in caplog.text) == (days < 0)
 
 
 # -- settings

@@ -83,6 +83,8 @@ async def test_http_answers_are_counted(village: Village, tmp_path: Path) -> Non
     text = metrics.exposition()
     assert value(text, "eigenkms_http_requests_total", path="/secrets", status="404") == 1
     assert value(text, "eigenkms_http_requests_total", path="other", status="404") == 2
+    assert value(text, "eigenkms_http_request_seconds_count", path="/secrets") == 1
+    assert value(text, "eigenkms_http_request_seconds_count", path="other") == 2
 
 
 def test_names_and_words_are_those_of_the_field() -> None:
