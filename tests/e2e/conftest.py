@@ -28,10 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def shared_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
-    """Four operators with a master key; the fourth was not there at the first boundary."""
+    """Four operators with a master key; the fourth was not there when the others first were."""
     with live_network(tmp_path_factory.mktemp("network") / "net", timing=STEADY) as live:
         live.start_all([0, 1, 2])
-        live.loop.run(live.network.nodes[0].wait_event, "void", GENESIS_SECONDS)
+        absent = f"no dealing came from {live.name(3)};"  # and from nobody else: who is up too late for a boundary is named too
+        live.wait_log(0, absent, seconds=GENESIS_SECONDS)
         live.start(3)
         live.loop.run(live.network.genesis, GENESIS_SECONDS)
         yield live
