@@ -174,4 +174,4 @@ def test_who_is_told_two_things_about_a_boundary_takes_no_part_and_serves_on(
     assert decrypts(net, ciphertext)
     lies[0] = False
     rpcs.wait_rotation(3)
-    assert net.status(3)["chain_error"] is None
+    net.wait_status(3, lambda status: status["chain_error"] is None)
