@@ -28,6 +28,8 @@ HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
 HEALTH = ("healthy", "degraded", "cannot serve")
 
 ANSWER_SECONDS = 5.0
+LOOKS, LOOK_PAUSE_SECONDS = 4, 1.0
+"""How often operators are asked, if they are found in the midst of a rotation, and how long after the last time."""
 MAX_NAMED = 256
 """Operators that one answer names as accused, or as unconfirmed; no set is larger."""
 
@@ -107,18 +109,38 @@ def _named(how: str, answers: Answers) -> list[str]:
     return sorted({name for said in answers.values() if said for name in said[how]})
 
 
+def is_changing(info: "ClusterInfo", answers: Answers) -> bool:
+    """Whether an operator has another version than was found, as it is while all go on to a new one."""
+    versions = (said["version"] for said in answers.values() if said)
+    return any(isinstance(version, int) and version != info.version for version in versions)
+
+
 async def ask_all(settings: "ClientSettings", progress: Progress) -> tuple["ClusterInfo", Answers]:
-    """The verified version, and each recipient's word on itself within ANSWER_SECONDS."""
+    """The verified version, and each recipient's word on itself within ANSWER_SECONDS. Asks again while they are changing: a
+    rotation is no degradation, a node that stays behind is one.
+    """
     import trio
 
     from eigenkms.client.api import open_client
 
     async with open_client(settings) as client:
-        info = await client.fetch(progress)
-        answers: dict[OperatorAddress, Mapping[str, Any] | None] = dict.fromkeys(info.operators)
-        async with trio.open_nursery() as nursery:
-            for operator in info.operators:
-                nursery.start_soon(_ask, client, operator, answers)
+        info, answers = await _look(client, progress)
+        for _ in range(LOOKS - 1):
+            if not is_changing(info, answers):
+                break
+            await trio.sleep(LOOK_PAUSE_SECONDS)
+            info, answers = await _look(client, progress)
+    return info, answers
+
+
+async def _look(client: "Client", progress: Progress) -> tuple["ClusterInfo", Answers]:
+    import trio
+
+    info = await client.fetch(progress)
+    answers: dict[OperatorAddress, Mapping[str, Any] | None] = dict.fromkeys(info.operators)
+    async with trio.open_nursery() as nursery:
+        for operator in info.operators:
+            nursery.start_soon(_ask, client, operator, answers)
     return info, answers
 
 

@@ -7,14 +7,15 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from eigenkms.cli.logs import JsonFormatter, TextFormatter, timestamp
-from eigenkms.cli.status import judge, read_answer
-from eigenkms.client.api import ClusterInfo
+from eigenkms.cli.status import LOOKS, ask_all, is_changing, judge, read_answer
+from eigenkms.client.api import ClientSettings, ClusterInfo
 from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.known import KnownClusters
 from eigenkms.crypto import ibe, keystore
@@ -142,6 +143,55 @@ def test_status_counts_who_could_serve_the_verified_version() -> None:
     for other in (old, bare):
         code, facts = judge(info(4, 3), {a: good, b: good, c: other, d: None})
         assert (code, facts["health"], facts["serving"]) == (2, "cannot serve", 2)
+
+
+def test_status_sees_that_a_rotation_is_under_way() -> None:
+    """Some have another version than the verified one: newer, or older still. Silence, rubbish and having none are no rotation."""
+    here, older, newer, none, odd = (
+        read_answer(json.dumps({"version": version, "share": True}).encode())
+        for version in (7, 6, 8, None, "7")
+    )
+    a, b = operators(2)
+    for other, changing in (
+        (here, False),
+        (older, True),
+        (newer, True),
+        (none, False),
+        (odd, False),
+        (None, False),
+    ):
+        assert is_changing(info(2, 2), {a: here, b: other}) == changing
+
+
+@pytest.mark.parametrize(("lag", "looks", "code"), [(0, 1, 0), (1, 2, 0), (99, LOOKS, 1)])
+async def test_status_asks_again_in_the_midst_of_a_rotation(
+    lag: int, looks: int, code: int, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is behind for a moment is not degraded; who stays so is, after a few looks."""
+
+    class Client:
+        """Its second operator goes on to the version of the others after ``lag`` looks."""
+
+        looks = 0
+
+        async def fetch(self, _progress: object) -> ClusterInfo:
+            self.looks += 1
+            return info(2, 2)
+
+        async def ask(self, operator: OperatorAddress, *_: object) -> bytes:
+            behind = operator == operators(2)[1] and self.looks <= lag
+            return json.dumps({"version": 6 if behind else 7, "share": True}).encode()
+
+    client = Client()
+
+    @asynccontextmanager
+    async def opened(_settings: object) -> AsyncIterator[Client]:
+        yield client
+
+    monkeypatch.setattr("eigenkms.client.api.open_client", opened)
+    found, answers = await ask_all(ClientSettings.__new__(ClientSettings), lambda _: None)
+    assert client.looks == looks
+    assert min(judge(found, answers)[0], 1) == code
 
 
 @pytest.mark.parametrize("answer", [b"", b"[]", b"\xff", b"1", b"[" * 100_000])

@@ -37,7 +37,7 @@ from tests.client.attested import APP, CREATOR_KEY, DIGEST, Guarded, Register, W
 from tests.client.village import Operator, Village, make_village, visitor
 
 SECRET = b"attack at dawn"
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that something may take that is expected at once, on a busy machine."""
 
 

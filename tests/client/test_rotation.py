@@ -36,7 +36,7 @@ from tests.client.village import (
 )
 
 APP = AppId("my-app")
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that something may take that is expected at once, on a busy machine."""
 
 

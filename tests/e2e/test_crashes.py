@@ -24,7 +24,7 @@ from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, live_network
 
 pytestmark = [pytest.mark.e2e]
 TIMING = Timing(interval_blocks=6, block_seconds=1.0, window_seconds=0.5)
-DYING_SECONDS = 90.0
+DYING_SECONDS = 180.0
 ROTATING_SECONDS = 240.0
 
 PLANS = (POINTS[::2], POINTS[1::2])

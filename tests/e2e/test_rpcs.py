@@ -133,7 +133,8 @@ def test_all_rpcs_are_cut_for_two_intervals_and_come_back(rpcs: Rpcs, ciphertext
     rpcs.wait_rotation(*EVERYBODY)
     assert decrypts(net, ciphertext)
     assert [net.pid(index) for index in EVERYBODY if net.is_running(index)] == pids
-    assert [(s["mpk"], s["chain_error"]) for s in map(net.status, EVERYBODY)] == [(mpk, None)] * 4
+    for index in EVERYBODY:
+        assert net.wait_status(index, lambda status: status["chain_error"] is None)["mpk"] == mpk
 
 
 def test_who_is_told_two_things_about_a_boundary_takes_no_part_and_serves_on(

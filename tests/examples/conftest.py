@@ -19,7 +19,7 @@ from tests.cli.conftest import clean_environment
 from tests.e2e.harness import ENGINE, Loop
 
 READY_SECONDS = 180.0
-PROGRAM_SECONDS = 60.0
+PROGRAM_SECONDS = 180.0
 
 
 @dataclass(frozen=True)

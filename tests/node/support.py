@@ -27,7 +27,7 @@ from tests.protocols.support import counter_rng
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 PASSWORD = "correct horse"
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that something may take that is expected at once, on a busy machine."""
 
 

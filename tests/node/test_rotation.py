@@ -127,8 +127,7 @@ async def test_a_node_that_dies_before_it_has_erased_does_so_first_of_all(who: C
         with open_store(tmp_path / victim.hex(), victim, seed="refusing") as store:
             refusing = await _refusing(who, seats, store, victim, session)
         settled = refusing.versions.newest_settled
-        assert settled is not None
-        await until(has_settled(seats, session))
+        assert settled is not None  # the others may wait for its confirmation: it sends that in its next life
     with open_store(tmp_path / victim.hex(), victim) as store:
         assert [(r.settled, r.share_held) for r in store.versions()] == [(True, True), (True, True)]
     async with alive(who, tmp_path, "third", [victim]) as (again,):
