@@ -3,7 +3,6 @@
 import errno
 import random
 import socket
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -13,26 +12,35 @@ LOWEST: Final = 10_000
 _OWN_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _OWN_FIRST: Final = 32_768
 """Linux's default; other systems begin higher."""
+_reserved: Final[list[socket.socket]] = []
+"""Sockets that hold ports for this process' lifetime: bound, and not listening."""
 
 
 def free_ports(count: int) -> list[int]:
     """Distinct ports on which nobody listens, below those that the system itself gives to connections: such a one may be taken at
     any moment by a connection that somebody opens. Raises ``NetworkError`` if there are too few.
+
+    On Linux they are reserved while this process lives: whoever sets SO_REUSEADDR, as listeners do, may listen on them, and nobody
+    gets them from this function again.
     """
-    found: list[int] = []
+    found: list[socket.socket] = []
     possible = range(LOWEST, max(_first_own(), LOWEST + 1))
-    with ExitStack() as held:
-        for port in random.sample(possible, len(possible)):
-            if len(found) == count:
-                break
-            if _bind(held.enter_context(socket.socket()), port):
-                found.append(port)
+    for port in random.Random().sample(possible, len(possible)):  # noqa: S311 - no secret
+        if len(found) == count:
+            break
+        if (bound := _bound(port)) is not None:
+            found.append(bound)
     if len(found) < count:
+        for each in found:
+            each.close()
         raise NetworkError(
             f"find {count} free ports: there are {len(found)} between {possible.start} and {possible.stop}",
             hint=f"stop what listens there, or let {_OWN_RANGE} begin higher",
         )
-    return found
+    ports = [each.getsockname()[1] for each in found]
+    for each in found:
+        _reserve(each)
+    return ports
 
 
 def _first_own() -> int:
@@ -43,12 +51,25 @@ def _first_own() -> int:
         return _OWN_FIRST
 
 
-def _bind(probe: socket.socket, port: int) -> bool:
+def _bound(port: int) -> socket.socket | None:
+    """A socket that nobody shares the port with."""
+    probe = socket.socket()
     try:
         probe.bind(("127.0.0.1", port))
     except OSError as error:
+        probe.close()
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        probe.close()
-        return False
-    return True
+        return None
+    return probe
+
+
+def _reserve(bound: socket.socket) -> None:
+    """Hold the port, if the system lets another socket listen on it meanwhile; else give it back."""
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        socket.create_server(bound.getsockname()).close()
+    except OSError:
+        bound.close()
+    else:
+        _reserved.append(bound)

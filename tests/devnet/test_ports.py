@@ -1,6 +1,9 @@
 """Ports for nodes: free now, and not to be taken by a connection before the node starts."""
 
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +25,47 @@ def test_they_are_distinct_and_none_that_a_connection_may_get() -> None:
         assert max(found) < min(own.getsockname()[1], server.getsockname()[1])
 
 
-def test_one_that_somebody_holds_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of three that there are."""
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """There are three ports, where no other test looks."""
     few = tmp_path / "range"
-    few.write_text(f"{LOWEST + 3}\t60999\n")
+    few.write_text("9003\t60999\n")
+    held: list[socket.socket] = []
+    monkeypatch.setattr(ports, "LOWEST", 9000)
     monkeypatch.setattr(ports, "_OWN_RANGE", few)
-    three = free_ports(3)
-    with socket.create_server(("127.0.0.1", three[1])):
-        assert sorted(free_ports(2)) == sorted([three[0], three[2]])
-        with pytest.raises(NetworkError, match=r"find 3 free ports: there are 2 between 10000 and 10003"):
+    monkeypatch.setattr(ports, "_reserved", held)
+    yield
+    for each in held:
+        each.close()
+
+
+@pytest.mark.usefixtures("three")
+def test_one_that_somebody_listens_on_is_passed_over() -> None:
+    """Of three that there are; what was found in vain is given back."""
+    with socket.create_server(("127.0.0.1", 9001)):
+        with pytest.raises(NetworkError, match=r"find 3 free ports: there are 2 between 9000 and 9003"):
             free_ports(3)
+        assert sorted(free_ports(2)) == [9000, 9002]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port that is held cannot be listened on")
+@pytest.mark.usefixtures("three")
+def test_nobody_else_gets_what_one_got() -> None:
+    """Neither before its node listens nor after that has stopped, in another process neither; and the node does listen."""
+    got = free_ports(2)
+    look = "import pathlib, sys; from eigenkms.devnet import ports; ports.LOWEST = 9000; "
+    look += "ports._OWN_RANGE = pathlib.Path(sys.argv[1]); print(ports.free_ports(1))"
+
+    def other() -> str:
+        words = [sys.executable, "-c", look, str(ports._OWN_RANGE)]
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    (left,) = {9000, 9001, 9002} - set(got)
+    assert other() == f"[{left}]\n"
+    with (
+        socket.create_server(("127.0.0.1", got[0])) as server,
+        socket.create_connection(server.getsockname()),
+    ):
+        assert other() == f"[{left}]\n"
+    assert other() == f"[{left}]\n"
+    assert free_ports(1) == [left]
