@@ -127,13 +127,18 @@ async def test_a_node_that_dies_before_it_has_erased_does_so_first_of_all(who: C
         with open_store(tmp_path / victim.hex(), victim, seed="refusing") as store:
             refusing = await _refusing(who, seats, store, victim, session)
         settled = refusing.versions.newest_settled
-        assert settled is not None  # the others may wait for its confirmation: it sends that in its next life
+        assert settled is not None
+        assert settled.epoch.transcript.session == session.id
     with open_store(tmp_path / victim.hex(), victim) as store:
         assert [(r.settled, r.share_held) for r in store.versions()] == [(True, True), (True, True)]
     async with alive(who, tmp_path, "third", [victim]) as (again,):
         assert has_settled([again], session)()
         assert [(r.erased, r.share_held) for r in again.store.versions()] == [(True, False), (False, True)]
         assert all(h.shredded for h in again.store.sessions())
+    async with alive(
+        who, tmp_path, "fourth"
+    ) as seats:  # the others may have waited for a confirmation that it had not sent
+        await until(has_settled(seats, session))
 
 
 async def _refusing(
