@@ -1,0 +1,90 @@
+"""Wait for the event that a test is about; one far deadline ends a test that hangs.
+
+A verdict must not depend on how fast the machine is. So a test that waits, waits here:
+
+- ``eventually`` and ``wait_until`` wait for a condition that has no event, such as another process's state. ``PATIENCE``
+  is their deadline and that of every other wait in the tests. It is far: only a hang reaches it.
+- A test of deadlines, pauses and periods takes the fixture ``virtual_clock``. Virtual time stands still while a task of the
+  loop can run, and jumps to the next deadline otherwise. ``pass_time`` is exact there, and load does not change it.
+- ``pace`` slows a peer that the test plays, in real time. The verdict must not depend on its length.
+
+``tests/test_waits.py`` refuses all other sleeps, and near deadlines in tests of real processes.
+"""
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+T = TypeVar("T")
+
+PATIENCE: Final = 240.0
+"""Seconds after which a wait counts as a hang."""
+_LOOK_SECONDS: Final = 0.02
+_JUMP_AFTER_SECONDS: Final = 0.03
+"""Idle real time before virtual time jumps. Bytes that were sent on loopback have arrived by then."""
+
+
+@pytest.fixture
+def virtual_clock(request: pytest.FixtureRequest) -> MockClock:
+    """Return trio's clock for a test whose peers all run in the test's own loop.
+
+    The clock ignores worker threads and other processes. A test that waits for one of those needs real time: mark it
+    ``real_time`` in a folder where this fixture is automatic.
+    """
+    if request.node.get_closest_marker("real_time"):
+        return MockClock(rate=1.0)
+    return MockClock(autojump_threshold=_JUMP_AFTER_SECONDS)
+
+
+async def pass_time(seconds: float) -> None:
+    """Let virtual time pass. AssertionError under a clock that follows the machine's."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock), "this clock is the machine's: wait for the event instead"
+    assert clock.rate == 0, "this clock follows the machine's: wait for the event instead"
+    await trio.sleep(seconds)
+
+
+async def pace(seconds: float) -> None:
+    """Slow a peer that the test plays, in the clock of the test."""
+    await trio.sleep(seconds)
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], what: object = "") -> T:
+    """Return the first true value of ``condition()``, awaited if it is awaitable.
+
+    ``what`` is what an error says was missing: an object, or a function that is called then. Raises AssertionError after
+    ``PATIENCE`` seconds.
+    """
+    value: Any = None
+    with trio.move_on_after(PATIENCE):
+        while True:
+            value = condition()
+            if inspect.isawaitable(value):
+                value = await value
+            if value:
+                found: T = value
+                return found
+            await trio.sleep(_LOOK_SECONDS)
+    raise AssertionError(_never(condition, what, value))
+
+
+def wait_until(condition: Callable[[], T], what: object = "") -> T:
+    """Do what ``eventually`` does, in a test that is not asynchronous."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(_never(condition, what, value))
+        time.sleep(_LOOK_SECONDS)
+
+
+def _never(condition: Callable[[], object], what: object, value: object) -> str:
+    told = what() if callable(what) else what
+    return f"not within {PATIENCE:g} s: {told or inspect.getsource(condition).strip()} (last: {value!r})"
