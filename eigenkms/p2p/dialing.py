@@ -290,7 +290,7 @@ class Dialler:
         if known.dialling is not None or not known.addresses:
             return now + self._limits.backoff_max
         grace = self._limits.dial_grace if self._connections.own > peer and known.failure is None else 0.0
-        due = max(known.next_dial, (known.since or now) + grace)
+        due = max(known.next_dial, (now if known.since is None else known.since) + grace)
         if due > now:
             return due
         self._start(peer, known)

@@ -18,6 +18,7 @@ Leaving the context stops accepting, says goodbye to all peers at once and cuts 
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -268,15 +269,12 @@ class Host:
         self._connections.cut_all()
 
 
-async def _load() -> None:
-    """Import libp2p in a thread (half a second of someone else's code) and prove that it is the one we know."""
-
-    def load() -> None:
-        for module in ("swarm", "links", "gossip"):
-            import_module(f"eigenkms.p2p.hardening.{module}")
-        import_module("eigenkms.p2p.hardening").apply_process_wide()
-
-    await trio.to_thread.run_sync(load, limiter=trio.CapacityLimiter(1))
+@cache
+def _load() -> None:
+    """Import libp2p, which takes half a second, and check that it is the version that the guards are for."""
+    for module in ("swarm", "links", "gossip"):
+        import_module(f"eigenkms.p2p.hardening.{module}")
+    import_module("eigenkms.p2p.hardening").apply_process_wide()
 
 
 @asynccontextmanager
@@ -297,7 +295,8 @@ async def open_host(
     Raises InputError naming the address that cannot be bound, HardeningError for another libp2p than ours, HostStopped if
     the swarm dies while the context is open. What the body of the context raises passes through as it is.
     """
-    await _load()
+    if not _load.cache_info().currsize:
+        await trio.to_thread.run_sync(_load, limiter=trio.CapacityLimiter(1))
     bound = bind_all(listen)
     if bound:
         raise_file_limit()

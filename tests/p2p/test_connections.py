@@ -13,8 +13,9 @@ from eigenkms.errors import InputError
 from eigenkms.p2p.dialing import read_addresses
 from eigenkms.p2p.host import CallTimeout, Host, Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
-from tests.p2p.support import ANYWHERE, ECHO, HASTY, LATER, echo, eventually, introduce, keys, link
+from tests.p2p.support import ANYWHERE, ECHO, HASTY, echo, introduce, keys, link
 from tests.support.p2p_attackers import raw_peer
+from tests.support.waiting import PATIENCE, eventually, pass_time
 
 UNUSED = "/ip4/127.0.0.1/tcp/1"
 
@@ -38,7 +39,7 @@ async def test_the_higher_id_dials_when_the_lower_cannot() -> None:
     ):
         b.set_addresses(a.peer_id, [str(each) for each in listening.addresses])
         b.keep_connected({a.peer_id})
-        await b.wait_connected(a.peer_id, LATER)
+        await b.wait_connected(a.peer_id, PATIENCE)
 
         assert (a.statistics().dials, b.statistics().dials) == (0, 1)
 
@@ -51,11 +52,11 @@ async def test_a_lost_peer_is_dialled_until_it_is_back() -> None:
             address = server.addresses[0].multiaddr
             introduce(client, server)
             client.keep_connected({high.peer_id})
-            await client.wait_connected(high.peer_id, LATER)
+            await client.wait_connected(high.peer_id, PATIENCE)
         await eventually(lambda: not client.connected())
         await eventually(lambda: client.statistics().failed_dials > 1)
         async with open_host(high, listen=[address]):
-            await client.wait_connected(high.peer_id, LATER)
+            await client.wait_connected(high.peer_id, PATIENCE)
 
 
 async def test_back_off_keeps_dials_to_a_dead_address_few() -> None:
@@ -64,7 +65,7 @@ async def test_back_off_keeps_dials_to_a_dead_address_few() -> None:
         peer = PeerKey.generate().peer_id
         client.set_addresses(peer, [UNUSED])
         client.keep_connected({peer})
-        await trio.sleep(0.7)
+        await pass_time(0.7)
 
         assert 2 <= client.statistics().failed_dials <= 6
 
@@ -109,7 +110,7 @@ async def test_every_address_of_a_peer_is_tried_in_order() -> None:
     ):
         server.serve(ECHO, echo)
         client.set_addresses(server.peer_id, [UNUSED, str(server.addresses[0])])
-        assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER) == b""
+        assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b""
         assert client.statistics().dials == 2
 
 
@@ -123,12 +124,12 @@ async def test_a_failed_dial_fails_the_next_calls_at_once_and_then_is_tried_agai
         client.set_addresses(key.peer_id, [address])
         for _ in range(20):
             with pytest.raises(PeerUnreachable, match="connection refused"):
-                await client.call(key.peer_id, ECHO, "echo", b"", timeout=LATER)
+                await client.call(key.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         assert client.statistics().dials == 1
         async with open_host(key, listen=[address]) as server:
             server.serve(ECHO, echo)
-            await trio.sleep(1.0)
-            assert await client.call(key.peer_id, ECHO, "echo", b"", timeout=LATER) == b""
+            await pass_time(1.0)
+            assert await client.call(key.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b""
 
 
 async def test_waiting_for_a_peer_that_does_not_come_ends() -> None:
@@ -145,10 +146,10 @@ async def test_a_peer_that_reaches_itself_gives_up() -> None:
     async with open_host(key, listen=[ANYWHERE]) as host:
         introduce(host, host)
         host.keep_connected({host.peer_id})
-        await trio.sleep(0.1)
+        await pass_time(0.1)
         assert host.statistics().dials == 0
         with pytest.raises(PeerUnreachable, match=r"this host|hung up"):
-            await host.call(host.peer_id, ECHO, "echo", b"", timeout=LATER)
+            await host.call(host.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         assert host.connected() == frozenset()
 
 
@@ -189,10 +190,10 @@ async def test_a_full_house_takes_a_newcomer_and_parts_from_the_idlest() -> None
             for client in (idle, busy, third, newcomer):
                 introduce(client, server)
             idle.keep_connected({server.peer_id})
-            await idle.wait_connected(server.peer_id, LATER)
+            await idle.wait_connected(server.peer_id, PATIENCE)
             idle.keep_connected(set())
             for client in (busy, third, newcomer):
-                await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+                await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
             await eventually(lambda: not idle.connected())
 
             assert server.connected() == {busy.peer_id, third.peer_id, newcomer.peer_id}
@@ -216,12 +217,12 @@ async def test_operators_have_places_of_their_own() -> None:
         trusted.add(operator.peer_id)
         introduce(operator, server)
         operator.keep_connected({server.peer_id})
-        await operator.wait_connected(server.peer_id, LATER)
+        await operator.wait_connected(server.peer_id, PATIENCE)
         for _ in range(5):
             async with open_host(PeerKey.generate()) as client, open_host(PeerKey.generate()) as other:
                 for each in (client, other):
                     introduce(each, server)
-                    await each.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+                    await each.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
 
         assert operator.peer_id in server.connected()
         assert operator.statistics().lost_connections == 0
@@ -245,9 +246,9 @@ async def test_idle_clients_are_parted_from(monkeypatch: pytest.MonkeyPatch) -> 
         trusted.add(operator.peer_id)
         for each in (operator, client):
             introduce(each, server)
-            await each.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+            await each.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         await eventually(lambda: server.connected() == {operator.peer_id})
-        assert await client.call(server.peer_id, ECHO, "echo", b"again", timeout=LATER) == b"again"
+        assert await client.call(server.peer_id, ECHO, "echo", b"again", timeout=PATIENCE) == b"again"
 
 
 async def test_an_idle_session_closes_its_stream_and_the_next_call_opens_another() -> None:
@@ -259,14 +260,14 @@ async def test_an_idle_session_closes_its_stream_and_the_next_call_opens_another
         server.serve(ECHO, echo)
         introduce(client, server)
         for _ in range(5):
-            assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=LATER) == b"x"
+            assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
             await eventually(lambda: not client._sessions.get(server.peer_id, ECHO).running)
         assert server.statistics().accepted == 1
 
 
 @pytest.mark.slow
 async def test_calls_at_the_very_end_of_a_session_are_answered() -> None:
-    """A hundred calls that each come just when the idle session closes."""
+    """Twenty calls that come just before, just when and just after the idle session closes."""
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
         open_host(PeerKey.generate(), limits=Limits(idle_session=0.01)) as client,
@@ -274,20 +275,20 @@ async def test_calls_at_the_very_end_of_a_session_are_answered() -> None:
         server.serve(ECHO, echo)
         introduce(client, server)
         failures = 0
-        for i in range(100):
+        for i in range(20):
             try:
-                assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=LATER) == b"x"
+                assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
             except PeerUnreachable:
                 failures += 1
-            await trio.sleep(0.0095 + 0.00001 * i)
+            await pass_time(0.0099 + 0.00001 * i)
         assert failures == 0
 
 
 async def test_a_storm_of_cancelled_calls_reconnects_nothing() -> None:
-    """Hundreds of callers give up at random moments; the one connection and its stream live on."""
+    """Dozens of callers give up at different moments; the one connection and its stream live on."""
 
     async def slow(request: object) -> bytes:
-        await trio.sleep(0.003)
+        await pass_time(0.003)
         return bytes(20_000)
 
     async with (
@@ -296,22 +297,22 @@ async def test_a_storm_of_cancelled_calls_reconnects_nothing() -> None:
     ):
         server.serve(ECHO, slow)
         introduce(client, server)
-        await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+        await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         gave_up = 0
 
         async def impatient(i: int) -> None:
             nonlocal gave_up
-            with trio.move_on_after(0.0002 * (i % 60)) as scope:
-                await client.call(server.peer_id, ECHO, "echo", bytes(1000 * (i % 50)), timeout=LATER)
+            with trio.move_on_after(0.0004 * (i % 12)) as scope:
+                await client.call(server.peer_id, ECHO, "echo", bytes(1000 * (i % 50)), timeout=PATIENCE)
             gave_up += scope.cancelled_caught
 
-        for _ in range(10):
+        for _ in range(4):
             async with trio.open_nursery() as nursery:
                 for i in range(60):
                     nursery.start_soon(impatient, i)
 
-        assert gave_up > 100
-        assert len(await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)) == 20_000
+        assert 60 < gave_up < 240
+        assert len(await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)) == 20_000
         assert server.statistics().accepted == 1
         assert client.statistics().lost_connections == 0
         assert server.statistics().bad_streams == 0
@@ -338,7 +339,7 @@ async def test_a_session_whose_answers_stay_out_is_given_up() -> None:
                 await client.call(server.peer_id, ECHO, "echo", b"", timeout=0.15)
         hang = False
         await eventually(lambda: not client._sessions.get(server.peer_id, ECHO).running)
-        assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER) == b"done"
+        assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b"done"
 
 
 CHILD = textwrap.dedent(
@@ -362,35 +363,46 @@ CHILD = textwrap.dedent(
 
 
 @pytest.mark.slow
+@pytest.mark.real_time
 async def test_a_stopped_process_is_found_and_a_killed_one_at_once() -> None:
-    """SIGSTOP is found by the keepalive, SIGKILL by the closed socket; calls fail instead of hanging."""
+    """SIGSTOP is found by the keepalive, SIGKILL by the closed socket without one; calls fail instead of hanging."""
     key = PeerKey.generate()
     child = await trio.lowlevel.open_process(
         [sys.executable, "-W", "ignore", "-c", CHILD, key.secret.hex()], stdout=subprocess.PIPE
     )
     assert child.stdout is not None
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             port = int(await child.stdout.receive_some(100))
-        limits = Limits(keepalive_interval=0.5, keepalive_timeout=0.5, backoff_min=0.1, dial_timeout=0.5)
-        async with open_host(PeerKey.generate(), limits=limits) as client:
-            client.set_addresses(
-                key.peer_id, [str(PeerAddress(TransportAddress("ip4", "127.0.0.1", port), key.peer_id))]
-            )
-            client.keep_connected({key.peer_id})
-            await client.wait_connected(key.peer_id, LATER)
-            assert await client.call(key.peer_id, ECHO, "echo", b"x", timeout=LATER) == b"x"
+        address = str(PeerAddress(TransportAddress("ip4", "127.0.0.1", port), key.peer_id))
+        watchful = Limits(keepalive_interval=0.5, keepalive_timeout=0.5, backoff_min=0.1)
+        trustful = Limits(keepalive_interval=2 * PATIENCE)
+        async with (
+            open_host(PeerKey.generate(), limits=watchful) as pinging,
+            open_host(PeerKey.generate(), limits=trustful) as waiting,
+        ):
+
+            async def is_answered(client: Host) -> bool:
+                try:
+                    return await client.call(key.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
+                except PeerUnreachable:  # a busy machine may miss a ping; the connection is made again
+                    return False
+
+            for client in (pinging, waiting):
+                client.set_addresses(key.peer_id, [address])
+                client.keep_connected({key.peer_id})
+                await eventually(lambda client=client: is_answered(client))
 
             os.kill(child.pid, signal.SIGSTOP)
-            await eventually(lambda: not client.connected(), 3)
+            await eventually(lambda: not pinging.connected())
+            assert waiting.connected() == {key.peer_id}
             os.kill(child.pid, signal.SIGCONT)
-            await client.wait_connected(key.peer_id, LATER)
-            assert await client.call(key.peer_id, ECHO, "echo", b"x", timeout=LATER) == b"x"
+            await eventually(lambda: is_answered(pinging))
 
             os.kill(child.pid, signal.SIGKILL)
-            await eventually(lambda: not client.connected(), 1)
+            await eventually(lambda: not waiting.connected())
             with pytest.raises(PeerUnreachable):
-                await client.call(key.peer_id, ECHO, "echo", b"x", timeout=LATER)
+                await waiting.call(key.peer_id, ECHO, "echo", b"x", timeout=PATIENCE)
     finally:
         child.kill()
         await child.wait()
@@ -453,12 +465,12 @@ async def test_calls_that_wait_for_a_place_when_the_host_closes_fail() -> None:
 
             async def ask() -> None:
                 try:
-                    await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+                    await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
                 except PeerUnreachable as error:
                     outcomes.append(error)
 
             for _ in range(3):
                 nursery.start_soon(ask)
             await eventually(lambda: len(client._sessions.get(server.peer_id, ECHO)._pending) == 1)
-            await trio.sleep(0.05)
+            await pass_time(0.05)
     assert len(outcomes) == 3

@@ -13,10 +13,8 @@ from eigenkms.p2p.identity import PeerId, PeerKey
 from tests.p2p.support import (
     ANYWHERE,
     ECHO,
-    LATER,
     TOPIC,
     echo,
-    eventually,
     gossiping,
     introduce,
     keys,
@@ -24,6 +22,7 @@ from tests.p2p.support import (
     serves_an_honest_client,
 )
 from tests.support.p2p_attackers import RawPeer, raw_peer
+from tests.support.waiting import PATIENCE, eventually
 
 MENDING = Limits(gossip_upkeep=0.1)
 
@@ -35,7 +34,7 @@ def everything(_origin: PeerId, _data: bytes) -> bool:
 
 async def receive(channel: trio.MemoryReceiveChannel[GossipMessage], n: int) -> list[GossipMessage]:
     """The next ``n`` messages."""
-    with trio.fail_after(LATER):
+    with trio.fail_after(PATIENCE):
         return [await channel.receive() for _ in range(n)]
 
 
@@ -131,7 +130,7 @@ async def test_a_broken_gossip_stream_is_mended() -> None:
         await eventually(lambda: list(a._topics._pubsub.peers.values()) not in ([], [stream]))
         await a.publish(TOPIC, b"after")
 
-        with trio.fail_after(LATER):
+        with trio.fail_after(PATIENCE):
             while (await inbox.receive()).data != b"after":
                 pass
 
@@ -455,7 +454,7 @@ async def test_the_address_book_hears_nothing_from_gossip() -> None:
     ):
         introduce(client, server)
         client.keep_connected({server.peer_id})
-        await server.wait_connected(attacker_key.peer_id, LATER)
+        await server.wait_connected(attacker_key.peer_id, PATIENCE)
         known = server._libp2p.get_peerstore().peer_ids()
 
         assert [peer.to_bytes() for peer in known] == [server.peer_id.raw]

@@ -38,8 +38,9 @@ from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
 from eigenkms.p2p.hardening.reading import read_exactly
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
-from tests.p2p.support import ANYWHERE, ECHO, HASTY, LATER, echo, eventually, introduce, secured_pair
+from tests.p2p.support import ANYWHERE, ECHO, HASTY, echo, introduce, secured_pair
 from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer
+from tests.support.waiting import PATIENCE, eventually, pass_time
 
 LOOPBACK = Multiaddr(ANYWHERE)
 
@@ -116,7 +117,7 @@ async def test_p1_a_dial_ends_at_the_peer_it_meant_or_nowhere() -> None:
         wanted = PeerKey.generate().peer_id
         client.set_addresses(wanted, [other.addresses[0].multiaddr])
         with pytest.raises(PeerUnreachable, match="another peer answers there"):
-            await client.call(wanted, ECHO, "echo", b"secret", timeout=LATER)
+            await client.call(wanted, ECHO, "echo", b"secret", timeout=PATIENCE)
 
         assert other.statistics().requests_served == 0
 
@@ -139,7 +140,7 @@ async def test_p1_a_listener_that_only_speaks_plaintext_is_not_spoken_to() -> No
         nursery.start_soon(trio.serve_listeners, middle, [listener])
         client.set_addresses(victim, [f"/ip4/127.0.0.1/tcp/{port}"])
         with pytest.raises(PeerUnreachable):
-            await client.call(victim, ECHO, "echo", b"secret", timeout=LATER)
+            await client.call(victim, ECHO, "echo", b"secret", timeout=PATIENCE)
         nursery.cancel_scope.cancel()
 
     assert taken == []
@@ -178,7 +179,7 @@ async def test_p2_places_are_given_back() -> None:
             await connect_and_leave(server.addresses[0])
         async with open_host(PeerKey.generate()) as client:
             introduce(client, server)
-            assert await client.call(server.peer_id, ECHO, "echo", b"41", timeout=LATER) == b"41"
+            assert await client.call(server.peer_id, ECHO, "echo", b"41", timeout=PATIENCE) == b"41"
 
 
 # ----- P3: exceptions in stream handlers
@@ -193,7 +194,7 @@ async def test_p3_without_the_guard_one_bad_name_ends_the_host() -> None:
         async with host.run([LOOPBACK]):
             async with raw_peer(address_of(host)) as attacker:
                 await attacker.open(NOT_UTF8)
-                await trio.sleep(LATER)
+                await pass_time(PATIENCE)
             pytest.fail("the host lives")
     assert caught.group_contains(UnicodeDecodeError)
 
@@ -209,7 +210,7 @@ async def test_p3_a_bad_name_costs_only_its_stream(name: bytes) -> None:
         async with raw_peer(server.addresses[0]) as attacker:
             await attacker.open(name)
             introduce(client, server)
-            assert await client.call(server.peer_id, ECHO, "echo", b"on", timeout=LATER) == b"on"
+            assert await client.call(server.peer_id, ECHO, "echo", b"on", timeout=PATIENCE) == b"on"
 
 
 async def test_p3_without_the_guard_a_handler_that_raises_ends_the_host() -> None:
@@ -224,7 +225,7 @@ async def test_p3_without_the_guard_a_handler_that_raises_ends_the_host() -> Non
         async with host.run([LOOPBACK]):
             async with raw_peer(address_of(host)) as attacker:
                 await attacker.open(ECHO)
-                await trio.sleep(LATER)
+                await pass_time(PATIENCE)
             pytest.fail("the host lives")
     assert caught.group_contains(ZeroDivisionError)
 
@@ -288,7 +289,7 @@ async def test_p4_a_cancelled_write_is_finished_first() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
-            await trio.sleep(0.5)
+            await pass_time(0.5)
             read = await frames_read_by(b)
         assert read == written
         await muxer._write_frame(DATA_FRAME)
@@ -300,7 +301,7 @@ async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
     async with secured_pair() as (a, a_socket, _, _):
         muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
         failure: trio.BrokenResourceError | None = None
-        with trio.fail_after(LATER):
+        with trio.fail_after(PATIENCE):
             while failure is None:
                 try:
                     await muxer._write_frame(bytes(60_000))
@@ -368,12 +369,12 @@ async def test_p6_a_peer_that_is_back_is_reached() -> None:
     async with open_host(PeerKey.generate()) as client:
         client.set_addresses(key.peer_id, [address])
         with pytest.raises(PeerUnreachable, match="connection refused"):
-            await client.call(key.peer_id, ECHO, "echo", b"", timeout=LATER)
+            await client.call(key.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         async with open_host(key, listen=[address]) as server:
             server.serve(ECHO, echo)
             client.set_addresses(key.peer_id, [])
             client.set_addresses(key.peer_id, [address])
-            assert await client.call(key.peer_id, ECHO, "echo", b"back", timeout=LATER) == b"back"
+            assert await client.call(key.peer_id, ECHO, "echo", b"back", timeout=PATIENCE) == b"back"
 
 
 @pytest.mark.slow
@@ -390,7 +391,7 @@ async def test_p7_a_dial_has_a_deadline_and_libp2p_has_none() -> None:
                 info = PeerInfo(ID(silent.raw), [Multiaddr(f"/ip4/127.0.0.1/tcp/{port}")])
                 nursery.start_soon(host.connect, info)
                 with pytest.raises(PeerUnreachable, match=r"no answer within 0\.5 s"):
-                    await client.call(silent, ECHO, "echo", b"", timeout=LATER)
+                    await client.call(silent, ECHO, "echo", b"", timeout=PATIENCE)
         assert stock.cancelled_caught
         await host.close()
 
@@ -403,7 +404,7 @@ async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
     """A peer that answers no ping loses its connection; libp2p's ping draws no conclusion."""
     async with secured_pair() as (a, a_socket, _, _):
         muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
-        with trio.fail_after(LATER):
+        with trio.fail_after(PATIENCE):
             await muxer.start()
         assert muxer.is_closed
         assert a_socket.socket.fileno() == -1
@@ -423,7 +424,7 @@ async def test_p8_a_peer_that_sends_data_is_not_silent() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(muxer.start)
             for _ in range(20):
-                await trio.sleep(0.1)
+                await pass_time(0.1)
                 await b.write(struct.pack("!BBHII", 0, 0, 0, 7, 5) + b"hello")
             assert not muxer.is_closed
             muxer.abort("has done its part")
@@ -590,7 +591,7 @@ async def test_messages_that_wait_for_a_peer_leave_together() -> None:
 
 
 async def windows(stream_of: Any) -> int:
-    """Window updates that a reader of 4 MiB in pieces of 1 KiB sends."""
+    """Window updates that a reader of 1 MiB in pieces of 1 KiB sends."""
     sent = 0
     async with secured_pair() as (a, a_socket, b, b_socket):
         muxers = [
@@ -614,12 +615,12 @@ async def windows(stream_of: Any) -> int:
             incoming._auto_tune_and_send_window_update = stream_of(incoming)
 
             async def push_all() -> None:
-                for _ in range(4 << 10):
+                for _ in range(1 << 10):
                     await outgoing.write(bytes(1 << 10))
 
             nursery.start_soon(push_all)
-            with trio.fail_after(LATER):
-                for _ in range(4 << 10):
+            with trio.fail_after(PATIENCE):
+                for _ in range(1 << 10):
                     await read_exactly(incoming, 1 << 10)
             nursery.cancel_scope.cancel()
     return sent
@@ -627,8 +628,8 @@ async def windows(stream_of: Any) -> int:
 
 async def test_a_window_is_told_seldom_and_nobody_waits_for_it() -> None:
     """libp2p tells it after nearly every read; ours once half of it is used up, and all arrives."""
-    assert await windows(lambda stream: partial(muxer_module._update_window, stream)) > 1000
-    assert await windows(lambda stream: partial(muxer_module.update_window_late, stream)) < 64
+    assert await windows(lambda stream: partial(muxer_module._update_window, stream)) > 500
+    assert await windows(lambda stream: partial(muxer_module.update_window_late, stream)) < 16
 
 
 async def test_sequence_numbers_do_not_repeat_after_a_quick_restart() -> None:

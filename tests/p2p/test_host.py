@@ -18,18 +18,8 @@ from eigenkms.p2p.host import (
     open_host,
 )
 from eigenkms.p2p.identity import PeerId, PeerKey
-from tests.p2p.support import (
-    ANYWHERE,
-    ECHO,
-    HASTY,
-    LATER,
-    OPERATORS_ONLY,
-    echo,
-    eventually,
-    introduce,
-    keys,
-    link,
-)
+from tests.p2p.support import ANYWHERE, ECHO, HASTY, OPERATORS_ONLY, echo, introduce, keys, link
+from tests.support.waiting import PATIENCE, eventually, pass_time
 
 
 async def test_a_call_is_answered() -> None:
@@ -45,7 +35,7 @@ async def test_a_call_is_answered() -> None:
         server.serve(ECHO, handler)
         introduce(client, server)
 
-        assert await client.call(server.peer_id, ECHO, "reverse", b"abc", timeout=LATER) == b"cba"
+        assert await client.call(server.peer_id, ECHO, "reverse", b"abc", timeout=PATIENCE) == b"cba"
 
     assert [(each.peer, each.method, each.body) for each in seen] == [(client_key.peer_id, "reverse", b"abc")]
 
@@ -57,9 +47,9 @@ async def test_both_sides_of_a_connection_may_ask() -> None:
         client.serve(ECHO, echo)
         introduce(client, server)
         client.keep_connected({server.peer_id})
-        await server.wait_connected(client.peer_id, LATER)
+        await server.wait_connected(client.peer_id, PATIENCE)
 
-        assert await server.call(client.peer_id, ECHO, "echo", b"back", timeout=LATER) == b"back"
+        assert await server.call(client.peer_id, ECHO, "echo", b"back", timeout=PATIENCE) == b"back"
         assert server.statistics().dials == 0
 
 
@@ -74,16 +64,18 @@ async def test_bodies_up_to_the_limit_arrive_whole(size: int) -> None:
         introduce(client, server)
         body = bytes(range(256)) * (size // 256) + bytes(size % 256)
 
-        assert await client.call(server.peer_id, ECHO, "echo", body, timeout=LATER) == body
+        assert await client.call(server.peer_id, ECHO, "echo", body, timeout=PATIENCE) == body
 
 
 async def test_a_body_over_the_limit_is_refused_here() -> None:
     """The caller's fault is found before anything is sent."""
     async with open_host(PeerKey.generate()) as client:
         with pytest.raises(InputError, match="over the limit"):
-            await client.call(PeerKey.generate().peer_id, ECHO, "echo", bytes((1 << 20) + 1), timeout=LATER)
+            await client.call(
+                PeerKey.generate().peer_id, ECHO, "echo", bytes((1 << 20) + 1), timeout=PATIENCE
+            )
         with pytest.raises(InputError, match="not the name of a method"):
-            await client.call(PeerKey.generate().peer_id, ECHO, "No Name", b"", timeout=LATER)
+            await client.call(PeerKey.generate().peer_id, ECHO, "No Name", b"", timeout=PATIENCE)
 
 
 async def test_a_refusal_reaches_the_caller_and_a_bug_does_not(caplog: pytest.LogCaptureFixture) -> None:
@@ -107,7 +99,7 @@ async def test_a_refusal_reaches_the_caller_and_a_bug_does_not(caplog: pytest.Lo
         outcomes = []
         for method in ("refuse", "boom", "wrong-type", "too-long"):
             with pytest.raises(RpcRefused) as caught:
-                await client.call(server.peer_id, ECHO, method, b"", timeout=LATER)
+                await client.call(server.peer_id, ECHO, method, b"", timeout=PATIENCE)
             outcomes.append((caught.value.code, caught.value.message))
 
         assert outcomes == [("not-yet", "come back later"), *[("internal", "")] * 3]
@@ -134,10 +126,10 @@ async def test_a_handler_has_a_deadline() -> None:
 
             async def hanging() -> None:
                 with pytest.raises(RpcRefused, match="deadline"):
-                    await client.call(server.peer_id, ECHO, "hang", b"", timeout=LATER)
+                    await client.call(server.peer_id, ECHO, "hang", b"", timeout=PATIENCE)
 
             nursery.start_soon(hanging)
-            assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=LATER) == b"x"
+            assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
 
 
 async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
@@ -155,12 +147,12 @@ async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
     ):
         server.serve(ECHO, handler)
         introduce(client, server)
-        await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+        await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         with pytest.raises(CallTimeout, match=r"no answer within 0\.1 s"):
             await client.call(server.peer_id, ECHO, "wait", b"", timeout=0.1)
         release.set()
 
-        assert await client.call(server.peer_id, ECHO, "echo", b"on", timeout=LATER) == b"on"
+        assert await client.call(server.peer_id, ECHO, "echo", b"on", timeout=PATIENCE) == b"on"
         assert server.statistics().accepted == 1
 
 
@@ -168,7 +160,7 @@ async def test_a_hundred_calls_share_one_stream() -> None:
     """Calls run side by side and each gets its own answer."""
 
     async def handler(request: Request) -> bytes:
-        await trio.sleep(0.001 * (request.body[0] % 7))
+        await pass_time(0.001 * (request.body[0] % 7))
         return request.body
 
     async with (
@@ -179,7 +171,7 @@ async def test_a_hundred_calls_share_one_stream() -> None:
         introduce(client, server)
 
         async def one(i: int) -> None:
-            assert await client.call(server.peer_id, ECHO, "echo", bytes([i]), timeout=LATER) == bytes([i])
+            assert await client.call(server.peer_id, ECHO, "echo", bytes([i]), timeout=PATIENCE) == bytes([i])
 
         async with trio.open_nursery() as nursery:
             for i in range(100):
@@ -209,9 +201,9 @@ async def test_no_more_than_the_limit_of_one_peer_is_carried_out_at_a_time() -> 
         introduce(client, server)
         async with trio.open_nursery() as nursery:
             for _ in range(60):
-                nursery.start_soon(lambda: client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER))
+                nursery.start_soon(lambda: client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE))
             await eventually(lambda: running == 32)
-            await trio.sleep(0.05)
+            await pass_time(0.05)
             release.set()
 
         assert most == 32
@@ -226,14 +218,14 @@ async def test_an_unknown_protocol_is_unreachable() -> None:
     ):
         introduce(client, server)
         with pytest.raises(PeerUnreachable, match="refused the stream"):
-            await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+            await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
 
 
 async def test_a_peer_without_address_is_unreachable() -> None:
     """Nothing is dialled, and the error says why."""
     async with open_host(PeerKey.generate()) as client:
         with pytest.raises(PeerUnreachable, match="no address is known"):
-            await client.call(PeerKey.generate().peer_id, ECHO, "echo", b"", timeout=LATER)
+            await client.call(PeerKey.generate().peer_id, ECHO, "echo", b"", timeout=PATIENCE)
 
 
 async def test_the_gate_is_asked_for_each_protocol_and_may_change_its_mind() -> None:
@@ -252,7 +244,7 @@ async def test_the_gate_is_asked_for_each_protocol_and_may_change_its_mind() -> 
         introduce(client, server)
 
         async def ask(protocol: str) -> bytes:
-            return await client.call(server.peer_id, protocol, "echo", b"x", timeout=LATER)
+            return await client.call(server.peer_id, protocol, "echo", b"x", timeout=PATIENCE)
 
         assert await ask(ECHO) == b"x"
         with pytest.raises(PeerUnreachable):
@@ -278,7 +270,7 @@ async def test_a_gate_that_raises_refuses(caplog: pytest.LogCaptureFixture) -> N
         server.serve(ECHO, echo)
         introduce(client, server)
         with pytest.raises(PeerUnreachable):
-            await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+            await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
     assert "gate for" in caplog.text
 
 
@@ -295,8 +287,10 @@ async def test_a_client_may_not_send_what_only_operators_may() -> None:
         server.serve(ECHO, echo)
         introduce(client, server)
         with pytest.raises(PeerUnreachable, match="broke"):
-            await client.call(server.peer_id, ECHO, "echo", bytes(100_000), timeout=LATER)
-        assert await client.call(server.peer_id, ECHO, "echo", bytes(65_536), timeout=LATER) == bytes(65_536)
+            await client.call(server.peer_id, ECHO, "echo", bytes(100_000), timeout=PATIENCE)
+        assert await client.call(server.peer_id, ECHO, "echo", bytes(65_536), timeout=PATIENCE) == bytes(
+            65_536
+        )
         assert server.statistics().bad_frames == 1
 
 
@@ -330,7 +324,7 @@ async def test_a_port_is_free_again_as_soon_as_the_host_is_closed() -> None:
                 address = server.addresses[0].multiaddr
                 server.serve(ECHO, echo)
                 introduce(client, server)
-                assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER) == b""
+                assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b""
             await eventually(lambda: not client.connected())
 
 
@@ -344,7 +338,7 @@ async def test_ipv6_works_where_there_is_any() -> None:
     async with open_host(PeerKey.generate()) as client:
         server.serve(ECHO, echo)
         introduce(client, server)
-        assert await client.call(server.peer_id, ECHO, "echo", b"6", timeout=LATER) == b"6"
+        assert await client.call(server.peer_id, ECHO, "echo", b"6", timeout=PATIENCE) == b"6"
     await context.__aexit__(None, None, None)
 
 
@@ -357,7 +351,7 @@ async def test_a_name_is_resolved() -> None:
         server.serve(ECHO, echo)
         port = server.addresses[0].transport.port
         client.set_addresses(server.peer_id, [f"/dns4/localhost/tcp/{port}"])
-        assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER) == b""
+        assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b""
 
 
 async def test_what_the_body_raises_passes_as_it_is() -> None:
@@ -376,7 +370,7 @@ async def test_calls_of_a_closed_host_fail_at_once() -> None:
     async with open_host(PeerKey.generate()) as client:
         pass
     with pytest.raises(PeerUnreachable, match="closed"):
-        await client.call(PeerKey.generate().peer_id, ECHO, "echo", b"", timeout=LATER)
+        await client.call(PeerKey.generate().peer_id, ECHO, "echo", b"", timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -414,7 +408,7 @@ async def test_the_death_of_the_swarm_ends_the_context(caplog: pytest.LogCapture
                 raise ZeroDivisionError("swarm")
 
             host._libp2p.get_network().manager.run_task(die)
-            await trio.sleep(LATER)
+            await pass_time(PATIENCE)
             pytest.fail("the body went on")
     assert "stopped" in caplog.text
 
@@ -428,7 +422,7 @@ async def test_statistics_count_what_happens() -> None:
     ):
         server.serve(ECHO, echo)
         await link(server, client)
-        await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+        await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
 
         assert server.statistics().connected == client.statistics().connected == 1
         assert server.statistics().requests_served == 1
@@ -450,9 +444,9 @@ async def test_a_handler_may_be_replaced() -> None:
     ):
         server.serve(ECHO, echo)
         introduce(client, server)
-        assert await client.call(server.peer_id, ECHO, "echo", b"first", timeout=LATER) == b"first"
+        assert await client.call(server.peer_id, ECHO, "echo", b"first", timeout=PATIENCE) == b"first"
         server.serve(ECHO, other)
-        assert await client.call(server.peer_id, ECHO, "echo", b"first", timeout=LATER) == b"other"
+        assert await client.call(server.peer_id, ECHO, "echo", b"first", timeout=PATIENCE) == b"other"
 
 
 async def test_a_refusal_cannot_write_on_the_callers_terminal() -> None:
@@ -468,7 +462,7 @@ async def test_a_refusal_cannot_write_on_the_callers_terminal() -> None:
         server.serve(ECHO, handler)
         introduce(client, server)
         with pytest.raises(RpcRefused) as caught:
-            await client.call(server.peer_id, ECHO, "echo", b"", timeout=LATER)
+            await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         assert caught.value.message == "?[2Jgone?and more"
 
 
