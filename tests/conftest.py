@@ -1,7 +1,8 @@
-"""What all tests share: the virtual clock."""
+"""What all tests share: the virtual clock, and a summary of the tools that were missing."""
 
 import pytest
 
+from tests.support.tools import summary
 from tests.support.waiting import run_in_virtual_time, virtual_clock
 
 __all__ = ["virtual_clock"]
@@ -14,3 +15,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = "virtual_clock" in getattr(item, "fixturenames", ())
         if used and item.get_closest_marker("trio") and not item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which tools are missing, how many tests wanted each, and what installs it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    lines = summary(report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple))
+    if lines:
+        terminalreporter.section("missing tools")
+        for line in lines:
+            terminalreporter.line(line)

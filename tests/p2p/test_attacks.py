@@ -1,7 +1,7 @@
 """What a stranger on the network may try; after each attempt an honest client is served.
 
-The bound is one of work: how many steps of all tasks come before the answer to a call (``support.CALL_STEPS``), during the attack where
-it can go on, and after it. A virtual clock holds for all tests but one, so no waiting for a timer hides in it.
+The bound is one of work: how many steps of all tasks come before the answer to a call (``support.CALL_STEPS``), after an
+attack and during it. All tests but one run under a virtual clock, so no wait for a timer hides in the bound.
 """
 
 import os
