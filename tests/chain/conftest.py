@@ -43,6 +43,10 @@ one_engine = pytest.mark.parametrize("background", ["embedded"], indirect=True, 
 @pytest.fixture(autouse=True)
 def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the deadlines of the product from firing in tests of other things: an engine of a busy machine is slow."""
+    put_deadlines_off(monkeypatch)
+
+
+def put_deadlines_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
     monkeypatch.setitem(Sender.__init__.__kwdefaults__, "deadline", PATIENCE)
     monkeypatch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
@@ -168,7 +172,9 @@ def background(
 ) -> Iterator[_Background]:
     require(request.param)
     running = _Background(request.param, tmp_path_factory.mktemp("engine") / "engine.log")
-    running.start()
+    with pytest.MonkeyPatch.context() as patch:
+        put_deadlines_off(patch)
+        running.start()
     yield running
     running.stop()
 

@@ -5,6 +5,7 @@ import warnings
 import pytest
 from trio.testing import MockClock
 
+from eigenkms.attestation import jwks
 from eigenkms.client import attesters, evidence, gathering, pursuit
 from tests.client.village import Village, make_village
 from tests.support.waiting import PATIENCE
@@ -19,6 +20,7 @@ with warnings.catch_warnings():
 def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the deadlines of single requests from firing, as a busy machine is slow; and pause for a moment only."""
     monkeypatch.setattr(pursuit, "BACK_OFF", 0.02)
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", PATIENCE)
     monkeypatch.setattr(gathering, "ANSWER_SECONDS", PATIENCE)
     monkeypatch.setattr(evidence, "PAGE_SECONDS", PATIENCE)
     monkeypatch.setattr(attesters, "LAUNCHER_SECONDS", PATIENCE)
