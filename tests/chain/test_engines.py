@@ -91,7 +91,7 @@ async def test_two_transactions_in_one_second_are_two_blocks(name: EngineName) -
     An error of the body leaves the context as itself, not in a group.
     """
     with pytest.raises(KeyError, match="body"):  # noqa: PT012
-        async with open_engine(name, block_time=30) as engine, JsonRpc(engine.url) as rpc:
+        async with open_engine(name, block_time=600) as engine, JsonRpc(engine.url) as rpc:
             sender = Sender(rpc, engine.accounts[0], engine.chain_id)
             receipts = [await registration.transfer(sender, b"\xaa" * 20, 1) for _ in range(3)]
             numbers = [receipt.block_number for receipt in receipts]

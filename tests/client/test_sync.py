@@ -30,7 +30,7 @@ from eigenkms.types import OperatorAddress
 from tests.attestation.issuer import APP as TOKEN_APP
 from tests.attestation.launcher import launch
 from tests.client.attested import APP, CREATOR_KEY, DIGEST, Register, guarded
-from tests.client.village import CLUSTER, Village, make_village, visitor
+from tests.client.village import CLUSTER, FAR, Village, make_village, visitor
 from tests.support.waiting import PATIENCE
 
 CREATOR = EcdsaAttester(CREATOR_KEY)
@@ -56,7 +56,7 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
 
     @asynccontextmanager
     async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
-        async with open_host(PeerKey.generate()) as host:
+        async with open_host(PeerKey.generate(), limits=FAR) as host:
             yield Client(settings, village.chain, host, register)  # type: ignore[arg-type]
 
     monkeypatch.setattr(api, "open_client", open_client)
