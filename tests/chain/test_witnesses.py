@@ -33,7 +33,7 @@ OLD = 100_000
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc_module, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(providers, "PROBE_PAUSE", 0.05)
+    monkeypatch.setattr(providers, "PROBE_PAUSE", 1.0)
     monkeypatch.setattr(providers, "MAX_PROBE_PAUSE", 0.05)
     monkeypatch.setattr(witnesses, "LAG_PAUSE", 0.05)
     monkeypatch.setattr(witnesses, "LAG_LOOKS", 3)
