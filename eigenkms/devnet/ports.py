@@ -1,5 +1,6 @@
 """TCP ports for nodes that start later, and again after a stop."""
 
+import atexit
 import errno
 import random
 import socket
@@ -13,7 +14,7 @@ _OWN_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _OWN_FIRST: Final = 32_768
 """Linux's default; other systems begin higher."""
 _reserved: Final[list[socket.socket]] = []
-"""Sockets that hold ports for this process' lifetime: bound, and not listening."""
+"""Sockets that hold ports for this process' lifetime: bound, and not listening. ``_release`` closes them at its end."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -73,3 +74,10 @@ def _reserve(bound: socket.socket) -> None:
         bound.close()
     else:
         _reserved.append(bound)
+
+
+@atexit.register
+def _release() -> None:
+    """Give back what is held, so that the interpreter finds no socket unclosed at its end."""
+    while _reserved:
+        _reserved.pop().close()

@@ -2,7 +2,15 @@
 
 import pytest
 
+from eigenkms.attestation import jwks
 from tests.attestation.issuer import Authority, make_authority
+from tests.support.waiting import PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the issuer's answer from being late because the machine is busy."""
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,7 @@ from tests.attestation.issuer import (
     sign,
     token,
 )
+from tests.support.waiting import PATIENCE
 
 SCOPE = Scope(ClusterId(b"\x01" * 32), OperatorAddress(b"\x02" * 20), AppId(APP), b"\x03" * 32)
 CONTEXT = Context(SCOPE)
@@ -184,7 +185,7 @@ async def test_large_tokens_do_not_stop_the_others(
     going_on, read_claims = threading.Event(), gcp._claims
 
     def slow(claims: Any, evidence: bytes, now: float) -> Claims:
-        assert evidence != large or going_on.wait(10)
+        assert evidence != large or going_on.wait(PATIENCE)
         return read_claims(claims, evidence, now)
 
     monkeypatch.setattr(gcp, "_claims", slow)

@@ -13,8 +13,9 @@ from eigenkms.attestation.jwks import KeySource, parse_key_set
 from eigenkms.errors import InputError
 from eigenkms.protocols.authorisation import Refusal
 from tests.attestation.issuer import Authority, Endpoint, jwk, jwk_set, make_authority, rsa_key, serve
+from tests.support.waiting import PATIENCE, pass_time
 
-PATIENCE = 10.0
+pytestmark = pytest.mark.usefixtures("virtual_clock")
 
 
 async def found(source: KeySource, kid: str, alg: str = "RS256") -> bool | Refusal:
@@ -83,8 +84,9 @@ async def test_known_keys_do_not_wait_for_a_slow_issuer(authority: Authority, im
         async with trio.open_nursery() as nursery:
             nursery.start_soon(found, source, "unknown")
             await asked.wait()
-            with trio.fail_after(0.1):
-                await source.find("k1", "RS256")
+            begun = trio.current_time()
+            await source.find("k1", "RS256")
+            assert trio.current_time() == begun
 
 
 NOT_KEYS: list[tuple[str, dict[str, Any], str]] = [
@@ -132,6 +134,7 @@ async def test_an_endpoint_that_fails_keeps_the_last_good_keys(
         assert await found(source, "k1") is True
         for name, value in fault.items():
             setattr(endpoint, name, value)
+        await pass_time(1)
         assert await found(source, "unknown") == Refusal.KEYS_UNAVAILABLE, "it may be a new one"
         assert await found(source, "k1") is True
 
@@ -164,24 +167,24 @@ async def test_keys_that_are_too_old_are_not_used(
         assert await found(source, "k1") == Refusal.KEYS_UNAVAILABLE
 
 
-async def test_run_fetches_and_fetches_again(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, and after the time that has passed since."""
-    monkeypatch.setattr(jwks, "REFRESH_SECONDS", 0.01)
-    monkeypatch.setattr(jwks, "RETRY_SECONDS", 0.01)
+async def test_run_fetches_and_fetches_again(authority: Authority) -> None:
+    """At once, half a minute after a failure, and an hour after an answer."""
     async with serve(authority, Endpoint(status=500, body=jwk_set(jwk("k1")))) as endpoint:
         source = KeySource(endpoint.url, ca_file=authority.ca)
         async with trio.open_nursery() as nursery:
-            thrice = trio.Event()
+            thrice, times = trio.Event(), []
 
             async def count() -> None:
-                endpoint.status = 200
-                if endpoint.asked == 3:
+                times.append(trio.current_time())
+                if len(times) == 2:
+                    endpoint.status = 200
+                if len(times) == 3:
                     thrice.set()
 
             endpoint.on_request = count
             nursery.start_soon(source.run)
-            with trio.fail_after(PATIENCE):
-                await thrice.wait()
+            await thrice.wait()
+            assert times == pytest.approx([times[0], times[0] + 30, times[0] + 3630])
             nursery.cancel_scope.cancel()
         assert await found(source, "k1") is True
 

@@ -2,6 +2,9 @@
 
 The engine and its set-up live in a thread with a trio loop of its own, since fixtures of session scope have none. A test
 takes a snapshot before and goes back to it after.
+
+A test of contracts and of what a node answers runs on each engine. A test of what our client makes of an answer is marked
+``one_engine``: it plays the node's part itself, and a second engine adds nothing.
 """
 
 import os
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain import registration
+from eigenkms.chain import applications, providers, registration, witnesses
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.reader import EigenLayerChain, Finality, open_chain
@@ -23,15 +26,35 @@ from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import be32, keccak256
-from eigenkms.devnet.engines import ENGINES, Engine, open_engine
+from eigenkms.devnet.engines import ENGINES, Engine, launch, open_engine
 from eigenkms.devnet.engines.launch import find_anvil
 from eigenkms.errors import InputError
+from tests.support.waiting import PATIENCE
 
 MEMBERS = 4
 DELAY = 5
 """Blocks that an operator that left stays slashable."""
 
 ENGINE_PARAMS = [pytest.param(name, marks=[pytest.mark.anvil] if name == "anvil" else []) for name in ENGINES]
+one_engine = pytest.mark.parametrize("background", ["embedded"], indirect=True, scope="session")
+"""A test of the client: it runs on the embedded engine only, which needs no other program."""
+
+
+@pytest.fixture(autouse=True)
+def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the deadlines of the product from firing in tests of other things: an engine of a busy machine is slow."""
+    put_deadlines_off(monkeypatch)
+
+
+def put_deadlines_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
+    monkeypatch.setitem(Sender.__init__.__kwdefaults__, "deadline", PATIENCE)
+    monkeypatch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
+    monkeypatch.setattr(providers, "PROBE_SECONDS", PATIENCE)
+    monkeypatch.setattr(witnesses, "WITNESS_SECONDS", PATIENCE)
+    monkeypatch.setattr(applications, "LOOKUP_SECONDS", PATIENCE)
+    monkeypatch.setattr(applications, "FRESH_SECONDS", PATIENCE)
+    monkeypatch.setattr(launch, "START_SECONDS", PATIENCE)
 
 
 def require(engine: str) -> None:
@@ -60,7 +83,7 @@ class World:
     rpc: JsonRpc
 
     def sender(self, account: int, rpc: JsonRpc | None = None) -> Sender:
-        return Sender(rpc or self.rpc, self.engine.accounts[account], self.engine.chain_id, deadline=5)
+        return Sender(rpc or self.rpc, self.engine.accounts[account], self.engine.chain_id, deadline=PATIENCE)
 
     @property
     def avs(self) -> Sender:
@@ -112,13 +135,13 @@ class _Background:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._ready.wait(60)
+        assert self._ready.wait(PATIENCE)
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
         self._token.run_sync_soon(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def _main(self) -> None:
         try:
@@ -131,7 +154,7 @@ class _Background:
     async def _live(self) -> None:
         self._token, self._stop = trio.lowlevel.current_trio_token(), trio.Event()
         async with open_engine(self._name, block_time=0, log_path=self._log_path) as engine:
-            async with JsonRpc(engine.url) as rpc:
+            async with JsonRpc(engine.url, deadline=PATIENCE) as rpc:
                 contracts = await deploy_contracts(
                     rpc, engine.accounts[0], engine.accounts[1], deallocation_delay=DELAY
                 )
@@ -149,7 +172,9 @@ def background(
 ) -> Iterator[_Background]:
     require(request.param)
     running = _Background(request.param, tmp_path_factory.mktemp("engine") / "engine.log")
-    running.start()
+    with pytest.MonkeyPatch.context() as patch:
+        put_deadlines_off(patch)
+        running.start()
     yield running
     running.stop()
 

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import trio
 
+from tests.support.waiting import PATIENCE
+
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP only, and cheap to make
 
 Call = dict[str, Any]
@@ -109,7 +111,7 @@ async def scripted(*replies: Reply) -> AsyncIterator[Server]:
 async def tampering(upstream: str, tamper: Tamper) -> AsyncIterator[Server]:
     """Forwards to a real node; ``tamper`` sees each call with its answer and returns the answer to give."""
     headers = {"content-type": "application/json"}
-    async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers, verify=_TLS) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False, headers=headers, verify=_TLS) as client:
 
         async def answer(body: bytes) -> Reply:
             calls = json.loads(body)

@@ -25,7 +25,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import Cluster, OperatorAddress
-from tests.chain.conftest import World
+from tests.chain.conftest import World, one_engine
 from tests.client.village import make_village
 
 VERSION = 1_800_000_000
@@ -123,6 +123,7 @@ async def test_two_hashes_for_one_version_are_an_equivocation_and_nothing_else_i
         assert await prove(world, anchor, 0, 2)
 
 
+@one_engine
 async def test_the_blocks_that_count_are_chosen(world: World) -> None:
     """What is not buried deep enough is not seen yet."""
     async with an_anchor(world, finality="latest-2") as anchor:
@@ -134,6 +135,7 @@ async def test_the_blocks_that_count_are_chosen(world: World) -> None:
         assert await anchor.commitments(VERSION, who) == {who[0]: RIGHT}
 
 
+@one_engine
 async def test_another_registry_or_chain_is_named(world: World) -> None:
     """No contract, a contract of another kind, a registry of another cluster, another chain: each a sentence."""
     registry = await deploy_registry(world.avs, cluster_of(world))
@@ -156,6 +158,7 @@ async def test_another_registry_or_chain_is_named(world: World) -> None:
         replace(here, registry=bytes(20))
 
 
+@one_engine
 async def test_an_account_without_ether_is_told_what_it_needs(world: World) -> None:
     """Before anything is sent."""
     async with an_anchor(world) as anchor:

@@ -23,8 +23,9 @@ from eigenkms.chain.values import checksummed, hexed, octets, quantity
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
-from tests.chain.conftest import World
+from tests.chain.conftest import World, one_engine
 from tests.chain.servers import Call, Tamper, tampering
+from tests.support.waiting import eventually
 
 CREATOR, OTHER = 10, 11
 SEED = 20261125
@@ -156,6 +157,7 @@ async def test_every_status_is_told(world: World) -> None:
     assert await lookup(world, AppId("0x" + "33" * 20)) is None
 
 
+@one_engine
 @pytest.mark.parametrize("what", [*publishing.CREATOR_CHANGES, *publishing.COORDINATOR_CHANGES])
 async def test_nobody_else_may_change_an_application(world: World, what: str) -> None:
     """A stranger neither; the coordinator may not do what is the creator's, nor the creator what is the coordinator's."""
@@ -189,6 +191,7 @@ async def test_only_the_creator_publishes_and_only_the_coordinator_confirms(worl
     assert await release_of(world, app) == RELEASE
 
 
+@one_engine
 @pytest.mark.parametrize("end", ["terminate", "suspend"])
 async def test_a_suspended_or_terminated_application_is_not_the_creators_to_revive(
     world: World, end: str
@@ -277,6 +280,7 @@ def test_any_other_spelling_is_no_application(spelling: str) -> None:
     assert application_address(spelling) is None
 
 
+@one_engine
 async def test_the_spelling_asked_for_is_the_one_answered(world: World) -> None:
     """Both spellings are found, each under itself, by one reading; a wrong checksum asks the chain nothing."""
     app = await create(world)
@@ -319,6 +323,7 @@ async def counted(
         yield known, seen
 
 
+@one_engine
 async def test_many_requests_at_once_are_one_reading(world: World) -> None:
     """And so are those of the next seconds; for an application that does not exist as well."""
     app = await create(world)
@@ -338,6 +343,7 @@ async def test_many_requests_at_once_are_one_reading(world: World) -> None:
             assert sum(is_status(call) for call in calls) == 1
 
 
+@one_engine
 async def test_what_was_published_is_seen_when_the_answer_is_too_old(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +359,7 @@ async def test_what_was_published_is_seen_when_the_answer_is_too_old(
         assert found.status is AppStatus.STOPPED
 
 
+@one_engine
 async def test_a_failure_is_told_to_those_who_waited_and_not_kept(world: World) -> None:
     """All who asked at once get it from one attempt; the next to ask reads anew."""
     app = await create(world)
@@ -381,6 +388,7 @@ async def test_a_failure_is_told_to_those_who_waited_and_not_kept(world: World) 
         assert await known.lookup(app) is not None
 
 
+@one_engine
 async def test_who_gives_up_does_not_fail_the_others(world: World) -> None:
     """The one who reads is cancelled while the chain has not answered: another reads, and all others are served."""
     app = await create(world)
@@ -414,6 +422,7 @@ async def test_who_gives_up_does_not_fail_the_others(world: World) -> None:
         assert None not in answers
 
 
+@one_engine
 async def test_who_names_what_is_not_there_takes_no_room_from_what_is(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -448,11 +457,9 @@ async def test_who_names_what_is_not_there_takes_no_room_from_what_is(
         async with trio.open_nursery() as nursery:
             for asked in strange:
                 nursery.start_soon(ask, asked)
-            with trio.fail_after(20):
-                while held < applications.STRANGE_READINGS:  # noqa: ASYNC110 - the chain has no event for it
-                    await trio.sleep(0.01)
-                for _ in range(5):
-                    assert await known.lookup(app) is not None
+            await eventually(lambda: held == applications.STRANGE_READINGS)
+            for _ in range(5):
+                assert await known.lookup(app) is not None
             assert held == applications.STRANGE_READINGS
             assert len(refused) == len(strange) - applications.STRANGERS
             assert all("too many are asked for that were never found" in reason for reason in refused)
@@ -460,6 +467,7 @@ async def test_who_names_what_is_not_there_takes_no_room_from_what_is(
         assert len(refused) == len(strange) - applications.STRANGERS
 
 
+@one_engine
 async def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that was not asked for the longest is forgotten first."""
     monkeypatch.setattr(applications, "REMEMBERED", 2)
@@ -470,6 +478,7 @@ async def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) 
         assert sum(is_status(call) for call in calls) == 4
 
 
+@one_engine
 async def test_a_chain_that_does_not_answer_is_waited_for_so_long_only(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,6 +494,7 @@ async def test_a_chain_that_does_not_answer_is_waited_for_so_long_only(
 # ------------------------------------------------------------------------------------------------- finality, reorganisations
 
 
+@one_engine
 async def test_only_blocks_at_the_configured_finality_count(world: World) -> None:
     """An application that was created two blocks ago is none yet for who waits for five."""
     app = await create(world)
@@ -498,6 +508,7 @@ async def test_only_blocks_at_the_configured_finality_count(world: World) -> Non
     assert found.release == RELEASE
 
 
+@one_engine
 async def test_a_reorganisation_while_it_is_read_is_an_error(world: World) -> None:
     """State of one chain and a log of another are never put together."""
     app = await create(world)
@@ -548,6 +559,7 @@ def word(number: int) -> str:
 TOPIC = hexed(abi.APP_UPGRADED)
 
 
+@one_engine
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
@@ -585,6 +597,7 @@ async def test_what_cannot_be_is_an_error_of_the_chain(world: World, tamper: Tam
         assert not isinstance(caught.value, UnusableReleaseError)
 
 
+@one_engine
 async def test_the_last_event_of_the_block_is_the_release(world: World) -> None:
     """By its index, whatever the order of the answer."""
     app = await create(world)
@@ -600,6 +613,7 @@ async def test_the_last_event_of_the_block_is_the_release(world: World) -> None:
         assert found.release == SECOND
 
 
+@one_engine
 async def test_a_contract_that_is_not_there_troubles_only_who_needs_it(world: World) -> None:
     """The chain can be read otherwise; a check or a lookup says what is wrong."""
     config = world.contracts.config(world.engine.url, Finality.parse("latest"))

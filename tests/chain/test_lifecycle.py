@@ -11,7 +11,7 @@ from eigenkms.chain.reader import open_chain
 from eigenkms.chain.registration import perform
 from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.errors import ChainError, InputError
-from tests.chain.conftest import DELAY, World, bn254_key, socket_of
+from tests.chain.conftest import DELAY, World, bn254_key, one_engine, socket_of
 
 NEWCOMER = 9
 
@@ -53,6 +53,7 @@ async def test_a_life_by_plans(world: World) -> None:
         assert await carry_out(operator, back) == ["join operator set"]
 
 
+@one_engine
 async def test_a_life_in_a_set_of_ecdsa_keys(world: World) -> None:
     """Its keys are registered with their own proof, read, compared, given up, and burned; one of BN254 is refused."""
     accounts = world.engine.accounts
@@ -110,6 +111,7 @@ async def test_what_is_wrong_with_a_call_shows_when_it_is_tried(world: World) ->
         assert told == "the sender may not act for this account"
 
 
+@one_engine
 async def test_a_registry_needs_its_contracts(world: World) -> None:
     """The delegation manager is looked at too, before any plan is made."""
     config = world.contracts.config(world.engine.url, Finality("latest"))

@@ -21,7 +21,7 @@ from eigenkms.chain.rpc import RpcRefusedError
 from eigenkms.chain.values import hexed
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
-from tests.chain.conftest import DELAY, MEMBERS, World, bn254_key, socket_of
+from tests.chain.conftest import DELAY, MEMBERS, World, bn254_key, one_engine, socket_of
 from tests.chain.servers import Call, Tamper, tampering
 
 
@@ -145,6 +145,7 @@ BAD_KEYS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@one_engine
 @pytest.mark.parametrize("bad", BAD_KEYS)
 async def test_one_bad_key_sets_its_operator_aside_and_nobody_else(world: World, bad: str) -> None:
     """Discovery goes on without the operator, which is named with the reason."""
@@ -160,6 +161,7 @@ async def test_one_bad_key_sets_its_operator_aside_and_nobody_else(world: World,
     assert len(read.operators) == MEMBERS - 1
 
 
+@one_engine
 async def test_two_operators_with_one_key_are_both_set_aside(world: World) -> None:
     """A key that stands twice proves nothing about either."""
     twin = bn254.registration_key_data(bn254_key(0))
@@ -172,6 +174,7 @@ async def test_two_operators_with_one_key_are_both_set_aside(world: World) -> No
     assert all("same key" in why for _, why in read.rejected)
 
 
+@one_engine
 async def test_a_registrar_that_refuses_one_key_stops_nobody(world: World) -> None:
     """A revert for one operator's key or socket is that operator's matter."""
     refused = world.operator(2).address.hex()
@@ -188,6 +191,7 @@ async def test_a_registrar_that_refuses_one_key_stops_nobody(world: World) -> No
     assert [address for address, _ in read.rejected] == [world.operator(2).address]
 
 
+@one_engine
 async def test_a_set_costs_two_round_trips(world: World) -> None:
     """Members first, then all keys and sockets in one batch."""
     async with (
@@ -227,9 +231,17 @@ def pruned_before(number: int, hashes: dict[str, int], log_range: int = 10**6) -
     return tamper
 
 
-@pytest.mark.parametrize("log_range", [10**6, 3])
+@pytest.mark.parametrize(
+    ("background", "log_range"),
+    [("embedded", 3), pytest.param("anvil", 10**6, marks=pytest.mark.anvil)],
+    indirect=["background"],
+    scope="session",
+)
 async def test_a_pruned_node_still_tells_the_old_set(world: World, log_range: int) -> None:
-    """Without the state, the set is that of today with every later join, departure and change of key undone."""
+    """Without the state, the set is that of today with every later join, departure and change of key undone.
+
+    Also if the node tells events of a few blocks at a time only.
+    """
     async with world.reader() as honest:
         block = await honest.head()
         truth = await honest.operators_at(block)
@@ -253,6 +265,7 @@ async def test_a_pruned_node_still_tells_the_old_set(world: World, log_range: in
     assert {entry.address: entry.socket for entry in rolled.operators}[changer.address] == socket_of(70)
 
 
+@one_engine
 async def test_a_pruned_node_that_hides_an_event_is_caught(world: World) -> None:
     """Events that do not lead to the set of today are an error, not a wrong set."""
     async with world.reader() as honest:
@@ -273,6 +286,7 @@ async def test_a_pruned_node_that_hides_an_event_is_caught(world: World) -> None
             await chain.operators_at(block)
 
 
+@one_engine
 async def test_a_reorganisation_during_the_roll_back_is_noticed(world: World) -> None:
     """The block must still be canonical after the events were read."""
     async with world.reader() as honest:
@@ -306,6 +320,7 @@ KEY_HISTORIES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]]
 }
 
 
+@one_engine
 @pytest.mark.parametrize("history", KEY_HISTORIES)
 async def test_an_old_key_that_no_event_tells_is_none(world: World, history: str) -> None:
     """A member whose key changed since, and whose old one cannot be found, is set aside or is an error: never guessed."""
@@ -408,6 +423,7 @@ async def opening(config: ChainConfig) -> ChainError:
     return caught.value
 
 
+@one_engine
 async def test_start_refuses_another_chain(world: World) -> None:
     """The chain id of the RPC must be the configured one."""
     config = world.contracts.config(world.engine.url, Finality("latest"))
@@ -444,6 +460,7 @@ async def test_start_refuses_a_set_that_does_not_exist(world: World) -> None:
     assert "it does not exist" in str(await opening(replace(config, avs=b"\x42" * 20)))
 
 
+@one_engine
 @pytest.mark.parametrize(("curve", "named"), [(0, "not configured"), (1, "ECDSA")])
 async def test_start_refuses_another_curve(world: World, curve: int, named: str) -> None:
     """Only sets of BN254 keys can be served."""
@@ -453,6 +470,7 @@ async def test_start_refuses_another_curve(world: World, curve: int, named: str)
     assert f"its key curve is {named}, not BN254" in str(error)
 
 
+@one_engine
 async def test_start_refuses_an_avs_without_registrar(world: World) -> None:
     """An AVS that set no registrar has an account without code in its place; one that is zero is refused as well."""
     manager, avs = world.contracts.allocation_manager, world.sender(12)
@@ -467,6 +485,7 @@ async def test_start_refuses_an_avs_without_registrar(world: World) -> None:
     assert "has set no registrar contract" in str(await opening(config))
 
 
+@one_engine
 @pytest.mark.parametrize("case", ["zero", "does not support", "supports nothing"])
 async def test_start_refuses_a_registrar_of_another_avs(world: World, case: str) -> None:
     """The registrar must be a contract that answers supportsAVS with true."""
@@ -485,6 +504,7 @@ async def test_start_refuses_a_registrar_of_another_avs(world: World, case: str)
     assert expected in str(error)
 
 
+@one_engine
 async def test_start_names_an_rpc_that_is_down(world: World) -> None:
     """No connection is told as such."""
     error = await opening(world.contracts.config("http://127.0.0.1:9", Finality("latest")))
@@ -539,6 +559,7 @@ HEADER_LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+@one_engine
 @pytest.mark.parametrize("lie", HEADER_LIES.values(), ids=HEADER_LIES.keys())
 async def test_a_header_that_cannot_be_is_an_error(
     world: World, lie: Callable[[dict[str, Any]], Any]
@@ -552,6 +573,7 @@ async def test_a_header_that_cannot_be_is_an_error(
             await chain.block(1)
 
 
+@one_engine
 async def test_a_block_of_another_hash_is_an_error(world: World) -> None:
     """A block asked by hash must have it."""
 
@@ -567,6 +589,7 @@ async def test_a_block_of_another_hash_is_an_error(world: World) -> None:
             await chain.block(head.hash)
 
 
+@one_engine
 async def test_a_chain_id_that_changes_later_is_an_error(world: World) -> None:
     """Behind one URL there may be several nodes; each batch proves its chain."""
     lying = False
@@ -607,6 +630,7 @@ CALL_LIES: dict[str, tuple[abi.Function, Any]] = {
 }
 
 
+@one_engine
 @pytest.mark.parametrize(("function", "lie"), CALL_LIES.values(), ids=CALL_LIES.keys())
 async def test_an_answer_that_cannot_be_is_an_error(world: World, function: abi.Function, lie: Any) -> None:
     """Whatever a contract call is said to return, the read ends in a set or in a ChainError."""
@@ -636,6 +660,7 @@ LOG_LIES: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
 }
 
 
+@one_engine
 @pytest.mark.parametrize("lie", LOG_LIES.values(), ids=LOG_LIES.keys())
 async def test_events_that_were_not_asked_for_are_an_error(
     world: World, lie: Callable[[list[dict[str, Any]]], Any]
@@ -650,6 +675,7 @@ async def test_events_that_were_not_asked_for_are_an_error(
             await chain.members_ever_left(await chain.head())
 
 
+@one_engine
 async def test_a_node_without_a_finalized_block_is_told_as_such(world: World) -> None:
     """A node that is still synchronising has no finalized block."""
     young = replacing("eth_getBlockByNumber", lambda _: None)
@@ -659,6 +685,7 @@ async def test_a_node_without_a_finalized_block_is_told_as_such(world: World) ->
     assert caught.value.hint is not None
 
 
+@one_engine
 async def test_a_refused_read_of_a_canonical_block_ends_when_logs_are_refused_too(world: World) -> None:
     """Neither state nor events: an error, after a bounded number of requests."""
 

@@ -11,7 +11,7 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
-from tests.chain.conftest import DELAY, World, bn254_key, socket_of
+from tests.chain.conftest import DELAY, World, bn254_key, one_engine, socket_of
 from tests.chain.servers import tampering
 
 STRANGER = 9
@@ -64,6 +64,7 @@ async def test_the_digest_computed_here_is_the_one_of_the_contract(world: World)
     assert registration_digest(contracts, operator, abi.CURVE_BN254, key_data) == told
 
 
+@one_engine
 async def test_a_node_cannot_make_the_key_sign_another_message(world: World) -> None:
     """A message hash that differs from the computed one stops the registration before anything is signed."""
     selector = hexed(abi.BN254_MESSAGE_HASH.selector)
@@ -172,6 +173,7 @@ async def test_only_the_owner_keeps_the_list(world: World) -> None:
         )
 
 
+@one_engine
 async def test_a_transaction_that_is_not_mined_is_named_by_its_hash(world: World) -> None:
     """After the deadline the hash is told, so that nobody sends the same thing under a second nonce."""
     await world.rpc.call("evm_setAutomine", False)
@@ -184,6 +186,7 @@ async def test_a_transaction_that_is_not_mined_is_named_by_its_hash(world: World
         await world.rpc.call("evm_setAutomine", True)
 
 
+@one_engine
 async def test_a_transaction_whose_sending_broke_off_is_still_found(world: World) -> None:
     """The node takes the transaction but its answer is lost: the receipt is found by the hash fixed before."""
 
@@ -195,13 +198,6 @@ async def test_a_transaction_whose_sending_broke_off_is_still_found(world: World
     assert await world.rpc.call("eth_getBalance", hexed(PAYEE), "latest") == "0x5"
 
 
-async def test_an_account_without_ether_is_refused(world: World) -> None:
-    """The node's reason is told, and nothing is waited for."""
-    pauper = Sender(world.rpc, b"\x55" * 32, world.engine.chain_id)
-    with pytest.raises(ChainError, match=r"send 1 wei to 0xaaaa.*: the node refused the transaction"):
-        await registration.transfer(pauper, PAYEE, 1)
-
-
 async def test_a_transaction_that_runs_out_of_gas_is_told_as_such(world: World) -> None:
     """Gas is explicit, so too little of it is a reason of its own."""
     data = abi.REGISTER_AS_OPERATOR.encode(bytes(20), 0, "")
@@ -211,6 +207,7 @@ async def test_a_transaction_that_runs_out_of_gas_is_told_as_such(world: World) 
         )
 
 
+@one_engine
 async def test_a_receipt_is_awaited_through_an_outage(world: World) -> None:
     """While the transaction is under way the RPC may be unreachable for a while."""
     outages = 3
@@ -228,6 +225,7 @@ async def test_a_receipt_is_awaited_through_an_outage(world: World) -> None:
     assert outages == 0
 
 
+@one_engine
 async def test_transactions_of_one_account_queue_up(world: World) -> None:
     """Many tasks may share a sender: nonces do not collide."""
     sender, target = world.sender(22), PAYEE
@@ -237,6 +235,7 @@ async def test_transactions_of_one_account_queue_up(world: World) -> None:
     assert await world.rpc.call("eth_getBalance", hexed(target), "latest") == "0x5"
 
 
+@one_engine
 async def test_a_sender_refuses_another_chain(world: World) -> None:
     """Nothing is signed for a chain that the RPC does not serve."""
     sender = Sender(world.rpc, world.engine.accounts[5], 1)

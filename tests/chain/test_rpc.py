@@ -1,4 +1,4 @@
-"""The JSON-RPC client against servers that are down, slow, wrong or hostile. Real sockets throughout."""
+"""The JSON-RPC client against servers that are down, slow, wrong or hostile. Real sockets throughout, under a virtual clock."""
 
 import json
 import logging
@@ -24,13 +24,11 @@ from eigenkms.chain.rpc import (
 )
 from eigenkms.errors import ChainError, InputError
 from tests.chain.servers import Reply, result, scripted, serve
+from tests.support.waiting import pace
+
+pytestmark = pytest.mark.usefixtures("virtual_clock")
 
 REFUSAL = {"code": 3, "message": "execution reverted", "data": "0x08c379a0"}
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "FIRST_PAUSE_SECONDS", 0.001)
 
 
 def body(**fields: object) -> Reply:
@@ -100,15 +98,19 @@ async def test_a_busy_node_is_asked_again(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "when", ["1", lambda: formatdate(time.time() + 2, usegmt=True)], ids=["seconds", "date"]
+    ("when", "least", "most"),
+    [(lambda: "1", 1, 1), (lambda: formatdate(time.time() + 3600, usegmt=True), 1800, 3600)],
+    ids=["seconds", "date"],
 )
-async def test_a_node_that_says_when_is_asked_then(when: str | Callable[[], str]) -> None:
+async def test_a_node_that_says_when_is_asked_then(
+    when: Callable[[], str], least: float, most: float
+) -> None:
     """Retry-After, in seconds or as a date, is waited for within the deadline."""
-    later = Reply(status=429, headers=(f"retry-after: {when if isinstance(when, str) else when()}",))
-    async with scripted(later, Reply(result("0x1", 1))) as server, JsonRpc(server.url) as rpc:
+    later = Reply(status=429, headers=(f"retry-after: {when()}",))
+    async with scripted(later, Reply(result("0x1", 1))) as server, JsonRpc(server.url, deadline=4000) as rpc:
         begun = trio.current_time()
         assert await rpc.call("eth_chainId") == "0x1"
-        assert trio.current_time() - begun > 0.9
+        assert least - 1e-6 <= trio.current_time() - begun <= most + 1e-6
 
 
 @pytest.mark.parametrize("when", ["3600", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
@@ -166,9 +168,11 @@ async def test_nobody_listens() -> None:
 
 async def test_a_hanging_node_costs_the_deadline_and_no_more() -> None:
     """The deadline bounds the whole call, and other calls go on meanwhile."""
-    async with scripted(Reply(hang=True)) as server, JsonRpc(server.url, deadline=0.2) as rpc:
-        with trio.fail_after(2), pytest.raises(RpcUnavailableError, match=r"no answer within 0\.2 s"):
+    async with scripted(Reply(hang=True)) as server, JsonRpc(server.url, deadline=2.5) as rpc:
+        begun = trio.current_time()
+        with pytest.raises(RpcUnavailableError, match=r"no answer within 2\.5 s"):
             await rpc.call("eth_chainId")
+        assert trio.current_time() - begun == pytest.approx(2.5)
 
 
 async def test_a_dripping_node_costs_the_deadline_too() -> None:
@@ -179,19 +183,22 @@ async def test_a_dripping_node_costs_the_deadline_too() -> None:
             await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
             while True:
                 await stream.send_all(b" ")
-                await trio.sleep(0.01)
+                await pace(0.5)
         except trio.BrokenResourceError:
             return
 
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, drip, listeners)
-        async with JsonRpc(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}", deadline=0.2) as rpc:
-            with trio.fail_after(2), pytest.raises(RpcUnavailableError, match="no answer within"):
+        async with JsonRpc(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}", deadline=2.5) as rpc:
+            begun = trio.current_time()
+            with pytest.raises(RpcUnavailableError, match="no answer within"):
                 await rpc.call("eth_chainId")
+            assert trio.current_time() - begun == pytest.approx(2.5)
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.real_time
 async def test_an_endless_answer_is_cut_at_the_bound() -> None:
     """Memory is bounded by the answer bound, whatever the node sends."""
     huge = Reply(result("0x" + "00" * 100_000))
@@ -200,6 +207,7 @@ async def test_an_endless_answer_is_cut_at_the_bound() -> None:
             await rpc.call("eth_getCode")
 
 
+@pytest.mark.real_time
 async def test_a_large_answer_within_the_bound_is_read() -> None:
     """Answers that are parsed in a worker thread come back like the others."""
     async with scripted(Reply(result("0x" + "00" * 100_000))) as server, JsonRpc(server.url) as rpc:
@@ -290,7 +298,7 @@ async def test_what_an_url_hides_is_in_no_message_and_no_log(
     caplog.set_level(logging.DEBUG)
     async with scripted(reply) as server:
         url = server.url.replace("http://", "http://alice:hunter2@") + "/v3/s3cr3t-in-path?key=t0ken"
-        async with JsonRpc(url, deadline=0.3) as rpc:
+        async with JsonRpc(url, deadline=2.5) as rpc:
             with pytest.raises(ChainError) as caught:
                 await rpc.call("eth_chainId")
             shown = [
@@ -331,7 +339,7 @@ def test_a_pin_asks_for_this_block_or_an_error() -> None:
 async def test_cancelling_a_call_leaves_the_client_usable() -> None:
     """A caller that gives up takes its connection with it, nothing else."""
     async with scripted(Reply(hang=True), Reply(result("0x1", 2))) as server, JsonRpc(server.url) as rpc:
-        with trio.move_on_after(0.05) as scope:
+        with trio.move_on_after(1) as scope:
             await rpc.call("eth_chainId")
         assert scope.cancelled_caught
         assert await rpc.call("eth_chainId") == "0x1"

@@ -14,8 +14,9 @@ from eigenkms.chain.signing import LocalSigner, RemoteSigner
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError, EigenKmsError, VerificationError
-from tests.chain.conftest import World
+from tests.chain.conftest import World, one_engine
 from tests.chain.servers import Reply, Server, result, scripted, serve
+from tests.support.waiting import PATIENCE
 
 ACCOUNT = 26
 PAYEE = b"\xaa" * 20
@@ -58,11 +59,12 @@ async def signer(
         yield server
 
 
-async def signed(server: Server, key: bytes = KEY, deadline: float = 2.0) -> bytes:
+async def signed(server: Server, key: bytes = KEY, deadline: float = PATIENCE) -> bytes:
     async with JsonRpc(server.url, deadline=deadline) as rpc:
         return await RemoteSigner(rpc, LocalSigner(key).address).sign(FIELDS)
 
 
+@one_engine
 async def test_transactions_are_signed_elsewhere(world: World) -> None:
     """An account whose key is in another process sends as any other, and makes contracts too."""
     key = world.engine.accounts[ACCOUNT]
@@ -127,6 +129,7 @@ def legacy() -> bytes:
     return bytes(Account.from_key(KEY).sign_transaction(fields).raw_transaction)
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize(
     ("reply", "kind", "words"),
     [
@@ -156,7 +159,7 @@ async def test_a_signer_that_is_down_is_told() -> None:
     """Nothing was sent."""
     async with scripted(Reply(b"")) as server:
         port = server.port
-    async with JsonRpc(f"http://127.0.0.1:{port}", deadline=0.5) as rpc:
+    async with JsonRpc(f"http://127.0.0.1:{port}", deadline=PATIENCE) as rpc:
         with pytest.raises(ChainError, match=r"no connection|no answer") as caught:
             await RemoteSigner(rpc, PAYEE).sign(FIELDS)
     assert caught.value.hint is not None

@@ -1,4 +1,4 @@
-"""Transactions that are stuck, dear, doubtful or forgotten, on every engine: one action has one nonce, whatever happens."""
+"""Transactions that are stuck, dear, doubtful or forgotten: one action has one nonce, whatever happens."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -20,12 +20,21 @@ from eigenkms.chain.transactions import Sender, Terms, base_fee_of, pending_of
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
-from tests.chain.conftest import World
+from tests.chain.conftest import ENGINE_PARAMS, World, one_engine
 from tests.chain.servers import Reply, Server, serve, tampering
+from tests.support.waiting import PATIENCE, eventually
 
 PAYEE = b"\xaa" * 20
 ACCOUNT = 25
-QUICK = Terms(replace_after=0.2, deadline=15)
+QUICK = Terms(replace_after=0.2, deadline=PATIENCE)
+"""The embedded engine has a transaction in a block when it answers, so a slow one is not replaced meanwhile."""
+with_pool = pytest.mark.parametrize(
+    "background",
+    [param for param in ENGINE_PARAMS if "anvil" in param.values],
+    indirect=True,
+    scope="session",
+)
+"""The embedded engine keeps no pool in which a transaction could be replaced."""
 
 
 @dataclass
@@ -49,7 +58,7 @@ class Post:
 
     async def wait(self, *, sent: int = 0, passed: int = 0) -> None:
         """Until so many were sent, and so many of them are in a block."""
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while len(self.raws) < sent or self.passed < passed:
                 await self._news.wait()
 
@@ -68,7 +77,7 @@ async def post(world: World, keep: Callable[[int], bool] = lambda _number: False
     """A real node in front of which transactions get lost."""
     headers = {"content-type": "application/json"}
     found = Post(world.engine.url, keep)
-    async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False, headers=headers) as client:
 
         async def answer(body: bytes) -> Reply:
             call = json.loads(body)
@@ -117,6 +126,7 @@ async def leave_pending(world: World, wei: int) -> None:
         await transfer(early, PAYEE, wei)
 
 
+@one_engine
 async def test_a_stuck_transaction_is_replaced_under_its_nonce(world: World) -> None:
     """Each replacement pays at least an eighth more, and the ether is moved once."""
     said: list[str] = []
@@ -136,6 +146,7 @@ async def test_a_stuck_transaction_is_replaced_under_its_nonce(world: World) -> 
     assert "in no block yet, replaced at" in said[0]
 
 
+@one_engine
 async def test_rubbish_in_place_of_a_receipt_is_no_end(world: World) -> None:
     """What was sent is waited for, whatever the RPC says meanwhile: HTML, or that there were too many requests."""
     refusal = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "rate limited"}}
@@ -162,6 +173,7 @@ class Tiring:
         return await self._inner.sign(fields)
 
 
+@one_engine
 async def test_a_signer_that_is_gone_replaces_nothing_and_ends_nothing(world: World) -> None:
     """What was sent before is waited for, and counts when it gets into a block."""
     said: list[str] = []
@@ -173,9 +185,7 @@ async def test_a_signer_that_is_gone_replaces_nothing_and_ends_nothing(world: Wo
             sender = Sender(rpc, signer, world.engine.chain_id, terms=terms)
 
             async def late() -> None:
-                with trio.fail_after(5):
-                    while signer.asked < 2:  # noqa: ASYNC110 - a signer has no event for it
-                        await trio.sleep(0.02)
+                await eventually(lambda: signer.asked >= 2)
                 await place.deliver(0)
 
             nursery.start_soon(late)
@@ -184,6 +194,7 @@ async def test_a_signer_that_is_gone_replaces_nothing_and_ends_nothing(world: Wo
     assert any("not replaced, as nothing signs it" in line for line in said)
 
 
+@one_engine
 async def test_whichever_gets_into_a_block_counts(world: World) -> None:
     """Here the first one, which everybody thought was lost, after its replacement was sent."""
     async with (
@@ -203,6 +214,7 @@ async def test_whichever_gets_into_a_block_counts(world: World) -> None:
     assert await received(world) == 7
 
 
+@one_engine
 async def test_a_replacement_stays_below_the_ceiling(world: World) -> None:
     """Then the same one is sent again, for a node may have forgotten it."""
     ceiling = await fee(world)
@@ -216,6 +228,7 @@ async def test_a_replacement_stays_below_the_ceiling(world: World) -> None:
     assert all(each["maxFeePerGas"] <= ceiling for each in place.sent)
 
 
+@one_engine
 async def test_a_network_that_asks_too_much_is_told(world: World) -> None:
     """Before anything is signed."""
     poor = Sender(
@@ -228,6 +241,7 @@ async def test_a_network_that_asks_too_much_is_told(world: World) -> None:
     assert await received(world) == 0
 
 
+@one_engine
 async def test_a_nonce_that_another_transaction_took_is_told(world: World) -> None:
     """Ours can never be included then: the person is told, instead of sending it again under another nonce."""
     async with (
@@ -250,7 +264,7 @@ async def test_a_nonce_that_another_transaction_took_is_told(world: World) -> No
 async def test_a_pending_transaction_is_waited_for(world: World) -> None:
     """An earlier run's may be under way: nothing is sent before it is in a block, and then under the next nonce."""
     waiting = trio.Event()
-    terms = replace(QUICK, replace_after=10.0, tell=lambda _line: waiting.set())
+    terms = replace(QUICK, replace_after=PATIENCE, tell=lambda _line: waiting.set())
     await world.rpc.call("evm_setAutomine", False)
     try:
         await leave_pending(world, 3)
@@ -270,6 +284,7 @@ async def test_a_pending_transaction_is_waited_for(world: World) -> None:
     assert await received(world) == 7
 
 
+@one_engine
 async def test_a_pending_transaction_that_stays_is_told(world: World) -> None:
     """With the two ways out."""
     await world.rpc.call("evm_setAutomine", False)
@@ -286,10 +301,9 @@ async def test_a_pending_transaction_that_stays_is_told(world: World) -> None:
     assert await received(world) == 3
 
 
+@with_pool
 async def test_a_pending_transaction_is_outbid_on_demand(world: World) -> None:
     """Under its nonce, by an eighth at a time until the node takes it: one of the two happens, not both."""
-    if world.engine.name != "anvil":
-        pytest.skip("the embedded chain keeps no pool in which one could be replaced")
     await world.rpc.call("evm_setAutomine", False)
     try:
         await leave_pending(world, 3)
@@ -307,10 +321,9 @@ async def test_a_pending_transaction_is_outbid_on_demand(world: World) -> None:
     assert await received(world) == 4
 
 
+@with_pool
 async def test_outbidding_ends_at_the_ceiling(world: World) -> None:
     """With a sentence that names it."""
-    if world.engine.name != "anvil":
-        pytest.skip("the embedded chain keeps no pool in which one could be replaced")
     await world.rpc.call("evm_setAutomine", False)
     try:
         await leave_pending(world, 3)
@@ -324,6 +337,7 @@ async def test_outbidding_ends_at_the_ceiling(world: World) -> None:
     assert await received(world) == 3
 
 
+@one_engine
 async def test_a_transaction_that_a_reorganisation_drops_is_sent_again(world: World) -> None:
     """It counts when it is as deep as was asked for, on the chain as it is then."""
     terms = replace(QUICK, confirmations=3, max_fee_wei=await fee(world))
@@ -343,7 +357,7 @@ async def test_a_transaction_that_a_reorganisation_drops_is_sent_again(world: Wo
         receipt = await transfer(sender, PAYEE, 7)
     head = await world.rpc.call("eth_blockNumber")
     assert isinstance(head, str)
-    assert int(head, 16) == receipt.block_number + 2
+    assert int(head, 16) >= receipt.block_number + 2
     assert await received(world) == 7
 
 
@@ -361,6 +375,7 @@ async def test_gas_is_estimated_with_headroom_up_to_the_limit(world: World) -> N
     assert len(place.raws) == 1
 
 
+@one_engine
 async def test_a_node_that_lags_behind_repeats_no_nonce(world: World) -> None:
     """Another node behind the same URL may not know of the last transaction yet."""
     first = await world.rpc.call("eth_getTransactionCount", hexed(world.sender(ACCOUNT).address), "latest")
@@ -376,8 +391,9 @@ async def test_a_node_that_lags_behind_repeats_no_nonce(world: World) -> None:
 
 
 async def test_a_refusal_of_the_node_names_the_account(world: World) -> None:
-    """One without ether is told where to send some."""
+    """One without ether is told the node's reason, and where to send some; nothing is waited for."""
     pauper = Sender(world.rpc, b"\x55" * 32, world.engine.chain_id)
-    with pytest.raises(ChainError, match="the node refused the transaction") as error:
+    refused = r"send 1 wei to 0xaaaa.*: the node refused the transaction"
+    with pytest.raises(ChainError, match=refused) as error:
         await transfer(pauper, PAYEE, 1)
     assert error.value.hint == f"send ether to {hexed(pauper.address)}"

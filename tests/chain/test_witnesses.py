@@ -20,17 +20,20 @@ from eigenkms.chain.values import hexed
 from eigenkms.chain.witnesses import DisagreementError
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
-from tests.chain.conftest import MEMBERS, World
+from tests.chain.conftest import MEMBERS, World, one_engine
 from tests.chain.servers import Call, tampering
+from tests.support.waiting import eventually
 
 FALSE = "0x" + "ee" * 32
 _UNCHANGED: Any = object()
+OLD = 100_000
+"""Seconds by the machine's clock that no run of the tests takes."""
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc_module, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(providers, "PROBE_PAUSE", 0.05)
+    monkeypatch.setattr(providers, "PROBE_PAUSE", 1.0)
     monkeypatch.setattr(providers, "MAX_PROBE_PAUSE", 0.05)
     monkeypatch.setattr(witnesses, "LAG_PAUSE", 0.05)
     monkeypatch.setattr(witnesses, "LAG_LOOKS", 3)
@@ -118,6 +121,7 @@ def states(chain: EigenLayerChain) -> list[str]:
     return [each.state.value for each in pool(chain).status()]
 
 
+@one_engine
 async def test_two_that_agree_are_believed_and_both_are_asked(world: World) -> None:
     """The set at the block, read at each of them."""
     a, b = Proxy(), Proxy()
@@ -130,6 +134,7 @@ async def test_two_that_agree_are_believed_and_both_are_asked(world: World) -> N
         assert pool(chain).disagreements == 0
 
 
+@one_engine
 @pytest.mark.parametrize("lie", ["hash", "set", "absence"])
 async def test_two_that_differ_decide_nothing(world: World, lie: str) -> None:
     """Whoever of them lies, no set is believed; the error has what each says, it is counted once, and it passes."""
@@ -152,6 +157,7 @@ async def test_two_that_differ_decide_nothing(world: World, lie: str) -> None:
         assert len((await chain.agreed_operators_at(head)).operators) == MEMBERS
 
 
+@one_engine
 @pytest.mark.parametrize("liar", [0, 2])
 async def test_one_of_three_is_overruled_and_asked_last(
     world: World, caplog: pytest.LogCaptureFixture, liar: int
@@ -173,6 +179,7 @@ async def test_one_of_three_is_overruled_and_asked_last(
         assert states(chain) == ["ok"] * 3
 
 
+@one_engine
 async def test_who_was_overruled_is_not_trusted_again_for_an_older_block(world: World) -> None:
     """About which it agrees: as every node asks after a start. At a newer one, or the same, it may make good."""
     a = Proxy()
@@ -189,6 +196,7 @@ async def test_who_was_overruled_is_not_trusted_again_for_an_older_block(world: 
         assert states(chain) == ["ok"] * 3
 
 
+@one_engine
 async def test_a_block_that_most_do_not_have_is_not_believed_though_the_first_has_it(world: World) -> None:
     """A follower that was told by a liar is told by the others next, also if that number is lower."""
     a, b, c = Proxy(), Proxy(), Proxy()
@@ -200,29 +208,28 @@ async def test_a_block_that_most_do_not_have_is_not_believed_though_the_first_ha
         follower = BoundaryFollower(chain, head.number, poll_seconds=0.02)
         send, receive = trio.open_memory_channel[BlockRef](1)
         nursery.start_soon(follower.run, send)
-        with trio.fail_after(10):
-            # nothing at that number that divides the interval: the liar is asked for the boundary and tells another block
-            while not follower.statistics().failures_in_row:  # noqa: ASYNC110 - it looks through a socket
-                await trio.sleep(0.02)
-            exact = BlockRef(head.number + 5000, bytes.fromhex(FALSE[2:]), head.timestamp)
-            with pytest.raises(DisagreementError, match="has no such block"):
-                await chain.agreed_operators_at(exact)
-            assert states(chain)[0] == "disagrees"
-            assert await receive.receive() == head
+        # nothing at that number that divides the interval: the liar is asked for the boundary and tells another block
+        await eventually(lambda: follower.statistics().failures_in_row)
+        exact = BlockRef(head.number + 5000, bytes.fromhex(FALSE[2:]), head.timestamp)
+        with pytest.raises(DisagreementError, match="has no such block"):
+            await chain.agreed_operators_at(exact)
+        assert states(chain)[0] == "disagrees"
+        assert await receive.receive() == head
         nursery.cancel_scope.cancel()
 
 
+@one_engine
 async def test_who_cannot_say_does_not_count(world: World) -> None:
     """Down, pruned, or far behind by the clock: the other one is believed. If nobody can say, that is told."""
     a, b = Proxy(), Proxy()
-    async with chain_of(world, a, b, stale_seconds=1000) as chain:
+    async with chain_of(world, a, b, stale_seconds=OLD) as chain:
         head = await chain.head()
 
         def pruned(call: Call) -> Any:
             is_old = call["method"] in ("eth_call", "eth_getLogs")
             return ValueError("missing trie node") if is_old else _UNCHANGED
 
-        for answer in (None, pruned, behind(head.number, head.timestamp - 5000)):
+        for answer in (None, pruned, behind(head.number, head.timestamp - 2 * OLD)):
             b.answer = answer
             assert len((await chain.agreed_operators_at(head)).operators) == MEMBERS
         assert pool(chain).disagreements == 0
@@ -231,6 +238,7 @@ async def test_who_cannot_say_does_not_count(world: World) -> None:
             await chain.agreed_operators_at(head)
 
 
+@one_engine
 async def test_a_moment_behind_is_waited_for(world: World) -> None:
     """A block that a second RPC gets a little later than the first is no disagreement."""
     a, b = Proxy(), Proxy()
@@ -249,6 +257,7 @@ async def test_a_moment_behind_is_waited_for(world: World) -> None:
         assert looks == 3
 
 
+@one_engine
 async def test_a_read_by_numbers_stays_at_one_rpc(world: World) -> None:
     """If the first fails in the middle of it, all of it is asked of the second: events of two nodes are never put together."""
     a, b = Proxy(), Proxy()
@@ -265,19 +274,18 @@ async def test_a_read_by_numbers_stays_at_one_rpc(world: World) -> None:
         assert "eth_getBlockByNumber" in asked[asked.index("eth_getLogs") :], "and the block is checked there"
 
 
+@one_engine
 async def test_an_application_is_not_looked_up_on_an_old_chain(world: World) -> None:
     """What counted long ago may be over: suspended applications would go on getting keys."""
     a, b = Proxy(), Proxy()
-    async with chain_of(world, a, b, stale_seconds=1000) as chain:
+    async with chain_of(world, a, b, stale_seconds=OLD) as chain:
         applications = ChainApplications(chain, world.contracts.app_controller)
         app = AppId("0x" + "77" * 20)
         assert await applications.lookup(app) is None
         head = await chain.head()
-        a.answer = b.answer = behind(head.number + 1, head.timestamp - 5000)
-        with trio.fail_after(5):
-            while not pool(chain).stale:  # noqa: ASYNC110 - a probe has no event
-                await trio.sleep(0.02)
-        with pytest.raises(ChainError, match="the newest block of every RPC is more than 1000 s old"):
+        a.answer = b.answer = behind(head.number + 1, head.timestamp - 2 * OLD)
+        await eventually(lambda: pool(chain).stale)
+        with pytest.raises(ChainError, match="the newest block of every RPC is more than 100000 s old"):
             await ChainApplications(chain, world.contracts.app_controller).lookup(app)
         assert AppStatus.NONE
 
@@ -285,6 +293,7 @@ async def test_an_application_is_not_looked_up_on_an_old_chain(world: World) -> 
 # -- up to where a new store may have voted ------------------------------------------------------------------------
 
 
+@one_engine
 @pytest.mark.parametrize(
     ("others", "expected"),
     [((0,), 0), ((-9, 0), 0), ((0, -9), 0), ((0, -9, 0), 0), ((0, 10**6, 0), 0), ((-9, 0, 10**6), 0)],

@@ -3,13 +3,36 @@
 import warnings
 
 import pytest
+from trio.testing import MockClock
 
+from eigenkms.attestation import jwks
+from eigenkms.client import attesters, evidence, gathering, pursuit
 from tests.client.village import Village, make_village
+from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import libp2p
     import libp2p.pubsub.gossipsub  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the deadlines of single requests from firing, as a busy machine is slow; and pause for a moment only."""
+    monkeypatch.setattr(pursuit, "BACK_OFF", 0.02)
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", PATIENCE)
+    monkeypatch.setattr(gathering, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(evidence, "PAGE_SECONDS", PATIENCE)
+    monkeypatch.setattr(attesters, "LAUNCHER_SECONDS", PATIENCE)
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """The machine's clock, which a test puts forward when all has happened that comes before a deadline.
+
+    The client verifies in worker threads, so the clock must not stand still.
+    """
+    return MockClock(rate=1.0)
 
 
 @pytest.fixture

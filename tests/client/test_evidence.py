@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from eigenkms.client.evidence import MAX_REJECTED, Findings
 from eigenkms.errors import ChainError, InputError
@@ -31,6 +32,7 @@ from tests.client.village import (
     make_village,
     visitor,
 )
+from tests.support.waiting import PATIENCE
 
 
 def equivocation(
@@ -212,7 +214,7 @@ async def test_only_those_that_were_chosen_are_asked(village: Village, known: Pa
             await client.fetch_evidence([OperatorAddress(bytes(20))])
 
 
-async def test_who_does_not_answer_is_told(village: Village, known: Path) -> None:
+async def test_who_does_not_answer_is_told(village: Village, known: Path, clock: MockClock) -> None:
     """One is not there, one does not know the method, one takes too long; what came before is there."""
 
     class Old(Honest):
@@ -232,8 +234,13 @@ async def test_who_does_not_answer_is_told(village: Village, known: Path) -> Non
             return await super().answer(operator, request)
 
     ways = [Holding(village, equivocation(village)), None, Old(village), Silent(village)]
-    async with living(village, ways), visitor(village, known, within=1.0) as client:
-        findings = await client.fetch_evidence()
+    async with living(village, ways), visitor(village, known) as client:
+
+        def progress(line: str) -> None:
+            if line.startswith("3 of 4 operators asked"):
+                clock.jump(PATIENCE)
+
+        findings = await client.fetch_evidence(progress=progress)
     assert len(findings.pieces) == 1
     reasons = [str(findings.failures[operator]) for operator in names(village, 1, 2, 3)]
     assert "connection refused" in reasons[0]

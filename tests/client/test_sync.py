@@ -30,7 +30,8 @@ from eigenkms.types import OperatorAddress
 from tests.attestation.issuer import APP as TOKEN_APP
 from tests.attestation.launcher import launch
 from tests.client.attested import APP, CREATOR_KEY, DIGEST, Register, guarded
-from tests.client.village import CLUSTER, Village, make_village, visitor
+from tests.client.village import CLUSTER, FAR, Village, make_village, visitor
+from tests.support.waiting import PATIENCE
 
 CREATOR = EcdsaAttester(CREATOR_KEY)
 SECRET = b"attack at dawn"
@@ -55,16 +56,16 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
 
     @asynccontextmanager
     async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
-        async with open_host(PeerKey.generate()) as host:
+        async with open_host(PeerKey.generate(), limits=FAR) as host:
             yield Client(settings, village.chain, host, register)  # type: ignore[arg-type]
 
     monkeypatch.setattr(api, "open_client", open_client)
     thread = threading.Thread(target=trio.run, args=(live,))
     thread.start()
-    assert up.wait(30)
+    assert up.wait(PATIENCE)
     yield found[0]
     down[0]()
-    thread.join(30)
+    thread.join(PATIENCE)
 
 
 def test_a_script_encrypts_and_decrypts(abroad: ClientSettings) -> None:
@@ -113,7 +114,7 @@ def test_threads_do_not_disturb_one_another(abroad: ClientSettings) -> None:
     ciphertext = sync.encrypt(abroad, APP, SECRET)
     with ThreadPoolExecutor(4) as pool:
         done = [pool.submit(sync.decrypt, abroad, APP, ciphertext, CREATOR) for _ in range(4)]
-        assert [each.result(60) for each in done] == [SECRET] * 4
+        assert [each.result(PATIENCE) for each in done] == [SECRET] * 4
 
 
 async def test_one_launchers_attester_serves_several_loops(tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_ctrl_c_ends_a_call_in_order() -> None:
         try:
             assert process.stdout.readline() == "calling\n"
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=30)
+            out, _ = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert (out.split(), process.returncode) == (["closed", "interrupted"], 0)
@@ -193,7 +194,11 @@ threading.Thread.start = interrupted
 def test_ctrl_c_while_a_call_begins_ends_it_too() -> None:
     """When its thread runs already and the one that called has not got to waiting yet."""
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_EARLY], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", INTERRUPTED_EARLY],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.stdout.split()[-1:] == ["interrupted"], done.stderr
     assert done.stdout.split() in (["calling", "closed", "interrupted"], ["interrupted"])

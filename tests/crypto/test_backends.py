@@ -35,6 +35,7 @@ from tests.crypto.support import (
     bn_g1_small_x,
 )
 from tests.support.toy_backend import TOY, ToyBls12381, toy_crypto
+from tests.support.waiting import PATIENCE
 
 NATIVE = backends.load("native")
 REFERENCE = backends.load("py_ecc")
@@ -431,7 +432,7 @@ def test_points_may_cross_threads(backend: backends.Backends) -> None:
     keys = bls.decode_g2(VALID_G2), bn.decode_g2(BN_VALID_G2)
     with ThreadPoolExecutor(max_workers=1) as pool:
         doubled = pool.submit(lambda: (bls.msm_g2([keys[0]], [2]), bn.msm_g2([keys[1]], [2]))).result(
-            timeout=30
+            timeout=PATIENCE
         )
     assert bls.encode_g2(doubled[0]) == bls.encode_g2(bls.msm_g2([bls.g2], [2]))
     assert bn.encode_g2(doubled[1]) == bn.encode_g2(bn.msm_g2([bn.g2], [2]))

@@ -92,11 +92,12 @@ def test_the_key_for_one_version_opens_nothing_of_the_other() -> None:
 
 
 def test_every_single_byte_can_take_no_other_value() -> None:
-    """All 255 other values of each byte of a file of three chunks, on the toy curves."""
+    """In a file of three chunks, on the toy curves: all 255 of magic, version, kind and size; each bit of the rest."""
     with toy_crypto():
         ciphertext, opening = sealed(), key()
-        for at in range(len(ciphertext)):
-            for value in set(range(256)) - {ciphertext[at]}:
+        for at, byte in enumerate(ciphertext):
+            others = range(256) if at < ibe_v2._FIELDS_SIZE else (byte ^ 1 << bit for bit in range(8))
+            for value in set(others) - {byte}:
                 refused(ciphertext[:at] + bytes([value]) + ciphertext[at + 1 :], opening)
 
 
@@ -324,7 +325,7 @@ def test_the_number_of_chunks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 # -- fuzz --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(lambda tail: b"IBE" + tail)))
 def test_random_bytes_are_refused_by_both_readers(content: bytes) -> None:
     """With an error of ours, never another one."""
@@ -336,7 +337,7 @@ def test_random_bytes_are_refused_by_both_readers(content: bytes) -> None:
                 ibe.decrypt(APP, opening.secret, version + content[len(version) :])
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data(), size=st.integers(0, 300))
 def test_mutated_ciphertexts_are_refused_by_both_readers(data: st.DataObject, size: int) -> None:
     """Pieces cut out, repeated, replaced, moved: whatever differs from the ciphertext is refused."""

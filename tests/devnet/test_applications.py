@@ -51,7 +51,10 @@ async def test_an_application_is_made_and_changed(tmp_path: Path) -> None:
 
 
 async def test_what_is_no_application_is_refused(tmp_path: Path) -> None:
-    """An id that cannot be one is told from one that the chain does not know."""
+    """An id that cannot be one is told from one that the chain does not know.
+
+    A network without app controller has no desk, and the next step is told.
+    """
     async with chain(tmp_path) as config, open_desk(config) as desk:
         for act in (
             desk.show(AppId("my-app")),
@@ -62,6 +65,10 @@ async def test_what_is_no_application_is_refused(tmp_path: Path) -> None:
                 await act
         with pytest.raises(InputError, match="the chain knows no such application"):
             await desk.show(AppId("0x" + "12" * 20))
+        with pytest.raises(InputError, match="look up applications") as caught:
+            async with open_desk(replace(config, app_controller=None)):
+                pass
+        assert "client.toml" in str(caught.value.hint)
 
 
 async def test_another_chain_is_only_read(tmp_path: Path) -> None:
@@ -73,12 +80,3 @@ async def test_another_chain_is_only_read(tmp_path: Path) -> None:
             await desk.change(AppId("0x" + "12" * 20), None, "suspend")
         with pytest.raises(InputError, match="knows no such application"):
             await desk.show(AppId("0x" + "12" * 20))
-
-
-async def test_a_network_without_app_controller_has_no_desk(tmp_path: Path) -> None:
-    """And the next step is told."""
-    async with chain(tmp_path) as config:
-        with pytest.raises(InputError, match="look up applications") as caught:
-            async with open_desk(replace(config, app_controller=None)):
-                pass
-        assert "client.toml" in str(caught.value.hint)

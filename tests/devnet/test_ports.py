@@ -11,6 +11,7 @@ import pytest
 from eigenkms.devnet import ports
 from eigenkms.devnet.ports import LOWEST, free_ports
 from eigenkms.errors import NetworkError
+from tests.support.waiting import PATIENCE
 
 
 def test_they_are_distinct_and_none_that_a_connection_may_get() -> None:
@@ -58,7 +59,7 @@ def test_nobody_else_gets_what_one_got() -> None:
 
     def other() -> str:
         words = [sys.executable, "-c", look, str(ports._OWN_RANGE)]
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
     (left,) = {9000, 9001, 9002} - set(got)
     assert other() == f"[{left}]\n"
@@ -69,3 +70,11 @@ def test_nobody_else_gets_what_one_got() -> None:
         assert other() == f"[{left}]\n"
     assert other() == f"[{left}]\n"
     assert free_ports(1) == [left]
+
+
+def test_a_process_that_reserved_ports_ends_without_a_warning() -> None:
+    """It closes the sockets that hold them."""
+    code = "from eigenkms.devnet.ports import free_ports; print(len(free_ports(3)))"
+    words = [sys.executable, "-W", "always::ResourceWarning", "-c", code]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert (ended.stdout, ended.stderr) == ("3\n", "")

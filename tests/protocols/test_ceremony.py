@@ -98,7 +98,7 @@ def test_a_crash_at_any_persistence_point_loses_nothing(point: int, seed: int) -
 
 def test_all_crash_and_restart_again_and_again() -> None:
     """Every operator is killed at random persistence points for a while; in the end there is one key and everybody has it."""
-    for seed in range(12):
+    for seed in range(5):
         world = World(4, 1000 + seed, faults=Faults(loss=0.1))
         for _ in range(8):
             for node in world.nodes.values():

@@ -16,9 +16,18 @@ from tests.sim.story import tell
 from tests.sim.world import Node, World
 
 
-def catches(complaint: str, seeds: Sequence[int] = range(40), act: Callable[[int], Any] = tell) -> None:
-    """Some story among ``seeds`` ends with ``complaint``; the rest may end otherwise."""
-    for seed in seeds:
+def catches(
+    complaint: str,
+    seeds: Sequence[int] = range(40),
+    act: Callable[[int], Any] = tell,
+    *,
+    likely: Sequence[int] = (),
+) -> None:
+    """Some story among ``seeds`` ends with ``complaint``; the rest may end otherwise.
+
+    ``likely`` are told first, to save time: one of them did when this was written.
+    """
+    for seed in (*likely, *seeds):
         try:
             act(seed)
         except AssertionError as error:

@@ -163,7 +163,7 @@ def test_a_rotation_from_a_version_that_is_not_settled(monkeypatch: Patch) -> No
         return [self._held(max(certified, key=lambda v: v.transcript.version))]
 
     monkeypatch.setattr(Operator, "_sources_of", newest)
-    catches("not settled", range(80), _rotates)
+    catches("not settled", range(80), _rotates, likely=[65])
 
 
 def _crashes_while_dealing(seed: int) -> None:

@@ -17,7 +17,7 @@ from tests.sim.story import Ending
 
 COUNT = int(os.environ.get("EIGENKMS_SEEDS", "100"))
 FIRST = int(os.environ.get("EIGENKMS_FIRST_SEED", "0"))
-REAL_CRYPTO = range(20)
+REAL_CRYPTO = range(8)
 PROCESSES = os.cpu_count() or 1
 FAILED = Path(__file__).with_name("seeds_that_failed.txt")
 
@@ -29,7 +29,7 @@ def _failures(outcomes: list[Outcome], *, real_crypto: bool = False) -> list[str
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(max(400, 2 * COUNT))
+@pytest.mark.timeout(max(1800, 20 * COUNT))
 def test_no_story_breaks_a_law_or_a_promise() -> None:
     """Whatever happens, no law is broken; once all is healed, what is promised of a healed network comes true. The stories
     are worth it: of all sizes, with liars and crashes, with keys and without.
@@ -64,12 +64,12 @@ def test_seeds_that_once_failed() -> None:
 def test_one_seed_is_one_story_in_every_process() -> None:
     """The same seed gives the same trace, down to the bytes and times, whatever the process's hash seed is."""
     traces = []
-    for hash_seed in ("0", "1", "2"):
+    for hash_seed in ("0", "1"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         command = [sys.executable, "-m", "tests.sim.replay", "--quiet", "3", "5", "21"]
         told_elsewhere = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         traces.append(told_elsewhere.stdout)
-    assert traces[0] == traces[1] == traces[2]
+    assert traces[0] == traces[1]
     assert len(set(re.findall(r"trace hash (\w{64})", traces[0]))) == 3
 
 

@@ -10,6 +10,7 @@ import pytest
 from eigenkms.errors import StorageError
 from eigenkms.storage.store import Record, Store
 from tests.storage.conftest import open_store, session
+from tests.support.waiting import PATIENCE
 
 WRITER = """
 import sys
@@ -60,7 +61,7 @@ def kill_after(folder: Path, appends: int) -> int:
     process.kill()
     with process.stdout:
         rest = process.stdout.read()
-    process.wait(timeout=30)
+    process.wait(timeout=PATIENCE)
     lines = [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
     return int(lines[-1] if lines else last)
 
@@ -140,7 +141,11 @@ def test_a_write_that_the_system_refuses_loses_nothing(folder: Path) -> None:
     lifted.
     """
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(folder)], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", LIMITED, str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     message, count = done.stdout.splitlines()
     assert message.startswith("append to the journal in ")

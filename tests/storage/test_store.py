@@ -12,6 +12,7 @@ from eigenkms.storage.evidence import read_folder
 from eigenkms.storage.store import EVIDENCE_LIMIT, Record, Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress, Version
 from tests.storage.conftest import open_store, session
+from tests.support.waiting import PATIENCE
 
 VOTE = Record("vote", b"prepare", secret=False)
 SHARE = Record("share", b"\x07" * 32, secret=True)
@@ -243,7 +244,7 @@ def test_threads_take_turns(store: Store) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=PATIENCE)
     records = store.records(session(1))
     assert len(records) == 80
     assert all(a.body == b.body for a, b in zip(records[::2], records[1::2], strict=True))
