@@ -13,11 +13,12 @@ A verdict must not depend on how fast the machine is. So a test that waits, wait
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import pytest
 import trio
+from trio.abc import Clock, Instrument
 from trio.testing import MockClock
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ T = TypeVar("T")
 PATIENCE: Final = 240.0
 """Seconds after which a wait counts as a hang."""
 _LOOK_SECONDS: Final = 0.02
+_LONGEST_LOOK_SECONDS: Final = 0.5
+"""In virtual time looks are farther apart each time, because a jump costs more real time than the look saves."""
 _JUMP_AFTER_SECONDS: Final = 0.03
 """Idle real time before virtual time jumps. Bytes that were sent on loopback have arrived by then."""
 
@@ -33,20 +36,34 @@ _JUMP_AFTER_SECONDS: Final = 0.03
 def virtual_clock(request: pytest.FixtureRequest) -> MockClock:
     """Return trio's clock for a test whose peers all run in the test's own loop.
 
-    The clock ignores worker threads and other processes. A test that waits for one of those needs real time: mark it
-    ``real_time`` in a folder where this fixture is automatic.
+    ``usefixtures`` is enough to run a test under such a clock. The clock ignores worker threads and other processes. A test
+    that waits for one of those needs real time: mark it ``real_time`` in a folder where this fixture is automatic.
     """
     if request.node.get_closest_marker("real_time"):
         return MockClock(rate=1.0)
+    return _new_clock()
+
+
+def _new_clock() -> MockClock:
     return MockClock(autojump_threshold=_JUMP_AFTER_SECONDS)
+
+
+def run_in_virtual_time(
+    main: Callable[[], Awaitable[T]], *, clock: Clock | None = None, instruments: Sequence[Instrument] = ()
+) -> T:
+    """Do what ``trio.run`` does, under the virtual clock unless another one is given."""
+    return trio.run(main, clock=clock or _new_clock(), instruments=instruments)
 
 
 async def pass_time(seconds: float) -> None:
     """Let virtual time pass. AssertionError under a clock that follows the machine's."""
-    clock = trio.lowlevel.current_clock()
-    assert isinstance(clock, MockClock), "this clock is the machine's: wait for the event instead"
-    assert clock.rate == 0, "this clock follows the machine's: wait for the event instead"
+    assert _is_virtual(), "this clock follows the machine's: wait for the event instead"
     await trio.sleep(seconds)
+
+
+def _is_virtual() -> bool:
+    clock = trio.lowlevel.current_clock()
+    return isinstance(clock, MockClock) and clock.rate == 0
 
 
 async def pace(seconds: float) -> None:
@@ -61,6 +78,7 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], what: object = "
     ``PATIENCE`` seconds.
     """
     value: Any = None
+    pause = _LOOK_SECONDS
     with trio.move_on_after(PATIENCE):
         while True:
             value = condition()
@@ -69,7 +87,9 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], what: object = "
             if value:
                 found: T = value
                 return found
-            await trio.sleep(_LOOK_SECONDS)
+            await trio.sleep(pause)
+            if _is_virtual():
+                pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
     raise AssertionError(_never(condition, what, value))
 
 
