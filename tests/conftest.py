@@ -13,4 +13,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         used = "virtual_clock" in getattr(item, "fixturenames", ())
         if used and item.get_closest_marker("trio") and not item.get_closest_marker("real_time"):
-            item.add_marker(pytest.mark.trio(run=run_in_virtual_time))
+            item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
