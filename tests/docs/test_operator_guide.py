@@ -11,6 +11,7 @@ import pytest
 
 from tests.chain.conftest import require
 from tests.docs.following import Step, follow_page, make_clone, terminals
+from tests.support.waiting import PATIENCE
 
 SECRET = b"only five can keep it"
 
@@ -22,7 +23,7 @@ def eigenkms(folder: Path, *words: str, stdin: bytes = b"") -> bytes:
         cwd=folder,
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -66,7 +67,7 @@ def test_a_fifth_operator_lives_by_the_guide_alone(tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "clone")
     with terminals(clone, tmp_path, (1, 2, 3)) as shells:
         shells[3].type("export EIGENKMS_LOG_FORMAT=text")  # as at a terminal
-        shells[3].finish(10)
+        shells[3].finish()
         witness = Witness(clone)
         assert follow_page("docs/operator-guide.md", shells, witness) > 35
     assert witness.seen == ["served", "served", "left"]

@@ -7,20 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.docs.commands import shown
-from tests.docs.following import COMMAND_SECONDS, START_SECONDS, Terminal, make_clone, terminals
+from tests.docs.following import Terminal, make_clone, terminals
 from tests.docs.pages import PAGES, page
 from tests.e2e.harness import ENGINE
 
 FOLLOWED = {"docs/tutorial.md", "docs/operator-guide.md"}
 """By tests of their own."""
 BLOCKS = {
-    "version": ("docs/install.md", "eigenkms version\n"),
     "configure": ("docs/install.md", "config example"),
     "keys": ("docs/operators.md", "keys new"),
     "http": ("docs/http.md", "devnet up"),
     "deploy": ("docs/cli.md", "devnet app create"),
-    "doctor": ("docs/operators.md", "eigenkms doctor"),
-    "status": ("docs/operators.md", "eigenkms status"),
 }
 """Console blocks, each by its page and a text in it."""
 IN_A_CONTAINER = re.compile(r"(docker|podman) ")
@@ -44,7 +41,7 @@ def typed(name: str) -> Iterator[str]:
 def enter(terminal: Terminal, command: str, *, code: int = 0) -> list[str]:
     """What it prints."""
     terminal.type(command)
-    got, printed = terminal.finish(COMMAND_SECONDS)
+    got, printed = terminal.finish()
     assert got == code, f"{command}: exit code {got}\n" + "\n".join(printed)
     return printed
 
@@ -56,23 +53,17 @@ def test_commands_of_the_other_pages_work(tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "clone")
     with terminals(clone, tmp_path, (1, 2)) as shells:
         network, user = shells[1], shells[2]
-        _install(user)
-        enter(network, "source .venv/bin/activate")
+        for each in (network, user):
+            enter(each, "source .venv/bin/activate")
         _configure(user)
         _make_keys(user)
 
         enter(network, f"export EIGENKMS_DEVNET_ENGINE={ENGINE}")
         up, where, *asks = typed("http")
         network.type(up)
-        network.until_line(READY, START_SECONDS)
+        network.until_line(READY)
         _ask_over_http(user, where, asks)
         _deploy(user)
-        _look_after(user)
-
-
-def _install(user: Terminal) -> None:
-    *_, version = [enter(user, command) for command in typed("version")]
-    assert version[0].startswith("version ")
 
 
 def _configure(user: Terminal) -> None:
@@ -104,13 +95,6 @@ def _deploy(user: Terminal) -> None:
     enter(user, f'IMAGE={IMAGE}; echo \'{{"API_KEY": "s3cr3t"}}\' > secrets.json')
     *_, last = [enter(user, command) for command in typed("deploy")]
     assert any("s3cr3t" in line for line in last)
-
-
-def _look_after(user: Terminal) -> None:
-    """As the operator of a node of that network."""
-    enter(user, "unset EIGENKMS_CONFIG; cd my-devnet/operator-1")
-    for command in (*typed("doctor"), *typed("status")):
-        enter(user, command)
 
 
 def test_no_command_of_a_page_is_run_by_no_test() -> None:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.following import follow_page, make_clone, missing_line, terminals
+from tests.docs.following import PAUSE, Step, follow_page, make_clone, missing_line, terminals
+
+NEW_SHARES = "boundary at block 80: new shares of the same key, version 1795446667, after 1.0 s"
+"""The line of the page that its pause is for."""
 
 
 @pytest.mark.e2e
@@ -12,8 +15,16 @@ from tests.docs.following import follow_page, make_clone, missing_line, terminal
 def test_the_tutorial_works_word_by_word(tmp_path: Path) -> None:
     """Each command succeeds, unless the page asks for its exit code next; each prints what the page shows."""
     clone = make_clone(tmp_path / "clone")
+    pauses: list[Step] = []
     with terminals(clone, tmp_path, (1, 2)) as shells:
-        assert follow_page("docs/tutorial.md", shells) > 15
+
+        def wait(step: Step) -> None:
+            if PAUSE.fullmatch(step.command):
+                shells[1].wait_for(NEW_SHARES)
+                pauses.append(step)
+
+        assert follow_page("docs/tutorial.md", shells, wait) > 15
+    assert len(pauses) == 1
     assert {path.name for path in clone.iterdir()} == {"scripts", ".venv"}
 
 

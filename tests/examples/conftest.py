@@ -17,9 +17,7 @@ from tests.attestation.issuer import APP, PROJECT, Authority, Endpoint, jwk, jwk
 from tests.attestation.launcher import Launcher, launch
 from tests.cli.conftest import clean_environment
 from tests.e2e.harness import ENGINE, Loop
-
-READY_SECONDS = 180.0
-PROGRAM_SECONDS = 180.0
+from tests.support.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def python(*words: str | Path) -> "subprocess.CompletedProcess[str]":
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=PROGRAM_SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -90,7 +88,7 @@ def wait_ready(process: "subprocess.Popen[str]") -> None:
             lines.put(line)
 
     threading.Thread(target=read, daemon=True).start()
-    said, deadline = [], monotonic() + READY_SECONDS
+    said, deadline = [], monotonic() + PATIENCE
     while not (said and "the network has a master key" in said[-1]):
         try:
             said.append(lines.get(timeout=max(0.0, deadline - monotonic())))
@@ -113,6 +111,6 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
             yield Devnet(folder, launcher)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(PATIENCE)
             assert process.stdout is not None
             process.stdout.close()
