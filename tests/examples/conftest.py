@@ -32,9 +32,9 @@ class Devnet:
         return self.folder / "client.toml"
 
 
-def python(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    """A Python program to its end."""
-    return subprocess.run(
+def run(*words: str | Path) -> str:
+    """A Python program to its end, which must be a good one; what it printed."""
+    done = subprocess.run(
         [sys.executable, *map(str, words)],
         env=clean_environment(),
         capture_output=True,
@@ -42,11 +42,6 @@ def python(*words: str | Path) -> "subprocess.CompletedProcess[str]":
         timeout=PATIENCE,
         check=False,
     )
-
-
-def run(*words: str | Path) -> str:
-    """A Python program to its end, which must be a good one; what it printed."""
-    done = python(*words)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -184,8 +184,8 @@ async def test_it_dials_for_nobody_else(village: Village, node: Node) -> None:
             request(village, to=2),
             request(village, cluster=ClusterId(b"\x01" * 32)),
             record,
-            request(village, off=VALID_MS + 60_000),
-            request(village, off=-VALID_MS - 60_000),
+            request(village, off=VALID_MS + 3_600_000),
+            request(village, off=-VALID_MS - 3_600_000),
         )
         assert there.statistics().accepted == 0
     assert refused == [
