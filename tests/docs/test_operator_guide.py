@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from tests.chain.conftest import require
 from tests.docs.following import Step, follow_page, make_clone, terminals
 from tests.e2e.harness import eigenkms
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import libp2p
+    import libp2p.pubsub.gossipsub  # noqa: F401
 
 SECRET = "only five can keep it"
 
@@ -55,6 +61,9 @@ class Witness:
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.anvil
+@pytest.mark.filterwarnings(
+    "ignore:Async generator 'httpx:ResourceWarning"
+)  # a request that the client cancelled
 def test_a_fifth_operator_lives_by_the_guide_alone(tmp_path: Path) -> None:
     """From an empty account to serving, a new peer id and address, a backup, a lost disk, and out again; each step is a command."""
     require("anvil")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ from tests.attestation.launcher import Launcher, launch
 from tests.cli.conftest import clean_environment
 from tests.e2e.harness import ENGINE, Loop
 from tests.support.waiting import PATIENCE
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import libp2p
+    import libp2p.pubsub.gossipsub  # noqa: F401
 
 
 @dataclass(frozen=True)

