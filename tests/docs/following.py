@@ -10,6 +10,7 @@ two and more digits, hashes, peer ids and the reader's home are others each time
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,11 +21,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from queue import Empty, Queue
-from time import monotonic
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.docs.pages import Block, page
+from tests.docs.pages import ROOT, Block, page
 from tests.support.waiting import PATIENCE
 
 STAYS = re.compile(r"\beigenkms (devnet up|node) ")
@@ -113,11 +114,10 @@ class Terminal:
         """What is printed up to and with what ``line`` of a page stands for."""
         wanted = pattern(line)
         printed: list[str] = []
-        deadline = monotonic() + PATIENCE
         while not (printed and wanted.fullmatch(printed[-1].strip())):
             if printed and printed[-1].startswith(_MARK):
                 pytest.fail("it ended:\n" + "\n".join(printed))
-            printed.append(self._next_line(deadline, line, printed))
+            printed.append(self._next_line(line, printed))
         return printed
 
     def wait_for(self, line: str) -> None:
@@ -127,19 +127,21 @@ class Terminal:
     def finish(self) -> tuple[int, list[str]]:
         """Exit code and output of the command that was typed."""
         printed: list[str] = []
-        deadline = monotonic() + PATIENCE
         while not (printed and printed[-1].startswith(_MARK)):
-            printed.append(self._next_line(deadline, "end", printed))
+            printed.append(self._next_line("end", printed))
         *output, last = printed
         return int(last.removeprefix(_MARK)), output
 
-    def _next_line(self, deadline: float, wanted: str, printed: list[str]) -> str:
+    def _next_line(self, wanted: str, printed: list[str]) -> str:
+        """Each line has the whole deadline: a network that is slow prints what it does."""
         if self._kept:
             return self._kept.popleft()
         try:
-            return self._lines.get(timeout=max(0.0, deadline - monotonic()))
+            return self._lines.get(timeout=PATIENCE)
         except Empty:
-            pytest.fail(f"{self._typed}: no {wanted!r} in {PATIENCE:g} s:\n" + "\n".join(printed))
+            pytest.fail(
+                f"{self._typed}: no {wanted!r}, and nothing for {PATIENCE:g} s:\n" + "\n".join(printed)
+            )
 
     def interrupt(self) -> None:
         """Ctrl-C goes to what runs in the foreground, if anything does; the shell itself stays."""
@@ -171,15 +173,41 @@ def make_clone(folder: Path) -> Path:
     """A folder that looks like a clone in which the first command has been run."""
     scripts = {
         "scripts/bootstrap": "#!/bin/sh\n",
-        ".venv/bin/eigenkms": f'#!/bin/sh\nexec {sys.executable} -m eigenkms.cli.main "$@"\n',
         ".venv/bin/activate": 'PATH="$PWD/.venv/bin:$PATH"\n',
     }
     for name, text in scripts.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
+        _write_script(folder / name, text)
     return folder
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@contextmanager
+def installed_command(clone: Path) -> Iterator[None]:
+    """The clone's command. It is forked from a process that has imported all, unless it stays until Ctrl-C."""
+    with TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        address = Path(short) / "forker"
+        listener.bind(str(address))
+        listener.listen()
+        forked = f"{sys.executable} -I -S {ROOT / 'tests/docs/forked_command.py'} {address}"
+        itself = f"{sys.executable} -m eigenkms.cli.main"
+        text = f"""#!/bin/sh
+case "$1 $2" in
+"devnet up" | "node "*) exec {itself} "$@" ;;
+*) exec {forked} "$@" ;;
+esac
+"""
+        _write_script(clone / ".venv/bin/eigenkms", text)
+        forker = subprocess.Popen([sys.executable, "-m", "tests.docs.forker"], stdin=listener, cwd=ROOT)
+        try:
+            yield
+        finally:
+            forker.kill()
+            forker.wait()
 
 
 @contextmanager
@@ -187,12 +215,13 @@ def terminals(clone: Path, home: Path, numbers: tuple[int, ...]) -> Iterator[dic
     """Shells, by the number that the page calls them."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EIGENKMS_")}
     environment |= {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    opened = {number: Terminal(clone, environment) for number in numbers}
-    try:
-        yield opened
-    finally:
-        for terminal in opened.values():
-            terminal.close()
+    with installed_command(clone):
+        opened = {number: Terminal(clone, environment) for number in numbers}
+        try:
+            yield opened
+        finally:
+            for terminal in opened.values():
+                terminal.close()
 
 
 Meanwhile = Callable[[Step], None]

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
-from time import monotonic
 
 import pytest
 
@@ -79,7 +78,7 @@ def attested_network(folder: Path, issuer: Endpoint, authority: Authority) -> "s
 
 
 def wait_ready(process: "subprocess.Popen[str]") -> None:
-    """Until it says that there is a master key; all that it says is read to its end."""
+    """Wait until it prints that there is a master key; each line has the whole deadline. All that it prints is read to its end."""
     lines: Queue[str] = Queue()
     assert process.stdout is not None
     output = process.stdout
@@ -87,14 +86,16 @@ def wait_ready(process: "subprocess.Popen[str]") -> None:
     def read() -> None:
         for line in output:
             lines.put(line)
+        lines.put("")
 
     threading.Thread(target=read, daemon=True).start()
-    said, deadline = [], monotonic() + PATIENCE
+    said: list[str] = []
     while not (said and "the network has a master key" in said[-1]):
         try:
-            said.append(lines.get(timeout=max(0.0, deadline - monotonic())))
+            said.append(lines.get(timeout=PATIENCE))
         except Empty:
-            pytest.fail("no master key in time:\n" + "".join(said))
+            pytest.fail(f"no master key, and nothing for {PATIENCE:g} s:\n" + "".join(said))
+        assert said[-1], "it ended:\n" + "".join(said)
 
 
 @pytest.fixture(scope="package")
