@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -169,8 +169,7 @@ class Canary:
         others = [operator for operator in transcript.recipients.addresses if operator != self._me]
         took = None
         async with trio.open_nursery() as nursery:
-            for operator in others:
-                nursery.start_soon(self._ask, host, operator, trial)
+            nursery.start_soon(self._ask_all, host, others, trial)
             with trio.move_on_after(ANSWER_SECONDS):
                 await trial.enough.wait()
                 if await self._thread(trial.opens, dict(trial.signatures)):
@@ -192,6 +191,13 @@ class Canary:
 
     async def _thread(self, call: Callable[..., Result], *args: object) -> Result:
         return await trio.to_thread.run_sync(partial(call, *args), limiter=self._working)
+
+    async def _ask_all(self, host: "Host", operators: Sequence[OperatorAddress], trial: "Trial") -> None:
+        """Ask them at the same time. The trial waits for nobody once all have answered or failed."""
+        async with trio.open_nursery() as nursery:
+            for operator in operators:
+                nursery.start_soon(self._ask, host, operator, trial)
+        trial.enough.set()
 
     async def _ask(self, host: "Host", operator: OperatorAddress, trial: "Trial") -> None:
         try:

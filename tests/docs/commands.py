@@ -23,7 +23,7 @@ class Shown:
 
 
 def shown(page: Page) -> Iterator[Shown]:
-    """All calls in console blocks: after a prompt (``$``, or ``#`` as root), in pipes and in ``$(…)``, also in a container."""
+    """All calls in console blocks: after a prompt (``$``, or ``#`` as root), in pipes, loops and ``$(…)``, also in a container."""
     for block in page.blocks:
         if block.language == "console":
             for typed in re.findall(r"^[$#] (.*)$", re.sub(r"\\\n", " ", block.text), re.MULTILINE):
@@ -46,7 +46,7 @@ def calls(typed: str) -> Iterator[tuple[str, ...]]:
 
 
 def _call(command: list[str]) -> Iterator[tuple[str, ...]]:
-    words = list(dropwhile(re.compile(r"\w+=").match, command))
+    words = list(dropwhile(re.compile(r"\w+=|(until|while|do)$").match, command))
     for index, word in enumerate(words):
         in_container = words[0] in ("docker", "podman") and not VERBS.keys().isdisjoint(
             words[index + 1 : index + 2]

@@ -10,25 +10,27 @@ two and more digits, hashes, peer ids and the reader's home are others each time
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from queue import Empty, Queue
-from time import monotonic
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.docs.pages import Block, page
+from tests.docs.pages import ROOT, Block, page
+from tests.support.waiting import PATIENCE
 
-START_SECONDS = 60.0
-COMMAND_SECONDS = 60.0
 STAYS = re.compile(r"\beigenkms (devnet up|node) ")
 """Commands that run until Ctrl-C; the last line that the page shows says that they are ready."""
+PAUSE = re.compile(r"sleep \d+")
 _MARK = "<<<exit "
 
 
@@ -76,7 +78,7 @@ def missing_line(wanted: tuple[str, ...], printed: list[str]) -> str | None:
 
 
 class Terminal:
-    """A shell. ``run`` waits for its prompt; ``leave_running`` for a line, and ``interrupt`` is Ctrl-C."""
+    """A shell. ``finish`` waits for its prompt, ``until_line`` for a line that it prints; ``interrupt`` is Ctrl-C."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -91,6 +93,7 @@ class Terminal:
         )
         self._typed = ""
         self._lines: Queue[str] = Queue()
+        self._kept: deque[str] = deque()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -107,35 +110,38 @@ class Terminal:
         self._process.stdin.write(text)
         self._process.stdin.flush()
 
-    def until(self, mark: str, seconds: float) -> list[str]:
-        """What is printed up to and with a line that begins with ``mark``."""
-        deadline = monotonic() + seconds
-        printed: list[str] = []
-        while not (printed and printed[-1].startswith(mark)):
-            printed += self._next_line(deadline, mark, printed)
-        return printed
-
-    def _next_line(self, deadline: float, wanted: str, printed: list[str]) -> list[str]:
-        try:
-            return [self._lines.get(timeout=max(0.0, deadline - monotonic()))]
-        except Empty:
-            pytest.fail(f"{self._typed}: no {wanted!r} in time:\n" + "\n".join(printed))
-
-    def until_line(self, line: str, seconds: float) -> list[str]:
+    def until_line(self, line: str) -> list[str]:
         """What is printed up to and with what ``line`` of a page stands for."""
         wanted = pattern(line)
-        deadline = monotonic() + seconds
         printed: list[str] = []
         while not (printed and wanted.fullmatch(printed[-1].strip())):
             if printed and printed[-1].startswith(_MARK):
                 pytest.fail("it ended:\n" + "\n".join(printed))
-            printed += self._next_line(deadline, line, printed)
+            printed.append(self._next_line(line, printed))
         return printed
 
-    def finish(self, seconds: float) -> tuple[int, list[str]]:
+    def wait_for(self, line: str) -> None:
+        """Wait until it has printed what ``line`` of a page stands for. What it prints is kept for the next reader."""
+        self._kept.extend(self.until_line(line))
+
+    def finish(self) -> tuple[int, list[str]]:
         """Exit code and output of the command that was typed."""
-        *printed, last = self.until(_MARK, seconds)
-        return int(last.removeprefix(_MARK)), printed
+        printed: list[str] = []
+        while not (printed and printed[-1].startswith(_MARK)):
+            printed.append(self._next_line("end", printed))
+        *output, last = printed
+        return int(last.removeprefix(_MARK)), output
+
+    def _next_line(self, wanted: str, printed: list[str]) -> str:
+        """Each line has the whole deadline: a network that is slow prints what it does."""
+        if self._kept:
+            return self._kept.popleft()
+        try:
+            return self._lines.get(timeout=PATIENCE)
+        except Empty:
+            pytest.fail(
+                f"{self._typed}: no {wanted!r}, and nothing for {PATIENCE:g} s:\n" + "\n".join(printed)
+            )
 
     def interrupt(self) -> None:
         """Ctrl-C goes to what runs in the foreground, if anything does; the shell itself stays."""
@@ -154,11 +160,11 @@ class Terminal:
         self.interrupt()
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -167,15 +173,41 @@ def make_clone(folder: Path) -> Path:
     """A folder that looks like a clone in which the first command has been run."""
     scripts = {
         "scripts/bootstrap": "#!/bin/sh\n",
-        ".venv/bin/eigenkms": f'#!/bin/sh\nexec {sys.executable} -m eigenkms.cli.main "$@"\n',
         ".venv/bin/activate": 'PATH="$PWD/.venv/bin:$PATH"\n',
     }
     for name, text in scripts.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
+        _write_script(folder / name, text)
     return folder
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@contextmanager
+def installed_command(clone: Path) -> Iterator[None]:
+    """The clone's command. It is forked from a process that has imported all, unless it stays until Ctrl-C."""
+    with TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        address = Path(short) / "forker"
+        listener.bind(str(address))
+        listener.listen()
+        forked = f"{sys.executable} -I -S {ROOT / 'tests/docs/forked_command.py'} {address}"
+        itself = f"{sys.executable} -m eigenkms.cli.main"
+        text = f"""#!/bin/sh
+case "$1 $2" in
+"devnet up" | "node "*) exec {itself} "$@" ;;
+*) exec {forked} "$@" ;;
+esac
+"""
+        _write_script(clone / ".venv/bin/eigenkms", text)
+        forker = subprocess.Popen([sys.executable, "-m", "tests.docs.forker"], stdin=listener, cwd=ROOT)
+        try:
+            yield
+        finally:
+            forker.kill()
+            forker.wait()
 
 
 @contextmanager
@@ -183,12 +215,13 @@ def terminals(clone: Path, home: Path, numbers: tuple[int, ...]) -> Iterator[dic
     """Shells, by the number that the page calls them."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EIGENKMS_")}
     environment |= {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    opened = {number: Terminal(clone, environment) for number in numbers}
-    try:
-        yield opened
-    finally:
-        for terminal in opened.values():
-            terminal.close()
+    with installed_command(clone):
+        opened = {number: Terminal(clone, environment) for number in numbers}
+        try:
+            yield opened
+        finally:
+            for terminal in opened.values():
+                terminal.close()
 
 
 Meanwhile = Callable[[Step], None]
@@ -213,11 +246,13 @@ def follow_page(name: str, shells: Mapping[int, Terminal], after: Meanwhile = la
 
 
 def follow(step: Step, terminal: Terminal) -> tuple[int, list[str]]:
-    """Do one step; exit code and output."""
+    """Do one step; exit code and output. A pause is left out: ``after`` waits for the event that the page pauses for."""
+    if PAUSE.fullmatch(step.command):
+        return 0, []
     if step.command == "^C":
         terminal.interrupt()
-        return terminal.finish(COMMAND_SECONDS)
+        return terminal.finish()
     terminal.type(step.command)
     if STAYS.search(step.command):
-        return 0, terminal.until_line(step.output[-1], START_SECONDS)
-    return terminal.finish(COMMAND_SECONDS)
+        return 0, terminal.until_line(step.output[-1])
+    return terminal.finish()

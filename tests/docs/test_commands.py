@@ -27,13 +27,14 @@ def test_commands_that_are_shown_parse(page_: Page) -> None:
 
 
 def test_commands_are_found_where_a_shell_would() -> None:
-    """After a prompt, in pipes, substitutions and quotes, and in containers; not where the word is another program's argument."""
+    """After a prompt, in pipes, loops, substitutions, quotes and containers; not where it is an argument of another program."""
     found = {
         "APP=$(eigenkms devnet app create)": [("devnet", "app", "create")],
         'eval "$(eigenkms completions bash)"': [("completions", "bash")],
         "echo a | ./scripts/eigenkms encrypt > b && /opt/bin/eigenkms version": [("encrypt",), ("version",)],
         "X=1 eigenkms exec --app-id A -- env B=2": [("exec", "--app-id", "A", "--", "env", "B=2")],
         "docker run --rm eigenkms version": [("version",)],
+        "until eigenkms doctor; do eigenkms status; done": [("doctor",), ("status",)],
         "docker build -t eigenkms .": [],
         "umask 077; man eigenkms": [],
     }

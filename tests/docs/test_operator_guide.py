@@ -3,37 +3,29 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.chain.conftest import require
 from tests.docs.following import Step, follow_page, make_clone, terminals
+from tests.e2e.harness import eigenkms
 
-SECRET = b"only five can keep it"
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import libp2p
+    import libp2p.pubsub.gossipsub  # noqa: F401
 
-
-def eigenkms(folder: Path, *words: str, stdin: bytes = b"") -> bytes:
-    """A user of the network, with its own configuration."""
-    done = subprocess.run(
-        [sys.executable, "-m", "eigenkms.cli.main", *words, "--config", "my-devnet/client.toml"],
-        cwd=folder,
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
+SECRET = "only five can keep it"
 
 
 class Witness:
     """Looks at the network from outside between the guide's steps."""
 
-    def __init__(self, clone: Path) -> None:
+    def __init__(self, clone: Path, folder: Path) -> None:
         self._clone = clone
+        self._folder = folder
         self.seen: list[str] = []
 
     def __call__(self, step: Step) -> None:
@@ -42,32 +34,44 @@ class Witness:
         ):
             self._needs_the_fifth()
         if "deregister" in step.command:
-            assert len(json.loads(eigenkms(self._clone, "operator", "list", "--json"))["operators"]) == 4
+            assert len(json.loads(self._eigenkms("operator", "list", "--json"))["operators"]) == 4
             self.seen.append("left")
 
     def _needs_the_fifth(self) -> None:
         """One founder is stopped, so that of five operators the four that are left are all needed."""
         pid = int((self._clone / "my-devnet/operator-1/data/lock").read_text())
-        sealed = eigenkms(self._clone, "encrypt", "--app-id", "my-app", stdin=SECRET)
+        plain, sealed = (self._folder / name for name in ("plain", "sealed"))
+        plain.write_text(SECRET)
+        self._eigenkms("encrypt", "--app-id", "my-app", "-o", sealed, plain)
         os.kill(pid, signal.SIGSTOP)
         try:
-            assert eigenkms(self._clone, "decrypt", "--app-id", "my-app", stdin=sealed) == SECRET
+            assert self._eigenkms("decrypt", "--app-id", "my-app", sealed) == SECRET
         finally:
             os.kill(pid, signal.SIGCONT)
+        sealed.unlink()
         self.seen.append("served")
+
+    def _eigenkms(self, *words: str | Path) -> str:
+        """As a user of the network, with its own configuration."""
+        done = eigenkms(*words, "--config", self._clone / "my-devnet/client.toml")
+        assert done.code == 0, done.err
+        return done.out
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.anvil
+@pytest.mark.filterwarnings(
+    "ignore:Async generator 'httpx:ResourceWarning"
+)  # a request that the client cancelled
 def test_a_fifth_operator_lives_by_the_guide_alone(tmp_path: Path) -> None:
     """From an empty account to serving, a new peer id and address, a backup, a lost disk, and out again; each step is a command."""
     require("anvil")
     clone = make_clone(tmp_path / "clone")
     with terminals(clone, tmp_path, (1, 2, 3)) as shells:
         shells[3].type("export EIGENKMS_LOG_FORMAT=text")  # as at a terminal
-        shells[3].finish(10)
-        witness = Witness(clone)
+        shells[3].finish()
+        witness = Witness(clone, tmp_path)
         assert follow_page("docs/operator-guide.md", shells, witness) > 35
     assert witness.seen == ["served", "served", "left"]
     assert {path.name for path in clone.iterdir()} == {"scripts", ".venv"}

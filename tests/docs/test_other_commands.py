@@ -1,32 +1,25 @@
-"""The commands of all pages but the two that are followed word by word: run too, on a devnet as docs/http.md starts it."""
+"""The commands of all pages but the two that are followed word by word: run too, on the tutorial's network."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.docs.commands import shown
-from tests.docs.following import COMMAND_SECONDS, START_SECONDS, Terminal, make_clone, terminals
+from tests.docs.following import Terminal
 from tests.docs.pages import PAGES, page
-from tests.e2e.harness import ENGINE
 
 FOLLOWED = {"docs/tutorial.md", "docs/operator-guide.md"}
 """By tests of their own."""
 BLOCKS = {
-    "version": ("docs/install.md", "eigenkms version\n"),
     "configure": ("docs/install.md", "config example"),
     "keys": ("docs/operators.md", "keys new"),
     "http": ("docs/http.md", "devnet up"),
     "deploy": ("docs/cli.md", "devnet app create"),
-    "doctor": ("docs/operators.md", "eigenkms doctor"),
-    "status": ("docs/operators.md", "eigenkms status"),
 }
 """Console blocks, each by its page and a text in it."""
 IN_A_CONTAINER = re.compile(r"(docker|podman) ")
 GATE = {("devnet", "run")}
 """What the gate runs itself."""
-READY = "the network has a master key; try, in another terminal:"
 IMAGE = "sha256:" + "5e" * 32
 
 
@@ -44,35 +37,31 @@ def typed(name: str) -> Iterator[str]:
 def enter(terminal: Terminal, command: str, *, code: int = 0) -> list[str]:
     """What it prints."""
     terminal.type(command)
-    got, printed = terminal.finish(COMMAND_SECONDS)
+    got, printed = terminal.finish()
     assert got == code, f"{command}: exit code {got}\n" + "\n".join(printed)
     return printed
 
 
-@pytest.mark.e2e
-@pytest.mark.slow
-def test_commands_of_the_other_pages_work(tmp_path: Path) -> None:
-    """Each does what its page says of it. Only the port of a node, an image and a secret are this test's own."""
-    clone = make_clone(tmp_path / "clone")
-    with terminals(clone, tmp_path, (1, 2)) as shells:
-        network, user = shells[1], shells[2]
-        _install(user)
-        enter(network, "source .venv/bin/activate")
-        _configure(user)
-        _make_keys(user)
-
-        enter(network, f"export EIGENKMS_DEVNET_ENGINE={ENGINE}")
-        up, where, *asks = typed("http")
-        network.type(up)
-        network.until_line(READY, START_SECONDS)
-        _ask_over_http(user, where, asks)
-        _deploy(user)
-        _look_after(user)
+def http_variables() -> str:
+    """The variables that docs/http.md gives to the tutorial's command."""
+    up, *_ = typed("http")
+    found = re.fullmatch(r"((?:\w+=\S+ )+)eigenkms devnet up --dir my-devnet", up)
+    assert found, up
+    return found[1]
 
 
-def _install(user: Terminal) -> None:
-    *_, version = [enter(user, command) for command in typed("version")]
-    assert version[0].startswith("version ")
+def follow_other_pages(clone: Path, folder: Path, user: Terminal) -> None:
+    """Each command does what its page says. Only a node's port, an image and a secret are the test's.
+
+    In ``folder``, on the network ``my-devnet`` of the clone, which was started with ``http_variables``.
+    """
+    folder.mkdir()
+    (folder / "my-devnet").symlink_to(clone / "my-devnet")
+    enter(user, f"source .venv/bin/activate; cd {folder}")
+    _configure(user)
+    _make_keys(user)
+    _ask_over_http(user)
+    _deploy(user)
 
 
 def _configure(user: Terminal) -> None:
@@ -90,7 +79,8 @@ def _make_keys(user: Terminal) -> None:
     assert any("16Uiu2HA" in line for line in shown_key)
 
 
-def _ask_over_http(user: Terminal, where: str, asks: list[str]) -> None:
+def _ask_over_http(user: Terminal) -> None:
+    _, where, *asks = typed("http")
     told = "\n".join(enter(user, where))
     bound = re.search(r"http://127\.0\.0\.1:\d+", told)
     assert bound, told
@@ -104,13 +94,6 @@ def _deploy(user: Terminal) -> None:
     enter(user, f'IMAGE={IMAGE}; echo \'{{"API_KEY": "s3cr3t"}}\' > secrets.json')
     *_, last = [enter(user, command) for command in typed("deploy")]
     assert any("s3cr3t" in line for line in last)
-
-
-def _look_after(user: Terminal) -> None:
-    """As the operator of a node of that network."""
-    enter(user, "unset EIGENKMS_CONFIG; cd my-devnet/operator-1")
-    for command in (*typed("doctor"), *typed("status")):
-        enter(user, command)
 
 
 def test_no_command_of_a_page_is_run_by_no_test() -> None:

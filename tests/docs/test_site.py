@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import PAGES, ROOT
+from tests.support.waiting import PATIENCE
 
 
 def build(root: Path, site: Path) -> "subprocess.CompletedProcess[str]":
@@ -19,7 +20,7 @@ def build(root: Path, site: Path) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -5,11 +5,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
-from time import monotonic
 
 import pytest
 
@@ -17,9 +17,12 @@ from tests.attestation.issuer import APP, PROJECT, Authority, Endpoint, jwk, jwk
 from tests.attestation.launcher import Launcher, launch
 from tests.cli.conftest import clean_environment
 from tests.e2e.harness import ENGINE, Loop
+from tests.support.waiting import PATIENCE
 
-READY_SECONDS = 180.0
-PROGRAM_SECONDS = 180.0
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import libp2p
+    import libp2p.pubsub.gossipsub  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -34,21 +37,16 @@ class Devnet:
         return self.folder / "client.toml"
 
 
-def python(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    """A Python program to its end."""
-    return subprocess.run(
+def run(*words: str | Path) -> str:
+    """A Python program to its end, which must be a good one; what it printed."""
+    done = subprocess.run(
         [sys.executable, *map(str, words)],
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=PROGRAM_SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
-
-
-def run(*words: str | Path) -> str:
-    """A Python program to its end, which must be a good one; what it printed."""
-    done = python(*words)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -80,7 +78,7 @@ def attested_network(folder: Path, issuer: Endpoint, authority: Authority) -> "s
 
 
 def wait_ready(process: "subprocess.Popen[str]") -> None:
-    """Until it says that there is a master key; all that it says is read to its end."""
+    """Wait until it prints that there is a master key; each line has the whole deadline. All that it prints is read to its end."""
     lines: Queue[str] = Queue()
     assert process.stdout is not None
     output = process.stdout
@@ -88,14 +86,16 @@ def wait_ready(process: "subprocess.Popen[str]") -> None:
     def read() -> None:
         for line in output:
             lines.put(line)
+        lines.put("")
 
     threading.Thread(target=read, daemon=True).start()
-    said, deadline = [], monotonic() + READY_SECONDS
+    said: list[str] = []
     while not (said and "the network has a master key" in said[-1]):
         try:
-            said.append(lines.get(timeout=max(0.0, deadline - monotonic())))
+            said.append(lines.get(timeout=PATIENCE))
         except Empty:
-            pytest.fail("no master key in time:\n" + "".join(said))
+            pytest.fail(f"no master key, and nothing for {PATIENCE:g} s:\n" + "".join(said))
+        assert said[-1], "it ended:\n" + "".join(said)
 
 
 @pytest.fixture(scope="package")
@@ -113,6 +113,6 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
             yield Devnet(folder, launcher)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(PATIENCE)
             assert process.stdout is not None
             process.stdout.close()

@@ -9,9 +9,16 @@ from eth_account import Account
 
 from tests.attestation.issuer import DIGEST
 from tests.docs.pages import ROOT, page
-from tests.examples.conftest import Devnet, python, run
+from tests.e2e.harness import eigenkms
+from tests.examples.conftest import Devnet, run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:Async generator 'httpx:ResourceWarning"
+    ),  # a request that the client cancelled
+]
 
 EXAMPLES = ROOT / "examples"
 
@@ -54,13 +61,14 @@ def test_the_command_line_fetches_secrets_as_a_workload(devnet: Devnet, app_id: 
     devnet.launcher.app_id = app_id
     gcp = ("--attest", "gcp", "--launcher-socket", devnet.launcher.socket)
     where = ("--config", devnet.config, "--app-id", app_id)
-    cli = ("-m", "eigenkms.cli.main")
-    assert run(*cli, "secrets", "get", *where, *gcp, "MODE") == "production"
-    assert run(*cli, "exec", *where, *gcp, "--", "sh", "-c", "echo $MODE") == "production\n"
+    done = eigenkms("secrets", "get", *where, *gcp, "MODE")
+    assert (done.code, done.out) == (0, "production")
+    replaced = run("-m", "eigenkms.cli.main", "exec", *where, *gcp, "--", "sh", "-c", "echo $MODE")
+    assert replaced == "production\n"
     devnet.launcher.app_id = "0x" + "ee" * 20
-    done = python(*cli, "exec", *where, *gcp, "--", "echo", "run")
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "wrong-application: the evidence is of another application" in done.stderr
+    done = eigenkms("exec", *where, *gcp, "--", "echo", "run")
+    assert (done.code, done.out) == (3, "")
+    assert "wrong-application: the evidence is of another application" in done.err
 
 
 def test_the_command_line_decrypts_for_whoever_has_a_right(
@@ -68,12 +76,12 @@ def test_the_command_line_decrypts_for_whoever_has_a_right(
 ) -> None:
     """As the container, and as the creator with a keystore of geth; without a right it is exit code 3 and no file."""
     devnet.launcher.app_id = app_id
-    cli, where = ("-m", "eigenkms.cli.main"), ("--config", devnet.config, "--app-id", app_id)
+    where = ("--config", devnet.config, "--app-id", app_id)
     plain, sealed, keystore, password = (
         tmp_path / name for name in ("plain", "sealed", "key.json", "password")
     )
     plain.write_bytes(b"attack at dawn")
-    run(*cli, "encrypt", *where, "-o", sealed, plain)
+    assert eigenkms("encrypt", *where, "-o", sealed, plain).code == 0
     key = bytes.fromhex((devnet.folder / "creator.key").read_text())
     keystore.write_text(json.dumps(Account.encrypt(key, "pass", kdf="pbkdf2", iterations=2)))
     password.write_text("pass\n")
@@ -82,10 +90,11 @@ def test_the_command_line_decrypts_for_whoever_has_a_right(
     creator = ("--attest", "ecdsa", "--ecdsa-key-file", keystore, "--password-file", password)
     workload = ("--attest", "gcp", "--launcher-socket", devnet.launcher.socket)
     for right in (creator, workload):
-        assert run(*cli, "decrypt", *where, *right, sealed) == "attack at dawn"
-    done = python(*cli, "decrypt", *where, "-o", tmp_path / "none", sealed)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "no-authorisation: the request shows no right to the key" in done.stderr
+        done = eigenkms("decrypt", *where, *right, sealed)
+        assert (done.code, done.out) == (0, "attack at dawn")
+    done = eigenkms("decrypt", *where, "-o", tmp_path / "none", sealed)
+    assert (done.code, done.out) == (3, "")
+    assert "no-authorisation: the request shows no right to the key" in done.err
     assert not (tmp_path / "none").exists()
 
 

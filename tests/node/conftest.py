@@ -7,11 +7,22 @@ import pytest
 
 from tests.attestation.issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
 from tests.client.village import Village, make_village
+from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import libp2p
     import libp2p.pubsub.gossipsub  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node gives up no call to another operator because the machine is slow."""
+    from eigenkms.node import canary, links, sources
+
+    monkeypatch.setattr(canary, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(links, "CALL_SECONDS", PATIENCE)
+    monkeypatch.setattr(sources, "ASK_SECONDS", PATIENCE)
 
 
 @pytest.fixture

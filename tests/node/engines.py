@@ -1,12 +1,16 @@
 """Engines with real stores and real machines over toy curves, which pass each other frames in memory."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
+import pytest
 import trio
 
+from eigenkms.cli.report import leaves
+from eigenkms.errors import StorageError
 from eigenkms.node.engine import Engine
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
@@ -14,16 +18,23 @@ from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
-from tests.node.support import PATIENCE, open_store
+from tests.node.support import open_store
 from tests.protocols.support import Cast, cast, counter_rng
+from tests.support.waiting import pace
+
+FAR_WINDOW_MS: Final = 3_600_000
+"""No window ends in a test, however slow the machine is: operators that all take part wait for none."""
 
 
-def quick_cast(n: int) -> Cast:
-    """Operators with a session at block 100, and windows short enough to wait for."""
+def seated_cast(n: int, *, window_ms: int = FAR_WINDOW_MS, genesis_quorum: int = 0) -> Cast:
+    """Operators with a session at block 100; a quorum of 0 is all of them."""
     made = cast(n)
     session = made.session
     made.session = Session(
-        session.cluster, session.boundary, session.recipients, Parameters(10, "latest", 100)
+        session.cluster,
+        session.boundary,
+        session.recipients,
+        Parameters(10, "latest", window_ms, genesis_quorum),
     )
     return made
 
@@ -71,7 +82,7 @@ class Seat:
 
     async def _pull(self) -> None:
         while True:
-            await trio.sleep(0.05)
+            await pace(0.05)
             for request in await self.engine.sync_requests():
                 for other in [s for a, s in self.room.seats.items() if a != self.me]:
                     for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
@@ -122,12 +133,6 @@ async def see(seats: Sequence[Seat], session: Session, *, may_found: bool = Fals
     return [await s.engine.boundary(s, session, may_vote=True, may_found=may_found) for s in seats]
 
 
-async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - engines have no event for every change
-            await trio.sleep(0.01)
-
-
 def check_journaled(seat: Seat, frame: Frame) -> None:
     """What leaves is in the journal of its session, or follows from what is: a share from the polynomial."""
     if frame.sender != seat.me or frame.kind is Kind.CERTIFICATE:
@@ -137,3 +142,14 @@ def check_journaled(seat: Seat, frame: Frame) -> None:
         assert any(r.kind == "polynomial" for r in records), frame
     else:
         assert any(r.kind == "frame" and r.body == frame.encoded for r in records), frame
+
+
+@contextmanager
+def refused(reason: str, hint: str = "") -> Iterator[None]:
+    """The disk refuses for this reason. A step that waited for its turn then may be refused as well."""
+    with pytest.raises(ExceptionGroup) as ended:
+        yield
+    errors = list(leaves(ended.value))
+    found = [error for error in errors if isinstance(error, StorageError)]
+    assert found == errors
+    assert any(reason in str(error) and hint in str(error.hint) for error in found), errors

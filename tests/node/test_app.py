@@ -16,14 +16,14 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import ChainError, InputError, NetworkError
 from eigenkms.node.app import Node
 from eigenkms.p2p.errors import RpcRefused
-from eigenkms.p2p.host import Host, Request, open_host
+from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.requests import Epoch, PartialRequest, encode_settled
 from eigenkms.protocols.settlement import SettlementProof, aggregate_confirms, confirm_digest
 from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
-from tests.client.lies import CASES, Serving, false_epochs
+from tests.client.lies import Serving, false_epochs
 from tests.client.village import (
     ANYWHERE,
     CLUSTER,
@@ -35,8 +35,9 @@ from tests.client.village import (
     make_session,
     make_village,
 )
-from tests.node.support import PATIENCE, Neighbour, a_node, asked, keep_version, open_store
+from tests.node.support import Neighbour, a_node, asked, keep_version, open_store, patient_host
 from tests.protocols.support import counter_rng
+from tests.support.waiting import PATIENCE, eventually
 
 
 def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
@@ -198,7 +199,7 @@ async def running(village: Village, node: Node, index: int = 0) -> AsyncIterator
     await node.guard_votes()
     operator = village.operators[index]
     async with (
-        open_host(
+        patient_host(
             operator.peer, listen=[ANYWHERE], gate=node.gate, topics=[wire.gossip_topic(node._cluster)]
         ) as host,
         trio.open_nursery() as nursery,
@@ -209,16 +210,12 @@ async def running(village: Village, node: Node, index: int = 0) -> AsyncIterator
 
 
 async def neighbours_known(node: Node, count: int) -> None:
-    with trio.fail_after(PATIENCE):
-        while node.status()["peers"] != count:  # noqa: ASYNC110 - a node has no event for it
-            await trio.sleep(0.02)
+    await eventually(lambda: node.status()["peers"] == count)
 
 
 async def boundary_seen(caplog: pytest.LogCaptureFixture, number: int) -> str:
     """What the node says of a boundary once it has taken it in; what it asked others at it is answered by then."""
-    with trio.fail_after(PATIENCE):
-        while not (lines := said(caplog, f"boundary at block {number}: session")):  # noqa: ASYNC110 - a line of the log
-            await trio.sleep(0.02)
+    lines = await eventually(lambda: said(caplog, f"boundary at block {number}: session"))
     return lines[0]
 
 
@@ -238,9 +235,7 @@ async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
             await stack.enter_async_context(at_home(village, index, Neighbour(village)))
         await stack.enter_async_context(running(village, late))
         await neighbours_known(late, 3)
-        with trio.fail_after(PATIENCE):
-            while late.status()["transcript"] is None:  # noqa: ASYNC110 - a node has no event for it
-                await trio.sleep(0.02)
+        await eventually(lambda: late.status()["transcript"] is not None)
         village.chain.number = 125
         line = await boundary_seen(caplog, 120)
         status = late.status()
@@ -259,17 +254,15 @@ async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parte
         host = await stack.enter_async_context(running(village, late))
         await neighbours_known(late, 1)
         assert host.peer_id in old.connected()
-        moved = await stack.enter_async_context(open_host(new, listen=[ANYWHERE]))
+        moved = await stack.enter_async_context(patient_host(new, listen=[ANYWHERE]))
         record = operator.record([moved.addresses[0].multiaddr], peer=new.peer_id, sequence=2)
         for each in (moved, old):
             each.set_addresses(host.peer_id, [host.addresses[0].multiaddr])
-        await moved.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded)
-        with trio.fail_after(PATIENCE):
-            while host.peer_id in old.connected():  # noqa: ASYNC110 - a host has no event for it
-                await trio.sleep(0.02)
+        await moved.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=PATIENCE)
+        await eventually(lambda: host.peer_id not in old.connected())
         assert await asked_settled(moved, host, record) in ("answered", "no-version"), "it is the operator"
         before = operator.record([])
-        await old.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, before.encoded)
+        await old.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, before.encoded, timeout=PATIENCE)
         refused = await asked_settled(old, host, before)
         assert refused not in ("answered", "no-version"), "it is nobody"
         await neighbours_known(late, 1)
@@ -278,7 +271,9 @@ async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parte
 async def asked_settled(asking: Host, node: Host, record: Frame) -> str:
     """What comes of asking a node as an operator does, in a word."""
     try:
-        await asking.call(node.peer_id, wire.OPERATOR_PROTOCOL, wire.SETTLED, record.encoded)
+        await asking.call(
+            node.peer_id, wire.OPERATOR_PROTOCOL, wire.SETTLED, record.encoded, timeout=PATIENCE
+        )
     except RpcRefused as refused:
         return refused.code
     except NetworkError as error:
@@ -290,25 +285,23 @@ class Liar(Serving, Neighbour):
     """Says hello like an operator, and shows a false epoch."""
 
 
-THREES = [CASES[i : i + 3] for i in range(0, len(CASES), 3)]
+LIES = ("too few signers", "strangers as operators", "another transcript under it")
+"""Of the certificate, of the operator set, and of the key. ``tests/client`` shows all of ``CASES`` to the same check."""
 
 
-@pytest.mark.parametrize("cases", THREES, ids=", ".join)
 async def test_a_false_version_keeps_nobody_from_genesis(
-    village: Village, late: Node, caplog: pytest.LogCaptureFixture, cases: list[str]
+    village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Three neighbours, each with a lie of its own: what the chain does not confirm is not adopted, and the session is joined."""
     async with AsyncExitStack() as stack:
-        for index, case in enumerate(cases, 1):
-            liar = Liar(village, false_epochs(village)[case][0])
+        for index, lie in enumerate(LIES, 1):
+            liar = Liar(village, false_epochs(village)[lie][0])
             await stack.enter_async_context(at_home(village, index, liar))
         await stack.enter_async_context(running(village, late))
-        await neighbours_known(late, len(cases))
+        await neighbours_known(late, len(LIES))
         village.chain.number = 115
         line = await boundary_seen(caplog, 110)
-        with trio.fail_after(PATIENCE):
-            while len(said(caplog, "settled version of ")) < len(cases):  # noqa: ASYNC110 - lines of the log
-                await trio.sleep(0.02)
+        await eventually(lambda: len(said(caplog, "settled version of ")) >= len(LIES))
         status = late.status()
     assert (status["transcript"], status["phase"]) == (None, "dealing")
     assert not line.endswith("not joined")
@@ -326,9 +319,7 @@ async def test_nobody_but_operators_is_asked(
         for index in (1, 2, 3):
             await stack.enter_async_context(at_home(village, index, ways))
         await stack.enter_async_context(running(village, late))
-        with trio.fail_after(PATIENCE):
-            while wire.HELLO not in ways.asked:  # noqa: ASYNC110 - the neighbours have no event for it
-                await trio.sleep(0.02)
+        await eventually(lambda: wire.HELLO in ways.asked)
         village.chain.number = 115
         await boundary_seen(caplog, 110)
         assert late.status()["peers"] == 0
@@ -341,9 +332,7 @@ async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
     """The node says it, shows it, and takes the next boundary when the chain is back."""
     async with running(village, late):
         village.chain.down = True
-        with trio.fail_after(PATIENCE):
-            while not late.status()["chain_error"]:  # noqa: ASYNC110 - a node has no event for it
-                await trio.sleep(0.02)
+        await eventually(lambda: late.status()["chain_error"])
         village.chain.down = False
         village.chain.number = 125
         await boundary_seen(caplog, 120)
@@ -355,14 +344,13 @@ async def test_a_boundary_that_the_chain_does_not_explain_comes_again(
     village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A read that fails, or RPCs that disagree, cost no boundary: it is opened once they tell enough. That is told sparingly."""
-    refuse, village.chain.agreed_operators_at = village.chain.agreed_operators_at, disagree  # type: ignore[method-assign]
+    doubting = Doubting(village, reads=3)
+    village.chain.agreed_operators_at = doubting  # type: ignore[method-assign, assignment]
     async with running(village, late):
         village.chain.number = 115
-        with trio.fail_after(PATIENCE):
-            while late._doubts < 3:  # noqa: ASYNC110 - a node has no event for it
-                await trio.sleep(0.02)
+        await eventually(lambda: late._doubts == 3)
         assert late.status()["chain_error"] == "agree on block 110: rpc 1 has 0xaa, rpc 2 has 0xbb"
-        village.chain.agreed_operators_at = refuse  # type: ignore[method-assign]
+        doubting.agreed.set()
         await boundary_seen(caplog, 110)
         assert late.status()["chain_error"] is None
         assert late.status()["boundary"] == 110
@@ -370,10 +358,21 @@ async def test_a_boundary_that_the_chain_does_not_explain_comes_again(
     assert len(told) == 2, "of three in a row"
 
 
-async def disagree(block: BlockRef) -> OperatorRead:
-    """RPCs that tell different things."""
-    await trio.lowlevel.checkpoint()
-    raise ChainError(f"agree on block {block.number}: rpc 1 has 0xaa, rpc 2 has 0xbb")
+class Doubting:
+    """RPCs that disagree in so many reads. The next read waits until they agree."""
+
+    def __init__(self, village: Village, *, reads: int) -> None:
+        self._read = village.chain.agreed_operators_at
+        self._left = reads
+        self.agreed = trio.Event()
+
+    async def __call__(self, block: BlockRef) -> OperatorRead:
+        await trio.lowlevel.checkpoint()
+        self._left -= 1
+        if self._left >= 0:
+            raise ChainError(f"agree on block {block.number}: rpc 1 has 0xaa, rpc 2 has 0xbb")
+        await self.agreed.wait()
+        return await self._read(block)
 
 
 async def test_a_set_that_cannot_be_dealt_to_opens_no_session(
@@ -384,9 +383,7 @@ async def test_a_set_that_cannot_be_dealt_to_opens_no_session(
     async with running(village, late):
         village.chain.operators = ()
         village.chain.number = 115
-        with trio.fail_after(PATIENCE):
-            while not said(caplog, "boundary at block 110 has no session"):  # noqa: ASYNC110 - a line of the log
-                await trio.sleep(0.02)
+        await eventually(lambda: said(caplog, "boundary at block 110 has no session"))
         village.chain.operators = operators
         village.chain.number = 125
         await boundary_seen(caplog, 120)
@@ -456,9 +453,7 @@ async def test_a_set_that_cannot_be_dealt_to_leaves_the_old_version(
     async with running(village, holder):
         spoil(village)
         village.chain.number = 115
-        with trio.fail_after(PATIENCE):
-            while not (lines := said(caplog, "boundary at block 110 has no session")):  # noqa: ASYNC110 - a line of the log
-                await trio.sleep(0.02)
+        lines = await eventually(lambda: said(caplog, "boundary at block 110 has no session"))
         assert why in lines[0]
         left_out = {a for a, _ in village.chain.rejected}
         assert all(
@@ -499,9 +494,7 @@ async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
         assert not first.endswith("not joined")
         monkeypatch.setattr("tests.client.village.block_at", lambda number: block_at(number, "fork"))
         village.chain.number = 116
-        with trio.fail_after(PATIENCE):
-            while len(said(caplog, "boundary at block 110: session")) < 2:  # noqa: ASYNC110 - a line of the log
-                await trio.sleep(0.02)
+        await eventually(lambda: len(said(caplog, "boundary at block 110: session")) >= 2)
         second = said(caplog, "boundary at block 110: session")[1]
         assert second.endswith("not joined")
         assert said(caplog, "boundary replaced by a reorganisation: block 110")
@@ -533,14 +526,10 @@ async def test_four_nodes_rotate_at_the_next_good_boundary(
         good = village.chain.operators
         village.chain.operators = ()
         village.chain.number = 115
-        with trio.fail_after(PATIENCE):
-            while len(said(caplog, "boundary at block 110 has no session")) < number:  # noqa: ASYNC110 - lines of the log
-                await trio.sleep(0.02)
+        await eventually(lambda: len(said(caplog, "boundary at block 110 has no session")) >= number)
         village.chain.operators = good
         village.chain.number = 125
-        with trio.fail_after(3 * PATIENCE):
-            while not all(has_only(node, block_at(120)) for node in nodes):  # noqa: ASYNC110 - a node has no event for it
-                await trio.sleep(0.05)
+        await eventually(lambda: all(has_only(node, block_at(120)) for node in nodes))
         for node in nodes:
             status = node.status()
             assert (status["mpk"], status["share"]) == (old.mpk.hex(), True)
@@ -589,9 +578,7 @@ async def dealt_to_from_elsewhere(
             body=[block_at(104).timestamp, b"dealt from elsewhere"],
         )
         node._engine.offer(frame.sender, frame.encoded)
-        with trio.fail_after(PATIENCE):
-            while not any(said(caplog, words) for words in ANSWERED):  # noqa: ASYNC110 - a line of the log
-                await trio.sleep(0.02)
+        await eventually(lambda: any(said(caplog, words) for words in ANSWERED))
         yield
 
 
@@ -634,9 +621,7 @@ async def test_a_version_that_is_not_proven_to_be_settled_is_not_dealt_from(
             prover.shown = shown
             caplog.clear()
             holder._engine._source_wanted.set()
-            with trio.fail_after(PATIENCE):
-                while not said(caplog, "settled version of "):  # noqa: ASYNC110 - a line of the log
-                    await trio.sleep(0.02)
+            await eventually(lambda: said(caplog, "settled version of "))
             assert not said(caplog, "was settled while this node did not take part"), name
             assert holder.status()["source"] == village.epoch.transcript.version
             await serves_on(village, holder)
@@ -651,9 +636,7 @@ async def test_a_version_that_is_proven_to_be_settled_is_dealt_from(
     village.chain.number = 105
     shown = encode_settled(newer.epoch, settlement(village, newer.epoch))
     async with dealt_to_from_elsewhere(village, holder, caplog, Prover(village, shown)):
-        with trio.fail_after(PATIENCE):
-            while holder.status()["source"] != block_at(104).timestamp:  # noqa: ASYNC110 - a node has no event for it
-                await trio.sleep(0.02)
+        await eventually(lambda: holder.status()["source"] == block_at(104).timestamp)
         assert holder.status()["settled"] == block_at(104).timestamp
         assert said(caplog, "was settled while this node did not take part; dealing from it now")
         assert holder._store.share(village.epoch.transcript.hash) is not None
@@ -661,6 +644,12 @@ async def test_a_version_that_is_proven_to_be_settled_is_dealt_from(
         await boundary_seen(caplog, 120)
         assert holder._store.share(village.epoch.transcript.hash) is None
         assert [held.epoch for held in holder._versions] == [newer.epoch]
+
+
+def asked_again(node: Node, prover: Prover, times: int) -> bool:
+    """Whether the prover was asked so often; if not, let the node look again."""
+    node._engine._source_wanted.set()
+    return prover.asked.count(wire.SETTLED) >= times
 
 
 async def test_a_version_of_another_master_key_is_not_taken_over(
@@ -677,10 +666,7 @@ async def test_a_version_of_another_master_key_is_not_taken_over(
     shown = encode_settled(other, None)
     prover = Prover(village, shown)
     async with dealt_to_from_elsewhere(village, holder, caplog, prover):
-        with trio.fail_after(PATIENCE):
-            while prover.asked.count(wire.SETTLED) < 3:
-                holder._engine._source_wanted.set()
-                await trio.sleep(0.02)
+        await eventually(lambda: asked_again(holder, prover, 3))
         await serves_on(village, holder)
         assert holder.status()["source"] == village.epoch.transcript.version
     (record,) = [r for r in caplog.records if "another master key" in r.getMessage()]

@@ -28,7 +28,6 @@ from eigenkms.node.authorisation import Authoriser, Grant, KeyRequest, read_auth
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.policy import Policy
 from eigenkms.p2p.errors import RpcRefused
-from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
@@ -49,10 +48,11 @@ from tests.attestation.issuer import (
 )
 from tests.attestation.issuer import NOW as ISSUED
 from tests.client.village import CLUSTER, Village
-from tests.node.support import PATIENCE, a_node, asked, keep_version, make_config
+from tests.node.support import a_node, asked, keep_version, make_config, patient_host
 from tests.node.test_app import running
 from tests.node.test_services import STRANGER
 from tests.protocols.support import counter_rng
+from tests.support.waiting import PATIENCE
 
 CREATOR_KEY = b"\x11" * 32
 CREATOR = bytes.fromhex(Account.from_key(CREATOR_KEY).address[2:])
@@ -147,7 +147,7 @@ def signed(
 
 
 async def outcome(authoriser: Authoriser, request: KeyRequest) -> Grant | Refusal:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         try:
             return await authoriser.authorise(request)
         except AttestationRefused as error:
@@ -542,14 +542,18 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
     bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
     good = replace(bare, authorisation=attested(mine).authorisation.encoded)
     with a_node(village, 0, folder, deciding=Policy("attested", authoriser)) as node:
-        async with running(village, node) as host, open_host(PeerKey.generate()) as client:
+        async with running(village, node) as host, patient_host(PeerKey.generate()) as client:
             with trio.fail_after(PATIENCE):
                 await fetched.wait()
             client.set_addresses(host.peer_id, host.addresses)
             with pytest.raises(RpcRefused) as error:
-                await client.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, bare.encoded)
+                await client.call(
+                    host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, bare.encoded, timeout=PATIENCE
+                )
             assert error.value.code == Refusal.NO_AUTHORISATION
-            sealed = await client.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, good.encoded)
+            sealed = await client.call(
+                host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, good.encoded, timeout=PATIENCE
+            )
             open_partial(private, good, village.epoch.transcript, sealed)
 
 

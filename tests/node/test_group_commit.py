@@ -8,8 +8,7 @@ import trio.testing
 
 from eigenkms.errors import StorageError
 from eigenkms.node.group_commit import GroupCommit
-
-PATIENCE = 10.0
+from tests.support.waiting import PATIENCE
 
 
 class SlowDisk:

@@ -41,7 +41,7 @@ async def test_bytes_are_bounded_too() -> None:
     assert inbox.put("large", half)
 
 
-async def test_an_empty_inbox_waits(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_empty_inbox_waits(virtual_clock: trio.testing.MockClock) -> None:
     """And goes on waiting after it was emptied."""
     inbox = Inbox()
     for _ in range(2):

@@ -12,6 +12,7 @@ from eigenkms.p2p.errors import CallTimeout, RpcRefused
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
 from tests.client.village import CLUSTER, Village
+from tests.support.waiting import pace, pass_time
 
 HERE = "/ip4/127.0.0.1/tcp/9001"
 
@@ -31,7 +32,7 @@ class Callee:
         assert (protocol, method, body) == (wire.OPERATOR_PROTOCOL, wire.PING, b"")
         self.asked.append(peer)
         seconds = self.takes[peer]
-        await trio.sleep(kwargs["timeout"] if seconds is None else seconds)
+        await pace(kwargs["timeout"] if seconds is None else seconds)
         if seconds is None:
             raise CallTimeout("call ping: no answer")
         if peer in self.refuses:
@@ -55,7 +56,7 @@ def book(village: Village) -> PeerBook:
 
 
 async def test_whoever_has_proven_itself_is_asked_now_and_then(
-    village: Village, book: PeerBook, autojump_clock: MockClock
+    village: Village, book: PeerBook, virtual_clock: MockClock
 ) -> None:
     """A refusal is an answer too; silence is counted and the last answer remembered; nobody else is asked."""
     pulse, host = Pulse(book), Callee(village, 0.0, 0.25, 0.5, 0.0)
@@ -64,19 +65,19 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse.run, host)
         began = trio.current_time()
-        await trio.sleep(1)
+        await pass_time(1)
         assert pulse.beat(quick.address) == Beat(pytest.approx(0.25), pytest.approx(began + 0.25))
         assert pulse.beat(slow.address) == Beat(pytest.approx(0.5), pytest.approx(began + 0.5))
         assert pulse.beat(village.operators[3].address) == Beat()
         host.takes[quick.peer.peer_id] = None
-        await trio.sleep(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
+        await pass_time(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
         assert pulse.beat(quick.address) == Beat(pytest.approx(0.25), pytest.approx(began + 0.25), failures=1)
         assert sorted(host.asked) == sorted([quick.peer.peer_id, slow.peer.peer_id] * 2)
         host.takes[quick.peer.peer_id] = 0.125
-        await trio.sleep(PAUSE_SECONDS)
+        await pass_time(PAUSE_SECONDS)
         assert pulse.beat(quick.address).failures == 0
         assert pulse.beat(quick.address).latency == pytest.approx(0.125)
         book.update(village.chain.operators[2:])
-        await trio.sleep(LOOK_SECONDS * 1.5)
+        await pass_time(LOOK_SECONDS * 1.5)
         assert pulse.beat(quick.address) == Beat()
         nursery.cancel_scope.cancel()

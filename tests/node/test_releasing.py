@@ -24,7 +24,6 @@ from eigenkms.node.app import Node
 from eigenkms.node.authorisation import Grant
 from eigenkms.node.releasing import Released, Releaser
 from eigenkms.p2p.errors import RpcRefused
-from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import Refusal
@@ -34,10 +33,11 @@ from eigenkms.protocols.requests import PartialRequest, open_partial
 from eigenkms.storage.releases import ReleaseLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.client.village import CLUSTER, Village
-from tests.node.support import PATIENCE, a_node, keep_version, open_log
+from tests.node.support import a_node, keep_version, open_log, patient_host
 from tests.node.test_app import running
 from tests.node.test_authorisation import APPLICATION
 from tests.protocols.support import counter_rng
+from tests.support.waiting import PATIENCE
 
 KEY = b"\x03" * 32
 
@@ -334,12 +334,18 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(village: Villag
     answered: list[bytes] = []
 
     async def live(node: Node) -> None:
-        async with running(village, node) as host, open_host(PeerKey.generate()) as client:
+        async with running(village, node) as host, patient_host(PeerKey.generate()) as client:
             client.set_addresses(host.peer_id, host.addresses)
             with suppress(RpcRefused):
                 while True:
                     answered.append(
-                        await client.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request.encoded)
+                        await client.call(
+                            host.peer_id,
+                            wire.CLIENT_PROTOCOL,
+                            wire.PARTIAL,
+                            request.encoded,
+                            timeout=PATIENCE,
+                        )
                     )
                     node._releaser._log._database.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
             await trio.sleep_forever()

@@ -20,10 +20,11 @@ from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
-from tests.node.engines import Seat, alive, check_journaled, quick_cast, seat, see, until
+from tests.node.engines import Seat, alive, check_journaled, refused, seat, seated_cast, see
 from tests.node.support import open_store
 from tests.protocols.support import Cast, KeyVersion, secret_of, version_of
 from tests.support.toy_backend import toy_crypto
+from tests.support.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def _toy_curves() -> Iterator[None]:
 @pytest.fixture
 def who() -> Cast:
     """Four operators and a session at block 100."""
-    return quick_cast(4)
+    return seated_cast(4)
 
 
 def has_settled(seats: Sequence[Seat], session: Session) -> Callable[[], bool]:
@@ -63,7 +64,7 @@ async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) ->
             for each in seats:
                 each.before_sending = check_journaled
             assert all(await see(seats, session, may_found=life == 0))
-            await until(has_settled(seats, session))
+            await eventually(has_settled(seats, session))
     secrets = {}
     for address in who.addresses:
         with open_store(tmp_path / address.hex(), address) as store:
@@ -96,8 +97,8 @@ async def test_all_lines_of_a_session_carry_its_id(
     async with alive(who, tmp_path, "both") as seats:
         for session in sessions:
             await see(seats, session, may_found=session is sessions[0])
-            await until(has_settled(seats, session))
-        await until(lambda: "my share is erased" in caplog.text)
+            await eventually(has_settled(seats, session))
+        await eventually(lambda: "my share is erased" in caplog.text)
     story: dict[str, set[str]] = {}
     for record in caplog.records:
         fields = getattr(record, "fields", {})
@@ -121,7 +122,7 @@ async def test_a_node_that_dies_before_it_has_erased_does_so_first_of_all(who: C
     victim, *others = who.addresses
     async with alive(who, tmp_path, "first") as seats:
         await see(seats, who.session, may_found=True)
-        await until(has_settled(seats, who.session))
+        await eventually(has_settled(seats, who.session))
     session = who.later()
     async with alive(who, tmp_path, "second", others) as seats:
         with open_store(tmp_path / victim.hex(), victim, seed="refusing") as store:
@@ -138,7 +139,7 @@ async def test_a_node_that_dies_before_it_has_erased_does_so_first_of_all(who: C
     async with alive(
         who, tmp_path, "fourth"
     ) as seats:  # the others may have waited for a confirmation that it had not sent
-        await until(has_settled(seats, session))
+        await eventually(has_settled(seats, session))
 
 
 async def _refusing(
@@ -152,11 +153,11 @@ async def _refusing(
     store.erase_share = refuse  # type: ignore[method-assign]
     room = seats[0].room
     refusing = room.seats[victim] = seat(who, victim, room, store, life="refusing")
-    with pytest.RaisesGroup(pytest.RaisesExc(StorageError, match="the disk is gone"), flatten_subgroups=True):
+    with refused("the disk is gone"):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(refusing.run)
             await see([*seats, refusing], session)
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE):
                 await trio.sleep_forever()
     del room.seats[victim]
     return refusing
@@ -199,7 +200,7 @@ class Joining:
 
 @pytest.fixture
 def joining(tmp_path: Path) -> Joining:
-    who = quick_cast(5)
+    who = seated_cast(5)
     version = version_of(who.at(0, who.addresses[:4]))
     made = Joining(who, version, who.at(10).session, tmp_path)
     made.keep()
@@ -221,7 +222,7 @@ async def test_a_boundary_without_a_source_is_joined_when_there_is_one(
         assert joiner.engine.has_source
         assert joiner.engine.newest is not None
         assert joiner.engine.newest.session == joining.session
-        await until(has_settled(seats, joining.session))
+        await eventually(has_settled(seats, joining.session))
         assert joiner.versions.newest is not None
         assert joiner.versions.newest.share is not None
     (line,) = [r.getMessage() for r in caplog.records if "joined, now that" in r.getMessage()]
@@ -238,14 +239,14 @@ async def test_who_deals_from_an_unknown_version_is_told_to_the_node(joining: Jo
         assert joiner.engine.newest is not None
         assert not joiner.engine.newest.is_rotation
         await see(holders, joining.session)
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             found = await joiner.engine.unknown_sources()
         assert found
         assert set(found) <= set(joining.version.shares)
         assert set(found.values()) == {int(joining.version.transcript.version)}
         await joiner.engine.learn(joiner, joining.epoch, None)
         assert joiner.engine.newest.is_rotation
-        await until(has_settled(seats, joining.session))
+        await eventually(has_settled(seats, joining.session))
         assert [s.engine.evidence for s in seats] == [0] * 5
 
 

@@ -14,7 +14,7 @@ from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node
 from eigenkms.node.policy import Policy
 from eigenkms.node.versions import Versions
-from eigenkms.p2p.host import GOSSIP, open_host
+from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.effects import Accuse
@@ -37,7 +37,7 @@ from eigenkms.protocols.settlement import aggregate_confirms, confirm_digest
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
 from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
-from tests.node.support import a_node, asked, keep_version, open_store
+from tests.node.support import a_node, asked, keep_version, open_store, patient_host
 from tests.protocols.support import counter_rng
 
 NONCE = bytes(range(32))
@@ -136,7 +136,7 @@ async def test_a_client_reads_and_verifies_what_a_node_kept(
     operator, liar = village.operators[0], village.operators[1]
     noticed = equivocation(village, accused=1)
     node._engine._make_durable([SessionEffect(village.session, Accuse(noticed.evidence))])
-    async with open_host(operator.peer, listen=[ANYWHERE]) as host:
+    async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
         host.serve(wire.CLIENT_PROTOCOL, node._services.client)
         village.place(0, str(host.addresses[0]))
         async with visitor(village, tmp_path / "known") as reader:

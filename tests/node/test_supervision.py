@@ -32,7 +32,7 @@ def test_a_state_is_one_datagram(listener: tuple[str, socket.socket]) -> None:
 
 
 async def test_signs_of_life_come_twice_as_often_as_needed(
-    listener: tuple[str, socket.socket], autojump_clock: MockClock
+    listener: tuple[str, socket.socket], virtual_clock: MockClock
 ) -> None:
     """WATCHDOG_USEC is in microseconds."""
     name, bound = listener

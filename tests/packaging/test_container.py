@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,9 +27,9 @@ from eigenkms.devnet.ports import free_ports
 from eigenkms.node.catalogue import SETTINGS
 from eigenkms.node.supervision import Supervisor
 from tests.docs.pages import ROOT
+from tests.support.waiting import PATIENCE, wait_until
 
 STATE = "/var/lib/eigenkms"
-UP_SECONDS, KEY_SECONDS, STOP_SECONDS = 60.0, 60.0, 10.0
 DOCKERFILE = (ROOT / "packaging" / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "packaging" / "compose.yaml").read_text())
 HEALTH = json.loads(re.search(r"^HEALTHCHECK .*?CMD (\[.*?\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)[1])  # type: ignore[index]
@@ -96,7 +95,7 @@ class Local:
             input=stdin,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
 
     def healthy(self, service: str) -> bool:
@@ -108,19 +107,20 @@ class Local:
             words, env=self.environment(service), capture_output=True, check=False
         ).returncode
 
-    def wait(self, service: str, condition: Callable[[], bool], seconds: float) -> None:
-        """Look every now and then, as the runtime does; fail with the log if one of the services ends or time is up."""
-        deadline = time.monotonic() + seconds
-        while not condition():
+    def wait(self, service: str, condition: Callable[[], bool]) -> None:
+        """Look every now and then, as the runtime does; fail with the log if one of the services ends."""
+
+        def look() -> bool:
             for each, process in self.running.items():
                 assert process.poll() is None, f"{each} ended:\n{self.log(each)}"
-            assert time.monotonic() < deadline, f"{service}: not in {seconds:g} s:\n{self.log(service)}"
-            time.sleep(0.2)
+            return condition()
+
+        wait_until(look, lambda: f"{service}:\n{self.log(service)}")
 
     def stop(self, service: str) -> int:
         process = self.running[service]
         process.send_signal(signal.SIGTERM)
-        return process.wait(STOP_SECONDS)
+        return process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -169,15 +169,15 @@ def test_the_services_of_the_compose_file_are_a_network(local: Local, systemd: N
     assert order == ["chain", *(f"operator-{n}" for n in range(1, 5))]
     assert not local.folder.joinpath("devnet").exists()
     local.start("chain")
-    local.wait("chain", partial(local.healthy, "chain"), UP_SECONDS)
+    local.wait("chain", partial(local.healthy, "chain"))
     watched = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "1000000"}
     local.start(order[1], env=watched, preexec_fn=deny_write_execute)
     for service in order[2:]:
         local.start(service)
 
     for service in order[1:]:
-        local.wait(service, partial(local.healthy, service), UP_SECONDS)
-        local.wait(service, partial(local.has_said, service, "certified"), KEY_SECONDS)
+        local.wait(service, partial(local.has_said, service, "certified"))
+        local.wait(service, partial(local.healthy, service))
     assert set(systemd.told) == {"WATCHDOG=1", "READY=1"}
 
     assert local.client("status").returncode == 0

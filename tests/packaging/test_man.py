@@ -10,6 +10,7 @@ import pytest
 from eigenkms.cli.completions import script
 from eigenkms.cli.main import VERBS
 from tests.docs.pages import ROOT
+from tests.support.waiting import PATIENCE
 
 MAN = sorted((ROOT / "packaging" / "man").glob("*.1"))
 SHELLS = {"bash": "eigenkms.bash", "zsh": "_eigenkms", "fish": "eigenkms.fish"}
@@ -17,7 +18,7 @@ SHELLS = {"bash": "eigenkms.bash", "zsh": "_eigenkms", "fish": "eigenkms.fish"}
 
 def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 

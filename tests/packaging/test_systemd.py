@@ -12,6 +12,7 @@ import pytest
 
 from eigenkms.node.catalogue import SETTINGS
 from tests.docs.pages import ROOT, page
+from tests.support.waiting import PATIENCE
 
 UNIT = ROOT / "packaging" / "systemd" / "eigenkms.service"
 INSTALLED = "/opt/eigenkms/bin/eigenkms"
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False, timeout=30
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.support.waiting import PATIENCE
 
 
 def build(kind: str, source: Path, folder: Path) -> Path:
     """A wheel or sdist, by the project's own backend, in a process of its own."""
     code = f"import hatchling.build as b; print(b.build_{kind}({str(folder)!r}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     return folder / done.stdout.split()[-1]
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import trio
 
-START_SECONDS, CALL_SECONDS = 20.0, 10.0
+from tests.support.waiting import PATIENCE, eventually
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -50,16 +51,17 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def until(self, expression: str, seconds: float = 10.0) -> None:
+    async def until(self, expression: str) -> None:
         """Wait until an expression is true."""
         shown = ""
-        try:
-            with trio.fail_after(seconds):
-                while not await self.read(expression):
-                    shown = await self.read("document.body?.innerText")
-                    await trio.sleep(0.05)
-        except trio.TooSlowError:
-            raise AssertionError(f"never true: {expression}\n{shown}\n{self.said}") from None
+
+        async def look() -> bool:
+            nonlocal shown
+            found = bool(await self.read(expression))
+            shown = "" if found else await self.read("document.body?.innerText")
+            return found
+
+        await eventually(look, lambda: f"{expression}\n{shown}\n{self.said}")
 
     async def look(self, width: int, *, dark: bool, file: Path) -> None:
         """A picture of the whole page on a screen of this width, in light or dark colours."""
@@ -85,7 +87,7 @@ class Page:
         message: dict[str, Any] = {"id": id_, "method": method, "params": params}
         if self._session is not None:
             message["sessionId"] = self._session
-        with trio.fail_after(CALL_SECONDS if self._session else START_SECONDS):
+        with trio.fail_after(PATIENCE):
             await self._commands.send_all(json.dumps(message).encode() + b"\0")
             while (answer := await self._next()).get("id") != id_:
                 self._take_note(answer)

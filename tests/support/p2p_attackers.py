@@ -26,6 +26,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.utils.varint import encode_delim, encode_varint_prefixed
 
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey
+from tests.support.waiting import PATIENCE
 
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
@@ -108,7 +109,7 @@ class RawPeer:
             await self.data(stream, hello(protocol))
         return stream
 
-    async def read_until_closed(self, seconds: float) -> bytes:
+    async def read_until_closed(self, seconds: float = PATIENCE) -> bytes:
         """All that the other side sends until it hangs up; raises TooSlowError if it does not."""
         got = bytearray()
         with trio.fail_after(seconds):

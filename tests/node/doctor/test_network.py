@@ -10,15 +10,21 @@ from eigenkms.chain.reader import OperatorRead
 from eigenkms.node.doctor import machine, network, onchain
 from eigenkms.node.doctor.case import Case, Told
 from eigenkms.node.doctor.findings import Finding, Verdict
-from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.reach import ReachAnswer
 from eigenkms.types import OperatorAddress, Reach
 from tests.client.village import Village, block_at
-from tests.node.support import make_config
+from tests.node.support import make_config, patient_host
+from tests.support.waiting import PATIENCE
 
 SOCKET = f"/ip4/9.9.9.9/tcp/9400/p2p/{PeerKey(bytes(31) + b'!').peer_id}"
 A, B, C = (OperatorAddress(bytes([n]) * 20) for n in (1, 2, 3))
+
+
+@pytest.fixture(autouse=True)
+def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer counts however slow the machine is."""
+    monkeypatch.setattr(network, "ANSWER_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -134,8 +140,8 @@ async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case:
         return b"[1, 2"
 
     async with (
-        open_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
-        open_host(PeerKey.generate()) as case.visitor,
+        patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
+        patient_host(PeerKey.generate()) as case.visitor,
     ):
         other.serve(wire.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
@@ -158,8 +164,8 @@ async def test_a_time_that_is_none_is_left_out(village: Village, case: Case, tim
         return f'{{"time": {time}}}'.encode()
 
     async with (
-        open_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
-        open_host(PeerKey.generate()) as case.visitor,
+        patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
+        patient_host(PeerKey.generate()) as case.visitor,
     ):
         other.serve(wire.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])

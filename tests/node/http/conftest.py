@@ -8,6 +8,7 @@ import pytest
 from eigenkms.node.app import Node
 from eigenkms.node.attesting import open_authoriser
 from eigenkms.node.config import NodeConfig
+from eigenkms.node.http import api
 from eigenkms.node.policy import Policy
 from tests.attestation.issuer import (
     GCP_ISSUER,
@@ -18,6 +19,7 @@ from tests.attestation.issuer import (
 from tests.client.village import CLUSTER, Village
 from tests.node.support import a_node, keep_version, make_config
 from tests.node.test_authorisation import Clock, Register
+from tests.support.waiting import PATIENCE
 
 METHODS = {
     "policy": "attested",
@@ -27,6 +29,12 @@ METHODS = {
     "attestation_gcp_issuer": GCP_ISSUER,
     "attestation_ecdsa_reference": True,
 }
+
+
+@pytest.fixture(autouse=True)
+def _far_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is not given up because the machine is slow."""
+    monkeypatch.setattr(api, "ANSWER_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -23,8 +23,16 @@ from eigenkms.node.app import Node
 from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
 from eigenkms.node.http.server import App, Server, ServerLimits
 from tests.attestation.issuer import APP
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 20.0
+PATIENT = ServerLimits(
+    handshake_seconds=PATIENCE,
+    head_seconds=PATIENCE,
+    idle_seconds=PATIENCE,
+    body_seconds=PATIENCE,
+    write_seconds=PATIENCE,
+)
+"""For clients that are merely slow, as all are on a busy machine."""
 
 
 @asynccontextmanager
@@ -35,7 +43,7 @@ async def served(
     bound = await bind(HttpAddress.parse("127.0.0.1:0"), tls)
     async with trio.open_nursery() as nursery:
         await nursery.start(Server(app, limits or ServerLimits()).serve, bound.listeners)
-        with trio.fail_after(PATIENCE * 3):
+        with trio.fail_after(PATIENCE):
             yield bound.url
         nursery.cancel_scope.cancel()
 
@@ -43,8 +51,14 @@ async def served(
 @asynccontextmanager
 async def asking(node: Node, limits: ServerLimits | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API of ``node``, which need not run."""
-    async with served(node._api.app, limits) as url, client_at(url) as client:
+    async with served(node._api.app, limits or PATIENT) as url, client_at(url) as client:
         yield client
+
+
+def stop_rates(node: Node) -> None:
+    """Let no time pass for how often a client may ask, however slow the machine is."""
+    for rates in (node._api._rate, node._api._probes):
+        rates._clock = lambda: 0.0
 
 
 def client_at(url: str, verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:

@@ -24,7 +24,6 @@ from eigenkms.node.app import Node
 from eigenkms.node.attesting import open_authoriser
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.http import errors
-from eigenkms.node.http.server import ServerLimits
 from eigenkms.node.policy import Policy
 from eigenkms.p2p.listener import raise_file_limit
 from eigenkms.protocols.authorisation import Refusal, Scope
@@ -33,6 +32,7 @@ from tests.attestation.issuer import APP, Endpoint, changed, gcp_claims, sign, t
 from tests.attestation.issuer import NOW as ISSUED
 from tests.client.village import CLUSTER, Village
 from tests.node.http.support import (
+    PATIENT,
     ReferenceClient,
     asking,
     b64,
@@ -42,6 +42,7 @@ from tests.node.http.support import (
     golden,
     served,
     shape_of,
+    stop_rates,
 )
 from tests.node.support import a_node, keep_version
 from tests.node.test_authorisation import APPLICATION, CREATOR_KEY, Clock, Register
@@ -350,6 +351,7 @@ async def test_who_asks_too_often_is_told_to_wait(village: Village, tmp_path: Pa
     """429 with the seconds to wait; health is not counted."""
     keep_version(village, 0, tmp_path)
     with a_node(village, 0, tmp_path, http_rate=1) as node:
+        stop_rates(node)
         async with asking(node) as client:
             answers = [await client.get("/pubkey") for _ in range(3)]
             assert [a.status_code for a in answers] == [200, 200, 429]
@@ -369,7 +371,9 @@ async def test_of_a_thousand_in_parallel_each_is_answered(node: Node) -> None:
     async def ask(url: str) -> None:
         statuses.append((await exchange(url, head.encode() + body))[9:12])
 
-    async with served(node._api.app, ServerLimits(connections_of_one=2000, connections=2000)) as url:
+    stop_rates(node)
+    limits = replace(PATIENT, connections_of_one=2000, connections=2000)
+    async with served(node._api.app, limits) as url:
         async with trio.open_nursery() as nursery:
             for _ in range(1000):
                 nursery.start_soon(ask, url)

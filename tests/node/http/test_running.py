@@ -17,8 +17,9 @@ from tests.attestation.issuer import Authority, make_authority
 from tests.client.village import Village
 from tests.node.http.support import client_at
 from tests.node.monitor.test_metrics import value
-from tests.node.support import PATIENCE, a_node, keep_version, make_config
+from tests.node.support import a_node, keep_version, make_config
 from tests.node.test_app import running
+from tests.support.waiting import eventually
 
 ANY_PORT = HttpAddress.parse("127.0.0.1:0")
 
@@ -45,14 +46,10 @@ async def test_a_running_node_is_ready_while_it_can_give_keys(
                 assert answer.json()["ready"] == (answer.status_code == 200)
                 return answer.status_code == 200
 
-            with trio.fail_after(PATIENCE):
-                while not await ready():  # noqa: ASYNC110 - that is how it is asked
-                    await trio.sleep(0.02)
+            await eventually(ready)
             village.chain.down = True
             assert node._report.follower is not None
-            with trio.fail_after(PATIENCE):
-                while node._report.follower.statistics().failures_in_row < CHAIN_FAILURES:  # noqa: ASYNC110
-                    await trio.sleep(0.02)
+            await eventually(lambda: node._report.follower.statistics().failures_in_row >= CHAIN_FAILURES)
             reasons = ["the chain cannot be read"] if policy == "attested" else []
             assert (await client.get("/ready")).json()["reasons"] == reasons
             assert node.status()["chain_error"]

@@ -1,4 +1,9 @@
-"""The server below the API: what strangers send in place of HTTP, or too slowly, or too much of, over real sockets."""
+"""The server below the API: what strangers send in place of HTTP, or too slowly, or too much of, over real sockets.
+
+Both ends run in the test's loop, so virtual time passes only while both wait. A deadline of the server then ends those that do not
+go on, and nobody that is merely served slowly. Tests of the node's API, which works in threads, take the machine's clock and
+limits that none of their clients reaches.
+"""
 
 import contextlib
 import json
@@ -28,11 +33,12 @@ from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
 from eigenkms.node.http.server import Server, ServerLimits
 from eigenkms.node.rates import Rates
 from tests.attestation.issuer import Authority
-from tests.node.http.support import PATIENCE, asking, client_at, code_of, connect, exchange, read_all, served
+from tests.node.http.support import PATIENT, asking, client_at, code_of, connect, exchange, read_all, served
+from tests.support.waiting import PATIENCE, eventually, pace
 
-QUICK = ServerLimits(
-    head_seconds=0.3, idle_seconds=0.3, body_seconds=0.3, write_seconds=0.3, handshake_seconds=0.3
-)
+pytestmark = pytest.mark.usefixtures("virtual_clock")
+
+LIMITS = ServerLimits()
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
 LARGE = 64 * 2**20
 
@@ -140,7 +146,7 @@ async def test_an_answer_may_come_in_pieces() -> None:
 
 async def test_what_is_lost_stays_lost() -> None:
     """However often the application asks for it."""
-    async with served(ECHO, QUICK) as url:
+    async with served(ECHO) as url:
         said = await exchange(url, b"POST /impatient HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1")
     assert said.endswith(b"lost")
 
@@ -240,6 +246,7 @@ async def test_a_defect_of_the_application_costs_one_answer(caplog: pytest.LogCa
         assert (await client.post("/echo", content=b"next")).text == "next"
 
 
+@pytest.mark.real_time
 async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCaptureFixture) -> None:
     """Good requests with bytes changed, left out or repeated: each ends with an answer or without, none as a defect of ours."""
     body = b'{"AppID":"my-app","AttestationTime":0}'
@@ -251,7 +258,7 @@ async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCa
     )
     random = Random(4711)
     open_node._api._rate = Rates(10**6, 10**6, trio.current_time)
-    async with served(open_node._api.app, QUICK) as url:
+    async with served(open_node._api.app, PATIENT) as url:
         for number in range(300):
             sent = bytearray(random.choice((good, chunked)))
             for _ in range(random.randint(1, 4)):
@@ -279,12 +286,12 @@ async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCa
 )
 async def test_a_head_that_does_not_come_ends_the_connection(sent: bytes) -> None:
     """Also if a byte comes now and then."""
-    async with served(ECHO, QUICK) as url, await connect(url) as stream, trio.open_nursery() as nursery:
+    async with served(ECHO) as url, await connect(url) as stream, trio.open_nursery() as nursery:
         await stream.send_all(sent)
 
         async def drip() -> None:
             while True:
-                await trio.sleep(0.1)
+                await pace(LIMITS.head_seconds / 4)
                 await stream.send_all(b"x")
 
         nursery.start_soon(_until_broken, drip)
@@ -301,19 +308,19 @@ async def _until_broken(forever: Any) -> None:
 
 async def test_an_idle_connection_is_closed() -> None:
     """After its answer."""
-    async with served(ECHO, QUICK) as url:
+    async with served(ECHO) as url:
         said = await exchange(url, b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nok")
     assert said.endswith(b"\r\n\r\nok")
 
 
 async def test_a_body_that_drips_is_given_up(open_node: Node) -> None:
     """The deadline is for the whole body; the answer says so."""
-    async with served(open_node._api.app, QUICK) as url, await connect(url) as stream:
+    async with served(open_node._api.app) as url, await connect(url) as stream:
         await stream.send_all(b"POST /app/sign HTTP/1.1\r\nhost: x\r\ncontent-length: 9000\r\n\r\n")
 
         async def drip() -> None:
             while True:
-                await trio.sleep(0.05)
+                await pace(LIMITS.body_seconds / 4)
                 await stream.send_all(b" ")
 
         async with trio.open_nursery() as nursery:
@@ -326,9 +333,9 @@ async def test_a_body_that_drips_is_given_up(open_node: Node) -> None:
 
 
 @asynccontextmanager
-async def watched(limits: ServerLimits) -> AsyncIterator[tuple[Server, str]]:
+async def watched() -> AsyncIterator[tuple[Server, str]]:
     """(server, URL)."""
-    server, bound = Server(ECHO, limits), await bind(HttpAddress.parse("127.0.0.1:0"), None)
+    server, bound = Server(ECHO, LIMITS), await bind(HttpAddress.parse("127.0.0.1:0"), None)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, bound.listeners)
         yield server, bound.url
@@ -336,14 +343,12 @@ async def watched(limits: ServerLimits) -> AsyncIterator[tuple[Server, str]]:
 
 
 async def all_gone(server: Server) -> None:
-    with trio.fail_after(PATIENCE):
-        while server._connections:  # noqa: ASYNC110 - the server has no event for it
-            await trio.sleep(0.02)
+    await eventually(lambda: not (server._connections))
 
 
 async def test_a_client_that_does_not_read_is_dropped() -> None:
     """Its answer does not wait for it in memory."""
-    async with watched(QUICK) as (server, url), await connect(url) as stream:
+    async with watched() as (server, url), await connect(url) as stream:
         await stream.send_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
         await stream.receive_some(1)
         assert server._connections
@@ -353,7 +358,7 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
 
 async def test_clients_that_leave_are_forgotten() -> None:
     """In the middle of a head, of a body, or before their answer."""
-    async with watched(ServerLimits()) as (server, url):
+    async with watched() as (server, url):
         for sent in (
             b"",
             b"POST /ec",
@@ -368,6 +373,7 @@ async def test_clients_that_leave_are_forgotten() -> None:
         await all_gone(server)
 
 
+@pytest.mark.real_time
 async def test_slow_ones_do_not_keep_others_from_being_served(open_node: Node) -> None:
     """Ten bodies that do not come on, and one honest client of the same address."""
     async with asking(open_node) as client, trio.open_nursery() as nursery:
@@ -395,7 +401,7 @@ async def test_cancelling_ends_all_connections_at_once() -> None:
             await streams[2].send_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
             await streams[2].receive_some(1)
             begun = trio.current_time()
-        assert trio.current_time() - begun < PATIENCE / 2, "far sooner than any of the server's deadlines"
+        assert trio.current_time() == begun, "none of the server's deadlines had to pass"
     for stream in streams:
         await eventually_gone(stream)
         await stream.aclose()
@@ -404,6 +410,7 @@ async def test_cancelling_ends_all_connections_at_once() -> None:
 # -- too much
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize(("path", "limit"), [("/app/sign", MAX_SIGN_BODY), ("/secrets", MAX_SECRETS_BODY)])
 async def test_a_body_beyond_its_limit_is_refused(open_node: Node, path: str, limit: int) -> None:
     """By what the head says, before any of it came; and by counting, where the head does not say."""
@@ -423,6 +430,7 @@ async def test_a_body_beyond_its_limit_is_refused(open_node: Node, path: str, li
         assert code_of(just_fits) == (400, "bad-request")
 
 
+@pytest.mark.real_time
 async def test_bodies_of_all_clients_have_one_budget(open_node: Node) -> None:
     """Where it is used up, further ones are refused as busy; then there is room again."""
     open_node._api._bodies = BodyBudget(100)
@@ -433,6 +441,7 @@ async def test_bodies_of_all_clients_have_one_budget(open_node: Node) -> None:
             (await client.post("/app/sign", json=request)).raise_for_status()
 
 
+@pytest.mark.real_time
 async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_node: Node) -> None:
     """Until it is written, or its client is given up."""
     body = json.dumps({"AppID": "my-app", "x": "y" * 1000}).encode()
@@ -465,6 +474,7 @@ async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_nod
     assert open_node._api._in_progress._of == {}
 
 
+@pytest.mark.real_time
 async def test_a_request_that_takes_too_long_is_given_up(
     open_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,9 +501,7 @@ async def test_connections_have_a_bound_for_all_and_for_each() -> None:
             async with await connect(url) as refused:
                 assert await eventually_gone(refused) == b""
             await held[0].aclose()
-            with trio.fail_after(PATIENCE):
-                while not await _is_served(url):  # noqa: ASYNC110 - the server has no event for it
-                    await trio.sleep(0.02)
+            await eventually(lambda: _is_served(url))
             await held[1].aclose()
 
 
@@ -508,6 +516,7 @@ async def _is_served(url: str) -> bool:
 # -- TLS and addresses
 
 
+@pytest.mark.real_time
 async def test_tls_by_certificate_files(authority: Authority) -> None:
     """Verified by a client that knows the authority; not by one that does not; never below TLS 1.2."""
     trusting = ssl.create_default_context(cafile=authority.ca)
@@ -530,7 +539,7 @@ async def test_tls_by_certificate_files(authority: Authority) -> None:
 
 async def test_what_is_not_tls_is_dropped(authority: Authority) -> None:
     """Plain HTTP, and a handshake that does not go on."""
-    async with served(ECHO, QUICK, tls=TlsFiles(authority.server, authority.server)) as url:
+    async with served(ECHO, tls=TlsFiles(authority.server, authority.server)) as url:
         for sent in (GET, b"", b"\x16\x03\x01"):
             async with await connect(url) as stream:
                 await stream.send_all(sent)

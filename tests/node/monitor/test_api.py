@@ -11,6 +11,7 @@ from eigenkms.errors import InputError
 from eigenkms.node.http.listening import HttpAddress
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.settings import monitor_address
+from tests.support.waiting import PATIENCE
 
 STATUS = {"version": 7, "peers": 3}
 
@@ -27,7 +28,7 @@ async def served(*reasons: str) -> AsyncIterator[str]:
 
 
 async def get(url: str, host: str | None = None, method: str = "GET") -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
         return await client.request(method, url, headers={} if host is None else {"host": host})
 
 

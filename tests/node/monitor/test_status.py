@@ -22,8 +22,9 @@ from eigenkms.node.monitor.recent import RecentWarnings
 from eigenkms.protocols.settlement import aggregate_confirms, confirm_digest
 from tests.client.village import Village, at_home, make_village
 from tests.docs.pages import page
-from tests.node.support import PASSWORD, PATIENCE, Neighbour, a_node, keep_version
+from tests.node.support import PASSWORD, Neighbour, a_node, keep_version
 from tests.node.test_app import neighbours_known, running
+from tests.support.waiting import PATIENCE, eventually
 
 GOLDEN = Path(__file__).with_name("golden") / "status.json"
 
@@ -71,9 +72,7 @@ async def told_by_a_node(village: Village, folder: Path) -> tuple[dict[str, Any]
             async with running(village, node):
                 await neighbours_known(node, 1)
                 village.chain.number = 125
-                with trio.fail_after(PATIENCE):
-                    while not is_telling(node):  # noqa: ASYNC110 - a node has no event for it
-                        await trio.sleep(0.02)
+                await eventually(lambda: is_telling(node))
                 told, public = node._report.full(), node.status()
     return {name: told[name] for name in told if name in FROZEN}, public
 
@@ -148,7 +147,7 @@ async def test_reading_is_all_that_can_be_done(
     """By any other method nothing is done."""
     caplog.set_level("INFO")
     with a_node(village, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
-        async with running(village, node), httpx.AsyncClient(trust_env=False) as client:
+        async with running(village, node), httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             (url,) = [
                 r.fields["url"]  # type: ignore[attr-defined]
                 for r in caplog.records
