@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EngineName = Literal["embedded", "anvil"]
 ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 1.0
 _READY: Final = b"Listening on 127.0.0.1:"
 _GUARD_PID: Final = b"guarded process "
