@@ -21,7 +21,7 @@ from tests.attestation.launcher import launch
 from tests.e2e.harness import LiveNetwork, Loop, Said, eigenkms, live_network
 from tests.support.waiting import wait_until
 
-SELDOM = Timing(interval_blocks=20, block_seconds=60.0, window_seconds=0.5, on_demand=True)
+SELDOM = Timing(interval_blocks=20, block_seconds=60.0, window_seconds=1.0, on_demand=True)
 """Each transaction is a block, and applications take many."""
 
 

@@ -50,7 +50,7 @@ def _engine() -> EngineName:
 
 ENGINE = _engine()
 APP = "my-app"
-STEADY = Timing(interval_blocks=4, block_seconds=60.0, window_seconds=0.5, on_demand=True)
+STEADY = Timing(interval_blocks=4, block_seconds=60.0, window_seconds=1.0, on_demand=True)
 """Boundaries come while a test waits. Nodes expect so few blocks that the newest one is never old to them."""
 STILL_SECONDS = 10.0
 """How long operators may take to find each other before a boundary helps them."""

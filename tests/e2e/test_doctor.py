@@ -25,6 +25,7 @@ from eigenkms.chain.values import hexed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.config import NodeConfig
+from eigenkms.node.doctor import network
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.table import CHECKS, examine
 from eigenkms.node.keyfiles import new_key, open_key
@@ -39,6 +40,7 @@ from tests.attestation.issuer import make_authority
 from tests.chain.servers import Reply, Tamper, scripted, tampering
 from tests.e2e.conftest import SHARED
 from tests.e2e.harness import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e, SHARED]
 ME, OTHER = 3, 1
@@ -101,6 +103,13 @@ def _no_cores() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_CORE, (0, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+@pytest.fixture(autouse=True)
+def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators that are there may be slow: none of these tests is about their speed."""
+    monkeypatch.setattr(network, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(network, "NEAR_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -444,7 +453,7 @@ def _fixed(secret: bytes) -> Callable[[int], bytes]:
     ("name", "bad", "setting"),
     [
         ("interval_blocks", 7, f"interval_blocks = {STEADY.interval_blocks}"),
-        ("window_seconds", 2.0, "window_seconds = 0.5"),
+        ("window_seconds", 2.0, f"window_seconds = {STEADY.window_seconds}"),
         ("finality", "latest-3", 'finality = "latest"'),
         ("min_operators", 3, "min_operators = 1"),
     ],
@@ -536,8 +545,9 @@ def test_a_p2p_keystore_that_the_chain_does_not_know(stopped: Patient) -> None:
     assert "give the keystore of that peer as p2p_keystore" in found["next"]
 
 
-def test_a_port_that_another_process_has(stopped: Patient) -> None:
+def test_a_port_that_another_process_has(stopped: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that names the process is given."""
+    monkeypatch.setattr(network, "NEAR_SECONDS", 2.0)  # the other process never answers
     port = stopped.net.members[ME].port
     with socket.create_server(("127.0.0.1", port)):
         found = stopped.suffers("port")

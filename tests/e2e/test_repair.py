@@ -3,6 +3,7 @@ time it comes back to serve, by commands of its own, and nobody else is restarte
 """
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.cli import standing
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
 from eigenkms.errors import EigenKmsError
@@ -69,6 +71,12 @@ class Operator:
         self.net.wait_status(ME, lambda status: status["share"])
 
 
+@pytest.fixture(autouse=True)
+def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators that are there may be slow."""
+    monkeypatch.setattr(standing, "ANSWER_SECONDS", PATIENCE)
+
+
 @pytest.fixture
 def operator(net: LiveNetwork, tmp_path: Path) -> Iterator[Operator]:
     made = Operator(net, tmp_path)
@@ -77,7 +85,7 @@ def operator(net: LiveNetwork, tmp_path: Path) -> Iterator[Operator]:
         assert net.is_running(index), "another operator was restarted or died"
 
 
-def test_a_lost_disk_and_a_broken_database(operator: Operator) -> None:
+def test_a_lost_disk_and_a_broken_database(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next rotation gives the share again; what cannot work is said before anything is tried; what was broken is kept."""
     net = operator.net
     net.wait_status(ME, lambda status: status["share"])
@@ -100,9 +108,13 @@ def test_a_lost_disk_and_a_broken_database(operator: Operator) -> None:
     stranger = operator("share", "repair", "--operator", "0x" + "77" * 20)
     assert (stranger.code, "is not in the operator set" in stranger.err) == (1, True)
     net.pause(0, 1)
-    alone = operator.repair()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            standing, "ANSWER_SECONDS", 10.0
+        )  # it must run out; a slow machine may miss the third as well
+        alone = operator.repair()
     net.wake()
-    assert (alone.code, "1 other operators answer and show version" in alone.err) == (2, True), alone.err
+    assert (alone.code, bool(re.search("[01] other operators answer", alone.err))) == (2, True), alone.err
     net.start(ME)
     operator.repaired()
 

@@ -17,7 +17,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 OPERATORS, ROTATIONS = 4, 5
-TIMING = Timing(interval_blocks=12, block_seconds=60.0, window_seconds=0.5, on_demand=True)
+TIMING = Timing(interval_blocks=12, block_seconds=60.0, window_seconds=1.0, on_demand=True)
 """Changes of the set take fewer transactions, hence blocks, than an interval has. Nobody waits for 60 s."""
 LEAVER, JOINER = 1, 4
 PLAN = (
