@@ -453,7 +453,7 @@ def _fixed(secret: bytes) -> Callable[[int], bytes]:
     ("name", "bad", "setting"),
     [
         ("interval_blocks", 7, f"interval_blocks = {STEADY.interval_blocks}"),
-        ("window_seconds", 2.0, f"window_seconds = {STEADY.window_seconds}"),
+        ("window_seconds", 2.0, f"window_seconds = {STEADY.window_seconds:g}"),
         ("finality", "latest-3", 'finality = "latest"'),
         ("min_operators", 3, "min_operators = 1"),
     ],

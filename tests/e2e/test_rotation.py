@@ -15,7 +15,7 @@ from tests.e2e.facts import query
 from tests.e2e.harness import ENGINE
 from tests.support.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(10 * PATIENCE)]  # a long story
 OPERATORS, ROTATIONS = 4, 5
 TIMING = Timing(interval_blocks=12, block_seconds=60.0, window_seconds=1.0, on_demand=True)
 """Changes of the set take fewer transactions, hence blocks, than an interval has. Nobody waits for 60 s."""
@@ -43,7 +43,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[RotationResult, Path
     folder = tmp_path_factory.mktemp("rotation") / "net"
 
     async def run() -> RotationResult:
-        with trio.fail_after(3 * PATIENCE):
+        with trio.fail_after(8 * PATIENCE):
             return await run_rotation(ROTATIONS, OPERATORS, ENGINE, folder, TIMING, print, PLAN, mine)
 
     return trio.run(run), folder
