@@ -233,7 +233,8 @@ def decrypting(honest: Honest, tmp_path: Path) -> Decrypt:
 
     def decrypt(content: bytes, *more: str) -> int:
         (tmp_path / "in").write_bytes(content)
-        return run(["decrypt", "--app-id", APP, *NETWORK, *more, str(tmp_path / "in")])
+        given = ("--app-id", APP, "--timeout", str(PATIENCE), *NETWORK)
+        return run(["decrypt", *given, *more, str(tmp_path / "in")])
 
     return decrypt
 
