@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.chain import providers, rpc
 from tests.e2e.attested import Attested, attested_network
 from tests.e2e.harness import LiveNetwork, live_network
+from tests.support.waiting import PATIENCE
 
 SHARED, ATTESTED = pytest.mark.xdist_group("shared network"), pytest.mark.xdist_group("attested network")
 """Files with one of these use one network: under ``--dist loadgroup`` one worker starts it, once."""
@@ -24,6 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(ignored)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _time_for_rpcs() -> Iterator[None]:
+    """In this process, which makes the networks and runs commands, no call to a chain that is there runs out of time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
+        patch.setitem(rpc.JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
+        yield
 
 
 @pytest.fixture(scope="package")
