@@ -1,7 +1,7 @@
 """``eigenkms devnet``: an embedded chain and real node processes on this machine."""
 
 import os
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +90,8 @@ def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
     """What the settings say, and for the rest the default of the verb."""
     from eigenkms.devnet.members import Timing
 
-    given = {field.name: settings.get(f"devnet_{field.name}") for field in fields(Timing)}
+    names = ("interval_blocks", "block_seconds", "window_seconds")
+    given = {name: settings.get(f"devnet_{name}") for name in names}
     return replace(default or Timing(), **{name: value for name, value in given.items() if value is not None})
 
 

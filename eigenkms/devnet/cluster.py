@@ -24,8 +24,9 @@ from eigenkms.devnet.scopes import alongside
 from eigenkms.devnet.telling import Teller, start, stop, tell_rotations, tell_stderr
 from eigenkms.errors import InputError, NetworkError
 
-GENESIS_SECONDS = 60.0
-DOWN_SECONDS = 15.0
+GENESIS_SECONDS = 300.0
+DOWN_SECONDS = 60.0
+"""More than a node has to stop."""
 
 
 @dataclass(frozen=True)

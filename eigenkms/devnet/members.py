@@ -26,7 +26,7 @@ from eigenkms.errors import ChainError, NetworkError
 from eigenkms.node.keyfiles import Key, new_key, public_values
 from eigenkms.types import OperatorAddress
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 30.0
 MAX_LINE_BYTES = 64 * 1024
 TETHERED = ("-m", "eigenkms.devnet.tether")
 _LIGHT = ScryptCost(n=2**12, r=8, p=1)
@@ -68,11 +68,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Timing:
-    """Blocks between boundaries, seconds a block, and the protocol window in seconds."""
+    """Blocks between boundaries, seconds a block, and the protocol window in seconds.
+
+    ``on_demand``: the chain makes blocks for transactions and for ``evm_mine`` alone; nodes expect ``block_seconds`` all the same.
+    """
 
     interval_blocks: int = 10
     block_seconds: float = 1.0
     window_seconds: float = 1.0
+    on_demand: bool = False
 
 
 @dataclass(frozen=True)

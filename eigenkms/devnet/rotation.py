@@ -10,8 +10,10 @@ it sealed at the beginning.
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -24,14 +26,14 @@ from eigenkms.devnet.members import Timing
 from eigenkms.devnet.network import Network, Say, open_network
 from eigenkms.devnet.plan import Act, What, default_plan, due
 from eigenkms.devnet.rounds import Round, Rounds
-from eigenkms.devnet.scopes import open_scope
+from eigenkms.devnet.scopes import alongside, open_scope
 from eigenkms.devnet.steady_client import SteadyClient, Tally
 from eigenkms.devnet.telling import Teller, start, stop, tell_stderr
 from eigenkms.errors import EigenKmsError, NetworkError
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
-GENESIS_SECONDS = 60.0
+GENESIS_SECONDS = 300.0
 GRACE_SECONDS = 30.0
 """How much later than expected a boundary may come."""
 RETRY_SECONDS = 0.2
@@ -111,9 +113,11 @@ async def run_rotation(
     timing: Timing,
     say: Say = tell_stderr,
     plan: Sequence[Act] | None = None,
+    mine: Callable[[Network, Callable[[], int]], Awaitable[object]] | None = None,
 ) -> RotationResult:
     """Genesis, then ``rotations`` boundaries in a row; everything is stopped at the end. ``plan`` replaces the default one.
 
+    ``mine`` makes the blocks if ``timing`` has them on demand; it gets the network, and how many decryptions have succeeded so far.
     An act waits until the network is whole again after the one before; on a slow machine that may take more rotations than were
     asked for. What goes wrong with a rotation or a decryption stands in the result's ``faults``. Raises ``EigenKmsError`` where the
     story could not be told: no genesis, a boundary that nobody sees, a node that does not come up again. A folder that was given
@@ -129,10 +133,15 @@ async def run_rotation(
         network.hear(rounds.hear)
         network.hear(teller.hear)
         await start(network, say)
-        await network.genesis(GENESIS_SECONDS)
-        teller.silent = True
-        settings = network.client_settings
-        async with open_client(settings) as observer, open_client(settings) as client:
+        steady: SteadyClient | None = None
+        async with AsyncExitStack() as stack:
+            if mine is not None:
+                count = lambda: 0 if steady is None else steady.total.succeeded  # noqa: E731 - the client comes later
+                await stack.enter_async_context(alongside(partial(mine, network, count)))
+            await network.genesis(GENESIS_SECONDS)
+            teller.silent = True
+            settings = network.client_settings
+            observer, client = [await stack.enter_async_context(open_client(settings)) for _ in range(2)]
             steady = SteadyClient(client, await client.fetch())
             await _Story(network, rounds, observer, steady, acts, result, say).tell(rotations)
         try:

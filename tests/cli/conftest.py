@@ -1,9 +1,19 @@
-"""The real command in real processes, and a master key whose secret the tests know."""
+"""The real command in real processes, and a master key whose secret the tests know.
 
+``SCRIPT`` is what a user runs. It imports for seconds, so tests run it themselves only to signal it or to see it start;
+``eigenkms`` forks the same command from a process that has imported everything (``zygote``).
+"""
+
+import atexit
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pexpect
@@ -17,6 +27,7 @@ from eigenkms.crypto.identities import identity_of, identity_v1
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId, Cluster
+from tests.support.waiting import PATIENCE
 
 SCRIPT = str(Path(sys.executable).with_name("eigenkms"))
 MASTER_SECRET = SecretScalar(0x1234567890ABCDEF)
@@ -36,17 +47,51 @@ def clean_environment(**more: str) -> dict[str, str]:
 def eigenkms(
     *args: str | Path, stdin: bytes = b"", cwd: Path | None = None, **env: str
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run the installed command without a terminal; stdout and stderr as bytes."""
-    return subprocess.run(
-        [SCRIPT, *map(str, args)],
-        input=stdin,
-        capture_output=True,
-        env=clean_environment(**env),
-        cwd=cwd,
-        timeout=60,
-        check=False,
-        start_new_session=True,
-    )
+    """Run the command without a terminal, in a process of its own; stdout and stderr as bytes."""
+    words = [str(arg) for arg in args]
+    request = {"words": words, "environment": clean_environment(**env), "folder": str(cwd or Path.cwd())}
+    (in_read, in_write), (out_read, out_write), (err_read, err_write) = (os.pipe() for _ in range(3))
+    with ThreadPoolExecutor(3) as threads:
+        try:
+            socket.send_fds(_zygote(), [json.dumps(request).encode()], [in_read, out_write, err_write])
+        finally:
+            for each in (in_read, out_write, err_write):
+                os.close(each)
+        threads.submit(_write, in_write, stdin)
+        out, err = (threads.submit(_read, each) for each in (out_read, err_read))
+        code = int.from_bytes(_zygote().recv(4, socket.MSG_WAITALL), "big", signed=True)
+    return subprocess.CompletedProcess(words, code, out.result(), err.result())
+
+
+@cache
+def _zygote() -> socket.socket:
+    """The control socket of the process that becomes the command; it ends with this process."""
+    ours, its = socket.socketpair()
+    ours.settimeout(PATIENCE)
+    with its:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.cli.zygote"],
+            stdin=its,
+            env=clean_environment(),
+            cwd=Path(__file__).parents[2],
+        )
+    atexit.register(_end, process, ours)
+    return ours
+
+
+def _end(process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+    control.close()
+    process.wait(PATIENCE)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(data)
+
+
+def _read(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as pipe:
+        return pipe.read()
 
 
 def on_terminal(
@@ -57,7 +102,7 @@ def on_terminal(
     Returns exit code and what the terminal showed after the last prompt.
     """
     words = [str(word) for word in args]
-    with pexpect.spawn(SCRIPT, words, env=clean_environment(**env), timeout=60) as terminal:
+    with pexpect.spawn(SCRIPT, words, env=clean_environment(**env), timeout=PATIENCE) as terminal:
         terminal.delaybeforesend = None
         for prompt, answer in typed:
             terminal.expect_exact(prompt)

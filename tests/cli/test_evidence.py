@@ -29,6 +29,7 @@ from tests.client.test_api import living
 from tests.client.test_evidence import Holding, equivocation
 from tests.client.village import CHAIN, Village, make_village, visitor
 from tests.node.support import open_store
+from tests.support.waiting import PATIENCE
 
 NOWHERE = (
     "--rpc-url",
@@ -347,8 +348,10 @@ def operators(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(api, "open_client", open_client)
     monkeypatch.setattr(client_evidence, "open_chain", open_chain)
+    monkeypatch.setattr(client_evidence, "PAGE_SECONDS", PATIENCE)
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)
+    monkeypatch.setenv("EIGENKMS_TIMEOUT", str(PATIENCE))
     return lambda *given: ways.extend(given)
 
 

@@ -14,6 +14,7 @@ from eigenkms.cli.exec import choose
 from eigenkms.cli.released import render
 from eigenkms.errors import InputError
 from tests.cli.conftest import clean_environment, eigenkms, lines
+from tests.support.waiting import PATIENCE
 
 SECRETS = {"API_KEY": "two words\nand $more", "MODE": "prod"}
 
@@ -44,7 +45,7 @@ def become(
 
 
 def environment(process: "subprocess.Popen[bytes]") -> dict[str, str]:
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, b"")
     found: dict[str, str] = json.loads(out)
     return found
@@ -79,20 +80,20 @@ def test_the_program_is_the_very_process() -> None:
     process = become(
         "python", "-c", "import os, sys; print(os.getpid(), sys.argv[1]); sys.exit(7)", "--debug"
     )
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert (out.decode().split(), process.returncode) == ([str(process.pid), "--debug"], 7)
     process = become("sh", "-c", "kill -TERM $$", program="/bin/sh")
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGTERM
     process = become("sh", "-c", "kill -PIPE $$", program="/bin/sh")
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGPIPE
 
 
 def test_no_descriptor_is_left_to_the_program() -> None:
     """But stdin, stdout and stderr."""
     process = become("ls", "/proc/self/fd", program="/bin/ls")
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert len(out.split()) == 4, "the fourth is that of the folder it lists"
 
 
@@ -102,7 +103,7 @@ def test_the_releases_path_finds_no_other_program(tmp_path: Path, monkeypatch: p
     false.write_text("#!/bin/sh\necho false\n")
     false.chmod(0o755)
     process = become("env", secrets={"PATH": str(tmp_path)}, program="/usr/bin/env")
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert f"PATH={tmp_path}" in out.decode()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert verb._find("env") == str(false)

@@ -8,6 +8,7 @@ import pytest
 from eigenkms import __version__
 from eigenkms.cli.status import verdict
 from tests.cli.conftest import eigenkms
+from tests.support.waiting import PATIENCE
 
 
 def test_version_names_backends_and_formats() -> None:
@@ -34,7 +35,7 @@ def test_completions_are_a_script_for_the_shell(shell: str) -> None:
     assert done.returncode == 0
     assert b"_EIGENKMS_COMPLETE" in done.stdout
     if shell == "bash":
-        subprocess.run(["bash", "-n"], input=done.stdout, check=True, timeout=30)
+        subprocess.run(["bash", "-n"], input=done.stdout, check=True, timeout=PATIENCE)
 
 
 def test_completion_completes_verbs_and_options() -> None:

@@ -19,6 +19,7 @@ from eigenkms.errors import (
     VerificationError,
 )
 from tests.cli.conftest import CLUSTER_FLAGS, SCRIPT, clean_environment, eigenkms, lines
+from tests.support.waiting import PATIENCE
 
 GROUPS = {
     "evidence": ("list", "export", "verify"),
@@ -56,7 +57,7 @@ def test_help_lists_every_verb_without_loading_one() -> None:
         " or m.startswith('eigenkms.cli.') and m not in ('eigenkms.cli.main', 'eigenkms.cli.report')])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     *shown, loaded = done.stdout.splitlines()
     assert loaded == "[]"
@@ -167,7 +168,7 @@ def test_ctrl_c_ends_with_130_and_says_nothing(mpk: str) -> None:
     process.stdin.write(bytes(1_000_000))
     process.stdin.flush()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, b"")
     assert b"error:" not in err
 
@@ -186,7 +187,7 @@ def test_ctrl_c_without_debug_shows_no_traceback(mpk: str, version: str) -> None
     process.stdin.write(bytes(1_000_000))
     process.stdin.flush()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (130, b"")
 
 
@@ -200,7 +201,7 @@ def test_a_reader_that_went_away_is_no_error() -> None:
         stderr=subprocess.PIPE,
         env=clean_environment(),
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -215,7 +216,7 @@ def test_a_full_disk_behind_stdout_is_an_error() -> None:
             stderr=subprocess.PIPE,
             env=clean_environment(),
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
     assert done.returncode == 1
     assert lines(done.stderr)[0] == "error: write stdout: no space left on device"

@@ -27,6 +27,7 @@ from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate, Phase
 from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
 from tests.cli.conftest import APP, CLUSTER, SCRIPT, clean_environment, eigenkms, lines
+from tests.support.waiting import PATIENCE
 
 AVS = CLUSTER.avs
 ADDRESS = "0x" + AVS.hex()
@@ -321,7 +322,7 @@ def test_ctrl_c_while_the_network_is_asked(mpk: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret.ibe"
     secret.write_bytes(ibe.encrypt(APP, bytes.fromhex(mpk), b"secret", rng))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(30)
+        silent.settimeout(PATIENCE)
         chain = (
             "--rpc-url",
             f"http://127.0.0.1:{silent.getsockname()[1]}",
@@ -339,7 +340,7 @@ def test_ctrl_c_while_the_network_is_asked(mpk: str, tmp_path: Path) -> None:
         with connection:
             connection.recv(1)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, b"")
     assert b"Traceback" not in err
     assert b"error:" not in err

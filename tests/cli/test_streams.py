@@ -25,6 +25,7 @@ from tests.cli.conftest import (
     on_terminal,
     opened,
 )
+from tests.support.waiting import PATIENCE
 
 SECRET = b"the secret\n"
 
@@ -113,7 +114,7 @@ def test_input_and_output_may_not_be_one_file(encrypt: tuple[str, ...], tmp_path
     with path.open("rb") as stdin:
         command = [SCRIPT, *encrypt, "-o", str(path)]
         done = subprocess.run(
-            command, stdin=stdin, capture_output=True, env=clean_environment(), check=False, timeout=60
+            command, stdin=stdin, capture_output=True, env=clean_environment(), check=False, timeout=PATIENCE
         )
     assert done.returncode == 1
     assert path.read_bytes() == SECRET

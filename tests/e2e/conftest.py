@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.devnet.members import Timing
-from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, live_network
+from eigenkms.chain import providers, rpc
+from tests.e2e.attested import Attested, attested_network
+from tests.e2e.harness import LiveNetwork, live_network
+from tests.support.waiting import PATIENCE
 
-STEADY = Timing(interval_blocks=10, block_seconds=1.0, window_seconds=0.5)
-"""It rotates every ten seconds: while the tests run, and seldom in the midst of what they measure."""
+SHARED, ATTESTED = pytest.mark.xdist_group("shared network"), pytest.mark.xdist_group("attested network")
+"""Files with one of these use one network: under ``--dist loadgroup`` one worker starts it, once."""
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -26,16 +28,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(ignored)
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _time_for_rpcs() -> Iterator[None]:
+    """In this process, which makes the networks and runs commands, no call to a chain that is there runs out of time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
+        patch.setitem(rpc.JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
+        yield
+
+
 @pytest.fixture(scope="package")
 def shared_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
     """Four operators with a master key; the fourth was not there when the others first were."""
-    with live_network(tmp_path_factory.mktemp("network") / "net", timing=STEADY) as live:
+    with live_network(tmp_path_factory.mktemp("network") / "net") as live:
         live.start_all([0, 1, 2])
-        absent = f"no dealing came from {live.name(3)};"  # and from nobody else: who is up too late for a boundary is named too
-        live.wait_log(0, absent, seconds=GENESIS_SECONDS)
+        absent = f"no dealing came from {live.name(3)};"  # and from nobody else: who deals too late for a boundary is named too
+        live.wait_log(0, absent)
         live.start(3)
-        live.loop.run(live.network.genesis, GENESIS_SECONDS)
+        live.genesis()
         yield live
+
+
+@pytest.fixture(scope="package")
+def attested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attested]:
+    """Three operators with the policy attested and the HTTP API."""
+    with attested_network(tmp_path_factory.mktemp("attested")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import wait_until
 
 
 def read_status(answer: bytes) -> dict[str, Any]:
@@ -13,16 +14,18 @@ def read_status(answer: bytes) -> dict[str, Any]:
     return status
 
 
-def wait_line(log: Path, text: str, after: int, seconds: float) -> str:
-    """The first whole line with ``text`` in what was written to ``log`` from byte ``after`` on. TimeoutError if none comes."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        written = log.read_bytes()[after:].decode(errors="replace") if log.exists() else ""
-        for line in written.splitlines(keepends=True):
-            if text in line and line.endswith("\n"):
-                return line
-        time.sleep(0.05)
-    raise TimeoutError(f"no line with {text!r} in {log} within {seconds:g} s")
+def first_line(log: Path, text: str, after: int) -> str | None:
+    """The first whole line with ``text`` in what was written to ``log`` from byte ``after`` on."""
+    written = log.read_bytes()[after:].decode(errors="replace") if log.exists() else ""
+    lines = written.splitlines(keepends=True)
+    return next((line for line in lines if text in line and line.endswith("\n")), None)
+
+
+def wait_line(log: Path, text: str, after: int) -> str:
+    """That line, once it is there."""
+    line = wait_until(lambda: first_line(log, text, after), f"a line with {text!r} in {log}")
+    assert line is not None
+    return line
 
 
 def events(log: Path, name: str) -> list[dict[str, Any]]:

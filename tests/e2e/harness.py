@@ -5,6 +5,7 @@ out all jobs, one after another, because a context that one job opens (a process
 """
 
 import io
+import logging
 import os
 import queue
 import signal
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AsyncExitStack, ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +27,14 @@ from eigenkms.devnet.engines.launch import EngineName, find_anvil
 from eigenkms.devnet.members import Access, Member, Timing
 from eigenkms.devnet.network import Network, open_network
 from eigenkms.devnet.ports import free_ports
+from eigenkms.devnet.scopes import open_scope
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols import wire
 from tests.e2e import facts
+from tests.e2e.boundaries import Boundaries, follow_the_clock
+from tests.support.waiting import PATIENCE, eventually
 
 T = TypeVar("T")
 
@@ -46,8 +50,12 @@ def _engine() -> EngineName:
 
 ENGINE = _engine()
 APP = "my-app"
-FAST = Timing(interval_blocks=5, block_seconds=1.0, window_seconds=0.5)
-UP_SECONDS, GENESIS_SECONDS, JOB_SECONDS = 60.0, 60.0, 90.0
+STEADY = Timing(interval_blocks=4, block_seconds=60.0, window_seconds=1.0, on_demand=True)
+"""Boundaries come while a test waits. Nodes expect so few blocks that the newest one is never old to them."""
+STILL_SECONDS = 10.0
+"""How long operators may take to find each other before a boundary helps them."""
+CLIENT_SECONDS = "120"
+"""A client's time for all operators: none of the tests is to exhaust it."""
 
 
 class Loop:
@@ -67,11 +75,11 @@ class Loop:
                 except Exception as error:
                     future.set_exception(error)
 
-    def run(self, work: Callable[..., Awaitable[T]], *args: Any, seconds: float = JOB_SECONDS) -> T:
-        """Carry out ``work(*args)`` in the loop; what it returns or raises. TooSlowError after ``seconds``."""
+    def run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Carry out ``work(*args)`` in the loop; what it returns or raises. TooSlowError if it hangs."""
 
         async def limited() -> T:
-            with trio.fail_after(seconds):
+            with trio.fail_after(PATIENCE + 30):  # a wait of its own ends first, and says for what it waited
                 return await work(*args)
 
         return self.enter(limited)
@@ -80,7 +88,7 @@ class Loop:
         """``run`` for work that leaves a context open on ``stack``, which therefore runs in no scope of its own."""
         future: Future[T] = Future()
         self._jobs.put((lambda: work(*args), future))
-        return future.result(JOB_SECONDS + 30)
+        return future.result(PATIENCE + 60)
 
     @classmethod
     @contextmanager
@@ -91,7 +99,7 @@ class Loop:
             yield loop
         finally:
             loop._jobs.put(None)
-            loop._thread.join(60)
+            loop._thread.join(PATIENCE)
             assert not loop._thread.is_alive(), "the network's loop did not end"
 
 
@@ -112,8 +120,8 @@ def eigenkms(*args: str | Path) -> Said:
     return Said(code, *(each.buffer.getvalue().decode() for each in (out, err)))
 
 
-def eigenkms_process(*args: str | Path, seconds: float = 30.0, before: Sequence[str] = ()) -> Said:
-    """The command as its own process; killed, and an error, if it does not end within ``seconds``.
+def eigenkms_process(*args: str | Path, before: Sequence[str] = ()) -> Said:
+    """The command as its own process; killed, and an error, if it does not end.
 
     ``before`` is a command that the process is started by.
     """
@@ -121,11 +129,24 @@ def eigenkms_process(*args: str | Path, seconds: float = 30.0, before: Sequence[
         [*before, sys.executable, "-m", "eigenkms.cli.main", *map(str, args)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=seconds,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def _logging_as_it_was() -> Iterator[None]:
+    """A node sends the log of its process to stderr."""
+    root, own = logging.getLogger(), logging.getLogger("eigenkms")
+    before = list(root.handlers), root.level, own.level
+    try:
+        yield
+    finally:
+        root.handlers[:], level, own_level = before
+        root.setLevel(level)
+        own.setLevel(own_level)
 
 
 def free_port() -> int:
@@ -136,14 +157,17 @@ def free_port() -> int:
 class LiveNetwork:
     """A devnet with node processes. Operators are numbered from 0, in the order of their folders."""
 
-    def __init__(self, loop: Loop, network: Network, probe: Host, folder: Path) -> None:
+    def __init__(
+        self, loop: Loop, network: Network, probe: Host, boundaries: Boundaries, paused: set[int]
+    ) -> None:
         self.loop = loop
         self.network = network
-        self.folder = folder
+        self.folder = network.folder
         self._probe = probe
+        self._boundaries = boundaries
         self._flags: dict[int, tuple[str, ...]] = {}
         self._ports: dict[int, int | None] = {}
-        self._paused: set[int] = set()
+        self._paused = paused
 
     # -- operators -------------------------------------------------------------------------------------------
 
@@ -179,7 +203,7 @@ class LiveNetwork:
         for index in indexes:
             self.loop.run(lambda i=index: self.network.start(i, arguments=self._flags[i]))
         for index in indexes:
-            self.loop.run(self.network.nodes[index].wait_event, "up", UP_SECONDS)
+            self.wait_event(index, "up")
 
     def start_to_crash(self, index: int, point: str, moment: str) -> None:
         """Start an operator's node that will SIGKILL itself at a persistence point (``crashing_node``)."""
@@ -195,19 +219,19 @@ class LiveNetwork:
         """Whether the running process took the certificate of a key."""
         return self.network.nodes[index].has_said("certified")
 
-    def stop(self, index: int, number: signal.Signals) -> tuple[int, float]:
-        """Send a signal and wait for the end; exit code and seconds."""
-        node = self.network.nodes[index]
+    def stop(self, *indexes: int, number: signal.Signals = signal.SIGTERM) -> list[int]:
+        """Send a signal to these operators and wait for the end of them all; their exit codes."""
+        nodes = [self.network.nodes[index] for index in indexes]
 
-        async def wait() -> tuple[int, float]:
-            begun = time.monotonic()
-            node.process.send_signal(number)
-            code = await node.process.wait()
-            took = time.monotonic() - begun
-            await node.ended.wait()  # its last words are in the log
-            return code, took
+        async def wait() -> list[int]:
+            for node in nodes:
+                node.process.send_signal(number)
+            codes = [await node.process.wait() for node in nodes]
+            for node in nodes:
+                await node.ended.wait()  # its last words are in the log
+            return codes
 
-        return self.loop.run(wait, seconds=20)
+        return self.loop.run(wait)
 
     async def stop_all(self) -> None:
         """SIGTERM for all; every one leaves with exit code 0."""
@@ -218,8 +242,7 @@ class LiveNetwork:
 
     def kill(self, *indexes: int) -> None:
         """SIGKILL, as a crash."""
-        for index in indexes:
-            self.stop(index, signal.SIGKILL)
+        self.stop(*indexes, number=signal.SIGKILL)
 
     def pause(self, *indexes: int) -> None:
         """SIGSTOP: the machine is there, the operator does not answer."""
@@ -236,9 +259,7 @@ class LiveNetwork:
     def mend(self) -> None:
         """Every operator runs as its file says, and has found all the others."""
         self.wake()
-        odd = [m.index for m in self.members if self._flags.get(m.index) and self.is_running(m.index)]
-        for index in odd:
-            self.stop(index, signal.SIGTERM)
+        self.stop(*[m.index for m in self.members if self._flags.get(m.index) and self.is_running(m.index)])
         down = [m.index for m in self.members if not self.is_running(m.index)]
         if down:
             self.start_all(down)
@@ -247,8 +268,37 @@ class LiveNetwork:
 
     def wait_linked(self, *indexes: int) -> None:
         """Wait until these operators have found, and know, all the others."""
+
+        def is_linked(status: dict[str, Any]) -> bool:
+            return bool(status["peers"] == len(self.members) - 1)
+
         for index in indexes:
-            self.wait_status(index, lambda s: s["peers"] == len(self.members) - 1)
+            self.wait_status(index, is_linked, still=STILL_SECONDS)
+
+    # -- boundaries ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def turning(self) -> Iterator[None]:
+        """Boundaries come while the context lasts, as they do in ``wait_status`` and ``wait_log``."""
+        with ExitStack() as stack:
+            self.loop.run(_entered, stack, self._boundaries)
+            try:
+                yield
+            finally:
+                self.loop.run(_closed, stack)
+
+    def pass_boundary(self) -> int:
+        """Make the next boundary at once, and wait for nothing; its block number."""
+        return self.loop.run(self._boundaries.advance)
+
+    def genesis(self) -> None:
+        """Wait until every operator that runs has the certificate of a master key."""
+
+        async def wait() -> None:
+            with self._boundaries.demanded():
+                await self.network.genesis(PATIENCE)
+
+        self.loop.run(wait)
 
     # -- what a node says ------------------------------------------------------------------------------------
 
@@ -259,27 +309,39 @@ class LiveNetwork:
     async def _call(self, index: int, method: str, body: bytes) -> bytes:
         peer = parse_address(self.members[index].socket).peer_id
         self._probe.set_addresses(peer, [f"/ip4/127.0.0.1/tcp/{self.port(index)}"])
-        return await self._probe.call(peer, wire.CLIENT_PROTOCOL, method, body, timeout=5)
+        return await self._probe.call(peer, wire.CLIENT_PROTOCOL, method, body, timeout=60)
 
     def status(self, index: int) -> dict[str, Any]:
         return facts.read_status(self.call(index, wire.STATUS, b""))
 
     def wait_status(
-        self, index: int, condition: Callable[[dict[str, Any]], bool], seconds: float = 30.0
+        self, index: int, condition: Callable[[dict[str, Any]], bool], *, still: float = 0.0
     ) -> dict[str, Any]:
-        """The first status that fulfils ``condition``. TooSlowError if none does."""
+        """The first status that fulfils ``condition``. Boundaries come meanwhile, from ``still`` seconds on."""
+        last: object = None
+
+        async def fulfilled() -> dict[str, Any] | None:
+            nonlocal last
+            try:
+                last = status = facts.read_status(await self._call(index, wire.STATUS, b""))
+            except EigenKmsError as error:
+                last = error
+                return None
+            return status if condition(status) else None
 
         async def wait() -> dict[str, Any]:
-            while True:
-                try:
-                    status = facts.read_status(await self._call(index, wire.STATUS, b""))
-                    if condition(status):
-                        return status
-                except EigenKmsError as error:
-                    print(f"operator {index + 1}: {error}")
-                await trio.sleep(0.1)
+            if (found := await fulfilled()) is not None:
+                return found
+            with trio.move_on_after(still):
+                return await eventually(fulfilled)
+            with self._boundaries.demanded():
+                return await eventually(fulfilled, lambda: f"operator {index + 1} says {last}")
 
-        return self.loop.run(wait, seconds=seconds)
+        return self.loop.run(wait)
+
+    def wait_event(self, index: int, name: str) -> dict[str, Any]:
+        """The last event of that name that the running process of an operator logged, once there is one."""
+        return self.loop.run(self.network.nodes[index].wait_event, name, PATIENCE)
 
     def log_size(self, index: int) -> int:
         log = self.members[index].log
@@ -289,15 +351,20 @@ class LiveNetwork:
         """What an operator has logged since ``log_size`` was this."""
         return self.members[index].log.read_bytes()[size:].decode()
 
-    def wait_log(self, index: int, text: str, *, after: int = 0, seconds: float = 20.0) -> str:
-        """The first line of an operator's log, from byte ``after`` on, that has ``text``. TimeoutError if none comes."""
-        return facts.wait_line(self.members[index].log, text, after, seconds)
+    def wait_log(self, index: int, text: str, *, after: int = 0) -> str:
+        """The first line of an operator's log, from byte ``after`` on, that has ``text``, while boundaries come."""
+        log = self.members[index].log
+        return facts.first_line(log, text, after) or self._wait_log(log, text, after)
+
+    def _wait_log(self, log: Path, text: str, after: int) -> str:
+        with self.turning():
+            return facts.wait_line(log, text, after)
 
     # -- commands --------------------------------------------------------------------------------------------
 
     def eigenkms(self, verb: str, *args: str | Path) -> Said:
-        """A verb against this network, with the timeout of an impatient user."""
-        return eigenkms(verb, "--config", self.network.client_config, "--timeout", "12", *args)
+        """A verb against this network, with the timeout of a patient user."""
+        return eigenkms(verb, "--config", self.network.client_config, "--timeout", CLIENT_SECONDS, *args)
 
     def encrypt(self, folder: Path, plaintext: bytes, app: str = APP) -> Path:
         """Write and encrypt a file in ``folder``; the ciphertext's path."""
@@ -313,8 +380,15 @@ class LiveNetwork:
         return self.eigenkms("decrypt", "--app-id", app, "-o", output, *flags, ciphertext), output
 
     def start_badly(self, index: int, *flags: str | Path, before: Sequence[str] = ()) -> Said:
-        """``eigenkms node`` with an operator's file and ``flags``, which must end it by itself."""
-        return eigenkms_process("node", "--config", self.members[index].config, *flags, before=before)
+        """``eigenkms node`` with an operator's file and ``flags``, which must end it by itself.
+
+        It runs in this process, unless a command ``before`` starts it.
+        """
+        words = ("node", "--config", self.members[index].config, *flags)
+        if before:
+            return eigenkms_process(*words, before=before)
+        with _logging_as_it_was():
+            return eigenkms(*words)
 
 
 @contextmanager
@@ -322,19 +396,33 @@ def live_network(
     folder: Path,
     *,
     operators: int = 4,
-    timing: Timing = FAST,
+    timing: Timing = STEADY,
     access: Access | None = None,
     anchor: bool = False,
 ) -> Iterator[LiveNetwork]:
     """A network on anvil, or else on an embedded chain, in ``folder``; no node is started yet. Everything ends with the context."""
     with Loop.opened() as loop:
+        paused: set[int] = set()
 
-        async def begin() -> tuple[Network, Host]:
+        async def begin() -> tuple[Network, Host, Boundaries]:
             probe = await loop.stack.enter_async_context(open_host(PeerKey.generate()))
             opening = open_network(
                 folder, operators=operators, engine=ENGINE, timing=timing, access=access, anchor=anchor
             )
-            return await loop.stack.enter_async_context(opening), probe
+            network = await loop.stack.enter_async_context(opening)
+            await follow_the_clock(network)
+            boundaries = Boundaries(network, paused)
+            nursery = await loop.stack.enter_async_context(open_scope())
+            nursery.start_soon(boundaries.run)
+            return network, probe, boundaries
 
-        network, probe = loop.enter(begin)
-        yield LiveNetwork(loop, network, probe, folder)
+        network, probe, boundaries = loop.enter(begin)
+        yield LiveNetwork(loop, network, probe, boundaries, paused)
+
+
+async def _entered(stack: ExitStack, boundaries: Boundaries) -> None:
+    stack.enter_context(boundaries.demanded())
+
+
+async def _closed(stack: ExitStack) -> None:
+    stack.close()

@@ -1,7 +1,6 @@
 """Versions in a registry on a second chain, with real nodes: written by each, counted by whoever asks, and a lie is seen."""
 
 import json
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,30 +12,26 @@ from eigenkms.chain.anchor import Anchor, Commitment, commitment_to, open_anchor
 from eigenkms.client.offline import read_proof
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
-from eigenkms.devnet.members import Timing
 from eigenkms.errors import ChainError
 from eigenkms.protocols.session import cluster_id
 from tests.e2e.facts import events
-from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, eigenkms, live_network
+from tests.e2e.harness import LiveNetwork, eigenkms, live_network
 
 pytestmark = [pytest.mark.e2e]
 LIAR = 2
-SLOW = Timing(interval_blocks=20, block_seconds=1.0, window_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
     """Three operators with a master key, two of whom the registry's owner let in."""
-    with live_network(
-        tmp_path_factory.mktemp("anchored") / "net", operators=3, timing=SLOW, anchor=True
-    ) as live:
+    with live_network(tmp_path_factory.mktemp("anchored") / "net", operators=3, anchor=True) as live:
         assert live.network.anchor is not None
         anchor = live.network.anchor
         live.loop.run(
             lambda: set_member(anchor.owner, anchor.config.registry, address(live, LIAR), member=False)
         )
         live.start_all([0, 1, 2])
-        live.loop.run(live.network.genesis, GENESIS_SECONDS)
+        live.genesis()
         yield live
 
 
@@ -92,11 +87,11 @@ def test_what_is_certified_is_anchored_by_all_and_a_lie_is_detected(net: LiveNet
     with pytest.raises(ChainError, match="not on the member list"):
         write(net, PRIVATE_KEYS[30], version, false)
 
-    net.stop(0, signal.SIGTERM)
+    net.stop(0)
     net.start(0)
     net.wait_status(0, lambda s: s["anchored"] is not None)
 
-    net.stop(LIAR, signal.SIGTERM)
+    net.stop(LIAR)
     said = eigenkms("devnet", "allow", net.name(LIAR), "--dir", net.folder, "--json")
     assert (said.code, json.loads(said.out)["sent"]) == (0, True), said.err
     account = next(key for key in PRIVATE_KEYS if address_of(key) == address(net, LIAR))

@@ -1,144 +1,26 @@
 """Applications on chain, and operators that ask for a right to the key: real processes, and tokens of an issuer of our own."""
 
 import json
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eigenkms.chain.applications import FRESH_SECONDS
-from eigenkms.client.attesters import AUDIENCE, Attester, ConfidentialSpaceAttester, EcdsaAttester
-from eigenkms.crypto import sealing
-from eigenkms.devnet.members import Access, Timing
-from eigenkms.p2p.errors import RpcRefused
-from eigenkms.protocols import wire
+from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope
-from eigenkms.protocols.requests import PartialRequest
-from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import DIGEST, PROJECT, gcp_claims, jwk, jwk_set, make_authority, serve, token
-from tests.attestation.launcher import fresh, launch
-from tests.e2e.harness import (
-    GENESIS_SECONDS,
-    LiveNetwork,
-    Loop,
-    Said,
-    eigenkms,
-    eigenkms_process,
-    live_network,
-)
+from eigenkms.types import AppId
+from tests.attestation.issuer import DIGEST, gcp_claims, token
+from tests.attestation.launcher import fresh
+from tests.e2e.attested import Attested
+from tests.e2e.conftest import ATTESTED
+from tests.e2e.harness import eigenkms_process
 from tests.node.test_attested_network import bad_signatures, bad_tokens
 from tests.node.test_authorisation import signed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-SEEN_SECONDS = FRESH_SECONDS + 12.0
-"""Within which an operator must know of a change on chain, on a busy machine."""
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, ATTESTED]
 IMAGE = "sha256:" + DIGEST.hex()
 ANOTHER_IMAGE = "sha256:" + "77" * 32
-PACE = Timing(interval_blocks=20, block_seconds=1.0, window_seconds=0.5)
-
-
-@dataclass
-class Attested:
-    """Three operators with the policy attested, and where launchers of workloads may listen."""
-
-    net: LiveNetwork
-    loop: Loop
-    sockets: Path
-
-    def app(self, verb: str, *args: str | Path, code: int = 0) -> Said:
-        """``eigenkms devnet app VERB``."""
-        said = eigenkms("devnet", "app", verb, "--config", self.net.network.client_config, *args)
-        assert said.code == code, said.err
-        return said
-
-    def secrets(self, *args: str | Path) -> Said:
-        """``eigenkms secrets get``."""
-        return eigenkms("secrets", "get", "--config", self.net.network.client_config, *args)
-
-    def created(self, *args: str | Path) -> AppId:
-        """A new application's id, which is all that is printed."""
-        return AppId(self.app("create", *args).out.removesuffix("\n"))
-
-    def creator(self) -> EcdsaAttester:
-        return EcdsaAttester(bytes.fromhex(self.net.network.creator_key.read_text()))
-
-    def workload(self, app: AppId) -> Path:
-        """The socket of the launcher in a VM of this application, which runs ``DIGEST``."""
-        socket = self.sockets / f"{app[-8:]}.sock"
-        if not socket.exists():
-            self.loop.enter(lambda: self.loop.stack.enter_async_context(launch(socket, app)))
-        return socket
-
-    def scope(self, index: int, app: AppId) -> Scope:
-        """What a fresh request to this operator is for."""
-        cluster = ClusterId(bytes.fromhex(self.net.status(index)["cluster"]))
-        _, reply_key = sealing.x25519_keypair(os.urandom)
-        return Scope(cluster, OperatorAddress(self.net.members[index].address), app, reply_key)
-
-    def evidence(self, attester: Attester, scope: Scope) -> Authorisation:
-        return self.loop.run(attester.attest, scope)
-
-    def outcome(self, index: int, scope: Scope, shown: Authorisation | None) -> str:
-        """What the operator answers to a request for a partial signature: "granted", or the code of its refusal."""
-        transcript = bytes.fromhex(self.net.status(index)["transcript"])
-        request = PartialRequest(
-            scope.cluster,
-            scope.app_id,
-            2,
-            transcript,
-            scope.reply_key,
-            os.urandom(32),
-            None if shown is None else shown.encoded,
-        )
-        try:
-            self.net.call(index, wire.PARTIAL, request.encoded)
-        except RpcRefused as refused:
-            return refused.code
-        return "granted"
-
-    def ask(self, app: AppId, attester: Attester | None = None, index: int = 0) -> str:
-        """The outcome of an honest request, with fresh evidence."""
-        scope = self.scope(index, app)
-        return self.outcome(index, scope, self.evidence(attester or self.creator(), scope))
-
-    def asked_until(self, wanted: str, app: AppId, attester: Attester | None = None) -> str:
-        """The outcome once it is ``wanted``, or what it still is when every operator must have seen the chain."""
-        deadline = time.monotonic() + SEEN_SECONDS
-        while (found := self.ask(app, attester)) != wanted and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return found
-
-
-@pytest.fixture(scope="module")
-def attested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attested]:
-    """With all methods; the issuers' keys come from an HTTPS server of ours."""
-    folder = tmp_path_factory.mktemp("attested")
-    authority = make_authority(folder)
-    sockets = Path(tempfile.mkdtemp(prefix="ekms-"))  # a socket's path may have a hundred characters
-    with Loop.opened() as loop:
-        endpoint = loop.enter(lambda: loop.stack.enter_async_context(serve(authority)))
-        endpoint.body = jwk_set(jwk("k1"))
-        access = Access(
-            "attested",
-            {
-                "attestation_methods": ["ecdsa", "gcp", "intel"],
-                "attestation_project": PROJECT,
-                "attestation_gcp_keys": endpoint.url,
-                "attestation_intel_keys": endpoint.url,
-                "attestation_ca": str(authority.ca),
-            },
-        )
-        with live_network(folder / "net", operators=3, timing=PACE, access=access) as net:
-            net.start_all([0, 1, 2])
-            net.loop.run(net.network.genesis, GENESIS_SECONDS)
-            yield Attested(net, loop, sockets)
-    shutil.rmtree(sockets)
 
 
 def write(path: Path, value: Any) -> Path:
@@ -263,16 +145,19 @@ def test_each_bad_proof_is_refused_with_its_code(attested: Attested) -> None:
     claims = gcp_claims(scope.nonce)
     claims["submods"]["gce"]["instance_name"] = f"tee-{app}"
     claims = fresh(claims, AUDIENCE, now)
-    margin = 30  # a test takes its time: what is from the future must stay so
+    margin = 1200  # seconds that the test may take: what is from the future must stay so
     key = bytes.fromhex(attested.net.network.creator_key.read_text())
     cases = [("gcp", *case) for case in bad_tokens(claims, now + margin) if not case[0].startswith("exp ")]
     cases.append(("gcp", "expired", token({**claims, "exp": now - 1}), Refusal.EVIDENCE_EXPIRED))
-    cases += [("ecdsa", *case) for case in bad_signatures(scope, key, now) if "future" not in case[0]]
+    signatures = bad_signatures(scope, key, now)  # these operators accept the reference's text
+    cases += [
+        ("ecdsa", *case) for case in signatures if case[0] not in ("from the future", "the reference's text")
+    ]
     later = signed(scope, key=key, at=now + 31 + margin).authorisation.evidence
     cases.append(("ecdsa", "from the future", later, Refusal.EVIDENCE_FROM_FUTURE))
     found = {what: attested.outcome(0, scope, Authorisation(method, bad)) for method, what, bad, _ in cases}
     assert found == {what: str(code) for _, what, _, code in cases}
-    assert len(found) == len(cases) == 28
+    assert len(found) == len(cases) == 27
     for good in (attested.creator(), ConfidentialSpaceAttester("gcp", socket=socket)):
         assert attested.ask(app, good) == "granted"
 

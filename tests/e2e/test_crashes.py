@@ -5,38 +5,45 @@ four hold their shares of it; and rotations go on, with that key, and nobody has
 """
 
 import signal
-import time
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from eigenkms.devnet.members import Timing
 from eigenkms.protocols.frames import decode_frame
 from eigenkms.protocols.messages import GENESIS_SOURCE, slot_of
 from eigenkms.protocols.transcript import decode_transcript
 from eigenkms.protocols.votes import Phase, decode_certificate
 from tests.e2e.crashing_node import MOMENTS, POINTS, ROTATION_POINTS
 from tests.e2e.facts import events, query
-from tests.e2e.harness import GENESIS_SECONDS, LiveNetwork, live_network
+from tests.e2e.harness import LiveNetwork, live_network
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e]
-TIMING = Timing(interval_blocks=6, block_seconds=1.0, window_seconds=0.5)
-DYING_SECONDS = 180.0
-ROTATING_SECONDS = 240.0
 
-PLANS = (POINTS[::2], POINTS[1::2])
-"""The point of each operator, a network a plan. In its first life it dies before that is durable, in the second right after."""
+DEATHS = {
+    0: ("polynomial", "report"),
+    1: ("revealed", "certificate"),
+    2: ("prepare", "open"),
+    3: ("commit", "version"),
+}
+"""Points at which each operator dies: in its first life before that is durable, in the second right after.
+
+Every point is there once. The simulator tries all of them at both moments, in thousands of orders (``tests/sim``); here are real
+processes and real files.
+"""
+ROTATION_DEATHS = ("confirm", "settled", "commit", "shred", "prepare", "erase")
+"""Those that a rotation alone has, and two votes."""
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=["odd", "even"])
-def test_crashes_lose_no_key_and_make_no_second_one(tmp_path: Path, plan: Sequence[str]) -> None:
-    """All four die twice, each at another point; then they complete this session or a later one, and serve."""
-    with live_network(tmp_path / "net", timing=TIMING) as net:
-        _live_and_die(net, plan)
-        said = [net.wait_status(index, lambda status: status["share"], GENESIS_SECONDS) for index in range(4)]
+def test_crashes_lose_no_key_and_make_no_second_one(tmp_path: Path) -> None:
+    """All four die twice, each time at another point; then they complete this session or a later one, and serve."""
+    assert sorted(point for points in DEATHS.values() for point in points) == sorted(POINTS)
+    with live_network(tmp_path / "net") as net:
+        lives = {index: list(zip(points, MOMENTS, strict=True)) for index, points in DEATHS.items()}
+        _live_through(net, lives)
+        said = [net.wait_status(index, lambda status: status["share"]) for index in range(4)]
         assert len({status["mpk"] for status in said}) == 1
         secret = bytes(range(200))
         result, output = net.decrypt(net.encrypt(tmp_path, secret))
@@ -46,34 +53,37 @@ def test_crashes_lose_no_key_and_make_no_second_one(tmp_path: Path, plan: Sequen
         _check_stores(net)
 
 
-def _live_and_die(net: LiveNetwork, plan: Sequence[str]) -> None:
-    """Start all; whoever has crashed where it was told to is started again, in the end to live."""
-    lives = {index: [(point, moment) for moment in MOMENTS] for index, point in enumerate(plan)}
-    _live_through(net, lives, DYING_SECONDS)
-
-
 Lives: TypeAlias = dict[int, list[tuple[str, str]]]
 """Of each operator by its index: the points and moments at which it is to die, one a life."""
 
 
-def _live_through(net: LiveNetwork, lives: Lives, seconds: float) -> None:
+def _live_through(net: LiveNetwork, lives: Lives) -> None:
+    """Start these; whoever has crashed where it was told to is started again, in the end to live."""
     for index in lives:
         net.start_to_crash(index, *lives[index][0])
-    deadline = time.monotonic() + seconds
-    while lives:
-        assert time.monotonic() < deadline, f"these did not get to where they should crash: {lives}"
-        for index in [i for i in lives if net.has_ended(i)]:
+    with net.turning():
+        while lives:
+            _await_the_next(net, lives)
+
+
+def _await_the_next(net: LiveNetwork, lives: Lives) -> None:
+    """Wait until one has ended, or cannot end where it should any more, and begin its next life."""
+    wait_until(
+        lambda: any(net.has_ended(index) or _missed(net, index, lives) for index in lives),
+        f"these did not get to where they should crash: {lives}",
+    )
+    for index in list(lives):
+        if net.has_ended(index):
             log = net.members[index].log
             assert net.network.nodes[index].process.returncode == -signal.SIGKILL, log.read_text()[-2000:]
             expected = lives[index].pop(0)
             crash = events(log, "crashing")[-1]
             assert (crash["point"], crash["moment"]) == expected
             _next_life(net, index, lives)
-        for index in [i for i in lives if _missed(net, i, lives)]:
+        elif _missed(net, index, lives):
             net.kill(index)
             lives[index] = []
             _next_life(net, index, lives)
-        time.sleep(0.05)
 
 
 def _missed(net: LiveNetwork, index: int, lives: Lives) -> bool:
@@ -94,17 +104,14 @@ def test_crashes_in_rotations_lose_no_key_and_say_nothing_twice(tmp_path: Path) 
     """Two of four die again and again, each time at another point, while the others go on; in the end all hold the newest shares,
     older ones are erased, and a file from before all of it is decrypted.
     """
-    with live_network(tmp_path / "net", timing=TIMING) as net:
+    with live_network(tmp_path / "net") as net:
         net.start_all([0, 1, 2, 3])
-        genesis = [
-            net.wait_status(index, lambda status: status["share"], GENESIS_SECONDS) for index in range(4)
-        ]
+        genesis = [net.wait_status(index, lambda status: status["share"]) for index in range(4)]
         secret = bytes(range(200))
         ciphertext = net.encrypt(tmp_path, secret)
-        for index in (2, 3):
-            net.stop(index, signal.SIGTERM)
-        deaths = [(point, MOMENTS[number // 2 % 2]) for number, point in enumerate(ROTATION_POINTS)]
-        _live_through(net, {2: deaths[::2], 3: deaths[1::2]}, ROTATING_SECONDS)
+        net.stop(2, 3)
+        deaths = [(point, MOMENTS[number // 2 % 2]) for number, point in enumerate(ROTATION_DEATHS)]
+        _live_through(net, {2: deaths[::2], 3: deaths[1::2]})
         settled = max(
             net.wait_status(index, lambda status: status["settled"])["settled"] for index in range(4)
         )

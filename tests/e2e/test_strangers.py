@@ -1,12 +1,11 @@
 """What strangers on the network may try against the real process of an operator; after each attempt it serves an honest client.
 
-The transport's own attacks are in ``tests/p2p``. Here a whole node is the target: its services, its peer book, its log. Latencies
-are printed; the bound that is asserted is generous, since the machine that runs the tests is busy with the attack as well.
+The transport's own attacks are in ``tests/p2p``. Here a whole node is the target: its services, its peer book, its log. An honest
+client is served during each attack and after it. How fast is for benchmarks: the attack keeps the machine busy as well.
 """
 
 import random
 import resource
-import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -27,13 +26,13 @@ from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.requests import PartialRequest, decode_info, encode_info_request
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
+from tests.e2e.conftest import SHARED
 from tests.e2e.harness import LiveNetwork
 from tests.support.p2p_attackers import raw_peer, send_and_close, silent_sockets
+from tests.support.waiting import PATIENCE, eventually
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, SHARED]
 SEED = 7
-BOUND = 1.0
-"""Seconds that the median of five *info* calls may take; the aim is 0.1."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +72,18 @@ async def stranger(target: Target) -> AsyncIterator[Host]:
         yield host
 
 
-async def serves(target: Target, what: str) -> None:
-    """An honest newcomer gets its five answers in time."""
+async def serves(target: Target) -> None:
+    """An honest newcomer gets its answers."""
     async with stranger(target) as client:
-        took = []
-        for _ in range(5):
-            begun = time.perf_counter()
+        for _ in range(2):
             answer = await ask(client, target, wire.INFO, target.info_request)
-            took.append(time.perf_counter() - begun)
             assert decode_info(answer).epoch.transcript.mpk == target.mpk
-    median = statistics.median(took)
-    print(f"info {what}: first {took[0] * 1000:.0f} ms, median {median * 1000:.0f} ms")
-    assert median < BOUND
 
 
 async def ask(
     client: Host, target: Target, method: str, body: bytes, protocol: str = wire.CLIENT_PROTOCOL
 ) -> bytes:
-    return await client.call(target.address.peer_id, protocol, method, body, timeout=10)
+    return await client.call(target.address.peer_id, protocol, method, body, timeout=PATIENCE)
 
 
 def allow_files(count: int) -> None:
@@ -103,17 +96,12 @@ def allow_files(count: int) -> None:
 # -- sockets -----------------------------------------------------------------------------------------------------
 
 
-async def test_an_undisturbed_node_for_comparison(target: Target) -> None:
-    """The latency that the others are measured against."""
-    await serves(target, "undisturbed")
-
-
 async def test_fifteen_hundred_silent_sockets(target: Target) -> None:
     """While they are there, and after."""
     allow_files(4096)
     async with silent_sockets(target.address, 1500):
-        await serves(target, "beside 1,500 silent sockets")
-    await serves(target, "after 1,500 silent sockets")
+        await serves(target)
+    await serves(target)
 
 
 async def test_seven_hundred_connections_in_a_row(target: Target) -> None:
@@ -121,7 +109,7 @@ async def test_seven_hundred_connections_in_a_row(target: Target) -> None:
     for _ in range(700):
         async with raw_peer(target.address):
             pass
-    await serves(target, "after 700 connections")
+    await serves(target)
 
 
 async def test_garbage_on_the_port(target: Target) -> None:
@@ -133,7 +121,7 @@ async def test_garbage_on_the_port(target: Target) -> None:
     async with trio.open_nursery() as nursery:
         for greeting in greetings:
             nursery.start_soon(send_and_close, target.address, greeting)
-    await serves(target, "after garbage on the port")
+    await serves(target)
 
 
 # -- the client protocol -----------------------------------------------------------------------------------------
@@ -187,7 +175,7 @@ async def test_mutated_requests_get_a_refusal_each(target: Target) -> None:
     }
     assert set(codes) <= expected
     assert codes["bad-request"] > 60
-    await serves(target, "after mutated requests")
+    await serves(target)
 
 
 async def test_mutated_frames_on_the_client_protocols_stream(target: Target) -> None:
@@ -200,25 +188,28 @@ async def test_mutated_frames_on_the_client_protocols_stream(target: Target) -> 
                 for frame in mutations(good, rng, 5):
                     stream = await attacker.open(wire.CLIENT_PROTOCOL)
                     await attacker.data(stream, frame)
-    await serves(target, "after mutated frames")
+    await serves(target)
 
 
 async def test_a_client_that_never_reads(target: Target) -> None:
     """It asks two thousand times on each of eight streams and takes no answer."""
     async with raw_peer(target.address) as attacker, trio.open_nursery() as nursery:
+        sent = 0
 
         async def push() -> None:
+            nonlocal sent
             with suppress(ConnectionClosedError):
                 for stream in [await attacker.open(wire.CLIENT_PROTOCOL) for _ in range(8)]:
                     for number in range(2000):
                         request = framing.RequestFrame(number, wire.INFO, target.info_request)
                         await attacker.data(stream, framing.encode(request))
+                        sent += 1
 
         nursery.start_soon(push)
-        await trio.sleep(0.5)
-        await serves(target, "beside a client that never reads")
+        await eventually(lambda: sent > 8, "requests went out on the streams")
+        await serves(target)
         nursery.cancel_scope.cancel()
-    await serves(target, "after a client that never reads")
+    await serves(target)
 
 
 async def test_a_flood_of_honest_requests(target: Target) -> None:
@@ -226,8 +217,11 @@ async def test_a_flood_of_honest_requests(target: Target) -> None:
     _, reply_key = sealing.x25519_keypair(random.Random(SEED).randbytes)
     request = PartialRequest(target.cluster, AppId("my-app"), 2, target.transcript_hash, reply_key, bytes(32))
     async with stranger(target) as client, trio.open_nursery() as nursery:
+        asked = 0
 
         async def one() -> None:
+            nonlocal asked
+            asked += 1
             with suppress(NetworkError):  # what is under way when the test is over
                 try:
                     assert await ask(client, target, wire.PARTIAL, request.encoded)
@@ -237,8 +231,8 @@ async def test_a_flood_of_honest_requests(target: Target) -> None:
 
         for _ in range(300):
             nursery.start_soon(one)
-        await trio.sleep(0.1)
-        await serves(target, "beside 300 requests of one client")
+        await eventually(lambda: asked == 300, "all have been asked")
+        await serves(target)
         nursery.cancel_scope.cancel()
 
 
@@ -287,7 +281,7 @@ async def test_strangers_reach_neither_operator_streams_nor_gossip(net: LiveNetw
                 stream = await attacker.open(protocol)
                 await attacker.data(stream, random.Random(SEED).randbytes(5000))
     assert net.status(0)["evidence"] == 0
-    await serves(target, "after gossip of a stranger")
+    await serves(target)
 
 
 async def test_nobody_becomes_an_operator_by_saying_so(net: LiveNetwork, target: Target) -> None:
@@ -318,7 +312,7 @@ async def test_nobody_becomes_an_operator_by_saying_so(net: LiveNetwork, target:
         assert await hello(client, target, records[0]) == "answered"
         await refused_as_operator(client, target, records[0])
     assert net.status(0)["peers"] == 3
-    await serves(target, "after false greetings")
+    await serves(target)
 
 
 async def hello(client: Host, target: Target, record: Frame) -> str:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from tests.support.waiting import PATIENCE
+
 
 class Valve:
     """Forwards connections of ``url`` to the server behind it while it is open."""
@@ -65,7 +67,7 @@ class Valve:
             yield valve
         finally:
             valve._listener.shutdown(socket.SHUT_RDWR)
-            valve._thread.join(5)
+            valve._thread.join(PATIENCE)
             valve._listener.close()
             valve.shut()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EngineName = Literal["embedded", "anvil"]
 ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 """An engine that ends is noticed at once; one on a busy machine spends seconds on imports alone."""
 STOP_SECONDS: Final = 1.0
 _READY: Final = b"Listening on 127.0.0.1:"
