@@ -1,8 +1,8 @@
-"""What all tests share: the virtual clock, and a summary of the tools that were missing."""
+"""What all tests share: the virtual clock, and the tools that a machine may lack."""
 
 import pytest
 
-from tests.support.tools import summary
+from tests.support.tools import require, summary
 from tests.support.waiting import run_in_virtual_time, virtual_clock
 
 __all__ = ["virtual_clock"]
@@ -15,6 +15,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = "virtual_clock" in getattr(item, "fixturenames", ())
         if used and item.get_closest_marker("trio") and not item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, a test whose tool is missing."""
+    for marker in item.iter_markers("needs"):
+        require(*marker.args)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

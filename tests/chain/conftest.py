@@ -7,7 +7,6 @@ A test of contracts and of what a node answers runs on each engine. A test of wh
 ``one_engine``: it plays the node's part itself, and a second engine adds nothing.
 """
 
-import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -27,8 +26,7 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.devnet.engines import ENGINES, Engine, launch, open_engine
-from eigenkms.devnet.engines.launch import find_anvil
-from eigenkms.errors import InputError
+from tests.support.tools import require_engine
 from tests.support.waiting import PATIENCE
 
 MEMBERS = 4
@@ -55,18 +53,6 @@ def put_deadlines_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(applications, "LOOKUP_SECONDS", PATIENCE)
     monkeypatch.setattr(applications, "FRESH_SECONDS", PATIENCE)
     monkeypatch.setattr(launch, "START_SECONDS", PATIENCE)
-
-
-def require(engine: str) -> None:
-    """Skip a test whose engine is not installed, or fail it where it must be."""
-    if engine != "anvil":
-        return
-    try:
-        find_anvil()
-    except InputError as exc:
-        if os.environ.get("EIGENKMS_REQUIRE_ANVIL") == "1":
-            pytest.fail(str(exc))
-        pytest.skip(str(exc))
 
 
 def bn254_key(number: int) -> bn254.KeyPair:
@@ -170,7 +156,7 @@ class _Background:
 def background(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[_Background]:
-    require(request.param)
+    require_engine(request.param)
     running = _Background(request.param, tmp_path_factory.mktemp("engine") / "engine.log")
     with pytest.MonkeyPatch.context() as patch:
         put_deadlines_off(patch)

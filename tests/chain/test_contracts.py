@@ -1,6 +1,5 @@
 """The contracts in the package: the interface that EigenLayer's callers use, and bytes that are those of the sources."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from eigenkms.chain import abi, reverts
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
+from tests.support.tools import require
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -174,8 +174,7 @@ def test_artefacts_are_reproducible_bytes(name: str) -> None:
 @pytest.mark.slow
 def test_artefacts_are_what_the_sources_compile_to() -> None:
     """scripts/build-contracts --check compares every byte."""
-    if shutil.which("node") is None or not (ROOT / "contracts" / "node_modules" / "solc").is_dir():
-        pytest.skip("the solidity compiler is not installed: run `npm ci` in contracts/")
+    require("solc")
     run = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "build-contracts"), "--check"],
         capture_output=True,

@@ -22,13 +22,14 @@ from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_
 from eigenkms.devnet.engines.launch import find_anvil
 from eigenkms.devnet.ports import free_ports
 from eigenkms.errors import ChainError, InputError
-from tests.chain.conftest import ENGINE_PARAMS, World, one_engine, require
+from tests.chain.conftest import ENGINE_PARAMS, World, one_engine
+from tests.support.tools import require_engine
 from tests.support.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(params=ENGINE_PARAMS)
 def name(request: pytest.FixtureRequest) -> EngineName:
-    require(request.param)
+    require_engine(request.param)
     assert request.param in get_args(EngineName)
     return request.param
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chain.conftest import require
 from tests.docs.following import Step, follow_page, make_clone, terminals
 from tests.e2e.harness import eigenkms
+from tests.support.tools import require
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -18,7 +18,8 @@ from tests.attestation.issuer import make_authority
 from tests.docs.pages import ROOT
 from tests.e2e.conftest import SHARED
 from tests.e2e.harness import ENGINE, LiveNetwork, free_port
-from tests.packaging.test_prometheus import CASES, RULES, program, rules
+from tests.packaging.test_prometheus import CASES, RULES, rules
+from tests.support.tools import require
 from tests.support.waiting import PATIENCE, wait_until
 
 DASHBOARD = ROOT / "packaging/grafana/eigenkms.json"
@@ -57,7 +58,7 @@ def prometheus(target: str, folder: Path) -> Iterator[str]:
     (folder / "prometheus.yml").write_text(json.dumps(config))
     process = subprocess.Popen(
         [
-            program("prometheus"),
+            require("prometheus"),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -118,7 +119,7 @@ def anchored(net: LiveNetwork, index: int) -> tuple[str, ...]:
 
 def test_every_metric_and_every_expression_is_a_live_node_s(net: LiveNetwork, tmp_path: Path) -> None:
     """The node tells every documented metric; every alert and panel is evaluated without an error, and reads only what it tells."""
-    program("prometheus")
+    require("prometheus")
     monitor, api = free_port(), f"127.0.0.1:{free_port()}"
     authority = make_authority(tmp_path)
     tls = ("--http-certificate", str(authority.server), "--http-key", str(authority.server))

@@ -1,8 +1,6 @@
 """The alert rules, tried with promtool; e2e/test_monitoring.py runs every expression against a live node."""
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.support.tools import require
 
 RULES = ROOT / "packaging/prometheus/alerts.yml"
 CASES: dict[str, Any] = json.loads((ROOT / "tests/packaging/alert_cases.json").read_text())
@@ -17,17 +16,8 @@ CASES: dict[str, Any] = json.loads((ROOT / "tests/packaging/alert_cases.json").r
 
 @pytest.fixture
 def promtool() -> str:
-    return program("promtool")
-
-
-def program(name: str) -> str:
-    """Where it is; skips the test, or fails it where it must be."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("EIGENKMS_REQUIRE_PROMETHEUS") == "1":
-            pytest.fail(f"there is no {name}: install Debian's package prometheus")
-        pytest.skip(f"there is no {name}: install Debian's package prometheus")
-    return found
+    """Return the program's path."""
+    return require("promtool")
 
 
 def rules() -> list[dict[str, Any]]:

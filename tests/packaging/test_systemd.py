@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,9 +16,7 @@ from tests.support.waiting import PATIENCE
 UNIT = ROOT / "packaging" / "systemd" / "eigenkms.service"
 INSTALLED = "/opt/eigenkms/bin/eigenkms"
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze, of Debian's package systemd"
-)
+pytestmark = pytest.mark.needs("systemd-analyze")
 
 
 def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -77,6 +77,12 @@ def require(tool: Tool | str) -> str:
     pytest.skip(f"{_REASON}{wanted.name}")
 
 
+def require_engine(name: str) -> None:
+    """Skip or fail a test whose chain engine is missing; the embedded one is always there."""
+    if name in TOOLS:
+        require(name)
+
+
 def summary(reasons: Iterable[str]) -> list[str]:
     """Return at most three lines about the tests that were skipped for ``reasons``; none if no tool was missing."""
     missing = Counter(reason.split(_REASON)[1] for reason in reasons if _REASON in reason)

@@ -20,7 +20,8 @@ from tests.client.village import Village, at_home
 from tests.node.support import a_node, keep_version
 from tests.node.test_app import boundary_seen, neighbours_known, running
 from tests.node.test_canary import Choir, sign
-from tests.support.browser import Page, browser, find_browser
+from tests.support.browser import Page, browser
+from tests.support.tools import require
 from tests.support.waiting import PATIENCE
 
 ANY_PORT = HttpAddress.parse("127.0.0.1:0")
@@ -33,13 +34,8 @@ BLOCK_SECONDS = 600.0
 
 @pytest.fixture
 def chromium() -> str:
-    """The program; without one the test is skipped, or fails where a browser must be there."""
-    found = find_browser()
-    if found is None:
-        if os.environ.get("EIGENKMS_REQUIRE_BROWSER") == "1":
-            pytest.fail("chromium is required (EIGENKMS_REQUIRE_BROWSER=1) and not installed")
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    return found
+    """Return the program's path."""
+    return require("chromium")
 
 
 @pytest.fixture
