@@ -32,8 +32,8 @@ from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId
 
 START_SECONDS: Final = 10.0
-LOOK_SECONDS: Final = 0.5
 """After which a call that was interrupted at its very beginning is taken for one that never began."""
+_STEP_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 
@@ -110,9 +110,9 @@ def _run(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def _await(outcome: "Future[T]") -> None:
-    """Wait until a call has ended.
+    """Wait until a call has ended, in short steps.
 
-    In short steps: a signal that comes just before Python waits, or that another thread gets, does not end the wait.
+    A signal does not end a wait if it arrives just before the wait or in another thread; Python handles it after a step.
     """
-    while not wait([outcome], LOOK_SECONDS).done:
+    while not wait([outcome], _STEP_SECONDS).done:
         pass
