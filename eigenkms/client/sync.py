@@ -33,6 +33,7 @@ from eigenkms.types import AppId
 
 START_SECONDS: Final = 10.0
 """After which a call that was interrupted at its very beginning is taken for one that never began."""
+_STEP_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 
@@ -97,12 +98,21 @@ def _run(call: Callable[[], Awaitable[T]]) -> T:
     thread = threading.Thread(target=work, name="eigenkms client", daemon=True)
     try:
         thread.start()  # may be interrupted when the thread is running already
-        wait([outcome])  # not the thread: joining it, once interrupted, does not wait again
+        _await(outcome)  # not the thread: joining it, once interrupted, does not wait again
     except BaseException:
         with suppress(TimeoutError, CancelledError):
             end = stop.result(START_SECONDS)
             with suppress(trio.RunFinishedError):
                 end()
-            wait([outcome])
+            _await(outcome)
         raise
     return outcome.result()
+
+
+def _await(outcome: "Future[T]") -> None:
+    """Wait until a call has ended, in short steps.
+
+    A signal does not end a wait if it arrives just before the wait or in another thread; Python handles it after a step.
+    """
+    while not wait([outcome], _STEP_SECONDS).done:
+        pass

@@ -20,6 +20,7 @@ from eigenkms.protocols.requests import PartialRequest, decode_partial_request
 from eigenkms.storage.spent import SpentTokens
 from eigenkms.types import AppId, OperatorAddress
 from tests.client.village import CLUSTER, Keeper, Operator, Village, at_home
+from tests.support.waiting import PATIENCE
 
 APP = AppId("0x" + "ab" * 20)
 CREATOR_KEY = b"\x11" * 32
@@ -127,4 +128,6 @@ async def show(host: Host, village: Village, index: int, request: PartialRequest
     operator = village.operators[index]
     socket = next(o.socket for o in village.chain.operators if o.address == operator.address)
     host.set_addresses(operator.peer.peer_id, [socket])
-    return await host.call(operator.peer.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request.encoded)
+    return await host.call(
+        operator.peer.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request.encoded, timeout=PATIENCE
+    )

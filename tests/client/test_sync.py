@@ -205,6 +205,28 @@ def test_ctrl_c_while_a_call_begins_ends_it_too() -> None:
     assert done.returncode == 0
 
 
+INTERRUPTED_ELSEWHERE = """
+import signal, threading, trio
+from eigenkms.client import sync
+
+async def call():
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    await trio.sleep_forever()
+
+try:
+    sync._run(call)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_that_wakes_no_wait_ends_a_call_too() -> None:
+    """A signal that another thread gets leaves the main thread in its wait, as does one that comes just before."""
+    words = [sys.executable, "-c", INTERRUPTED_ELSEWHERE]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.stdout, done.returncode) == ("interrupted\n", 0), done.stderr
+
+
 # -- what is exported --------------------------------------------------------------------------------------------
 
 
