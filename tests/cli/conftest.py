@@ -1,18 +1,16 @@
 """The real command in real processes, and a master key whose secret the tests know.
 
 ``SCRIPT`` is what a user runs. It imports for seconds, so tests run it themselves only to signal it or to see it start;
-``eigenkms`` forks the same command from a process that has imported everything (``zygote``).
+``eigenkms`` forks the same command from a process that has imported everything (``forker``).
 """
 
 import atexit
-import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from eigenkms.crypto.identities import identity_of, identity_v1
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId, Cluster
+from tests.support.forker import ask, forker
 from tests.support.waiting import PATIENCE
 
 SCRIPT = str(Path(sys.executable).with_name("eigenkms"))
@@ -49,39 +48,32 @@ def eigenkms(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run the command without a terminal, in a process of its own; stdout and stderr as bytes."""
     words = [str(arg) for arg in args]
-    request = {"words": words, "environment": clean_environment(**env), "folder": str(cwd or Path.cwd())}
     (in_read, in_write), (out_read, out_write), (err_read, err_write) = (os.pipe() for _ in range(3))
+    theirs = (in_read, out_write, err_write)
     with ThreadPoolExecutor(3) as threads:
         try:
-            socket.send_fds(_zygote(), [json.dumps(request).encode()], [in_read, out_write, err_write])
+            ended = ask(
+                _forker(),
+                words,
+                environment=clean_environment(**env),
+                folder=cwd or Path.cwd(),
+                descriptors=theirs,
+            )
         finally:
-            for each in (in_read, out_write, err_write):
+            for each in theirs:
                 os.close(each)
         threads.submit(_write, in_write, stdin)
         out, err = (threads.submit(_read, each) for each in (out_read, err_read))
-        code = int.from_bytes(_zygote().recv(4, socket.MSG_WAITALL), "big", signed=True)
+        code = ended()
     return subprocess.CompletedProcess(words, code, out.result(), err.result())
 
 
 @cache
-def _zygote() -> socket.socket:
-    """The control socket of the process that becomes the command; it ends with this process."""
-    ours, its = socket.socketpair()
-    ours.settimeout(PATIENCE)
-    with its:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cli.zygote"],
-            stdin=its,
-            env=clean_environment(),
-            cwd=Path(__file__).parents[2],
-        )
-    atexit.register(_end, process, ours)
-    return ours
-
-
-def _end(process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
-    control.close()
-    process.wait(PATIENCE)
+def _forker() -> Path:
+    """Return the socket of a forker that ends with this process."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(forker())
 
 
 def _write(descriptor: int, data: bytes) -> None:

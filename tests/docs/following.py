@@ -10,7 +10,6 @@ two and more digits, hashes, peer ids and the reader's home are others each time
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,11 +20,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from queue import Empty, Queue
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.docs.pages import ROOT, Block, page
+from tests.support.forker import forker
 from tests.support.waiting import PATIENCE
 
 STAYS = re.compile(r"\beigenkms (devnet up|node) ")
@@ -189,11 +188,8 @@ def _write_script(path: Path, text: str) -> None:
 @contextmanager
 def installed_command(clone: Path) -> Iterator[None]:
     """The clone's command. It is forked from a process that has imported all, unless it stays until Ctrl-C."""
-    with TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        address = Path(short) / "forker"
-        listener.bind(str(address))
-        listener.listen()
-        forked = f"{sys.executable} -I -S {ROOT / 'tests/docs/forked_command.py'} {address}"
+    with forker() as address:
+        forked = f"{sys.executable} -I -S {ROOT / 'tests/support/forked_command.py'} {address}"
         itself = f"{sys.executable} -m eigenkms.cli.main"
         text = f"""#!/bin/sh
 case "$1 $2" in
@@ -202,12 +198,7 @@ case "$1 $2" in
 esac
 """
         _write_script(clone / ".venv/bin/eigenkms", text)
-        forker = subprocess.Popen([sys.executable, "-m", "tests.docs.forker"], stdin=listener, cwd=ROOT)
-        try:
-            yield
-        finally:
-            forker.kill()
-            forker.wait()
+        yield
 
 
 @contextmanager

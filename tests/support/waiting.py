@@ -23,7 +23,7 @@ from trio.testing import MockClock
 
 T = TypeVar("T")
 
-PATIENCE: Final = 240.0
+PATIENCE: Final = 600.0
 """Seconds after which a wait counts as a hang."""
 _LOOK_SECONDS: Final = 0.02
 _LONGEST_LOOK_SECONDS: Final = 0.5

@@ -1,22 +1,70 @@
-"""``python -m tests.docs.forker``: the command of the shells, without the seconds that its imports cost.
+"""``python -m tests.support.forker``: the command as a real process, without the seconds that its imports cost.
 
-It has imported what the verbs import. Its standard input is a listening socket; it forks for each connection. The child has the
-words, environment, folder, umask and descriptors of the shell's command, and a parent that answers how it ended.
-``forked_command.py`` is the other end.
+The process has imported what the verbs import. Its standard input is a listening socket, and it forks for each connection. The
+child has the words, environment, folder, umask and descriptors of the request, and a session of its own if the request says so.
+Its parent answers with the exit code, as a shell counts it. ``forked_command.py`` is the other end for shells, ``ask`` for Python.
 """
 
 import json
 import os
 import pkgutil
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.support.waiting import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+
 MAX_REQUEST = 2**17
-LAZY = ("eigenkms.client.api", "eigenkms.node.app", "eigenkms.node.doctor.table")
+LAZY = ("eigenkms.client.api", "eigenkms.node.app", "eigenkms.node.doctor.table", "eigenkms.devnet.cluster")
 """What verbs import when they are carried out."""
+
+
+@contextmanager
+def forker() -> Iterator[Path]:
+    """Run a forker for the length of the context; the address of its socket."""
+    with tempfile.TemporaryDirectory() as short:  # a socket's path has a hundred bytes at most
+        address = Path(short) / "forker"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(address))
+            listener.listen()
+            process = subprocess.Popen([sys.executable, "-m", __name__], stdin=listener, cwd=ROOT)
+        try:
+            yield address
+        finally:
+            process.kill()
+            process.wait()
+
+
+def ask(
+    address: Path,
+    words: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    descriptors: Sequence[int],
+) -> Callable[[], int]:
+    """Start the command in a session of its own, on copies of stdin, stdout and stderr. Call the result for its exit code."""
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    control.settimeout(PATIENCE)
+    control.connect(str(address))
+    request = {"words": list(words), "environment": dict(environment), "folder": str(folder), "session": True}
+    socket.send_fds(control, [json.dumps(request).encode()], list(descriptors))
+
+    def ended() -> int:
+        with control:
+            return control.recv(1)[0]
+
+    return ended
 
 
 def main() -> None:
@@ -65,8 +113,6 @@ def _answer(control: socket.socket) -> NoReturn:
 
 def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
     """Be the command."""
-    import sys
-
     code = 70
     try:
         for target, descriptor in enumerate(descriptors):
@@ -74,7 +120,9 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
             os.close(descriptor)
         os.environ.clear()
         os.environ.update(request["environment"])
-        os.umask(request["umask"])
+        if request.get("session"):
+            os.setsid()
+        os.umask(request.get("umask", 0o022))
         os.chdir(request["folder"])
         sys.argv = ["eigenkms", *request["words"]]
         from eigenkms.cli.main import main as command
