@@ -1,5 +1,7 @@
 """What all tests share: the virtual clock, and the tools that a machine may lack."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support.tools import require, summary
@@ -8,12 +10,19 @@ from tests.support.waiting import run_in_virtual_time, virtual_clock
 __all__ = ["virtual_clock"]
 
 
-@pytest.hookimpl(trylast=True)  # pytest-trio has marked what is asynchronous
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a test under the virtual clock if it uses that fixture in any way; pytest-trio looks at its parameters alone."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what starts a chain, before marks are selected; then give tests with the virtual clock that clock.
+
+    pytest-trio, which has marked what is asynchronous by then, looks for a clock among a test's parameters alone.
+    """
     for item in items:
-        used = "virtual_clock" in getattr(item, "fixturenames", ())
-        if used and item.get_closest_marker("trio") and not item.get_closest_marker("real_time"):
+        if "background" in getattr(item, "fixturenames", ()):
+            item.add_marker("engine")
+    yield
+    for item in items:
+        runs_in_trio = item.get_closest_marker("trio") and not item.get_closest_marker("real_time")
+        if runs_in_trio and "virtual_clock" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
 
 

@@ -26,6 +26,8 @@ from tests.chain.conftest import ENGINE_PARAMS, World, one_engine
 from tests.support.tools import require_engine
 from tests.support.waiting import PATIENCE, eventually
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(params=ENGINE_PARAMS)
 def name(request: pytest.FixtureRequest) -> EngineName:

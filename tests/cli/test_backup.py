@@ -39,6 +39,7 @@ def create(home: Home, *args: str | Path) -> Said:
     return backup(home, "create", "--config", home.config, *args)
 
 
+@pytest.mark.slow
 def test_made_checked_and_put_back(home: Home, village: Village, tmp_path: Path) -> None:
     """The whole way, while a node has the store; what is printed names what matters, and nothing secret."""
     file = tmp_path / "node.backup"
@@ -74,6 +75,7 @@ def test_made_checked_and_put_back(home: Home, village: Village, tmp_path: Path)
     assert repeated.code == 0, "what this backup has restored, and nobody has started, is complete"
 
 
+@pytest.mark.slow
 def test_a_share_is_not_restored_without_the_networks_word(home: Home, tmp_path: Path) -> None:
     """Where the chain cannot be asked, keys come back, the share does not, and that is said."""
     file, there = tmp_path / "node.backup", tmp_path / "there"

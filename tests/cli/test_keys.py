@@ -90,6 +90,7 @@ def test_without_a_terminal_the_ways_to_give_a_password_are_named(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_prompt_asks_twice_and_shows_nothing(tmp_path: Path) -> None:
     """A password that was mistyped once makes no key; one typed twice does."""
     path = tmp_path / "key.json"

@@ -261,6 +261,7 @@ class TestNode:
             assert str(path) in lines(done.stderr)[0]
         assert not data.exists()
 
+    @pytest.mark.slow
     def test_a_chain_that_is_down_ends_it_with_2(self, chain: tuple[str, ...], tmp_path: Path) -> None:
         """Its warnings come first; the p2p key that it made is private and opens with the password."""
         bn254, data = tmp_path / "bn254.json", tmp_path / "data"

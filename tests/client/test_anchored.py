@@ -80,6 +80,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             yield Place(anchor, certified())
 
 
+@pytest.mark.slow
 async def test_recipients_that_agree_are_counted_and_nobody_else_is(place: Place) -> None:
     """From none to a threshold; a stranger whom the registry's owner let in changes nothing, whatever it writes."""
     right = commitment_to(place.epoch.transcript)
@@ -98,6 +99,7 @@ async def test_recipients_that_agree_are_counted_and_nobody_else_is(place: Place
     require_enough(witnesses)
 
 
+@pytest.mark.slow
 async def test_one_recipient_that_wrote_something_else_is_enough_to_stop(place: Place) -> None:
     """It is named, with what it wrote, and whether it signed the certificate too; a wrong root is a lie as well."""
     right = commitment_to(place.epoch.transcript)

@@ -117,6 +117,7 @@ def test_threads_do_not_disturb_one_another(abroad: ClientSettings) -> None:
         assert [each.result(PATIENCE) for each in done] == [SECRET] * 4
 
 
+@pytest.mark.slow
 async def test_one_launchers_attester_serves_several_loops(tmp_path: Path) -> None:
     """What bounds its requests belongs to each loop."""
     scope = Scope(CLUSTER, OperatorAddress(b"\x07" * 20), APP, b"\x03" * 32)
@@ -220,6 +221,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_that_wakes_no_wait_ends_a_call_too() -> None:
     """A signal that another thread gets leaves the main thread in its wait, as does one that comes just before."""
     words = [sys.executable, "-c", INTERRUPTED_ELSEWHERE]

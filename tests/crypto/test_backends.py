@@ -64,6 +64,7 @@ def results(curve: PairingCurve, hashed: Point, j: int, k: int) -> tuple[bytes |
     )
 
 
+@pytest.mark.slow
 @FEW
 @given(message=st.binary(max_size=40), j=scalars, k=scalars)
 def test_bls_backends_agree(message: bytes, j: int, k: int) -> None:
@@ -76,6 +77,7 @@ def test_bls_backends_agree(message: bytes, j: int, k: int) -> None:
     assert first[-1]
 
 
+@pytest.mark.slow
 @FEW
 @given(digest=st.binary(min_size=32, max_size=32), j=bn_scalars, k=bn_scalars)
 def test_bn254_backends_agree(digest: bytes, j: int, k: int) -> None:

@@ -25,6 +25,7 @@ def operators(count: int, threshold: int) -> tuple[bytes, dict[int, tuple[bytes,
     return polynomial.commitments()[0], signed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("any_backend")
 def test_partial_signature_verifies_for_its_application_and_operator() -> None:
     """It verifies under the signer's public share, and for nothing else."""

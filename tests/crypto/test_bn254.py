@@ -20,6 +20,7 @@ def keys(count: int) -> list[KeyPair]:
     return [KeyPair.generate(rng) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("any_backend")
 def test_signature_verifies_for_its_digest_and_key() -> None:
     """It verifies for the digest and key it was made with, and for no other."""
@@ -62,6 +63,7 @@ def test_exactly_the_bad_frames_are_named(count: int, data: st.DataObject) -> No
         assert tuple(sorted(bad)) == bn254.batch_verify(signed, counter_rng("rlc"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_bad_frames_are_named_on_real_curves() -> None:
     """A batch of two keys, one of them twice; two swapped signatures, whose sum is unchanged, are both

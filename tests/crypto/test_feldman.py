@@ -93,6 +93,7 @@ def test_exactly_the_bad_dealers_are_named(count: int, data: st.DataObject) -> N
         assert tuple(sorted(guilty)) == feldman.verify_shares(items, X, counter_rng("rlc"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_bad_dealers_are_named_on_real_curves() -> None:
     """The same on real curves: one bad share of three, and errors that would cancel without random weights."""

@@ -56,6 +56,7 @@ def test_master_secret_interpolates() -> None:
     assert int(DKG["master_secret_hex"], 16) == secret.value
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_commitments_and_master_public_key() -> None:
     """Commitments of all dealers, their sum's first term, and a share that fits the sum."""

@@ -32,6 +32,7 @@ async def chain(tmp_path: Path, chain_id: int = 31337) -> AsyncIterator[ChainCon
         yield contracts.config(engine.url, Finality("latest", 5))
 
 
+@pytest.mark.slow
 async def test_an_application_is_made_and_changed(tmp_path: Path) -> None:
     """By a creator that had no ether; each change is shown as of the latest block, whatever finality is configured."""
     async with chain(tmp_path) as config, open_desk(config) as desk:
@@ -50,6 +51,7 @@ async def test_an_application_is_made_and_changed(tmp_path: Path) -> None:
         assert other.creator != made.creator
 
 
+@pytest.mark.slow
 async def test_what_is_no_application_is_refused(tmp_path: Path) -> None:
     """An id that cannot be one is told from one that the chain does not know.
 
@@ -71,6 +73,7 @@ async def test_what_is_no_application_is_refused(tmp_path: Path) -> None:
         assert "client.toml" in str(caught.value.hint)
 
 
+@pytest.mark.slow
 async def test_another_chain_is_only_read(tmp_path: Path) -> None:
     """The keys of devnet accounts are public: nothing is signed with them, or for them, elsewhere."""
     async with chain(tmp_path, chain_id=5) as config, open_desk(config) as desk:

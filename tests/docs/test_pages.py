@@ -152,6 +152,7 @@ def test_every_verb_and_its_own_flags_are_documented() -> None:
 # --- what is made from the code
 
 
+@pytest.mark.slow
 def test_generated_parts_are_current() -> None:
     """Tables of settings, presets, kinds, errors, limits and the schema are what the code says now."""
     run = subprocess.run(
@@ -308,6 +309,7 @@ def test_refusals_of_a_key_are_the_code_s() -> None:
 # --- messages
 
 
+@pytest.mark.slow
 def test_messages_in_troubleshooting_are_real() -> None:
     """Each message that the page explains is one that the program can say."""
     said = list(sentences())

@@ -37,6 +37,8 @@ from tests.node.support import a_node
 from tests.protocols.support import counter_rng
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.engine
+
 ANCHOR_CHAIN = 31338
 ME, OTHER, POOR = PRIVATE_KEYS[2], PRIVATE_KEYS[3], keccak256(b"an account without ether")
 

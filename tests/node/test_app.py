@@ -226,6 +226,7 @@ def late(village: Village, tmp_path: Path) -> Iterator[Node]:
         yield node
 
 
+@pytest.mark.slow
 async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
     village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -244,6 +245,7 @@ async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
     assert not line.endswith(", not joined"), "it joins the rotation"
 
 
+@pytest.mark.slow
 async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parted_from(
     village: Village, late: Node
 ) -> None:
@@ -289,6 +291,7 @@ LIES = ("too few signers", "strangers as operators", "another transcript under i
 """Of the certificate, of the operator set, and of the key. ``tests/client`` shows all of ``CASES`` to the same check."""
 
 
+@pytest.mark.slow
 async def test_a_false_version_keeps_nobody_from_genesis(
     village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -509,6 +512,7 @@ def has_only(node: Node, block: BlockRef) -> bool:
     return node.status()["settled"] == block.timestamp and len(node._versions) == 1
 
 
+@pytest.mark.slow
 async def test_four_nodes_rotate_at_the_next_good_boundary(
     village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -608,6 +612,7 @@ def false_proofs(village: Village, epoch: Epoch) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 async def test_a_version_that_is_not_proven_to_be_settled_is_not_dealt_from(
     village: Village, holder: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -628,6 +633,7 @@ async def test_a_version_that_is_not_proven_to_be_settled_is_not_dealt_from(
     assert len(false) == 7
 
 
+@pytest.mark.slow
 async def test_a_version_that_is_proven_to_be_settled_is_dealt_from(
     village: Village, holder: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -652,6 +658,7 @@ def asked_again(node: Node, prover: Prover, times: int) -> bool:
     return prover.asked.count(wire.SETTLED) >= times
 
 
+@pytest.mark.slow
 async def test_a_version_of_another_master_key_is_not_taken_over(
     village: Village, holder: Node, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -329,6 +329,7 @@ async def test_a_node_without_the_issuers_keys_serves_the_creator(
         assert await served.ask(signed(served.scope).authorisation) == "granted"
 
 
+@pytest.mark.slow
 async def test_a_thousand_parallel_requests(served: Served) -> None:
     """From four strangers, of every bad kind: each gets its code, or the refusal that the node is busy. An honest client is served
     while they go on.

@@ -385,6 +385,7 @@ for limit in sys.argv[3:]:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_leaves_nothing(home: Home, tmp_path: Path) -> None:
     """The system itself refuses at several sizes; until all fits, nothing is there afterwards but a sentence."""
     sealed = tmp_path / "backup"
@@ -428,6 +429,7 @@ for point in range(1, 100):
 """
 
 
+@pytest.mark.slow
 def test_a_restore_that_was_killed_is_completed_by_the_next(home: Home, tmp_path: Path) -> None:
     """Killed before each thing that it does to the folder: no node starts on what is left, and doing it again restores all."""
     sealed, folder = tmp_path / "backup", tmp_path / "killed"

@@ -103,6 +103,7 @@ async def song(village: Village, node: Node, **singers: Singer) -> CanaryResult:
         return await sing()  # type: ignore[misc]
 
 
+@pytest.mark.slow
 async def test_it_sings_when_all_answer(village: Village, node: Node) -> None:
     """All four partial signatures, its own among them; the time that it took, and the version it was."""
     result = await song(village, node, b=sign, c=sign, d=sign)
@@ -111,12 +112,14 @@ async def test_it_sings_when_all_answer(village: Village, node: Node) -> None:
     assert result.seconds > 0
 
 
+@pytest.mark.slow
 async def test_one_operator_may_be_silent_and_is_named(village: Village, node: Node) -> None:
     """A quorum is left: a decrypt works now, and the operator that would be missed is known."""
     result = await song(village, node, b=sign, c=sign, d=refuse)
     assert (result.ok, result.answered, result.silent) == (True, 3, (village.operators[3].address,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("false", [lie, garble])
 async def test_it_fails_below_the_quorum_and_says_why(village: Village, node: Node, false: Singer) -> None:
     """Two that do not help are one too many, whether they refuse, lie or talk nonsense."""
@@ -128,6 +131,7 @@ async def test_it_fails_below_the_quorum_and_says_why(village: Village, node: No
     assert village.operators[2].address in result.silent
 
 
+@pytest.mark.slow
 async def test_a_false_signature_is_put_aside_and_its_operator_named(village: Village, node: Node) -> None:
     """The others are enough; whose share does not give what it sent is told."""
     result = await song(village, node, b=lie, c=sign, d=sign)
@@ -164,6 +168,7 @@ async def test_failure_and_recovery_are_told_once_each(
     assert node.status()["canary"] is True
 
 
+@pytest.mark.slow
 async def test_it_sings_by_itself(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as it is told to, from soon after the start."""
     monkeypatch.setattr(canary_module, "AGAIN_SECONDS", 0.05)

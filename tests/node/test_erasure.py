@@ -199,6 +199,7 @@ def past(tmp_path: Path) -> Past:
     return Past(who, tmp_path, sessions)
 
 
+@pytest.mark.slow
 async def test_an_old_share_cannot_be_recovered_from_a_stopped_node_even_with_its_password(
     past: Past,
 ) -> None:

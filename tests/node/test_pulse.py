@@ -55,6 +55,7 @@ def book(village: Village) -> PeerBook:
     return book
 
 
+@pytest.mark.slow
 async def test_whoever_has_proven_itself_is_asked_now_and_then(
     village: Village, book: PeerBook, virtual_clock: MockClock
 ) -> None:

@@ -77,6 +77,7 @@ async def with_host(node: Node, village: Village, socket: str) -> ReachAnswer | 
         return await ask(node, request(village))
 
 
+@pytest.mark.slow
 async def test_a_node_that_listens_where_the_chain_says_is_reached(village: Village, node: Node) -> None:
     """By a dial of its own, although both are connected already; whoever asks in the operator's name may be any peer."""
     peer = village.operators[1].peer

@@ -171,6 +171,7 @@ for point, folder in enumerate(sys.argv[1:], 1):
 """
 
 
+@pytest.mark.slow
 def test_a_reset_that_was_killed_is_completed_by_the_next(tmp_path: Path, village: Village) -> None:
     """Killed before each of its steps: until it is done no node opens the folder, and nothing is lost on the way."""
     folders = [tmp_path / str(number) for number in range(1, 25)]

@@ -255,6 +255,7 @@ async def test_a_stream_that_is_pushed_beyond_its_window() -> None:
             release.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "frame", [(PING, SYN, 0, 1, b""), (DATA, 0, 4711, 60_000, bytes(60_000)), (WINDOW, RST, 9, 0, b"")]
 )
@@ -426,6 +427,7 @@ async def test_a_peer_that_never_reads_its_answers() -> None:
             await eventually(lambda: len(server.connected()) == 0)
 
 
+@pytest.mark.slow
 async def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps nobody else waiting, and the client is let go like one that asks for nothing: dripping is no request."""
     monkeypatch.setattr("eigenkms.p2p.connections._SWEEP", 0.1)

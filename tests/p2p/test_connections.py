@@ -284,6 +284,7 @@ async def test_calls_at_the_very_end_of_a_session_are_answered() -> None:
         assert failures == 0
 
 
+@pytest.mark.slow
 async def test_a_storm_of_cancelled_calls_reconnects_nothing() -> None:
     """Dozens of callers give up at different moments; the one connection and its stream live on."""
 

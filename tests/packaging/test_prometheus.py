@@ -48,6 +48,7 @@ def promtool_tests(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_each_alert_fires_when_it_must_and_not_otherwise(promtool: str, tmp_path: Path) -> None:
     """By promtool's own tests, each rule with a case of trouble and one without."""
     checked = subprocess.run([promtool, "check", "rules", RULES], capture_output=True, text=True, check=False)

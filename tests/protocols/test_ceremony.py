@@ -96,6 +96,7 @@ def test_a_crash_at_any_persistence_point_loses_nothing(point: int, seed: int) -
     assert len({h for n in world.nodes.values() for h in n.disk.versions}) == 1
 
 
+@pytest.mark.slow
 def test_all_crash_and_restart_again_and_again() -> None:
     """Every operator is killed at random persistence points for a while; in the end there is one key and everybody has it."""
     for seed in range(5):

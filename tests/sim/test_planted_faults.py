@@ -36,6 +36,7 @@ def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
     catches("needed")
 
 
+@pytest.mark.slow
 def test_sending_before_the_disk_has_it(monkeypatch: Patch) -> None:
     """A node that sends first, and loses the step's records in a crash, says something else in its next life."""
     sends_first(monkeypatch)

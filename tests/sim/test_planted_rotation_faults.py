@@ -51,6 +51,7 @@ def _rotated(world: World, seconds: float = 10) -> None:
     assert world.run(seconds, until=lambda: world.is_certified(session)), "no rotation"
 
 
+@pytest.mark.slow
 def test_the_stories_are_clean_without_a_fault() -> None:
     """What the directed stories below find, they find because of the fault in them."""
     for act in (

@@ -361,6 +361,7 @@ async def test_who_asks_too_often_is_told_to_wait(village: Village, tmp_path: Pa
             assert [(await client.get("/health")).status_code for _ in range(5)] == [200] * 5
 
 
+@pytest.mark.slow
 async def test_of_a_thousand_in_parallel_each_is_answered(node: Node) -> None:
     """With its signature, or with a refusal; replays among them are granted once, and the next one is served."""
     raise_file_limit()  # as a node does

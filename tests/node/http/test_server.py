@@ -346,6 +346,7 @@ async def all_gone(server: Server) -> None:
     await eventually(lambda: not (server._connections))
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_is_dropped() -> None:
     """Its answer does not wait for it in memory."""
     async with watched() as (server, url), await connect(url) as stream:

@@ -24,6 +24,8 @@ from tests.support.browser import Page, browser
 from tests.support.tools import require
 from tests.support.waiting import PATIENCE
 
+pytestmark = pytest.mark.browser
+
 ANY_PORT = HttpAddress.parse("127.0.0.1:0")
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror="document.title=1">\u202e\x1b[31m'
 BODY = "document.body.innerText"

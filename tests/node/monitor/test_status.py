@@ -83,6 +83,7 @@ def is_telling(node: Node) -> bool:
     return beaten and told["ceremony"] is not None and told["head"] == 125
 
 
+@pytest.mark.slow
 async def test_what_a_running_node_tells_has_the_shape_that_is_frozen(
     village: Village, tmp_path: Path
 ) -> None:
