@@ -70,7 +70,7 @@ class Member:
 class Timing:
     """Blocks between boundaries, seconds a block, and the protocol window in seconds.
 
-    ``on_demand``: the chain makes blocks for transactions and for ``evm_mine`` alone; nodes expect ``block_seconds`` all the same.
+    ``on_demand``: the chain makes a block for each transaction and on request, not by time. Nodes still expect ``block_seconds``.
     """
 
     interval_blocks: int = 10

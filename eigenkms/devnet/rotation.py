@@ -134,10 +134,13 @@ async def run_rotation(
         network.hear(teller.hear)
         await start(network, say)
         steady: SteadyClient | None = None
+
+        def succeeded() -> int:
+            return 0 if steady is None else steady.total.succeeded
+
         async with AsyncExitStack() as stack:
             if mine is not None:
-                count = lambda: 0 if steady is None else steady.total.succeeded  # noqa: E731 - the client comes later
-                await stack.enter_async_context(alongside(partial(mine, network, count)))
+                await stack.enter_async_context(alongside(partial(mine, network, succeeded)))
             await network.genesis(GENESIS_SECONDS)
             teller.silent = True
             settings = network.client_settings
