@@ -31,8 +31,8 @@ The verifier checks besides that every point is canonical and in the subgroup, t
 there are t commitments, and in a rotation that com_0 is the dealer's public share of the source.
 
 **Soundness.** R_k and base fix r_k and β, so C_ik fixes s_ik and Q_j fixes σ_j, modulo R and whatever the
-dealer does. Each step below fails for a false claim but with the probability given, for each hash that a
-forger computes; so q hashes forge with probability below q·2^-125.
+dealer does. Each step below lets a false claim pass with the probability given at most, for each hash that a
+forger computes. So q hashes forge with probability below q·2^-125.
 
 - (1) to (5) hold for the r_k, β and a that are fixed, or one value of χ at most is answered for (2^-128 for
   each of the two equations that can then be false).
