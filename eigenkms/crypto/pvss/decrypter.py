@@ -31,7 +31,7 @@ def decrypt(
     """The share f(x) in a dealing for so many recipients, whether or not its proof has been verified.
 
     InvalidDealing for what is not CHUNKS points twice; UndecryptableShare if a digit is not within the bounds of
-    the range proof. Of a share whose dealing was verified neither happens. CPU: about 16 ms for an honest share,
+    the range proof. Of a share whose dealing was verified neither happens. CPU: about 20 ms for an honest share,
     at most ``most_additions(recipients, table)`` additions and look-ups of 7 µs for any.
     """
     if (len(share.randomness), len(share.row)) != (CHUNKS, CHUNKS):
