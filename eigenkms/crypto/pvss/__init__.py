@@ -1,7 +1,8 @@
-"""Publicly verifiable dealings: the shares of all recipients, encrypted, with a proof that each is f(x_i).
+"""Publicly verifiable dealings: shares of all recipients, encrypted and proven.
 
-Anybody can check such a dealing, so no recipient needs to be there, to complain or to be answered. A verified
-dealing that anybody keeps serves each recipient that has its key, at any later time.
+A dealing carries every share f(x_i), encrypted to its recipient, with a proof that it is that share. Anybody
+can check such a dealing, so no recipient needs to be there, to complain or to be answered. A verified dealing
+that anybody keeps serves each recipient that has its key, at any later time.
 
 The shape is that of Groth, *Non-interactive distributed key generation and key resharing* (ePrint 2021/339):
 chunks encrypted by ElGamal "in the exponent" to all recipients with shared randomness, a proof of correct

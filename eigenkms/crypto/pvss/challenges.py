@@ -106,7 +106,10 @@ def linear_challenge(weighed: Weighed, announcements: Announcements) -> int:
 
 
 def mask_keys() -> list[Point]:
-    """Y_j: points of G1 whose logarithms nobody knows, by RFC 9380 under a tag of their own. The backend remembers them."""
+    """Return the points Y_j of G1, whose logarithms nobody knows.
+
+    They are hashed by RFC 9380 under a tag of their own. The backend remembers them.
+    """
     hash_to_g1 = backends.bls12381().hash_to_g1
     return [hash_to_g1(message, _MASK_KEY_DST) for message in _mask_key_messages()]
 

@@ -33,8 +33,10 @@ ROW_SIZE = CHUNKS * BLS_G1_SIZE
 
 @dataclass(frozen=True, slots=True)
 class DealingContext:
-    """What a dealing is for. ``source`` is the hash of the transcript that the dealer's share comes from, 32
-    bytes; empty at genesis. ValueError for other sizes.
+    """What a dealing is for.
+
+    ``source`` is the hash of the transcript that the dealer's share comes from, 32 bytes; it is empty at genesis.
+    ValueError for other sizes.
     """
 
     cluster: ClusterId
@@ -51,7 +53,10 @@ class DealingContext:
 
 @dataclass(frozen=True, slots=True)
 class EncryptedShare:
-    """All that one recipient needs beside its secret key: the shared randomness R_k and its row C_ik, 16 points each."""
+    """All that one recipient needs beside its secret key.
+
+    The shared randomness R_k and its row C_ik have 16 points each.
+    """
 
     randomness: tuple[bytes, ...]
     row: tuple[bytes, ...]
@@ -62,7 +67,10 @@ class EncryptedShare:
 
     @classmethod
     def decode(cls, encoding: bytes) -> Self:
-        """The inverse of ``encode``; InvalidDealing for another length. Points are decoded when they are used."""
+        """Cut an encoding; InvalidDealing for another length.
+
+        Points are decoded when they are used.
+        """
         if len(encoding) != SHARE_SIZE:
             raise InvalidDealing(f"decode encrypted share: {len(encoding)} bytes, not {SHARE_SIZE}")
         points = _cut(encoding, BLS_G1_SIZE)
@@ -111,7 +119,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class EncryptedShares:
-    """The shares of all recipients, encrypted, with the proof that they are the committed ones."""
+    """The shares of all recipients, encrypted, and the proof that they are right."""
 
     randomness: tuple[bytes, ...]
     rows: tuple[tuple[bytes, ...], ...]
@@ -131,8 +139,10 @@ class EncryptedShares:
 
     @classmethod
     def decode(cls, encoding: bytes, recipients: int) -> Self:
-        """The inverse of ``encode``. InvalidDealing for another length than that of so many recipients and for
-        a scalar that is not below R. Points are decoded by the verifier. ValueError for an impossible ``recipients``.
+        """Cut the encoding of a dealing for so many recipients.
+
+        InvalidDealing for another length and for a scalar that is not below R. Points are decoded by the verifier.
+        ValueError for an impossible number of recipients.
         """
         if len(encoding) != encoded_size(recipients):
             raise InvalidDealing(

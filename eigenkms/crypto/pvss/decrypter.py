@@ -28,11 +28,13 @@ BLIND: Final = 64 * BASE
 def decrypt(
     share: EncryptedShare, key: EncryptionKey, recipients: int, table: LogarithmTable, rng: Rng
 ) -> SecretScalar:
-    """The share f(x) in a dealing for so many recipients, whether or not its proof has been verified.
+    """Return the share f(x) in a dealing for so many recipients.
 
     InvalidDealing for what is not CHUNKS points twice; UndecryptableShare if a digit is not within the bounds of
-    the range proof. Of a share whose dealing was verified neither happens. CPU: about 20 ms for an honest share,
-    at most ``most_additions(recipients, table)`` additions and look-ups of 7 µs for any.
+    the range proof. Neither happens if the dealing was verified and the key is the one it was made to.
+
+    CPU: about 20 ms for an honest share. For any share at most ``most_additions(recipients, table)`` additions and
+    look-ups, 7 µs each.
     """
     if (len(share.randomness), len(share.row)) != (CHUNKS, CHUNKS):
         raise InvalidDealing(f"decrypt share: it has not {CHUNKS} chunks")
@@ -57,9 +59,7 @@ def _digit(
     value = table.find(blinded, bound + BLIND)
     # what is found beyond the bound depends on ρ: refused, so that every attempt ends alike
     if value is None or not -bound <= value - rho <= bound:
-        raise UndecryptableShare(
-            f"decrypt share: chunk {k} has no logarithm in ±{bound}, so its proof was forged"
-        )
+        raise UndecryptableShare(f"decrypt share: chunk {k} has no logarithm in ±{bound}")
     return value - rho
 
 

@@ -30,7 +30,10 @@ _NONCE_TAG = b"eigenkms/pvss/possession/nonce/1"
 
 @dataclass(frozen=True, slots=True)
 class KeySlot:
-    """Whose key, and which of its keys: an operator's keys are numbered upwards. ValueError for wrong sizes."""
+    """Whose key, and which of its keys.
+
+    An operator's keys are numbered upwards. ValueError for wrong sizes.
+    """
 
     cluster: ClusterId
     operator: OperatorAddress
@@ -73,7 +76,10 @@ def prove_possession(key: EncryptionKey, slot: KeySlot, rng: Rng) -> bytes:
 
 
 def check_possession(public: bytes, slot: KeySlot, proof: bytes) -> None:
-    """Raises InvalidEncryptionKey unless ``public`` is a point of G1 and the proof holds for it in this slot."""
+    """Check that the owner of ``public`` knows its secret; InvalidEncryptionKey otherwise.
+
+    ``public`` must be a point of G1, canonical and not infinity, and the proof must be for it in this slot.
+    """
     if len(proof) != POSSESSION_SIZE:
         raise InvalidEncryptionKey(
             f"check encryption key: its proof has {len(proof)} bytes, not {POSSESSION_SIZE}"

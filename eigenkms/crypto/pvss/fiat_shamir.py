@@ -1,4 +1,4 @@
-"""What the challenges of a non-interactive proof are drawn from: everything that was fixed before, in order.
+"""The challenges of a non-interactive proof, drawn from all that was fixed before.
 
 SHAKE256 over framed items. An item is ``be32(length of its label) ‖ label ‖ be32(number of parts)``, then
 ``be64(length) ‖ part`` for each part. A challenge is SHAKE256 of the items so far, then ``ff ff ff ff`` (no

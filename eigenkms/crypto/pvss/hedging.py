@@ -1,4 +1,7 @@
-"""Randomness that survives a broken source, for proofs in which one repeated value gives a secret away."""
+"""Randomness for proofs that survives a broken source.
+
+One nonce that serves for two challenges gives the secret away.
+"""
 
 from hashlib import shake_256
 

@@ -52,14 +52,16 @@ def encoded_size(recipients: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """``honest``: a sum of digits above it makes the dealer start again. ``mask``: masks are uniform in ±mask.
-    ``response``: masked sums beyond ± this are refused. ``digit``: an accepted digit lies within ± this.
-    """
+    """The bounds of a range proof, each the largest absolute value."""
 
     honest: int
+    """Of a sum of digits; the dealer draws new masks if one is larger."""
     mask: int
+    """Of a mask: masks are uniform up to it."""
     response: int
+    """Of a masked sum that a verifier accepts."""
     digit: int
+    """Of a digit in an accepted dealing."""
 
 
 @cache

@@ -42,7 +42,9 @@ _TAG = b"eigenkms/pvss/dealer randomness/1"
 def deal(
     context: DealingContext, polynomial: Polynomial, recipients: Recipients, rng: Rng
 ) -> EncryptedShares:
-    """The encrypted part of the dealing of ``polynomial``; its commitments are ``polynomial.commitments()``.
+    """Return the encrypted part of the dealing of ``polynomial``.
+
+    The commitments that belong to it are ``polynomial.commitments()``.
 
     CPU: 2·CHUNKS multiplications for each recipient and 330 more. ValueError for a polynomial whose shares are
     so far from random that no masks fit them; chance alone does that less than once in 2^139 dealings.
@@ -78,7 +80,7 @@ def _row(digits: Sequence[int], r: Sequence[int], key: Point) -> tuple[bytes, ..
 def _range_proof(
     stated: ProofTranscript, digits: Sequence[Sequence[int]], recipients: Recipients, source: Rng
 ) -> tuple[int, Masked, RangeProof]:
-    """Masks, and sums of digits that they hide: made again until every sum is one that says nothing of the digits.
+    """Make masks and masked sums, again until no sum says anything of the digits.
 
     A masked sum is uniform in ±bounds.response if the sum itself is within ±bounds.honest, whatever it is; so
     both are checked, and what is published is independent of the digits (rejection sampling, Lyubashevsky 2009).

@@ -1,4 +1,4 @@
-"""The recipients of a session's dealings: addresses and encryption keys, in the order that all dealers use."""
+"""The recipients of a session's dealings, in the order that all dealers use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True, slots=True)
 class ShareRecipient:
-    """An operator's address (20 bytes) and its encryption key (48 bytes), whose proof of possession was checked."""
+    """An operator's address (20 bytes) and its encryption key (48 bytes).
+
+    The key's proof of possession must have been checked.
+    """
 
     address: OperatorAddress
     key: bytes

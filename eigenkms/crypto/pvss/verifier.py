@@ -1,8 +1,9 @@
-"""Dealings checked by anybody: one random linear combination of all equations of all dealings, and the culprits named.
+"""Dealings checked by anybody, many at once, with the culprits named.
 
-Every point is decoded strictly: canonical, on the curve, in the subgroup, not infinity. Multi-scalar
-multiplication then costs a quarter of decoding. A variant that checks less of each point, with an argument
-that the equations still suffice, would replace ``_decoded`` and ``_Equations.hold`` and change nothing else.
+All equations of all dealings are checked as one random linear combination. Every point is decoded strictly:
+canonical, on the curve, in the subgroup, not infinity. Multi-scalar multiplication then costs a quarter of
+decoding. A variant that checks less of each point, with an argument that the equations still suffice, would
+replace ``_decoded`` and ``_hold`` and change nothing else.
 
 Each equation gets a random weight of 128 bits, so a combination with a false equation is zero with
 probability 2^-128. The weights come from the verifier: a dealer that could foresee them could make errors
@@ -47,8 +48,10 @@ class Claim:
 
 
 def check_dealing(claim: Claim, recipients: Recipients, threshold: int, rng: Rng) -> None:
-    """Raises InvalidDealing unless the encrypted shares are f(x_i) for the polynomial f of degree below
-    ``threshold`` that the commitments fix, and every digit lies within ``recipients.bounds.digit``.
+    """Check one dealing; InvalidDealing if it is not valid.
+
+    Valid: the encrypted shares are f(x_i) for the polynomial f of degree below ``threshold`` that the commitments
+    fix, and every digit is in ±recipients.bounds.digit.
 
     CPU: some 65 µs for each point, 16·n + 180 of them.
     """
@@ -60,7 +63,7 @@ def check_dealing(claim: Claim, recipients: Recipients, threshold: int, rng: Rng
 def find_invalid(
     claims: Sequence[Claim], recipients: Recipients, threshold: int, rng: Rng
 ) -> dict[int, InvalidDealing]:
-    """What ``check_dealing`` would raise for each claim that it would refuse, by position; empty when all are valid.
+    """Return the faults of the claims that are not valid, by position.
 
     One combination over all claims; only if it fails are halves of them checked.
     """
@@ -83,8 +86,9 @@ def _refuted() -> InvalidDealing:
 
 @dataclass(frozen=True, slots=True)
 class _Equations:
-    """One dealing's equations as a sum in each group that is zero if they hold: ``Σ scalar·point`` over
-    points of its own and over bases that it shares with other dealings.
+    """One dealing's equations as a sum in each group that is zero if they hold.
+
+    ``Σ scalar·point`` over points of its own and over bases that it shares with other dealings.
     """
 
     g1_points: list[Point]
@@ -130,7 +134,7 @@ class _Points:
 
 
 def _equations(claim: Claim, recipients: Recipients, threshold: int, rng: Rng) -> _Equations:
-    """The claim's equations with random weights; InvalidDealing for what needs no equation to be refused."""
+    """Weight the claim's equations; InvalidDealing for what needs no equation."""
     _check_shape(claim, recipients)
     points = _decoded(claim, threshold)
     encrypted, ranges = claim.encrypted, claim.encrypted.range_proof
