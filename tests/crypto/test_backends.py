@@ -90,6 +90,19 @@ def test_bn254_backends_agree(digest: bytes, j: int, k: int) -> None:
     assert first[-1]
 
 
+@FEW
+@given(j=scalars, k=scalars)
+def test_bls_additions_agree(j: int, k: int) -> None:
+    """Both additions are the sum of the multiples on every backend, doubling, cancelling and infinity included."""
+    for chosen in (NATIVE, REFERENCE, TOY):
+        curve = chosen.bls12381
+        a, b = curve.secret_mul_g1(curve.g1, j), curve.secret_mul_g1(curve.g1, k)
+        for second, factor in ((b, k), (a, j), (curve.msm_g1([a], [-1]), -j)):
+            expected = curve.encode_g1(curve.msm_g1([curve.g1], [j + factor]))
+            assert expected == curve.encode_g1(curve.add_g1(a, second))
+            assert expected == curve.encode_g1(curve.secret_add_g1(a, second))
+
+
 @settings(max_examples=2, deadline=None, derandomize=True)
 @given(j=st.integers(min_value=1, max_value=R - 1))
 def test_pairing_bytes_agree(j: int) -> None:
@@ -284,11 +297,12 @@ def test_digest_has_32_bytes(any_backend: backends.Backends) -> None:
 
 
 def test_secret_multiplication_in_bls_runs_on_blst() -> None:
-    """The native product of a secret comes from the constant-time library alone; arkworks has not seen the
-    scalar.
+    """The native product of a secret comes from the constant-time library alone, and so does a sum of products; arkworks
+    has not seen the scalar.
     """
     curve = NativeBls12381()
-    for product in (curve.secret_mul_g1(curve.g1, 7), curve.secret_mul_g2(curve.g2, 7)):
+    of_g1 = curve.secret_mul_g1(curve.g1, 7)
+    for product in (of_g1, curve.secret_mul_g2(curve.g2, 7), curve.secret_add_g1(of_g1, of_g1)):
         assert product._blst is not None
         assert product._ark is None
 

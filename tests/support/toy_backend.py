@@ -97,6 +97,11 @@ class ToyBls12381(ToyCurve):
     def hash_to_g1(self, message: bytes, dst: bytes) -> int:
         return 1 + hash_to_int(R - 1, b"toy", check_dst(dst), message)
 
+    def add_g1(self, a: int, b: int) -> int:
+        return (a + b) % self.order
+
+    secret_add_g1 = add_g1
+
     def pairing_bytes(self, a: int, b: int) -> bytes:
         return (a * b % R).to_bytes(BLS_GT_SIZE, "big")
 

@@ -2,8 +2,9 @@
 
 A point is opaque: whatever its backend made, to be given back to the same backend only. Everything above
 ``backends`` keeps points as bytes and decodes them where it computes. ``secret_mul_*`` is the only
-operation that may see a secret scalar: constant time where the library offers it, else blinded; ``msm_*``
-and the rest are for public values and leak their scalars through time.
+operation that may see a secret scalar: constant time where the library offers it, else blinded.
+``secret_add_g1`` adds points that are secret themselves. ``msm_*`` and the rest are for public values and
+leak their scalars through time.
 
 Decoding is strict in every backend: exact length, canonical (the point encodes to the same bytes), on the
 curve, in the subgroup of order r, and not infinity unless the caller says that infinity has a meaning
@@ -87,6 +88,12 @@ class Bls12381(PairingCurve, Protocol):
         """RFC 9380, suite BLS12381G1_XMD:SHA-256_SSWU_RO_, domain separation tag of 1..255 bytes (else
         ValueError).
         """
+
+    def add_g1(self, a: Point, b: Point) -> Point:
+        """``a + b`` of two points of G1, in variable time; infinity is allowed."""
+
+    def secret_add_g1(self, a: Point, b: Point) -> Point:
+        """``a + b`` in the library that multiplies secrets: what ``secret_mul_g1`` returned stays in that library's form."""
 
     def pairing_bytes(self, a: Point, b: Point) -> bytes:
         """576 bytes: the pairing's value, 12 coefficients of 48 bytes big-endian, ``C1.B2.A1`` first and

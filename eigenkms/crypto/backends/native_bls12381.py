@@ -116,8 +116,14 @@ class NativeBls12381:
     def msm_g2(self, points: Sequence[Point], scalars: Sequence[int]) -> Point:
         return _msm(_G2, points, scalars)
 
+    def add_g1(self, a: Point, b: Point) -> Point:
+        return _G1(a.ark + b.ark)
+
     def secret_mul_g1(self, point: Point, scalar: int) -> Point:
         return _G1(blst=point.blst.scalar_mul(scalar % R))
+
+    def secret_add_g1(self, a: Point, b: Point) -> Point:
+        return _G1(blst=a.blst + b.blst)
 
     def secret_mul_g2(self, point: Point, scalar: int) -> Point:
         return _G2(blst=point.blst.scalar_mul(scalar % R))

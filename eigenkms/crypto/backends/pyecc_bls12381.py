@@ -74,6 +74,11 @@ class PyEccBls12381:
     def msm_g2(self, points: Sequence[Point], scalars: Sequence[int]) -> Point:
         return _msm(curve.Z2, points, scalars)
 
+    def add_g1(self, a: Point, b: Point) -> Point:
+        return curve.add(a, b)
+
+    secret_add_g1 = add_g1
+
     def secret_mul_g1(self, point: Point, scalar: int) -> Point:
         return blinded_mul(curve.multiply, point, self.encode_g1(point), scalar, R)
 
