@@ -1,7 +1,9 @@
 """Real hosts on loopback: calls and refusals, opening and closing."""
 
+import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import trio
@@ -342,15 +344,27 @@ async def test_ipv6_works_where_there_is_any() -> None:
     await context.__aexit__(None, None, None)
 
 
+class OneName(trio.abc.HostnameResolver):
+    """A name service of the test's own loop: a real one runs in a thread, which virtual time does not wait for."""
+
+    async def getaddrinfo(self, host: bytes | None, port: Any, *args: object, **kwargs: object) -> Any:
+        assert host == b"operator.example"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async def getnameinfo(self, *args: object, **kwargs: object) -> Any:
+        raise AssertionError("no address is looked up")
+
+
 async def test_a_name_is_resolved() -> None:
     """An operator may publish a DNS name."""
+    trio.socket.set_custom_hostname_resolver(OneName())
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
         open_host(PeerKey.generate()) as client,
     ):
         server.serve(ECHO, echo)
         port = server.addresses[0].transport.port
-        client.set_addresses(server.peer_id, [f"/dns4/localhost/tcp/{port}"])
+        client.set_addresses(server.peer_id, [f"/dns4/operator.example/tcp/{port}"])
         assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b""
 
 

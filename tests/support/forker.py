@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,11 +126,16 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         os.umask(request.get("umask", 0o022))
         os.chdir(request["folder"])
         sys.argv = ["eigenkms", *request["words"]]
-        from eigenkms.cli.main import main as command
-
-        command()
+        import_module("eigenkms.cli.main").main()
     except SystemExit as exit_:
+        if isinstance(exit_.code, str):
+            print(exit_.code, file=sys.stderr)
         code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except BaseException:
+        traceback.print_exc()  # as the interpreter does: a test may look for one
+        code = 1
+    else:
+        code = 0
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
