@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from eigenkms.chain import providers, rpc
+from eigenkms.cli import status
 from tests.e2e.attested import Attested, attested_network
 from tests.e2e.harness import LiveNetwork, live_network
 from tests.support.waiting import PATIENCE
-
-SHARED, ATTESTED = pytest.mark.xdist_group("shared network"), pytest.mark.xdist_group("attested network")
-"""Files with one of these use one network: under ``--dist loadgroup`` one worker starts it, once."""
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -29,11 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _time_for_rpcs() -> Iterator[None]:
-    """In this process, which makes the networks and runs commands, no call to a chain that is there runs out of time."""
+def _time_for_answers() -> Iterator[None]:
+    """In this process, which makes networks and runs commands, no call to a chain or operator that is there runs out of time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
         patch.setitem(rpc.JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
+        patch.setattr(status, "ANSWER_SECONDS", PATIENCE)
         yield
 
 

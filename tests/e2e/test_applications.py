@@ -13,12 +13,11 @@ from eigenkms.types import AppId
 from tests.attestation.issuer import DIGEST, gcp_claims, token
 from tests.attestation.launcher import fresh
 from tests.e2e.attested import Attested
-from tests.e2e.conftest import ATTESTED
 from tests.e2e.harness import eigenkms_process
 from tests.node.test_attested_network import bad_signatures, bad_tokens
 from tests.node.test_authorisation import signed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, ATTESTED]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 IMAGE = "sha256:" + DIGEST.hex()
 ANOTHER_IMAGE = "sha256:" + "77" * 32
 

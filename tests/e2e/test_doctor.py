@@ -38,11 +38,10 @@ from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
 from tests.attestation.issuer import make_authority
 from tests.chain.servers import Reply, Tamper, scripted, tampering
-from tests.e2e.conftest import SHARED
 from tests.e2e.harness import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
 from tests.support.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e, SHARED]
+pytestmark = [pytest.mark.e2e]
 ME, OTHER = 3, 1
 CHEAP = ScryptCost(n=2, r=1, p=1)
 NEVER_ASKED = {"issuers", "certificate", "monitor", "account", "anchor"}

@@ -22,14 +22,13 @@ from eigenkms.protocols.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import gcp_claims, intel_claims, token
 from tests.e2e.attested import Attested
-from tests.e2e.conftest import ATTESTED
 from tests.e2e.harness import LiveNetwork
 from tests.node.http.support import ReferenceClient, b64
 from tests.node.test_attested_network import bad_tokens
 from tests.node.test_authorisation import RELEASE
 from tests.support.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.e2e, ATTESTED]
+pytestmark = [pytest.mark.e2e]
 SECRET = b'{"PASSWORD":"correct horse"}'
 NO_CLUSTER = ClusterId(bytes(32))
 """The identity for version 1 names none."""

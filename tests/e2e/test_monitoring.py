@@ -16,7 +16,6 @@ from eigenkms.devnet.anchor import open_devnet_anchor
 from eigenkms.node.monitor.metrics import documented
 from tests.attestation.issuer import make_authority
 from tests.docs.pages import ROOT
-from tests.e2e.conftest import SHARED
 from tests.e2e.harness import ENGINE, LiveNetwork, free_port
 from tests.packaging.test_prometheus import CASES, RULES, rules
 from tests.support.tools import require
@@ -29,7 +28,7 @@ OF_THE_PROCESS = {
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
 }
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, SHARED]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def expressions() -> Iterator[tuple[str, str]]:

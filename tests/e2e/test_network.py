@@ -19,13 +19,12 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.members import make_member, run_node_process, write_config
 from eigenkms.node.keyfiles import new_key, open_key
 from eigenkms.types import AppId, OperatorAddress
-from tests.e2e.conftest import SHARED
 from tests.e2e.facts import events, query
 from tests.e2e.harness import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
 from tests.e2e.valve import Valve
 from tests.support.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e, SHARED]
+pytestmark = [pytest.mark.e2e]
 SECRET = bytes(range(256)) * 20
 CHEAP = ScryptCost(n=2**4, r=8, p=1)
 
@@ -234,10 +233,10 @@ def test_signals_stop_nodes_and_too_few_operators_decrypt_nothing(net: LiveNetwo
 def test_operators_that_hang_are_named_when_time_is_up(net: LiveNetwork, ciphertext: Path) -> None:
     """Two that accept connections and never answer: exit code 2 when the time is up, and they work again when they wake.
 
-    The time is short, as it must run out. A slow machine may not hear the other two in it either.
+    The time must run out, and the other two must have answered in it: it is as far as a wait for nothing may be.
     """
     net.pause(2, 3)
-    said = refused(net, ciphertext, 2, "of 4 operators gave one", "--timeout", "8")
+    said = refused(net, ciphertext, 2, "of 4 operators gave one", "--timeout", "30")
     assert net.name(2) in said
     assert net.name(3) in said
     net.mend()

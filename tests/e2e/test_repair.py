@@ -21,12 +21,11 @@ from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols import wire
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.types import ClusterId
-from tests.e2e.conftest import SHARED
 from tests.e2e.facts import query
 from tests.e2e.harness import LiveNetwork, Said, eigenkms
 from tests.support.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e, SHARED]
+pytestmark = [pytest.mark.e2e]
 ME = 3
 CHEAP = ScryptCost(n=2, r=1, p=1)
 

@@ -26,12 +26,11 @@ from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.requests import PartialRequest, decode_info, encode_info_request
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
-from tests.e2e.conftest import SHARED
 from tests.e2e.harness import LiveNetwork
 from tests.support.p2p_attackers import raw_peer, send_and_close, silent_sockets
 from tests.support.waiting import PATIENCE, eventually
 
-pytestmark = [pytest.mark.e2e, SHARED]
+pytestmark = [pytest.mark.e2e]
 SEED = 7
 
 

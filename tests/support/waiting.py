@@ -3,10 +3,10 @@
 A verdict must not depend on how fast the machine is. So a test that waits, waits here:
 
 - ``eventually`` and ``wait_until`` wait for a condition that has no event, such as another process's state. ``PATIENCE``
-  is their deadline and that of every other wait in the tests. It is far: only a hang reaches it.
+  is their deadline. It is far: only a hang reaches it. Other waits should take it too.
 - A test of deadlines, pauses and periods takes the fixture ``virtual_clock``. Virtual time stands still while a task of the
   loop can run, and jumps to the next deadline otherwise. ``pass_time`` is exact there, and load does not change it.
-- ``pace`` slows a peer that the test plays, in real time. The verdict must not depend on its length.
+- ``pace`` slows a peer that the test plays, in the clock of the test. The verdict must not depend on its length.
 
 ``tests/test_waits.py`` refuses all other sleeps, and near deadlines in tests of real processes.
 """
