@@ -1,7 +1,7 @@
 """Operators of the village that ask for a right to the key, by the pipeline, the methods and the memory that a node has."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,22 +68,20 @@ def policies(
     village: Village, register: Register, folder: Path, methods: Callable[[], list[Method]]
 ) -> Iterator[dict[OperatorAddress, Policy]]:
     """One for each operator, with a memory of its own."""
-    made, memories = {}, []
-    for operator in village.operators:
-        home = folder / operator.address.hex()
-        home.mkdir()
-        memories.append(SpentTokens.open(home))
-        authoriser = Authoriser(
-            cluster=CLUSTER,
-            operator=operator.address,
-            applications=register,
-            methods=methods(),
-            spent=memories[-1],
-        )
-        made[operator.address] = Policy("attested", authoriser)
-    yield made
-    for memory in memories:
-        memory.close()
+    made = {}
+    with ExitStack() as stack:
+        for operator in village.operators:
+            home = folder / operator.address.hex()
+            home.mkdir()
+            authoriser = Authoriser(
+                cluster=CLUSTER,
+                operator=operator.address,
+                applications=register,
+                methods=methods(),
+                spent=stack.enter_context(closing(SpentTokens.open(home))),
+            )
+            made[operator.address] = Policy("attested", authoriser)
+        yield made
 
 
 def ecdsa() -> list[Method]:
