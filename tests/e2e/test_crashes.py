@@ -30,8 +30,8 @@ DEATHS = {
 }
 """Points at which each operator dies: in its first life before that is durable, in the second right after.
 
-Every point is there once. The simulator tries all of them at both moments, in thousands of orders (``tests/sim``); here are real
-processes and real files.
+Every point is there once, at one of the two moments; real processes and files show it here. The simulator crashes between whole
+transactions, at every point and in thousands of orders (``tests/sim``).
 """
 ROTATION_DEATHS = ("confirm", "settled", "commit", "shred", "prepare", "erase")
 """Those that a rotation alone has, and two votes."""

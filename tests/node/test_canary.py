@@ -66,6 +66,11 @@ def refuse(village: Village, operator: Operator, body: bytes) -> bytes:
     raise RpcRefusal("no-share", "this operator holds no share of that key version")
 
 
+def hang(village: Village, operator: Operator, body: bytes) -> bytes:
+    """Stand for an operator that never answers; ``Choir`` does not call it."""
+    raise AssertionError
+
+
 class Choir(Neighbour):
     """Neighbours that sing, each as told."""
 
@@ -76,7 +81,10 @@ class Choir(Neighbour):
     async def answer(self, operator: Operator, request: Request) -> bytes:
         if request.method != wire.CANARY:
             return await super().answer(operator, request)
-        return self._singers[operator.address](self.village, operator, request.body)
+        singer = self._singers[operator.address]
+        if singer is hang:
+            await trio.sleep_forever()
+        return singer(self.village, operator, request.body)
 
 
 @asynccontextmanager
@@ -129,6 +137,17 @@ async def test_it_fails_below_the_quorum_and_says_why(village: Village, node: No
     assert "2 good partial signatures of 4 operators, 3 needed" in result.reason
     assert result.false == ((village.operators[3].address,) if false is lie else ())
     assert village.operators[2].address in result.silent
+
+
+@pytest.mark.slow
+async def test_it_ends_although_operators_never_answer(
+    village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hang: the trial fails when its time is up, and names them."""
+    monkeypatch.setattr("eigenkms.node.canary.ANSWER_SECONDS", 0.5)
+    result = await song(village, node, b=hang, c=hang, d=sign)
+    assert not result.ok
+    assert {village.operators[1].address, village.operators[2].address} <= set(result.silent)
 
 
 @pytest.mark.slow

@@ -61,7 +61,10 @@ async def gossiping(*hosts: Host) -> None:
 
 
 class Steps(Instrument):
-    """Counts the steps of all tasks of the loop: a measure of work that does not depend on the machine's speed."""
+    """Counts the steps of all tasks of the loop: how often others had their turn, whatever the machine's speed.
+
+    What one step costs is not seen: a handler that computes for long needs a test of its own.
+    """
 
     def __init__(self) -> None:
         self.count = 0

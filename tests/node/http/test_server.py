@@ -343,7 +343,7 @@ async def watched() -> AsyncIterator[tuple[Server, str]]:
 
 
 async def all_gone(server: Server) -> None:
-    await eventually(lambda: not (server._connections))
+    await eventually(lambda: not server._connections)
 
 
 @pytest.mark.slow
