@@ -1,9 +1,13 @@
 """docs/operator-guide.md, followed word by word on anvil: a fifth operator joins four, lives, and leaves."""
 
+import fcntl
 import json
 import os
 import signal
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,6 +62,14 @@ class Witness:
         return done.out
 
 
+@contextmanager
+def the_guides_ports() -> Iterator[None]:
+    """Wait until no other run of the tests on this machine has the ports that the guide names."""
+    with (Path(tempfile.gettempdir()) / "eigenkms-guide-ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.anvil
@@ -68,7 +80,7 @@ def test_a_fifth_operator_lives_by_the_guide_alone(tmp_path: Path) -> None:
     """From an empty account to serving, a new peer id and address, a backup, a lost disk, and out again; each step is a command."""
     require("anvil")
     clone = make_clone(tmp_path / "clone")
-    with terminals(clone, tmp_path, (1, 2, 3)) as shells:
+    with the_guides_ports(), terminals(clone, tmp_path, (1, 2, 3)) as shells:
         shells[3].type("export EIGENKMS_LOG_FORMAT=text")  # as at a terminal
         shells[3].finish()
         witness = Witness(clone, tmp_path)
