@@ -12,7 +12,7 @@ import trio
 from eigenkms.devnet.network import Network, Say
 from eigenkms.errors import EigenKmsError, NetworkError
 
-COMMAND_SECONDS = 40.0
+COMMAND_SECONDS = 300.0
 APP_ID = "my-app"
 IMAGE = "sha256:" + "5a" * 32
 """The digest that stands for an image where none runs."""

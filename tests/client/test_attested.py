@@ -18,7 +18,7 @@ from eigenkms.client.errors import AttesterError, QuorumError
 from eigenkms.client.pursuit import IDLE_ROUNDS, MARGIN
 from eigenkms.errors import NetworkError, RefusedError
 from eigenkms.p2p.errors import RpcRefusal, RpcRefused
-from eigenkms.p2p.host import Request, open_host
+from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope, decode_authorisation
@@ -35,7 +35,8 @@ from tests.attestation.issuer import (
 )
 from tests.attestation.launcher import launch
 from tests.client.attested import APP, CREATOR_KEY, DIGEST, Guarded, Register, Watched, guarded, show
-from tests.client.village import FAR, Operator, Village, make_village, visitor
+from tests.client.village import Operator, Village, make_village, visitor
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
 
 SECRET = b"attack at dawn"
@@ -99,7 +100,7 @@ async def test_what_one_operator_captured_is_worth_nothing(
         captured = dict(ways.seen)
         victim = village.operators[0]
         request = captured[victim.address]
-        async with open_host(PeerKey.generate(), limits=FAR) as thief:
+        async with patient_host(PeerKey.generate()) as thief:
             for index in range(1, 4):
                 with pytest.raises(RpcRefused) as error:
                     await show(thief, village, index, request)
@@ -367,7 +368,7 @@ async def test_a_workload_decrypts_with_tokens_of_its_launcher(
             ciphertext = encrypt(await client.fetch(), APP, SECRET)
             assert await client.decrypt(APP, ciphertext, attester=attester) == SECRET
             captured = dict(ways.seen)[village.operators[0].address]
-            async with open_host(PeerKey.generate(), limits=FAR) as thief:
+            async with patient_host(PeerKey.generate()) as thief:
                 for index, code in ((1, Refusal.NOT_BOUND), (0, Refusal.ALREADY_USED)):
                     with pytest.raises(RpcRefused) as error:
                         await show(thief, village, index, captured)

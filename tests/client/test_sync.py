@@ -23,14 +23,14 @@ from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.known import KnownClusters
 from eigenkms.errors import RefusedError
-from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.authorisation import Scope
 from eigenkms.types import OperatorAddress
 from tests.attestation.issuer import APP as TOKEN_APP
 from tests.attestation.launcher import launch
 from tests.client.attested import APP, CREATOR_KEY, DIGEST, Register, guarded
-from tests.client.village import CLUSTER, FAR, Village, make_village, visitor
+from tests.client.village import CLUSTER, Village, make_village, visitor
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 CREATOR = EcdsaAttester(CREATOR_KEY)
@@ -56,7 +56,7 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
 
     @asynccontextmanager
     async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
-        async with open_host(PeerKey.generate(), limits=FAR) as host:
+        async with patient_host(PeerKey.generate()) as host:
             yield Client(settings, village.chain, host, register)  # type: ignore[arg-type]
 
     monkeypatch.setattr(api, "open_client", open_client)

@@ -22,9 +22,8 @@ from eigenkms.crypto.scalars import SecretScalar, coordinate, lagrange_at_zero, 
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.errors import ChainError
 from eigenkms.p2p.errors import RpcRefusal
-from eigenkms.p2p.host import Host, Request, open_host
+from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.p2p.limits import Limits
 from eigenkms.protocols import wire
 from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.peer_record import build_peer_record
@@ -42,27 +41,13 @@ from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
 from tests.protocols.support import counter_rng
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 CHAIN = Cluster(31337, bytes(range(20)), 0)
 CLUSTER = cluster_id(CHAIN)
 PARAMETERS = Parameters(10, "latest", 1000)
 ANYWHERE = "/ip4/127.0.0.1/tcp/0"
-NEVER = 1000 * PATIENCE
-FAR = Limits(
-    call_timeout=NEVER,
-    handler_deadline=NEVER,
-    idle_stream=NEVER,
-    idle_session=NEVER,
-    stuck_session=NEVER,
-    keepalive_interval=NEVER,
-    keepalive_timeout=NEVER,
-    negotiation=NEVER,
-    upgrade_timeout=NEVER,
-    dial_timeout=NEVER,
-    write_stall=NEVER,
-)
-"""No deadline of a host fires because the machine is busy, or because a test puts the clock forward."""
 
 
 def block_at(number: int, seed: str = "block") -> BlockRef:
@@ -378,7 +363,7 @@ async def at_home(village: Village, index: int, ways: Honest) -> AsyncIterator[H
     async def handler(request: Request) -> bytes:
         return await ways.answer(operator, request)
 
-    async with open_host(operator.peer, listen=[ANYWHERE], limits=FAR) as host:
+    async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
         host.serve(wire.CLIENT_PROTOCOL, handler)
         host.serve(wire.OPERATOR_PROTOCOL, handler)
         village.place(index, str(host.addresses[0]))
@@ -401,5 +386,5 @@ async def visitor(
         known_clusters_path=known,
         timeout=within,
     )
-    async with open_host(PeerKey.generate(), limits=FAR) as host:
+    async with patient_host(PeerKey.generate()) as host:
         yield Client(settings, village.chain, host, applications)  # type: ignore[arg-type]

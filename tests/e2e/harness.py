@@ -29,11 +29,12 @@ from eigenkms.devnet.network import Network, open_network
 from eigenkms.devnet.ports import free_ports
 from eigenkms.devnet.scopes import open_scope
 from eigenkms.errors import EigenKmsError, InputError
-from eigenkms.p2p.host import Host, open_host
+from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols import wire
 from tests.e2e import facts
 from tests.e2e.boundaries import Boundaries, follow_the_clock
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
 
 T = TypeVar("T")
@@ -309,10 +310,11 @@ class LiveNetwork:
     async def _call(self, index: int, method: str, body: bytes) -> bytes:
         peer = parse_address(self.members[index].socket).peer_id
         self._probe.set_addresses(peer, [f"/ip4/127.0.0.1/tcp/{self.port(index)}"])
-        return await self._probe.call(peer, wire.CLIENT_PROTOCOL, method, body, timeout=60)
+        return await self._probe.call(peer, wire.CLIENT_PROTOCOL, method, body, timeout=PATIENCE)
 
     def status(self, index: int) -> dict[str, Any]:
-        return facts.read_status(self.call(index, wire.STATUS, b""))
+        """The first status that it answers with; no boundary is made for it."""
+        return self.wait_status(index, lambda _status: True, still=PATIENCE)
 
     def wait_status(
         self, index: int, condition: Callable[[dict[str, Any]], bool], *, still: float = 0.0
@@ -405,7 +407,7 @@ def live_network(
         paused: set[int] = set()
 
         async def begin() -> tuple[Network, Host, Boundaries]:
-            probe = await loop.stack.enter_async_context(open_host(PeerKey.generate()))
+            probe = await loop.stack.enter_async_context(patient_host(PeerKey.generate()))
             opening = open_network(
                 folder, operators=operators, engine=ENGINE, timing=timing, access=access, anchor=anchor
             )

@@ -29,7 +29,6 @@ from eigenkms.node.doctor import network
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.table import CHECKS, examine
 from eigenkms.node.keyfiles import new_key, open_key
-from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.release_log import LogHeader, sign_head
 from eigenkms.protocols.session import cluster_id
@@ -39,6 +38,7 @@ from eigenkms.types import ClusterId, OperatorAddress
 from tests.attestation.issuer import make_authority
 from tests.chain.servers import Reply, Tamper, scripted, tampering
 from tests.e2e.harness import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -305,7 +305,7 @@ def test_a_clock_that_is_off(patient: Patient) -> None:
 async def _with_clock(file: Path, off: float) -> dict[str, Any]:
     import time
 
-    async with open_host(PeerKey.generate()) as visitor:
+    async with patient_host(PeerKey.generate()) as visitor:
         case = Case(
             lambda: NodeConfig.load({}, environ={}, file=file),
             lambda _config: None,

@@ -47,7 +47,7 @@ def names_in(expression: str) -> set[str]:
 
 @contextmanager
 def prometheus(target: str, folder: Path) -> Iterator[str]:
-    """The real one, scraping ``target`` every second; its URL."""
+    """The real one, scraping ``target`` every second; its URL, once it answers."""
     port = free_port()
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -66,8 +66,18 @@ def prometheus(target: str, folder: Path) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    url = f"http://127.0.0.1:{port}"
+
+    def is_ready() -> bool:
+        with suppress(
+            httpx.TransportError
+        ):  # it does not listen yet, and refuses all requests for a moment when it does
+            return httpx.get(f"{url}/-/ready", trust_env=False, timeout=PATIENCE).is_success
+        return False
+
     try:
-        yield f"http://127.0.0.1:{port}"
+        wait_until(is_ready, "Prometheus is ready")
+        yield url
     finally:
         process.terminate()
         process.wait(PATIENCE)
@@ -95,8 +105,7 @@ def wait_told(url: str, wanted: set[str]) -> None:
 
     def all_told() -> bool:
         nonlocal missing
-        with suppress(httpx.TransportError):  # it is not up yet
-            missing = wanted - told(url)
+        missing = wanted - told(url)
         return not missing
 
     wait_until(all_told, lambda: f"metrics {sorted(missing)}")

@@ -16,13 +16,13 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
 from eigenkms.errors import EigenKmsError
 from eigenkms.node.keyfiles import Key, open_key, public_values
-from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols import wire
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.types import ClusterId
 from tests.e2e.facts import query
 from tests.e2e.harness import LiveNetwork, Said, eigenkms
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -221,7 +221,7 @@ def _check_nobody(net: LiveNetwork, old: PeerKey) -> None:
     )
 
     async def call() -> str:
-        async with open_host(old) as host:
+        async with patient_host(old) as host:
             at = parse_address(first.socket)
             host.set_addresses(at.peer_id, [f"/ip4/127.0.0.1/tcp/{net.port(0)}"])
             await host.call(at.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=PATIENCE)

@@ -19,7 +19,7 @@ from eigenkms.crypto import bn254, sealing
 from eigenkms.errors import NetworkError, RefusedError
 from eigenkms.p2p import framing
 from eigenkms.p2p.errors import RpcRefused
-from eigenkms.p2p.host import Host, open_host
+from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
 from eigenkms.protocols import wire
 from eigenkms.protocols.frames import Frame, Kind, build_frame
@@ -27,6 +27,7 @@ from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.requests import PartialRequest, decode_info, encode_info_request
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.e2e.harness import LiveNetwork
+from tests.support.hosts import patient_host
 from tests.support.p2p_attackers import raw_peer, send_and_close, silent_sockets
 from tests.support.waiting import PATIENCE, eventually
 
@@ -66,7 +67,7 @@ async def target(net: LiveNetwork) -> AsyncIterator[Target]:
 @asynccontextmanager
 async def stranger(target: Target) -> AsyncIterator[Host]:
     """A guarded host of our own that knows where the target is."""
-    async with open_host(PeerKey.generate(), topics=[wire.gossip_topic(target.cluster)]) as host:
+    async with patient_host(PeerKey.generate(), topics=[wire.gossip_topic(target.cluster)]) as host:
         host.set_addresses(target.address.peer_id, [str(target.address)])
         yield host
 
@@ -269,7 +270,7 @@ async def test_strangers_reach_neither_operator_streams_nor_gossip(net: LiveNetw
         body=[0, 1, bytes(32), bytes(64)],
     )
     topic = wire.gossip_topic(target.cluster)
-    async with open_host(PeerKey.generate(), topics=[topic]) as client:
+    async with patient_host(PeerKey.generate(), topics=[topic]) as client:
         client.set_addresses(target.address.peer_id, [str(target.address)])
         await refused_as_operator(client, target, frame)
         for number in range(200):

@@ -14,7 +14,7 @@ from eigenkms.node.config import NodeConfig
 from eigenkms.node.policy import Policy
 from eigenkms.node.releasing import Releaser
 from eigenkms.p2p.errors import RpcRefusal
-from eigenkms.p2p.host import Limits, Request, open_host
+from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
 from eigenkms.protocols.release_log import LogHeader, sign_head
@@ -24,22 +24,9 @@ from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, KeyVersion, Operator, Village
 from tests.protocols.support import counter_rng
-from tests.support.waiting import PATIENCE
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 PASSWORD = "correct horse"
-PATIENT = Limits(
-    call_timeout=PATIENCE,
-    handler_deadline=PATIENCE,
-    stuck_session=PATIENCE,
-    keepalive_timeout=PATIENCE,
-    negotiation=PATIENCE,
-    upgrade_timeout=PATIENCE,
-    dial_timeout=PATIENCE,
-    write_stall=PATIENCE,
-)
-"""Deadlines of a host that no peer reaches by being slow, as all are on a busy machine."""
-patient_host = partial(open_host, limits=PATIENT)
 
 
 def open_store(folder: Path, operator: OperatorAddress, *, seed: str = "store") -> Store:

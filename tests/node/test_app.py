@@ -35,8 +35,9 @@ from tests.client.village import (
     make_session,
     make_village,
 )
-from tests.node.support import Neighbour, a_node, asked, keep_version, open_store, patient_host
+from tests.node.support import Neighbour, a_node, asked, keep_version, open_store
 from tests.protocols.support import counter_rng
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
 
 

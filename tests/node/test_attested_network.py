@@ -42,7 +42,7 @@ from tests.attestation.issuer import (
 from tests.attestation.issuer import NOW as ISSUED
 from tests.attestation.test_ecdsa import high
 from tests.client.village import CLUSTER, Village
-from tests.node.support import PATIENT, a_node, keep_version, patient_host
+from tests.node.support import a_node, keep_version
 from tests.node.test_app import running
 from tests.node.test_authorisation import (
     APP_ID,
@@ -57,6 +57,7 @@ from tests.node.test_authorisation import (
     signed,
 )
 from tests.protocols.support import counter_rng
+from tests.support.hosts import PATIENT, patient_host
 from tests.support.waiting import PATIENCE
 
 __all__ = ["clock", "config", "register"]

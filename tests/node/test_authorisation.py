@@ -48,10 +48,11 @@ from tests.attestation.issuer import (
 )
 from tests.attestation.issuer import NOW as ISSUED
 from tests.client.village import CLUSTER, Village
-from tests.node.support import a_node, asked, keep_version, make_config, patient_host
+from tests.node.support import a_node, asked, keep_version, make_config
 from tests.node.test_app import running
 from tests.node.test_services import STRANGER
 from tests.protocols.support import counter_rng
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 CREATOR_KEY = b"\x11" * 32

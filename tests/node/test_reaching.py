@@ -20,7 +20,8 @@ from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.reach import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
 from eigenkms.types import ClusterId, OperatorAddress, Reach
 from tests.client.village import ANYWHERE, CLUSTER, Village
-from tests.node.support import a_node, asked, keep_version, patient_host
+from tests.node.support import a_node, asked, keep_version
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 STRANGER = PeerKey.generate().peer_id

@@ -33,10 +33,11 @@ from eigenkms.protocols.requests import PartialRequest, open_partial
 from eigenkms.storage.releases import ReleaseLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.client.village import CLUSTER, Village
-from tests.node.support import a_node, keep_version, open_log, patient_host
+from tests.node.support import a_node, keep_version, open_log
 from tests.node.test_app import running
 from tests.node.test_authorisation import APPLICATION
 from tests.protocols.support import counter_rng
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 KEY = b"\x03" * 32

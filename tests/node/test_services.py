@@ -37,8 +37,9 @@ from eigenkms.protocols.settlement import aggregate_confirms, confirm_digest
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
 from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
-from tests.node.support import a_node, asked, keep_version, open_store, patient_host
+from tests.node.support import a_node, asked, keep_version, open_store
 from tests.protocols.support import counter_rng
+from tests.support.hosts import patient_host
 
 NONCE = bytes(range(32))
 STRANGER = PeerKey.generate().peer_id

@@ -14,7 +14,8 @@ from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.reach import ReachAnswer
 from eigenkms.types import OperatorAddress, Reach
 from tests.client.village import Village, block_at
-from tests.node.support import make_config, patient_host
+from tests.node.support import make_config
+from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE
 
 SOCKET = f"/ip4/9.9.9.9/tcp/9400/p2p/{PeerKey(bytes(31) + b'!').peer_id}"
