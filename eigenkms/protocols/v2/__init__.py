@@ -1,0 +1,1 @@
+"""Protocol 2: sessions over publicly verifiable dealings; not spoken by nodes yet."""
