@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.effects import Accuse, Effect
+from eigenkms.protocols.effects import Accuse
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.messages import read_vote
@@ -65,7 +65,7 @@ class Ballots:
         except bn254.InvalidPoint:
             return None
 
-    def expel_bad(self, ballot: Ballot) -> list[Effect]:
+    def expel_bad(self, ballot: Ballot) -> list[Accuse]:
         """Drop the votes that do not verify, and accuse whoever signed a frame around one."""
         votes, digest = self._votes[ballot], vote_digest(self._session.id, *ballot)
         bad = [

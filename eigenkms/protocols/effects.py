@@ -27,6 +27,8 @@ RecordKind: TypeAlias = Literal[
     "lock",
     "certificate",
     "silent",
+    "dealing",
+    "body",
 ]
 
 

@@ -228,10 +228,10 @@ class Exchange(ABC):
         own = self._own
         assert own is not None
         said = self._voice.say(Kind.DEALING, self._slot(Kind.DEALING), lambda: dealing_body(own))
-        if said:
-            frames = ((r, self.share_for(r)) for r in self.session.recipients.addresses)
-            said += [Direct(r, frame) for r, frame in frames if frame is not None]
-        return said
+        if not said:
+            return []
+        frames = ((r, self.share_for(r)) for r in self.session.recipients.addresses)
+        return [*said, *(Direct(r, frame) for r, frame in frames if frame is not None)]
 
     # -- progress --------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Bounds, so that a flood by one operator costs nobody but itself: of the kinds sa
 slots no more evidence of that kind is collected.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.evidence import Evidence, Fault
@@ -55,9 +55,10 @@ def _size(frame: Frame) -> int:
 
 
 class FrameLog:
-    """Frames by key and by (sender, slot), in the order they came."""
+    """Frames by key and by (sender, slot), in the order they came. ``slot`` reads the slot of a frame, as ``slot_of`` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, slot: Callable[[Frame], Slot | None] = slot_of) -> None:
+        self._slot_of = slot
         self._by_key: dict[bytes, Frame] = {}
         self._senders: dict[OperatorAddress, _Sender] = {}
         self._evicted: list[Frame] = []
@@ -77,7 +78,7 @@ class FrameLog:
         """
         if frame.key in self._by_key:
             return False
-        slot = slot_of(frame)
+        slot = self._slot_of(frame)
         sender = self._senders.get(frame.sender)
         if sender is not None and not sender.has_room(slot):
             self.dropped += 1
@@ -88,7 +89,7 @@ class FrameLog:
         """Keep a verified frame if its slot is free; return evidence if another one stands there already."""
         if not self.wants(frame):
             return None
-        slot = slot_of(frame)
+        slot = self._slot_of(frame)
         sender = self._senders.setdefault(frame.sender, _Sender())
         if slot is None:
             sender.repeats += 1

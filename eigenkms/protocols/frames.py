@@ -51,6 +51,8 @@ class Kind(IntEnum):
     PARTIAL = 16
     REACH = 17
     """Asks its recipient to dial the sender where the chain says that it is."""
+    KEY = 18
+    """A fresh encryption key, to which shares are dealt from the next session on (protocol 2)."""
 
 
 _SMALL = 1024
@@ -71,6 +73,7 @@ SIZE_LIMITS: dict[Kind, int] = {
     Kind.STATEMENT: _SMALL,
     Kind.PARTIAL: _SMALL,
     Kind.REACH: _SMALL,
+    Kind.KEY: _SMALL,
 }
 """Largest encoded frame of a kind, in bytes; 256 operators fit."""
 
@@ -86,6 +89,7 @@ BROADCAST_KINDS = frozenset(
         Kind.VIEW_CHANGE,
         Kind.CERTIFICATE,
         Kind.CONFIRM,
+        Kind.KEY,
     }
 )
 """Kinds that travel by gossip and are re-served to anyone in the session; the others go to one recipient."""

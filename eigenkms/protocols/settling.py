@@ -67,7 +67,7 @@ class Settling:
         own = self._voice.said(CONFIRM_SLOT)
         assert own is not None
         self._frames[me] = own
-        return said
+        return [*said]
 
     def _check(self, transcript: Transcript) -> list[Effect]:
         """Count the confirms of this version that hold; accuse whoever signed a frame around one that does not."""

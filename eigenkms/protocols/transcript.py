@@ -3,13 +3,18 @@
 Canonical msgpack ``[1, cluster, session, N, blockhash, T, R, t', source T|0, source hash|0³², [[dealer20, dealing
 hash], …], MPK, [A_0 … A_{t'−1}]]`` named by ``keccak256("eigenkms/transcript/1" ‖ bytes)``. A is the combined
 commitment vector: it yields every operator's public share ``Y_j``, so partial signatures can be checked one by one.
+
+Protocol 2 adds one more field, ``[[number, y48] | nil, …]``: the encryption key of each recipient, to which sessions that deal from
+this version encrypt its share; the version in front is 2 then.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from eigenkms.crypto import bn254, feldman
+from eigenkms.crypto.backends.interface import BLS_G1_SIZE
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.errors import VerificationError
@@ -18,11 +23,25 @@ from eigenkms.protocols.session import MAX_OPERATORS, MAX_THRESHOLD, decode_reci
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet, SessionId, Version
 
 TRANSCRIPT_VERSION = 1
+VERSION_WITH_KEYS = 2
+_FIELDS = 13
+"""Without the keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """An operator's encryption key in G1 (48 bytes); ``number`` is that of the boundary block at which it was published."""
+
+    number: int
+    public: bytes
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """Everything one session decided. ``dealers`` are (address, dealing hash), ascending by address."""
+    """Everything one session decided. ``dealers`` are (address, dealing hash), ascending by address.
+
+    ``keys`` are those of the recipients, in their order, ``None`` for one that has none; in protocol 1 there are none at all.
+    """
 
     cluster: ClusterId
     session: SessionId
@@ -34,6 +53,7 @@ class Transcript:
     dealers: tuple[tuple[OperatorAddress, bytes], ...]
     mpk: bytes
     commitments: tuple[bytes, ...]
+    keys: tuple[ListedKey | None, ...] = ()
 
     @property
     def version(self) -> Version:
@@ -42,7 +62,7 @@ class Transcript:
     @cached_property
     def encoded(self) -> bytes:
         value: list[Any] = [
-            TRANSCRIPT_VERSION,
+            VERSION_WITH_KEYS if self.keys else TRANSCRIPT_VERSION,
             self.cluster,
             self.session,
             self.boundary.number,
@@ -56,11 +76,18 @@ class Transcript:
             self.mpk,
             list(self.commitments),
         ]
+        if self.keys:
+            value.append([None if key is None else [key.number, key.public] for key in self.keys])
         return encode(value)
 
     @cached_property
     def hash(self) -> bytes:
         return keccak256(b"eigenkms/transcript/1", self.encoded)
+
+    def key_of(self, address: OperatorAddress) -> ListedKey | None:
+        """The encryption key that is listed for a recipient."""
+        listed = dict(zip(self.recipients.addresses, self.keys, strict=False))
+        return listed.get(address)
 
     def public_share(self, address: OperatorAddress) -> bytes:
         """``Y_j = Σ x_j^k A_k`` (G2, 96 bytes), computed once for each operator."""
@@ -76,8 +103,10 @@ class Transcript:
 
 def decode_transcript(data: bytes) -> Transcript:
     """Raises ``MalformedError``; checks shape only, see ``check_self_consistent``."""
-    fields = Fields(decode(data, what="transcript"), 13, "transcript")
-    if (version := fields.uint(16)) != TRANSCRIPT_VERSION:
+    value = decode(data, what="transcript")
+    has_keys = isinstance(value, list) and len(value) == _FIELDS + 1
+    fields = Fields(value, _FIELDS + has_keys, "transcript")
+    if (version := fields.uint(16)) != (VERSION_WITH_KEYS if has_keys else TRANSCRIPT_VERSION):
         raise MalformedError(f"decode transcript: version {version}")
     cluster, session = ClusterId(fields.fixed(32)), SessionId(fields.fixed(32))
     boundary = BlockRef(fields.uint(64), fields.fixed(32), fields.uint(64))
@@ -101,7 +130,19 @@ def decode_transcript(data: bytes) -> Transcript:
         tuple(dealers),
         mpk,
         commitments,
+        _read_keys(fields.items(MAX_OPERATORS), len(recipients)) if has_keys else (),
     )
+
+
+def _read_keys(rows: Sequence[object], count: int) -> tuple[ListedKey | None, ...]:
+    """A key or nil for each of ``count`` recipients."""
+    if len(rows) != count:
+        raise MalformedError(f"decode transcript: {len(rows)} encryption keys for {count} recipients")
+    return tuple(None if row is None else _read_key(Fields(row, 2, "encryption key")) for row in rows)
+
+
+def _read_key(fields: Fields) -> ListedKey:
+    return ListedKey(fields.uint(64), fields.fixed(BLS_G1_SIZE))
 
 
 def check_self_consistent(transcript: Transcript) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.effects import Broadcast, Effect, JournalRecord, Persist
+from eigenkms.protocols.effects import Broadcast, JournalRecord, Persist
 from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import Frame, Kind, Slot, build_frame
 from eigenkms.protocols.session import Session
@@ -41,7 +41,7 @@ class Voice:
             recipient=recipient,
         )
 
-    def say(self, kind: Kind, slot: Slot, body: Callable[[], list[Any]]) -> list[Effect]:
+    def say(self, kind: Kind, slot: Slot, body: Callable[[], list[Any]]) -> list[Persist | Broadcast]:
         """Say ``body()`` in ``slot`` unless something stands there already: journal first, then broadcast."""
         if self.said(slot) is not None:
             return []

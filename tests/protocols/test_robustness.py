@@ -11,7 +11,7 @@ from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Phase, vote_digest
 from tests.protocols.support import Table, accusations, cast
 
-KINDS = sorted(BROADCAST_KINDS | {Kind.SHARE})
+KINDS = sorted((BROADCAST_KINDS - {Kind.KEY}) | {Kind.SHARE})
 LOW_ORDER = (
     bytes(32),
     b"\x01" + bytes(31),

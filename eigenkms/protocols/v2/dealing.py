@@ -56,12 +56,13 @@ def build_dealing(
     source_version: int,
     commitments: Sequence[bytes],
     encrypted: EncryptedShares,
+    key_numbers: Sequence[int | None],
     newcomers: Sequence[bytes] = (),
 ) -> DealingHeader:
     """Return the header of a dealing that was made for ``context``.
 
     ``source_version`` is the version of the transcript that ``context.source`` names, 0 at genesis. ValueError if version and
-    source do not fit each other, or if a bound of the header is exceeded.
+    source, or rows and ``key_numbers``, do not fit each other, or if a bound of the header is exceeded.
 
     CPU: hashes of the whole body, 4 ms for 256 recipients.
     """
@@ -72,11 +73,13 @@ def build_dealing(
         context.source or ZERO32,
         tuple(newcomers),
         tuple(commitments),
-        len(encrypted.rows),
+        tuple(key_numbers),
         *_digests(encode_body(encrypted)),
     )
     if _context(header, context.cluster) != context:
         raise ValueError("a genesis dealing's context has an empty source, not zeros")
+    if header.rows != len(encrypted.rows):
+        raise ValueError(f"{len(encrypted.rows)} rows for {header.rows} numbers of keys")
     return header
 
 

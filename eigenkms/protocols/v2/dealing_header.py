@@ -1,7 +1,7 @@
 """The header of a dealing of protocol 2: what a dealer signs and gossips.
 
-Canonical msgpack ``[2, session32, dealer20, source T|0, source hash|0³², [KEY frame, …], [com_0 … com_{t−1}], n,
-randomness32, rows32, proofs32]``, named by ``keccak256("eigenkms/dealing/2" ‖ bytes)``. The last three fields are digests
+Canonical msgpack ``[2, session32, dealer20, source T|0, source hash|0³², [KEY frame, …], [com_0 … com_{t−1}], [number | nil,
+…], randomness32, rows32, proofs32]``, named by ``keccak256("eigenkms/dealing/2" ‖ bytes)``. The last three fields are digests
 of the body's parts (``eigenkms.protocols.v2.dealing``), so the name stands for the whole dealing.
 
 The bounds are checked when a header is constructed. So every ``DealingHeader`` decodes from its own encoding.
@@ -22,7 +22,7 @@ from eigenkms.types import OperatorAddress, SessionId
 DEALING_VERSION = 2
 
 MAX_HEADER_BYTES = 128 * 1024
-"""Half of a frame. 256 newcomers fit with 171 commitments if their key frames have at most 440 bytes on average."""
+"""Half of a frame. 256 newcomers fit with 171 commitments if their key frames have at most 430 bytes on average."""
 MAX_NEWCOMER_BYTES = 512
 """Of one key frame. A key of 48 bytes with its proof of 80 makes a frame of about 310."""
 
@@ -33,8 +33,9 @@ class DealingHeader:
 
     ``source_version`` and ``source_hash`` name the transcript that is dealt from; both are zero at genesis.
     ``newcomers`` are encoded KEY frames of recipients whose encryption key that transcript does not list.
-    ``commitments`` are G2 points of 96 bytes. ``rows`` is the number of recipients. ``randomness``, ``rows_root`` and
-    ``proofs`` are the digests of the body's parts, 32 bytes each.
+    ``commitments`` are G2 points of 96 bytes. ``key_numbers`` has, for each member of the session in order, the number of
+    the encryption key that its row is for, None if it has no row. ``randomness``, ``rows_root`` and ``proofs`` are the
+    digests of the body's parts, 32 bytes each.
 
     ValueError for another size of a field, and for anything out of bounds.
     """
@@ -45,15 +46,19 @@ class DealingHeader:
     source_hash: bytes
     newcomers: tuple[bytes, ...]
     commitments: tuple[bytes, ...]
-    rows: int
+    key_numbers: tuple[int | None, ...]
     randomness: bytes
     rows_root: bytes
     proofs: bytes
 
     def __post_init__(self) -> None:
         self._check_sizes()
-        if not 1 <= self.rows <= MAX_OPERATORS:
-            raise ValueError(f"it covers {self.rows} recipients, not 1..{MAX_OPERATORS}")
+        if not self.rows or len(self.key_numbers) > MAX_OPERATORS:
+            raise ValueError(
+                f"it covers {self.rows} of {len(self.key_numbers)} operators, not 1..{MAX_OPERATORS}"
+            )
+        if not all(number is None or 0 <= number < 2**64 for number in self.key_numbers):
+            raise ValueError("the number of a key is not in 0..2^64-1")
         if len(self.newcomers) > self.rows:
             raise ValueError(f"it has {len(self.newcomers)} newcomers among {self.rows} recipients")
         if not 1 <= len(self.commitments) <= MAX_THRESHOLD:
@@ -74,6 +79,17 @@ class DealingHeader:
         if any(len(frame) > MAX_NEWCOMER_BYTES for frame in self.newcomers):
             raise ValueError(f"a newcomer's key frame has more than {MAX_NEWCOMER_BYTES} bytes")
 
+    @cached_property
+    def rows(self) -> int:
+        """How many recipients it covers."""
+        return sum(1 for number in self.key_numbers if number is not None)
+
+    def position(self, member: int) -> int | None:
+        """Which row is that of the session's member at this position, None if it has none. IndexError beyond the members."""
+        if self.key_numbers[member] is None:
+            return None
+        return sum(1 for number in self.key_numbers[:member] if number is not None)
+
     @property
     def is_genesis(self) -> bool:
         """Whether it deals a new secret instead of a share of a source."""
@@ -89,7 +105,7 @@ class DealingHeader:
             self.source_hash,
             list(self.newcomers),
             list(self.commitments),
-            self.rows,
+            list(self.key_numbers),
             self.randomness,
             self.rows_root,
             self.proofs,
@@ -118,7 +134,7 @@ def decode_header(data: bytes) -> DealingHeader:
             fields.fixed(32),
             _read_newcomers(fields.items(MAX_OPERATORS)),
             fields.fixed_items(BLS_G2_SIZE, MAX_THRESHOLD),
-            fields.uint(16),
+            _read_numbers(fields.items(MAX_OPERATORS)),
             fields.fixed(HASH_SIZE),
             fields.fixed(HASH_SIZE),
             fields.fixed(HASH_SIZE),
@@ -130,3 +146,12 @@ def decode_header(data: bytes) -> DealingHeader:
 def _read_newcomers(frames: list[Any]) -> tuple[bytes, ...]:
     fields = Fields(frames, len(frames), "newcomers of a dealing header")
     return tuple(fields.binary(MAX_NEWCOMER_BYTES) for _ in frames)
+
+
+def _read_numbers(items: list[Any]) -> tuple[int | None, ...]:
+    fields = Fields(
+        [item for item in items if item is not None],
+        len(items) - items.count(None),
+        "key numbers of a dealing header",
+    )
+    return tuple(None if item is None else fields.uint(64) for item in items)

@@ -49,7 +49,8 @@ HEADER_BYTES_OF_256 = 2**17
 
 def _header(claim: Claim, newcomers: tuple[bytes, ...] = ()) -> DealingHeader:
     version = 4711 if claim.context.source else 0
-    return build_dealing(claim.context, version, claim.commitments, claim.encrypted, newcomers)
+    numbers = range(40, 40 + len(claim.encrypted.rows))
+    return build_dealing(claim.context, version, claim.commitments, claim.encrypted, numbers, newcomers)
 
 
 def _made(case: Stage, seed: str = "dealer") -> tuple[DealingHeader, EncryptedShares]:
@@ -100,7 +101,7 @@ def test_header_with_another_value_has_another_name(header: DealingHeader) -> No
         "source_version": header.source_version + 1,
         "newcomers": header.newcomers[::-1],
         "commitments": header.commitments[::-1],
-        "rows": header.rows + 1,
+        "key_numbers": (*header.key_numbers, 9),
     }
     names = {header.name}
     for field in fields(DealingHeader):
@@ -152,10 +153,12 @@ def _flipped(data: bytes, bit: int) -> bytes:
         (6, [], "0 commitments"),
         (6, [b"x" * 95], "wanted a list of 96-byte strings"),
         (6, [b"x" * 96] * (MAX_THRESHOLD + 1), "wanted a list of at most"),
-        (7, 0, "covers 0 recipients"),
-        (7, 1, "2 newcomers among 1 recipients"),
-        (7, MAX_OPERATORS + 1, "covers 257 recipients"),
-        (7, 2**16, "wanted a number"),
+        (7, [], "covers 0 of 0 operators"),
+        (7, [None, None], "covers 0 of 2 operators"),
+        (7, [1, None], "2 newcomers among 1 recipients"),
+        (7, [1] * (MAX_OPERATORS + 1), "wanted a list of at most 256"),
+        (7, [b""], "wanted a number"),
+        (7, 5, "wanted a list"),
         (8, bytes(33), "wanted 32 bytes"),
         (9, bytes(31), "wanted 32 bytes"),
         (10, None, "wanted 32 bytes"),
@@ -172,9 +175,9 @@ def test_header_out_of_bounds_is_malformed(header: DealingHeader, at: int, value
 def test_header_of_another_form_is_malformed(header: DealingHeader) -> None:
     """Another arity, no list, bytes behind it, a longer encoding of a number, no msgpack."""
     values = _values(header)
-    five = encode(values[7])
+    number = encode(values[7][-1])
     longer = header.encoded[:-103] + b"\xcd\x00" + header.encoded[-103:]
-    assert header.encoded[-103:].startswith(five)
+    assert header.encoded[-103:].startswith(number)
     cases = (
         (encode(values[:-1]), "not a list of 11"),
         (encode([*values, None]), "not a list of 11"),
@@ -200,6 +203,9 @@ def test_header_of_another_form_is_malformed(header: DealingHeader) -> None:
         ({"proofs": bytes(33)}, "a hash not 32"),
         ({"source_version": 2**64}, "source version"),
         ({"source_version": -1}, "source version"),
+        ({"key_numbers": (2**64,) * 5}, "number of a key"),
+        ({"key_numbers": (-1,) * 5}, "number of a key"),
+        ({"key_numbers": (1,) * (MAX_OPERATORS + 1)}, "covers 257 of 257 operators"),
         ({"commitments": (b"x",)}, "a commitment has not 96 bytes"),
         ({"commitments": (b"x" * 96,) * (MAX_THRESHOLD + 1)}, "172 commitments"),
         ({"newcomers": (b"x" * 513,)}, "more than 512 bytes"),
@@ -214,12 +220,12 @@ def test_header_out_of_bounds_cannot_be_constructed(
 
 
 def test_header_of_256_operators_fits_128_kib(header: DealingHeader) -> None:
-    """With as many commitments as there can be, and key frames of 440 bytes; one that is larger is not made and not read."""
+    """With as many commitments as there can be, and key frames of 430 bytes; one that is larger is not made and not read."""
     assert MAX_HEADER_BYTES == HEADER_BYTES_OF_256
     largest = replace(
         header,
-        rows=MAX_OPERATORS,
-        newcomers=(b"x" * 440,) * MAX_OPERATORS,
+        key_numbers=(2**32,) * MAX_OPERATORS,
+        newcomers=(b"x" * 430,) * MAX_OPERATORS,
         commitments=(b"x" * 96,) * MAX_THRESHOLD,
     )
     assert len(largest.encoded) <= HEADER_BYTES_OF_256
@@ -238,10 +244,20 @@ def test_source_of_the_proof_is_that_of_the_header(case: Stage) -> None:
     zeros = replace(claim.context, source=ZERO32)
     empty = replace(claim.context, source=b"")
     with pytest.raises(ValueError, match="an empty source, not zeros"):
-        build_dealing(zeros, 0, claim.commitments, claim.encrypted)
+        build_dealing(zeros, 0, claim.commitments, claim.encrypted, range(5))
     for context, version in ((zeros, 1), (empty, 1), (claim.context, 0)):
         with pytest.raises(ValueError, match="one of the source's version and hash is zero"):
-            build_dealing(context, version, claim.commitments, claim.encrypted)
+            build_dealing(context, version, claim.commitments, claim.encrypted, range(5))
+
+
+def test_member_without_a_key_has_no_row(case: Stage) -> None:
+    """Positions of rows skip it; the numbers and the rows are as many."""
+    claim = case.dealt()
+    header = build_dealing(claim.context, 4711, claim.commitments, claim.encrypted, (1, None, 2, 3, 4, 5))
+    assert [header.position(member) for member in range(6)] == [0, None, 1, 2, 3, 4]
+    assert header.rows == 5
+    with pytest.raises(ValueError, match="5 rows for 4 numbers"):
+        build_dealing(claim.context, 4711, claim.commitments, claim.encrypted, (1, None, 2, 3, 4))
 
 
 # -- the body ------------------------------------------------------------------------------------------------
@@ -328,8 +344,8 @@ def test_row_under_another_header_is_refused(case: Stage, header: DealingHeader)
     """Another dealing of the session, one with this randomness and other rows, and one for another number of recipients."""
     data = row_of(case.dealt().encrypted, 0)
     other, _ = _made(case, "second")
-    fewer = replace(header, rows=4)
-    more = replace(header, rows=6)
+    fewer = replace(header, key_numbers=header.key_numbers[:4])
+    more = replace(header, key_numbers=(*header.key_numbers, 9))
     headers = ((other, "randomness"), (replace(other, randomness=header.randomness), "another row"))
     for wrong, why in (
         *headers,

@@ -1,0 +1,537 @@
+"""One session from boundary to certificate: keys, dealings, agreement; one journal, one frame log.
+
+A ceremony either makes a master key (*genesis*) or renews its shares (*rotation*) from a version, its *source*. A higher source
+that turns up later is dealt from as well; a genesis ceremony in which nobody can have bound this operator becomes a rotation
+when a version turns up.
+
+A caller feeds it verified frames, bodies of dealings, results of jobs, the time, and the news of the next boundary, and carries
+out the effects it returns. After a crash, a new ``Ceremony`` made from the journal's records goes on where the old one stopped;
+what came from others is pulled again (``sync_request`` / ``sync_reply``), since gossip may lose anything.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from eigenkms.crypto import bn254, pvss
+from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.protocols.effects import Accuse, Broadcast, Closed, JournalRecord, Note, Persist
+from eigenkms.protocols.frame_log import FrameLog
+from eigenkms.protocols.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.messages import GENESIS_SOURCE, read_sync, read_vote, sync_body
+from eigenkms.protocols.parties import Parties
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.v2.agreement import Agreement, Decision, Draft
+from eigenkms.protocols.v2.dealings import Dealings, KnownDealing, Stage
+from eigenkms.protocols.v2.effects import Certified, Effect, Prepared
+from eigenkms.protocols.v2.genesis import GenesisDealings
+from eigenkms.protocols.v2.jobs import Checked, Dealt
+from eigenkms.protocols.v2.keys import KeyDirectory, key_slot
+from eigenkms.protocols.v2.messages import SESSION_KINDS, key_body, read_dealing, read_proposal, slot_of
+from eigenkms.protocols.voice import Voice
+from eigenkms.protocols.votes import VOID_HASH, Certificate, decode_certificate
+from eigenkms.types import OperatorAddress
+
+SYNC_REPLY_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True)
+class HeldSource:
+    """A version that a rotation deals from, and my share of it if I hold one."""
+
+    transcript: Transcript
+    share: SecretScalar | None = field(repr=False)
+
+
+class Sources:
+    """The dealings of one session by source version: what agreement deliberates on.
+
+    The highest source is the one to propose from. A transcript from a lower one may be prepared as well, unless ``floor``, the
+    version of this operator's lock, is above it.
+    """
+
+    def __init__(self, floor: int) -> None:
+        self._floor = floor
+        self._by_version: dict[int, Dealings] = {}
+
+    def __iter__(self) -> Iterator[Dealings]:
+        return iter(tuple(self._by_version.values()))
+
+    def add(self, dealings: Dealings) -> None:
+        self._by_version[dealings.source_version] = dealings
+
+    def get(self, version: int) -> Dealings | None:
+        return self._by_version.get(version)
+
+    def raise_floor(self, version: int) -> None:
+        self._floor = max(self._floor, version)
+
+    def leader(self, view: int, source: int) -> OperatorAddress | None:
+        dealings = self.get(source)
+        return None if dealings is None else dealings.leaders[view % len(dealings.leaders)]
+
+    @property
+    def current(self) -> Dealings:
+        """Those from the highest source."""
+        return self._by_version[max(self._by_version)]
+
+    @property
+    def source(self) -> int:
+        return self.current.source_version
+
+    def ready(self, now: float) -> bool:
+        return self.current.ready(now)
+
+    def draft(self) -> Draft | None:
+        return self.current.draft() if self.current.source_version >= self._floor else None
+
+    def supports(self, transcript: Transcript, keys: Sequence[bytes], now: float) -> bool:
+        dealings = self.get(transcript.source_version)
+        allowed = dealings is not None and dealings.source_version >= self._floor
+        return dealings is not None and allowed and dealings.supports(transcript, keys, now)
+
+    def holds(self, transcript: Transcript) -> bool:
+        dealings = self.get(transcript.source_version)
+        return dealings is not None and dealings.holds(transcript)
+
+    def journal(self, transcript: Transcript) -> list[Effect]:
+        dealings = self.get(transcript.source_version)
+        return [] if dealings is None else dealings.journal(transcript)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all ceremonies of one operator: who it is, its BN254 key, its source of randomness, and the grace in
+    seconds in which more of what may be late is waited for (some round trips).
+    """
+
+    me: OperatorAddress
+    key: bn254.KeyPair = field(repr=False)
+    rng: Rng
+    grace: float
+
+
+class Ceremony:
+    """One operator's side of one session: a genesis, or with ``sources`` (ascending) a rotation.
+
+    ``opened_at`` is the time, on the caller's clock in seconds, at which the boundary was first seen; ``records`` what an
+    earlier life journaled; ``fresh`` the encryption key to publish here, if there is one; ``floor`` the version of this
+    operator's lock. A ``silent`` one says nothing that it could have said differently before its journal was lost in part.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        setting: Setting,
+        opened_at: float,
+        *,
+        records: Sequence[JournalRecord] = (),
+        sources: Sequence[HeldSource] = (),
+        fresh: pvss.EncryptionKey | None = None,
+        floor: int = GENESIS_SOURCE,
+        silent: bool = False,
+    ) -> None:
+        self.session = session
+        self.me = setting.me
+        self._setting = setting
+        self._opened_at = opened_at
+        self._fresh = fresh
+        self._log = FrameLog(slot_of)
+        self._voice = Voice(session, setting.me, setting.key, self._log)
+        self._keys = KeyDirectory(session)
+        self._parties = Parties(session, setting.me)
+        self._sources = Sources(floor)
+        self._agreement = Agreement(
+            self._voice, self._sources, sources[0].transcript.mpk if sources else None
+        )
+        if not sources:
+            genesis = GenesisDealings(self._voice, self._keys, setting.rng, opened_at, setting.grace)
+            self._sources.add(genesis)
+        for source in sources:
+            self._sources.add(self._dealings_from(source, opened_at))
+            self._parties.admit(source.transcript)
+        self._silent = silent
+        if silent:
+            self._agreement.leave()
+        self._announced = False
+        self._prepared_told: bytes | None = None
+        self._was_decided = False
+        self._restored = tuple(records)
+        self._superseded = False
+        self._prepared = False
+
+    def _dealings_from(self, source: HeldSource, opened_at: float) -> Dealings:
+        setting = self._setting
+        return Dealings(
+            self._voice,
+            self._keys,
+            setting.rng,
+            opened_at,
+            setting.grace,
+            source.transcript,
+            source.share,
+        )
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin, or resume from the journal: say again what was said, then go on."""
+        known = {record.body for record in self._restored if record.kind == "source"}
+        effects: list[Effect] = [
+            Persist(JournalRecord("source", source.hash))
+            for source in self.sources
+            if source.hash not in known
+        ]
+        if any(record.kind == "silent" for record in self._restored):
+            effects += self._fall_silent()
+        own = [decode_frame(r.body) for r in self._restored if r.kind == "frame"]
+        for frame in own:
+            self._log.add(frame)
+        for dealings in self._sources:
+            dealings.restore(self._restored)
+        self._agreement.restore(self._restored, now)
+        for frame in own:
+            effects += self._route(frame, now)
+            effects.append(Broadcast(frame))
+        for record in self._restored:
+            if record.kind == "certificate":
+                self._agreement.learn_decision(None, decode_certificate(record.body))
+                self._was_decided = True
+        self._restored = ()
+        return [*effects, *self._publish_key(), *self._run(now)]
+
+    def _publish_key(self) -> list[Effect]:
+        """My fresh encryption key, which the caller made durable."""
+        key, slot = self._fresh, (Kind.KEY, 0)
+        if key is None or self._silent or self.me not in self.session.x:
+            return []
+        proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._setting.rng)
+        said: list[Effect] = [*self._voice.say(Kind.KEY, slot, lambda: key_body(key.public, proof))]
+        frame = self._voice.said(slot)
+        if frame is not None:
+            self._keys.add(frame)
+        return said
+
+    def add_source(self, source: HeldSource, now: float) -> list[Effect]:
+        """A higher version turned up: deal from it as well. A genesis becomes a rotation, unless my vote binds me to it."""
+        transcript = source.transcript
+        older = all(known.version < transcript.version for known in self.sources)
+        before = transcript.boundary.number < self.session.boundary.number
+        closed = self.binding or self.decided or self._superseded or self._silent
+        if closed or not older or not before:
+            return []
+        if not self.is_rotation:
+            self._sources = Sources(GENESIS_SOURCE)
+            self._agreement = Agreement(self._voice, self._sources, transcript.mpk)
+        dealings = self._dealings_from(source, now)
+        self._sources.add(dealings)
+        self._parties.admit(transcript)
+        effects: list[Effect] = [Persist(JournalRecord("source", transcript.hash))]
+        for frame in tuple(self._log):
+            first = len(self.sources) == 1
+            of_it = frame.kind is Kind.DEALING and read_dealing(frame).source == dealings.source_version
+            if of_it or (first and frame.kind not in (Kind.KEY, Kind.HASH, Kind.DEALING)):
+                effects += self._route(frame, now)
+        note = Note("source", {"version": int(transcript.version)})
+        return [*effects, note, *self._run(now)]
+
+    def take_share(self, source: Transcript, share: SecretScalar, now: float) -> list[Effect]:
+        """My share of a source, which I lacked."""
+        dealings = self._sources.get(int(source.version))
+        if dealings is None or dealings.source_hash != source.hash or self._only_listens:
+            return []
+        dealings.take_share(share)
+        return self._run(now)
+
+    def wants(self, frame: Frame) -> bool:
+        """Whether a decoded frame is worth verifying: in scope, readable, not known, not a flood.
+
+        Raises ``WrongScopeError`` if it does not belong here, ``MalformedError`` if its body is not its kind's.
+        """
+        if frame.kind not in SESSION_KINDS or frame.recipient is not None:
+            return False
+        if self._is_of_unknown_source(frame):
+            return False
+        self._parties.check_scope(frame)
+        if frame.sender == self.me:
+            return self._is_of_another_life(frame)
+        return self._log.wants(frame) and self._may_lead(frame)
+
+    def _may_lead(self, frame: Frame) -> bool:
+        """Whether a proposal is its view's leader's; any other frame is nobody's in particular."""
+        if frame.kind is not Kind.PROPOSAL:
+            return True
+        proposal = read_proposal(frame)
+        return frame.sender == self._sources.leader(proposal.view, proposal.source)
+
+    def _is_of_another_life(self, frame: Frame) -> bool:
+        """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run."""
+        slot = slot_of(frame)
+        if self._silent or slot is None:
+            return False
+        said = self._voice.said(slot)
+        return said is None or said.key != frame.key
+
+    def _is_of_unknown_source(self, frame: Frame) -> bool:
+        if frame.kind is not Kind.DEALING:
+            return False
+        source = read_dealing(frame).source
+        if self._sources.get(source) is not None:
+            return False
+        self._parties.heard(frame.sender, source)
+        return True
+
+    def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
+        """Verified frames that ``wants`` accepted."""
+        effects: list[Effect] = []
+        for frame in frames:
+            if frame.sender == self.me:
+                effects += self._fall_silent()
+                continue
+            evidence = self._log.add(frame)
+            if evidence is not None:
+                effects.append(Accuse(evidence))
+                if frame.kind is Kind.DEALING:
+                    for dealings in self._sources:
+                        dealings.equivocated(frame.sender)
+            elif self._log.has(frame):
+                effects += self._route(frame, now)
+        return effects + self._run(now)
+
+    def take_body(self, name: bytes, body: bytes, now: float) -> list[Effect]:
+        """The body of a dealing, from anybody. Raises ``RemoteProtocolError`` for bytes that are not the named dealing's."""
+        effects = [effect for dealings in self._sources for effect in dealings.take_body(name, body)]
+        return effects + self._run(now)
+
+    def take_result(self, result: Checked | Dealt, now: float) -> list[Effect]:
+        """What became of a job that was asked for here, or in an earlier life."""
+        effects: list[Effect] = []
+        if isinstance(result, Dealt):
+            dealings = self._sources.get(result.job.source)
+            if dealings is not None and not self._only_listens:
+                effects += dealings.take_dealt(result)
+        else:
+            for dealings in self._sources:
+                effects += dealings.take_checked(result)
+        return effects + self._run(now)
+
+    def _fall_silent(self) -> list[Effect]:
+        """Say nothing more here: whatever I said now could contradict what another life of mine said."""
+        if self._silent:
+            return []
+        self._silent = True
+        self._agreement.leave()
+        return [
+            Persist(JournalRecord("silent", b"")),
+            Note("another copy of this operator speaks: silent from now on", {}),
+        ]
+
+    def raise_floor(self, version: int) -> None:
+        """A version is certified: no fresh transcript from an older one is supported any more."""
+        self._sources.raise_floor(version)
+
+    def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
+        """A certificate of this session, verified by the caller, came outside the session's frames."""
+        self._agreement.learn_decision(transcript, certificate)
+        return self._run(now)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time passed."""
+        return self._run(now)
+
+    def supersede(self, now: float) -> list[Effect]:
+        """The next boundary was seen."""
+        if not self._superseded:
+            self._superseded = True
+            self._agreement.supersede()
+        return self._run(now)
+
+    def deadline(self, now: float) -> float | None:
+        """When to call ``tick`` if nothing else happens."""
+        if self.decided or self._only_listens:
+            return None
+        times = [self._agreement.deadline(now), *(d.deadline(now) for d in self._sources)]
+        return min((t for t in times if t is not None), default=None)
+
+    # -- pulling what was lost ---------------------------------------------------------------------------------
+
+    def sync_request(self) -> Frame:
+        """A signed list of what I have, to ask any member for the rest."""
+        return self._voice.build(Kind.SYNC, sync_body(self._log.keys()))
+
+    def sync_reply(self, request: Frame) -> list[Frame]:
+        """Frames that the (verified) request lacks. Raises ``WrongScopeError``, ``MalformedError``."""
+        self._parties.check_scope(request)
+        return self._log.missing(read_sync(request), SYNC_REPLY_BYTES)
+
+    @property
+    def wanted_bodies(self) -> tuple[bytes, ...]:
+        """Names of dealings whose bodies are to be fetched from anybody."""
+        if self._only_listens or self.decided:
+            return ()
+        return tuple(name for dealings in self._sources for name in dealings.wanted)
+
+    def body(self, name: bytes) -> bytes | None:
+        """The body of a dealing that is here, to be served to anybody in the session."""
+        for known in self._known:
+            if known.header.name == name and known.stage is Stage.VALID:
+                return known.body
+        return None
+
+    def dealing(self, name: bytes) -> KnownDealing | None:
+        """A valid dealing by its name."""
+        return next((k for k in self._known if k.header.name == name and k.stage is Stage.VALID), None)
+
+    @property
+    def _known(self) -> list[KnownDealing]:
+        return [
+            known
+            for dealings in self._sources
+            for dealer in sorted(dealings.dealers)
+            if (known := dealings.get(dealer)) is not None
+        ]
+
+    # -- what the node asks ------------------------------------------------------------------------------------
+
+    @property
+    def decided(self) -> bool:
+        return self._agreement.decision is not None
+
+    @property
+    def decision(self) -> Decision | None:
+        return self._agreement.decision
+
+    @property
+    def locked(self) -> Transcript | None:
+        """What I committed to here, if this is a rotation."""
+        return self._agreement.locked if self.is_rotation else None
+
+    @property
+    def is_rotation(self) -> bool:
+        return bool(self.sources)
+
+    @property
+    def sources(self) -> tuple[Transcript, ...]:
+        """The versions that are dealt from here, ascending; none at genesis."""
+        return self._parties.sources
+
+    @property
+    def unknown_sources(self) -> dict[OperatorAddress, int]:
+        """Who deals from which version that I do not know: it may be a higher one, which they can prove."""
+        return self._parties.unknown_sources
+
+    def key_of(self, sender: OperatorAddress) -> bytes | None:
+        """BN254 G2 key of a recipient, or else of a holder of a source."""
+        return self._parties.key_of(sender)
+
+    @property
+    def view(self) -> int:
+        return self._agreement.view
+
+    @property
+    def missing(self) -> tuple[OperatorAddress, ...]:
+        """Dealers of whom no valid dealing is here, or who have not announced one."""
+        return self._sources.current.missing
+
+    @property
+    def pulls(self) -> bool:
+        """Whether others may have what I need: an undecided session that goes on.
+
+        A genesis session that the next boundary left behind sleeps, unless my vote binds me or a view change wakes it.
+        """
+        if self.decided:
+            return False
+        awake = not self.is_rotation and (self.binding or self._agreement.started)
+        return not self._superseded or awake
+
+    @property
+    def may_matter(self) -> bool:
+        """Whether somebody may still be bound to this session, so that it must stay answerable."""
+        return self.decided or self._agreement.touched
+
+    @property
+    def binding(self) -> bool:
+        """I voted for a key in this genesis and no certificate closed it: I may join no later genesis.
+
+        A vote for ∅ does not bind.
+        """
+        return self._prepared and not self.decided and not self.is_rotation
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _route(self, frame: Frame, now: float) -> list[Effect]:
+        match frame.kind:
+            case Kind.KEY:
+                self._keys.add(frame)
+            case Kind.HASH:
+                genesis = self._sources.get(GENESIS_SOURCE)
+                if isinstance(genesis, GenesisDealings):
+                    return genesis.announce(frame)
+            case Kind.DEALING:
+                dealings = self._sources.get(read_dealing(frame).source)
+                if dealings is not None:
+                    return dealings.receive(frame)
+            case _:
+                self._agreement.receive(frame, now)
+                if frame.sender == self.me and frame.kind is Kind.VOTE:
+                    self._prepared |= read_vote(frame).hash != VOID_HASH
+        return []
+
+    def _run(self, now: float) -> list[Effect]:
+        """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""
+        for frame in self._log.take_evicted():
+            self._agreement.forget(frame)
+        effects: list[Effect] = []
+        while not self.decided:
+            step = [*self._advance_dealings(now), *self._agreement.advance(now)]
+            for effect in step:
+                if isinstance(effect, Broadcast):
+                    step = [*step, *self._route(effect.frame, now)]
+            effects += step
+            if not step:
+                break
+        return effects + self._conclude()
+
+    def _advance_dealings(self, now: float) -> list[Effect]:
+        """A rotation that the next boundary left behind deals no more."""
+        if self._only_listens:
+            return []
+        return [effect for dealings in self._sources for effect in dealings.advance(now)]
+
+    @property
+    def _only_listens(self) -> bool:
+        return self._silent or (self.is_rotation and self._superseded)
+
+    def _conclude(self) -> list[Effect]:
+        """Hand over what was prepared, and the decision once."""
+        decision = self._agreement.decision
+        if decision is None:
+            return self._tell_prepared()
+        if self._announced:
+            return []
+        self._announced = True
+        self._log.add(self._agreement.announcement(decision))
+        journal: list[Effect] = []
+        transcript = decision.transcript
+        if not self._was_decided:
+            journal = [] if transcript is None else self._agreement.journal_transcript(transcript)
+            journal.append(Persist(JournalRecord("certificate", decision.certificate.encoded)))
+        if transcript is None:
+            note = Note("closed without a key", {"view": decision.certificate.view})
+            return [*journal, Closed(decision.certificate), note]
+        summary = {
+            "view": decision.certificate.view,
+            "version": int(transcript.version),
+            "mpk": transcript.mpk.hex()[:16],
+            "signers": len(decision.certificate.signers(self.session.recipients)),
+        }
+        return [*journal, Certified(transcript, decision.certificate), Note("certified", summary)]
+
+    def _tell_prepared(self) -> list[Effect]:
+        """In a rotation: a prepare certificate that is the highest so far."""
+        prepared = self._agreement.prepared if self.is_rotation else None
+        if prepared is None or prepared[1].encoded == self._prepared_told:
+            return []
+        self._prepared_told = prepared[1].encoded
+        return [Prepared(*prepared)]

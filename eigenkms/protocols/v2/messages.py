@@ -1,0 +1,184 @@
+"""The bodies of a session's frames in protocol 2, and the slot each is said in.
+
+| kind | body | slot in its session |
+|---|---|---|
+| KEY | ``[y48, proof of possession80]`` | one |
+| HASH | ``[digest32]`` of the commitments, at genesis only | one |
+| DEALING | ``[source T, dealing header bytes]`` | one a source |
+| PROPOSAL | ``[view, source T, transcript bytes or nil (∅), prepare certificate or nil, [KEY frame bytes, …]]`` | one a view |
+| VOTE | ``[view, phase, hash32, vote signature64]`` | one a view and phase |
+| VIEW_CHANGE | ``[view, prepare certificate or nil]`` | one a view |
+| CERTIFICATE | ``[transcript bytes or nil (∅), epoch certificate]`` | none |
+| SYNC | ``[frame keys: 16 bytes each, one after another]`` | none |
+
+VOTE, CERTIFICATE and SYNC are those of protocol 1 and are read by ``protocols.messages``. The source T is the version that is dealt
+from, 0 at genesis. A key's number is that of the session's boundary block, so it needs no field.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eigenkms.crypto.backends.interface import BLS_G1_SIZE
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.crypto.pvss.encryption_key import POSSESSION_SIZE
+from eigenkms.protocols.codec import Fields, MalformedError
+from eigenkms.protocols.frames import Frame, Kind, Slot
+from eigenkms.protocols.messages import MAX_VIEW_BITS, read_certificate_frame, read_hash, read_vote
+from eigenkms.protocols.session import MAX_OPERATORS
+from eigenkms.protocols.votes import MAX_CERTIFICATE_BYTES, Certificate, decode_certificate
+
+MAX_KEY_FRAME_BYTES = 512
+"""An encoded KEY frame inside another one has about 310."""
+
+
+@dataclass(frozen=True)
+class KeyMessage:
+    """A fresh encryption key (48 bytes) and the proof that its owner has the secret (80 bytes)."""
+
+    public: bytes
+    proof: bytes
+
+
+def key_body(public: bytes, proof: bytes) -> list[Any]:
+    return [public, proof]
+
+
+def read_key(frame: Frame) -> KeyMessage:
+    fields = Fields(frame.body, 2, "key frame")
+    return KeyMessage(fields.fixed(BLS_G1_SIZE), fields.fixed(POSSESSION_SIZE))
+
+
+def commitments_digest(commitments: Sequence[bytes]) -> bytes:
+    """What a dealer announces at genesis before it deals, 32 bytes."""
+    return keccak256(b"eigenkms/commitments/2", *commitments)
+
+
+@dataclass(frozen=True)
+class DealingMessage:
+    """``source`` repeats what the encoded header inside names as its source."""
+
+    source: int
+    header: bytes
+
+
+def dealing_body(source: int, header: bytes) -> list[Any]:
+    return [source, header]
+
+
+def read_dealing(frame: Frame) -> DealingMessage:
+    fields = Fields(frame.body, 2, "dealing frame")
+    return DealingMessage(fields.uint(64), fields.binary())
+
+
+def _optional_certificate(data: bytes | None) -> Certificate | None:
+    return None if data is None else decode_certificate(data)
+
+
+def _optional_bytes(certificate: Certificate | None) -> bytes | None:
+    return None if certificate is None else certificate.encoded
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """``transcript`` is ``None`` for ∅. ``keys`` are the KEY frames that a fresh transcript's new keys are from.
+
+    ``source`` is the version that the transcript deals from: who leads the view depends on it.
+    """
+
+    view: int
+    source: int
+    transcript: bytes | None
+    justification: Certificate | None
+    keys: tuple[bytes, ...]
+
+
+def proposal_body(
+    view: int,
+    source: int,
+    transcript: bytes | None,
+    justification: Certificate | None,
+    keys: Sequence[bytes] = (),
+) -> list[Any]:
+    return [view, source, transcript, _optional_bytes(justification), list(keys)]
+
+
+def read_proposal(frame: Frame) -> Proposal:
+    fields = Fields(frame.body, 5, "proposal")
+    return Proposal(
+        fields.uint(MAX_VIEW_BITS),
+        fields.uint(64),
+        fields.optional_binary(),
+        _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES)),
+        read_key_frames(fields.items(MAX_OPERATORS), "proposal"),
+    )
+
+
+def read_key_frames(items: Sequence[object], what: str) -> tuple[bytes, ...]:
+    """Encoded KEY frames out of a decoded list, not decoded yet. Raises ``MalformedError``."""
+    frames = tuple(item for item in items if isinstance(item, bytes) and len(item) <= MAX_KEY_FRAME_BYTES)
+    if len(frames) != len(items):
+        raise MalformedError(
+            f"decode {what}: a key frame is not a byte string of at most {MAX_KEY_FRAME_BYTES}"
+        )
+    return frames
+
+
+@dataclass(frozen=True)
+class ViewChange:
+    """``prepared`` is the highest prepare certificate that the sender knows."""
+
+    view: int
+    prepared: Certificate | None
+
+
+def view_change_body(view: int, prepared: Certificate | None) -> list[Any]:
+    return [view, _optional_bytes(prepared)]
+
+
+def read_view_change(frame: Frame) -> ViewChange:
+    fields = Fields(frame.body, 2, "view change")
+    return ViewChange(
+        fields.uint(MAX_VIEW_BITS), _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES))
+    )
+
+
+def _slot_of_key(frame: Frame) -> Slot:
+    read_key(frame)
+    return (frame.kind, 0)
+
+
+def _slot_of_hash(frame: Frame) -> Slot:
+    read_hash(frame)
+    return (frame.kind, 0)
+
+
+def _slot_of_vote(frame: Frame) -> Slot:
+    vote = read_vote(frame)
+    return (frame.kind, vote.view, int(vote.phase))
+
+
+def _no_slot(frame: Frame) -> None:
+    read_certificate_frame(frame)
+
+
+_SLOTS: dict[Kind, Callable[[Frame], Slot | None]] = {
+    Kind.KEY: _slot_of_key,
+    Kind.HASH: _slot_of_hash,
+    Kind.DEALING: lambda frame: (frame.kind, read_dealing(frame).source),
+    Kind.PROPOSAL: lambda frame: (frame.kind, read_proposal(frame).view),
+    Kind.VOTE: _slot_of_vote,
+    Kind.VIEW_CHANGE: lambda frame: (frame.kind, read_view_change(frame).view),
+    Kind.CERTIFICATE: _no_slot,
+}
+SESSION_KINDS = frozenset(_SLOTS)
+"""Kinds of frames that a ceremony takes in."""
+
+
+def slot_of(frame: Frame) -> Slot | None:
+    """The slot of a frame in its session, or ``None`` for kinds that may be said often.
+
+    Raises ``MalformedError`` for a body that is not its kind's.
+    """
+    read = _SLOTS.get(frame.kind)
+    return None if read is None else read(frame)
