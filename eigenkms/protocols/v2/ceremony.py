@@ -380,8 +380,9 @@ class Ceremony:
         return None
 
     def dealing(self, name: bytes) -> KnownDealing | None:
-        """A valid dealing by its name."""
-        return next((k for k in self._known if k.header.name == name and k.stage is Stage.VALID), None)
+        """A dealing of which the body is here, by its name; one that a certified transcript names is valid."""
+        held = (Stage.HELD, Stage.VALID)
+        return next((k for k in self._known if k.header.name == name and k.stage in held), None)
 
     @property
     def _known(self) -> list[KnownDealing]:

@@ -1,7 +1,7 @@
 """The dealings of one session from one source: made, collected, verified, chosen from.
 
 Theory of operation. A holder of the source deals once, when it has its share and everybody's encryption key; keys of recipients
-that the source does not list (*newcomers*) are waited for a short grace, and a newcomer whose key did not come is not dealt to.
+that the source does not list (*newcomers*) are waited for half a window, and a newcomer whose key did not come is not dealt to.
 The header of a dealing is gossiped; its body, fetched from anybody, is bound by the header. A body is verified beside the
 machine (jobs.Check).
 
@@ -44,8 +44,10 @@ from eigenkms.protocols.v2.messages import dealing_body, read_dealing
 from eigenkms.protocols.voice import Voice
 from eigenkms.types import OperatorAddress
 
-PATIENCE_GRACES = 4
-"""Graces after which a transcript that leaves a newcomer out may be supported."""
+NEWCOMER_WINDOWS = 0.5
+"""Windows for which a newcomer's key is waited for before dealing without it: it may see the boundary later than others."""
+PATIENCE_WINDOWS = 1.0
+"""Windows after which a transcript that leaves a newcomer out may be supported."""
 
 
 class Stage(Enum):
@@ -79,7 +81,8 @@ class KnownDealing:
 class Dealings:
     """Those from one ``source`` (``None`` at genesis) in one session; ``share`` is mine of the source, if I hold one.
 
-    ``opened_at`` is the moment from which keys are waited for, ``grace`` for how long at first: seconds, some round trips.
+    ``opened_at`` is the moment from which newcomers' keys are waited for; ``grace`` is how long, in seconds, a leader waits for
+    more when it has enough: some round trips.
     """
 
     def __init__(
@@ -288,7 +291,8 @@ class Dealings:
 
     def deadline(self, now: float) -> float | None:
         """When ``advance``, ``ready`` or ``supports`` would answer differently without anything being heard."""
-        moments = [self._opened_at + self._grace, self._opened_at + PATIENCE_GRACES * self._grace]
+        window = self.session.window
+        moments = [self._opened_at + windows * window for windows in (NEWCOMER_WINDOWS, PATIENCE_WINDOWS)]
         if self._enough_at is not None:
             moments.append(self._enough_at + self._grace)
         return min((moment for moment in moments if moment > now), default=None)
@@ -317,7 +321,7 @@ class Dealings:
             return False
         served = self.served_by(transcript)
         left_out = [a for a in self._newcomers if a in self._keys and a not in served]
-        if left_out and now < self._opened_at + PATIENCE_GRACES * self._grace:
+        if left_out and now < self._opened_at + PATIENCE_WINDOWS * self.session.window:
             return False
         return not any(self._serving(served | {newcomer}) for newcomer in left_out)
 
@@ -384,7 +388,7 @@ class Dealings:
         lacking = [a for a in self._newcomers if a not in self._keys]
         if not lacking:
             return True
-        late = now >= self._opened_at + self._grace
+        late = now >= self._opened_at + NEWCOMER_WINDOWS * self.session.window
         return late and self.session.n - len(lacking) >= self.served_needed
 
     def _recipients(self) -> tuple[pvss.ShareRecipient, ...]:
@@ -539,7 +543,8 @@ class Dealings:
         except RemoteProtocolError:
             return False
         for address, key in zip(self.session.recipients.addresses, transcript.keys, strict=True):
-            may_be = (self._listed(address), self._keys.get(address))
-            if key not in may_be and (address, key) not in shown:
+            if key == self._listed(address):
+                continue
+            if key is None or (key != self._keys.get(address) and (address, key) not in shown):
                 return False
         return True

@@ -56,6 +56,8 @@ KEPT_UNTOUCHED = 16
 """Genesis sessions that stay answerable although nobody was seen to vote in them."""
 KEPT_TOUCHED = 256
 """Genesis sessions with votes, or decided, that stay: whoever is bound to one needs the others, or the certificate, to get free."""
+KEPT_PAST = 16
+"""Transcripts of erased versions that stay, without a share."""
 KEPT_ROTATIONS = 3
 """Rotation sessions that stay answerable although no version that counts was made there."""
 MAX_EARLY_FRAMES = 64
@@ -93,6 +95,8 @@ class Operator:
         self._ceremonies: OrderedDict[SessionId, Ceremony] = OrderedDict()
         self._early: dict[OperatorAddress, list[Frame]] = {}
         self._versions: dict[bytes, KnownVersion] = {}
+        self._past: OrderedDict[bytes, Transcript] = OrderedDict()
+        """The newest of those that are erased: sessions that dealt from them are still served."""
         self._keys: dict[int, pvss.EncryptionKey] = {}
         self._recoveries: dict[bytes, Recovery] = {}
         self._floor = GENESIS_SOURCE
@@ -103,6 +107,12 @@ class Operator:
     def know(self, transcript: Transcript, certificate: Certificate, share: SecretScalar | None) -> None:
         """A version of an earlier life, before anything is restored."""
         self._versions[transcript.hash] = KnownVersion(transcript, certificate, share)
+
+    def know_past(self, transcript: Transcript) -> None:
+        """A version that was erased in an earlier life, before anything is restored; in ascending order."""
+        self._past[transcript.hash] = transcript
+        while len(self._past) > KEPT_PAST:
+            self._past.popitem(last=False)
 
     def know_key(self, number: int, key: pvss.EncryptionKey) -> None:
         """An encryption key of an earlier life, before anything is restored."""
@@ -175,12 +185,22 @@ class Operator:
         """
         effects = self._supersede(session, now)
         named = [record.body for record in records if record.kind == "source"]
-        sources = [self._held(self._versions[name]) for name in named if name in self._versions]
-        if named and not sources and not any(record.kind == "certificate" for record in records):
+        sources = [source for name in named if (source := self._source(name)) is not None]
+        if named and not sources:
             return [*effects, SessionEffect(session, Forget(session.id))]
         if not records and self.has_version:
-            return effects + self._join(session, now, opened_at=opened_at, silent=silent)
-        return effects + self._begin(session, records, sources, opened_at, now, silent=silent)
+            effects += self._join(session, now, opened_at=opened_at, silent=silent)
+        else:
+            effects += self._begin(session, records, sources, opened_at, now, silent=silent)
+        self._raise_floor()  # what was committed to here binds in the sessions that follow
+        return effects
+
+    def _source(self, name: bytes) -> HeldSource | None:
+        """A source by its hash, without a share if that is erased."""
+        known, past = self._versions.get(name), self._past.get(name)
+        if known is not None:
+            return self._held(known)
+        return None if past is None else HeldSource(past, None)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
@@ -521,6 +541,7 @@ class Operator:
         effects: list[SessionEffect] = []
         for version in old:
             del self._versions[version.transcript.hash]
+            self.know_past(version.transcript)
             effects.append(SessionEffect(None, Erase(version.transcript.hash)))
         needed = self._needed_keys(certified)
         erased = self.key_numbers - needed
