@@ -27,7 +27,6 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.effects import JournalRecord, Note
 from eigenkms.protocols.frames import Frame
-from eigenkms.protocols.messages import GENESIS_SOURCE
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.v2.ceremony import Ceremony, HeldSource, Setting
@@ -45,7 +44,7 @@ from eigenkms.protocols.v2.effects import (
 )
 from eigenkms.protocols.v2.jobs import Opened, Result
 from eigenkms.protocols.v2.keys import needed_numbers
-from eigenkms.protocols.v2.messages import SESSION_KINDS
+from eigenkms.protocols.v2.messages import GENESIS, SESSION_KINDS, SourceRef, ref_of
 from eigenkms.protocols.v2.recovery import Recovery, Row
 from eigenkms.protocols.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
@@ -86,6 +85,11 @@ class KnownVersion:
         return self.certificate.phase is Phase.COMMIT
 
 
+def _rank(known: KnownVersion) -> tuple[int, bool, int]:
+    """Of two transcripts that one session made, a certified one is above, or else the one that was prepared later."""
+    return (int(known.transcript.version), known.is_certified, known.certificate.view)
+
+
 class Operator:
     """The sessions and versions of one operator. ``key`` signs; ``rng`` yields secret randomness; ``grace`` as in ``Setting``."""
 
@@ -99,8 +103,8 @@ class Operator:
         """The newest of those that are erased: sessions that dealt from them are still served."""
         self._keys: dict[int, pvss.EncryptionKey] = {}
         self._recoveries: dict[bytes, Recovery] = {}
-        self._floor = GENESIS_SOURCE
-        """The version that I committed to last."""
+        self._floor = GENESIS
+        """The version that I committed to last, or know to be certified."""
 
     # -- versions and keys -------------------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class Operator:
 
     @property
     def versions(self) -> tuple[KnownVersion, ...]:
-        return tuple(sorted(self._versions.values(), key=lambda known: known.transcript.version))
+        return tuple(sorted(self._versions.values(), key=_rank))
 
     @property
     def has_version(self) -> bool:
@@ -129,7 +133,7 @@ class Operator:
     @property
     def head(self) -> KnownVersion | None:
         """The highest version that is certified or prepared: what the next rotation deals from."""
-        return max(self.versions, key=lambda known: known.transcript.version, default=None)
+        return max(self.versions, key=_rank, default=None)
 
     @property
     def certified(self) -> KnownVersion | None:
@@ -354,7 +358,7 @@ class Operator:
         return ceremonies[-1] if ceremonies else None
 
     @property
-    def unknown_sources(self) -> dict[OperatorAddress, int]:
+    def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
         """Who deals, in the newest session, from which version that I do not know."""
         return {} if self.newest is None else self.newest.unknown_sources
 
@@ -459,7 +463,9 @@ class Operator:
         if known is None:
             self._versions[transcript.hash] = KnownVersion(transcript, effect.certificate)
             return True
-        if known.is_certified or isinstance(effect, Prepared):
+        if known.is_certified or (
+            isinstance(effect, Prepared) and effect.certificate.view <= known.certificate.view
+        ):
             return False
         self._versions[transcript.hash] = replace(known, certificate=effect.certificate)
         return True
@@ -470,21 +476,17 @@ class Operator:
         return [*effects, *self._deal_from_head(now), *self._recover(), *self._erase()]
 
     def _raise_floor(self) -> None:
-        locked = [c.locked for c in self._all]
-        versions = [int(t.version) for t in locked if t is not None]
-        certified = self.certified
-        if certified is not None:
-            versions.append(int(certified.transcript.version))
-        self._floor = max([self._floor, *versions])
-        newest = self.newest
-        if newest is not None and newest.is_rotation:
-            newest.raise_floor(self._floor_below(newest.session))
-
-    def _floor_below(self, session: Session) -> int:
-        """The certified version that this session may have to build on."""
-        certified = self.certified
-        before = certified is not None and certified.transcript.boundary.number < session.boundary.number
-        return int(certified.transcript.version) if certified is not None and before else GENESIS_SOURCE
+        """A later lock takes the place of an earlier one, a certified version that of a lock in its session or before."""
+        for ceremony in self._all:
+            if ceremony.locked is not None and ceremony.locked.version >= self._floor.version:
+                self._floor = ref_of(ceremony.locked)
+        certified, newest = self.certified, self.newest
+        if certified is None or certified.transcript.version < self._floor.version:
+            return
+        self._floor = ref_of(certified.transcript)
+        before = newest is not None and certified.transcript.boundary.number < newest.session.boundary.number
+        if newest is not None and before:
+            newest.raise_floor(self._floor)
 
     def _deal_from_head(self, now: float) -> list[SessionEffect]:
         """The newest session began before the head was known as such, if that is news to it."""
@@ -537,7 +539,7 @@ class Operator:
         if certified is None:
             return []
         transcript = certified.transcript
-        old = [v for v in self.versions if v.transcript.version < transcript.version]
+        old = [v for v in self.versions if v.transcript.version <= transcript.version and v is not certified]
         effects: list[SessionEffect] = []
         for version in old:
             del self._versions[version.transcript.hash]
