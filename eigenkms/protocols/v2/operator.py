@@ -154,9 +154,11 @@ class Operator:
     def learn(self, transcript: Transcript, certificate: Certificate, now: float) -> list[SessionEffect]:
         """A version that others certified, or prepared in a rotation. Nothing happens unless I ``may_learn`` it.
 
-        The caller has checked the certificate and, with the chain, the operators that signed it.
+        The caller has checked the certificate and, with the chain, the operators that signed it. A genesis must be certified: of two
+        that are prepared, another one may become the cluster's.
         """
-        if not self.may_learn(transcript):
+        founds = transcript.source_version == GENESIS.version
+        if not self.may_learn(transcript) or (founds and certificate.phase is not Phase.COMMIT):
             return []
         told: Effect = (
             Certified(transcript, certificate)
