@@ -12,9 +12,12 @@ __all__ = ["virtual_clock"]
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C again: a shell script starts what it runs in the background with SIGINT ignored, and children inherit that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Take signals again that this run inherited as ignored: a shell script starts what it runs in the background without SIGINT,
+    and nohup without SIGHUP. Children inherit that, and the commands under test respect it.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -76,10 +76,16 @@ def test_an_error_stands_alone() -> None:
         network.run(call)
 
 
-def test_a_run_in_the_background_takes_ctrl_c_too() -> None:
-    """A shell script starts what it runs in the background with SIGINT ignored: tests of Ctrl-C pass there as well."""
-    name = f"{__file__}::{test_everything_is_closed_before_the_interrupt_is_one.__name__}"
-    script = "trap '' INT; exec \"$@\""
+def test_no_signal_is_ignored() -> None:
+    """In tests, whatever started them; so a child is ended by any of these."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        assert signal.getsignal(number) is not signal.SIG_IGN
+
+
+def test_a_run_in_the_background_takes_signals_too() -> None:
+    """A script starts what it runs in the background without SIGINT, and nohup without SIGHUP: tests of both pass there, too."""
+    name = f"{__file__}::{test_no_signal_is_ignored.__name__}"
+    script = "trap '' INT HUP; exec \"$@\""
     words = ["sh", "-c", script, "sh", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
