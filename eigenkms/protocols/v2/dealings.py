@@ -181,6 +181,8 @@ class Dealings:
         for frame in frames:
             if read_dealing(frame).source != self.ref:
                 continue
+            if frame.sender == self.me and not self._has_dealt:
+                continue  # it was kept, and the machine stopped before it was said: another one is made
             self._note(frame)
             known = self._by_dealer.get(frame.sender)
             if known is not None and (body := bodies.get(known.header.name)) is not None:

@@ -1,0 +1,84 @@
+"""Another life of an operator, from what is durable: nothing is said differently, and whatever was promised is kept.
+
+``Room`` fails a test in which two different things are said in one slot.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+from eigenkms.protocols.effects import Broadcast
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.v2.operator import SessionEffect
+from eigenkms.types import OperatorAddress
+from tests.protocols.support import Cast, cast
+from tests.protocols.v2.support import KeyVersion, Room, version_of
+
+
+@pytest.fixture
+def who() -> Cast:
+    return cast(4)
+
+
+@pytest.fixture
+def version(who: Cast) -> KeyVersion:
+    return version_of(who)
+
+
+@pytest.fixture
+def room(who: Cast, version: KeyVersion) -> Room:
+    room = Room(who)
+    room.enter(version=version)
+    return room
+
+
+def _kinds(room: Room, address: OperatorAddress, session: Session) -> list[str]:
+    return [record.kind for record in room.disks[address].journals[session.id]]
+
+
+def _broadcasts(effects: Sequence[SessionEffect], session: Session) -> list[Frame]:
+    found = [e.effect.frame for e in effects if isinstance(e.effect, Broadcast)]
+    return [frame for frame in found if frame.session == session.id]
+
+
+# -- crashes -------------------------------------------------------------------------------------------------
+
+
+ROTATION_POINTS = 20
+
+
+def test_a_dealing_that_was_kept_and_not_said_counts_once(who: Cast, version: KeyVersion, room: Room) -> None:
+    """It is dealt anew: nobody heard of the first one."""
+    me, session = who.addresses[1], who.later()
+    room.boundary(session)
+    records = room.disks[me].journals[session.id]
+    at = next(i for i, record in enumerate(records) if record.kind == "body")
+    again = Room(who)
+    again.enter([me], version)
+    disk = again.disks[me]
+    disk.open(session)
+    disk.journals[session.id] += records[: at + 1]
+    disk.keys.update(room.disks[me].keys)
+    again.restart(me)
+    dealings = again.ceremony(me, session)._sources.current
+    assert dealings._valid == [me]
+    assert len(again.said(me, Kind.DEALING)) == 1
+
+
+# -- decided sessions ----------------------------------------------------------------------------------------
+
+
+def _certificate(room: Room, address: OperatorAddress):  # type: ignore[no-untyped-def]
+    known = room.operators[address].certified
+    assert known is not None
+    return known.certificate
+
+
+# -- locks and votes -----------------------------------------------------------------------------------------
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------
+
+
+# -- silence ---------------------------------------------------------------------------------------------------
