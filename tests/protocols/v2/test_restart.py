@@ -10,6 +10,7 @@ import pytest
 from eigenkms.protocols.effects import Broadcast
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.v2.effects import KeepKey
 from eigenkms.protocols.v2.operator import SessionEffect
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, cast
@@ -64,6 +65,22 @@ def test_a_dealing_that_was_kept_and_not_said_counts_once(who: Cast, version: Ke
     dealings = again.ceremony(me, session)._sources.current
     assert dealings._valid == [me]
     assert len(again.said(me, Kind.DEALING)) == 1
+
+
+def test_a_session_that_was_only_opened_is_joined_with_a_key(who: Cast, version: KeyVersion) -> None:
+    """Nothing is durable but that it began: at genesis and in a rotation."""
+    for known, session in ((None, who.session), (version, who.later())):
+        room, me = Room(who), who.addresses[0]
+        room.enter(version=known)
+        room.leave(me)
+        room.disks[me].open(session)
+        room.boundary(session)
+        effects = room.restart(me)
+        assert [e.effect.number for e in effects if isinstance(e.effect, KeepKey)] == [
+            session.boundary.number
+        ]
+        room.run(1)
+        assert room.certified(me).session == session.id
 
 
 # -- decided sessions ----------------------------------------------------------------------------------------
