@@ -220,12 +220,11 @@ class Ceremony:
         return frame.sender == self._sources.leader(proposal.view, proposal.source)
 
     def _is_of_another_life(self, frame: Frame) -> bool:
-        """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run."""
-        slot = slot_of(frame)
-        if self._silent or slot is None:
-            return False
-        said = self._voice.said(slot)
-        return said is None or said.key != frame.key
+        """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run.
+
+        Of a view below those that the log keeps it cannot tell.
+        """
+        return slot_of(frame) is not None and not self._silent and self._log.wants(frame)
 
     def _is_of_unknown_source(self, frame: Frame) -> bool:
         if frame.kind is not Kind.DEALING:

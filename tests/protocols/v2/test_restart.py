@@ -11,6 +11,7 @@ from eigenkms.protocols.effects import Broadcast
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.v2.effects import KeepKey
+from eigenkms.protocols.v2.messages import view_change_body
 from eigenkms.protocols.v2.operator import SessionEffect
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, cast
@@ -99,3 +100,24 @@ def _certificate(room: Room, address: OperatorAddress):  # type: ignore[no-untyp
 
 
 # -- silence ---------------------------------------------------------------------------------------------------
+
+
+def test_my_own_words_are_no_news(who: Cast, room: Room) -> None:
+    """What I said comes back from others; so does what fell out of my log, and then I cannot tell whether it was mine."""
+    me, session = who.addresses[0], who.later()
+    room.leave(*who.addresses[1:])
+    room.boundary(session)
+    for frame in room.said(me, Kind.KEY):
+        assert not room.wants(me, frame)
+    for view in range(1, 12):
+        changes = [
+            who.frame(a, Kind.VIEW_CHANGE, view_change_body(view, None), session=session)
+            for a in who.addresses[1:3]
+        ]
+        room.hear(me, *changes)
+    said = room.said(me, Kind.VIEW_CHANGE)
+    assert len(said) == 11
+    for frame in said:
+        assert not room.wants(me, frame)
+    room.hear(me, *said)
+    assert "silent" not in _kinds(room, me, session)
