@@ -105,9 +105,9 @@ class Ceremony:
         for source in sources:
             self._sources.add(self._dealings_from(source, opened_at))
             self._parties.admit(source.transcript)
-        self._silent = silent
+        self._silent = False
         if silent:
-            self._agreement.leave()
+            self._leave()
         self._announced = False
         self._prepared_told: bytes | None = None
         self._was_decided = False
@@ -138,7 +138,7 @@ class Ceremony:
             if source.hash not in known
         ]
         if any(record.kind == "silent" for record in self._restored):
-            effects += self._fall_silent()
+            self._leave()
         own = [decode_frame(r.body) for r in self._restored if r.kind == "frame"]
         for frame in own:
             self._log.add(frame)
@@ -273,12 +273,15 @@ class Ceremony:
         """Say nothing more here: whatever I said now could contradict what another life of mine said."""
         if self._silent:
             return []
-        self._silent = True
-        self._agreement.leave()
+        self._leave()
         return [
             Persist(JournalRecord("silent", b"")),
             Note("another copy of this operator speaks: silent from now on", {}),
         ]
+
+    def _leave(self) -> None:
+        self._silent = True
+        self._agreement.leave()
 
     def raise_floor(self, floor: SourceRef) -> None:
         """A version is certified: no fresh transcript from another one that is not later is supported any more."""

@@ -102,6 +102,25 @@ def _certificate(room: Room, address: OperatorAddress):  # type: ignore[no-untyp
 # -- silence ---------------------------------------------------------------------------------------------------
 
 
+def test_another_copy_that_speaks_makes_this_one_silent(who: Cast, room: Room) -> None:
+    """A word of mine that my journal does not have: no vote, no dealing, no view change from here on, in the next life neither."""
+    me, session = who.addresses[0], who.later()
+    room.works = lambda operator, _job: operator != me
+    room.boundary(session)
+    foreign = who.frame(me, Kind.VIEW_CHANGE, view_change_body(7, None), session=session)
+    again = who.frame(me, Kind.VIEW_CHANGE, view_change_body(8, None), session=session)
+    room.hear(me, foreign, again)
+    assert _kinds(room, me, session)[-1] == "silent"
+    room.works = lambda _operator, _job: True
+    assert not room.wants(me, again)
+    for _ in range(2):
+        room.run(3)
+        assert not [f for k in (Kind.DEALING, Kind.VOTE, Kind.VIEW_CHANGE) for f in room.said(me, k)]
+        assert room.certified(me).session == session.id
+        room.restart(me)
+    assert _kinds(room, me, session).count("silent") == 1
+
+
 def test_my_own_words_are_no_news(who: Cast, room: Room) -> None:
     """What I said comes back from others; so does what fell out of my log, and then I cannot tell whether it was mine."""
     me, session = who.addresses[0], who.later()
