@@ -142,6 +142,9 @@ class Ceremony:
         own = [decode_frame(r.body) for r in self._restored if r.kind == "frame"]
         for frame in own:
             self._log.add(frame)
+        for record in self._restored:
+            if record.kind == "dealing" and (frame := decode_frame(record.body)).sender != self.me:
+                self._log.add(frame)  # to be served: its dealer may be gone
         for dealings in self._sources:
             dealings.restore(self._restored)
         self._agreement.restore(self._restored, now)

@@ -9,10 +9,12 @@ import pytest
 
 from eigenkms.protocols.effects import Broadcast
 from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import read_vote
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.v2.effects import KeepKey
 from eigenkms.protocols.v2.messages import view_change_body
 from eigenkms.protocols.v2.operator import SessionEffect
+from eigenkms.protocols.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, cast
 from tests.protocols.v2.support import KeyVersion, Room, version_of
@@ -91,6 +93,30 @@ def _certificate(room: Room, address: OperatorAddress):  # type: ignore[no-untyp
     known = room.operators[address].certified
     assert known is not None
     return known.certificate
+
+
+def test_dealings_that_were_prepared_are_served_as_frames_in_the_next_life(
+    who: Cast, version: KeyVersion, room: Room
+) -> None:
+    """The dealer is gone and all others restarted: who lacks the dealing still gets it, and prepares what they prepared."""
+    *honest, late = who.addresses
+    dealer, session = honest[0], who.later()
+    room.leave(late)
+    room.lets = lambda _s, _l, f: f.kind is not Kind.VOTE or read_vote(f).phase is not Phase.COMMIT
+    room.boundary(session)
+    room.run(2)
+    locked = room.ceremony(honest[1], session).locked
+    assert locked is not None
+    assert dealer in {d for d, _ in locked.dealers}
+    room.leave(dealer)
+    for address in honest[1:]:
+        room.restart(address)
+    room.restart(late)
+    room.boundary(session, late)
+    room.lets = lambda _s, _l, _f: True
+    room.run(20)
+    assert [a for a in room.operators if room.ceremony(a, session).decided] == [*honest[1:], late]
+    assert room.certified(late) == locked
 
 
 # -- locks and votes -----------------------------------------------------------------------------------------
