@@ -166,10 +166,11 @@ class Operator:
             if certificate.phase is Phase.COMMIT
             else Prepared(transcript, certificate)
         )
+        effects = self._of(None, [told])
         maker = self._ceremonies.get(transcript.session)
         if maker is not None and not maker.decided:
-            return self._finish(self._of(maker.session, maker.decide(transcript, certificate, now)), now)
-        return self._finish(self._of(None, [told]), now)
+            effects += self._of(maker.session, maker.decide(transcript, certificate, now))
+        return self._finish(effects, now)
 
     def _is_past(self, transcript: Transcript) -> bool:
         certified = self.certified

@@ -10,6 +10,7 @@ from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import read_vote
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.v2.dealings import Stage
+from eigenkms.protocols.v2.effects import Certified, Prepared
 from eigenkms.protocols.v2.jobs import Checked, Deal
 from eigenkms.protocols.v2.messages import view_change_body
 from eigenkms.protocols.votes import Phase
@@ -18,6 +19,7 @@ from tests.protocols.support import Cast, cast, counter_rng, secret_of
 from tests.protocols.v2.support import (
     KeyVersion,
     Room,
+    certify,
     done,
     operator_of,
     version_of,
@@ -57,6 +59,27 @@ def _frames(effects: Iterable[object]) -> list[Frame]:
     return [e.frame for e in effects if isinstance(e, Broadcast)]
 
 
+def test_a_joiner_that_began_a_genesis_learns_the_version_that_its_session_made(who: Cast) -> None:
+    """It knew of no version, the others rotated: told of what they made, it takes it, decrypts its share, and deals next time."""
+    *others, joiner = who.addresses
+    room = Room(who)
+    room.enter(others, version_of(who.at(0, others)))
+    room.enter([joiner])
+    room.lets = lambda _sender, listener, _f: joiner != listener
+    room.boundary(who.later())
+    room.run(2)
+    assert not room.ceremony(joiner, who.later()).is_rotation
+    made = room.operators[others[0]].certified
+    assert made is not None
+    room.tell(joiner, made.transcript, made.certificate)
+    assert room.certified(joiner) == made.transcript
+    assert joiner in room.shares(made.transcript)
+    room.lets = lambda _s, _l, _f: True
+    room.boundary(who.later(20))
+    assert room.said(joiner, Kind.DEALING)
+    assert room.certified(joiner).session == who.later(20).id
+
+
 # -- rotating --------------------------------------------------------------------------------------------------
 
 
@@ -85,6 +108,28 @@ def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: Ke
 
 
 # -- versions --------------------------------------------------------------------------------------------------
+
+
+def test_a_version_is_news_once_as_prepared_and_once_as_certified(who: Cast) -> None:
+    """Told again, nothing is written. A genesis that is merely prepared is none: another one may become the cluster's."""
+    me, version, genesis = who.addresses[0], version_of(who, source=99), version_of(who)
+    operator = operator_of(who, me)
+    assert operator.learn(genesis.transcript, certify(who, genesis.transcript, Phase.PREPARE), 0.0) == []
+    assert not operator.has_version
+    prepared = certify(who, version.transcript, Phase.PREPARE)
+    for certificate, expected in ((prepared, Prepared), (version.certificate, Certified)):
+        for again in (False, True):
+            effects = [e.effect for e in operator.learn(version.transcript, certificate, 0.0)]
+            assert [type(e) for e in effects] == ([] if again else [expected])
+    assert operator.learn(version.transcript, prepared, 0.0) == []
+    assert operator.certified is not None
+    fresh = operator_of(who, me)
+    for view, expected in ((1, [Prepared]), (0, []), (1, []), (2, [Prepared])):
+        certificate = certify(who, version.transcript, Phase.PREPARE, view)
+        effects = [e.effect for e in fresh.learn(version.transcript, certificate, 0.0)]
+        assert [type(e) for e in effects] == expected, (
+            "a later view is news: it says which of two was prepared last"
+        )
 
 
 def _sibling(who: Cast, version: KeyVersion, seed: str) -> KeyVersion:
