@@ -166,8 +166,8 @@ class Ceremony:
         proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._setting.rng)
         said: list[Effect] = [*self._voice.say(Kind.KEY, slot, lambda: key_body(key.public, proof))]
         frame = self._voice.said(slot)
-        if frame is not None:
-            self._keys.add(frame)
+        assert frame is not None
+        self._keys.add(frame)
         return said
 
     def add_source(self, source: HeldSource, now: float) -> list[Effect]:

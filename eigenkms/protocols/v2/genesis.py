@@ -96,9 +96,9 @@ class GenesisDealings(Dealings):
             journal = [Persist(JournalRecord("polynomial", self._own.to_bytes(), secret=True))]
         polynomial = self._own
         said = self._voice.say(Kind.HASH, _SLOT, lambda: [commitments_digest(polynomial.commitments())])
-        for frame in (self._voice.said(_SLOT),):
-            if frame is not None:
-                self._announced.setdefault(self.me, frame)
+        frame = self._voice.said(_SLOT)
+        assert frame is not None
+        self._announced.setdefault(self.me, frame)
         return [*journal, *said]
 
     def _reveal(self, now: float) -> list[Effect]:
