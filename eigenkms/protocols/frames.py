@@ -58,7 +58,7 @@ class Kind(IntEnum):
 _SMALL = 1024
 SIZE_LIMITS: dict[Kind, int] = {
     Kind.HASH: _SMALL,
-    Kind.DEALING: 32 * 1024,
+    Kind.DEALING: 132 * 1024,
     Kind.SHARE: _SMALL,
     Kind.REPORT: 32 * 1024,
     Kind.ANSWER: 40 * 1024,

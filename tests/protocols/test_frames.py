@@ -111,7 +111,7 @@ def test_each_kind_has_its_size(who: Cast, kind: Kind) -> None:
             with pytest.raises(MalformedError, match="more than"):
                 decode_frame(frame.encoded)
     assert SIZE_LIMITS[kind] <= MAX_FRAME_BYTES
-    assert kind not in BROADCAST_KINDS or kind <= Kind.CONFIRM
+    assert kind not in BROADCAST_KINDS or kind <= Kind.CONFIRM or kind is Kind.KEY
 
 
 def test_scope_is_cluster_sender_recipient_session_in_this_order(who: Cast) -> None:

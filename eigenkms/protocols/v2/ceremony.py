@@ -105,9 +105,9 @@ class Ceremony:
         for source in sources:
             self._sources.add(self._dealings_from(source, opened_at))
             self._parties.admit(source.transcript)
-        self._silent = silent
+        self._silent = False
         if silent:
-            self._agreement.leave()
+            self._leave()
         self._announced = False
         self._prepared_told: bytes | None = None
         self._was_decided = False
@@ -138,10 +138,13 @@ class Ceremony:
             if source.hash not in known
         ]
         if any(record.kind == "silent" for record in self._restored):
-            effects += self._fall_silent()
+            self._leave()
         own = [decode_frame(r.body) for r in self._restored if r.kind == "frame"]
         for frame in own:
             self._log.add(frame)
+        for record in self._restored:
+            if record.kind == "dealing" and (frame := decode_frame(record.body)).sender != self.me:
+                self._log.add(frame)  # to be served: its dealer may be gone
         for dealings in self._sources:
             dealings.restore(self._restored)
         self._agreement.restore(self._restored, now)
@@ -163,8 +166,8 @@ class Ceremony:
         proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._setting.rng)
         said: list[Effect] = [*self._voice.say(Kind.KEY, slot, lambda: key_body(key.public, proof))]
         frame = self._voice.said(slot)
-        if frame is not None:
-            self._keys.add(frame)
+        assert frame is not None
+        self._keys.add(frame)
         return said
 
     def add_source(self, source: HeldSource, now: float) -> list[Effect]:
@@ -220,12 +223,11 @@ class Ceremony:
         return frame.sender == self._sources.leader(proposal.view, proposal.source)
 
     def _is_of_another_life(self, frame: Frame) -> bool:
-        """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run."""
-        slot = slot_of(frame)
-        if self._silent or slot is None:
-            return False
-        said = self._voice.said(slot)
-        return said is None or said.key != frame.key
+        """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run.
+
+        Of a view below those that the log keeps it cannot tell.
+        """
+        return slot_of(frame) is not None and not self._silent and self._log.wants(frame)
 
     def _is_of_unknown_source(self, frame: Frame) -> bool:
         if frame.kind is not Kind.DEALING:
@@ -274,12 +276,15 @@ class Ceremony:
         """Say nothing more here: whatever I said now could contradict what another life of mine said."""
         if self._silent:
             return []
-        self._silent = True
-        self._agreement.leave()
+        self._leave()
         return [
             Persist(JournalRecord("silent", b"")),
             Note("another copy of this operator speaks: silent from now on", {}),
         ]
+
+    def _leave(self) -> None:
+        self._silent = True
+        self._agreement.leave()
 
     def raise_floor(self, floor: SourceRef) -> None:
         """A version is certified: no fresh transcript from another one that is not later is supported any more."""

@@ -166,10 +166,11 @@ class Operator:
             if certificate.phase is Phase.COMMIT
             else Prepared(transcript, certificate)
         )
+        effects = self._of(None, [told])
         maker = self._ceremonies.get(transcript.session)
         if maker is not None and not maker.decided:
-            return self._finish(self._of(maker.session, maker.decide(transcript, certificate, now)), now)
-        return self._finish(self._of(None, [told]), now)
+            effects += self._of(maker.session, maker.decide(transcript, certificate, now))
+        return self._finish(effects, now)
 
     def _is_past(self, transcript: Transcript) -> bool:
         certified = self.certified
@@ -195,7 +196,7 @@ class Operator:
         sources = [source for name in named if (source := self._source(name)) is not None]
         if named and not sources:
             return [*effects, SessionEffect(session, Forget(session.id))]
-        if not records and self.has_version:
+        if not records:
             effects += self._join(session, now, opened_at=opened_at, silent=silent)
         else:
             effects += self._begin(session, records, sources, opened_at, now, silent=silent)
