@@ -1,5 +1,6 @@
 """What all tests share: the virtual clock, and the tools that a machine may lack."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,12 @@ from tests.support.tools import require, summary
 from tests.support.waiting import run_in_virtual_time, virtual_clock
 
 __all__ = ["virtual_clock"]
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C again: a shell script starts what it runs in the background with SIGINT ignored, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

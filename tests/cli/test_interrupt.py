@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import trio
 
 from eigenkms.cli import network
 from eigenkms.errors import StorageError
+from tests.support.waiting import PATIENCE
 
 
 def _interrupt() -> None:
@@ -71,3 +74,12 @@ def test_an_error_stands_alone() -> None:
 
     with pytest.raises(StorageError, match="no"):
         network.run(call)
+
+
+def test_a_run_in_the_background_takes_ctrl_c_too() -> None:
+    """A shell script starts what it runs in the background with SIGINT ignored: tests of Ctrl-C pass there as well."""
+    name = f"{__file__}::{test_everything_is_closed_before_the_interrupt_is_one.__name__}"
+    script = "trap '' INT; exec \"$@\""
+    words = ["sh", "-c", script, "sh", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

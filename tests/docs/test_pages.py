@@ -399,3 +399,12 @@ def test_paths_that_are_named_exist(page_: Page) -> None:
             r"(eigenkms|tests|scripts|docs|contracts|benchmarks|changelog\.d|\.ci)/[\w./-]*", span
         ):
             assert (ROOT / span).exists(), f"{page_}: {span}"
+
+
+def test_every_changelog_fragment_has_a_type_that_is_published() -> None:
+    """A fragment of another type is left out of the changelog without a word."""
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
+    types = {kind["directory"] for kind in tool["type"]}
+    found = {fragment.name: fragment.name.split(".")[-2] for fragment in (ROOT / "changelog.d").glob("+*.md")}
+    assert found
+    assert {name: kind for name, kind in found.items() if kind not in types} == {}

@@ -43,10 +43,13 @@ from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
 from eigenkms.protocols.v2.effects import Effect
 from eigenkms.protocols.v2.messages import (
+    GENESIS,
     Proposal,
+    SourceRef,
     proposal_body,
     read_proposal,
     read_view_change,
+    source_of,
     view_change_body,
 )
 from eigenkms.protocols.views import Views
@@ -76,12 +79,12 @@ class Draft:
 class Deliberation(Protocol):
     """What agreement asks of the dealings of its session."""
 
-    def leader(self, view: int, source: int) -> OperatorAddress | None:
+    def leader(self, view: int, source: SourceRef) -> OperatorAddress | None:
         """Who leads a view with transcripts from this source, ``None`` if the source is not known here."""
 
     @property
-    def source(self) -> int:
-        """The version that a fresh transcript of mine deals from."""
+    def source(self) -> SourceRef:
+        """What a fresh transcript of mine deals from."""
 
     def ready(self, now: float) -> bool:
         """Whether the first proposal is due."""
@@ -366,7 +369,7 @@ class Agreement:
         if chosen is None:
             return []
         draft, justification = chosen
-        source = GENESIS_SOURCE if draft is None else draft.transcript.source_version
+        source = GENESIS if draft is None else source_of(draft.transcript)
         if self._deliberation.leader(view, source) != self.me:
             return []
         encoded, keys = (None, ()) if draft is None else (draft.transcript.encoded, draft.keys)
@@ -392,7 +395,7 @@ class Agreement:
         """Prepare a proposal of my view, if the lock and what I hold allow it."""
         if self._voice.said((Kind.VOTE, self.view, int(Phase.PREPARE))) is not None:
             return []
-        made = sorted(self._proposals.get(self.view, ()), key=lambda proposal: -proposal.source)
+        made = sorted(self._proposals.get(self.view, ()), key=lambda proposal: proposal.source, reverse=True)
         return next((voted for proposal in made if (voted := self._prepare_one(proposal, now))), [])
 
     def _prepare_one(self, proposal: Proposal, now: float) -> list[Effect]:
@@ -420,7 +423,7 @@ class Agreement:
     def _proposed_transcript(self, proposal: Proposal) -> Transcript | None:
         """The proposal's transcript if it is a valid one that I learnt, from the source that the proposal names."""
         for transcript in self._transcripts.values():
-            if transcript.encoded == proposal.transcript and transcript.source_version == proposal.source:
+            if transcript.encoded == proposal.transcript and source_of(transcript) == proposal.source:
                 return transcript
         return None
 

@@ -9,7 +9,7 @@ out the effects it returns. After a crash, a new ``Ceremony`` made from the jour
 what came from others is pulled again (``sync_request`` / ``sync_reply``), since gossip may lose anything.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eigenkms.crypto import bn254, pvss
@@ -18,17 +18,27 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.effects import Accuse, Broadcast, Closed, JournalRecord, Note, Persist
 from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
-from eigenkms.protocols.messages import GENESIS_SOURCE, read_sync, read_vote, sync_body
+from eigenkms.protocols.messages import read_sync, read_vote, sync_body
 from eigenkms.protocols.parties import Parties
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.v2.agreement import Agreement, Decision, Draft
+from eigenkms.protocols.v2.agreement import Agreement, Decision
 from eigenkms.protocols.v2.dealings import Dealings, KnownDealing, Stage
 from eigenkms.protocols.v2.effects import Certified, Effect, Prepared
 from eigenkms.protocols.v2.genesis import GenesisDealings
 from eigenkms.protocols.v2.jobs import Checked, Dealt
 from eigenkms.protocols.v2.keys import KeyDirectory, key_slot
-from eigenkms.protocols.v2.messages import SESSION_KINDS, key_body, read_dealing, read_proposal, slot_of
+from eigenkms.protocols.v2.messages import (
+    GENESIS,
+    SESSION_KINDS,
+    SourceRef,
+    key_body,
+    read_dealing,
+    read_proposal,
+    ref_of,
+    slot_of,
+)
+from eigenkms.protocols.v2.sources import Sources
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import VOID_HASH, Certificate, decode_certificate
 from eigenkms.types import OperatorAddress
@@ -42,62 +52,6 @@ class HeldSource:
 
     transcript: Transcript
     share: SecretScalar | None = field(repr=False)
-
-
-class Sources:
-    """The dealings of one session by source version: what agreement deliberates on.
-
-    The highest source is the one to propose from. A transcript from a lower one may be prepared as well, unless ``floor``, the
-    version of this operator's lock, is above it.
-    """
-
-    def __init__(self, floor: int) -> None:
-        self._floor = floor
-        self._by_version: dict[int, Dealings] = {}
-
-    def __iter__(self) -> Iterator[Dealings]:
-        return iter(tuple(self._by_version.values()))
-
-    def add(self, dealings: Dealings) -> None:
-        self._by_version[dealings.source_version] = dealings
-
-    def get(self, version: int) -> Dealings | None:
-        return self._by_version.get(version)
-
-    def raise_floor(self, version: int) -> None:
-        self._floor = max(self._floor, version)
-
-    def leader(self, view: int, source: int) -> OperatorAddress | None:
-        dealings = self.get(source)
-        return None if dealings is None else dealings.leaders[view % len(dealings.leaders)]
-
-    @property
-    def current(self) -> Dealings:
-        """Those from the highest source."""
-        return self._by_version[max(self._by_version)]
-
-    @property
-    def source(self) -> int:
-        return self.current.source_version
-
-    def ready(self, now: float) -> bool:
-        return self.current.ready(now)
-
-    def draft(self) -> Draft | None:
-        return self.current.draft() if self.current.source_version >= self._floor else None
-
-    def supports(self, transcript: Transcript, keys: Sequence[bytes], now: float) -> bool:
-        dealings = self.get(transcript.source_version)
-        allowed = dealings is not None and dealings.source_version >= self._floor
-        return dealings is not None and allowed and dealings.supports(transcript, keys, now)
-
-    def holds(self, transcript: Transcript) -> bool:
-        dealings = self.get(transcript.source_version)
-        return dealings is not None and dealings.holds(transcript)
-
-    def journal(self, transcript: Transcript) -> list[Effect]:
-        dealings = self.get(transcript.source_version)
-        return [] if dealings is None else dealings.journal(transcript)
 
 
 @dataclass(frozen=True)
@@ -129,7 +83,7 @@ class Ceremony:
         records: Sequence[JournalRecord] = (),
         sources: Sequence[HeldSource] = (),
         fresh: pvss.EncryptionKey | None = None,
-        floor: int = GENESIS_SOURCE,
+        floor: SourceRef = GENESIS,
         silent: bool = False,
     ) -> None:
         self.session = session
@@ -141,7 +95,7 @@ class Ceremony:
         self._voice = Voice(session, setting.me, setting.key, self._log)
         self._keys = KeyDirectory(session)
         self._parties = Parties(session, setting.me)
-        self._sources = Sources(floor)
+        self._sources = Sources(session.recipients, floor)
         self._agreement = Agreement(
             self._voice, self._sources, sources[0].transcript.mpk if sources else None
         )
@@ -214,15 +168,15 @@ class Ceremony:
         return said
 
     def add_source(self, source: HeldSource, now: float) -> list[Effect]:
-        """A higher version turned up: deal from it as well. A genesis becomes a rotation, unless my vote binds me to it."""
+        """A better head turned up: deal from it as well. A genesis becomes a rotation, unless my vote binds me to it."""
         transcript = source.transcript
-        older = all(known.version < transcript.version for known in self.sources)
+        known = self._sources.get(ref_of(transcript)) is not None
         before = transcript.boundary.number < self.session.boundary.number
         closed = self.binding or self.decided or self._superseded or self._silent
-        if closed or not older or not before:
+        if closed or known or not before:
             return []
         if not self.is_rotation:
-            self._sources = Sources(GENESIS_SOURCE)
+            self._sources = Sources(self.session.recipients, GENESIS)
             self._agreement = Agreement(self._voice, self._sources, transcript.mpk)
         dealings = self._dealings_from(source, now)
         self._sources.add(dealings)
@@ -230,7 +184,7 @@ class Ceremony:
         effects: list[Effect] = [Persist(JournalRecord("source", transcript.hash))]
         for frame in tuple(self._log):
             first = len(self.sources) == 1
-            of_it = frame.kind is Kind.DEALING and read_dealing(frame).source == dealings.source_version
+            of_it = frame.kind is Kind.DEALING and read_dealing(frame).source == dealings.ref
             if of_it or (first and frame.kind not in (Kind.KEY, Kind.HASH, Kind.DEALING)):
                 effects += self._route(frame, now)
         note = Note("source", {"version": int(transcript.version)})
@@ -238,8 +192,8 @@ class Ceremony:
 
     def take_share(self, source: Transcript, share: SecretScalar, now: float) -> list[Effect]:
         """My share of a source, which I lacked."""
-        dealings = self._sources.get(int(source.version))
-        if dealings is None or dealings.source_hash != source.hash or self._only_listens:
+        dealings = self._sources.get(ref_of(source))
+        if dealings is None or self._only_listens:
             return []
         dealings.take_share(share)
         return self._run(now)
@@ -279,7 +233,7 @@ class Ceremony:
         source = read_dealing(frame).source
         if self._sources.get(source) is not None:
             return False
-        self._parties.heard(frame.sender, source)
+        self._sources.hear(frame.sender, source)
         return True
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
@@ -327,9 +281,9 @@ class Ceremony:
             Note("another copy of this operator speaks: silent from now on", {}),
         ]
 
-    def raise_floor(self, version: int) -> None:
-        """A version is certified: no fresh transcript from an older one is supported any more."""
-        self._sources.raise_floor(version)
+    def raise_floor(self, floor: SourceRef) -> None:
+        """A version is certified: no fresh transcript from another one that is not later is supported any more."""
+        self._sources.raise_floor(floor)
 
     def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
         """A certificate of this session, verified by the caller, came outside the session's frames."""
@@ -380,8 +334,9 @@ class Ceremony:
         return None
 
     def dealing(self, name: bytes) -> KnownDealing | None:
-        """A valid dealing by its name."""
-        return next((k for k in self._known if k.header.name == name and k.stage is Stage.VALID), None)
+        """A dealing of which the body is here, by its name; one that a certified transcript names is valid."""
+        held = (Stage.HELD, Stage.VALID)
+        return next((k for k in self._known if k.header.name == name and k.stage in held), None)
 
     @property
     def _known(self) -> list[KnownDealing]:
@@ -417,9 +372,9 @@ class Ceremony:
         return self._parties.sources
 
     @property
-    def unknown_sources(self) -> dict[OperatorAddress, int]:
-        """Who deals from which version that I do not know: it may be a higher one, which they can prove."""
-        return self._parties.unknown_sources
+    def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
+        """Who deals from which version that I do not know: it may be a better one, which they can prove."""
+        return self._sources.unknown
 
     def key_of(self, sender: OperatorAddress) -> bytes | None:
         """BN254 G2 key of a recipient, or else of a holder of a source."""
@@ -465,7 +420,7 @@ class Ceremony:
             case Kind.KEY:
                 self._keys.add(frame)
             case Kind.HASH:
-                genesis = self._sources.get(GENESIS_SOURCE)
+                genesis = self._sources.get(GENESIS)
                 if isinstance(genesis, GenesisDealings):
                     return genesis.announce(frame)
             case Kind.DEALING:

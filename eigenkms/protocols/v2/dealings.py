@@ -1,7 +1,7 @@
 """The dealings of one session from one source: made, collected, verified, chosen from.
 
 Theory of operation. A holder of the source deals once, when it has its share and everybody's encryption key; keys of recipients
-that the source does not list (*newcomers*) are waited for a short grace, and a newcomer whose key did not come is not dealt to.
+that the source does not list (*newcomers*) are waited for half a window, and a newcomer whose key did not come is not dealt to.
 The header of a dealing is gossiped; its body, fetched from anybody, is bound by the header. A body is verified beside the
 machine (jobs.Check).
 
@@ -31,8 +31,6 @@ from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.dealing import BadDealingError
 from eigenkms.protocols.effects import JournalRecord, Note, Persist
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
-from eigenkms.protocols.messages import GENESIS_SOURCE
-from eigenkms.protocols.session import ZERO32
 from eigenkms.protocols.transcript import ListedKey, Transcript
 from eigenkms.protocols.v2.agreement import Draft
 from eigenkms.protocols.v2.dealing import build_dealing, claim_of, encode_body, read_body
@@ -40,12 +38,14 @@ from eigenkms.protocols.v2.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.v2.effects import Effect, Publish, Work
 from eigenkms.protocols.v2.jobs import Check, Checked, Deal, Dealt, Unchecked
 from eigenkms.protocols.v2.keys import KeyDirectory, next_keys
-from eigenkms.protocols.v2.messages import dealing_body, read_dealing
+from eigenkms.protocols.v2.messages import SourceRef, dealing_body, read_dealing, ref_of, source_of
 from eigenkms.protocols.voice import Voice
 from eigenkms.types import OperatorAddress
 
-PATIENCE_GRACES = 4
-"""Graces after which a transcript that leaves a newcomer out may be supported."""
+NEWCOMER_WINDOWS = 0.5
+"""Windows for which a newcomer's key is waited for before dealing without it: it may see the boundary later than others."""
+PATIENCE_WINDOWS = 1.0
+"""Windows after which a transcript that leaves a newcomer out may be supported."""
 
 
 class Stage(Enum):
@@ -79,7 +79,8 @@ class KnownDealing:
 class Dealings:
     """Those from one ``source`` (``None`` at genesis) in one session; ``share`` is mine of the source, if I hold one.
 
-    ``opened_at`` is the moment from which keys are waited for, ``grace`` for how long at first: seconds, some round trips.
+    ``opened_at`` is the moment from which newcomers' keys are waited for; ``grace`` is how long, in seconds, a leader waits for
+    more when it has enough: some round trips.
     """
 
     def __init__(
@@ -111,13 +112,9 @@ class Dealings:
         self._durable: set[bytes] = set()
         self._combined: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
 
-    @property
-    def source_version(self) -> int:
-        return GENESIS_SOURCE if self.source is None else int(self.source.version)
-
-    @property
-    def source_hash(self) -> bytes:
-        return ZERO32 if self.source is None else self.source.hash
+    @cached_property
+    def ref(self) -> SourceRef:
+        return ref_of(self.source)
 
     # -- who ---------------------------------------------------------------------------------------------------
 
@@ -182,7 +179,7 @@ class Dealings:
             elif record.kind == "dealing":
                 frames.append(decode_frame(record.body))
         for frame in frames:
-            if read_dealing(frame).source != self.source_version:
+            if read_dealing(frame).source != self.ref:
                 continue
             self._note(frame)
             known = self._by_dealer.get(frame.sender)
@@ -250,13 +247,9 @@ class Dealings:
         job, encrypted = result.job, result.encrypted
         commitments = job.polynomial.commitments()
         numbers = self._numbers(job.recipients)
-        header = build_dealing(
-            job.context, self.source_version, commitments, encrypted, numbers, job.newcomers
-        )
+        header = build_dealing(job.context, self.ref.version, commitments, encrypted, numbers, job.newcomers)
         body = encode_body(encrypted)
-        said = self._voice.say(
-            Kind.DEALING, self._slot, lambda: dealing_body(self.source_version, header.encoded)
-        )
+        said = self._voice.say(Kind.DEALING, self._slot, lambda: dealing_body(self.ref, header.encoded))
         frame = self._said
         assert frame is not None
         known = self._by_dealer[self.me] = KnownDealing(frame, header, job.recipients)
@@ -268,7 +261,7 @@ class Dealings:
             Persist(JournalRecord("dealing", frame.encoded)),
             Persist(JournalRecord("body", header.name + body)),
         ]
-        return [*journal, *said, Publish(header.name, body), Note("dealt", {"source": self.source_version})]
+        return [*journal, *said, Publish(header.name, body), Note("dealt", {"source": self.ref.version})]
 
     # -- progress ----------------------------------------------------------------------------------------------
 
@@ -288,7 +281,8 @@ class Dealings:
 
     def deadline(self, now: float) -> float | None:
         """When ``advance``, ``ready`` or ``supports`` would answer differently without anything being heard."""
-        moments = [self._opened_at + self._grace, self._opened_at + PATIENCE_GRACES * self._grace]
+        window = self.session.window
+        moments = [self._opened_at + windows * window for windows in (NEWCOMER_WINDOWS, PATIENCE_WINDOWS)]
         if self._enough_at is not None:
             moments.append(self._enough_at + self._grace)
         return min((moment for moment in moments if moment > now), default=None)
@@ -311,19 +305,19 @@ class Dealings:
 
     def supports(self, transcript: Transcript, keys: Sequence[bytes], now: float) -> bool:
         """Whether a fresh transcript from this source may be prepared, as far as ``holds`` does not say it."""
-        if transcript.source_hash != self.source_hash or not self._may_count(transcript):
+        if source_of(transcript) != self.ref or not self._may_count(transcript):
             return False
         if not self._keys_are_right(transcript, keys) or not self.holds(transcript):
             return False
         served = self.served_by(transcript)
         left_out = [a for a in self._newcomers if a in self._keys and a not in served]
-        if left_out and now < self._opened_at + PATIENCE_GRACES * self._grace:
+        if left_out and now < self._opened_at + PATIENCE_WINDOWS * self.session.window:
             return False
         return not any(self._serving(served | {newcomer}) for newcomer in left_out)
 
     def holds(self, transcript: Transcript) -> bool:
         named = [self._valid_dealing(dealer, name) for dealer, name in transcript.dealers]
-        if None in named or len(named) < self.needed or transcript.source_hash != self.source_hash:
+        if None in named or len(named) < self.needed or source_of(transcript) != self.ref:
             return False
         if len(self.served_by(transcript)) < self.served_needed:
             return False
@@ -350,8 +344,8 @@ class Dealings:
     # -- dealing -----------------------------------------------------------------------------------------------
 
     @property
-    def _slot(self) -> tuple[Kind, int]:
-        return (Kind.DEALING, self.source_version)
+    def _slot(self) -> tuple[Kind, bytes]:
+        return (Kind.DEALING, self.ref.hash)
 
     @property
     def _said(self) -> Frame | None:
@@ -368,9 +362,7 @@ class Dealings:
         if polynomial is None:
             return []
         self._is_dealing = True
-        job = Deal(
-            self.source_version, self._context(self.me), self._recipients(), self._key_frames(), polynomial
-        )
+        job = Deal(self.ref, self._context(self.me), self._recipients(), self._key_frames(), polynomial)
         return [Work(job)]
 
     def _polynomial(self, now: float) -> Polynomial | None:
@@ -384,7 +376,7 @@ class Dealings:
         lacking = [a for a in self._newcomers if a not in self._keys]
         if not lacking:
             return True
-        late = now >= self._opened_at + self._grace
+        late = now >= self._opened_at + NEWCOMER_WINDOWS * self.session.window
         return late and self.session.n - len(lacking) >= self.served_needed
 
     def _recipients(self) -> tuple[pvss.ShareRecipient, ...]:
@@ -405,8 +397,9 @@ class Dealings:
         """Read a header and check all of it that needs no body. Raises ``RemoteProtocolError``."""
         header = decode_header(read_dealing(frame).header)
         name = f"check dealing of 0x{frame.sender.hex()}"
-        expected = (self.session.id, frame.sender, self.source_version, self.source_hash)
-        if (header.session, header.dealer, header.source_version, header.source_hash) != expected:
+        expected = (self.session.id, frame.sender, self.ref)
+        named = SourceRef(header.source_version, header.source_hash)
+        if (header.session, header.dealer, named) != expected:
             raise BadDealingError(f"{name}: it is for another session, dealer or source")
         if len(header.commitments) != self.session.threshold:
             raise BadDealingError(
@@ -522,8 +515,8 @@ class Dealings:
             session.boundary,
             session.recipients,
             session.threshold,
-            self.source_version,
-            self.source_hash,
+            self.ref.version,
+            self.ref.hash,
             tuple((dealer, self._by_dealer[dealer].header.name) for dealer in dealers),
             combined[0],
             combined,
@@ -539,7 +532,8 @@ class Dealings:
         except RemoteProtocolError:
             return False
         for address, key in zip(self.session.recipients.addresses, transcript.keys, strict=True):
-            may_be = (self._listed(address), self._keys.get(address))
-            if key not in may_be and (address, key) not in shown:
+            if key == self._listed(address):
+                continue
+            if key is None or (key != self._keys.get(address) and (address, key) not in shown):
                 return False
         return True

@@ -1,7 +1,7 @@
 """The dealings that make a master key: all deal, commitments and keys announced first.
 
 Every member journals its polynomial and announces the *digest* of its commitments. Once those of all n, and their encryption
-keys, are in (with a lowered genesis quorum: of enough of them, and a longer grace has passed) it fixes whose dealings may count
+keys, are in (with a lowered genesis quorum: of enough of them, and a window has passed) it fixes whose dealings may count
 and deals: nobody chooses a dealing after having seen another's. The proof in a dealing is also one of knowledge of the
 polynomial, bound to the dealer, so nobody deals with commitments that it copied.
 """
@@ -16,7 +16,7 @@ from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import read_hash
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.v2.dealing_header import DealingHeader
-from eigenkms.protocols.v2.dealings import PATIENCE_GRACES, Dealings
+from eigenkms.protocols.v2.dealings import PATIENCE_WINDOWS, Dealings
 from eigenkms.protocols.v2.effects import Effect
 from eigenkms.protocols.v2.keys import KeyDirectory
 from eigenkms.protocols.v2.messages import commitments_digest
@@ -106,7 +106,7 @@ class GenesisDealings(Dealings):
 
     def _may_reveal(self, now: float) -> bool:
         ready = len(self._ready_to_deal)
-        late = now >= self._opened_at + PATIENCE_GRACES * self._grace
+        late = now >= self._opened_at + PATIENCE_WINDOWS * self.session.window
         enough = ready >= max(self.session.genesis_quorum, self.served_needed)
         return ready == self.session.n or (late and enough)
 

@@ -12,17 +12,18 @@ from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
+from eigenkms.protocols.v2.messages import SourceRef
 from eigenkms.types import OperatorAddress
 
 
 @dataclass(frozen=True)
 class Deal:
-    """Encrypt the shares of ``polynomial`` to the recipients. ``source`` is the version dealt from, 0 at genesis.
+    """Encrypt the shares of ``polynomial`` to the recipients, in a dealing from ``source``.
 
     CPU: 0.1 s for 7 recipients, 0.3 s for 50.
     """
 
-    source: int
+    source: SourceRef
     context: pvss.DealingContext
     recipients: tuple[pvss.ShareRecipient, ...]
     newcomers: tuple[bytes, ...]

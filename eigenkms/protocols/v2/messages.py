@@ -4,15 +4,17 @@
 |---|---|---|
 | KEY | ``[y48, proof of possession80]`` | one |
 | HASH | ``[digest32]`` of the commitments, at genesis only | one |
-| DEALING | ``[source T, dealing header bytes]`` | one a source |
-| PROPOSAL | ``[view, source T, transcript bytes or nil (∅), prepare certificate or nil, [KEY frame bytes, …]]`` | one a view |
+| DEALING | ``[source T, source hash32, dealing header bytes]`` | one a source |
+| PROPOSAL | ``[view, source T, source hash32, transcript bytes or nil (∅), prepare certificate or nil, [KEY frame bytes, …]]``
+| one a view |
 | VOTE | ``[view, phase, hash32, vote signature64]`` | one a view and phase |
 | VIEW_CHANGE | ``[view, prepare certificate or nil]`` | one a view |
 | CERTIFICATE | ``[transcript bytes or nil (∅), epoch certificate]`` | none |
 | SYNC | ``[frame keys: 16 bytes each, one after another]`` | none |
 
-VOTE, CERTIFICATE and SYNC are those of protocol 1 and are read by ``protocols.messages``. The source T is the version that is dealt
-from, 0 at genesis. A key's number is that of the session's boundary block, so it needs no field.
+VOTE, CERTIFICATE and SYNC are those of protocol 1 and are read by ``protocols.messages``. The source T is the version that is
+dealt from, and the source hash that of its transcript; both are zero at genesis. A session may make two prepared transcripts,
+of one T, so the hash is needed. A key's number is that of the session's boundary block, so it needs no field.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +27,32 @@ from eigenkms.crypto.pvss.encryption_key import POSSESSION_SIZE
 from eigenkms.protocols.codec import Fields, MalformedError
 from eigenkms.protocols.frames import Frame, Kind, Slot
 from eigenkms.protocols.messages import MAX_VIEW_BITS, read_certificate_frame, read_hash, read_vote
-from eigenkms.protocols.session import MAX_OPERATORS
+from eigenkms.protocols.session import MAX_OPERATORS, ZERO32
+from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import MAX_CERTIFICATE_BYTES, Certificate, decode_certificate
+
+
+@dataclass(frozen=True, order=True)
+class SourceRef:
+    """The version that is dealt from, and the hash of its transcript."""
+
+    version: int
+    hash: bytes
+
+
+GENESIS = SourceRef(0, ZERO32)
+"""A genesis deals from nothing."""
+
+
+def source_of(transcript: Transcript) -> SourceRef:
+    """What a transcript deals from."""
+    return SourceRef(transcript.source_version, transcript.source_hash)
+
+
+def ref_of(transcript: Transcript | None) -> SourceRef:
+    """A transcript as a source; ``None`` at genesis."""
+    return GENESIS if transcript is None else SourceRef(int(transcript.version), transcript.hash)
+
 
 MAX_KEY_FRAME_BYTES = 512
 """An encoded KEY frame inside another one has about 310."""
@@ -58,17 +84,21 @@ def commitments_digest(commitments: Sequence[bytes]) -> bytes:
 class DealingMessage:
     """``source`` repeats what the encoded header inside names as its source."""
 
-    source: int
+    source: SourceRef
     header: bytes
 
 
-def dealing_body(source: int, header: bytes) -> list[Any]:
-    return [source, header]
+def dealing_body(source: SourceRef, header: bytes) -> list[Any]:
+    return [source.version, source.hash, header]
 
 
 def read_dealing(frame: Frame) -> DealingMessage:
-    fields = Fields(frame.body, 2, "dealing frame")
-    return DealingMessage(fields.uint(64), fields.binary())
+    fields = Fields(frame.body, 3, "dealing frame")
+    return DealingMessage(_read_source(fields), fields.binary())
+
+
+def _read_source(fields: Fields) -> SourceRef:
+    return SourceRef(fields.uint(64), fields.fixed(32))
 
 
 def _optional_certificate(data: bytes | None) -> Certificate | None:
@@ -83,11 +113,11 @@ def _optional_bytes(certificate: Certificate | None) -> bytes | None:
 class Proposal:
     """``transcript`` is ``None`` for ∅. ``keys`` are the KEY frames that a fresh transcript's new keys are from.
 
-    ``source`` is the version that the transcript deals from: who leads the view depends on it.
+    ``source`` is what the transcript deals from: who leads the view depends on it.
     """
 
     view: int
-    source: int
+    source: SourceRef
     transcript: bytes | None
     justification: Certificate | None
     keys: tuple[bytes, ...]
@@ -95,19 +125,19 @@ class Proposal:
 
 def proposal_body(
     view: int,
-    source: int,
+    source: SourceRef,
     transcript: bytes | None,
     justification: Certificate | None,
     keys: Sequence[bytes] = (),
 ) -> list[Any]:
-    return [view, source, transcript, _optional_bytes(justification), list(keys)]
+    return [view, source.version, source.hash, transcript, _optional_bytes(justification), list(keys)]
 
 
 def read_proposal(frame: Frame) -> Proposal:
-    fields = Fields(frame.body, 5, "proposal")
+    fields = Fields(frame.body, 6, "proposal")
     return Proposal(
         fields.uint(MAX_VIEW_BITS),
-        fields.uint(64),
+        _read_source(fields),
         fields.optional_binary(),
         _optional_certificate(fields.optional_binary(MAX_CERTIFICATE_BYTES)),
         read_key_frames(fields.items(MAX_OPERATORS), "proposal"),
@@ -165,7 +195,7 @@ def _no_slot(frame: Frame) -> None:
 _SLOTS: dict[Kind, Callable[[Frame], Slot | None]] = {
     Kind.KEY: _slot_of_key,
     Kind.HASH: _slot_of_hash,
-    Kind.DEALING: lambda frame: (frame.kind, read_dealing(frame).source),
+    Kind.DEALING: lambda frame: (frame.kind, read_dealing(frame).source.hash),
     Kind.PROPOSAL: lambda frame: (frame.kind, read_proposal(frame).view),
     Kind.VOTE: _slot_of_vote,
     Kind.VIEW_CHANGE: lambda frame: (frame.kind, read_view_change(frame).view),

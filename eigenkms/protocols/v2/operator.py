@@ -27,7 +27,6 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.effects import JournalRecord, Note
 from eigenkms.protocols.frames import Frame
-from eigenkms.protocols.messages import GENESIS_SOURCE
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.v2.ceremony import Ceremony, HeldSource, Setting
@@ -45,7 +44,7 @@ from eigenkms.protocols.v2.effects import (
 )
 from eigenkms.protocols.v2.jobs import Opened, Result
 from eigenkms.protocols.v2.keys import needed_numbers
-from eigenkms.protocols.v2.messages import SESSION_KINDS
+from eigenkms.protocols.v2.messages import GENESIS, SESSION_KINDS, SourceRef, ref_of
 from eigenkms.protocols.v2.recovery import Recovery, Row
 from eigenkms.protocols.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
@@ -56,6 +55,8 @@ KEPT_UNTOUCHED = 16
 """Genesis sessions that stay answerable although nobody was seen to vote in them."""
 KEPT_TOUCHED = 256
 """Genesis sessions with votes, or decided, that stay: whoever is bound to one needs the others, or the certificate, to get free."""
+KEPT_PAST = 16
+"""Transcripts of erased versions that stay, without a share."""
 KEPT_ROTATIONS = 3
 """Rotation sessions that stay answerable although no version that counts was made there."""
 MAX_EARLY_FRAMES = 64
@@ -84,6 +85,11 @@ class KnownVersion:
         return self.certificate.phase is Phase.COMMIT
 
 
+def _rank(known: KnownVersion) -> tuple[int, bool, int]:
+    """Of two transcripts that one session made, a certified one is above, or else the one that was prepared later."""
+    return (int(known.transcript.version), known.is_certified, known.certificate.view)
+
+
 class Operator:
     """The sessions and versions of one operator. ``key`` signs; ``rng`` yields secret randomness; ``grace`` as in ``Setting``."""
 
@@ -93,10 +99,12 @@ class Operator:
         self._ceremonies: OrderedDict[SessionId, Ceremony] = OrderedDict()
         self._early: dict[OperatorAddress, list[Frame]] = {}
         self._versions: dict[bytes, KnownVersion] = {}
+        self._past: OrderedDict[bytes, Transcript] = OrderedDict()
+        """The newest of those that are erased: sessions that dealt from them are still served."""
         self._keys: dict[int, pvss.EncryptionKey] = {}
         self._recoveries: dict[bytes, Recovery] = {}
-        self._floor = GENESIS_SOURCE
-        """The version that I committed to last."""
+        self._floor = GENESIS
+        """The version that I committed to last, or know to be certified."""
 
     # -- versions and keys -------------------------------------------------------------------------------------
 
@@ -104,13 +112,19 @@ class Operator:
         """A version of an earlier life, before anything is restored."""
         self._versions[transcript.hash] = KnownVersion(transcript, certificate, share)
 
+    def know_past(self, transcript: Transcript) -> None:
+        """A version that was erased in an earlier life, before anything is restored; in ascending order."""
+        self._past[transcript.hash] = transcript
+        while len(self._past) > KEPT_PAST:
+            self._past.popitem(last=False)
+
     def know_key(self, number: int, key: pvss.EncryptionKey) -> None:
         """An encryption key of an earlier life, before anything is restored."""
         self._keys[number] = key
 
     @property
     def versions(self) -> tuple[KnownVersion, ...]:
-        return tuple(sorted(self._versions.values(), key=lambda known: known.transcript.version))
+        return tuple(sorted(self._versions.values(), key=_rank))
 
     @property
     def has_version(self) -> bool:
@@ -119,7 +133,7 @@ class Operator:
     @property
     def head(self) -> KnownVersion | None:
         """The highest version that is certified or prepared: what the next rotation deals from."""
-        return max(self.versions, key=lambda known: known.transcript.version, default=None)
+        return max(self.versions, key=_rank, default=None)
 
     @property
     def certified(self) -> KnownVersion | None:
@@ -140,9 +154,11 @@ class Operator:
     def learn(self, transcript: Transcript, certificate: Certificate, now: float) -> list[SessionEffect]:
         """A version that others certified, or prepared in a rotation. Nothing happens unless I ``may_learn`` it.
 
-        The caller has checked the certificate and, with the chain, the operators that signed it.
+        The caller has checked the certificate and, with the chain, the operators that signed it. A genesis must be certified: of two
+        that are prepared, another one may become the cluster's.
         """
-        if not self.may_learn(transcript):
+        founds = transcript.source_version == GENESIS.version
+        if not self.may_learn(transcript) or (founds and certificate.phase is not Phase.COMMIT):
             return []
         told: Effect = (
             Certified(transcript, certificate)
@@ -175,12 +191,22 @@ class Operator:
         """
         effects = self._supersede(session, now)
         named = [record.body for record in records if record.kind == "source"]
-        sources = [self._held(self._versions[name]) for name in named if name in self._versions]
-        if named and not sources and not any(record.kind == "certificate" for record in records):
+        sources = [source for name in named if (source := self._source(name)) is not None]
+        if named and not sources:
             return [*effects, SessionEffect(session, Forget(session.id))]
         if not records and self.has_version:
-            return effects + self._join(session, now, opened_at=opened_at, silent=silent)
-        return effects + self._begin(session, records, sources, opened_at, now, silent=silent)
+            effects += self._join(session, now, opened_at=opened_at, silent=silent)
+        else:
+            effects += self._begin(session, records, sources, opened_at, now, silent=silent)
+        self._raise_floor()  # what was committed to here binds in the sessions that follow
+        return effects
+
+    def _source(self, name: bytes) -> HeldSource | None:
+        """A source by its hash, without a share if that is erased."""
+        known, past = self._versions.get(name), self._past.get(name)
+        if known is not None:
+            return self._held(known)
+        return None if past is None else HeldSource(past, None)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
@@ -334,7 +360,7 @@ class Operator:
         return ceremonies[-1] if ceremonies else None
 
     @property
-    def unknown_sources(self) -> dict[OperatorAddress, int]:
+    def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
         """Who deals, in the newest session, from which version that I do not know."""
         return {} if self.newest is None else self.newest.unknown_sources
 
@@ -439,7 +465,9 @@ class Operator:
         if known is None:
             self._versions[transcript.hash] = KnownVersion(transcript, effect.certificate)
             return True
-        if known.is_certified or isinstance(effect, Prepared):
+        if known.is_certified or (
+            isinstance(effect, Prepared) and effect.certificate.view <= known.certificate.view
+        ):
             return False
         self._versions[transcript.hash] = replace(known, certificate=effect.certificate)
         return True
@@ -450,21 +478,17 @@ class Operator:
         return [*effects, *self._deal_from_head(now), *self._recover(), *self._erase()]
 
     def _raise_floor(self) -> None:
-        locked = [c.locked for c in self._all]
-        versions = [int(t.version) for t in locked if t is not None]
-        certified = self.certified
-        if certified is not None:
-            versions.append(int(certified.transcript.version))
-        self._floor = max([self._floor, *versions])
-        newest = self.newest
-        if newest is not None and newest.is_rotation:
-            newest.raise_floor(self._floor_below(newest.session))
-
-    def _floor_below(self, session: Session) -> int:
-        """The certified version that this session may have to build on."""
-        certified = self.certified
-        before = certified is not None and certified.transcript.boundary.number < session.boundary.number
-        return int(certified.transcript.version) if certified is not None and before else GENESIS_SOURCE
+        """A later lock takes the place of an earlier one, a certified version that of a lock in its session or before."""
+        for ceremony in self._all:
+            if ceremony.locked is not None and ceremony.locked.version >= self._floor.version:
+                self._floor = ref_of(ceremony.locked)
+        certified, newest = self.certified, self.newest
+        if certified is None or certified.transcript.version < self._floor.version:
+            return
+        self._floor = ref_of(certified.transcript)
+        before = newest is not None and certified.transcript.boundary.number < newest.session.boundary.number
+        if newest is not None and before:
+            newest.raise_floor(self._floor)
 
     def _deal_from_head(self, now: float) -> list[SessionEffect]:
         """The newest session began before the head was known as such, if that is news to it."""
@@ -517,10 +541,11 @@ class Operator:
         if certified is None:
             return []
         transcript = certified.transcript
-        old = [v for v in self.versions if v.transcript.version < transcript.version]
+        old = [v for v in self.versions if v.transcript.version <= transcript.version and v is not certified]
         effects: list[SessionEffect] = []
         for version in old:
             del self._versions[version.transcript.hash]
+            self.know_past(version.transcript)
             effects.append(SessionEffect(None, Erase(version.transcript.hash)))
         needed = self._needed_keys(certified)
         erased = self.key_numbers - needed
