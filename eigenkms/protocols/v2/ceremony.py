@@ -285,6 +285,10 @@ class Ceremony:
         """A version is certified: no fresh transcript from another one that is not later is supported any more."""
         self._sources.raise_floor(floor)
 
+    def forget_secrets(self) -> list[Effect]:
+        """A version of this session or a later one is certified: deal no more."""
+        return [effect for dealings in self._sources for effect in dealings.forget_secrets()]
+
     def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
         """A certificate of this session, verified by the caller, came outside the session's frames."""
         self._agreement.learn_decision(transcript, certificate)
