@@ -219,6 +219,13 @@ class Store:
             self._database.execute("UPDATE sessions SET shredded = 1 WHERE session = ?", session)
         self._truncate_log("destroy the key of a session in")
 
+    def destroy_secrets(self, session: SessionId) -> None:
+        """Destroy the session's key and its sealed records; the rest of its journal goes on. Again is no error."""
+        with self._writing("destroy the key of a session in"):
+            self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
+            self._vault.destroy_key(Owner.SESSION, session)
+        self._truncate_log("destroy the key of a session in")
+
     def drop_session(self, session: SessionId) -> None:
         """Destroy the session's key and drop its whole journal; that it was opened stays known. Again is no error."""
         with self._writing("drop the journal of a session in"):
@@ -242,8 +249,8 @@ class Store:
     def add_version(self, row: VersionRow, share: bytes | None) -> None:
         """Keep a version, and my combined share of it where I have it.
 
-        A version that is already there keeps its first certificate, but that of a prepared one gives way to the one that certifies
-        it. A share that was still missing is added, a second one must be the same. A settled flag is only ever raised.
+        A version that is already there keeps its first certificate, but that of one that is prepared only gives way to a newer
+        one. A share that was still missing is added, a second one must be the same. A settled flag is only ever raised.
         """
         with self._writing("store a key version in"):
             self._check_same_version(row)
@@ -252,7 +259,7 @@ class Store:
                 " (transcript_hash, version, session, transcript, certificate, settled, prepared)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (transcript_hash) DO UPDATE SET settled = max(settled, excluded.settled),"
-                " certificate = iif(prepared > excluded.prepared, excluded.certificate, certificate),"
+                " certificate = iif(prepared, excluded.certificate, certificate),"
                 " prepared = min(prepared, excluded.prepared)",
                 row.transcript_hash,
                 row.version,

@@ -105,6 +105,24 @@ def test_an_erased_encryption_key_leaves_neither_key_nor_sealed_bytes(folder: Pa
     assert found(folder, [*needles[1:], old, new]) == []
 
 
+def test_a_session_without_its_secrets_goes_on(folder: Path) -> None:
+    """Neither key nor sealed bytes are left; what was not secret stays, also after many boundaries, and more is appended."""
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"")
+        store.append(session(1), [Record("polynomial", b"p" * 5000, True), Record("vote", b"v", False)])
+        (sealed,) = store._database.one("SELECT body FROM records WHERE secret = 1")
+        needles = [sealed[:64], *wrapped_keys(store).values()]
+        assert all(found(folder, [n]) for n in needles)
+        store.destroy_secrets(session(1))
+        store.destroy_secrets(session(1))
+        assert found(folder, needles) == []
+        store.append(session(1), [Record("vote", b"w", False)])
+        with pytest.raises(StorageError, match="its key was destroyed"):
+            store.append(session(1), [Record("polynomial", b"q", True)])
+        assert store.forget_sessions(below=1000) == 0
+        assert [r.body for r in store.records(session(1))] == [b"v", b"w"]
+
+
 def test_a_dropped_session_leaves_neither_key_nor_records(folder: Path) -> None:
     """What was not secret goes too."""
     with open_store(folder) as store:
