@@ -11,10 +11,11 @@ members or not.
 every recipient decrypts its share from them, at any later time (protocols/v2/recovery). So older shares are erased at the
 certificate, and older keys once the share is durable (protocols/v2/keys).
 
-*No fork.* Whoever committed to a version prepares no fresh transcript from an older one in a later session (``floor``). A
-version that is certified has t' commits, so no later session from an older version gets t' prepare votes, while both sets of
-members are the same but for fewer than t' − ⌈n/3⌉ + 1 of them; and its dealers, who are t(source) of those that hold the older
-version, have erased it or are locked.
+*No fork.* Whoever committed to a version prepares no fresh transcript from an older one in a later session (``floor``), and
+everybody deals from its head alone. Let V, made from T, be certified. If a later session has the members of the one that made
+V, t' commits and t' prepare votes share a correct member, which is locked on V. If T has them, t' commits and t(T) dealers
+share one, which deals from V. So no other branch is prepared, unless the set changed much at both boundaries
+(docs/protocol-2.md).
 """
 
 from collections import OrderedDict
@@ -154,8 +155,8 @@ class Operator:
     def learn(self, transcript: Transcript, certificate: Certificate, now: float) -> list[SessionEffect]:
         """A version that others certified, or prepared in a rotation. Nothing happens unless I ``may_learn`` it.
 
-        The caller has checked the certificate and, with the chain, the operators that signed it. A genesis must be certified: of two
-        that are prepared, another one may become the cluster's.
+        The caller has checked the certificate and, with the chain, the operators that signed it. A genesis must be certified:
+        of two that are prepared, another one may become the cluster's.
         """
         founds = transcript.source_version == GENESIS.version
         if not self.may_learn(transcript) or (founds and certificate.phase is not Phase.COMMIT):
