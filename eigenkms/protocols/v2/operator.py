@@ -195,7 +195,7 @@ class Operator:
         sources = [source for name in named if (source := self._source(name)) is not None]
         if named and not sources:
             return [*effects, SessionEffect(session, Forget(session.id))]
-        if not records and self.has_version:
+        if not records:
             effects += self._join(session, now, opened_at=opened_at, silent=silent)
         else:
             effects += self._begin(session, records, sources, opened_at, now, silent=silent)
