@@ -7,7 +7,7 @@ that nobody cleans.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -103,7 +103,7 @@ class Database:
             raise StorageError(
                 f"open database {self.path}: it was not written by eigenkms", hint="give another --data-dir"
             )
-        if version != self._schema.version:
+        if not 1 <= version <= self._schema.version:
             raise self._other_version(version)
         if self._schema.is_log:
             return
@@ -123,16 +123,35 @@ class Database:
             else "no release of eigenkms has written this schema; look at the disk; nothing was changed",
         )
 
+    @property
+    def is_old(self) -> bool:
+        """Whether it has to be migrated before it is used."""
+        return self._pragma("user_version") < self._schema.version
+
     def is_blank(self) -> bool:
         """Nothing was ever created in it."""
         return self.one("SELECT count(*) FROM sqlite_master")[0] == 0 and self._pragma("user_version") == 0
 
     def create_tables(self) -> None:
         """Inside a transaction, so a crash leaves either all of them or none."""
-        for table in self._schema.tables:
-            self.execute(dedent(table).strip())
+        self._run_all(self._schema.tables)
         self.execute(f"PRAGMA application_id = {self._schema.application_id}")
+        self.execute("PRAGMA user_version = 1")
+        self.migrate()
+
+    def migrate(self) -> None:
+        """Take the steps from the version that it has to that of the schema.
+
+        Inside a transaction, so a crash leaves either version. The number of the version lies in the database's first page: it
+        changes with the tables.
+        """
+        for step in self._schema.steps[self._pragma("user_version") - 1 :]:
+            self._run_all(step)
         self.execute(f"PRAGMA user_version = {self._schema.version}")
+
+    def _run_all(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self.execute(dedent(statement).strip())
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:

@@ -10,10 +10,12 @@ SHARE_PURPOSE = b"eigenkms/share/1"
 def all_versions(database: Database) -> tuple[VersionRow, ...]:
     """Ascending; two of one version number in the order they came."""
     rows = database.all(
-        "SELECT version, session, transcript_hash, transcript, certificate, settled, proof,"
+        "SELECT version, session, transcript_hash, transcript, certificate, settled, prepared, proof,"
         " sealed_share IS NOT NULL, erased FROM versions ORDER BY version, rowid"
     )
     return tuple(
-        VersionRow(Version(v), SessionId(s), h, t, c, bool(settled), proof, bool(held), bool(erased))
-        for v, s, h, t, c, settled, proof, held, erased in rows
+        VersionRow(
+            Version(v), SessionId(s), h, t, c, bool(settled), bool(prepared), proof, bool(held), bool(erased)
+        )
+        for v, s, h, t, c, settled, prepared, proof, held, erased in rows
     )

@@ -1,9 +1,10 @@
 """The steps from a folder to an open store, in the order in which they may refuse.
 
 Lock, then "is there a database that should be there", schema, identity, password; only then anything is
-written. So each refusal leaves the folder as it was.
+written. So each refusal leaves the folder as it was. A database of an older version is migrated after that, before it is counted.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from eigenkms.storage.database import DamagedError, Database
 from eigenkms.storage.folder import Mirror, storage_error, sync_folder
 from eigenkms.storage.release import note_release
 from eigenkms.storage.rows import StoreIdentity
+from eigenkms.storage.schema import STORE
 from eigenkms.storage.vault import WrappedRoot
+
+_log = logging.getLogger(__name__)
 
 DATABASE_NAME = "eigenkms.db"
 LOCK_NAME = "lock"
@@ -91,6 +95,13 @@ class Opening:
             return ScryptCost(n, r, p)
         except ValueError as error:
             raise DamagedError(f"open database {self._path}: {error}") from error
+
+    def migrate(self, database: Database) -> None:
+        """Bring a database of an older version to this one's, whole or not at all; nothing if it is of this one."""
+        if database.is_old:
+            with database.transaction("migrate database"):
+                database.migrate()
+            _log.info("database %s: migrated to schema %d", self._path, STORE.version)
 
     def check_identity(self, database: Database) -> tuple[int, int, int, bytes, bytes]:
         """How the root key of an existing store is wrapped, once the store is this operator's. Raises StorageError."""

@@ -48,8 +48,9 @@ class SessionHeader:
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """A certified key version: the transcript (named by its 32-byte hash) and its epoch certificate.
+    """A key version: the transcript (named by its 32-byte hash) and its epoch certificate.
 
+    ``prepared`` tells that ``certificate`` is a prepare certificate and the version is not known to be certified.
     ``proof`` is the settlement proof once there is one. ``share_held`` tells whether this store can still
     give the combined share, ``erased`` whether it was destroyed. All three are the store's to fill: what a
     caller puts there is not looked at.
@@ -61,6 +62,7 @@ class VersionRow:
     transcript: bytes
     certificate: bytes
     settled: bool
+    prepared: bool = False
     proof: bytes | None = field(default=None, compare=False)
     share_held: bool = field(default=False, compare=False)
     erased: bool = field(default=False, compare=False)

@@ -1,5 +1,7 @@
-"""The tables of the databases, each of version 1. Golden files hold their text; a change needs a new number here and a way to
-get there.
+"""The tables of the databases, and the way from one version to the next. Golden files hold their text; a change needs both a new
+number here and a step to get there.
+
+A new database is made as version 1 and led through all steps, so it has the very text of one that was migrated.
 
 Tables that hold keys never let SQLite move a live key. ``key_slots`` has rows of one fixed size that are
 overwritten where they stand and used again, and it only grows at its end; so no page with a key in it is ever
@@ -8,7 +10,7 @@ rebalanced, which could leave a copy in a gap where ``secure_delete`` does not r
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 APPLICATION_ID = 0x654B4D53
 """ASCII ``eKMS``, in bytes 68..71 of the database file."""
@@ -81,22 +83,36 @@ TABLES = (
     """,
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
 )
+"""Version 1."""
+
+ENCRYPTION_KEYS = (
+    """
+    CREATE TABLE encryption_keys (
+        number INTEGER NOT NULL UNIQUE CHECK (number >= 0),
+        sealed BLOB
+    ) STRICT
+    """,
+    "ALTER TABLE versions ADD COLUMN prepared INTEGER NOT NULL DEFAULT 0",
+)
+"""The step to version 2: this operator's encryption keys, and versions that are known to be prepared only."""
 
 
 @dataclass(frozen=True)
 class Schema:
     """What a database file is: its number in the header, its version, its tables.
 
+    ``tables`` are those of version 1. ``steps`` has the statements that lead from version i + 1 to i + 2 at place i.
     A log is read by other processes while it is written, and too long to be checked at each start.
     """
 
     application_id: int
     version: int
     tables: tuple[str, ...]
+    steps: tuple[tuple[str, ...], ...] = ()
     is_log: bool = False
 
 
-STORE = Schema(APPLICATION_ID, SCHEMA_VERSION, TABLES)
+STORE = Schema(APPLICATION_ID, SCHEMA_VERSION, TABLES, (ENCRYPTION_KEYS,))
 
 SPENT = Schema(
     0x654B5355,  # ASCII eKSU

@@ -32,7 +32,7 @@ _ROLLBACK_MODE: Final = b"\x01\x01"
 
 @contextmanager
 def snapshot(path: Path, schema: Schema = STORE) -> Iterator[Database]:
-    """The database at ``path`` as of now, in memory; what is written to it goes nowhere.
+    """The database at ``path`` as of now, in memory; what is written to it goes nowhere. One of an older version is migrated there.
 
     Raises ``DamagedError`` where it is missing, empty or damaged, ``StorageError`` where it is none of ours, of another version,
     or too busy to be read.
@@ -40,6 +40,9 @@ def snapshot(path: Path, schema: Schema = STORE) -> Iterator[Database]:
     with closing(Database(path, schema, content=_whole(path))) as database:
         if database.is_blank():
             raise DamagedError(f"read database {path}: it is empty")
+        if database.is_old:
+            with database.transaction("read database"):
+                database.migrate()
         yield database
 
 

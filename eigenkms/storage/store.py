@@ -1,4 +1,4 @@
-"""The durable key store of one operator: ceremony journal, key versions, evidence, and small facts.
+"""The durable key store of one operator: ceremony journal, key versions, encryption keys, evidence, and small facts.
 
 What a method wrote is on disk, fsynced, when it returns; a crash at any moment leaves each call's work either
 whole or absent. That is the ground that "persist first, then send" (docs/protocol.md, Crashes) stands on.
@@ -21,7 +21,7 @@ looks to it as if no time had passed.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -46,11 +46,20 @@ _log = logging.getLogger(__name__)
 EVIDENCE_LIMIT = 16
 """Pieces of evidence kept for one accused and one kind: enough to convict, too few to fill a disk."""
 
+KEY_SIZE = 32
+"""Bytes of the secret of an encryption key."""
+
 _RECORD = b"eigenkms/record/1"
+_KEY = b"eigenkms/encryption-key/1"
 
 
 def _record_purpose(position: int, kind: str) -> bytes:
     return _RECORD + position.to_bytes(8, "big") + len(kind.encode()).to_bytes(2, "big") + kind.encode()
+
+
+def _key_name(number: int) -> bytes:
+    """What the slot of an encryption key's own key is named by."""
+    return number.to_bytes(32, "big")
 
 
 class Store:
@@ -97,6 +106,7 @@ class Store:
             resources.callback(database.close)
             is_new = database.is_blank()
             root = opening.create(database, kdf or ScryptCost()) if is_new else opening.unlock(database)
+            opening.migrate(database)
             mirror = opening.open_mirror()
             resources.callback(mirror.close)
             rolled_back = opening.count(database, mirror, is_new=is_new)
@@ -209,9 +219,27 @@ class Store:
             self._database.execute("UPDATE sessions SET shredded = 1 WHERE session = ?", session)
         self._truncate_log("destroy the key of a session in")
 
+    def destroy_secrets(self, session: SessionId) -> None:
+        """Destroy the session's key and its sealed records; the rest of its journal goes on. Again is no error."""
+        with self._writing("destroy the key of a session in"):
+            self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
+            self._vault.destroy_key(Owner.SESSION, session)
+        self._truncate_log("destroy the key of a session in")
+
+    def drop_session(self, session: SessionId) -> None:
+        """Destroy the session's key and drop its whole journal; that it was opened stays known. Again is no error."""
+        with self._writing("drop the journal of a session in"):
+            self._database.execute("DELETE FROM records WHERE session = ?", session)
+            self._vault.destroy_key(Owner.SESSION, session)
+            self._database.execute("UPDATE sessions SET shredded = 1 WHERE session = ?", session)
+        self._truncate_log("drop the journal of a session in")
+
     def forget_sessions(self, below: int) -> int:
-        """Drop shredded sessions at block numbers under ``below``, journals and all; how many they were."""
+        """Drop shredded sessions at block numbers under ``below``, journals and all, and the numbers of erased keys there; how many
+        sessions they were.
+        """
         with self._writing("forget old sessions in"):
+            self._database.execute("DELETE FROM encryption_keys WHERE sealed IS NULL AND number < ?", below)
             return self._database.execute(
                 "DELETE FROM sessions WHERE shredded = 1 AND block_number < ?", below
             )
@@ -219,26 +247,35 @@ class Store:
     # Key versions
 
     def add_version(self, row: VersionRow, share: bytes | None) -> None:
-        """Keep a certified version, and my combined share of it where I have it.
+        """Keep a version, and my combined share of it where I have it.
 
-        A version that is already there keeps its first certificate; a share that was still missing is added,
-        a second one must be the same. A settled flag is only ever raised.
+        A version that is already there keeps its first certificate, but that of one that is prepared only gives way to a newer
+        one. A share that was still missing is added, a second one must be the same. A settled flag is only ever raised.
         """
         with self._writing("store a key version in"):
             self._check_same_version(row)
             self._database.execute(
-                "INSERT INTO versions (transcript_hash, version, session, transcript, certificate, settled)"
-                " VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (transcript_hash) DO UPDATE SET settled = max(settled, excluded.settled)",
+                "INSERT INTO versions"
+                " (transcript_hash, version, session, transcript, certificate, settled, prepared)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (transcript_hash) DO UPDATE SET settled = max(settled, excluded.settled),"
+                " certificate = iif(prepared, excluded.certificate, certificate),"
+                " prepared = min(prepared, excluded.prepared)",
                 row.transcript_hash,
                 row.version,
                 row.session,
                 row.transcript,
                 row.certificate,
                 int(row.settled),
+                int(row.prepared),
             )
             if share is not None:
                 self._add_share(row.transcript_hash, share)
+
+    def add_share(self, transcript_hash: bytes, share: bytes) -> None:
+        """Keep my combined share of a version that is stored. The same again is no error, another one is."""
+        with self._writing("store a share in"):
+            self._add_share(transcript_hash, share)
 
     def _check_same_version(self, row: VersionRow) -> None:
         known = self._database.one(
@@ -250,9 +287,12 @@ class Store:
             )
 
     def _add_share(self, transcript_hash: bytes, share: bytes) -> None:
-        sealed, erased = self._database.one(
+        row = self._database.one(
             "SELECT sealed_share, erased FROM versions WHERE transcript_hash = ?", transcript_hash
         )
+        if row is None:
+            raise StorageError(f"store the share of {transcript_hash.hex()}: its version is not stored")
+        sealed, erased = row
         if erased:
             raise StorageError(
                 f"store the share of {transcript_hash.hex()}: it was erased and does not come back"
@@ -312,6 +352,55 @@ class Store:
                 " (SELECT transcript_hash FROM versions WHERE erased = 1 ORDER BY version DESC LIMIT ?)",
                 keep,
             )
+
+    # Encryption keys
+
+    def keep_key(self, number: int, secret: bytes) -> None:
+        """Keep the secret (32 bytes) of my encryption key with this number, that of the boundary block at which it is published.
+
+        The same again is no error. StorageError for another secret, and for a key that was erased.
+        """
+        name = _key_name(number)
+        if len(secret) != KEY_SIZE:
+            raise ValueError(f"the secret of an encryption key has {len(secret)} bytes, not {KEY_SIZE}")
+        with self._writing("store an encryption key in"):
+            row = self._database.one("SELECT sealed FROM encryption_keys WHERE number = ?", number)
+            if row is not None:
+                if row[0] is None:
+                    raise StorageError(f"store encryption key {number}: it was erased and does not come back")
+                if self._vault.unseal(Owner.ENCRYPTION_KEY, name, row[0], _KEY) != secret:
+                    raise StorageError(f"store encryption key {number}: another one is already stored")
+                return
+            self._vault.add_key(Owner.ENCRYPTION_KEY, name)
+            sealed = self._vault.seal(Owner.ENCRYPTION_KEY, name, secret, _KEY)
+            self._database.execute("INSERT INTO encryption_keys VALUES (?, ?)", number, sealed)
+
+    def keys(self) -> dict[int, bytes]:
+        """My encryption keys that were not erased: number to secret. Secret: keep them short-lived."""
+        with self._reading("read encryption keys in"):
+            rows = self._database.all(
+                "SELECT number, sealed FROM encryption_keys WHERE sealed IS NOT NULL ORDER BY number"
+            )
+            return {
+                number: self._vault.unseal(Owner.ENCRYPTION_KEY, _key_name(number), sealed, _KEY)
+                for number, sealed in rows
+            }
+
+    def erase_keys(self, numbers: Iterable[int]) -> None:
+        """Destroy my encryption keys with these numbers for good, all or none. One that is not there is no error.
+
+        The numbers stay known until ``forget_sessions``, so that no other key gets one.
+        """
+        chosen = tuple(numbers)
+        with self._writing("erase encryption keys in"):
+            for number in chosen:
+                self._vault.destroy_key(Owner.ENCRYPTION_KEY, _key_name(number))
+                self._database.execute(
+                    "INSERT INTO encryption_keys VALUES (?, NULL)"
+                    " ON CONFLICT (number) DO UPDATE SET sealed = NULL",
+                    number,
+                )
+        self._truncate_log("erase encryption keys in")
 
     # Evidence and small facts
 

@@ -1,6 +1,6 @@
 """Keys at rest, and how to lose one for good.
 
-    password --scrypt--> password key --wraps--> root key --wraps--> one key a session, one a version
+    password --scrypt--> password key --wraps--> root key --wraps--> one key a session, a version, an encryption key
                                                                      each seals its own secrets
 
 Whatever must be forgotten one day is sealed under a key of its own. To forget it, the slot that holds the
@@ -33,6 +33,7 @@ class Owner(Enum):
 
     SESSION = b"s"
     VERSION = b"v"
+    ENCRYPTION_KEY = b"k"
 
 
 def _password_key(password: str, cost: ScryptCost, salt: bytes) -> bytes:

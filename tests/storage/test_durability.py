@@ -27,6 +27,19 @@ while True:
     number += 1
 """
 
+KEEPER = """
+import sys
+from pathlib import Path
+from tests.storage.conftest import open_store
+store = open_store(Path(sys.argv[1]))
+number = max(store.keys(), default=-1) + 1
+while True:
+    store.keep_key(number, b"%32d" % number)
+    store.erase_keys(range(max(0, number - 4), max(0, number - 1)))
+    print(number, flush=True)
+    number += 1
+"""
+
 LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -49,11 +62,11 @@ print(count)
 """
 
 
-def kill_after(folder: Path, appends: int) -> int:
+def kill_after(folder: Path, appends: int, program: str = WRITER) -> int:
     """Run the writer until it reported ``appends`` more, SIGKILL it, return the last number that it
     reported.
     """
-    command = [sys.executable, "-c", WRITER, str(folder)]
+    command = [sys.executable, "-c", program, str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for _ in range(appends):
@@ -79,6 +92,21 @@ def test_sigkill_loses_nothing_that_was_reported_and_tears_nothing(folder: Path)
             body = b"%d" % number * 700
             whole = (Record("a", body, False), Record("b", body, True), Record("c", body, False))
             assert records[3 * number : 3 * number + 3] == whole
+
+
+def test_sigkill_brings_no_erased_encryption_key_back_and_loses_no_other(folder: Path) -> None:
+    """What was reported as kept is there, what was reported as erased is not, and an erasure is whole or absent."""
+    for steps in (1, 30, 200):
+        reported = kill_after(folder, steps, KEEPER)
+        with open_store(folder) as store:
+            assert not store.rolled_back
+            keys = store.keys()
+        assert all(secret == b"%32d" % number for number, secret in keys.items())
+        assert sorted(keys) in (
+            [n for n in (reported - 1, reported) if n >= 0],
+            [n for n in (reported - 1, reported, reported + 1) if n >= 0],
+            [reported, reported + 1],
+        )
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.storage.conftest import IDENTITY, PASSWORD, repeatable_rng, session
 
 GOLDEN = Path(__file__).parent / "golden"
 HASH = b"\x77" * 32
+NUMBER, SECRET = 4660, b"secret of an encryption key of 32"[:32]
 COST = ScryptCost(n=16, r=8, p=1)
 
 
@@ -27,6 +28,7 @@ def example(folder: Path) -> Store:
     store.add_version(
         VersionRow(Version(1_700_000_000), session(1), HASH, b"t", b"c", False), b"secret share"
     )
+    store.keep_key(NUMBER, SECRET)
     return store
 
 
@@ -50,6 +52,7 @@ def sealed(store: Store) -> dict[str, object]:
         "key_slots": slots,
         "secret_record": one("SELECT body FROM records WHERE secret = 1")[0].hex(),
         "sealed_share": one("SELECT sealed_share FROM versions")[0].hex(),
+        "sealed_encryption_key": one("SELECT sealed FROM encryption_keys")[0].hex(),
     }
 
 
@@ -85,6 +88,9 @@ def test_golden_bytes_open_by_the_description_alone() -> None:
     assert open_(session_key, golden["secret_record"], aad) == b"secret record"
     version_key = open_(root, golden["key_slots"][(b"v" + HASH).hex()], b"eigenkms/store-key/1v" + HASH)
     assert open_(version_key, golden["sealed_share"], b"eigenkms/share/1" + HASH) == b"secret share"
+    name = NUMBER.to_bytes(32, "big")
+    own = open_(root, golden["key_slots"][(b"k" + name).hex()], b"eigenkms/store-key/1k" + name)
+    assert open_(own, golden["sealed_encryption_key"], b"eigenkms/encryption-key/1" + name) == SECRET
 
 
 def write() -> None:

@@ -124,7 +124,7 @@ def test_a_newer_schema_is_left_alone(folder: Path) -> None:
     raw.close()
     before = files(folder)
     with pytest.raises(
-        StorageError, match=r"was written by a newer eigenkms \(schema 7, this one knows 1\)"
+        StorageError, match=r"was written by a newer eigenkms \(schema 7, this one knows 2\)"
     ) as refused:
         open_store(folder)
     assert refused.value.hint is not None

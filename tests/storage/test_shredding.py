@@ -82,6 +82,61 @@ def test_an_erased_share_leaves_neither_key_nor_sealed_bytes(folder: Path) -> No
         assert store.share(new) == b"new share"
 
 
+def test_an_erased_encryption_key_leaves_neither_key_nor_sealed_bytes(folder: Path) -> None:
+    """It never stands in a file, open or closed; once it is erased, what sealed it is in none, and the other key is untouched."""
+    old, new = b"secret of an old encryption key.", b"secret of a new encryption key.."
+    with open_store(folder) as store:
+        store.keep_key(100, old)
+        store.keep_key(110, new)
+        (sealed,) = store._database.one("SELECT sealed FROM encryption_keys WHERE number = 100")
+        row = store._database.one("SELECT owner, wrapped FROM key_slots ORDER BY slot LIMIT 1")
+        needles = [sealed, wrapped_keys(store)[b"k" + (100).to_bytes(32, "big")]]
+        assert all(found(folder, [n]) for n in needles)
+        assert found(folder, [old, new]) == []
+        store.erase_keys([100])
+        assert found(folder, needles) == []
+        assert store.keys() == {110: new}
+        store._database.execute("UPDATE encryption_keys SET sealed = ? WHERE number = 100", sealed)
+        with pytest.raises(StorageError, match="its key was destroyed"):
+            store.keys()
+        store._database.execute("UPDATE key_slots SET owner = ? WHERE owner != zeroblob(33)", row[0])
+        with pytest.raises(StorageError, match="the stored bytes were altered"):
+            store.keys()
+    assert found(folder, [*needles[1:], old, new]) == []
+
+
+def test_a_session_without_its_secrets_goes_on(folder: Path) -> None:
+    """Neither key nor sealed bytes are left; what was not secret stays, also after many boundaries, and more is appended."""
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"")
+        store.append(session(1), [Record("polynomial", b"p" * 5000, True), Record("vote", b"v", False)])
+        (sealed,) = store._database.one("SELECT body FROM records WHERE secret = 1")
+        needles = [sealed[:64], *wrapped_keys(store).values()]
+        assert all(found(folder, [n]) for n in needles)
+        store.destroy_secrets(session(1))
+        store.destroy_secrets(session(1))
+        assert found(folder, needles) == []
+        store.append(session(1), [Record("vote", b"w", False)])
+        with pytest.raises(StorageError, match="its key was destroyed"):
+            store.append(session(1), [Record("polynomial", b"q", True)])
+        assert store.forget_sessions(below=1000) == 0
+        assert [r.body for r in store.records(session(1))] == [b"v", b"w"]
+
+
+def test_a_dropped_session_leaves_neither_key_nor_records(folder: Path) -> None:
+    """What was not secret goes too."""
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"")
+        store.append(
+            session(1), [Record("share", b"s" * 5000, True), Record("body", b"public body" * 500, False)]
+        )
+        (sealed,) = store._database.one("SELECT body FROM records WHERE secret = 1")
+        needles = [sealed[:64], b"public body", *wrapped_keys(store).values()]
+        assert all(found(folder, [n]) for n in needles)
+        store.drop_session(session(1))
+        assert found(folder, needles) == []
+
+
 def test_no_destroyed_key_survives_a_long_life(folder: Path) -> None:
     """Many sessions come and go in random order; no file keeps a dead key; slots are reused."""
     random_order = random.Random(4711)
@@ -96,9 +151,13 @@ def test_no_destroyed_key_survives_a_long_life(folder: Path) -> None:
                 victim = alive.pop(random_order.randrange(len(alive)))
                 dead.append(wrapped_keys(store)[b"s" + session(victim)])
                 store.shred_session(session(victim))
+            store.keep_key(number, b"%32d" % number)
+            if number > 4:
+                dead.append(wrapped_keys(store)[b"k" + (number - 5).to_bytes(32, "big")])
+                store.erase_keys([number - 5])
         assert len(dead) > 100
         assert found(folder, dead) == []
-        assert store._database.one("SELECT count(*) FROM key_slots") == (81,)
+        assert store._database.one("SELECT count(*) FROM key_slots") == (86,)
     assert found(folder, dead) == []
     with open_store(folder) as store:
         assert [store.records(session(n))[0].body for n in alive] == [b"%d" % n for n in alive]

@@ -3,11 +3,14 @@
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import StorageError
+from eigenkms.protocols.session import MAX_OPERATORS
 from eigenkms.storage.evidence import read_folder
 from eigenkms.storage.store import EVIDENCE_LIMIT, Record, Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress, Version
@@ -112,6 +115,95 @@ def test_a_version_is_never_replaced(store: Store) -> None:
         store.add_version(version(10, settled=True), b"t" * 32)
     assert store.versions() == (version(10),)
     assert store.share(version(10).transcript_hash) == b"s" * 32
+
+
+def test_a_prepared_version_becomes_certified(folder: Path) -> None:
+    """Its certificate gives way to a later one, that which certifies it to none; its share may come before or after."""
+    prepared = replace(version(10), certificate=b"prepare", prepared=True)
+    certified = replace(version(10, settled=True), certificate=b"commit")
+    for early in (True, False):
+        with open_store(folder / str(early)) as store:
+            store.add_version(prepared, None)
+            assert store.versions() == (prepared,)
+            prepared = replace(prepared, certificate=b"later prepare")
+            store.add_version(prepared, None)
+            if early:
+                store.add_share(prepared.transcript_hash, b"s" * 32)
+        with open_store(folder / str(early)) as store:
+            assert store.versions() == (prepared,)
+            store.add_version(certified, None)
+            store.add_version(prepared, None)
+            store.add_version(replace(certified, certificate=b"later commit"), None)
+            assert store.versions() == (certified,)
+            store.add_share(prepared.transcript_hash, b"s" * 32)
+            assert store.share(prepared.transcript_hash) == b"s" * 32
+
+
+def test_a_share_is_added_to_a_version_that_is_stored(store: Store) -> None:
+    """The same again changes nothing; another one, one of no version and one that was erased are refused."""
+    name = version(10).transcript_hash
+    with pytest.raises(StorageError, match="its version is not stored"):
+        store.add_share(name, b"s" * 32)
+    store.add_version(version(10), None)
+    store.add_share(name, b"s" * 32)
+    store.add_share(name, b"s" * 32)
+    with pytest.raises(StorageError, match="another share is already stored"):
+        store.add_share(name, b"t" * 32)
+    assert store.share(name) == b"s" * 32
+    store.erase_share(name)
+    with pytest.raises(StorageError, match="it was erased and does not come back"):
+        store.add_share(name, b"s" * 32)
+
+
+def test_encryption_keys_come_back_by_their_numbers(folder: Path) -> None:
+    """Also after a restart, up to the highest number of a block; the same again changes nothing, another secret is refused."""
+    kept = {110: b"a" * 32, 100: b"b" * 32, 2**63 - 1: b"c" * 32}
+    with open_store(folder) as store:
+        assert store.keys() == {}
+        for number, secret in kept.items():
+            store.keep_key(number, secret)
+        store.keep_key(100, b"b" * 32)
+        with pytest.raises(StorageError, match="store encryption key 100: another one is already stored"):
+            store.keep_key(100, b"d" * 32)
+        with pytest.raises(ValueError, match="has 31 bytes, not 32"):
+            store.keep_key(120, b"e" * 31)
+        assert store.keys() == kept
+    with open_store(folder) as store:
+        assert store.keys() == kept
+
+
+def test_an_erased_encryption_key_does_not_come_back(folder: Path) -> None:
+    """Nor does another one under its number, also one that never was there, until its session is forgotten."""
+    with open_store(folder) as store:
+        for number in (100, 110, 120):
+            store.keep_key(number, bytes([number]) * 32)
+        store.erase_keys([100, 110, 115])
+        store.erase_keys([100])
+        store.erase_keys([])
+        assert store.keys() == {120: b"\x78" * 32}
+    with open_store(folder) as store:
+        for number in (100, 115):
+            with pytest.raises(StorageError, match=f"key {number}: it was erased and does not come back"):
+                store.keep_key(number, b"n" * 32)
+        store.forget_sessions(below=115)
+        assert store._database.all("SELECT number FROM encryption_keys ORDER BY 1") == [(115,), (120,)]
+        assert store.keys() == {120: b"\x78" * 32}
+
+
+def test_a_dropped_session_keeps_its_number_and_nothing_else(store: Store) -> None:
+    """Its dealings and their bodies too, the largest; the journal of another session is untouched."""
+    name, body = b"\x0d" * 32, bytes(encoded_size(MAX_OPERATORS))
+    journal = (Record("dealing", bytes(256 * 1024), False), Record("body", name + body, False), SHARE)
+    for number in (1, 2):
+        store.open_session(session(number), 100 * number, b"header")
+        store.append(session(number), journal)
+    store.drop_session(session(1))
+    store.drop_session(session(1))
+    assert store.records(session(1)) == ()
+    assert [h.shredded for h in store.sessions_at(100)] == [True]
+    with pytest.raises(StorageError, match="its key was destroyed"):
+        store.append(session(1), [SHARE])
+    assert store.records(session(2)) == journal
 
 
 def test_settlement_keeps_the_first_proof(store: Store) -> None:

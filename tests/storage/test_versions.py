@@ -1,9 +1,13 @@
-"""Upgrade and downgrade of what a node stores: version 1 as it was first written opens, any other is refused and left to the byte.
+"""Upgrade and downgrade of what a node stores: what an older release wrote opens, and is migrated, whole or not at all; what a
+newer one wrote is refused and left to the byte.
 
 The golden files are dumps of the databases. To make one for a new version, run this module as a script; the old ones stay.
 """
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,18 +15,19 @@ from pathlib import Path
 import pytest
 
 from eigenkms import __version__
-from eigenkms.errors import StorageError
+from eigenkms.errors import InputError, StorageError
 from eigenkms.storage.copy import read_store
 from eigenkms.storage.release import RELEASE_NAME, read_release
 from eigenkms.storage.releases import RELEASES_NAME, read_releases
 from eigenkms.storage.schema import RELEASES, SPENT, STORE, Schema
 from eigenkms.storage.spent import SPENT_NAME, Spending, SpentTokens
-from eigenkms.storage.store import Record
+from eigenkms.storage.store import Record, Store
 from tests.protocols.test_release_log import HEADER, release
-from tests.storage.conftest import open_store, session
-from tests.storage.test_golden import HASH, example
+from tests.storage.conftest import PASSWORD, open_store, session
+from tests.storage.test_golden import HASH, NUMBER, SECRET, example, schema
 from tests.storage.test_releases import open_log, sign, verified
 from tests.storage.test_spent import LATER, spend
+from tests.support.waiting import PATIENCE
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS: dict[str, Schema] = {"eigenkms.db": STORE, SPENT_NAME: SPENT, RELEASES_NAME: RELEASES}
@@ -54,12 +59,27 @@ def dump(path: Path) -> str:
         return head + "".join(line + "\n" for line in raw.iterdump())
 
 
-def load(name: str, folder: Path) -> Path:
-    """The golden file of version 1 as a database in ``folder``."""
+def load(name: str, folder: Path, version: int = 1) -> Path:
+    """The golden file of this version as a database in ``folder``."""
     folder.mkdir(exist_ok=True)
     with closing(sqlite3.connect(folder / name)) as raw:
-        raw.executescript((GOLDEN / f"{name}.v1.sql").read_text())
+        raw.executescript((GOLDEN / f"{name}.v{version}.sql").read_text())
     return folder / name
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as raw:
+        return int(raw.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check_example(store: Store) -> None:
+    """What the golden files of all versions have: a journal, a version and its share."""
+    assert store.records(session(1)) == (
+        Record("vote", b"public", False),
+        Record("share", b"secret record", True),
+    )
+    assert store.share(HASH) == b"secret share"
+    assert [(row.prepared, row.share_held) for row in store.versions()] == [(False, True)]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -68,18 +88,95 @@ def files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in found if p.stat().st_size}
 
 
-def test_a_store_of_version_1_opens(tmp_path: Path) -> None:
+def test_a_store_of_version_1_is_migrated(tmp_path: Path) -> None:
     """Journal and share, with the password of then; as it has no folder of its own any more, it is taken for a restored one."""
-    load("eigenkms.db", tmp_path)
+    path = load("eigenkms.db", tmp_path)
     with open_store(tmp_path) as store:
-        assert store.records(session(1)) == (
-            Record("vote", b"public", False),
-            Record("share", b"secret record", True),
-        )
-        assert store.share(HASH) == b"secret share"
+        check_example(store)
         assert store.rolled_back
+        store.keep_key(NUMBER, SECRET)
+    assert version_of(path) == 2
+    with open_store(tmp_path) as store:
+        check_example(store)
+        assert store.keys() == {NUMBER: SECRET}
     with read_store(tmp_path) as copy:
         assert len(copy.versions()) == 1
+
+
+def test_a_store_of_version_2_opens(tmp_path: Path) -> None:
+    """Encryption keys too."""
+    load("eigenkms.db", tmp_path, 2)
+    with open_store(tmp_path) as store:
+        check_example(store)
+        assert store.keys() == {NUMBER: SECRET}
+
+
+def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    """To the letter of their text, so there is one format of each version."""
+    load("eigenkms.db", tmp_path)
+    with open_store(tmp_path) as store:
+        assert schema(store) == (GOLDEN / "schema.sql").read_text()
+
+
+def test_a_copy_of_a_store_of_version_1_is_read_and_left_alone(tmp_path: Path) -> None:
+    """What looks at a data folder migrates nothing in it."""
+    load("eigenkms.db", tmp_path)
+    before = files(tmp_path)
+    with read_store(tmp_path) as copy:
+        (row,) = copy.versions()
+        assert copy.share(row, PASSWORD) == b"secret share"
+    assert files(tmp_path) == before
+
+
+def test_a_wrong_password_migrates_nothing(tmp_path: Path) -> None:
+    """An older release still opens the folder."""
+    path = load("eigenkms.db", tmp_path)
+    with pytest.raises(InputError, match="the password does not open it"):
+        open_store(tmp_path, password="wrong")
+    assert version_of(path) == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from eigenkms.storage.database import Database
+from eigenkms.storage.opening import Opening
+from tests.storage.conftest import open_store
+left, migrating = int(sys.argv[2]), False
+execute, migrate = Database.execute, Database.migrate
+def die(*_args, **_more):
+    os.kill(os.getpid(), signal.SIGKILL)
+def count(self, sql, *values):
+    global left
+    if migrating and left == 0:
+        die()
+    left -= migrating
+    return execute(self, sql, *values)
+def begin(self):
+    global migrating
+    migrating = True
+    migrate(self)
+    migrating = False
+    if left == 0:
+        die()
+Database.execute, Database.migrate, Opening.count = count, begin, die
+open_store(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("statements", "version"), [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2)])
+def test_a_migration_that_is_killed_leaves_either_version(
+    tmp_path: Path, statements: int, version: int
+) -> None:
+    """Before each of its statements, before and after its commit; the next opening completes it."""
+    path = load("eigenkms.db", tmp_path)
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(statements)]
+    ended = subprocess.run(command, check=False, timeout=PATIENCE)
+    assert ended.returncode == -signal.SIGKILL
+    assert version_of(path) == version
+    with open_store(tmp_path) as store:
+        check_example(store)
+        assert schema(store) == (GOLDEN / "schema.sql").read_text()
 
 
 def test_used_evidence_of_version_1_stays_used(tmp_path: Path) -> None:
@@ -100,7 +197,7 @@ def test_a_release_log_of_version_1_is_continued(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize(("version", "words"), [(2, "a newer"), (0, "an older")])
+@pytest.mark.parametrize(("version", "words"), [(7, "a newer"), (0, "an older")])
 def test_another_version_is_refused_and_left_alone(
     tmp_path: Path, name: str, version: int, words: str
 ) -> None:
@@ -110,7 +207,8 @@ def test_another_version_is_refused_and_left_alone(
         raw.execute(f"PRAGMA user_version = {version}")
     (tmp_path / RELEASE_NAME).write_text("9.1.0\n")
     before = files(tmp_path)
-    expected = rf"{name}: it was written by {words} eigenkms \(schema {version}, this one knows 1\); .* by release 9\.1\.0$"
+    known = FORMATS[name].version
+    expected = rf"{name}: it was written by {words} eigenkms \(schema {version}, this one knows {known}\); .* by release 9\.1\.0$"
     with pytest.raises(StorageError, match=expected) as refused:
         open_any(tmp_path, name)
     assert refused.value.hint is not None

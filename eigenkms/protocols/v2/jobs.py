@@ -95,8 +95,8 @@ Job: TypeAlias = Deal | Check | Open
 Result: TypeAlias = Dealt | Checked | Opened
 
 
-def carry_out(job: Job, rng: Rng, table: pvss.LogarithmTable) -> Result:
-    """Do the work of ``job``; blocks. ``rng`` yields secret randomness."""
+def carry_out(job: Job, rng: Rng, table: pvss.LogarithmTable | None) -> Result:
+    """Do the work of ``job``; blocks. ``rng`` yields secret randomness; only ``Open`` needs the ``table``."""
     match job:
         case Deal():
             recipients = pvss.Recipients(job.recipients)
@@ -104,6 +104,7 @@ def carry_out(job: Job, rng: Rng, table: pvss.LogarithmTable) -> Result:
         case Check():
             return _check(job, rng)
         case Open():
+            assert table is not None
             return _open(job, rng, table)
 
 

@@ -1,4 +1,9 @@
--- schema 1
+-- schema 2
+-- table encryption_keys
+CREATE TABLE encryption_keys (
+    number INTEGER NOT NULL UNIQUE CHECK (number >= 0),
+    sealed BLOB
+) STRICT
 -- table evidence
 CREATE TABLE evidence (
     id INTEGER PRIMARY KEY,
@@ -35,6 +40,8 @@ CREATE TABLE sessions (
 ) STRICT
 -- index sessions_by_block
 CREATE INDEX sessions_by_block ON sessions (block_number)
+-- index sqlite_autoindex_encryption_keys_1
+-- made by SQLite
 -- index sqlite_autoindex_meta_1
 -- made by SQLite
 -- index sqlite_autoindex_records_1
@@ -68,4 +75,4 @@ CREATE TABLE versions (
     proof BLOB,
     sealed_share BLOB,
     erased INTEGER NOT NULL DEFAULT 0
-) STRICT
+, prepared INTEGER NOT NULL DEFAULT 0) STRICT

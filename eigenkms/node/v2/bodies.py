@@ -1,0 +1,57 @@
+"""Bodies of dealings on their way to the machines, each source's in a place of its own.
+
+A body may come before the header that names it, or before its boundary is seen here. It is kept then, until a machine wants it or
+its source sends newer ones. What a source sends displaces its own bodies only, so nobody floods anybody else's away.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Hashable
+from typing import Final
+
+import trio
+
+MAX_OF_ONE: Final = 8
+MAX_BYTES: Final = 2 << 20
+"""What is kept of one source; a dealing for 256 recipients has 206 kB, and an operator deals once a session and source."""
+
+
+class Bodies:
+    """Of few sources: the caller lets only operators put something here. ``put`` on the loop, ``take`` on any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, OrderedDict[bytes, bytes]] = {}
+        self._arrived = trio.Event()
+
+    def __len__(self) -> int:
+        return sum(len(kept) for kept in tuple(self._kept.values()))
+
+    def put(self, source: Hashable, name: bytes, body: bytes) -> int:
+        """Keep a body; how many others of its source, the oldest, had to go. Never blocks."""
+        with self._lock:
+            kept = self._kept.setdefault(source, OrderedDict())
+            kept.pop(name, None)
+            kept[name] = body
+            displaced = 0
+            while len(kept) > MAX_OF_ONE or sum(map(len, kept.values())) > MAX_BYTES:
+                kept.popitem(last=False)
+                displaced += 1
+        self._arrived.set()
+        return displaced
+
+    async def arrival(self) -> None:
+        """Wait until a body was put here since the last call."""
+        await self._arrived.wait()
+        self._arrived = trio.Event()
+
+    def take(self, wanted: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+        """All that is here under these names, perhaps several of a name: a source may have lied."""
+        found: list[tuple[bytes, bytes]] = []
+        with self._lock:
+            for source in tuple(self._kept):
+                kept = self._kept[source]
+                found += [(name, kept.pop(name)) for name in wanted if name in kept]
+                if not kept:
+                    del self._kept[source]
+        return found

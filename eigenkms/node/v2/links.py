@@ -1,0 +1,182 @@
+"""Links: keep connected to every operator, learn which peer is which, pull what gossip lost, push the bodies of dealings.
+
+Three loops over one peer book: *greet* says hello to connected peers that have not proven who they are, *pull* asks bound peers,
+one after another, for frames of the sessions under way, *listen* feeds gossip to the engine. A fourth one hands bodies over: a
+session takes one message delay for a dealing, not three as if each member asked for the body once it has the header.
+"""
+
+import logging
+import random
+from itertools import count
+
+import trio
+
+from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
+from eigenkms.node import story
+from eigenkms.node.peers import PeerBook
+from eigenkms.node.v2.engine import Engine
+from eigenkms.node.v2.fetching import Fetcher
+from eigenkms.node.v2.greeting import Greeter
+from eigenkms.p2p.host import Host
+from eigenkms.p2p.identity import PeerId
+from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, decode_frame
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.v2 import wire
+from eigenkms.protocols.wire import CLIENT_PROTOCOL, HELLO, decode_frames
+from eigenkms.types import ClusterId
+
+log = logging.getLogger(__name__)
+
+GREET_SECONDS = 0.2
+CALL_SECONDS = 5.0
+MIN_PULL_SECONDS, MAX_PULL_SECONDS = 0.25, 5.0
+MAX_PUSHES = 16
+"""Bodies on their way at once."""
+MAX_WAITING = 4096
+"""Pushes that wait. Those beyond are left out, and their recipients fetch the body."""
+
+
+class Links:
+    """The node's side of the network; ``Outlet`` of the engine. Opened by ``run``."""
+
+    def __init__(
+        self, host: Host, peers: PeerBook, engine: Engine, greeter: Greeter, cluster: ClusterId
+    ) -> None:
+        self._host = host
+        self._peers = peers
+        self._engine = engine
+        self._greeter = greeter
+        self._cluster = cluster
+        self._topic = wire.gossip_topic(cluster)
+        self._to_push, self._pushes = trio.open_memory_channel[tuple[PeerId, bytes]](MAX_WAITING)
+        self._window = 1.0
+        self._fetcher = Fetcher(host, peers, engine, self._pause)
+
+    def pace(self, window: float) -> None:
+        """Pull four times a protocol window (seconds)."""
+        self._window = window
+
+    async def run(self) -> None:
+        """All loops, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            nursery.start_soon(self._greet)
+            nursery.start_soon(self._pull)
+            nursery.start_soon(self._push)
+            nursery.start_soon(self._fetcher.run, self)
+
+    def refresh(self) -> None:
+        """Dial whom the peer book names now."""
+        expected = self._peers.expected()
+        for peer, addresses in expected.items():
+            self._host.set_addresses(peer, addresses)
+        self._host.keep_connected(set(expected))
+
+    def bound(self) -> list[PeerId]:
+        """Connected peers that proved which operator they are."""
+        return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
+
+    # -- outlet ----------------------------------------------------------------------------------------------
+
+    async def broadcast(self, frame: Frame) -> None:
+        await self._host.publish(self._topic, frame.encoded)
+
+    async def publish(self, session: Session, name: bytes, body: bytes) -> None:
+        """Push the body of my dealing to the members that are connected."""
+        message = wire.encode_push(name, body)
+        for peer in self.bound():
+            operator = self._peers.operator_of(peer)
+            if operator is None or session.recipients.get(operator) is None:
+                continue
+            try:
+                self._to_push.send_nowait((peer, message))
+            except trio.WouldBlock:
+                log.debug("body of dealing %s to %s: too many wait", name.hex()[:16], peer)
+
+    async def _push(self) -> None:
+        async with trio.open_nursery() as nursery:
+            places = trio.Semaphore(MAX_PUSHES)
+            async for peer, message in self._pushes:
+                await places.acquire()
+                nursery.start_soon(self._push_one, peer, message, places)
+
+    async def _push_one(self, peer: PeerId, message: bytes, places: trio.Semaphore) -> None:
+        try:
+            await self._host.call(peer, wire.OPERATOR_PROTOCOL, wire.PUSH, message, timeout=CALL_SECONDS)
+        except (NetworkError, RefusedError) as error:
+            log.debug("body of dealing %s to %s: %s; it will be fetched", message[:8].hex(), peer, error)
+        finally:
+            places.release()
+
+    # -- loops -----------------------------------------------------------------------------------------------
+
+    def _acceptable(self, origin: PeerId, data: bytes) -> bool:
+        """Cheap checks before a message is passed on: a broadcast frame of this cluster, which its own operator gossips."""
+        try:
+            frame = decode_frame(data)
+        except RemoteProtocolError:
+            return False
+        if frame.cluster != self._cluster or frame.kind not in BROADCAST_KINDS:
+            return False
+        return self._peers.key_of(frame.sender) is not None and self._peers.is_said_to_be(
+            origin, frame.sender
+        )
+
+    async def _listen(self) -> None:
+        async for message in self._host.subscribe(self._topic, self._acceptable):
+            self._engine.offer(message.origin, message.data)
+
+    async def _greet(self) -> None:
+        greeting: set[PeerId] = set()
+
+        async def greet(peer: PeerId) -> None:
+            try:
+                await self._greet_one(peer)
+            finally:
+                greeting.discard(peer)
+
+        before: frozenset[PeerId] = frozenset()
+        async with trio.open_nursery() as nursery:
+            while True:
+                self.refresh()
+                expected = frozenset(self._peers.expected())
+                for peer in (before - expected) & self._host.connected():
+                    log.info("disconnecting from %s: no operator is that peer any more", peer)
+                    nursery.start_soon(self._host.part, peer)
+                before = expected
+                for peer in self._host.connected() & self._peers.expected().keys() - greeting:
+                    if self._peers.operator_of(peer) is None:
+                        greeting.add(peer)
+                        nursery.start_soon(greet, peer)
+                await trio.sleep(GREET_SECONDS)
+
+    async def _greet_one(self, peer: PeerId) -> None:
+        try:
+            answer = await self._host.call(
+                peer, CLIENT_PROTOCOL, HELLO, self._greeter.record.encoded, timeout=CALL_SECONDS
+            )
+            await self._greeter.take_records(answer, peer)
+        except EigenKmsError as error:
+            log.debug("hello to %s: %s", peer, error)
+
+    async def _pull(self) -> None:
+        for turn in count():
+            await trio.sleep(self._pause())
+            bound = self.bound()
+            if self._engine.live and bound:
+                await self._pull_from(bound[turn % len(bound)])
+
+    def _pause(self) -> float:
+        """A quarter of a window, jittered so that nodes do not ask in step."""
+        return min(max(self._window / 4, MIN_PULL_SECONDS), MAX_PULL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311
+
+    async def _pull_from(self, peer: PeerId) -> None:
+        for request in await self._engine.sync_requests():
+            try:
+                answer = await self._host.call(
+                    peer, wire.OPERATOR_PROTOCOL, wire.SYNC, request.encoded, timeout=CALL_SECONDS
+                )
+                for data in decode_frames(answer):
+                    self._engine.offer(peer, data)
+            except EigenKmsError as error:
+                log.debug("pull from %s: %s", peer, error, extra=story.of(request.session, "pull-failed"))

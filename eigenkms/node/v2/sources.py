@@ -1,0 +1,141 @@
+"""Versions of the master key that were made while this node did not take part: asked for at the other operators, and dealt from.
+
+A version is learnt if a certificate proves that it is certified, or in a rotation at least prepared, and the chain confirms its
+operators. A peer's word counts for nothing.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+import trio
+
+from eigenkms.chain.epochs import verify_operators
+from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.errors import EigenKmsError
+from eigenkms.node import story
+from eigenkms.node.peers import PeerBook
+from eigenkms.node.v2.engine import Engine
+from eigenkms.node.v2.links import Links
+from eigenkms.node.v2.versions import Versions
+from eigenkms.p2p.host import Host
+from eigenkms.p2p.identity import PeerId
+from eigenkms.protocols.v2 import wire
+from eigenkms.protocols.v2.wire import Head, check_head, decode_head
+from eigenkms.types import ClusterId
+
+ASK_SECONDS: Final = 2.0
+log = logging.getLogger(__name__)
+
+
+class Sources:
+    """Finds and learns them. ``window`` is the protocol's, in seconds."""
+
+    def __init__(
+        self,
+        chain: EigenLayerChain,
+        cluster: ClusterId,
+        host: Host,
+        peers: PeerBook,
+        versions: Versions,
+        engine: Engine,
+        links: Links,
+        window: float,
+    ) -> None:
+        self._chain = chain
+        self._cluster = cluster
+        self._host = host
+        self._peers = peers
+        self._versions = versions
+        self._engine = engine
+        self._links = links
+        self._window = window
+        self._refused: set[bytes] = set()
+
+    async def learn(self) -> None:
+        """Whoever deals from a version that this node does not know is asked to prove it."""
+        pause = min(max(self._window / 4, 0.25), 5.0)
+        while True:
+            peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_sources()]
+            await self._ask_each([peer for peer in peers if peer is not None])
+            await trio.sleep(pause)
+
+    async def find(self) -> None:
+        """Ask each operator once, when it is first connected; and one after another while this node knows no version."""
+        asked: set[PeerId] = set()
+        turn = 0
+        while True:
+            await trio.sleep(min(max(self._window, 1.0), 10.0))
+            bound = self._links.bound()
+            fresh = set(bound) - asked
+            asked |= fresh
+            await self._ask_each(fresh)
+            if bound and not fresh and not self._engine.has_version:
+                await self._ask_one(bound[turn % len(bound)])
+                turn += 1
+
+    async def ask_all(self) -> None:
+        """Ask every connected operator at once."""
+        await self._ask_each(self._links.bound())
+
+    async def _ask_each(self, peers: Iterable[PeerId]) -> None:
+        """Ask all of them at once whether a version exists that this node missed."""
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(self._ask_one, peer)
+
+    async def _ask_one(self, peer: PeerId) -> None:
+        """The highest version of ``peer``."""
+        try:
+            answer = await self._host.call(peer, wire.OPERATOR_PROTOCOL, wire.HEAD, b"", timeout=ASK_SECONDS)
+            head = await trio.to_thread.run_sync(decode_head, answer)
+            if not self._is_news(head):
+                return
+            transcript = head.transcript
+            await trio.to_thread.run_sync(check_head, head, self._cluster)
+            found = await verify_operators(
+                self._chain, transcript.boundary, transcript.recipients, "verify head"
+            )
+        except EigenKmsError as error:
+            log.debug("head of %s: %s", peer, error)
+            return
+        known = self._versions.newest
+        if known is not None and known.epoch.transcript.mpk != transcript.mpk:
+            self._refuse_other_key(peer, head)
+            return
+        log.info(
+            "version %d of the master key was made while this node did not take part; dealing from it now",
+            transcript.version,
+            extra=story.of(transcript.session, "learnt", version=int(transcript.version)),
+        )
+        self._peers.update(
+            self._peers.operators, holders=transcript.recipients.addresses, former=found.operators
+        )
+        self._links.refresh()
+        await self._engine.learn(self._links, head)
+
+    def _is_news(self, head: Head) -> bool:
+        """Whether it is higher than what is known here, or certifies what is known to be prepared."""
+        known = self._versions.known()
+        if any(held.is_certified and self._is_as_high(held.epoch.transcript.version, head) for held in known):
+            return False
+        certificates = {held.epoch.certificate.encoded for held in known}
+        return head.certificate.encoded not in certificates
+
+    @staticmethod
+    def _is_as_high(version: int, head: Head) -> bool:
+        return version >= head.transcript.version
+
+    def _refuse_other_key(self, peer: PeerId, head: Head) -> None:
+        """Say once of each such version that it is not taken over."""
+        transcript = head.transcript
+        if transcript.hash in self._refused:
+            return
+        self._refused.add(transcript.hash)
+        log.error(
+            "peer %s shows a version %d with another master key than this node's, by operators of the chain: it is not taken "
+            "over (keys have leaked, or this node was deceived: compare the master keys that the others serve)",
+            peer,
+            transcript.version,
+            extra=story.of(transcript.session, "other-key", version=int(transcript.version)),
+        )
