@@ -221,13 +221,15 @@ class Ceremony:
         closed = self.binding or self.decided or self._superseded or self._silent
         if closed or not older or not before:
             return []
+        effects: list[Effect] = []
         if not self.is_rotation:
+            effects += self.forget_secrets()
             self._sources = Sources(GENESIS_SOURCE)
             self._agreement = Agreement(self._voice, self._sources, transcript.mpk)
         dealings = self._dealings_from(source, now)
         self._sources.add(dealings)
         self._parties.admit(transcript)
-        effects: list[Effect] = [Persist(JournalRecord("source", transcript.hash))]
+        effects.append(Persist(JournalRecord("source", transcript.hash)))
         for frame in tuple(self._log):
             first = len(self.sources) == 1
             of_it = frame.kind is Kind.DEALING and read_dealing(frame).source == dealings.source_version
@@ -330,6 +332,10 @@ class Ceremony:
     def raise_floor(self, version: int) -> None:
         """A version is certified: no fresh transcript from an older one is supported any more."""
         self._sources.raise_floor(version)
+
+    def forget_secrets(self) -> list[Effect]:
+        """A version of this session or a later one is certified: deal no more."""
+        return [effect for dealings in self._sources for effect in dealings.forget_secrets()]
 
     def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
         """A certificate of this session, verified by the caller, came outside the session's frames."""

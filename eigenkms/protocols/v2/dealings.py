@@ -209,9 +209,10 @@ class Dealings:
         """My share of the source, which I lacked."""
         self._share = share
 
-    def forget_secrets(self) -> None:
-        """Deal no more."""
+    def forget_secrets(self) -> list[Effect]:
+        """Deal no more, and destroy what a dealing of mine is made from."""
         self._share = None
+        return []
 
     @property
     def wanted(self) -> tuple[bytes, ...]:

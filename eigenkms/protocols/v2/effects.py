@@ -1,8 +1,8 @@
 """What a machine asks for in protocol 2. The node carries effects out in one order: what is durable, what is sent, what takes long.
 
-``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys`` and ``Forget`` are written
-and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to the members.
-``Work`` is carried out beside the machine and answered with its result. ``Note`` is for people.
+``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys``, ``Shred`` and ``Forget`` are
+written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to all
+members. ``Work`` is carried out beside the machine and answered with its result. ``Note`` is for people.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.effects import Accuse, Broadcast, Closed, Note, Persist
+from eigenkms.protocols.effects import Accuse, Broadcast, Closed, Note, Persist, Shred
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.v2.jobs import Job
 from eigenkms.protocols.votes import Certificate
@@ -89,6 +89,7 @@ Effect: TypeAlias = (
     Persist
     | KeepKey
     | EraseKeys
+    | Shred
     | Broadcast
     | Publish
     | Work

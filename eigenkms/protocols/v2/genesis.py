@@ -4,6 +4,8 @@ Every member journals its polynomial and announces the *digest* of its commitmen
 keys, are in (with a lowered genesis quorum: of enough of them, and a longer grace has passed) it fixes whose dealings may count
 and deals: nobody chooses a dealing after having seen another's. The proof in a dealing is also one of knowledge of the
 polynomial, bound to the dealer, so nobody deals with commitments that it copied.
+
+The polynomial is destroyed once the dealing that is made from it is durable: all of them together are the master key.
 """
 
 from collections.abc import Iterable
@@ -11,7 +13,7 @@ from collections.abc import Iterable
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.dealing import BadDealingError
-from eigenkms.protocols.effects import JournalRecord, Note, Persist
+from eigenkms.protocols.effects import JournalRecord, Note, Persist, Shred
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import read_hash
 from eigenkms.protocols.transcript import Transcript
@@ -67,11 +69,14 @@ class GenesisDealings(Dealings):
         return tuple(sorted(self._revealed - set(self._valid)))
 
     def advance(self, now: float) -> list[Effect]:
-        return [*self._announce(), *self._reveal(now), *super().advance(now)]
+        shredded = self.forget_secrets() if self._has_dealt else []
+        return [*shredded, *self._announce(), *self._reveal(now), *super().advance(now)]
 
-    def forget_secrets(self) -> None:
-        super().forget_secrets()
+    def forget_secrets(self) -> list[Effect]:
+        if self._own is None:
+            return []
         self._own = None
+        return [*super().forget_secrets(), Shred(self.session.id)]
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -512,13 +512,16 @@ class Operator:
         return effects
 
     def _erase(self) -> list[SessionEffect]:
-        """What is older than the highest certified version, and the keys that nothing can need any more."""
+        """What is older than the highest certified version, what sessions up to it dealt from, and the keys that nothing needs."""
         certified = self.certified
         if certified is None:
             return []
         transcript = certified.transcript
         old = [v for v in self.versions if v.transcript.version < transcript.version]
         effects: list[SessionEffect] = []
+        for ceremony in self._all:
+            if ceremony.session.boundary.number <= transcript.boundary.number:
+                effects += self._of(ceremony.session, ceremony.forget_secrets())
         for version in old:
             del self._versions[version.transcript.hash]
             effects.append(SessionEffect(None, Erase(version.transcript.hash)))
