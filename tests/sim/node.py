@@ -10,7 +10,7 @@ vote there, pulls what gossip lost, and asks others for the settled version to d
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
@@ -49,9 +49,11 @@ MAX_ASKED = 4
 class Node:
     """``name`` is for people. A Byzantine operator has a ``tamper`` that rewrites what it says."""
 
+    disk_type: ClassVar[type[Disk]] = Disk
+
     def __init__(self, world: "World", key: bn254.KeyPair, address: OperatorAddress, name: str) -> None:
         self.world, self.key, self.address, self.name = world, key, address, name
-        self.disk = Disk()
+        self.disk = self.disk_type()
         self.operator: Operator | None = None
         self.clock = Clock(world.random, Skew(), 0.0)
         self.persisted = 0
@@ -449,7 +451,7 @@ class Node:
         """
         self.crash()
         newest = self.world.sessions[-1].boundary.number if self.world.sessions else -1
-        self.disk = Disk() if self.backup is None else self.backup.copy()
+        self.disk = self.disk_type() if self.backup is None else self.backup.copy()
         self.disk.floor, self.disk.consent = newest, False
         self.has_lost_disk = True
         self.world.trace(self, "loses its disk")

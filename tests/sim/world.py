@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import VerificationError
@@ -50,6 +50,9 @@ class Faults:
 class World:
     """n operators, one seed. Times in seconds from the world's beginning."""
 
+    node_type: ClassVar[type[Node]] = Node
+    laws_type: ClassVar[type[Laws]] = Laws
+
     def __init__(
         self, n: int, seed: int, *, faults: Faults | None = None, quorum: int = 0, window_ms: int = 1000
     ) -> None:
@@ -73,14 +76,14 @@ class World:
         self._fork = 0
         pairs = sorted((OperatorAddress(self.rng(20)), bn254.KeyPair.generate(self.rng)) for _ in range(n))
         self.keys = {a: k.g2 for a, k in pairs}
-        self.laws = Laws(self)
+        self.laws = self.laws_type(self)
         self.nodes: dict[OperatorAddress, Node] = {}
         self.sessions: list[Session] = []
         """All that any block opened, the one of the newest canonical boundary last."""
         self._by_id: dict[SessionId, Session] = {}
         self._canonical: dict[int, Session] = {}
         for i, (address, key) in enumerate(pairs):
-            self.nodes[address] = Node(self, key, address, f"op{i}")
+            self.nodes[address] = self.node_type(self, key, address, f"op{i}")
         for node in self.nodes.values():
             self.at(self.random.uniform(0, self.faults.sync_seconds), lambda node=node: self._pull(node))
 

@@ -1,0 +1,362 @@
+"""What must always hold in protocol 2, checked by a judge that sees everything that any correct operator does.
+
+A version *exists* for the judge once the commit votes that correct members ever cast, arrived or not, and those of all Byzantine
+members make a certificate: a Byzantine operator may have put it together, and shown it to nobody.
+
+1. *One.* At most one version exists at a boundary number, and one master key; no operator says two things in a slot, across crashes
+   (``speaks``, ``_exists``).
+2. *Certified is settled.* If a version exists, at least one correct operator has all its dealings on disk. Each correct recipient
+   that it serves has its share, or the key that its row is encrypted to. At all times that is so of the highest version, and some
+   version has t correct recipients that can get their shares (``keeps_a_version``). Whoever prepares has the dealings on disk.
+3. *No fork.* Of two versions that exist, the lower one is an ancestor of the higher one (``_forks``), as long as their sets of
+   members overlap so far that two quorums share a correct member.
+4. *Life of keys.* A listed number never goes back along a chain of sources. After each step nothing is left on disk that a
+   certificate made superfluous: shares of older versions, keys, secrets in journals (``after_step``).
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from eigenkms.crypto import bn254
+from eigenkms.crypto.feldman import public_share_of
+from eigenkms.errors import RemoteProtocolError
+from eigenkms.protocols.codec import MalformedError
+from eigenkms.protocols.effects import Closed
+from eigenkms.protocols.evidence import Evidence, Fault
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import GENESIS_SOURCE, read_vote
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import Transcript, decode_transcript
+from eigenkms.protocols.v2.dealing_header import DealingHeader
+from eigenkms.protocols.v2.effects import Certified, Prepared
+from eigenkms.protocols.v2.messages import read_key, read_proposal, read_view_change, slot_of
+from eigenkms.protocols.votes import VOID_HASH, BadCertificateError, Certificate, Phase, vote_digest
+from eigenkms.types import OperatorAddress, SessionId
+from tests.sim.laws import Laws as BaseLaws
+from tests.sim.v2.reading import dealing_header
+
+if TYPE_CHECKING:
+    from tests.sim.v2.node import Node
+    from tests.sim.v2.world import World
+
+
+class Laws(BaseLaws):
+    """Raises ``AssertionError`` with the world's story when a law is broken."""
+
+    world: "World"  # type: ignore[assignment]
+
+    def __init__(self, world: "World") -> None:
+        super().__init__(world)  # type: ignore[arg-type]
+        self._headers: dict[bytes, DealingHeader] = {}
+        self.versions: dict[bytes, Transcript] = {}
+        """By transcript hash, those that exist."""
+
+    # -- speech ------------------------------------------------------------------------------------------------
+
+    def hears(self, frame: Frame) -> None:
+        """Anybody says something to anybody: which dealing a name stands for."""
+        if frame.kind is Kind.DEALING:
+            try:
+                header = dealing_header(frame.encoded)
+            except RemoteProtocolError:
+                return
+            self._headers[header.name] = header
+
+    def proposes(self, frame: Frame) -> None:
+        """Anybody proposes: which transcript a hash stands for."""
+        try:
+            proposal = read_proposal(frame)
+            if proposal.transcript is not None:
+                transcript = decode_transcript(proposal.transcript)
+                self._proposed[transcript.hash] = transcript
+        except MalformedError:
+            return
+
+    def speaks(self, node: "Node", frame: Frame) -> None:  # type: ignore[override]
+        """No correct operator says two things in one slot, votes twice, or votes below a view it entered; across crashes too."""
+        self.hears(frame)
+        if node.tamper is not None:
+            return
+        slot = slot_of(frame)
+        if slot is None:
+            return
+        key = (frame.sender, frame.session, slot)
+        known = self._spoken.get(key)
+        if known is not None:
+            self._require(known == frame.payload, f"{frame} said twice, differently")
+            return
+        self._spoken[key] = frame.payload
+        match frame.kind:
+            case Kind.VIEW_CHANGE:
+                place = (frame.sender, frame.session)
+                self._entered[place] = max(self._entered.get(place, 0), read_view_change(frame).view)
+            case Kind.VOTE:
+                self._votes(node, frame)
+            case Kind.KEY:
+                kept = node.disk.keys.get(self.world.session(frame.session).boundary.number)
+                same = kept is not None and kept.public == read_key(frame).public
+                self._require(same, "an encryption key was published that is not durable")
+            case Kind.DEALING:
+                name = dealing_header(frame.encoded).name
+                records = node.disk.journal.get(frame.session, ())
+                kept_body = any(r.kind == "body" and r.body[:32] == name for r in records)
+                self._require(kept_body, "a dealing was announced whose body is not durable")
+
+    def _votes(self, node: "Node", frame: Frame) -> None:  # type: ignore[override]
+        vote, session = read_vote(frame), self.world.session(frame.session)
+        entered = self._entered.get((frame.sender, frame.session), 0)
+        self._require(vote.view >= entered, f"vote in view {vote.view} after entering {entered}")
+        place = (frame.sender, session.boundary.number, vote.view, vote.phase)
+        choice = self._voted.setdefault(place, (frame.session, vote.hash))
+        self._require(
+            choice == (frame.session, vote.hash), "two votes at one boundary number, view and phase"
+        )
+        if vote.phase is Phase.COMMIT:
+            self._commits[frame.session, vote.view, vote.hash].add(frame.sender)
+            self._could_certify(session, vote.view, vote.hash)
+        elif vote.hash != VOID_HASH:
+            transcript = self._proposed[vote.hash]
+            self._require(
+                node.disk.has_dealings(transcript), "a prepare vote whose signer lacks a dealing on disk"
+            )
+            self._serves_enough(transcript)
+
+    def _serves_enough(self, transcript: Transcript) -> None:
+        n = len(transcript.recipients)
+        served = sum(self._number(transcript, a) is not None for a in transcript.recipients.addresses)
+        self._require(3 * (n - served) < n, f"a vote for a transcript that serves {served} of {n}")
+
+    def _could_certify(self, session: Session, view: int, digest: bytes) -> None:
+        liars = sum(1 for a in session.recipients.addresses if self.world.nodes[a].tamper is not None)
+        votes = len(self._commits[session.id, view, digest]) + liars
+        if 3 * votes >= 2 * session.n:
+            self._decides(session.id, digest)
+            if digest != VOID_HASH:
+                self._exists(self._proposed[digest])
+
+    # -- versions ----------------------------------------------------------------------------------------------
+
+    def _exists(self, transcript: Transcript) -> None:
+        """A certificate of this transcript may be somewhere."""
+        if transcript.hash in self.versions:
+            return
+        self._proposed[transcript.hash] = transcript
+        self._decides(transcript.session, transcript.hash)
+        number = transcript.boundary.number
+        one = self._key_at.setdefault(number, transcript.hash) == transcript.hash
+        self._require(one, "two transcripts certified at one boundary number")
+        self._mpks.add(transcript.mpk)
+        self._require(len(self._mpks) == 1, "two master keys")
+        self._lists_keys(transcript)
+        for other in self.versions.values():
+            self._forks(*sorted((transcript, other), key=lambda t: t.version))
+        self.versions[transcript.hash] = transcript
+        self.keeps_a_version()
+
+    def _decides(self, session: SessionId, digest: bytes) -> None:
+        known = self._decided.setdefault(session, digest)
+        self._require(known == digest, "votes for two certificates of one session exist")
+
+    def _lists_keys(self, transcript: Transcript) -> None:
+        """Each number is that of its session, or that of the source; none goes back."""
+        source = self._source_of(transcript)
+        for address in transcript.recipients.addresses:
+            listed = transcript.key_of(address)
+            before = None if source is None else source.key_of(address)
+            if before is not None:
+                back = listed is None or listed.number < before.number
+                self._require(not back, "a version lists an older key than its source")
+            known = listed is None or listed == before or listed.number == transcript.boundary.number
+            self._require(known, "a version lists a key of neither its session nor its source")
+
+    def _source_of(self, transcript: Transcript) -> Transcript | None:
+        return None if transcript.source_version == GENESIS_SOURCE else self._proposed[transcript.source_hash]
+
+    def _ancestors(self, transcript: Transcript) -> Iterator[Transcript]:
+        source = self._source_of(transcript)
+        while source is not None:
+            yield source
+            source = self._source_of(source)
+
+    def _forks(self, lower: Transcript, higher: Transcript) -> None:
+        """Neither of two versions that exist lies on another branch."""
+        both = set(lower.recipients.addresses) | set(higher.recipients.addresses)
+        faulty = sum(1 for a in both if self._is_faulty(a))
+        if lower.threshold + higher.threshold - len(both) <= faulty:
+            return  # their quorums need not share a correct member
+        follows = any(t.hash == lower.hash for t in self._ancestors(higher))
+        numbers = (
+            f"{lower.boundary.number} from {lower.source_version}, "
+            f"{higher.boundary.number} from {higher.source_version}"
+        )
+        self._require(follows, f"two versions on different branches: {numbers}")
+
+    def _is_faulty(self, address: OperatorAddress) -> bool:
+        node = self.world.nodes[address]
+        return node.tamper is not None or node.has_lost_disk
+
+    # -- who can get at a share ----------------------------------------------------------------------------------
+
+    def _number(self, transcript: Transcript, address: OperatorAddress) -> int | None:
+        """The number of the key that this recipient's rows are encrypted to; ``None`` if it is not served."""
+        member = transcript.recipients.addresses.index(address)
+        numbers = {self._header(name, transcript).key_numbers[member] for _, name in transcript.dealers}
+        self._require(len(numbers - {None}) <= 1, "rows of one recipient for different keys")
+        return None if None in numbers else next(iter(numbers))
+
+    def _header(self, name: bytes, transcript: Transcript) -> DealingHeader:
+        """A header that was said, or is in a journal and will be."""
+        if name not in self._headers:
+            for node in self.world.nodes.values():
+                for record in node.disk.journal.get(transcript.session, ()):
+                    if record.kind == "dealing":
+                        header = dealing_header(record.body)
+                        self._headers[header.name] = header
+        return self._headers[name]
+
+    def is_kept(self, transcript: Transcript) -> bool:
+        """Whether a correct operator has all dealings of a version on disk."""
+        return any(node.disk.has_dealings(transcript) for node in self.world.sound())
+
+    def _can_get(self, node: "Node", transcript: Transcript, *, kept: bool) -> bool:
+        """Whether a recipient has its share, or the dealings are to be had and it has the key to them."""
+        if node.disk.has_share(transcript.hash):
+            return True
+        number = self._number(transcript, node.address)
+        return kept and number is not None and number in node.disk.keys
+
+    def keeps_a_version(self) -> None:
+        """Every correct recipient that the highest version serves can get its share; t of them can get theirs of some version."""
+        if not self.versions:
+            return
+        highest = max(self.versions.values(), key=lambda t: t.version)
+        kept = self.is_kept(highest)
+        for node in self.world.sound():
+            if highest.recipients.get(node.address) is None or self._is_ahead(node, highest):
+                continue
+            number = self._number(highest, node.address)
+            if number is not None and not self._can_get(node, highest, kept=kept):
+                why = f"its key {number} is gone" if kept else "nobody correct has all dealings"
+                self._require(False, f"{node.name} cannot get its share of the highest version: {why}")
+        self._is_available()
+
+    def _is_ahead(self, node: "Node", transcript: Transcript) -> bool:
+        """Whether the node knows a higher version that was certified, which only happens in a fork that is allowed."""
+        certified = node.disk.certified
+        return certified is not None and certified.transcript.version > transcript.version
+
+    def _is_available(self) -> None:
+        best = 0.0
+        for transcript in sorted(self.versions.values(), key=lambda t: -t.version):
+            kept = self.is_kept(transcript)
+            members = transcript.recipients.addresses
+            unserved = {a for a in members if self._number(transcript, a) is None}
+            lost = unserved | {a for a in members if self._is_faulty(a)}
+            holders = [n for n in self.world.sound() if n.address in members]
+            able = sum(1 for node in holders if self._can_get(node, transcript, kept=kept))
+            if able >= transcript.threshold or 3 * len(lost) >= len(members):
+                return
+            best = max(best, able / transcript.threshold)
+        self._require(False, f"no version has enough correct holders: {best:.0%} of t at best")
+
+    # -- one session a boundary, one genesis -----------------------------------------------------------------------
+
+    def joins(self, node: "Node", session: Session) -> None:  # type: ignore[override]
+        """Nobody begins a session at a boundary number it was at before, or that an earlier disk of it may have voted at; nor a
+        genesis while bound to another, or with a key in hand.
+        """
+        numbers = [stored.session.boundary.number for stored in node.disk.sessions.values()]
+        newest = max([node.disk.floor, *numbers])
+        self._require(session.boundary.number > newest, "a boundary number joined twice")
+        if node.operator is not None and node.operator.has_version:
+            return  # a rotation binds nobody
+        self._require(not node.disk.held, "genesis joined with a key in hand")
+        for other in set(node.disk.sessions) - set(node.disk.closed):
+            bound = any(read_vote(frame).hash != VOID_HASH for frame in self._own_votes(node, other))  # type: ignore[arg-type]
+            self._require(not bound, "a second genesis joined while bound to a first")
+
+    # -- results -----------------------------------------------------------------------------------------------
+
+    def certifies(self, node: "Node", effect: Certified) -> None:  # type: ignore[override]
+        if node.tamper is None:
+            self._counts_for(effect.transcript, effect.certificate, Phase.COMMIT)
+            self._exists(effect.transcript)
+
+    def prepares(self, node: "Node", effect: Prepared) -> None:
+        if node.tamper is None:
+            self._counts_for(effect.transcript, effect.certificate, Phase.PREPARE)
+            rotation = effect.transcript.source_version != GENESIS_SOURCE
+            self._require(rotation, "a genesis that is merely prepared is no version")
+
+    def _counts_for(self, transcript: Transcript, certificate: Certificate, phase: Phase) -> None:
+        self._require(certificate.hash == transcript.hash, "a certificate of another transcript")
+        self._counts(certificate, self.world.session(certificate.session), phase)
+
+    def closes(self, node: "Node", effect: Closed) -> None:  # type: ignore[override]
+        if node.tamper is None:
+            self._counts(effect.certificate, self.world.session(effect.certificate.session))
+            self._decides(effect.certificate.session, VOID_HASH)
+
+    def _counts(self, certificate: Certificate, session: Session, phase: Phase = Phase.COMMIT) -> None:
+        """Enough votes, by the judge's own arithmetic."""
+        self._require(
+            certificate.phase is phase, f"decided by a certificate of phase {certificate.phase.name}"
+        )
+        try:
+            certificate.verify(session.recipients, -(-2 * session.n // 3))
+        except BadCertificateError as error:
+            self._require(False, str(error))
+
+    def holds(self, node: "Node", transcript_hash: bytes, share: Any) -> None:
+        """A share lies on the version's vector."""
+        transcript = node.disk.versions[transcript_hash].transcript
+        fits = public_share_of(share) == transcript.public_share(node.address)
+        self._require(node.tamper is not None or fits, "a share is off the certified vector")
+
+    # -- erasing -------------------------------------------------------------------------------------------------
+
+    def erases(self, node: "Node", transcript_hash: bytes) -> None:  # type: ignore[override]
+        """Nothing but a certified higher version erases a share."""
+        if node.tamper is None:
+            erased, certified = node.disk.versions[transcript_hash].transcript, node.disk.certified
+            higher = certified is not None and certified.transcript.version > erased.version
+            self._require(higher, "a share erased before a higher version is certified")
+
+    def after_step(self, node: "Node") -> None:
+        """Nothing is left on disk that the highest certified version made superfluous."""
+        certified = node.disk.certified
+        if node.tamper is not None or certified is None:
+            return
+        transcript, number = certified.transcript, certified.transcript.boundary.number
+        old = [v for v in node.disk.held if v.share is not None and v.transcript.version < transcript.version]
+        self._require(not old, f"{node.name} keeps a share of an older version than a certified one")
+        member = transcript.recipients.get(node.address) is not None
+        if certified.share is not None or not member:
+            listed = transcript.key_of(node.address) if member else None
+            left = {k for k in node.disk.keys if k <= number} - ({listed.number} if listed else set())
+            self._require(not left, f"{node.name} keeps keys {sorted(left)} that nothing needs")
+        for session, record in node.disk.secret_records:
+            old_secret = session.boundary.number <= number
+            self._require(not old_secret, f"{node.name} keeps a {record.kind} of a session that is over")
+
+    # -- evidence ------------------------------------------------------------------------------------------------
+
+    def accuses(self, node: "Node", evidence: Evidence) -> None:  # type: ignore[override]
+        """Evidence is what it says it is, and never of an honest operator."""
+        if node.tamper is not None:
+            return
+        honest = self.world.nodes[evidence.accused].tamper is None
+        self._require(not honest, f"evidence of {evidence.fault} accuses an honest operator")
+        frames = evidence.frames
+        signed = all(self.world.is_signed(f) and f.sender == evidence.accused for f in frames)
+        self._require(signed, "evidence of frames that the accused did not sign")
+        if evidence.fault is Fault.EQUIVOCATION:
+            one, other = frames
+            same = (one.session, slot_of(one)) == (other.session, slot_of(other))
+            self._require(same and one.payload != other.payload, "evidence of no equivocation")
+        else:
+            (frame,) = frames
+            vote = read_vote(frame)
+            digest = vote_digest(frame.session, vote.view, vote.phase, vote.hash)
+            good = bn254.verify(digest, vote.signature, self.world.keys[evidence.accused])
+            self._require(not good, "evidence against a vote that verifies")

@@ -1,0 +1,351 @@
+"""One simulated operator of protocol 2: the real machine while it is up, a disk always.
+
+It stands on the node of protocol 1 (tests/sim/node.py): transactions first, then what is sent, and a crash falls between any two of
+them. New is what protocol 2 asks of a node: bodies of dealings are pushed to all and fetched from anybody, rows are fetched by
+those that were away, long work takes time beside the machine and is lost in a crash, and versions that others deal from are
+learnt from their proofs.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from eigenkms.crypto import bn254
+from eigenkms.errors import EigenKmsError, RemoteProtocolError
+from eigenkms.protocols.effects import Accuse, Closed, JournalRecord, Note, Persist, Shred
+from eigenkms.protocols.requests import Epoch
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.v2.effects import (
+    Certified,
+    Effect,
+    Erase,
+    EraseKeys,
+    Forget,
+    Held,
+    KeepKey,
+    Prepared,
+    Publish,
+    Work,
+)
+from eigenkms.protocols.v2.jobs import Job, Result
+from eigenkms.protocols.v2.operator import Operator, SessionEffect
+from eigenkms.protocols.v2.recovery import Row
+from eigenkms.types import OperatorAddress, SessionId
+from tests.sim.clock import Clock
+from tests.sim.node import Node as BaseNode
+from tests.sim.node import Transaction
+from tests.sim.v2.disk import Disk
+
+if TYPE_CHECKING:
+    from tests.sim.v2.world import World
+
+Answer: TypeAlias = tuple[Epoch, ...]
+KEPT_BODIES = 64
+"""Bodies that came before their headers."""
+ASKED_FOR_BODIES = 2
+"""Operators that are asked at a time for a body or a row."""
+
+
+class Node(BaseNode):
+    """``name`` is for people. A Byzantine operator has a ``tamper`` that rewrites what it says."""
+
+    disk_type = Disk  # type: ignore[assignment]
+    world: "World"  # type: ignore[assignment]
+    disk: Disk  # type: ignore[assignment]
+    operator: Operator | None  # type: ignore[assignment]
+
+    def __init__(self, world: "World", key: bn254.KeyPair, address: OperatorAddress, name: str) -> None:
+        self.works_on: Callable[[Job, Result], Result] = lambda _job, result: result
+        """What a Byzantine operator makes of the result of a job."""
+        self.serves_body: Callable[[OperatorAddress, bytes, bytes], bytes | None] = lambda _to, _name, body: (
+            body
+        )
+        """What a Byzantine operator serves to somebody instead of a body, whoever asked for it; ``None``: nothing."""
+        self.answers_head: Callable[[Answer], Answer] = lambda answer: answer
+        """What a Byzantine operator answers to who asks for the versions that it deals from."""
+        self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
+        super().__init__(world, key, address, name)  # type: ignore[arg-type]
+
+    def up(self) -> None:
+        """Start, or start again from the disk."""
+        world = self.world
+        self.clock = Clock(world.random, world.faults.skew, world.now)
+        self.operator = operator = Operator(self.address, self.key, world.rng, world.grace)
+        for version in self.disk.held:
+            operator.know(version.transcript, version.certificate, version.share)
+        for number, key in self.disk.keys.items():
+            operator.know_key(number, key)
+        self.newest_boundary = self.disk.floor
+        self.next_tick = None
+        self._asks = False
+        self._bodies.clear()
+        today = self.clock.time_of_day(world.now)
+        kept = [s for s in self.disk.sessions.values() if s.session.id in self.disk.journal]
+        effects: list[SessionEffect] = []
+        for stored in sorted(kept, key=lambda s: s.session.boundary.number):
+            records = self.disk.journal[stored.session.id]
+            opened_at = self.now - max(0.0, today - stored.opened)
+            silent = stored.session.boundary.number <= self.disk.floor
+            effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+        self.carry_out([*effects, *operator.tick(self.now)])
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def boundary(self, session: Session) -> None:
+        """The chain showed a boundary, unless a newer one was shown before."""
+        operator = self.operator
+        if operator is None or session.boundary.number < self.newest_boundary:
+            return
+        self.newest_boundary = session.boundary.number
+        self.world.trace(self, f"sees boundary {session.boundary.number} ({session.id.hex()[:6]})")
+        if not operator.has_version:
+            for other in self.world.nodes.values():
+                self.world.ask_head(self, cast("Node", other))
+            if session.parameters.genesis_quorum:  # fewer than all can make a key: does one exist?
+                self.world.at(3 * self.world.faults.max_delay, partial(self._at_boundary, operator, session))
+                return
+        self._at_boundary(operator, session)
+
+    def _at_boundary(self, operator: Operator, session: Session) -> None:  # type: ignore[override]
+        """Join the session unless something forbids it."""
+        if self.operator is not operator or session.boundary.number < self.newest_boundary:
+            return
+        may_vote = session.boundary.number > self.disk.floor
+        joined = operator.ceremony(session.id) is not None
+        if may_vote and self._may_join(operator, session):
+            joined = True
+            if not self._join(operator, session):  # type: ignore[arg-type]
+                return
+        else:
+            self.carry_out(operator.pass_boundary(session, self.now))
+        if self.operator is operator:
+            self._forget(operator, session)
+        waits = not joined and (operator.binding is not None or not operator.has_version)
+        self.postponed = session if waits and may_vote else None
+
+    def _may_join(self, operator: Operator, session: Session) -> bool:  # type: ignore[override]
+        number = session.boundary.number
+        was_there = any(s.session.boundary.number == number for s in self.disk.sessions.values())
+        may_found = self.disk.consent and not self.disk.held and not self.world.ever_left(number)
+        return (may_found or operator.has_version) and operator.may_join(session) and not was_there
+
+    def _forget(self, operator: Operator, newest: Session) -> None:  # type: ignore[override]
+        del newest
+        for session in operator.forget():
+            self.disk.drop_session(session.id)
+            self.world.trace(self, f"forgets {session.id.hex()[:6]}")
+
+    def take_result(self, life: Operator, result: Result) -> None:
+        """A job is done, if this is still the life that asked for it."""
+        if self.operator is life:
+            self.carry_out(life.take_result(result, self.now))
+
+    # -- bodies and rows -----------------------------------------------------------------------------------------
+
+    def take_body(self, name: bytes, body: bytes) -> None:
+        """The body of a dealing came, asked for or not."""
+        operator = self.operator
+        if operator is None:
+            return
+        if name not in operator.wanted_bodies:
+            self._bodies[name] = body
+            if len(self._bodies) > KEPT_BODIES:
+                self._bodies.popitem(last=False)
+            return
+        try:
+            effects = operator.take_body(name, body, self.now)
+        except RemoteProtocolError:
+            self.world.refused += 1
+            return
+        self.carry_out(effects)
+
+    def _take_early_bodies(self) -> None:
+        """Bodies that came before their headers are wanted now."""
+        operator = self.operator
+        for name in () if operator is None else operator.wanted_bodies:
+            body = self._bodies.pop(name, None)
+            if body is not None and self.operator is operator:
+                self.take_body(name, body)
+
+    def take_row(self, name: bytes, row: Row) -> None:
+        operator = self.operator
+        if operator is None or name not in operator.wanted_rows:
+            return
+        try:
+            effects = operator.take_row(name, row, self.now)
+        except RemoteProtocolError:
+            self.world.refused += 1
+            return
+        self.carry_out(effects)
+
+    def served_body(self, asker: OperatorAddress, name: bytes) -> bytes | None:
+        """What is served to who asks for a body."""
+        body = None if self.operator is None else self.operator.body(name)
+        return None if body is None else self.serves_body(asker, name, body)
+
+    def served_row(self, asker: OperatorAddress, name: bytes) -> Row | None:
+        return None if self.operator is None else self.operator.row(name, asker)
+
+    # -- pulling -----------------------------------------------------------------------------------------------
+
+    def pull(self) -> None:
+        """Ask one other operator for what gossip lost, and some for bodies, rows and versions that lack."""
+        operator, world = self.operator, self.world
+        others = [a for a in world.nodes if a != self.address]
+        if operator is None or not others:
+            return
+        asked = world.random.choice(others)
+        for ceremony in operator.live:
+            world.ask(self, asked, ceremony.sync_request())
+        for name in operator.wanted_bodies:
+            for address in world.random.sample(others, min(len(others), ASKED_FOR_BODIES)):
+                world.ask_body(self, address, name)
+        for name in operator.wanted_rows:
+            for address in world.random.sample(others, min(len(others), ASKED_FOR_BODIES)):
+                world.ask_row(self, address, name)
+        if not operator.has_version:
+            world.ask_head(self, world.node(world.random.choice(others)))
+
+    # -- versions to deal from -----------------------------------------------------------------------------------
+
+    def head_answer(self) -> Answer:
+        """The versions that this operator deals from or serves: the highest certified one, and the head."""
+        operator = self.operator
+        found = () if operator is None else (operator.certified, operator.head)
+        answer = dict.fromkeys(Epoch(v.transcript, v.certificate) for v in found if v is not None)
+        return self.answers_head(tuple(answer))
+
+    def told_head(self, answer: Answer) -> None:
+        """Accept versions that prove themselves, if the chain has their blocks."""
+        for epoch in answer:
+            operator = self.operator
+            if operator is None:
+                return
+            try:
+                if not operator.may_learn(epoch.transcript):
+                    continue
+                self.world.verify_version(epoch)
+            except EigenKmsError:
+                self.world.refused += 1
+                continue
+            effects = operator.learn(epoch.transcript, epoch.certificate, self.now)
+            if any(isinstance(e.effect, Certified | Prepared) for e in effects):
+                self.world.trace(self, f"learns version {epoch.transcript.version}")
+            self.carry_out(effects)
+        self._join_late()  # type: ignore[no-untyped-call]
+
+    def _ask_for_sources(self) -> None:
+        """Who deals from a version that is not known here can prove it."""
+        operator = self.operator
+        if operator is None or self._asks or not operator.unknown_sources:
+            return
+        self._asks = True
+        for sender in operator.unknown_sources:
+            if sender in self.world.nodes:
+                self.world.ask_head(self, self.world.node(sender))
+        self.world.at(self.world.parameters.window / 8, self._may_ask_again)
+
+    def _may_ask_again(self) -> None:
+        self._asks = False
+        self._ask_for_sources()
+
+    # -- effects -----------------------------------------------------------------------------------------------
+
+    def carry_out(self, effects: Sequence[SessionEffect]) -> None:  # type: ignore[override]
+        """Durable things first, then what is sent, then what takes long."""
+        operator = self.operator
+        if not all(self._commit(transaction) for transaction in self._transactions(effects)):
+            return
+        for item in effects:
+            if isinstance(item.effect, Note):
+                self.notes.append(item.effect)
+                where = "" if item.session is None else f" in {item.session.id.hex()[:6]}"
+                self.world.trace(self, f"{item.effect.event}{where} {item.effect.fields}")
+        if effects:
+            self.world.laws.after_step(self)
+        if not all(self._send(item) for item in effects):  # type: ignore[arg-type]
+            return
+        for item in effects:
+            if isinstance(item.effect, Work) and operator is not None:
+                self.world.work(self, operator, item.effect.job)
+        self.world.schedule_tick(self)
+        self._ask_for_sources()
+        self._take_early_bodies()
+        if any(isinstance(item.effect, Closed) for item in effects):
+            self._join_late()  # type: ignore[no-untyped-call]
+
+    def _transactions(self, effects: Sequence[SessionEffect]) -> list[Transaction]:  # type: ignore[override]
+        """What a store commits for one step: keys before the frames that publish them, journals, then the rest in order."""
+        journals: dict[SessionId, list[JournalRecord]] = {}
+        closed: dict[SessionId, Closed] = {}
+        transactions: list[Transaction] = []
+        for item in effects:
+            match item.effect:
+                case KeepKey(number, key):
+                    transactions.append(partial(self.disk.keep_key, number, key))
+                case Persist(record) if item.session is not None:
+                    journals.setdefault(item.session.id, []).append(record)
+                case Closed() as ended if item.session is not None:
+                    closed[item.session.id] = ended
+        for session in dict.fromkeys([*journals, *closed]):
+            records, ended_by = journals.get(session, []), closed.get(session)
+            transactions.append(partial(self._append, session, records, ended_by))
+        later = (self._later_transaction(item.effect) for item in effects)
+        return [*transactions, *(transaction for transaction in later if transaction is not None)]
+
+    def _later_transaction(self, effect: Effect) -> Transaction | None:
+        match effect:
+            case Certified() | Prepared():
+                return partial(self._add_version, effect)
+            case Held(transcript_hash, share):
+                return partial(self._hold, transcript_hash, share)
+            case Erase(transcript_hash):
+                return partial(self._erase, transcript_hash)
+            case EraseKeys(numbers):
+                return partial(self._erase_keys, numbers)
+            case Shred(session):
+                return partial(self.disk.shred_session, session)
+            case Forget(session):
+                return partial(self.disk.drop_session, session)
+            case Accuse(evidence):
+                return partial(self._accuse, evidence)
+            case _:
+                return None
+
+    def _append(self, session: SessionId, records: Sequence[JournalRecord], closed: Closed | None) -> None:
+        self.disk.append(session, records, None if closed is None else closed.certificate)
+        if closed is not None:
+            self.world.laws.closes(self, closed)
+
+    def _add_version(self, effect: Certified | Prepared) -> None:
+        self.disk.add_version(effect.transcript, effect.certificate)
+        if isinstance(effect, Certified):
+            self.world.laws.certifies(self, effect)
+        else:
+            self.world.laws.prepares(self, effect)
+
+    def _hold(self, transcript_hash: bytes, share: Any) -> None:
+        self.disk.hold(transcript_hash, share)
+        self.world.laws.holds(self, transcript_hash, share)
+
+    def _erase(self, transcript_hash: bytes) -> None:
+        self.world.laws.erases(self, transcript_hash)
+        self.disk.erase(transcript_hash)
+        self.world.trace(self, f"erases {transcript_hash.hex()[:8]}")
+        self.world.laws.keeps_a_version()
+
+    def _erase_keys(self, numbers: frozenset[int]) -> None:
+        self.disk.erase_keys(numbers)
+        self.world.trace(self, f"erases keys {sorted(numbers)}")
+        self.world.laws.keeps_a_version()
+
+    def _send(self, item: SessionEffect) -> bool:  # type: ignore[override]
+        """Whether the node survives the sending."""
+        if isinstance(item.effect, Publish):
+            for address in self.world.nodes:
+                body = self.serves_body(address, item.effect.name, item.effect.body)
+                if address != self.address and body is not None:
+                    self.world.send_body(self, address, item.effect.name, body)
+            return True
+        return super()._send(item)  # type: ignore[arg-type]
