@@ -232,7 +232,10 @@ class Dealings:
         return []
 
     def take_checked(self, result: Checked) -> list[Effect]:
-        """What became of a Check."""
+        """What became of a Check, of this session or another one."""
+        waited_for = {k.header.name for k in self._by_dealer.values() if k.stage is Stage.HELD}
+        if not waited_for & (result.valid | result.invalid):
+            return []
         self._is_checking = False
         effects: list[Effect] = []
         for dealer, known in self._by_dealer.items():
@@ -245,10 +248,13 @@ class Dealings:
         return effects
 
     def take_dealt(self, result: Dealt) -> list[Effect]:
-        """My dealing is made: keep it, then announce and publish it."""
-        if not self._is_dealing or self._has_dealt:
-            return []
+        """My dealing is made: keep it, then announce and publish it.
+
+        A job of the session before, from the same source, may be done only now: it is none of mine.
+        """
         job, encrypted = result.job, result.encrypted
+        if not self._is_dealing or self._has_dealt or job.context != self._context(self.me):
+            return []
         commitments = job.polynomial.commitments()
         numbers = self._numbers(job.recipients)
         header = build_dealing(

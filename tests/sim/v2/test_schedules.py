@@ -1,0 +1,36 @@
+"""Schedules that once went wrong, each with what is promised of it."""
+
+from eigenkms.protocols.session import Session
+from tests.sim.v2.world import Faults, Node, World
+
+QUICK = Faults(sync_seconds=0.1, max_delay=0.02)
+
+
+def founded(n: int, seed: int = 1, *, faults: Faults = QUICK) -> World:
+    """Operators that hold a master key together."""
+    world = World(n, seed, faults=faults)
+    rotated(world)
+    return world
+
+
+def rotated(world: World, seconds: float = 10) -> Session:
+    """One more boundary, and all correct members get their shares of what it makes."""
+    session = world.next_boundary(spread=0.01)
+    assert world.run(seconds, until=lambda: world.is_shared(session)), world.story("not shared")
+    world.run(1)
+    return session
+
+
+def nodes(world: World) -> list[Node]:
+    return [world.node(address) for address in world.nodes]
+
+
+def test_a_dealing_that_is_done_after_the_next_boundary_is_not_taken_for_the_next_one() -> None:
+    """Both sessions deal from one version; a slow processor answers for the first while the second waits for its own."""
+    world = founded(4)
+    world.cpu = 0.5
+    world.next_boundary(spread=0.01)
+    world.run(0.2)
+    world.cpu = 2.0
+    session = world.next_boundary(spread=0.01)
+    assert world.run(15, until=lambda: world.is_shared(session)), world.story("not shared")
