@@ -179,9 +179,9 @@ class Ceremony:
         """Begin, or resume from the journal: say again what was said, then go on."""
         known = {record.body for record in self._restored if record.kind == "source"}
         effects: list[Effect] = [
-            Persist(JournalRecord("source", source.hash))
+            Persist(JournalRecord("source", source.encoded))
             for source in self.sources
-            if source.hash not in known
+            if source.encoded not in known
         ]
         if any(record.kind == "silent" for record in self._restored):
             effects += self._fall_silent()
@@ -229,7 +229,7 @@ class Ceremony:
         dealings = self._dealings_from(source, now)
         self._sources.add(dealings)
         self._parties.admit(transcript)
-        effects.append(Persist(JournalRecord("source", transcript.hash)))
+        effects.append(Persist(JournalRecord("source", transcript.encoded)))
         for frame in tuple(self._log):
             first = len(self.sources) == 1
             of_it = frame.kind is Kind.DEALING and read_dealing(frame).source == dealings.source_version

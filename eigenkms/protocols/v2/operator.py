@@ -29,7 +29,7 @@ from eigenkms.protocols.effects import JournalRecord, Note
 from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.messages import GENESIS_SOURCE
 from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.v2.ceremony import Ceremony, HeldSource, Setting
 from eigenkms.protocols.v2.dealing import row_of
 from eigenkms.protocols.v2.effects import (
@@ -171,15 +171,20 @@ class Operator:
     ) -> list[SessionEffect]:
         """Resume a session of an earlier life: versions and keys first, then sessions, oldest first, and then ``tick``.
 
+        The journal holds the transcripts that the session deals from: the dealings of a certified version cannot be read without
+        that of its source, which is a version of the past by then.
+
         ``silent`` if the journal may have lost what was said: it is not said again differently, but not at all.
         """
         effects = self._supersede(session, now)
-        named = [record.body for record in records if record.kind == "source"]
-        sources = [self._held(self._versions[name]) for name in named if name in self._versions]
-        if named and not sources and not any(record.kind == "certificate" for record in records):
+        named = [decode_transcript(record.body) for record in records if record.kind == "source"]
+        is_known = any(source.hash in self._versions for source in named)
+        has_made = any(known.transcript.session == session.id for known in self.versions)
+        if named and not is_known and not has_made:
             return [*effects, SessionEffect(session, Forget(session.id))]
         if not records and self.has_version:
             return effects + self._join(session, now, opened_at=opened_at, silent=silent)
+        sources = [HeldSource(source, self._share_of(source)) for source in named]
         return effects + self._begin(session, records, sources, opened_at, now, silent=silent)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
@@ -383,6 +388,11 @@ class Operator:
         if head is None or head.transcript.boundary.number >= session.boundary.number:
             return []
         return [self._held(head)]
+
+    def _share_of(self, version: Transcript) -> SecretScalar | None:
+        """My share of a version, ``None`` if I never had one or it is erased."""
+        known = self._versions.get(version.hash)
+        return None if known is None else known.share
 
     @staticmethod
     def _held(version: KnownVersion) -> HeldSource:

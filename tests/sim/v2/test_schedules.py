@@ -34,3 +34,18 @@ def test_a_dealing_that_is_done_after_the_next_boundary_is_not_taken_for_the_nex
     world.cpu = 2.0
     session = world.next_boundary(spread=0.01)
     assert world.run(15, until=lambda: world.is_shared(session)), world.story("not shared")
+
+
+def test_dealings_are_served_after_a_restart() -> None:
+    """A member that was away gets its share of a version although all others have been restarted since it was certified."""
+    world = founded(4)
+    away, *others = nodes(world)
+    away.crash()
+    session = world.next_boundary(spread=0.01)
+    assert world.run(10, until=lambda: all(world.version_of(n, session) for n in others))
+    world.run(1)
+    for node in others:
+        node.crash()
+        world.restart(node)
+    world.restart(away)
+    assert world.run(5, until=lambda: world.is_shared(session)), world.story("not shared")
