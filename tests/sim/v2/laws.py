@@ -259,6 +259,17 @@ class Laws(BaseLaws):
             best = max(best, able / transcript.threshold)
         self._require(False, f"no version has enough correct holders: {best:.0%} of t at best")
 
+    def serves(self, node: "Node") -> None:
+        """What a node has on disk of a version it serves to all recipients, also in its next life."""
+        operator = node.operator
+        for known in () if operator is None or node.tamper is not None else operator.versions:
+            transcript = known.transcript
+            if not node.disk.has_dealings(transcript):
+                continue
+            for _, name in transcript.dealers:
+                rows = [operator.row(name, a) for a in transcript.recipients.addresses]  # type: ignore[union-attr]
+                self._require(None not in rows, f"{node.name} has a dealing on disk and does not serve it")
+
     # -- one session a boundary, one genesis -----------------------------------------------------------------------
 
     def joins(self, node: "Node", session: Session) -> None:  # type: ignore[override]

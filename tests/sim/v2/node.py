@@ -81,14 +81,15 @@ class Node(BaseNode):
         self._asks = False
         self._bodies.clear()
         today = self.clock.time_of_day(world.now)
-        kept = [s for s in self.disk.sessions.values() if s.session.id in self.disk.journal]
+        kept = [s for s in self.disk.sessions.values() if s.session.id not in self.disk.dropped]
         effects: list[SessionEffect] = []
         for stored in sorted(kept, key=lambda s: s.session.boundary.number):
-            records = self.disk.journal[stored.session.id]
+            records = self.disk.journal.get(stored.session.id, [])
             opened_at = self.now - max(0.0, today - stored.opened)
             silent = stored.session.boundary.number <= self.disk.floor
             effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
         self.carry_out([*effects, *operator.tick(self.now)])
+        self.world.laws.serves(self)
 
     # -- events ------------------------------------------------------------------------------------------------
 
