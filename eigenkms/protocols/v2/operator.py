@@ -182,7 +182,7 @@ class Operator:
         has_made = any(known.transcript.session == session.id for known in self.versions)
         if named and not is_known and not has_made:
             return [*effects, SessionEffect(session, Forget(session.id))]
-        if not records and self.has_version:
+        if not records:
             return effects + self._join(session, now, opened_at=opened_at, silent=silent)
         sources = [HeldSource(source, self._share_of(source)) for source in named]
         return effects + self._begin(session, records, sources, opened_at, now, silent=silent)

@@ -92,6 +92,8 @@ class Laws(BaseLaws):
                 self._entered[place] = max(self._entered.get(place, 0), read_view_change(frame).view)
             case Kind.VOTE:
                 self._votes(node, frame)
+            case Kind.HASH:
+                self._require(not node.disk.held, "a genesis dealing announced with a key in hand")
             case Kind.KEY:
                 kept = node.disk.keys.get(self.world.session(frame.session).boundary.number)
                 same = kept is not None and kept.public == read_key(frame).public

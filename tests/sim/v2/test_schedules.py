@@ -36,6 +36,18 @@ def test_a_dealing_that_is_done_after_the_next_boundary_is_not_taken_for_the_nex
     assert world.run(15, until=lambda: world.is_shared(session)), world.story("not shared")
 
 
+def test_a_crash_right_after_the_session_was_opened_costs_no_key() -> None:
+    """An operator that had opened a genesis session, and nothing more, publishes a key in its next life; all n are needed."""
+    world = World(4, 1, faults=QUICK)
+    first = nodes(world)[0]
+    first.crash_after = first.persisted + 1
+    session = world.next_boundary(spread=0.01)
+    world.run(0.1)
+    assert first.operator is None
+    world.restart(first)
+    assert world.run(10, until=lambda: world.is_shared(session)), world.story("not shared")
+
+
 def test_dealings_are_served_after_a_restart() -> None:
     """A member that was away gets its share of a version although all others have been restarted since it was certified."""
     world = founded(4)
