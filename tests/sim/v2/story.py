@@ -12,6 +12,7 @@ from eigenkms.protocols.session import Session
 from tests.sim.story import INTERVAL, PATIENCE
 from tests.sim.story import Ending as BaseEnding
 from tests.sim.story import Story as BaseStory
+from tests.sim.v2.byzantine import POSES, RANDOM_ATTACKS, random_liar
 from tests.sim.v2.node import Node
 from tests.sim.v2.world import World
 
@@ -53,7 +54,13 @@ class Story(BaseStory):
         )
 
     def _choose_liars(self, count: int) -> None:
-        del count
+        among = sorted(self.faulty) if self.faulty else self.addresses
+        chosen = self.random.sample(among, min(count, len(among)))
+        self.faulty |= frozenset(chosen)
+        for address in chosen:
+            attacks = self.random.sample(RANDOM_ATTACKS, self.random.randint(0, 3))
+            poses = self.random.sample(POSES, self.random.randint(0 if attacks else 1, 2))
+            self.liars.append(random_liar(self.world, self.world.node(address), attacks, poses))
 
     def _bound(self) -> list[Node]:  # type: ignore[override]
         return cast("list[Node]", super()._bound())
