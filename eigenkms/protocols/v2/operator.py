@@ -150,9 +150,14 @@ class Operator:
             else Prepared(transcript, certificate)
         )
         maker = self._ceremonies.get(transcript.session)
+        effects: list[SessionEffect] = []
         if maker is not None and not maker.decided:
-            return self._finish(self._of(maker.session, maker.decide(transcript, certificate, now)), now)
-        return self._finish(self._of(None, [told]), now)
+            effects = self._of(maker.session, maker.decide(transcript, certificate, now))
+        if (
+            transcript.hash not in self._versions
+        ):  # the session began here as a genesis, which decides no rotation
+            effects += self._of(None, [told])
+        return self._finish(effects, now)
 
     def _is_past(self, transcript: Transcript) -> bool:
         certified = self.certified

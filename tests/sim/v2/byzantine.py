@@ -1,8 +1,8 @@
 """Byzantine operators of protocol 2: an honest machine whose words, bodies and work are changed on their way out.
 
 Attacks on frames, and the ones that fit both protocols, are those of tests/sim/byzantine.py. New are lies in dealings: what a
-dealer encrypts, to whom, which body it shows to whom; and in the lists of keys. Some lie with more than frames: ``POSES`` are set up
-once for an operator.
+dealer encrypts, to whom, which body it shows to whom; and in the lists of keys. Some lie with more than frames: ``POSES`` are set
+up once for an operator.
 """
 
 from collections.abc import Callable, Sequence

@@ -48,6 +48,20 @@ def test_a_crash_right_after_the_session_was_opened_costs_no_key() -> None:
     assert world.run(10, until=lambda: world.is_shared(session)), world.story("not shared")
 
 
+def test_a_newcomer_that_began_a_rotation_as_a_genesis_learns_what_it_made() -> None:
+    """It learnt of no version in time, so it waited for a genesis; the certificate that it is told of then is of this session."""
+    world = World(5, 1, faults=QUICK)
+    newcomer, *others = nodes(world)
+    members = [node.address for node in others]
+    first = world.next_boundary(spread=0.01, members=members)
+    assert world.run(10, until=lambda: world.is_shared(first))
+    world.partition = lambda a, b: newcomer.address in (a, b)
+    session = world.next_boundary(spread=0.01)
+    assert world.run(10, until=lambda: all(world.version_of(n, session) for n in others))
+    world.partition = lambda _a, _b: False
+    assert world.run(5, until=lambda: world.version_of(newcomer, session) is not None), world.story("unknown")
+
+
 def test_dealings_are_served_after_a_restart() -> None:
     """A member that was away gets its share of a version although all others have been restarted since it was certified."""
     world = founded(4)
