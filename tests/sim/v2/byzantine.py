@@ -300,9 +300,17 @@ def _carried_over(self: Byzantine, frame: Frame, transcript: Transcript) -> byte
 
 
 def _proposes(change: Callable[[Byzantine, Frame, Transcript], bytes], *, split: bool, fresh: bool) -> Attack:
-    """As leader proposes another transcript, to all or to some; as a fresh one although another is prepared, or not."""
+    """As leader proposes another transcript, to all or to some, and votes for it in both phases; as a fresh one although another
+    is prepared, or not.
+    """
 
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+        if (
+            frame.kind is Kind.VOTE
+            and not split
+            and ("proposal", frame.session, frame.body[0]) in self.memory
+        ):
+            return []
         if frame.kind is not Kind.PROPOSAL:
             return [(to, frame)]
         proposal = read_proposal(frame)
@@ -317,9 +325,13 @@ def _proposes(change: Callable[[Byzantine, Frame, Transcript], bytes], *, split:
             ("proposal", frame.session, proposal.view), lambda: change(self, frame, transcript)
         )
         other = self.say(frame, proposal_body(proposal.view, proposal.source, encoded, None, keys))
-        if split:
-            return self.split(("two transcripts", frame.session, proposal.view), to, frame, other)
-        return [(to, other)]
+        digest = keccak256(b"eigenkms/transcript/1", encoded)
+        votes = [self.vote(frame, proposal.view, phase, digest) for phase in Phase]
+        if not split:
+            return [(to, other), *((to, vote) for vote in votes)]
+        name = ("two transcripts", frame.session, proposal.view)
+        told = self.split(name, to, frame, other)
+        return [*told, *((a, vote) for a, said in told if said is other for vote in votes)]
 
     return attack  # type: ignore[return-value]
 
@@ -328,6 +340,15 @@ def _other(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
     return _other_transcript(self, frame, transcript).encoded
 
 
+def _left_out(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """No keys of those whose fresh one is not here."""
+    directory = self.dealings(frame, transcript.source_version)._keys
+    pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
+    return _with(transcript, keys=tuple(key if a in directory else None for a, key in pairs))
+
+
+lists_no_keys = _proposes(lambda _s, _f, t: _with(t, keys=(None,) * len(t.keys)), split=False, fresh=False)
+leaves_keys_out = _proposes(_left_out, split=False, fresh=False)
 two_transcripts = _proposes(_other, split=True, fresh=False)
 always_fresh = _proposes(_other, split=False, fresh=True)
 carries_keys_over = _proposes(_carried_over, split=False, fresh=False)
@@ -530,6 +551,8 @@ RANDOM_ATTACKS: tuple[Attack, ...] = (
     always_fresh,
     carries_keys_over,
     carries_keys_over,
+    leaves_keys_out,
+    lists_no_keys,
     *(_proposes(change, split=False, fresh=False) for change in WRONG_TRANSCRIPTS.values()),
     always_void,  # type: ignore[list-item]
     hides_certificates,  # type: ignore[list-item]
