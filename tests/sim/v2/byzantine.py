@@ -379,6 +379,11 @@ WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Frame, Transcript], bytes]] = 
 }
 
 
+def wrong_transcript(change: Callable[[Byzantine, Frame, Transcript], bytes]) -> Attack:
+    """As leader proposes something that is not the outcome of this session."""
+    return _proposes(change, split=False, fresh=False)
+
+
 def always_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """As leader proposes ∅, whatever is prepared already."""
     if frame.kind is not Kind.PROPOSAL:
@@ -553,7 +558,7 @@ RANDOM_ATTACKS: tuple[Attack, ...] = (
     carries_keys_over,
     leaves_keys_out,
     lists_no_keys,
-    *(_proposes(change, split=False, fresh=False) for change in WRONG_TRANSCRIPTS.values()),
+    *(wrong_transcript(change) for change in WRONG_TRANSCRIPTS.values()),
     always_void,  # type: ignore[list-item]
     hides_certificates,  # type: ignore[list-item]
     commits_to_one,  # type: ignore[list-item]

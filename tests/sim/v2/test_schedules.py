@@ -1,30 +1,8 @@
 """Schedules that once went wrong, each with what is promised of it."""
 
-from eigenkms.protocols.session import Session
-from tests.sim.byzantine import Attack
-from tests.sim.v2.byzantine import Byzantine, leaves_keys_out, lists_no_keys
-from tests.sim.v2.world import Faults, Node, World
-
-QUICK = Faults(sync_seconds=0.1, max_delay=0.02)
-
-
-def founded(n: int, seed: int = 1, *, faults: Faults = QUICK) -> World:
-    """Operators that hold a master key together."""
-    world = World(n, seed, faults=faults)
-    rotated(world)
-    return world
-
-
-def rotated(world: World, seconds: float = 10) -> Session:
-    """One more boundary, and all correct members get their shares of what it makes."""
-    session = world.next_boundary(spread=0.01)
-    assert world.run(seconds, until=lambda: world.is_shared(session)), world.story("not shared")
-    world.run(1)
-    return session
-
-
-def nodes(world: World) -> list[Node]:
-    return [world.node(address) for address in world.nodes]
+from tests.sim.v2.byzantine import leaves_keys_out, lists_no_keys
+from tests.sim.v2.staging import QUICK, founded, know, led_by_liars, nodes
+from tests.sim.v2.world import World
 
 
 def test_a_dealing_that_is_done_after_the_next_boundary_is_not_taken_for_the_next_one() -> None:
@@ -59,33 +37,25 @@ def test_a_newcomer_that_began_a_rotation_as_a_genesis_learns_what_it_made() -> 
     assert world.run(10, until=lambda: world.is_shared(first))
     world.partition = lambda a, b: newcomer.address in (a, b)
     session = world.next_boundary(spread=0.01)
-    assert world.run(10, until=lambda: all(world.version_of(n, session) for n in others))
+    assert world.run(10, until=know(session, others))
     world.partition = lambda _a, _b: False
     assert world.run(5, until=lambda: world.version_of(newcomer, session) is not None), world.story("unknown")
-
-
-def led_by_a_liar(world: World, *attacks: Attack) -> tuple[Session, list[Node]]:
-    """A boundary whose session has a liar as its first leader, and the members in the order in which they lead."""
-    session = world.next_boundary(spread=0.01)
-    leaders = [world.node(address) for address in session.coordinators]
-    Byzantine(world, leaders[0], *attacks)
-    return session, leaders
 
 
 def test_a_leader_cannot_drop_the_key_of_an_absent_member() -> None:
     """What the source lists stays listed; else the absent member would be served no more, and be lost like a faulty one."""
     world = founded(4)
-    session, leaders = led_by_a_liar(world, leaves_keys_out)
+    session, leaders = led_by_liars(world, leaves_keys_out)
     leaders[3].crash()
     there = leaders[:3]
-    assert world.run(10, until=lambda: all(world.version_of(n, session) for n in there)), world.story("none")
+    assert world.run(10, until=know(session, there)), world.story("none")
     assert all(world.version_of(n, session).transcript.key_of(leaders[3].address) for n in there)
 
 
 def test_a_leader_cannot_leave_out_the_key_of_a_newcomer_that_is_served() -> None:
     """At genesis all are newcomers; a version that listed no keys would serve nobody that is absent from the next session."""
     world = World(4, 1, faults=QUICK)
-    session, leaders = led_by_a_liar(world, lists_no_keys)
+    session, leaders = led_by_liars(world, lists_no_keys)
     assert world.run(10, until=lambda: world.is_shared(session)), world.story("no key")
     assert all(key is not None for key in world.version_of(leaders[1], session).transcript.keys)
 
@@ -96,7 +66,7 @@ def test_dealings_are_served_after_a_restart() -> None:
     away, *others = nodes(world)
     away.crash()
     session = world.next_boundary(spread=0.01)
-    assert world.run(10, until=lambda: all(world.version_of(n, session) for n in others))
+    assert world.run(10, until=know(session, others))
     world.run(1)
     for node in others:
         node.crash()
