@@ -252,14 +252,24 @@ class Laws(BaseLaws):
         for transcript in sorted(self.versions.values(), key=lambda t: -t.version):
             kept = self.is_kept(transcript)
             members = transcript.recipients.addresses
-            unserved = {a for a in members if self._number(transcript, a) is None}
-            lost = unserved | {a for a in members if self._is_faulty(a)}
             holders = [n for n in self.world.sound() if n.address in members]
             able = sum(1 for node in holders if self._can_get(node, transcript, kept=kept))
-            if able >= transcript.threshold or 3 * len(lost) >= len(members):
+            if able >= transcript.threshold or not self._bears(transcript):
                 return
             best = max(best, able / transcript.threshold)
         self._require(False, f"no version has enough correct holders: {best:.0%} of t at best")
+
+    def _bears(self, transcript: Transcript) -> bool:
+        """Whether the members that it does not serve, and those that are faulty, are fewer than a third."""
+        members = transcript.recipients.addresses
+        lost = [a for a in members if self._is_faulty(a) or self._number(transcript, a) is None]
+        return 3 * len(lost) < len(members)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the highest version may have too few holders, as it left newcomers out and others are faulty beside them."""
+        highest = max(self.versions.values(), key=lambda t: t.version, default=None)
+        return highest is not None and not self._bears(highest)
 
     def serves(self, node: "Node") -> None:
         """What a node has on disk of a version it serves to all recipients, also in its next life."""

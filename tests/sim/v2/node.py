@@ -91,7 +91,11 @@ class Node(BaseNode):
             records = self.disk.journal.get(stored.session.id, [])
             opened_at = self.now - max(0.0, today - stored.opened)
             silent = stored.session.boundary.number <= self.disk.floor
-            effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+            try:
+                effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+            except RemoteProtocolError:
+                assert self.tamper is not None, "restore: the journal of an honest operator is refused"
+                self.disk.drop_session(stored.session.id)  # it journaled its own bad dealing
         self.carry_out([*effects, *operator.tick(self.now)])
         self.world.laws.serves(self)
 

@@ -19,9 +19,10 @@ from tests.sim.v2.world import World
 
 @dataclass(frozen=True)
 class Ending(BaseEnding):
-    """``settled`` counts certified versions, ``keys`` the keys that were erased."""
+    """``settled`` counts certified versions, ``keys`` the keys that were erased, ``lost`` is 1 if too few could have shares."""
 
     keys: int
+    lost: int
 
 
 class Story(BaseStory):
@@ -33,6 +34,8 @@ class Story(BaseStory):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
+        self.is_lost = False
+        """Whether members that were left out and faulty ones were too many for any promise."""
         self.world.cpu = self.random.choice([0.005, 0.02, 0.02, 0.2])
 
     def _ending(self) -> Ending:
@@ -51,6 +54,7 @@ class Story(BaseStory):
             lost_disks=sum(node.has_lost_disk for node in nodes),
             events=self.world.events,
             keys=sum(len(node.disk.destroyed_keys) for node in nodes),
+            lost=self.is_lost,
         )
 
     def _choose_liars(self, count: int) -> None:
@@ -72,6 +76,9 @@ class Story(BaseStory):
             return  # nobody who comes later can check the version that is dealt from
         for _ in range(PATIENCE):
             session = world.next_boundary(members=self.members)
+            if world.laws.is_out_of_reach:
+                self.is_lost = True
+                return
             if world.run(INTERVAL, until=lambda s=session: world.is_shared(s)):
                 break
         else:

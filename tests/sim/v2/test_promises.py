@@ -33,7 +33,7 @@ def test_a_rotation_ends_in_its_session_without_as_many_as_may_be_absent(n: int)
 
 
 def test_absence_over_several_versions() -> None:
-    """A member that missed three versions has the key that the last one lists, gets its share of it, and deals in the next session."""
+    """A member that missed three versions has the key that the last one lists, gets its share of it, and deals from then on."""
     world = founded(4)
     away, *others = nodes(world)
     away.crash()
@@ -151,7 +151,7 @@ def test_a_genesis_that_a_liar_leaves_is_closed(name: str) -> None:
 
 
 def test_a_withheld_certificate_divides_nobody() -> None:
-    """All commit to a version, and only the liar gets the certificate. The next session builds on it, and the keys to it are there."""
+    """All commit to a version, and only the liar gets the certificate. The next session builds on it; the keys to it are there."""
     world = founded(4)
     session, leaders = led_by_liars(world, b.hides_certificates)
     withhold_certificates(world, session, {leaders[0].address})
