@@ -23,6 +23,7 @@ from eigenkms.protocols.parties import Parties
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.v2.agreement import Agreement, Decision, Draft
+from eigenkms.protocols.v2.dealing_header import decode_header
 from eigenkms.protocols.v2.dealings import Dealings, KnownDealing, Stage
 from eigenkms.protocols.v2.effects import Certified, Effect, Prepared
 from eigenkms.protocols.v2.genesis import GenesisDealings
@@ -160,6 +161,7 @@ class Ceremony:
         self._restored = tuple(records)
         self._superseded = False
         self._prepared = False
+        self._diverging: dict[OperatorAddress, tuple[int, bytes]] = {}
 
     def _dealings_from(self, source: HeldSource, opened_at: float) -> Dealings:
         setting = self._setting
@@ -278,10 +280,16 @@ class Ceremony:
     def _is_of_unknown_source(self, frame: Frame) -> bool:
         if frame.kind is not Kind.DEALING:
             return False
-        source = read_dealing(frame).source
-        if self._sources.get(source) is not None:
+        message = read_dealing(frame)
+        known = self._sources.get(message.source)
+        if known is None:
+            self._parties.heard(frame.sender, message.source)
+            return True
+        source_hash = decode_header(message.header).source_hash
+        if source_hash == known.source_hash:
             return False
-        self._parties.heard(frame.sender, source)
+        if self._parties.key_of(frame.sender) is not None:
+            self._diverging[frame.sender] = (message.source, source_hash)
         return True
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
@@ -426,6 +434,11 @@ class Ceremony:
     def unknown_sources(self) -> dict[OperatorAddress, int]:
         """Who deals from which version that I do not know: it may be a higher one, which they can prove."""
         return self._parties.unknown_sources
+
+    @property
+    def diverging_sources(self) -> dict[OperatorAddress, tuple[int, bytes]]:
+        """Who deals from another transcript of a session than I do: version and hash. Each of two may have been prepared."""
+        return dict(self._diverging)
 
     def key_of(self, sender: OperatorAddress) -> bytes | None:
         """BN254 G2 key of a recipient, or else of a holder of a source."""

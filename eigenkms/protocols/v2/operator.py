@@ -83,6 +83,14 @@ class KnownVersion:
     def is_certified(self) -> bool:
         return self.certificate.phase is Phase.COMMIT
 
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """Which of two versions is dealt from: the higher one; of one session, the certified one, or that prepared in a later view.
+
+        Once a transcript is certified in a view, no other one is prepared in that view or a later one.
+        """
+        return (int(self.transcript.version), self.is_certified, self.certificate.view)
+
 
 class Operator:
     """The sessions and versions of one operator. ``key`` signs; ``rng`` yields secret randomness; ``grace`` as in ``Setting``."""
@@ -110,7 +118,7 @@ class Operator:
 
     @property
     def versions(self) -> tuple[KnownVersion, ...]:
-        return tuple(sorted(self._versions.values(), key=lambda known: known.transcript.version))
+        return tuple(sorted(self._versions.values(), key=lambda known: known.rank))
 
     @property
     def has_version(self) -> bool:
@@ -119,7 +127,7 @@ class Operator:
     @property
     def head(self) -> KnownVersion | None:
         """The highest version that is certified or prepared: what the next rotation deals from."""
-        return max(self.versions, key=lambda known: known.transcript.version, default=None)
+        return max(self.versions, key=lambda known: known.rank, default=None)
 
     @property
     def certified(self) -> KnownVersion | None:
@@ -160,8 +168,11 @@ class Operator:
         return self._finish(effects, now)
 
     def _is_past(self, transcript: Transcript) -> bool:
+        """Whether a certified version is known that is higher, or is what its session made instead."""
         certified = self.certified
-        return certified is not None and transcript.version < certified.transcript.version
+        if certified is None or transcript.hash == certified.transcript.hash:
+            return False
+        return transcript.version <= certified.transcript.version
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -345,8 +356,17 @@ class Operator:
 
     @property
     def unknown_sources(self) -> dict[OperatorAddress, int]:
-        """Who deals, in the newest session, from which version that I do not know."""
-        return {} if self.newest is None else self.newest.unknown_sources
+        """Who deals, in the newest session, from which version, or other transcript of one, that I do not know."""
+        newest, certified = self.newest, self.certified
+        if newest is None:
+            return {}
+        floor = GENESIS_SOURCE if certified is None else int(certified.transcript.version)
+        diverging = {
+            sender: version
+            for sender, (version, digest) in newest.diverging_sources.items()
+            if version > floor and digest not in self._versions
+        }
+        return {**diverging, **newest.unknown_sources}
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
@@ -454,9 +474,10 @@ class Operator:
         if known is None:
             self._versions[transcript.hash] = KnownVersion(transcript, effect.certificate)
             return True
-        if known.is_certified or isinstance(effect, Prepared):
+        better = replace(known, certificate=effect.certificate)
+        if known.is_certified or better.rank <= known.rank:
             return False
-        self._versions[transcript.hash] = replace(known, certificate=effect.certificate)
+        self._versions[transcript.hash] = better
         return True
 
     def _finish(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
@@ -527,12 +548,12 @@ class Operator:
         return effects
 
     def _erase(self) -> list[SessionEffect]:
-        """What is older than the highest certified version, what sessions up to it dealt from, and the keys that nothing needs."""
+        """What the highest certified version leaves behind, what sessions up to it dealt from, and the keys that nothing needs."""
         certified = self.certified
         if certified is None:
             return []
         transcript = certified.transcript
-        old = [v for v in self.versions if v.transcript.version < transcript.version]
+        old = [v for v in self.versions if self._is_past(v.transcript)]
         effects: list[SessionEffect] = []
         for ceremony in self._all:
             if ceremony.session.boundary.number <= transcript.boundary.number:

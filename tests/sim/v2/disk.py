@@ -96,7 +96,7 @@ class Disk:
         known = self.versions.get(transcript.hash)
         if known is None:
             self.versions[transcript.hash] = StoredVersion(transcript, certificate)
-        elif not known.is_certified:
+        elif not known.is_certified:  # a certificate of a later view, or the epoch certificate
             self.versions[transcript.hash] = replace(known, certificate=certificate)
 
     def hold(self, transcript_hash: bytes, share: SecretScalar) -> None:

@@ -342,8 +342,8 @@ class Laws(BaseLaws):
         """Nothing but a certified higher version erases a share."""
         if node.tamper is None:
             erased, certified = node.disk.versions[transcript_hash].transcript, node.disk.certified
-            higher = certified is not None and certified.transcript.version > erased.version
-            self._require(higher, "a share erased before a higher version is certified")
+            past = certified is not None and _is_past(erased, certified.transcript)
+            self._require(past, "a share erased before a higher version is certified")
 
     def after_step(self, node: "Node") -> None:
         """Nothing is left on disk that the highest certified version made superfluous."""
@@ -351,7 +351,7 @@ class Laws(BaseLaws):
         if node.tamper is not None or certified is None:
             return
         transcript, number = certified.transcript, certified.transcript.boundary.number
-        old = [v for v in node.disk.held if v.share is not None and v.transcript.version < transcript.version]
+        old = [v for v in node.disk.held if v.share is not None and _is_past(v.transcript, transcript)]
         self._require(not old, f"{node.name} keeps a share of an older version than a certified one")
         member = transcript.recipients.get(node.address) is not None
         if certified.share is not None or not member:
@@ -383,3 +383,8 @@ class Laws(BaseLaws):
             digest = vote_digest(frame.session, vote.view, vote.phase, vote.hash)
             good = bn254.verify(digest, vote.signature, self.world.keys[evidence.accused])
             self._require(not good, "evidence against a vote that verifies")
+
+
+def _is_past(version: Transcript, certified: Transcript) -> bool:
+    """Whether it is older than the certified one, or another one of its session."""
+    return version.hash != certified.hash and version.version <= certified.version

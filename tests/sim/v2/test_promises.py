@@ -164,7 +164,7 @@ def test_a_withheld_certificate_divides_nobody() -> None:
 
 
 def test_a_certificate_that_one_correct_member_has_divides_nobody() -> None:
-    """One erases what is older and crashes; the others build on what they prepared, though they saw no certificate; it comes back."""
+    """It erases what is older and crashes. The others build on what they prepared; they saw no certificate. Then it comes back."""
     world = founded(4)
     session = world.next_boundary(spread=0.01)
     told, *others = nodes(world)
@@ -179,7 +179,7 @@ def test_a_certificate_that_one_correct_member_has_divides_nobody() -> None:
 
 
 def test_a_restored_disk_costs_nobody_else_anything() -> None:
-    """An old copy of a disk has keys and shares of the past, and lacks what was listed since: its operator is back one session later."""
+    """An old copy of a disk has keys and shares of the past. Its operator deals and holds shares again one session later."""
     world = founded(4)
     victim = nodes(world)[0]
     victim.back_up()

@@ -1,6 +1,10 @@
 """Schedules that once went wrong, each with what is promised of it."""
 
-from tests.sim.v2.byzantine import leaves_keys_out, lists_no_keys
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.session import Session
+from eigenkms.types import OperatorAddress
+from tests.sim.v2.byzantine import Byzantine, always_fresh, leaves_keys_out, lists_no_keys, silent
+from tests.sim.v2.node import Node
 from tests.sim.v2.staging import QUICK, founded, know, led_by_liars, nodes
 from tests.sim.v2.world import World
 
@@ -73,3 +77,54 @@ def test_dealings_are_served_after_a_restart() -> None:
         world.restart(node)
     world.restart(away)
     assert world.run(5, until=lambda: world.is_shared(session)), world.story("not shared")
+
+
+def _prepares_two(world: World) -> tuple[Session, list[Node]]:
+    """A session in which one transcript is prepared, as a single member sees, and another one is certified after it."""
+    session, leaders = led_by_liars(world, count=0)
+    Byzantine(world, leaders[1], always_fresh)
+
+    def holds_back(frame: Frame, to: OperatorAddress) -> bool:
+        return frame.kind is Kind.VOTE and frame.body[0] == 0 and to != leaders[2].address
+
+    world.holds_back = holds_back
+    correct = [leaders[0], *leaders[2:]]
+    assert world.run(10, until=know(session, correct)), world.story("no rotation")
+    made = [v for v in leaders[2].disk.versions.values() if v.transcript.session == session.id]
+    assert [v.is_certified for v in made] == [False, True]
+    return session, correct
+
+
+def test_of_two_transcripts_prepared_in_one_session_the_certified_one_is_dealt_from() -> None:
+    """They have one version number; whoever saw the first one prepared must not take it for the version."""
+    world = founded(4)
+    session, correct = _prepares_two(world)
+    assert all(len(node.disk.held) == 1 for node in correct)
+    following = world.next_boundary(spread=0.01)
+    assert world.run(15, until=lambda: world.is_shared(following)), world.story("no rotation")
+
+
+def test_who_knows_another_transcript_of_a_session_than_its_certified_one_is_told() -> None:
+    """It saw the first one prepared and missed the second one. A liar is silent, so all others must deal from one of them."""
+    world = founded(4)
+    session, leaders = led_by_liars(world, count=0)
+    liar, misled = leaders[1], leaders[2]
+    Byzantine(world, liar, always_fresh)
+
+    def holds_back(frame: Frame, to: OperatorAddress) -> bool:
+        alone = (
+            to == misled.address
+            and frame.session == session.id
+            and misled.operator.head.transcript.session == session.id
+        )  # type: ignore[union-attr]
+        return alone or (frame.kind is Kind.VOTE and frame.body[0] == 0 and to != misled.address)
+
+    world.holds_back = holds_back
+    assert world.run(10, until=know(session, [leaders[0], leaders[3]])), world.story("no rotation")
+    assert not misled.disk.held[-1].is_certified
+    Byzantine(world, liar, silent)
+    for _ in range(3):
+        following = world.next_boundary(spread=0.01)
+        if world.run(15, until=lambda s=following: world.is_shared(s)):
+            return
+    raise AssertionError(world.story("no rotation"))
