@@ -116,8 +116,11 @@ class GenesisDealings(Dealings):
         return ready == self.session.n or (late and enough)
 
     def _polynomial(self, now: float) -> Polynomial | None:
+        """After a restart the others' keys have to come again, or the dealing would serve nobody but me."""
         del now
-        return None if self._revealed is None else self._own
+        if self._revealed is None or not all(a in self._keys for a in self._revealed):
+            return None
+        return self._own
 
     def _check_announced(self, header: DealingHeader) -> None:
         announced = self._announced.get(header.dealer)

@@ -32,6 +32,21 @@ def test_a_crash_right_after_the_session_was_opened_costs_no_key() -> None:
     assert world.run(10, until=lambda: world.is_shared(session)), world.story("not shared")
 
 
+def test_a_crash_before_the_genesis_dealing_is_made_costs_no_key() -> None:
+    """The next life deals to all that had announced, whose keys it has to be sent again."""
+    world = World(4, 1, faults=QUICK)
+    first = nodes(world)[0]
+    session = world.next_boundary(spread=0.01)
+
+    def has_fixed_who_counts() -> bool:
+        return any(record.kind == "revealed" for record in first.disk.journal.get(session.id, ()))
+
+    assert world.run(5, until=has_fixed_who_counts)
+    first.crash()
+    world.restart(first)
+    assert world.run(10, until=lambda: world.is_shared(session)), world.story("not shared")
+
+
 def test_a_newcomer_that_began_a_rotation_as_a_genesis_learns_what_it_made() -> None:
     """It learnt of no version in time, so it waited for a genesis; the certificate that it is told of then is of this session."""
     world = World(5, 1, faults=QUICK)
@@ -98,7 +113,7 @@ def _prepares_two(world: World) -> tuple[Session, list[Node]]:
 def test_of_two_transcripts_prepared_in_one_session_the_certified_one_is_dealt_from() -> None:
     """They have one version number; whoever saw the first one prepared must not take it for the version."""
     world = founded(4)
-    session, correct = _prepares_two(world)
+    _, correct = _prepares_two(world)
     assert all(len(node.disk.held) == 1 for node in correct)
     following = world.next_boundary(spread=0.01)
     assert world.run(15, until=lambda: world.is_shared(following)), world.story("no rotation")
