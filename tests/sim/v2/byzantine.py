@@ -347,6 +347,15 @@ def _left_out(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
     return _with(transcript, keys=tuple(key if a in directory else None for a, key in pairs))
 
 
+def _with_mine(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """My dealing among those that count: it may leave newcomers out."""
+    dealings = self.dealings(frame, transcript.source_version)
+    others = [a for a in dealings._countable if a != self.me]
+    dealers = tuple(sorted([self.me, *others[: dealings.needed - 1]]))
+    return dealings._transcript(dealers, transcript.keys).encoded
+
+
+counts_itself = _proposes(_with_mine, split=False, fresh=False)
 lists_no_keys = _proposes(lambda _s, _f, t: _with(t, keys=(None,) * len(t.keys)), split=False, fresh=False)
 leaves_keys_out = _proposes(_left_out, split=False, fresh=False)
 two_transcripts = _proposes(_other, split=True, fresh=False)
@@ -367,7 +376,7 @@ WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Frame, Transcript], bytes]] = 
     "no keys": lambda _s, _f, t: _with(t, keys=()),
     "a key left out": lambda _s, _f, t: _with(t, keys=(None, *t.keys[1:])),
     "older numbers": lambda _s, _f, t: _with(
-        t, keys=tuple(None if k is None else replace(k, number=max(0, k.number - 10)) for k in t.keys)
+        t, keys=tuple(None if k is None else replace(k, number=max(0, k.number - 20)) for k in t.keys)
     ),
     "newer numbers": lambda _s, _f, t: _with(
         t, keys=tuple(None if k is None else replace(k, number=k.number + 10) for k in t.keys)
@@ -558,6 +567,7 @@ RANDOM_ATTACKS: tuple[Attack, ...] = (
     carries_keys_over,
     leaves_keys_out,
     lists_no_keys,
+    counts_itself,
     *(wrong_transcript(change) for change in WRONG_TRANSCRIPTS.values()),
     always_void,  # type: ignore[list-item]
     hides_certificates,  # type: ignore[list-item]
