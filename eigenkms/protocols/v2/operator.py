@@ -242,7 +242,8 @@ class Operator:
     def may_join(self, session: Session) -> bool:
         """Whether there is a part for me, and no session yet at this boundary number or above.
 
-        Whoever left the set and holds a share of any version listens, and deals.
+        Who left the set listens, and deals, if it holds a share of any version, or was a member of a session in which one may
+        have been made without its knowledge.
         """
         newest = max((c.session.boundary.number for c in self._all), default=-1)
         member = session.recipients.get(self.me) is not None
@@ -251,7 +252,14 @@ class Operator:
         if self.head is None:
             return member and self.binding is None
         holds = any(known.share is not None for known in self.versions)
-        return bool(self._sources_of(session)) and (member or holds)
+        return bool(self._sources_of(session)) and (member or holds or self._was_member)
+
+    @property
+    def _was_member(self) -> bool:
+        """Whether I am a recipient of what a session may have made after the highest certified version."""
+        certified = self.certified
+        floor = -1 if certified is None else certified.transcript.boundary.number
+        return any(self.me in c.session.x and c.session.boundary.number > floor for c in self._all)
 
     @property
     def binding(self) -> Session | None:

@@ -143,3 +143,21 @@ def test_who_knows_another_transcript_of_a_session_than_its_certified_one_is_tol
         if world.run(15, until=lambda s=following: world.is_shared(s)):
             return
     raise AssertionError(world.story("no rotation"))
+
+
+def test_a_newcomer_that_left_again_is_needed_if_its_session_prepared_a_version() -> None:
+    """One member saw the version prepared and deals from nothing else; the other one knows of none that it has a share of."""
+    world = founded(2, members=1)
+    stays, leaves = nodes(world)
+    session = world.next_boundary(spread=0.01)
+    world.holds_back = lambda frame, to: (
+        frame.kind in (Kind.VOTE, Kind.CERTIFICATE) and frame.session == session.id and to == leaves.address
+    )
+    world.run(0.5)
+    assert stays.disk.held[-1].transcript.session == session.id
+    assert leaves.disk.held[-1].transcript.session != session.id
+    for _ in range(3):
+        following = world.next_boundary(spread=0.01, members=[stays.address])
+        if world.run(10, until=lambda s=following: world.is_shared(s)):
+            return
+    raise AssertionError(world.story("no rotation"))
