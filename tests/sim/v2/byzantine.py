@@ -588,6 +588,28 @@ RANDOM_ATTACKS: tuple[Attack, ...] = (
 """What a random liar chooses from; twice what adapts best."""
 
 
+DIVIDING_ATTACKS: tuple[Attack, ...] = (
+    two_transcripts,
+    always_fresh,
+    carries_keys_over,
+    commits_to_one,  # type: ignore[list-item]
+    hides_certificates,  # type: ignore[list-item]
+    two_dealings,  # type: ignore[list-item]
+    mute_to_some([Kind.VOTE]),
+    mute_to_some([Kind.DEALING]),
+    mute([Kind.CERTIFICATE]),
+    eager_commit,
+)
+"""Those that may lead to two versions."""
+DIVIDING_POSES: tuple[Pose, ...] = (
+    remembers_jobs,
+    lives_in_the_past,
+    hastens,
+    serves_some,
+    _lies_about_head(_old),
+)
+
+
 def random_liar(world: "World", node: "Node", attacks: Sequence[Attack], poses: Sequence[Pose]) -> Byzantine:
     liar = Byzantine(world, node, *attacks)
     for pose in poses:

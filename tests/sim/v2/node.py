@@ -144,6 +144,7 @@ class Node(BaseNode):
         for session in operator.forget():
             self.disk.drop_session(session.id)
             self.world.trace(self, f"forgets {session.id.hex()[:6]}")
+            self.world.laws.keeps_a_version()
 
     def take_result(self, life: Operator, result: Result) -> None:
         """A job is done, if this is still the life that asked for it."""

@@ -4,15 +4,19 @@ What is promised at the end: in a healed network in which fewer than a third of 
 correct members know a version that was certified, with their shares of it, newcomers too; nobody keeps a share of an older one.
 """
 
+import hashlib
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
+from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.session import Session
+from eigenkms.types import OperatorAddress
 from tests.sim.story import INTERVAL, PATIENCE
 from tests.sim.story import Ending as BaseEnding
 from tests.sim.story import Story as BaseStory
-from tests.sim.v2.byzantine import POSES, RANDOM_ATTACKS, random_liar
+from tests.sim.v2.byzantine import DIVIDING_ATTACKS, DIVIDING_POSES, POSES, RANDOM_ATTACKS, random_liar
 from tests.sim.v2.node import Node
 from tests.sim.v2.world import World
 
@@ -36,7 +40,54 @@ class Story(BaseStory):
         super().__init__(seed)
         self.is_lost = False
         """Whether members that were left out and faulty ones were too many for any promise."""
+        apart = random.Random(f"{seed}/siege")
+        self.is_siege = apart.random() < 0.3 and len(self.addresses) >= 4 and not self.quorum
         self.world.cpu = self.random.choice([0.005, 0.02, 0.02, 0.2])
+
+    def tell(self) -> Ending:
+        if not self.is_siege:
+            return cast("Ending", super().tell())
+        self.plot = "siege"
+        self._tell_siege()
+        return self._ending()
+
+    def _tell_siege(self) -> None:
+        """As many liars as may be try to divide the others, who are all members and keep their disks. Sessions are short, and of
+        the votes and certificates of each some never arrive at some.
+        """
+        world, r = self.world, self.random
+        self._found()
+        self.faulty = frozenset(r.sample(self.addresses, (len(self.addresses) - 1) // 3))
+        for address in sorted(self.faulty):
+            attacks, poses = (
+                r.sample(DIVIDING_ATTACKS, r.randint(1, 3)),
+                r.sample(DIVIDING_POSES, r.randint(0, 2)),
+            )
+            self.liars.append(random_liar(world, world.node(address), attacks, poses))
+        world.faults = replace(self._faults(), loss=0.0)
+        for _ in range(r.randint(2, 6)):
+            self._withhold(r.choice([0.0, 0.3, 0.6, 0.9]))
+            world.next_boundary(spread=r.choice([0.05, 0.3, 1.0]))
+            for _ in range(r.randint(1, 4)):
+                world.run(r.choice([0.1, 0.3, 0.7, 1.5]))
+                if r.random() < 0.3:
+                    self._trouble()
+        world.holds_back = lambda _frame, _to: False
+        self._heal()
+        self._rotates()
+
+    def _withhold(self, share: float) -> None:
+        """From now on so many of all votes and certificates do not arrive, the same ones whoever repeats them."""
+        salt = self.random.randbytes(8)
+
+        def holds_back(frame: Frame, to: OperatorAddress) -> bool:
+            if frame.kind not in (Kind.VOTE, Kind.CERTIFICATE):
+                return False
+            what = frame.body[:2] if frame.kind is Kind.VOTE else []
+            drawn = hashlib.sha256(salt + frame.session + to + repr((frame.sender, what)).encode()).digest()
+            return drawn[0] < share * 256
+
+        self.world.holds_back = holds_back
 
     def _ending(self) -> Ending:
         nodes = self.world.correct()
