@@ -10,6 +10,7 @@ promises of a healed network must come true.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from eigenkms.crypto.scalars import threshold
 from eigenkms.protocols.session import Session
@@ -49,13 +50,16 @@ class Ending:
 class Story:
     """``tell`` runs it; a broken law or promise is an ``AssertionError`` that names the seed."""
 
+    world_type: ClassVar[type[World]] = World
+    sizes: ClassVar[Sequence[int]] = SIZES
+
     def __init__(self, seed: int) -> None:
         self.random = random.Random(f"story {seed}")
-        n = self.random.choice(SIZES)
+        n = self.random.choice(self.sizes)
         self.plot = self.random.choice(["genesis", "rotation", "rotation"])
         lowered = self.random.random() < (0.25 if self.plot == "genesis" else 0.1)
         self.quorum = self.random.randint(threshold(n), n) if lowered else 0
-        self.world = World(n, seed, quorum=self.quorum)
+        self.world = self.world_type(n, seed, quorum=self.quorum)
         self.addresses = list(self.world.nodes)
         self.members: Sequence[OperatorAddress] = self.addresses
         self.grows = self.plot == "genesis" and not self.quorum and self.random.random() < 0.15

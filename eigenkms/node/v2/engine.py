@@ -145,8 +145,6 @@ class Engine:
         self._deadline: float | None = None
         self._newest_changed = trio.Event()
         self._newest_told = versions.newest
-        for transcript in versions.past():
-            operator.know_past(transcript)
         for held in versions.known():
             operator.know(held.epoch.transcript, held.epoch.certificate, held.share)
         for number, secret in store.keys().items():

@@ -53,10 +53,6 @@ class Versions:
         """Certified and prepared versions, ascending."""
         return tuple(sorted(self._held.values(), key=lambda held: held.epoch.transcript.version))
 
-    def past(self) -> tuple[Transcript, ...]:
-        """Transcripts of erased versions that the store still has, ascending. Blocking."""
-        return tuple(decode_transcript(row.transcript) for row in self._store.versions() if row.erased)
-
     @property
     def newest(self) -> HeldVersion | None:
         """The highest certified version."""

@@ -133,9 +133,9 @@ class Ceremony:
         """Begin, or resume from the journal: say again what was said, then go on."""
         known = {record.body for record in self._restored if record.kind == "source"}
         effects: list[Effect] = [
-            Persist(JournalRecord("source", source.hash))
+            Persist(JournalRecord("source", source.encoded))
             for source in self.sources
-            if source.hash not in known
+            if source.encoded not in known
         ]
         if any(record.kind == "silent" for record in self._restored):
             self._leave()
@@ -178,13 +178,15 @@ class Ceremony:
         closed = self.binding or self.decided or self._superseded or self._silent
         if closed or known or not before:
             return []
+        effects: list[Effect] = []
         if not self.is_rotation:
+            effects += self.forget_secrets()
             self._sources = Sources(self.session.recipients, GENESIS)
             self._agreement = Agreement(self._voice, self._sources, transcript.mpk)
         dealings = self._dealings_from(source, now)
         self._sources.add(dealings)
         self._parties.admit(transcript)
-        effects: list[Effect] = [Persist(JournalRecord("source", transcript.hash))]
+        effects.append(Persist(JournalRecord("source", transcript.encoded)))
         for frame in tuple(self._log):
             first = len(self.sources) == 1
             of_it = frame.kind is Kind.DEALING and read_dealing(frame).source == dealings.ref

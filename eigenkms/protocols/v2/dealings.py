@@ -316,7 +316,7 @@ class Dealings:
         """Whether a fresh transcript from this source may be prepared, as far as ``holds`` does not say it."""
         if source_of(transcript) != self.ref or not self._may_count(transcript):
             return False
-        if not self._keys_are_right(transcript, keys) or not self.holds(transcript):
+        if not self.holds(transcript) or not self._keys_are_right(transcript, keys):
             return False
         served = self.served_by(transcript)
         left_out = [a for a in self._newcomers if a in self._keys and a not in served]
@@ -533,16 +533,24 @@ class Dealings:
         )
 
     def _keys_are_right(self, transcript: Transcript, frames: Sequence[bytes]) -> bool:
-        """Whether each listed key is the source's, or published in this session by one of ``frames`` or a frame of its owner."""
+        """Whether each listed key is the source's, or published in this session by one of ``frames`` or a frame of its owner.
+
+        Whom the source lists, or a dealing serves, has a key: to leave it out would make it a newcomer to later sessions, which
+        serve it only if it is there.
+        """
         if len(transcript.keys) != self.session.n:
             return False
         try:
             shown = {self._keys.read(frame) for frame in frames}
         except RemoteProtocolError:
             return False
+        served = self.served_by(transcript)
         for address, key in zip(self.session.recipients.addresses, transcript.keys, strict=True):
-            if key == self._listed(address):
+            if key is None:
+                if address in served or self._listed(address) is not None:
+                    return False
                 continue
-            if key is None or (key != self._keys.get(address) and (address, key) not in shown):
+            own = key in (self._listed(address), self._keys.get(address))
+            if not own and (address, key) not in shown:
                 return False
         return True

@@ -69,7 +69,7 @@ class KeyDirectory:
         self._checked[frame.encoded] = (frame.sender, key)
 
     def read(self, encoded: bytes) -> tuple[OperatorAddress, ListedKey]:
-        """Whose key an encoded KEY frame inside another frame publishes. Raises ``RemoteProtocolError``.
+        """Whose key an encoded KEY frame inside another frame publishes: it is known from then on. Raises ``RemoteProtocolError``.
 
         CPU: a pairing, for a frame that was not seen before.
         """
@@ -84,6 +84,7 @@ class KeyDirectory:
             assert member is not None
             verify_frame(frame, member.key)
             known = self._checked[encoded] = (frame.sender, check_key_frame(frame, session))
+            self._keys.setdefault(frame.sender, (known[1], frame))
         return known
 
     def get(self, operator: OperatorAddress) -> ListedKey | None:

@@ -29,7 +29,7 @@ from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.effects import JournalRecord, Note
 from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.v2.ceremony import Ceremony, HeldSource, Setting
 from eigenkms.protocols.v2.dealing import row_of
 from eigenkms.protocols.v2.effects import (
@@ -56,8 +56,6 @@ KEPT_UNTOUCHED = 16
 """Genesis sessions that stay answerable although nobody was seen to vote in them."""
 KEPT_TOUCHED = 256
 """Genesis sessions with votes, or decided, that stay: whoever is bound to one needs the others, or the certificate, to get free."""
-KEPT_PAST = 16
-"""Transcripts of erased versions that stay, without a share."""
 KEPT_ROTATIONS = 3
 """Rotation sessions that stay answerable although no version that counts was made there."""
 MAX_EARLY_FRAMES = 64
@@ -85,10 +83,13 @@ class KnownVersion:
     def is_certified(self) -> bool:
         return self.certificate.phase is Phase.COMMIT
 
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """Which of two versions is dealt from: the higher one; of one session, the certified one, or that prepared in a later view.
 
-def _rank(known: KnownVersion) -> tuple[int, bool, int]:
-    """Of two transcripts that one session made, a certified one is above, or else the one that was prepared later."""
-    return (int(known.transcript.version), known.is_certified, known.certificate.view)
+        Once a transcript is certified in a view, no other one is prepared in that view or a later one.
+        """
+        return (int(self.transcript.version), self.is_certified, self.certificate.view)
 
 
 class Operator:
@@ -100,8 +101,6 @@ class Operator:
         self._ceremonies: OrderedDict[SessionId, Ceremony] = OrderedDict()
         self._early: dict[OperatorAddress, list[Frame]] = {}
         self._versions: dict[bytes, KnownVersion] = {}
-        self._past: OrderedDict[bytes, Transcript] = OrderedDict()
-        """The newest of those that are erased: sessions that dealt from them are still served."""
         self._keys: dict[int, pvss.EncryptionKey] = {}
         self._recoveries: dict[bytes, Recovery] = {}
         self._floor = GENESIS
@@ -113,19 +112,13 @@ class Operator:
         """A version of an earlier life, before anything is restored."""
         self._versions[transcript.hash] = KnownVersion(transcript, certificate, share)
 
-    def know_past(self, transcript: Transcript) -> None:
-        """A version that was erased in an earlier life, before anything is restored; in ascending order."""
-        self._past[transcript.hash] = transcript
-        while len(self._past) > KEPT_PAST:
-            self._past.popitem(last=False)
-
     def know_key(self, number: int, key: pvss.EncryptionKey) -> None:
         """An encryption key of an earlier life, before anything is restored."""
         self._keys[number] = key
 
     @property
     def versions(self) -> tuple[KnownVersion, ...]:
-        return tuple(sorted(self._versions.values(), key=_rank))
+        return tuple(sorted(self._versions.values(), key=lambda known: known.rank))
 
     @property
     def has_version(self) -> bool:
@@ -134,7 +127,7 @@ class Operator:
     @property
     def head(self) -> KnownVersion | None:
         """The highest version that is certified or prepared: what the next rotation deals from."""
-        return max(self.versions, key=_rank, default=None)
+        return max(self.versions, key=lambda known: known.rank, default=None)
 
     @property
     def certified(self) -> KnownVersion | None:
@@ -173,8 +166,11 @@ class Operator:
         return self._finish(effects, now)
 
     def _is_past(self, transcript: Transcript) -> bool:
+        """Whether a certified version is known that is higher, or is what its session made instead."""
         certified = self.certified
-        return certified is not None and transcript.version < certified.transcript.version
+        if certified is None or transcript.hash == certified.transcript.hash:
+            return False
+        return transcript.version <= certified.transcript.version
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -189,26 +185,24 @@ class Operator:
     ) -> list[SessionEffect]:
         """Resume a session of an earlier life: versions and keys first, then sessions, oldest first, and then ``tick``.
 
+        The journal holds the transcripts that the session deals from: the dealings of a certified version cannot be read without
+        that of its source, which is a version of the past by then.
+
         ``silent`` if the journal may have lost what was said: it is not said again differently, but not at all.
         """
         effects = self._supersede(session, now)
-        named = [record.body for record in records if record.kind == "source"]
-        sources = [source for name in named if (source := self._source(name)) is not None]
-        if named and not sources:
+        named = [decode_transcript(record.body) for record in records if record.kind == "source"]
+        is_known = any(source.hash in self._versions for source in named)
+        has_made = any(known.transcript.session == session.id for known in self.versions)
+        if named and not is_known and not has_made:
             return [*effects, SessionEffect(session, Forget(session.id))]
         if not records:
             effects += self._join(session, now, opened_at=opened_at, silent=silent)
         else:
+            sources = [HeldSource(source, self._share_of(source)) for source in named]
             effects += self._begin(session, records, sources, opened_at, now, silent=silent)
         self._raise_floor()  # what was committed to here binds in the sessions that follow
         return effects
-
-    def _source(self, name: bytes) -> HeldSource | None:
-        """A source by its hash, without a share if that is erased."""
-        known, past = self._versions.get(name), self._past.get(name)
-        if known is not None:
-            return self._held(known)
-        return None if past is None else HeldSource(past, None)
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, join this one if nothing forbids it."""
@@ -249,7 +243,8 @@ class Operator:
     def may_join(self, session: Session) -> bool:
         """Whether there is a part for me, and no session yet at this boundary number or above.
 
-        Whoever left the set and holds a share of any version listens, and deals.
+        Who left the set listens, and deals, if it holds a share of any version, or was a member of a session in which one may
+        have been made without its knowledge.
         """
         newest = max((c.session.boundary.number for c in self._all), default=-1)
         member = session.recipients.get(self.me) is not None
@@ -258,7 +253,14 @@ class Operator:
         if self.head is None:
             return member and self.binding is None
         holds = any(known.share is not None for known in self.versions)
-        return bool(self._sources_of(session)) and (member or holds)
+        return bool(self._sources_of(session)) and (member or holds or self._was_member)
+
+    @property
+    def _was_member(self) -> bool:
+        """Whether I am a recipient of what a session may have made after the highest certified version."""
+        certified = self.certified
+        floor = -1 if certified is None else certified.transcript.boundary.number
+        return any(self.me in c.session.x and c.session.boundary.number > floor for c in self._all)
 
     @property
     def binding(self) -> Session | None:
@@ -363,8 +365,13 @@ class Operator:
 
     @property
     def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
-        """Who deals, in the newest session, from which version that I do not know."""
-        return {} if self.newest is None else self.newest.unknown_sources
+        """Who deals, in the newest session, from which version that I do not know and that may be a better one."""
+        newest, certified = self.newest, self.certified
+        floor = GENESIS.version if certified is None else int(certified.transcript.version)
+        heard = {} if newest is None else newest.unknown_sources
+        return {
+            who: ref for who, ref in heard.items() if ref.version > floor and ref.hash not in self._versions
+        }
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
@@ -411,6 +418,11 @@ class Operator:
         if head is None or head.transcript.boundary.number >= session.boundary.number:
             return []
         return [self._held(head)]
+
+    def _share_of(self, version: Transcript) -> SecretScalar | None:
+        """My share of a version, ``None`` if I never had one or it is erased."""
+        known = self._versions.get(version.hash)
+        return None if known is None else known.share
 
     @staticmethod
     def _held(version: KnownVersion) -> HeldSource:
@@ -467,11 +479,10 @@ class Operator:
         if known is None:
             self._versions[transcript.hash] = KnownVersion(transcript, effect.certificate)
             return True
-        if known.is_certified or (
-            isinstance(effect, Prepared) and effect.certificate.view <= known.certificate.view
-        ):
+        better = replace(known, certificate=effect.certificate)
+        if known.is_certified or better.rank <= known.rank:
             return False
-        self._versions[transcript.hash] = replace(known, certificate=effect.certificate)
+        self._versions[transcript.hash] = better
         return True
 
     def _finish(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
@@ -538,19 +549,18 @@ class Operator:
         return effects
 
     def _erase(self) -> list[SessionEffect]:
-        """What is older than the highest certified version, what sessions up to it dealt from, and the keys that nothing needs."""
+        """What the highest certified version leaves behind, what sessions up to it dealt from, and the keys that nothing needs."""
         certified = self.certified
         if certified is None:
             return []
         transcript = certified.transcript
-        old = [v for v in self.versions if v.transcript.version <= transcript.version and v is not certified]
+        old = [v for v in self.versions if self._is_past(v.transcript)]
         effects: list[SessionEffect] = []
         for ceremony in self._all:
             if ceremony.session.boundary.number <= transcript.boundary.number:
                 effects += self._of(ceremony.session, ceremony.forget_secrets())
         for version in old:
             del self._versions[version.transcript.hash]
-            self.know_past(version.transcript)
             effects.append(SessionEffect(None, Erase(version.transcript.hash)))
         needed = self._needed_keys(certified)
         erased = self.key_numbers - needed

@@ -341,8 +341,6 @@ class Disk:
     journals: dict[SessionId, list[JournalRecord]] = field(default_factory=dict)
     sessions: dict[SessionId, Session] = field(default_factory=dict)
     versions: dict[bytes, KeyRow] = field(default_factory=dict)
-    past: list[Transcript] = field(default_factory=list)
-    """Of versions that are erased, in the order in which they were."""
     keys: dict[int, pvss.EncryptionKey] = field(default_factory=dict)
     written: int = 0
     room: int | None = None
@@ -379,7 +377,7 @@ class Disk:
             case Held(transcript_hash, share):
                 self.versions[transcript_hash] = replace(self.versions[transcript_hash], share=share)
             case Erase(transcript_hash):
-                self.past.append(self.versions.pop(transcript_hash).transcript)
+                del self.versions[transcript_hash]
             case EraseKeys(numbers):
                 for number in numbers:
                     del self.keys[number]
@@ -440,8 +438,6 @@ class Room:
         operator, disk = operator_of(self.cast, address), self.disks[address]
         for row in disk.versions.values():
             operator.know(row.transcript, row.certificate, row.share)
-        for transcript in disk.past:
-            operator.know_past(transcript)
         for number, key in disk.keys.items():
             operator.know_key(number, key)
         return operator

@@ -94,7 +94,7 @@ def test_who_says_what_in_a_rotation(who: Cast, version: KeyVersion) -> None:
         assert not table.said(address, Kind.HASH)
         assert len(table.said(address, Kind.PROPOSAL)) == (address == leader)
         first = next(r for r in journal(table.effects[address]))
-        assert (first.kind, first.body) == ("source", version.transcript.hash)
+        assert (first.kind, first.body) == ("source", version.transcript.encoded)
 
 
 def test_one_that_is_away_costs_a_grace_and_keeps_its_key(who: Cast, version: KeyVersion) -> None:
@@ -421,7 +421,7 @@ def test_a_higher_source_that_turns_up_is_dealt_from_too() -> None:
         seat = two.table.seats[address]
         assert seat.sources == (two.old.transcript, two.new.transcript)
         named = [r.body for r in journal(two.table.effects[address]) if r.kind == "source"]
-        assert named == [two.old.transcript.hash, two.new.transcript.hash]
+        assert named == [two.old.transcript.encoded, two.new.transcript.encoded]
         dealt = {read_dealing(f).source for f in two.table.said(address, Kind.DEALING)}
         assert dealt == {ref_of(s) for s in seat.sources}
     two.table.lets = lambda _s, _l, _f: True
@@ -581,7 +581,7 @@ def test_a_genesis_becomes_a_rotation_when_a_version_turns_up() -> None:
     assert seat.is_rotation
     assert seat.decided, "certificate and transcript had come before"
     records = journal(table.effects[joiner])
-    assert [r.body for r in records if r.kind == "source"] == [version.transcript.hash]
+    assert [r.body for r in records if r.kind == "source"] == [version.transcript.encoded]
     again = seat_of(who, joiner, records=records, sources=[version.held_by(joiner)])
     again.start(9.0)
     assert again.decided

@@ -353,8 +353,8 @@ def test_a_draft_names_the_thresholds_dealings_and_lists_the_newest_keys(small: 
     assert desk.dealings.supports(found, draft.keys, 0.0)
     assert desk.dealings.supports(found, (), 0.0), "the key was heard"
     deaf = _collected(small, *made)
-    assert deaf.dealings.supports(found, draft.keys, 0.0)
     assert not deaf.dealings.supports(found, (), 0.0)
+    assert deaf.dealings.supports(found, draft.keys, 0.0)
 
 
 def test_a_draft_is_due_when_all_is_in_or_a_grace_after_enough(small: Play) -> None:
@@ -429,7 +429,8 @@ def test_a_transcript_that_leaves_a_newcomer_out_is_supported_after_patience(pla
     assert knowing.dealings.supports(transcript, keys, PATIENCE)
     assert knowing.dealings.holds(transcript)
     heard = _collected(play, *made, keys=(one, two))
-    assert heard.dealings.supports(transcript, keys, 0.0)
+    assert not heard.dealings.supports(transcript, keys, 0.0), "the proposal shows the key of the third"
+    assert heard.dealings.supports(transcript, keys, PATIENCE)
     full = [play.dealt(a) for a in play.holders[:3]]
     rich = _collected(play, *full, keys=play.newcomers)
     chosen, keys = _draft(rich)
@@ -510,17 +511,18 @@ def test_listed_keys_are_the_sources_or_published_here(small: Play) -> None:
         assert desk.dealings.supports(transcript, frames, 0.0) == supported, listed
 
 
-def test_a_newcomer_may_be_listed_with_its_key_or_not_at_all(play: Play) -> None:
-    """Its key may not have reached the leader."""
+def test_a_newcomer_that_is_served_is_listed(play: Play) -> None:
+    """One that is not served may be left out, as its key may not have reached the leader."""
     one, two, _ = play.newcomers
     made = [play.dealt(a, (one, two)) for a in play.holders[:3]]
     transcript, keys = _draft(_collected(play, *made, keys=(one, two)))
     assert transcript.keys[-1] is None
     voter = _collected(play, *made)
     assert voter.dealings.supports(transcript, keys, 0.0)
-    assert voter.dealings.supports(
-        replace(transcript, keys=(*transcript.keys[:4], None, None, None)), (), 0.0
-    )
+    for served in (one, two):
+        at = play.cast.session.recipients.addresses.index(served)
+        unlisted = (*transcript.keys[:at], None, *transcript.keys[at + 1 :])
+        assert not voter.dealings.supports(replace(transcript, keys=unlisted), keys, 0.0)
 
 
 def test_a_transcript_from_another_version_is_not_supported(small: Play) -> None:

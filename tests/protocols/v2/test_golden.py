@@ -179,7 +179,7 @@ def test_golden_dealings_are_their_headers(
 def test_golden_records_are_read_again(golden: dict[str, bytes]) -> None:
     """The source by its hash; dealings as frames; lock and certificate of the version; the last thing said is a vote."""
     source, made = decode_transcript(golden["genesis transcript"]), golden["rotation transcript"]
-    assert golden["rotation record source"] == source.hash
+    assert golden["rotation record source"] == source.encoded
     assert golden["rotation record transcript"] == made
     assert golden["rotation record certificate"] == golden["rotation certificate"]
     lock = decode_certificate(golden["rotation record lock"])

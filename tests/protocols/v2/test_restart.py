@@ -13,7 +13,7 @@ from eigenkms.protocols.messages import read_vote
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.v2.effects import Erase, EraseKeys, Forget, KeepKey, Work
 from eigenkms.protocols.v2.messages import ref_of, view_change_body
-from eigenkms.protocols.v2.operator import KEPT_PAST, SessionEffect
+from eigenkms.protocols.v2.operator import SessionEffect
 from eigenkms.protocols.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, cast, secret_of
@@ -174,18 +174,20 @@ def _certificate(room: Room, address: OperatorAddress):  # type: ignore[no-untyp
 
 
 def test_a_session_whose_source_is_gone_is_forgotten(who: Cast) -> None:
-    """Of erased versions the newest transcripts are kept. Without one nobody can read the dealings from it any more."""
-    me, session = who.addresses[0], who.later(1000)
-    past = [version_of(who.at(10 * k), source=1).transcript for k in range(1, KEPT_PAST + 2)]
-    for source, kept in ((past[0], False), (past[1], True), (past[-1], True)):
+    """Unless it made a version that is known: its dealings are served from the journal, which holds the source's transcript."""
+    me, later = who.addresses[0], who.at(1000)
+    session = later.session
+    source = version_of(who.at(10), source=1).transcript
+    made = version_of(later, source=1)
+    for has_made in (False, True):
         operator = operator_of(who, me)
-        for transcript in past:
-            operator.know_past(transcript)
-        effects = operator.restore(session, [JournalRecord("source", source.hash)], 0.0, 0.0)
+        if has_made:
+            operator.know(made.transcript, made.certificate, None)
+        effects = operator.restore(session, [JournalRecord("source", source.encoded)], 0.0, 0.0)
         forgotten = [e.effect for e in effects if isinstance(e.effect, Forget)]
-        assert forgotten == ([] if kept else [Forget(session.id)])
+        assert forgotten == ([] if has_made else [Forget(session.id)])
         ceremony = operator.ceremony(session.id)
-        assert (ceremony is not None) == kept
+        assert (ceremony is not None) == has_made
         assert ceremony is None or ceremony.sources == (source,)
 
 

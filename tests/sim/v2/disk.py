@@ -50,6 +50,7 @@ class Disk:
     closed: dict[SessionId, Certificate] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
     shredded: set[SessionId] = field(default_factory=set)
+    dropped: set[SessionId] = field(default_factory=set)
     destroyed_keys: set[int] = field(default_factory=set)
 
     # -- transactions --------------------------------------------------------------------------------------------
@@ -79,6 +80,7 @@ class Disk:
         """Drop a journal; that the session was joined stays known."""
         self.journal.pop(session, None)
         self.shredded.add(session)
+        self.dropped.add(session)
 
     def keep_key(self, number: int, key: EncryptionKey) -> None:
         assert number not in self.destroyed_keys, f"keep key {number}: it was destroyed"
@@ -94,7 +96,7 @@ class Disk:
         known = self.versions.get(transcript.hash)
         if known is None:
             self.versions[transcript.hash] = StoredVersion(transcript, certificate)
-        elif not known.is_certified:
+        elif not known.is_certified:  # a certificate of a later view, or the epoch certificate
             self.versions[transcript.hash] = replace(known, certificate=certificate)
 
     def hold(self, transcript_hash: bytes, share: SecretScalar) -> None:
@@ -123,6 +125,7 @@ class Disk:
             closed=dict(self.closed),
             evidence=list(self.evidence),
             shredded=set(self.shredded),
+            dropped=set(self.dropped),
             destroyed_keys=set(self.destroyed_keys),
         )
 

@@ -92,6 +92,8 @@ class Laws(BaseLaws):
                 self._entered[place] = max(self._entered.get(place, 0), read_view_change(frame).view)
             case Kind.VOTE:
                 self._votes(node, frame)
+            case Kind.HASH:
+                self._require(not node.disk.held, "a genesis dealing announced with a key in hand")
             case Kind.KEY:
                 kept = node.disk.keys.get(self.world.session(frame.session).boundary.number)
                 same = kept is not None and kept.public == read_key(frame).public
@@ -250,14 +252,35 @@ class Laws(BaseLaws):
         for transcript in sorted(self.versions.values(), key=lambda t: -t.version):
             kept = self.is_kept(transcript)
             members = transcript.recipients.addresses
-            unserved = {a for a in members if self._number(transcript, a) is None}
-            lost = unserved | {a for a in members if self._is_faulty(a)}
             holders = [n for n in self.world.sound() if n.address in members]
             able = sum(1 for node in holders if self._can_get(node, transcript, kept=kept))
-            if able >= transcript.threshold or 3 * len(lost) >= len(members):
+            if able >= transcript.threshold or not self._bears(transcript):
                 return
             best = max(best, able / transcript.threshold)
         self._require(False, f"no version has enough correct holders: {best:.0%} of t at best")
+
+    def _bears(self, transcript: Transcript) -> bool:
+        """Whether the members that it does not serve, and those that are faulty, are fewer than a third."""
+        members = transcript.recipients.addresses
+        lost = [a for a in members if self._is_faulty(a) or self._number(transcript, a) is None]
+        return 3 * len(lost) < len(members)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the highest version may have too few holders, as it left newcomers out and others are faulty beside them."""
+        highest = max(self.versions.values(), key=lambda t: t.version, default=None)
+        return highest is not None and not self._bears(highest)
+
+    def serves(self, node: "Node") -> None:
+        """What a node has on disk of a version it serves to all recipients, also in its next life."""
+        operator = node.operator
+        for known in () if operator is None or node.tamper is not None else operator.versions:
+            transcript = known.transcript
+            if not node.disk.has_dealings(transcript):
+                continue
+            for _, name in transcript.dealers:
+                rows = [operator.row(name, a) for a in transcript.recipients.addresses]  # type: ignore[union-attr]
+                self._require(None not in rows, f"{node.name} has a dealing on disk and does not serve it")
 
     # -- one session a boundary, one genesis -----------------------------------------------------------------------
 
@@ -319,8 +342,8 @@ class Laws(BaseLaws):
         """Nothing but a certified higher version erases a share."""
         if node.tamper is None:
             erased, certified = node.disk.versions[transcript_hash].transcript, node.disk.certified
-            higher = certified is not None and certified.transcript.version > erased.version
-            self._require(higher, "a share erased before a higher version is certified")
+            past = certified is not None and _is_past(erased, certified.transcript)
+            self._require(past, "a share erased before a higher version is certified")
 
     def after_step(self, node: "Node") -> None:
         """Nothing is left on disk that the highest certified version made superfluous."""
@@ -328,7 +351,7 @@ class Laws(BaseLaws):
         if node.tamper is not None or certified is None:
             return
         transcript, number = certified.transcript, certified.transcript.boundary.number
-        old = [v for v in node.disk.held if v.share is not None and v.transcript.version < transcript.version]
+        old = [v for v in node.disk.held if v.share is not None and _is_past(v.transcript, transcript)]
         self._require(not old, f"{node.name} keeps a share of an older version than a certified one")
         member = transcript.recipients.get(node.address) is not None
         if certified.share is not None or not member:
@@ -360,3 +383,8 @@ class Laws(BaseLaws):
             digest = vote_digest(frame.session, vote.view, vote.phase, vote.hash)
             good = bn254.verify(digest, vote.signature, self.world.keys[evidence.accused])
             self._require(not good, "evidence against a vote that verifies")
+
+
+def _is_past(version: Transcript, certified: Transcript) -> bool:
+    """Whether it is older than the certified one, or another one of its session."""
+    return version.hash != certified.hash and version.version <= certified.version

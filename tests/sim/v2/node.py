@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from eigenkms.crypto import bn254
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.effects import Accuse, Closed, JournalRecord, Note, Persist, Shred
+from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.v2.effects import (
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from tests.sim.v2.world import World
 
 Answer: TypeAlias = tuple[Epoch, ...]
+ServesBody: TypeAlias = Callable[[OperatorAddress, bytes, bytes | None], bytes | None]
+"""(asker, name of the dealing, its body if it is here) to what is served."""
 KEPT_BODIES = 64
 """Bodies that came before their headers."""
 ASKED_FOR_BODIES = 2
@@ -58,10 +61,11 @@ class Node(BaseNode):
     def __init__(self, world: "World", key: bn254.KeyPair, address: OperatorAddress, name: str) -> None:
         self.works_on: Callable[[Job, Result], Result] = lambda _job, result: result
         """What a Byzantine operator makes of the result of a job."""
-        self.serves_body: Callable[[OperatorAddress, bytes, bytes], bytes | None] = lambda _to, _name, body: (
-            body
-        )
-        """What a Byzantine operator serves to somebody instead of a body, whoever asked for it; ``None``: nothing."""
+        self.serves_body: ServesBody = lambda _to, _name, body: body
+        """What a Byzantine operator serves instead of a body, if it has one; ``None``: nothing."""
+        self.is_deaf_to: Callable[[Frame], bool] = lambda _frame: False
+        """Frames of others that a Byzantine operator leaves unread."""
+        self.grace = world.grace
         self.answers_head: Callable[[Answer], Answer] = lambda answer: answer
         """What a Byzantine operator answers to who asks for the versions that it deals from."""
         self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
@@ -71,7 +75,7 @@ class Node(BaseNode):
         """Start, or start again from the disk."""
         world = self.world
         self.clock = Clock(world.random, world.faults.skew, world.now)
-        self.operator = operator = Operator(self.address, self.key, world.rng, world.grace)
+        self.operator = operator = Operator(self.address, self.key, world.rng, self.grace)
         for version in self.disk.held:
             operator.know(version.transcript, version.certificate, version.share)
         for number, key in self.disk.keys.items():
@@ -81,14 +85,19 @@ class Node(BaseNode):
         self._asks = False
         self._bodies.clear()
         today = self.clock.time_of_day(world.now)
-        kept = [s for s in self.disk.sessions.values() if s.session.id in self.disk.journal]
+        kept = [s for s in self.disk.sessions.values() if s.session.id not in self.disk.dropped]
         effects: list[SessionEffect] = []
         for stored in sorted(kept, key=lambda s: s.session.boundary.number):
-            records = self.disk.journal[stored.session.id]
+            records = self.disk.journal.get(stored.session.id, [])
             opened_at = self.now - max(0.0, today - stored.opened)
             silent = stored.session.boundary.number <= self.disk.floor
-            effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+            try:
+                effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+            except RemoteProtocolError:
+                assert self.tamper is not None, "restore: the journal of an honest operator is refused"
+                self.disk.drop_session(stored.session.id)  # it journaled its own bad dealing
         self.carry_out([*effects, *operator.tick(self.now)])
+        self.world.laws.serves(self)
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -135,11 +144,15 @@ class Node(BaseNode):
         for session in operator.forget():
             self.disk.drop_session(session.id)
             self.world.trace(self, f"forgets {session.id.hex()[:6]}")
+            self.world.laws.keeps_a_version()
 
     def take_result(self, life: Operator, result: Result) -> None:
         """A job is done, if this is still the life that asked for it."""
         if self.operator is life:
             self.carry_out(life.take_result(result, self.now))
+
+    def _is_its_own_lie(self, frame: Frame) -> bool:
+        return super()._is_its_own_lie(frame) or self.is_deaf_to(frame)
 
     # -- bodies and rows -----------------------------------------------------------------------------------------
 
@@ -181,8 +194,9 @@ class Node(BaseNode):
 
     def served_body(self, asker: OperatorAddress, name: bytes) -> bytes | None:
         """What is served to who asks for a body."""
-        body = None if self.operator is None else self.operator.body(name)
-        return None if body is None else self.serves_body(asker, name, body)
+        if self.operator is None:
+            return None
+        return self.serves_body(asker, name, self.operator.body(name))
 
     def served_row(self, asker: OperatorAddress, name: bytes) -> Row | None:
         return None if self.operator is None else self.operator.row(name, asker)

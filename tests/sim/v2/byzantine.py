@@ -1,0 +1,617 @@
+"""Byzantine operators of protocol 2: an honest machine whose words, bodies and work are changed on their way out.
+
+Attacks on frames, and the ones that fit both protocols, are those of tests/sim/byzantine.py. New are lies in dealings: what a
+dealer encrypts, to whom, which body it shows to whom; and in the lists of keys. Some lie with more than frames: ``POSES`` are set
+up once for an operator.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from eigenkms.crypto import bn254, pvss
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.crypto.shamir import Polynomial
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import read_vote
+from eigenkms.protocols.requests import Epoch
+from eigenkms.protocols.transcript import Transcript, decode_transcript
+from eigenkms.protocols.v2.dealing import build_dealing, encode_body
+from eigenkms.protocols.v2.dealing_header import DealingHeader, decode_header
+from eigenkms.protocols.v2.dealings import Dealings
+from eigenkms.protocols.v2.jobs import Deal, Dealt, Job, Result, carry_out
+from eigenkms.protocols.v2.keys import key_slot
+from eigenkms.protocols.v2.messages import (
+    dealing_body,
+    key_body,
+    proposal_body,
+    read_dealing,
+    read_proposal,
+    read_view_change,
+    view_change_body,
+)
+from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
+from eigenkms.types import OperatorAddress
+from tests.sim.byzantine import (
+    Attack,
+    Outgoing,
+    bad_vote,
+    double_vote,
+    eager_commit,
+    falls_silent,
+    junk,
+    late,
+    misdirected,
+    mute,
+    mute_to_some,
+    replay,
+    silent,
+    split_vote,
+)
+from tests.sim.byzantine import Byzantine as BaseByzantine
+from tests.sim.v2.world import logarithms
+
+if TYPE_CHECKING:
+    from tests.sim.v2.node import Answer, Node
+    from tests.sim.v2.world import World
+
+__all__ = [
+    "Byzantine",
+    "bad_vote",
+    "double_vote",
+    "eager_commit",
+    "falls_silent",
+    "late",
+    "mute",
+    "mute_to_some",
+    "silent",
+    "split_vote",
+]
+
+Pose: TypeAlias = Callable[["Byzantine"], None]
+
+
+class Byzantine(BaseByzantine):
+    """Runs ``attacks`` one after the other over everything that ``node`` says."""
+
+    node: "Node"
+    world: "World"
+
+    def __init__(self, world: "World", node: "Node", *attacks: Attack) -> None:
+        super().__init__(world, node, *attacks)  # type: ignore[arg-type]
+        self.bodies: dict[bytes, bytes] = {}
+        """Of dealings that the honest machine inside knows nothing of."""
+        node.serves_body = self._serves
+
+    def _serves(self, _asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
+        return self.bodies.get(name, body)
+
+    def dealings(self, frame: Frame, source: int | None = None) -> Dealings:
+        """What the honest machine inside knows of the dealings from a source, or the highest one, in the session of ``frame``."""
+        ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
+        if ceremony is None:
+            raise KeyError("it is not in this session")
+        found = ceremony._sources.current if source is None else ceremony._sources.get(source)
+        if found is None:
+            raise KeyError("it does not deal from this version")
+        return found
+
+    def deal(self, job: Deal, polynomial: Polynomial) -> Dealt:
+        """The job with another polynomial."""
+        changed = replace(job, polynomial=polynomial)
+        dealt = carry_out(changed, self.random.randbytes, logarithms(""))
+        assert isinstance(dealt, Dealt)
+        return dealt
+
+    def other_polynomial(self, job: Deal, *, constant: bool) -> Polynomial:
+        """A random one of the same degree, with the same constant term or another one."""
+        own = job.polynomial
+        return Polynomial.random(
+            len(own.commitments()), self.random.randbytes, own.constant if constant else None
+        )
+
+
+# -- dealing ---------------------------------------------------------------------------------------------------
+
+
+def two_dealings(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """One dealing for some, another for the rest; both are valid."""
+    if frame.kind is not Kind.DEALING or self.memory.get("job") is None:
+        return [(to, frame)]
+    job: Deal = self.memory["job"]
+    if job.context.session != frame.session:
+        return [(to, frame)]
+
+    def make() -> Frame:
+        again = job.polynomial if job.source == 0 else self.other_polynomial(job, constant=True)
+        own, dealt = decode_header(read_dealing(frame).header), self.deal(job, again)
+        commitments = dealt.job.polynomial.commitments()
+        header = build_dealing(
+            job.context, job.source, commitments, dealt.encrypted, own.key_numbers, job.newcomers
+        )
+        self.bodies[header.name] = encode_body(dealt.encrypted)
+        return self.say(frame, dealing_body(job.source, header.encoded))
+
+    other = self.once(("two dealings", frame.session, job.source), make)
+    return self.split(("two dealings", frame.session), to, other, frame)
+
+
+def remembers_jobs(self: Byzantine) -> None:
+    """Keeps what it deals, for ``two_dealings``."""
+
+    def works(job: Job, result: Result) -> Result:
+        if isinstance(job, Deal):
+            self.memory["job"] = job
+        return result
+
+    self.node.works_on = works
+
+
+def bad_header(change: Callable[[DealingHeader], DealingHeader]) -> Attack:
+    """Deals with a header that does not fit."""
+
+    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+        if frame.kind is not Kind.DEALING:
+            return [(to, frame)]
+        message = read_dealing(frame)
+        own = decode_header(message.header)
+        bad = change(own)
+        body = self.node.operator.body(own.name)  # type: ignore[union-attr]
+        if body is not None:
+            self.bodies[bad.name] = body
+        return [(to, self.say(frame, dealing_body(message.source, bad.encoded)))]
+
+    return attack  # type: ignore[return-value]
+
+
+BAD_HEADERS: dict[str, Callable[[DealingHeader], DealingHeader]] = {
+    "a commitment less": lambda h: replace(h, commitments=h.commitments[:-1]),
+    "a commitment more": lambda h: replace(h, commitments=(*h.commitments, h.commitments[-1])),
+    "a commitment at infinity": lambda h: replace(h, commitments=(*h.commitments[:-1], b"\xc0" + bytes(95))),
+    "garbage for a commitment": lambda h: replace(h, commitments=(*h.commitments[:-1], b"\x99" * 96)),
+    "another source": lambda h: replace(h, source_version=h.source_version + 1, source_hash=b"\x01" * 32),
+    "another session": lambda h: replace(h, session=type(h.session)(b"\x01" * 32)),
+    "another dealer": lambda h: replace(h, dealer=OperatorAddress(b"\x01" * 20)),
+    "a recipient less": lambda h: replace(h, key_numbers=(None, *h.key_numbers[1:])),
+    "other numbers": lambda h: replace(
+        h, key_numbers=tuple(None if k is None else k + 1 for k in h.key_numbers)
+    ),
+    "garbage for a newcomer": lambda h: replace(h, newcomers=(b"garbage", *h.newcomers)[: h.rows]),
+    "no newcomers": lambda h: replace(h, newcomers=()),
+    "other rows": lambda h: replace(h, rows_root=b"\x01" * 32),
+    "other proofs": lambda h: replace(h, proofs=b"\x01" * 32),
+}
+
+
+def serves_some(self: Byzantine) -> None:
+    """Bodies to some only."""
+
+    def serves(asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
+        return None if asker in self.some(("no body", name)) else self.bodies.get(name, body)
+
+    self.node.serves_body = serves
+
+
+def serves_nobody(self: Byzantine) -> None:
+    """No bodies at all."""
+    self.node.serves_body = lambda _asker, _name, _body: None
+
+
+def serves_garbage(self: Byzantine) -> None:
+    """Bodies with a flipped bit, to some."""
+
+    def serves(asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
+        body = self.bodies.get(name, body)
+        if body is None or asker not in self.some(("bad body", name)):
+            return body
+        place = self.random.randrange(len(body))
+        return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
+
+    self.node.serves_body = serves
+
+
+def _deals(change: Callable[[Byzantine, Deal, Dealt], Dealt]) -> Pose:
+    def pose(self: Byzantine) -> None:
+        def works(job: Job, result: Result) -> Result:
+            if not isinstance(job, Deal):
+                return result
+            assert isinstance(result, Dealt)
+            return change(self, job, result)
+
+        self.node.works_on = works
+
+    return pose
+
+
+def _wrong_shares(self: Byzantine, job: Deal, result: Dealt) -> Dealt:
+    """Shares of another polynomial than the committed one; the proof is of the other."""
+    return Dealt(result.job, self.deal(job, self.other_polynomial(job, constant=True)).encrypted)
+
+
+def _wrong_constant(self: Byzantine, job: Deal, _result: Dealt) -> Dealt:
+    """In a rotation another secret than its share."""
+    return self.deal(job, self.other_polynomial(job, constant=False))
+
+
+def _without_newcomers(self: Byzantine, job: Deal, result: Dealt) -> Dealt:
+    """Leaves every newcomer out, if there are any and others remain."""
+    session = self.world.session(job.context.session)
+    ceremony = self.node.operator.ceremony(session.id)  # type: ignore[union-attr]
+    dealings = None if ceremony is None else ceremony._sources.get(job.source)
+    newcomers = () if dealings is None else dealings._newcomers
+    rest = tuple(r for r in job.recipients if r.address not in newcomers)
+    if not job.source or not newcomers or not rest:
+        return result
+    return self.deal(replace(job, recipients=rest, newcomers=()), job.polynomial)
+
+
+wrong_shares, wrong_constant, without_newcomers = map(
+    _deals, (_wrong_shares, _wrong_constant, _without_newcomers)
+)
+
+
+# -- keys ------------------------------------------------------------------------------------------------------
+
+
+def two_keys(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """One encryption key for some, another for the rest."""
+    if frame.kind is not Kind.KEY:
+        return [(to, frame)]
+
+    def make() -> Frame:
+        rng = self.random.randbytes
+        key = pvss.EncryptionKey.generate(rng)
+        proof = pvss.prove_possession(key, key_slot(self.session(frame), self.me), rng)
+        return self.say(frame, key_body(key.public, proof))
+
+    return self.split(("two keys", frame.session), to, self.once(("key", frame.session), make), frame)
+
+
+def unproved_key(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """A key whose proof of possession does not hold."""
+    if frame.kind is not Kind.KEY:
+        return [(to, frame)]
+    public, proof = frame.body
+    return [(to, self.say(frame, key_body(public, proof[:-1] + bytes([proof[-1] ^ 1]))))]
+
+
+# -- agreement -------------------------------------------------------------------------------------------------
+
+
+def _with(transcript: Transcript, **changes: Any) -> bytes:
+    fields = {name: getattr(transcript, name) for name in transcript.__dataclass_fields__}
+    return Transcript(**{**fields, **changes}).encoded
+
+
+def _other_transcript(self: Byzantine, frame: Frame, transcript: Transcript) -> Transcript:
+    """Another one that may be prepared as well, if there is any: of other dealers, or with the keys of the source."""
+    dealings = self.dealings(frame, transcript.source_version)
+    dealers = tuple(sorted(dealings._countable[-dealings.needed :]))
+    if dealings.source is not None and dealers != tuple(d for d, _ in transcript.dealers):
+        return dealings._transcript(dealers, transcript.keys)
+    return decode_transcript(_carried_over(self, frame, transcript))
+
+
+def _carried_over(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """The keys of the source for all that have one there."""
+    dealings = self.dealings(frame, transcript.source_version)
+    pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
+    return _with(transcript, keys=tuple(dealings._listed(a) or key for a, key in pairs))
+
+
+def _proposes(change: Callable[[Byzantine, Frame, Transcript], bytes], *, split: bool, fresh: bool) -> Attack:
+    """As leader proposes another transcript, to all or to some, and votes for it in both phases; as a fresh one although another
+    is prepared, or not.
+    """
+
+    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+        if (
+            frame.kind is Kind.VOTE
+            and not split
+            and ("proposal", frame.session, frame.body[0]) in self.memory
+        ):
+            return []
+        if frame.kind is not Kind.PROPOSAL:
+            return [(to, frame)]
+        proposal = read_proposal(frame)
+        if proposal.transcript is None or (proposal.justification is not None and not fresh):
+            return [(to, frame)]
+        transcript = decode_transcript(proposal.transcript)
+        keys = proposal.keys
+        if not keys:
+            dealings = self.dealings(frame, proposal.source)
+            keys = dealings._keys.frames(transcript.recipients.addresses)
+        encoded = self.once(
+            ("proposal", frame.session, proposal.view), lambda: change(self, frame, transcript)
+        )
+        other = self.say(frame, proposal_body(proposal.view, proposal.source, encoded, None, keys))
+        digest = keccak256(b"eigenkms/transcript/1", encoded)
+        votes = [self.vote(frame, proposal.view, phase, digest) for phase in Phase]
+        if not split:
+            return [(to, other), *((to, vote) for vote in votes)]
+        name = ("two transcripts", frame.session, proposal.view)
+        told = self.split(name, to, frame, other)
+        return [*told, *((a, vote) for a, said in told if said is other for vote in votes)]
+
+    return attack  # type: ignore[return-value]
+
+
+def _other(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    return _other_transcript(self, frame, transcript).encoded
+
+
+def _left_out(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """No keys of those whose fresh one is not here."""
+    directory = self.dealings(frame, transcript.source_version)._keys
+    pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
+    return _with(transcript, keys=tuple(key if a in directory else None for a, key in pairs))
+
+
+def _with_mine(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """My dealing among those that count: it may leave newcomers out."""
+    dealings = self.dealings(frame, transcript.source_version)
+    others = [a for a in dealings._countable if a != self.me]
+    dealers = tuple(sorted([self.me, *others[: dealings.needed - 1]]))
+    return dealings._transcript(dealers, transcript.keys).encoded
+
+
+counts_itself = _proposes(_with_mine, split=False, fresh=False)
+lists_no_keys = _proposes(lambda _s, _f, t: _with(t, keys=(None,) * len(t.keys)), split=False, fresh=False)
+leaves_keys_out = _proposes(_left_out, split=False, fresh=False)
+two_transcripts = _proposes(_other, split=True, fresh=False)
+always_fresh = _proposes(_other, split=False, fresh=True)
+carries_keys_over = _proposes(_carried_over, split=False, fresh=False)
+
+WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Frame, Transcript], bytes]] = {
+    "MPK is not A_0": lambda _s, _f, t: _with(
+        t, mpk=t.commitments[-1] if len(t.commitments) > 1 else b"x" * 96
+    ),
+    "A of another dealing": lambda s, f, t: _with(
+        t, commitments=(t.mpk, *Polynomial.random(t.threshold, s.random.randbytes).commitments()[1:])
+    ),
+    "a dealer less": lambda _s, _f, t: _with(t, dealers=t.dealers[1:]),
+    "a dealing's name": lambda _s, _f, t: _with(t, dealers=((t.dealers[0][0], bytes(32)), *t.dealers[1:])),
+    "another source": lambda _s, _f, t: _with(t, source_version=t.source_version + 1),
+    "another source's hash": lambda _s, _f, t: _with(t, source_hash=keccak256(b"a version")),
+    "no keys": lambda _s, _f, t: _with(t, keys=()),
+    "a key left out": lambda _s, _f, t: _with(t, keys=(None, *t.keys[1:])),
+    "older numbers": lambda _s, _f, t: _with(
+        t, keys=tuple(None if k is None else replace(k, number=max(0, k.number - 20)) for k in t.keys)
+    ),
+    "newer numbers": lambda _s, _f, t: _with(
+        t, keys=tuple(None if k is None else replace(k, number=k.number + 10) for k in t.keys)
+    ),
+    "my key for all": lambda s, _f, t: _with(t, keys=(t.key_of(s.me),) * len(t.keys)),
+    "another boundary": lambda _s, _f, t: _with(t, boundary=type(t.boundary)(1, bytes(32), 1)),
+    "another cluster": lambda _s, _f, t: _with(t, cluster=bytes(32)),
+    "nonsense": lambda _s, _f, _t: b"nonsense",
+}
+
+
+def wrong_transcript(change: Callable[[Byzantine, Frame, Transcript], bytes]) -> Attack:
+    """As leader proposes something that is not the outcome of this session."""
+    return _proposes(change, split=False, fresh=False)
+
+
+def always_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """As leader proposes ∅, whatever is prepared already."""
+    if frame.kind is not Kind.PROPOSAL:
+        return [(to, frame)]
+    proposal = read_proposal(frame)
+    return [(to, self.say(frame, proposal_body(proposal.view, proposal.source, None, None)))]
+
+
+def hides_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Enters views as if nothing had been prepared, and releases nothing that was."""
+    if frame.kind is Kind.CERTIFICATE:
+        return []
+    if frame.kind is not Kind.VIEW_CHANGE:
+        return [(to, frame)]
+    return [(to, self.say(frame, view_change_body(read_view_change(frame).view, None)))]
+
+
+def commits_to_one(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Shows its commit votes to one operator: it, or nobody but the liar, learns of a certificate."""
+    if frame.kind is Kind.CERTIFICATE:
+        return []
+    if frame.kind is not Kind.VOTE or read_vote(frame).phase is not Phase.COMMIT:
+        return [(to, frame)]
+    victim = self.once(("told", frame.session), lambda: self.random.choice(self.others))
+    return [(victim, frame)] if to in (None, victim) else []
+
+
+def storm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """View changes for many views above everybody's."""
+    if self.random.random() < 0.8:
+        return [(to, frame)]
+    top = self.memory.get("storm", 0)
+    views = [top + 1, top + 2, top + self.random.randint(3, 2**31)]
+    self.memory["storm"] = top + 2
+    changes = [
+        self.say(frame, view_change_body(min(v, 2**32 - 1), None), kind=Kind.VIEW_CHANGE) for v in views
+    ]
+    return [(to, frame), *((to, change) for change in changes)]
+
+
+def forged_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Certificates that prove nothing: too few, foreign or repeated signers, spare bits."""
+    session = self.session(frame)
+    if frame.kind in (Kind.HASH, Kind.KEY) or self.me not in session.x or self.random.random() < 0.5:
+        return [(to, frame)]
+    view, phase = self.random.randint(0, 3), self.random.choice(list(Phase))
+    digest = self.random.choice([VOID_HASH, keccak256(b"a transcript")])
+    mine = bn254.sign(self.node.key, vote_digest(session.id, view, phase, digest))
+    alone = aggregate(session.id, view, phase, digest, {self.me: mine}, session.recipients)
+    length = (session.n + 7) // 8
+    full = (((1 << session.n) - 1) << (-session.n % 8)).to_bytes(length, "big")
+    bitmap = self.random.choice([alone.bitmap, full, b"\xff" * length, b"", bytes(length)])
+    signature = self.random.choice(
+        [mine, bn254.aggregate_signatures([mine] * session.threshold), bytes(64), b"\xff" * 64]
+    )
+    forged = Certificate(session.id, view, phase, digest, bitmap, signature)
+    extra = [
+        self.say(frame, [None, forged.encoded], kind=Kind.CERTIFICATE),
+        self.say(frame, view_change_body(view + 1, forged), kind=Kind.VIEW_CHANGE),
+    ]
+    return [(to, frame), *((to, f) for f in extra)]
+
+
+def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Well-formed frames without end: votes, proposals and view changes of far views, dealings from unknown versions."""
+    session = self.session(frame)
+    if self.me not in session.x or self.random.random() < 0.5:
+        return [(to, frame)]
+    view, source = self.random.randrange(2**32), self.dealings(frame).source_version
+    extra = [
+        self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)),
+        self.say(frame, view_change_body(view, None), kind=Kind.VIEW_CHANGE),
+        self.say(frame, proposal_body(view, source, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
+        self.say(frame, dealing_body(source + self.random.randrange(3), b"header"), kind=Kind.DEALING),
+    ]
+    return [(to, frame), *((to, f) for f in extra)]
+
+
+# -- poses -----------------------------------------------------------------------------------------------------
+
+
+def hastens(self: Byzantine) -> None:
+    """Waits for nobody: deals without newcomers that are late, and as leader proposes as soon as it may."""
+    self.node.grace = 0.0
+    operator = self.node.operator
+    if operator is not None:
+        operator._setting = replace(operator._setting, grace=0.0)
+
+
+def lives_in_the_past(self: Byzantine) -> None:
+    """Learns of no certificate and goes on dealing, and leading, from the version that it has."""
+
+    def ignores(frame: Frame) -> bool:
+        return frame.kind is Kind.CERTIFICATE or (
+            frame.kind is Kind.VOTE and read_vote(frame).phase is Phase.COMMIT
+        )
+
+    self.node.is_deaf_to = ignores
+    self.node.told_head = lambda _answer: None  # type: ignore[method-assign]
+
+
+def _old(self: Byzantine, answer: "Answer") -> "Answer":
+    """The first versions it ever answered with."""
+    return self.memory.setdefault("old head", answer) or answer  # type: ignore[no-any-return]
+
+
+def _forged(self: Byzantine, answer: "Answer") -> "Answer":
+    """Versions that it made up, with true certificates of others, or true ones with certificates that it made up."""
+    found = []
+    for epoch in answer:
+        transcript, certificate = epoch.transcript, epoch.certificate
+        made_up = decode_transcript(_with(transcript, source_version=transcript.version + 1))
+        bitmap = b"\xff" * (len(certificate.bitmap) - 1) + certificate.bitmap[-1:]
+        found.append(Epoch(made_up, replace(certificate, hash=made_up.hash)))
+        found.append(Epoch(transcript, replace(certificate, bitmap=bitmap, phase=Phase.COMMIT)))
+    return tuple(found)
+
+
+def _lies_about_head(lie: Callable[[Byzantine, "Answer"], "Answer"]) -> Pose:
+    def pose(self: Byzantine) -> None:
+        self.node.answers_head = lambda answer: lie(self, answer)
+
+    return pose
+
+
+POSES: tuple[Pose, ...] = (
+    remembers_jobs,
+    remembers_jobs,
+    serves_some,
+    serves_nobody,
+    serves_garbage,
+    wrong_shares,
+    wrong_constant,
+    without_newcomers,
+    without_newcomers,
+    hastens,
+    hastens,
+    lives_in_the_past,
+    lives_in_the_past,
+    _lies_about_head(_old),
+    _lies_about_head(_forged),
+    _lies_about_head(lambda _self, _answer: ()),
+)
+
+RANDOM_ATTACKS: tuple[Attack, ...] = (
+    silent,
+    mute([Kind.PROPOSAL]),
+    mute([Kind.VOTE]),
+    mute([Kind.DEALING]),
+    mute([Kind.KEY]),
+    mute([Kind.VIEW_CHANGE, Kind.CERTIFICATE]),
+    mute_to_some([Kind.KEY]),
+    mute_to_some([Kind.HASH]),
+    mute_to_some([Kind.DEALING]),
+    mute_to_some([Kind.VOTE]),
+    mute_to_some([Kind.PROPOSAL, Kind.VIEW_CHANGE]),
+    late([Kind.KEY], 0.3),
+    late([Kind.DEALING], 0.5),
+    late([Kind.VOTE], 0.7),
+    late([Kind.PROPOSAL], 0.45),
+    late([Kind.HASH], 0.5),
+    two_dealings,  # type: ignore[list-item]
+    two_dealings,  # type: ignore[list-item]
+    *(bad_header(change) for change in BAD_HEADERS.values()),
+    two_keys,  # type: ignore[list-item]
+    unproved_key,  # type: ignore[list-item]
+    two_transcripts,
+    two_transcripts,
+    always_fresh,
+    always_fresh,
+    carries_keys_over,
+    carries_keys_over,
+    leaves_keys_out,
+    lists_no_keys,
+    counts_itself,
+    *(wrong_transcript(change) for change in WRONG_TRANSCRIPTS.values()),
+    always_void,  # type: ignore[list-item]
+    hides_certificates,  # type: ignore[list-item]
+    commits_to_one,  # type: ignore[list-item]
+    commits_to_one,  # type: ignore[list-item]
+    falls_silent,
+    double_vote,
+    split_vote,
+    eager_commit,
+    bad_vote,
+    storm,  # type: ignore[list-item]
+    forged_certificates,  # type: ignore[list-item]
+    junk,
+    flood,  # type: ignore[list-item]
+    misdirected,
+    replay,
+)
+"""What a random liar chooses from; twice what adapts best."""
+
+
+DIVIDING_ATTACKS: tuple[Attack, ...] = (
+    two_transcripts,
+    always_fresh,
+    carries_keys_over,
+    commits_to_one,  # type: ignore[list-item]
+    hides_certificates,  # type: ignore[list-item]
+    two_dealings,  # type: ignore[list-item]
+    mute_to_some([Kind.VOTE]),
+    mute_to_some([Kind.DEALING]),
+    mute([Kind.CERTIFICATE]),
+    eager_commit,
+)
+"""Those that may lead to two versions."""
+DIVIDING_POSES: tuple[Pose, ...] = (
+    remembers_jobs,
+    lives_in_the_past,
+    hastens,
+    serves_some,
+    _lies_about_head(_old),
+)
+
+
+def random_liar(world: "World", node: "Node", attacks: Sequence[Attack], poses: Sequence[Pose]) -> Byzantine:
+    liar = Byzantine(world, node, *attacks)
+    for pose in poses:
+        pose(liar)
+    return liar
