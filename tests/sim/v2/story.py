@@ -33,7 +33,7 @@ class Story(BaseStory):
     """``tell`` runs it; a broken law or promise is an ``AssertionError`` that names the seed."""
 
     world_type = World
-    sizes: ClassVar[Sequence[int]] = (1, 2, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 7, 10)
+    sizes: ClassVar[Sequence[int]] = (1, 2, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 7, 8)
     world: World
 
     def __init__(self, seed: int) -> None:
