@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.transcript import Transcript, decode_transcript
+from eigenkms.protocols.transcript import decode_transcript
 from eigenkms.protocols.votes import Phase, decode_certificate
 from eigenkms.storage.store import Store, VersionRow
 

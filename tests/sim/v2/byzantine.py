@@ -22,6 +22,8 @@ from eigenkms.protocols.v2.dealings import Dealings
 from eigenkms.protocols.v2.jobs import Deal, Dealt, Job, Result, carry_out
 from eigenkms.protocols.v2.keys import key_slot
 from eigenkms.protocols.v2.messages import (
+    GENESIS,
+    SourceRef,
     dealing_body,
     key_body,
     proposal_body,
@@ -86,7 +88,7 @@ class Byzantine(BaseByzantine):
     def _serves(self, _asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
         return self.bodies.get(name, body)
 
-    def dealings(self, frame: Frame, source: int | None = None) -> Dealings:
+    def dealings(self, frame: Frame, source: SourceRef | None = None) -> Dealings:
         """What the honest machine inside knows of the dealings from a source, or the highest one, in the session of ``frame``."""
         ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
         if ceremony is None:
@@ -123,11 +125,11 @@ def two_dealings(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> O
         return [(to, frame)]
 
     def make() -> Frame:
-        again = job.polynomial if job.source == 0 else self.other_polynomial(job, constant=True)
+        again = job.polynomial if job.source == GENESIS else self.other_polynomial(job, constant=True)
         own, dealt = decode_header(read_dealing(frame).header), self.deal(job, again)
         commitments = dealt.job.polynomial.commitments()
         header = build_dealing(
-            job.context, job.source, commitments, dealt.encrypted, own.key_numbers, job.newcomers
+            job.context, job.source.version, commitments, dealt.encrypted, own.key_numbers, job.newcomers
         )
         self.bodies[header.name] = encode_body(dealt.encrypted)
         return self.say(frame, dealing_body(job.source, header.encoded))
@@ -240,7 +242,7 @@ def _without_newcomers(self: Byzantine, job: Deal, result: Dealt) -> Dealt:
     dealings = None if ceremony is None else ceremony._sources.get(job.source)
     newcomers = () if dealings is None else dealings._newcomers
     rest = tuple(r for r in job.recipients if r.address not in newcomers)
-    if not job.source or not newcomers or not rest:
+    if job.source == GENESIS or not newcomers or not rest:
         return result
     return self.deal(replace(job, recipients=rest, newcomers=()), job.polynomial)
 
@@ -461,12 +463,13 @@ def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
     session = self.session(frame)
     if self.me not in session.x or self.random.random() < 0.5:
         return [(to, frame)]
-    view, source = self.random.randrange(2**32), self.dealings(frame).source_version
+    view, source = self.random.randrange(2**32), self.dealings(frame).ref
+    unknown = replace(source, version=source.version + self.random.randrange(3))
     extra = [
         self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)),
         self.say(frame, view_change_body(view, None), kind=Kind.VIEW_CHANGE),
         self.say(frame, proposal_body(view, source, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
-        self.say(frame, dealing_body(source + self.random.randrange(3), b"header"), kind=Kind.DEALING),
+        self.say(frame, dealing_body(unknown, b"header"), kind=Kind.DEALING),
     ]
     return [(to, frame), *((to, f) for f in extra)]
 

@@ -19,6 +19,7 @@ from eigenkms.protocols.v2.ceremony import Ceremony, Sources
 from eigenkms.protocols.v2.dealings import Dealings
 from eigenkms.protocols.v2.effects import KeepKey
 from eigenkms.protocols.v2.genesis import GenesisDealings
+from eigenkms.protocols.v2.messages import GENESIS
 from eigenkms.protocols.v2.operator import KnownVersion, Operator, SessionEffect
 from eigenkms.protocols.views import Views
 from eigenkms.protocols.voice import Voice
@@ -291,7 +292,7 @@ def test_a_floor_that_is_forgotten_with_the_head(monkeypatch: Patch) -> None:
     _forgets_what_was_prepared(monkeypatch)
     monkeypatch.setattr(Sources, "raise_floor", lambda _self, _version: None)
     honest = Sources.__init__
-    monkeypatch.setattr(Sources, "__init__", lambda self, _floor: honest(self, 0))
+    monkeypatch.setattr(Sources, "__init__", lambda self, members, _floor: honest(self, members, GENESIS))
     catches("two versions on different branches", _withholds)
 
 
