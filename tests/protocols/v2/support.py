@@ -265,7 +265,8 @@ class Table:
         request = self.seats[listener].sync_request()
         for other in tuple(self.seats):
             if other != listener:
-                self.hear(listener, *self.seats[other].sync_reply(request))
+                reply = self.seats[other].sync_reply(request)
+                self.hear(listener, *(f for f in reply if self.lets(other, listener, f)))
 
     def take(self, sender: OperatorAddress, effects: Sequence[Effect]) -> None:
         """Carry out what a seat asks for, and all that follows."""

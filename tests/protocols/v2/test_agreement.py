@@ -326,6 +326,18 @@ def test_locks_survive_a_crash() -> None:
     assert not _votes(voter.proposes(1, None))
 
 
+def test_a_crash_between_lock_and_commit_commits_in_the_next_life() -> None:
+    """What is durable is not written again, and the view runs at once."""
+    voter = Voter()
+    voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
+    records = journal(voter.table.effects[voter.me])
+    assert [r.kind for r in records[-3:]] == ["transcript", "lock", "frame"]
+    again = voter.table.sit(voter.me, records[:-1])
+    effects = again.start(voter.now)
+    assert _votes(effects) == [(0, Phase.COMMIT, voter.transcript.hash)]
+    assert "transcript" not in [r.kind for r in journal(effects)]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -383,6 +395,11 @@ def test_a_rotation_takes_no_genesis_and_no_other_master_key_and_the_other_way_r
         certificate = voter.certificate(0, alien.hash, Phase.COMMIT)
         voter.hears(voter.announced(voter.others[0], certificate, alien.encoded))
         assert not voter.ceremony.decided
+    voter = Voter()
+    keyless = replace(voter.transcript, keys=())
+    certificate = voter.certificate(0, keyless.hash, Phase.COMMIT)
+    voter.hears(voter.announced(voter.others[0], certificate, keyless.encoded))
+    assert not voter.ceremony.decided, "that is one of protocol 1"
     voter = Voter(rotates=True)
     foreign = version_of(voter.cast, source=voter.dealt_from.version).transcript
     certificate = voter.certificate(0, foreign.hash, Phase.COMMIT)
@@ -686,6 +703,11 @@ def test_what_is_prepared_or_locked_outlives_its_proposal() -> None:
     voter.hears(proposal, voter.change(voter.others[2], 2, voter.prepared))
     voter.agreement.forget(proposal)
     assert voter.agreement.prepared == (voter.transcript, voter.prepared)
+    voted = Voter()
+    proposal = voted.proposal(0, voted.transcript)
+    assert _votes(voted.hears(proposal))
+    voted.agreement.forget(proposal)
+    assert voted.transcript.hash in voted.agreement._transcripts, "it is durable"
     unprepared = Voter()
     proposal = unprepared.proposal(1, unprepared.transcript)
     unprepared.hears(proposal)

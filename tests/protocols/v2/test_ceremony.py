@@ -10,7 +10,7 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.evidence import Fault
 from eigenkms.protocols.frames import Kind, WrongScopeError, build_frame
-from eigenkms.protocols.messages import certificate_body, vote_body
+from eigenkms.protocols.messages import certificate_body, read_vote, vote_body
 from eigenkms.protocols.transcript import decode_transcript
 from eigenkms.protocols.v2.ceremony import Ceremony
 from eigenkms.protocols.v2.dealing import UnboundBytesError
@@ -404,11 +404,11 @@ class Two:
         self.table.take(address, self.table.seats[address].add_source(self.new.held_by(address), now))
 
 
-def _next_version(who: Cast, old: KeyVersion) -> KeyVersion:
+def _next_version(who: Cast, old: KeyVersion, older: dict[OperatorAddress, int] | None = None) -> KeyVersion:
     """A later version with the same master key."""
     secret = secret_of(old.shares, old.transcript.threshold)
     polynomial = Polynomial.random(who.session.threshold, who.rng, secret)
-    return version_of(who, polynomial, source=int(old.transcript.version))
+    return version_of(who, polynomial, source=int(old.transcript.version), older=older)
 
 
 def test_a_higher_source_that_turns_up_is_dealt_from_too() -> None:
@@ -445,6 +445,42 @@ def test_what_others_propose_from_a_lower_source_may_be_prepared() -> None:
     assert read_proposal(proposal).source == ref_of(two.old.transcript)
     effects = two.table.hear(me, proposal)
     assert broadcasts(effects, Kind.VOTE)
+
+
+def test_of_two_proposals_in_a_view_that_from_the_better_source_is_prepared() -> None:
+    """Each source has its own leader, so one view may have two proposals, and a member votes once."""
+    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    first, second, me, _ = two.cast.session.coordinators
+    two.new = _next_version(two.first.at(10), two.old, older={first: 90})
+    two.table.start()
+    for address in two.cast.addresses:
+        two.add(address)
+    for address in two.cast.addresses:
+        two.table.pull(address)
+    two.table.at(GRACE)
+    proposals = [two.table.said(leader, Kind.PROPOSAL)[0] for leader in (first, second)]
+    made = [read_proposal(frame) for frame in proposals]
+    assert [p.source for p in made] == [ref_of(two.old.transcript), ref_of(two.new.transcript)]
+    assert {p.view for p in made} == {0}
+    seat = two.table.seats[me]
+    assert all(seat.wants(frame) for frame in proposals)
+    (vote,) = broadcasts(seat.receive(proposals, GRACE), Kind.VOTE)
+    assert made[1].transcript is not None
+    assert read_vote(vote).hash == decode_transcript(made[1].transcript).hash
+
+
+def test_a_leader_proposes_from_the_source_that_makes_it_one() -> None:
+    """A good transcript from another source, named as if it were from its own, is not prepared; from that source's leader it is."""
+    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    first, second, me, _ = two.cast.session.coordinators
+    two.new = _next_version(two.first.at(10), two.old, older={first: 90})
+    two.table.start()
+    (right,) = two.table.said(first, Kind.PROPOSAL)
+    two.add(me)
+    made = read_proposal(right)
+    body = proposal_body(0, ref_of(two.new.transcript), made.transcript, None, made.keys)
+    assert not broadcasts(two.table.hear(me, two.cast.frame(second, Kind.PROPOSAL, body)), Kind.VOTE)
+    assert broadcasts(two.table.hear(me, right), Kind.VOTE)
 
 
 def test_below_the_floor_nothing_fresh_is_proposed_or_prepared() -> None:
