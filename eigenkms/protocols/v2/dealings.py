@@ -147,9 +147,9 @@ class Dealings:
 
     @property
     def served_needed(self) -> int:
-        """Recipients that a transcript must serve: t' of them are correct and hold their shares, whoever else lies or is lost."""
+        """Recipients that a transcript must serve: those that it does not count among the fewer than n/3 that may be lost."""
         n = self.session.n
-        return min(n, self.session.threshold + (n + 2) // 3 - 1)
+        return n - (n + 2) // 3 + 1
 
     @property
     def missing(self) -> tuple[OperatorAddress, ...]:
