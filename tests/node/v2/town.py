@@ -251,7 +251,7 @@ class Town:
         greeter = Greeter(peers, record)
         links = WatchedLinks(host, peers, engine, greeter, CLUSTER)
         links.person, links.store = person, store
-        links.pace(0.1)
+        links.set_window(0.1)
         sources = Sources(self.chain, CLUSTER, host, peers, versions, engine, links, 0.1)  # type: ignore[arg-type]
 
         async def canary(_asker: OperatorAddress, body: bytes) -> bytes:
