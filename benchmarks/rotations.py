@@ -2,10 +2,11 @@
 
 The engines of all operators run in this process, over real curves and real stores. A frame or a body reaches the others after
 ``--delay`` seconds. All see the boundary at once. Measured is the time from there until all that are present know the certificate,
-and until older shares may be erased: in protocol 1 that is when the version is settled, in protocol 2 it is the same moment. One
-process does the work of all operators, and the libraries hold the interpreter's lock, so the processors' part is that of all
-operators together. The median of ``--times`` rotations is shown; with one operator absent, the first one is left out, as the others
-may still expect it to lead.
+and until older shares may be erased: in protocol 1 that is when the version is settled, in protocol 2 it is the same moment.
+
+One process does the work of all operators, and the libraries hold the interpreter's lock, so the processors' part is that of all
+operators together; its CPU time is shown for each operator. The median of ``--times`` rotations is shown; with one operator absent,
+the first one is left out, as the others may still expect it to lead.
 """
 
 import argparse
@@ -13,11 +14,12 @@ import math
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -175,14 +177,22 @@ async def of_protocol_2(who: Cast, folder: Path, delay: float) -> "AsyncIterator
         store.close()
 
 
+class Taken(NamedTuple):
+    """Seconds that one session took."""
+
+    certified: float
+    settled: float
+    cpu: float
+
+
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 - engines have no event for it
         await trio.sleep(LOOK_SECONDS)
 
 
-async def one_session(people: Sequence[Present], session: Session, *, may_found: bool) -> tuple[float, float]:
+async def one_session(people: Sequence[Present], session: Session, *, may_found: bool) -> Taken:
     """Seconds until all know the certificate, and until all know that older shares may go."""
-    begun = trio.current_time()
+    begun, cpu = trio.current_time(), time.process_time()
 
     async def see(person: Present) -> None:
         await person.see(session, may_found=may_found)
@@ -191,16 +201,14 @@ async def one_session(people: Sequence[Present], session: Session, *, may_found:
         for person in people:
             nursery.start_soon(see, person)
     await until(lambda: all(p.knows(session) for p in people))
-    certified = trio.current_time() - begun
+    certified, used = trio.current_time() - begun, (time.process_time() - cpu) / len(people)
     with trio.move_on_after(WINDOW_MS / 1000):
         await until(lambda: all(p.has_settled(session) for p in people))
-        return certified, trio.current_time() - begun
-    return certified, float("nan")
+        return Taken(certified, trio.current_time() - begun, used)
+    return Taken(certified, float("nan"), used)
 
 
-async def rotations(
-    people: Sequence[Present], who: Cast, first: int, times: int
-) -> list[tuple[float, float]]:
+async def rotations(people: Sequence[Present], who: Cast, first: int, times: int) -> list[Taken]:
     taken = []
     for number in range(times):
         taken.append(await one_session(people, who.later(10 * (first + number)), may_found=False))
@@ -208,13 +216,14 @@ async def rotations(
     return taken
 
 
-def row(protocol: int, n: int, who: str, taken: Sequence[tuple[float, float]]) -> dict[str, str]:
-    settled = statistics.median(t for _, t in taken)
+def row(protocol: int, n: int, who: str, taken: Sequence[Taken]) -> dict[str, str]:
+    settled = statistics.median(t.settled for t in taken)
     return {
         "protocol": str(protocol),
         "operators": str(n),
         "present": who,
-        "certificate, s": f"{statistics.median(t for t, _ in taken):.2f}",
+        "certificate, s": f"{statistics.median(t.certified for t in taken):.2f}",
+        "CPU until then, s a node": f"{statistics.median(t.cpu for t in taken):.2f}",
         "older shares may go, s": "never" if math.isnan(settled) else f"{settled:.2f}",
     }
 
