@@ -52,7 +52,7 @@ class Links:
         self._window = 1.0
         self._fetcher = Fetcher(host, peers, engine, self._pause)
 
-    def pace(self, window: float) -> None:
+    def set_window(self, window: float) -> None:
         """Pull four times a protocol window (seconds)."""
         self._window = window
 

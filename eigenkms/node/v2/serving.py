@@ -32,7 +32,7 @@ class OperatorServices:
         self._engine = engine
         self._canary = canary
         self._verifying = trio.CapacityLimiter(1)
-        self._budget = Budget(trio.current_time)
+        self.budget = Budget(trio.current_time)
 
     async def answer(self, request: Request) -> bytes:
         """Only peers that proved which operator they are get an answer."""
@@ -58,7 +58,7 @@ class OperatorServices:
         return b""
 
     async def _serve(self, request: Request, sender: OperatorAddress) -> bytes:
-        if not self._budget.allows(request.peer):
+        if not self.budget.allows(request.peer):
             raise RpcRefusal("busy", "this operator served you much lately: ask another one, or later")
         match request.method:
             case wire.SYNC:
@@ -71,8 +71,8 @@ class OperatorServices:
                 answer = await self._head()
             case _:
                 raise RpcRefusal("unknown-method", "this node does not know that method")
-        self._budget.forget(frozenset({*self._peers.expected(), request.peer}))
-        self._budget.spend(request.peer, len(answer))
+        self.budget.forget(frozenset({*self._peers.expected(), request.peer}))
+        self.budget.spend(request.peer, len(answer))
         return answer
 
     async def _sync(self, body: bytes, sender: OperatorAddress) -> bytes:

@@ -135,6 +135,7 @@ class Station:
     engine: Engine
     links: WatchedLinks
     sources: Sources
+    services: OperatorServices
     peers: PeerBook
     _scope: trio.CancelScope
     mischief: Mischief = field(default=lambda _request, answer: answer)
@@ -250,14 +251,14 @@ class Town:
         greeter = Greeter(peers, record)
         links = WatchedLinks(host, peers, engine, greeter, CLUSTER)
         links.person, links.store = person, store
-        links.pace(0.1)
+        links.set_window(0.1)
         sources = Sources(self.chain, CLUSTER, host, peers, versions, engine, links, 0.1)  # type: ignore[arg-type]
-        station = Station(person, host, store, versions, engine, links, sources, peers, scope)
 
         async def canary(_asker: OperatorAddress, body: bytes) -> bytes:
             return body
 
         services = OperatorServices(CLUSTER, peers, engine, canary)
+        station = Station(person, host, store, versions, engine, links, sources, services, peers, scope)
 
         async def client(request: Request) -> bytes:
             if request.method != HELLO:
