@@ -30,6 +30,7 @@ from eigenkms.protocols.v2.messages import (
     read_dealing,
     read_proposal,
     read_view_change,
+    source_of,
     view_change_body,
 )
 from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
@@ -287,7 +288,7 @@ def _with(transcript: Transcript, **changes: Any) -> bytes:
 
 def _other_transcript(self: Byzantine, frame: Frame, transcript: Transcript) -> Transcript:
     """Another one that may be prepared as well, if there is any: of other dealers, or with the keys of the source."""
-    dealings = self.dealings(frame, transcript.source_version)
+    dealings = self.dealings(frame, source_of(transcript))
     dealers = tuple(sorted(dealings._countable[-dealings.needed :]))
     if dealings.source is not None and dealers != tuple(d for d, _ in transcript.dealers):
         return dealings._transcript(dealers, transcript.keys)
@@ -296,7 +297,7 @@ def _other_transcript(self: Byzantine, frame: Frame, transcript: Transcript) -> 
 
 def _carried_over(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
     """The keys of the source for all that have one there."""
-    dealings = self.dealings(frame, transcript.source_version)
+    dealings = self.dealings(frame, source_of(transcript))
     pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
     return _with(transcript, keys=tuple(dealings._listed(a) or key for a, key in pairs))
 
@@ -344,14 +345,14 @@ def _other(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
 
 def _left_out(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
     """No keys of those whose fresh one is not here."""
-    directory = self.dealings(frame, transcript.source_version)._keys
+    directory = self.dealings(frame, source_of(transcript))._keys
     pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
     return _with(transcript, keys=tuple(key if a in directory else None for a, key in pairs))
 
 
 def _with_mine(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
     """My dealing among those that count: it may leave newcomers out."""
-    dealings = self.dealings(frame, transcript.source_version)
+    dealings = self.dealings(frame, source_of(transcript))
     others = [a for a in dealings._countable if a != self.me]
     dealers = tuple(sorted([self.me, *others[: dealings.needed - 1]]))
     return dealings._transcript(dealers, transcript.keys).encoded
