@@ -12,6 +12,8 @@ from tests.node.v2.town import Station, Town, kill_at
 from tests.protocols.support import secret_of
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 
 async def test_four_operators_make_a_key_and_renew_its_shares(town: Town) -> None:
     """One master key, three versions; each time all hold a share, older shares and keys are gone, and no body was asked for."""

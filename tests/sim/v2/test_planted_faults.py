@@ -33,6 +33,8 @@ from tests.sim.v2.staging import QUICK, founded, know, led_by_liars, nodes, rota
 from tests.sim.v2.story import Story
 from tests.sim.v2.world import World
 
+pytestmark = pytest.mark.slow
+
 Patch = pytest.MonkeyPatch
 FEW = range(3)
 

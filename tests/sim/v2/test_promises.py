@@ -9,6 +9,8 @@ from tests.sim.v2.byzantine import Byzantine, Pose
 from tests.sim.v2.staging import QUICK, founded, know, led_by_liars, nodes, rotated, withhold_certificates
 from tests.sim.v2.world import World
 
+pytestmark = pytest.mark.slow
+
 # -- absent members --------------------------------------------------------------------------------------------
 
 
