@@ -1,9 +1,11 @@
 """A node's database as it is at one moment, read without its lock and without a trace: for backups, and to look at what is there.
 
 A running node locks its database against everybody, so the files are read as they lie: the database, and over it the committed
-frames of its write-ahead log (https://www.sqlite.org/fileformat2.html#walformat). If the log is the same, byte for byte, before and
-after the database was read, nothing was committed meanwhile, and a checkpoint that ran can only have moved pages that the log has
-anyway. What was read is opened in memory, so no copy of a sealed key ever lies on a disk, and the folder keeps what it had.
+frames of its write-ahead log (https://www.sqlite.org/fileformat2.html#walformat). If the log is the same, byte for byte, before
+and after the database was read, nothing was committed meanwhile, and a checkpoint that ran can only have moved pages that the
+log has anyway. An empty log says less: between two looks at it a commit may have come and been moved into the database. So the
+database is read twice then. What was read is opened in memory, so no copy of a sealed key ever lies on a disk, and the folder
+keeps what it had.
 """
 
 import struct
@@ -51,7 +53,7 @@ def _whole(path: Path) -> bytes:
     for _ in range(_TRIES):
         log = _read(log_path)
         content = _read(path)
-        if log == _read(log_path):
+        if log == _read(log_path) and (log or content == _read(path)):
             if content is None:
                 raise DamagedError(f"read database {path}: it is missing")
             return _with_log(content, log or b"")

@@ -102,6 +102,7 @@ def test_golden_frames_decode_verify_and_encode_again(made: tuple[Cast, dict[str
         Kind.PARTIAL,
         Kind.CONFIRM,
         Kind.REACH,
+        Kind.KEY,
     }
     keys = [who.keys[f.sender].g2 for f in frames]
     for frame, key in zip(frames, keys, strict=True):

@@ -57,6 +57,31 @@ def test_a_snapshot_is_what_the_open_store_has(folder: Path) -> None:
             assert copy.versions()[0].erased
 
 
+def test_a_database_that_was_read_in_the_midst_of_a_checkpoint_is_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is empty before and after: a commit came and was moved into the database while that was read."""
+    database, log = folder / "eigenkms.db", folder / "eigenkms.db-wal"
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"header")
+        store.shred_session(session(1))
+    old = database.read_bytes()
+    with open_store(folder) as store:
+        store.open_session(session(2), 200, b"header" * 1000)
+        store.shred_session(session(2))
+    new = database.read_bytes()
+    half = len(old) // 2
+    assert not log.exists() or not log.read_bytes()
+    read = iter([old[:half] + new[half:]])
+    monkeypatch.setattr(
+        "eigenkms.storage.snapshot._read", lambda path: b"" if path == log else next(read, new)
+    )
+    monkeypatch.setattr("eigenkms.storage.snapshot._PAUSE", 0.0)
+    assert old[:half] != new[:half]
+    with snapshot(database) as copy:
+        assert copy.one("SELECT max(block_number) FROM sessions") == (200,)
+
+
 def test_snapshots_of_a_busy_store_are_whole_commits(folder: Path) -> None:
     """While a process writes and cuts its log as fast as it can, each snapshot is sound and has whole transactions alone."""
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)

@@ -51,7 +51,7 @@ CODES: Final = frozenset(
         *map(str, Refusal),
         *("unknown-method", "bad-request", "refused-frame", "wrong-cluster", "no-version", "unknown-version"),
         *("no-share", "wrong-peer", "say-hello", "wrong-sender", "not-a-member", "wrong-time", "replayed"),
-        *("no-address",),
+        *("no-address", "no-dealing"),
     }
 )
 """Codes of refusals that are told apart."""
