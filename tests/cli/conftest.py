@@ -26,7 +26,7 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.session import cluster_id
 from eigenkms.types import AppId, Cluster
 from tests.support.forker import ask, forker
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 SCRIPT = str(Path(sys.executable).with_name("eigenkms"))
 MASTER_SECRET = SecretScalar(0x1234567890ABCDEF)
@@ -86,6 +86,12 @@ def _read(descriptor: int) -> bytes:
         return pipe.read()
 
 
+def _sleeps(pid: int) -> bool:
+    """Whether the process waits for something. Ctrl-C between its last look at signals and its read would be kept for later."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def on_terminal(
     *args: str | Path, typed: tuple[tuple[bytes, bytes], ...] = (), **env: str
 ) -> tuple[int, bytes]:
@@ -98,6 +104,7 @@ def on_terminal(
         terminal.delaybeforesend = None
         for prompt, answer in typed:
             terminal.expect_exact(prompt)
+            wait_until(lambda: _sleeps(terminal.pid), "the command reads what is typed")
             terminal.send(answer)
         terminal.expect_exact(pexpect.EOF)
         shown: bytes = terminal.before
