@@ -18,6 +18,7 @@ from eigenkms.crypto import backends
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.members import make_member, run_node_process, write_config
 from eigenkms.node.keyfiles import new_key, open_key
+from eigenkms.storage.schema import STORE
 from eigenkms.types import AppId, OperatorAddress
 from tests.e2e.facts import events, query
 from tests.e2e.harness import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
@@ -365,7 +366,7 @@ def test_a_data_folder_that_cannot_be_opened_is_left_as_it_was(net: LiveNetwork,
         said = net.start_badly(3)
         assert (said.code, "it was written by a newer eigenkms" in said.err) == (1, True), said.err
         assert "hint: install the eigenkms that wrote it" in said.err
-        _set_schema(data, 1)
+        _set_schema(data, STORE.version)
         said = net.start_badly(3, before=_LITTLE_DISK)
         assert (said.code, said.out) == (1, ""), said.err
         assert f"error: open database {data}/eigenkms.db: " in said.err
