@@ -283,6 +283,11 @@ class Agreement:
         return None if self._lock is None else self._transcripts.get(self._lock.hash)
 
     @property
+    def locked_in(self) -> int:
+        """The view in which I committed last, -1 if I never did."""
+        return -1 if self._lock is None else self._lock.view
+
+    @property
     def prepared(self) -> tuple[Transcript, Certificate] | None:
         """The transcript with the highest prepare certificate that I know of, unless it is ∅ or unknown."""
         highest = self._highest

@@ -374,6 +374,11 @@ class Ceremony:
         return self._agreement.locked if self.is_rotation else None
 
     @property
+    def locked_in(self) -> int:
+        """In which view I committed to it, -1 if to nothing."""
+        return self._agreement.locked_in
+
+    @property
     def is_rotation(self) -> bool:
         return bool(self.sources)
 

@@ -493,15 +493,27 @@ class Operator:
     def _raise_floor(self) -> None:
         """A later lock takes the place of an earlier one, a certified version that of a lock in its session or before."""
         for ceremony in self._all:
-            if ceremony.locked is not None and ceremony.locked.version >= self._floor.version:
-                self._floor = ref_of(ceremony.locked)
+            bound = self._bound_by(ceremony)
+            if bound is not None and bound.version >= self._floor.version:
+                self._floor = bound
         certified, newest = self.certified, self.newest
-        if certified is None or certified.transcript.version < self._floor.version:
-            return
-        self._floor = ref_of(certified.transcript)
-        before = newest is not None and certified.transcript.boundary.number < newest.session.boundary.number
-        if newest is not None and before:
+        if certified is not None and certified.transcript.version >= self._floor.version:
+            self._floor = ref_of(certified.transcript)
+        if newest is not None and self._floor.version < newest.session.version:
             newest.raise_floor(self._floor)
+
+    def _bound_by(self, ceremony: Ceremony) -> SourceRef | None:
+        """What I committed to in a session, or what the session prepared in a later view.
+
+        The latter shows that the former was not certified in the view of my vote. Without this, one that is locked on the former
+        and deals from the latter would never prepare again.
+        """
+        locked = ceremony.locked
+        if locked is None:
+            return None
+        made = [known for known in self.versions if known.transcript.session == locked.session]
+        later = [known for known in made if known.certificate.view > ceremony.locked_in]
+        return ref_of(later[-1].transcript if later else locked)
 
     def _deal_from_head(self, now: float) -> list[SessionEffect]:
         """The newest session began before the head was known as such, if that is news to it."""
