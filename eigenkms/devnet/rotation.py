@@ -113,15 +113,15 @@ async def run_rotation(
     timing: Timing,
     say: Say = tell_stderr,
     plan: Sequence[Act] | None = None,
-    mine: Callable[[Network, Callable[[], int]], Awaitable[object]] | None = None,
+    mine: Callable[[Network, Callable[[int], bool]], Awaitable[object]] | None = None,
 ) -> RotationResult:
     """Genesis, then ``rotations`` boundaries in a row; everything is stopped at the end. ``plan`` replaces the default one.
 
-    ``mine`` makes the blocks if ``timing`` has them on demand; it gets the network, and how many decryptions have succeeded so far.
-    An act waits until the network is whole again after the one before; on a slow machine that may take more rotations than were
-    asked for. What goes wrong with a rotation or a decryption stands in the result's ``faults``. Raises ``EigenKmsError`` where the
-    story could not be told: no genesis, a boundary that nobody sees, a node that does not come up again. A folder that was given
-    keeps all logs.
+    ``mine`` makes the blocks if ``timing`` has them on demand; it gets the network, and a function that says of a boundary's block
+    whether a decryption has succeeded since. An act waits until the network is whole again after the one before; on a slow machine
+    that may take more rotations than were asked for. What goes wrong with a rotation or a decryption stands in the result's
+    ``faults``. Raises ``EigenKmsError`` where the story could not be told: no genesis, a boundary that nobody sees, a node that
+    does not come up again. A folder that was given keeps all logs.
     """
     begun = time.monotonic()
     acts = default_plan(rotations, operators, COUNT - 2 - operators) if plan is None else tuple(plan)
@@ -135,12 +135,14 @@ async def run_rotation(
         await start(network, say)
         steady: SteadyClient | None = None
 
-        def succeeded() -> int:
-            return 0 if steady is None else steady.total.succeeded
+        def served(block: int) -> bool:
+            """Counted for the row of this boundary, which is open from when the story saw it until it sees the next."""
+            seen = bool(result.rows) and result.rows[-1].block >= block
+            return seen and steady is not None and steady.this_lap.succeeded > 0
 
         async with AsyncExitStack() as stack:
             if mine is not None:
-                await stack.enter_async_context(alongside(partial(mine, network, succeeded)))
+                await stack.enter_async_context(alongside(partial(mine, network, served)))
             await network.genesis(GENESIS_SECONDS)
             teller.silent = True
             settings = network.client_settings

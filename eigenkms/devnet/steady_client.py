@@ -79,6 +79,11 @@ class SteadyClient:
     def total(self) -> Tally:
         return self._tallies[0]
 
+    @property
+    def this_lap(self) -> Tally:
+        """What was counted since the last lap ended."""
+        return self._tallies[1]
+
     def lap(self) -> Tally:
         """Begins a new lap."""
         total, lap = self._tallies

@@ -25,8 +25,8 @@ QUIET_SECONDS, MAX_QUIET_SECONDS = 3.0, 48.0
 class Boundaries:
     """Of one network. ``paused`` are the operators that cannot answer although their processes run.
 
-    ``meanwhile`` counts what must happen between two boundaries; ``quiet`` is how long, in seconds, nothing is logged first if a
-    session cannot come to its end.
+    ``meanwhile`` is asked whether what must happen after the boundary at a block has happened; ``quiet`` is how long, in seconds,
+    nothing is logged first if a session cannot come to its end.
     """
 
     def __init__(
@@ -34,13 +34,12 @@ class Boundaries:
         network: Network,
         paused: set[int],
         *,
-        meanwhile: Callable[[], int] | None = None,
+        meanwhile: Callable[[int], bool] | None = None,
         quiet: float = QUIET_SECONDS,
     ) -> None:
         self._network = network
         self._paused = paused
         self._meanwhile = meanwhile
-        self._count = 0
         self._least_quiet = quiet
         self._demand = 0
         self._demanded = trio.Event()
@@ -85,7 +84,6 @@ class Boundaries:
             self._quiet = min(2 * self._quiet, MAX_QUIET_SECONDS)
         self._has_key = self._has_key or bool(self._certified)
         self._block, self._since, self._lives, self._session = block, trio.current_time(), lives, ""
-        self._count = 0 if self._meanwhile is None else self._meanwhile()
         self._joined, self._certified, self._settled = set(), set(), set()
 
     def _running(self) -> dict[int, int]:
@@ -137,7 +135,8 @@ class Boundaries:
             return False
         if not self._block:
             return True
-        if self._has_key and self._meanwhile is not None and self._meanwhile() == self._count:
+        served = self._meanwhile is None or self._meanwhile(self._block)
+        if (self._has_key or self._certified) and not served:
             return False
         asked = [index for index, pid in running.items() if self._lives.get(index) == pid]
         if self._joined and all(self._seen.get(index, 0) >= self._block for index in asked):

@@ -29,10 +29,10 @@ PLAN = (
 )
 
 
-async def mine(network: Network, decrypted: Callable[[], int]) -> None:
+async def mine(network: Network, served: Callable[[int], bool]) -> None:
     """Boundaries all the time, each when the last session is over and the client has decrypted since."""
     await follow_the_clock(network)
-    boundaries = Boundaries(network, set(), meanwhile=decrypted, quiet=60.0)
+    boundaries = Boundaries(network, set(), meanwhile=served, quiet=60.0)
     with boundaries.demanded():
         await boundaries.run()
 
