@@ -514,6 +514,40 @@ def test_a_certified_version_raises_the_floor_of_the_newest_session(
     assert Held not in {type(e) for e in room.done(me)}
 
 
+def test_a_lock_gives_way_to_what_its_session_prepared_later(
+    who: Cast, version: KeyVersion, room: Room
+) -> None:
+    """One member locked a transcript, the others prepared another one in the next view, and one of those goes away. The three that
+    are left certify what they deal from the later one, of which the first member learns in the next session.
+    """
+    first, second = who.later(), who.later(20)
+    early, late, locked, away = first.coordinators
+
+    def passes(sender: OperatorAddress, listener: OperatorAddress, frame: Frame) -> bool:
+        if frame.session != first.id:
+            return True
+        if frame.kind is Kind.KEY:
+            return (frame.sender, listener) != (away, early)  # or both leaders propose the same transcript
+        if frame.kind is not Kind.VOTE:
+            return locked not in (sender, listener) or frame.kind in (Kind.DEALING, Kind.PROPOSAL)
+        vote = read_vote(frame)
+        return vote.phase is Phase.PREPARE and (listener == locked) == (vote.view == 0)
+
+    room.lets = passes
+    room.boundary(first)
+    room.run(1)
+    of_view_0, of_view_1 = room.ceremony(locked, first).locked, room.operators[late].head
+    assert of_view_0 is not None
+    assert of_view_1 is not None
+    assert of_view_0.hash != of_view_1.transcript.hash
+    assert (room.ceremony(locked, first).locked_in, of_view_1.certificate.view) == (0, 1)
+    room.leave(away)
+    room.boundary(second)
+    room.run(5)
+    made = {room.certified(member).source_hash for member in (early, late, locked)}
+    assert made == {of_view_1.transcript.hash}
+
+
 def test_a_version_of_this_very_session_is_no_floor_for_it(who: Cast, room: Room) -> None:
     """It is what the session makes, not what it builds on."""
     me, session = who.addresses[0], who.later()
