@@ -87,9 +87,14 @@ def _read(descriptor: int) -> bytes:
 
 
 def _sleeps(pid: int) -> bool:
-    """Whether the process waits for something. Ctrl-C between its last look at signals and its read would be kept for later."""
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
+    """Whether the process waits for something, or is over. Ctrl-C between its last look at signals and its read would be kept for
+    later.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in ("S", "Z")
 
 
 def on_terminal(
