@@ -80,14 +80,14 @@ async def measure_rotation(operators: int, engine: str, window: float) -> dict[s
         network.hear(rounds.hear)
         await network.start_all()
         await network.genesis(GENESIS_SECONDS)
-        first = await settled(
+        first = await renewed(
             rounds, rounds.genesis.block
         )  # whatever starting has left to do is done by then
         percent, megabytes = await idle(network)
         begun, before = trio.current_time(), cpu_of(network)
         found = [first]
         while len(found) <= ROTATIONS:
-            found.append(await settled(rounds, found[-1].block))
+            found.append(await renewed(rounds, found[-1].block))
         took = trio.current_time() - begun
         cpu = (cpu_of(network) - before) / operators - took * percent / 100
     made = found[1:]
@@ -96,17 +96,17 @@ async def measure_rotation(operators: int, engine: str, window: float) -> dict[s
         "window, s": f"{window:g}",
         "rotation at a quorum, s": f"{statistics.median(r.seconds or 0 for r in made):.2f}",
         "at the last, s": f"{statistics.median(r.last_seconds or 0 for r in made):.2f}",
-        "settled at the last, s": f"{statistics.median(r.settled_seconds or 0 for r in made):.2f}",
+        "share at the last, s": f"{statistics.median(r.shared_seconds or 0 for r in made):.2f}",
         "CPU, s a node": f"{cpu / ROTATIONS:.2f}",
         "resident, MB": f"{megabytes:.0f}",
     }
 
 
-async def settled(rounds: Rounds, block: int) -> Round:
-    """The next boundary, once every operator knows that its version is settled."""
+async def renewed(rounds: Rounds, block: int) -> Round:
+    """The next boundary, once every operator holds its share."""
     found = await rounds.after(block, GENESIS_SECONDS)
     with trio.fail_after(GENESIS_SECONDS):
-        await rounds.until(lambda: len(found.certified.settled) == found.operators)
+        await rounds.until(lambda: len(found.certified.shares) == found.operators)
     return found
 
 

@@ -31,20 +31,46 @@ async def verify_operators(
 
     Raises ``ChainError`` if the chain cannot say.
     """
-    if boundary.number > (await chain.head()).number:
-        raise VerificationError(
-            f"{action}: block {boundary.number} of its session is not final yet",
-            hint="try again in a while, or ask for less finality than the operators do",
-        )
-    if await chain.block(boundary.number) != boundary:
+    if await _block_at(chain, boundary.number, action) != boundary:
         raise VerificationError(
             f"{action}: block {boundary.number} of its session is not on this chain",
             hint="check the RPC URL; after a reorganisation wait for the next version",
         )
-    found = await chain.agreed_operators_at(boundary)
+    return await _read_same(chain, boundary, operators, action)
+
+
+async def verify_holders(
+    chain: EigenLayerChain, number: int, holders: OperatorSet, action: str
+) -> OperatorRead:
+    """The operators at block ``number``; raise ``VerificationError``, which begins with ``action``, unless they are these.
+
+    Enough for a version to deal from, though a reorganisation replaced its block: a threshold of these operators signed it, some
+    of them deal from it alone, and the next version has a block that everybody finds.
+
+    Raises ``ChainError`` if the chain cannot say.
+    """
+    block = await _block_at(chain, number, action)
+    if block is None:
+        raise VerificationError(f"{action}: the chain has no block {number}", hint="check the RPC URL")
+    return await _read_same(chain, block, holders, action)
+
+
+async def _block_at(chain: EigenLayerChain, number: int, action: str) -> BlockRef | None:
+    if number > (await chain.head()).number:
+        raise VerificationError(
+            f"{action}: block {number} of its session is not final yet",
+            hint="try again in a while, or ask for less finality than the operators do",
+        )
+    return await chain.block(number)
+
+
+async def _read_same(
+    chain: EigenLayerChain, block: BlockRef, operators: OperatorSet, action: str
+) -> OperatorRead:
+    found = await chain.agreed_operators_at(block)
     if found.operator_set != operators:
         raise VerificationError(
             f"{action}: its {len(operators)} operators are not the {len(found.operators)} that the chain had "
-            f"at block {boundary.number}"
+            f"at block {block.number}"
         )
     return found

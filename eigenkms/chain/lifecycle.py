@@ -296,7 +296,7 @@ class Registry:
         if now.is_member:
             delay = await self._delay()
             after = (
-                "keep its node running until a version without it is settled: its share is needed until then",
+                "keep its node running until there is a version without it: its share is needed until then",
                 f"it stays slashable for {delay} blocks; its key stays registered, so that it can come back after that",
             )
             step = Step("leave operator set", registration.call_leave(self.contracts, account))

@@ -31,7 +31,7 @@ _SECRET = ("backup_password_file",)
 def command() -> None:
     """Save what an operator cannot make anew, check it, and put it back.
 
-    A backup has the keystores and the configuration; with --with-share the share of the newest settled version too.
+    A backup has the keystores and the configuration; with --with-share the share of the newest version too.
     """
 
 
@@ -60,7 +60,7 @@ def _facts(backup: "Backup") -> dict[str, Any]:
         "cluster": backup.identity.cluster_id.hex(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(backup.created)),
         "release": backup.release,
-        "settled": backup.settled,
+        "version": backup.settled,
         "share": None if backup.share is None else int(backup.share.row.version),
         "peer_id": public["p2p_keystore"].get("peer_id"),
         "keystores": sorted(backup.keystores),
@@ -73,7 +73,7 @@ def _facts(backup: "Backup") -> dict[str, Any]:
     "eigenkms backup create --config node.toml --backup-password-file backup-password.txt -o node.backup",
 )
 @click.option("-o", "--output", metavar="FILE", required=True, help="File to create; it must not exist.")
-@click.option("--with-share", is_flag=True, help="Add the share of the newest settled version.")
+@click.option("--with-share", is_flag=True, help="Add the share of the newest version.")
 @with_settings(*_NODE, *_SECRET)
 @json_option
 def _create(*, output: str, with_share: bool, settings: "Settings", as_json: bool) -> None:
@@ -83,7 +83,7 @@ def _create(*, output: str, with_share: bool, settings: "Settings", as_json: boo
     added only with --with-share: until the version is superseded, the file is then as secret as the node's disk, and
     afterwards it is of no use and should be destroyed.
 
-    With --json: file, operator, cluster, made, release, settled (newest settled version that the node knew), share
+    With --json: file, operator, cluster, made, release, version (newest one that the node knew), share
     (the version whose share is in it), peer_id, keystores, config (path of the configuration file).
     """
     import secrets
@@ -113,7 +113,7 @@ def _create(*, output: str, with_share: bool, settings: "Settings", as_json: boo
     if backup.config is None:
         warn("there is no configuration file in the backup, as none was given with --config")
     if with_share:
-        warn("the file holds a share of the master key: destroy it once a newer version is settled")
+        warn("the file holds a share of the master key: destroy it once there is a newer version")
 
 
 def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
@@ -142,8 +142,8 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
     With --config (or the settings of the chain), the network is asked too: a share of a version that is superseded makes a
     backup stale, and so does another BN254 key or peer id on chain. With --password-file the keystores in it are opened as well.
 
-    With --json: file, operator, cluster, made, release, settled, share, peer_id, keystores, config, keys_opened,
-    network_settled (the newest settled version that operators show), stale (the reason), where the network was asked.
+    With --json: file, operator, cluster, made, release, version, share, peer_id, keystores, config, keys_opened,
+    network_version (the newest one that operators show), stale (the reason), where the network was asked.
     """
     backup, _ = _open(file, settings)
     facts = {"file": file, **_facts(backup), "keys_opened": False}
@@ -155,10 +155,10 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
     stale = None
     if settings.get("rpc_url"):
         standing = _look(backup, settings)
-        newest = standing.settled
+        newest = standing.newest
         stale = _why_stale(backup, standing) or why_another_peer(backup, standing)
         facts |= {
-            "network_settled": None if newest is None else int(newest.transcript.version),
+            "network_version": None if newest is None else int(newest.transcript.version),
             "stale": stale,
         }
     print_facts(facts, as_json=as_json)
@@ -186,11 +186,11 @@ def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
     mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
     if mine is not None and mine.key_g1.hex() != _bn254(backup):
         return "the chain has another BN254 key for this operator"
-    newest = standing.settled
+    newest = standing.newest
     if backup.share is None or newest is None:
         return None
     if newest.transcript.version > backup.share.row.version:
-        return f"it has the share of version {backup.share.row.version}, and version {newest.transcript.version} is settled"
+        return f"it has the share of version {backup.share.row.version}, and the newest is {newest.transcript.version}"
     return None
 
 
@@ -317,7 +317,7 @@ def why_doubtful(backup: "Backup", version: "Version", standing: "Standing") -> 
     if showing >= standing.needed or standing.others(me) == len(others):
         return None
     return (
-        f"{showing} other operators show version {version} as the newest settled one, {standing.needed} must "
+        f"{showing} other operators show version {version} as the newest one, {standing.needed} must "
         "(or all must answer, and none show a newer one)"
     )
 

@@ -38,7 +38,7 @@ _NETWORK = (
 
 
 @verb("run", "eigenkms devnet run --operators 7\neigenkms devnet run --scenario rotation --operators 5")
-@with_settings("devnet_scenario", "devnet_rotations", *_NETWORK)
+@with_settings("devnet_scenario", "devnet_rotations", "devnet_dead", *_NETWORK)
 @json_option
 def _run(*, settings: "Settings", as_json: bool) -> None:
     """A whole story once; everything is stopped at the end. A folder given with --dir keeps keys and logs.
@@ -48,10 +48,11 @@ def _run(*, settings: "Settings", as_json: bool) -> None:
     operators, engine, and the seconds that each step took: started, genesis, decrypt, decrypt_after_kill, total.
 
     Scenario rotation: renew the shares at every boundary while operators are killed and restarted, join, leave and
-    change their address, and a client encrypts and decrypts without pause. Exit code 0 if every boundary in a row was
-    certified, with one master key, and no decryption failed; else 2. With --json: operators, engine, interval,
+    change their address, and a client encrypts and decrypts without pause; with --dead, while so many are dead from
+    genesis on. Exit code 0 if every boundary in a row was certified and erased older shares, with one master key, and
+    no decryption failed; else 2. With --json: operators, engine, interval,
     window, rows (a rotation each, with the interval after it: rotation, block, operators, seconds, version, mpk,
-    certified_by, dealers, missing, holders, settled, events, decrypts, failed_decrypts), decrypts, failed_decrypts,
+    certified_by, dealers, missing, holders, erased, events, decrypts, failed_decrypts), decrypts, failed_decrypts,
     decrypt_p50, decrypt_p99, decrypt_max, versions (how many decryptions each served), faults, total.
     """
     if settings.get("devnet_scenario") == "rotation":
@@ -73,7 +74,9 @@ def _run_rotation(settings: "Settings", as_json: bool) -> None:
             hint="leave --policy away, or use the scenario genesis",
         )
     timing = _timing(settings, ROTATION_TIMING)
-    result = network.run(run_rotation, settings.get("devnet_rotations"), *_shape(settings), timing)
+    dead = settings.get("devnet_dead")
+    call = partial(run_rotation, dead=dead) if dead else run_rotation
+    result = network.run(call, settings.get("devnet_rotations"), *_shape(settings), timing)
     print_rotations(result, as_json=as_json)
     if result.faults:
         raise NetworkError(

@@ -440,9 +440,9 @@ def _verdict_facts(verdict: _Verdict) -> dict[str, Any]:
 
 
 def _source_facts(bundle: "Bundle") -> dict[str, Any] | None:
-    if bundle.source is None:
+    transcript = bundle.evidence.source
+    if transcript is None:
         return None
-    transcript = bundle.source.transcript
     return {
         "version": int(transcript.version),
         "block": transcript.boundary.number,

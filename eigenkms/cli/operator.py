@@ -91,7 +91,7 @@ def _operator_key(settings: "Settings", ecdsa_keystore: Path | None) -> "Operato
 @with_settings(*_SENDING, "operator")
 @sending
 def _deregister(*, key: bool, settings: "Settings", manner: Manner) -> None:
-    """Leave the operator set. The node must go on until a version without it is settled.
+    """Leave the operator set. The node must go on until there is a version without it.
 
     The key stays registered, so that the operator can come back. With --key, later: it is given up and can never be registered
     again. With --json: as register.

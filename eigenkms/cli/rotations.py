@@ -47,7 +47,7 @@ _COLUMNS = {
     "without": False,
     "certified by": False,
     "share at": True,
-    "settled": False,
+    "erased at": True,
     "master key": False,
     "decrypts": True,
     "failed": True,
@@ -65,7 +65,7 @@ def _cells(row: "Row") -> Iterator[str]:
     yield ", ".join(row.missing)
     yield _certified_by(row)
     yield str(row.holders)
-    yield "yes" if row.settled else "no"
+    yield "" if row.rotation == 0 else str(row.erased)
     yield "" if row.mpk is None else row.mpk[:_MPK_DIGITS] + "…"
     yield str(row.decrypts)
     yield str(row.failed_decrypts)

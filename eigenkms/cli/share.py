@@ -33,8 +33,8 @@ _SETTINGS = (
     "known_clusters",
     "timeout",
 )
-_INTERVALS = 3
-"""Boundaries that a wait lasts: one may pass while a node starts, one may fail."""
+_INTERVALS = 4
+"""Boundaries that a wait lasts: one may pass while a node starts, one may fail; a key is published at one, dealt to at the next."""
 _EXTRA_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
 
@@ -52,13 +52,13 @@ def command() -> None:
 def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> None:
     """Say how and when this operator gets a share again; with --wait, until it has one.
 
-    No secret is moved for it: whoever is a member at the next boundary, with its keys and a data folder, is dealt a share
-    there. This checks that all of that is so, and refuses with the reason where it cannot come to be. A data folder whose
+    No secret is moved for it. A member publishes a new encryption key at the next boundary, and is dealt a share there or
+    at the one after. This checks that all is there for it, and refuses with the reason where not. A data folder whose
     database is damaged, does not open with the keystores' password, or was rolled back is begun anew with --reset; what
     was there is kept in a subfolder.
 
     With --json: operator, cluster, data_dir, health (of the data folder), set_aside (where a reset moved the old database),
-    running (the node's process, or null), settled (the network's version), holders (other operators that answered and
+    running (the node's process, or null), version (the network's), holders (other operators that answered and
     show it), threshold, share (the version of which one is held), held (whether it is as new as the network's),
     next_boundary (block) and next_boundary_seconds.
     """
@@ -146,7 +146,7 @@ def _facts(
     from eigenkms.storage.folder import FolderLock
     from eigenkms.storage.opening import LOCK_NAME
 
-    newest = standing.settled
+    newest = standing.newest
     if newest is None:
         raise _without_version(standing, identity)
     version, threshold = int(newest.transcript.version), newest.transcript.threshold
@@ -165,7 +165,7 @@ def _facts(
         "cluster": identity.cluster_id.hex(),
         "health": found.health.value,
         "running": FolderLock.holder(data_dir(settings) / LOCK_NAME),
-        "settled": version,
+        "version": version,
         "holders": holders,
         "threshold": threshold,
         "share": None if found.share is None else int(found.share),
@@ -184,7 +184,7 @@ def _without_version(standing: "Standing", identity: "StoreIdentity") -> Network
             hint="see eigenkms status for who is missing, and check that this machine can reach them",
         )
     return NetworkError(
-        f"repair the share of 0x{identity.operator.hex()}: the operators that answered know no settled version",
+        f"repair the share of 0x{identity.operator.hex()}: the operators that answered know no version",
         hint="there is no master key yet, or all have lost it: the first share comes with genesis (eigenkms node --genesis)",
     )
 
@@ -199,8 +199,10 @@ def _wait(folder: Path, facts: dict[str, Any], settings: "Settings") -> dict[str
     seconds = _INTERVALS * settings.get("interval_blocks") * settings.get("block_seconds") + _EXTRA_SECONDS
     deadline = time.monotonic() + seconds
     with Progress(f"waiting for the boundary at block {facts['next_boundary']}") as progress:
-        progress(f"waiting for a share, which is dealt at block {facts['next_boundary']}")
-        while (share := _newest_share(folder)) is None or share < facts["settled"]:
+        progress(
+            f"waiting for a share, which is dealt at block {facts['next_boundary']} or at the boundary after it"
+        )
+        while (share := _newest_share(folder)) is None or share < facts["version"]:
             _check_still(folder, deadline, seconds)
             time.sleep(_LOOK_SECONDS)
     return {"share": share, "held": True}
@@ -236,10 +238,10 @@ def _tell(facts: dict[str, Any]) -> None:
     when = f"at block {facts['next_boundary']}, in about {facts['next_boundary_seconds']} seconds"
     if facts["running"] is None:
         note(
-            f"hint: start the node; the share comes at the first boundary after its start, the next one is {when}"
+            f"hint: start the node; the share comes at the first or second boundary after its start, the next one is {when}"
         )
     else:
-        note(f"note: the share comes {when}; --wait waits for it")
+        note(f"note: the share comes {when}, or at the boundary after it; --wait waits for it")
 
 
 command.add_command(_repair)

@@ -1,8 +1,8 @@
-"""Where the network stands, for an operator that asks whether what it has is still good: the newest settled version that anybody
-shows, who answered, and the next boundary.
+"""Where the network stands, for an operator that asks whether what it has is still good: the newest version that anybody shows, who
+answered, and the next boundary.
 
-Each version is verified against the chain. That it is *settled* is the word of the operator that shows it: whoever lies about that
-can make a good backup look stale, and no stale one look good, as long as one honest recipient answers.
+Each version is verified against the chain, so a liar can hide the newest one and make none up. No stale backup looks good, as long
+as one honest recipient answers.
 """
 
 import os
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from eigenkms.types import OperatorAddress, Version
 
 ANSWER_SECONDS = 5.0
+LOOKS, LOOK_PAUSE_SECONDS = 4, 1.0
+"""How often operators are asked if they show different versions, and how long after the last time."""
 
 
 @dataclass
 class Standing:
-    """``head`` is the chain's; ``answers`` has who answered of today's set, with the settled version that it shows."""
+    """``head`` is the chain's; ``answers`` has who answered of today's set, with the version that it shows."""
 
     head: int
     operators: tuple["ChainOperator", ...]
@@ -31,10 +33,20 @@ class Standing:
     answers: "dict[OperatorAddress, Epoch | None]" = field(default_factory=dict)
 
     @property
-    def settled(self) -> "Epoch | None":
-        """The newest settled version that anybody shows."""
+    def newest(self) -> "Epoch | None":
+        """The newest version that anybody shows."""
         shown = (epoch for epoch in self.answers.values() if epoch is not None)
         return max(shown, key=lambda epoch: epoch.transcript.version, default=None)
+
+    @property
+    def is_between_versions(self) -> bool:
+        """Whether enough answer to deal from a version, and not enough show the newest."""
+        newest = self.newest
+        if newest is None:
+            return False
+        shown = [epoch.transcript.hash for epoch in self.answers.values() if epoch is not None]
+        threshold = newest.transcript.threshold
+        return len(shown) >= threshold > shown.count(newest.transcript.hash)
 
     def others(self, me: "OperatorAddress") -> int:
         """How many answered besides ``me``."""
@@ -49,15 +61,15 @@ class Standing:
         return n - threshold(n) + 1 if n else 1
 
     def showing(self, me: "OperatorAddress", version: "Version") -> int:
-        """How many besides ``me`` show this version as the newest settled one."""
+        """How many besides ``me`` show this version as the newest one."""
         return sum(
             epoch is not None and epoch.transcript.version == version and operator != me
             for operator, epoch in self.answers.items()
         )
 
     def holders(self, me: "OperatorAddress") -> int:
-        """How many others answered that are recipients of the newest settled version and show it."""
-        newest = self.settled
+        """How many others answered that are recipients of the newest version and show it."""
+        newest = self.newest
         if newest is None:
             return 0
         named = newest.transcript.recipients.addresses
@@ -71,7 +83,19 @@ class Standing:
 
 
 async def look(settings: "ClientSettings") -> Standing:
-    """Read the set and ask everybody. Raises ``ChainError``."""
+    """Read the set and ask everybody, again if they are met in the midst of a rotation. Raises ``ChainError``."""
+    import trio
+
+    standing = await _look_once(settings)
+    for _ in range(LOOKS - 1):
+        if not standing.is_between_versions:
+            break
+        await trio.sleep(LOOK_PAUSE_SECONDS)
+        standing = await _look_once(settings)
+    return standing
+
+
+async def _look_once(settings: "ClientSettings") -> Standing:
     import trio
 
     from eigenkms.chain.reader import open_chain
@@ -92,9 +116,9 @@ async def look(settings: "ClientSettings") -> Standing:
 async def _ask(client: "Client", operator: "OperatorAddress", standing: Standing) -> None:
     from eigenkms.p2p.errors import RpcRefused
     from eigenkms.protocols import wire
-    from eigenkms.protocols.requests import Which, decode_info, encode_info_request
+    from eigenkms.protocols.requests import decode_info, encode_info_request
 
-    request = encode_info_request(client.cluster, os.urandom(32), Which.SETTLED)
+    request = encode_info_request(client.cluster, os.urandom(32))
     try:
         epoch = decode_info(await client.ask(operator, wire.INFO, request, ANSWER_SECONDS)).epoch
         await client.verify(epoch)

@@ -31,7 +31,7 @@ ANSWER_SECONDS = 5.0
 LOOKS, LOOK_PAUSE_SECONDS = 4, 1.0
 """How often operators are asked, if they are found in the midst of a rotation, and how long after the last time."""
 MAX_NAMED = 256
-"""Operators that one answer names as accused, or as unconfirmed; no set is larger."""
+"""Operators that one answer names as accused; no set is larger."""
 
 Answers = Mapping["OperatorAddress", Mapping[str, Any] | None]
 """What each operator said of itself; None for one that did not answer."""
@@ -64,7 +64,6 @@ def read_answer(answer: bytes) -> dict[str, Any] | None:
     shown = (
         "version",
         "share",
-        "settled",
         "policy",
         "peers",
         "phase",
@@ -76,8 +75,7 @@ def read_answer(answer: bytes) -> dict[str, Any] | None:
         "canary",
         "anchored",
     )
-    named = ("accused", "unconfirmed")
-    return {name: plain(said.get(name)) for name in shown} | {n: _addresses(said.get(n)) for n in named}
+    return {name: plain(said.get(name)) for name in shown} | {"accused": _addresses(said.get("accused"))}
 
 
 def _addresses(value: object) -> list[str]:
@@ -98,15 +96,9 @@ def judge(info: "ClusterInfo", answers: Answers) -> tuple[int, dict[str, Any]]:
         "operators": len(info.operators),
         "serving": len(serving),
         "silent": ["0x" + o.hex() for o, said in answers.items() if said is None],
-        "accused": _named("accused", answers),
-        "unconfirmed": _named("unconfirmed", answers),
+        "accused": sorted({name for said in answers.values() if said for name in said["accused"]}),
         "members": {"0x" + o.hex(): said for o, said in answers.items()},
     }
-
-
-def _named(how: str, answers: Answers) -> list[str]:
-    """Whom any operator names so."""
-    return sorted({name for said in answers.values() if said for name in said[how]})
 
 
 def is_changing(info: "ClusterInfo", answers: Answers) -> bool:
@@ -164,9 +156,7 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
 
     With --json: health, cluster, version, threshold, operators, serving, silent (addresses that did not
     answer), accused (addresses that operators say to hold evidence against; eigenkms evidence list verifies
-    it), unconfirmed (addresses that, as operators say, have not promised to keep a share of the newest version,
-    so that older shares stay), members (address: what that operator says of itself); where it cannot serve at
-    all: health and reason.
+    it), members (address: what that operator says of itself); where it cannot serve at all: health and reason.
     """
     needed = network.client_settings(settings)
     try:
@@ -181,17 +171,11 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     members = facts["members"]
     if not as_json:
         del facts["members"]
-        if not facts["unconfirmed"]:
-            del facts["unconfirmed"]
     print_facts(facts, as_json=as_json)
     if not as_json:
         _print_members(members)
         if facts["accused"]:
             note("hint: eigenkms evidence list shows and verifies what the accused are accused of")
-        if facts.get("unconfirmed"):
-            note(
-                "hint: older shares are not erased before the unconfirmed operators are back, or leave the set"
-            )
     ctx.exit(code)
 
 

@@ -17,7 +17,7 @@ def command(*, as_json: bool) -> None:
     from eigenkms.crypto import backends, ibe_v2, keystore
     from eigenkms.node import backup_file
     from eigenkms.protocols.evidence_bundle import BUNDLE_VERSION
-    from eigenkms.protocols.frames import FRAME_VERSION
+    from eigenkms.protocols.frames import PROTOCOL
     from eigenkms.storage.schema import SCHEMA_VERSION
 
     facts = {
@@ -25,7 +25,7 @@ def command(*, as_json: bool) -> None:
         "python": platform.python_version(),
         "backends": backends.names(),
         "fallbacks": backends.fallbacks(),
-        "protocol": FRAME_VERSION,
+        "protocol": PROTOCOL,
         "formats": {
             "backup": backup_file.VERSION,
             "ciphertext": ibe_v2.VERSION,

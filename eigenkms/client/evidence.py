@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.epochs import verify_epoch, verify_operators
+from eigenkms.chain.epochs import verify_operators
 from eigenkms.chain.reader import EigenLayerChain, open_chain
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.protocols import wire
@@ -181,8 +181,9 @@ async def verify_on_chain(chain: EigenLayerChain, cluster: ClusterId, bundle: Bu
     if session.cluster != cluster:
         raise VerificationError("verify evidence: it is of another cluster")
     await verify_operators(chain, session.boundary, session.recipients, "verify evidence")
-    if bundle.source is not None:
-        await verify_epoch(chain, cluster, bundle.source)
+    source = bundle.evidence.source
+    if source is not None:
+        await verify_operators(chain, source.boundary, source.recipients, "verify source of evidence")
 
 
 async def compare_with_chain(

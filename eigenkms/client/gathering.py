@@ -1,8 +1,8 @@
 """What operators say of their versions, verified against the chain (docs/protocol.md, Clients).
 
 Two ways to ask. *Witnesses*: everybody for the newest version, until n−t+1 of today's operators have vouched for one over our
-nonce, which is what a first pin needs. *Survey*: everybody for the newest and for the newest settled version, to hear of all that
-may still give a key, while versions change; who does not answer is waited for no longer than told.
+nonce, which is what a first pin needs. *Survey*: everybody for the newest version, to hear of all that may give a key while
+versions change; who does not answer is waited for no longer than told.
 """
 
 import os
@@ -20,7 +20,7 @@ from eigenkms.crypto.scalars import threshold
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols import wire
-from eigenkms.protocols.requests import Epoch, Info, Which, decode_info, encode_info_request, read_statement
+from eigenkms.protocols.requests import Epoch, Info, decode_info, encode_info_request, read_statement
 from eigenkms.types import ClusterId, OperatorAddress
 
 Progress = Callable[[str], None]
@@ -72,7 +72,6 @@ class Gathering:
         self._nonce = os.urandom(32)
         self._witnesses: dict[OperatorAddress, bytes] = {}
         self._failures: dict[OperatorAddress, EigenKmsError] = {}
-        self._selectors: Sequence[Which] = ()
         self._within = ANSWER_SECONDS
         self._enough: int | None = None
         self._listener: Listener | None = None
@@ -89,7 +88,7 @@ class Gathering:
 
         From ``hurry_at`` (trio's time) on one is enough.
         """
-        self._selectors, self._enough = [Which.NEWEST], self.needed
+        self._enough = self.needed
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hurry, hurry_at)
             await self._ask_all(self._directory.operators)
@@ -105,12 +104,12 @@ class Gathering:
             self._nursery.cancel_scope.cancel()
 
     async def survey(self, lost: Failures, within: float, listener: Listener) -> None:
-        """Ask everybody for all selectors, at most ``within`` seconds.
+        """Ask everybody, at most ``within`` seconds.
 
         ``lost`` operators cannot be reached: they are asked only if somebody tells of another address.
         """
         self._failures.update(lost)
-        self._selectors, self._within, self._listener = list(Which), within, listener
+        self._within, self._listener = within, listener
         await self._ask_all([o for o in self._directory.operators if o not in lost])
 
     async def _ask_all(self, operators: Sequence[OperatorAddress]) -> None:
@@ -120,11 +119,10 @@ class Gathering:
                 self._start(operator)
 
     def _start(self, operator: OperatorAddress) -> None:
-        for which in self._selectors:
-            self._nursery.start_soon(self._ask, operator, which)
+        self._nursery.start_soon(self._ask, operator)
 
-    async def _ask(self, operator: OperatorAddress, which: Which) -> None:
-        request = encode_info_request(self._network.cluster, self._nonce, which)
+    async def _ask(self, operator: OperatorAddress) -> None:
+        request = encode_info_request(self._network.cluster, self._nonce)
         try:
             answer = await self._network.ask(operator, wire.INFO, request, self._within)
             info = await trio.to_thread.run_sync(decode_info, answer)

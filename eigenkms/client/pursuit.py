@@ -5,7 +5,7 @@ by few yet, an older one be erased meanwhile. So versions are *attempts* that ru
 request and collector, and the first that succeeds wins; partial signatures of two versions never meet.
 
 The driver begins with the newest version. When nothing under way can succeed any more, or answers are slow, it surveys the
-operators for their newest and their newest settled versions and attempts what it did not know; who refused because it did not
+operators for their newest versions and attempts what it did not know; who refused because it did not
 have a version or its share yet is asked for it again, and so is who was unreachable and is known to be elsewhere now. It ends
 when a round brought nothing new and nobody is left to be asked again; or after IDLE_ROUNDS such rounds where somebody is, since a
 change of versions takes operators moments. Only for operators that are busy, or do not reach the chain or an issuer at the moment,
@@ -40,7 +40,7 @@ from eigenkms.types import AppId, OperatorAddress
 
 log = logging.getLogger(__name__)
 
-IDLE_ROUNDS = 3
+IDLE_ROUNDS = 5
 """Rounds without anything new after which operators that lack a version are asked no more."""
 BACK_OFF = 0.2
 """Seconds after the first such round; then twice as long each time."""

@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import assert_never
 
 import trio
 
 from eigenkms.client.api import Client, ClusterInfo, open_client
+from eigenkms.crypto.scalars import threshold
 from eigenkms.devnet import commands
 from eigenkms.devnet.engines.accounts import COUNT
 from eigenkms.devnet.members import Timing
@@ -29,7 +31,7 @@ from eigenkms.devnet.rounds import Round, Rounds
 from eigenkms.devnet.scopes import alongside, open_scope
 from eigenkms.devnet.steady_client import SteadyClient, Tally
 from eigenkms.devnet.telling import Teller, start, stop, tell_stderr
-from eigenkms.errors import EigenKmsError, NetworkError
+from eigenkms.errors import EigenKmsError, InputError, NetworkError
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
@@ -49,7 +51,7 @@ ROTATION_TIMING = Timing(interval_blocks=8, block_seconds=1.0, window_seconds=0.
 class Row:
     """A boundary, and the interval after it. Rotation 0 is genesis.
 
-    ``version``, ``seconds``, ``holders`` and ``settled`` are the nodes' own word, the rest is verified or counted here. What was
+    ``version``, ``seconds``, ``holders`` and ``erased`` are the nodes' own word, the rest is verified or counted here. What was
     verified is absent if a newer version was served before this one could be fetched.
     """
 
@@ -68,8 +70,8 @@ class Row:
     """Who held a share of the source and was not counted as a dealer."""
     holders: int = 0
     """Operators that had their share by the end of the interval."""
-    settled: bool = False
-    """Whether it was settled by then, so that older shares were erased. Genesis is when it is certified."""
+    erased: int = 0
+    """Operators that had erased their share of the version before by then."""
     events: list[str] = field(default_factory=list)
     decrypts: int = 0
     failed_decrypts: int = 0
@@ -114,8 +116,11 @@ async def run_rotation(
     say: Say = tell_stderr,
     plan: Sequence[Act] | None = None,
     mine: Callable[[Network, Callable[[int], bool]], Awaitable[object]] | None = None,
+    *,
+    dead: int = 0,
 ) -> RotationResult:
-    """Genesis, then ``rotations`` boundaries in a row; everything is stopped at the end. ``plan`` replaces the default one.
+    """Genesis, then ``rotations`` boundaries in a row; everything is stopped at the end. ``plan`` replaces the default one. With
+    ``dead`` operators there is none: these are killed after genesis, and stay dead.
 
     ``mine`` makes the blocks if ``timing`` has them on demand; it gets the network, and a function that says of a boundary's block
     whether a decryption has succeeded since. An act waits until the network is whole again after the one before; on a slow machine
@@ -124,7 +129,13 @@ async def run_rotation(
     does not come up again. A folder that was given keeps all logs.
     """
     begun = time.monotonic()
-    acts = default_plan(rotations, operators, COUNT - 2 - operators) if plan is None else tuple(plan)
+    if plan is None:
+        plan = () if dead else default_plan(rotations, operators, COUNT - 2 - operators)
+    if operators - dead < threshold(operators):
+        raise InputError(
+            f"run scenario rotation: {operators - dead} of {operators} operators make no new version",
+            hint=f"leave at least {threshold(operators)} alive",
+        )
     result = RotationResult(
         operators, engine, timing.interval_blocks * timing.block_seconds, timing.window_seconds
     )
@@ -145,12 +156,15 @@ async def run_rotation(
                 await stack.enter_async_context(alongside(partial(mine, network, served)))
             await network.genesis(GENESIS_SECONDS)
             teller.silent = True
+            for index in range(dead):
+                await network.kill(index)
+                say(f"operator {index + 1} killed for good")
             settings = network.client_settings
             observer, client = [await stack.enter_async_context(open_client(settings)) for _ in range(2)]
             steady = SteadyClient(client, await client.fetch())
-            await _Story(network, rounds, observer, steady, acts, result, say).tell(rotations)
+            await _Story(network, rounds, observer, steady, plan, result, say).tell(rotations)
         try:
-            await stop(network, say)
+            await stop(network, say, except_for=frozenset(range(dead)))
         except NetworkError as error:
             result.faults.append(str(error))
     result.faults += _faults(result, steady.total, rotations)
@@ -171,6 +185,14 @@ def _faults(result: RotationResult, total: Tally, rotations: int) -> list[str]:
             f"{total.failed} of {total.failed + total.succeeded} decryptions failed; the first: {first}"
         )
     idle = [row.rotation for row in result.rows if not row.decrypts]
+    made = [row for row in result.rows if row.version is not None]
+    kept = [
+        str(row.rotation)
+        for before, row in pairwise(made)
+        if before.holders - row.erased >= threshold(before.operators)
+    ]
+    if kept:
+        faults.append(f"enough older shares to make the key were left after rotation {', '.join(kept)}")
     if idle:
         faults.append(f"no decryption succeeded after rotation {', '.join(map(str, idle))}")
     return faults
@@ -322,7 +344,9 @@ class _Story:
     def _close(self, row: Row, found: Round) -> None:
         """Its interval is over."""
         row.holders = len(found.certified.shares)
-        row.settled = bool(found.certified.settled) or (row.rotation == 0 and row.holders == row.operators)
+        before = [each for each in self.result.rows if each.version is not None and each.block < row.block]
+        if row.version is not None and before:
+            row.erased = len(self.rounds.at(before[-1].block).certified.erased)
         lap = self.steady.lap()
         row.decrypts, row.failed_decrypts = lap.succeeded, lap.failed
         if lap.failed:

@@ -18,24 +18,24 @@ from eigenkms.errors import NetworkError
 
 @dataclass
 class Certified:
-    """By member index, when an operator took the certificate of a session, when it had its share of the version besides, and when
-    it knew that the version is settled.
+    """By member index, when an operator took the certificate of a session, when it held its share of the version, and when it had
+    erased that share.
     """
 
     version: int | None = None
     taken: dict[int, float] = field(default_factory=dict)
     shares: dict[int, float] = field(default_factory=dict)
-    settled: dict[int, float] = field(default_factory=dict)
+    erased: dict[int, float] = field(default_factory=dict)
 
     def add(self, index: int, event: Mapping[str, Any]) -> None:
-        when = unix_time(event)
-        self.version = int(event["version"])
-        if event["event"] == "settled":
-            self.settled.setdefault(index, when)
-            return
-        self.taken.setdefault(index, when)
-        if event["share"]:
-            self.shares.setdefault(index, when)
+        """A log line of one of ``EVENTS``."""
+        if "version" in event:
+            self.version = int(event["version"])
+        times = {"certified": self.taken, "share held": self.shares, "erased": self.erased}[event["event"]]
+        times.setdefault(index, unix_time(event))
+
+
+EVENTS = ("certified", "share held", "erased")
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Round:
         return max(self.certified.taken.values()) - self.seen if self.certified.taken else None
 
     @property
-    def settled_seconds(self) -> float | None:
-        """To the last operator that knew the version to be settled."""
-        return max(self.certified.settled.values()) - self.seen if self.certified.settled else None
+    def shared_seconds(self) -> float | None:
+        """To the last operator that held its share of the version."""
+        return max(self.certified.shares.values()) - self.seen if self.certified.shares else None
 
 
 class Rounds:
@@ -88,7 +88,7 @@ class Rounds:
         """A listener for ``Network.hear``."""
         if event["event"] == "boundary":
             self._saw(int(event["block"]), str(event["session"]), int(event["operators"]), unix_time(event))
-        elif event["event"] in ("certified", "settled"):
+        elif event["event"] in EVENTS and "session" in event:
             self._certificates(str(event["session"])).add(member.index, event)
         else:
             return

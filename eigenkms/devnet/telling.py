@@ -10,7 +10,7 @@ from eigenkms.devnet.network import Network, Say
 from eigenkms.devnet.rounds import Rounds
 from eigenkms.errors import NetworkError
 
-_TOLD = ("boundary", "dealing revealed", "reported", "proposed", "voted", "certified", "void", "view")
+_TOLD = ("boundary", "dealt", "proposed", "voted", "certified", "share held", "void", "view")
 
 
 def tell_stderr(line: str) -> None:

@@ -2,9 +2,9 @@
 
     run_node ─┬─ boundary follower      (chain errors are retried for ever, and shown)
               ├─ boundaries             (operator set at each, session opened or passed)
-              ├─ sources                (versions settled without this node are asked for)
+              ├─ sources                (versions made without this node are asked for)
               ├─ engine                 (the machines; a disk that refuses ends the node)
-              └─ links                  (greet, pull, gossip)
+              └─ links                  (greet, pull, push, fetch, gossip)
 
 SIGTERM and SIGINT cancel the root; everything durable is durable already, so leaving takes the time of saying goodbye.
 """
@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -35,6 +35,7 @@ from eigenkms.node.canary import Canary
 from eigenkms.node.clock import tell_clock
 from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
+from eigenkms.node.greeting import Greeter
 from eigenkms.node.http.api import KeyApi
 from eigenkms.node.http.listening import Bound, serve_api
 from eigenkms.node.links import Links
@@ -47,11 +48,13 @@ from eigenkms.node.peers import FUTURE_MS, PeerBook
 from eigenkms.node.policy import Policy
 from eigenkms.node.pulse import Pulse
 from eigenkms.node.releasing import Releaser, open_releaser
-from eigenkms.node.reporting import Report, listed
+from eigenkms.node.reporting import Report
 from eigenkms.node.services import Services, explain
+from eigenkms.node.serving import OperatorServices
 from eigenkms.node.sources import Sources
 from eigenkms.node.supervision import Supervisor
 from eigenkms.node.versions import Versions
+from eigenkms.node.workers import Workers
 from eigenkms.p2p.host import GOSSIP, Host, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
@@ -190,9 +193,12 @@ class Node:
         self._releaser = releaser
         self._recent = RecentWarnings() if recent is None else recent
         self._peers = PeerBook(cluster, config.operator, keys.peer.peer_id)
+        self._pulse = Pulse(self._peers)
         self._versions = Versions(store)
-        operator = Operator(config.operator, keys.bn254, os.urandom)
-        self._engine = Engine(operator, store, self._versions, self._peers.key_of)
+        operator = Operator(config.operator, keys.bn254, os.urandom, self._pulse.grace)
+        self._workers = Workers(os.urandom)
+        self._engine = Engine(operator, store, self._versions, self._workers, self._peers.key_of)
+        self._greeter = Greeter(self._peers)
         self._anchoring: Anchoring | None = None
         if anchor is not None:
             terms = anchoring_terms(config.max_gas_price_gwei)
@@ -204,6 +210,7 @@ class Node:
         self._report = Report(config, cluster, chain, self._peers, self._versions, self._engine, releaser)
         self._report.anchoring = self._anchoring
         self._report.canary = canary
+        self._report.pulse = self._pulse
         self._services = Services(
             cluster=cluster,
             me=config.operator,
@@ -213,9 +220,10 @@ class Node:
             versions=self._versions,
             policy=policy,
             releaser=releaser,
-            canary=canary,
+            greeter=self._greeter,
             status=self._report.public,
         )
+        self._operator_services = OperatorServices(cluster, self._peers, self._engine, canary.answer)
         self._api = KeyApi(
             cluster=cluster,
             operator=config.operator,
@@ -335,17 +343,16 @@ class Node:
     async def run(self, host: Host, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
         self._host = self._report.host = self._services.reacher.host = host
-        pulse = Pulse(self._peers)
         self._report.overview = Overview(
             self._config,
             self._peers,
             self._versions,
             self._engine,
-            pulse,
+            self._pulse,
             self._recent,
             started_at=trio.current_time(),
         )
-        record = build_peer_record(
+        self._greeter.record = build_peer_record(
             self._keys.bn254,
             cluster=self._cluster,
             operator=self._config.operator,
@@ -353,9 +360,8 @@ class Node:
             addresses=self._announced(host),
             sequence=await trio.to_thread.run_sync(self._next_sequence),
         )
-        self._services.announce(record)
-        links = Links(host, self._peers, self._engine, self._services, self._cluster, record)
-        links.pace(self._parameters.window)
+        links = Links(host, self._peers, self._engine, self._greeter, self._cluster)
+        links.set_window(self._parameters.window)
         sources = Sources(
             self._chain,
             self._cluster,
@@ -367,15 +373,16 @@ class Node:
             self._parameters.window,
         )
         host.serve(wire.CLIENT_PROTOCOL, self._metrics.metered(self._services.client))
-        host.serve(wire.OPERATOR_PROTOCOL, self._metrics.metered(self._services.operator))
+        host.serve(wire.OPERATOR_PROTOCOL, self._metrics.metered(self._operator_services.answer))
         links.refresh()
         send, receive = trio.open_memory_channel[BlockRef](1)
         follower = self._report.follower = BoundaryFollower(
             self._chain, self._config.interval_blocks, self._config.poll_seconds, start_after=self._floor
         )
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._workers.prepare)
             nursery.start_soon(links.run)
-            nursery.start_soon(pulse.run, host)
+            nursery.start_soon(self._pulse.run, host)
             nursery.start_soon(self._releaser.run)
             if self._policy.authoriser is not None:
                 nursery.start_soon(self._policy.authoriser.run)
@@ -426,7 +433,7 @@ class Node:
     ) -> None:
         async with trio.open_nursery() as nursery:
             async for block in receive:
-                if not self._engine.has_source:
+                if not self._engine.has_version:
                     # where fewer than all can make a key: first hear whether one exists
                     if self._parameters.genesis_quorum:
                         await sources.ask_all()
@@ -464,7 +471,6 @@ class Node:
         links.refresh()
         self._check_own_key(found)
         session = Session(self._cluster, block, found.operator_set, self._parameters)
-        self._tell_missing()
         joined = await self._engine.boundary(
             links,
             session,
@@ -483,8 +489,8 @@ class Node:
     @property
     def _holders(self) -> frozenset[OperatorAddress]:
         """Who deals at the next boundary, member or not."""
-        held = self._versions.newest_settled
-        return frozenset() if held is None else frozenset(held.epoch.transcript.recipients.addresses)
+        known = self._versions.known()
+        return frozenset(known[-1].epoch.transcript.recipients.addresses) if known else frozenset()
 
     async def _operators_before(self, block: BlockRef) -> tuple[ChainOperator, ...]:
         """The set one boundary ago, read once after the start: whoever left it since may still have to deal to this node."""
@@ -515,28 +521,3 @@ class Node:
         if reason is not None:
             log.warning("%s: genesis needs --genesis on every operator", reason)
         return reason is None
-
-    def _tell_missing(self) -> None:
-        """Name who kept the last session from a key, or the version that it made from being settled."""
-        ceremony = self._engine.newest
-        if ceremony is None:
-            return
-        status, session = ceremony.status(), ceremony.session.id
-        if not ceremony.decided and status.missing:
-            log.warning(
-                "session %s stayed without a key: no dealing came from %s; trying again at this boundary",
-                story.named(session),
-                _names(status.missing),
-                extra=story.of(session, "void", missing=listed(status.missing)),
-            )
-        elif status.unconfirmed:
-            log.warning(
-                "the version of session %s is not settled: %s did not promise to keep a share of it, so older shares stay",
-                story.named(session),
-                _names(status.unconfirmed),
-                extra=story.of(session, "unsettled", unconfirmed=listed(status.unconfirmed)),
-            )
-
-
-def _names(operators: Iterable[OperatorAddress]) -> str:
-    return ", ".join(listed(operators))

@@ -1,7 +1,9 @@
 """A backup made of a node's files, whether the node runs or not, and what can be checked of one without a network."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from eigenkms import __version__
 from eigenkms.crypto.feldman import verify_share
@@ -19,14 +21,22 @@ from eigenkms.node.backup_file import (
 from eigenkms.node.config import gather
 from eigenkms.node.keyfiles import open_content, peek_content, read_file
 from eigenkms.node.settings import Settings
-from eigenkms.protocols.requests import Epoch, check_epoch, check_settled
+from eigenkms.protocols.requests import Epoch, check_epoch
 from eigenkms.protocols.session import cluster_id
-from eigenkms.protocols.settlement import decode_settlement_proof
+from eigenkms.protocols.settlement import check_settled, decode_settlement_proof
 from eigenkms.protocols.transcript import decode_transcript
 from eigenkms.protocols.votes import decode_certificate
 from eigenkms.storage.copy import has_store, read_store
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.types import Cluster, OperatorAddress
+
+SHARE_LOOKS: Final = 20
+"""How often a share of the newest version is looked for: a node decrypts it in the moments after the certificate."""
+
+
+def pause() -> None:
+    """Between two looks. Another process writes the store, so nothing can be awaited."""
+    time.sleep(0.5)
 
 
 def check_keys(keystores: Mapping[str, SavedFile], password: str) -> dict[str, dict[str, str]]:
@@ -100,7 +110,7 @@ def _check_share(identity: StoreIdentity, saved: SavedShare) -> None:
     try:
         epoch = Epoch(decode_transcript(row.transcript), decode_certificate(row.certificate))
         check_epoch(epoch, identity.cluster_id)
-        check_settled(epoch, None if row.proof is None else decode_settlement_proof(row.proof))
+        check_settled(epoch.transcript, None if row.proof is None else decode_settlement_proof(row.proof))
         share = SecretScalar.from_bytes(saved.share)
     except (EigenKmsError, ValueError) as error:
         raise InputError(f"check backup: its share proves nothing ({error})", hint=NEW_BACKUP) from None
@@ -115,11 +125,17 @@ def _check_share(identity: StoreIdentity, saved: SavedShare) -> None:
 
 
 def make_backup(
-    settings: Settings, config_file: Path | None, password: str, *, created: int, with_share: bool = False
+    settings: Settings,
+    config_file: Path | None,
+    password: str,
+    *,
+    created: int,
+    with_share: bool = False,
+    between_looks: Callable[[], None] = pause,
 ) -> Backup:
     """From the node's files, all keystores opened once, so that no backup is made of what nobody can open.
 
-    Raises ``InputError`` and ``StorageError``.
+    Raises ``InputError`` and ``StorageError``. Waits up to 10 s for the share, if the newest version lacks it.
     """
     identity = identity_of(settings)
     keystores = saved_keystores(settings)
@@ -128,6 +144,8 @@ def make_backup(
     folder = data_dir(settings)
     row, boundary, share = None, 0, None
     if has_store(folder):
+        if with_share:
+            _wait_for_share(folder, between_looks)
         with read_store(folder) as copy:
             if copy.identity != identity:
                 raise StorageError(
@@ -140,7 +158,7 @@ def make_backup(
             share = copy.share(row, password) if with_share and row is not None else None
     if with_share and (row is None or share is None):
         raise InputError(
-            "back up the share: the node holds none of a settled version",
+            "back up the share: the node holds none of the newest version",
             hint="wait for the next boundary, or leave --with-share out",
         )
     backup = Backup(
@@ -156,6 +174,15 @@ def make_backup(
     )
     check(backup)
     return backup
+
+
+def _wait_for_share(folder: Path, between_looks: Callable[[], None]) -> None:
+    """Until the newest version has its share here, or nothing says that it will."""
+    for _ in range(SHARE_LOOKS):
+        with read_store(folder) as copy:
+            if copy.settled is None or copy.has_share(copy.settled):
+                return
+        between_looks()
 
 
 def data_dir(settings: Settings) -> Path:

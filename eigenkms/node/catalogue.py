@@ -167,6 +167,14 @@ _DEVNET = (
         short="--rotations",
     ),
     Setting(
+        "devnet_dead",
+        s.integer(0, 100),
+        "Operators that are dead from genesis on in the scenario rotation; nothing else happens to any then.",
+        int,
+        default=0,
+        short="--dead",
+    ),
+    Setting(
         "devnet_interval_blocks",
         s.integer(2, 1000),
         "Blocks between boundaries.",
@@ -328,7 +336,7 @@ _NODE = (
     Setting(
         "genesis_quorum",
         s.integer(0, 2**16),
-        "Operators that genesis needs, 0 for all; with fewer, key survival is hoped for, not proven.",
+        "Operators that genesis needs, 0 for all; with fewer, one that knows a key does not prevent a second one.",
         int,
         default=0,
     ),

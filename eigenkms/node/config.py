@@ -235,7 +235,7 @@ class NodeConfig:
             found.append("/app/sign gives partial signatures for every application to whoever asks")
         if self.genesis_quorum:
             found.append(
-                f"genesis needs only {self.genesis_quorum} operators: key survival is hoped, not proven"
+                f"genesis needs only {self.genesis_quorum} operators: one that knows a key does not prevent a second one"
             )
         if self.anchor is not None and self.anchor_account_keystore is None:
             found.append("versions are not anchored: there is no anchor_account_keystore")

@@ -1,9 +1,14 @@
 """The engine: feeds the operator's machines and carries out what they ask, durable things first.
 
 Machines are not thread-safe and a step may cost many pairings, so every step runs in one worker thread under one lock, and its
-durable effects are fsynced there before the lock is given up; only then is anything of the step sent. Frames wait in bounded
-queues, one a source, and are taken in batches, so that their signatures are verified together. A full queue drops frames:
-gossip may lose anything, and what is missing is pulled.
+durable effects are fsynced there before the lock is given up; only then is anything of the step sent. What takes longer than a step
+may is done beside the machines (``Workers``), and its result is a step of its own.
+
+Frames wait in bounded queues, one a source, and are taken in batches, so that their signatures are verified together. A full queue
+drops frames: gossip may lose anything, and what is missing is pulled. Each step takes the bodies that have come and are wanted.
+
+The order of a step's durable effects. Keys and versions come first, as journals refer to them; then the journals; then what is
+given up because of them. So a crash in between leaves something twice or too long, and never a promise without its ground.
 
 If the disk refuses, the node stops: a machine whose promises were not kept must not speak again.
 """
@@ -13,55 +18,69 @@ import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import trio
 
+from eigenkms.crypto.pvss import EncryptionKey
+from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError, StorageError
 from eigenkms.node import story
+from eigenkms.node.bodies import Bodies
 from eigenkms.node.inbox import Inbox
 from eigenkms.node.versions import Versions
-from eigenkms.protocols.ceremony import Ceremony
+from eigenkms.node.workers import Workers
+from eigenkms.protocols.ceremony import FAILED, Ceremony
 from eigenkms.protocols.effects import (
     Accuse,
     Broadcast,
     Certified,
     Closed,
-    Direct,
     Erase,
+    EraseKeys,
+    Forget,
+    Held,
     JournalRecord,
+    KeepKey,
     Note,
     Persist,
-    Settled,
+    Prepared,
+    Publish,
     Shred,
+    Work,
 )
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.evidence_bundle import Bundle
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
-from eigenkms.protocols.messages import GENESIS_SOURCE
+from eigenkms.protocols.jobs import Job
+from eigenkms.protocols.messages import SourceRef
 from eigenkms.protocols.operator import Operator, SessionEffect
+from eigenkms.protocols.recovery import Row
 from eigenkms.protocols.requests import MAX_PAGE_BYTES, Epoch, EvidencePage
 from eigenkms.protocols.session import Session, decode_session, encode_session
-from eigenkms.protocols.settlement import SettlementProof
+from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.wire import Head
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
 
 log = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 MAX_IDLE_SECONDS = 60.0
 KEPT_BOUNDARIES = 16
-"""Boundaries after which the shredded journal of a session is dropped."""
+"""Boundaries after which it is forgotten that a session was joined of which the journal was dropped."""
 
 KEPT_ERASED = 16
 """Erased versions of which transcript and certificate stay."""
 
 
 class Outlet(Protocol):
-    """Where frames leave the node."""
+    """Where frames and bodies leave the node."""
 
     async def broadcast(self, frame: Frame) -> None: ...
 
-    async def direct(self, recipient: OperatorAddress, frame: Frame) -> None: ...
+    async def publish(self, session: Session, name: bytes, body: bytes) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -70,14 +89,27 @@ class EngineStatistics:
 
     frames: int = 0
     """Frames that were taken, verified or not."""
+    bodies: int = 0
+    """Bodies of dealings that came, wanted or not."""
     refused: int = 0
-    """Frames that did not decode, belong here, or verify."""
+    """Frames, bodies and rows that did not decode, belong here, or verify."""
     dropped: int = 0
-    """Frames that found their source's queue full."""
+    """Frames that found their source's queue full, and bodies that newer ones of their source displaced."""
     notes: Counter[str] = field(default_factory=Counter)
     """How often each thing was noted of a session, by the name of its event."""
     certified_after: float | None = None
     """Seconds from the newest boundary that was joined to the certificate of a version there."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Names of dealings of which the body, or this operator's row, is to be fetched."""
+
+    bodies: tuple[bytes, ...]
+    rows: tuple[bytes, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.bodies or self.rows)
 
 
 @dataclass(frozen=True)
@@ -96,24 +128,34 @@ class Engine:
         operator: Operator,
         store: Store,
         versions: Versions,
+        workers: Workers,
         key_of: Callable[[OperatorAddress], bytes | None],
     ) -> None:
         self._operator = operator
         self._store = store
         self._versions = versions
+        self._workers = workers
         self._key_of = key_of
         self._lock = trio.Lock()
         self._is_ahead_of_disk = False
         self._limiter = trio.CapacityLimiter(1)
         self._showing = trio.CapacityLimiter(1)
-        self._inbox = Inbox()
+        self._frames = Inbox()
+        self._bodies = Bodies()
+        self._asked, self._jobs = trio.open_memory_channel[Job](float("inf"))
+        """Unbounded, as the machines ask for a few jobs at a time and for none again before it is done."""
         self._wake = trio.Event()
         self._postponed: _Postponed | None = None
         self._source_wanted = trio.Event()
+        self._wanted = Wanted((), ())
+        self._lacks = trio.Event()
+        self._deadline: float | None = None
         self._newest_changed = trio.Event()
         self._newest_told = versions.newest
-        for held in versions:
-            operator.know(held.epoch.transcript, held.share, settled=held.settled)
+        for held in versions.known():
+            operator.know(held.epoch.transcript, held.epoch.certificate, held.share)
+        for number, secret in store.keys().items():
+            operator.know_key(number, EncryptionKey.of(SecretScalar.from_bytes(secret)))
         self._statistics = EngineStatistics()
         self._begun: dict[SessionId, float] = {}
         """When the newest boundary's session was joined, on trio's clock."""
@@ -130,38 +172,74 @@ class Engine:
 
     def offer(self, source: Hashable, data: bytes) -> None:
         """An encoded frame from the network, and who vouches for its being worth a look; never blocks."""
-        if not self._inbox.put(source, data):
+        if not self._frames.put(source, data):
             self._statistics = replace(self._statistics, dropped=self._statistics.dropped + 1)
+
+    def offer_body(self, source: Hashable, name: bytes, body: bytes) -> None:
+        """The body of a dealing, which ``source`` served or pushed. Never blocks."""
+        displaced = self._bodies.put(source, name, body)
+        self._statistics = replace(
+            self._statistics,
+            bodies=self._statistics.bodies + 1,
+            dropped=self._statistics.dropped + displaced,
+        )
 
     # -- tasks -----------------------------------------------------------------------------------------------
 
     async def run(self, outlet: Outlet) -> None:
-        """Take frames and the passing of time until cancelled."""
+        """Take frames, bodies, results and the passing of time until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._take_frames, outlet)
+            nursery.start_soon(self._take_bodies, outlet)
             nursery.start_soon(self._keep_time, outlet)
+            async for job in self._jobs:
+                nursery.start_soon(self._work, outlet, job)
 
     async def _take_frames(self, outlet: Outlet) -> None:
         while True:
-            batch = await self._inbox.take()
+            batch = await self._frames.take()
             await self._step(outlet, lambda now, batch=batch: self._process(batch, now))  # type: ignore[misc]
+
+    async def _take_bodies(self, outlet: Outlet) -> None:
+        while True:
+            await self._bodies.arrival()
+            await self._step(outlet, lambda _now: [])
+
+    async def _work(self, outlet: Outlet, job: Job) -> None:
+        result = await self._workers.carry_out(job)
+        await self._step(outlet, lambda now: self._operator.take_result(result, now))
 
     async def _keep_time(self, outlet: Outlet) -> None:
         while True:
-            now = trio.current_time()
-            deadline = self._operator.deadline(now)
             self._wake = trio.Event()
-            with trio.move_on_at(now + MAX_IDLE_SECONDS if deadline is None else deadline) as waiting:
+            deadline = self._deadline
+            latest = trio.current_time() + MAX_IDLE_SECONDS
+            with trio.move_on_at(latest if deadline is None else deadline) as waiting:
                 await self._wake.wait()
             if waiting.cancelled_caught:
                 await self._step(outlet, self._operator.tick)
 
     async def _step(self, outlet: Outlet, work: Callable[[float], list[SessionEffect]]) -> None:
-        """One step of the machines: compute, make durable, then send."""
+        """One step of the machines: compute, make durable, send, and hand on what takes longer."""
         async with self._lock:
             effects = await trio.to_thread.run_sync(
                 self._compute, work, trio.current_time(), limiter=self._limiter
             )
+        self._tell_waiting()
+        for item in effects:
+            if isinstance(item.effect, Broadcast):
+                await outlet.broadcast(item.effect.frame)
+        for item in effects:
+            if isinstance(item.effect, Publish) and item.session is not None:
+                await outlet.publish(item.session, item.effect.name, item.effect.body)
+        for item in effects:
+            if isinstance(item.effect, Work):
+                self._asked.send_nowait(item.effect.job)
+        self._report(effects)
+        await self._join_postponed(outlet, effects)
+
+    def _tell_waiting(self) -> None:
+        """Wake those who wait for what a step may have changed."""
         self._wake.set()
         if self._versions.newest is not self._newest_told:
             self._newest_told = self._versions.newest
@@ -169,13 +247,8 @@ class Engine:
             self._newest_changed = trio.Event()
         if self._operator.unknown_sources:
             self._source_wanted.set()
-        for item in effects:
-            if isinstance(item.effect, Broadcast):
-                await outlet.broadcast(item.effect.frame)
-            elif isinstance(item.effect, Direct):
-                await outlet.direct(item.effect.recipient, item.effect.frame)
-        self._report(effects)
-        await self._join_postponed(outlet, effects)
+        if self._wanted:
+            self._lacks.set()
 
     def _compute(self, work: Callable[[float], list[SessionEffect]], now: float) -> list[SessionEffect]:
         """The machines are ahead of the disk until all is durable; if it never is, nobody gets anything out of them any more."""
@@ -184,9 +257,22 @@ class Engine:
                 "go on: an earlier step could not be made durable", hint="start the node again"
             )
         self._is_ahead_of_disk = True
-        effects = work(now)
+        effects = [*work(now), *self._feed(now)]
         self._make_durable(effects)
         self._is_ahead_of_disk = False
+        operator = self._operator
+        self._wanted = Wanted(operator.wanted_bodies, operator.wanted_rows)
+        self._deadline = operator.deadline(now)
+        return effects
+
+    def _feed(self, now: float) -> list[SessionEffect]:
+        """Give the machines the bodies that they want and that have come."""
+        effects: list[SessionEffect] = []
+        for name, body in self._bodies.take(self._operator.wanted_bodies):
+            try:
+                effects += self._operator.take_body(name, body, now)
+            except RemoteProtocolError as error:
+                self._count_refused(None, str(error))
         return effects
 
     # -- events ----------------------------------------------------------------------------------------------
@@ -200,6 +286,10 @@ class Engine:
             effects: list[SessionEffect] = []
             headers = [h for h in self._store.sessions() if not h.shredded]
             for header in sorted(headers, key=lambda h: h.block_number):
+                is_of_protocol_1 = decode_session(header.header).id != header.session
+                if is_of_protocol_1:  # nothing in it is of use now
+                    self._store.drop_session(header.session)
+                    continue
                 records = tuple(
                     JournalRecord(r.kind, r.body, r.secret)  # type: ignore[arg-type]
                     for r in self._store.records(header.session)
@@ -221,7 +311,7 @@ class Engine:
         def work(now: float) -> list[SessionEffect]:
             nonlocal joined
             joined = self._operator.ceremony(session.id) is not None
-            permitted = may_vote and (may_found or self._operator.has_source)
+            permitted = may_vote and (may_found or self._operator.has_version)
             if not permitted or not self._operator.may_join(session) or self._was_at(session):
                 return self._operator.pass_boundary(session, now)
             joined = True
@@ -233,7 +323,7 @@ class Engine:
 
         await self._step(outlet, work)
         await self._forget(session)
-        waits = not joined and (self._operator.binding is not None or not self._operator.has_source)
+        waits = not joined and (self._operator.binding is not None or not self._operator.has_version)
         self._postponed = _Postponed(session, may_found) if waits and may_vote else None
         return joined
 
@@ -257,17 +347,17 @@ class Engine:
             )
 
     def _was_at(self, session: Session) -> bool:
-        """At most one session a boundary number, whatever its block hash, and at most once: one that was joined and is not live
-        any more has been shredded, and what was said in it is forgotten.
+        """At most one session a boundary number, whatever its block hash, and at most once: of one that was joined and is not live
+        any more the journal was dropped, and what was said in it is forgotten.
         """
         return bool(self._store.sessions_at(session.boundary.number))
 
     async def _forget(self, newest: Session) -> None:
-        """Shred the journals that nobody needs any more."""
+        """Drop the journals that nobody needs any more."""
 
         def work() -> None:
             for session in self._operator.forget():
-                self._store.shred_session(session.id)
+                self._store.drop_session(session.id)
             interval = newest.parameters.interval_blocks
             self._store.forget_sessions(max(0, newest.boundary.number - KEPT_BOUNDARIES * interval))
             self._store.forget_versions(KEPT_ERASED)
@@ -275,38 +365,65 @@ class Engine:
         async with self._lock:
             await trio.to_thread.run_sync(work, limiter=self._limiter)
 
-    async def learn(self, outlet: Outlet, epoch: Epoch, proof: SettlementProof | None) -> None:
-        """A version that others certified and the chain confirmed, unless it is one of the past by now. It is settled if ``proof``
-        (checked by the caller) says so, or if it is a genesis.
+    async def learn(self, outlet: Outlet, head: Head) -> None:
+        """A version that others certified or prepared and the chain confirmed, unless it is one of the past by now.
+
+        The caller has checked it (``check_head``, chain/epochs).
         """
-        settled = proof is not None or epoch.transcript.source_version == GENESIS_SOURCE
+        transcript = head.transcript
 
         def work(now: float) -> list[SessionEffect]:
-            if not self._operator.may_learn(epoch.transcript):
-                return []
-            if settled:
-                self._versions.settle(epoch, proof)
-            else:
-                self._versions.add(epoch, None)
-            return self._operator.learn(epoch.transcript, epoch.certificate, settled=settled, now=now)
+            if head.proof is not None and self._operator.may_learn(transcript):
+                share = self._versions.share_of(transcript.hash)
+                self._versions.add(Epoch(transcript, head.certificate), head.proof)
+                return self._operator.learn(transcript, head.certificate, now, share)
+            return self._operator.learn(transcript, head.certificate, now)
 
         await self._step(outlet, work)
-        if settled:
+        if self.has_version:
             await self._join_late(outlet, "the version to deal from is known")
 
-    @property
-    def has_source(self) -> bool:
-        """Whether this operator knows a settled version to deal from."""
-        return self._operator.has_source
+    async def take_row(self, outlet: Outlet, name: bytes, row: Row) -> None:
+        """My row of a dealing, which a peer served."""
 
-    async def unknown_sources(self) -> dict[OperatorAddress, int]:
+        def work(now: float) -> list[SessionEffect]:
+            try:
+                return self._operator.take_row(name, row, now)
+            except RemoteProtocolError as error:
+                self._count_refused(None, str(error))
+                return []
+
+        await self._step(outlet, work)
+
+    @property
+    def has_version(self) -> bool:
+        """Whether this operator knows a version to deal from."""
+        return self._operator.has_version
+
+    def is_obtaining(self, transcript_hash: bytes) -> bool:
+        """Whether this operator's share of a version is on its way; may be called while a step runs."""
+        return self._operator.is_obtaining(transcript_hash)
+
+    async def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
         """Wait until somebody deals, in the newest session, from a version that this operator does not know."""
         await self._source_wanted.wait()
         self._source_wanted = trio.Event()
         return self._operator.unknown_sources
 
+    @property
+    def wanted(self) -> Wanted:
+        """What is to be fetched now."""
+        return self._wanted
+
+    async def wants(self) -> Wanted:
+        """Wait until something is to be fetched."""
+        while not self._wanted:
+            self._lacks = trio.Event()
+            await self._lacks.wait()
+        return self._wanted
+
     async def other_than(self, transcript_hash: bytes | None) -> Epoch:
-        """The newest version, once its transcript has another hash than this one."""
+        """The newest certified version, once its transcript has another hash than this one."""
         while True:
             newest = self._versions.newest
             if newest is not None and newest.epoch.transcript.hash != transcript_hash:
@@ -318,7 +435,12 @@ class Engine:
         """The session of the newest boundary that was joined."""
         return self._operator.newest
 
-    # -- pulling ---------------------------------------------------------------------------------------------
+    def served(self, transcript: Transcript) -> int | None:
+        """How many recipients a version has a share for; None if its dealings are not here."""
+        maker = self._operator.ceremony(transcript.session)
+        return None if maker is None else maker.served(transcript)
+
+    # -- what others ask for -----------------------------------------------------------------------------------
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
@@ -336,9 +458,37 @@ class Engine:
     async def sync_reply(self, request: Frame) -> list[Frame]:
         """What the (verified) asker lacks of a session that is still known here."""
 
-        def work() -> list[Frame]:
-            ceremony = None if self._is_ahead_of_disk else self._operator.ceremony(request.session)
+        def read() -> list[Frame]:
+            ceremony = self._operator.ceremony(request.session)
             return [] if ceremony is None else ceremony.sync_reply(request)
+
+        return await self._read(read, [])
+
+    async def body(self, name: bytes) -> bytes | None:
+        """The body of a dealing, if it is here."""
+        return await self._read(lambda: self._operator.body(name), None)
+
+    async def row(self, name: bytes, recipient: OperatorAddress) -> Row | None:
+        """One recipient's row of a dealing, if it is here."""
+        return await self._read(lambda: self._operator.row(name, recipient), None)
+
+    async def head(self) -> Head | None:
+        """The highest version that is certified or prepared; none of a genesis that is merely prepared."""
+
+        def read() -> Head | None:
+            head = self._operator.head
+            if head is None:
+                return None
+            held = self._versions.get(head.transcript.hash)
+            return Head(head.transcript, head.certificate, None if held is None else held.proof)
+
+        return await self._read(read, None)
+
+    async def _read(self, read: Callable[[], Answer], nothing: Answer) -> Answer:
+        """Ask the machines between steps; ``nothing`` if they are ahead of the disk."""
+
+        def work() -> Answer:
+            return nothing if self._is_ahead_of_disk else read()
 
         async with self._lock:
             return await trio.to_thread.run_sync(work, limiter=self._limiter)
@@ -375,10 +525,12 @@ class Engine:
 
     def _count_refused(self, session: SessionId | None, why: str) -> None:
         self._statistics = replace(self._statistics, refused=self._statistics.refused + 1)
-        log.debug("frame refused: %s", why, extra=story.of(session, "refused"))
+        log.debug("refused: %s", why, extra=story.of(session, "refused"))
 
     def _make_durable(self, effects: Sequence[SessionEffect]) -> None:
-        """Everything that must outlive a crash before anything of this step is sent; one transaction a session."""
+        """Everything that must outlive a crash before anything of this step is sent."""
+        for item in effects:
+            self._keep(item)
         journals: dict[SessionId, list[Record]] = {}
         for item in effects:
             if isinstance(item.effect, Persist) and item.session is not None:
@@ -389,45 +541,43 @@ class Engine:
         for session_id, records in journals.items():
             self._store.append(session_id, records)
         for item in effects:
-            self._carry_out(item)
+            self._give_up(item)
         for item in effects:
             if isinstance(item.effect, Accuse) and item.session is not None:
                 self._keep_evidence(item.session, item.effect.evidence)
 
-    def _carry_out(self, item: SessionEffect) -> None:
-        """What changes versions, in the order of the step."""
+    def _keep(self, item: SessionEffect) -> None:
+        """Keys, versions and shares, in the order of the step."""
         match item.effect:
-            case Certified() as certified:
-                self._versions.add(Epoch(certified.transcript, certified.certificate), certified.share)
-                if item.session is not None:
-                    self._shred_dealt(item.session, certified)
-            case Settled() as settled:
-                self._versions.settle(Epoch(settled.transcript, settled.certificate), settled.proof)
+            case KeepKey(number, key):
+                self._store.keep_key(number, key.secret.to_bytes())
+            case Prepared(transcript, certificate) | Certified(transcript, certificate):
+                self._versions.add(Epoch(transcript, certificate))
+            case Held(transcript_hash, share):
+                self._versions.hold(transcript_hash, share)
+
+    def _give_up(self, item: SessionEffect) -> None:
+        """What is destroyed, in the order of the step."""
+        match item.effect:
             case Erase(transcript_hash):
                 self._erase(transcript_hash)
+            case EraseKeys(numbers):
+                self._store.erase_keys(numbers)
             case Shred(session):
-                self._store.shred_session(session)
+                self._store.destroy_secrets(session)
+            case Forget(session):
+                self._store.drop_session(session)
 
     def _erase(self, transcript_hash: bytes) -> None:
-        held, erased = self._versions.get(transcript_hash), transcript_hash.hex()[:16]
+        epoch, erased = self._versions.epoch(transcript_hash), transcript_hash.hex()[:16]
         self._versions.erase(transcript_hash)
-        session = None if held is None else held.epoch.transcript.session
+        session = None if epoch is None else epoch.transcript.session
         extra = story.of(session, "erased", transcript=erased)
         log.info("version with transcript %s: my share is erased", erased, extra=extra)
 
     def _keep_evidence(self, session: Session, evidence: Evidence) -> None:
-        """With its session and the certificate of its source, so that it outlives both."""
-        accused = evidence.accused
-        source = None if evidence.source is None else self._versions.epoch(evidence.source.hash)
-        if evidence.source is not None and source is None:
-            name = "0x" + accused.hex()
-            log.warning(
-                "evidence against %s is not kept: its source is unknown",
-                name,
-                extra=story.of(session.id, "evidence-lost", accused=name),
-            )
-            return
-        bundle = Bundle(session, evidence, source).encoded
+        """With its session, so that it outlives it."""
+        accused, bundle = evidence.accused, Bundle(session, evidence).encoded
         if self._store.add_evidence(evidence.fault.value, accused, evidence.session, bundle):
             self.accused = {**self.accused, accused: self.accused.get(accused, 0) + 1}
 
@@ -438,12 +588,6 @@ class Engine:
         )
         return EvidencePage(tuple((row.id, row.bundle) for row in rows), more)
 
-    def _shred_dealt(self, session: Session, certified: Certified) -> None:
-        """Polynomials determine everybody's shares: once all n hold theirs durably, nobody needs mine any more."""
-        at_genesis = certified.transcript.source_version == GENESIS_SOURCE
-        if at_genesis and session.genesis_quorum == session.n and certified.share is not None:
-            self._store.shred_session(session.id)
-
     def _report(self, effects: Sequence[SessionEffect]) -> None:
         """Tell people."""
         for item in effects:
@@ -452,7 +596,8 @@ class Engine:
             if isinstance(effect, Note):
                 self._count(item.session, effect)
                 extra = story.of(session, effect.event, **effect.fields)
-                log.info("session %s: %s %s", name, effect.event, _plain(effect.fields), extra=extra)
+                level = logging.WARNING if effect.event == FAILED else logging.INFO
+                log.log(level, "session %s: %s %s", name, effect.event, _plain(effect.fields), extra=extra)
             elif isinstance(effect, Accuse):
                 accused, fault = "0x" + effect.evidence.accused.hex(), effect.evidence.fault.value
                 extra = story.of(session, "evidence", fault=fault, accused=accused)
@@ -466,4 +611,6 @@ class Engine:
 
 
 def _plain(fields: dict[str, object]) -> str:
-    return " ".join(f"{name}={value}" for name, value in fields.items())
+    """``name=value`` of each, lists with commas."""
+    texts = {n: ",".join(map(str, v)) if isinstance(v, list) else v for n, v in fields.items()}
+    return " ".join(f"{name}={text}" for name, text in texts.items())

@@ -1,63 +1,58 @@
-"""Links: keep connected to every operator, learn which peer is which, pull what gossip lost.
+"""Links: keep connected to every operator, learn which peer is which, pull what gossip lost, push the bodies of dealings.
 
 Three loops over one peer book: *greet* says hello to connected peers that have not proven who they are, *pull* asks bound peers,
-one after another, for frames of the sessions under way, *listen* feeds gossip to the engine.
+one after another, for frames of the sessions under way, *listen* feeds gossip to the engine. A fourth one hands bodies over: a
+session takes one message delay for a dealing, not three as if each member asked for the body once it has the header.
 """
 
 import logging
 import random
-from itertools import count, islice
+from itertools import count
 
 import trio
 
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
 from eigenkms.node import story
 from eigenkms.node.engine import Engine
+from eigenkms.node.fetching import Fetcher
+from eigenkms.node.greeting import Greeter
 from eigenkms.node.peers import PeerBook
-from eigenkms.node.services import Services
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, decode_frame
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.wire import CLIENT_PROTOCOL, HELLO, decode_frames
+from eigenkms.types import ClusterId
 
 log = logging.getLogger(__name__)
 
 GREET_SECONDS = 0.2
 CALL_SECONDS = 5.0
 MIN_PULL_SECONDS, MAX_PULL_SECONDS = 0.25, 5.0
-MAX_ASKED = 4
-"""Dealers asked at once for shares that did not come."""
-MAX_DIRECT = 64
-"""Direct frames on their way at once; more wait, which is their recipients' cue to pull."""
+MAX_PUSHES = 16
+"""Bodies on their way at once."""
+MAX_WAITING = 4096
+"""Pushes that wait. Those beyond are left out, and their recipients fetch the body."""
 
 
 class Links:
     """The node's side of the network; ``Outlet`` of the engine. Opened by ``run``."""
 
     def __init__(
-        self,
-        host: Host,
-        peers: PeerBook,
-        engine: Engine,
-        services: Services,
-        cluster: ClusterId,
-        record: Frame,
+        self, host: Host, peers: PeerBook, engine: Engine, greeter: Greeter, cluster: ClusterId
     ) -> None:
         self._host = host
         self._peers = peers
         self._engine = engine
-        self._services = services
+        self._greeter = greeter
         self._cluster = cluster
-        self.record = record
-        """This node's own peer record."""
         self._topic = wire.gossip_topic(cluster)
-        self._direct_send, self._direct_receive = trio.open_memory_channel[tuple[OperatorAddress, Frame]](
-            MAX_DIRECT * 4
-        )
+        self._to_push, self._pushes = trio.open_memory_channel[tuple[PeerId, bytes]](MAX_WAITING)
         self._window = 1.0
+        self._fetcher = Fetcher(host, peers, engine, self._pause)
 
-    def pace(self, window: float) -> None:
+    def set_window(self, window: float) -> None:
         """Pull four times a protocol window (seconds)."""
         self._window = window
 
@@ -67,7 +62,8 @@ class Links:
             nursery.start_soon(self._listen)
             nursery.start_soon(self._greet)
             nursery.start_soon(self._pull)
-            nursery.start_soon(self._deliver)
+            nursery.start_soon(self._push)
+            nursery.start_soon(self._fetcher.run, self)
 
     def refresh(self) -> None:
         """Dial whom the peer book names now."""
@@ -76,40 +72,41 @@ class Links:
             self._host.set_addresses(peer, addresses)
         self._host.keep_connected(set(expected))
 
+    def bound(self) -> list[PeerId]:
+        """Connected peers that proved which operator they are."""
+        return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
+
     # -- outlet ----------------------------------------------------------------------------------------------
 
     async def broadcast(self, frame: Frame) -> None:
         await self._host.publish(self._topic, frame.encoded)
 
-    async def direct(self, recipient: OperatorAddress, frame: Frame) -> None:
-        try:
-            self._direct_send.send_nowait((recipient, frame))
-        except trio.WouldBlock:
-            self._tell_undelivered(recipient, frame, "too many wait")
+    async def publish(self, session: Session, name: bytes, body: bytes) -> None:
+        """Push the body of my dealing to the members that are connected."""
+        message = wire.encode_push(name, body)
+        for peer in self.bound():
+            operator = self._peers.operator_of(peer)
+            if operator is None or session.recipients.get(operator) is None:
+                continue
+            try:
+                self._to_push.send_nowait((peer, message))
+            except trio.WouldBlock:
+                log.debug("body of dealing %s to %s: too many wait", name.hex()[:16], peer)
 
-    async def _deliver(self) -> None:
+    async def _push(self) -> None:
         async with trio.open_nursery() as nursery:
-            places = trio.Semaphore(MAX_DIRECT)
-            async for recipient, frame in self._direct_receive:
+            places = trio.Semaphore(MAX_PUSHES)
+            async for peer, message in self._pushes:
                 await places.acquire()
-                nursery.start_soon(self._deliver_one, recipient, frame, places)
+                nursery.start_soon(self._push_one, peer, message, places)
 
-    async def _deliver_one(self, recipient: OperatorAddress, frame: Frame, places: trio.Semaphore) -> None:
+    async def _push_one(self, peer: PeerId, message: bytes, places: trio.Semaphore) -> None:
         try:
-            peer = self._peers.peer_of(recipient)
-            if peer is not None:
-                await self._host.call(
-                    peer, wire.OPERATOR_PROTOCOL, wire.FRAME, frame.encoded, timeout=CALL_SECONDS
-                )
+            await self._host.call(peer, wire.OPERATOR_PROTOCOL, wire.PUSH, message, timeout=CALL_SECONDS)
         except (NetworkError, RefusedError) as error:
-            self._tell_undelivered(recipient, frame, str(error))
+            log.debug("body of dealing %s to %s: %s; it will be fetched", message[:8].hex(), peer, error)
         finally:
             places.release()
-
-    @staticmethod
-    def _tell_undelivered(recipient: OperatorAddress, frame: Frame, why: str) -> None:
-        text, extra = "direct frame to 0x%s: %s; it will be pulled", story.of(frame.session, "undelivered")
-        log.debug(text, recipient.hex(), why, extra=extra)
 
     # -- loops -----------------------------------------------------------------------------------------------
 
@@ -144,7 +141,7 @@ class Links:
                 self.refresh()
                 expected = frozenset(self._peers.expected())
                 for peer in (before - expected) & self._host.connected():
-                    log.info("parting from %s: no operator is that peer any more", peer)
+                    log.info("disconnecting from %s: no operator is that peer any more", peer)
                     nursery.start_soon(self._host.part, peer)
                 before = expected
                 for peer in self._host.connected() & self._peers.expected().keys() - greeting:
@@ -154,27 +151,20 @@ class Links:
                 await trio.sleep(GREET_SECONDS)
 
     async def _greet_one(self, peer: PeerId) -> None:
+        record = self._greeter.record
+        assert record is not None, "links run once this node has its record"
         try:
-            answer = await self._host.call(
-                peer, wire.CLIENT_PROTOCOL, wire.HELLO, self.record.encoded, timeout=CALL_SECONDS
-            )
-            await self._services.take_records(answer, peer)
+            answer = await self._host.call(peer, CLIENT_PROTOCOL, HELLO, record.encoded, timeout=CALL_SECONDS)
+            await self._greeter.take_records(answer, peer)
         except EigenKmsError as error:
             log.debug("hello to %s: %s", peer, error)
 
     async def _pull(self) -> None:
         for turn in count():
             await trio.sleep(self._pause())
-            bound = [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
-            if not self._engine.live or not bound:
-                continue
-            wanted = {
-                p for c in self._engine.live for a in c.lacking if (p := self._peers.peer_of(a)) in bound
-            }
-            asked = {bound[turn % len(bound)], *islice(sorted(wanted), MAX_ASKED)}
-            async with trio.open_nursery() as nursery:
-                for peer in asked:
-                    nursery.start_soon(self._pull_from, peer)
+            bound = self.bound()
+            if self._engine.live and bound:
+                await self._pull_from(bound[turn % len(bound)])
 
     def _pause(self) -> float:
         """A quarter of a window, jittered so that nodes do not ask in step."""
@@ -186,7 +176,7 @@ class Links:
                 answer = await self._host.call(
                     peer, wire.OPERATOR_PROTOCOL, wire.SYNC, request.encoded, timeout=CALL_SECONDS
                 )
-                for data in wire.decode_frames(answer):
+                for data in decode_frames(answer):
                     self._engine.offer(peer, data)
             except EigenKmsError as error:
                 log.debug("pull from %s: %s", peer, error, extra=story.of(request.session, "pull-failed"))

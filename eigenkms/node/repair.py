@@ -1,7 +1,7 @@
 """What is wrong with a node's data folder, and how to begin it anew: nothing is deleted, and nothing that was forgotten votes.
 
-A share needs no repair of its own: whoever is a member when the next boundary comes is dealt one. What can keep a node from that is
-a folder that it cannot open.
+A share needs no repair of its own: a member publishes a key at the next boundary, and is dealt a share there or at the one after.
+What can keep a node from that is a folder that it cannot open.
 """
 
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ def reset(
         if found.health in (Health.EMPTY, Health.SOUND) and not found.broken:
             raise StorageError(
                 f"reset data folder {folder}: it is {found.health.value}, there is nothing to move aside",
-                hint="start the node; the next rotation gives it a share",
+                hint="start the node; it gets a share within two rotations",
             )
         broken = [name + suffix for name in found.broken for suffix in ("", "-wal", "-shm")]
         if found.health is Health.SOUND:

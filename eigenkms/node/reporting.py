@@ -13,6 +13,7 @@ from eigenkms.node.config import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.monitor.overview import Overview
 from eigenkms.node.peers import PeerBook
+from eigenkms.node.pulse import Pulse
 from eigenkms.node.releasing import Releaser
 from eigenkms.node.versions import Versions
 from eigenkms.types import ClusterId, OperatorAddress
@@ -49,6 +50,7 @@ class Report:
         self.host: Host | None = None
         self.overview: Overview | None = None
         self.canary: Canary | None = None
+        self.pulse: Pulse | None = None
         self.boundary_error: str | None = None
         """Why no session was opened at the newest boundary, if the chain is the reason."""
 
@@ -109,7 +111,7 @@ class Report:
 
     def public(self) -> dict[str, object]:
         """What ``eigenkms status`` shows; nothing in it is secret."""
-        newest, settled = self._versions.newest, self._versions.newest_settled
+        newest = self._versions.newest
         released = self._releaser.head
         ceremony = self._engine.newest
         session = None if ceremony is None else ceremony.status()
@@ -123,15 +125,14 @@ class Report:
             "transcript": None if newest is None else newest.epoch.transcript.hash.hex(),
             "mpk": None if newest is None else newest.epoch.transcript.mpk.hex(),
             "share": newest is not None and newest.share is not None,
-            "settled": None if settled is None else int(settled.epoch.transcript.version),
             "policy": self._config.policy,
             "operators": len(self._peers.operators),
             "peers": len(bound),
+            "outdated": [] if self.pulse is None else listed(self.pulse.outdated),
             "session": None if ceremony is None else ceremony.session.id.hex(),
             "phase": None if session is None else session.phase,
             "source": None if session is None else session.source,
             "missing": [] if session is None else listed(session.missing),
-            "unconfirmed": [] if session is None else listed(session.unconfirmed),
             "boundary": None if follower is None or follower.boundary is None else follower.boundary.number,
             "head": None if follower is None or follower.head is None else follower.head.number,
             "chain_error": follower.last_failure

@@ -1,6 +1,7 @@
-"""Versions of the master key that were settled while this node did not take part: asked for at the other operators, and dealt from.
+"""Versions of the master key that were made while this node did not take part: asked for at the other operators, and dealt from.
 
-A version is learnt if its peer proves that it is settled, the chain confirms its operators, and it is higher than ours.
+A version is learnt if a certificate proves that it is certified, or in a rotation at least prepared, and the chain confirms its
+operators. A peer's word counts for nothing.
 """
 
 import logging
@@ -9,7 +10,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.chain.epochs import verify_epoch
+from eigenkms.chain.epochs import verify_holders
 from eigenkms.chain.reader import EigenLayerChain
 from eigenkms.errors import EigenKmsError
 from eigenkms.node import story
@@ -20,7 +21,7 @@ from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
-from eigenkms.protocols.requests import Epoch, check_settled, decode_settled
+from eigenkms.protocols.wire import Head, check_head, decode_head
 from eigenkms.types import ClusterId
 
 ASK_SECONDS: Final = 2.0
@@ -52,7 +53,7 @@ class Sources:
         self._refused: set[bytes] = set()
 
     async def learn(self) -> None:
-        """Whoever deals from a version that this node does not know is asked to prove that it is settled."""
+        """Whoever deals from a version that this node does not know is asked to prove it."""
         pause = min(max(self._window / 4, 0.25), 5.0)
         while True:
             peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_sources()]
@@ -60,22 +61,22 @@ class Sources:
             await trio.sleep(pause)
 
     async def find(self) -> None:
-        """A node that knows no version asks one operator after another, until one has been made or is learnt."""
+        """Ask each operator once, when it is first connected; and one after another while this node knows no version."""
+        asked: set[PeerId] = set()
         turn = 0
-        while not self._engine.has_source:
+        while True:
             await trio.sleep(min(max(self._window, 1.0), 10.0))
-            bound = self._bound()
-            if bound and not self._engine.has_source:
+            bound = self._links.bound()
+            fresh = set(bound) - asked
+            asked |= fresh
+            await self._ask_each(fresh)
+            if bound and not fresh and not self._engine.has_version:
                 await self._ask_one(bound[turn % len(bound)])
                 turn += 1
 
     async def ask_all(self) -> None:
         """Ask every connected operator at once."""
-        await self._ask_each(self._bound())
-
-    def _bound(self) -> list[PeerId]:
-        """Connected peers that proved which operator they are."""
-        return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
+        await self._ask_each(self._links.bound())
 
     async def _ask_each(self, peers: Iterable[PeerId]) -> None:
         """Ask all of them at once whether a version exists that this node missed."""
@@ -84,45 +85,56 @@ class Sources:
                 nursery.start_soon(self._ask_one, peer)
 
     async def _ask_one(self, peer: PeerId) -> None:
-        """The highest settled version of ``peer``."""
+        """The highest version of ``peer``."""
         try:
-            answer = await self._host.call(
-                peer, wire.OPERATOR_PROTOCOL, wire.SETTLED, self._links.record.encoded, timeout=ASK_SECONDS
-            )
-            epoch, proof = await trio.to_thread.run_sync(decode_settled, answer)
-            known = self._versions.newest_settled
-            if known is not None and known.epoch.transcript.version >= epoch.transcript.version:
+            answer = await self._host.call(peer, wire.OPERATOR_PROTOCOL, wire.HEAD, b"", timeout=ASK_SECONDS)
+            head = await trio.to_thread.run_sync(decode_head, answer)
+            if not self._is_news(head):
                 return
-            found = await verify_epoch(self._chain, self._cluster, epoch)
-            await trio.to_thread.run_sync(check_settled, epoch, proof)
+            transcript = head.transcript
+            await trio.to_thread.run_sync(check_head, head, self._cluster)
+            found = await verify_holders(
+                self._chain, transcript.boundary.number, transcript.recipients, "verify head"
+            )
         except EigenKmsError as error:
-            log.debug("settled version of %s: %s", peer, error)
+            log.debug("head of %s: %s", peer, error)
             return
-        if known is not None and known.epoch.transcript.mpk != epoch.transcript.mpk:
-            self._refuse_other_key(peer, epoch)
+        known = self._versions.newest
+        if known is not None and known.epoch.transcript.mpk != transcript.mpk:
+            self._refuse_other_key(peer, head)
             return
         log.info(
-            "version %d of the master key was settled while this node did not take part; dealing from it now",
-            epoch.transcript.version,
-            extra=story.of(epoch.transcript.session, "learnt", version=int(epoch.transcript.version)),
+            "version %d of the master key was made while this node did not take part; dealing from it now",
+            transcript.version,
+            extra=story.of(transcript.session, "learnt", version=int(transcript.version)),
         )
         self._peers.update(
-            self._peers.operators,
-            holders=epoch.transcript.recipients.addresses,
-            former=found.operators,
+            self._peers.operators, holders=transcript.recipients.addresses, former=found.operators
         )
         self._links.refresh()
-        await self._engine.learn(self._links, epoch, proof)
+        await self._engine.learn(self._links, head)
 
-    def _refuse_other_key(self, peer: PeerId, epoch: Epoch) -> None:
+    def _is_news(self, head: Head) -> bool:
+        """Whether it is higher than what is known here, or certifies what is known to be prepared."""
+        known = self._versions.known()
+        if any(held.is_certified and self._is_as_high(held.epoch.transcript.version, head) for held in known):
+            return False
+        certificates = {held.epoch.certificate.encoded for held in known}
+        return head.certificate.encoded not in certificates
+
+    @staticmethod
+    def _is_as_high(version: int, head: Head) -> bool:
+        return version >= head.transcript.version
+
+    def _refuse_other_key(self, peer: PeerId, head: Head) -> None:
         """Say once of each such version that it is not taken over."""
-        transcript = epoch.transcript
+        transcript = head.transcript
         if transcript.hash in self._refused:
             return
         self._refused.add(transcript.hash)
         log.error(
-            "peer %s shows a settled version %d with another master key than this node's, by operators of the chain: it is "
-            "not taken over (keys have leaked, or this node was deceived: compare the master keys that the others serve)",
+            "peer %s shows a version %d with another master key than this node's, by operators of the chain: it is not taken "
+            "over (keys have leaked, or this node was deceived: compare the master keys that the others serve)",
             peer,
             transcript.version,
             extra=story.of(transcript.session, "other-key", version=int(transcript.version)),

@@ -1,49 +1,53 @@
-"""Agreement on one transcript: single-shot, two phases, views with locks (docs/protocol.md, Agreement).
+"""Agreement on one transcript: single-shot, two phases, views with locks.
 
-Theory of operation. In each *view* one member coordinates: it proposes a transcript, fresh or justified by a prepare
-certificate. Members *prepare* it; enough prepare votes are a prepare certificate. On a prepare certificate of the view it is
-in, a member *locks* the transcript, durably, and *commits*; t' commit votes of one view are the epoch certificate. A view that
-takes too long is left for the next, longer one with another coordinator, and never voted in again.
+Theory of operation. In each *view* one member leads (who, depends on the source of what it proposes): it proposes a transcript,
+fresh or justified by a prepare certificate. Members *prepare* it if they hold every dealing that it names, verified and
+durable; t' prepare votes are a prepare certificate. On a prepare certificate of the view it is in, a member *locks* the
+transcript, durably, and *commits*; t' commit votes of one view are the epoch certificate. A view that takes too long is left
+for the next, longer one with another leader, and never voted in again.
 
-Why two transcripts cannot both be certified: two quorums share a correct member; a correct member votes once a view and phase
-(the journaled slot), only in its current view (entering one is journaled by its view change), and having locked (w, h) prepares
-another hash only on proof that a quorum prepared it in a view between w and now, which the lock on h in w excludes.
+Why two transcripts of a session cannot both be certified: two quorums share a correct member; a correct member votes once a
+view and phase (the journaled slot), only in its current view (entering one is journaled by its view change), and having locked
+(w, h) prepares another hash only on proof that a quorum prepared it in a view between w and now, which the lock on h in w
+excludes.
 
-Which view a member is in, and for how long, is the matter of protocols/views; votes add up in protocols/ballots.
+Why a certified version is never out of reach: t' members prepared it, so at least one correct one holds all its dealings, and any
+recipient decrypts its share from them, whenever it comes back.
+
+Across sessions views go on as one sequence, ordered by boundary and view. A lock on a version keeps a member from preparing, in
+a later session, a fresh transcript that deals from an older one (``Deliberation.supports``). So once a version is certified, no
+session that deals from an older one is prepared any more.
 
 ∅, the end of a genesis session without a key, is a hash like any other here: it may be proposed fresh once the next boundary
-has been seen, and needs t' votes in both phases. A key needs all n (or the genesis quorum) to prepare it, *once*: that first
-certificate, its *root*, shows that everybody holds a share of it. In later views t' prepare votes are enough beside the root;
-if they were not, one liar that prepared and then fell silent would keep everybody bound to the session for ever.
-
-In a *rotation* nothing is bound and there is no ∅: t' votes are a quorum in both phases, and the session ends for an operator at
-the next boundary, when it stops voting; certificates are taken in at any time. Whoever is not among the recipients (a holder of
-the source that has left the set) only listens.
+has been seen. In a rotation there is no ∅, and the session ends for an operator at the next boundary, when it stops voting;
+certificates are taken in at any time. Whoever is not among the recipients only listens.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.ballots import Ballots
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.effects import Broadcast, Effect, JournalRecord, Note, Persist
+from eigenkms.protocols.effects import Accuse, Broadcast, Effect, JournalRecord, Note, Persist
+from eigenkms.protocols.evidence import Evidence, Fault, carried_certificate, is_bad_proposal
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import (
+    GENESIS,
     GENESIS_SOURCE,
     Proposal,
+    SourceRef,
     certificate_body,
     proposal_body,
     read_certificate_frame,
     read_proposal,
     read_view_change,
     read_vote,
+    source_of,
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
 from eigenkms.protocols.views import Views
 from eigenkms.protocols.voice import Voice
@@ -52,45 +56,48 @@ from eigenkms.protocols.votes import (
     BadCertificateError,
     Certificate,
     Phase,
+    check_certificate,
     decode_certificate,
     vote_digest,
 )
+from eigenkms.types import OperatorAddress
 
 MAX_VERIFIED = 1024
 """Certificates remembered as good; beyond, they are verified anew."""
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A fresh transcript, and the KEY frames that its new keys are from."""
+
+    transcript: Transcript
+    keys: tuple[bytes, ...]
+
+
 class Deliberation(Protocol):
-    """What agreement asks of the dealing exchanges of its session."""
+    """What agreement asks of the dealings of its session."""
+
+    def leader(self, view: int, source: SourceRef) -> OperatorAddress | None:
+        """Who leads a view with transcripts from this source, ``None`` if the source is not known here."""
+
+    @property
+    def source(self) -> SourceRef:
+        """What a fresh transcript of mine deals from."""
 
     def ready(self, now: float) -> bool:
         """Whether the first proposal is due."""
 
-    def transcript(self) -> Transcript | None:
-        """The transcript of a fresh proposal, or ``None`` if there is nothing to propose."""
+    def draft(self) -> Draft | None:
+        """What to propose afresh, or ``None`` if there is nothing to propose."""
 
-    def supports(self, transcript: Transcript, *, strictly: bool) -> bool:
-        """Whether I may prepare this fresh transcript now. ``strictly`` if I shall also believe that everybody else can."""
+    def supports(self, transcript: Transcript, keys: Sequence[bytes], now: float) -> bool:
+        """Whether I may prepare this fresh transcript now."""
 
-    def combined_share(self, transcript: Transcript) -> SecretScalar | None:
-        """My share of the transcript's key, or ``None`` if I lack a part of it."""
+    def holds(self, transcript: Transcript) -> bool:
+        """Whether I hold every dealing that the transcript names, verified, and it is what they make."""
 
-
-def quorum(session: Session, phase: Phase, transcript_hash: bytes, *, rooted: bool = False) -> int:
-    """Votes needed: t', but a genesis key needs all n (or the genesis quorum) to prepare it for the first time; ``rooted`` if that
-    is done, or not asked for, as in a rotation.
-    """
-    if phase is Phase.PREPARE and transcript_hash != VOID_HASH and not rooted:
-        return max(session.genesis_quorum, session.threshold)
-    return session.threshold
-
-
-def check_certificate(certificate: Certificate, session: Session, *, rooted: bool = False) -> None:
-    """Raise ``BadCertificateError`` unless ``certificate`` is one of ``session`` with its quorum; ``rooted`` as for ``quorum``."""
-    if certificate.session != session.id:
-        raise BadCertificateError("verify certificate: it is for another session")
-    needed = quorum(session, certificate.phase, certificate.hash, rooted=rooted)
-    certificate.verify(session.recipients, needed)
+    def journal(self, transcript: Transcript) -> list[Effect]:
+        """Make the dealings that the transcript names durable, as far as they are not."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +122,12 @@ class Agreement:
         self._may_void = False
         self._lock: Certificate | None = None
         self._highest: Certificate | None = None
-        self._roots: dict[bytes, Certificate] = {}
-        self._durable_roots: set[bytes] = set()
         self._transcripts: dict[bytes, Transcript] = {}
-        self._proposals: dict[int, Proposal] = {}
+        self._proposals: dict[int, list[Proposal]] = {}
         self._ballots = Ballots(voice.session)
         self._verified: set[bytes] = set()
         self._durable: set[bytes] = set()
-        self._shared: set[bytes] = set()
+        self._accused: set[tuple[OperatorAddress, Fault]] = set()
         self.decision: Decision | None = None
 
     # -- what the journal holds ------------------------------------------------------------------------------
@@ -132,31 +137,22 @@ class Agreement:
         for record in records:
             if record.kind == "transcript":
                 self._learn_transcript(record.body)
-            elif record.kind == "root":
-                root = decode_certificate(record.body)
-                self._learn_certificate(root)
-                self._durable_roots.add(root.hash)
             elif record.kind == "lock":
                 self._lock = decode_certificate(record.body)
                 self._learn_certificate(self._lock)
                 self._views.entered_at = now
-            elif record.kind == "share":
-                self._shared.add(record.body[:32])
         self._durable = set(self._transcripts)
 
-    def restore_decision(self, certificate: Certificate) -> None:
-        """The session was decided in an earlier life."""
-        self._decide(certificate)
-
-    def learn_decision(self, transcript: Transcript, certificate: Certificate) -> None:
-        """An epoch certificate with its transcript, from elsewhere than the session's frames; believed if it verifies."""
-        self._learn_transcript(transcript.encoded)
+    def learn_decision(self, transcript: Transcript | None, certificate: Certificate) -> None:
+        """A certificate with its transcript, from elsewhere than the session's frames; believed if it verifies."""
+        if transcript is not None:
+            self._learn_transcript(transcript.encoded)
         self._learn_certificate(certificate)
 
     # -- frames ----------------------------------------------------------------------------------------------
 
-    def receive(self, frame: Frame, now: float) -> None:
-        """Take note of a verified frame; ``advance`` draws the conclusions."""
+    def receive(self, frame: Frame, now: float) -> list[Effect]:
+        """Take note of a verified frame; ``advance`` draws the conclusions, except that a frame is a fault by itself."""
         match frame.kind:
             case Kind.PROPOSAL:
                 self._receive_proposal(frame, now)
@@ -169,10 +165,31 @@ class Agreement:
             case Kind.CERTIFICATE:
                 message = read_certificate_frame(frame)
                 if self._is_valid(message.certificate):
-                    self._learn_transcript(message.transcript)
+                    self._keep_transcript(message.transcript)
                     self._learn_certificate(message.certificate)
             case _:
                 raise ValueError(f"{frame.kind.name} frames are not agreement's")
+        fault = self._fault_of(frame)
+        return [] if fault is None else self._accuse(fault, frame)
+
+    def _fault_of(self, frame: Frame) -> Fault | None:
+        """What of a frame its sender cannot have verified before it signed it."""
+        certificate = carried_certificate(frame)
+        if certificate is not None and not self._is_valid(certificate):
+            return Fault.BAD_CERTIFICATE
+        if frame.kind is Kind.PROPOSAL:
+            proposal = read_proposal(frame)
+            if self._proposed_transcript(proposal) is None and is_bad_proposal(proposal, self.session):
+                return Fault.BAD_PROPOSAL
+        return None
+
+    def _accuse(self, fault: Fault, frame: Frame) -> list[Effect]:
+        """Once for each operator and fault. A holder of a source that is no member gives no such evidence."""
+        place = (frame.sender, fault)
+        if place in self._accused or frame.sender not in self.session.x:
+            return []
+        self._accused.add(place)
+        return [Accuse(Evidence(fault, frame.sender, self.session.id, (frame,)))]
 
     def forget(self, frame: Frame) -> None:
         """A frame of an old view fell out of the log: so does what was kept of it here."""
@@ -181,23 +198,21 @@ class Agreement:
         elif frame.kind is Kind.PROPOSAL:
             self._proposals.pop(read_proposal(frame).view, None)
             needed = self._durable | {c.hash for c in (self._highest, self._lock) if c is not None}
-            proposed = {proposal.transcript for proposal in self._proposals.values()}
+            proposed = {proposal.transcript for made in self._proposals.values() for proposal in made}
             self._transcripts = {
                 h: t for h, t in self._transcripts.items() if h in needed or t.encoded in proposed
             }
 
     def _receive_proposal(self, frame: Frame, now: float) -> None:
         proposal = read_proposal(frame)
-        self._learn_transcript(proposal.transcript)
-        self._learn_certificate(proposal.root)
+        self._keep_transcript(proposal.transcript)
         self._learn_certificate(proposal.justification)
-        self._proposals[proposal.view] = proposal
+        self._proposals.setdefault(proposal.view, []).append(proposal)
         if proposal.view == self.view:
             self._views.begin(now)
 
     def _receive_view_change(self, frame: Frame, now: float) -> None:
         change = read_view_change(frame)
-        self._learn_certificate(change.root)
         self._learn_certificate(change.prepared)
         self._views.note(frame.sender, change.view)
         if frame.sender == self.me:
@@ -205,10 +220,12 @@ class Agreement:
         elif self._may_void or self._views.include_a_correct_member:
             self._views.begin(now)  # I gave this session up, or missed its start, and others go on
 
-    def _learn_transcript(self, encoded: bytes | None) -> None:
+    def _keep_transcript(self, encoded: bytes | None) -> None:
+        if encoded is not None:
+            self._learn_transcript(encoded)
+
+    def _learn_transcript(self, encoded: bytes) -> None:
         """Keep a transcript that is this session's and consistent in itself; ignore any other."""
-        if encoded is None:
-            return
         session = self.session
         ours = (session.cluster, session.id, session.boundary, session.recipients)
         try:
@@ -222,7 +239,9 @@ class Agreement:
             return
 
     def _is_of_this_kind(self, transcript: Transcript) -> bool:
-        """A genesis names no source; a rotation names one and keeps the master key."""
+        """A genesis names no source; a rotation names one and keeps the master key. Both list keys."""
+        if not transcript.keys:
+            return False
         if self._mpk is None:
             return transcript.source_version == GENESIS_SOURCE
         return transcript.source_version != GENESIS_SOURCE and transcript.mpk == self._mpk
@@ -231,42 +250,22 @@ class Agreement:
         """Keep a certificate that verifies: the highest prepare, or the decision."""
         if certificate is None or not self._is_valid(certificate):
             return
-        if certificate.phase is Phase.PREPARE:
-            if self._mpk is None and self._is_root(certificate):
-                self._roots.setdefault(certificate.hash, certificate)
-            self._raise_highest(certificate)
-        else:
+        if certificate.phase is Phase.COMMIT:
             self._decide(certificate)
+        elif self._highest is None or certificate.view > self._highest.view:
+            self._highest = certificate
 
     def _is_valid(self, certificate: Certificate) -> bool:
         if certificate.encoded in self._verified:
             return True
         try:
-            check_certificate(certificate, self.session, rooted=self._is_rooted(certificate.hash))
+            check_certificate(certificate, self.session)
         except BadCertificateError:
             return False
         if len(self._verified) >= MAX_VERIFIED:
             self._verified.clear()
         self._verified.add(certificate.encoded)
         return True
-
-    def _is_rooted(self, transcript_hash: bytes) -> bool:
-        """Whether t' prepare votes are enough for this hash."""
-        return self._mpk is not None or transcript_hash in self._roots
-
-    def _is_root(self, certificate: Certificate) -> bool:
-        signers = certificate.signers(self.session.recipients)
-        return len(signers) >= quorum(self.session, certificate.phase, certificate.hash)
-
-    def _root_of(self, certificate: Certificate | None) -> Certificate | None:
-        """What must travel beside a certificate that is not a root itself."""
-        if certificate is None or self._mpk is not None or self._is_root(certificate):
-            return None
-        return self._roots[certificate.hash]
-
-    def _raise_highest(self, certificate: Certificate) -> None:
-        if self._highest is None or certificate.view > self._highest.view:
-            self._highest = certificate
 
     def _decide(self, certificate: Certificate) -> None:
         transcript = self._transcripts.get(certificate.hash)
@@ -287,9 +286,36 @@ class Agreement:
         return self._views.view
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether too few members are in my view for its time to run."""
+        return self._views.is_waiting
+
+    @property
+    def here(self) -> frozenset[OperatorAddress]:
+        """Members that said that they are in my view or above."""
+        return self._views.here
+
+    @property
     def touched(self) -> bool:
         """Whether anybody was seen to propose, vote or change the view: somebody may be bound to this session."""
         return bool(self._proposals or self._ballots or self._views)
+
+    @property
+    def locked(self) -> Transcript | None:
+        """The transcript that I committed to last."""
+        return None if self._lock is None else self._transcripts.get(self._lock.hash)
+
+    @property
+    def locked_in(self) -> int:
+        """The view in which I committed last, -1 if I never did."""
+        return -1 if self._lock is None else self._lock.view
+
+    @property
+    def prepared(self) -> tuple[Transcript, Certificate] | None:
+        """The transcript with the highest prepare certificate that I know of, unless it is ∅ or unknown."""
+        highest = self._highest
+        transcript = None if highest is None else self._transcripts.get(highest.hash)
+        return None if transcript is None or highest is None else (transcript, highest)
 
     def supersede(self) -> None:
         """The next boundary was seen: in a genesis only ∅ or a justified proposal may be voted from now on; a rotation is over."""
@@ -312,7 +338,7 @@ class Agreement:
             effects += self._repeat(now)
             effects += self._move_view(now)
             effects += self._propose(now)
-            effects += self._prepare()
+            effects += self._prepare(now)
             effects += self._commit()
         return effects
 
@@ -337,12 +363,12 @@ class Agreement:
         effects: list[Effect] = []
         for ballot in self._ballots.open:
             _, phase, transcript_hash = ballot
-            rooted = self._is_rooted(transcript_hash)
-            if self._ballots.count(ballot) < quorum(self.session, phase, transcript_hash, rooted=rooted):
+            if self._ballots.count(ballot) < self.session.threshold:
                 continue
             certificate = self._ballots.certificate(ballot)
             if certificate is None or not self._is_valid(certificate):
-                effects += self._ballots.expel_bad(ballot)
+                for frame in self._ballots.expel_bad(ballot):
+                    effects += self._accuse(Fault.BAD_VOTE, frame)
                 continue
             known = transcript_hash == VOID_HASH or transcript_hash in self._transcripts
             if known or phase is Phase.PREPARE:
@@ -359,44 +385,49 @@ class Agreement:
         said = self._voice.say(
             Kind.VIEW_CHANGE,
             (Kind.VIEW_CHANGE, target),
-            lambda: view_change_body(target, self._highest, self._root_of(self._highest)),
+            lambda: view_change_body(target, self._highest),
         )
         return [*said, Note("view", {"view": target})]
 
     def _propose(self, now: float) -> list[Effect]:
-        """As coordinator: the highest prepared transcript I know, else a fresh one, else (once allowed) ∅."""
+        """As leader: the highest prepared transcript I know, else a fresh one, else (once allowed) ∅."""
         view, slot = self.view, (Kind.PROPOSAL, self.view)
-        if self.session.coordinator(view) != self.me or self._voice.said(slot) is not None:
+        if self._voice.said(slot) is not None or (view > 0 and not self._views.heard_enough(now)):
             return []
-        if view > 0 and not self._views.heard_enough(now):
-            return []
-        chosen = self._choose(now)
+        chosen = self._chosen(now)
         if chosen is None:
             return []
-        transcript, justification = chosen
-        encoded = None if transcript is None else transcript.encoded
-        root = self._root_of(justification)
-        said = self._voice.say(Kind.PROPOSAL, slot, lambda: proposal_body(view, encoded, justification, root))
-        return [*said, Note("proposed", {"view": view, "void": transcript is None})]
+        draft, justification = chosen
+        source = GENESIS if draft is None else source_of(draft.transcript)
+        if self._deliberation.leader(view, source) != self.me:
+            return []
+        encoded, keys = (None, ()) if draft is None else (draft.transcript.encoded, draft.keys)
+        body = proposal_body(view, source, encoded, justification, keys)
+        said = self._voice.say(Kind.PROPOSAL, slot, lambda: body)
+        return [*said, Note("proposed", {"view": view, "void": draft is None})]
 
-    def _choose(self, now: float) -> tuple[Transcript | None, Certificate | None] | None:
+    def _chosen(self, now: float) -> tuple[Draft | None, Certificate | None] | None:
+        """What I would propose, ∅ as ``None``, and what justifies it."""
         highest = self._highest
         if highest is not None:
-            if highest.hash == VOID_HASH:
-                return None, highest
             transcript = self._transcripts.get(highest.hash)
-            return None if transcript is None else (transcript, highest)
+            if transcript is None:
+                return (None, highest) if highest.hash == VOID_HASH else None
+            return Draft(transcript, ()), highest
         if self._may_void:
             return None, None
-        fresh = self._deliberation.transcript() if self._deliberation.ready(now) else None
-        return None if fresh is None else (fresh, None)
+        leads = self._deliberation.leader(self.view, self._deliberation.source) == self.me
+        draft = self._deliberation.draft() if leads and self._deliberation.ready(now) else None
+        return None if draft is None else (draft, None)
 
-    def _prepare(self) -> list[Effect]:
-        """Prepare the proposal of my view, if the lock and (for a fresh one) my own shares allow."""
-        proposal = self._proposals.get(self.view)
-        slot = (Kind.VOTE, self.view, int(Phase.PREPARE))
-        if proposal is None or self._voice.said(slot) is not None:
+    def _prepare(self, now: float) -> list[Effect]:
+        """Prepare a proposal of my view, if the lock and what I hold allow it."""
+        if self._voice.said((Kind.VOTE, self.view, int(Phase.PREPARE))) is not None:
             return []
+        made = sorted(self._proposals.get(self.view, ()), key=lambda proposal: proposal.source, reverse=True)
+        return next((voted for proposal in made if (voted := self._prepare_one(proposal, now))), [])
+
+    def _prepare_one(self, proposal: Proposal, now: float) -> list[Effect]:
         transcript = self._proposed_transcript(proposal)
         if transcript is None and proposal.transcript is not None:
             return []
@@ -406,24 +437,24 @@ class Agreement:
             return []
         if not self._lock_allows(transcript_hash, justified):
             return []
-        journal: list[Effect] = []
-        if transcript is not None:
-            if justified is None and (self._may_void or not self._supports(transcript)):
-                return []
-            journal = self._journal_prepared(transcript)
-        elif justified is None and not self._may_void:
+        if transcript is None:
+            return [] if justified is None and not self._may_void else self._vote(Phase.PREPARE, VOID_HASH)
+        if justified is None and not self._supports(transcript, proposal.keys, now):
             return []
+        if not self._deliberation.holds(transcript):
+            return []
+        journal = [*self._deliberation.journal(transcript), *self.journal_transcript(transcript)]
         return [*journal, *self._vote(Phase.PREPARE, transcript_hash)]
 
-    def _supports(self, transcript: Transcript) -> bool:
-        """Strictly in the first view. Later what I know and others do not must not divide us any more: what I hold I prepare."""
-        return self._deliberation.supports(transcript, strictly=self.view == 0)
+    def _supports(self, transcript: Transcript, keys: Sequence[bytes], now: float) -> bool:
+        return not self._may_void and self._deliberation.supports(transcript, keys, now)
 
     def _proposed_transcript(self, proposal: Proposal) -> Transcript | None:
-        """The proposal's transcript if it is a valid one that I learnt."""
-        if proposal.transcript is None:
-            return None
-        return next((t for t in self._transcripts.values() if t.encoded == proposal.transcript), None)
+        """The proposal's transcript if it is a valid one that I learnt, from the source that the proposal names."""
+        for transcript in self._transcripts.values():
+            if transcript.encoded == proposal.transcript and source_of(transcript) == proposal.source:
+                return transcript
+        return None
 
     def _justified(self, proposal: Proposal, transcript_hash: bytes) -> int | None:
         """The view whose prepare certificate justifies the proposal."""
@@ -443,16 +474,6 @@ class Agreement:
         return (
             lock is None or lock.hash == transcript_hash or (justified is not None and lock.view < justified)
         )
-
-    def _journal_prepared(self, transcript: Transcript) -> list[Effect]:
-        """The transcript and my combined share, durable before any prepare vote for it leaves."""
-        effects = self.journal_transcript(transcript)
-        share = self._deliberation.combined_share(transcript)
-        if share is not None and transcript.hash not in self._shared:
-            self._shared.add(transcript.hash)
-            body = transcript.hash + share.to_bytes()
-            effects.append(Persist(JournalRecord("share", body, secret=True)))
-        return effects
 
     def journal_transcript(self, transcript: Transcript) -> list[Effect]:
         """The transcript durable, once."""
@@ -480,13 +501,13 @@ class Agreement:
         slot = (Kind.VOTE, self.view, int(Phase.COMMIT))
         if prepared is None or prepared.view != self.view or self._voice.said(slot) is not None:
             return []
+        transcript = self._transcripts.get(prepared.hash)
+        if transcript is None and prepared.hash != VOID_HASH:
+            return []  # the lock is on a version, and its number has to be known in later sessions
         self._lock = prepared
-        journal: list[Effect] = [Persist(JournalRecord("lock", prepared.encoded))]
-        root = self._root_of(prepared)
-        if root is not None and root.hash not in self._durable_roots:
-            self._durable_roots.add(root.hash)
-            journal.insert(0, Persist(JournalRecord("root", root.encoded)))
-        return [*journal, *self._vote(Phase.COMMIT, prepared.hash)]
+        known = [] if transcript is None else self.journal_transcript(transcript)
+        lock: Effect = Persist(JournalRecord("lock", prepared.encoded))
+        return [*known, lock, *self._vote(Phase.COMMIT, prepared.hash)]
 
     def announcement(self, decision: Decision) -> Frame:
         """The decision as a frame that anyone can be served."""

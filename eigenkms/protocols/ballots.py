@@ -3,8 +3,6 @@
 from typing import TypeAlias
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.effects import Accuse
-from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.messages import read_vote
 from eigenkms.protocols.session import Session
@@ -65,16 +63,12 @@ class Ballots:
         except bn254.InvalidPoint:
             return None
 
-    def expel_bad(self, ballot: Ballot) -> list[Accuse]:
-        """Drop the votes that do not verify, and accuse whoever signed a frame around one."""
+    def expel_bad(self, ballot: Ballot) -> list[Frame]:
+        """Drop the votes that do not verify; the frames that they stand in convict whoever signed them."""
         votes, digest = self._votes[ballot], vote_digest(self._session.id, *ballot)
         bad = [
-            (member.address, votes[member.address][1])
+            member.address
             for member in self._session.recipients
             if member.address in votes and not bn254.verify(digest, votes[member.address][0], member.key)
         ]
-        for address, _ in bad:
-            del votes[address]
-        return [
-            Accuse(Evidence(Fault.BAD_VOTE, address, self._session.id, (frame,))) for address, frame in bad
-        ]
+        return [votes.pop(address)[1] for address in bad]

@@ -1,30 +1,47 @@
-"""A dealing: one dealer's commitments, and the share it owes each recipient (docs/protocol.md, Dealing).
+"""A dealing on the wire: a gossiped header, and a body and rows that any peer may serve.
 
-Encoded ``[1, session, dealer20, source T|0, source transcript hash|0³², [C_0 … C_{t'−1}], pok|nil]``, named by
-``keccak256("eigenkms/dealing/1" ‖ bytes)``.
+The body is ``EncryptedShares.encode()`` for n recipients, 9,184 + 768·n bytes. Three digests in the header bind it
+(``dealing_header``):
 
-At *genesis* the source is zero and the proof of knowledge of ``f(0)`` is there; it binds session and dealer, so nobody can deal
-with another's commitment (rogue key). In a *rotation* ``f(0)`` is the dealer's share of the source version, so everybody checks
-``C_0`` against the dealer's public share in the source's transcript, and no proof is needed.
+| digest | binds |
+|---|---|
+| randomness | ``keccak256("eigenkms/dealing-randomness/2" ‖ R_1 ‖ … ‖ R_16)`` |
+| rows | the root of the hash tree over the n rows of 768 bytes, in the session's order (``hash_tree``) |
+| proofs | ``keccak256("eigenkms/dealing-proofs/2" ‖ range proof ‖ linear proof)`` |
+
+A *row encoding* is ``R_1 ‖ … ‖ R_16 ‖ C_i1 ‖ … ‖ C_i16 ‖ path``: 1,536 bytes, and 32 for each sibling from the leaf upwards.
+It is what a late member needs of a dealing that others have verified.
+
+**Why the body travels apart.** Agreement is on names of headers, and a header is small. An operator that has a header
+can take the body or a row from any peer: the bytes are the dealer's, or they are refused.
+
+**Whose fault.** Digests are checked over the bytes as they came, before anything is decoded. If one differs, the peer that
+served the bytes is at fault, or the dealer signed a digest of something else. ``UnboundBytesError`` proves nothing against
+either. If the digests hold and the body does not decode, the dealer signed such a body: ``BadDealingError``.
+
+Points and proofs are not checked here. The verifier of ``eigenkms.crypto.pvss`` checks them in what ``claim_of`` returns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-from eigenkms.crypto import feldman, schnorr
-from eigenkms.crypto.hashing import Rng, keccak256
-from eigenkms.crypto.scalars import coordinates, lagrange_at_zero
-from eigenkms.crypto.shamir import Polynomial
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.crypto.pvss import (
+    Claim,
+    DealingContext,
+    EncryptedShare,
+    EncryptedShares,
+    InvalidDealing,
+    encoded_size,
+)
+from eigenkms.crypto.pvss.dealing import ROW_SIZE
+from eigenkms.crypto.pvss.parameters import SHARE_SIZE
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.session import MAX_THRESHOLD, ZERO32, Session
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.protocols.dealing_header import DealingHeader
+from eigenkms.protocols.hash_tree import HASH_SIZE, path_length, root_from_path, tree_path, tree_root
+from eigenkms.protocols.session import ZERO32
+from eigenkms.types import ClusterId
 
-DEALING_VERSION = 1
-PROOF_BYTES = schnorr.PROOF_SIZE
+RANDOMNESS_SIZE = SHARE_SIZE - ROW_SIZE
 
 
 class BadDealingError(RemoteProtocolError):
@@ -33,124 +50,139 @@ class BadDealingError(RemoteProtocolError):
     default_hint = "the dealer is faulty; the signed dealing was kept as evidence"
 
 
-class WrongConstantError(BadDealingError):
-    """A rotation dealing that shares out something else than the dealer's share of the source: it would change the master key."""
+class UnboundBytesError(RemoteProtocolError):
+    """A body or a row encoding that the header of its dealing does not bind."""
+
+    default_hint = "fetch it from another operator; the peer that served it is faulty, or its copy is damaged"
 
 
-@dataclass(frozen=True)
-class Dealing:
-    """Public part of a dealing; ``commitments`` are G2 points, 96 bytes each."""
+def build_dealing(
+    context: DealingContext,
+    source_version: int,
+    commitments: Sequence[bytes],
+    encrypted: EncryptedShares,
+    key_numbers: Sequence[int | None],
+    newcomers: Sequence[bytes] = (),
+) -> DealingHeader:
+    """Return the header of a dealing that was made for ``context``.
 
-    session: SessionId
-    dealer: OperatorAddress
-    source_version: int
-    source_hash: bytes
-    commitments: tuple[bytes, ...]
-    proof: bytes | None
+    ``source_version`` is the version of the transcript that ``context.source`` names, 0 at genesis. ValueError if version and
+    source, or rows and ``key_numbers``, do not fit each other, or if a bound of the header is exceeded.
 
-    @cached_property
-    def encoded(self) -> bytes:
-        value: list[Any] = [
-            DEALING_VERSION,
-            self.session,
-            self.dealer,
-            self.source_version,
-            self.source_hash,
-            list(self.commitments),
-            self.proof,
-        ]
-        return encode(value)
-
-    @cached_property
-    def hash(self) -> bytes:
-        return dealing_hash(self.encoded)
-
-
-def dealing_hash(encoded: bytes) -> bytes:
-    """The 32-byte name of an encoded dealing."""
-    return keccak256(b"eigenkms/dealing/1", encoded)
+    CPU: hashes of the whole body, 4 ms for 256 recipients.
+    """
+    header = DealingHeader(
+        context.session,
+        context.dealer,
+        source_version,
+        context.source or ZERO32,
+        tuple(newcomers),
+        tuple(commitments),
+        tuple(key_numbers),
+        *_digests(encode_body(encrypted)),
+    )
+    if _context(header, context.cluster) != context:
+        raise ValueError("a genesis dealing's context has an empty source, not zeros")
+    if header.rows != len(encrypted.rows):
+        raise ValueError(f"{len(encrypted.rows)} rows for {header.rows} numbers of keys")
+    return header
 
 
-def decode_dealing(data: bytes) -> Dealing:
-    """Raises ``MalformedError``; checks shape only."""
-    fields = Fields(decode(data, what="dealing"), 7, "dealing")
-    if (version := fields.uint(16)) != DEALING_VERSION:
-        raise MalformedError(f"decode dealing: version {version}")
-    return Dealing(
-        SessionId(fields.fixed(32)),
-        OperatorAddress(fields.fixed(20)),
-        fields.uint(64),
-        fields.fixed(32),
-        fields.fixed_items(96, MAX_THRESHOLD),
-        fields.optional_fixed(PROOF_BYTES),
+def encode_body(encrypted: EncryptedShares) -> bytes:
+    """The canonical bytes of a dealing's body."""
+    return encrypted.encode()
+
+
+def read_body(header: DealingHeader, data: bytes) -> EncryptedShares:
+    """Return the body that ``header`` binds, from the bytes that a peer served.
+
+    Raises ``UnboundBytesError`` for other bytes, and ``BadDealingError`` if the dealer signed a body that does not decode.
+    Points and proofs are not checked. CPU: hashes of all bytes, 4 ms for 256 recipients.
+    """
+    name = f"read body of dealing {header.name.hex()}"
+    if len(data) != encoded_size(header.rows):
+        raise UnboundBytesError(
+            f"{name}: it has {len(data)} bytes, not the {encoded_size(header.rows)} of {header.rows} recipients"
+        )
+    found, bound = _digests(data), (header.randomness, header.rows_root, header.proofs)
+    for part, digest, expected in zip(("randomness", "rows", "proofs"), found, bound, strict=True):
+        if digest != expected:
+            raise UnboundBytesError(f"{name}: the header binds other {part}")
+    try:
+        return EncryptedShares.decode(data, header.rows)
+    except InvalidDealing as error:
+        raise BadDealingError(f"{name}: {error}") from error
+
+
+def row_size(header: DealingHeader, position: int) -> int:
+    """Bytes of the row encoding of the recipient at ``position``. ValueError if the header has no such row."""
+    return SHARE_SIZE + HASH_SIZE * path_length(position, header.rows)
+
+
+def row_of(encrypted: EncryptedShares, position: int) -> bytes:
+    """Return the row encoding of the recipient at ``position``, at most 1,792 bytes.
+
+    ValueError for a position without a row. CPU: hashes of all rows, 4 ms for 256 recipients.
+    """
+    path = tree_path([b"".join(row) for row in encrypted.rows], position)
+    return encrypted.share(position).encode() + b"".join(path)
+
+
+def read_row(header: DealingHeader, position: int, data: bytes) -> EncryptedShare:
+    """Return what the recipient at ``position`` decrypts, from a row encoding that a peer served.
+
+    Raises ``UnboundBytesError`` if the header has no such row or does not bind these bytes at this position. Points are
+    not checked; whether the dealing is valid, a row alone cannot show.
+    """
+    name = f"read row {position} of dealing {header.name.hex()}"
+    if not 0 <= position < header.rows:
+        raise UnboundBytesError(f"{name}: the header covers {header.rows} recipients")
+    if len(data) != row_size(header, position):
+        raise UnboundBytesError(f"{name}: it has {len(data)} bytes, not {row_size(header, position)}")
+    randomness, row, siblings = data[:RANDOMNESS_SIZE], data[RANDOMNESS_SIZE:SHARE_SIZE], data[SHARE_SIZE:]
+    if _randomness_digest(randomness) != header.randomness:
+        raise UnboundBytesError(f"{name}: the header binds other randomness")
+    if root_from_path(row, position, header.rows, _cut(siblings, HASH_SIZE)) != header.rows_root:
+        raise UnboundBytesError(f"{name}: the header binds another row at this position")
+    return EncryptedShare.decode(data[:SHARE_SIZE])
+
+
+def claim_of(
+    header: DealingHeader, encrypted: EncryptedShares, cluster: ClusterId, constant: bytes | None
+) -> Claim:
+    """Return what ``pvss.check_dealing`` verifies of a header and its body.
+
+    ``constant`` is the dealer's public share of the source in a rotation, 96 bytes, and None at genesis. ValueError for
+    the other combinations, so no rotation dealing is verified without its constant term. The caller has checked that the
+    session deals from the header's source.
+    """
+    if header.is_genesis != (constant is None):
+        raise ValueError(
+            "a rotation dealing is verified with the dealer's public share, a genesis dealing without"
+        )
+    return Claim(_context(header, cluster), header.commitments, encrypted, constant)
+
+
+def _context(header: DealingHeader, cluster: ClusterId) -> DealingContext:
+    return DealingContext(
+        cluster, header.session, header.dealer, b"" if header.is_genesis else header.source_hash
     )
 
 
-def proof_context(session: SessionId, dealer: OperatorAddress) -> bytes:
-    """What the proof of knowledge binds."""
-    return b"eigenkms/dealing-proof/1" + session + dealer
+def _digests(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """Of a body: randomness, rows, proofs."""
+    end_of_rows = len(body) - encoded_size(0) + RANDOMNESS_SIZE
+    rows = _cut(body[RANDOMNESS_SIZE:end_of_rows], ROW_SIZE)
+    return (
+        _randomness_digest(body[:RANDOMNESS_SIZE]),
+        tree_root(rows),
+        keccak256(b"eigenkms/dealing-proofs/2", body[end_of_rows:]),
+    )
 
 
-def deal(session: Session, dealer: OperatorAddress, polynomial: Polynomial, rng: Rng) -> Dealing:
-    """The genesis dealing of ``polynomial`` (degree t'−1)."""
-    commitments = polynomial.commitments()
-    proof = schnorr.prove(polynomial.constant, commitments[0], proof_context(session.id, dealer), rng)
-    return Dealing(session.id, dealer, 0, ZERO32, commitments, proof)
+def _randomness_digest(randomness: bytes) -> bytes:
+    return keccak256(b"eigenkms/dealing-randomness/2", randomness)
 
 
-def reshare(session: Session, dealer: OperatorAddress, polynomial: Polynomial, source: Transcript) -> Dealing:
-    """The rotation dealing of ``polynomial``, whose constant term is ``dealer``'s share of ``source``."""
-    commitments = polynomial.commitments()
-    return Dealing(session.id, dealer, source.version, source.hash, commitments, None)
-
-
-def check_dealing(
-    dealing: Dealing, session: Session, dealer: OperatorAddress, source: Transcript | None = None
-) -> None:
-    """Raise ``BadDealingError`` unless this is ``dealer``'s well-formed dealing for ``session``, from ``source`` (genesis: none).
-
-    In order: session, dealer, source, count, points, proof of knowledge or constant term.
-    """
-    name = f"check dealing of 0x{dealer.hex()}"
-    if dealing.session != session.id:
-        raise BadDealingError(f"{name}: made for session {dealing.session.hex()}")
-    if dealing.dealer != dealer:
-        raise BadDealingError(f"{name}: names dealer 0x{dealing.dealer.hex()}")
-    expected = (0, ZERO32) if source is None else (source.version, source.hash)
-    if (dealing.source_version, dealing.source_hash) != expected:
-        raise BadDealingError(f"{name}: names source {dealing.source_version}, not {expected[0]}")
-    if len(dealing.commitments) != session.threshold:
-        raise BadDealingError(
-            f"{name}: {len(dealing.commitments)} commitments, not the threshold {session.threshold}"
-        )
-    try:
-        feldman.check_commitments(dealing.commitments, session.threshold)
-    except ValueError as error:
-        raise BadDealingError(f"{name}: {error}") from error
-    if source is None:
-        _check_proof(dealing, name)
-    elif dealing.proof is not None:
-        raise BadDealingError(f"{name}: carries a proof of knowledge, which only a genesis dealing does")
-    elif dealing.commitments[0] != source.public_share(dealer):
-        raise WrongConstantError(
-            f"{name}: its constant term is not the dealer's share of version {source.version}"
-        )
-
-
-def _check_proof(dealing: Dealing, name: str) -> None:
-    context = proof_context(dealing.session, dealing.dealer)
-    if dealing.proof is None or not schnorr.verify(dealing.commitments[0], context, dealing.proof):
-        raise BadDealingError(f"{name}: proof of knowledge does not verify")
-
-
-def weights(dealers: Sequence[OperatorAddress], source: Transcript | None) -> tuple[int, ...]:
-    """What each dealer's polynomial counts for in the sum: 1 at genesis, its Lagrange coefficient at zero in a rotation."""
-    if source is None:
-        return (1,) * len(dealers)
-    return lagrange_at_zero(coordinates(dealers))
-
-
-def combine(dealings: Sequence[Dealing], source: Transcript | None = None) -> tuple[bytes, ...]:
-    """The combined commitment vector A: ``A_k = Σ_d λ_d·C_{d,k}`` over the dealers d that count."""
-    factors = weights([d.dealer for d in dealings], source)
-    return feldman.combine_commitments(factors, [d.commitments for d in dealings])
+def _cut(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]

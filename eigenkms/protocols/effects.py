@@ -1,34 +1,33 @@
-"""What a machine asks for. The node carries effects out in one order: everything durable first, then what is sent.
+"""What a machine asks for. The node carries effects out in one order: what is durable, what is sent, what takes long.
 
-``Persist``, ``Certified``, ``Closed``, ``Settled``, ``Erase``, ``Shred`` and ``Accuse`` are written and fsynced before any
-``Broadcast`` or ``Direct`` of the same batch leaves the process (docs/protocol.md, Crashes). ``Note`` is for people.
+``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys``, ``Shred`` and ``Forget`` are
+written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to all
+members. ``Work`` is carried out beside the machine and answered with its result. ``Note`` is for people.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.frames import Frame
-from eigenkms.protocols.settlement import SettlementProof
+from eigenkms.protocols.jobs import Job
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate
-from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.types import SessionId
 
 RecordKind: TypeAlias = Literal[
     "source",
     "polynomial",
-    "frame",
-    "one-time-key",
     "revealed",
+    "frame",
+    "dealing",
+    "body",
     "transcript",
-    "share",
-    "root",
     "lock",
     "certificate",
     "silent",
-    "dealing",
-    "body",
 ]
 
 
@@ -54,20 +53,49 @@ class Broadcast:
 
 
 @dataclass(frozen=True)
-class Direct:
-    """One frame for one operator, over a stream bound to it; what is lost is pulled by its recipient."""
+class KeepKey:
+    """Keep a fresh encryption key of mine: it is published once it is durable."""
 
-    recipient: OperatorAddress
-    frame: Frame
+    number: int
+    key: EncryptionKey = field(repr=False)
+
+
+@dataclass(frozen=True)
+class EraseKeys:
+    """Destroy my encryption keys with these numbers, for good."""
+
+    numbers: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Hand the body of my dealing with this name to every member, over streams."""
+
+    name: bytes
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Work:
+    job: Job
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A version may have been certified without my knowledge: t' members hold its dealings. It is dealt from unless a higher
+    one is.
+    """
+
+    transcript: Transcript
+    certificate: Certificate
 
 
 @dataclass(frozen=True)
 class Certified:
-    """A version exists: store it, serve it. ``share`` is absent if this operator holds none."""
+    """A version exists: store it, serve it."""
 
     transcript: Transcript
     certificate: Certificate
-    share: SecretScalar | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,12 +106,11 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """Enough correct operators hold this certified version for older ones to be erased. ``proof`` is ``None`` for a genesis."""
+class Held:
+    """My share of a version, decrypted."""
 
-    transcript: Transcript
-    certificate: Certificate
-    proof: SettlementProof | None
+    transcript_hash: bytes
+    share: SecretScalar = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -94,17 +121,17 @@ class Erase:
 
 
 @dataclass(frozen=True)
-class Shred:
-    """Destroy the secrets in the journal of this session, for good: they determine shares that are erased."""
+class Forget:
+    """Drop the journal of this session: nobody can need its dealings any more."""
 
     session: SessionId
 
 
 @dataclass(frozen=True)
-class Accuse:
-    """Keep signed frames that prove an operator faulty."""
+class Shred:
+    """Destroy the secrets in the journal of this session, for good: they determine shares that are erased."""
 
-    evidence: Evidence
+    session: SessionId
 
 
 @dataclass(frozen=True)
@@ -115,6 +142,27 @@ class Note:
     fields: dict[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Accuse:
+    """Keep what proves an operator faulty."""
+
+    evidence: Evidence
+
+
 Effect: TypeAlias = (
-    Persist | Broadcast | Direct | Certified | Closed | Settled | Erase | Shred | Accuse | Note
+    Persist
+    | KeepKey
+    | EraseKeys
+    | Shred
+    | Broadcast
+    | Publish
+    | Work
+    | Prepared
+    | Certified
+    | Closed
+    | Held
+    | Erase
+    | Forget
+    | Accuse
+    | Note
 )

@@ -1,13 +1,16 @@
-"""Evidence with all that a third party needs to check it, offline and long after (docs/formats.md, Evidence).
+"""Evidence with all that a third party needs to check it, offline and long after (docs/protocol.md, Evidence).
 
-Canonical msgpack ``[1, session header, fault, accused20, [frame, …], source transcript|nil, source certificate|nil]``. The header
-is a session as nodes store it: boundary, operators with their keys, parameters. Its hash is the session id that stands in each
-signed frame, so nothing in it can be changed under the signatures. The source is the version that the fault is about, where it is
-about one: a rotation deals from it.
+Canonical msgpack ``[2, session header, fault, accused20, [frame, …], source transcript|nil, body|nil]``. The header is a session as
+nodes store it: boundary, operators with their keys, parameters. Its hash is the session id that stands in each signed frame, so
+nothing in it can be changed under the signatures. The source is the transcript that a dealing is made from: the signed dealing
+names it by its hash, so it needs no certificate. The body is a dealing's, bound by the digests in its signed header.
 
-What a bundle proves: whoever holds the accused's key *of the header* broke the protocol. That this is the operator's key, only the
-chain can say: the set that it had at the header's block, and at the source's, must be the one that stands here. Whoever skips that
-comparison believes keys that anybody may have made up, and a source that they certified for themselves.
+What a bundle proves: whoever holds the accused's key *of the header*, or of the source if the header does not list the accused,
+broke the protocol. That this is the operator's key, only the chain can say: the set that it had at the header's block, and at
+the source's, must be the one that stands here. Whoever skips that comparison believes keys that anybody may have made up.
+
+*Bounds.* A bundle has at most ``MAX_BUNDLE_BYTES`` and two frames. Nothing is verified before it is decoded and its session is
+known to be that of its frames; then at most two signatures, and one fault (``check_evidence``).
 """
 
 from collections.abc import Iterable
@@ -15,20 +18,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from eigenkms.errors import InputError, VerificationError
+from eigenkms.crypto.pvss import encoded_size
+from eigenkms.errors import InputError
 from eigenkms.protocols.codec import MAX_FRAME_BYTES, MAX_ITEMS, Fields, MalformedError, decode, encode
 from eigenkms.protocols.evidence import Evidence, Fault, check_evidence
 from eigenkms.protocols.frames import decode_frame
-from eigenkms.protocols.requests import Epoch, check_epoch
-from eigenkms.protocols.session import Session, decode_session, encode_session
-from eigenkms.protocols.transcript import decode_transcript
-from eigenkms.protocols.votes import decode_certificate
+from eigenkms.protocols.session import MAX_OPERATORS, Session, decode_session, encode_session
+from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.types import OperatorAddress, SessionId
 
-BUNDLE_VERSION = 1
-MAX_FRAMES = 4
+BUNDLE_VERSION = 2
+MAX_FRAMES = 2
 MAX_BUNDLE_BYTES = 3 * MAX_FRAME_BYTES
-"""Two of the largest frames, with header and source of the largest operator set."""
+"""Two of the largest frames with a header, or a dealing of 256 operators with its body, header and source: 460 kB."""
 MAX_BUNDLES = MAX_ITEMS
 MAX_FILE_BYTES = 256 * 2**20
 
@@ -37,29 +39,33 @@ BundleName: TypeAlias = tuple[SessionId, OperatorAddress, Fault, tuple[bytes, ..
 
 @dataclass(frozen=True)
 class Bundle:
-    """``evidence.source`` is the transcript of ``source``. Nothing is verified by making one: see ``check_bundle``."""
+    """Nothing is verified by making one: see ``check_bundle``."""
 
     session: Session
     evidence: Evidence
-    source: Epoch | None = None
+
+    @property
+    def source(self) -> Transcript | None:
+        """The version that the fault is about, if it is about one."""
+        return self.evidence.source
 
     @cached_property
     def encoded(self) -> bytes:
-        evidence, source = self.evidence, self.source
+        evidence = self.evidence
         value: list[Any] = [
             BUNDLE_VERSION,
             encode_session(self.session),
             evidence.fault.value,
             evidence.accused,
             [frame.encoded for frame in evidence.frames],
-            None if source is None else source.transcript.encoded,
-            None if source is None else source.certificate.encoded,
+            None if evidence.source is None else evidence.source.encoded,
+            evidence.body,
         ]
         return encode(value)
 
     @property
     def name(self) -> BundleName:
-        """The same for the same proof, whoever noticed it: frames in any order, under any certificate of the source."""
+        """The same for the same proof, whoever noticed it: frames in any order."""
         evidence = self.evidence
         digests = tuple(sorted(frame.digest for frame in evidence.frames))
         return evidence.session, evidence.accused, evidence.fault, digests
@@ -77,15 +83,16 @@ def decode_bundle(data: bytes) -> Bundle:
     frames = fields.items(MAX_FRAMES)
     if not frames or not all(isinstance(frame, bytes) for frame in frames):
         raise MalformedError(f"decode {what}: wanted 1 to {MAX_FRAMES} frames")
-    source = _read_source(fields.optional_binary(), fields.optional_binary())
+    source = fields.optional_binary()
     evidence = Evidence(
         fault,
         accused,
         session.id,
         tuple(decode_frame(frame) for frame in frames),
-        None if source is None else source.transcript,
+        None if source is None else decode_transcript(source),
+        fields.optional_binary(encoded_size(MAX_OPERATORS)),
     )
-    return Bundle(session, evidence, source)
+    return Bundle(session, evidence)
 
 
 def _read_header(data: bytes) -> Session:
@@ -102,27 +109,12 @@ def _read_fault(name: str) -> Fault:
         raise MalformedError("decode evidence bundle: unknown fault") from None
 
 
-def _read_source(transcript: bytes | None, certificate: bytes | None) -> Epoch | None:
-    if transcript is None and certificate is None:
-        return None
-    if transcript is None or certificate is None:
-        raise MalformedError("decode evidence bundle: half a source; transcript and certificate go together")
-    return Epoch(decode_transcript(transcript), decode_certificate(certificate))
-
-
 def check_bundle(bundle: Bundle) -> None:
-    """Raise ``VerificationError`` unless frames, header and source prove the fault, by the keys that stand in the bundle.
+    """Raise ``VerificationError`` unless frames, header, source and body prove the fault, by the keys that stand in the bundle.
 
     Whether these are the operators' keys is the caller's to check (chain/epochs).
     """
-    evidence, source = bundle.evidence, bundle.source
-    if evidence.source != (None if source is None else source.transcript):
-        raise VerificationError(
-            "check evidence bundle: the evidence is about another source than the bundle's"
-        )
-    if source is not None:
-        check_epoch(source, bundle.session.cluster)
-    check_evidence(evidence, bundle.session)
+    check_evidence(bundle.evidence, bundle.session)
 
 
 def encode_bundles(bundles: Iterable[Bundle]) -> bytes:

@@ -2,13 +2,12 @@
 
 Bounds, so that a flood by one operator costs nobody but itself: of the kinds said once a view only those of a sender's
 ``MAX_VIEWS`` highest views stay; of the kinds without a slot ``MAX_REPEATS`` are kept; after ``MAX_EQUIVOCATIONS`` doubly used
-slots no more evidence of that kind is collected.
+slots no more of them are told.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame, Kind, Slot
 from eigenkms.protocols.messages import slot_of
 from eigenkms.types import OperatorAddress
@@ -55,10 +54,9 @@ def _size(frame: Frame) -> int:
 
 
 class FrameLog:
-    """Frames by key and by (sender, slot), in the order they came. ``slot`` reads the slot of a frame, as ``slot_of`` does."""
+    """Frames by key and by (sender, slot), in the order they came."""
 
-    def __init__(self, slot: Callable[[Frame], Slot | None] = slot_of) -> None:
-        self._slot_of = slot
+    def __init__(self) -> None:
         self._by_key: dict[bytes, Frame] = {}
         self._senders: dict[OperatorAddress, _Sender] = {}
         self._evicted: list[Frame] = []
@@ -78,24 +76,24 @@ class FrameLog:
         """
         if frame.key in self._by_key:
             return False
-        slot = self._slot_of(frame)
+        slot = slot_of(frame)
         sender = self._senders.get(frame.sender)
         if sender is not None and not sender.has_room(slot):
             self.dropped += 1
             return False
         return True
 
-    def add(self, frame: Frame) -> Evidence | None:
-        """Keep a verified frame if its slot is free; return evidence if another one stands there already."""
+    def add(self, frame: Frame) -> tuple[Frame, Frame] | None:
+        """Keep a verified frame if its slot is free; return both if another one stands there already: its sender equivocated."""
         if not self.wants(frame):
             return None
-        slot = self._slot_of(frame)
+        slot = slot_of(frame)
         sender = self._senders.setdefault(frame.sender, _Sender())
         if slot is None:
             sender.repeats += 1
         elif (first := sender.slots.get(slot)) is not None:
             sender.equivocated.add(slot)
-            return Evidence(Fault.EQUIVOCATION, frame.sender, frame.session, (first, frame))
+            return first, frame
         else:
             sender.slots[slot] = frame
         self._by_key[frame.key] = frame

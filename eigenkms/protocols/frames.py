@@ -1,7 +1,7 @@
 """Frames: everything operators say to each other, signed (docs/protocol.md, Frames).
 
 A frame is msgpack ``[payload: bin, signature: bin(64)]``; the payload is msgpack
-``[1, kind, cluster, sender, recipient|nil, session, body]``; the signature is BN254 over
+``[version, kind, cluster, sender, recipient|nil, session, body]``; the signature is BN254 over
 ``keccak256("eigenkms/frame/1" ‖ payload)``. ``decode_frame`` checks size, canonical encoding, arity and types and the
 shape of the body; whether the sender may speak here and the signature are checked by ``Frame.check_scope`` and
 ``verify_frames``, in this order, because a signature costs a pairing and everything before it costs nothing.
@@ -21,28 +21,23 @@ from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.codec import MAX_FRAME_BYTES, Fields, MalformedError, decode, encode
 from eigenkms.types import ClusterId, OperatorAddress, OperatorSet, SessionId
 
-FRAME_VERSION = 1
+PROTOCOL = 2
+"""The protocol's version, which stands in the frames of sessions."""
 KEY_BYTES = 32
 NO_SESSION = SessionId(bytes(32))
 
 
 class Kind(IntEnum):
-    """What a frame says. The numbers are wire values."""
+    """What a frame says. The numbers are wire values; those that are left out were of protocol 1."""
 
     HASH = 1
     """Dealing hash; in a genesis session also the statement that the sender knows no version of the cluster."""
     DEALING = 2
-    SHARE = 3
-    REPORT = 4
-    ANSWER = 5
-    OPENING = 6
     PROPOSAL = 7
     VOTE = 8
     VIEW_CHANGE = 9
     CERTIFICATE = 10
     """A transcript with its epoch certificate, from anyone who has it."""
-    CONFIRM = 11
-    """A promise to keep one's share of a certified version until a higher one is settled."""
     PEER_RECORD = 12
     SYNC = 13
     """The sender's digest list of a session: asks for what it lacks."""
@@ -52,22 +47,17 @@ class Kind(IntEnum):
     REACH = 17
     """Asks its recipient to dial the sender where the chain says that it is."""
     KEY = 18
-    """A fresh encryption key, to which shares are dealt from the next session on (protocol 2)."""
+    """A fresh encryption key, to which shares are dealt from the next session on."""
 
 
 _SMALL = 1024
 SIZE_LIMITS: dict[Kind, int] = {
     Kind.HASH: _SMALL,
     Kind.DEALING: 132 * 1024,
-    Kind.SHARE: _SMALL,
-    Kind.REPORT: 32 * 1024,
-    Kind.ANSWER: 40 * 1024,
-    Kind.OPENING: _SMALL,
     Kind.PROPOSAL: MAX_FRAME_BYTES,
     Kind.VOTE: _SMALL,
     Kind.VIEW_CHANGE: 2 * _SMALL,
     Kind.CERTIFICATE: MAX_FRAME_BYTES,
-    Kind.CONFIRM: _SMALL,
     Kind.PEER_RECORD: 4 * _SMALL,
     Kind.SYNC: MAX_FRAME_BYTES,
     Kind.STATEMENT: _SMALL,
@@ -81,18 +71,16 @@ BROADCAST_KINDS = frozenset(
     {
         Kind.HASH,
         Kind.DEALING,
-        Kind.REPORT,
-        Kind.ANSWER,
-        Kind.OPENING,
         Kind.PROPOSAL,
         Kind.VOTE,
         Kind.VIEW_CHANGE,
         Kind.CERTIFICATE,
-        Kind.CONFIRM,
         Kind.KEY,
     }
 )
 """Kinds that travel by gossip and are re-served to anyone in the session; the others go to one recipient."""
+
+_SESSION_KINDS = BROADCAST_KINDS | {Kind.SYNC}
 
 Slot: TypeAlias = tuple[Kind, int | bytes] | tuple[Kind, int, int | bytes]
 
@@ -155,6 +143,11 @@ class Frame:
             raise WrongScopeError(f"read {self.kind.name} frame: for session {self.session.hex()}")
 
 
+def _version_of(kind: Kind) -> int:
+    """The protocol's for what is said in sessions. All else has kept the form that it had in protocol 1."""
+    return PROTOCOL if kind in _SESSION_KINDS else 1
+
+
 def build_frame(
     key: bn254.KeyPair,
     *,
@@ -166,7 +159,7 @@ def build_frame(
     recipient: OperatorAddress | None = None,
 ) -> Frame:
     """Encode and sign a frame."""
-    payload = encode([FRAME_VERSION, int(kind), cluster, sender, recipient, session, body])
+    payload = encode([_version_of(kind), int(kind), cluster, sender, recipient, session, body])
     signature = bn254.sign(key, keccak256(b"eigenkms/frame/1", payload))
     return Frame(kind, cluster, sender, recipient, session, body, payload, signature)
 
@@ -180,12 +173,12 @@ def decode_frame(data: bytes) -> Frame:
     payload, signature = outer.binary(), outer.fixed(64)
     fields = Fields(decode(payload, what="frame payload"), 7, "frame payload")
     version, number = fields.uint(16), fields.uint(16)
-    if version != FRAME_VERSION:
-        raise MalformedError(f"decode frame: version {version}, this node speaks {FRAME_VERSION}")
     try:
         kind = Kind(number)
     except ValueError:
         raise MalformedError(f"decode frame: unknown kind {number}") from None
+    if version != _version_of(kind):
+        raise MalformedError(f"decode {kind.name} frame: version {version}, not {_version_of(kind)}")
     if len(data) > SIZE_LIMITS[kind]:
         raise MalformedError(f"decode {kind.name} frame: {len(data)} bytes, more than {SIZE_LIMITS[kind]}")
     cluster = ClusterId(fields.fixed(32))

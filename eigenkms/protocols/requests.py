@@ -1,9 +1,9 @@
 """What clients and operators say to each other (docs/protocol.md, Clients).
 
-*Info*: the client sends ``[1, cluster, nonce32, which]`` and gets
-``[transcript, certificate, statement frame, [peer record frame, …]]`` of the version that ``which`` selects. The statement is
-signed over the nonce, the transcript's hash and the MPK, so a majority of today's operators can vouch for a key that operators
-of long ago certified.
+*Info*: the client sends ``[1, cluster, nonce32, 0]`` and gets
+``[transcript, certificate, statement frame, [peer record frame, …]]`` of the operator's newest version. The statement is signed
+over the nonce, the transcript's hash and the MPK, so a majority of today's operators can vouch for a key that operators of long
+ago certified.
 
 *Partial signature*: the client sends
 ``[1, cluster, app id, transcript hash32, reply key32, nonce32, authorisation|nil]`` and gets a PARTIAL frame
@@ -16,7 +16,6 @@ others with ids above ``after``, ascending. Ids are the operator's own; a bundle
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from eigenkms.crypto import bn254, identities, sealing
@@ -25,7 +24,6 @@ from eigenkms.crypto.identities import Identity, identity_of
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
-from eigenkms.protocols.settlement import MAX_PROOF_BYTES, SettlementProof, decode_settlement_proof
 from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
 from eigenkms.protocols.votes import BadCertificateError, Certificate, Phase, decode_certificate
 from eigenkms.types import AppId, ClusterId, OperatorAddress
@@ -69,53 +67,17 @@ def check_epoch(epoch: Epoch, cluster: ClusterId) -> None:
     certificate.verify(transcript.recipients, transcript.threshold)
 
 
-class Which(IntEnum):
-    """Which of an operator's versions an info request asks for."""
-
-    NEWEST = 0
-    """The newest certified one."""
-    SETTLED = 1
-    """The newest settled one: enough operators promised to keep their shares until a higher one settles."""
+def encode_info_request(cluster: ClusterId, nonce: bytes) -> bytes:
+    return encode([REQUEST_VERSION, cluster, nonce, 0])
 
 
-def encode_info_request(cluster: ClusterId, nonce: bytes, which: Which = Which.NEWEST) -> bytes:
-    return encode([REQUEST_VERSION, cluster, nonce, int(which)])
-
-
-def decode_info_request(data: bytes) -> tuple[ClusterId, bytes, Which]:
-    """(cluster, nonce, which version). Raises ``MalformedError``."""
+def decode_info_request(data: bytes) -> tuple[ClusterId, bytes]:
+    """(cluster, nonce). Raises ``MalformedError``. Of the last field clients of protocol 1 made something: 0 or 1."""
     fields = Fields(decode(data, what="info request", limit=256), 4, "info request")
     if (version := fields.uint(16)) != REQUEST_VERSION:
         raise MalformedError(f"decode info request: version {version}")
-    cluster, nonce, which = ClusterId(fields.fixed(32)), fields.fixed(32), fields.uint(8)
-    if which not in tuple(Which):
-        raise MalformedError(f"decode info request: selector {which}")
-    return cluster, nonce, Which(which)
-
-
-def encode_settled(epoch: Epoch, proof: SettlementProof | None) -> bytes:
-    """``[transcript, certificate, settlement proof|nil]``: the highest settled version of an operator; no proof for a genesis."""
-    encoded = None if proof is None else proof.encoded
-    return encode([epoch.transcript.encoded, epoch.certificate.encoded, encoded])
-
-
-def decode_settled(data: bytes) -> tuple[Epoch, SettlementProof | None]:
-    """Raises ``MalformedError``."""
-    fields = Fields(decode(data, what="settled version", limit=1 << 20), 3, "settled version")
-    epoch = Epoch(decode_transcript(fields.binary()), decode_certificate(fields.binary()))
-    proof = fields.optional_binary(MAX_PROOF_BYTES)
-    return epoch, None if proof is None else decode_settlement_proof(proof)
-
-
-def check_settled(epoch: Epoch, proof: SettlementProof | None) -> None:
-    """Raise ``BadCertificateError`` unless the version is settled: a genesis, or one with a settlement proof.
-
-    The epoch itself is the caller's to check (``check_epoch``).
-    """
-    if proof is not None:
-        proof.verify(epoch.transcript)
-    elif epoch.transcript.source_version:
-        raise BadCertificateError("verify settled version: it has no settlement proof")
+    cluster, nonce, _ = ClusterId(fields.fixed(32)), fields.fixed(32), fields.uint(1)
+    return cluster, nonce
 
 
 @dataclass(frozen=True)

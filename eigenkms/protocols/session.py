@@ -133,7 +133,7 @@ class Session:
         boundary = self.boundary
         return SessionId(
             keccak256(
-                b"eigenkms/session/1",
+                b"eigenkms/session/2",
                 self.cluster,
                 be64(boundary.number),
                 boundary.hash,

@@ -1,19 +1,13 @@
-"""The settlement proof: how operators come to know that enough of them hold a version for the older ones to be erased.
+"""The settlement proof of protocol 1, by which a version of that protocol is known to be safe to deal from.
 
-An epoch certificate says that t' operators agreed on a version. It may count liars among them and leave
-correct operators out, so it does not say that t' correct ones *hold* it, and erasing older shares on it could lose the key.
-Whoever holds its share of a certified version therefore *confirms*: a signed promise to keep the share until a higher version is
-settled, with a proof that it knows the share behind its public share. ``t' + ⌈n'/3⌉ − 1`` confirms, of which fewer than n'/3 are
-of liars, are the *settlement proof*: t' correct operators hold the version. It alone erases what is older.
+In protocol 1 a certificate said that t' operators agreed on a version, not that t' correct ones hold a share of it. Whoever held
+its share confirmed that, signed; ``t' + ⌈n'/3⌉ − 1`` confirms, of which fewer than n'/3 are of liars, are the proof. A version of
+protocol 1 without it, other than a genesis, is no source and erases nothing. Nobody makes these proofs any more.
 
-    confirm    = BN254 signature over keccak256("eigenkms/confirm/1" ‖ session ‖ transcript hash), which aggregates
-    possession = Schnorr proof for Y_j in the context "eigenkms/confirm-proof/1" ‖ session ‖ transcript hash ‖ address
-    proof      = msgpack [session, hash, bitmap, signature]      bitmap over R, first member the top bit
-
-A genesis key is settled when it is certified, since all n prepared it (docs/protocol.md, Settled).
+    confirm = BN254 signature over keccak256("eigenkms/confirm/1" ‖ session ‖ transcript hash), which aggregates
+    proof   = msgpack [session, hash, bitmap, signature]      bitmap over R, first member the top bit
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,8 +16,8 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import threshold
 from eigenkms.protocols.codec import Fields, decode, encode
 from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import BadCertificateError, bitmap_of, signers_in
-from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.protocols.votes import BadCertificateError, signers_in
+from eigenkms.types import SessionId
 
 MAX_PROOF_BYTES = 512
 
@@ -36,11 +30,6 @@ def settlement_quorum(n: int) -> int:
 def confirm_digest(session: SessionId, transcript_hash: bytes) -> bytes:
     """The 32 bytes that a confirm signs."""
     return keccak256(b"eigenkms/confirm/1", session, transcript_hash)
-
-
-def possession_context(session: SessionId, transcript_hash: bytes, holder: OperatorAddress) -> bytes:
-    """What the proof of possession binds."""
-    return b"eigenkms/confirm-proof/1" + session + transcript_hash + holder
 
 
 @dataclass(frozen=True)
@@ -76,9 +65,12 @@ def decode_settlement_proof(data: bytes) -> SettlementProof:
     return SettlementProof(SessionId(fields.fixed(32)), fields.fixed(32), fields.binary(64), fields.fixed(64))
 
 
-def aggregate_confirms(transcript: Transcript, confirms: Mapping[OperatorAddress, bytes]) -> SettlementProof:
-    """Add up ``confirms`` (address to signature). The result is not verified."""
-    recipients = transcript.recipients
-    ordered = [a for a in recipients.addresses if a in confirms]
-    signature = bn254.aggregate_signatures([confirms[a] for a in ordered])
-    return SettlementProof(transcript.session, transcript.hash, bitmap_of(ordered, recipients), signature)
+def check_settled(transcript: Transcript, proof: SettlementProof | None) -> None:
+    """Raise ``BadCertificateError`` unless a certified version may be dealt from.
+
+    A version of protocol 2 and a genesis always may, another version of protocol 1 with its settlement proof.
+    """
+    if proof is not None:
+        proof.verify(transcript)
+    elif not transcript.keys and transcript.source_version:
+        raise BadCertificateError("verify version of protocol 1: it has no settlement proof")

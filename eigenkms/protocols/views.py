@@ -51,6 +51,11 @@ class Views:
             self._quorum_seen_at = now
 
     @property
+    def here(self) -> frozenset[OperatorAddress]:
+        """Members that said that they are in my view or above."""
+        return frozenset(member for member, view in self._members.items() if view >= self.view)
+
+    @property
     def include_a_correct_member(self) -> bool:
         """Whether so many changed the view that one of them is correct."""
         return len(self._members) >= self._followed

@@ -14,6 +14,7 @@ from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
+from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress, OperatorSet, SessionId
 
 MAX_CERTIFICATE_BYTES = 512
@@ -65,6 +66,13 @@ class Certificate:
         digest = vote_digest(self.session, self.view, self.phase, self.hash)
         if not bn254.verify_aggregate(digest, self.signature, keys):
             raise BadCertificateError("verify certificate: aggregate signature does not verify")
+
+
+def check_certificate(certificate: Certificate, session: Session) -> None:
+    """Raise ``BadCertificateError`` unless ``certificate`` is one of ``session`` with t' signers: what protocol 2 asks for."""
+    if certificate.session != session.id:
+        raise BadCertificateError("verify certificate: it is for another session")
+    certificate.verify(session.recipients, session.threshold)
 
 
 def decode_certificate(data: bytes) -> Certificate:

@@ -74,6 +74,15 @@ class StoreCopy:
         """Raises ``InputError`` unless it opens the store."""
         self._root.open(password, self.identity)
 
+    def has_share(self, row: VersionRow) -> bool:
+        """Whether there is a share of a version, sealed."""
+        name = row.transcript_hash
+        return bool(
+            self._database.one(
+                "SELECT 1 FROM versions WHERE transcript_hash = ? AND sealed_share NOT NULL", name
+            )
+        )
+
     def share(self, row: VersionRow, password: str) -> bytes | None:
         """As ``Store.share``. Raises ``InputError`` for another password. Secret: keep it short-lived."""
         sealed = self._database.one(

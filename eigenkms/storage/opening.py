@@ -54,7 +54,7 @@ class Opening:
             raise StorageError(
                 f"open database {self._path}: it is missing or empty, but this folder has held one "
                 f"({self._last_count} commits)",
-                hint="eigenkms share repair --reset begins it anew; the next rotation then gives a share",
+                hint="eigenkms share repair --reset begins it anew; a share comes within two rotations",
             )
         self._touch()
         return Database(self._path)

@@ -48,7 +48,7 @@ def test_made_checked_and_put_back(home: Home, village: Village, tmp_path: Path)
     assert made.code == 0, made.err
     facts = json.loads(made.out)
     assert facts["operator"] == "0x" + village.operators[0].address.hex()
-    assert (facts["settled"], facts["share"]) == (village.epoch.transcript.version, None)
+    assert (facts["version"], facts["share"]) == (village.epoch.transcript.version, None)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     before = file.read_bytes()
 
@@ -59,7 +59,7 @@ def test_made_checked_and_put_back(home: Home, village: Village, tmp_path: Path)
     checked = backup(home, "verify", file, "--password-file", home.folder / "password.txt", "--json")
     assert checked.code == 0, checked.err
     assert json.loads(checked.out)["keys_opened"]
-    assert "settled" in backup(home, "verify", file).out
+    assert "version" in backup(home, "verify", file).out
 
     there = tmp_path / "there"
     password = home.folder / "password.txt"
@@ -108,7 +108,25 @@ def test_who_must_vouch_for_a_share(home: Home, village: Village) -> None:
     assert doubt(None, None, None) is None
     assert "1 other operators show version" in str(doubt(mine, None))
     assert "2 must" in str(doubt())
-    assert "is settled" in str(doubt(mine, mine, newer))
+    assert "and the newest is" in str(doubt(mine, mine, newer))
+
+
+def test_operators_in_the_midst_of_a_rotation_are_asked_again(village: Village) -> None:
+    """Enough of them answer to deal from a version, and do not agree yet on which is the newest."""
+    operators = [o.address for o in village.chain.operators]
+    old, new = village.epoch, village.reshare(village.first, 110).epoch
+
+    def between(*answers: Epoch | None) -> bool:
+        shown = dict(zip(operators, answers, strict=False))
+        return Standing(120, village.chain.operators, {}, shown).is_between_versions
+
+    assert between(new, old, old)
+    assert between(new, new, None, old)
+    assert not between(new, new, new, old)
+    assert not between(old, old, old)
+    assert not between(new, old), "too few answer anyway"
+    assert not between(None, None, None)
+    assert not between()
 
 
 def test_another_peer_id_on_chain_is_told(home: Home, village: Village) -> None:

@@ -198,7 +198,7 @@ def test_check_as_json_and_exit_codes(
     assert run(["config", "check", "--config", str(file), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["file"], said["valid"], said["problems"]) == (str(file), True, [])
-    assert "hoped, not proven" in said["warnings"][0]
+    assert "does not prevent a second one" in said["warnings"][0]
     assert said["settings"]["chain_id"] == {"value": "11155111", "from": "the preset sepolia"}
     write("chain_idd = 1\n")
     monkeypatch.setenv("EIGENKMS_CONFIG", str(file))

@@ -26,7 +26,7 @@ with warnings.catch_warnings():
 from eigenkms.client import api
 from eigenkms.client import evidence as client_evidence
 from tests.client.test_api import living
-from tests.client.test_evidence import Holding, equivocation
+from tests.client.test_evidence import Holding, bad_dealing, equivocation
 from tests.client.village import CHAIN, Village, make_village, visitor
 from tests.node.support import open_store
 from tests.support.waiting import PATIENCE
@@ -54,7 +54,7 @@ def bundles(village: Village) -> tuple[Bundle, ...]:
     """Two faults of one operator, a fault of another, one of them about a version."""
     return (
         equivocation(village, 1, accused=2),
-        equivocation(village, 2, accused=3, source=village.epoch),
+        bad_dealing(village, village.epoch.transcript),
         equivocation(village, 3, accused=3),
     )
 
@@ -100,7 +100,8 @@ def test_a_folder_is_listed_without_a_password(
     cells = [row.split()[:5] for row in rows]
     session = bundles[0].session
     for cell in cells:
-        assert (cell[0], cell[2:]) == ("equivocation", ["100", str(session.version), session.id.hex()[:16]])
+        assert cell[2:] == ["100", str(session.version), session.id.hex()[:16]]
+    assert sorted(cell[0] for cell in cells) == ["bad-dealing", "equivocation", "equivocation"]
     assert [cell[1] for cell in cells] == sorted(address(village, index) for index in (2, 3, 3))
     assert all("this node, 20" in row for row in rows)
 

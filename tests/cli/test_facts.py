@@ -17,10 +17,10 @@ def test_version_names_backends_and_formats() -> None:
     assert facts.keys() == {"version", "python", "backends", "fallbacks", "protocol", "formats"}
     assert facts["version"] == __version__
     assert facts["backends"].keys() == {"bls12-381", "bn254"}
-    assert facts["formats"] == {"backup": 1, "ciphertext": 2, "evidence": 1, "keystore": 1, "store": 2}
+    assert facts["formats"] == {"backup": 1, "ciphertext": 2, "evidence": 2, "keystore": 1, "store": 2}
     shown = eigenkms("version").stdout.decode()
     assert f"version   {__version__}\n" in shown
-    assert "protocol  1\n" in shown
+    assert "protocol  2\n" in shown
 
 
 def test_the_short_version_is_one_line() -> None:

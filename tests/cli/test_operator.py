@@ -186,7 +186,7 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
     assert "it is in the set, and a member must have a key" in early.err
     left = operator("deregister", "--yes")
     assert left.code == 0, left.err
-    assert "keep its node running until a version without it is settled" in left.out
+    assert "keep its node running until there is a version without it" in left.out
     shown = operator("show", "--json").facts
     until = shown["slashable_until"]
     assert (shown["member"], shown["slashable"], until) == (False, True, shown["block"] + DELAY)

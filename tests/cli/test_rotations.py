@@ -1,6 +1,7 @@
 """What ``devnet run --scenario rotation`` prints: a line for each rotation and the sums, or all of it as JSON."""
 
 import json
+import re
 
 import pytest
 
@@ -14,8 +15,8 @@ MPK = "ab" * 96
 def result() -> RotationResult:
     """A genesis, a rotation without operator 2, and one that nobody certified."""
     rows = [
-        Row(0, 40, 5, 1.21, 1_700_000_040, MPK, 4, 5, [], 5, True, [], 100),
-        Row(1, 48, 5, 3.02, 1_700_000_048, MPK, 4, 4, ["operator 2"], 5, False, ["operator 3 killed"], 90, 1),
+        Row(0, 40, 5, 1.21, 1_700_000_040, MPK, 4, 5, [], 5, 0, [], 100),
+        Row(1, 48, 5, 3.02, 1_700_000_048, MPK, 4, 4, ["operator 2"], 5, 3, ["operator 3 killed"], 90, 1),
         Row(2, 56, 5, decrypts=80),
     ]
     return RotationResult(
@@ -45,6 +46,7 @@ def test_the_table_has_a_line_for_each_rotation(
     assert words[1][:5] == ["genesis", "40", "1700000040", "1.2", "5"]
     assert lines[2].split("  ")[-1].strip() == "operator 3 killed"
     assert "operator 2" in lines[2]
+    assert re.search(r"4 of 5 +5 +3 +ab", lines[2]), "5 operators hold it, 3 erased the one before"
     assert "nobody of 5" in lines[3]
     assert "decrypt p50 / p99 / max  31 / 200 / 1500 ms" in lines
     assert "verdict                  1 of 271 decryptions failed; 1 of 2 rotations were certified" in lines

@@ -100,7 +100,7 @@ async def guarded(
 ) -> AsyncIterator[Guarded]:
     """All operators at home, and with the policy attested."""
     for operator in village.operators:
-        operator.learn(village.first, settled=True)
+        operator.learn(village.first)
     async with AsyncExitStack() as stack:
         ways = make(village, stack.enter_context(policies(village, register, folder, methods)))
         for index in range(len(village.operators)):

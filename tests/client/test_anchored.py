@@ -132,7 +132,7 @@ async def test_a_key_that_a_witness_speaks_against_is_not_pinned(village: Villag
             raise VerificationError("no")
 
     for operator in village.operators:
-        operator.learn(village.first, settled=True)
+        operator.learn(village.first)
     ways = Keeper(village)
     async with (
         at_home(village, 0, ways),

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -16,11 +17,13 @@ from eigenkms.p2p.host import Request
 from eigenkms.protocols import wire
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.evidence_bundle import Bundle
-from eigenkms.protocols.frames import Kind, build_frame
-from eigenkms.protocols.requests import Epoch, EvidencePage, decode_evidence_request
+from eigenkms.protocols.frames import Frame, Kind, build_frame
+from eigenkms.protocols.messages import dealing_body, ref_of
+from eigenkms.protocols.requests import EvidencePage, decode_evidence_request
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import Transcript
 from eigenkms.storage.store import EVIDENCE_LIMIT
-from eigenkms.types import BlockRef, ClusterId, OperatorAddress
+from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet
 from tests.client.test_api import Keyless, living, pins
 from tests.client.village import (
     CLUSTER,
@@ -35,29 +38,40 @@ from tests.client.village import (
 from tests.support.waiting import PATIENCE
 
 
-def equivocation(
-    village: Village, number: int = 1, accused: int = 3, *, source: Epoch | None = None
-) -> Bundle:
+def equivocation(village: Village, number: int = 1, accused: int = 3) -> Bundle:
     """Two hashes of one operator, others for each ``number``."""
-    return equivocation_in(village.session, village.operators[accused], number, source=source)
+    return equivocation_in(village.session, village.operators[accused], number)
 
 
-def equivocation_in(
-    session: Session, liar: Operator, number: int = 1, *, source: Epoch | None = None
-) -> Bundle:
-    frames = tuple(
-        build_frame(
-            liar.key,
-            kind=Kind.HASH,
-            cluster=session.cluster,
-            sender=liar.address,
-            session=session.id,
-            body=[bytes([number, place]) * 16],
-        )
-        for place in (0, 1)
+def equivocation_in(session: Session, liar: Operator, number: int = 1) -> Bundle:
+    frames = tuple(said(session, liar, Kind.HASH, [bytes([number, place]) * 16]) for place in (0, 1))
+    return Bundle(session, Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames))
+
+
+def bad_dealing(village: Village, source: Transcript, accused: int = 3) -> Bundle:
+    """A signed dealing from a version, which has no header."""
+    session, liar = village.session, village.operators[accused]
+    frame = said(session, liar, Kind.DEALING, dealing_body(ref_of(source), b"no header"))
+    return Bundle(session, Evidence(Fault.BAD_DEALING, liar.address, session.id, (frame,), source))
+
+
+def _of_others(village: Village, strangers: Village) -> Transcript:
+    """The village's version, as if one of its operators had had the key of a stranger."""
+    transcript = village.epoch.transcript
+    first, *others = transcript.recipients
+    made_up = replace(first, key=strangers.operators[0].key.g2)
+    return replace(transcript, recipients=OperatorSet((made_up, *others)))
+
+
+def said(session: Session, operator: Operator, kind: Kind, body: list[Any]) -> Frame:
+    return build_frame(
+        operator.key,
+        kind=kind,
+        cluster=session.cluster,
+        sender=operator.address,
+        session=session.id,
+        body=body,
     )
-    transcript = None if source is None else source.transcript
-    return Bundle(session, Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames, transcript), source)
 
 
 class Holding(Honest):
@@ -160,7 +174,9 @@ async def test_false_evidence_is_rejected_with_the_name_of_who_showed_it(
         "is not on this chain": equivocation_in(fork, village.operators[3]),
         "is not final yet": equivocation_in(unborn, village.operators[3]),
         "it is of another cluster": equivocation_in(elsewhere, village.operators[3]),
-        "verify epoch certificate: its 4 operators are not": equivocation(village, source=strangers.epoch),
+        "verify source of evidence: its 4 operators are not": bad_dealing(
+            village, _of_others(village, strangers)
+        ),
     }
     assert len(lies) < MAX_REJECTED
     ways = [Holding(village, *lies.values(), good), Holding(village), Holding(village), Holding(village)]
@@ -174,8 +190,8 @@ async def test_false_evidence_is_rejected_with_the_name_of_who_showed_it(
 
 
 async def test_a_source_that_the_chain_confirms_is_good(village: Village, known: Path) -> None:
-    """Its certificate by the operators that the chain had at its block."""
-    piece = equivocation(village, source=village.epoch)
+    """Of the operators that the chain had at its block."""
+    piece = bad_dealing(village, village.epoch.transcript)
     ways = [Holding(village, piece), *[Holding(village)] * 3]
     async with found(village, ways, known) as findings:
         assert [found.bundle for found in findings.pieces] == [piece]

@@ -4,7 +4,7 @@ Curves, signatures, frames and sockets are the real ones. The chain is a fake th
 master secret is known to the test, as no ceremony is under test here: a version's shares are reshared by the same mathematics.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from eigenkms.applications import Applications
 from eigenkms.chain.config import Finality
 from eigenkms.chain.reader import ChainOperator, OperatorRead
 from eigenkms.client.api import Client, ClientSettings
-from eigenkms.crypto import bls, bn254
+from eigenkms.crypto import bls, bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.crypto.identities import Identity
@@ -29,7 +29,6 @@ from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.requests import (
     Epoch,
-    Which,
     build_statement,
     decode_info_request,
     decode_partial_request,
@@ -37,7 +36,8 @@ from eigenkms.protocols.requests import (
     seal_partial,
 )
 from eigenkms.protocols.session import ZERO32, Parameters, Session, cluster_id
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.settlement import SettlementProof, confirm_digest
+from eigenkms.protocols.transcript import ListedKey, Transcript
 from eigenkms.protocols.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
 from tests.protocols.support import counter_rng
@@ -110,23 +110,19 @@ class Operator:
     """What it passes on of others."""
     known: list[Epoch] = field(default_factory=list)
     """Versions that it knows, ascending."""
-    settled: set[bytes] = field(default_factory=set)
-    """Transcript hashes of those that it knows to be settled."""
     shares: dict[bytes, SecretScalar] = field(default_factory=dict)
     """By transcript hash, until it erases them."""
 
-    def learn(self, version: "KeyVersion", *, settled: bool = False, share: bool = True) -> None:
-        """Take the certificate of a version, its proof of settlement if ``settled``, and its share if there is one."""
+    def learn(self, version: "KeyVersion", *, share: bool = True) -> None:
+        """Take the certificate of a version, and its share if there is one."""
         transcript = version.epoch.transcript
         if version.epoch not in self.known:
             self.known = sorted([*self.known, version.epoch], key=lambda e: e.transcript.version)
-        if settled:
-            self.settled.add(transcript.hash)
         if share and self.address in version.shares:
             self.shares[transcript.hash] = version.shares[self.address]
 
     def erase(self, version: "KeyVersion") -> None:
-        """As when a higher version has settled."""
+        """As when a higher version is certified."""
         self.shares.pop(version.epoch.transcript.hash, None)
 
     def record(self, addresses: list[str], *, peer: PeerId | None = None, sequence: int = 1) -> Frame:
@@ -205,10 +201,23 @@ class Village:
         )
         self.chain.number += 1
 
+    def settle(self, epoch: Epoch, signers: int = 4, *, key: bn254.KeyPair | None = None) -> SettlementProof:
+        """The proof that a version of protocol 1 was settled, by so many operators; or by a stranger's ``key`` in place of each."""
+        return prove_settled(epoch.transcript, {o.address: key or o.key for o in self.operators[:signers]})
+
     def reshare(
-        self, source: KeyVersion, number: int, *, signers: list[Operator] | None = None, seed: str = "reshare"
+        self,
+        source: KeyVersion,
+        number: int,
+        *,
+        signers: list[Operator] | None = None,
+        seed: str = "reshare",
+        lists_keys: bool = True,
     ) -> KeyVersion:
-        """The version of block ``number``: the source's shares, dealt anew to the operators on chain and combined."""
+        """The version of block ``number``: the source's shares, dealt anew to the operators on chain and combined.
+
+        It lists an encryption key of each recipient, unless it is to be one of protocol 1.
+        """
         rng = counter_rng(f"{seed} {number}")
         self.chain.number = max(self.chain.number, number + 5)
         members = [o for o in self.operators if any(c.address == o.address for c in self.chain.operators)]
@@ -228,12 +237,27 @@ class Village:
             tuple((d, keccak256(b"dealing", be64(number), d)) for d in dealers),
             old.mpk,
             combine_commitments(factors, [p.commitments() for p in dealt]),
+            tuple(listed_key(o.address, number) for o in session.recipients) if lists_keys else (),
         )
         shares = {
             o.address: combine_shares(factors, [p.evaluate(coordinate(o.address)) for p in dealt])
             for o in members
         }
         return KeyVersion(Epoch(transcript, self.certify(transcript, signers or members)), shares)
+
+
+def prove_settled(transcript: Transcript, keys: Mapping[OperatorAddress, bn254.KeyPair]) -> SettlementProof:
+    """Confirms of a version of protocol 1 by the holders of these keys."""
+    session, name = transcript.session, transcript.hash
+    confirms = {a: bn254.sign(key, confirm_digest(session, name)) for a, key in keys.items()}
+    made = aggregate(session, 0, Phase.COMMIT, name, confirms, transcript.recipients)
+    return SettlementProof(session, name, made.bitmap, made.signature)
+
+
+def listed_key(operator: OperatorAddress, number: int) -> ListedKey:
+    """The encryption key that an operator published at the boundary of this block."""
+    rng = counter_rng(f"encryption key {operator.hex()} {number}")
+    return ListedKey(number, pvss.EncryptionKey.generate(rng).public)
 
 
 def make_session(keys: dict[OperatorAddress, bn254.KeyPair], number: int) -> Session:
@@ -305,7 +329,7 @@ class Honest:
         return self.village.epoch
 
     def info(self, operator: Operator, body: bytes) -> bytes:
-        _, nonce, _ = decode_info_request(body)
+        _, nonce = decode_info_request(body)
         return encode_info(self.epoch(), self.statement(operator, nonce), operator.records)
 
     def statement(self, operator: Operator, nonce: bytes) -> Frame:
@@ -330,11 +354,10 @@ class Keeper(Honest):
         return await super().answer(operator, request)
 
     def info(self, operator: Operator, body: bytes) -> bytes:
-        _, nonce, which = decode_info_request(body)
-        shown = [e for e in operator.known if which is Which.NEWEST or e.transcript.hash in operator.settled]
-        if not shown:
+        _, nonce = decode_info_request(body)
+        if not operator.known:
             raise RpcRefusal("no-version", "none yet")
-        return self.show(operator, shown[-1], nonce)
+        return self.show(operator, operator.known[-1], nonce)
 
     def show(self, operator: Operator, epoch: Epoch, nonce: bytes) -> bytes:
         statement = build_statement(operator.key, operator.address, epoch.transcript, nonce)

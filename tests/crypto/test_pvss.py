@@ -602,10 +602,8 @@ def test_sums_that_would_tell_of_the_digits_are_not_shown() -> None:
 
 @pytest.mark.usefixtures("fast_backend")
 def test_recipients_are_distinct_and_have_good_keys() -> None:
-    """A key that is no point, or stands there twice, is its owner's fault; a missing or repeated address is the caller's."""
+    """A key that is no point is its owner's fault; a missing or repeated address is the caller's."""
     members = list(stage(3, 2).recipients.members)
-    with pytest.raises(InvalidEncryptionKey, match="key 2 is also key 0"):
-        Recipients([*members[:2], replace(members[2], key=members[0].key)])
     for bad in (BLS_G1_INFINITY, b"", b"\xff" * 48):
         with pytest.raises(InvalidEncryptionKey, match="key 1: decode point"):
             Recipients([members[0], ShareRecipient(members[1].address, bad)])
@@ -614,6 +612,19 @@ def test_recipients_are_distinct_and_have_good_keys() -> None:
     for none_or_many in ([], members * 2000):
         with pytest.raises(ValueError, match=r"1\.\.4096 recipients"):
             Recipients(none_or_many)
+
+
+@pytest.mark.usefixtures("fast_backend")
+def test_recipients_that_share_a_key_stop_no_dealing() -> None:
+    """Each of them has proved that it holds the secret: they are dealt to as others are, and both decrypt."""
+    case = stage(3, 2)
+    first, second, third = case.recipients.members
+    recipients = Recipients([first, second, replace(third, key=first.key)])
+    encrypted = deal(case.context, case.polynomial, recipients, RNG)
+    claim = Claim(case.context, case.polynomial.commitments(), encrypted, None)
+    check_dealing(claim, recipients, case.threshold, RNG)
+    shares = [decrypt(encrypted.share(i), case.keys[0], 3, table(), RNG).value for i in (0, 2)]
+    assert shares == [case.shares[0], case.shares[2]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What came of a boundary is read from the logs of nodes that see it at different moments, restart, and miss it."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -29,9 +28,9 @@ def boundary(rounds: Rounds, index: int, block: int, second: float, operators: i
     rounds.hear(member(index), {**event, "time": at(second)})
 
 
-def certified(rounds: Rounds, index: int, block: int, second: float, *, share: bool = True) -> None:
-    event: dict[str, Any] = {"event": "certified", "session": f"s{block}", "version": 1000 + block}
-    rounds.hear(member(index), {**event, "share": share, "time": at(second)})
+def certified(rounds: Rounds, index: int, block: int, second: float, *, event: str = "certified") -> None:
+    told = {"event": event, "session": f"s{block}", "version": 1000 + block, "time": at(second)}
+    rounds.hear(member(index), told)
 
 
 @pytest.fixture
@@ -72,21 +71,26 @@ def test_a_certificate_may_be_told_of_before_the_boundary() -> None:
     assert rounds.at(10).seconds == 3.0
 
 
-def test_the_share_may_come_after_the_certificate(rounds: Rounds) -> None:
-    """Who was away takes the certificate without a share first; both moments are kept, and a second telling changes neither."""
+def test_the_share_comes_after_the_certificate(rounds: Rounds) -> None:
+    """It is decrypted then, or once its rows were fetched; both moments are kept, and a second telling changes neither."""
     boundary(rounds, 0, 20, 11.0)
-    for second, share in ((12.0, False), (13.0, True), (14.0, True)):
-        certified(rounds, 0, 20, second, share=share)
+    certified(rounds, 0, 20, 12.0)
+    for second in (13.0, 14.0):
+        certified(rounds, 0, 20, second, event="share held")
     found = rounds.at(20).certified
     assert found.shares[0] - found.taken[0] == 1.0
+    assert (len(found.shares), found.erased) == (1, {})
 
 
-def test_settling_is_no_certificate(rounds: Rounds) -> None:
-    """It is told of beside it."""
-    boundary(rounds, 0, 20, 11.0)
-    rounds.hear(member(0), {"event": "settled", "session": "s20", "version": 1020, "time": at(12.0)})
-    found = rounds.at(20).certified
-    assert (found.version, len(found.settled), found.taken) == (1020, 1, {})
+def test_erasing_is_told_of_the_version_that_is_erased(rounds: Rounds) -> None:
+    """By its session, without its number; it certifies nothing, and a version without a session is nobody's."""
+    boundary(rounds, 0, 20, 21.0)
+    erased = {"event": "erased", "transcript": "ab", "time": at(22.0)}
+    rounds.hear(member(0), {**erased, "session": "s10"})
+    rounds.hear(member(1), erased)
+    found = rounds.at(10).certified
+    assert (found.version, set(found.erased), len(found.taken)) == (1010, {0}, 4)
+    assert (rounds.at(20).certified.erased, rounds.at(20).is_certified) == ({}, False)
 
 
 async def test_the_outcome_is_a_quorum(rounds: Rounds, autojump_clock: trio.abc.Clock) -> None:

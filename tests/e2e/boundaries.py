@@ -1,8 +1,8 @@
 """Boundaries when a test waits for something, as fast as the machine can follow and no faster.
 
 The chain of a live network makes no blocks by time. While a test waits (``demanded``), ``Boundaries`` mines up to the next boundary
-as soon as the last one is over: each running operator has the certificate of its session, and its version is settled if every
-operator takes part. If that cannot come about, since somebody is missing, the next boundary follows when no operator has logged
+as soon as the last one is over: each running operator has the certificate of its session, and holds its share if every operator
+takes part. If that cannot come about, since somebody is missing, the next boundary follows when no operator has logged
 anything for a moment. The moment grows while sessions come to nothing although nobody started or ended, as on a slow machine.
 So no length of an interval decides a test.
 """
@@ -54,7 +54,7 @@ class Boundaries:
         self._joined: set[int] = set()
         self._session = ""
         self._certified: set[int] = set()
-        self._settled: set[int] = set()
+        self._holding: set[int] = set()
         self._has_key = False
         network.hear(self._hear)
 
@@ -62,8 +62,8 @@ class Boundaries:
         self._heard = trio.current_time()
         if event["event"] == "boundary":
             self._see(member.index, int(event["block"]), str(event["session"]), joined=bool(event["joined"]))
-        elif event["event"] in ("certified", "settled") and str(event["session"]) == self._session:
-            (self._certified if event["event"] == "certified" else self._settled).add(member.index)
+        elif event["event"] in ("certified", "share held") and event.get("session") == self._session:
+            (self._certified if event["event"] == "certified" else self._holding).add(member.index)
 
     def _see(self, index: int, block: int, session: str, *, joined: bool) -> None:
         self._note(block)
@@ -84,7 +84,7 @@ class Boundaries:
             self._quiet = min(2 * self._quiet, MAX_QUIET_SECONDS)
         self._has_key = self._has_key or bool(self._certified)
         self._block, self._since, self._lives, self._session = block, trio.current_time(), lives, ""
-        self._joined, self._certified, self._settled = set(), set(), set()
+        self._joined, self._certified, self._holding = set(), set(), set()
 
     def _running(self) -> dict[int, int]:
         """Process ids by operator."""
@@ -142,7 +142,7 @@ class Boundaries:
         if self._joined and all(self._seen.get(index, 0) >= self._block for index in asked):
             part = self._joined & running.keys()
             whole = self._has_key and len(part) == len(self._network.registered)
-            if part <= self._certified and (not whole or part <= self._settled):
+            if part <= self._certified and (not whole or part <= self._holding):
                 return True
         return now > max(self._since, self._heard) + self._quiet
 

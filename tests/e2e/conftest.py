@@ -41,8 +41,10 @@ def shared_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNet
     """Four operators with a master key; the fourth was not there when the others first were."""
     with live_network(tmp_path_factory.mktemp("network") / "net") as live:
         live.start_all([0, 1, 2])
-        absent = f"no dealing came from {live.name(3)};"  # and from nobody else: who deals too late for a boundary is named too
-        live.wait_log(0, absent)
+        absent = live.name(3)
+        live.wait_log(
+            0, f"ended without a certificate no_key={absent} no_hash={absent}"
+        )  # and of nobody else
         live.start(3)
         live.genesis()
         yield live

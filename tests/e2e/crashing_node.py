@@ -14,30 +14,31 @@ from typing import Any
 
 from eigenkms.devnet import tether
 from eigenkms.protocols.frames import Kind, decode_frame
-from eigenkms.protocols.votes import VOID_HASH, decode_certificate
+from eigenkms.protocols.messages import read_vote
+from eigenkms.protocols.votes import VOID_HASH, Phase, decode_certificate
 from eigenkms.storage.store import Record, Store
 
-POINTS = ("open", "polynomial", "revealed", "report", "prepare", "commit", "certificate", "version")
-"""What a genesis writes, in this order: the session, my polynomial with its hash, my dealing, my report, transcript and share
-with my prepare vote, lock with my commit vote, the certificate, the key version.
+POINTS = ("open", "polynomial", "revealed", "dealing", "prepare", "commit", "certificate", "version")
+"""What a genesis writes, in this order: the session, my polynomial with its hash, whose dealings may count, my dealing, my prepare
+vote with what it names, lock with my commit vote, the certificate, the key version.
 """
 ROTATION_POINTS = (
-    "open",
-    "polynomial",
-    "report",
-    "prepare",
-    "commit",
-    "certificate",
-    "version",
-    "confirm",
-    "settled",
-    "shred",
-    "erase",
+    *(
+        "open",
+        "key",
+        "dealing",
+        "prepare",
+        "commit",
+        "certificate",
+        "version",
+        "share",
+        "erase",
+        "erase keys",
+    ),
 )
-"""What a rotation writes: as a genesis, without hashes; then my confirm, the settlement proof, and what is destroyed after it."""
+"""What a rotation writes: the session, my encryption key, and as a genesis; then my share, and what is destroyed after it."""
 MOMENTS = ("before", "after")
-_BY_RECORD = {"polynomial": "polynomial", "revealed": "revealed", "share": "prepare"}
-_BY_FRAME = {Kind.REPORT: "report", Kind.CONFIRM: "confirm"}
+_BY_RECORD = {"polynomial": "polynomial", "revealed": "revealed", "dealing": "dealing"}
 _BY_CERTIFICATE = {"lock": "commit", "certificate": "certificate"}
 
 
@@ -48,7 +49,9 @@ def points_of(records: Sequence[Record]) -> set[str]:
 
 def _point_of(record: Record) -> str | None:
     if record.kind == "frame":
-        return _BY_FRAME.get(decode_frame(record.body).kind)
+        frame = decode_frame(record.body)
+        is_prepare = frame.kind is Kind.VOTE and read_vote(frame).phase is Phase.PREPARE
+        return "prepare" if is_prepare else None
     if record.kind in _BY_CERTIFICATE:
         return None if decode_certificate(record.body).hash == VOID_HASH else _BY_CERTIFICATE[record.kind]
     return _BY_RECORD.get(record.kind)
@@ -86,9 +89,10 @@ def install(point: str, moment: str) -> None:
     Store.open_session = arming(Store.open_session, lambda *_: point == "open")  # type: ignore[method-assign]
     Store.append = arming(Store.append, lambda _, records: point in points_of(records))  # type: ignore[method-assign]
     Store.add_version = arming(Store.add_version, lambda *_: point == "version")  # type: ignore[method-assign]
-    Store.set_settled = arming(Store.set_settled, lambda *_: point == "settled")  # type: ignore[method-assign]
-    Store.shred_session = arming(Store.shred_session, lambda *_: point == "shred")  # type: ignore[method-assign]
+    Store.keep_key = arming(Store.keep_key, lambda *_: point == "key")  # type: ignore[method-assign]
+    Store.add_share = arming(Store.add_share, lambda *_: point == "share")  # type: ignore[method-assign]
     Store.erase_share = arming(Store.erase_share, lambda *_: point == "erase")  # type: ignore[method-assign]
+    Store.erase_keys = arming(Store.erase_keys, lambda *_: point == "erase keys")  # type: ignore[method-assign]
 
 
 def main() -> None:

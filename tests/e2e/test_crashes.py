@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.e2e]
 
 DEATHS = {
-    0: ("polynomial", "report"),
+    0: ("polynomial", "dealing"),
     1: ("revealed", "certificate"),
     2: ("prepare", "open"),
     3: ("commit", "version"),
@@ -33,7 +33,7 @@ DEATHS = {
 Every point is there once, at one of the two moments; real processes and files show it here. The simulator crashes between whole
 transactions, at every point and in thousands of orders (``tests/sim``).
 """
-ROTATION_DEATHS = ("confirm", "settled", "commit", "shred", "prepare", "erase")
+ROTATION_DEATHS = ("key", "share", "commit", "erase", "prepare", "erase keys")
 """Those that a rotation alone has, and two votes."""
 
 
@@ -112,14 +112,11 @@ def test_crashes_in_rotations_lose_no_key_and_say_nothing_twice(tmp_path: Path) 
         net.stop(2, 3)
         deaths = [(point, MOMENTS[number // 2 % 2]) for number, point in enumerate(ROTATION_DEATHS)]
         _live_through(net, {2: deaths[::2], 3: deaths[1::2]})
-        settled = max(
-            net.wait_status(index, lambda status: status["settled"])["settled"] for index in range(4)
-        )
+        known = max(net.status(index)["version"] for index in range(4))
 
         def has_erased(status: dict[str, Any]) -> bool:
-            """Whether older shares are gone. They are kept while a session that deals from one of them may be decided."""
-            dealt_from_newer = (status["source"] or 0) > settled and status["phase"] == "certified"
-            return bool(status["settled"] > settled and status["share"] and dealt_from_newer)
+            """Whether it took in the certificate of a later version, with which older shares go."""
+            return bool((status["version"] or 0) > known and status["share"])
 
         said = [net.wait_status(index, has_erased) for index in range(4)]
         assert {status["mpk"] for status in [*genesis, *said]} == {genesis[0]["mpk"]}
@@ -127,18 +124,18 @@ def test_crashes_in_rotations_lose_no_key_and_say_nothing_twice(tmp_path: Path) 
         assert result.code == 0, result.err
         assert output.read_bytes() == secret
         net.loop.run(net.stop_all)
-        _check_stores(net, settled)
+        _check_stores(net, known)
 
 
-def _check_stores(net: LiveNetwork, settled: int = 0) -> None:
-    """One certified hash a session, one genesis that made a key; no share as old as ``settled``; nobody contradicts itself."""
+def _check_stores(net: LiveNetwork, known: int = 0) -> None:
+    """One certified hash a session, one genesis that made a key; no share as old as ``known``; nobody contradicts itself."""
     certified: dict[bytes, set[bytes]] = defaultdict(set)
     geneses: set[bytes] = set()
     for member in net.members:
         database = member.folder / "data" / "eigenkms.db"
         held = "SELECT version FROM versions WHERE sealed_share IS NOT NULL"
-        assert all(version > settled for (version,) in query(database, held))
-        for (encoded,) in query(database, "SELECT transcript FROM versions"):
+        assert all(version > known for (version,) in query(database, held))
+        for (encoded,) in query(database, "SELECT transcript FROM versions WHERE prepared = 0"):
             transcript = decode_transcript(encoded)
             certified[transcript.session].add(transcript.hash)
             if transcript.source_version == GENESIS_SOURCE:

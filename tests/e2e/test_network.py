@@ -47,13 +47,15 @@ def works(net: LiveNetwork, ciphertext: Path) -> bool:
 
 
 def test_an_operator_that_was_absent_is_named_and_the_next_try_succeeds(net: LiveNetwork) -> None:
-    """A session stayed void, a line of the log names who was missing, and a later one made the key with all four."""
-    void = next(event for event in events(net.members[0].log, "void") if event["missing"] == [net.name(3)])
-    assert void["level"] == "warning"
-    assert f"no dealing came from {net.name(3)}; trying again at this boundary" in void["message"]
+    """A session made no key, a line of the log names of whom nothing was heard, and a later one made the key with all four."""
+    absent = net.name(3)
+    lines = events(net.members[0].log, "ended without a certificate")
+    failed = next(event for event in lines if event["no_hash"] == [absent])
+    assert failed["level"] == "warning"
+    assert f"no_key={absent} no_hash={absent}" in failed["message"]
     certified = [events(member.log, "certified")[0] for member in net.members]
     assert len({event["session"] for event in certified}) == 1
-    assert all(event["share"] for event in certified)
+    assert all(events(member.log, "share held") for member in net.members)
 
 
 # -- the main job ------------------------------------------------------------------------------------------------
@@ -469,6 +471,7 @@ def _found_by_a_newcomer(net: LiveNetwork, ciphertext: Path) -> None:
     net.stop(0)
     net.start(0)
     net.wait_linked(0, 1, 3)
+    net.wait_status(0, lambda status: status["share"])
     for silent in (0, 2):
         net.pause(silent)
         assert works(net, ciphertext)

@@ -66,7 +66,7 @@ class Operator:
         assert said.code == 0, said.err
         facts = json.loads(said.out)
         assert facts["held"]
-        assert facts["share"] >= facts["settled"]
+        assert facts["share"] >= facts["version"]
         self.net.wait_status(ME, lambda status: status["share"])
 
 
@@ -144,7 +144,7 @@ def test_a_new_peer_id_and_a_backup(operator: Operator, tmp_path: Path) -> None:
     old = PeerKey(
         open_key(member.folder / "p2p.json", "p2p", (member.folder / "password").read_text().strip()).secret
     )
-    held = net.wait_status(ME, lambda status: status["share"])
+    held = net.wait_status(ME, lambda status: status["share"] and status["phase"] == "certified")
     assert operator.backup("create", "-o", early, "--with-share").code == 0
     flags = (
         "--account-keystore",
@@ -198,7 +198,7 @@ def test_a_new_peer_id_and_a_backup(operator: Operator, tmp_path: Path) -> None:
         "--json",
     )
     assert aside.code == 0, aside.err
-    assert "is settled" in json.loads(aside.out)["share_refused"]
+    assert "the newest is" in json.loads(aside.out)["share_refused"]
     net.start(ME)
     operator.repaired()
     net.stop(ME)
@@ -226,9 +226,7 @@ def _check_nobody(net: LiveNetwork, old: PeerKey) -> None:
             host.set_addresses(at.peer_id, [f"/ip4/127.0.0.1/tcp/{net.port(0)}"])
             await host.call(at.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=PATIENCE)
             try:
-                await host.call(
-                    at.peer_id, wire.OPERATOR_PROTOCOL, wire.SETTLED, record.encoded, timeout=PATIENCE
-                )
+                await host.call(at.peer_id, wire.OPERATOR_PROTOCOL, wire.HEAD, b"", timeout=PATIENCE)
             except EigenKmsError as error:
                 return str(error)
         return "served"

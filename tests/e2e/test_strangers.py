@@ -253,7 +253,7 @@ def forged_record(target: Target, peer: PeerKey | None = None) -> Frame:
 
 async def refused_as_operator(client: Host, target: Target, frame: Frame) -> None:
     """Neither method of the operator protocol is open to it."""
-    for method in (wire.FRAME, wire.SYNC):
+    for method in (wire.SYNC, wire.HEAD, wire.PUSH, wire.BODY, wire.ROW):
         with pytest.raises((NetworkError, RefusedError)) as refusal:
             await ask(client, target, method, frame.encoded, wire.OPERATOR_PROTOCOL)
         assert not isinstance(refusal.value, RpcRefused) or refusal.value.code == "say-hello"

@@ -1,12 +1,15 @@
 """libp2p is imported once, with its own warnings set aside."""
 
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.attestation.issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
 from tests.client.village import Village, make_village
+from tests.node.town import Town
+from tests.support.toy_backend import toy_crypto
 from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
@@ -18,11 +21,25 @@ with warnings.catch_warnings():
 @pytest.fixture(autouse=True)
 def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node gives up no call to another operator because the machine is slow."""
-    from eigenkms.node import canary, links, sources
+    from eigenkms.node import canary, fetching, links, sources
 
     monkeypatch.setattr(canary, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(fetching, "FETCH_SECONDS", PATIENCE)
     monkeypatch.setattr(links, "CALL_SECONDS", PATIENCE)
     monkeypatch.setattr(sources, "ASK_SECONDS", PATIENCE)
+
+
+@pytest.fixture
+def toy_curves() -> Iterator[None]:
+    """Groups that cost nothing."""
+    with toy_crypto():
+        yield
+
+
+@pytest.fixture
+def town(toy_curves: None, tmp_path: Path) -> Town:
+    """Four operators over toy curves, with stores in ``tmp_path``."""
+    return Town(4, tmp_path)
 
 
 @pytest.fixture

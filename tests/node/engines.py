@@ -1,4 +1,4 @@
-"""Engines with real stores and real machines over toy curves, which pass each other frames in memory."""
+"""Engines with real stores and real machines over toy curves, which pass each other frames and bodies in memory."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -13,17 +13,21 @@ from eigenkms.cli.report import leaves
 from eigenkms.errors import StorageError
 from eigenkms.node.engine import Engine
 from eigenkms.node.versions import Versions
+from eigenkms.node.workers import Workers
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
 from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
+from tests.crypto.pvss_support import table
 from tests.node.support import open_store
 from tests.protocols.support import Cast, cast, counter_rng
 from tests.support.waiting import pace
 
 FAR_WINDOW_MS: Final = 3_600_000
 """No window ends in a test, however slow the machine is: operators that all take part wait for none."""
+FAR_GRACE: Final = 3600.0
+"""Nor does the grace of a session."""
 
 
 def seated_cast(n: int, *, window_ms: int = FAR_WINDOW_MS, genesis_quorum: int = 0) -> Cast:
@@ -40,15 +44,18 @@ def seated_cast(n: int, *, window_ms: int = FAR_WINDOW_MS, genesis_quorum: int =
 
 
 class Room:
-    """Where frames of all engines go: heard at once by everybody who is in."""
+    """Where frames and bodies of all engines go: they are received at once by everybody who is in."""
 
     def __init__(self) -> None:
         self.seats: dict[OperatorAddress, Seat] = {}
 
-    def say(self, sender: OperatorAddress, frame: Frame, recipient: OperatorAddress | None) -> None:
-        for address, seat in self.seats.items():
-            if address != sender and recipient in (None, address):
-                seat.engine.offer(frame.sender, frame.encoded)
+    def others(self, me: OperatorAddress) -> list["Seat"]:
+        return [seat for address, seat in self.seats.items() if address != me]
+
+    def spread(self, sender: OperatorAddress, arrive: Callable[["Seat"], None]) -> None:
+        """Let something of the sender's arrive at all others."""
+        for other in self.others(sender):
+            arrive(other)
 
 
 @dataclass
@@ -61,18 +68,23 @@ class Seat:
     versions: Versions
     room: Room
     sent: list[Frame] = field(default_factory=list)
+    published: list[bytes] = field(default_factory=list)
+    """Bodies that left it."""
     before_sending: Callable[["Seat", Frame], None] = lambda _seat, _frame: None
 
     async def broadcast(self, frame: Frame) -> None:
-        self._send(frame, None)
-
-    async def direct(self, recipient: OperatorAddress, frame: Frame) -> None:
-        self._send(frame, recipient)
-
-    def _send(self, frame: Frame, recipient: OperatorAddress | None) -> None:
         self.before_sending(self, frame)
         self.sent.append(frame)
-        self.room.say(self.me, frame, recipient)
+        self.room.spread(self.me, lambda other: other.engine.offer(frame.sender, frame.encoded))
+
+    async def publish(self, session: Session, name: bytes, body: bytes) -> None:
+        self.published.append(body)
+
+        def arrive(other: Seat) -> None:
+            if session.recipients.get(other.me) is not None:
+                other.engine.offer_body(self.me, name, body)
+
+        self.room.spread(self.me, arrive)
 
     async def run(self) -> None:
         """As a node does, but for the links: pull is by hand."""
@@ -84,26 +96,48 @@ class Seat:
         while True:
             await pace(0.05)
             for request in await self.engine.sync_requests():
-                for other in [s for a, s in self.room.seats.items() if a != self.me]:
+                for other in self.room.others(self.me):
                     for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
                         self.engine.offer(frame.sender, frame.encoded)
+            for other in self.room.others(self.me):
+                await self._fetch_from(other)
+
+    async def _fetch_from(self, other: "Seat") -> None:
+        wanted = self.engine.wanted
+        for name in wanted.bodies:
+            body = await other.engine.body(name)
+            if body is not None:
+                self.engine.offer_body(other.me, name, body)
+        for name in wanted.rows:
+            row = await other.engine.row(name, self.me)
+            if row is not None:
+                await self.engine.take_row(self, name, row)
 
 
-def seat(who: Cast, me: OperatorAddress, room: Room, store: Store, *, life: str = "first") -> Seat:
+def seat(
+    who: Cast, me: OperatorAddress, room: Room, store: Store, *, life: str = "first", grace: float = FAR_GRACE
+) -> Seat:
     """An operator's engine over its store; in another ``life`` its secrets are others."""
     versions = Versions(store)
-    operator = Operator(me, who.keys[me], counter_rng(f"secrets of {me.hex()}, {life} life"))
+    secrets = counter_rng(f"secrets of {me.hex()}, {life} life")
+    operator = Operator(me, who.keys[me], secrets, lambda: grace)
+    workers = Workers(counter_rng(f"work of {me.hex()}, {life} life"), table)
     keys = {address: key.g2 for address, key in who.keys.items()}
-    return Seat(me, store, Engine(operator, store, versions, keys.get), versions, room)
+    return Seat(me, store, Engine(operator, store, versions, workers, keys.get), versions, room)
 
 
 @asynccontextmanager
 async def seated(
-    who: Cast, room: Room, folder: Path, *addresses: OperatorAddress, life: str = "first"
+    who: Cast,
+    room: Room,
+    folder: Path,
+    *addresses: OperatorAddress,
+    life: str = "first",
+    grace: float = FAR_GRACE,
 ) -> AsyncIterator[list[Seat]]:
     """Engines that run for the length of the context, with stores in ``folder``."""
     stores = [open_store(folder / a.hex(), a, seed=f"{a.hex()}, {life} life") for a in addresses]
-    seats = [seat(who, a, room, s, life=life) for a, s in zip(addresses, stores, strict=True)]
+    seats = [seat(who, a, room, s, life=life, grace=grace) for a, s in zip(addresses, stores, strict=True)]
     try:
         async with trio.open_nursery() as nursery:
             for each in seats:
@@ -119,10 +153,11 @@ async def seated(
 
 @asynccontextmanager
 async def alive(
-    who: Cast, folder: Path, life: str, addresses: Sequence[OperatorAddress] = ()
+    who: Cast, folder: Path, life: str, addresses: Sequence[OperatorAddress] = (), *, grace: float = FAR_GRACE
 ) -> AsyncIterator[list[Seat]]:
     """All, or these operators, in one more life of theirs."""
-    async with seated(who, Room(), folder, *(addresses or who.addresses), life=life) as seats:
+    names = addresses or who.addresses
+    async with seated(who, Room(), folder, *names, life=life, grace=grace) as seats:
         for each in seats:
             await each.engine.restore(each, 1_700_000_000.0)
         yield seats
@@ -133,15 +168,29 @@ async def see(seats: Sequence[Seat], session: Session, *, may_found: bool = Fals
     return [await s.engine.boundary(s, session, may_vote=True, may_found=may_found) for s in seats]
 
 
+def hold(seats: Sequence[Seat], session: Session) -> Callable[[], bool]:
+    """Whether all hold their share of the version of this session, and know nothing older."""
+
+    def check() -> bool:
+        newest = [s.versions.newest for s in seats]
+        return all(len(s.versions.known()) == 1 for s in seats) and all(
+            held is not None and held.epoch.transcript.session == session.id and held.share is not None
+            for held in newest
+        )
+
+    return check
+
+
 def check_journaled(seat: Seat, frame: Frame) -> None:
-    """What leaves is in the journal of its session, or follows from what is: a share from the polynomial."""
+    """What leaves is in the journal of its session; an encryption key is in the store before it is published."""
     if frame.sender != seat.me or frame.kind is Kind.CERTIFICATE:
         return
     records = seat.store.records(frame.session)
-    if frame.kind is Kind.SHARE:
-        assert any(r.kind == "polynomial" for r in records), frame
-    else:
-        assert any(r.kind == "frame" and r.body == frame.encoded for r in records), frame
+    assert any(r.kind == "frame" and r.body == frame.encoded for r in records), frame
+    if frame.kind is Kind.KEY:
+        assert seat.store.keys(), frame
+    if frame.kind is Kind.DEALING:
+        assert any(r.kind == "body" for r in records), frame
 
 
 @contextmanager

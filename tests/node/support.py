@@ -17,8 +17,10 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
+from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.release_log import LogHeader, sign_head
-from eigenkms.protocols.requests import encode_settled
+from eigenkms.protocols.session import Session
+from eigenkms.protocols.wire import Head, encode_head
 from eigenkms.storage.releases import ReleaseLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
@@ -85,9 +87,15 @@ def open_log(village: Village, index: int, folder: Path) -> ReleaseLog:
 
 
 def keep_version(
-    village: Village, index: int, folder: Path, *, with_share: bool = True, version: KeyVersion | None = None
+    village: Village,
+    index: int,
+    folder: Path,
+    *,
+    with_share: bool = True,
+    version: KeyVersion | None = None,
+    settled: bool = True,
 ) -> None:
-    """Put the village's first version into an operator's store, as genesis would have; or a later one, not settled."""
+    """Put a version, by default the village's first one, into an operator's store. One of protocol 1 may be not ``settled``."""
     operator, kept = village.operators[index], village.first if version is None else version
     transcript = kept.epoch.transcript
     row = VersionRow(
@@ -96,7 +104,7 @@ def keep_version(
         transcript.hash,
         transcript.encoded,
         kept.epoch.certificate.encoded,
-        settled=version is None,
+        settled=settled,
     )
     with open_store(folder, operator.address) as store:
         store.add_version(row, kept.shares[operator.address].to_bytes() if with_share else None)
@@ -111,6 +119,16 @@ async def asked(handler: Any, peer: PeerId, method: str, body: bytes) -> bytes |
     return answer
 
 
+class Nowhere:
+    """The outlet of an engine that has nothing to say."""
+
+    async def broadcast(self, frame: Frame) -> None:
+        raise AssertionError(frame)
+
+    async def publish(self, session: Session, name: bytes, body: bytes) -> None:
+        raise AssertionError(session, name, body)
+
+
 class Neighbour(Honest):
     """An operator that says hello too, and answers pulls with nothing."""
 
@@ -118,9 +136,9 @@ class Neighbour(Honest):
         if request.method == wire.HELLO:
             self.asked.append(request.method)
             return wire.encode_frames([operator.record([])])
-        if request.method in (wire.SYNC, wire.FRAME):
+        if request.method == wire.SYNC:
             return wire.encode_frames([])
-        if request.method == wire.SETTLED:
+        if request.method == wire.HEAD:
             self.asked.append(request.method)
-            return encode_settled(self.epoch(), None)
+            return encode_head(Head(self.epoch().transcript, self.epoch().certificate))
         return await super().answer(operator, request)

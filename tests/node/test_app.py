@@ -19,9 +19,11 @@ from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.requests import Epoch, PartialRequest, encode_settled
-from eigenkms.protocols.settlement import SettlementProof, aggregate_confirms, confirm_digest
+from eigenkms.protocols.frames import Kind, build_frame
+from eigenkms.protocols.messages import SourceRef, dealing_body
+from eigenkms.protocols.requests import Epoch, PartialRequest
+from eigenkms.protocols.settlement import SettlementProof
+from eigenkms.protocols.wire import Head, encode_head
 from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
 from tests.client.lies import Serving, false_epochs
 from tests.client.village import (
@@ -242,7 +244,7 @@ async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
         line = await boundary_seen(caplog, 120)
         status = late.status()
     assert (status["transcript"], status["share"]) == (village.epoch.transcript.hash.hex(), False)
-    assert said(caplog, "was settled while this node did not take part")
+    assert said(caplog, "was made while this node did not take part")
     assert not line.endswith(", not joined"), "it joins the rotation"
 
 
@@ -263,20 +265,18 @@ async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parte
             each.set_addresses(host.peer_id, [host.addresses[0].multiaddr])
         await moved.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=PATIENCE)
         await eventually(lambda: host.peer_id not in old.connected())
-        assert await asked_settled(moved, host, record) in ("answered", "no-version"), "it is the operator"
+        assert await asked_for_head(moved, host) in ("answered", "no-version"), "it is the operator"
         before = operator.record([])
         await old.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, before.encoded, timeout=PATIENCE)
-        refused = await asked_settled(old, host, before)
+        refused = await asked_for_head(old, host)
         assert refused not in ("answered", "no-version"), "it is nobody"
         await neighbours_known(late, 1)
 
 
-async def asked_settled(asking: Host, node: Host, record: Frame) -> str:
+async def asked_for_head(asking: Host, node: Host) -> str:
     """What comes of asking a node as an operator does, in a word."""
     try:
-        await asking.call(
-            node.peer_id, wire.OPERATOR_PROTOCOL, wire.SETTLED, record.encoded, timeout=PATIENCE
-        )
+        await asking.call(node.peer_id, wire.OPERATOR_PROTOCOL, wire.HEAD, b"", timeout=PATIENCE)
     except RpcRefused as refused:
         return refused.code
     except NetworkError as error:
@@ -305,7 +305,7 @@ async def test_a_false_version_keeps_nobody_from_genesis(
         await neighbours_known(late, len(LIES))
         village.chain.number = 115
         line = await boundary_seen(caplog, 110)
-        await eventually(lambda: len(said(caplog, "settled version of ")) >= len(LIES))
+        await eventually(lambda: len(said(caplog, "head of ")) >= len(LIES))
         status = late.status()
     assert (status["transcript"], status["phase"]) == (None, "dealing")
     assert not line.endswith("not joined")
@@ -327,7 +327,7 @@ async def test_nobody_but_operators_is_asked(
         village.chain.number = 115
         await boundary_seen(caplog, 110)
         assert late.status()["peers"] == 0
-    assert wire.SETTLED not in ways.asked
+    assert wire.HEAD not in ways.asked
 
 
 async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
@@ -410,7 +410,7 @@ async def serves_on(village: Village, node: Node) -> None:
     status = node.status()
     transcript = village.epoch.transcript
     assert (status["transcript"], status["share"]) == (transcript.hash.hex(), True)
-    assert status["settled"] == transcript.version
+    assert status["version"] == transcript.version
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
     asking = PartialRequest(CLUSTER, AppId("my-app"), 2, transcript.hash, public, bytes(32))
     stranger = village.operators[3].peer.peer_id
@@ -509,15 +509,16 @@ async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
 
 
 def has_only(node: Node, block: BlockRef) -> bool:
-    """Whether the version of this block is settled, and the only one that is left."""
-    return node.status()["settled"] == block.timestamp and len(node._versions) == 1
+    """Whether the version of this block is the only one that is left, and its share is held."""
+    status = node.status()
+    return (status["version"], status["share"]) == (block.timestamp, True) and len(node._versions) == 1
 
 
 @pytest.mark.slow
 async def test_four_nodes_rotate_at_the_next_good_boundary(
     village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After one at which there was nobody to deal to: a settled version, a share of it at each of them, nothing of the old one."""
+    """After one at which there was nobody to deal to: a version, a share of it at each of them, nothing of the old one."""
     good = village.chain.operators
     old, number = village.epoch.transcript, len(village.operators)
     async with AsyncExitStack() as stack:
@@ -525,7 +526,7 @@ async def test_four_nodes_rotate_at_the_next_good_boundary(
         for index in range(number):
             folder = tmp_path / str(index)
             keep_version(village, index, folder)
-            nodes.append(stack.enter_context(a_node(village, index, folder, window_seconds=0.5)))
+            nodes.append(stack.enter_context(a_node(village, index, folder, window_seconds=60.0)))
             host = await stack.enter_async_context(running(village, nodes[-1], index))
             village.place(index, str(host.addresses[0]))
         good = village.chain.operators
@@ -547,20 +548,20 @@ async def test_four_nodes_rotate_at_the_next_good_boundary(
 
 
 class Prover(Neighbour):
-    """Says of itself that it knows this settled version."""
+    """Says of itself that it knows this version."""
 
     def __init__(self, village: Village, shown: bytes) -> None:
         super().__init__(village)
         self.shown = shown
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.SETTLED:
+        if request.method == wire.HEAD:
             self.asked.append(request.method)
             return self.shown
         return await super().answer(operator, request)
 
 
-ANSWERED = ("settled version of ", "was settled while this node", "with another master key")
+ANSWERED = ("head of ", "was made while this node", "with another master key")
 """What the node says of a version that it was shown, in one way or another."""
 
 
@@ -568,7 +569,7 @@ ANSWERED = ("settled version of ", "was settled while this node", "with another 
 async def dealt_to_from_elsewhere(
     village: Village, node: Node, caplog: pytest.LogCaptureFixture, prover: Prover
 ) -> AsyncIterator[None]:
-    """A neighbour deals to the node from a higher version than the node's, at block 110."""
+    """A neighbour deals to the node from a higher version than the node's, at block 110. Its dealing is no good one."""
     dealer = village.operators[1]
     async with at_home(village, 1, prover), running(village, node):
         await neighbours_known(node, 1)
@@ -580,45 +581,39 @@ async def dealt_to_from_elsewhere(
             cluster=CLUSTER,
             sender=dealer.address,
             session=SessionId(bytes.fromhex(str(node.status()["session"]))),
-            body=[block_at(104).timestamp, b"dealt from elsewhere"],
+            body=dealing_body(SourceRef(block_at(104).timestamp, bytes(range(32))), b"dealt from elsewhere"),
         )
         node._engine.offer(frame.sender, frame.encoded)
         await eventually(lambda: any(said(caplog, words) for words in ANSWERED))
         yield
 
 
-def settlement(
-    village: Village, epoch: Epoch, signers: int = 4, *, key: bn254.KeyPair | None = None
-) -> SettlementProof:
-    """A proof by so many of the operators; or by a stranger's ``key`` in the place of each."""
-    digest = confirm_digest(epoch.transcript.session, epoch.transcript.hash)
-    confirms = {o.address: bn254.sign(key or o.key, digest) for o in village.operators[:signers]}
-    return aggregate_confirms(epoch.transcript, confirms)
+def shown_as(epoch: Epoch, proof: SettlementProof | None = None) -> bytes:
+    """What an operator answers that has this version for its highest."""
+    return encode_head(Head(epoch.transcript, epoch.certificate, proof))
 
 
 def false_proofs(village: Village, epoch: Epoch) -> dict[str, bytes]:
-    """What is shown of a version that the chain confirms, and does not prove that it is settled."""
-    true = settlement(village, epoch)
+    """What is shown of a version of protocol 1 that the chain confirms, and does not prove that it was settled."""
+    true, three = village.settle(epoch), village.settle(epoch, 3)
     stranger = bn254.KeyPair.from_secret(4711)
     return {
-        "no proof": encode_settled(epoch, None),
-        "three of four": encode_settled(epoch, settlement(village, epoch, 3)),
-        "three shown as four": encode_settled(
-            epoch, replace(settlement(village, epoch, 3), bitmap=true.bitmap)
-        ),
-        "a stranger for all": encode_settled(epoch, settlement(village, epoch, key=stranger)),
-        "spare bits": encode_settled(epoch, replace(true, bitmap=b"\xff")),
-        "another version's": encode_settled(epoch, settlement(village, village.epoch)),
+        "no proof": shown_as(epoch),
+        "three of four": shown_as(epoch, three),
+        "three shown as four": shown_as(epoch, replace(three, bitmap=true.bitmap)),
+        "a stranger for all": shown_as(epoch, village.settle(epoch, key=stranger)),
+        "spare bits": shown_as(epoch, replace(true, bitmap=b"\xff")),
+        "another version's": shown_as(epoch, village.settle(village.epoch)),
         "no answer at all": b"\xc1",
     }
 
 
 @pytest.mark.slow
-async def test_a_version_that_is_not_proven_to_be_settled_is_not_dealt_from(
+async def test_a_version_of_protocol_1_that_is_not_proven_to_be_settled_is_not_dealt_from(
     village: Village, holder: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Too few promises, repeated or foreign ones, none, or those of another version: the node keeps its own, and its share."""
-    newer = village.reshare(village.first, 104)
+    newer = village.reshare(village.first, 104, lists_keys=False)
     village.chain.number = 105
     false = false_proofs(village, newer.epoch)
     prover = Prover(village, b"")
@@ -627,36 +622,36 @@ async def test_a_version_that_is_not_proven_to_be_settled_is_not_dealt_from(
             prover.shown = shown
             caplog.clear()
             holder._engine._source_wanted.set()
-            await eventually(lambda: said(caplog, "settled version of "))
-            assert not said(caplog, "was settled while this node did not take part"), name
+            await eventually(lambda: said(caplog, "head of "))
+            assert not said(caplog, "was made while this node did not take part"), name
             assert holder.status()["source"] == village.epoch.transcript.version
             await serves_on(village, holder)
     assert len(false) == 7
 
 
 @pytest.mark.slow
-async def test_a_version_that_is_proven_to_be_settled_is_dealt_from(
-    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("protocol", [1, 2])
+async def test_a_version_that_is_proven_is_dealt_from(
+    village: Village, holder: Node, caplog: pytest.LogCaptureFixture, protocol: int
 ) -> None:
-    """The session that began from the older one goes on from it; the older share stays until that session is over."""
-    newer = village.reshare(village.first, 104)
+    """By its certificate, one of protocol 1 by its settlement proof too. The session that began from the older version goes on
+    from this one, and the older share is erased.
+    """
+    newer = village.reshare(village.first, 104, lists_keys=protocol == 2)
     village.chain.number = 105
-    shown = encode_settled(newer.epoch, settlement(village, newer.epoch))
+    shown = shown_as(newer.epoch, village.settle(newer.epoch) if protocol == 1 else None)
     async with dealt_to_from_elsewhere(village, holder, caplog, Prover(village, shown)):
         await eventually(lambda: holder.status()["source"] == block_at(104).timestamp)
-        assert holder.status()["settled"] == block_at(104).timestamp
-        assert said(caplog, "was settled while this node did not take part; dealing from it now")
-        assert holder._store.share(village.epoch.transcript.hash) is not None
-        village.chain.number = 125
-        await boundary_seen(caplog, 120)
+        assert holder.status()["version"] == block_at(104).timestamp
+        assert said(caplog, "was made while this node did not take part; dealing from it now")
+        await eventually(lambda: [held.epoch for held in holder._versions] == [newer.epoch])
         assert holder._store.share(village.epoch.transcript.hash) is None
-        assert [held.epoch for held in holder._versions] == [newer.epoch]
 
 
 def asked_again(node: Node, prover: Prover, times: int) -> bool:
     """Whether the prover was asked so often; if not, let the node look again."""
     node._engine._source_wanted.set()
-    return prover.asked.count(wire.SETTLED) >= times
+    return prover.asked.count(wire.HEAD) >= times
 
 
 @pytest.mark.slow
@@ -671,8 +666,7 @@ async def test_a_version_of_another_master_key_is_not_taken_over(
     transcript = make_epoch(session, Polynomial.random(3, counter_rng("another key")))
     other = Epoch(transcript, village.certify(transcript))
     village.chain.number = 105
-    shown = encode_settled(other, None)
-    prover = Prover(village, shown)
+    prover = Prover(village, shown_as(other))
     async with dealt_to_from_elsewhere(village, holder, caplog, prover):
         await eventually(lambda: asked_again(holder, prover, 3))
         await serves_on(village, holder)
@@ -680,4 +674,4 @@ async def test_a_version_of_another_master_key_is_not_taken_over(
     (record,) = [r for r in caplog.records if "another master key" in r.getMessage()]
     assert record.levelno == logging.ERROR
     assert str(block_at(104).timestamp) in record.getMessage()
-    assert len(said(caplog, "was settled while")) == 0
+    assert len(said(caplog, "was made while")) == 0

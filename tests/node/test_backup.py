@@ -5,7 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,14 @@ class Home:
     def settings(self) -> Settings:
         return gather({}, environ={}, file=self.config)
 
-    def backup(self, *, with_share: bool = False) -> Backup:
+    def backup(self, *, with_share: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Backup:
         return make_backup(
-            self.settings(), self.config, PASSWORD, created=1_800_000_000, with_share=with_share
+            self.settings(),
+            self.config,
+            PASSWORD,
+            created=1_800_000_000,
+            with_share=with_share,
+            between_looks=meanwhile,
         )
 
     def files(self) -> dict[str, bytes]:
@@ -93,7 +98,7 @@ def make_home(folder: Path, village: Village, index: int = 0) -> Home:
 
 @pytest.fixture
 def home(tmp_path: Path, village: Village) -> Home:
-    """With a store that holds a share of the settled version 1."""
+    """With a store that holds a share of version 1."""
     made = make_home(tmp_path / "home", village)
     keep_version(village, 0, made.data)
     return made
@@ -108,7 +113,7 @@ def put_back(backup: Backup, target: restoring.Target, **changes: Any) -> int | 
 
 
 def test_a_backup_is_made_while_the_node_holds_its_store(home: Home, village: Village) -> None:
-    """It names operator, cluster and newest settled version, holds the keystores as they lie, and no share unasked."""
+    """It names operator, cluster and newest version, holds the keystores as they lie, and no share unasked."""
     with open_store(home.data, village.operators[0].address):
         before = home.files()
         backup = home.backup()
@@ -137,8 +142,23 @@ def test_a_share_is_in_it_if_it_was_asked_for_alone(home: Home, village: Village
     assert operator.share.to_bytes().hex() not in repr(backup)
     with open_store(home.data, operator.address) as store:
         store.erase_share(village.epoch.transcript.hash)
-    with pytest.raises(InputError, match="holds none of a settled version"):
+    with pytest.raises(InputError, match="holds none of the newest version"):
         home.backup(with_share=True)
+
+
+def test_a_share_that_is_being_decrypted_is_waited_for(home: Home, village: Village) -> None:
+    """After a certificate the share before is erased, and the next one is not there for a moment."""
+    newer = village.reshare(village.first, 110)
+    keep_version(village, 0, home.data, version=newer, with_share=False)
+    share = newer.shares[village.operators[0].address].to_bytes()
+
+    def decrypt() -> None:
+        with open_store(home.data, village.operators[0].address) as store:
+            store.add_share(newer.epoch.transcript.hash, share)
+
+    backup = home.backup(with_share=True, meanwhile=decrypt)
+    assert backup.share is not None
+    assert backup.share.share == share
 
 
 def test_every_changed_bit_is_refused(home: Home) -> None:

@@ -271,7 +271,7 @@ async def test_a_stranger_gets_nothing_by_either_protocol(village: Village, node
     stranger: PeerId = PeerKey.generate().peer_id
     body = request_for(village)
     assert await asked(node._services.client, stranger, wire.CANARY, body) == "unknown-method"
-    assert await asked(node._services.operator, stranger, wire.CANARY, body) == "say-hello"
+    assert await asked(node._operator_services.answer, stranger, wire.CANARY, body) == "say-hello"
 
 
 def test_its_identity_is_no_application_s() -> None:

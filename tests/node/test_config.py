@@ -209,7 +209,7 @@ def test_the_references_text_is_warned_about() -> None:
 
 def test_a_lower_genesis_quorum_is_warned_about() -> None:
     """The operator reads what it costs."""
-    assert "hoped, not proven" in load(genesis_quorum=3).warnings[0]
+    assert "does not prevent a second one" in load(genesis_quorum=3).warnings[0]
 
 
 @pytest.mark.parametrize(("preset", "seconds"), [("mainnet", 600), ("sepolia", 120), ("devnet", 10)])

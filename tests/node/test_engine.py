@@ -1,13 +1,12 @@
 """The engine keeps its promise: durable first, then sent; and when the disk refuses, silence.
 
-Four engines with real stores and real machines over toy curves pass each other frames in memory.
+Four engines with real stores and real machines over toy curves pass each other frames and bodies in memory.
 """
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,23 @@ import trio
 from eigenkms.errors import StorageError
 from eigenkms.node.inbox import MAX_FRAMES
 from eigenkms.protocols.effects import Accuse
-from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
-from eigenkms.protocols.frames import Frame, Kind, build_frame
+from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import slot_of
 from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import EvidencePage
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.wire import Head
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
+from tests.client.test_evidence import equivocation
 from tests.client.village import Village
-from tests.node.engines import Room, Seat, check_journaled, refused, seat, seated, seated_cast
-from tests.node.support import a_node, keep_version, open_store
+from tests.node.engines import Room, Seat, check_journaled, hold, refused, seat, seated, seated_cast, see
+from tests.node.support import a_node, open_store
 from tests.protocols.support import Cast, cast
-from tests.support.toy_backend import toy_crypto
 from tests.support.waiting import PATIENCE, eventually
 
-
-@pytest.fixture(autouse=True)
-def _toy_curves() -> Any:
-    with toy_crypto():
-        yield
+pytestmark = pytest.mark.usefixtures("toy_curves")
 
 
 @pytest.fixture
@@ -66,17 +61,20 @@ async def test_four_engines_make_one_key_and_say_nothing_that_is_not_durable(
             each.before_sending = check_journaled
         for each in seats:
             assert await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
-        await eventually(lambda: all(len(s.versions) for s in seats))
+        await eventually(hold(seats, who.session))
         kinds = {frame.kind for s in seats for frame in s.sent}
-        assert kinds >= {Kind.HASH, Kind.DEALING, Kind.SHARE, Kind.REPORT, Kind.PROPOSAL, Kind.VOTE}
+        assert kinds >= {Kind.KEY, Kind.HASH, Kind.DEALING, Kind.PROPOSAL, Kind.VOTE}
+        bodies = {body for s in seats for body in s.published}
     held = [s.versions.newest for s in seats]
     assert len({h.epoch.transcript.hash for h in held if h is not None}) == 1
-    assert all(h is not None and h.share is not None for h in held)
+    keepers = 0
     for address in who.addresses:
         with open_store(tmp_path / address.hex(), address) as store:
             (row,) = store.versions()
-            assert row.share_held
-            assert row.settled
+            assert (row.share_held, row.settled, row.prepared) == (True, True, False)
+            kept = {r.body[32:] for r in store.records(who.session.id) if r.kind == "body"}
+            keepers += kept == bodies
+    assert keepers >= who.session.threshold, "whoever was away decrypts its share from what they keep"
 
 
 @pytest.mark.slow
@@ -86,10 +84,9 @@ async def test_three_of_four_engines_make_a_key_when_the_windows_are_over(tmp_pa
     There is one session, so a dealing that comes after its window is final: a window is far longer than a step takes.
     """
     who = seated_cast(4, window_ms=2_000, genesis_quorum=3)
-    async with seated(who, Room(), tmp_path, *who.addresses[:3]) as seats:
-        for each in seats:
-            assert await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
-        await eventually(lambda: all(len(s.versions) for s in seats))
+    async with seated(who, Room(), tmp_path, *who.addresses[:3], grace=1.0) as seats:
+        assert all(await see(seats, who.session, may_found=True))
+        await eventually(hold(seats, who.session))
         assert len({h.epoch.transcript.hash for s in seats if (h := s.versions.newest)}) == 1
 
 
@@ -97,9 +94,8 @@ async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None
     """Started again, an engine knows it, and deals from it at the next boundary; so do the others."""
     room = Room()
     async with seated(who, room, tmp_path, *who.addresses) as seats:
-        for each in seats:
-            await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
-        await eventually(lambda: all(len(s.versions) for s in seats))
+        await see(seats, who.session, may_found=True)
+        await eventually(hold(seats, who.session))
         mpk = {h.epoch.transcript.mpk for s in seats if (h := s.versions.newest) is not None}
     async with seated(who, room, tmp_path, *who.addresses) as seats:
         for each in seats:
@@ -107,14 +103,12 @@ async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None
             assert each.versions.newest is not None
             assert {each.versions.newest.epoch.transcript.mpk} == mpk
             assert await each.engine.boundary(each, later(who.session), may_vote=True, may_found=False)
-        await eventually(
-            lambda: all(s.versions.newest_settled.epoch.transcript.source_version for s in seats)
-        )  # type: ignore[union-attr]
+        await eventually(hold(seats, later(who.session)))
         assert {s.versions.newest.epoch.transcript.mpk for s in seats if s.versions.newest} == mpk
 
 
 async def test_a_restored_copy_of_a_store_listens_where_it_may_have_voted(who: Cast, tmp_path: Path) -> None:
-    """Its journal ends before its votes: it says nothing in that session again, but takes in the key."""
+    """Its journal ends before its votes: it says nothing in that session again, but takes in the version and decrypts its share."""
     room, me = Room(), who.addresses[0]
     async with seated(who, room, tmp_path, *who.addresses[1:]) as others:
         async with seated(who, room, tmp_path, me) as (one,):
@@ -125,7 +119,7 @@ async def test_a_restored_copy_of_a_store_listens_where_it_may_have_voted(who: C
             await one.engine.restore(one, 1_700_000_100.0)
             for each in others:
                 await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
-            await eventually(lambda: all(len(s.versions) for s in (one, *others)))
+            await eventually(hold([one, *others], who.session))
             voted = {slot_of(f): f.encoded for f in one.sent}
             assert any(slot is not None and slot[0] is Kind.VOTE for slot in voted)
         shutil.rmtree(tmp_path / me.hex())
@@ -133,8 +127,8 @@ async def test_a_restored_copy_of_a_store_listens_where_it_may_have_voted(who: C
         async with seated(who, room, tmp_path, me) as (one,):
             assert one.store.rolled_back
             await one.engine.restore(one, 1_700_000_100.0, floor=who.session.boundary.number)
-            await eventually(lambda: len(one.versions) > 0)
-            assert {f.kind for f in one.sent} <= {Kind.HASH}, "only what the copy still knows to have said"
+            await eventually(hold([one], who.session))
+            assert {f.kind for f in one.sent} <= {Kind.KEY, Kind.HASH}, "only what the copy knows it said"
             assert all(voted[slot_of(f)] == f.encoded for f in one.sent)
 
 
@@ -184,22 +178,21 @@ async def test_frames_of_a_boundary_that_is_not_seen_yet_are_kept_for_it(who: Ca
         await eventually(lambda: late.engine.statistics().frames >= 3)
         assert late.sent == []
         await late.engine.boundary(late, who.session, may_vote=True, may_found=True)
-        await eventually(lambda: all(len(s.versions) for s in seats))
+        await eventually(hold(seats, who.session))
 
 
 async def test_a_known_version_ends_genesis(who: Cast, tmp_path: Path) -> None:
     """Learnt from others and confirmed by the chain: served without a share, after a restart too; what is joined is a rotation."""
     room = Room()
     async with seated(who, room, tmp_path / "a", *who.addresses) as seats:
-        for each in seats:
-            await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
+        await see(seats, who.session, may_found=True)
         await eventually(lambda: len(seats[0].versions) > 0)
         held = seats[0].versions.newest
         assert held is not None
     for life in (1, 2):
         async with seated(who, room, tmp_path / "b", who.addresses[0]) as (one,):
             if life == 1:
-                await one.engine.learn(one, held.epoch, None)
+                await one.engine.learn(one, Head(held.epoch.transcript, held.epoch.certificate))
             assert one.versions.newest is not None
             assert one.versions.newest.share is None
             session = later(who.session, 10 * life)
@@ -260,35 +253,16 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
         assert (one.engine.evidence, one.engine.accused) == (1, {liar: 1})
 
 
-async def test_evidence_about_a_version_is_kept_with_its_certificate(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Which the node has, as it deals from no other; else a third party could not check it, and it is not kept."""
-    liar, session = village.operators[1], village.session
-    frames = tuple(
-        build_frame(
-            liar.key,
-            kind=Kind.HASH,
-            cluster=session.cluster,
-            sender=liar.address,
-            session=session.id,
-            body=[bytes([number]) * 32],
-        )
-        for number in (1, 2)
-    )
-    known = village.epoch.transcript
-    unknown = replace(known, mpk=bytes(96))
-    keep_version(village, 0, tmp_path)
+async def test_evidence_is_kept_once_and_shown(village: Village, tmp_path: Path) -> None:
+    """Also if a machine notices the same again, as it does after a restart; anybody can check it."""
+    noticed = equivocation(village, accused=1)
+    liar = village.operators[1]
     with a_node(village, 0, tmp_path) as node:
-        for source, pieces in ((unknown, 0), (known, 1), (known, 1)):
-            evidence = Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames, source)
-            node._engine._make_durable([SessionEffect(session, Accuse(evidence))])
-            assert (len(node._store.evidence()), node._engine.evidence) == (pieces, pieces)
+        for _ in range(2):
+            node._engine._make_durable([SessionEffect(village.session, Accuse(noticed.evidence))])
+            assert (len(node._store.evidence()), node._engine.evidence) == (1, 1)
         (kept,) = node._store.evidence()
-        bundle = decode_bundle(kept.bundle)
-        check_bundle(bundle)
-        assert bundle.source == village.epoch
-        assert [r.levelname for r in caplog.records] == ["WARNING"]
+        check_bundle(decode_bundle(kept.bundle))
         status = node.status()
         assert (status["evidence"], status["accused"]) == (1, ["0x" + liar.address.hex()])
 
@@ -297,14 +271,15 @@ async def test_evidence_about_a_version_is_kept_with_its_certificate(
 
 
 class Refusal:
-    """Makes a store refuse its writes to sessions and versions from the ``number``-th on, the first of a version at the latest: how
-    many steps lead there depends on which frames are taken together.
+    """Makes a store refuse its writes of keys, sessions and versions from the ``number``-th on, the first of a version at the
+    latest: how many steps lead there depends on which frames are taken together.
     """
 
     def __init__(self, store: Store, number: int) -> None:
         self._left = number
-        self.refused: list[Sequence[Record]] = []
-        for name in ("append", "add_version"):
+        self.refused: list[Any] = []
+        """What was to be written."""
+        for name in ("keep_key", "append", "add_version"):
             setattr(store, name, self._limited(getattr(store, name), is_last=name == "add_version"))
 
     def _limited(self, method: Callable[..., None], *, is_last: bool) -> Callable[..., None]:
@@ -318,7 +293,7 @@ class Refusal:
         return call
 
 
-@pytest.mark.parametrize("accepted", range(7))
+@pytest.mark.parametrize("accepted", range(8))
 async def test_a_store_that_refuses_ends_the_engine_and_nothing_of_that_step_is_sent(
     who: Cast, tmp_path: Path, accepted: int
 ) -> None:
@@ -368,11 +343,9 @@ async def _finish(
         for each in seats:
             if not each.store.sessions():  # the victim ended before the others saw the boundary
                 await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
-        await eventually(lambda: all(len(s.versions) for s in everybody))
-        hashes = {h.epoch.transcript.hash for s in (again, *seats) if (h := s.versions.newest) is not None}
+        await eventually(hold(everybody, who.session))
+        hashes = {h.epoch.transcript.hash for s in everybody if (h := s.versions.newest) is not None}
         assert len(hashes) == 1
-        assert again.versions.newest is not None
-        assert again.versions.newest.share is not None
         for slot, encoded in _by_slot(again.sent).items():
             assert said.get(slot, encoded) == encoded
 

@@ -6,13 +6,25 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from eigenkms.node import pulse as pulse_module
 from eigenkms.node.peers import PeerBook
-from eigenkms.node.pulse import LOOK_SECONDS, PATIENCE_SECONDS, PAUSE_SECONDS, Beat, Pulse
+from eigenkms.node.pulse import (
+    LOOK_SECONDS,
+    MAX_GRACE,
+    MIN_GRACE,
+    OLD_PROTOCOL,
+    PATIENCE_SECONDS,
+    PAUSE_SECONDS,
+    Beat,
+    Pulse,
+)
 from eigenkms.p2p.errors import CallTimeout, RpcRefused
+from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
-from tests.client.village import CLUSTER, Village
-from tests.support.waiting import pace, pass_time
+from tests.client.village import ANYWHERE, CLUSTER, Village
+from tests.support.hosts import patient_host
+from tests.support.waiting import eventually, pace, pass_time
 
 HERE = "/ip4/127.0.0.1/tcp/9001"
 
@@ -82,3 +94,60 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         await pass_time(LOOK_SECONDS * 1.5)
         assert pulse.beat(quick.address) == Beat()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_a_session_waits_for_the_slowest_operator_that_answers(
+    village: Village, book: PeerBook, virtual_clock: MockClock
+) -> None:
+    """One message delay is half of its round trip. It is at least some, at most some, and goes by nobody that is silent."""
+    pulse, host = Pulse(book), Callee(village, 0.0, 0.25, 1.0, 0.0)
+    quick, slow = (operator.peer.peer_id for operator in village.operators[1:3])
+    assert pulse.grace() == MIN_GRACE, "nobody has answered yet"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulse.run, host)
+        await pass_time(2)
+        assert pulse.grace() == pytest.approx(0.5)
+        for seconds, grace in ((None, 0.125), (2 * MAX_GRACE + 0.5, MAX_GRACE), (0.01, 0.125)):
+            host.takes[slow] = seconds
+            await pass_time(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
+            assert pulse.grace() == pytest.approx(grace)
+        host.takes[quick] = 0.01
+        await pass_time(PAUSE_SECONDS + 1)
+        assert pulse.grace() == MIN_GRACE
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
+    village: Village, book: PeerBook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers the protocol before this one alone, over libp2p; that is said once. Silence is no such answer."""
+    monkeypatch.setattr(pulse_module, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(pulse_module, "LOOK_SECONDS", 0.05)
+    me, operator, mute = village.operators[:3]
+    pulse = Pulse(book)
+
+    async def answer(_request: Request) -> bytes:
+        return b""
+
+    async with (
+        patient_host(me.peer) as host,
+        patient_host(operator.peer, listen=[ANYWHERE]) as other,
+        patient_host(mute.peer, listen=[ANYWHERE]) as stranger,
+        trio.open_nursery() as nursery,
+    ):
+        other.serve(OLD_PROTOCOL, answer)
+        for each in (other, stranger):
+            host.set_addresses(each.peer_id, [a.multiaddr for a in each.addresses])
+        host.keep_connected({other.peer_id, stranger.peer_id})
+        nursery.start_soon(pulse.run, host)
+        await eventually(lambda: pulse.outdated == (operator.address,))
+        await eventually(lambda: pulse.beat(mute.address).failures > 2)
+        assert pulse.outdated == (operator.address,)
+        other.serve(wire.OPERATOR_PROTOCOL, answer)
+        await eventually(lambda: pulse.outdated == () and pulse.beat(operator.address).latency is not None)
+        nursery.cancel_scope.cancel()
+    said = [r.getMessage() for r in caplog.records if "earlier release" in r.getMessage()]
+    assert len(said) == 1
+    assert operator.address.hex() in said[0]

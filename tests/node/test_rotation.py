@@ -2,10 +2,9 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -14,23 +13,23 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
 from eigenkms.node.versions import Versions
 from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.requests import Epoch, check_settled
-from eigenkms.protocols.resharing import Resharing
+from eigenkms.protocols.frames import Kind
+from eigenkms.protocols.genesis import GenesisDealings
+from eigenkms.protocols.messages import SourceRef, ref_of
+from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.wire import Head
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
-from tests.node.engines import Seat, alive, check_journaled, refused, seat, seated_cast, see
+from tests.node.engines import Seat, alive, check_journaled, hold, refused, seat, seated_cast, see
 from tests.node.support import open_store
-from tests.protocols.support import Cast, KeyVersion, secret_of, version_of
-from tests.support.toy_backend import toy_crypto
+from tests.protocols.rooms import KeyVersion, certify, operator_of, version_of
+from tests.protocols.support import Cast, secret_of
 from tests.support.waiting import PATIENCE, eventually
 
-
-@pytest.fixture(autouse=True)
-def _toy_curves() -> Iterator[None]:
-    with toy_crypto():
-        yield
+pytestmark = pytest.mark.usefixtures("toy_curves")
 
 
 @pytest.fixture
@@ -39,24 +38,12 @@ def who() -> Cast:
     return seated_cast(4)
 
 
-def has_settled(seats: Sequence[Seat], session: Session) -> Callable[[], bool]:
-    """Whether all know the version of this session to be settled, and nothing older."""
-
-    def check() -> bool:
-        newest = [s.versions.newest_settled for s in seats]
-        return all(len(s.versions) == 1 for s in seats) and all(
-            held is not None and held.epoch.transcript.session == session.id for held in newest
-        )
-
-    return check
-
-
 # -- the way it should go ----------------------------------------------------------------------------------------
 
 
 async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) -> None:
     """One master key, three versions, each renewed from the one before; every frame was durable before it left. What stays of the
-    older ones is their transcripts and certificates, and of the newest its share and its proof.
+    older ones is their transcripts and certificates, and of the newest its share and the key to which it will be renewed.
     """
     sessions = [who.session, who.later(10), who.later(20)]
     for life, session in enumerate(sessions):
@@ -64,24 +51,23 @@ async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) ->
             for each in seats:
                 each.before_sending = check_journaled
             assert all(await see(seats, session, may_found=life == 0))
-            await eventually(has_settled(seats, session))
+            await eventually(hold(seats, session))
     secrets = {}
     for address in who.addresses:
         with open_store(tmp_path / address.hex(), address) as store:
             rows, held = store.versions(), list(Versions(store))
-            assert [(r.session, r.erased, r.share_held, r.settled) for r in rows] == [
-                (sessions[0].id, True, False, True),
-                (sessions[1].id, True, False, True),
-                (sessions[2].id, False, True, True),
+            assert [(r.session, r.erased, r.share_held, r.settled, r.prepared) for r in rows] == [
+                (sessions[0].id, True, False, True, False),
+                (sessions[1].id, True, False, True, False),
+                (sessions[2].id, False, True, True, False),
             ]
+            assert set(store.keys()) == {sessions[2].boundary.number}
             (newest,) = held
-            check_settled(newest.epoch, newest.proof)
-            assert newest.proof is not None
             chain = [Versions(store).epoch(r.transcript_hash) for r in rows]
             transcripts = [epoch.transcript for epoch in chain if epoch is not None]
             assert [t.source_hash for t in transcripts] == [bytes(32), *(t.hash for t in transcripts[:2])]
             assert len({t.mpk for t in transcripts}) == 1
-            assert all(h.shredded for h in store.sessions())
+            assert not any(r.secret for h in store.sessions() for r in store.records(h.session))
             secrets[address] = newest.share
     shares = {a: s for a, s in secrets.items() if s is not None}
     few = dict(list(shares.items())[:3])
@@ -91,14 +77,14 @@ async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) ->
 async def test_all_lines_of_a_session_carry_its_id(
     who: Cast, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From dealing to settled: a line that speaks of a session names it in a field, and one filter gives its story."""
+    """From dealing to erasing: a line that speaks of a session names it in a field, and one filter gives its story."""
     caplog.set_level(logging.INFO, "eigenkms")
     sessions = [who.session, who.later(10)]
     async with alive(who, tmp_path, "both") as seats:
         for session in sessions:
             await see(seats, session, may_found=session is sessions[0])
-            await eventually(has_settled(seats, session))
-        await eventually(lambda: "my share is erased" in caplog.text)
+            await eventually(hold(seats, session))
+        await eventually(lambda: caplog.text.count("share held") == 2 * len(seats))
     story: dict[str, set[str]] = {}
     for record in caplog.records:
         fields = getattr(record, "fields", {})
@@ -107,8 +93,8 @@ async def test_all_lines_of_a_session_carry_its_id(
             assert fields.get("session") == named[1], record.getMessage()
         story.setdefault(fields.get("session", ""), set()).add(str(fields.get("event")))
     first, second = (session.id.hex()[:8] for session in sessions)
-    assert {"dealing revealed", "reported", "voted", "certified", "erased"} <= story[first]
-    assert {"dealing published", "reported", "voted", "certified", "settled"} <= story[second]
+    assert {"announced", "dealt", "proposed", "voted", "certified", "share held", "erased"} <= story[first]
+    assert {"dealt", "proposed", "voted", "certified", "share held"} <= story[second]
     assert set(story) <= {first, second, ""}
 
 
@@ -116,30 +102,31 @@ async def test_all_lines_of_a_session_carry_its_id(
 
 
 async def test_a_node_that_dies_before_it_has_erased_does_so_first_of_all(who: Cast, tmp_path: Path) -> None:
-    """Settled is on disk and the disk refuses to erase: the engine ends, and its next life, alone and without a boundary, has
-    nothing old left.
+    """The certificate is on disk and the disk refuses to erase: the engine ends, and its next life, alone and without a boundary,
+    has nothing old left.
     """
     victim, *others = who.addresses
     async with alive(who, tmp_path, "first") as seats:
         await see(seats, who.session, may_found=True)
-        await eventually(has_settled(seats, who.session))
+        await eventually(hold(seats, who.session))
     session = who.later()
     async with alive(who, tmp_path, "second", others) as seats:
         with open_store(tmp_path / victim.hex(), victim, seed="refusing") as store:
             refusing = await _refusing(who, seats, store, victim, session)
-        settled = refusing.versions.newest_settled
-        assert settled is not None
-        assert settled.epoch.transcript.session == session.id
+        newest = refusing.versions.newest
+        assert newest is not None
+        assert newest.epoch.transcript.session == session.id
     with open_store(tmp_path / victim.hex(), victim) as store:
-        assert [(r.settled, r.share_held) for r in store.versions()] == [(True, True), (True, True)]
+        assert [(r.settled, r.erased) for r in store.versions()] == [(True, False), (True, False)]
+        assert store.versions()[0].share_held
+        assert who.session.boundary.number in set(store.keys())
     async with alive(who, tmp_path, "third", [victim]) as (again,):
-        assert has_settled([again], session)()
-        assert [(r.erased, r.share_held) for r in again.store.versions()] == [(True, False), (False, True)]
-        assert all(h.shredded for h in again.store.sessions())
-    async with alive(
-        who, tmp_path, "fourth"
-    ) as seats:  # the others may have waited for a confirmation that it had not sent
-        await eventually(has_settled(seats, session))
+        first, _ = again.store.versions()
+        assert (first.erased, first.share_held) == (True, False)
+        assert [held.epoch.transcript.session for held in again.versions.known()] == [session.id]
+    async with alive(who, tmp_path, "fourth") as seats:  # it may lack rows that the others have
+        await eventually(hold(seats, session))
+        assert all(set(s.store.keys()) == {session.boundary.number} for s in seats)
 
 
 async def _refusing(
@@ -176,8 +163,8 @@ class Joining:
     folder: Path
 
     @property
-    def epoch(self) -> Epoch:
-        return Epoch(self.version.transcript, self.version.certificate)
+    def head(self) -> Head:
+        return head_of(self.version)
 
     @property
     def joiner(self) -> OperatorAddress:
@@ -196,6 +183,14 @@ class Joining:
                     settled=True,
                 )
                 store.add_version(row, share.to_bytes())
+                listed = transcript.key_of(address)
+                assert listed is not None
+                store.keep_key(listed.number, self.version.keys[address].secret.to_bytes())
+
+
+def head_of(version: KeyVersion) -> Head:
+    """What an operator shows that has this version for its highest."""
+    return Head(version.transcript, version.certificate)
 
 
 @pytest.fixture
@@ -216,15 +211,13 @@ async def test_a_boundary_without_a_source_is_joined_when_there_is_one(
         *_, joiner = seats
         assert joiner.me == joining.joiner
         assert await see(seats, joining.session) == [True, True, True, True, False]
-        assert not joiner.engine.has_source
+        assert not joiner.engine.has_version
         assert joiner.engine.newest is None
-        await joiner.engine.learn(joiner, joining.epoch, None)
-        assert joiner.engine.has_source
+        await joiner.engine.learn(joiner, joining.head)
+        assert joiner.engine.has_version
         assert joiner.engine.newest is not None
         assert joiner.engine.newest.session == joining.session
-        await eventually(has_settled(seats, joining.session))
-        assert joiner.versions.newest is not None
-        assert joiner.versions.newest.share is not None
+        await eventually(hold(seats, joining.session))
     (line,) = [r.getMessage() for r in caplog.records if "joined, now that" in r.getMessage()]
     assert "the version to deal from is known" in line
 
@@ -243,27 +236,26 @@ async def test_who_deals_from_an_unknown_version_is_told_to_the_node(joining: Jo
             found = await joiner.engine.unknown_sources()
         assert found
         assert set(found) <= set(joining.version.shares)
-        assert set(found.values()) == {int(joining.version.transcript.version)}
-        await joiner.engine.learn(joiner, joining.epoch, None)
+        assert set(found.values()) == {ref_of(joining.version.transcript)}
+        await joiner.engine.learn(joiner, joining.head)
         assert joiner.engine.newest.is_rotation
-        await eventually(has_settled(seats, joining.session))
+        await eventually(hold(seats, joining.session))
         assert [s.engine.evidence for s in seats] == [0] * 5
 
 
-async def test_a_rotated_version_is_learnt_with_its_proof(joining: Joining) -> None:
-    """It is settled in the store too, also in the next life; without the proof it is known, and nothing is dealt from it."""
-    rotated = version_of(
-        joining.who.at(10), _renewed(joining), source=int(joining.version.transcript.version)
-    )
-    epoch = Epoch(rotated.transcript, rotated.certificate)
-    for proof in (None, rotated.proof):
-        async with alive(joining.who, joining.folder, str(proof), [joining.joiner]) as (joiner,):
-            await joiner.engine.learn(joiner, epoch, proof)
-            assert joiner.engine.has_source == (proof is not None)
+async def test_a_version_that_is_merely_prepared_is_dealt_from_and_not_served(joining: Joining) -> None:
+    """It may be certified without this operator's knowledge. Once it is known to be, it is served; in the next lives too."""
+    at, source = joining.who.at(10), int(joining.version.transcript.version)
+    rotated = version_of(at, _renewed(joining), source=source)
+    prepared = Head(rotated.transcript, certify(at, rotated.transcript, Phase.PREPARE))
+    for head, served in ((prepared, 0), (head_of(rotated), 1)):
+        async with alive(joining.who, joining.folder, str(served), [joining.joiner]) as (joiner,):
+            await joiner.engine.learn(joiner, head)
+            assert joiner.engine.has_version
+            assert len(joiner.versions) == served
     async with alive(joining.who, joining.folder, "last", [joining.joiner]) as (joiner,):
         (held,) = joiner.versions
-        assert (held.settled, held.proof, held.share) == (True, rotated.proof, None)
-        assert joiner.engine.has_source
+        assert (held.epoch.certificate, held.share) == (rotated.certificate, None)
         assert await see([joiner], joining.who.at(20).session) == [True]
         assert joiner.engine.newest is not None
         assert [t.hash for t in joiner.engine.newest.sources] == [rotated.transcript.hash]
@@ -275,7 +267,7 @@ def _renewed(joining: Joining) -> Polynomial:
 
 
 async def test_a_version_of_the_past_or_of_another_key_is_not_even_stored(joining: Joining) -> None:
-    """By the time it was asked for and checked, a higher one may be settled; and another master key is none of this cluster's."""
+    """By the time it was asked for and checked, a higher one may be certified; and another master key is none of this cluster's."""
     me = joining.who.addresses[0]
     rotated = version_of(
         joining.who.at(10), _renewed(joining), source=int(joining.version.transcript.version)
@@ -283,11 +275,11 @@ async def test_a_version_of_the_past_or_of_another_key_is_not_even_stored(joinin
     earlier = version_of(joining.who.at(-10), _renewed(joining))
     foreign = version_of(joining.who.at(20), source=int(rotated.transcript.version))
     async with alive(joining.who, joining.folder, "first", [me]) as (one,):
-        await one.engine.learn(one, Epoch(rotated.transcript, rotated.certificate), rotated.proof)
+        await one.engine.learn(one, head_of(rotated))
         assert [r.erased for r in one.store.versions()] == [True, False]
         rows = one.store.versions()
-        for late, proof in ((earlier, None), (joining.version, None), (foreign, foreign.proof)):
-            await one.engine.learn(one, Epoch(late.transcript, late.certificate), proof)
+        for late in (earlier, joining.version, foreign):
+            await one.engine.learn(one, head_of(late))
             assert one.store.versions() == rows
             assert one.versions.get(late.transcript.hash) is None
         assert one.versions.newest is not None
@@ -299,7 +291,7 @@ async def test_a_learnt_version_wakes_nobody_who_was_not_waiting(joining: Joinin
     async with alive(joining.who, joining.folder, "first", [joining.joiner]) as (joiner,):
         passed = await joiner.engine.boundary(joiner, joining.session, may_vote=False, may_found=False)
         assert not passed
-        await joiner.engine.learn(joiner, joining.epoch, None)
+        await joiner.engine.learn(joiner, joining.head)
         assert joiner.engine.newest is None
         assert joiner.store.sessions() == ()
 
@@ -332,17 +324,13 @@ async def test_versions_are_read_while_they_change(joining: Joining, monkeypatch
     assert read is not None
     with open_store(joining.folder / me.hex(), me) as store:
         versions = Versions(store)
-        versions.add(Epoch(rotated.transcript, rotated.certificate), None)
+        versions.add(Epoch(rotated.transcript, rotated.certificate))
 
         def change() -> None:
             versions.erase(joining.version.transcript.hash)
-            versions.settle(Epoch(later_one.transcript, later_one.certificate), later_one.proof)
+            versions.add(Epoch(later_one.transcript, later_one.certificate))
 
-        for reading in (
-            lambda: versions.newest,
-            lambda: versions.newest_settled,
-            lambda: list(versions),
-        ):
+        for reading in (lambda: versions.newest, versions.known, lambda: list(versions)):
             meanwhile = Meanwhile(change)
             with monkeypatch.context() as patch:
                 patch.setattr(Transcript, "version", property(lambda t, m=meanwhile: (m(), read(t))[1]))
@@ -355,10 +343,10 @@ async def test_sessions_are_asked_for_while_they_change(
     joining: Joining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between steps the node asks what is live, when to wake up and who deals from where; a step in another thread begins and ends
-    sessions meanwhile, and makes a genesis a rotation.
+    sessions meanwhile, and deals from more sources.
     """
-    who, version = joining.who, joining.version
-    operator = who.operator(joining.joiner)
+    who = joining.who
+    operator = operator_of(who, joining.joiner)
     operator.boundary(who.at(-20).session, 0.0)
     operator.boundary(joining.session, 0.1)
     number = iter(range(20, 200, 10))
@@ -384,21 +372,43 @@ async def test_sessions_are_asked_for_while_they_change(
     newest = operator.newest
     assert newest is not None
 
-    class Meddling(int):
-        def __gt__(self, other: int) -> bool:
-            newest._parties._unknown_sources[OperatorAddress(bytes(20))] = 5
-            return True
+    class Meddling(SourceRef):
+        """Seen by somebody who looks at what is dealt from in a session, while a step adds to that."""
 
-    newest._parties._unknown_sources[who.addresses[0]] = Meddling(7)
+        def __getattribute__(self, name: str) -> object:
+            if name == "version":
+                added.append(SourceRef(1, bytes([len(added)]) * 32))
+                sources._by_ref[added[-1]] = current
+                sources._unknown[OperatorAddress(bytes([len(added)]) * 20)] = SourceRef(5, bytes(32))
+            return super().__getattribute__(name)
+
+    sources, current, added = newest._sources, newest._sources.current, list[SourceRef]()
+    sources._unknown[who.addresses[0]] = SourceRef(7, bytes(32))
+    sources._by_ref[Meddling(2, bytes(32))] = current
+    before = len(added)
     assert operator.unknown_sources
-    shown = []
+    assert len(added) > before, "somebody looked"
 
-    class Looked(Resharing):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            shown.append(newest.status())
 
-    monkeypatch.setattr("eigenkms.protocols.ceremony.Resharing", Looked)
-    operator.learn(version.transcript, version.certificate, settled=True, now=2.0)
-    assert newest.is_rotation
-    assert [status.source for status in shown] == [0]
+async def test_a_session_tells_who_is_missing_while_it_changes(joining: Joining) -> None:
+    """At genesis, while a step takes another announcement."""
+    who = joining.who
+    operator = operator_of(who, joining.joiner)
+    operator.boundary(joining.session, 0.0)
+    newest = operator.newest
+    assert newest is not None
+    genesis = newest._sources.current
+    assert isinstance(genesis, GenesisDealings)
+    said = who.frame(who.addresses[0], Kind.HASH, [bytes(32)], session=joining.session)
+
+    class Announcing:
+        """The keys that were published; asked for one while a step takes an announcement."""
+
+        def __contains__(self, _operator: OperatorAddress) -> bool:
+            genesis._announced.setdefault(who.addresses[0], said)
+            return False
+
+    genesis._announced.pop(who.addresses[0], None)
+    genesis._keys = Announcing()  # type: ignore[assignment]
+    assert set(newest.status().missing) == set(who.addresses)
+    assert who.addresses[0] in genesis._announced, "somebody looked"

@@ -13,31 +13,27 @@ from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node
 from eigenkms.node.policy import Policy
-from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.effects import Accuse
-from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame, decode_frame
-from eigenkms.protocols.messages import read_certificate_frame, sync_body
+from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame
+from eigenkms.protocols.messages import sync_body
 from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import (
     PartialRequest,
-    Which,
-    check_settled,
     decode_evidence_page,
     decode_info,
-    decode_settled,
     encode_evidence_request,
     encode_info_request,
     open_partial,
     read_statement,
 )
-from eigenkms.protocols.settlement import aggregate_confirms, confirm_digest
+from eigenkms.protocols.wire import Head, check_head, decode_head
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
 from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
-from tests.node.support import a_node, asked, keep_version, open_store
+from tests.node.support import Nowhere, a_node, asked, keep_version
 from tests.protocols.support import counter_rng
 from tests.support.hosts import patient_host
 
@@ -67,7 +63,7 @@ async def client(node: Node, method: str, body: bytes, peer: PeerId = STRANGER) 
 
 
 async def operator(node: Node, peer: PeerId, method: str, frame: bytes) -> bytes | str:
-    return await asked(node._services.operator, peer, method, frame)
+    return await asked(node._operator_services.answer, peer, method, frame)
 
 
 # -- everybody ---------------------------------------------------------------------------------------------------
@@ -126,7 +122,7 @@ async def test_evidence_is_shown_to_everybody_page_by_page(
     liar = village.operators[1].address
     bundles = [bytes([size]) * size for size in (40, 60, 1, 200, 7)]
     for bundle in bundles:
-        node._store.add_evidence("bad-share", liar, village.session.id, bundle)
+        node._store.add_evidence("bad-vote", liar, village.session.id, bundle)
     assert await _evidence_of(node) == [bundles[:2], bundles[2:3], bundles[3:4], bundles[4:]]
 
 
@@ -162,58 +158,21 @@ async def _evidence_of(node: Node) -> list[list[bytes]]:
     return pages
 
 
-async def test_info_tells_the_newest_settled_version_apart(village: Village, tmp_path: Path) -> None:
-    """The first one is settled, the newer one only certified; once that settles, both selectors show it."""
+async def test_info_shows_the_newest_version(village: Village, tmp_path: Path) -> None:
+    """Once it is certified, whoever holds a share of it; not one of protocol 1 that the node does not know to be settled."""
     newer = village.reshare(village.first, 110)
-    transcript = newer.epoch.transcript
+    dormant = village.reshare(newer, 120, lists_keys=False)
     keep_version(village, 0, tmp_path)
-    keep_version(village, 0, tmp_path, version=newer)
-
-    async def shown(node: Node, which: Which) -> bytes:
-        answer = await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE, which))
+    keep_version(village, 0, tmp_path, version=newer, with_share=False)
+    keep_version(village, 0, tmp_path, version=dormant, settled=False)
+    with a_node(village, 0, tmp_path) as node:
+        answer = await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE))
         assert isinstance(answer, bytes)
         info = decode_info(answer)
         assert read_statement(info.statement).transcript_hash == info.epoch.transcript.hash
-        return info.epoch.transcript.hash
-
-    with a_node(village, 0, tmp_path) as node:
-        assert await shown(node, Which.NEWEST) == transcript.hash
-        assert await shown(node, Which.SETTLED) == village.epoch.transcript.hash
-    with open_store(tmp_path, village.operators[0].address) as store:
-        digest = confirm_digest(transcript.session, transcript.hash)
-        confirms = {o.address: bn254.sign(o.key, digest) for o in village.operators}
-        Versions(store).settle(newer.epoch, aggregate_confirms(transcript, confirms))
-    with a_node(village, 0, tmp_path) as node:
-        assert await shown(node, Which.SETTLED) == transcript.hash
-
-
-async def test_a_node_that_knows_of_no_settled_version_says_so(village: Village, tmp_path: Path) -> None:
-    """A joiner may have heard of the newest certificate only."""
-    keep_version(village, 0, tmp_path, version=village.reshare(village.first, 110))
-    with a_node(village, 0, tmp_path) as node:
-        request = encode_info_request(CLUSTER, NONCE, Which.SETTLED)
-        assert await client(node, wire.INFO, request) == "no-version"
-        assert isinstance(await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
-
-
-async def test_a_version_that_is_added_is_settled_if_it_is_a_genesis(
-    village: Village, tmp_path: Path
-) -> None:
-    """All have prepared it; a reshared one settles by proof. A share that comes later changes nothing in that."""
-    newer = village.reshare(village.first, 110)
-    with open_store(tmp_path, village.operators[0].address) as store:
-        versions = Versions(store)
-        assert versions.newest_settled is None
-        versions.add(village.epoch, None)
-        versions.add(newer.epoch, None)
-        versions.add(village.epoch, village.operators[0].share)
-        for kept in (versions, Versions(store)):
-            assert (kept.newest, kept.newest_settled) != (None, None)
-            assert kept.newest is not None
-            assert kept.newest.epoch == newer.epoch
-            assert kept.newest_settled is not None
-            assert kept.newest_settled.epoch == village.epoch
-            assert kept.newest_settled.share == village.operators[0].share
+        assert info.epoch.transcript.hash == newer.epoch.transcript.hash
+        asking = request(village, transcript_hash=dormant.epoch.transcript.hash)[1]
+        assert await client(node, wire.PARTIAL, asking.encoded) == "unknown-version"
 
 
 async def test_a_node_without_a_version_says_so(village: Village, tmp_path: Path) -> None:
@@ -233,6 +192,14 @@ async def test_a_version_that_is_not_known_or_without_a_share(
     with a_node(village, 1, tmp_path / "shareless") as other:
         assert await client(other, wire.PARTIAL, request(village)[1].encoded) == "no-share"
         assert isinstance(await client(other, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
+
+
+async def test_a_share_on_its_way_is_worth_asking_for_again(village: Village, node: Node) -> None:
+    """The share of the version before is erased by then, so a client that gave up now would find a key nowhere."""
+    newer = village.reshare(village.first, 110)
+    await node._engine.learn(Nowhere(), Head(newer.epoch.transcript, newer.epoch.certificate))
+    asking = request(village, transcript_hash=newer.epoch.transcript.hash)[1]
+    assert await client(node, wire.PARTIAL, asking.encoded) == "busy"
 
 
 async def test_a_closed_node_signs_nothing(village: Village, tmp_path: Path) -> None:
@@ -277,7 +244,7 @@ async def test_an_application_id_that_is_too_short_is_a_bad_request(village: Vil
     )
 
 
-@pytest.mark.parametrize("method", ["frame", "sync", "no-such-method"])
+@pytest.mark.parametrize("method", ["frame", "sync", "head", "no-such-method"])
 async def test_a_method_of_nobodys_is_refused(node: Node, method: str) -> None:
     """Those of the operator protocol too, on this one."""
     assert await client(node, method, b"") == "unknown-method"
@@ -290,7 +257,7 @@ async def test_hello_with_a_true_record_proves_who_calls(village: Village, node:
     """The answer has all records that we know, the caller's among them, and ours once we have one."""
     other = village.operators[1]
     record = other.record([HERE])
-    node._services.announce(village.operators[0].record([HERE]))
+    node._greeter.record = village.operators[0].record([HERE])
     answer = await client(node, wire.HELLO, record.encoded, other.peer.peer_id)
     assert isinstance(answer, bytes)
     assert wire.decode_frames(answer) == [village.operators[0].record([HERE]).encoded, record.encoded]
@@ -302,7 +269,7 @@ async def test_hello_of_a_peer_whose_record_came_before_it_proves_it(village: Vi
     """The record is known already, through another operator; its own word is still needed, and enough."""
     other, messenger = village.operators[1:3]
     record = other.record([HERE])
-    await node._services.take_records(wire.encode_frames([record]), messenger.peer.peer_id)
+    await node._greeter.take_records(wire.encode_frames([record]), messenger.peer.peer_id)
     assert node._peers.operator_of(other.peer.peer_id) is None
     assert isinstance(await client(node, wire.HELLO, record.encoded, other.peer.peer_id), bytes)
     assert node._peers.operator_of(other.peer.peer_id) == other.address
@@ -340,7 +307,7 @@ async def test_records_that_are_passed_on_are_taken_one_by_one(village: Village,
     messenger, other = village.operators[1:3]
     forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
     frames = [forged, messenger.record([HERE]), other.record([HERE])]
-    await node._services.take_records(wire.encode_frames(frames), messenger.peer.peer_id)
+    await node._greeter.take_records(wire.encode_frames(frames), messenger.peer.peer_id)
     assert node._peers.records() == (frames[1], frames[2])
     assert node._peers.operator_of(messenger.peer.peer_id) == messenger.address
     assert node._peers.operator_of(other.peer.peer_id) is None
@@ -372,7 +339,7 @@ async def test_operators_are_asked_who_they_are(village: Village, node: Node) ->
     """Also those whose peer id stands on chain."""
     frame = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
     for peer in (STRANGER, village.operators[1].peer.peer_id):
-        for method in (wire.FRAME, wire.SYNC):
+        for method in (wire.SYNC, wire.PUSH, wire.BODY, wire.ROW, wire.HEAD):
             assert await operator(node, peer, method, frame.encoded) == "say-hello"
 
 
@@ -381,11 +348,10 @@ async def test_operators_speak_for_themselves(village: Village, node: Node) -> N
     peer, other = await known(village, node, 1), village.operators[2]
     foreign = _framed(other.key, other.address, Kind.SYNC, sync_body([]))
     own = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
-    assert await operator(node, peer, wire.FRAME, foreign.encoded) == "wrong-sender"
     assert await operator(node, peer, wire.SYNC, foreign.encoded) == "wrong-sender"
-    assert await operator(node, peer, wire.FRAME, b"\xc1") == "refused-frame"
+    assert await operator(node, peer, wire.SYNC, b"\xc1") == "refused-frame"
     assert await operator(node, peer, "info", own.encoded) == "unknown-method"
-    assert await operator(node, peer, wire.FRAME, own.encoded) == b""
+    assert await operator(node, peer, "frame", own.encoded) == "unknown-method"
 
 
 async def test_a_sync_request_is_checked_before_it_is_answered(village: Village, node: Node) -> None:
@@ -401,69 +367,48 @@ async def test_a_sync_request_is_checked_before_it_is_answered(village: Village,
         assert await operator(node, peer, wire.SYNC, frame.encoded) == "refused-frame"
 
 
-async def test_who_missed_the_end_of_a_session_gets_its_certificate(village: Village, node: Node) -> None:
-    """Out of the store, long after the session; of a session that nobody knows, nothing."""
+async def test_a_session_that_is_not_known_has_no_frames(village: Village, node: Node) -> None:
+    """Nothing comes of asking for it; what it made is shown as a version."""
     peer, other = await known(village, node, 1), village.operators[1]
-    asking = _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=village.session.id)
-    answer = await operator(node, peer, wire.SYNC, asking.encoded)
-    assert isinstance(answer, bytes)
-    (encoded,) = wire.decode_frames(answer)
-    message = read_certificate_frame(decode_frame(encoded))
-    assert (message.transcript, message.certificate) == (
-        village.epoch.transcript.encoded,
-        village.epoch.certificate,
-    )
-    unknown = _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=SessionId(b"\x05" * 32))
-    answer = await operator(node, peer, wire.SYNC, unknown.encoded)
-    assert isinstance(answer, bytes)
-    assert wire.decode_frames(answer) == []
+    for session in (village.session.id, SessionId(b"\x05" * 32)):
+        asking = _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=session)
+        answer = await operator(node, peer, wire.SYNC, asking.encoded)
+        assert isinstance(answer, bytes)
+        assert wire.decode_frames(answer) == []
 
 
-async def settled(village: Village, node: Node, index: int = 1) -> bytes | str:
-    """What another operator is answered to the question for the newest settled version."""
-    peer, other = await known(village, node, index), village.operators[index]
-    return await operator(node, peer, wire.SETTLED, other.record([HERE]).encoded)
-
-
-async def test_an_operator_is_shown_the_newest_settled_version_with_its_proof(
+async def test_an_operator_is_shown_the_highest_version_with_what_proves_it(
     village: Village, tmp_path: Path
 ) -> None:
-    """A genesis needs none; a rotated version that is only certified is not shown; once settled it is, and the proof holds."""
-    newer = village.reshare(village.first, 110)
-    transcript = newer.epoch.transcript
+    """Its certificate, also of a session of long ago; and of a version of protocol 1 that it is settled."""
+    newer = village.reshare(village.first, 110, lists_keys=False)
     keep_version(village, 0, tmp_path)
-    keep_version(village, 0, tmp_path, version=newer)
     with a_node(village, 0, tmp_path) as node:
         node._peers.update(village.chain.operators)
-        answer = await settled(village, node)
-        assert isinstance(answer, bytes)
-        assert decode_settled(answer) == (village.epoch, None)
-        digest = confirm_digest(transcript.session, transcript.hash)
-        confirms = {o.address: bn254.sign(o.key, digest) for o in village.operators}
-        node._versions.settle(newer.epoch, aggregate_confirms(transcript, confirms))
-        answer = await settled(village, node)
-        assert isinstance(answer, bytes)
-        epoch, proof = decode_settled(answer)
-        assert epoch == newer.epoch
-        assert proof is not None
-        check_settled(epoch, proof)
+        peer = await known(village, node, 1)
+        for epoch, proof in ((village.epoch, None), (newer.epoch, village.settle(newer.epoch))):
+            if proof is not None:
+                await node._engine.learn(Nowhere(), Head(epoch.transcript, epoch.certificate, proof))
+            answer = await operator(node, peer, wire.HEAD, b"")
+            assert isinstance(answer, bytes)
+            head = decode_head(answer)
+            assert (head.transcript, head.certificate, head.proof) == (
+                epoch.transcript,
+                epoch.certificate,
+                proof,
+            )
+            check_head(head, CLUSTER)
 
 
-async def test_an_operator_without_a_settled_version_says_so(village: Village, tmp_path: Path) -> None:
-    """Whether it knows none at all or a certified one."""
-    keep_version(village, 1, tmp_path / "certified", version=village.reshare(village.first, 110))
-    for index, folder in ((0, "empty"), (1, "certified")):
+async def test_an_operator_without_a_version_to_deal_from_says_so(village: Village, tmp_path: Path) -> None:
+    """Whether it knows none at all or one of protocol 1 that may be not settled."""
+    dormant = village.reshare(village.first, 110, lists_keys=False)
+    keep_version(village, 1, tmp_path / "dormant", version=dormant, settled=False)
+    for index, folder in ((0, "empty"), (1, "dormant")):
         with a_node(village, index, tmp_path / folder) as node:
             node._peers.update(village.chain.operators)
-            assert await settled(village, node, 2) == "no-version"
-
-
-async def test_the_settled_version_is_shown_to_operators_alone(village: Village, node: Node) -> None:
-    """A stranger says hello first; an operator asks in its own name, with a frame."""
-    peer, other = await known(village, node, 1), village.operators[2]
-    assert await operator(node, STRANGER, wire.SETTLED, other.record([HERE]).encoded) == "say-hello"
-    assert await operator(node, peer, wire.SETTLED, other.record([HERE]).encoded) == "wrong-sender"
-    assert await operator(node, peer, wire.SETTLED, b"") == "refused-frame"
+            peer = await known(village, node, 2)
+            assert await operator(node, peer, wire.HEAD, b"") == "no-version"
 
 
 async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(village: Village, node: Node) -> None:
@@ -475,16 +420,16 @@ async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(village: V
 
 
 async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Village, node: Node) -> None:
-    """Its hello is taken and its pulls are answered; once it holds nothing that is dealt from, it is a stranger."""
+    """Its hello is taken and what it asks for is answered; once it holds nothing that is dealt from, it is a stranger."""
     gone, staying = village.operators[3], village.chain.operators[:3]
     node._peers.update(staying, holders=[o.address for o in village.operators])
     peer = await known(village, node, 3)
     asking = _framed(gone.key, gone.address, Kind.SYNC, sync_body([]), session=village.session.id)
-    answer = await operator(node, peer, wire.SYNC, asking.encoded)
-    assert isinstance(answer, bytes)
-    assert len(wire.decode_frames(answer)) == 1
+    for method, body in ((wire.SYNC, asking.encoded), (wire.HEAD, b"")):
+        assert isinstance(await operator(node, peer, method, body), bytes)
     node._peers.update(staying)
-    assert await operator(node, peer, wire.SYNC, asking.encoded) == "say-hello"
+    for method, body in ((wire.SYNC, asking.encoded), (wire.HEAD, b"")):
+        assert await operator(node, peer, method, body) == "say-hello"
 
 
 async def test_the_gate_lets_strangers_to_the_client_protocol_alone(village: Village, node: Node) -> None:
@@ -495,5 +440,5 @@ async def test_the_gate_lets_strangers_to_the_client_protocol_alone(village: Vil
     for protocol in (wire.OPERATOR_PROTOCOL, GOSSIP):
         assert not node.gate(STRANGER, protocol)
         assert node.gate(village.operators[1].peer.peer_id, protocol)
-    for protocol in ("/eigenkms/client/2", "/ipfs/id/1.0.0", ""):
+    for protocol in ("/eigenkms/client/2", "/eigenkms/operator/1", "/ipfs/id/1.0.0", ""):
         assert not node.gate(village.operators[1].peer.peer_id, protocol)

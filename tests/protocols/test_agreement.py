@@ -1,56 +1,80 @@
 """Agreement in small steps: one operator's votes, locks and views against whatever the others may say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from eigenkms.crypto import bn254
 from eigenkms.protocols.agreement import Agreement
 from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.effects import Certified, Closed, Effect
-from eigenkms.protocols.evidence import Fault
+from eigenkms.protocols.effects import Certified, Closed, Effect, Prepared
+from eigenkms.protocols.evidence import Fault, check_evidence
 from eigenkms.protocols.frame_log import MAX_REPEATS, MAX_VIEWS
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import (
+    GENESIS,
+    SourceRef,
     certificate_body,
     proposal_body,
     read_proposal,
     read_view_change,
     read_vote,
+    ref_of,
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.transcript import ListedKey, Transcript
 from eigenkms.protocols.views import REPEAT_WINDOWS
 from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import Table, accusations, broadcasts, cast, journal
+from tests.protocols.rooms import KeyVersion, Table, seat_of, version_of
+from tests.protocols.support import accusations, broadcasts, cast, journal
 
 
 class Voter:
-    """One operator that holds everything and waits for the first proposal; all others speak through this class."""
+    """One operator that waits for the first proposal; all others speak through this class.
+
+    ``place`` is its place in the order of leaders, the last by default. It holds every dealing, unless ``serves`` is false.
+    """
 
     def __init__(
-        self, *, coordinates: int | None = None, superseded: bool = False, n: int = 4, quorum: int = 0
+        self,
+        *,
+        place: int | None = None,
+        superseded: bool = False,
+        n: int = 4,
+        rotates: bool = False,
+        serves: bool = True,
     ) -> None:
-        self.cast = cast(n, quorum=quorum)
+        self.cast = cast(n)
+        self.source: KeyVersion | None = version_of(self.cast) if rotates else None
+        if rotates:
+            self.cast = self.cast.at(10)
         order = self.cast.session.coordinators
-        self.me = order[n - 1 if coordinates is None else coordinates]
+        self.me = order[n - 1 if place is None else place]
         self.others = [a for a in order if a != self.me]
-        table = Table(self.cast, lambda s, l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE))
-        table.start()
-        self.table = table
-        self.ceremony: Ceremony = table.seats[self.me]
-        transcript = self.ceremony._exchanges.current.transcript()
-        assert transcript is not None
-        self.transcript: Transcript = transcript
+        self.table = Table(
+            self.cast, lambda _s, _l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE), source=self.source
+        )
+        self.table.serves = lambda asker, _name: serves or asker != self.me
+        self.table.start()
+        self.ceremony: Ceremony = self.table.seats[self.me]
+        draft = self.table.seats[self.others[0]]._sources.draft()
+        assert draft is not None
+        self.transcript: Transcript = draft.transcript
+        self.keys = draft.keys
         self.now = 0.1
         if superseded:
-            self.ceremony.supersede(self.now)
+            self.table.take(self.me, self.ceremony.supersede(self.now))
 
     @property
     def agreement(self) -> Agreement:
         return self.ceremony._agreement
+
+    @property
+    def dealt_from(self) -> SourceRef:
+        return ref_of(None if self.source is None else self.source.transcript)
 
     def hears(self, *frames: Frame) -> list[Effect]:
         effects: list[Effect] = []
@@ -66,20 +90,30 @@ class Voter:
         self.table.effects[self.me] += effects
         return effects
 
+    def proposal(
+        self,
+        view: int,
+        transcript: Transcript | None,
+        proof: Certificate | None = None,
+        keys: Sequence[bytes] | None = None,
+    ) -> Frame:
+        encoded = None if transcript is None else transcript.encoded
+        shown = self.keys if keys is None else keys
+        source = self.dealt_from if transcript is not None else GENESIS
+        leader = self.cast.session.coordinator(view)
+        return self.cast.frame(leader, Kind.PROPOSAL, proposal_body(view, source, encoded, proof, shown))
+
     def proposes(
         self, view: int, transcript: Transcript | None, proof: Certificate | None = None
     ) -> list[Effect]:
-        encoded = None if transcript is None else transcript.encoded
-        coordinator = self.cast.session.coordinator(view)
-        root = self.root if proof is not None and proof.hash != VOID_HASH else None
-        return self.hears(
-            self.cast.frame(coordinator, Kind.PROPOSAL, proposal_body(view, encoded, proof, root))
-        )
+        return self.hears(self.proposal(view, transcript, proof))
+
+    def change(self, sender: OperatorAddress, view: int, prepared: Certificate | None = None) -> Frame:
+        return self.cast.frame(sender, Kind.VIEW_CHANGE, view_change_body(view, prepared))
 
     def enters(self, view: int, prepared: Certificate | None = None, count: int = 2) -> list[Effect]:
         """Others change to ``view``."""
-        bodies = [(a, view_change_body(view, prepared)) for a in self.others[:count]]
-        return self.hears(*(self.cast.frame(a, Kind.VIEW_CHANGE, body) for a, body in bodies))
+        return self.hears(*(self.change(a, view, prepared) for a in self.others[:count]))
 
     def certificate(
         self,
@@ -89,14 +123,16 @@ class Voter:
         signers: Sequence[OperatorAddress] | None = None,
     ) -> Certificate:
         chosen = self.cast.addresses if signers is None else signers
-        votes = {
-            a: bn254.sign(self.cast.keys[a], vote_digest(self.cast.session.id, view, phase, digest))
-            for a in chosen
-        }
+        signed = vote_digest(self.cast.session.id, view, phase, digest)
+        votes = {a: bn254.sign(self.cast.keys[a], signed) for a in chosen}
         return aggregate(self.cast.session.id, view, phase, digest, votes, self.cast.session.recipients)
 
+    def announced(self, sender: OperatorAddress, certificate: Certificate, encoded: bytes | None) -> Frame:
+        return self.cast.frame(sender, Kind.CERTIFICATE, certificate_body(encoded, certificate))
+
     @property
-    def root(self) -> Certificate:
+    def prepared(self) -> Certificate:
+        """A prepare certificate of view 0."""
         return self.certificate(0, self.transcript.hash)
 
     def vote(self, sender: OperatorAddress, view: int, phase: Phase, digest: bytes) -> Frame:
@@ -104,9 +140,9 @@ class Voter:
         return self.cast.frame(sender, Kind.VOTE, vote_body(view, phase, digest, signature))
 
     def restarts(self) -> list[Effect]:
-        records = journal(self.table.effects[self.me])
-        self.ceremony = self.cast.ceremony(self.me, records=records)
-        return self.ceremony.start(self.now)
+        again = self.table.sit(self.me, journal(self.table.effects[self.me]))
+        self.ceremony = self.table.seats[self.me] = again
+        return again.start(self.now)
 
 
 def _votes(effects: Sequence[Effect]) -> list[tuple[int, Phase, bytes]]:
@@ -116,23 +152,50 @@ def _votes(effects: Sequence[Effect]) -> list[tuple[int, Phase, bytes]]:
 # -- preparing -----------------------------------------------------------------------------------------------
 
 
-def test_a_fresh_proposal_is_prepared_once() -> None:
-    """Of the coordinator, in its view, with all shares held; a second proposal is evidence and changes nothing."""
-    voter = Voter()
+@pytest.mark.parametrize("rotates", [False, True])
+def test_a_fresh_proposal_is_prepared_once(rotates: bool) -> None:
+    """Of the leader, in its view, with all dealings held; a second proposal is evidence and changes nothing."""
+    voter = Voter(rotates=rotates)
     assert _votes(voter.proposes(0, voter.transcript)) == [(0, Phase.PREPARE, voter.transcript.hash)]
-    coordinator = voter.cast.session.coordinator(0)
-    second = voter.hears(voter.cast.frame(coordinator, Kind.PROPOSAL, proposal_body(0, None, None)))
+    second = voter.hears(voter.proposal(0, voter.transcript, keys=()))
     assert [e.fault for e in accusations(second)] == [Fault.EQUIVOCATION]
     assert not _votes(second)
 
 
-def test_only_the_coordinator_proposes() -> None:
-    """Others' proposals are not even looked at."""
+def test_what_is_voted_for_is_durable_before() -> None:
+    """Every dealing that the transcript names, with its body, and the transcript; in another view nothing of it again."""
     voter = Voter()
+    effects = voter.proposes(0, voter.transcript)
+    others = voter.cast.session.n - 1
+    kinds = [record.kind for record in journal(effects)]
+    assert kinds == ["dealing", "body"] * others + ["transcript", "frame"]
+    voter.enters(1)
+    again = voter.proposes(1, voter.transcript, voter.prepared)
+    assert [record.kind for record in journal(again)] == ["frame"]
+    assert _votes(again) == [(1, Phase.PREPARE, voter.transcript.hash)]
+
+
+def test_only_the_leader_proposes() -> None:
+    """Others' proposals are not even looked at, nor those from a source that is not dealt from here."""
+    voter = Voter()
+    leader = voter.cast.session.coordinator(0)
     for sender in voter.others[1:]:
-        assert not voter.ceremony.wants(
-            voter.cast.frame(sender, Kind.PROPOSAL, proposal_body(0, voter.transcript.encoded, None))
-        )
+        body = proposal_body(0, GENESIS, voter.transcript.encoded, None)
+        assert not voter.ceremony.wants(voter.cast.frame(sender, Kind.PROPOSAL, body))
+    unknown = proposal_body(0, SourceRef(4711, bytes(32)), voter.transcript.encoded, None)
+    assert not voter.ceremony.wants(voter.cast.frame(leader, Kind.PROPOSAL, unknown))
+
+
+def test_a_proposal_names_the_source_of_its_transcript() -> None:
+    """Who leads depends on it: a transcript from another version than the named one is not prepared."""
+    voter = Voter(rotates=True)
+    version = voter.dealt_from.version
+    for other in (
+        replace(voter.transcript, source_version=version - 1),
+        replace(voter.transcript, source_hash=bytes(32)),
+    ):
+        voter = Voter(rotates=True)
+        assert not _votes(voter.hears(voter.proposal(0, other)))
 
 
 def test_a_proposal_of_another_view_waits_for_it() -> None:
@@ -149,7 +212,7 @@ def test_entering_a_view_ends_voting_in_lower_ones_after_a_crash_too() -> None:
     voter.enters(2)
     again = voter.restarts()
     assert [read_view_change(f).view for f in broadcasts(again, Kind.VIEW_CHANGE)] == [2]
-    assert voter.agreement.view == 2
+    assert voter.agreement.view == voter.ceremony.view == 2
     assert not _votes(voter.proposes(0, voter.transcript))
     assert not _votes(voter.proposes(1, voter.transcript))
 
@@ -174,9 +237,45 @@ def test_void_may_be_voted_only_after_the_next_boundary_and_then_nothing_fresh()
     assert _votes(void.proposes(0, None)) == [(0, Phase.PREPARE, VOID_HASH)]
     justified = Voter(superseded=True)
     justified.enters(1)
-    assert _votes(justified.proposes(1, justified.transcript, justified.root)) == [
+    assert _votes(justified.proposes(1, justified.transcript, justified.prepared)) == [
         (1, Phase.PREPARE, justified.transcript.hash)
     ]
+
+
+def test_a_rotation_ends_at_the_next_boundary() -> None:
+    """There is no ∅, and no vote, proposal or view change any more; a certificate is taken in."""
+    voter = Voter(rotates=True)
+    assert not _votes(voter.hears(voter.cast.frame(voter.others[0], Kind.CERTIFICATE, _void(voter))))
+    assert not voter.ceremony.decided
+    voter.table.take(voter.me, voter.ceremony.supersede(voter.now))
+    for effects in (
+        voter.proposes(0, voter.transcript),
+        voter.enters(1, voter.prepared, count=3),
+        voter.waits(60),
+    ):
+        assert not broadcasts(effects, Kind.VOTE)
+        assert not broadcasts(effects, Kind.VIEW_CHANGE)
+    assert voter.ceremony.deadline(voter.now) is None
+    certificate = voter.certificate(3, voter.transcript.hash, Phase.COMMIT, voter.others)
+    effects = voter.hears(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
+    assert [e.transcript for e in effects if isinstance(e, Certified)] == [voter.transcript]
+
+
+def _void(voter: Voter) -> list[object]:
+    return certificate_body(None, voter.certificate(0, VOID_HASH, Phase.COMMIT, voter.others))
+
+
+def test_one_that_is_no_recipient_only_listens() -> None:
+    """A leaver neither votes nor changes the view, whatever it hears, and takes the certificate."""
+    everybody = cast(5)
+    leaver = everybody.addresses[0]
+    who = everybody.at(10, everybody.addresses[1:])
+    table = Table(who, source=version_of(everybody))
+    table.start()
+    for now in (1.0, 2.0):
+        table.at(now)
+    assert leaver in table.decided()
+    assert {f.kind for k in Kind for f in table.said(leaver, k)} == {Kind.DEALING}
 
 
 @pytest.mark.parametrize(
@@ -193,17 +292,13 @@ def test_void_may_be_voted_only_after_the_next_boundary_and_then_nothing_fresh()
 )
 def test_the_lock_rule(locked: int | None, justification: int | None, allowed: bool) -> None:
     """Locked on a key in view w, ∅ is prepared in view 3 only with a prepare certificate for ∅ of a view between."""
-    voter = Voter(coordinates=2, superseded=True)
+    voter = Voter(place=2, superseded=True)
     digest = voter.transcript.hash
     if locked is not None:
         if locked:
             voter.enters(locked)
-        locking = voter.hears(
-            voter.cast.frame(
-                voter.others[0], Kind.CERTIFICATE, certificate_body(None, voter.certificate(locked, digest))
-            )
-        )
-        assert _votes(locking) == [(locked, Phase.COMMIT, digest)]
+        frame = voter.announced(voter.others[0], voter.certificate(locked, digest), voter.transcript.encoded)
+        assert _votes(voter.hears(frame)) == [(locked, Phase.COMMIT, digest)]
     voter.enters(3)
     proof = (
         None if justification is None else voter.certificate(justification, VOID_HASH, signers=voter.others)
@@ -212,116 +307,180 @@ def test_the_lock_rule(locked: int | None, justification: int | None, allowed: b
     assert _votes(voter.proposes(3, None, proof)) == expected
 
 
+def test_a_lock_on_a_hash_lets_the_same_hash_be_prepared_again() -> None:
+    """Fresh or justified."""
+    voter = Voter()
+    frame = voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded)
+    assert _votes(voter.hears(frame)) == [(0, Phase.COMMIT, voter.transcript.hash)]
+    voter.enters(1)
+    assert _votes(voter.proposes(1, voter.transcript)) == [(1, Phase.PREPARE, voter.transcript.hash)]
+
+
 def test_locks_survive_a_crash() -> None:
     """Locked, crashed, back: the lock stands, and travels in the next view change."""
     voter = Voter(superseded=True)
-    voter.hears(
-        voter.cast.frame(
-            voter.others[0], Kind.CERTIFICATE, certificate_body(voter.transcript.encoded, voter.root)
-        )
-    )
+    voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
     voter.restarts()
     voter.ceremony.supersede(voter.now)
     (change,) = broadcasts(voter.enters(1), Kind.VIEW_CHANGE)
-    assert read_view_change(change).prepared == voter.root
+    assert read_view_change(change).prepared == voter.prepared
     assert not _votes(voter.proposes(1, None))
+
+
+def test_a_crash_between_lock_and_commit_commits_in_the_next_life() -> None:
+    """What is durable is not written again, and the view runs at once."""
+    voter = Voter()
+    voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
+    records = journal(voter.table.effects[voter.me])
+    assert [r.kind for r in records[-3:]] == ["transcript", "lock", "frame"]
+    again = voter.table.sit(voter.me, records[:-1])
+    effects = again.start(voter.now)
+    assert _votes(effects) == [(0, Phase.COMMIT, voter.transcript.hash)]
+    assert "transcript" not in [r.kind for r in journal(effects)]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda v: v.certificate(0, v.transcript.hash, signers=v.others),  # too few for a root
+        lambda v: v.certificate(0, v.transcript.hash, signers=v.others[:2]),
         lambda v: v.certificate(0, v.transcript.hash, phase=Phase.COMMIT),
         lambda v: v.certificate(0, b"\x01" * 32),
         lambda v: v.certificate(1, v.transcript.hash),
         lambda v: v.certificate(7, v.transcript.hash),
+        lambda v: replace(v.prepared, session=bytes(32)),
+        lambda v: replace(v.prepared, signature=v.certificate(1, v.transcript.hash).signature),
     ],
+    ids=["few", "phase", "hash", "this view", "higher view", "session", "signature"],
 )
-def test_a_justification_must_justify(wrong: object) -> None:
-    """Enough signers, phase prepare, this hash, a lower view; else the proposal is not even taken as fresh."""
+def test_a_justification_must_justify(wrong: Callable[[Voter], Certificate]) -> None:
+    """Enough signers, phase prepare, this session and hash, a lower view; else the proposal is not even taken as fresh."""
     voter = Voter()
     voter.enters(1)
-    encoded = voter.transcript.encoded
-    coordinator = voter.cast.session.coordinator(1)
-    body = proposal_body(1, encoded, wrong(voter), None)  # type: ignore[operator]
-    prepares = [
-        v
-        for v in _votes(voter.hears(voter.cast.frame(coordinator, Kind.PROPOSAL, body)))
-        if v[1] is Phase.PREPARE
-    ]
-    assert not prepares
+    effects = voter.hears(voter.proposal(1, voter.transcript, wrong(voter)))
+    assert not [v for v in _votes(effects) if v[1] is Phase.PREPARE]
 
 
 def test_a_wrong_transcript_is_not_prepared() -> None:
-    """Right session, consistent, but A is not the sum of its dealings; or it is of dealers that are not counted."""
+    """Right session, consistent, but A is not the sum of its dealings; or it names others than were dealt, or too few."""
     voter = Voter()
-    fields = {name: getattr(voter.transcript, name) for name in voter.transcript.__dataclass_fields__}
-    a_reversed = fields["commitments"][::-1]
-    for changes in (
-        {"commitments": a_reversed, "mpk": a_reversed[0]},
-        {"dealers": fields["dealers"][1:]},
-        {"dealers": ((OperatorAddress(bytes(20)), bytes(32)), *fields["dealers"])},
+    right = voter.transcript
+    swapped = right.commitments[::-1]
+    (first, name), *rest = right.dealers
+    for wrong in (
+        replace(right, commitments=swapped, mpk=swapped[0]),
+        replace(right, dealers=right.dealers[1:]),
+        replace(right, dealers=((OperatorAddress(bytes(20)), bytes(32)), *right.dealers)),
+        replace(right, dealers=((first, name[::-1]), *rest)),
+        replace(right, source_hash=b"\x01" * 32),
+        replace(right, source_version=7),
+        replace(right, keys=()),
+        replace(right, keys=right.keys[::-1]),
+        replace(right, keys=(ListedKey(5, right.keys[0].public), *right.keys[1:])),  # type: ignore[union-attr]
     ):
         fresh = Voter()
-        assert not _votes(fresh.proposes(0, Transcript(**{**fields, **changes})))
-    elsewhere = Voter()
-    elsewhere.proposes(0, Transcript(**{**fields, "session": bytes(32)}))
-    assert not elsewhere.agreement._transcripts, "another session's is not even kept"
+        assert fresh.transcript == right
+        assert not _votes(fresh.proposes(0, wrong))
+    for elsewhere in (replace(right, session=bytes(32)), replace(right, threshold=2)):
+        fresh = Voter()
+        fresh.proposes(0, elsewhere)
+        assert not fresh.agreement._transcripts, (
+            "that of another session or one that contradicts itself is not even kept"
+        )
 
 
-def test_a_fresh_vote_waits_for_the_shares() -> None:
-    """The proposal comes before a share: the vote follows when the share does, in the same view."""
+def test_a_rotation_takes_no_genesis_and_no_other_master_key_and_the_other_way_round() -> None:
+    """Neither as a proposal nor with a certificate."""
+    for rotates in (False, True):
+        voter, other = Voter(rotates=rotates), Voter(rotates=not rotates)
+        alien = replace(other.transcript, session=voter.cast.session.id, boundary=voter.cast.session.boundary)
+        certificate = voter.certificate(0, alien.hash, Phase.COMMIT)
+        voter.hears(voter.announced(voter.others[0], certificate, alien.encoded))
+        assert not voter.ceremony.decided
     voter = Voter()
-    missing = voter.others[0]
-    share = voter.ceremony._exchanges.current._shares.pop(missing)
-    assert not _votes(voter.proposes(0, voter.transcript))
-    voter.ceremony._exchanges.current._shares[missing] = share
-    assert _votes(voter.waits(0.1)) == [(0, Phase.PREPARE, voter.transcript.hash)]
+    keyless = replace(voter.transcript, keys=())
+    certificate = voter.certificate(0, keyless.hash, Phase.COMMIT)
+    voter.hears(voter.announced(voter.others[0], certificate, keyless.encoded))
+    assert not voter.ceremony.decided, "that is one of protocol 1"
+    voter = Voter(rotates=True)
+    foreign = version_of(voter.cast, source=voter.dealt_from.version).transcript
+    certificate = voter.certificate(0, foreign.hash, Phase.COMMIT)
+    voter.hears(voter.announced(voter.others[0], certificate, foreign.encoded))
+    assert not voter.ceremony.decided
 
 
-def test_a_justified_vote_needs_no_share_and_a_later_fresh_one_journals_it() -> None:
-    """What is durable is what the vote promises."""
-    voter = Voter()
-    missing = voter.others[0]
-    share = voter.ceremony._exchanges.current._shares.pop(missing)
-    voter.enters(1)
-    effects = voter.proposes(1, voter.transcript, voter.root)
-    assert [v[1] for v in _votes(effects)] == [Phase.PREPARE]
-    assert [r.kind for r in journal(effects) if r.kind in ("transcript", "share")] == ["transcript"]
-    voter.ceremony._exchanges.current._shares[missing] = share
-    voter.enters(2)
-    effects = voter.proposes(2, voter.transcript)
-    assert [r.kind for r in journal(effects) if r.kind in ("transcript", "share")] == ["share"]
+@pytest.mark.parametrize("justified", [False, True])
+def test_a_vote_waits_for_the_dealings(justified: bool) -> None:
+    """Whether fresh or justified: what is certified must be in reach. It follows when they are verified, in the same view."""
+    voter = Voter(serves=False)
+    view = 0
+    if justified:
+        voter.enters(1)
+        view = 1
+    assert not _votes(voter.proposes(view, voter.transcript, voter.prepared if justified else None))
+    voter.table.serves = lambda _asker, _name: True
+    voter.table.now = voter.now
+    before = len(voter.table.effects[voter.me])
+    voter.table.settle()
+    votes = _votes(voter.table.effects[voter.me][before:])
+    assert votes[0] == (view, Phase.PREPARE, voter.transcript.hash)
 
 
 # -- committing and deciding -----------------------------------------------------------------------------------
 
 
 def test_commit_only_on_a_certificate_of_my_view() -> None:
-    """An older one raises what I know, and no vote; lock and vote are journaled in this order."""
+    """An older one raises what I know, and no vote; lock and vote are journaled in this order, after the transcript."""
     voter = Voter()
     voter.enters(1)
-    old = voter.cast.frame(voter.others[0], Kind.CERTIFICATE, certificate_body(None, voter.root))
-    assert not _votes(voter.hears(old))
+    voter.proposes(0, voter.transcript)
+    assert not _votes(voter.hears(voter.announced(voter.others[0], voter.prepared, None)))
     now = voter.certificate(1, voter.transcript.hash)
-    effects = voter.hears(voter.cast.frame(voter.others[1], Kind.CERTIFICATE, certificate_body(None, now)))
+    effects = voter.hears(voter.announced(voter.others[1], now, None))
     assert _votes(effects) == [(1, Phase.COMMIT, voter.transcript.hash)]
-    assert [r.kind for r in journal(effects)] == ["lock", "frame"]
+    assert [r.kind for r in journal(effects)] == ["transcript", "lock", "frame"]
+
+
+def test_a_commit_needs_the_transcript() -> None:
+    """Its number has to be known in later sessions; it may come from anybody."""
+    voter = Voter()
+    assert not _votes(voter.hears(voter.announced(voter.others[0], voter.prepared, None)))
+    effects = voter.hears(voter.announced(voter.others[1], voter.prepared, voter.transcript.encoded))
+    assert (0, Phase.COMMIT, voter.transcript.hash) in _votes(effects)
+
+
+def test_a_rotation_hands_over_what_it_prepared() -> None:
+    """Each certificate that is the highest so far, once; a genesis hands over nothing before its decision."""
+    voter = Voter(rotates=True)
+    effects = voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
+    assert [e for e in effects if isinstance(e, Prepared)] == [Prepared(voter.transcript, voter.prepared)]
+    assert voter.ceremony.locked == voter.transcript
+    assert not [e for e in voter.waits(0.1) if isinstance(e, Prepared)]
+    higher = voter.certificate(2, voter.transcript.hash)
+    effects = voter.hears(voter.change(voter.others[0], 3, higher))
+    assert [e for e in effects if isinstance(e, Prepared)] == [Prepared(voter.transcript, higher)]
+    effects = voter.hears(voter.change(voter.others[1], 3, voter.certificate(1, voter.transcript.hash)))
+    assert not [e for e in effects if isinstance(e, Prepared)]
+    genesis = Voter()
+    effects = genesis.hears(
+        genesis.announced(genesis.others[0], genesis.prepared, genesis.transcript.encoded)
+    )
+    assert not [e for e in effects if isinstance(e, Prepared)]
+    assert genesis.ceremony.locked is None
 
 
 def test_votes_add_up_to_the_decision() -> None:
-    """All n prepare votes make me commit; t' commit votes of one view decide, in whatever order they come."""
+    """T' prepare votes make me commit; t' commit votes of one view decide, in whatever order they come."""
     voter = Voter()
     digest = voter.transcript.hash
     commits = [voter.vote(a, 0, Phase.COMMIT, digest) for a in voter.others[:2]]
     assert not voter.hears(*commits)
     voter.proposes(0, voter.transcript)
-    effects = voter.hears(*(voter.vote(a, 0, Phase.PREPARE, digest) for a in voter.others))
+    assert not voter.hears(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
+    effects = voter.hears(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
     assert _votes(effects) == [(0, Phase.COMMIT, digest)]
     (certified,) = [e for e in effects if isinstance(e, Certified)]
     assert certified.transcript == voter.transcript
-    assert certified.share is not None
-    assert voter.ceremony.status().phase == "certified"
+    assert [r.kind for r in journal(effects)] == ["lock", "frame", "certificate"]
     assert voter.ceremony.deadline(voter.now) is None
     assert not voter.waits(10)
 
@@ -333,9 +492,17 @@ def test_a_decision_of_an_unknown_transcript_waits_for_it() -> None:
     assert not voter.hears(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
     assert not voter.ceremony.decided
     certificate = voter.certificate(4, digest, Phase.COMMIT, voter.others)
-    body = certificate_body(voter.transcript.encoded, certificate)
-    effects = voter.hears(voter.cast.frame(voter.others[0], Kind.CERTIFICATE, body))
+    effects = voter.hears(voter.announced(voter.others[0], certificate, voter.transcript.encoded))
     assert [type(e) for e in effects if isinstance(e, Certified)] == [Certified]
+
+
+def test_a_decision_whose_transcript_comes_as_a_proposal_follows_from_the_votes() -> None:
+    """The ballot stays open until the transcript is known."""
+    voter = Voter()
+    digest = voter.transcript.hash
+    voter.hears(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
+    effects = voter.proposes(0, voter.transcript)
+    assert [e.transcript for e in effects if isinstance(e, Certified)] == [voter.transcript]
 
 
 def test_a_certificate_without_its_transcript_decides_nothing() -> None:
@@ -347,75 +514,34 @@ def test_a_certificate_without_its_transcript_decides_nothing() -> None:
     encoded = voter.transcript.encoded
     senders = iter(voter.others * 2)
     for transcript, certificate in ((None, good), (b"nonsense", good), (encoded, few), (encoded, other)):
-        voter.hears(
-            voter.cast.frame(next(senders), Kind.CERTIFICATE, certificate_body(transcript, certificate))
-        )
+        voter.hears(voter.announced(next(senders), certificate, transcript))
         assert not voter.ceremony.decided
         kept = voter.transcript.hash in voter.agreement._transcripts
         assert kept == (certificate is other), "kept only beside a certificate that verifies"
 
 
 def test_void_closes_the_session() -> None:
-    """T' commit votes for ∅: closed, and free for the next genesis."""
+    """T' commit votes for ∅: closed, and free for the next genesis; in every later life too."""
     voter = Voter(superseded=True)
     voter.proposes(0, None)
     effects = voter.hears(*(voter.vote(a, 0, Phase.PREPARE, VOID_HASH) for a in voter.others[:2]))
     assert _votes(effects) == [(0, Phase.COMMIT, VOID_HASH)]
     effects = voter.hears(*(voter.vote(a, 0, Phase.COMMIT, VOID_HASH) for a in voter.others[:2]))
     assert [type(e) for e in effects if isinstance(e, Closed)] == [Closed]
-    assert (voter.ceremony.decided, voter.ceremony.binding) == (True, False)
-    assert voter.ceremony.status().phase == "void"
+    for _ in range(2):
+        assert (voter.ceremony.decided, voter.ceremony.binding) == (True, False)
+        again = voter.restarts()
+        assert [type(e) for e in again if isinstance(e, Closed)] == [Closed]
+        assert not journal(again)
 
 
 def test_only_a_vote_for_a_key_binds() -> None:
-    """A vote for ∅ leaves an operator free."""
-    void, key = Voter(superseded=True), Voter()
+    """A vote for ∅ leaves an operator free; a rotation binds nobody."""
+    void, key, rotation = Voter(superseded=True), Voter(), Voter(rotates=True)
     void.proposes(0, None)
-    key.proposes(0, key.transcript)
-    assert (void.ceremony.binding, key.ceremony.binding) == (False, True)
-
-
-# -- the root ------------------------------------------------------------------------------------------------
-
-
-def test_after_the_root_a_quorum_prepares() -> None:
-    """All n prepared once. In a later view t' prepare votes are enough to commit, and the root is journaled before the lock."""
-    voter = Voter()
-    digest = voter.transcript.hash
-    voter.enters(1)
-    voter.proposes(1, voter.transcript, voter.root)
-    effects = voter.hears(*(voter.vote(a, 1, Phase.PREPARE, digest) for a in voter.others[:2]))
-    assert _votes(effects) == [(1, Phase.COMMIT, digest)]
-    assert [r.kind for r in journal(effects)] == ["root", "lock", "frame"]
-    voter.restarts()
-    (change,) = broadcasts(voter.enters(2), Kind.VIEW_CHANGE)
-    found = read_view_change(change)
-    assert (found.prepared is not None and found.prepared.view, found.root) == (1, voter.root)
-
-
-def test_without_the_root_a_quorum_is_too_few() -> None:
-    """T' prepare votes for a key that not all n prepared are no certificate, neither tallied nor told."""
-    voter = Voter()
-    digest = voter.transcript.hash
-    voter.proposes(0, voter.transcript)
-    assert not _votes(voter.hears(*(voter.vote(a, 0, Phase.PREPARE, digest) for a in voter.others[:2])))
-    few = voter.certificate(0, digest, signers=voter.others)
-    voter.hears(voter.cast.frame(voter.others[0], Kind.VIEW_CHANGE, view_change_body(1, few)))
-    assert voter.agreement._highest is None
-
-
-def test_a_coordinator_hands_the_root_on() -> None:
-    """A justified proposal carries the first certificate where the newest has fewer signers."""
-    voter = Voter(coordinates=2)
-    digest = voter.transcript.hash
-    later = voter.certificate(1, digest, signers=voter.others)
-    changes = [
-        voter.cast.frame(a, Kind.VIEW_CHANGE, view_change_body(2, later, voter.root)) for a in voter.others
-    ]
-    known = voter.cast.frame(voter.others[0], Kind.PROPOSAL, proposal_body(0, voter.transcript.encoded, None))
-    (proposal,) = broadcasts(voter.hears(known, *changes), Kind.PROPOSAL)
-    found = read_proposal(proposal)
-    assert (found.view, found.justification, found.root) == (2, later, voter.root)
+    for voter in (key, rotation):
+        assert _votes(voter.proposes(0, voter.transcript))
+    assert [v.ceremony.binding for v in (void, key, rotation)] == [False, True, False]
 
 
 # -- views ---------------------------------------------------------------------------------------------------
@@ -424,14 +550,15 @@ def test_a_coordinator_hands_the_root_on() -> None:
 def test_view_zero_ends_with_its_time_and_later_ones_run_from_a_quorum() -> None:
     """Cut off, an operator goes to view 1 and waits there, saying so again every few windows; with t' beside it, time runs."""
     voter = Voter()
-    assert voter.ceremony.deadline(voter.now) == pytest.approx(0.5)
-    (change,) = broadcasts(voter.waits(0.4), Kind.VIEW_CHANGE)
+    voter.now = 0.3
+    assert voter.agreement.deadline(voter.now) == pytest.approx(0.5)
+    (change,) = broadcasts(voter.waits(0.2), Kind.VIEW_CHANGE)
     assert read_view_change(change).view == 1
     assert not voter.waits(REPEAT_WINDOWS - 0.1)
-    assert voter.ceremony.deadline(voter.now) == pytest.approx(0.5 + REPEAT_WINDOWS)
+    assert voter.agreement.deadline(voter.now) == pytest.approx(0.5 + REPEAT_WINDOWS)
     assert broadcasts(voter.waits(0.2), Kind.VIEW_CHANGE) == [change]
     assert not voter.waits(0.2)
-    voter.hears(*(voter.cast.frame(a, Kind.VIEW_CHANGE, view_change_body(1, None)) for a in voter.others[:2]))
+    voter.hears(*(voter.change(a, 1) for a in voter.others[:2]))
     assert not broadcasts(voter.waits(0.9), Kind.VIEW_CHANGE)
     (change,) = broadcasts(voter.waits(0.2), Kind.VIEW_CHANGE)
     assert read_view_change(change).view == 2
@@ -440,50 +567,41 @@ def test_view_zero_ends_with_its_time_and_later_ones_run_from_a_quorum() -> None
 def test_enough_members_above_take_me_along() -> None:
     """N − t' + 1 view changes for views above mine take me to the lowest of them; fewer, and one liar's, do not."""
     voter = Voter(n=7)
-    high = [
-        voter.cast.frame(a, Kind.VIEW_CHANGE, view_change_body(v, None))
-        for a, v in zip(voter.others, (9, 5, 7), strict=False)
-    ]
+    high = [voter.change(a, v) for a, v in zip(voter.others, (9, 5, 7), strict=False)]
     assert not voter.hears(*high[:2])
     (change,) = broadcasts(voter.hears(high[2]), Kind.VIEW_CHANGE)
     assert read_view_change(change).view == 5
 
 
-def test_a_coordinator_waits_for_the_rest_a_little() -> None:
+def test_a_leader_waits_for_the_rest_a_little() -> None:
     """T' members in the view, then all n or a quarter of a window: whoever knows a prepared transcript shall be heard."""
-    voter = Voter(coordinates=1)
+    voter = Voter(place=1)
     assert not broadcasts(voter.enters(1, count=2), Kind.PROPOSAL)
-    assert voter.ceremony.deadline(voter.now) == pytest.approx(voter.now + 0.25)
-    late = voter.cast.frame(voter.others[2], Kind.VIEW_CHANGE, view_change_body(1, voter.root))
-    first = voter.cast.frame(
-        voter.cast.session.coordinator(0), Kind.PROPOSAL, proposal_body(0, voter.transcript.encoded, None)
-    )
-    (proposal,) = broadcasts(voter.hears(first, late), Kind.PROPOSAL)
-    assert read_proposal(proposal).justification == voter.root
-    alone = Voter(coordinates=1)
+    assert voter.agreement.deadline(voter.now) == pytest.approx(voter.now + 0.25)
+    late = voter.change(voter.others[2], 1, voter.prepared)
+    (proposal,) = broadcasts(voter.hears(voter.proposal(0, voter.transcript), late), Kind.PROPOSAL)
+    assert read_proposal(proposal).justification == voter.prepared
+    alone = Voter(place=1)
     alone.enters(1, count=2)
     (proposal,) = broadcasts(alone.waits(0.25), Kind.PROPOSAL)
-    assert read_proposal(proposal).justification is None
+    found = read_proposal(proposal)
+    assert (found.justification, found.source) == (None, GENESIS)
+    assert set(found.keys) == set(alone.keys)
 
 
-def test_a_coordinator_that_lacks_the_prepared_transcript_proposes_nothing() -> None:
+def test_a_leader_that_lacks_the_prepared_transcript_proposes_nothing() -> None:
     """Another one may have it; a fresh or an empty proposal would lose against the locks."""
-    voter = Voter(coordinates=1)
-    voter.hears(
-        *(
-            voter.cast.frame(a, Kind.VIEW_CHANGE, view_change_body(1, voter.certificate(0, b"\x09" * 32)))
-            for a in voter.others
-        )
-    )
+    voter = Voter(place=1)
+    voter.hears(*(voter.change(a, 1, voter.certificate(0, b"\x09" * 32)) for a in voter.others))
     assert not broadcasts(voter.waits(0.3), Kind.PROPOSAL)
 
 
-def test_a_coordinator_proposes_void_when_nothing_is_prepared() -> None:
+def test_a_leader_proposes_void_when_nothing_is_prepared() -> None:
     """After the next boundary, fresh; and justified where ∅ is prepared already."""
-    voter = Voter(coordinates=1, superseded=True)
+    voter = Voter(place=1, superseded=True)
     (proposal,) = broadcasts(voter.enters(1, count=3), Kind.PROPOSAL)
     assert (read_proposal(proposal).transcript, read_proposal(proposal).justification) == (None, None)
-    again = Voter(coordinates=1, superseded=True)
+    again = Voter(place=1, superseded=True)
     prepared = again.certificate(0, VOID_HASH, signers=again.others)
     (proposal,) = broadcasts(again.enters(1, prepared, count=3), Kind.PROPOSAL)
     assert read_proposal(proposal).justification == prepared
@@ -491,13 +609,12 @@ def test_a_coordinator_proposes_void_when_nothing_is_prepared() -> None:
 
 def test_a_prepared_transcript_hidden_in_one_view_and_released_in_the_next_breaks_nothing() -> None:
     """Whoever did not lock follows the certificate wherever it turns up; whoever voted in the view above does not go back."""
-    voter = Voter(coordinates=1, superseded=True)
+    voter = Voter(place=1, superseded=True)
     voter.enters(2)
     assert _votes(voter.proposes(2, None)) == [(2, Phase.PREPARE, VOID_HASH)]
     hidden = voter.certificate(1, voter.transcript.hash)
-    released = voter.cast.frame(voter.others[0], Kind.VIEW_CHANGE, view_change_body(3, hidden))
-    assert not _votes(voter.hears(released))
-    voter.hears(voter.cast.frame(voter.others[1], Kind.VIEW_CHANGE, view_change_body(3, None)))
+    assert not _votes(voter.hears(voter.change(voter.others[0], 3, hidden)))
+    voter.hears(voter.change(voter.others[1], 3))
     assert voter.agreement.view == 3
     assert _votes(voter.proposes(3, voter.transcript, hidden)) == [(3, Phase.PREPARE, voter.transcript.hash)]
 
@@ -505,19 +622,45 @@ def test_a_prepared_transcript_hidden_in_one_view_and_released_in_the_next_break
 def test_one_view_change_wakes_a_session_left_behind() -> None:
     """Before the next boundary n − t' + 1 are needed; after it a single one, as its sender may be bound."""
     who = cast(4)
-    ceremony = who.ceremony(who.addresses[0])
+    ceremony = seat_of(who, who.addresses[0])
     ceremony.start(0.0)
     change = [who.frame(a, Kind.VIEW_CHANGE, view_change_body(1, None)) for a in who.addresses[1:3]]
     ceremony.receive(change[:1], 1.0)
     assert not ceremony._agreement.started
     ceremony.receive(change[1:], 1.0)
     assert ceremony._agreement.started
-    sleeper = who.ceremony(who.addresses[0])
+    sleeper = seat_of(who, who.addresses[0])
     sleeper.start(0.0)
     sleeper.supersede(1.0)
     assert (sleeper.pulls, sleeper.may_matter, sleeper.deadline(5.0)) == (False, False, None)
     sleeper.receive(change[:1], 5.0)
     assert (sleeper.pulls, sleeper.may_matter, sleeper._agreement.started) == (True, True, True)
+
+
+# -- bad votes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", ["another hash", "no point", "cancels out"])
+def test_a_vote_that_does_not_verify_is_evidence_and_stops_nobody(bad: str) -> None:
+    """Whoever signed a frame around it is accused, and the others' votes count."""
+    voter = Voter()
+    digest, liar = voter.transcript.hash, voter.others[2]
+    voter.proposes(0, voter.transcript)
+    voter.hears(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
+    signed = vote_digest(voter.cast.session.id, 0, Phase.PREPARE, digest)
+    secrets = [voter.cast.keys[a].secret for a in (voter.me, voter.others[0])]
+    signature = {
+        "another hash": bn254.sign(voter.cast.keys[liar], bytes(32)),
+        "no point": b"\xff" * 64,
+        "cancels out": bn254.sign(bn254.KeyPair(-sum(secrets) % bn254.N), signed),
+    }[bad]
+    effects = voter.hears(voter.cast.frame(liar, Kind.VOTE, vote_body(0, Phase.PREPARE, digest, signature)))
+    (evidence,) = accusations(effects)
+    assert (evidence.fault, evidence.accused) == (Fault.BAD_VOTE, liar)
+    check_evidence(evidence, voter.cast.session)
+    assert not _votes(effects)
+    effects = voter.hears(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
+    assert _votes(effects) == [(0, Phase.COMMIT, digest)]
 
 
 # -- bounds --------------------------------------------------------------------------------------------------
@@ -528,40 +671,53 @@ def test_a_flood_leaves_no_more_than_its_bounds() -> None:
     voter = Voter()
     voter.proposes(0, voter.transcript)
     liar = voter.cast.session.coordinators[1]
-    fields = {name: getattr(voter.transcript, name) for name in voter.transcript.__dataclass_fields__}
     for k in range(1, 60):
         view = 4 * k + 1
-        odd = Transcript(**{**fields, "source_hash": k.to_bytes(32, "big")})
-        other = Transcript(**{**fields, "source_hash": (k + 1000).to_bytes(32, "big")})
-        frames = [
+        odd, other = (replace(voter.transcript, source_hash=(k + i).to_bytes(32, "big")) for i in (0, 1000))
+        nothing = voter.certificate(view, bytes([k]) * 32, signers=[liar])
+        for frame in (
             voter.vote(liar, view, Phase.PREPARE, k.to_bytes(32, "big")),
-            voter.cast.frame(liar, Kind.PROPOSAL, proposal_body(view, odd.encoded, None)),
-            voter.cast.frame(
-                liar,
-                Kind.CERTIFICATE,
-                certificate_body(other.encoded, voter.certificate(view, bytes([k]) * 32, signers=[liar])),
-            ),
+            voter.proposal(view, odd),
+            voter.announced(liar, nothing, other.encoded),
             voter.cast.frame(liar, Kind.VOTE, vote_body(view, Phase.PREPARE, bytes([k]) * 32, bytes(64))),
-        ]
-        for frame in frames:
+        ):
             if voter.ceremony.wants(frame):
                 voter.ceremony.receive([frame], voter.now)
-    kept = [f for f in voter.ceremony._log if f.sender == liar]
-    by_kind = {
-        kind: sum(f.kind is kind for f in kept) for kind in (Kind.VOTE, Kind.PROPOSAL, Kind.CERTIFICATE)
-    }
-    assert by_kind == {Kind.VOTE: MAX_VIEWS, Kind.PROPOSAL: MAX_VIEWS, Kind.CERTIFICATE: MAX_REPEATS}
+    kept = [f.kind for f in voter.ceremony._log if f.sender == liar]
+    assert kept.count(Kind.VOTE) == MAX_VIEWS
+    assert kept.count(Kind.PROPOSAL) == MAX_VIEWS
+    assert kept.count(Kind.CERTIFICATE) == MAX_REPEATS
     agreement = voter.agreement
     assert len(agreement._ballots._votes) <= MAX_VIEWS + 1
     assert len(agreement._proposals) <= MAX_VIEWS + 1
     assert len(agreement._transcripts) <= MAX_VIEWS + 1
     assert voter.transcript.hash in agreement._transcripts
     assert other.hash not in agreement._transcripts, "no certificate came with it"
-    assert voter.ceremony.status().dropped > 0
+    assert voter.ceremony._log.dropped > 0
+
+
+def test_what_is_prepared_or_locked_outlives_its_proposal() -> None:
+    """The frame of an old view falls out of the log; the transcript that it brought stays, as it may be proposed again."""
+    voter = Voter(place=2)
+    proposal = voter.proposal(0, voter.transcript)
+    voter.enters(1)
+    voter.hears(proposal, voter.change(voter.others[2], 2, voter.prepared))
+    voter.agreement.forget(proposal)
+    assert voter.agreement.prepared == (voter.transcript, voter.prepared)
+    voted = Voter()
+    proposal = voted.proposal(0, voted.transcript)
+    assert _votes(voted.hears(proposal))
+    voted.agreement.forget(proposal)
+    assert voted.transcript.hash in voted.agreement._transcripts, "it is durable"
+    unprepared = Voter()
+    proposal = unprepared.proposal(1, unprepared.transcript)
+    unprepared.hears(proposal)
+    unprepared.agreement.forget(proposal)
+    assert not unprepared.agreement._transcripts
 
 
 def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond it they are verified again, and still believed."""
+    """Beyond it they are verified again, and still accepted."""
     monkeypatch.setattr("eigenkms.protocols.agreement.MAX_VERIFIED", 2)
     voter = Voter()
     for view in range(5):
@@ -577,7 +733,7 @@ def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
     votes = [
         voter.cast.frame(a, Kind.VOTE, vote_body(0, Phase.PREPARE, digest, bytes(64))) for a in voter.others
     ]
-    change = voter.cast.frame(voter.others[0], Kind.VIEW_CHANGE, view_change_body(1, None))
+    change = voter.change(voter.others[0], 1)
     voter.hears(*votes[:2], change)
     ballot = (0, Phase.PREPARE, digest)
     assert set(voter.agreement._ballots._votes[ballot]) == set(voter.others[:2])
@@ -592,17 +748,18 @@ def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
 def test_a_flood_in_one_batch_is_bounded_like_any_other() -> None:
     """Each frame alone was worth a look; together they are too many, and the rest is dropped."""
     voter = Voter()
-    frames = [
-        voter.cast.frame(voter.others[0], Kind.CERTIFICATE, certificate_body(bytes([k]), _nothing(voter)))
-        for k in range(MAX_REPEATS + 2)
-    ]
-    before = voter.ceremony.status().frames
+    nothing = Certificate(voter.cast.session.id, 0, Phase.COMMIT, bytes(32), b"\x00", bytes(64))
+    frames = [voter.announced(voter.others[0], nothing, bytes([k])) for k in range(MAX_REPEATS + 2)]
+    before = len(voter.ceremony._log)
     assert all(voter.ceremony.wants(f) for f in frames)
-    assert voter.ceremony.receive(frames, voter.now) == []
-    assert voter.ceremony.status().frames == before + MAX_REPEATS
-    assert voter.ceremony.status().dropped == 2
+    (evidence,) = accusations(voter.ceremony.receive(frames, voter.now))
+    assert evidence.fault is Fault.BAD_CERTIFICATE, "of them all, one"
+    assert len(voter.ceremony._log) == before + MAX_REPEATS
+    assert voter.ceremony._log.dropped == 2
 
 
-def _nothing(voter: Voter) -> Certificate:
-    """A certificate that nobody signed."""
-    return Certificate(voter.cast.session.id, 0, Phase.COMMIT, bytes(32), b"\x00", bytes(64))
+def test_agreement_takes_only_its_own_frames() -> None:
+    """A caller's mistake is an error, not a silence."""
+    voter = Voter()
+    with pytest.raises(ValueError, match="HASH frames are not agreement's"):
+        voter.agreement.receive(voter.cast.frame(voter.me, Kind.HASH, [bytes(32)]), 0.0)

@@ -1,273 +1,721 @@
-"""Genesis from boundary to certificate, in a world of virtual time (tests/sim/world.py)."""
+"""One session from boundary to certificate: who has a say, what is taken in, which versions are dealt from, what is served."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
-from eigenkms.crypto.feldman import public_share_of
-from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.effects import Certified, Closed
-from eigenkms.protocols.frames import Kind, WrongScopeError
-from eigenkms.protocols.messages import opening_body, share_body
+from eigenkms.crypto import pvss
+from eigenkms.crypto.shamir import Polynomial
+from eigenkms.protocols.ceremony import Ceremony
+from eigenkms.protocols.codec import MalformedError
+from eigenkms.protocols.dealing import UnboundBytesError
+from eigenkms.protocols.effects import Certified, Shred, Work
+from eigenkms.protocols.evidence import Fault, check_evidence
+from eigenkms.protocols.frames import Kind, WrongScopeError, build_frame
+from eigenkms.protocols.jobs import Deal
+from eigenkms.protocols.messages import (
+    GENESIS,
+    SESSION_KINDS,
+    SourceRef,
+    certificate_body,
+    dealing_body,
+    key_body,
+    proposal_body,
+    read_dealing,
+    read_key,
+    read_proposal,
+    read_vote,
+    ref_of,
+    slot_of,
+    view_change_body,
+    vote_body,
+)
+from eigenkms.protocols.sources import MAX_UNKNOWN
+from eigenkms.protocols.transcript import decode_transcript
+from eigenkms.protocols.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import Table, broadcasts, cast, journal
-from tests.sim.world import Faults, World
+from tests.protocols.rooms import (
+    GRACE,
+    KeyVersion,
+    Table,
+    certify,
+    done,
+    encryption_key,
+    jobs_of,
+    key_frame,
+    noted,
+    seat_of,
+    version_of,
+)
+from tests.protocols.support import Cast, accusations, broadcasts, cast, journal, secret_of
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 13])
-def test_all_operators_agree_on_one_key(n: int) -> None:
-    """With everybody there, one boundary is enough for a certificate at every operator, each with its share."""
-    world = World(n, seed=n)
-    world.next_boundary()
-    assert world.run(8, until=world.all_certified), world.story("no certificate")
-    assert world.all_hold_shares()
+@pytest.fixture
+def who() -> Cast:
+    return cast(4).at(10)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_loss_duplication_and_delay_cost_time_and_nothing_else(seed: int) -> None:
-    """A third of all messages lost, some twice: what gossip loses is pulled."""
-    world = World(4, seed, faults=Faults(loss=0.33, duplicate=0.2, max_delay=0.3))
-    for _ in range(12):
-        world.next_boundary()
-        if world.run(20, until=world.all_certified):
-            break
-    assert world.all_certified(), world.story("no certificate")
+@pytest.fixture
+def version(who: Cast) -> KeyVersion:
+    return version_of(who.at(-10))
 
 
-def test_the_same_seed_tells_the_same_story() -> None:
-    """Two runs of one seed send the same bytes at the same times: a failure can be replayed."""
-    hashes = []
-    for _ in range(2):
-        world = World(4, 7, faults=Faults(loss=0.2, duplicate=0.2))
-        world.next_boundary()
-        world.run(20)
-        hashes.append(world.trace_hash)
-    assert hashes[0] == hashes[1]
+def _seat(who: Cast, version: KeyVersion, me: OperatorAddress | None = None) -> Ceremony:
+    me = me or who.addresses[0]
+    return seat_of(who, me, sources=[version.held_by(me)])
 
 
-def test_an_absent_operator_means_a_void_session_and_a_new_try() -> None:
-    """All n must deal: without one nothing is certified; when it is there at the next boundary, genesis succeeds."""
-    world = World(4, 3)
-    absent = list(world.nodes.values())[2]
-    absent.crash()
-    world.next_boundary()
-    world.run(10)
-    assert not world.certified()
-    ceremony = next(iter(world.nodes.values())).operator.ceremony(world.sessions[0].id)
-    assert ceremony.status().missing == (absent.address,)
-    absent.up()
-    world.next_boundary()
-    assert world.run(10, until=world.all_certified)
+# -- a rotation --------------------------------------------------------------------------------------------------
 
 
-def test_genesis_quorum_lets_a_threshold_deal() -> None:
-    """With a genesis quorum of 3 of 4, three operators make a key without the fourth."""
-    world = World(4, 5, quorum=3)
-    absent = next(iter(world.nodes.values()))
-    absent.crash()
-    world.next_boundary()
-    present = [n for n in world.nodes.values() if n is not absent]
-    assert world.run(12, until=lambda: all(n.disk.versions for n in present))
-    transcript = present[0].disk.held[0].transcript
-    assert len(transcript.dealers) == 3
-    absent.up()
-    absent.boundary(world.sessions[0])
-    assert world.run(20, until=world.all_certified), (
-        "a late operator pulls dealings, its shares and the certificate"
-    )
-
-
-@pytest.mark.parametrize("point", range(1, 16))
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_crash_at_any_persistence_point_loses_nothing(point: int, seed: int) -> None:
-    """Killed after its k-th durable record and before anything of that step is sent, then restarted: the operator completes
-    that session or the next one, and never says two things in one slot (checked by the world).
-    """
-    world = World(4, 100 * seed + point)
-    victim = world.random.choice(list(world.nodes.values()))
-    victim.crash_after = point
-    world.next_boundary()
-    world.run(3)
-    if victim.operator is None:
-        world.restart(victim)
-    for _ in range(4):
-        if world.run(10, until=world.all_certified):
-            break
-        world.next_boundary()
-    assert world.all_certified(), world.story("no certificate after the crash")
-    assert len({h for n in world.nodes.values() for h in n.disk.versions}) == 1
-
-
-@pytest.mark.slow
-def test_all_crash_and_restart_again_and_again() -> None:
-    """Every operator is killed at random persistence points for a while; in the end there is one key and everybody has it."""
-    for seed in range(5):
-        world = World(4, 1000 + seed, faults=Faults(loss=0.1))
-        for _ in range(8):
-            for node in world.nodes.values():
-                if node.operator is not None and node.crash_after is None:
-                    node.crash_after = node.persisted + world.random.randint(1, 12)
-            world.next_boundary()
-            for _ in range(10):
-                world.run(1)
-                for node in world.nodes.values():
-                    if node.operator is None and world.random.random() < 0.6:
-                        world.restart(node)
-        for node in world.nodes.values():
-            node.crash_after = None
-            if node.operator is None:
-                world.restart(node)
-        for _ in range(6):
-            if world.run(15, until=world.all_certified):
-                break
-            world.next_boundary()
-        assert world.all_certified(), world.story("no certificate")
-
-
-def test_a_bound_operator_brings_the_others_back_to_close_its_session() -> None:
-    """One cast a prepare vote and the others never saw enough: at later boundaries they void that session, by votes, and then make
-    a key in a new one; nobody joins a second genesis while bound.
-    """
-    world = World(4, 11)
-    nodes = list(world.nodes.values())
-    world.next_boundary()
-    world.run(8, until=lambda: any(n.operator.binding for n in nodes))
-    cut = next(n for n in nodes if n.operator.binding)
-    world.partition = lambda a, b: cut.address in (a, b) or True
-    world.run(1)
-    world.partition = lambda a, b: False
-    nodes[0].crash() if nodes[0] is not cut else nodes[1].crash()
-    down = next(n for n in nodes if n.operator is None)
-    world.next_boundary()
-    world.run(12)
-    assert not world.certified() or all(n.disk.versions for n in nodes if n.operator)
-    world.restart(down)
-    for _ in range(4):
-        if world.run(15, until=world.all_certified):
-            break
-        world.next_boundary()
-    assert world.all_certified(), world.story("no certificate")
-
-
-def test_a_late_share_completes_a_certified_version() -> None:
-    """With a lowered quorum an operator may know the certificate before its shares: it goes on collecting, journals the share and
-    hands the version over once more; after a restart it still has it.
-    """
-    who = cast(4, quorum=3)
-    late = who.addresses[3]
-    table = Table(who)
-    table.start(without=[late])
-    for now in (0.5, 1.5, 4.0):
-        table.at(now)
-    assert len(table.decided()) == 3
-    ceremony = who.ceremony(late, opened_at=4.0)
-    effects = ceremony.start(4.0)
-    request = ceremony.sync_request()
-    replies = [f for a in table.seats for f in table.seats[a].sync_reply(request)]
-    shares = [f for f in replies if f.kind is Kind.SHARE]
-    certificate = [f for f in replies if f.kind is Kind.CERTIFICATE]
-    first = ceremony.receive(certificate, 4.1)
-    assert [e.share for e in first if isinstance(e, Certified)] == [None]
-    assert ceremony.pulls
-    assert not [e for e in ceremony.receive(shares, 4.2) if isinstance(e, Certified)]
-    rest = {f.key: f for f in replies if f.kind in (Kind.HASH, Kind.DEALING)}
-    second = ceremony.receive(list(rest.values()), 4.3)
-    (certified,) = [e for e in second if isinstance(e, Certified)]
-    assert certified.share is not None
-    assert public_share_of(certified.share) == certified.transcript.public_share(late)
-    assert not ceremony.pulls
-    assert ceremony.tick(5.0) == []
-    again = who.ceremony(late, records=journal([*effects, *first, *second]))
-    (found,) = [e for e in again.start(9.0) if isinstance(e, Certified)]
-    assert found.share == certified.share
-
-
-def test_a_decision_is_journaled_once_and_announced_in_every_life() -> None:
-    """Restarts hand the version over again, with its share, and write nothing."""
-    who = cast(4)
-    me = who.addresses[0]
-    table = Table(who)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+def test_a_rotation_keeps_the_master_key(n: int) -> None:
+    """T(source) dealings of the source's shares; the version is certified in one step if everybody is there."""
+    who = cast(n)
+    version = version_of(who)
+    table = Table(who.at(10), source=version)
     table.start()
-    records = journal(table.effects[me])
-    assert [r.kind for r in records].count("certificate") == 1
-    again = who.ceremony(me, records=records)
-    effects = again.start(9.0)
-    (certified,) = [e for e in effects if isinstance(e, Certified)]
-    assert certified.share is not None
-    assert not journal(effects)
-    assert not again.binding
-    peer = who.ceremony(who.addresses[1], opened_at=9.0)
-    peer.start(9.0)
-    assert Kind.CERTIFICATE in {f.kind for f in again.sync_reply(peer.sync_request())}
+    assert len(table.decided()) == n
+    made, source = table.certified(), version.transcript
+    assert (made.mpk, made.source_version, made.source_hash) == (source.mpk, source.version, source.hash)
+    assert (made.commitments == source.commitments) == (n == 1), "of one share there is no other"
+    assert len(made.dealers) == source.threshold
+    assert {key.number for key in made.keys if key} == {110}
 
 
-def test_a_closed_session_stays_closed_in_every_life() -> None:
-    """∅ needs no transcript: the certificate alone restores it."""
-    who = cast(1)
-    ceremony = who.ceremony(who.addresses[0])
-    ceremony._exchanges.current.transcript = lambda: None  # type: ignore[method-assign]
-    effects = ceremony.start(0.0)
-    effects += ceremony.supersede(1.0)
-    assert ceremony.supersede(1.1) == []
-    assert [type(e) for e in effects if isinstance(e, Closed)] == [Closed]
-    assert ceremony.status().phase == "void"
-    again = who.ceremony(who.addresses[0], records=journal(effects))
-    assert [type(e) for e in again.start(9.0) if isinstance(e, Closed)] == [Closed]
+def test_who_says_what_in_a_rotation(who: Cast, version: KeyVersion) -> None:
+    """Each its key, then its dealing; nobody announces a digest. The leader is the first of the order."""
+    table = Table(who, source=version)
+    table.start()
+    leader = who.session.coordinators[0]
+    for address in who.addresses:
+        said = [f.kind for f in broadcasts(table.effects[address], Kind.KEY)]
+        assert said == [Kind.KEY]
+        assert len(table.said(address, Kind.DEALING)) == 1
+        assert not table.said(address, Kind.HASH)
+        assert len(table.said(address, Kind.PROPOSAL)) == (address == leader)
+        first = next(r for r in journal(table.effects[address]))
+        assert (first.kind, first.body) == ("source", version.transcript.encoded)
+
+
+def test_one_that_is_away_costs_a_grace_and_keeps_its_key(who: Cast, version: KeyVersion) -> None:
+    """The others' dealings are enough; the version lists the key that the source lists for it."""
+    away = who.session.coordinators[3]
+    table = Table(who, source=version)
+    table.start(without=[away])
+    assert not table.decided()
+    table.at(GRACE)
+    assert len(table.decided()) == 3
+    assert table.certified().key_of(away) == version.transcript.key_of(away)
+
+
+def test_too_few_dealers_propose_nothing(who: Cast, version: KeyVersion) -> None:
+    """Two of four do not have the secret among them, however long one waits; those that lack are named."""
+    table = Table(who, source=version)
+    table.start(without=who.addresses[2:])
+    for now in (1.0, 10.0, 1000.0):
+        table.at(now)
+    assert table.seats[who.addresses[0]].status().missing == who.addresses[2:]
+    assert not any(table.said(a, Kind.PROPOSAL) for a in table.seats)
+
+
+def test_a_share_that_comes_late_is_dealt_from(who: Cast, version: KeyVersion) -> None:
+    """Unless it is of another version, or the session is over."""
+    me = who.addresses[0]
+    other = version_of(who.at(-10))
+    for source, superseded, deals in (
+        (version.transcript, False, True),
+        (other.transcript, False, False),
+        (version_of(who.at(-20)).transcript, False, False),
+        (version.transcript, True, False),
+    ):
+        seat = seat_of(who, me, sources=[replace(version.held_by(me), share=None)])
+        assert not jobs_of(seat.start(0.0))
+        if superseded:
+            seat.supersede(0.1)
+        effects = seat.take_share(source, version.shares[me], 0.2)
+        assert bool([job for job in jobs_of(effects) if isinstance(job, Deal)]) == deals
+
+
+def test_a_session_that_ended_deals_and_verifies_no_more(who: Cast, version: KeyVersion) -> None:
+    """Its job comes back too late; bodies are not asked for."""
+    me = who.addresses[0]
+    table = Table(who, source=version, works=lambda operator, _job: operator != me)
+    table.start()
+    seat = table.seats[me]
+    job = next(job for job in jobs_of(table.effects[me]) if isinstance(job, Deal))
+    table.take(me, seat.supersede(0.1))
+    assert not seat.supersede(0.2)
+    assert seat.take_result(done(who, job), 0.3) == []  # type: ignore[arg-type]
+    assert (seat.wanted_bodies, seat.pulls) == ((), False)
+    assert seat.deadline(0.3) is None
+
+
+# -- who has a say -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def change() -> tuple[Cast, KeyVersion]:
+    """Five are there; the first leaves, the last joins."""
+    everybody = cast(5)
+    return everybody.at(10, everybody.addresses[1:]), version_of(everybody.at(0, everybody.addresses[:4]))
+
+
+def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]) -> None:
+    """By kind: a holder that is no recipient deals, passes certificates on and pulls; a joiner's dealing counts for nothing."""
+    who, version = change
+    seat = _seat(who, version, who.addresses[0])
+    leaver, member, joiner = version.transcript.recipients.addresses[0], who.addresses[1], who.addresses[-1]
+    source = ref_of(version.transcript)
+    certificate = certify(who, version.transcript)
+    bodies = {
+        Kind.KEY: key_body(*_published(who, leaver)),
+        Kind.HASH: [bytes(32)],
+        Kind.DEALING: dealing_body(source, b"x"),
+        Kind.PROPOSAL: proposal_body(0, source, None, None),
+        Kind.VOTE: vote_body(0, Phase.PREPARE, bytes(32), bytes(64)),
+        Kind.VIEW_CHANGE: view_change_body(1, None),
+        Kind.CERTIFICATE: certificate_body(None, certificate),
+    }
+    assert set(bodies) == SESSION_KINDS
+    for kind, body in bodies.items():
+        leads = kind is not Kind.PROPOSAL or member == seat._sources.leader(0, source)
+        assert seat.wants(who.frame(member, kind, body)) == leads
+        frame = who.frame(leaver, kind, body)
+        if kind in (Kind.DEALING, Kind.CERTIFICATE):
+            assert seat.wants(frame)
+        else:
+            with pytest.raises(WrongScopeError):
+                seat.wants(frame)
+    stranger = build_frame(
+        who.keys[leaver],
+        kind=Kind.DEALING,
+        cluster=who.session.cluster,
+        sender=OperatorAddress(bytes(20)),
+        session=who.session.id,
+        body=bodies[Kind.DEALING],
+    )
+    with pytest.raises(WrongScopeError):
+        seat.wants(stranger)
+    dealt = seat.receive([who.frame(joiner, Kind.DEALING, bodies[Kind.DEALING])], 0.1)
+    assert noted(dealt) == ["bad dealing"]
+    assert joiner not in seat._sources.current.dealers
+
+
+def _published(who: Cast, owner: OperatorAddress) -> tuple[bytes, bytes]:
+    message = read_key(key_frame(who, who.addresses[0]))
+    return encryption_key(who, owner).public, message.proof
+
+
+def test_whose_key_verifies_what(change: tuple[Cast, KeyVersion]) -> None:
+    """Recipients by the set of the session, holders that left by that of the source; nobody else has a say."""
+    who, version = change
+    seat = _seat(who, version, who.addresses[0])
+    for address in {*who.addresses, *version.shares}:
+        assert seat.key_of(address) == who.keys[address].g2
+    assert seat.key_of(OperatorAddress(bytes(20))) is None
+
+
+def test_a_ceremony_wants_only_what_is_its_own(who: Cast, version: KeyVersion) -> None:
+    """Neither what it knows, nor frames of other kinds, for one recipient, of other clusters or sessions."""
+    me, peer, *_ = who.addresses
+    seat = _seat(who, version)
+    (own,) = broadcasts(seat.start(0.0), Kind.KEY)
+    known = key_frame(who, peer)
+    seat.receive([known], 0.1)
+    for frame in (
+        own,
+        known,
+        who.frame(peer, Kind.VIEW_CHANGE, view_change_body(1, None), recipient=me),
+        who.frame(peer, Kind.SYNC, [b""]),
+        who.frame(peer, Kind.PEER_RECORD, []),
+        who.frame(peer, Kind.REACH, []),
+    ):
+        assert not seat.wants(frame)
+    for session in (who.later(), replace(who.session, cluster=bytes(32))):
+        with pytest.raises(WrongScopeError):
+            seat.wants(key_frame(who, peer, session=session))
+
+
+@pytest.mark.parametrize("kind", sorted(SESSION_KINDS))
+def test_a_malformed_body_is_refused_before_it_is_verified(
+    who: Cast, version: KeyVersion, kind: Kind
+) -> None:
+    """Of each kind, and in a genesis as well."""
+    for seat in (_seat(who, version), seat_of(who, who.addresses[0])):
+        for body in (
+            [],
+            [b""],
+            [None],
+            [0],
+            ["text"],
+            [[]],
+            [0, 0],
+            [0, b"", b""],
+            [None, b""],
+            [b"", b"", 0, 0, 0],
+        ):
+            with pytest.raises(MalformedError):
+                seat.wants(who.frame(who.addresses[1], kind, body))
+
+
+# -- evidence --------------------------------------------------------------------------------------------------
+
+
+def _twice(who: Cast, version: KeyVersion) -> dict[Kind, tuple[list[object], list[object]]]:
+    source = ref_of(version.transcript)
+    leader = who.session.coordinators[0]
+    other = pvss.EncryptionKey.generate(who.rng)
+    second = key_frame(who, leader, other).body
+    return {
+        Kind.KEY: (key_frame(who, leader).body, second),
+        Kind.HASH: ([bytes(32)], [b"\x01" * 32]),
+        Kind.DEALING: (dealing_body(source, b"x"), dealing_body(source, b"y")),
+        Kind.PROPOSAL: (proposal_body(0, source, None, None), proposal_body(0, source, b"", None)),
+        Kind.VOTE: tuple(vote_body(0, Phase.PREPARE, bytes([i]) * 32, bytes(64)) for i in range(2)),  # type: ignore[dict-item]
+        Kind.VIEW_CHANGE: (view_change_body(1, None), view_change_body(1, certify(who, version.transcript))),
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(SESSION_KINDS - {Kind.CERTIFICATE}))
+def test_two_different_frames_in_one_slot_are_evidence(who: Cast, version: KeyVersion, kind: Kind) -> None:
+    """Of every kind that is said once. The first stays, and a third one is not wanted."""
+    leader = who.session.coordinators[0]
+    me = next(a for a in who.addresses if a != leader)
+    seat = _seat(who, version, me)
+    seat.start(0.0)
+    first, second = (who.frame(leader, kind, body) for body in _twice(who, version)[kind])
+    found = accusations(seat.receive([first, first], 0.1))
+    assert Fault.EQUIVOCATION not in [evidence.fault for evidence in found]
+    assert seat.wants(second)
+    (evidence,) = accusations(seat.receive([second], 0.2))
+    assert (evidence.fault, evidence.accused, evidence.frames) == (
+        Fault.EQUIVOCATION,
+        leader,
+        (first, second),
+    )
+    check_evidence(evidence, who.session)
+    assert slot_of(first) == slot_of(second)
+    assert list(seat._log).count(first) == 1
+    assert second not in list(seat._log)
+    assert not seat.wants(second)
+
+
+def test_whoever_deals_twice_is_in_no_draft(who: Cast, version: KeyVersion) -> None:
+    """The first dealing, which may be good, is not counted by who knows of the second."""
+    liar, me = who.session.coordinators[:2]
+    table = Table(who, lambda _s, _l, f: f.kind is not Kind.PROPOSAL, source=version)
+    table.start()
+    (frame,) = table.said(liar, Kind.DEALING)
+    second = who.frame(liar, Kind.DEALING, dealing_body(ref_of(version.transcript), b"x"))
+    assert accusations(table.hear(me, second))
+    draft = table.seats[me]._sources.draft()
+    assert draft is not None
+    assert liar not in {d for d, _ in draft.transcript.dealers}
+    assert read_dealing(frame).source == ref_of(version.transcript)
+
+
+def test_frames_in_another_order_come_to_the_same(who: Cast, version: KeyVersion) -> None:
+    """All that was said, the other way round, to one that heard nothing: the same version."""
+    me = who.addresses[0]
+    table = Table(who, lambda s, lis, _f: lis != me, source=version)
+    table.start()
+    table.at(GRACE)
+    made = table.certified()
+    assert me not in table.decided()
+    frames = [f for a in who.addresses[1:] for kind in SESSION_KINDS for f in table.said(a, kind)]
+    for frame in reversed(frames):
+        table.hear(me, frame)
+    assert [e.transcript for e in table.effects[me] if isinstance(e, Certified)] == [made]
+
+
+# -- pulling -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sync_request_is_answered_to_members_only(who: Cast, version: KeyVersion) -> None:
+    """Outsiders, other clusters and other sessions get nothing; what the asker has is left out."""
+    stranger = cast(4, seed="other")
+    table = Table(who, source=version)
+    table.start()
+    seat, peer = table.seats[who.addresses[0]], who.addresses[1]
+    body = seat_of(who, peer).sync_request().body
+    foreign = build_frame(
+        stranger.keys[stranger.addresses[0]],
+        kind=Kind.SYNC,
+        cluster=who.session.cluster,
+        sender=stranger.addresses[0],
+        session=who.session.id,
+        body=body,
+    )
+    for request in (
+        foreign,
+        who.frame(peer, Kind.SYNC, body, session=who.later()),
+        who.frame(peer, Kind.SYNC, body, recipient=who.addresses[2]),
+    ):
+        with pytest.raises(WrongScopeError):
+            seat.sync_reply(request)
+    with pytest.raises(MalformedError):
+        seat.sync_reply(who.frame(peer, Kind.SYNC, [b"x"]))
+    everything = seat.sync_reply(who.frame(peer, Kind.SYNC, [b""]))
+    assert {f.kind for f in everything} == SESSION_KINDS - {Kind.HASH, Kind.VIEW_CHANGE}
+    assert [f.kind for f in seat.sync_reply(table.seats[peer].sync_request())] == [Kind.CERTIFICATE]
+
+
+def test_junk_that_cannot_be_refused_does_not_stop_pulling(who: Cast, version: KeyVersion) -> None:
+    """Certificates that are none, different ones for each member and each as large as half an answer, while nothing but pulling
+    works between the others.
+    """
+    *honest, liar = who.addresses
+    table = Table(who, lambda _sender, _listener, _frame: False, source=version)
+    table.start()
+    false = Certificate(who.session.id, 0, Phase.COMMIT, bytes(32), b"\0", bytes(64))
+    for seat, member in enumerate(honest):
+        for number in range(4):
+            junk = certificate_body(bytes([seat, number]) + bytes(255_000), false)
+            table.hear(member, who.frame(liar, Kind.CERTIFICATE, junk))
+    for step in range(1, 80):
+        table.at(step / 4)
+        for asker, asked in permutations(honest, 2):
+            for frame in table.seats[asked].sync_reply(table.seats[asker].sync_request()):
+                table.hear(asker, frame)
+    assert set(table.decided()) >= set(honest)
+
+
+def test_bodies_are_fetched_and_served(who: Cast, version: KeyVersion) -> None:
+    """Those that are verified, to anybody; wrong bytes are refused and asked for again."""
+    me, peer, *_ = who.addresses
+    table = Table(who, lambda _s, _l, f: f.kind is not Kind.PROPOSAL, source=version)
+    table.serves = lambda asker, _name: asker != me
+    table.start()
+    seat = table.seats[me]
+    wanted = seat.wanted_bodies
+    assert len(wanted) == 3
+    name = wanted[0]
+    assert seat.body(name) is None
+    assert seat.dealing(name) is None
+    body = table.seats[peer].body(name)
+    assert body is not None
+    with pytest.raises(UnboundBytesError):
+        seat.take_body(name, body[1:], 0.1)
+    assert seat.wanted_bodies == wanted
+    effects = seat.take_body(name, body, 0.1)
+    assert [type(e) for e in effects if isinstance(e, Work)] == [Work]
+    assert seat.body(name) is None, "not verified yet"
+    table.take(me, effects)
+    assert seat.body(name) == body
+    dealing = seat.dealing(name)
+    assert dealing is not None
+    assert dealing.header.name == name
+
+
+# -- several sources -------------------------------------------------------------------------------------------
+
+
+class Two:
+    """A rotation from an old version, in which a newer one turns up."""
+
+    def __init__(self, lets: Sequence[Kind] = ()) -> None:
+        self.first = cast(4)
+        self.old = version_of(self.first)
+        self.cast = self.first.at(20)
+        self.new = _next_version(self.first.at(10), self.old)
+        held = set(lets)
+        self.table = Table(self.cast, lambda _s, _l, f: f.kind not in held, source=self.old)
+        self.leader = self.cast.session.coordinators[0]
+
+    def add(self, address: OperatorAddress, now: float = 0.0) -> None:
+        self.table.take(address, self.table.seats[address].add_source(self.new.held_by(address), now))
+
+
+def _next_version(who: Cast, old: KeyVersion, older: dict[OperatorAddress, int] | None = None) -> KeyVersion:
+    """A later version with the same master key."""
+    secret = secret_of(old.shares, old.transcript.threshold)
+    polynomial = Polynomial.random(who.session.threshold, who.rng, secret)
+    return version_of(who, polynomial, source=int(old.transcript.version), older=older)
+
+
+def test_a_higher_source_that_turns_up_is_dealt_from_too() -> None:
+    """Each deals from both; the proposal is from the higher one; the sources are journaled before anything is dealt from them."""
+    two = Two([Kind.DEALING])
+    two.table.start()
+    for address in two.cast.addresses:
+        two.add(address)
+    for address in two.cast.addresses:
+        seat = two.table.seats[address]
+        assert seat.sources == (two.old.transcript, two.new.transcript)
+        named = [r.body for r in journal(two.table.effects[address]) if r.kind == "source"]
+        assert named == [two.old.transcript.encoded, two.new.transcript.encoded]
+        dealt = {read_dealing(f).source for f in two.table.said(address, Kind.DEALING)}
+        assert dealt == {ref_of(s) for s in seat.sources}
+    two.table.lets = lambda _s, _l, _f: True
+    for step in range(1, 8):
+        two.table.at(step / 4)
+        for address in two.cast.addresses:
+            two.table.pull(address)
+    made = two.table.certified()
+    assert made.source_hash == two.new.transcript.hash
+    again = two.table.sit(two.leader, journal(two.table.effects[two.leader]))
+    assert again.sources == (two.old.transcript,), "the caller says which it still has"
+
+
+def test_what_others_propose_from_a_lower_source_may_be_prepared() -> None:
+    """They had not heard of the higher one when they proposed; dealing from that too does not stop anybody from voting."""
+    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    two.table.start()
+    (proposal,) = two.table.said(two.leader, Kind.PROPOSAL)
+    me = two.cast.session.coordinators[1]
+    two.add(me)
+    assert read_proposal(proposal).source == ref_of(two.old.transcript)
+    effects = two.table.hear(me, proposal)
+    assert broadcasts(effects, Kind.VOTE)
+
+
+def test_of_two_proposals_in_a_view_that_from_the_better_source_is_prepared() -> None:
+    """Each source has its own leader, so one view may have two proposals, and a member votes once."""
+    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    first, second, me, _ = two.cast.session.coordinators
+    two.new = _next_version(two.first.at(10), two.old, older={first: 90})
+    two.table.start()
+    for address in two.cast.addresses:
+        two.add(address)
+    for address in two.cast.addresses:
+        two.table.pull(address)
+    two.table.at(GRACE)
+    proposals = [two.table.said(leader, Kind.PROPOSAL)[0] for leader in (first, second)]
+    made = [read_proposal(frame) for frame in proposals]
+    assert [p.source for p in made] == [ref_of(two.old.transcript), ref_of(two.new.transcript)]
+    assert {p.view for p in made} == {0}
+    seat = two.table.seats[me]
+    assert all(seat.wants(frame) for frame in proposals)
+    (vote,) = broadcasts(seat.receive(proposals, GRACE), Kind.VOTE)
+    assert made[1].transcript is not None
+    assert read_vote(vote).hash == decode_transcript(made[1].transcript).hash
+
+
+def test_a_leader_proposes_from_the_source_that_makes_it_one() -> None:
+    """A good transcript from another source, named as if it were from its own, is not prepared; from that source's leader it is."""
+    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    first, second, me, _ = two.cast.session.coordinators
+    two.new = _next_version(two.first.at(10), two.old, older={first: 90})
+    two.table.start()
+    (right,) = two.table.said(first, Kind.PROPOSAL)
+    two.add(me)
+    made = read_proposal(right)
+    body = proposal_body(0, ref_of(two.new.transcript), made.transcript, None, made.keys)
+    assert not broadcasts(two.table.hear(me, two.cast.frame(second, Kind.PROPOSAL, body)), Kind.VOTE)
+    assert broadcasts(two.table.hear(me, right), Kind.VOTE)
+
+
+def test_below_the_floor_nothing_fresh_is_proposed_or_prepared() -> None:
+    """Who committed to a version prepares no fresh transcript from an older one; one that others prepared it may."""
+    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    two.table.start()
+    (proposal,) = two.table.said(two.leader, Kind.PROPOSAL)
+    made = read_proposal(proposal).transcript
+    assert made is not None
+    me = two.cast.session.coordinators[1]
+    seat = two.table.seats[me]
+    floor = ref_of(two.new.transcript)
+    seat.raise_floor(floor)
+    seat.raise_floor(GENESIS)
+    assert not broadcasts(two.table.hear(me, proposal), Kind.VOTE)
+    assert seat._sources.draft() is None
+    transcript = decode_transcript(made)
+    prepared = certify(two.cast, transcript, Phase.PREPARE)
+    body = proposal_body(1, ref_of(two.old.transcript), made, prepared)
+    leader = two.cast.session.coordinators[1]
+    assert leader == me
+    two.table.now = 2.0
+    change = [
+        two.cast.frame(a, Kind.VIEW_CHANGE, view_change_body(1, prepared))
+        for a in two.cast.addresses
+        if a != me
+    ]
+    two.table.hear(me, *change)
+    (justified,) = two.table.said(me, Kind.PROPOSAL)
+    assert justified.body == body
+    assert len(two.table.said(me, Kind.VOTE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("above", "same", "drafts"), [(-1, False, True), (0, True, True), (0, False, False), (1, False, False)]
+)
+def test_a_ceremony_may_begin_with_a_floor(
+    who: Cast, version: KeyVersion, above: int, same: bool, drafts: bool
+) -> None:
+    """At the source itself or below it proposes; with a higher one, or another transcript of the same version, it does not."""
+    me, ref = who.addresses[0], ref_of(version.transcript)
+    at = SourceRef(ref.version + above, ref.hash if same else bytes(32))
+    table = Table(who, lambda _s, _l, f: f.kind is not Kind.PROPOSAL, source=version)
+    table.seats[me] = seat_of(who, me, sources=[version.held_by(me)], floor=at)
+    table.start()
+    assert (table.seats[me]._sources.draft() is not None) == drafts
+
+
+def test_a_source_is_added_to_no_session_that_is_over_or_for_which_it_is_none() -> None:
+    """Decided, left behind, silent or bound; the same version, and one from this boundary or after it."""
+    two = Two()
+    me = two.cast.addresses[0]
+    own = version_of(two.cast, source=int(two.old.transcript.version))
+    after = version_of(two.cast.at(10), source=int(two.old.transcript.version))
+    seat = two.table.seats[me]
+    seat.start(0.0)
+    for version in (two.old, own, after):
+        assert seat.add_source(version.held_by(me), 0.1) == []
+    assert seat.add_source(two.new.held_by(me), 0.1)
+    over = Two()
+    over.table.seats[me].start(0.0)
+    over.table.seats[me].supersede(0.1)
+    decided = Two()
+    decided.table.start()
+    silent = seat_of(two.cast, me, sources=[two.old.held_by(me)], silent=True)
+    for closed in (over.table.seats[me], decided.table.seats[me], silent):
+        assert closed.add_source(two.new.held_by(me), 0.2) == []
+
+
+def test_another_transcript_of_the_same_version_is_dealt_from_as_well() -> None:
+    """A session may prepare two. Whoever deals from the other one is remembered; once it is known, what is proposed is from it."""
+    two = Two()
+    me, peer, *_ = two.cast.addresses
+    sibling = _next_version(two.first, two.old)
+    seat = two.table.seats[me]
+    seat.start(0.0)
+    other = ref_of(sibling.transcript)
+    frame = two.cast.frame(peer, Kind.DEALING, dealing_body(other, b"x"))
+    assert other.version == two.old.transcript.version
+    assert not seat.wants(frame)
+    assert seat.unknown_sources == {peer: other}
+    jobs = jobs_of(seat.add_source(sibling.held_by(me), 0.1))
+    assert [job.source for job in jobs if isinstance(job, Deal)] == [other]
+    assert seat.wants(frame)
+    assert seat._sources.source == other
+
+
+def test_senders_of_unknown_sources_are_remembered_and_bounded(who: Cast, version: KeyVersion) -> None:
+    """A flood of made-up senders keeps no member from being remembered; signatures are not verified yet."""
+    seat, better = _seat(who, version), SourceRef(int(version.transcript.version) + 1, bytes(32))
+    liars = [OperatorAddress(i.to_bytes(20, "big")) for i in range(MAX_UNKNOWN + 5)]
+    for sender in (*liars, who.addresses[1]):
+        frame = replace(who.frame(who.addresses[2], Kind.DEALING, dealing_body(better, b"x")), sender=sender)
+        assert not seat.wants(frame)
+    assert set(seat.unknown_sources) == {*liars[:MAX_UNKNOWN], who.addresses[1]}
+
+
+def test_dealings_from_an_unknown_source_are_asked_for_again_once_it_is_known() -> None:
+    """Not kept before, and whose word they are is remembered if the source is a higher one."""
+    two = Two()
+    me, peer, *_ = two.cast.addresses
+    seat = two.table.seats[me]
+    seat.start(0.0)
+    new, old = ref_of(two.new.transcript), ref_of(two.old.transcript)
+    for source in (new, SourceRef(old.version - 1, old.hash)):
+        assert not seat.wants(two.cast.frame(peer, Kind.DEALING, dealing_body(source, b"x")))
+    assert seat.unknown_sources == {peer: new}
+    seat.add_source(two.new.held_by(me), 0.1)
+    assert seat.unknown_sources == {}
+    assert seat.wants(two.cast.frame(peer, Kind.DEALING, dealing_body(new, b"x")))
+
+
+# -- a genesis that becomes a rotation ---------------------------------------------------------------------------
+
+
+def test_a_genesis_becomes_a_rotation_when_a_version_turns_up() -> None:
+    """A joiner that had heard of none; what it heard of the rotation before, it reads again, and its next life knows."""
+    everybody = cast(5)
+    joiner = everybody.addresses[4]
+    version = version_of(everybody.at(0, everybody.addresses[:4]))
+    who = everybody.at(10)
+    table = Table(who, source=version)
+    table.seats[joiner] = seat_of(who, joiner)
+    table.start()
+    seat = table.seats[joiner]
+    assert not seat.is_rotation
+    assert set(seat.unknown_sources.values()) == {ref_of(version.transcript)}
+    for step in range(1, 5):
+        table.at(step / 4)
+    assert table.decided() == list(everybody.addresses[:4])
+    table.pull(joiner)
+    assert not seat.decided
+    table.take(joiner, seat.add_source(version.held_by(joiner), table.now))
+    assert seat.is_rotation
+    assert seat.decided, "certificate and transcript had come before"
+    records = journal(table.effects[joiner])
+    assert [r.body for r in records if r.kind == "source"] == [version.transcript.encoded]
+    again = seat_of(who, joiner, records=records, sources=[version.held_by(joiner)])
+    again.start(9.0)
     assert again.decided
 
 
-def test_a_frame_twice_in_one_batch_is_one_frame() -> None:
-    """Gossip may bring it twice before the first was looked at; it is neither equivocation nor news."""
-    who = cast(4)
-    me, peer, *_ = who.addresses
-    ceremony = who.ceremony(me)
-    ceremony.start(0.0)
-    frame = who.frame(peer, Kind.HASH, [bytes(32)])
-    assert ceremony.receive([frame, frame], 0.1) == []
-    assert ceremony.status().frames == 2
-    assert not ceremony.wants(frame)
+def test_a_polynomial_that_a_crash_left_behind_is_destroyed() -> None:
+    """The journal named the source, and the crash came before the erasure: no dealing will be made from it any more."""
+    everybody = cast(4)
+    version = version_of(everybody)
+    who = everybody.at(10)
+    me = who.addresses[0]
+    seat = seat_of(who, me)
+    records = journal([*seat.start(0.0), *seat.add_source(version.held_by(me), 0.1)])
+    assert any(record.secret for record in records)
+    again = seat_of(who, me, records=records, sources=[version.held_by(me)])
+    assert again.start(1.0).count(Shred(who.session.id)) == 1
 
 
-def test_a_ceremony_wants_only_what_is_its_own() -> None:
-    """Neither its own words come back, nor frames with a wrong number of recipients, of other kinds, or naming strangers."""
-    who = cast(4)
-    me, peer, *_ = who.addresses
-    ceremony = who.ceremony(me)
-    (own,) = broadcasts(ceremony.start(0.0), Kind.HASH)
-    stranger = OperatorAddress(bytes(20))
-    for frame in (
-        own,
-        who.frame(me, Kind.HASH, [bytes(32)], recipient=me),
-        who.frame(peer, Kind.HASH, [bytes(32)], recipient=me),
-        who.frame(peer, Kind.SHARE, share_body(bytes(32), SecretScalar(5))),
-        who.frame(peer, Kind.SYNC, [b""]),
-        who.frame(peer, Kind.PEER_RECORD, []),
-        who.frame(peer, Kind.OPENING, opening_body(stranger, bytes(32))),
-        who.frame(peer, Kind.ANSWER, [0, stranger, bytes(32), b"", b""]),
-    ):
-        assert not ceremony.wants(frame)
-    for frame in (
-        who.frame(peer, Kind.HASH, [bytes(32)], session=who.later()),
-        who.frame(peer, Kind.SHARE, share_body(bytes(32), SecretScalar(5)), recipient=who.addresses[2]),
-    ):
-        with pytest.raises(WrongScopeError):
-            ceremony.wants(frame)
-
-
-def test_a_sync_reply_has_a_size() -> None:
-    """As many as fit, other ones each time; what the asker has is left out, the share is added."""
-    who = cast(4)
-    me, peer, *_ = who.addresses
-    table = Table(who)
+def test_a_genesis_that_binds_me_stays_one() -> None:
+    """I voted for its key: whatever version turns up, I am bound to it until it is closed."""
+    everybody = cast(4)
+    version = version_of(everybody)
+    who = everybody.at(10)
+    me = who.addresses[0]
+    table = Table(who, lambda _s, _l, f: f.kind is not Kind.VOTE)
     table.start()
-    ceremony = table.seats[me]
-    everything = ceremony._log.missing(frozenset(), 1 << 20)
-    answers = [ceremony._log.missing(frozenset(), 2000) for _ in range(40)]
-    for some in answers:
-        assert 0 < len(some) < len(everything)
-        assert sum(len(frame.encoded) for frame in some) <= 2000
-    assert {f.key for some in answers for f in some} == {f.key for f in everything if len(f.encoded) < 1990}
-    request = table.seats[peer].sync_request()
-    assert [f.kind for f in ceremony.sync_reply(request)] == [Kind.CERTIFICATE]
-    nothing = who.frame(peer, Kind.SYNC, [b""])
-    reply = ceremony.sync_reply(nothing)
-    assert [f.recipient for f in reply if f.kind is Kind.SHARE] == [peer]
-    assert {f.recipient for f in reply} == {None, peer}
+    seat = table.seats[me]
+    assert seat.binding
+    assert seat.add_source(version.held_by(me), 0.1) == []
+    assert not seat.is_rotation
+
+
+# -- decisions ---------------------------------------------------------------------------------------------------
+
+
+def test_digests_say_nothing_in_a_rotation(who: Cast, version: KeyVersion) -> None:
+    """A joiner that began a genesis announces one; the others are in a rotation."""
+    seat = _seat(who, version)
+    seat.start(0.0)
+    assert seat.receive([who.frame(who.addresses[1], Kind.HASH, [bytes(32)])], 0.1) == []
+
+
+def test_a_decision_from_elsewhere_is_taken_and_announced(who: Cast, version: KeyVersion) -> None:
+    """Once; who asks gets it as a frame. With a certificate of others nothing happens."""
+    me = who.addresses[0]
+    table = Table(who, source=version)
+    table.start()
+    made = table.certified()
+    seat = _seat(who, version)
+    seat.start(0.0)
+    assert seat.decide(made, certify(who, version.transcript), 0.1) == []
+    effects = seat.decide(made, certify(who, made), 0.2)
+    assert [r.kind for r in journal(effects)] == ["transcript", "certificate"]
+    assert noted(effects) == ["certified"]
+    assert (seat.decided, seat.pulls, seat.may_matter) == (True, False, True)
+    assert seat.decision is not None
+    assert seat.decision.transcript == made
+    assert seat.tick(1.0) == []
+    reply = seat.sync_reply(who.frame(who.addresses[1], Kind.SYNC, [b""]))
+    assert [f.body[0] for f in reply if f.kind is Kind.CERTIFICATE] == [made.encoded]
+    assert me == seat.me
+
+
+def test_a_key_is_published_by_recipients_that_have_one(change: tuple[Cast, KeyVersion]) -> None:
+    """Not by a leaver; nobody else's; a key with a bad proof is dropped."""
+    who, version = change
+    leaver = version.transcript.recipients.addresses[0]
+    assert not broadcasts(_seat(who, version, leaver).start(0.0), Kind.KEY)
+    me, peer, *_ = who.addresses
+    seat = _seat(who, version, me)
+    (frame,) = broadcasts(seat.start(0.0), Kind.KEY)
+    assert read_key(frame).public == encryption_key(who, me).public
+    forged = who.frame(peer, Kind.KEY, key_body(encryption_key(who, peer).public, bytes(80)))
+    seat.receive([forged], 0.1)
+    assert peer not in seat._keys
+    assert me in seat._keys

@@ -1,17 +1,21 @@
 """The first frame in a slot stays; what a sender may leave behind is bounded; what falls out is told."""
 
 from eigenkms.protocols import frame_log
-from eigenkms.protocols.evidence import Fault, check_evidence
 from eigenkms.protocols.frame_log import MAX_EQUIVOCATIONS, MAX_REPEATS, MAX_VIEWS, FrameLog
 from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import certificate_body, opening_body, view_change_body, vote_body
+from eigenkms.protocols.messages import SourceRef, certificate_body, dealing_body, view_change_body, vote_body
 from eigenkms.protocols.votes import Certificate, Phase
-from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, cast
 
 
 def _change(who: Cast, view: int, sender: int = 0) -> Frame:
     return who.frame(who.addresses[sender], Kind.VIEW_CHANGE, view_change_body(view, None))
+
+
+def _dealing(who: Cast, source: int, header: bytes) -> Frame:
+    """From a source of its own, so in a slot of its own."""
+    body = dealing_body(SourceRef(source, source.to_bytes(32, "big")), header)
+    return who.frame(who.addresses[0], Kind.DEALING, body)
 
 
 def test_the_first_stays_and_the_second_is_evidence() -> None:
@@ -20,10 +24,7 @@ def test_the_first_stays_and_the_second_is_evidence() -> None:
     one, two, three = (who.frame(who.addresses[0], Kind.HASH, [bytes([i]) * 32]) for i in range(3))
     assert log.add(one) is None
     assert log.add(one) is None
-    evidence = log.add(two)
-    assert evidence is not None
-    assert (evidence.fault, evidence.frames) == (Fault.EQUIVOCATION, (one, two))
-    check_evidence(evidence, who.session)
+    assert log.add(two) == (one, two)
     assert not log.wants(three)
     assert log.add(three) is None
     assert list(log) == [one]
@@ -58,11 +59,11 @@ def test_evidence_and_repeats_have_bounds(monkeypatch) -> None:  # type: ignore[
     who, log = cast(4), FrameLog()
     me = who.addresses[0]
     found = [
-        log.add(who.frame(me, Kind.OPENING, opening_body(OperatorAddress(i.to_bytes(20, "big")), key * 32)))
+        log.add(_dealing(who, i, header))
         for i in range(MAX_EQUIVOCATIONS + 4)
-        for key in (b"\x01", b"\x02")
+        for header in (b"one", b"another")
     ]
-    assert sum(e is not None for e in found) == MAX_EQUIVOCATIONS
+    assert sum(twice is not None for twice in found) == MAX_EQUIVOCATIONS
     for view in range(MAX_REPEATS + 3):
         certificate = Certificate(who.session.id, view, Phase.COMMIT, bytes(32), b"\xf0", bytes(64))
         log.add(who.frame(me, Kind.CERTIFICATE, certificate_body(None, certificate)))
@@ -70,7 +71,5 @@ def test_evidence_and_repeats_have_bounds(monkeypatch) -> None:  # type: ignore[
     monkeypatch.setattr(frame_log, "MAX_PER_SENDER", 3)
     small = FrameLog()
     for i in range(5):
-        small.add(
-            who.frame(me, Kind.OPENING, opening_body(OperatorAddress(i.to_bytes(20, "big")), bytes(32)))
-        )
+        small.add(_dealing(who, i, b"one"))
     assert (len(small), small.dropped) == (3, 2)

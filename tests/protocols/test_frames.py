@@ -32,7 +32,7 @@ def frame(who: Cast) -> Frame:
 
 def _payload(who: Cast, **changes: object) -> list[object]:
     fields = {
-        "version": 1,
+        "version": 2,
         "kind": 1,
         "cluster": who.session.cluster,
         "sender": who.addresses[0],
@@ -54,10 +54,11 @@ def test_a_frame_survives_the_wire(frame: Frame) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 1}, "decode HASH frame: version 1, not 2"),
+        ({"kind": Kind.STATEMENT}, "decode STATEMENT frame: version 2, not 1"),
         ({"version": "1"}, "number"),
         ({"kind": 0}, "unknown kind 0"),
-        ({"kind": 14}, "unknown kind 14"),
+        ({"kind": 3}, "unknown kind 3"),
         ({"kind": 2**16}, "number"),
         ({"cluster": bytes(31)}, "32 bytes"),
         ({"sender": bytes(21)}, "20 bytes"),
@@ -111,7 +112,7 @@ def test_each_kind_has_its_size(who: Cast, kind: Kind) -> None:
             with pytest.raises(MalformedError, match="more than"):
                 decode_frame(frame.encoded)
     assert SIZE_LIMITS[kind] <= MAX_FRAME_BYTES
-    assert kind not in BROADCAST_KINDS or kind <= Kind.CONFIRM or kind is Kind.KEY
+    assert kind not in BROADCAST_KINDS or kind <= Kind.CERTIFICATE or kind is Kind.KEY
 
 
 def test_scope_is_cluster_sender_recipient_session_in_this_order(who: Cast) -> None:

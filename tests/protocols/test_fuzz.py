@@ -22,7 +22,6 @@ from eigenkms.protocols.requests import (
     decode_info,
     decode_info_request,
     decode_partial_request,
-    decode_settled,
     encode_evidence_request,
     encode_info_request,
 )
@@ -68,7 +67,9 @@ WRITTEN: dict[str, tuple[Decoder, Callable[[Any], bytes], bytes]] = {
 """Of what strangers send: decoder, encoder, a good one."""
 READ: dict[str, Decoder] = {
     "info answer": decode_info,
-    "settled version": decode_settled,
+    "head": wire.decode_head,
+    "row": wire.decode_row,
+    "push": wire.decode_push,
     "evidence answer": lambda data: decode_evidence_page(data, 0),
     "evidence": decode_bundles,
     "bundle": decode_bundle,

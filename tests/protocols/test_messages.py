@@ -1,39 +1,46 @@
-"""Bodies: what is built is read back, in one slot for each thing that is said once; what is nearly right is refused."""
+"""Bodies of protocol 2: what is built is read back, in the slot of what is said once; what is nearly right is refused."""
+
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from eigenkms.crypto import sealing
-from eigenkms.crypto.scalars import R, SecretScalar
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import Kind
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.protocols.codec import MalformedError, encode
+from eigenkms.protocols.dealing_header import MAX_HEADER_BYTES, DealingHeader
+from eigenkms.protocols.frames import SIZE_LIMITS, Frame, Kind, decode_frame
 from eigenkms.protocols.messages import (
-    MAX_SYNC_KEYS,
-    Answer,
-    Opening,
-    Report,
+    GENESIS,
+    MAX_KEY_FRAME_BYTES,
+    SESSION_KINDS,
+    DealingMessage,
+    KeyMessage,
+    Proposal,
+    SourceRef,
+    ViewChange,
     certificate_body,
-    opening_body,
+    commitments_digest,
+    dealing_body,
+    key_body,
     proposal_body,
-    read_answer,
-    read_certificate_frame,
-    read_opening,
+    read_dealing,
+    read_key,
     read_proposal,
-    read_report,
-    read_share,
-    read_sync,
     read_view_change,
-    read_vote,
-    report_body,
-    share_body,
+    ref_of,
     slot_of,
-    sync_body,
+    source_of,
     view_change_body,
     vote_body,
 )
+from eigenkms.protocols.session import MAX_OPERATORS, MAX_THRESHOLD
 from eigenkms.protocols.votes import Certificate, Phase
-from tests.protocols.support import Cast, cast, counter_rng
+from tests.protocols.rooms import version_of
+from tests.protocols.support import Cast, cast
 
-KEY = sealing.x25519_keypair(counter_rng("key"))[1]
+PUBLIC, PROOF = b"\x01" * 48, b"\x02" * 80
+SOURCE = SourceRef(7, b"\x07" * 32)
 
 
 @pytest.fixture
@@ -48,95 +55,151 @@ def certificate(who: Cast) -> Certificate:
 
 def test_what_is_built_is_read_back(who: Cast, certificate: Certificate) -> None:
     """Each kind, with and without its optional parts."""
-    me, peer, other, _ = who.addresses
-
-    def read(reader, kind: Kind, body: list[object]) -> object:  # type: ignore[no-untyped-def]
-        return reader(who.frame(me, kind, body))
-
-    share = read(read_share, Kind.SHARE, share_body(b"\x01" * 32, SecretScalar(7)))
-    assert (share.dealing_hash, share.scalar.value) == (b"\x01" * 32, 7)  # type: ignore[attr-defined]
-    report = read(read_report, Kind.REPORT, report_body({peer: b"\x02" * 32}, {other: KEY}))
-    assert report == Report(0, {peer: b"\x02" * 32}, {other: KEY})
-    assert read(read_answer, Kind.ANSWER, [0, peer, KEY, b"dealing", b"sealed"]) == Answer(
-        0, peer, KEY, b"dealing", b"sealed"
-    )
-    assert read(read_opening, Kind.OPENING, opening_body(peer, bytes(32))) == Opening(0, peer, bytes(32))
-    for root in (None, certificate):
-        proposal = read(read_proposal, Kind.PROPOSAL, proposal_body(5, b"t", certificate, root))
-        assert (proposal.view, proposal.justification, proposal.root) == (5, certificate, root)  # type: ignore[attr-defined]
-        change = read(read_view_change, Kind.VIEW_CHANGE, view_change_body(6, certificate, root))
-        assert (change.view, change.prepared, change.root) == (6, certificate, root)  # type: ignore[attr-defined]
-    vote = read(read_vote, Kind.VOTE, vote_body(1, Phase.COMMIT, bytes(32), bytes(64)))
-    assert (vote.view, vote.phase) == (1, Phase.COMMIT)  # type: ignore[attr-defined]
-    message = read(read_certificate_frame, Kind.CERTIFICATE, certificate_body(None, certificate))
-    assert (message.transcript, message.certificate) == (None, certificate)  # type: ignore[attr-defined]
-    keys = [bytes([i]) * 16 for i in range(5)]
-    assert read(read_sync, Kind.SYNC, sync_body(keys)) == frozenset(keys)
-
-
-def test_a_request_never_outgrows_its_frame(who: Cast) -> None:
-    """However many frames are known, the list of their keys fits; what is left out is sent once too often."""
-    body = sync_body(i.to_bytes(16, "big") for i in range(MAX_SYNC_KEYS + 500))
-    frame = who.frame(who.addresses[0], Kind.SYNC, body)
-    assert len(read_sync(frame)) == MAX_SYNC_KEYS
-    from eigenkms.protocols.frames import decode_frame
-
-    assert decode_frame(frame.encoded) == frame
-
-
-def test_secrets_do_not_print(who: Cast) -> None:
-    """Neither a share nor a one-time key stands in a repr."""
-    me, peer, *_ = who.addresses
-    share = read_share(who.frame(me, Kind.SHARE, share_body(bytes(32), SecretScalar(4711))))
-    opening = read_opening(who.frame(me, Kind.OPENING, opening_body(peer, b"\x5a" * 32)))
-    assert "4711" not in repr(share)
-    assert "ZZZZ" not in repr(opening)
+    me = who.addresses[0]
+    assert read_key(who.frame(me, Kind.KEY, key_body(PUBLIC, PROOF))) == KeyMessage(PUBLIC, PROOF)
+    dealing = read_dealing(who.frame(me, Kind.DEALING, dealing_body(SOURCE, b"header")))
+    assert dealing == DealingMessage(SOURCE, b"header")
+    for proof in (None, certificate):
+        change = who.frame(me, Kind.VIEW_CHANGE, view_change_body(6, proof))
+        assert read_view_change(change) == ViewChange(6, proof)
+        for transcript, keys in ((None, ()), (b"t", (b"k", b"l"))):
+            body = proposal_body(5, SOURCE, transcript, proof, keys)
+            found = read_proposal(who.frame(me, Kind.PROPOSAL, body))
+            assert found == Proposal(5, SOURCE, transcript, proof, keys)
 
 
 def test_slots_are_what_a_correct_operator_says_once(who: Cast, certificate: Certificate) -> None:
-    """By source, recipient, dealer, view and phase, as the kind has it; certificates and requests have none."""
-    me, peer, *_ = who.addresses
-    vote = vote_body(2, Phase.COMMIT, bytes(32), bytes(64))
+    """By source, view and phase, as the kind has it; certificates and what is no session's have none."""
+    me = who.addresses[0]
     expected = {
+        (Kind.KEY, 0): who.frame(me, Kind.KEY, key_body(PUBLIC, PROOF)),
         (Kind.HASH, 0): who.frame(me, Kind.HASH, [bytes(32)]),
-        (Kind.DEALING, 0): who.frame(me, Kind.DEALING, [0, b"x"]),
-        (Kind.SHARE, 0, peer): who.frame(
-            me, Kind.SHARE, share_body(bytes(32), SecretScalar(1)), recipient=peer
-        ),
-        (Kind.REPORT, 0): who.frame(me, Kind.REPORT, report_body({}, {})),
-        (Kind.ANSWER, 0, peer): who.frame(me, Kind.ANSWER, [0, peer, KEY, b"", b""]),
-        (Kind.OPENING, 0, peer): who.frame(me, Kind.OPENING, opening_body(peer, bytes(32))),
-        (Kind.PROPOSAL, 4): who.frame(me, Kind.PROPOSAL, proposal_body(4, None, None)),
-        (Kind.VOTE, 2, 2): who.frame(me, Kind.VOTE, vote),
+        (Kind.DEALING, bytes(32)): who.frame(me, Kind.DEALING, dealing_body(GENESIS, b"x")),
+        (Kind.DEALING, SOURCE.hash): who.frame(me, Kind.DEALING, dealing_body(SOURCE, b"x")),
+        (Kind.PROPOSAL, 4): who.frame(me, Kind.PROPOSAL, proposal_body(4, GENESIS, None, None)),
+        (Kind.VOTE, 2, 2): who.frame(me, Kind.VOTE, vote_body(2, Phase.COMMIT, bytes(32), bytes(64))),
         (Kind.VIEW_CHANGE, 9): who.frame(me, Kind.VIEW_CHANGE, view_change_body(9, None)),
     }
     assert {slot_of(frame): frame for frame in expected.values()} == expected
     assert slot_of(who.frame(me, Kind.CERTIFICATE, certificate_body(None, certificate))) is None
     assert slot_of(who.frame(me, Kind.SYNC, [b""])) is None
+    assert slot_of(who.frame(me, Kind.PROPOSAL, proposal_body(4, SOURCE, None, None))) == (Kind.PROPOSAL, 4)
+    assert {frame.kind for frame in expected.values()} | {Kind.CERTIFICATE} == SESSION_KINDS
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "why"),
     [
-        (Kind.SHARE, [0, bytes(32), bytes(32)], "scalar out of range"),
-        (Kind.SHARE, [0, bytes(32), R.to_bytes(32, "big")], "scalar out of range"),
-        (Kind.REPORT, [0, [[b"b" * 20, bytes(32), None], [b"a" * 20, bytes(32), None]]], "ascending"),
-        (Kind.REPORT, [0, [[b"b" * 20, bytes(32), None], [b"b" * 20, None, KEY]]], "ascending"),
-        (Kind.REPORT, [0, [[b"b" * 20, None, None]]], "neither held nor lacking"),
-        (Kind.REPORT, [0, [[b"b" * 20, bytes(32), KEY]]], "neither held nor lacking"),
-        (Kind.REPORT, [0, [[b"b" * 20, bytes(32)]]], "not a list of 3"),
-        (Kind.REPORT, [0, [[i.to_bytes(20, "big"), bytes(32), None] for i in range(257)]], "at most 256"),
-        (Kind.ANSWER, [0, bytes(20), KEY, b"", bytes(257)], "at most 256"),
-        (Kind.VOTE, [0, 0, bytes(32), bytes(64)], "unknown phase 0"),
+        (Kind.KEY, [PUBLIC], "not a list of 2"),
+        (Kind.KEY, [PUBLIC, PROOF, 0], "not a list of 2"),
+        (Kind.KEY, [PUBLIC[1:], PROOF], "48 bytes"),
+        (Kind.KEY, [PUBLIC, PROOF + b"\0"], "80 bytes"),
+        (Kind.HASH, [bytes(31)], "32 bytes"),
+        (Kind.HASH, [bytes(32), 0], "not a list of 1"),
+        (Kind.DEALING, [b"", bytes(32), b""], "number below 2.64"),
+        (Kind.DEALING, [0, bytes(31), b""], "32 bytes"),
+        (Kind.DEALING, [0, bytes(32), None], "bytes"),
+        (Kind.DEALING, [0, b""], "not a list of 3"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), None, None], "not a list of 6"),
+        (Kind.PROPOSAL, [2**32, 0, bytes(32), None, None, []], "number below 2.32"),
+        (Kind.PROPOSAL, [0, None, bytes(32), None, None, []], "number below 2.64"),
+        (Kind.PROPOSAL, [0, 0, b"", None, None, []], "32 bytes"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), 7, None, []], "bytes"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), None, b"x", []], "certificate"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), None, bytes(600), []], "at most 512"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, None], "a list"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, [b""] * (MAX_OPERATORS + 1)], "at most 256"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, [b"", None]], "at most 512"),
+        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, [bytes(MAX_KEY_FRAME_BYTES + 1)]], "at most 512"),
         (Kind.VOTE, [0, 3, bytes(32), bytes(64)], "unknown phase 3"),
-        (Kind.VOTE, [2**32, 1, bytes(32), bytes(64)], "number"),
-        (Kind.PROPOSAL, [0, None, b"x", None], "certificate"),
-        (Kind.PROPOSAL, [0, None, None, bytes(600)], "at most 512"),
-        (Kind.VIEW_CHANGE, [0, b"", None], "certificate"),
+        (Kind.VIEW_CHANGE, [0], "not a list of 2"),
+        (Kind.VIEW_CHANGE, [2**32, None], "number"),
+        (Kind.VIEW_CHANGE, [0, b""], "certificate"),
         (Kind.CERTIFICATE, [None, None], "at most 512"),
     ],
 )
 def test_nearly_right_is_refused(who: Cast, kind: Kind, body: list[object], why: str) -> None:
-    """Scalars in range, rows in order, phases that exist, numbers and lengths within bounds."""
+    """Arity, numbers, lengths and bounds."""
     with pytest.raises(MalformedError, match=why):
         slot_of(who.frame(who.addresses[0], kind, body))
+
+
+def test_a_key_frame_fits_where_others_carry_it(who: Cast) -> None:
+    """With the largest addresses and numbers there are."""
+    frame = who.frame(who.addresses[0], Kind.KEY, key_body(b"\xff" * 48, b"\xff" * 80))
+    assert len(frame.encoded) < 330 < MAX_KEY_FRAME_BYTES
+
+
+def test_the_dealing_of_the_largest_genesis_fits_its_frame() -> None:
+    """256 operators, all of them newcomers, each with a key frame of the usual size."""
+    who = cast(1)
+    me, number = who.addresses[0], 2**64 - 1
+    frame = who.frame(me, Kind.KEY, key_body(PUBLIC, PROOF)).encoded
+    header = DealingHeader(
+        who.session.id,
+        me,
+        0,
+        bytes(32),
+        (frame,) * MAX_OPERATORS,
+        (bytes(96),) * MAX_THRESHOLD,
+        (number,) * MAX_OPERATORS,
+        *(bytes(32),) * 3,
+    )
+    encoded = who.frame(me, Kind.DEALING, dealing_body(GENESIS, header.encoded)).encoded
+    assert read_dealing(decode_frame(encoded)).header == header.encoded
+    assert SIZE_LIMITS[Kind.DEALING] >= MAX_HEADER_BYTES + 512
+
+
+def test_a_source_is_a_version_and_the_hash_of_its_transcript(who: Cast) -> None:
+    """As a session may prepare two of one version; a genesis has none."""
+    transcript = version_of(who, source=99).transcript
+    assert ref_of(transcript) == SourceRef(int(transcript.version), transcript.hash)
+    assert ref_of(None) == GENESIS == SourceRef(0, bytes(32))
+    assert source_of(transcript) == SourceRef(99, transcript.source_hash)
+    assert source_of(version_of(who).transcript) == GENESIS
+
+
+def test_the_digest_of_commitments_is_of_all_of_them_in_order() -> None:
+    one, two = b"\x01" * 96, b"\x02" * 96
+    assert commitments_digest([one, two]) == keccak256(b"eigenkms/commitments/2" + one + two)
+    assert len({commitments_digest(c) for c in ([one, two], [two, one], [one])}) == 3
+
+
+_READERS: dict[Kind, Callable[[Frame], object]] = {
+    Kind.KEY: read_key,
+    Kind.DEALING: read_dealing,
+    Kind.PROPOSAL: read_proposal,
+    Kind.VIEW_CHANGE: read_view_change,
+}
+_leaves = (
+    st.none()
+    | st.integers(0, 2**64 - 1)
+    | st.sampled_from([PUBLIC, PROOF, bytes(32)])
+    | st.binary(max_size=40)
+)
+_bodies = st.lists(_leaves | st.lists(_leaves, max_size=4), max_size=6)
+
+
+@pytest.mark.parametrize("kind", _READERS)
+@given(body=_bodies)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_anything_is_read_in_one_way_or_malformed(kind: Kind, body: list[object]) -> None:
+    """Canonical lists of the allowed types: what is read is built again to the byte; nothing else is raised."""
+    who = cast(1)
+    frame = who.frame(who.addresses[0], kind, body)
+    try:
+        found = _READERS[kind](frame)
+    except MalformedError:
+        return
+    match found:
+        case KeyMessage(public, proof):
+            again = key_body(public, proof)
+        case DealingMessage(source, header):
+            again = dealing_body(source, header)
+        case Proposal(view, source, transcript, justification, keys):
+            again = proposal_body(view, source, transcript, justification, keys)
+        case ViewChange(view, prepared):
+            again = view_change_body(view, prepared)
+        case _:
+            raise AssertionError(found)
+    assert encode(again) == encode(body)

@@ -1,25 +1,46 @@
-"""One operator across boundaries: what it may join, what it keeps, what binds it, and what it forgets."""
+"""One operator across boundaries: what it joins and deals from, what it keeps, what it erases, and what it forgets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pytest
 
+from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.effects import Effect, Erase, Persist
+from eigenkms.protocols.dealings import NEWCOMER_WINDOWS, Stage
+from eigenkms.protocols.effects import Broadcast, Certified, Erase, EraseKeys, Held, KeepKey, Prepared
 from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import proposal_body, view_change_body
+from eigenkms.protocols.jobs import Checked, Deal, Open, Opened
+from eigenkms.protocols.messages import (
+    GENESIS,
+    certificate_body,
+    proposal_body,
+    read_dealing,
+    read_vote,
+    ref_of,
+    view_change_body,
+)
 from eigenkms.protocols.operator import (
     KEPT_PULLED,
+    KEPT_ROTATIONS,
     KEPT_TOUCHED,
     KEPT_UNTOUCHED,
     MAX_EARLY_BYTES,
     MAX_EARLY_FRAMES,
-    Operator,
-    SessionEffect,
 )
 from eigenkms.protocols.session import Session
-from eigenkms.types import OperatorAddress, OperatorSet
-from tests.protocols.support import Cast, cast, certified_by
+from eigenkms.protocols.votes import Phase
+from eigenkms.types import OperatorAddress
+from tests.protocols.rooms import (
+    KeyVersion,
+    Room,
+    certify,
+    done,
+    key_frame,
+    noted,
+    operator_of,
+    version_of,
+)
+from tests.protocols.support import Cast, cast, counter_rng, secret_of
 
 
 @pytest.fixture
@@ -27,167 +48,615 @@ def who() -> Cast:
     return cast(4)
 
 
-def _operator(who: Cast, address: OperatorAddress | None = None) -> Operator:
-    me = address or who.addresses[0]
-    return Operator(me, who.keys[me], who.rng)
+@pytest.fixture
+def version(who: Cast) -> KeyVersion:
+    return version_of(who)
+
+
+@pytest.fixture
+def room(who: Cast, version: KeyVersion) -> Room:
+    room = Room(who)
+    room.enter(version=version)
+    return room
 
 
 def _change(who: Cast, session: Session, sender: int = 1) -> Frame:
     return who.frame(who.addresses[sender], Kind.VIEW_CHANGE, view_change_body(1, None), session=session)
 
 
-def _journal(effects: Sequence[SessionEffect], session: Session):  # type: ignore[no-untyped-def]
-    return [e.effect.record for e in effects if e.session.id == session.id and isinstance(e.effect, Persist)]
+def no_commits(_sender: OperatorAddress, _listener: OperatorAddress, frame: Frame) -> bool:
+    """Commit votes get lost."""
+    return frame.kind is not Kind.VOTE or read_vote(frame).phase is not Phase.COMMIT
 
 
-def test_members_join_each_new_boundary(who: Cast) -> None:
-    """Once each; a stranger none; with a version known that is not settled, none."""
-    operator = _operator(who)
-    assert operator.boundary(who.session, 0.0)
+# -- joining -------------------------------------------------------------------------------------------------
+
+
+def test_members_join_each_new_boundary_with_a_new_key(who: Cast) -> None:
+    """Once each, whatever block has that number; a stranger none. The key is kept before anything is said."""
+    operator = operator_of(who, who.addresses[0])
+    effects = [e.effect for e in operator.boundary(who.session, 0.0)]
+    assert isinstance(effects[0], KeepKey)
+    assert effects[0].number == who.session.boundary.number
+    assert [f.kind for f in _frames(effects)] == [Kind.KEY, Kind.HASH]
     assert not operator.boundary(who.session, 1.0)
     assert operator.boundary(who.later(), 2.0)
     assert [c.session.boundary.number for c in operator.live] == [100, 110]
-    stranger = Session(
-        who.session.cluster,
-        who.later(20).boundary,
-        OperatorSet(who.session.recipients.members[1:]),
-        who.session.parameters,
-    )
-    assert not operator.may_join(stranger)
-    _, transcript = certified_by(who)
-    operator.know(transcript, None, settled=False)
-    assert not operator.may_join(who.later(30))
-    assert not operator.boundary(who.later(30), 3.0)
-
-
-def test_a_boundary_number_is_joined_once_whatever_its_block(who: Cast) -> None:
-    """A block that is reorged into another with the same number, or an older one, opens no second session."""
-    operator = _operator(who)
-    operator.boundary(who.later(10), 0.0)
-    other = cast(4, quorum=3).later(10)
-    assert (other.boundary.number, other.id != who.later(10).id) == (110, True)
-    assert not operator.may_join(other)
+    assert operator.key_numbers == {100, 110}
+    assert not operator.may_join(who.at(10, fork=b"fork").session)
     assert not operator.may_join(who.session)
+    assert not operator.may_join(who.at(20, who.addresses[1:]).session)
     assert operator.may_join(who.later(20))
 
 
-def test_what_the_caller_is_told_is_what_happens(who: Cast) -> None:
-    """``boundary`` joins exactly if ``may_join`` said so, even if leaving the older session makes the operator vote there: its
-    store has opened the session already, and would resume it in the next life.
-    """
-    operator = _operator(who)
-    operator.boundary(who.session, 0.0)
-    older = operator.ceremony(who.session.id)
-    assert older is not None
+def _frames(effects: Iterable[object]) -> list[Frame]:
+    return [e.frame for e in effects if isinstance(e, Broadcast)]
 
-    def votes_when_left(_now: float) -> list[Effect]:
-        older._prepared = True
-        return []
 
-    older.supersede = votes_when_left  # type: ignore[method-assign]
-    assert operator.may_join(who.later())
-    operator.boundary(who.later(), 0.2)
-    assert operator.binding == who.session
-    assert operator.ceremony(who.later().id) is not None
+def test_with_a_version_every_boundary_is_a_rotation_from_the_head(who: Cast, version: KeyVersion) -> None:
+    """Not one from the version's own boundary or before it; who holds nothing and is no member has no part."""
+    me = who.addresses[0]
+    operator = operator_of(who, me)
+    operator.know(version.transcript, version.certificate, version.shares[me])
+    assert operator.has_version
+    assert not operator.may_join(who.session)
+    assert operator.may_join(who.at(10, who.addresses[1:]).session), "a leaver deals"
+    operator.boundary(who.later(), 0.0)
+    ceremony = operator.newest
+    assert ceremony is not None
+    assert ceremony.sources == (version.transcript,)
+    without = operator_of(who, me)
+    without.know(version.transcript, version.certificate, None)
+    assert not without.may_join(who.at(10, who.addresses[1:]).session)
+    assert without.may_join(who.later())
 
 
 def test_a_vote_for_a_key_binds_until_the_session_is_closed(who: Cast) -> None:
-    """Also in the next life; unbound, the next boundary is joined."""
-    operators = {a: _operator(who, a) for a in who.addresses}
-    journals: dict[OperatorAddress, list[SessionEffect]] = {a: [] for a in who.addresses}
-    pending: list[tuple[OperatorAddress, SessionEffect]] = []
-    for address, operator in operators.items():
-        pending += [(address, e) for e in operator.boundary(who.session, 0.0)]
-    while pending:
-        sender, item = pending.pop(0)
-        journals[sender].append(item)
-        frame = getattr(item.effect, "frame", None)
-        if frame is None or frame.kind is Kind.VOTE:
-            continue
-        for address, operator in operators.items():
-            if frame.recipient in (None, address) and operator.wants(frame):
-                pending += [(address, e) for e in operator.receive([frame], 0.1)]
+    """At most one genesis makes a key: later ones are not joined, in the next life neither; its certificate frees."""
+    room, me = Room(who, no_commits), who.addresses[0]
+    room.enter()
+    room.boundary(who.session)
+    for _ in range(2):
+        operator = room.operators[me]
+        assert operator.binding == who.session
+        assert not operator.may_join(who.later())
+        room.restart(me)
+    room.boundary(who.later())
+    assert [c.session for c in room.operators[me].live] == [who.session]
+    assert room.operators[me].forget() == []
+    room.lets = lambda _s, _l, _f: True
+    room.run(3)
+    assert room.operators[me].binding is None
+    assert room.operators[me].may_join(who.later(20))
+    assert {room.certified(a).session for a in who.addresses} == {who.session.id}
+
+
+def test_a_genesis_without_a_key_is_closed_by_the_empty_hash_and_the_next_one_makes_it(who: Cast) -> None:
+    """One is away: at the next boundary the others close the session, and nobody is bound to it."""
+    room, away = Room(who), who.addresses[3]
+    room.enter()
+    room.leave(away)
+    room.boundary(who.session)
+    room.run(2)
+    assert not any(room.ceremony(a, who.session).decided for a in room.operators)
+    room.restart(away)
+    room.boundary(who.later())
+    room.run(2)
+    assert {room.certified(a).session for a in who.addresses} == {who.later().id}
+
+
+def test_a_joiner_that_began_a_genesis_learns_the_version_that_its_session_made(who: Cast) -> None:
+    """It knew of no version, the others rotated: told of what they made, it takes it, decrypts its share, and deals next time."""
+    *others, joiner = who.addresses
+    room = Room(who)
+    room.enter(others, version_of(who.at(0, others)))
+    room.enter([joiner])
+    room.lets = lambda _sender, listener, _f: joiner != listener
+    room.boundary(who.later())
+    room.run(2)
+    assert not room.ceremony(joiner, who.later()).is_rotation
+    made = room.operators[others[0]].certified
+    assert made is not None
+    room.tell(joiner, made.transcript, made.certificate)
+    assert room.certified(joiner) == made.transcript
+    assert joiner in room.shares(made.transcript)
+    room.lets = lambda _s, _l, _f: True
+    room.boundary(who.later(20))
+    assert room.said(joiner, Kind.DEALING)
+    assert room.certified(joiner).session == who.later(20).id
+
+
+def test_a_joiner_becomes_part_of_the_rotation_that_the_others_are_in(who: Cast) -> None:
+    """It asks who deals from a version that it does not know; then it votes, and has its share."""
+    *others, joiner = who.addresses
+    version = version_of(who.at(0, others))
+    room = Room(who)
+    room.enter(others, version)
+    room.enter([joiner])
+    room.works = lambda operator, job: operator in others or not isinstance(job, Deal)
+    room.lets = lambda _s, _l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE)
+    room.boundary(who.later())
+    assert set(room.operators[joiner].unknown_sources.values()) == {ref_of(version.transcript)}
+    room.lets = lambda _s, _l, _f: True
+    room.run(4)
+    assert room.ceremony(joiner, who.later()).is_rotation
+    made = room.certified(joiner)
+    assert made.session == who.later().id
+    assert joiner in room.shares(made)
+
+
+# -- rotating --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 4), (4, 7), (7, 4), (1, 4), (4, 1), (5, 5)])
+def test_any_set_hands_over_to_any_other_in_one_step(before: int, after: int) -> None:
+    """Grown, shrunk, and (five to five) exchanged but for one: newcomers have their share in the session itself."""
+    everybody = cast(10)
+    first = everybody.at(0, everybody.addresses[:before])
+    last = (
+        everybody.addresses[before - 1 : before + 4] if before == after == 5 else everybody.addresses[:after]
+    )
+    then = everybody.at(10, last)
+    version = version_of(first)
+    room = Room(everybody)
+    room.enter(sorted({*first.addresses, *then.addresses}), version)
+    room.boundary(then.session)
+    room.run(2)
+    made = room.certified(then.addresses[0])
+    assert (made.session, made.mpk) == (then.session.id, version.transcript.mpk)
+    shares = room.shares(made)
+    assert set(shares) == set(then.addresses)
+    assert secret_of(shares, made.threshold) == secret_of(version.shares, version.transcript.threshold)
+    for address, operator in room.operators.items():
+        assert [v.transcript for v in operator.versions] == [made]
+        assert operator.key_numbers == ({then.session.boundary.number} if address in shares else set())
+
+
+def test_many_rotations_keep_the_key_and_no_two_have_shares_in_common(who: Cast, room: Room) -> None:
+    """Each deals from the one before; shares of two versions give nothing together."""
+    seen: list[bytes] = []
+    secret = None
+    for blocks in range(10, 60, 10):
+        room.boundary(who.later(blocks))
+        made = room.certified(who.addresses[0])
+        shares = room.shares(made)
+        assert made.version == who.later(blocks).version
+        assert secret in (None, secret_of(shares, made.threshold))
+        secret = secret_of(shares, made.threshold)
+        seen += [share.to_bytes() for share in shares.values()]
+    assert len(set(seen)) == len(seen) == 20
+    mixed = dict(zip(who.addresses, [shares[who.addresses[0]], *room.shares(made).values()], strict=False))
+    assert secret_of(mixed, made.threshold) != secret
+
+
+def test_one_that_is_away_for_several_versions_gets_its_share_of_the_last(who: Cast, room: Room) -> None:
+    """All dealt to the key that it had when it left; it is certified long since and settled for the others, who erased."""
+    *others, late = who.addresses
+    room.leave(late)
+    for blocks in range(10, 50, 10):
+        room.boundary(who.later(blocks))
+        room.run(1)
+    made = room.operators[others[0]].certified
+    assert made is not None
+    old = room.disks[late].keys.copy()
+    listed = made.transcript.key_of(late)
+    assert listed is not None
+    assert set(old) == {listed.number} == {100}
+    assert [v.transcript.version for v in room.operators[others[0]].versions] == [made.transcript.version]
+    room.restart(late)
+    room.tell(late, made.transcript, made.certificate)
+    assert late in room.shares(made.transcript)
+    assert room.rows_fetched == len(made.transcript.dealers)
+    assert room.operators[late].key_numbers == {100}, "the version lists it"
+    room.boundary(who.later(50))
+    assert room.certified(late).session == who.later(50).id
+    assert late in room.shares(room.certified(late))
+    assert room.operators[late].key_numbers == {150}
+
+
+def test_the_key_of_a_share_is_kept_until_the_share_is_durable(who: Cast, room: Room) -> None:
+    """The version that lists a newer one is certified, its share not decrypted yet: the old key stays. Then it goes."""
+    me, session = who.addresses[0], who.later()
+    room.works = lambda operator, job: operator != me or not isinstance(job, Open)
+    room.boundary(session)
+    operator, made = room.operators[me], room.certified(me)
+    assert made.session == session.id
+    assert operator.key_numbers == {100, 110}
+    assert operator.is_obtaining(made.hash)
+    room.works = lambda _operator, _job: True
+    room.restart(me)
+    assert me in room.shares(room.certified(me))
+    assert not room.operators[me].is_obtaining(made.hash)
+    assert room.operators[me].key_numbers == {110}
+    assert [e for e in room.done(me) if isinstance(e, EraseKeys)] == [EraseKeys(frozenset({100}))]
+
+
+def test_until_it_is_known_which_key_a_share_needs_all_are_kept(who: Cast, room: Room) -> None:
+    """A certificate says which key is listed, and not to which one the dealings are encrypted: their headers say it."""
+    *others, late = who.addresses
+    room.lets = lambda sender, listener, _f: late not in (sender, listener)
+    room.serves = lambda _by, to, _name: to != late
+    room.boundary(who.later())
+    room.run(1)
+    made = room.operators[others[0]].certified
+    assert made is not None
+    room.tell(late, made.transcript, made.certificate)
+    operator = room.operators[late]
+    assert operator.wanted_rows
+    assert operator.key_numbers == {100, 110}
+    room.serves = lambda _by, _to, _name: True
+    room.settle()
+    assert late in room.shares(made.transcript)
+    assert operator.key_numbers == {100}, "its new one came too late to be listed"
+
+
+def test_a_newcomer_that_is_left_out_has_no_share_and_is_dealt_to_next_time(who: Cast) -> None:
+    """Its key came too late for the dealings. It is listed, keeps the key, and has its share in the next session."""
+    everybody = cast(5)
+    *members, newcomer = everybody.addresses
+    version = version_of(everybody.at(0, members))
+    room = Room(everybody)
+    room.enter(everybody.addresses, version)
+    room.lets = lambda _s, _l, f: f.kind is not Kind.KEY or f.sender != newcomer
+    session = everybody.later()
+    room.boundary(session)
+    room.at(NEWCOMER_WINDOWS)
+    room.lets = lambda _s, _l, _f: True
+    room.pull()
+    room.run(3)
+    made = room.certified(newcomer)
+    assert made.session == session.id
+    assert set(room.shares(made)) == set(members)
+    assert room.operators[newcomer].wanted_rows == ()
+    assert room.operators[newcomer].key_numbers == {110}
+    room.lets = lambda _s, _l, _f: True
+    room.boundary(everybody.later(20))
+    room.run(1)
+    made = room.certified(newcomer)
+    assert made.session == everybody.later(20).id
+    assert set(room.shares(made)) == set(everybody.addresses)
+
+
+def test_a_leaver_deals_and_has_nothing_left_once_a_version_without_it_is_certified() -> None:
+    """Neither a share nor a key; and it publishes no key where it is no recipient."""
+    everybody = cast(5)
+    leaver = everybody.addresses[0]
+    version = version_of(everybody)
+    room = Room(everybody)
+    room.enter(version=version)
+    session = everybody.at(10, everybody.addresses[1:]).session
+    room.boundary(session)
+    assert {f.kind for f in room.said(leaver, Kind.DEALING)} == {Kind.DEALING}
+    assert not [
+        f for k in (Kind.KEY, Kind.VOTE, Kind.PROPOSAL, Kind.VIEW_CHANGE) for f in room.said(leaver, k)
+    ]
+    operator = room.operators[leaver]
+    assert [(v.transcript.session, v.share) for v in operator.versions] == [(session.id, None)]
+    assert operator.key_numbers == frozenset()
+    assert Erase(version.transcript.hash) in room.done(leaver)
+
+
+def test_results_of_jobs_find_the_session_that_asked(who: Cast, version: KeyVersion) -> None:
+    """The dealing of a session that the next boundary left behind, done late, is not dealt in the next one."""
     me = who.addresses[0]
-    assert operators[me].binding == who.session
-    assert not operators[me].may_join(who.later())
-    again = _operator(who)
-    again.restore(who.session, _journal(journals[me], who.session), 0.0, 5.0)
-    assert again.binding == who.session
-    again.pass_boundary(who.later(), 6.0)
-    assert [c.session for c in again.live] == [who.session]
-    assert again.forget() == []
+    operator = operator_of(who, me)
+    operator.know(version.transcript, version.certificate, version.shares[me])
+    jobs = []
+    for blocks in (10, 20):
+        jobs += [getattr(e.effect, "job", None) for e in operator.boundary(who.later(blocks), 0.0)]
+    first, second = [job for job in jobs if isinstance(job, Deal)]
+    assert not _frames(e.effect for e in operator.take_result(done(who, first), 0.1))
+    (frame,) = _frames(e.effect for e in operator.take_result(done(who, second), 0.2))
+    assert (frame.kind, frame.session) == (Kind.DEALING, who.later(20).id)
+
+
+def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: KeyVersion, room: Room) -> None:
+    """What is being verified is not handed out again because something else was."""
+    me = who.addresses[0]
+    room.works = lambda operator, _job: operator != me
+    room.boundary(who.later())
+    ceremony = room.ceremony(me, who.later())
+    assert [k.stage for k in ceremony._known] == [Stage.HELD] * 3
+    assert not room.operators[me].take_result(Checked(frozenset({bytes(32)}), frozenset()), 0.1)
+
+
+def test_a_share_that_does_not_open_is_noted(who: Cast, room: Room) -> None:
+    """No share, no key erased; a result of a version that is unknown, or of which the share is held, changes nothing."""
+    me = who.addresses[0]
+    room.works = lambda operator, job: operator != me or not isinstance(job, Open)
+    room.boundary(who.later())
+    operator, made = room.operators[me], room.certified(me)
+    effects = [e.effect for e in operator.take_result(Opened(made.hash, None), 0.1)]
+    assert noted(effects) == ["share not opened"]
+    assert operator.key_numbers == {100, 110}
+    assert not operator.take_result(Opened(bytes(32), None), 0.1)
+    other = who.addresses[1]
+    share = room.shares(made)[other]
+    assert room.operators[other].take_result(Opened(made.hash, share), 0.1) == []
+
+
+# -- versions --------------------------------------------------------------------------------------------------
+
+
+def test_a_version_of_the_past_or_of_another_key_is_not_learnt(
+    who: Cast, version: KeyVersion, room: Room
+) -> None:
+    """A cluster has one master key; below the highest certified version nothing comes back, prepared or certified."""
+    me = who.addresses[0]
+    room.boundary(who.later())
+    before = room.operators[me].versions
+    other = version_of(who.at(20), source=int(version.transcript.version))
+    for transcript, certificate in (
+        (version.transcript, version.certificate),
+        (version.transcript, certify(who, version.transcript, Phase.PREPARE)),
+        (other.transcript, other.certificate),
+    ):
+        assert not room.operators[me].may_learn(transcript)
+        assert room.operators[me].learn(transcript, certificate, 1.0) == []
+    assert room.operators[me].versions == before
+    late = who.frame(
+        who.addresses[1],
+        Kind.CERTIFICATE,
+        certificate_body(version.transcript.encoded, version.certificate),
+    )
+    assert not [e for e in room.hear(me, late) if isinstance(e.effect, Certified)]
+
+
+def test_a_session_that_makes_a_version_of_the_past_makes_none(who: Cast, version: KeyVersion) -> None:
+    """Its certificate comes in a frame, after a higher version was learnt: nothing is stored, nothing comes back."""
+    *others, me = who.addresses
+    room = Room(who)
+    room.enter(version=version)
+    room.lets = lambda sender, listener, _f: me not in (sender, listener)
+    made = []
+    for session in (who.later(), who.later(20)):
+        room.boundary(session)
+        room.run(2)
+        known = room.operators[others[0]].certified
+        assert known is not None
+        made.append(known)
+    room.tell(me, made[1].transcript, made[1].certificate)
+    late = who.frame(
+        others[0],
+        Kind.CERTIFICATE,
+        certificate_body(made[0].transcript.encoded, made[0].certificate),
+        session=who.later(),
+    )
+    effects = room.hear(me, late)
+    assert room.ceremony(me, who.later()).decided
+    assert not [e for e in effects if isinstance(e.effect, Certified | Held)]
+    assert [v.transcript for v in room.operators[me].versions] == [made[1].transcript]
+
+
+def test_a_version_is_news_once_as_prepared_and_once_as_certified(who: Cast) -> None:
+    """Told again, nothing is written. A genesis that is merely prepared is none: another one may become the cluster's."""
+    me, version, genesis = who.addresses[0], version_of(who, source=99), version_of(who)
+    operator = operator_of(who, me)
+    assert operator.learn(genesis.transcript, certify(who, genesis.transcript, Phase.PREPARE), 0.0) == []
+    assert not operator.has_version
+    prepared = certify(who, version.transcript, Phase.PREPARE)
+    for certificate, expected in ((prepared, Prepared), (version.certificate, Certified)):
+        for again in (False, True):
+            effects = [e.effect for e in operator.learn(version.transcript, certificate, 0.0)]
+            assert [type(e) for e in effects] == ([] if again else [expected])
+    assert operator.learn(version.transcript, prepared, 0.0) == []
+    assert operator.certified is not None
+    fresh = operator_of(who, me)
+    for view, expected in ((1, [Prepared]), (0, []), (1, []), (2, [Prepared])):
+        certificate = certify(who, version.transcript, Phase.PREPARE, view)
+        effects = [e.effect for e in fresh.learn(version.transcript, certificate, 0.0)]
+        assert [type(e) for e in effects] == expected, (
+            "a later view is news: it says which of two was prepared last"
+        )
+
+
+def test_the_head_is_what_a_session_prepared_last(who: Cast, version: KeyVersion) -> None:
+    """Two versions of one session, both prepared: what the lower view prepared cannot be certified. A certificate decides."""
+    me, later = who.addresses[0], who.at(10)
+    secret = version.transcript
+    first, second = (_sibling(later, version, seed) for seed in ("first", "second"))
+    for order in ((first, second), (second, first)):
+        operator = operator_of(who, me)
+        operator.know(secret, version.certificate, version.shares[me])
+        for view, sibling in ((0, first), (1, second)) if order[0] is first else ((1, second), (0, first)):
+            operator.learn(sibling.transcript, certify(who, sibling.transcript, Phase.PREPARE, view), 0.0)
+        assert operator.head is not None
+        assert operator.head.transcript == second.transcript
+        operator.learn(first.transcript, certify(who, first.transcript, Phase.PREPARE, 2), 0.0)
+        assert operator.head.transcript == first.transcript
+        operator.learn(second.transcript, certify(who, second.transcript, view=3), 0.0)
+        assert operator.head.transcript == second.transcript
+
+
+def _sibling(who: Cast, version: KeyVersion, seed: str) -> KeyVersion:
+    """A version of this session with the same master key."""
+    secret = secret_of(version.shares, version.transcript.threshold)
+    polynomial = Polynomial.random(who.session.threshold, counter_rng(seed), secret)
+    return version_of(who, polynomial, source=int(version.transcript.version))
+
+
+def test_a_prepared_version_that_others_prove_is_dealt_from(
+    who: Cast, version: KeyVersion, room: Room
+) -> None:
+    """Its certificate of the prepare phase comes from elsewhere, in the midst of the next session: both versions are dealt from."""
+    me, *others = who.addresses
+    first, second = who.later(), who.later(20)
+    room.lets = lambda s, lis, f: no_commits(s, lis, f) and not (me in (s, lis) and f.session == first.id)
+    room.boundary(first)
+    room.run(0.5)
+    prepared = room.operators[others[0]].head
+    assert prepared is not None
+    assert not prepared.is_certified
+    assert prepared.transcript.session == first.id
+    room.works = lambda operator, job: not isinstance(job, Deal)
+    room.boundary(second)
+    assert room.ceremony(me, second).sources == (version.transcript,)
+    room.works = lambda _operator, _job: True
+    room.tell(me, prepared.transcript, prepared.certificate)
+    assert room.ceremony(me, second).sources == (version.transcript, prepared.transcript)
+    assert Prepared(prepared.transcript, prepared.certificate) in room.done(me)
+    assert me in room.shares(prepared.transcript)
+    assert sorted(read_dealing(f).source for f in room.said(me, Kind.DEALING) if f.session == second.id) == [
+        ref_of(prepared.transcript)
+    ], "the job of the other dealing was lost"
+
+
+def test_a_certified_version_raises_the_floor_of_the_newest_session(
+    who: Cast, version: KeyVersion, room: Room
+) -> None:
+    """Whoever began from an older version does not prepare from it any more, once the newer one is known to be certified."""
+    me, *others = who.addresses
+    first, second = who.later(), who.later(20)
+    room.lets = lambda s, lis, _f: me not in (s, lis)
+    room.boundary(first)
+    room.run(1)
+    made = room.operators[others[0]].certified
+    assert made is not None
+    room.works = lambda _operator, _job: False
+    room.boundary(second)
+    sources = room.ceremony(me, second)._sources
+    assert sources._floor == ref_of(version.transcript)
+    room.tell(me, made.transcript, made.certificate)
+    assert sources._floor == ref_of(made.transcript)
+    assert Erase(version.transcript.hash) in room.done(me)
+    assert Held not in {type(e) for e in room.done(me)}
+
+
+def test_a_lock_gives_way_to_what_its_session_prepared_later(
+    who: Cast, version: KeyVersion, room: Room
+) -> None:
+    """One member locked a transcript, the others prepared another one in the next view, and one of those goes away. The three that
+    are left certify what they deal from the later one, of which the first member learns in the next session.
+    """
+    first, second = who.later(), who.later(20)
+    early, late, locked, away = first.coordinators
+
+    def passes(sender: OperatorAddress, listener: OperatorAddress, frame: Frame) -> bool:
+        if frame.session != first.id:
+            return True
+        if frame.kind is Kind.KEY:
+            return (frame.sender, listener) != (away, early)  # or both leaders propose the same transcript
+        if frame.kind is not Kind.VOTE:
+            return locked not in (sender, listener) or frame.kind in (Kind.DEALING, Kind.PROPOSAL)
+        vote = read_vote(frame)
+        return vote.phase is Phase.PREPARE and (listener == locked) == (vote.view == 0)
+
+    room.lets = passes
+    room.boundary(first)
+    room.run(1)
+    of_view_0, of_view_1 = room.ceremony(locked, first).locked, room.operators[late].head
+    assert of_view_0 is not None
+    assert of_view_1 is not None
+    assert of_view_0.hash != of_view_1.transcript.hash
+    assert (room.ceremony(locked, first).locked_in, of_view_1.certificate.view) == (0, 1)
+    room.leave(away)
+    room.boundary(second)
+    room.run(5)
+    made = {room.certified(member).source_hash for member in (early, late, locked)}
+    assert made == {of_view_1.transcript.hash}
+
+
+def test_a_version_of_this_very_session_is_no_floor_for_it(who: Cast, room: Room) -> None:
+    """It is what the session makes, not what it builds on."""
+    me, session = who.addresses[0], who.later()
+    room.boundary(session)
+    assert room.certified(me).session == session.id
+    assert room.ceremony(me, session)._sources._floor.version < session.version
+
+
+# -- frames that come early ------------------------------------------------------------------------------------
 
 
 def test_frames_of_a_boundary_not_seen_yet_are_kept_for_it(who: Cast) -> None:
     """Bounded in number and bytes for each sender, taken out at the boundary, dropped at another one."""
-    operator = _operator(who)
-    session, me, peer = who.later(), *who.addresses[:2]
+    session, (me, peer, other, third) = who.later(), who.addresses
+    operator = operator_of(who, me)
     early = [
-        who.frame(peer, Kind.HASH, [bytes([i]) * 32], session=session) for i in range(MAX_EARLY_FRAMES + 5)
+        who.frame(peer, Kind.VIEW_CHANGE, view_change_body(i, None), session=session)
+        for i in range(MAX_EARLY_FRAMES + 5)
     ]
     for frame in early:
         if operator.wants(frame):
             assert operator.receive([frame], 0.0) == []
     assert not operator.wants(early[0]), "known already"
-    assert not operator.wants(early[-1]), "the sender has had its share"
-    assert operator.wants(who.frame(who.addresses[2], Kind.HASH, [bytes(32)], session=session))
-    large = who.frame(
-        who.addresses[3], Kind.PROPOSAL, proposal_body(0, bytes(200_000), None), session=session
-    )
-    operator.receive([large], 0.0)
-    second = who.frame(
-        who.addresses[3], Kind.PROPOSAL, proposal_body(1, bytes(200_000), None), session=session
-    )
-    operator.receive([second], 0.0)
-    third = who.frame(
-        who.addresses[3], Kind.PROPOSAL, proposal_body(2, bytes(200_000), None), session=session
-    )
-    assert len(large.encoded) * 3 > MAX_EARLY_BYTES
-    assert not operator.wants(third)
-    operator.receive([third], 0.0)
+    assert not operator.wants(early[-1]), "the sender has had its part"
+    assert operator.wants(_change(who, session, 2))
+    large = [
+        who.frame(third, Kind.PROPOSAL, proposal_body(view, GENESIS, bytes(200_000), None), session=session)
+        for view in range(3)
+    ]
+    assert sum(len(f.encoded) for f in large) > MAX_EARLY_BYTES
+    operator.receive(large, 0.0)
+    assert not operator.wants(large[2])
     for frame in (
-        who.frame(peer, Kind.SYNC, [b""], session=session),
-        who.frame(who.addresses[2], Kind.SHARE, [], recipient=peer, session=session),
+        who.frame(other, Kind.SYNC, [b""], session=session),
+        who.frame(other, Kind.HASH, [bytes(32)], recipient=peer, session=session),
     ):
         assert not operator.wants(frame), "of another kind, or for somebody else"
-    operator.pass_boundary(session, 1.0)
+    operator.boundary(session, 1.0)
     taken = operator.take_early(session)
-    assert {f.key for f in taken} == {f.key for f in [*early[:MAX_EARLY_FRAMES], large, second]}
+    leader = operator.newest
+    assert leader is not None
+    kept = early[:MAX_EARLY_FRAMES]
+    assert [f for f in taken if f.sender == peer] == kept
     assert operator.take_early(session) == []
-    operator.receive(early[:3], 2.0)
-    operator.pass_boundary(who.later(20), 3.0)
-    assert operator.take_early(session) == []
-    assert me == who.addresses[0]
+    operator.receive([_change(who, who.later(20))], 2.0)
+    operator.pass_boundary(who.later(30), 3.0)
+    assert operator.take_early(who.later(20)) == []
+
+
+def test_early_frames_are_screened_once_their_session_is_known(who: Cast, version: KeyVersion) -> None:
+    """Bodies that are none, strangers, a proposal by one that does not lead: as if they came later."""
+    everybody = cast(5)
+    members = everybody.at(10, everybody.addresses[:4])
+    stranger, me = everybody.addresses[4], everybody.addresses[0]
+    operator = operator_of(everybody, me)
+    session = members.session
+    leader = session.coordinators[0]
+    follower = next(a for a in members.addresses if a not in (leader, me))
+    good = key_frame(members, follower)
+    frames = [
+        good,
+        members.frame(follower, Kind.KEY, []),
+        members.frame(stranger, Kind.VIEW_CHANGE, view_change_body(1, None)),
+        members.frame(follower, Kind.PROPOSAL, proposal_body(0, GENESIS, None, None)),
+    ]
+    assert all(operator.wants(f) for f in frames)
+    operator.receive(frames, 0.0)
+    operator.boundary(session, 1.0)
+    assert operator.take_early(session) == [good]
 
 
 def test_frames_of_several_sessions_find_theirs(who: Cast) -> None:
     """A batch is sorted by session; what is malformed is refused for the known ones."""
-    operator = _operator(who)
+    operator = operator_of(who, who.addresses[0])
     operator.boundary(who.session, 0.0)
     operator.boundary(who.later(), 1.0)
     batch = [_change(who, who.session), _change(who, who.later(), 2), _change(who, who.later(20), 3)]
     assert all(operator.wants(f) for f in batch)
     operator.receive(batch, 1.5)
-    assert operator.ceremony(who.session.id)._agreement.touched  # type: ignore[union-attr]
-    assert operator.ceremony(who.later().id)._agreement.touched  # type: ignore[union-attr]
+    for session in (who.session, who.later()):
+        ceremony = operator.ceremony(session.id)
+        assert ceremony is not None
+        assert ceremony.may_matter
     assert operator.take_early(who.later(20)) == batch[2:]
     with pytest.raises(MalformedError):
-        operator.wants(who.frame(who.addresses[1], Kind.HASH, []))
+        operator.wants(who.frame(who.addresses[1], Kind.KEY, []))
+
+
+# -- forgetting ------------------------------------------------------------------------------------------------
 
 
 def test_old_sessions_are_forgotten_unless_somebody_may_be_bound(who: Cast) -> None:
     """Sessions without a vote go after a while; with signs of votes they stay much longer; forgotten ones are not begun again."""
-    operator = _operator(who)
+    operator = operator_of(who, who.addresses[0])
     sessions = [who.later(10 * k) for k in range(KEPT_UNTOUCHED + 10)]
     for k, session in enumerate(sessions):
         operator.boundary(session, float(k))
     operator.receive([_change(who, sessions[2])], 100.0)
     gone = operator.forget()
-    assert [s.boundary.number for s in gone] == [
-        s.boundary.number for k, s in enumerate(sessions[:10]) if k != 2
-    ]
+    assert gone == [session for k, session in enumerate(sessions[:10]) if k != 2]
     assert operator.ceremony(sessions[2].id) is not None
-    assert operator.ceremony(sessions[3].id) is None
     assert not operator.may_join(sessions[3])
     assert operator.forget() == []
     assert KEPT_TOUCHED > KEPT_UNTOUCHED
@@ -196,7 +665,7 @@ def test_old_sessions_are_forgotten_unless_somebody_may_be_bound(who: Cast) -> N
 def test_a_session_that_binds_me_is_never_forgotten(who: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many came after it."""
     monkeypatch.setattr("eigenkms.protocols.operator.KEPT_TOUCHED", 1)
-    operator = _operator(who)
+    operator = operator_of(who, who.addresses[0])
     sessions = [who.later(10 * k) for k in range(3)]
     for session in sessions:
         operator.boundary(session, 0.0)
@@ -206,9 +675,26 @@ def test_a_session_that_binds_me_is_never_forgotten(who: Cast, monkeypatch: pyte
     assert operator.binding == sessions[0]
 
 
+def test_the_newest_rotations_and_those_that_made_a_version_stay(who: Cast, version: KeyVersion) -> None:
+    """Of those in which nothing came about, three; dealings of a version are served as long as it is known."""
+    me = who.addresses[0]
+    room = Room(who)
+    room.enter(version=version)
+    room.boundary(who.later())
+    made = room.certified(me)
+    room.leave(*who.addresses[1:])
+    for k in range(2, 7):
+        room.boundary(who.later(10 * k))
+    operator = room.operators[me]
+    assert operator.forget() == [who.later(20), who.later(30)]
+    assert operator.ceremony(made.session) is not None
+    assert all(operator.body(name) is not None for _, name in made.dealers)
+    assert KEPT_ROTATIONS == 3
+
+
 def test_only_the_newest_sessions_and_those_awake_are_pulled(who: Cast) -> None:
-    """A session left behind sleeps until a view change wakes it."""
-    operator = _operator(who)
+    """A genesis session left behind sleeps until a view change wakes it."""
+    operator = operator_of(who, who.addresses[0])
     sessions = [who.later(10 * k) for k in range(KEPT_PULLED + 3)]
     for k, session in enumerate(sessions):
         operator.boundary(session, float(k))
@@ -219,18 +705,32 @@ def test_only_the_newest_sessions_and_those_awake_are_pulled(who: Cast) -> None:
     assert operator.tick(101.0)
 
 
+# -- serving ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_served_to_recipients_of_dealings_that_are_here(who: Cast, room: Room) -> None:
+    """An unknown dealing, or somebody who is no member, gets none."""
+    me, peer, *_ = who.addresses
+    room.boundary(who.later())
+    name = room.certified(me).dealers[0][1]
+    operator = room.operators[me]
+    assert operator.row(name, peer) is not None
+    assert operator.row(bytes(32), peer) is None
+    assert operator.row(name, OperatorAddress(bytes(20))) is None
+    assert operator.body(bytes(32)) is None
+
+
 def test_a_single_operator_is_alone_with_its_key() -> None:
-    """N = 1: one step from boundary to certificate, and rotations after it, each of which erases what was before."""
+    """N = 1: from boundary to certificate, and rotations after it, each of which erases what was before."""
     who = cast(1)
-    operator = _operator(who)
-    operator.boundary(who.session, 0.0)
-    assert operator.has_version
-    assert operator.deadline(0.0) is None
-    assert operator.live == ()
-    genesis = operator.source
-    assert operator.may_join(who.later())
-    effects = operator.boundary(who.later(), 1.0)
-    assert operator.source is not None
-    assert genesis is not None
-    assert operator.source.transcript.source_hash == genesis.transcript.hash
-    assert [e.effect for e in effects if isinstance(e.effect, Erase)] == [Erase(genesis.transcript.hash)]
+    room, me = Room(who), who.addresses[0]
+    room.enter()
+    room.boundary(who.session)
+    genesis = room.certified(me)
+    assert room.operators[me].deadline(0.0) is None
+    assert room.operators[me].live == ()
+    room.boundary(who.later())
+    made = room.certified(me)
+    assert made.source_hash == genesis.hash
+    assert [e for e in room.done(me) if isinstance(e, Erase)] == [Erase(genesis.hash)]
+    assert secret_of(room.shares(made), 1)

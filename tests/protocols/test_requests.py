@@ -33,7 +33,6 @@ from eigenkms.protocols.requests import (
     Epoch,
     EvidencePage,
     PartialRequest,
-    Which,
     build_statement,
     check_epoch,
     decode_evidence_page,
@@ -61,7 +60,6 @@ APP = AppId("my-app")
 DIALLED = ReachAnswer("/ip4/192.0.2.7/tcp/9400", Reach.TIMED_OUT)
 CANARY = CanaryRequest(CLUSTER, bytes(range(32, 64)), NONCE)
 PAGE = EvidencePage(((8, b"a bundle"), (11, b"another")), more=True)
-SELECTORS = {Which.NEWEST: "info request", Which.SETTLED: "info request for the newest settled version"}
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +109,7 @@ def example(village: Village) -> dict[str, str]:
     statement = build_statement(operator.key, operator.address, transcript, NONCE)
     signature = bls.partial_sign(operator.share, identity_v2(CLUSTER, APP))
     return {
-        **{name: encode_info_request(CLUSTER, NONCE, which).hex() for which, name in SELECTORS.items()},
+        "info request": encode_info_request(CLUSTER, NONCE).hex(),
         "info answer": encode_info(village.epoch, statement, [record]).hex(),
         "statement": statement.encoded.hex(),
         "peer record": record.encoded.hex(),
@@ -157,8 +155,7 @@ def test_an_answer_that_was_sealed_long_ago_still_opens(village: Village, golden
 
 def test_what_was_written_long_ago_is_read(village: Village, golden: dict[str, str]) -> None:
     """Every part, and written again it is the same."""
-    for which, name in SELECTORS.items():
-        assert decode_info_request(bytes.fromhex(golden[name])) == (CLUSTER, NONCE, which)
+    assert decode_info_request(bytes.fromhex(golden["info request"])) == (CLUSTER, NONCE)
     info = decode_info(bytes.fromhex(golden["info answer"]))
     assert info.epoch == village.epoch
     assert encode_info(info.epoch, info.statement, info.records).hex() == golden["info answer"]

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from eigenkms.crypto.feldman import public_share_of
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.codec import MalformedError, decode, encode
-from eigenkms.protocols.effects import Certified
 from eigenkms.protocols.transcript import MAX_OPERATORS, Transcript, check_self_consistent, decode_transcript
 from eigenkms.types import Member, OperatorSet
-from tests.protocols.support import Cast, Table, cast
+from tests.protocols.rooms import version_of
+from tests.protocols.support import Cast, cast
 
 
 @pytest.fixture
@@ -19,23 +18,8 @@ def who() -> Cast:
 
 
 @pytest.fixture
-def results(who: Cast) -> list[Certified]:
-    table = Table(who)
-    table.start()
-    return [e for a in who.addresses for e in table.effects[a] if isinstance(e, Certified)]
-
-
-@pytest.fixture
-def transcript(results: list[Certified]) -> Transcript:
-    return results[0].transcript
-
-
-def test_all_make_the_same_bytes(results: list[Certified]) -> None:
-    """Every operator has the same transcript, and a share that is its public share's."""
-    assert len({r.transcript.encoded for r in results}) == 1
-    for result, member in zip(results, results[0].transcript.recipients, strict=True):
-        assert result.share is not None
-        assert public_share_of(result.share) == result.transcript.public_share(member.address)
+def transcript(who: Cast) -> Transcript:
+    return version_of(who).transcript
 
 
 def test_a_transcript_survives_the_wire(transcript: Transcript) -> None:
@@ -79,17 +63,27 @@ def test_parts_that_do_not_fit_are_refused(transcript: Transcript, change: objec
         check_self_consistent(change(transcript))  # type: ignore[operator]
 
 
+def test_a_transcript_of_protocol_1_is_read(transcript: Transcript) -> None:
+    """It lists no keys; a store has such versions, and rotations deal from them."""
+    older = replace(transcript, keys=())
+    assert decode_transcript(older.encoded) == older
+    assert decode(older.encoded, what="transcript")[0] == 1
+    assert older.key_of(transcript.recipients.addresses[0]) is None
+
+
 def test_other_encodings_are_refused(transcript: Transcript) -> None:
     """Version, arity, order, lengths, numbers of operators."""
     fields = decode(transcript.encoded, what="transcript")
-    recipients, dealers = fields[6], fields[10]
+    recipients, dealers, keys = fields[6], fields[10], fields[13]
 
     def changed(index: int, value: object) -> list[object]:
         return [*fields[:index], value, *fields[index + 1 :]]
 
     wrong = [
-        changed(0, 2),
+        changed(0, 1),
+        changed(0, 3),
         fields[:-1],
+        [1, *fields[1:-2]],
         [*fields, 0],
         changed(1, bytes(31)),
         changed(3, "100"),
@@ -103,6 +97,10 @@ def test_other_encodings_are_refused(transcript: Transcript) -> None:
         changed(10, [[bytes(20), bytes(31)]]),
         changed(11, bytes(95)),
         changed(12, [bytes(95)]),
+        changed(13, keys[:-1]),
+        changed(13, [*keys, None]),
+        changed(13, [[1], *keys[1:]]),
+        changed(13, [[1, bytes(47)], *keys[1:]]),
     ]
     for bad in wrong:
         with pytest.raises(MalformedError, match="decode"):

@@ -28,5 +28,5 @@ def test_what_is_no_list_of_byte_strings_is_malformed(value: object) -> None:
 
 def test_each_cluster_has_its_topic() -> None:
     """Named by its id."""
-    assert gossip_topic(CLUSTER) == f"/eigenkms/1/{CLUSTER.hex()}"
+    assert gossip_topic(CLUSTER) == f"/eigenkms/2/{CLUSTER.hex()}"
     assert gossip_topic(ClusterId(bytes(32))) != gossip_topic(CLUSTER)

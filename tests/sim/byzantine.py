@@ -1,56 +1,55 @@
-"""Byzantine operators: an honest machine whose words are changed on their way out (docs/protocol.md, Attacks).
+"""Byzantine operators: an honest machine whose words, bodies and work are changed on their way out.
 
-An attack takes one outgoing frame and returns what leaves instead: pairs of (recipient or None for everybody, frame). All keys
-that an attack signs with are its own operator's. Randomness comes from the seed of the world, so every attack can be replayed.
+An attack takes one outgoing frame and returns what leaves instead: pairs of (recipient or None for everybody, frame). All keys that
+an attack signs with are its own operator's. A ``Pose`` is set up once for an operator. It changes more than frames: what a dealing
+encrypts, who gets which body, which versions are named. Randomness comes from the seed of the world, so every attack can be
+replayed.
 """
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from eigenkms.crypto import bn254, schnorr, sealing
+from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealing import PROOF_BYTES, Dealing, deal, dealing_hash, decode_dealing, reshare
-from eigenkms.protocols.exchange import Exchange
+from eigenkms.protocols.dealing import build_dealing, encode_body
+from eigenkms.protocols.dealing_header import DealingHeader, decode_header
+from eigenkms.protocols.dealings import Dealings
 from eigenkms.protocols.frames import Frame, Kind, build_frame
+from eigenkms.protocols.jobs import Deal, Dealt, Job, Result, carry_out
+from eigenkms.protocols.keys import key_slot
 from eigenkms.protocols.messages import (
-    EXCHANGE_KINDS,
-    Confirm,
-    answer_body,
-    confirm_body,
+    GENESIS,
+    SourceRef,
     dealing_body,
-    opening_body,
+    key_body,
     proposal_body,
-    read_answer,
-    read_confirm,
-    read_dealing_frame,
+    read_dealing,
     read_proposal,
-    read_report,
-    read_share,
     read_view_change,
     read_vote,
-    report_body,
-    share_body,
     source_of,
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.requests import Epoch, decode_settled, encode_settled
+from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Session
-from eigenkms.protocols.settlement import SettlementProof, confirm_digest
 from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
+from tests.sim.world import logarithms
 
 if TYPE_CHECKING:
-    from tests.sim.world import Node, World
+    from tests.sim.node import Answer, Node
+    from tests.sim.world import World
 
 Outgoing: TypeAlias = Sequence[tuple[OperatorAddress | None, Frame]]
 Attack: TypeAlias = Callable[["Byzantine", Frame, OperatorAddress | None], Outgoing]
+Pose: TypeAlias = Callable[["Byzantine"], None]
 
 
 class Byzantine:
@@ -60,9 +59,10 @@ class Byzantine:
         self.world, self.node, self.attacks = world, node, attacks
         self.random = random.Random(f"{world.seed}/{node.address.hex()}")
         self.memory: dict[Any, Any] = {}
-        self.victims: frozenset[OperatorAddress] | None = None
-        """Whom it deceives, if these are always the same."""
+        self.bodies: dict[bytes, bytes] = {}
+        """Of dealings that the honest machine inside knows nothing of."""
         node.tamper = self
+        node.serves_body = self._serves
 
     def __call__(self, frame: Frame, recipient: OperatorAddress | None) -> Outgoing:
         outgoing: Outgoing = [(recipient, frame)]
@@ -90,9 +90,7 @@ class Byzantine:
         return self.world.session(frame.session)
 
     def some(self, name: object) -> frozenset[OperatorAddress]:
-        """The victims, or about half of the others, the same ones whenever asked for the same thing."""
-        if self.victims is not None:
-            return self.victims
+        """About half of the others, the same ones whenever asked for the same thing."""
         if name not in self.memory:
             size = self.random.randint(1, max(1, len(self.others) - 1)) if self.others else 0
             self.memory[name] = frozenset(self.random.sample(self.others, size))
@@ -132,50 +130,36 @@ class Byzantine:
             self.memory[name] = make()
         return self.memory[name]
 
-    def exchange(self, frame: Frame) -> Exchange:
-        """The exchange of the honest machine inside that ``frame`` belongs to, or the highest one."""
+    def vote(self, like: Frame, view: int, phase: Phase, digest: bytes) -> Frame:
+        signature = bn254.sign(self.node.key, vote_digest(self.session(like).id, view, phase, digest))
+        return self.say(like, vote_body(view, phase, digest, signature), kind=Kind.VOTE)
+
+    def _serves(self, _asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
+        return self.bodies.get(name, body)
+
+    def dealings(self, frame: Frame, source: SourceRef | None = None) -> Dealings:
+        """What the honest machine inside knows of the dealings from a source, or the highest one, in the session of ``frame``."""
         ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
         if ceremony is None:
             raise KeyError("it is not in this session")
-        source = source_of(frame) if frame.kind in EXCHANGE_KINDS else None
-        found = ceremony._exchanges.current if source is None else ceremony._exchanges.get(source)
+        found = ceremony._sources.current if source is None else ceremony._sources.get(source)
         if found is None:
             raise KeyError("it does not deal from this version")
         return found
 
-    def own_dealing(self, frame: Frame) -> Dealing:
-        """What the honest machine inside would deal."""
-        own = self.exchange(frame)._own
-        if own is None:
-            raise KeyError("it has not dealt")
-        return own
+    def deal(self, job: Deal, polynomial: Polynomial) -> Dealt:
+        """The job with another polynomial."""
+        changed = replace(job, polynomial=polynomial)
+        dealt = carry_out(changed, self.random.randbytes, logarithms(""))
+        assert isinstance(dealt, Dealt)
+        return dealt
 
-    def second_dealing(self, frame: Frame) -> tuple[Polynomial, Dealing]:
-        """Another well-formed dealing of mine, from the same source."""
-        return self._dealing(frame, "second dealing", constant=True)
-
-    def foreign_dealing(self, frame: Frame) -> tuple[Polynomial, Dealing]:
-        """A dealing of another secret than my share of the source."""
-        return self._dealing(frame, "foreign dealing", constant=False)
-
-    def _dealing(self, frame: Frame, name: str, *, constant: bool) -> tuple[Polynomial, Dealing]:
-        session, source, exchange = self.session(frame), self.exchange(frame).source, self.exchange(frame)
-
-        def make() -> tuple[Polynomial, Dealing]:
-            rng = self.random.randbytes
-            if source is None:
-                polynomial = Polynomial.random(session.threshold, rng)
-                return polynomial, deal(session, self.me, polynomial, rng)
-            kept = exchange._polynomial
-            mine = kept.constant if constant and kept is not None else None
-            polynomial = Polynomial.random(session.threshold, rng, mine)
-            return polynomial, reshare(session, self.me, polynomial, source)
-
-        return self.once((name, session.id, exchange.source_version), make)  # type: ignore[no-any-return]
-
-    def vote(self, like: Frame, view: int, phase: Phase, digest: bytes) -> Frame:
-        signature = bn254.sign(self.node.key, vote_digest(self.session(like).id, view, phase, digest))
-        return self.say(like, vote_body(view, phase, digest, signature), kind=Kind.VOTE)
+    def other_polynomial(self, job: Deal, *, constant: bool) -> Polynomial:
+        """A random one of the same degree, with the same constant term or another one."""
+        own = job.polynomial
+        return Polynomial.random(
+            len(own.commitments()), self.random.randbytes, own.constant if constant else None
+        )
 
 
 # -- omissions -------------------------------------------------------------------------------------------------
@@ -217,329 +201,294 @@ def late(kinds: Sequence[Kind], seconds: float) -> Attack:
 silent = mute(list(Kind))
 
 
-def conspire(liars: Sequence[Byzantine], victims: Sequence[OperatorAddress]) -> None:
-    """Each shows one victim of its own that it cannot be trusted, to nobody else, and decides nothing."""
-    for liar, victim in zip(liars, victims, strict=False):
-        liar.victims = frozenset({victim})
-        liar.attacks = (wrong_share, mute([Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE]))
-
-
 # -- dealing ---------------------------------------------------------------------------------------------------
 
 
-def wrong_share(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Shares that do not fit, to some."""
-    if frame.kind is not Kind.SHARE or to not in self.some(("wrong share", frame.session)):
-        return [(to, frame)]
-    share = read_share(frame)
-    wrong = share_body(share.dealing_hash, SecretScalar((share.scalar.value + 1) % R), share.source)
-    return [(to, self.say(frame, wrong, recipient=to))]
-
-
-def foreign_share(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Shares of a dealing that nobody knows, to some."""
-    if frame.kind is not Kind.SHARE or to not in self.some(("foreign share", frame.session)):
-        return [(to, frame)]
-    polynomial, second = self.second_dealing(frame)
-    share = polynomial.evaluate(self.session(frame).x[to])
-    return [(to, self.say(frame, share_body(second.hash, share, second.source_version), recipient=to))]
-
-
 def two_dealings(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """One dealing, its hash and its shares, for some, and another for the rest."""
-    if frame.kind not in (Kind.HASH, Kind.DEALING, Kind.SHARE):
+    """One dealing for some, another for the rest; both are valid."""
+    if frame.kind is not Kind.DEALING or self.memory.get("job") is None:
         return [(to, frame)]
-    other = _dealt(self, frame, to, *self.second_dealing(frame))
+    job: Deal = self.memory["job"]
+    if job.context.session != frame.session:
+        return [(to, frame)]
+
+    def make() -> Frame:
+        again = job.polynomial if job.source == GENESIS else self.other_polynomial(job, constant=True)
+        own, dealt = decode_header(read_dealing(frame).header), self.deal(job, again)
+        commitments = dealt.job.polynomial.commitments()
+        header = build_dealing(
+            job.context, job.source.version, commitments, dealt.encrypted, own.key_numbers, job.newcomers
+        )
+        self.bodies[header.name] = encode_body(dealt.encrypted)
+        return self.say(frame, dealing_body(job.source, header.encoded))
+
+    other = self.once(("two dealings", frame.session, job.source), make)
     return self.split(("two dealings", frame.session), to, other, frame)
 
 
-def _dealt(
-    self: Byzantine, frame: Frame, to: OperatorAddress | None, polynomial: Polynomial, dealing: Dealing
-) -> Frame:
-    """``frame`` as it would be if this had been dealt."""
-    match frame.kind:
-        case Kind.HASH:
-            return self.say(frame, [dealing.hash])
-        case Kind.DEALING:
-            return self.say(frame, dealing_body(dealing))
-        case Kind.SHARE if to is not None:
-            share = polynomial.evaluate(self.session(frame).x[to])
-            return self.say(frame, share_body(dealing.hash, share, dealing.source_version), recipient=to)
-        case _:
-            return frame
+def remembers_jobs(self: Byzantine) -> None:
+    """Keeps what it deals, for ``two_dealings``."""
+
+    def works(job: Job, result: Result) -> Result:
+        if isinstance(job, Deal):
+            self.memory["job"] = job
+        return result
+
+    self.node.works_on = works
 
 
-def wrong_constant(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """In a rotation deals something else than its share of the source, with shares that fit."""
-    if frame.kind not in (Kind.DEALING, Kind.SHARE, Kind.ANSWER) or self.exchange(frame).source is None:
-        return [(to, frame)]
-    polynomial, foreign = self.foreign_dealing(frame)
-    if frame.kind is not Kind.ANSWER:
-        return [(to, _dealt(self, frame, to, polynomial, foreign))]
-    return [(to, _answer_of(self, frame, "foreign", polynomial, foreign))]
-
-
-def deals_from(change: Callable[[int], int], hashed: bool) -> Attack:
-    """In a rotation names another source version, with the right transcript hash or a wrong one."""
+def bad_header(change: Callable[[DealingHeader], DealingHeader]) -> Attack:
+    """Deals with a header that does not fit."""
 
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-        if frame.kind not in (Kind.DEALING, Kind.SHARE) or self.exchange(frame).source is None:
+        if frame.kind is not Kind.DEALING:
             return [(to, frame)]
-        version = max(1, change(source_of(frame)))
-        own = self.own_dealing(frame)
-        digest = own.source_hash if hashed else keccak256(b"a version")
-        other = _with(own, source_version=version, source_hash=digest)
-        if frame.kind is Kind.DEALING:
-            return [(to, self.say(frame, dealing_body(other)))]
-        share = read_share(frame)
-        return [(to, self.say(frame, share_body(other.hash, share.scalar, version), recipient=to))]
+        message = read_dealing(frame)
+        own = decode_header(message.header)
+        bad = change(own)
+        body = self.node.operator.body(own.name)  # type: ignore[union-attr]
+        if body is not None:
+            self.bodies[bad.name] = body
+        return [(to, self.say(frame, dealing_body(message.source, bad.encoded)))]
 
     return attack
 
 
-def two_hashes(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Everybody gets both hashes, in different order."""
-    if frame.kind is not Kind.HASH:
-        return [(to, frame)]
-    other = self.say(frame, [self.second_dealing(frame)[1].hash])
-    return [*self.split("two hashes", to, other, frame), *self.split("two hashes", to, frame, other)]
+BAD_HEADERS: dict[str, Callable[[DealingHeader], DealingHeader]] = {
+    "a commitment less": lambda h: replace(h, commitments=h.commitments[:-1]),
+    "a commitment more": lambda h: replace(h, commitments=(*h.commitments, h.commitments[-1])),
+    "a commitment at infinity": lambda h: replace(h, commitments=(*h.commitments[:-1], b"\xc0" + bytes(95))),
+    "garbage for a commitment": lambda h: replace(h, commitments=(*h.commitments[:-1], b"\x99" * 96)),
+    "another source": lambda h: replace(h, source_version=h.source_version + 1, source_hash=b"\x01" * 32),
+    "another session": lambda h: replace(h, session=type(h.session)(b"\x01" * 32)),
+    "another dealer": lambda h: replace(h, dealer=OperatorAddress(b"\x01" * 20)),
+    "a recipient less": lambda h: replace(h, key_numbers=(None, *h.key_numbers[1:])),
+    "other numbers": lambda h: replace(
+        h, key_numbers=tuple(None if k is None else k + 1 for k in h.key_numbers)
+    ),
+    "garbage for a newcomer": lambda h: replace(h, newcomers=(b"garbage", *h.newcomers)[: h.rows]),
+    "no newcomers": lambda h: replace(h, newcomers=()),
+    "other rows": lambda h: replace(h, rows_root=b"\x01" * 32),
+    "other proofs": lambda h: replace(h, proofs=b"\x01" * 32),
+}
 
 
-def bad_dealing(change: Callable[[Byzantine, Session, Dealing], Dealing]) -> Attack:
-    """Announces and deals something ill-formed, with its proper hash."""
+def serves_some(self: Byzantine) -> None:
+    """Bodies to some only."""
 
-    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-        session = self.session(frame)
-        if frame.kind is Kind.DEALING:
-            message = read_dealing_frame(frame)
-            bad = change(self, session, decode_dealing(message.encoded))
-            return [(to, self.say(frame, [message.source, bad.encoded]))]
-        if frame.kind is Kind.HASH:
-            return [(to, self.say(frame, [change(self, session, self.own_dealing(frame)).hash]))]
-        return [(to, frame)]
+    def serves(asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
+        return None if asker in self.some(("no body", name)) else self.bodies.get(name, body)
 
-    return attack
+    self.node.serves_body = serves
 
 
-def _with(dealing: Dealing, **changes: Any) -> Dealing:
-    fields = {name: getattr(dealing, name) for name in dealing.__dataclass_fields__}
-    return Dealing(**{**fields, **changes})
+def serves_nobody(self: Byzantine) -> None:
+    """No bodies at all."""
+    self.node.serves_body = lambda _asker, _name, _body: None
 
 
-def too_few_commitments(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    return _with(own, commitments=own.commitments[:-1])
+def serves_garbage(self: Byzantine) -> None:
+    """Bodies with a flipped bit, to some."""
+
+    def serves(asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
+        body = self.bodies.get(name, body)
+        if body is None or asker not in self.some(("bad body", name)):
+            return body
+        place = self.random.randrange(len(body))
+        return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
+
+    self.node.serves_body = serves
 
 
-def too_many_commitments(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    return _with(own, commitments=(*own.commitments, own.commitments[-1]))
+def _deals(change: Callable[[Byzantine, Deal, Dealt], Dealt]) -> Pose:
+    def pose(self: Byzantine) -> None:
+        def works(job: Job, result: Result) -> Result:
+            if not isinstance(job, Deal):
+                return result
+            assert isinstance(result, Dealt)
+            return change(self, job, result)
+
+        self.node.works_on = works
+
+    return pose
 
 
-def bad_proof(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    proof = own.proof or bytes(PROOF_BYTES)  # a rotation has none
-    return _with(own, proof=proof[:-1] + bytes([proof[-1] ^ 1]))
+def _wrong_shares(self: Byzantine, job: Deal, result: Dealt) -> Dealt:
+    """Shares of another polynomial than the committed one; the proof is of the other."""
+    return Dealt(result.job, self.deal(job, self.other_polynomial(job, constant=True)).encrypted)
 
 
-def no_proof(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    return _with(own, proof=None)
+def _wrong_constant(self: Byzantine, job: Deal, _result: Dealt) -> Dealt:
+    """In a rotation another secret than its share."""
+    return self.deal(job, self.other_polynomial(job, constant=False))
 
 
-def infinite_commitment(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    return _with(own, commitments=(*own.commitments[:-1], b"\xc0" + bytes(95)))
+def _without_newcomers(self: Byzantine, job: Deal, result: Dealt) -> Dealt:
+    """Leaves every newcomer out, if there are any and others remain."""
+    session = self.world.session(job.context.session)
+    ceremony = self.node.operator.ceremony(session.id)  # type: ignore[union-attr]
+    dealings = None if ceremony is None else ceremony._sources.get(job.source)
+    newcomers = () if dealings is None else dealings._newcomers
+    rest = tuple(r for r in job.recipients if r.address not in newcomers)
+    if job.source == GENESIS or not newcomers or not rest:
+        return result
+    return self.deal(replace(job, recipients=rest, newcomers=()), job.polynomial)
 
 
-def garbage_commitment(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    return _with(own, commitments=(*own.commitments[:-1], b"\xff" * 96))
+wrong_shares, wrong_constant, without_newcomers = map(
+    _deals, (_wrong_shares, _wrong_constant, _without_newcomers)
+)
 
 
-def other_session_dealing(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    return _with(own, session=keccak256(b"elsewhere"))
+# -- keys ------------------------------------------------------------------------------------------------------
 
 
-def other_source_dealing(_self: Byzantine, _session: Session, own: Dealing) -> Dealing:
-    return _with(own, source_version=7, source_hash=keccak256(b"source"))
-
-
-def copied_constant(self: Byzantine, session: Session, own: Dealing) -> Dealing:
-    """The C_0 and the proof of somebody else (rogue key), as far as they are known."""
-    for address in self.others:
-        operator = self.world.nodes[address].operator
-        ceremony = None if operator is None else operator.ceremony(session.id)
-        victim = None if ceremony is None else ceremony._exchanges.current._own
-        if victim is not None:
-            return self.once(  # type: ignore[no-any-return]
-                ("copied", session.id),
-                lambda victim=victim: _with(
-                    own, commitments=(victim.commitments[0], *own.commitments[1:]), proof=victim.proof
-                ),
-            )
-    return self.once(("copied", session.id), lambda: no_proof(self, session, own))  # type: ignore[no-any-return]
-
-
-def hash_mismatch(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """A good dealing that is not the announced one."""
-    if frame.kind is not Kind.DEALING:
-        return [(to, frame)]
-    return [(to, self.say(frame, dealing_body(self.second_dealing(frame)[1])))]
-
-
-def not_a_dealing(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Announces and publishes bytes that are no dealing at all."""
-    if frame.kind is Kind.HASH:
-        return [(to, self.say(frame, [dealing_hash(b"nonsense")]))]
-    if frame.kind is not Kind.DEALING:
-        return [(to, frame)]
-    return [(to, self.say(frame, [source_of(frame), b"nonsense"]))]
-
-
-# -- complaints ------------------------------------------------------------------------------------------------
-
-
-def _complaint(self: Byzantine, frame: Frame, name: str) -> Frame:
-    """A report that lacks everybody else; the keys are mine, and known to me."""
-
-    def make() -> Frame:
-        report = read_report(frame)
-        own = report.held.get(self.me)
-        held = {} if own is None else {self.me: own}
-        dealers = self.exchange(frame).dealers or ()
-        keys = {d: sealing.x25519_keypair(self.random.randbytes) for d in sorted(dealers) if d != self.me}
-        self.memory["keys", name, frame.session, report.source] = keys
-        lacking = {d: public for d, (_, public) in keys.items()}
-        return self.say(frame, report_body(held, lacking, report.source))
-
-    return self.once(("complaint", name, frame.session, source_of(frame)), make)  # type: ignore[no-any-return]
-
-
-def false_complaint(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Reports everybody lacking, though everybody dealt."""
-    return [(to, _complaint(self, frame, "one") if frame.kind is Kind.REPORT else frame)]
-
-
-def two_complaints(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Different one-time keys for different operators, then the opening of keys that nobody answered to."""
-    if frame.kind is not Kind.REPORT:
-        return [(to, frame)]
-    one, two = _complaint(self, frame, "one"), _complaint(self, frame, "two")
-    outgoing = list(self.split(("two complaints", frame.session), to, one, two))
-    for name in ("one", "two"):
-        source = source_of(frame)
-        for dealer, (private, _) in self.memory["keys", name, frame.session, source].items():
-            opening = self.say(frame, opening_body(dealer, private, source), kind=Kind.OPENING)
-            outgoing += self.split(("open", name, frame.session), to, opening, opening)
-    return outgoing
-
-
-def lying_openings(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Publishes keys for answers that were good, and keys that fit nothing."""
-    if frame.kind not in (Kind.REPORT, Kind.VOTE, Kind.VIEW_CHANGE):
-        return [(to, frame)]
-    dealer = self.random.choice(list(self.session(frame).x))
-    source = self.exchange(frame).source_version
-    opening = self.say(frame, opening_body(dealer, self.random.randbytes(32), source), kind=Kind.OPENING)
-    return [(to, frame), (to, opening)]
-
-
-def open_good_answers(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Complains falsely, is answered well, and opens the answers as if they were bad."""
-    if frame.kind is not Kind.REPORT:
-        return [(to, frame)]
-    complaint, source = _complaint(self, frame, "one"), source_of(frame)
-    openings = [
-        (to, self.say(frame, opening_body(dealer, private, source), kind=Kind.OPENING))
-        for dealer, (private, _) in self.memory["keys", "one", frame.session, source].items()
-    ]
-    return [(to, complaint), *openings]
-
-
-def bad_answer(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Answers a lack with something that does not open to a fitting share (give it lacks with ``mute_to_some``)."""
-    if frame.kind is not Kind.ANSWER:
+def two_keys(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """One encryption key for some, another for the rest."""
+    if frame.kind is not Kind.KEY:
         return [(to, frame)]
 
     def make() -> Frame:
-        answer, session = read_answer(frame), self.session(frame)
-        own = decode_dealing(answer.dealing)
-        body = answer_body(
-            session.id, own, answer.recipient, answer.key, SecretScalar(4711), self.random.randbytes
-        )
-        match self.random.randrange(4):
-            case 0:
-                body[4] = self.random.randbytes(80)
-            case 1:
-                body[4] = b""
-            case 2:
-                body[4] = bytes(80)
-        return self.say(frame, body)
+        rng = self.random.randbytes
+        key = pvss.EncryptionKey.generate(rng)
+        proof = pvss.prove_possession(key, key_slot(self.session(frame), self.me), rng)
+        return self.say(frame, key_body(key.public, proof))
 
-    return [(to, self.once(("bad answer", frame.session, *frame.body[:2]), make))]
+    return self.split(("two keys", frame.session), to, self.once(("key", frame.session), make), frame)
 
 
-def answer_other_key(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Answers to a key that nobody reported."""
-    if frame.kind is not Kind.ANSWER:
+def unproved_key(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """A key whose proof of possession does not hold."""
+    if frame.kind is not Kind.KEY:
         return [(to, frame)]
-    body = list(frame.body)
-    body[2] = sealing.x25519_keypair(lambda count: bytes(range(count)))[1]
-    return [(to, self.say(frame, body))]
-
-
-def answer_other_dealing(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Answers with a second dealing and a share that fits it."""
-    if frame.kind is not Kind.ANSWER:
-        return [(to, frame)]
-    return [(to, _answer_of(self, frame, "second", *self.second_dealing(frame)))]
-
-
-def _answer_of(self: Byzantine, frame: Frame, name: str, polynomial: Polynomial, dealing: Dealing) -> Frame:
-    """The answer as it would be if this had been dealt."""
-
-    def make() -> Frame:
-        session, answer = self.session(frame), read_answer(frame)
-        share = polynomial.evaluate(session.x[answer.recipient])
-        body = answer_body(session.id, dealing, answer.recipient, answer.key, share, self.random.randbytes)
-        return self.say(frame, body)
-
-    return self.once(("answer", name, frame.session, *frame.body[:2]), make)  # type: ignore[no-any-return]
+    public, proof = frame.body
+    return [(to, self.say(frame, key_body(public, proof[:-1] + bytes([proof[-1] ^ 1]))))]
 
 
 # -- agreement -------------------------------------------------------------------------------------------------
 
 
-def _other_transcript(self: Byzantine, frame: Frame, transcript: Transcript) -> Transcript:
-    """Consistent in itself, and of this session: of fewer dealers if those are enough, else with A of another dealing."""
-    exchange = self.exchange(frame)
-    dealers = [a for a, _ in transcript.dealers]
-    if exchange.source is not None and len(dealers) > exchange.dealers_needed:
-        fewer = exchange._transcript_of([exchange._dealings[d] for d in dealers[1:]])
-        if fewer is not None:
-            return fewer
-    other = self.foreign_dealing(frame)[1].commitments
-    mpk = other[0] if exchange.source is None else transcript.mpk
+def _with(transcript: Transcript, **changes: Any) -> bytes:
     fields = {name: getattr(transcript, name) for name in transcript.__dataclass_fields__}
-    return Transcript(**{**fields, "mpk": mpk, "commitments": (mpk, *other[1:])})
+    return Transcript(**{**fields, **changes}).encoded
 
 
-def two_transcripts(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """As coordinator proposes one transcript to some and another to the rest."""
+def _other_transcript(self: Byzantine, frame: Frame, transcript: Transcript) -> Transcript:
+    """Another one that may be prepared as well, if there is any: of other dealers, or with the keys of the source."""
+    dealings = self.dealings(frame, source_of(transcript))
+    dealers = tuple(sorted(dealings._countable[-dealings.needed :]))
+    if dealings.source is not None and dealers != tuple(d for d, _ in transcript.dealers):
+        return dealings._transcript(dealers, transcript.keys)
+    return decode_transcript(_carried_over(self, frame, transcript))
+
+
+def _carried_over(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """The keys of the source for all that have one there."""
+    dealings = self.dealings(frame, source_of(transcript))
+    pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
+    return _with(transcript, keys=tuple(dealings._listed(a) or key for a, key in pairs))
+
+
+def _proposes(change: Callable[[Byzantine, Frame, Transcript], bytes], *, split: bool, fresh: bool) -> Attack:
+    """As leader proposes another transcript, to all or to some, and votes for it in both phases; as a fresh one although another
+    is prepared, or not.
+    """
+
+    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+        if (
+            frame.kind is Kind.VOTE
+            and not split
+            and ("proposal", frame.session, frame.body[0]) in self.memory
+        ):
+            return []
+        if frame.kind is not Kind.PROPOSAL:
+            return [(to, frame)]
+        proposal = read_proposal(frame)
+        if proposal.transcript is None or (proposal.justification is not None and not fresh):
+            return [(to, frame)]
+        transcript = decode_transcript(proposal.transcript)
+        keys = proposal.keys
+        if not keys:
+            dealings = self.dealings(frame, proposal.source)
+            keys = dealings._keys.frames(transcript.recipients.addresses)
+        encoded = self.once(
+            ("proposal", frame.session, proposal.view), lambda: change(self, frame, transcript)
+        )
+        other = self.say(frame, proposal_body(proposal.view, proposal.source, encoded, None, keys))
+        digest = keccak256(b"eigenkms/transcript/1", encoded)
+        votes = [self.vote(frame, proposal.view, phase, digest) for phase in Phase]
+        if not split:
+            return [(to, other), *((to, vote) for vote in votes)]
+        name = ("two transcripts", frame.session, proposal.view)
+        told = self.split(name, to, frame, other)
+        return [*told, *((a, vote) for a, said in told if said is other for vote in votes)]
+
+    return attack
+
+
+def _other(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    return _other_transcript(self, frame, transcript).encoded
+
+
+def _left_out(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """No keys of those whose fresh one is not here."""
+    directory = self.dealings(frame, source_of(transcript))._keys
+    pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
+    return _with(transcript, keys=tuple(key if a in directory else None for a, key in pairs))
+
+
+def _with_mine(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
+    """My dealing among those that count: it may leave newcomers out."""
+    dealings = self.dealings(frame, source_of(transcript))
+    others = [a for a in dealings._countable if a != self.me]
+    dealers = tuple(sorted([self.me, *others[: dealings.needed - 1]]))
+    return dealings._transcript(dealers, transcript.keys).encoded
+
+
+counts_itself = _proposes(_with_mine, split=False, fresh=False)
+lists_no_keys = _proposes(lambda _s, _f, t: _with(t, keys=(None,) * len(t.keys)), split=False, fresh=False)
+leaves_keys_out = _proposes(_left_out, split=False, fresh=False)
+two_transcripts = _proposes(_other, split=True, fresh=False)
+always_fresh = _proposes(_other, split=False, fresh=True)
+carries_keys_over = _proposes(_carried_over, split=False, fresh=False)
+
+WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Frame, Transcript], bytes]] = {
+    "MPK is not A_0": lambda _s, _f, t: _with(
+        t, mpk=t.commitments[-1] if len(t.commitments) > 1 else b"x" * 96
+    ),
+    "A of another dealing": lambda s, f, t: _with(
+        t, commitments=(t.mpk, *Polynomial.random(t.threshold, s.random.randbytes).commitments()[1:])
+    ),
+    "a dealer less": lambda _s, _f, t: _with(t, dealers=t.dealers[1:]),
+    "a dealing's name": lambda _s, _f, t: _with(t, dealers=((t.dealers[0][0], bytes(32)), *t.dealers[1:])),
+    "another source": lambda _s, _f, t: _with(t, source_version=t.source_version + 1),
+    "another source's hash": lambda _s, _f, t: _with(t, source_hash=keccak256(b"a version")),
+    "no keys": lambda _s, _f, t: _with(t, keys=()),
+    "a key left out": lambda _s, _f, t: _with(t, keys=(None, *t.keys[1:])),
+    "older numbers": lambda _s, _f, t: _with(
+        t, keys=tuple(None if k is None else replace(k, number=max(0, k.number - 20)) for k in t.keys)
+    ),
+    "newer numbers": lambda _s, _f, t: _with(
+        t, keys=tuple(None if k is None else replace(k, number=k.number + 10) for k in t.keys)
+    ),
+    "my key for all": lambda s, _f, t: _with(t, keys=(t.key_of(s.me),) * len(t.keys)),
+    "another boundary": lambda _s, _f, t: _with(t, boundary=type(t.boundary)(1, bytes(32), 1)),
+    "another cluster": lambda _s, _f, t: _with(t, cluster=bytes(32)),
+    "nonsense": lambda _s, _f, _t: b"nonsense",
+}
+
+
+def wrong_transcript(change: Callable[[Byzantine, Frame, Transcript], bytes]) -> Attack:
+    """As leader proposes something that is not the outcome of this session."""
+    return _proposes(change, split=False, fresh=False)
+
+
+def always_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """As leader proposes ∅, whatever is prepared already."""
     if frame.kind is not Kind.PROPOSAL:
         return [(to, frame)]
     proposal = read_proposal(frame)
-    if proposal.transcript is None:
-        return [(to, frame)]
-    other = _other_transcript(self, frame, decode_transcript(proposal.transcript))
-    second = self.say(frame, proposal_body(proposal.view, other.encoded, proposal.justification))
-    return self.split(("two transcripts", frame.session, proposal.view), to, frame, second)
-
-
-def always_fresh(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """As coordinator proposes another fresh transcript, whatever is prepared already."""
-    if frame.kind is not Kind.PROPOSAL:
-        return [(to, frame)]
-    proposal = read_proposal(frame)
-    if proposal.transcript is None:
-        return [(to, frame)]
-    other = _other_transcript(self, frame, decode_transcript(proposal.transcript))
-    return [(to, self.say(frame, proposal_body(proposal.view, other.encoded, None)))]
+    return [(to, self.say(frame, proposal_body(proposal.view, proposal.source, None, None)))]
 
 
 def hides_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -551,79 +500,23 @@ def hides_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None
     return [(to, self.say(frame, view_change_body(read_view_change(frame).view, None)))]
 
 
-def transcript_or_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """As coordinator proposes the transcript to some and ∅ to the rest."""
-    if frame.kind is not Kind.PROPOSAL:
+def commits_to_one(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Shows its commit votes to one operator: it, or nobody but the liar, learns of a certificate."""
+    if frame.kind is Kind.CERTIFICATE:
+        return []
+    if frame.kind is not Kind.VOTE or read_vote(frame).phase is not Phase.COMMIT:
         return [(to, frame)]
-    view = read_proposal(frame).view
-    second = self.say(frame, proposal_body(view, None, None))
-    return self.split(("transcript or void", frame.session, view), to, frame, second)
-
-
-def always_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """As coordinator proposes ∅, whatever is prepared already."""
-    if frame.kind is not Kind.PROPOSAL:
-        return [(to, frame)]
-    return [(to, self.say(frame, proposal_body(read_proposal(frame).view, None, None)))]
+    victim = self.once(("told", frame.session), lambda: self.random.choice(self.others))
+    return [(victim, frame)] if to in (None, victim) else []
 
 
 def falls_silent(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Prepares in view 0 like everybody else, and then says nothing that others need."""
-    keeps = frame.kind in (Kind.HASH, Kind.DEALING, Kind.SHARE, Kind.REPORT, Kind.ANSWER)
+    keeps = frame.kind in (Kind.KEY, Kind.HASH, Kind.DEALING)
     if frame.kind is Kind.VOTE:
         vote = read_vote(frame)
         keeps = vote.view == 0 and vote.phase is Phase.PREPARE
     return [(to, frame)] if keeps or (frame.kind is Kind.PROPOSAL and frame.body[0] == 0) else []
-
-
-def wrong_transcript(change: Callable[[Byzantine, Frame, Transcript], bytes]) -> Attack:
-    """As coordinator proposes something that is not the outcome of this session."""
-
-    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-        if frame.kind is not Kind.PROPOSAL:
-            return [(to, frame)]
-        proposal = read_proposal(frame)
-        if proposal.transcript is None:
-            return [(to, frame)]
-        encoded = change(self, frame, decode_transcript(proposal.transcript))
-        return [(to, self.say(frame, proposal_body(proposal.view, encoded, proposal.justification)))]
-
-    return attack
-
-
-def _replace(transcript: Transcript, **changes: Any) -> bytes:
-    fields = {name: getattr(transcript, name) for name in transcript.__dataclass_fields__}
-    return Transcript(**{**fields, **changes}).encoded
-
-
-WRONG_TRANSCRIPTS: dict[str, Callable[[Byzantine, Frame, Transcript], bytes]] = {
-    "A of another dealing": lambda self, f, t: _other_transcript(self, f, t).encoded,
-    "MPK is not A_0": lambda self, f, t: _replace(
-        t, mpk=t.commitments[-1] if len(t.commitments) > 1 else b"x" * 96
-    ),
-    "a recipient less": lambda self, f, t: _replace(
-        t, recipients=type(t.recipients)(t.recipients.members[1:])
-    ),
-    "a foreign dealer": lambda self, f, t: _replace(
-        t, dealers=((OperatorAddress(bytes(20)), bytes(32)), *t.dealers)
-    ),
-    "a dealer less": lambda self, f, t: _replace(t, dealers=t.dealers[1:]),
-    "no dealers": lambda self, f, t: _replace(t, dealers=()),
-    "dealers unsorted": lambda self, f, t: _replace(t, dealers=t.dealers[::-1]),
-    "a dealing hash": lambda self, f, t: _replace(t, dealers=((t.dealers[0][0], bytes(32)), *t.dealers[1:])),
-    "threshold": lambda self, f, t: _replace(t, threshold=t.threshold + 1),
-    "a commitment less": lambda self, f, t: _replace(t, commitments=t.commitments[:-1]),
-    "another source": lambda self, f, t: _replace(t, source_version=t.source_version + 1),
-    "another source's hash": lambda self, f, t: _replace(t, source_hash=keccak256(b"a version")),
-    "the other kind of source": lambda self, f, t: _replace(
-        t, source_version=0 if t.source_version else 7, source_hash=bytes(32)
-    ),
-    "another boundary": lambda self, f, t: _replace(t, boundary=type(t.boundary)(1, bytes(32), 1)),
-    "another cluster": lambda self, f, t: _replace(t, cluster=bytes(32)),
-    "another session": lambda self, f, t: _replace(t, session=bytes(32)),
-    "no recipients": lambda self, f, t: _replace(t, recipients=type(t.recipients)(()), threshold=0),
-    "nonsense": lambda self, f, t: b"nonsense",
-}
 
 
 def double_vote(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -681,132 +574,26 @@ def storm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
 
 
 def forged_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Certificates that prove nothing: too few, foreign or repeated signers, spare bits, other quorums."""
+    """Certificates that prove nothing: too few, foreign or repeated signers, spare bits."""
     session = self.session(frame)
-    if frame.kind in (Kind.HASH, Kind.SHARE) or frame.recipient is not None or self.random.random() < 0.5:
+    if frame.kind in (Kind.HASH, Kind.KEY) or self.me not in session.x or self.random.random() < 0.5:
         return [(to, frame)]
     view, phase = self.random.randint(0, 3), self.random.choice(list(Phase))
     digest = self.random.choice([VOID_HASH, keccak256(b"a transcript")])
     mine = bn254.sign(self.node.key, vote_digest(session.id, view, phase, digest))
     alone = aggregate(session.id, view, phase, digest, {self.me: mine}, session.recipients)
-    full = ((1 << session.n) - 1) << (-session.n % 8)
     length = (session.n + 7) // 8
-    bitmaps = [
-        alone.bitmap,
-        full.to_bytes(length, "big"),
-        b"\xff" * length,
-        b"",
-        b"\xff" * (length + 1),
-        bytes(length),
-    ]
+    full = (((1 << session.n) - 1) << (-session.n % 8)).to_bytes(length, "big")
+    bitmap = self.random.choice([alone.bitmap, full, b"\xff" * length, b"", bytes(length)])
     signature = self.random.choice(
         [mine, bn254.aggregate_signatures([mine] * session.threshold), bytes(64), b"\xff" * 64]
     )
-    forged = Certificate(session.id, view, phase, digest, self.random.choice(bitmaps), signature)
+    forged = Certificate(session.id, view, phase, digest, bitmap, signature)
     extra = [
         self.say(frame, [None, forged.encoded], kind=Kind.CERTIFICATE),
         self.say(frame, view_change_body(view + 1, forged), kind=Kind.VIEW_CHANGE),
     ]
-    if session.coordinator(view + 1) == self.me:
-        extra.append(self.say(frame, proposal_body(view + 1, None, forged), kind=Kind.PROPOSAL))
     return [(to, frame), *((to, f) for f in extra)]
-
-
-# -- settling ----------------------------------------------------------------------------------------------------
-
-
-def false_confirm(change: Callable[[Byzantine, Frame, Confirm], list[Any]]) -> Attack:
-    """A promise that is worth nothing, in a good frame."""
-
-    def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-        if frame.kind is not Kind.CONFIRM:
-            return [(to, frame)]
-        body = self.once(("confirm", frame.session), lambda: change(self, frame, read_confirm(frame)))
-        return [(to, self.say(frame, body))]
-
-    return attack
-
-
-def badly_signed(self: Byzantine, frame: Frame, confirm: Confirm) -> list[Any]:
-    wrong = bn254.sign(self.node.key, keccak256(b"something else"))
-    signature = self.random.choice([wrong, b"\xff" * 64, bytes(64)])
-    return confirm_body(confirm.hash, signature, confirm.proof)
-
-
-def badly_proved(self: Byzantine, frame: Frame, confirm: Confirm) -> list[Any]:
-    proof = confirm.proof[:-1] + bytes([confirm.proof[-1] ^ 1])
-    return confirm_body(confirm.hash, confirm.signature, proof)
-
-
-def of_another_version(self: Byzantine, frame: Frame, confirm: Confirm) -> list[Any]:
-    other = keccak256(b"another version")
-    return confirm_body(other, bn254.sign(self.node.key, confirm_digest(frame.session, other)), confirm.proof)
-
-
-def double_confirm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Confirms this version to some first, and another to the rest first."""
-    if frame.kind is not Kind.CONFIRM:
-        return [(to, frame)]
-    other = self.say(frame, of_another_version(self, frame, read_confirm(frame)))
-    name = ("double confirm", frame.session)
-    return [*self.split(name, to, frame, other), *self.split(name, to, other, frame)]
-
-
-def early_confirm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Confirms whatever it votes for, before anything is certified and whether or not it holds a share."""
-    if frame.kind is not Kind.VOTE or self.exchange(frame).source is None:
-        return [(to, frame)]
-    digest = read_vote(frame).hash
-    signature = bn254.sign(self.node.key, confirm_digest(frame.session, digest))
-    confirm = self.say(frame, confirm_body(digest, signature, bytes(schnorr.PROOF_SIZE)), kind=Kind.CONFIRM)
-    return [(to, frame), (to, confirm)]
-
-
-def speaks_as_member(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Having left the set, votes, proposes and confirms all the same."""
-    if frame.kind not in (Kind.DEALING, Kind.ANSWER):
-        return [(to, frame)]
-    session, digest = self.session(frame), keccak256(b"a transcript")
-    signature = bn254.sign(self.node.key, confirm_digest(session.id, digest))
-    extra = [
-        self.vote(frame, 0, Phase.PREPARE, digest),
-        self.vote(frame, 0, Phase.COMMIT, digest),
-        self.say(frame, view_change_body(3, None), kind=Kind.VIEW_CHANGE),
-        self.say(frame, proposal_body(0, b"nonsense", None), kind=Kind.PROPOSAL),
-        self.say(frame, confirm_body(digest, signature, bytes(schnorr.PROOF_SIZE)), kind=Kind.CONFIRM),
-    ]
-    return [(to, frame), *((to, f) for f in extra)]
-
-
-def _of_old(self: Byzantine, answer: bytes | None) -> bytes | None:
-    """The first settled version it ever answered with."""
-    return self.memory.setdefault("old settled", answer) or answer  # type: ignore[no-any-return]
-
-
-def forged(self: Byzantine, answer: bytes | None) -> bytes | None:
-    """A version that it made up, or a true one with a proof that it made up."""
-    if answer is None:
-        return None
-    epoch, _ = decode_settled(answer)
-    transcript = epoch.transcript
-    bitmap = b"\xff" * (len(epoch.certificate.bitmap) - 1) + epoch.certificate.bitmap[-1:]
-    proof = SettlementProof(transcript.session, transcript.hash, bitmap, epoch.certificate.signature)
-    made_up = decode_transcript(_replace(transcript, source_version=transcript.version + 1))
-    return encode_settled(Epoch(self.random.choice([transcript, made_up]), epoch.certificate), proof)
-
-
-SETTLED_LIES: tuple[Callable[[Byzantine, bytes | None], bytes | None], ...] = (
-    _of_old,
-    forged,
-    lambda _self, _answer: None,
-    lambda _self, _answer: b"nonsense",
-)
-"""What is answered instead of the highest settled version."""
-
-
-def lie_about_settled(liar: Byzantine) -> None:
-    """From now on one of these lies is told."""
-    liar.node.answers_settled = partial(liar.random.choice(SETTLED_LIES), liar)
 
 
 # -- noise -----------------------------------------------------------------------------------------------------
@@ -846,27 +633,17 @@ def junk(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
 
 
 def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Well-formed frames without end: votes, proposals and view changes of far views, answers and openings for nobody."""
-    if frame.recipient is not None or self.random.random() < 0.5:
-        return [(to, frame)]
-    view = self.random.randrange(2**32)
+    """Well-formed frames without end: votes, proposals and view changes of far views, dealings from unknown versions."""
     session = self.session(frame)
-    key, source = sealing.x25519_keypair(self.random.randbytes)[1], self.exchange(frame).source_version
-    if self.me not in session.x:
+    if self.me not in session.x or self.random.random() < 0.5:
         return [(to, frame)]
-    mine = view - view % session.n + session.coordinators.index(self.me)
+    view, source = self.random.randrange(2**32), self.dealings(frame).ref
+    unknown = replace(source, version=source.version + self.random.randrange(3))
     extra = [
         self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)),
         self.say(frame, view_change_body(view, None), kind=Kind.VIEW_CHANGE),
-        self.say(frame, proposal_body(mine % 2**32, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
-        self.say(
-            frame,
-            [self.random.choice([0, source, source + 1]), self.random.randbytes(20), key, b"", b""],
-            kind=Kind.ANSWER,
-        ),
-        self.say(
-            frame, opening_body(OperatorAddress(self.random.randbytes(20)), bytes(32)), kind=Kind.OPENING
-        ),
+        self.say(frame, proposal_body(view, source, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
+        self.say(frame, dealing_body(unknown, b"header"), kind=Kind.DEALING),
     ]
     return [(to, frame), *((to, f) for f in extra)]
 
@@ -889,75 +666,120 @@ def misdirected(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Ou
 def replay(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Says again, any time, whatever it heard from anybody in any session."""
     heard = self.memory.setdefault("heard", [])
-    for operator in (self.node.operator,):
-        for ceremony in () if operator is None else operator._ceremonies.values():
-            log = list(ceremony._log)
-            if log:
-                heard.append(self.random.choice(log))
+    operator = self.node.operator
+    for ceremony in () if operator is None else operator._ceremonies.values():
+        log = list(ceremony._log)
+        if log:
+            heard.append(self.random.choice(log))
     del heard[:-200]
     again = [self.random.choice(heard)] if heard else []
     return [(to, frame), *((to, f) for f in again)]
 
 
+# -- poses -----------------------------------------------------------------------------------------------------
+
+
+def hastens(self: Byzantine) -> None:
+    """Waits for nobody: deals without newcomers that are late, and as leader proposes as soon as it may."""
+    self.node.grace = 0.0
+
+
+def lives_in_the_past(self: Byzantine) -> None:
+    """Learns of no certificate and goes on dealing, and leading, from the version that it has."""
+
+    def ignores(frame: Frame) -> bool:
+        return frame.kind is Kind.CERTIFICATE or (
+            frame.kind is Kind.VOTE and read_vote(frame).phase is Phase.COMMIT
+        )
+
+    self.node.is_deaf_to = ignores
+    self.node.told_head = lambda answer: None  # type: ignore[method-assign]
+
+
+def _old(self: Byzantine, answer: "Answer") -> "Answer":
+    """The first versions it ever answered with."""
+    return self.memory.setdefault("old head", answer) or answer
+
+
+def _forged(self: Byzantine, answer: "Answer") -> "Answer":
+    """Versions that it made up, with true certificates of others, or true ones with certificates that it made up."""
+    found = []
+    for epoch in answer:
+        transcript, certificate = epoch.transcript, epoch.certificate
+        made_up = decode_transcript(_with(transcript, source_version=transcript.version + 1))
+        bitmap = b"\xff" * (len(certificate.bitmap) - 1) + certificate.bitmap[-1:]
+        found.append(Epoch(made_up, replace(certificate, hash=made_up.hash)))
+        found.append(Epoch(transcript, replace(certificate, bitmap=bitmap, phase=Phase.COMMIT)))
+    return tuple(found)
+
+
+def _lies_about_head(lie: Callable[[Byzantine, "Answer"], "Answer"]) -> Pose:
+    def pose(self: Byzantine) -> None:
+        self.node.answers_head = lambda answer: lie(self, answer)
+
+    return pose
+
+
+POSES: tuple[Pose, ...] = (
+    remembers_jobs,
+    remembers_jobs,
+    serves_some,
+    serves_nobody,
+    serves_garbage,
+    wrong_shares,
+    wrong_constant,
+    without_newcomers,
+    without_newcomers,
+    hastens,
+    hastens,
+    lives_in_the_past,
+    lives_in_the_past,
+    _lies_about_head(_old),
+    _lies_about_head(_forged),
+    _lies_about_head(lambda _self, _answer: ()),
+)
+
 RANDOM_ATTACKS: tuple[Attack, ...] = (
     silent,
     mute([Kind.PROPOSAL]),
     mute([Kind.VOTE]),
-    mute([Kind.ANSWER, Kind.SHARE]),
     mute([Kind.DEALING]),
+    mute([Kind.KEY]),
     mute([Kind.VIEW_CHANGE, Kind.CERTIFICATE]),
-    mute_to_some([Kind.SHARE]),
-    mute_to_some([Kind.SHARE, Kind.ANSWER]),
+    mute_to_some([Kind.KEY]),
     mute_to_some([Kind.HASH]),
     mute_to_some([Kind.DEALING]),
     mute_to_some([Kind.VOTE]),
     mute_to_some([Kind.PROPOSAL, Kind.VIEW_CHANGE]),
-    late([Kind.REPORT], 2.0),
+    late([Kind.KEY], 0.3),
+    late([Kind.DEALING], 0.5),
     late([Kind.VOTE], 0.7),
     late([Kind.PROPOSAL], 0.45),
     late([Kind.HASH], 0.5),
-    wrong_share,
-    foreign_share,
     two_dealings,
-    two_hashes,
-    bad_dealing(too_few_commitments),
-    bad_dealing(bad_proof),
-    bad_dealing(copied_constant),
-    hash_mismatch,
-    not_a_dealing,
-    false_complaint,
-    two_complaints,
-    lying_openings,
-    open_good_answers,
-    bad_answer,
-    answer_other_key,
-    answer_other_dealing,
+    two_dealings,
+    *(bad_header(change) for change in BAD_HEADERS.values()),
+    two_keys,
+    unproved_key,
     two_transcripts,
-    transcript_or_void,
+    two_transcripts,
+    always_fresh,
+    always_fresh,
+    carries_keys_over,
+    carries_keys_over,
+    leaves_keys_out,
+    lists_no_keys,
+    counts_itself,
     *(wrong_transcript(change) for change in WRONG_TRANSCRIPTS.values()),
+    always_void,
+    hides_certificates,
+    commits_to_one,
+    commits_to_one,
+    falls_silent,
     double_vote,
     split_vote,
     eager_commit,
     bad_vote,
-    always_void,
-    always_fresh,
-    hides_certificates,
-    falls_silent,
-    mute([Kind.CONFIRM]),
-    mute_to_some([Kind.CONFIRM]),
-    late([Kind.CONFIRM], 4.0),
-    late([Kind.DEALING], 1.1),
-    late([Kind.SHARE], 1.1),
-    wrong_constant,
-    deals_from(lambda version: version - 10, hashed=False),
-    deals_from(lambda version: version + 10, hashed=True),
-    deals_from(lambda version: version + 10, hashed=False),
-    false_confirm(badly_signed),
-    false_confirm(badly_proved),
-    false_confirm(of_another_version),
-    double_confirm,
-    early_confirm,
-    speaks_as_member,
     storm,
     forged_certificates,
     junk,
@@ -965,3 +787,33 @@ RANDOM_ATTACKS: tuple[Attack, ...] = (
     misdirected,
     replay,
 )
+"""What a random liar chooses from; twice what adapts best."""
+
+
+DIVIDING_ATTACKS: tuple[Attack, ...] = (
+    two_transcripts,
+    always_fresh,
+    carries_keys_over,
+    commits_to_one,
+    hides_certificates,
+    two_dealings,
+    mute_to_some([Kind.VOTE]),
+    mute_to_some([Kind.DEALING]),
+    mute([Kind.CERTIFICATE]),
+    eager_commit,
+)
+"""Those that may lead to two versions."""
+DIVIDING_POSES: tuple[Pose, ...] = (
+    remembers_jobs,
+    lives_in_the_past,
+    hastens,
+    serves_some,
+    _lies_about_head(_old),
+)
+
+
+def random_liar(world: "World", node: "Node", attacks: Sequence[Attack], poses: Sequence[Pose]) -> Byzantine:
+    liar = Byzantine(world, node, *attacks)
+    for pose in poses:
+        pose(liar)
+    return liar

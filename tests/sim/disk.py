@@ -1,23 +1,21 @@
 """The disk of one simulated operator: what the real store (eigenkms/storage/store.py) keeps, and refuses, in memory.
 
-Every method is one transaction. A session that was shredded has no secrets any more and takes none; a version that was erased has
-no share any more and gets none again. Whatever is not here when the operator crashes, it does not know in its next life.
+Every method is one transaction. A key or a share that was destroyed does not come back. Whatever is not here when the operator
+crashes, it does not know in its next life.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.effects import JournalRecord
 from eigenkms.protocols.evidence import Evidence
-from eigenkms.protocols.messages import GENESIS_SOURCE
 from eigenkms.protocols.session import Session
-from eigenkms.protocols.settlement import SettlementProof
 from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Certificate
+from eigenkms.protocols.votes import Certificate, Phase
 from eigenkms.types import SessionId
-
-KEPT_BOUNDARIES = 16
+from tests.sim.reading import dealing_name
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,6 @@ class StoredSession:
 
     session: Session
     opened: float
-    shredded: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,17 +33,19 @@ class StoredVersion:
     transcript: Transcript
     certificate: Certificate
     share: SecretScalar | None = None
-    settled: bool = False
-    proof: SettlementProof | None = None
     erased: bool = False
+
+    @property
+    def is_certified(self) -> bool:
+        return self.certificate.phase is Phase.COMMIT
 
 
 @dataclass
 class Disk:
-    """Sessions, journals and closings by session id; versions by transcript hash.
+    """Sessions, journals and closings by session id; versions by transcript hash; encryption keys by number.
 
-    ``floor``: up to this boundary number an earlier disk of this operator may have voted. ``consent``: it may be
-    part of a genesis.
+    ``floor``: up to this boundary number an earlier disk of this operator may have voted. ``consent``: it may be part of a
+    genesis.
     """
 
     floor: int = -1
@@ -54,8 +53,12 @@ class Disk:
     sessions: dict[SessionId, StoredSession] = field(default_factory=dict)
     journal: dict[SessionId, list[JournalRecord]] = field(default_factory=dict)
     versions: dict[bytes, StoredVersion] = field(default_factory=dict)
+    keys: dict[int, EncryptionKey] = field(default_factory=dict)
     closed: dict[SessionId, Certificate] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
+    shredded: set[SessionId] = field(default_factory=set)
+    dropped: set[SessionId] = field(default_factory=set)
+    destroyed_keys: set[int] = field(default_factory=set)
 
     # -- transactions --------------------------------------------------------------------------------------------
 
@@ -65,10 +68,9 @@ class Disk:
     def append(
         self, session: SessionId, records: Sequence[JournalRecord], closed: Certificate | None
     ) -> None:
-        """The records of one step; ``closed`` if they say that the session ended without a key."""
+        """The records of one step; ``closed`` if they state that the session ended without a key."""
         assert session in self.sessions, f"append to session {session.hex()[:6]}: it was never opened"
-        shredded = self.sessions[session].shredded
-        assert not shredded or not any(r.secret for r in records), (
+        assert session not in self.shredded or not any(r.secret for r in records), (
             f"append a secret to session {session.hex()[:6]}: its key was destroyed"
         )
         self.journal.setdefault(session, []).extend(records)
@@ -76,33 +78,39 @@ class Disk:
             self.closed[session] = closed
 
     def shred_session(self, session: SessionId) -> None:
-        stored = self.sessions.get(session)
-        if stored is not None:
-            self.sessions[session] = replace(stored, shredded=True)
+        """Destroy the secrets in a journal."""
+        if session in self.sessions:
+            self.shredded.add(session)
             self.journal[session] = [r for r in self.journal.get(session, []) if not r.secret]
 
-    def forget_sessions(self, below: int) -> None:
-        for session, stored in list(self.sessions.items()):
-            if stored.shredded and stored.session.boundary.number < below:
-                del self.sessions[session]
-                self.journal.pop(session, None)
+    def drop_session(self, session: SessionId) -> None:
+        """Drop a journal; that the session was joined stays known."""
+        self.journal.pop(session, None)
+        self.shredded.add(session)
+        self.dropped.add(session)
 
-    def add_version(
-        self, transcript: Transcript, certificate: Certificate, share: SecretScalar | None
-    ) -> None:
-        settled = transcript.source_version == GENESIS_SOURCE
+    def keep_key(self, number: int, key: EncryptionKey) -> None:
+        assert number not in self.destroyed_keys, f"keep key {number}: it was destroyed"
+        assert self.keys.get(number, key) == key, f"keep key {number}: another one is stored"
+        self.keys[number] = key
+
+    def erase_keys(self, numbers: frozenset[int]) -> None:
+        self.destroyed_keys |= numbers
+        self.keys = {number: key for number, key in self.keys.items() if number not in numbers}
+
+    def add_version(self, transcript: Transcript, certificate: Certificate) -> None:
+        """A version, or a better certificate of one."""
         known = self.versions.get(transcript.hash)
         if known is None:
-            self.versions[transcript.hash] = StoredVersion(transcript, certificate, share, settled)
-            return
-        assert share is None or not known.erased, "store a share: it was erased"
-        assert share is None or known.share in (None, share), "store a share: another one is stored"
-        self.versions[transcript.hash] = replace(known, share=known.share if share is None else share)
+            self.versions[transcript.hash] = StoredVersion(transcript, certificate)
+        elif not known.is_certified:  # a certificate of a later view, or the epoch certificate
+            self.versions[transcript.hash] = replace(known, certificate=certificate)
 
-    def settle(self, transcript: Transcript, certificate: Certificate, proof: SettlementProof | None) -> None:
-        self.add_version(transcript, certificate, None)
-        known = self.versions[transcript.hash]
-        self.versions[transcript.hash] = replace(known, settled=True, proof=known.proof or proof)
+    def hold(self, transcript_hash: bytes, share: SecretScalar) -> None:
+        known = self.versions[transcript_hash]
+        assert not known.erased, "store a share: it was erased"
+        assert known.share in (None, share), "store a share: another one is stored"
+        self.versions[transcript_hash] = replace(known, share=share)
 
     def erase(self, transcript_hash: bytes) -> None:
         known = self.versions.get(transcript_hash)
@@ -120,8 +128,12 @@ class Disk:
             sessions=dict(self.sessions),
             journal=journal,
             versions=dict(self.versions),
+            keys=dict(self.keys),
             closed=dict(self.closed),
             evidence=list(self.evidence),
+            shredded=set(self.shredded),
+            dropped=set(self.dropped),
+            destroyed_keys=set(self.destroyed_keys),
         )
 
     # -- what is on it -------------------------------------------------------------------------------------------
@@ -133,30 +145,29 @@ class Disk:
         return sorted(known, key=lambda v: v.transcript.version)
 
     @property
-    def newest_settled(self) -> StoredVersion | None:
-        """What the next rotation deals from."""
-        return max((v for v in self.held if v.settled), key=lambda v: v.transcript.version, default=None)
+    def certified(self) -> StoredVersion | None:
+        """The highest certified version."""
+        return max((v for v in self.held if v.is_certified), key=lambda v: v.transcript.version, default=None)
 
-    def holds_share(self, transcript_hash: bytes) -> bool:
-        """Whether a combined share of this version can still be read: as a version's, or from the journal that led to it."""
+    def has_share(self, transcript_hash: bytes) -> bool:
         version = self.versions.get(transcript_hash)
-        if version is not None and (version.erased or version.share is not None):
-            return not version.erased
-        return any(
-            record.kind == "share" and record.body[:32] == transcript_hash
-            for records in self.journal.values()
-            for record in records
-        )
+        return version is not None and version.share is not None
 
-    def secrets_of(self, version: Transcript) -> list[str]:
-        """What a thief of this disk would learn about this operator's share of ``version``."""
-        stored = self.versions.get(version.hash)
-        found = ["the share itself"] if stored is not None and stored.share is not None else []
+    def has_dealings(self, transcript: Transcript) -> bool:
+        """Whether every dealing that the transcript names is in a journal, header and body."""
+        records = self.journal.get(transcript.session, [])
+        bodies = {r.body[:32] for r in records if r.kind == "body"}
+        headers = {dealing_name(r.body) for r in records if r.kind == "dealing"}
+        return all(name in bodies and name in headers for _, name in transcript.dealers)
+
+    def has_lock(self, session: SessionId, certificate: bytes) -> bool:
+        """Whether the journal has this prepare certificate as a lock."""
+        return any(r.kind == "lock" and r.body == certificate for r in self.journal.get(session, []))
+
+    @property
+    def secret_records(self) -> Iterator[tuple[Session, JournalRecord]]:
+        """Secrets in journals."""
         for session, records in self.journal.items():
-            name = session.hex()[:6]
             for record in records:
-                if record.kind == "share" and record.body[:32] == version.hash:
-                    found.append(f"the share in the journal of {name}")
-                if record.kind == "polynomial" and record.body[:8] == int(version.version).to_bytes(8, "big"):
-                    found.append(f"the polynomial of {name}, which deals it")
-        return found
+                if record.secret:
+                    yield self.sessions[session].session, record

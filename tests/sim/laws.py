@@ -1,42 +1,51 @@
-"""What must always hold (docs/protocol.md), checked by somebody who sees everything that any correct operator does.
+"""What must always hold, checked by a judge that sees everything that any correct operator does.
 
-The judge also adds up all votes that correct operators ever cast, arrived or not, and grants every Byzantine operator a vote for
-anything: if those could make two certificates, the law is broken even if no certificate was ever put together.
+A version *exists* for the judge once the commit votes that correct members ever cast, arrived or not, and those of all Byzantine
+members make a certificate: a Byzantine operator may have put it together, and shown it to nobody.
 
-Which laws of the page are checked where: 1 ``certifies``, ``_could_certify``; 2 ``certifies``; 3 ``_votes``; 4 ``keeps_a_version``;
-5 ``speaks``, ``_votes``; 6 in story.py; 7 ``is_durable``, ``erases``; 8 ``accuses``.
+1. *One.* At most one version exists at a boundary number, and one master key; no operator says two things in a slot, across crashes
+   (``speaks``, ``_exists``).
+2. *Certified is settled.* If a version exists, at least one correct operator has all its dealings on disk. Each correct recipient
+   that it serves has its share, or the key that its row is encrypted to. At all times that is so of the highest version, and some
+   version has t correct recipients that can get their shares (``keeps_a_version``). Whoever prepares has the dealings on disk.
+3. *No fork.* Of two versions that exist, the lower one is an ancestor of the higher one (``_forks``), as long as their sets of
+   members overlap so far that two quorums share a correct member.
+4. *Blame.* In a network that delivers, whoever names those that kept a session from ending names one of them (``blames``).
+5. *Life of keys.* A listed number never goes back along a chain of sources. After each step nothing is left on disk that a
+   certificate made superfluous: shares of older versions, keys, secrets in journals (``after_step``).
+5. *Evidence.* It never accuses an honest operator, and convinces anybody who has nothing but its bytes (``accuses``).
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from eigenkms.crypto.feldman import public_share_of
-from eigenkms.errors import VerificationError
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.effects import Certified, Closed, Erase, Settled
+from eigenkms.protocols.dealing_header import DealingHeader
+from eigenkms.protocols.effects import Certified, Closed, Prepared
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.evidence_bundle import Bundle, check_bundle, decode_bundle
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
 from eigenkms.protocols.messages import (
     GENESIS_SOURCE,
-    read_confirm,
+    read_key,
     read_proposal,
     read_view_change,
     read_vote,
     slot_of,
 )
-from eigenkms.protocols.operator import SessionEffect
-from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Session
-from eigenkms.protocols.settlement import SettlementProof
 from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.votes import VOID_HASH, BadCertificateError, Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
+from tests.sim.reading import dealing_header
 
 if TYPE_CHECKING:
-    from tests.sim.world import Node, World
+    from tests.sim.node import Node
+    from tests.sim.world import World
 
 
 class Laws:
@@ -48,28 +57,45 @@ class Laws:
         self._entered: dict[tuple[OperatorAddress, SessionId], int] = {}
         self._voted: dict[tuple[OperatorAddress, int, int, Phase], tuple[SessionId, bytes]] = {}
         self._commits: dict[tuple[SessionId, int, bytes], set[OperatorAddress]] = defaultdict(set)
-        self._certifiable: dict[SessionId, bytes] = {}
         self._decided: dict[SessionId, bytes] = {}
         self._key_at: dict[int, bytes] = {}
         self._mpks: set[bytes] = set()
         self._proposed: dict[bytes, Transcript] = {}
-        self._proposed_fresh: set[tuple[SessionId, int]] = set()
-        self._certified: dict[bytes, Transcript] = {}
-        self._source_at: dict[tuple[OperatorAddress, SessionId], int] = {}
-        """The highest settled version that somebody knew when it joined a session."""
-        self._confirmed: dict[bytes, set[OperatorAddress]] = defaultdict(set)
-        self.settled: set[bytes] = set()
-        """Transcript hashes of versions that some correct operator saw settled."""
-        self._is_proven = False
-        """Whether some settlement proof exists."""
+        self._headers: dict[bytes, DealingHeader] = {}
+        self.versions: dict[bytes, Transcript] = {}
+        """By transcript hash, those that exist."""
+        self.culprits: frozenset[OperatorAddress] | None = None
+        """Who keeps sessions from ending, in a story in which the network delivers among all others; ``None``: it may not."""
+
+    # -- speech ------------------------------------------------------------------------------------------------
 
     def _require(self, holds: bool, complaint: str) -> None:
         assert holds, self.world.story(complaint)
 
     # -- speech ------------------------------------------------------------------------------------------------
 
+    def hears(self, frame: Frame) -> None:
+        """Anybody says something to anybody: which dealing a name stands for."""
+        if frame.kind is Kind.DEALING:
+            try:
+                header = dealing_header(frame.encoded)
+            except RemoteProtocolError:
+                return
+            self._headers[header.name] = header
+
+    def proposes(self, frame: Frame) -> None:
+        """Anybody proposes: which transcript a hash stands for."""
+        try:
+            proposal = read_proposal(frame)
+            if proposal.transcript is not None:
+                transcript = decode_transcript(proposal.transcript)
+                self._proposed[transcript.hash] = transcript
+        except MalformedError:
+            return
+
     def speaks(self, node: "Node", frame: Frame) -> None:
         """No correct operator says two things in one slot, votes twice, or votes below a view it entered; across crashes too."""
+        self.hears(frame)
         if node.tamper is not None:
             return
         slot = slot_of(frame)
@@ -87,21 +113,17 @@ class Laws:
                 self._entered[place] = max(self._entered.get(place, 0), read_view_change(frame).view)
             case Kind.VOTE:
                 self._votes(node, frame)
-            case Kind.CONFIRM:
-                confirmed = read_confirm(frame).hash
-                holds = node.disk.holds_share(confirmed)
-                self._require(holds, "a confirm by somebody whose share is not durable")
-                self._confirmed[confirmed].add(frame.sender)
-
-    def proposes(self, frame: Frame) -> None:
-        """Anybody proposes: which master key and source the hash stands for that may be voted for."""
-        with suppress(MalformedError):
-            proposal = read_proposal(frame)
-            if proposal.justification is None:
-                self._proposed_fresh.add((frame.session, proposal.view))
-            if proposal.transcript is not None:
-                transcript = decode_transcript(proposal.transcript)
-                self._proposed[transcript.hash] = transcript
+            case Kind.HASH:
+                self._require(not node.disk.held, "a genesis dealing announced with a key in hand")
+            case Kind.KEY:
+                kept = node.disk.keys.get(self.world.session(frame.session).boundary.number)
+                same = kept is not None and kept.public == read_key(frame).public
+                self._require(same, "an encryption key was published that is not durable")
+            case Kind.DEALING:
+                name = dealing_header(frame.encoded).name
+                records = node.disk.journal.get(frame.session, ())
+                kept_body = any(r.kind == "body" and r.body[:32] == name for r in records)
+                self._require(kept_body, "a dealing was announced whose body is not durable")
 
     def _votes(self, node: "Node", frame: Frame) -> None:
         vote, session = read_vote(frame), self.world.session(frame.session)
@@ -115,44 +137,171 @@ class Laws:
         if vote.phase is Phase.COMMIT:
             self._commits[frame.session, vote.view, vote.hash].add(frame.sender)
             self._could_certify(session, vote.view, vote.hash)
-        elif vote.hash != VOID_HASH and (frame.session, vote.view) in self._proposed_fresh:
-            kept = node.disk.holds_share(vote.hash)
-            self._require(kept, "a fresh prepare vote whose signer's combined share is not durable")
-            self._has_source(self._proposed[vote.hash])
-            known = self._source_at.get((node.address, frame.session), 0)
-            fresh = self._proposed[vote.hash].source_version >= known
-            self._require(fresh, "a fresh prepare vote for a transcript from an old source")
+        elif vote.hash != VOID_HASH:
+            transcript = self._proposed[vote.hash]
+            self._require(
+                node.disk.has_dealings(transcript), "a prepare vote whose signer lacks a dealing on disk"
+            )
+            self._serves_enough(transcript)
 
-    def _has_source(self, transcript: Transcript) -> None:
-        """A fresh transcript is voted for only if its source is settled. The voter may have crashed between journaling the vote and
-        noting that, so this is not about what it knows now.
-        """
-        if transcript.source_version != GENESIS_SOURCE:
-            settled = transcript.source_hash in self.settled or self._could_settle(transcript.source_hash)
-            self._require(settled, "a fresh prepare vote for a transcript from an unsettled version")
-
-    def _could_settle(self, transcript_hash: bytes) -> bool:
-        """Whether the confirms of correct members that ever were said, and those of all liars, make a settlement proof."""
-        source = self._certified.get(transcript_hash)
-        if source is None:
-            return False
-        members = source.recipients.addresses
-        liars = {a for a in members if self.world.nodes[a].tamper is not None}
-        return len(liars | self._confirmed[transcript_hash]) >= _settlement_quorum(len(members))
+    def _serves_enough(self, transcript: Transcript) -> None:
+        n = len(transcript.recipients)
+        served = sum(self._number(transcript, a) is not None for a in transcript.recipients.addresses)
+        self._require(3 * (n - served) < n, f"a vote for a transcript that serves {served} of {n}")
 
     def _could_certify(self, session: Session, view: int, digest: bytes) -> None:
         liars = sum(1 for a in session.recipients.addresses if self.world.nodes[a].tamper is not None)
         votes = len(self._commits[session.id, view, digest]) + liars
-        if 3 * votes < 2 * session.n:
-            return
-        known = self._certifiable.setdefault(session.id, digest)
-        self._require(known == digest, "votes for two certificates of one session exist")
-        keys = {self._mpk_of(h) for h in self._certifiable.values() if h != VOID_HASH}
-        self._require(len(keys) <= 1, "votes for two master keys exist")
+        if 3 * votes >= 2 * session.n:
+            self._decides(session.id, digest)
+            if digest != VOID_HASH:
+                self._exists(self._proposed[digest])
 
-    def _mpk_of(self, transcript_hash: bytes) -> bytes:
-        proposed = self._proposed.get(transcript_hash)
-        return transcript_hash if proposed is None else proposed.mpk
+    # -- versions ----------------------------------------------------------------------------------------------
+
+    def _exists(self, transcript: Transcript) -> None:
+        """A certificate of this transcript may be somewhere."""
+        if transcript.hash in self.versions:
+            return
+        self._proposed[transcript.hash] = transcript
+        self._decides(transcript.session, transcript.hash)
+        number = transcript.boundary.number
+        one = self._key_at.setdefault(number, transcript.hash) == transcript.hash
+        self._require(one, "two transcripts certified at one boundary number")
+        self._mpks.add(transcript.mpk)
+        self._require(len(self._mpks) == 1, "two master keys")
+        self._lists_keys(transcript)
+        for other in self.versions.values():
+            self._forks(*sorted((transcript, other), key=lambda t: t.version))
+        self.versions[transcript.hash] = transcript
+        self.keeps_a_version()
+
+    def _decides(self, session: SessionId, digest: bytes) -> None:
+        known = self._decided.setdefault(session, digest)
+        self._require(known == digest, "votes for two certificates of one session exist")
+
+    def _lists_keys(self, transcript: Transcript) -> None:
+        """Each number is that of its session, or that of the source; none goes back."""
+        source = self._source_of(transcript)
+        for address in transcript.recipients.addresses:
+            listed = transcript.key_of(address)
+            before = None if source is None else source.key_of(address)
+            if before is not None:
+                back = listed is None or listed.number < before.number
+                self._require(not back, "a version lists an older key than its source")
+            known = listed is None or listed == before or listed.number == transcript.boundary.number
+            self._require(known, "a version lists a key of neither its session nor its source")
+
+    def _source_of(self, transcript: Transcript) -> Transcript | None:
+        return None if transcript.source_version == GENESIS_SOURCE else self._proposed[transcript.source_hash]
+
+    def _ancestors(self, transcript: Transcript) -> Iterator[Transcript]:
+        source = self._source_of(transcript)
+        while source is not None:
+            yield source
+            source = self._source_of(source)
+
+    def _forks(self, lower: Transcript, higher: Transcript) -> None:
+        """Neither of two versions that exist lies on another branch."""
+        both = set(lower.recipients.addresses) | set(higher.recipients.addresses)
+        faulty = sum(1 for a in both if self._is_faulty(a))
+        if lower.threshold + higher.threshold - len(both) <= faulty:
+            return  # their quorums need not share a correct member
+        follows = any(t.hash == lower.hash for t in self._ancestors(higher))
+        numbers = (
+            f"{lower.boundary.number} from {lower.source_version}, "
+            f"{higher.boundary.number} from {higher.source_version}"
+        )
+        self._require(follows, f"two versions on different branches: {numbers}")
+
+    def _is_faulty(self, address: OperatorAddress) -> bool:
+        node = self.world.nodes[address]
+        return node.tamper is not None or node.has_lost_disk
+
+    # -- who can get at a share ----------------------------------------------------------------------------------
+
+    def _number(self, transcript: Transcript, address: OperatorAddress) -> int | None:
+        """The number of the key that this recipient's rows are encrypted to; ``None`` if it is not served."""
+        member = transcript.recipients.addresses.index(address)
+        numbers = {self._header(name, transcript).key_numbers[member] for _, name in transcript.dealers}
+        self._require(len(numbers - {None}) <= 1, "rows of one recipient for different keys")
+        return None if None in numbers else next(iter(numbers))
+
+    def _header(self, name: bytes, transcript: Transcript) -> DealingHeader:
+        """A header that was said, or is in a journal and will be."""
+        if name not in self._headers:
+            for node in self.world.nodes.values():
+                for record in node.disk.journal.get(transcript.session, ()):
+                    if record.kind == "dealing":
+                        header = dealing_header(record.body)
+                        self._headers[header.name] = header
+        return self._headers[name]
+
+    def is_kept(self, transcript: Transcript) -> bool:
+        """Whether a correct operator has all dealings of a version on disk."""
+        return any(node.disk.has_dealings(transcript) for node in self.world.sound())
+
+    def _can_get(self, node: "Node", transcript: Transcript, *, kept: bool) -> bool:
+        """Whether a recipient has its share, or the dealings are to be had and it has the key to them."""
+        if node.disk.has_share(transcript.hash):
+            return True
+        number = self._number(transcript, node.address)
+        return kept and number is not None and number in node.disk.keys
+
+    def keeps_a_version(self) -> None:
+        """Every correct recipient that the highest version serves can get its share; t of them can get theirs of some version."""
+        if not self.versions:
+            return
+        highest = max(self.versions.values(), key=lambda t: t.version)
+        kept = self.is_kept(highest)
+        for node in self.world.sound():
+            if highest.recipients.get(node.address) is None or self._is_ahead(node, highest):
+                continue
+            number = self._number(highest, node.address)
+            if number is not None and not self._can_get(node, highest, kept=kept):
+                why = f"its key {number} is gone" if kept else "nobody correct has all dealings"
+                self._require(False, f"{node.name} cannot get its share of the highest version: {why}")
+        self._is_available()
+
+    def _is_ahead(self, node: "Node", transcript: Transcript) -> bool:
+        """Whether the node knows a higher version that was certified, which only happens in a fork that is allowed."""
+        certified = node.disk.certified
+        return certified is not None and certified.transcript.version > transcript.version
+
+    def _is_available(self) -> None:
+        best = 0.0
+        for transcript in sorted(self.versions.values(), key=lambda t: -t.version):
+            kept = self.is_kept(transcript)
+            members = transcript.recipients.addresses
+            holders = [n for n in self.world.sound() if n.address in members]
+            able = sum(1 for node in holders if self._can_get(node, transcript, kept=kept))
+            if able >= transcript.threshold or not self._bears(transcript):
+                return
+            best = max(best, able / transcript.threshold)
+        self._require(False, f"no version has enough correct holders: {best:.0%} of t at best")
+
+    def _bears(self, transcript: Transcript) -> bool:
+        """Whether the members that it does not serve, and those that are faulty, are fewer than a third."""
+        members = transcript.recipients.addresses
+        lost = [a for a in members if self._is_faulty(a) or self._number(transcript, a) is None]
+        return 3 * len(lost) < len(members)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the highest version may have too few holders, as it left newcomers out and others are faulty beside them."""
+        highest = max(self.versions.values(), key=lambda t: t.version, default=None)
+        return highest is not None and not self._bears(highest)
+
+    def serves(self, node: "Node") -> None:
+        """What a node has on disk of a version it serves to all recipients, also in its next life."""
+        operator = node.operator
+        for known in () if operator is None or node.tamper is not None else operator.versions:
+            transcript = known.transcript
+            if not node.disk.has_dealings(transcript):
+                continue
+            for _, name in transcript.dealers:
+                rows = [operator.row(name, a) for a in transcript.recipients.addresses]  # type: ignore[union-attr]
+                self._require(None not in rows, f"{node.name} has a dealing on disk and does not serve it")
 
     def waits(self, node: "Node", deadline: float | None) -> None:
         """A machine that was told the time asks to be told again later, not at once and for ever."""
@@ -167,10 +316,7 @@ class Laws:
         numbers = [stored.session.boundary.number for stored in node.disk.sessions.values()]
         newest = max([node.disk.floor, *numbers])
         self._require(session.boundary.number > newest, "a boundary number joined twice")
-        if node.disk.newest_settled is not None:
-            source = int(node.disk.newest_settled.transcript.version)
-            self._source_at[node.address, session.id] = source
-        if node.operator is not None and node.operator.has_source:
+        if node.operator is not None and node.operator.has_version:
             return  # a rotation binds nobody
         self._require(not node.disk.held, "genesis joined with a key in hand")
         for other in set(node.disk.sessions) - set(node.disk.closed):
@@ -184,154 +330,95 @@ class Laws:
     # -- results -----------------------------------------------------------------------------------------------
 
     def certifies(self, node: "Node", effect: Certified) -> None:
-        """One key per cluster, one certificate per session and boundary number, from a settled source, shares on its vector."""
-        if node.tamper is not None:
-            return
-        transcript, certificate = effect.transcript, effect.certificate
-        self._certificate_counts(transcript, certificate)
-        if effect.share is not None:
-            fits = public_share_of(effect.share) == transcript.public_share(node.address)
-            self._require(fits, "a share is off the certified vector")
-        self.keeps_a_version()
+        if node.tamper is None:
+            self._counts_for(effect.transcript, effect.certificate, Phase.COMMIT)
+            self._exists(effect.transcript)
 
-    def _certificate_counts(self, transcript: Transcript, certificate: Certificate) -> None:
-        session = self.world.session(certificate.session)
-        self._counts(certificate, session)
+    def prepares(self, node: "Node", effect: Prepared) -> None:
+        if node.tamper is None:
+            self._counts_for(effect.transcript, effect.certificate, Phase.PREPARE)
+            rotation = effect.transcript.source_version != GENESIS_SOURCE
+            self._require(rotation, "a genesis that is merely prepared is no version")
+
+    def _counts_for(self, transcript: Transcript, certificate: Certificate, phase: Phase) -> None:
         self._require(certificate.hash == transcript.hash, "a certificate of another transcript")
-        self._decides(session.id, transcript.hash)
-        number = session.boundary.number
-        self._require(
-            self._key_at.setdefault(number, transcript.hash) == transcript.hash,
-            "two transcripts certified at one boundary number",
-        )
-        self._mpks.add(transcript.mpk)
-        self._require(len(self._mpks) == 1, "two master keys")
-        if transcript.source_version == GENESIS_SOURCE:
-            self.settled.add(transcript.hash)
-        else:
-            self._require(
-                transcript.source_hash in self.settled, "certified from a version that is not settled"
-            )
-        self._certified[transcript.hash] = transcript
+        self._counts(certificate, self.world.session(certificate.session), phase)
 
     def closes(self, node: "Node", effect: Closed) -> None:
         if node.tamper is None:
             self._counts(effect.certificate, self.world.session(effect.certificate.session))
             self._decides(effect.certificate.session, VOID_HASH)
 
-    def _counts(self, certificate: Certificate, session: Session) -> None:
-        """Enough commit votes, by the judge's own arithmetic."""
+    def _counts(self, certificate: Certificate, session: Session, phase: Phase = Phase.COMMIT) -> None:
+        """Enough votes, by the judge's own arithmetic."""
         self._require(
-            certificate.phase is Phase.COMMIT, "decided by a certificate that is no commit certificate"
+            certificate.phase is phase, f"decided by a certificate of phase {certificate.phase.name}"
         )
         try:
             certificate.verify(session.recipients, -(-2 * session.n // 3))
         except BadCertificateError as error:
             self._require(False, str(error))
 
-    def _decides(self, session: SessionId, digest: bytes) -> None:
-        known = self._decided.setdefault(session, digest)
-        self._require(known == digest, "two certificates for one session")
+    def holds(self, node: "Node", transcript_hash: bytes, share: SecretScalar) -> None:
+        """A share lies on the version's vector."""
+        transcript = node.disk.versions[transcript_hash].transcript
+        fits = public_share_of(share) == transcript.public_share(node.address)
+        self._require(node.tamper is not None or fits, "a share is off the certified vector")
 
-    # -- settling and erasing ----------------------------------------------------------------------------------
-
-    def settles(self, node: "Node", effect: Settled) -> None:
-        """Enough members confirmed, by the judge's own arithmetic, and those of them that are correct hold their shares."""
-        if node.tamper is not None:
-            return
-        transcript, proof = effect.transcript, effect.proof
-        self._certificate_counts(transcript, effect.certificate)
-        if proof is None:
-            self._require(transcript.source_version == GENESIS_SOURCE, "settled without a proof")
-            return
-        self._proves(transcript, proof)
-        self.settled.add(transcript.hash)
-        self._is_proven = True
-
-    def _proves(self, transcript: Transcript, proof: SettlementProof) -> None:
-        n = len(transcript.recipients)
-        members = zip(
-            transcript.recipients.addresses,
-            f"{int.from_bytes(proof.bitmap, 'big'):0{8 * len(proof.bitmap)}b}",
-            strict=False,
-        )
-        signers = [a for a, bit in members if bit == "1"]
-        needed = _settlement_quorum(n)
-        self._require(len(signers) >= needed, f"settled by {len(signers)} confirms, {needed} needed")
-        for address in signers:
-            holder = self.world.nodes[address]
-            stored = holder.disk.versions.get(transcript.hash)
-            erased = stored is not None and stored.erased
-            kept = holder.disk.holds_share(transcript.hash) or erased or holder.has_lost_disk
-            self._require(holder.tamper is not None or kept, "settled by somebody correct who holds no share")
+    # -- erasing -------------------------------------------------------------------------------------------------
 
     def erases(self, node: "Node", transcript_hash: bytes) -> None:
-        """Nothing but a settled higher version erases a share."""
+        """Nothing but a certified higher version erases a share."""
         if node.tamper is None:
-            erased, newest = node.disk.versions[transcript_hash], node.disk.newest_settled
-            higher = newest is not None and newest.transcript.version > erased.transcript.version
-            self._require(higher, "a share erased before a higher version is settled")
+            erased, certified = node.disk.versions[transcript_hash].transcript, node.disk.certified
+            past = certified is not None and _is_past(erased, certified.transcript)
+            self._require(past, "a share erased before a higher version is certified")
 
-    def keeps_a_version(self) -> None:
-        """Some certified version has t correct holders, once there is one. With a lowered genesis quorum and liars that is only
-        hoped, until a version is settled by confirms.
-        """
-        correct = self.world.correct()
-        hoped = self.world.parameters.genesis_quorum and len(correct) < len(self.world.nodes)
-        if not self._certified or (hoped and not self._is_proven):
+    def after_step(self, node: "Node") -> None:
+        """Nothing is left on disk that the highest certified version made superfluous."""
+        certified = node.disk.certified
+        if node.tamper is not None or certified is None:
             return
-        best = 0.0
-        for transcript in self._certified.values():
-            holders = sum(
-                node.disk.holds_share(transcript.hash)
-                for node in correct
-                if transcript.recipients.get(node.address) is not None
-            )
-            if holders >= transcript.threshold:
-                return
-            best = max(best, holders / transcript.threshold)
-        self._require(False, f"no version has enough correct holders: {best:.0%} of t at best")
+        transcript, number = certified.transcript, certified.transcript.boundary.number
+        old = [v for v in node.disk.held if v.share is not None and _is_past(v.transcript, transcript)]
+        self._require(not old, f"{node.name} keeps a share of an older version than a certified one")
+        member = transcript.recipients.get(node.address) is not None
+        if certified.share is not None or not member:
+            listed = transcript.key_of(node.address) if member else None
+            left = {k for k in node.disk.keys if k <= number} - ({listed.number} if listed else set())
+            self._require(not left, f"{node.name} keeps keys {sorted(left)} that nothing needs")
+        for session, record in node.disk.secret_records:
+            old_secret = session.boundary.number <= number
+            self._require(not old_secret, f"{node.name} keeps a {record.kind} of a session that is over")
 
-    def is_durable(self, node: "Node", effects: Sequence[SessionEffect]) -> None:
-        """After a step that erases a version, its share can be computed from nothing that is left on the disk."""
-        if node.tamper is not None:
-            return
-        for item in effects:
-            if isinstance(item.effect, Erase):
-                stored = node.disk.versions.get(item.effect.transcript_hash)
-                left = [] if stored is None else node.disk.secrets_of(stored.transcript)
-                self._require(not left, f"an erased share is still there: {', '.join(left)}")
-
-    # -- evidence ----------------------------------------------------------------------------------------------
+    # -- evidence ------------------------------------------------------------------------------------------------
 
     def accuses(self, node: "Node", evidence: Evidence) -> None:
-        """Evidence, written down and read again, convinces a third party, and never of an honest operator."""
+        """Evidence convinces whoever has nothing but its bytes, and is never of an honest operator."""
         if node.tamper is not None:
             return
-        session, source = self.world.session(evidence.session), None
-        if evidence.source is not None:
-            stored = node.disk.versions.get(evidence.source.hash)
-            self._require(stored is not None, "evidence about a version whose certificate is not kept")
-            assert stored is not None
-            source = Epoch(stored.transcript, stored.certificate)
-        self._convinces(Bundle(session, evidence, source))
         honest = self.world.nodes[evidence.accused].tamper is None
         self._require(not honest, f"evidence of {evidence.fault} accuses an honest operator")
-        certified = source is None or source.transcript.hash in self._certified
-        self._require(certified, "evidence that rests on a version which is not certified")
-
-    def _convinces(self, bundle: Bundle) -> None:
-        """Somebody who has nothing but the bytes."""
+        signed = all(self.world.is_signed(f) and f.sender == evidence.accused for f in evidence.frames)
+        self._require(signed, "evidence of frames that the accused did not sign")
+        bundle = Bundle(self.world.session(evidence.session), evidence)
         try:
-            again = decode_bundle(bundle.encoded)
-            check_bundle(again)
-        except (MalformedError, VerificationError) as error:
+            check_bundle(decode_bundle(bundle.encoded))
+        except EigenKmsError as error:
             self._require(False, f"evidence that convinces nobody: {error}")
-        else:
-            same = again.evidence == bundle.evidence
-            self._require(same, "evidence that is another one once it was written down")
+
+    # -- blame ---------------------------------------------------------------------------------------------------
+
+    def blames(self, node: "Node", session: Session) -> None:
+        """Among those that a correct member names is somebody who is faulty or absent: so no correct operator is named alone."""
+        if node.tamper is not None or self.culprits is None or node.address not in session.x:
+            return
+        ceremony = None if node.operator is None else node.operator.ceremony(session.id)
+        blame = None if ceremony is None else ceremony.blame
+        assert blame is not None, f"{node.name} names nobody of a session that it left"
+        self._require(bool(blame.operators & self.culprits), f"{node.name} blames only others: {blame.named}")
 
 
-def _settlement_quorum(n: int) -> int:
-    """How many confirms, t' + ⌈n/3⌉ − 1, in the judge's own arithmetic."""
-    return -(-2 * n // 3) + -(-n // 3) - 1
+def _is_past(version: Transcript, certified: Transcript) -> bool:
+    """Whether it is older than the certified one, or another one of its session."""
+    return version.hash != certified.hash and version.version <= certified.version

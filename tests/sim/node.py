@@ -5,55 +5,70 @@ transaction for each session and one for each other thing; only when all of them
 crash falls between two transactions, or between two frames: a transaction that was not committed is lost as a whole.
 
 Around the machine stands what the real node (eigenkms/node/app.py, links.py) does: it joins a boundary's session if its store may
-vote there, pulls what gossip lost, and asks others for the settled version to deal from when it does not know it.
+vote there and pulls what gossip lost. Bodies of dealings are pushed to all and fetched from anybody, rows are fetched by those that
+were away, long work takes time beside the machine and is lost in a crash, and versions that others deal from are learnt from their
+proofs.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from eigenkms.crypto import bn254
+from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.effects import (
     Accuse,
     Broadcast,
     Certified,
     Closed,
-    Direct,
+    Effect,
     Erase,
+    EraseKeys,
+    Forget,
+    Held,
     JournalRecord,
+    KeepKey,
     Note,
     Persist,
-    Settled,
+    Prepared,
+    Publish,
     Shred,
+    Work,
 )
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.messages import GENESIS_SOURCE, certificate_body
+from eigenkms.protocols.jobs import Job, Result
+from eigenkms.protocols.messages import certificate_body
 from eigenkms.protocols.operator import Operator, SessionEffect
-from eigenkms.protocols.requests import Epoch, check_settled, decode_settled, encode_settled
+from eigenkms.protocols.recovery import Row
+from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress, SessionId
 from tests.sim.clock import Clock, Skew
-from tests.sim.disk import KEPT_BOUNDARIES, Disk
+from tests.sim.disk import Disk
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 Tamper: TypeAlias = Callable[[Frame, OperatorAddress | None], Sequence[tuple[OperatorAddress | None, Frame]]]
 Transaction: TypeAlias = Callable[[], None]
-MAX_ASKED = 4
-"""Dealers whose share is lacking that are pulled from besides the one whose turn it is."""
+Answer: TypeAlias = tuple[Epoch, ...]
+ServesBody: TypeAlias = Callable[[OperatorAddress, bytes, bytes | None], bytes | None]
+"""(asker, name of the dealing, its body if it is here) to what is served."""
+KEPT_BODIES = 64
+"""Bodies that came before their headers."""
+ASKED_FOR_BODIES = 2
+"""Operators that are asked at a time for a body or a row."""
 
 
 class Node:
     """``name`` is for people. A Byzantine operator has a ``tamper`` that rewrites what it says."""
 
-    disk_type: ClassVar[type[Disk]] = Disk
-
     def __init__(self, world: "World", key: bn254.KeyPair, address: OperatorAddress, name: str) -> None:
         self.world, self.key, self.address, self.name = world, key, address, name
-        self.disk = self.disk_type()
+        self.disk = Disk()
         self.operator: Operator | None = None
         self.clock = Clock(world.random, Skew(), 0.0)
         self.persisted = 0
@@ -76,8 +91,16 @@ class Node:
         self.notes: list[Note] = []
         self.tamper: Tamper | None = None
         """(recipient or None for all, frame) to what is said instead."""
-        self.answers_settled: Callable[[bytes | None], bytes | None] | None = None
-        """What a Byzantine operator answers to who asks for its settled version, instead of the truth."""
+        self.works_on: Callable[[Job, Result], Result] = lambda _job, result: result
+        """What a Byzantine operator makes of the result of a job."""
+        self.serves_body: ServesBody = lambda _to, _name, body: body
+        """What a Byzantine operator serves instead of a body, if it has one; ``None``: nothing."""
+        self.is_deaf_to: Callable[[Frame], bool] = lambda _frame: False
+        """Frames of others that a Byzantine operator leaves unread."""
+        self.grace = world.grace
+        self.answers_head: Callable[[Answer], Answer] = lambda answer: answer
+        """What a Byzantine operator answers to who asks for the versions that it deals from."""
+        self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
         self._asks = False
         self.up()
 
@@ -90,21 +113,29 @@ class Node:
         """Start, or start again from the disk."""
         world = self.world
         self.clock = Clock(world.random, world.faults.skew, world.now)
-        self.operator = operator = Operator(self.address, self.key, world.rng)
+        self.operator = operator = Operator(self.address, self.key, world.rng, lambda: self.grace)
         for version in self.disk.held:
-            operator.know(version.transcript, version.share, settled=version.settled)
+            operator.know(version.transcript, version.certificate, version.share)
+        for number, key in self.disk.keys.items():
+            operator.know_key(number, key)
         self.newest_boundary = self.disk.floor
         self.next_tick = None
         self._asks = False
+        self._bodies.clear()
         today = self.clock.time_of_day(world.now)
-        kept = [stored for stored in self.disk.sessions.values() if not stored.shredded]
+        kept = [s for s in self.disk.sessions.values() if s.session.id not in self.disk.dropped]
         effects: list[SessionEffect] = []
         for stored in sorted(kept, key=lambda s: s.session.boundary.number):
             records = self.disk.journal.get(stored.session.id, [])
             opened_at = self.now - max(0.0, today - stored.opened)
             silent = stored.session.boundary.number <= self.disk.floor
-            effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+            try:
+                effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+            except RemoteProtocolError:
+                assert self.tamper is not None, "restore: the journal of an honest operator is refused"
+                self.disk.drop_session(stored.session.id)  # it journaled its own bad dealing
         self.carry_out([*effects, *operator.tick(self.now)])
+        self.world.laws.serves(self)
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -115,12 +146,10 @@ class Node:
             return
         self.newest_boundary = session.boundary.number
         self.world.trace(self, f"sees boundary {session.boundary.number} ({session.id.hex()[:6]})")
-        if not operator.has_source:
+        if not operator.has_version:
             for other in self.world.nodes.values():
-                self.world.ask_settled(self, other)
-            if (
-                session.parameters.genesis_quorum
-            ):  # fewer than all can make a key: first hear whether one exists
+                self.world.ask_head(self, other)
+            if session.parameters.genesis_quorum:  # fewer than all can make a key: does one exist?
                 self.world.at(3 * self.world.faults.max_delay, partial(self._at_boundary, operator, session))
                 return
         self._at_boundary(operator, session)
@@ -138,15 +167,15 @@ class Node:
         else:
             self.carry_out(operator.pass_boundary(session, self.now))
         if self.operator is operator:
-            self._forget(operator, session)
-        waits = not joined and (operator.binding is not None or not operator.has_source)
+            self._forget(operator)
+        waits = not joined and (operator.binding is not None or not operator.has_version)
         self.postponed = session if waits and may_vote else None
 
     def _may_join(self, operator: Operator, session: Session) -> bool:
         number = session.boundary.number
         was_there = any(s.session.boundary.number == number for s in self.disk.sessions.values())
         may_found = self.disk.consent and not self.disk.held and not self.world.ever_left(number)
-        return (may_found or operator.has_source) and operator.may_join(session) and not was_there
+        return (may_found or operator.has_version) and operator.may_join(session) and not was_there
 
     def _join(self, operator: Operator, session: Session) -> bool:
         """Whether the node survives it."""
@@ -159,11 +188,11 @@ class Node:
         self.carry_out([*effects, *self._received(operator, early)])
         return self.operator is operator
 
-    def _forget(self, operator: Operator, newest: Session) -> None:
+    def _forget(self, operator: Operator) -> None:
         for session in operator.forget():
-            self.disk.shred_session(session.id)
-        interval = newest.parameters.interval_blocks
-        self.disk.forget_sessions(newest.boundary.number - KEPT_BOUNDARIES * interval)
+            self.disk.drop_session(session.id)
+            self.world.trace(self, f"forgets {session.id.hex()[:6]}")
+            self.world.laws.keeps_a_version()
 
     def take(self, frames: Sequence[bytes]) -> None:
         """Frames arrive, as bytes."""
@@ -175,7 +204,7 @@ class Node:
         for data in frames:
             try:
                 frame = self.world.wire.read(data)
-                if not operator.wants(frame) or self._is_its_own_lie(frame):
+                if not operator.wants(frame) or self._ignores(frame):
                     continue
             except RemoteProtocolError:
                 self.world.refused += 1
@@ -186,9 +215,14 @@ class Node:
                 self.world.refused += 1
         return operator.receive(good, self.now) if good else []
 
-    def _is_its_own_lie(self, frame: Frame) -> bool:
-        """The honest machine inside a Byzantine operator would fall silent if it heard what became of its words."""
-        return self.tamper is not None and frame.sender == self.address
+    def _ignores(self, frame: Frame) -> bool:
+        """The honest machine inside a Byzantine operator would fall silent if it saw what became of its words."""
+        return (self.tamper is not None and frame.sender == self.address) or self.is_deaf_to(frame)
+
+    def take_result(self, life: Operator, result: Result) -> None:
+        """A job is done, if this is still the life that asked for it."""
+        if self.operator is life:
+            self.carry_out(life.take_result(result, self.now))
 
     def tick(self) -> None:
         self.next_tick = None
@@ -199,23 +233,72 @@ class Node:
         if self.operator is operator:
             self.world.laws.waits(self, operator.deadline(self.now))
 
+    # -- bodies and rows -----------------------------------------------------------------------------------------
+
+    def take_body(self, name: bytes, body: bytes) -> None:
+        """The body of a dealing came, asked for or not."""
+        operator = self.operator
+        if operator is None:
+            return
+        if name not in operator.wanted_bodies:
+            self._bodies[name] = body
+            if len(self._bodies) > KEPT_BODIES:
+                self._bodies.popitem(last=False)
+            return
+        try:
+            effects = operator.take_body(name, body, self.now)
+        except RemoteProtocolError:
+            self.world.refused += 1
+            return
+        self.carry_out(effects)
+
+    def _take_early_bodies(self) -> None:
+        """Bodies that came before their headers are wanted now."""
+        operator = self.operator
+        for name in () if operator is None else operator.wanted_bodies:
+            body = self._bodies.pop(name, None)
+            if body is not None and self.operator is operator:
+                self.take_body(name, body)
+
+    def take_row(self, name: bytes, row: Row) -> None:
+        operator = self.operator
+        if operator is None or name not in operator.wanted_rows:
+            return
+        try:
+            effects = operator.take_row(name, row, self.now)
+        except RemoteProtocolError:
+            self.world.refused += 1
+            return
+        self.carry_out(effects)
+
+    def served_body(self, asker: OperatorAddress, name: bytes) -> bytes | None:
+        """What is served to who asks for a body."""
+        if self.operator is None:
+            return None
+        return self.serves_body(asker, name, self.operator.body(name))
+
+    def served_row(self, asker: OperatorAddress, name: bytes) -> Row | None:
+        return None if self.operator is None else self.operator.row(name, asker)
+
     # -- pulling -----------------------------------------------------------------------------------------------
 
     def pull(self) -> None:
-        """Ask one other operator for what gossip lost, and dealers for the shares that lack."""
-        operator = self.operator
-        others = [a for a in self.world.nodes if a != self.address]
+        """Ask one other operator for what gossip lost, and some for bodies, rows and versions that lack."""
+        operator, world = self.operator, self.world
+        others = [a for a in world.nodes if a != self.address]
         if operator is None or not others:
             return
-        live = operator.live
-        wanted = sorted({a for ceremony in live for a in ceremony.lacking} - {self.address})
-        asked = dict.fromkeys([self.world.random.choice(others), *wanted[:MAX_ASKED]])
-        for ceremony in live:
-            request = ceremony.sync_request()
-            for address in asked:
-                self.world.ask(self, address, request)
-        if not operator.has_source:
-            self.world.ask_settled(self, self.world.nodes[self.world.random.choice(others)])
+        asked = world.random.choice(others)
+        for ceremony in operator.live:
+            world.ask(self, asked, ceremony.sync_request())
+        for name in operator.wanted_bodies:
+            for address in world.random.sample(others, min(len(others), ASKED_FOR_BODIES)):
+                world.ask_body(self, world.nodes[address], name)
+        for name in operator.wanted_rows:
+            for address in world.random.sample(others, min(len(others), ASKED_FOR_BODIES)):
+                world.ask_row(self, world.nodes[address], name)
+        if not operator.has_version:
+            world.ask_head(self, world.nodes[world.random.choice(others)])
 
     def asked(self, request: Frame) -> list[Frame]:
         """What is served on a pull; a Byzantine operator tampers with its own part of that too."""
@@ -259,51 +342,48 @@ class Node:
             )
         ]
 
-    # -- the settled version to deal from ------------------------------------------------------------------------
+    # -- versions to deal from -----------------------------------------------------------------------------------
 
-    def settled_answer(self) -> bytes | None:
-        """What is answered to who asks for the highest settled version."""
-        found = None if self.operator is None else self.disk.newest_settled
-        answer = None
-        if found is not None:
-            answer = encode_settled(Epoch(found.transcript, found.certificate), found.proof)
-        return answer if self.answers_settled is None else self.answers_settled(answer)
-
-    def told_settled(self, answer: bytes) -> None:
-        """Believe an answer that proves itself, if the chain has its block, and it is higher than what is known."""
+    def head_answer(self) -> Answer:
+        """The versions that this operator deals from or serves: the highest certified one, and the head."""
         operator = self.operator
-        if operator is None:
-            return
-        try:
-            epoch, proof = decode_settled(answer)
-            known = self.disk.newest_settled
-            if known is not None and known.transcript.version >= epoch.transcript.version:
+        found = () if operator is None else (operator.certified, operator.head)
+        answer = dict.fromkeys(Epoch(v.transcript, v.certificate) for v in found if v is not None)
+        return self.answers_head(tuple(answer))
+
+    def told_head(self, answer: Answer) -> None:
+        """Accept versions that prove themselves, if the chain has their blocks."""
+        for epoch in answer:
+            operator = self.operator
+            if operator is None:
                 return
-            self.world.verify_epoch(epoch)
-            check_settled(epoch, proof)
-        except EigenKmsError:
-            self.world.refused += 1
-            return
-        transcript, certificate = epoch.transcript, epoch.certificate
-        self.world.trace(self, f"learns version {transcript.version}")
-        if not self._commit(partial(self._settle, Settled(transcript, certificate, proof))):
-            return
-        self.carry_out(operator.learn(transcript, certificate, settled=True, now=self.now))
+            try:
+                if not operator.may_learn(epoch.transcript):
+                    continue
+                self.world.verify_version(epoch)
+            except EigenKmsError:
+                self.world.refused += 1
+                continue
+            effects = operator.learn(epoch.transcript, epoch.certificate, self.now)
+            if any(isinstance(e.effect, Certified | Prepared) for e in effects):
+                self.world.trace(self, f"learns version {epoch.transcript.version}")
+            self.carry_out(effects)
         self._join_late()
 
     def _ask_for_sources(self) -> None:
-        """Whoever deals from a version that I do not know can prove that it is settled."""
+        """Who deals from a version that is not known here can prove it."""
         operator = self.operator
         if operator is None or self._asks or not operator.unknown_sources:
             return
         self._asks = True
         for sender in operator.unknown_sources:
             if sender in self.world.nodes:
-                self.world.ask_settled(self, self.world.nodes[sender])
-        self.world.at(self.world.parameters.window / 4, self._may_ask_again)
+                self.world.ask_head(self, self.world.nodes[sender])
+        self.world.at(self.world.parameters.window / 8, self._may_ask_again)
 
     def _may_ask_again(self) -> None:
         self._asks = False
+        self._ask_for_sources()
 
     def _join_late(self) -> None:
         postponed, self.postponed = self.postponed, None
@@ -313,74 +393,83 @@ class Node:
     # -- effects -----------------------------------------------------------------------------------------------
 
     def carry_out(self, effects: Sequence[SessionEffect]) -> None:
-        """Durable things first, then what is sent."""
+        """Durable things first, then what is sent, then what takes long."""
+        operator = self.operator
         if not all(self._commit(transaction) for transaction in self._transactions(effects)):
             return
-        self.world.laws.is_durable(self, effects)
         for item in effects:
-            if isinstance(item.effect, Note) and item.session is not None:
+            if isinstance(item.effect, Note):
                 self.notes.append(item.effect)
-                session, fields = item.session.id.hex()[:6], item.effect.fields
-                self.world.trace(self, f"{item.effect.event} in {session} {fields}")
+                where = "" if item.session is None else f" in {item.session.id.hex()[:6]}"
+                self.world.trace(self, f"{item.effect.event}{where} {item.effect.fields}")
+                if item.effect.event == "ended without a certificate" and item.session is not None:
+                    self.world.laws.blames(self, item.session)
+        if effects:
+            self.world.laws.after_step(self)
         if not all(self._send(item) for item in effects):
             return
+        for item in effects:
+            if isinstance(item.effect, Work) and operator is not None:
+                self.world.work(self, operator, item.effect.job)
         self.world.schedule_tick(self)
         self._ask_for_sources()
+        self._take_early_bodies()
         if any(isinstance(item.effect, Closed) for item in effects):
             self._join_late()
 
     def _transactions(self, effects: Sequence[SessionEffect]) -> list[Transaction]:
-        """What the engine commits for one step, in its order."""
+        """What a store commits for one step: keys before the frames that publish them, journals, then the rest in order."""
         journals: dict[SessionId, list[JournalRecord]] = {}
         closed: dict[SessionId, Closed] = {}
-        for item in effects:
-            if item.session is None:
-                continue
-            if isinstance(item.effect, Persist):
-                journals.setdefault(item.session.id, []).append(item.effect.record)
-            elif isinstance(item.effect, Closed):
-                closed[item.session.id] = item.effect
-        transactions: list[Transaction] = [
-            partial(self._append, session, records, closed.get(session))
-            for session, records in journals.items()
-        ]
+        transactions: list[Transaction] = []
         for item in effects:
             match item.effect:
-                case Certified() as certified:
-                    transactions.append(partial(self._certify, certified))
-                    if item.session is not None and self._is_all_dealt(item.session, certified):
-                        transactions.append(partial(self.disk.shred_session, item.session.id))
-                case Settled() as settled:
-                    transactions.append(partial(self._settle, settled))
-                case Erase(transcript_hash):
-                    transactions.append(partial(self._erase, transcript_hash))
-                case Shred(session):
-                    transactions.append(partial(self._shred, session))
-                case Accuse(evidence):
-                    transactions.append(partial(self._accuse, evidence))
-        return transactions
+                case KeepKey(number, key):
+                    transactions.append(partial(self.disk.keep_key, number, key))
+                case Persist(record) if item.session is not None:
+                    journals.setdefault(item.session.id, []).append(record)
+                case Closed() as ended if item.session is not None:
+                    closed[item.session.id] = ended
+        for session in dict.fromkeys([*journals, *closed]):
+            records, ended_by = journals.get(session, []), closed.get(session)
+            transactions.append(partial(self._append, session, records, ended_by))
+        later = (self._later_transaction(item.effect) for item in effects)
+        return [*transactions, *(transaction for transaction in later if transaction is not None)]
 
-    @staticmethod
-    def _is_all_dealt(session: Session, certified: Certified) -> bool:
-        """All n of a genesis hold their shares, so nobody needs mine any more."""
-        at_genesis = certified.transcript.source_version == GENESIS_SOURCE
-        return at_genesis and session.genesis_quorum == session.n and certified.share is not None
+    def _later_transaction(self, effect: Effect) -> Transaction | None:
+        match effect:
+            case Certified() | Prepared():
+                return partial(self._add_version, effect)
+            case Held(transcript_hash, share):
+                return partial(self._hold, transcript_hash, share)
+            case Erase(transcript_hash):
+                return partial(self._erase, transcript_hash)
+            case EraseKeys(numbers):
+                return partial(self._erase_keys, numbers)
+            case Shred(session):
+                return partial(self.disk.shred_session, session)
+            case Forget(session):
+                return partial(self.disk.drop_session, session)
+            case Accuse(evidence):
+                return partial(self._accuse, evidence)
+            case _:
+                return None
 
     def _append(self, session: SessionId, records: Sequence[JournalRecord], closed: Closed | None) -> None:
         self.disk.append(session, records, None if closed is None else closed.certificate)
         if closed is not None:
             self.world.laws.closes(self, closed)
 
-    def _certify(self, effect: Certified) -> None:
-        self.disk.add_version(effect.transcript, effect.certificate, effect.share)
-        self.world.laws.certifies(self, effect)
+    def _add_version(self, effect: Certified | Prepared) -> None:
+        self.disk.add_version(effect.transcript, effect.certificate)
+        if isinstance(effect, Certified):
+            self.world.laws.certifies(self, effect)
+        else:
+            self.world.laws.prepares(self, effect)
 
-    def _settle(self, effect: Settled) -> None:
-        self.disk.settle(effect.transcript, effect.certificate, effect.proof)
-        self.world.trace(
-            self, f"settles version {effect.transcript.version} {effect.transcript.hash.hex()[:8]}"
-        )
-        self.world.laws.settles(self, effect)
+    def _hold(self, transcript_hash: bytes, share: SecretScalar) -> None:
+        self.disk.hold(transcript_hash, share)
+        self.world.laws.holds(self, transcript_hash, share)
 
     def _erase(self, transcript_hash: bytes) -> None:
         self.world.laws.erases(self, transcript_hash)
@@ -388,9 +477,9 @@ class Node:
         self.world.trace(self, f"erases {transcript_hash.hex()[:8]}")
         self.world.laws.keeps_a_version()
 
-    def _shred(self, session: SessionId) -> None:
-        self.disk.shred_session(session)
-        self.world.trace(self, f"shreds {session.hex()[:6]}")
+    def _erase_keys(self, numbers: frozenset[int]) -> None:
+        self.disk.erase_keys(numbers)
+        self.world.trace(self, f"erases keys {sorted(numbers)}")
         self.world.laws.keeps_a_version()
 
     def _accuse(self, evidence: Evidence) -> None:
@@ -409,24 +498,29 @@ class Node:
 
     def _send(self, item: SessionEffect) -> bool:
         """Whether the node survives the sending."""
-        if isinstance(item.effect, Broadcast):
-            self.say(None, item.effect.frame)
-        elif isinstance(item.effect, Direct):
-            self.say(item.effect.recipient, item.effect.frame)
-        else:
-            return True
-        if self.crash_after_sending is not None:
-            self.crash_after_sending -= 1
-            if self.crash_after_sending <= 0:
-                self.crash()
-                return False
+        match item.effect:
+            case Publish(name, body):
+                self._push(name, body)
+            case Broadcast(frame):
+                self.say(frame)
+                if self.crash_after_sending is not None:
+                    self.crash_after_sending -= 1
+                    if self.crash_after_sending <= 0:
+                        self.crash()
+                        return False
         return True
 
-    def say(self, recipient: OperatorAddress | None, frame: Frame) -> None:
+    def _push(self, name: bytes, body: bytes) -> None:
+        for address in self.world.nodes:
+            served = self.serves_body(address, name, body)
+            if address != self.address and served is not None:
+                self.world.send_body(self, address, name, served)
+
+    def say(self, frame: Frame) -> None:
+        """To everybody; what a Byzantine operator makes of it, to whom it likes."""
         if self.tamper is None:
             self.world.laws.speaks(self, frame)
-        outgoing = [(recipient, frame)] if self.tamper is None else self.tamper(frame, recipient)
-        for to, what in outgoing:
+        for to, what in [(None, frame)] if self.tamper is None else self.tamper(frame, None):
             if what.kind is Kind.PROPOSAL:
                 self.world.laws.proposes(what)
             targets = [to] if to is not None else [a for a in self.world.nodes if a != self.address]
@@ -451,7 +545,7 @@ class Node:
         """
         self.crash()
         newest = self.world.sessions[-1].boundary.number if self.world.sessions else -1
-        self.disk = self.disk_type() if self.backup is None else self.backup.copy()
+        self.disk = Disk() if self.backup is None else self.backup.copy()
         self.disk.floor, self.disk.consent = newest, False
         self.has_lost_disk = True
         self.world.trace(self, "loses its disk")

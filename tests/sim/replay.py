@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.sim.run import STORIES, told
+from tests.sim.run import told
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,17 +18,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("seeds", type=int, nargs="+", metavar="SEED")
     parser.add_argument("--quiet", "-q", action="store_true", help="only how it ends")
-    parser.add_argument("--protocol", type=int, choices=STORIES, default=1, help="default: 1")
     parser.add_argument("--real-crypto", action="store_true", help="real curves and hashes; slow")
     chosen = parser.parse_args(arguments)
     failed = 0
     for seed in chosen.seeds:
-        outcome = told(
-            seed,
-            real_crypto=chosen.real_crypto,
-            listener=None if chosen.quiet else print,
-            protocol=chosen.protocol,
-        )
+        outcome = told(seed, real_crypto=chosen.real_crypto, listener=None if chosen.quiet else print)
         failed += outcome.ending is None
         print(f"seed {seed}: {outcome.ending or 'BROKEN: ' + outcome.complaint}")
         print(f"trace hash {outcome.trace_hash}")

@@ -12,14 +12,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 from eigenkms.crypto import backends
 from tests.sim.story import Ending, Story
-from tests.sim.v2.story import Story as StoryOfProtocol2
 from tests.support.toy_backend import toy_crypto, toy_hashing
 
 PROGRESS_SECONDS = 5.0
@@ -37,16 +36,11 @@ class Outcome:
     complaint: str = ""
 
 
-STORIES: Mapping[int, type[Story]] = {1: Story, 2: StoryOfProtocol2}
-"""By version of the protocol."""
-
-
 def told(
     seed: int,
     *,
     real_crypto: bool = False,
     listener: Callable[[str], None] | None = None,
-    protocol: int = 1,
 ) -> Outcome:
     """One story, from beginning to end; never raises for what happens in it."""
     with ExitStack() as stack:
@@ -55,7 +49,7 @@ def told(
         else:
             stack.enter_context(toy_crypto())
             stack.enter_context(toy_hashing())
-        story = STORIES[protocol](seed)
+        story = Story(seed)
         story.world.listener = listener
         try:
             ending = story.tell()
@@ -65,11 +59,9 @@ def told(
         return Outcome(seed, story.world.trace_hash, ending)
 
 
-def tell_all(
-    seeds: Sequence[int], *, processes: int, real_crypto: bool = False, protocol: int = 1
-) -> Iterator[Outcome]:
+def tell_all(seeds: Sequence[int], *, processes: int, real_crypto: bool = False) -> Iterator[Outcome]:
     """The outcomes of all seeds, as they come."""
-    tell = partial(told, real_crypto=real_crypto, protocol=protocol)
+    tell = partial(told, real_crypto=real_crypto)
     if processes <= 1:
         yield from map(tell, seeds)
         return
@@ -77,16 +69,15 @@ def tell_all(
         yield from pool.imap_unordered(tell, seeds, chunksize=1 if real_crypto else CHUNK)
 
 
-def replay_command(outcome: Outcome, *, real_crypto: bool = False, protocol: int = 1) -> str:
-    options = (" --real-crypto" if real_crypto else "") + (" --protocol 2" if protocol == 2 else "")
-    return f"python -m tests.sim.replay{options} {outcome.seed}"
+def replay_command(outcome: Outcome, *, real_crypto: bool = False) -> str:
+    return f"python -m tests.sim.replay{' --real-crypto' if real_crypto else ''} {outcome.seed}"
 
 
 class _Report:
     """Counts outcomes and tells people how it goes."""
 
-    def __init__(self, total: int, *, real_crypto: bool, protocol: int) -> None:
-        self.total, self.real_crypto, self.protocol = total, real_crypto, protocol
+    def __init__(self, total: int, *, real_crypto: bool) -> None:
+        self.total, self.real_crypto = total, real_crypto
         self.failed = 0
         self.sizes: Counter[int] = Counter()
         self.sums: Counter[str] = Counter()
@@ -96,8 +87,7 @@ class _Report:
         if outcome.ending is None:
             self.failed += 1
             print(f"FAILED {outcome.complaint}")
-            command = replay_command(outcome, real_crypto=self.real_crypto, protocol=self.protocol)
-            print(f"  replay: {command}", flush=True)
+            print(f"  replay: {replay_command(outcome, real_crypto=self.real_crypto)}", flush=True)
         else:
             self.sizes[outcome.ending.n] += 1
             self.sums.update(outcome.ending.counts())
@@ -127,14 +117,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="default: one for each core"
     )
-    parser.add_argument("--protocol", type=int, choices=STORIES, default=1, help="default: 1")
     parser.add_argument("--real-crypto", action="store_true", help="real curves and hashes; slow")
     chosen = parser.parse_args(arguments)
-    report = _Report(chosen.seeds, real_crypto=chosen.real_crypto, protocol=chosen.protocol)
+    report = _Report(chosen.seeds, real_crypto=chosen.real_crypto)
     seeds = range(chosen.first, chosen.first + chosen.seeds)
-    for outcome in tell_all(
-        seeds, processes=chosen.processes, real_crypto=chosen.real_crypto, protocol=chosen.protocol
-    ):
+    for outcome in tell_all(seeds, processes=chosen.processes, real_crypto=chosen.real_crypto):
         report.take(outcome)
     report.finish()
     return 1 if report.failed else 0

@@ -1,25 +1,36 @@
 """One random story from one seed: a network, its troubles, its liars, and what must be true at the end.
 
-A story is either of a *genesis* in trouble from the first moment, or of *rotation*: a key is made in peace, then boundary follows
-boundary in trouble, while operators join and leave the set. Troubles: messages are lost, doubled and delayed, operators crash at
-random persistence points and in the midst of sending, partitions come and go, clocks are wrong, boundaries are seen late, never,
-or in two versions, a disk is lost. The laws (laws.py) are checked all along. Then everything heals, and what docs/protocol.md
-promises of a healed network must come true.
+A story is of a *genesis* in trouble from the first moment; or of *rotation*: a key is made in peace, then boundary follows boundary
+in trouble, while operators join and leave the set; or of a *siege*: as many liars as may be try to divide the others. Troubles:
+messages are lost, doubled and delayed, operators crash at random persistence points and in the midst of sending, partitions come
+and go, clocks are wrong, processors slow, boundaries are seen late, never, or in two versions, a disk is lost. The laws (laws.py)
+are checked all along. Then everything heals, and what is promised of a healed network must come true. If fewer than a third of the
+members are faulty, all correct members know a certified version within a few boundaries, with their shares of it. Newcomers do too,
+and nobody keeps a share of an older one.
 """
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from eigenkms.crypto.scalars import threshold
+from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.session import Session
 from eigenkms.types import OperatorAddress
-from tests.sim.byzantine import RANDOM_ATTACKS, Byzantine, conspire, lie_about_settled
+from tests.sim.byzantine import (
+    DIVIDING_ATTACKS,
+    DIVIDING_POSES,
+    POSES,
+    RANDOM_ATTACKS,
+    Byzantine,
+    random_liar,
+)
 from tests.sim.clock import Skew
-from tests.sim.world import Faults, Node, World
+from tests.sim.node import Node
+from tests.sim.world import Faults, World
 
-SIZES = (1, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 7, 8, 9, 10, 11, 12, 13)
+SIZES = (1, 2, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 6, 7, 7, 7, 8)
 INTERVAL = 20.0
 """Seconds between two boundaries once all is healed: 20 windows of a second."""
 PATIENCE = 6
@@ -28,19 +39,24 @@ PATIENCE = 6
 
 @dataclass(frozen=True)
 class Ending:
-    """What a story came to. ``n``: operators in it; ``versions``, ``settled``, ``erased`` count those of all correct ones."""
+    """What a story came to. ``n``: operators in it; ``versions``, ``certified``, ``erased`` count those of all correct ones.
+
+    ``keys`` counts the keys that they erased; ``lost`` is 1 if too few could have shares.
+    """
 
     plot: str
     n: int
     liars: int
     versions: int
-    settled: int
+    certified: int
     erased: int
     closed: int
     evidence: int
     crashes: int
     lost_disks: int
     events: int
+    keys: int
+    lost: int
 
     def counts(self) -> dict[str, int]:
         """What can be added up over many stories."""
@@ -50,22 +66,24 @@ class Ending:
 class Story:
     """``tell`` runs it; a broken law or promise is an ``AssertionError`` that names the seed."""
 
-    world_type: ClassVar[type[World]] = World
-    sizes: ClassVar[Sequence[int]] = SIZES
-
     def __init__(self, seed: int) -> None:
         self.random = random.Random(f"story {seed}")
-        n = self.random.choice(self.sizes)
+        n = self.random.choice(SIZES)
         self.plot = self.random.choice(["genesis", "rotation", "rotation"])
         lowered = self.random.random() < (0.25 if self.plot == "genesis" else 0.1)
         self.quorum = self.random.randint(threshold(n), n) if lowered else 0
-        self.world = self.world_type(n, seed, quorum=self.quorum)
+        self.world = World(n, seed, quorum=self.quorum)
         self.addresses = list(self.world.nodes)
         self.members: Sequence[OperatorAddress] = self.addresses
         self.grows = self.plot == "genesis" and not self.quorum and self.random.random() < 0.15
         self.faulty: frozenset[OperatorAddress] = frozenset()
         """Liars, and those whose disks may be lost: fewer than a third of every set."""
         self.liars: list[Byzantine] = []
+        self.is_lost = False
+        """Whether members that were left out and faulty ones were too many for any promise."""
+        apart = random.Random(f"{seed}/siege")
+        self.is_siege = apart.random() < 0.3 and len(self.addresses) >= 4 and not self.quorum
+        self.world.cpu = self.random.choice([0.005, 0.02, 0.02, 0.2])
 
     def _faults(self) -> Faults:
         r = self.random
@@ -78,7 +96,10 @@ class Story:
         )
 
     def tell(self) -> Ending:
-        if self.plot == "genesis":
+        if self.is_siege:
+            self.plot = "siege"
+            self._tell_siege()
+        elif self.plot == "genesis":
             self._tell_genesis()
         else:
             self._tell_rotation()
@@ -92,13 +113,15 @@ class Story:
             n=len(self.addresses),
             liars=len(self.liars),
             versions=len(versions),
-            settled=sum(version.proof is not None for version in versions),
+            certified=sum(version.is_certified for version in versions),
             erased=sum(version.erased for version in versions),
             closed=sum(len(node.disk.closed) for node in nodes),
             evidence=len(self.world.evidence()),
             crashes=sum(node.crashes for node in nodes),
             lost_disks=sum(node.has_lost_disk for node in nodes),
             events=self.world.events,
+            keys=sum(len(node.disk.destroyed_keys) for node in nodes),
+            lost=int(self.is_lost),
         )
 
     # -- the plots -----------------------------------------------------------------------------------------------
@@ -115,8 +138,6 @@ class Story:
             self._boundary()
             self._trouble_times(self.random.randint(1, 8))
         self._heal()
-        if self.world.is_orphaned:
-            return
         if self.liars:
             self.world.next_boundary()
             self._until(lambda: not self._bound(), "somebody stays bound to an old session", new=False)
@@ -147,6 +168,42 @@ class Story:
         self._heal()
         self._rotates()
 
+    def _tell_siege(self) -> None:
+        """As many liars as may be try to divide the others, who are all members and keep their disks. Sessions are short, and of
+        the votes and certificates of each some never arrive at some.
+        """
+        world, r = self.world, self.random
+        self._found()
+        self.faulty = frozenset(r.sample(self.addresses, (len(self.addresses) - 1) // 3))
+        for address in sorted(self.faulty):
+            attacks = r.sample(DIVIDING_ATTACKS, r.randint(1, 3))
+            poses = r.sample(DIVIDING_POSES, r.randint(0, 2))
+            self.liars.append(random_liar(world, world.nodes[address], attacks, poses))
+        world.faults = replace(self._faults(), loss=0.0)
+        for _ in range(r.randint(2, 6)):
+            self._withhold(r.choice([0.0, 0.3, 0.6, 0.9]))
+            world.next_boundary(spread=r.choice([0.05, 0.3, 1.0]))
+            for _ in range(r.randint(1, 4)):
+                world.run(r.choice([0.1, 0.3, 0.7, 1.5]))
+                if r.random() < 0.3:
+                    self._trouble()
+        world.holds_back = lambda _frame, _to: False
+        self._heal()
+        self._rotates()
+
+    def _withhold(self, share: float) -> None:
+        """From now on so many of all votes and certificates do not arrive, the same ones whoever repeats them."""
+        salt = self.random.randbytes(8)
+
+        def holds_back(frame: Frame, to: OperatorAddress) -> bool:
+            if frame.kind not in (Kind.VOTE, Kind.CERTIFICATE):
+                return False
+            what = frame.body[:2] if frame.kind is Kind.VOTE else []
+            drawn = hashlib.sha256(salt + frame.session + to + repr((frame.sender, what)).encode()).digest()
+            return drawn[0] < share * 256
+
+        self.world.holds_back = holds_back
+
     def _found(self) -> None:
         """A key, in peace."""
         world = self.world
@@ -161,17 +218,9 @@ class Story:
         chosen = self.random.sample(among, min(count, len(among)))
         self.faulty |= frozenset(chosen)
         for address in chosen:
-            attacks = self.random.sample(RANDOM_ATTACKS, self.random.randint(1, 3))
-            liar = Byzantine(self.world, self.world.nodes[address], *attacks)
-            self.liars.append(liar)
-            if self.random.random() < 0.3:
-                lie_about_settled(liar)
-        apart = random.Random(
-            f"{self.world.seed}/conspiracy"
-        )  # of its own, so that older seeds tell what they told
-        if apart.random() < 0.1:
-            correct = [address for address in self.addresses if address not in self.faulty]
-            conspire(self.liars, apart.sample(correct, min(len(correct), len(self.liars))))
+            attacks = self.random.sample(RANDOM_ATTACKS, self.random.randint(0, 3))
+            poses = self.random.sample(POSES, self.random.randint(0 if attacks else 1, 2))
+            self.liars.append(random_liar(self.world, self.world.nodes[address], attacks, poses))
 
     def _bears(self, members: Sequence[OperatorAddress]) -> bool:
         """Whether fewer than a third of them are faulty."""
@@ -295,20 +344,18 @@ class Story:
         return sum(1 for node in self.world.correct() if session.id in node.disk.sessions)
 
     def _rotates(self) -> None:
-        """Within a few boundaries a version is certified at all correct members, with all their shares; where nobody is faulty it
-        settles too, and then nobody holds a share of anything older.
-        """
+        """Within a few boundaries all correct members have their shares of a certified version."""
         world = self.world
-        if world.is_orphaned:
-            return  # nobody who comes later can check the version that is dealt from
         for _ in range(PATIENCE):
             session = world.next_boundary(members=self.members)
-            if world.run(INTERVAL, until=lambda s=session: self._is_done(s)):
+            if world.laws.is_out_of_reach:
+                self.is_lost = True
+                return
+            if world.run(INTERVAL, until=lambda s=session: world.is_shared(s)):
                 break
         else:
             raise AssertionError(world.story("no rotation in a healed network"))
-        if not self.liars:
-            self._erases(session)
+        self._erases(session)
 
     def _erases(self, session: Session) -> None:
         """A session that deals from an older version goes on to the next boundary, also at who has not heard yet."""
@@ -318,13 +365,8 @@ class Story:
                 return
         holding = ", ".join(node.name for node in self._holding_older(session))
         raise AssertionError(
-            self.world.story(f"{holding} did not erase what is older than a settled version")
+            self.world.story(f"{holding} did not erase what is older than a certified version")
         )
-
-    def _is_done(self, session: Session) -> bool:
-        if self.liars:
-            return self.world.is_certified(session)
-        return self.world.is_shared(session) and self.world.is_settled(session)
 
     def _holding_older(self, session: Session) -> list[Node]:
         version = session.version

@@ -3,13 +3,22 @@
 import random
 
 from eigenkms.protocols.effects import JournalRecord, Persist
+from eigenkms.protocols.frames import Frame
 from eigenkms.protocols.operator import SessionEffect
+from eigenkms.protocols.session import Session
 from tests.sim.clock import Clock, Skew
 from tests.sim.world import Faults, Node, World
 
 
 def _first(world: World) -> Node:
     return next(iter(world.nodes.values()))
+
+
+def _log(node: Node, session: Session) -> list[Frame]:
+    assert node.operator is not None
+    ceremony = node.operator.ceremony(session.id)
+    assert ceremony is not None
+    return list(ceremony._log)
 
 
 def test_a_crash_between_two_commits_keeps_one_and_loses_the_other_whole() -> None:
@@ -30,15 +39,15 @@ def test_a_crash_before_anything_is_sent_leaves_the_disk_ahead_of_the_network() 
     """After the commit of a step nothing of it has left; the next life says it, to the byte."""
     world = World(2, 1)
     node = _first(world)
-    node.crash_after = node.persisted + 2  # the opened session, and the first step's journal
+    node.crash_after = node.persisted + 3  # the opened session, the first step's key and its journal
     session = world.next_boundary(only=[node.address], spread=0)
     lines: list[str] = []
     world.listener = lines.append
     world.run(0.5)
     assert node.disk.journal[session.id]
-    assert not [line for line in lines if "HASH" in line]
+    assert not [line for line in lines if "KEY" in line]
     world.restart(node)
-    assert [line for line in lines if "-> op1 HASH" in line]
+    assert [line for line in lines if "-> op1 KEY" in line]
 
 
 def test_a_clock_runs_at_its_own_rate_from_its_own_zero() -> None:
@@ -111,10 +120,8 @@ def test_a_partition_can_be_deaf_in_one_direction() -> None:
     session = world.next_boundary(spread=0.01)
     world.run(0.9)
     for node in world.nodes.values():
-        assert node.operator is not None
-        ceremony = node.operator.ceremony(session.id)
-        assert ceremony is not None
-        assert ceremony.status().missing == (() if node is mute else (mute.address,))
+        known = {frame.sender for frame in _log(node, session)}
+        assert known == set(world.nodes) - ({mute.address} if node is not mute else set())
 
 
 def test_bytes_are_read_once_for_all() -> None:
@@ -123,9 +130,31 @@ def test_bytes_are_read_once_for_all() -> None:
     session = world.next_boundary(spread=0.01)
     world.run(0.2)
     logs = [
-        {f.key: f for f in node.operator.ceremony(session.id)._log if f.sender != node.address}  # type: ignore[union-attr]
+        {f.key: f for f in _log(node, session) if f.sender != node.address}
         for node in list(world.nodes.values())[:2]
     ]
     shared = set(logs[0]) & set(logs[1])
     assert shared
     assert all(logs[0][key] is logs[1][key] for key in shared)
+
+
+def test_a_job_takes_time_and_is_lost_in_a_crash() -> None:
+    """A result that comes when another life runs is taken by nobody; the next life asks for the work itself."""
+    world = World(1, 1, cpu=1.0)
+    node = _first(world)
+    session = world.next_boundary(spread=0)
+    world.run(0.4)
+    assert world.version_of(node, session) is None
+    node.crash()
+    world.restart(node)
+    world.run(0.4)
+    assert world.version_of(node, session) is None
+    assert world.run(5, until=lambda: world.is_shared(session))
+
+
+def test_a_dealing_is_verified_once_for_all() -> None:
+    """Whether it is valid depends on public bytes alone."""
+    world = World(4, 1)
+    session = world.next_boundary(spread=0.01)
+    assert world.run(10, until=lambda: world.is_shared(session))
+    assert len(world._checked) == len(world.nodes)

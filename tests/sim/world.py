@@ -1,8 +1,10 @@
-"""A small world for the real machines: virtual clocks, a virtual network and chain, disks that survive crashes.
+"""A small world for the real machines: virtual clocks, network, chain and processors, and disks that survive crashes.
 
 Every operator is the real ``Operator`` machine; frames are the real encoded bytes, decoded and verified on arrival. Only the
-clocks (clock.py), the network, the chain's boundaries and the disks (node.py) are made here. Whatever an operator does is held
-against the laws (laws.py) when it does it. All that happens is written into a trace, the hash of which names the story.
+clocks (clock.py), the network, the chain's boundaries, the processors and the disks (node.py) are made here. Jobs take virtual time
+and are computed when that time is over; what depends on nothing but public bytes, whether dealings are valid, is computed once for
+all operators. Whatever an operator does is held against the laws (laws.py) when it does it. All that happens is written into a
+trace, the hash of which names the story.
 """
 
 import hashlib
@@ -10,29 +12,42 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
-from typing import ClassVar, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from eigenkms.crypto import bn254
+from eigenkms.crypto import bn254, pvss
+from eigenkms.crypto.backends import bls12381
+from eigenkms.crypto.scalars import R
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.requests import Epoch, check_epoch
+from eigenkms.protocols.jobs import Check, Checked, Job, Result, Unchecked, carry_out
+from eigenkms.protocols.messages import GENESIS_SOURCE
+from eigenkms.protocols.operator import Operator
+from eigenkms.protocols.requests import Epoch
 from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.protocols.transcript import check_self_consistent
+from eigenkms.protocols.votes import BadCertificateError, Phase
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
 from tests.sim.clock import Skew
-from tests.sim.disk import Disk, StoredVersion
+from tests.sim.disk import StoredVersion
 from tests.sim.laws import Laws
 from tests.sim.node import Node
 from tests.sim.wire import Wire
+from tests.support.toy_backend import TOY
 
-__all__ = ["CLUSTER", "Disk", "Faults", "Node", "World"]
+__all__ = ["CLUSTER", "Faults", "Node", "World"]
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))
 NO_KEY = bytes(128)
 BEGINNING = 1_700_000_000
 """Unix time of block 0; a block lasts a second."""
+GRACE = 0.2
+"""Seconds; some round trips of a network in peace."""
 Rng: TypeAlias = Callable[[int], bytes]
+Answer: TypeAlias = Callable[[], Callable[[], None] | None]
+"""What is asked for: the delivery of the answer, or ``None`` if there is none."""
 
 
 @dataclass
@@ -47,14 +62,39 @@ class Faults:
     skew: Skew = field(default_factory=Skew)
 
 
-class World:
-    """n operators, one seed. Times in seconds from the world's beginning."""
+class ToyLogarithms(pvss.LogarithmTable):
+    """On the toy curves a point is its own logarithm."""
 
-    node_type: ClassVar[type[Node]] = Node
-    laws_type: ClassVar[type[Laws]] = Laws
+    def __init__(self) -> None:
+        super().__init__(width=2)
+
+    def find(self, point: Any, bound: int) -> int | None:
+        value = point if 2 * point < R else point - R
+        return value if abs(value) <= bound else None
+
+
+@lru_cache(maxsize=2)
+def logarithms(backend: str) -> pvss.LogarithmTable:
+    """The table of the curve in use, which is named so."""
+    return ToyLogarithms() if backend == TOY.bls12381.name else pvss.LogarithmTable()
+
+
+class World:
+    """n operators, one seed. Times in seconds from the world's beginning.
+
+    A job takes between half of ``cpu`` and all of it.
+    """
 
     def __init__(
-        self, n: int, seed: int, *, faults: Faults | None = None, quorum: int = 0, window_ms: int = 1000
+        self,
+        n: int,
+        seed: int,
+        *,
+        faults: Faults | None = None,
+        quorum: int = 0,
+        window_ms: int = 1000,
+        grace: float = GRACE,
+        cpu: float = 0.02,
     ) -> None:
         self.seed = seed
         self.random = random.Random(seed)
@@ -62,6 +102,8 @@ class World:
         self.now = 0.0
         self.faults = faults or Faults()
         self.parameters = Parameters(10, "latest", window_ms, genesis_quorum=quorum)
+        self.grace = grace
+        self.cpu = cpu
         self.refused = 0
         self.events = 0
         self.partition: Callable[[OperatorAddress, OperatorAddress], bool] = lambda _a, _b: False
@@ -69,6 +111,7 @@ class World:
         """Frames that never reach somebody, from whoever they come."""
         self.listener: Callable[[str], None] | None = None
         self.wire = Wire()
+        self._checked: dict[tuple[bytes, object, int], bool] = {}
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._hash = hashlib.sha256()
@@ -76,14 +119,14 @@ class World:
         self._fork = 0
         pairs = sorted((OperatorAddress(self.rng(20)), bn254.KeyPair.generate(self.rng)) for _ in range(n))
         self.keys = {a: k.g2 for a, k in pairs}
-        self.laws = self.laws_type(self)
+        self.laws = Laws(self)
         self.nodes: dict[OperatorAddress, Node] = {}
         self.sessions: list[Session] = []
         """All that any block opened, the one of the newest canonical boundary last."""
         self._by_id: dict[SessionId, Session] = {}
         self._canonical: dict[int, Session] = {}
         for i, (address, key) in enumerate(pairs):
-            self.nodes[address] = self.node_type(self, key, address, f"op{i}")
+            self.nodes[address] = Node(self, key, address, f"op{i}")
         for node in self.nodes.values():
             self.at(self.random.uniform(0, self.faults.sync_seconds), lambda node=node: self._pull(node))
 
@@ -116,6 +159,33 @@ class World:
         self.now = end
         return until()
 
+    # -- processors --------------------------------------------------------------------------------------------
+
+    def work(self, node: Node, life: Operator, job: Job) -> None:
+        """Carry out a job beside the machine; its result comes if that life still goes on."""
+
+        def done() -> None:
+            if node.operator is life:
+                node.take_result(life, node.works_on(job, self._result(job)))
+
+        self.at(self.random.uniform(self.cpu / 2, self.cpu), done)
+
+    def _result(self, job: Job) -> Result:
+        table = logarithms(bls12381().name)
+        if not isinstance(job, Check):
+            return carry_out(job, self.rng, table)
+        new = tuple(d for d in job.dealings if self._place(d) not in self._checked)
+        found = cast("Checked", carry_out(Check(new), self.rng, table))
+        for dealing in new:
+            self._checked[self._place(dealing)] = dealing.name in found.valid
+        valid = frozenset(d.name for d in job.dealings if self._checked[self._place(d)])
+        return Checked(valid, frozenset(d.name for d in job.dealings) - valid)
+
+    @staticmethod
+    def _place(dealing: Unchecked) -> tuple[bytes, object, int]:
+        """All that the validity of a dealing depends on; its name stands for header and body."""
+        return (dealing.name, (dealing.recipients, dealing.claim.constant), dealing.threshold)
+
     # -- network -----------------------------------------------------------------------------------------------
 
     def is_signed(self, frame: Frame) -> bool:
@@ -124,6 +194,7 @@ class World:
 
     def send(self, sender: OperatorAddress, to: OperatorAddress, frame: Frame) -> None:
         """One frame on its way, if it gets there."""
+        self.laws.hears(frame)
         for _ in range(self._copies(self.nodes[sender], self.nodes[to], frame)):
             self._deliver(to, [frame])
 
@@ -138,6 +209,10 @@ class World:
         sent = 1 + (self.random.random() < self.faults.duplicate)
         cut = self.partition(sender.address, to.address)
         return sum(self.random.random() >= self.faults.loss and not cut for _ in range(sent))
+
+    def _arrives(self, sender: Node, to: Node) -> bool:
+        lost = self.random.random() < self.faults.loss
+        return not lost and not self.partition(sender.address, to.address)
 
     def _delay(self) -> float:
         return self.random.uniform(self.faults.min_delay, self.faults.max_delay)
@@ -157,20 +232,44 @@ class World:
         if arriving:
             self.at(self._delay(), lambda: self.nodes[to].take(arriving))
 
-    def ask_settled(self, asker: Node, asked: Node) -> None:
-        """A call that asks for the settled version to deal from; its answer, if one comes, within two delays."""
-        if asker is asked or not self._arrives(asker, asked):
-            return
-        self.at(self._delay(), lambda: self._answer_settled(asker, asked))
+    def send_body(self, sender: Node, to: OperatorAddress, name: bytes, body: bytes) -> None:
+        """The body of a dealing, pushed."""
+        if self._arrives(sender, self.nodes[to]):
+            self.at(self._delay(), lambda: self.nodes[to].take_body(name, body))
 
-    def _answer_settled(self, asker: Node, asked: Node) -> None:
-        answer = asked.settled_answer()
-        if answer is not None and self._arrives(asked, asker):
-            self.at(self._delay(), lambda: asker.told_settled(answer))
+    def _call(self, asker: Node, asked: Node, answer: Answer) -> None:
+        """A request goes one way; what it is answered with, if anything, comes back."""
 
-    def _arrives(self, sender: Node, to: Node) -> bool:
-        lost = self.random.random() < self.faults.loss
-        return not lost and not self.partition(sender.address, to.address)
+        def arrives() -> None:
+            deliver = answer()
+            if deliver is not None and self._arrives(asked, asker):
+                self.at(self._delay(), deliver)
+
+        if asker is not asked and self._arrives(asker, asked):
+            self.at(self._delay(), arrives)
+
+    def ask_body(self, asker: Node, asked: Node, name: bytes) -> None:
+        def answer() -> Callable[[], None] | None:
+            body = asked.served_body(asker.address, name)
+            return None if body is None else lambda: asker.take_body(name, body)
+
+        self._call(asker, asked, answer)
+
+    def ask_row(self, asker: Node, asked: Node, name: bytes) -> None:
+        def answer() -> Callable[[], None] | None:
+            row = asked.served_row(asker.address, name)
+            return None if row is None else lambda: asker.take_row(name, row)
+
+        self._call(asker, asked, answer)
+
+    def ask_head(self, asker: Node, asked: Node) -> None:
+        """A call that asks for the versions that somebody deals from, with their certificates."""
+
+        def answer() -> Callable[[], None] | None:
+            versions = asked.head_answer()
+            return (lambda: asker.told_head(versions)) if versions else None
+
+        self._call(asker, asked, answer)
 
     # -- the chain ---------------------------------------------------------------------------------------------
 
@@ -225,15 +324,23 @@ class World:
             seen |= members
         return False
 
-    def verify_epoch(self, epoch: Epoch) -> None:
-        """What a node checks with the chain: the certificate, and that the block is canonical and had this set."""
-        check_epoch(epoch, CLUSTER)
-        session = self._canonical.get(epoch.transcript.boundary.number)
-        if session is None or (session.boundary, session.recipients) != (
-            epoch.transcript.boundary,
-            epoch.transcript.recipients,
-        ):
-            raise VerificationError("verify epoch certificate: its block is not on this chain")
+    def verify_version(self, epoch: Epoch) -> None:
+        """What a node checks with the chain: the certificate of either phase, and that the block of this number had this set.
+
+        A genesis that is merely prepared is no version: another one may be certified instead.
+        """
+        transcript, certificate = epoch.transcript, epoch.certificate
+        if transcript.cluster != CLUSTER:
+            raise VerificationError("verify version: it is of another cluster")
+        check_self_consistent(transcript)
+        if (certificate.session, certificate.hash) != (transcript.session, transcript.hash):
+            raise BadCertificateError("verify version: its certificate is of another transcript")
+        if certificate.phase is not Phase.COMMIT and transcript.source_version == GENESIS_SOURCE:
+            raise BadCertificateError("verify version: a genesis without its epoch certificate")
+        certificate.verify(transcript.recipients, transcript.threshold)
+        session = self._canonical.get(transcript.boundary.number)
+        if session is None or session.recipients != transcript.recipients:
+            raise VerificationError("verify version: its operators are not those of the chain")
 
     def restart(self, node: Node) -> None:
         """Up again from its disk; sees the newest boundary if it has not yet."""
@@ -248,6 +355,10 @@ class World:
 
     def correct(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.tamper is None]
+
+    def sound(self) -> list[Node]:
+        """Those that are correct and never lost their disk."""
+        return [node for node in self.correct() if not node.has_lost_disk]
 
     def session(self, session_id: SessionId) -> Session:
         """Raises ``KeyError`` for a session that no boundary opened."""
@@ -265,42 +376,27 @@ class World:
         return found
 
     def certified(self) -> list[Node]:
-        return [node for node in self.nodes.values() if node.disk.versions]
-
-    def all_certified(self) -> bool:
-        return all(node.disk.versions for node in self.correct())
+        return [node for node in self.correct() if node.disk.certified is not None]
 
     def all_hold_shares(self) -> bool:
-        """Everybody correct has a share of some version."""
-        return all(any(v.share is not None for v in node.disk.held) for node in self.correct())
+        """Everybody correct has a share of some certified version."""
+        return all(
+            any(v.share is not None and v.is_certified for v in node.disk.held) for node in self.correct()
+        )
 
     def members(self, session: Session) -> list[Node]:
         """The correct ones."""
         return [self.nodes[a] for a in session.recipients.addresses if self.nodes[a].tamper is None]
 
-    def is_certified(self, session: Session) -> bool:
-        """Whether all correct members know the version that the session made."""
-        return all(self.version_of(node, session) is not None for node in self.members(session))
-
     def is_shared(self, session: Session) -> bool:
-        """Whether all correct members hold their shares of it."""
+        """Whether all correct members hold their shares of the version that it made."""
         found = (self.version_of(node, session) for node in self.members(session))
         return all(version is not None and version.share is not None for version in found)
 
-    def is_settled(self, session: Session) -> bool:
-        """Whether all correct members know that it is settled."""
-        found = (self.version_of(node, session) for node in self.members(session))
-        return all(version is not None and version.settled for version in found)
-
-    @property
-    def is_orphaned(self) -> bool:
-        """Whether some settled version was made at a block that is not on the chain any more."""
-        settled = (v.transcript for n in self.nodes.values() for v in n.disk.held if v.settled)
-        return any(self._canonical[t.boundary.number].boundary != t.boundary for t in settled)
-
     def version_of(self, node: Node, session: Session) -> StoredVersion | None:
-        """The version that ``session`` made, as ``node`` has it."""
-        return next((v for v in node.disk.versions.values() if v.transcript.session == session.id), None)
+        """The version that ``session`` made, as ``node`` has it, if it is certified."""
+        found = (v for v in node.disk.versions.values() if v.transcript.session == session.id)
+        return next((v for v in found if v.is_certified), None)
 
     # -- the trace ---------------------------------------------------------------------------------------------
 

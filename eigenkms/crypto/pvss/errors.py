@@ -21,5 +21,5 @@ class UndecryptableShare(InvalidDealing):
 class InvalidEncryptionKey(VerificationError):  # noqa: N818 - named as InvalidPoint is
     """The key owner's fault: an encryption key cannot be used.
 
-    It is no point of the group, is listed twice, or comes without a valid proof of possession.
+    It is no point of the group, or comes without a valid proof of possession.
     """

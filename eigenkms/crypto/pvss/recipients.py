@@ -1,4 +1,8 @@
-"""The recipients of a session's dealings, in the order that all dealers use."""
+"""The recipients of a session's dealings, in the order that all dealers use.
+
+Two of them may have one key: both have proved that they hold its secret, so they work together. What their rows show then, the
+difference of their two shares, they could publish anyhow. To refuse such keys would let two of them stop every dealing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +29,8 @@ class ShareRecipient:
 class Recipients:
     """Recipients with their keys decoded once, for the backend that was in use then.
 
-    InvalidEncryptionKey, which names the position, if a key is not a point or stands there twice. ValueError if
-    there are none or too many, or if their coordinates are not distinct.
+    InvalidEncryptionKey, which names the position, if a key is not a point. ValueError if there are none or too
+    many, or if their coordinates are not distinct.
     """
 
     __slots__ = ("_members", "_points", "_xs")
@@ -79,8 +83,6 @@ def _decoded(keys: Sequence[bytes]) -> list[Point]:
     decode = backends.bls12381().decode_g1
     points = []
     for i, key in enumerate(keys):
-        if key in keys[:i]:
-            raise InvalidEncryptionKey(f"read recipients: key {i} is also key {keys.index(key)}")
         try:
             points.append(decode(key))
         except InvalidPoint as error:

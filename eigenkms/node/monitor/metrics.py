@@ -31,6 +31,7 @@ from eigenkms.p2p.types import Handler, Statistics
 from eigenkms.p2p.types import Request as PeerRequest
 from eigenkms.protocols import wire
 from eigenkms.protocols.authorisation import Refusal
+from eigenkms.protocols.ceremony import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
@@ -42,7 +43,7 @@ NAMESPACE: Final = "eigenkms"
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 METHODS: Final = (
     *(wire.INFO, wire.PARTIAL, wire.STATUS, wire.EVIDENCE, wire.HELLO, wire.REACH),
-    *(wire.FRAME, wire.SYNC, wire.SETTLED, wire.PING, wire.CANARY),
+    *(wire.SYNC, wire.PUSH, wire.BODY, wire.ROW, wire.HEAD, wire.PING, wire.CANARY),
 )
 OTHER: Final = "other"
 """Stands for whatever is none of the known names."""
@@ -59,8 +60,8 @@ PATHS: Final = ("/pubkey", "/app/sign", "/secrets", "/health", "/ready", "/opena
 STATES: Final = ("ok", "untried", "failing", "stale", "disagrees", "wrong chain")
 """Of an RPC."""
 EVENTS: Final = (
-    *("source", "dealing revealed", "dealing published", "reported", "proposed", "voted", "view"),
-    *("certified", "settled", "closed without a key"),
+    *("source", "announced", "dealt", "bad dealing", "proposed", "voted", "view"),
+    *("certified", "share held", "share not opened", "closed without a key", FAILED),
 )
 """What is noted of a session."""
 
@@ -190,7 +191,6 @@ GAUGES: Final = (
     Read("uptime_seconds", "Seconds since the node was up.", _field("uptime_seconds")),
     Read("share_held", "Whether a share of the newest version is held.", _field("share")),
     Read("version_seconds", "The newest version: unix time of its boundary block.", _field("version")),
-    Read("settled_version_seconds", "The newest settled version, likewise.", _field("settled")),
     Read("operators", "Operators in the set at the newest boundary.", _field("operators")),
     Read(
         "peers",
@@ -230,11 +230,6 @@ GAUGES: Final = (
         "session_seconds",
         "Seconds from the newest boundary that was joined to the certificate of its version.",
         lambda seen: _one(seen.engine.certified_after),
-    ),
-    Read(
-        "unconfirmed_operators",
-        "Operators that have not promised to keep their share of the newest version.",
-        lambda seen: _one(len(seen.status.get("unconfirmed") or ())),
     ),
     Read(
         "accused_operators",

@@ -20,20 +20,18 @@ from eigenkms.node.pulse import Pulse
 from eigenkms.node.versions import HeldVersion, Versions
 from eigenkms.protocols.ceremony import Ceremony
 from eigenkms.protocols.progress import Step
-from eigenkms.protocols.settlement import settlement_quorum
-from eigenkms.protocols.votes import signers_in
 from eigenkms.types import OperatorAddress
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Of ``/status.json``: raised when a field goes or changes its meaning, not when one is added."""
 MAX_TEXT: Final = 200
 MAX_ADDRESSES: Final = 8
 MAX_SHOWN_VERSIONS: Final = 20
-_AFTER_DEALING: Final = ("prepared", "committed", "certified", "confirmed")
-"""Steps that take the one before them; a report may also say that nothing came."""
+_AFTER_DEALING: Final = ("prepared", "committed", "certified")
+"""Steps that take the one before them."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,11 @@ class Overview:
             member=any(m["me"] and not m["former"] for m in members),
             share=bool(public.get("share")) or newest is None,
             away=tuple(str(m["operator"]) for m in members if not (m["me"] or m["proven"] or m["former"])),
+            outdated=_texts(public.get("outdated")),
             operators=sum(1 for m in members if not m["former"]),
             holders=sum(1 for holder in holders if _hex(holder) in there),
             threshold=0 if newest is None else newest.epoch.transcript.threshold,
             phase=None if status is None else status.phase,
-            unconfirmed=() if status is None else tuple(map(_hex, status.unconfirmed)),
             chain_error=error if isinstance(error, str) else None,
             accused=tuple(str(m["operator"]) for m in members if m["evidence"] and not m["former"]),
             anchor_error=unanchored if isinstance(unanchored, str) else None,
@@ -139,7 +137,6 @@ class Overview:
     def _version(self, held: HeldVersion) -> dict[str, object]:
         transcript, certificate = held.epoch.transcript, held.epoch.certificate
         recipients = transcript.recipients
-        proof = held.proof
         return {
             "version": int(transcript.version),
             "transcript": transcript.hash.hex(),
@@ -150,26 +147,22 @@ class Overview:
             "operators": len(recipients),
             "threshold": transcript.threshold,
             "signers": len(certificate.signers(recipients)),
-            "settled": held.settled,
-            "confirmed": None if proof is None else len(signers_in(proof.bitmap, recipients)),
-            "confirms_needed": settlement_quorum(len(recipients)) if transcript.source_version else None,
+            "served": self.engine.served(transcript),
             "share": held.share is not None,
         }
 
     def _ceremony(self, ceremony: Ceremony) -> dict[str, object]:
         status, session = ceremony.status(), ceremony.session
-        held = self.versions.newest_settled
-        settled = held is not None and held.epoch.transcript.session == session.id
         return {
             "session": session.id.hex(),
             "kind": "rotation" if ceremony.is_rotation else "genesis",
             "block": session.boundary.number,
-            "phase": "settled" if settled else status.phase,
+            "phase": status.phase,
             "view": status.view,
             "operators": session.n,
             "threshold": session.threshold,
             "source": status.source,
-            "steps": _steps(ceremony.progress(), certified=status.phase == "certified", settled=settled),
+            "steps": _steps(ceremony.progress(), certified=status.phase == "certified"),
         }
 
     def _member(self, entry: PeerEntry, connected: frozenset[object], now: float) -> dict[str, object]:
@@ -191,14 +184,14 @@ class Overview:
         }
 
 
-def _steps(steps: tuple[Step, ...], *, certified: bool, settled: bool) -> list[dict[str, object]]:
+def _steps(steps: tuple[Step, ...], *, certified: bool) -> list[dict[str, object]]:
     """Each with its state: whatever was seen of it, a step is done if somebody has gone on to vote."""
     behind = max((i for i, step in enumerate(steps) if step.done and step.name in _AFTER_DEALING), default=0)
     shown: list[dict[str, object]] = []
     going_on = True
     for i, step in enumerate(steps):
         enough = len(step.done) >= step.needed
-        done = i < behind or enough or settled or (certified and step.name != "confirmed")
+        done = certified or i < behind or enough
         state = "done" if done else "current" if going_on else "waiting"
         going_on = going_on and done
         shown.append(
@@ -216,6 +209,10 @@ def _steps(steps: tuple[Step, ...], *, certified: bool, settled: bool) -> list[d
 
 def _hex(address: OperatorAddress | bytes) -> str:
     return "0x" + address.hex()
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
 def _cut(text: str) -> str:

@@ -15,19 +15,20 @@ _FINE: Final = ("ok", "untried")
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """``phase`` and ``unconfirmed`` are of the newest session once half an interval has passed since its boundary, when it should
-    be over; ``holders`` of the newest version that are connected, this node among them; ``away`` are members that are not.
+    """``phase`` is of the newest session once half an interval has passed since its boundary, when it should be over;
+    ``holders`` are those of the newest version that are connected, this node among them; ``away`` are members that are not.
     """
 
     not_ready: tuple[str, ...] = ()
     member: bool = True
     share: bool = True
     away: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+    """Operators that run an earlier release."""
     operators: int = 0
     holders: int = 0
     threshold: int = 0
     phase: str | None = None
-    unconfirmed: tuple[str, ...] = ()
     chain_error: str | None = None
     accused: tuple[str, ...] = ()
     canary: object = None
@@ -62,6 +63,8 @@ def _light(seen: Seen) -> Iterator[str]:
         yield "no share of the newest version is held"
     if seen.away:
         yield f"{len(seen.away)} of {seen.operators} operators not connected: {_names(seen.away)}"
+    if seen.outdated:
+        yield f"{_names(seen.outdated)} must upgrade: an earlier release takes part in no rotation"
     yield from _of_the_chain(seen)
     yield from _of_the_session(seen)
     if seen.anchor_error is not None:
@@ -86,8 +89,6 @@ def _of_the_session(seen: Seen) -> Iterator[str]:
         yield "the newest session ended without a key"
     elif seen.phase not in (None, "certified"):
         yield f"the newest session is still {seen.phase}"
-    if seen.unconfirmed:
-        yield f"the newest version is not settled: {_names(seen.unconfirmed)} did not confirm it"
 
 
 def _names(operators: Sequence[str]) -> str:

@@ -14,12 +14,10 @@ import httpx
 import pytest
 import trio
 
-from eigenkms.crypto import bn254
 from eigenkms.node.app import Node
 from eigenkms.node.http.listening import HttpAddress
 from eigenkms.node.monitor.overview import SCHEMA
 from eigenkms.node.monitor.recent import RecentWarnings
-from eigenkms.protocols.settlement import aggregate_confirms, confirm_digest
 from tests.client.village import Village, at_home, make_village
 from tests.docs.pages import page
 from tests.node.support import PASSWORD, Neighbour, a_node, keep_version
@@ -56,17 +54,13 @@ FROZEN = (
 
 
 async def told_by_a_node(village: Village, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a node says of itself in the middle of a rotation, with a version settled by confirms and another by genesis: what it
-    tells its operator alone, and what everybody.
+    """What a node says of itself in the middle of a rotation of a version that another one led to: what it tells its operator
+    alone, and what everybody.
     """
     keep_version(village, 0, folder)
     newer = village.reshare(village.first, 110)
     keep_version(village, 0, folder, version=newer)
     with a_node(village, 0, folder) as node:
-        transcript = newer.epoch.transcript
-        digest = confirm_digest(transcript.session, transcript.hash)
-        confirms = {o.address: bn254.sign(o.key, digest) for o in village.operators}
-        node._versions.settle(newer.epoch, aggregate_confirms(transcript, confirms))
         async with RecentWarnings.kept() as recent, at_home(village, 1, Neighbour(village)):
             node._recent = recent
             async with running(village, node):
@@ -91,7 +85,7 @@ async def test_what_a_running_node_tells_has_the_shape_that_is_frozen(
     own, public = await told_by_a_node(village, tmp_path)
     assert json.loads(json.dumps(own)) == own, "plain values"
     assert shape(own) == json.loads(GOLDEN.read_text())
-    assert own["schema"] == SCHEMA == 1
+    assert own["schema"] == SCHEMA == 2
     assert not own.keys() & public.keys()
     text = json.dumps(own)
     for secret in (village.secret, *(o.share for o in village.operators)):
@@ -102,10 +96,10 @@ async def test_what_a_running_node_tells_has_the_shape_that_is_frozen(
     first, *others = ceremony["steps"]
     assert (first["name"], first["state"], first["of"], first["needed"]) == ("dealt", "current", 4, 3)
     assert {"0x" + o.address.hex() for o in village.operators[1:]} <= set(first["missing"])
-    assert [step["state"] for step in others] == ["waiting"] * 5
-    newest, oldest = own["versions"]
-    assert (newest["confirmed"], newest["confirms_needed"], newest["settled"]) == (4, 4, True)
-    assert (oldest["confirmed"], oldest["confirms_needed"], oldest["signers"]) == (None, None, 4)
+    assert [step["state"] for step in others] == ["waiting"] * 3
+    (newest,) = own["versions"]
+    assert (newest["signers"], newest["share"], newest["block"]) == (4, True, 110)
+    assert (newest["source"], ceremony["source"]) == (village.epoch.transcript.version, newest["version"])
     assert own["next_boundary"]["block"] == 130
     assert 0 <= own["next_boundary"]["seconds"] <= 5
 

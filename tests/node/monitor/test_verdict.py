@@ -62,7 +62,6 @@ def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) 
         ({"providers": [{"state": "ok"}, {"state": "failing"}]}, "1 of 2 RPC providers do not serve"),
         ({"phase": "void"}, "the newest session ended without a key"),
         ({"phase": "dealing"}, "the newest session is still dealing"),
-        ({"unconfirmed": OPERATORS[:1]}, "the newest version is not settled: 0x00000000… did not confirm it"),
         ({"anchor_error": "out of gas"}, "versions are not anchored: out of gas"),
         ({"accused": OPERATORS[:1]}, "there is evidence against 0x00000000…"),
     ],

@@ -12,11 +12,9 @@ const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-
 const STEP_NAMES = {
   announced: "Announced",
   dealt: "Dealing",
-  reported: "Reported",
   prepared: "Prepare",
   committed: "Commit",
   certified: "Certified",
-  confirmed: "Settled",
 };
 
 const state = { data: null, receivedAt: 0, answeredAt: null, failures: 0, reason: "", timer: null, asking: false };
@@ -181,8 +179,7 @@ function showTiles(data) {
 
 function versionHint(data) {
   if (!isNumber(data.version)) return "no key was made yet";
-  const settled = data.settled === data.version ? "settled" : "not settled";
-  return data.share ? `${settled}, share held` : `${settled}, no share`;
+  return data.share ? "share held" : "no share";
 }
 
 function secondsLeft() {
@@ -204,7 +201,7 @@ function showCeremony(data) {
     put("steps");
     return;
   }
-  const good = ceremony.phase === "settled" || ceremony.phase === "certified";
+  const good = ceremony.phase === "certified";
   const rotation = ceremony.kind === "rotation";
   put(
     "ceremony-line",
@@ -252,13 +249,12 @@ function showMembers(data) {
 }
 
 function showVersions(data) {
-  const labels = ["Version", "State", "Share", "Signers", "Confirmed", "Boundary", "Transcript"];
+  const labels = ["Version", "Share", "Signers", "Served", "Boundary", "Transcript"];
   rows("versions", labels, list(data.versions).map(record).map((version) => [
     [span("line", version.version), span("soft line", moment(version.version))],
-    version.settled ? tag("good", "settled") : tag("warn", "certified"),
     version.share ? tag("good", "held") : tag("warn", "none"),
     `${text(version.signers)} of ${text(version.operators)}, ${text(version.threshold)} needed`,
-    isNumber(version.confirmed) ? `${version.confirmed} of ${text(version.operators)}` : isNumber(version.confirms_needed) ? `${version.confirms_needed} needed` : "genesis",
+    isNumber(version.served) ? `${version.served} of ${text(version.operators)}` : "–",
     text(version.block),
     span("mono", short(version.transcript, 16)),
   ]));

@@ -1,0 +1,107 @@
+"""What a node answers other operators in protocol 2: frames that they lack, dealings' bodies and rows, its highest version.
+
+Each handler checks in the order of cost: who asks, how much it was served lately, size and shape, signature. All answers come from
+the machines between two of their steps, so nothing is served that is not durable.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from eigenkms.errors import RemoteProtocolError
+from eigenkms.node.budget import Budget
+from eigenkms.node.engine import Engine
+from eigenkms.node.peers import PeerBook
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.types import Request
+from eigenkms.protocols import wire
+from eigenkms.protocols.codec import MalformedError
+from eigenkms.protocols.frames import Frame, Kind, decode_frame, verify_frame
+from eigenkms.protocols.wire import encode_frames
+from eigenkms.types import ClusterId, OperatorAddress
+
+Canary = Callable[[OperatorAddress, bytes], Awaitable[bytes]]
+
+
+class OperatorServices:
+    """The handler of the operator protocol of one node. ``canary`` answers requests of that name."""
+
+    def __init__(self, cluster: ClusterId, peers: PeerBook, engine: Engine, canary: Canary) -> None:
+        self._cluster = cluster
+        self._peers = peers
+        self._engine = engine
+        self._canary = canary
+        self._verifying = trio.CapacityLimiter(1)
+        self.budget = Budget(trio.current_time)
+
+    async def answer(self, request: Request) -> bytes:
+        """Only peers that proved which operator they are get an answer."""
+        sender = self._peers.operator_of(request.peer)
+        if sender is None:
+            raise RpcRefusal("say-hello", "prove first which operator you are")
+        try:
+            match request.method:
+                case wire.PING:
+                    return b""
+                case wire.CANARY:
+                    return await self._canary(sender, request.body)
+                case wire.PUSH:
+                    return self._take_body(request)
+                case _:
+                    return await self._serve(request, sender)
+        except RemoteProtocolError as error:
+            raise RpcRefusal("refused-frame", str(error)) from error
+
+    def _take_body(self, request: Request) -> bytes:
+        name, body = wire.decode_push(request.body)
+        self._engine.offer_body(request.peer, name, body)
+        return b""
+
+    async def _serve(self, request: Request, sender: OperatorAddress) -> bytes:
+        if not self.budget.allows(request.peer):
+            raise RpcRefusal("busy", "this operator served you much lately: ask another one, or later")
+        match request.method:
+            case wire.SYNC:
+                answer = await self._sync(request.body, sender)
+            case wire.BODY:
+                answer = await self._body(request.body)
+            case wire.ROW:
+                answer = await self._row(request.body, sender)
+            case wire.HEAD:
+                answer = await self._head()
+            case _:
+                raise RpcRefusal("unknown-method", "this node does not know that method")
+        self.budget.forget(frozenset({*self._peers.expected(), request.peer}))
+        self.budget.spend(request.peer, len(answer))
+        return answer
+
+    async def _sync(self, body: bytes, sender: OperatorAddress) -> bytes:
+        frame = decode_frame(body)
+        if frame.sender != sender:
+            raise RpcRefusal("wrong-sender", "the frame is signed by another operator than the peer is")
+        await self._check_sync(frame)
+        return encode_frames(await self._engine.sync_reply(frame))
+
+    async def _check_sync(self, frame: Frame) -> None:
+        key = self._peers.key_of(frame.sender)
+        if frame.kind is not Kind.SYNC or frame.cluster != self._cluster or key is None:
+            raise MalformedError("read sync request: not one of this cluster")
+        await trio.to_thread.run_sync(verify_frame, frame, key, limiter=self._verifying)
+
+    async def _body(self, request: bytes) -> bytes:
+        body = await self._engine.body(wire.read_name(request))
+        if body is None:
+            raise RpcRefusal("no-dealing", "this operator has no such dealing, or has not verified it yet")
+        return body
+
+    async def _row(self, request: bytes, sender: OperatorAddress) -> bytes:
+        row = await self._engine.row(wire.read_name(request), sender)
+        if row is None:
+            raise RpcRefusal("no-dealing", "this operator has no such dealing, or it is of another session")
+        return wire.encode_row(row)
+
+    async def _head(self) -> bytes:
+        head = await self._engine.head()
+        if head is None:
+            raise RpcRefusal("no-version", "this operator knows no version")
+        return wire.encode_head(head)

@@ -1,0 +1,131 @@
+"""What a station answers, and to whom; and that it neither speaks nor answers once its disk has refused."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+
+from eigenkms.errors import NetworkError, StorageError
+from eigenkms.node import budget
+from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.identity import PeerKey
+from eigenkms.protocols import wire
+from eigenkms.protocols.dealing_header import decode_header
+from eigenkms.protocols.frames import decode_frame
+from eigenkms.protocols.wire import decode_frames
+from eigenkms.storage.store import Record
+from tests.node.town import Town
+from tests.support.hosts import patient_host
+from tests.support.waiting import PATIENCE, eventually
+
+
+async def refusal(call: Any, method: str, body: bytes) -> str:
+    """The code of a refusal."""
+    with pytest.raises(RpcRefused) as refused:
+        await call(method, body)
+    return refused.value.code
+
+
+async def test_operators_are_answered_in_their_own_name(town: Town) -> None:
+    """Bodies and rows of the dealings that made a version, its certificate, frames; and clear refusals for all else."""
+    async with town.open() as street:
+        await street.meet(town.session(100), found=True)
+        await street.all_hold(town.session(100))
+        one, two, *_ = town.up.values()
+        call = partial(one.host.call, two.host.peer_id, wire.OPERATOR_PROTOCOL, timeout=PATIENCE)
+        assert await call(wire.PING, b"") == b""
+        assert await call(wire.CANARY, b"song") == b"song"
+        head = wire.decode_head(await call(wire.HEAD, b""))
+        assert two.newest is not None
+        assert head.transcript.hash == two.newest.epoch.transcript.hash
+        for dealer, name in head.transcript.dealers:
+            row = wire.decode_row(await call(wire.ROW, name))
+            header = decode_header(row.header)
+            assert (header.name, header.dealer) == (name, dealer)
+            body = await call(wire.BODY, name)
+            place = header.position(head.transcript.recipients.addresses.index(one.address))
+            assert place is not None
+            assert body.find(row.encoded[768:1536]) == 768 + 768 * place
+        (request,) = [c.sync_request() for c in (one.engine.newest,) if c is not None]
+        frames = [decode_frame(data) for data in decode_frames(await call(wire.SYNC, request.encoded))]
+        assert {frame.session for frame in frames} <= {town.session(100).id}
+        for method, body, code in (
+            (wire.BODY, bytes(32), "no-dealing"),
+            (wire.ROW, bytes(32), "no-dealing"),
+            (wire.BODY, b"short", "refused-frame"),
+            (wire.PUSH, b"short", "refused-frame"),
+            (wire.SYNC, b"no frame", "refused-frame"),
+            ("frame", b"", "unknown-method"),
+        ):
+            assert await refusal(call, method, body) == code
+        other = [c.sync_request() for c in (two.engine.newest,) if c is not None]
+        assert await refusal(call, wire.SYNC, other[0].encoded) == "wrong-sender"
+
+
+async def test_a_peer_that_was_served_much_waits_and_the_others_do_not(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What costs nothing is still answered to it."""
+    async with town.open() as street:
+        await street.meet(town.session(100), found=True)
+        await street.all_hold(town.session(100))
+        one, two, three, _ = town.up.values()
+        first, other = (
+            partial(s.host.call, two.host.peer_id, wire.OPERATOR_PROTOCOL, timeout=PATIENCE)
+            for s in (one, three)
+        )
+        monkeypatch.setattr(budget, "BYTES_A_SECOND", 0)
+        left = budget.BURST // budget.LEAST
+        for _ in range(left):
+            two.services.budget.spend(one.host.peer_id, 1)
+        assert await refusal(first, wire.HEAD, b"") == "busy"
+        assert await first(wire.PING, b"") == b""
+        assert await other(wire.HEAD, b"")
+
+
+async def test_strangers_reach_nothing(town: Town) -> None:
+    """Neither a peer that no operator names, nor an operator's peer that has not said hello."""
+    async with town.open(*town.people[:2]), patient_host(PeerKey.generate()) as stranger:
+        one, _ = town.up.values()
+        stranger.set_addresses(one.host.peer_id, [str(a) for a in one.host.addresses])
+        for method in (wire.HEAD, wire.PUSH, wire.BODY):
+            with pytest.raises(NetworkError):
+                await stranger.call(one.host.peer_id, wire.OPERATOR_PROTOCOL, method, b"", timeout=PATIENCE)
+        assert one.asked.count(wire.BODY) == 0
+    unknown = town.people[2]
+    async with (
+        town.open(*town.people[:2]),
+        patient_host(unknown.peer, listen=["/ip4/127.0.0.1/tcp/0"]) as silent,
+    ):
+        one, _ = town.up.values()
+        unknown.socket = str(silent.addresses[0])
+        town._update_chain()
+        silent.set_addresses(one.host.peer_id, [str(a) for a in one.host.addresses])
+        call = partial(silent.call, one.host.peer_id, wire.OPERATOR_PROTOCOL, timeout=PATIENCE)
+        for method in (wire.HEAD, wire.PUSH, wire.BODY, wire.PING):
+            assert await refusal(call, method, b"") == "say-hello"
+
+
+async def test_nothing_is_said_or_answered_once_the_disk_has_refused(town: Town) -> None:
+    """The step that could not be made durable is silent, and so is all that follows; the next life begins as if it had not been."""
+    person = town.people[0]
+    session = town.session(100)
+    async with town.open(person) as street:
+        station = town.up[person.address]
+
+        def refuse(_session: bytes, _records: Sequence[Record]) -> None:
+            raise StorageError("append to the journal in the test: the disk is full")
+
+        station.store.append = refuse  # type: ignore[method-assign]
+        for reason in ("the disk is full", "an earlier step could not be made durable"):
+            with pytest.raises(StorageError, match=reason):
+                await street.see(station, session, found=True)
+        assert person.said == {}
+        assert await station.engine.head() is None
+        ceremony = station.engine.newest
+        assert ceremony is not None
+        assert await station.engine.sync_reply(ceremony.sync_request()) == []
+        assert await station.engine.body(bytes(32)) is None
+    async with town.open(person):
+        await eventually(lambda: {slot[0].name for _, slot in person.said} == {"KEY", "HASH"})
