@@ -40,18 +40,27 @@ async def verify_operators(
 
 
 async def verify_holders(
-    chain: EigenLayerChain, number: int, holders: OperatorSet, action: str
+    chain: EigenLayerChain, boundary: BlockRef, holders: OperatorSet, action: str
 ) -> OperatorRead:
-    """The operators at block ``number``; raise ``VerificationError``, which begins with ``action``, unless they are these.
+    """The operators at the block with the number of ``boundary``; raise ``VerificationError``, which begins with ``action``, unless
+    they are these.
 
     Enough for a version to deal from, though a reorganisation replaced its block: a threshold of these operators signed it, some
-    of them deal from it alone, and the next version has a block that everybody finds.
+    of them deal from it alone, and the next version has a block that everybody finds. The chain does not confirm the time then, so
+    one that lies ahead of the head is refused: the next version would be older.
 
     Raises ``ChainError`` if the chain cannot say.
     """
-    block = await _block_at(chain, number, action)
+    block = await _block_at(chain, boundary.number, action)
     if block is None:
-        raise VerificationError(f"{action}: the chain has no block {number}", hint="check the RPC URL")
+        raise VerificationError(
+            f"{action}: the chain has no block {boundary.number}", hint="check the RPC URL"
+        )
+    if boundary.timestamp > max(block.timestamp, (await chain.head()).timestamp):
+        raise VerificationError(
+            f"{action}: the time of its block {boundary.number} lies ahead of the chain's head",
+            hint="try again in a while; if it stays so, whoever signed it lies",
+        )
     return await _read_same(chain, block, holders, action)
 
 

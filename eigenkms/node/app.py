@@ -370,7 +370,7 @@ class Node:
             self._versions,
             self._engine,
             links,
-            self._parameters.window,
+            self._parameters,
         )
         host.serve(wire.CLIENT_PROTOCOL, self._metrics.metered(self._services.client))
         host.serve(wire.OPERATOR_PROTOCOL, self._metrics.metered(self._operator_services.answer))

@@ -12,7 +12,7 @@ import trio
 
 from eigenkms.chain.epochs import verify_holders
 from eigenkms.chain.reader import EigenLayerChain
-from eigenkms.errors import EigenKmsError
+from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.node import story
 from eigenkms.node.engine import Engine
 from eigenkms.node.links import Links
@@ -21,6 +21,8 @@ from eigenkms.node.versions import Versions
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
+from eigenkms.protocols.session import Parameters
+from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.wire import Head, check_head, decode_head
 from eigenkms.types import ClusterId
 
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Sources:
-    """Finds and learns them. ``window`` is the protocol's, in seconds."""
+    """Finds and learns them."""
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class Sources:
         versions: Versions,
         engine: Engine,
         links: Links,
-        window: float,
+        parameters: Parameters,
     ) -> None:
         self._chain = chain
         self._cluster = cluster
@@ -49,7 +51,8 @@ class Sources:
         self._versions = versions
         self._engine = engine
         self._links = links
-        self._window = window
+        self._window = parameters.window
+        self._min_operators = parameters.min_operators
         self._refused: set[bytes] = set()
 
     async def learn(self) -> None:
@@ -92,9 +95,10 @@ class Sources:
             if not self._is_news(head):
                 return
             transcript = head.transcript
+            self._check_size(transcript)
             await trio.to_thread.run_sync(check_head, head, self._cluster)
             found = await verify_holders(
-                self._chain, transcript.boundary.number, transcript.recipients, "verify head"
+                self._chain, transcript.boundary, transcript.recipients, "verify head"
             )
         except EigenKmsError as error:
             log.debug("head of %s: %s", peer, error)
@@ -117,14 +121,24 @@ class Sources:
     def _is_news(self, head: Head) -> bool:
         """Whether it is higher than what is known here, or certifies what is known to be prepared."""
         known = self._versions.known()
-        if any(held.is_certified and self._is_as_high(held.epoch.transcript.version, head) for held in known):
+        if any(held.is_certified and self._is_as_high(held.epoch.transcript, head) for held in known):
             return False
         certificates = {held.epoch.certificate.encoded for held in known}
         return head.certificate.encoded not in certificates
 
+    def _check_size(self, transcript: Transcript) -> None:
+        """Raise ``VerificationError`` for a set that is never dealt to: before a cluster is complete, one operator may be a set."""
+        count = len(transcript.recipients)
+        if count < self._min_operators:
+            raise VerificationError(
+                f"verify head: it has {count} recipients, fewer than the {self._min_operators} of min_operators"
+            )
+
     @staticmethod
-    def _is_as_high(version: int, head: Head) -> bool:
-        return version >= head.transcript.version
+    def _is_as_high(known: Transcript, head: Head) -> bool:
+        """By time, or by block number: whoever signs a version chooses its time, and the chain is asked for its number alone."""
+        made = head.transcript
+        return known.version >= made.version or known.boundary.number >= made.boundary.number
 
     def _refuse_other_key(self, peer: PeerId, head: Head) -> None:
         """Say once of each such version that it is not taken over."""

@@ -178,11 +178,15 @@ class Operator:
         return self._finish(effects, now)
 
     def _is_past(self, transcript: Transcript) -> bool:
-        """Whether a certified version is known that is higher, or is what its session made instead."""
+        """Whether a certified version is known that is higher, or is what its session made instead.
+
+        By block number, too: the operators of an early block, who may have been few, sign any time that they like.
+        """
         certified = self.certified
         if certified is None or transcript.hash == certified.transcript.hash:
             return False
-        return transcript.version <= certified.transcript.version
+        known = certified.transcript
+        return transcript.version <= known.version or transcript.boundary.number <= known.boundary.number
 
     # -- events ------------------------------------------------------------------------------------------------
 

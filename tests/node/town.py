@@ -239,7 +239,8 @@ class Town:
         links = WatchedLinks(host, peers, engine, greeter, CLUSTER)
         links.person, links.store = person, store
         links.set_window(0.1)
-        sources = Sources(self.chain, CLUSTER, host, peers, versions, engine, links, 0.1)  # type: ignore[arg-type]
+        parameters = Parameters(10, "latest", 100)
+        sources = Sources(self.chain, CLUSTER, host, peers, versions, engine, links, parameters)  # type: ignore[arg-type]
 
         async def canary(_asker: OperatorAddress, body: bytes) -> bytes:
             return body

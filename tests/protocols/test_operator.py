@@ -1,6 +1,7 @@
 """One operator across boundaries: what it joins and deals from, what it keeps, what it erases, and what it forgets."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,7 @@ from eigenkms.protocols.operator import (
     MAX_EARLY_FRAMES,
 )
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.transcript import check_self_consistent
 from eigenkms.protocols.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import (
@@ -400,6 +402,28 @@ def test_a_version_of_the_past_or_of_another_key_is_not_learnt(
         certificate_body(version.transcript.encoded, version.certificate),
     )
     assert not [e for e in room.hear(me, late) if isinstance(e.effect, Certified)]
+
+
+def test_operators_of_an_older_block_put_no_version_above_those_that_came_after(
+    who: Cast, version: KeyVersion, room: Room
+) -> None:
+    """An early set may have been one operator. Its signature under an old number and a late time erases nobody's share."""
+    me, liar = who.addresses[:2]
+    room.boundary(who.later())
+    made = room.certified(me)
+    early = version_of(who.at(-50, [liar]), source=1).transcript
+    forged = replace(
+        early,
+        boundary=replace(early.boundary, timestamp=2**40),
+        mpk=made.mpk,
+        commitments=made.commitments[:1],
+    )
+    check_self_consistent(forged)
+    for phase in (Phase.PREPARE, Phase.COMMIT):
+        assert not room.operators[me].may_learn(forged)
+        assert room.operators[me].learn(forged, certify(who, forged, phase), 1.0) == []
+    assert room.certified(me) == made
+    assert me in room.shares(made)
 
 
 def test_a_session_that_makes_a_version_of_the_past_makes_none(who: Cast, version: KeyVersion) -> None:
