@@ -7,14 +7,17 @@ machine (jobs.Check).
 
 A dealing passes through the stages of ``Stage``; nothing but INVALID is final, and nothing goes back.
 
-* ``draft`` is what a leader proposes: t(source) valid dealings (at genesis those of all that announced) that serve as many
-newcomers as
-  any t(source) do. It is due when all expected dealings and keys are in, or else a grace after there were enough.
-* ``supports`` says whether a fresh transcript of others may be prepared. All that counts in it convinces by itself; what does
-not is
-  whether it leaves a newcomer out without need. A transcript that does is supported only after a longer grace, and never if enough
-  dealings are here that serve the newcomer as well. Correct dealers are enough, so no liar keeps a newcomer from its share.
+* ``draft`` is what a leader proposes: t(source) valid dealings (at genesis those of all that announced) that serve the newcomers
+  whose keys came first, and no others serve one more. It is due when all expected dealings and keys are in, or else a grace after
+  there were enough.
+* ``supports`` says whether a fresh transcript of others may be prepared. All that counts in it convinces by itself; what does not
+  is whether it leaves a newcomer out without need. A transcript that does is supported only after a longer grace, and never if
+  enough dealings are here that serve the newcomer as well. Correct dealers are enough, so no liar keeps a newcomer from its share.
 * ``holds`` is the condition of any prepare vote: every named dealing is here, valid, and they make this transcript.
+
+A liar among the newcomers can publish its key so late that some correct dealers miss it, and a lying dealer can serve it alone. So
+t(source) dealings serve the liar, and t(source) others, but no t(source) both. *Timely* newcomers come first then: what one correct
+operator had by a quarter of a window, all have when they deal, so all their dealings serve it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,6 +48,8 @@ from eigenkms.types import OperatorAddress
 
 NEWCOMER_WINDOWS = 0.5
 """Windows for which a newcomer's key is waited for before dealing without it: it may see the boundary later than others."""
+TIMELY_WINDOWS = NEWCOMER_WINDOWS / 2
+"""Windows within which a newcomer's key is timely: the other half is there for it to reach all that are about to deal."""
 PATIENCE_WINDOWS = 1.0
 """Windows after which a transcript that leaves a newcomer out may be supported."""
 
@@ -111,6 +116,8 @@ class Dealings:
         self._valid: list[OperatorAddress] = []
         """In the order in which they were found valid."""
         self._enough_at: float | None = None
+        self._keyed_at: dict[OperatorAddress, float] = {}
+        """When each newcomer's key was first here, in that order."""
         self._durable: set[bytes] = set()
         self._combined: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
 
@@ -305,6 +312,9 @@ class Dealings:
 
     def advance(self, now: float) -> list[Effect]:
         """Deal if it is time, verify what has come."""
+        for newcomer in self._newcomers:
+            if newcomer in self._keys:
+                self._keyed_at.setdefault(newcomer, now)
         return [*self._deal(now), *self.check(now)]
 
     def check(self, now: float) -> list[Effect]:
@@ -350,6 +360,8 @@ class Dealings:
         served = self.served_by(transcript)
         left_out = [a for a in self._newcomers if a in self._keys and a not in served]
         if left_out and now < self._opened_at + PATIENCE_WINDOWS * self.session.window:
+            return False
+        if not self._timely <= served and self._serving(self._with_keys | self._timely):
             return False
         return not any(self._serving(served | {newcomer}) for newcomer in left_out)
 
@@ -482,11 +494,23 @@ class Dealings:
         found = [dealer for dealer in self._countable if wanted <= self._by_dealer[dealer].serves]
         return found[: self.needed] if len(found) >= self.needed else []
 
+    @property
+    def _with_keys(self) -> frozenset[OperatorAddress]:
+        """Recipients whose key the source lists: every dealing serves them."""
+        return frozenset(self.session.recipients.addresses) - frozenset(self._newcomers)
+
+    @property
+    def _timely(self) -> frozenset[OperatorAddress]:
+        """Newcomers whose key was here early enough to be in every correct dealing."""
+        latest = self._opened_at + TIMELY_WINDOWS * self.session.window
+        return frozenset(a for a, moment in self._keyed_at.items() if moment <= latest)
+
     def _choose(self) -> tuple[OperatorAddress, ...] | None:
-        """Dealers that serve a set of newcomers that no others serve with one more."""
-        wanted = frozenset(self.session.recipients.addresses) - frozenset(self._newcomers)
+        """Dealers that serve a set of newcomers that no others serve with one more, those whose key came first before all."""
+        wanted = self._with_keys
         chosen = self._serving(wanted)
-        for newcomer in self._newcomers:
+        in_turn = dict.fromkeys((*self._keyed_at, *self._newcomers))
+        for newcomer in in_turn:
             better = self._serving(wanted | {newcomer})
             if better:
                 wanted, chosen = wanted | {newcomer}, better

@@ -9,7 +9,7 @@ from eigenkms.crypto.scalars import R
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.dealing import UnboundBytesError, build_dealing, encode_body
 from eigenkms.protocols.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.dealings import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, Stage
+from eigenkms.protocols.dealings import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS, Stage
 from eigenkms.protocols.effects import JournalRecord, Persist
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.jobs import Check, Checked, Deal, Dealt
@@ -447,6 +447,36 @@ def test_a_transcript_that_leaves_a_newcomer_out_without_need_is_never_supported
     assert three not in voter.dealings.served_by(transcript)
     assert not voter.dealings.supports(transcript, keys, 1e6)
     assert voter.dealings.holds(transcript)
+
+
+def test_a_newcomer_that_splits_the_dealers_keeps_no_other_from_its_share(play: Play) -> None:
+    """It sends its key so late that one correct dealer misses it, and a lying dealer serves it and none of the others.
+
+    With both lies t dealings serve the late one, and t the two that were there in time. Those come first, for leader and voters.
+    Otherwise two liars of seven would leave three shares, where five are needed.
+    """
+    late, *timely = play.newcomers
+    lie, missed = play.dealt(play.holders[3], (late,)), play.dealt(play.holders[2], tuple(timely))
+    full = [play.dealt(a) for a in play.holders[:2]]
+
+    def desk(*made: tuple[Frame, bytes]) -> Desk:
+        taking = play.desk(play.newcomers[0]).knows(*timely)
+        taking.dealings.advance(TIMELY_WINDOWS)
+        taking.knows(late)
+        taking.dealings.advance(WAIT)
+        for frame, body in made:
+            taking.takes(frame, body, WAIT)
+        return taking
+
+    leader = desk(lie, missed, *full)
+    good, keys = _draft(leader)
+    assert leader.dealings.served_by(good) == {*play.holders, *timely}
+    bad, _ = _draft(desk(lie, *full))
+    assert leader.dealings.served_by(bad) == {*play.holders, late}
+    assert leader.dealings.holds(bad)
+    for now in (PATIENCE, 1e6):
+        assert not leader.dealings.supports(bad, keys, now)
+        assert leader.dealings.supports(good, keys, now)
 
 
 def test_a_transcript_that_serves_too_few_is_not_held() -> None:
