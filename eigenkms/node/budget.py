@@ -1,9 +1,12 @@
-"""How many bytes each of a few peers is served in a while."""
+"""How many bytes each of a few operators is served in a while.
+
+Not each peer: an operator makes as many peer ids as it likes, and signs a record that it is one after another.
+"""
 
 from collections.abc import Callable
 from typing import Final
 
-from eigenkms.p2p.identity import PeerId
+from eigenkms.types import OperatorAddress
 
 BYTES_A_SECOND: Final = 4 << 20
 BURST: Final = 64 << 20
@@ -13,27 +16,27 @@ LEAST: Final = 16 << 10
 
 
 class Budget:
-    """A bucket of bytes for each peer. It may be overdrawn by one answer, and then nothing is served until it is full again so far.
+    """A bucket of bytes for each operator. It may be overdrawn by one answer; nothing is served then until it is full again so far.
 
     ``clock`` is in seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._left: dict[PeerId, tuple[float, float]] = {}
+        self._left: dict[OperatorAddress, tuple[float, float]] = {}
 
-    def allows(self, peer: PeerId) -> bool:
-        """Whether the peer is served now."""
-        return self._now_left(peer) > 0
+    def allows(self, operator: OperatorAddress) -> bool:
+        """Whether the operator is served now."""
+        return self._now_left(operator) > 0
 
-    def spend(self, peer: PeerId, size: int) -> None:
-        """The peer got an answer of so many bytes."""
-        self._left[peer] = (self._now_left(peer) - max(size, LEAST), self._clock())
+    def spend(self, operator: OperatorAddress, size: int) -> None:
+        """The operator got an answer of so many bytes, 0 for a refusal."""
+        self._left[operator] = (self._now_left(operator) - max(size, LEAST), self._clock())
 
-    def forget(self, peers: frozenset[PeerId]) -> None:
+    def forget(self, operators: frozenset[OperatorAddress]) -> None:
         """Drop what is known of all but these."""
-        self._left = {peer: left for peer, left in self._left.items() if peer in peers}
+        self._left = {operator: left for operator, left in self._left.items() if operator in operators}
 
-    def _now_left(self, peer: PeerId) -> float:
-        left, since = self._left.get(peer, (float(BURST), 0.0))
+    def _now_left(self, operator: OperatorAddress) -> float:
+        left, since = self._left.get(operator, (float(BURST), 0.0))
         return min(BURST, left + (self._clock() - since) * BYTES_A_SECOND)

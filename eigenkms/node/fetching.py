@@ -73,12 +73,13 @@ class Fetcher:
 
     async def _ask(self, outlet: Outlet, peer: PeerId, want: Want, places: trio.Semaphore) -> None:
         method, name = want
+        operator = self._peers.operator_of(peer)
         try:
             answer = await self._host.call(peer, wire.OPERATOR_PROTOCOL, method, name, timeout=FETCH_SECONDS)
             if method == wire.ROW:
                 await self._engine.take_row(outlet, name, wire.decode_row(answer))
             else:
-                self._engine.offer_body(peer, name, answer)
+                self._engine.offer_body(operator, name, answer)
         except EigenKmsError as error:
             log.debug("%s of dealing %s from %s: %s", method, name.hex()[:16], peer, error)
         finally:

@@ -7,6 +7,7 @@ session takes one message delay for a dealing, not three as if each member asked
 
 import logging
 import random
+from collections.abc import Hashable
 from itertools import count
 
 import trio
@@ -124,7 +125,11 @@ class Links:
 
     async def _listen(self) -> None:
         async for message in self._host.subscribe(self._topic, self._acceptable):
-            self._engine.offer(message.origin, message.data)
+            self._engine.offer(self._source(message.origin), message.data)
+
+    def _source(self, peer: PeerId) -> Hashable:
+        """Whose place in the engine's queues is used: an operator has one, however many peer ids it makes."""
+        return self._peers.operator_of(peer) or peer
 
     async def _greet(self) -> None:
         greeting: set[PeerId] = set()
@@ -177,6 +182,6 @@ class Links:
                     peer, wire.OPERATOR_PROTOCOL, wire.SYNC, request.encoded, timeout=CALL_SECONDS
                 )
                 for data in decode_frames(answer):
-                    self._engine.offer(peer, data)
+                    self._engine.offer(self._source(peer), data)
             except EigenKmsError as error:
                 log.debug("pull from %s: %s", peer, error, extra=story.of(request.session, "pull-failed"))

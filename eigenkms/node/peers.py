@@ -118,6 +118,11 @@ class PeerBook:
             address, operator.socket, peer, addresses, address in self._former, address in self._proven
         )
 
+    @property
+    def known(self) -> frozenset[OperatorAddress]:
+        """All operators that may be a peer: members, and former ones that are kept."""
+        return frozenset(self._everybody)
+
     def key_of(self, operator: OperatorAddress) -> bytes | None:
         found = self._everybody.get(operator)
         return None if found is None else found.key

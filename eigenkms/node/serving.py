@@ -46,34 +46,41 @@ class OperatorServices:
                 case wire.CANARY:
                     return await self._canary(sender, request.body)
                 case wire.PUSH:
-                    return self._take_body(request)
+                    return self._take_body(request, sender)
                 case _:
                     return await self._serve(request, sender)
         except RemoteProtocolError as error:
             raise RpcRefusal("refused-frame", str(error)) from error
 
-    def _take_body(self, request: Request) -> bytes:
+    def _take_body(self, request: Request, sender: OperatorAddress) -> bytes:
         name, body = wire.decode_push(request.body)
-        self._engine.offer_body(request.peer, name, body)
+        self._engine.offer_body(sender, name, body)
         return b""
 
     async def _serve(self, request: Request, sender: OperatorAddress) -> bytes:
-        if not self.budget.allows(request.peer):
+        """Refusals are charged, too: a bad signature costs more than most answers."""
+        if not self.budget.allows(sender):
             raise RpcRefusal("busy", "this operator served you much lately: ask another one, or later")
+        answer = b""
+        try:
+            answer = await self._find(request, sender)
+        finally:
+            self.budget.forget(self._peers.known)
+            self.budget.spend(sender, len(answer))
+        return answer
+
+    async def _find(self, request: Request, sender: OperatorAddress) -> bytes:
         match request.method:
             case wire.SYNC:
-                answer = await self._sync(request.body, sender)
+                return await self._sync(request.body, sender)
             case wire.BODY:
-                answer = await self._body(request.body)
+                return await self._body(request.body)
             case wire.ROW:
-                answer = await self._row(request.body, sender)
+                return await self._row(request.body, sender)
             case wire.HEAD:
-                answer = await self._head()
+                return await self._head()
             case _:
                 raise RpcRefusal("unknown-method", "this node does not know that method")
-        self.budget.forget(frozenset({*self._peers.expected(), request.peer}))
-        self.budget.spend(request.peer, len(answer))
-        return answer
 
     async def _sync(self, body: bytes, sender: OperatorAddress) -> bytes:
         frame = decode_frame(body)

@@ -1,4 +1,4 @@
-"""The small parts beside the engine: bodies that wait, what a peer is served, the threads that work, and what travels."""
+"""The small parts beside the engine: bodies that wait, what an operator is served, the threads that work, and what travels."""
 
 import threading
 from dataclasses import replace
@@ -14,7 +14,6 @@ from eigenkms.node import budget
 from eigenkms.node.bodies import MAX_BYTES, MAX_OF_ONE, Bodies
 from eigenkms.node.budget import Budget
 from eigenkms.node.workers import Workers
-from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
 from eigenkms.protocols.codec import MalformedError, encode
 from eigenkms.protocols.jobs import Check, Checked, Job, Open, Opened, Result
@@ -22,6 +21,7 @@ from eigenkms.protocols.recovery import Row
 from eigenkms.protocols.transcript import ListedKey, Transcript
 from eigenkms.protocols.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.protocols.wire import Head, check_head, decode_head, decode_row, encode_head, encode_row
+from eigenkms.types import OperatorAddress
 from tests.client.village import prove_settled
 from tests.protocols.rooms import version_of
 from tests.protocols.support import CLUSTER, Cast, cast
@@ -31,8 +31,8 @@ from tests.support.waiting import eventually
 NAMES = [keccak256(b"%d" % number) for number in range(20)]
 
 
-def peers(n: int) -> list[PeerId]:
-    return [PeerKey.generate().peer_id for _ in range(n)]
+def operators(n: int) -> list[OperatorAddress]:
+    return [OperatorAddress(bytes([i]) * 20) for i in range(n)]
 
 
 # -- bodies ------------------------------------------------------------------------------------------------------
@@ -73,14 +73,14 @@ async def test_an_arrival_is_told_once(autojump_clock: MockClock) -> None:
     assert waiting.cancelled_caught
 
 
-# -- what a peer is served -----------------------------------------------------------------------------------------
+# -- what an operator is served -----------------------------------------------------------------------------------------
 
 
-def test_a_peer_is_served_so_many_bytes_in_a_while() -> None:
+def test_an_operator_is_served_so_many_bytes_in_a_while() -> None:
     """It may overdraw by one answer; then it waits until it has paid, and nobody else does."""
     now = 100.0
     served = Budget(lambda: now)
-    greedy, other = peers(2)
+    greedy, other = operators(2)
     for _ in range(budget.BURST // (1 << 20)):
         assert served.allows(greedy)
         served.spend(greedy, 1 << 20)
@@ -96,15 +96,17 @@ def test_a_peer_is_served_so_many_bytes_in_a_while() -> None:
 
 
 def test_short_answers_are_not_free() -> None:
-    """They cost as if they were longer, and what is known of a peer that left is forgotten."""
+    """They cost as if they were longer, and what is known of one that left is forgotten."""
     served = Budget(lambda: 0.0)
-    (peer,) = peers(1)
+    one, two = operators(2)
     for _ in range(budget.BURST // budget.LEAST):
-        assert served.allows(peer)
-        served.spend(peer, 1)
-    assert not served.allows(peer)
-    served.forget(frozenset(peers(1)))
-    assert served.allows(peer)
+        assert served.allows(one)
+        served.spend(one, 1)
+    assert not served.allows(one)
+    served.forget(frozenset({one}))
+    assert not served.allows(one)
+    served.forget(frozenset({two}))
+    assert served.allows(one)
 
 
 # -- threads -------------------------------------------------------------------------------------------------------

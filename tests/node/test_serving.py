@@ -1,20 +1,27 @@
 """What a station answers, and to whom; and that it neither speaks nor answers once its disk has refused."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
+from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import NetworkError, StorageError
 from eigenkms.node import budget
-from eigenkms.p2p.errors import RpcRefused
-from eigenkms.p2p.identity import PeerKey
+from eigenkms.node.serving import OperatorServices
+from eigenkms.p2p.errors import RpcRefusal, RpcRefused
+from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.types import Request
 from eigenkms.protocols import wire
 from eigenkms.protocols.dealing_header import decode_header
 from eigenkms.protocols.frames import decode_frame
 from eigenkms.protocols.wire import decode_frames
 from eigenkms.storage.store import Record
+from eigenkms.types import OperatorAddress
+from tests.client.village import CLUSTER
 from tests.node.town import Town
 from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
@@ -63,7 +70,7 @@ async def test_operators_are_answered_in_their_own_name(town: Town) -> None:
         assert await refusal(call, wire.SYNC, other[0].encoded) == "wrong-sender"
 
 
-async def test_a_peer_that_was_served_much_waits_and_the_others_do_not(
+async def test_an_operator_that_was_served_much_waits_and_the_others_do_not(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What costs nothing is still answered to it."""
@@ -78,10 +85,59 @@ async def test_a_peer_that_was_served_much_waits_and_the_others_do_not(
         monkeypatch.setattr(budget, "BYTES_A_SECOND", 0)
         left = budget.BURST // budget.LEAST
         for _ in range(left):
-            two.services.budget.spend(one.host.peer_id, 1)
+            two.services.budget.spend(one.address, 1)
         assert await refusal(first, wire.HEAD, b"") == "busy"
         assert await first(wire.PING, b"") == b""
         assert await other(wire.HEAD, b"")
+
+
+@dataclass
+class Disguised:
+    """An operator that is another peer each time, at a node that has nothing."""
+
+    me: OperatorAddress
+    bodies: list[Hashable] = field(default_factory=list)
+    known: frozenset[OperatorAddress] = frozenset()
+
+    def operator_of(self, _peer: PeerId) -> OperatorAddress:
+        return self.me
+
+    def key_of(self, _operator: OperatorAddress) -> bytes | None:
+        return None
+
+    async def head(self) -> None:
+        return None
+
+    def offer_body(self, source: Hashable, _name: bytes, _body: bytes) -> None:
+        self.bodies.append(source)
+
+    def services(self) -> OperatorServices:
+        async def canary(_asker: OperatorAddress, body: bytes) -> bytes:
+            return body
+
+        self.known = frozenset({self.me})
+        return OperatorServices(CLUSTER, self, self, canary)  # type: ignore[arg-type]
+
+    @staticmethod
+    def request(method: str, body: bytes = b"") -> Request:
+        return Request(PeerKey.generate().peer_id, method, body)
+
+
+async def test_another_peer_id_is_no_other_operator(autojump_clock: MockClock) -> None:
+    """What it may ask for, refusals too, and what it may leave here, is bounded for the operator."""
+    liar = Disguised(OperatorAddress(bytes(20)))
+    services = liar.services()
+    with pytest.raises(RpcRefusal, match="no-version"):
+        await services.answer(liar.request(wire.HEAD))
+    with pytest.raises(RpcRefusal):
+        await services.answer(liar.request(wire.SYNC, b"no frame"))
+    for _ in range(budget.BURST // budget.LEAST - 2):
+        services.budget.spend(liar.me, 0)
+    with pytest.raises(RpcRefusal, match="served you much"):
+        await services.answer(liar.request(wire.HEAD))
+    for _ in range(2):
+        await services.answer(liar.request(wire.PUSH, bytes(32 + encoded_size(1))))
+    assert liar.bodies == [liar.me, liar.me]
 
 
 async def test_strangers_reach_nothing(town: Town) -> None:
