@@ -196,12 +196,18 @@ class Agreement:
         if frame.kind is Kind.VOTE:
             self._ballots.drop(frame)
         elif frame.kind is Kind.PROPOSAL:
-            self._proposals.pop(read_proposal(frame).view, None)
+            self._forget_proposal(read_proposal(frame))
             needed = self._durable | {c.hash for c in (self._highest, self._lock) if c is not None}
             proposed = {proposal.transcript for made in self._proposals.values() for proposal in made}
             self._transcripts = {
                 h: t for h, t in self._transcripts.items() if h in needed or t.encoded in proposed
             }
+
+    def _forget_proposal(self, proposal: Proposal) -> None:
+        """Not those of the same view by the leaders from other sources."""
+        made = [other for other in self._proposals.pop(proposal.view, ()) if other != proposal]
+        if made:
+            self._proposals[proposal.view] = made
 
     def _receive_proposal(self, frame: Frame, now: float) -> None:
         proposal = read_proposal(frame)

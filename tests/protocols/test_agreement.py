@@ -716,6 +716,16 @@ def test_what_is_prepared_or_locked_outlives_its_proposal() -> None:
     assert not unprepared.agreement._transcripts
 
 
+def test_a_leader_that_proposes_in_many_views_displaces_no_proposal_of_another() -> None:
+    """With two sources a view can have two leaders. What one of them has in too many views falls out alone."""
+    voter = Voter()
+    liar = voter.cast.frame(voter.others[2], Kind.PROPOSAL, proposal_body(1, GENESIS, None, None, ()))
+    voter.agreement.receive(liar, voter.now)
+    voter.hears(voter.proposal(1, voter.transcript, voter.prepared))
+    voter.agreement.forget(liar)
+    assert _votes(voter.enters(1)) == [(1, Phase.PREPARE, voter.transcript.hash)]
+
+
 def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it they are verified again, and still accepted."""
     monkeypatch.setattr("eigenkms.protocols.agreement.MAX_VERIFIED", 2)
