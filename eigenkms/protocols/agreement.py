@@ -63,7 +63,7 @@ from eigenkms.protocols.votes import (
 from eigenkms.types import OperatorAddress
 
 MAX_VERIFIED = 1024
-"""Certificates remembered as good; beyond, they are verified anew."""
+"""Certificates of which it is remembered whether they are good; beyond, they are verified anew."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Agreement:
         self._transcripts: dict[bytes, Transcript] = {}
         self._proposals: dict[int, list[Proposal]] = {}
         self._ballots = Ballots(voice.session)
-        self._verified: set[bytes] = set()
+        self._verified: dict[bytes, bool] = {}
         self._durable: set[bytes] = set()
         self._accused: set[tuple[OperatorAddress, Fault]] = set()
         self.decision: Decision | None = None
@@ -262,15 +262,19 @@ class Agreement:
             self._highest = certificate
 
     def _is_valid(self, certificate: Certificate) -> bool:
-        if certificate.encoded in self._verified:
-            return True
+        """CPU: a pairing, once. A bad one is remembered too: each step of a view checks the proposal that it justifies."""
+        known = self._verified.get(certificate.encoded)
+        if known is None:
+            if len(self._verified) >= MAX_VERIFIED:
+                self._verified.clear()
+            known = self._verified[certificate.encoded] = self._verifies(certificate)
+        return known
+
+    def _verifies(self, certificate: Certificate) -> bool:
         try:
             check_certificate(certificate, self.session)
         except BadCertificateError:
             return False
-        if len(self._verified) >= MAX_VERIFIED:
-            self._verified.clear()
-        self._verified.add(certificate.encoded)
         return True
 
     def _decide(self, certificate: Certificate) -> None:

@@ -554,7 +554,7 @@ class Dealings:
         Whom the source lists, or a dealing serves, has a key: to leave it out would make it a newcomer to later sessions, which
         serve it only if it is there.
         """
-        if len(transcript.keys) != self.session.n:
+        if len(transcript.keys) != self.session.n or len(frames) > self.session.n:
             return False
         try:
             shown = {self._keys.read(frame) for frame in frames}

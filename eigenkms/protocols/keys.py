@@ -58,6 +58,7 @@ class KeyDirectory:
         self._session = session
         self._keys: dict[OperatorAddress, tuple[ListedKey, Frame]] = {}
         self._checked: dict[bytes, tuple[OperatorAddress, ListedKey]] = {}
+        self._refused: set[bytes] = set()
 
     def add(self, frame: Frame) -> bool:
         """Take a verified KEY frame of a recipient, unless its proof is bad; whether it was taken."""
@@ -72,8 +73,18 @@ class KeyDirectory:
     def read(self, encoded: bytes) -> tuple[OperatorAddress, ListedKey]:
         """Whose key an encoded KEY frame inside another frame publishes: it is known from then on. Raises ``RemoteProtocolError``.
 
-        CPU: a pairing, for a frame that was not seen before.
+        CPU: a pairing, for a frame that was not seen before. A bad one is remembered too: each step of a view
+        checks the key frames of its proposal.
         """
+        if encoded in self._refused:
+            raise BadKeyError("read key frame: it was refused before")
+        try:
+            return self._read(encoded)
+        except RemoteProtocolError:
+            self._refused.add(encoded)
+            raise
+
+    def _read(self, encoded: bytes) -> tuple[OperatorAddress, ListedKey]:
         known = self._checked.get(encoded)
         if known is None:
             frame, session = decode_frame(encoded), self._session

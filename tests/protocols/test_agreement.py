@@ -1,5 +1,6 @@
 """Agreement in small steps: one operator's votes, locks and views against whatever the others may say."""
 
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from eigenkms.protocols.messages import (
     GENESIS,
     SourceRef,
     certificate_body,
+    key_body,
     proposal_body,
     read_proposal,
     read_view_change,
@@ -734,6 +736,35 @@ def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPat
         assert voter.agreement._is_valid(voter.certificate(view, VOID_HASH))
     assert len(voter.agreement._verified) <= 2
     assert voter.agreement._is_valid(voter.certificate(0, VOID_HASH))
+
+
+def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forged justification or key frame costs a pairing once, not in every step of the view; more frames than keys cost none."""
+    verified: list[object] = []
+
+    def count(name: str) -> None:
+        verify = pkgutil.resolve_name(name)
+
+        def counted(item: object, *args: object) -> None:
+            verified.append(item)
+            verify(item, *args)
+
+        monkeypatch.setattr(name, counted)
+
+    count("eigenkms.protocols.agreement.check_certificate")
+    count("eigenkms.protocols.keys.verify_frame")
+    forged = replace(Voter().prepared, signature=Voter().certificate(1, VOID_HASH).signature)
+    justified, keyed, many = Voter(place=2), Voter(), Voter()
+    justified.enters(1)
+    verified.clear()
+    justified.proposes(1, justified.transcript, forged)
+    key = keyed.cast.frame(keyed.others[0], Kind.KEY, key_body(bytes(48), bytes(80)))
+    keyed.hears(keyed.proposal(0, keyed.transcript, keys=(*keyed.keys[1:], key.encoded)))
+    for voter in (justified, keyed):
+        assert not _votes(voter.waits(0.01) + voter.waits(0.01))
+    assert len(verified) == 2
+    assert not _votes(many.hears(many.proposal(0, many.transcript, keys=(*many.keys, key.encoded))))
+    assert len(verified) == 2
 
 
 def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
