@@ -2,7 +2,8 @@
 
 Bounds, so that a flood by one operator costs nobody but itself: of the kinds said once a view only those of a sender's
 ``MAX_VIEWS`` highest views stay; of the kinds without a slot ``MAX_REPEATS`` are kept; after ``MAX_EQUIVOCATIONS`` doubly used
-slots no more of them are told.
+slots no more of them are told. After ``MAX_TAKEN`` verified frames, also those that fell out, no more of its sender are wanted:
+views without end would cost signature checks without end.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,6 +17,8 @@ MAX_PER_SENDER = 1024
 MAX_VIEWS = 8
 MAX_REPEATS = 4
 MAX_EQUIVOCATIONS = 16
+MAX_TAKEN = 4096
+"""A correct operator says at most four frames a view: this is for a thousand views of one session."""
 VIEW_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE})
 """Kinds whose slot names a view."""
 
@@ -27,6 +30,8 @@ class _Sender:
         self.slots: dict[Slot, Frame] = {}
         self.equivocated: set[Slot] = set()
         self.repeats = 0
+        self.taken = 0
+        """Frames of it that were verified."""
 
     def has_room(self, slot: Slot | None) -> bool:
         if slot is None:
@@ -74,6 +79,13 @@ class FrameLog:
 
         Raises ``MalformedError`` for a body that is not its kind's.
         """
+        sender = self._senders.get(frame.sender)
+        if sender is not None and sender.taken >= MAX_TAKEN:
+            self.dropped += 1
+            return False
+        return self._has_room(frame)
+
+    def _has_room(self, frame: Frame) -> bool:
         if frame.key in self._by_key:
             return False
         slot = slot_of(frame)
@@ -84,11 +96,15 @@ class FrameLog:
         return True
 
     def add(self, frame: Frame) -> tuple[Frame, Frame] | None:
-        """Keep a verified frame if its slot is free; return both if another one stands there already: its sender equivocated."""
-        if not self.wants(frame):
+        """Keep a verified frame if its slot is free; return both if another one stands there already: its sender equivocated.
+
+        One's own frames are kept however many they are: what was said must not be said again differently.
+        """
+        sender = self._senders.setdefault(frame.sender, _Sender())
+        sender.taken += 1
+        if not self._has_room(frame):
             return None
         slot = slot_of(frame)
-        sender = self._senders.setdefault(frame.sender, _Sender())
         if slot is None:
             sender.repeats += 1
         elif (first := sender.slots.get(slot)) is not None:

@@ -54,6 +54,19 @@ def test_only_the_highest_views_stay() -> None:
     assert log.take_evicted() == votes[:2]
 
 
+def test_a_sender_is_verified_so_often_and_no_more(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Also if each frame displaces an older one; others are not concerned, nor is what one says oneself, which is added unasked."""
+    monkeypatch.setattr(frame_log, "MAX_TAKEN", MAX_VIEWS + 2)
+    who, log = cast(4), FrameLog()
+    for view in range(MAX_VIEWS + 5):
+        if log.wants(_change(who, view)):
+            log.add(_change(who, view))
+    assert (len(log), len(log.take_evicted()), log.dropped) == (MAX_VIEWS, 2, 3)
+    assert log.wants(_change(who, 0, sender=1))
+    log.add(_change(who, 100))
+    assert log.has(_change(who, 100))
+
+
 def test_evidence_and_repeats_have_bounds(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """So many equivocations are enough to convict; so many certificates are enough to read; so many slots for one sender."""
     who, log = cast(4), FrameLog()
