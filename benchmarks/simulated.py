@@ -1,4 +1,4 @@
-"""One rotation of many operators, on the real curves: ``python -m benchmarks.simulated [--operators 20 50]``.
+"""One rotation of many operators, on the real curves: ``python -m benchmarks.simulated [--operators 20 50 64]``.
 
 The protocol machines of all operators run in one process over the simulator's virtual network (tests/sim), in peace: no loss, no
 liars, the holders of the source are the recipients. They begin with a version that a dealer made, so that only the rotation is
@@ -138,7 +138,7 @@ def measure(operators: int) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--operators", type=int, nargs="+", default=[20, 50])
+    parser.add_argument("--operators", type=int, nargs="+", default=[20, 50, 64])
     rows = [measure(operators) for operators in parser.parse_args(arguments).operators]
     show("one rotation in the simulator, real curves", rows)
 
