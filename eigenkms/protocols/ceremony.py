@@ -243,10 +243,16 @@ class Ceremony:
         self._parties.check_scope(frame)
         if frame.sender == self.me:
             return self._is_of_another_life(frame)
-        return self._log.wants(frame) and self._may_lead(frame)
+        return self._log.wants(frame) and self._may_say(frame)
 
-    def _may_lead(self, frame: Frame) -> bool:
-        """Whether a proposal is its view's leader's; any other frame is nobody's in particular."""
+    def _may_say(self, frame: Frame) -> bool:
+        """Whether a proposal is its view's leader's, and a dealing of a holder of its source; other frames are any party's.
+
+        Evidence of a bad dealing convicts nobody else.
+        """
+        if frame.kind is Kind.DEALING:
+            dealings = self._sources.get(read_dealing(frame).source)
+            return dealings is not None and frame.sender in dealings.dealers
         if frame.kind is not Kind.PROPOSAL:
             return True
         proposal = read_proposal(frame)
