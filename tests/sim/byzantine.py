@@ -633,17 +633,21 @@ def junk(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
 
 
 def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-    """Well-formed frames without end: votes, proposals and view changes of far views, dealings from unknown versions."""
+    """Well-formed frames without end: votes, proposals and view changes of far views, dealings from unknown versions, and of a
+    boundary that nobody sees.
+    """
     session = self.session(frame)
     if self.me not in session.x or self.random.random() < 0.5:
         return [(to, frame)]
     view, source = self.random.randrange(2**32), self.dealings(frame).ref
     unknown = replace(source, version=source.version + self.random.randrange(3))
+    unseen = replace(session, boundary=replace(session.boundary, number=session.boundary.number + 10**6))
     extra = [
         self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)),
         self.say(frame, view_change_body(view, None), kind=Kind.VIEW_CHANGE),
         self.say(frame, proposal_body(view, source, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
         self.say(frame, dealing_body(unknown, b"header"), kind=Kind.DEALING),
+        self.say(frame, [self.random.randbytes(32)], kind=Kind.HASH, session=unseen),
     ]
     return [(to, frame), *((to, f) for f in extra)]
 

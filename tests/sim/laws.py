@@ -13,22 +13,26 @@ members make a certificate: a Byzantine operator may have put it together, and s
 4. *Blame.* In a network that delivers, whoever names those that kept a session from ending names one of them (``blames``).
 5. *Life of keys.* A listed number never goes back along a chain of sources. After each step nothing is left on disk that a
    certificate made superfluous: shares of older versions, keys, secrets in journals (``after_step``).
-5. *Evidence.* It never accuses an honest operator, and convinces anybody who has nothing but its bytes (``accuses``).
+6. *Evidence.* It never accuses an honest operator, and convinces anybody who has nothing but its bytes (``accuses``).
+7. *Budgets.* What any sender costs a correct operator is bounded (budgets.py): frames of a session and bytes over all sessions that
+   are kept (``keeps_budgets``), sessions (``forgets``), signatures (``verifies``) and dealings (``checks``) that are verified.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
+from eigenkms.protocols import operator as operator_module
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.dealing_header import DealingHeader
 from eigenkms.protocols.effects import Certified, Closed, Prepared
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.evidence_bundle import Bundle, check_bundle, decode_bundle
 from eigenkms.protocols.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.jobs import Check
 from eigenkms.protocols.messages import (
     GENESIS_SOURCE,
     read_key,
@@ -41,6 +45,7 @@ from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.votes import VOID_HASH, BadCertificateError, Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
+from tests.sim.budgets import most_bytes, most_dealings, most_frames, most_sessions, most_verified
 from tests.sim.reading import dealing_header
 
 if TYPE_CHECKING:
@@ -417,6 +422,64 @@ class Laws:
         blame = None if ceremony is None else ceremony.blame
         assert blame is not None, f"{node.name} names nobody of a session that it left"
         self._require(bool(blame.operators & self.culprits), f"{node.name} blames only others: {blame.named}")
+
+    # -- budgets -------------------------------------------------------------------------------------------------
+
+    def keeps_budgets(self, node: "Node") -> None:
+        """What a node keeps in memory from each sender: frames of each kind and session, and bytes over all sessions."""
+        machine = node.operator
+        if machine is None or node.tamper is not None:
+            return
+        kept: Counter[OperatorAddress] = Counter()
+        for ceremony in machine._all:
+            counts: Counter[tuple[OperatorAddress, Kind]] = Counter()
+            for frame in ceremony._log:
+                counts[frame.sender, frame.kind] += 1
+                kept[frame.sender] += len(frame.encoded)
+            for known in ceremony._known:
+                kept[known.header.dealer] += len(known.body)
+            few = all(count <= most_frames(kind, ceremony) for (_, kind), count in counts.items())
+            self._require(few, f"{node.name} keeps too many frames of one sender and session")
+        for sender, frames in machine._early.items():
+            size = sum(len(frame.encoded) for frame in frames)
+            few = len(frames) <= operator_module.MAX_EARLY_FRAMES and size <= operator_module.MAX_EARLY_BYTES
+            self._require(few, f"{node.name} keeps {len(frames)} early frames of {size} bytes")
+            kept[sender] += size
+        most = max(kept.values(), default=0)
+        self._require(most <= most_bytes(machine), f"{node.name} keeps {most} bytes of one sender")
+
+    def forgets(self, node: "Node") -> None:
+        """A node that forgot what nobody needs has so many sessions left."""
+        machine = node.operator
+        if machine is None or node.tamper is not None:
+            return
+        for rotations in (False, True):
+            count = sum(ceremony.is_rotation is rotations for ceremony in machine._all)
+            few = count <= most_sessions(machine, rotations=rotations)
+            self._require(few, f"{node.name} keeps {count} sessions")
+
+    def verifies(self, node: "Node", frames: Sequence[Frame]) -> None:
+        """Signatures that are verified, and hold, of each session and sender; the last batch may exceed the bound."""
+        if node.tamper is not None or not frames:
+            return
+        most = most_verified() + len(frames)
+        for frame in {frame.key: frame for frame in frames}.values():
+            node.verified[frame.session, frame.sender] += 1
+            few = node.verified[frame.session, frame.sender] <= most
+            self._require(few, "too many signatures of one sender verified in a session")
+
+    def checks(self, node: "Node", job: Check) -> None:
+        """One dealing of a dealer is verified for each session and source, so no more over all sessions than these have sources."""
+        machine = node.operator
+        if machine is None or node.tamper is not None:
+            return
+        for dealing in job.dealings:
+            context = dealing.claim.context
+            self._require(context not in node.checked, "two dealings of one slot verified")
+            node.checked.add(context)
+            of_it = [c for c in node.checked if c.dealer == context.dealer and machine.ceremony(c.session)]
+            few = len(of_it) <= sum(map(most_dealings, machine._all))
+            self._require(few, "more dealings of one dealer verified than there are sources")
 
 
 def _is_past(version: Transcript, certified: Transcript) -> bool:

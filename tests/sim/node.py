@@ -10,12 +10,13 @@ were away, long work takes time beside the machine and is lost in a crash, and v
 proofs.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from eigenkms.crypto import bn254
+from eigenkms.crypto.pvss import DealingContext
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.effects import (
@@ -39,7 +40,7 @@ from eigenkms.protocols.effects import (
 )
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.jobs import Job, Result
+from eigenkms.protocols.jobs import Check, Job, Result
 from eigenkms.protocols.messages import certificate_body
 from eigenkms.protocols.operator import Operator, SessionEffect
 from eigenkms.protocols.recovery import Row
@@ -100,6 +101,10 @@ class Node:
         self.grace = world.grace
         self.answers_head: Callable[[Answer], Answer] = lambda answer: answer
         """What a Byzantine operator answers to who asks for the versions that it deals from."""
+        self.verified: Counter[tuple[SessionId, OperatorAddress]] = Counter()
+        """Frames of each session and sender whose signature this life verified."""
+        self.checked: set[DealingContext] = set()
+        """What the dealings are for that this life verified."""
         self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
         self._asks = False
         self.up()
@@ -122,6 +127,8 @@ class Node:
         self.next_tick = None
         self._asks = False
         self._bodies.clear()
+        self.verified.clear()
+        self.checked.clear()
         today = self.clock.time_of_day(world.now)
         kept = [s for s in self.disk.sessions.values() if s.session.id not in self.disk.dropped]
         effects: list[SessionEffect] = []
@@ -144,6 +151,7 @@ class Node:
         operator = self.operator
         if operator is None or session.boundary.number < self.newest_boundary:
             return
+        self.world.laws.keeps_budgets(self)
         self.newest_boundary = session.boundary.number
         self.world.trace(self, f"sees boundary {session.boundary.number} ({session.id.hex()[:6]})")
         if not operator.has_version:
@@ -193,6 +201,7 @@ class Node:
             self.disk.drop_session(session.id)
             self.world.trace(self, f"forgets {session.id.hex()[:6]}")
             self.world.laws.keeps_a_version()
+        self.world.laws.forgets(self)
 
     def take(self, frames: Sequence[bytes]) -> None:
         """Frames arrive, as bytes."""
@@ -213,6 +222,7 @@ class Node:
                 good.append(frame)
             else:
                 self.world.refused += 1
+        self.world.laws.verifies(self, good)
         return operator.receive(good, self.now) if good else []
 
     def _ignores(self, frame: Frame) -> bool:
@@ -410,6 +420,8 @@ class Node:
             return
         for item in effects:
             if isinstance(item.effect, Work) and operator is not None:
+                if isinstance(item.effect.job, Check):
+                    self.world.laws.checks(self, item.effect.job)
                 self.world.work(self, operator, item.effect.job)
         self.world.schedule_tick(self)
         self._ask_for_sources()

@@ -107,6 +107,8 @@ class Story:
 
     def _ending(self) -> Ending:
         nodes = self.world.correct()
+        for node in nodes:
+            self.world.laws.keeps_budgets(node)
         versions = [version for node in nodes for version in node.disk.versions.values()]
         return Ending(
             plot=self.plot,

@@ -8,6 +8,7 @@ import pytest
 
 from eigenkms.protocols import agreement as agreement_module
 from eigenkms.protocols import evidence as evidence_module
+from eigenkms.protocols import frame_log as frame_log_module
 from eigenkms.protocols import operator as operator_module
 from eigenkms.protocols.agreement import Agreement
 from eigenkms.protocols.ballots import Ballots
@@ -179,6 +180,28 @@ def _deals_wrongly(seed: int) -> None:
     assert world.run(10, until=lambda: world.is_shared(session)), world.story("no rotation")
 
 
+def _is_flooded(seed: int) -> None:
+    """The first leader says more than anybody may, in a session that does not end; the next boundary comes."""
+    world = founded(4, seed)
+    session, _ = led_by_liars(world, b.flood)
+    withhold_certificates(world, session, set())
+    world.run(10)
+    world.next_boundary(spread=0.01)
+    world.run(1)
+
+
+def _deals_twice(seed: int) -> None:
+    world = founded(4, seed)
+    led_by_liars(world, b.two_dealings, poses=(b.remembers_jobs,))
+    world.run(3)
+
+
+def _goes_on(seed: int) -> None:
+    world = founded(4, seed)
+    for _ in range(8):
+        rotated(world)
+
+
 DIRECTED = (
     _rotates,
     _crashes_often,
@@ -192,6 +215,9 @@ DIRECTED = (
     _sees_two_blocks,
     _recovers,
     _deals_wrongly,
+    _is_flooded,
+    _deals_twice,
+    _goes_on,
 )
 
 
@@ -612,3 +638,62 @@ def test_a_certificate_that_a_genesis_drops(monkeypatch: Patch) -> None:
 
     monkeypatch.setattr(Operator, "learn", drops)
     catches("no version", act)
+
+
+# -- budgets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit", "here"), [("MAX_EARLY_FRAMES", 16), ("MAX_EARLY_BYTES", 4096)])
+def test_early_frames_without_bound(limit: str, here: int, monkeypatch: Patch) -> None:
+    """Of boundaries that are not seen, so many frames of a sender are kept, and so many bytes; fewer here."""
+    monkeypatch.setattr(operator_module, limit, here)
+    _is_flooded(0)
+    honest = Operator._has_room
+
+    def careless(self: Operator, frame: Frame) -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(operator_module, limit, 2**30)
+            return honest(self, frame)
+
+    monkeypatch.setattr(Operator, "_has_room", careless)
+    catches("early frames", _is_flooded)
+
+
+def test_slots_without_bound(monkeypatch: Patch) -> None:
+    """A sender's newer views displace its older ones."""
+    monkeypatch.setattr(FrameLog, "_evict_old_views", lambda _self, _sender, _kind: None)
+    catches("frames of one sender and session", _is_flooded)
+
+
+def test_frames_without_end_from_one_sender(monkeypatch: Patch) -> None:
+    """What displaces what it said before is verified as well, up to a bound, which is lower here."""
+    monkeypatch.setattr(frame_log_module, "MAX_TAKEN", 30)
+    _is_flooded(0)
+    monkeypatch.setattr(FrameLog, "wants", FrameLog._has_room)
+    catches("signatures of one sender verified", _is_flooded)
+
+
+def test_a_dealer_without_a_slot(monkeypatch: Patch) -> None:
+    """A second dealing convicts its dealer, and is not verified."""
+    add, receive = FrameLog.add, Dealings.receive
+
+    def adds(self: FrameLog, frame: Frame) -> tuple[Frame, Frame] | None:
+        found = add(self, frame)
+        if found is None or frame.kind is not Kind.DEALING:
+            return found
+        self._by_key[frame.key] = frame
+        return None
+
+    def receives(self: Dealings, frame: Frame) -> list[Any]:
+        self._by_dealer.pop(frame.sender, None)
+        return receive(self, frame)
+
+    monkeypatch.setattr(FrameLog, "add", adds)
+    monkeypatch.setattr(Dealings, "receive", receives)
+    catches("two dealings of one slot verified", _deals_twice)
+
+
+def test_sessions_that_are_never_forgotten(monkeypatch: Patch) -> None:
+    """What a sender may fill in one session, it may fill in all that are kept."""
+    monkeypatch.setattr(Operator, "forget", lambda _self: [])
+    catches("sessions", _goes_on)

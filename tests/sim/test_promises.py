@@ -1,9 +1,15 @@
 """What is promised beside the laws, in directed stories: absent members, newcomers, liars that lead, the life of keys."""
 
+from typing import NoReturn
+
 import pytest
 
+from eigenkms.crypto import backends
+from eigenkms.crypto.backends import Backends
 from eigenkms.protocols.evidence import Fault
-from eigenkms.protocols.frames import Kind
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import SESSION_KINDS
+from eigenkms.protocols.operator import Operator
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose
 from tests.sim.staging import QUICK, founded, know, led_by_liars, nodes, rotated, withhold_certificates
@@ -185,6 +191,33 @@ def test_a_genesis_of_all_needs_every_dealer_and_then_binds_nobody(name: str) ->
     world.next_boundary(spread=0.01)
     free = world.run(30, until=lambda: not any(n.operator.binding for n in world.correct()))  # type: ignore[union-attr]
     assert free, world.story("bound for ever")
+
+
+# -- what comes before a signature -------------------------------------------------------------------------------
+
+
+class _NoCurve:
+    """In the place of both curves."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        pytest.fail(f"{name} was asked for before the signature was verified")
+
+
+def test_nothing_dearer_than_a_hash_comes_before_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a frame is worth a signature check costs no operation on a curve, whatever is said."""
+    wants, nothing = Operator.wants, Backends(*(_NoCurve(),) * 2)  # type: ignore[arg-type]
+    screened: set[Kind] = set()
+
+    def watched(self: Operator, frame: Frame) -> bool:
+        screened.add(frame.kind)
+        with backends.use(nothing):
+            return wants(self, frame)
+
+    monkeypatch.setattr(Operator, "wants", watched)
+    world = founded(4)
+    led_by_liars(world, b.junk, b.flood, b.misdirected, b.replay, b.forged_certificates)
+    world.run(3)
+    assert screened >= SESSION_KINDS
 
 
 # -- forks and the life of keys ------------------------------------------------------------------------------------

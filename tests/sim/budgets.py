@@ -1,0 +1,52 @@
+"""What one sender may cost a correct operator at most, whatever it says and in however many sessions.
+
+Each bound is a formula of the limits that the machines name. Limits are read when a bound is asked for, so a test may lower them.
+"""
+
+from eigenkms.crypto.pvss import encoded_size
+from eigenkms.protocols import frame_log, operator
+from eigenkms.protocols.ceremony import Ceremony
+from eigenkms.protocols.frames import SIZE_LIMITS, Kind
+from eigenkms.protocols.messages import SESSION_KINDS
+from eigenkms.protocols.operator import Operator
+from eigenkms.protocols.votes import Phase
+
+
+def most_dealings(ceremony: Ceremony) -> int:
+    """Of one dealer in a session: one a source, and one more, as a genesis that became a rotation had its own."""
+    return len(ceremony.sources) + 1
+
+
+def most_frames(kind: Kind, ceremony: Ceremony) -> int:
+    """Of one sender that a session keeps: one a slot, in its highest views or of the known sources."""
+    match kind:
+        case Kind.PROPOSAL | Kind.VIEW_CHANGE:
+            return frame_log.MAX_VIEWS
+        case Kind.VOTE:
+            return frame_log.MAX_VIEWS * len(Phase)
+        case Kind.CERTIFICATE:
+            return frame_log.MAX_REPEATS
+        case Kind.DEALING:
+            return most_dealings(ceremony)
+        case _:
+            return 1
+
+
+def most_bytes(machine: Operator) -> int:
+    """Of one sender over all sessions: slots full of the largest frames, bodies of its dealings, and early frames."""
+    return operator.MAX_EARLY_BYTES + sum(
+        sum(most_frames(kind, ceremony) * SIZE_LIMITS[kind] for kind in SESSION_KINDS)
+        + most_dealings(ceremony) * encoded_size(ceremony.session.n)
+        for ceremony in machine._all
+    )
+
+
+def most_sessions(machine: Operator, *, rotations: bool) -> int:
+    """Once the superfluous ones are forgotten: some of each sort, those that made a version, and the genesis that binds."""
+    others = operator.KEPT_ROTATIONS if rotations else operator.KEPT_UNTOUCHED + operator.KEPT_TOUCHED + 1
+    return len(machine.versions) + others
+
+
+def most_verified() -> int:
+    """Signatures of one sender in a session; those of frames that came before its boundary are verified twice."""
+    return frame_log.MAX_TAKEN + operator.MAX_EARLY_FRAMES
