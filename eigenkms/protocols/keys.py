@@ -14,6 +14,7 @@ Everything else is destroyed: then recorded dealings and the disk of a later day
 
 from collections.abc import Collection, Iterable, Mapping
 
+from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss import InvalidEncryptionKey, KeySlot, check_possession
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.codec import MalformedError
@@ -22,6 +23,9 @@ from eigenkms.protocols.messages import read_key
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
+
+MAX_READ = 1024
+"""Frames of which it is remembered whether they are good; beyond, they are verified anew."""
 
 
 class BadKeyError(RemoteProtocolError):
@@ -57,8 +61,8 @@ class KeyDirectory:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keys: dict[OperatorAddress, tuple[ListedKey, Frame]] = {}
-        self._checked: dict[bytes, tuple[OperatorAddress, ListedKey]] = {}
-        self._refused: set[bytes] = set()
+        self._read: dict[bytes, tuple[OperatorAddress, ListedKey] | None] = {}
+        """By digest of an encoded frame; None for one that is no good."""
 
     def add(self, frame: Frame) -> bool:
         """Take a verified KEY frame of a recipient, unless its proof is bad; whether it was taken."""
@@ -67,7 +71,7 @@ class KeyDirectory:
         except BadKeyError:
             return False
         self._keys.setdefault(frame.sender, (key, frame))
-        self._checked[frame.encoded] = (frame.sender, key)
+        self._remember(frame.encoded, (frame.sender, key))
         return True
 
     def read(self, encoded: bytes) -> tuple[OperatorAddress, ListedKey]:
@@ -76,28 +80,35 @@ class KeyDirectory:
         CPU: a pairing, for a frame that was not seen before. A bad one is remembered too: each step of a view
         checks the key frames of its proposal.
         """
-        if encoded in self._refused:
-            raise BadKeyError("read key frame: it was refused before")
-        try:
-            return self._read(encoded)
-        except RemoteProtocolError:
-            self._refused.add(encoded)
-            raise
-
-    def _read(self, encoded: bytes) -> tuple[OperatorAddress, ListedKey]:
-        known = self._checked.get(encoded)
+        digest = keccak256(encoded)
+        if digest not in self._read:
+            try:
+                frame, key = self._verify(encoded)
+            except RemoteProtocolError:
+                self._remember(encoded, None)
+                raise
+            self._remember(encoded, (frame.sender, key))
+            self._keys.setdefault(frame.sender, (key, frame))
+        known = self._read[digest]
         if known is None:
-            frame, session = decode_frame(encoded), self._session
-            if frame.kind is not Kind.KEY:
-                raise MalformedError(f"decode key frame: it is a {frame.kind.name}")
-            members = session.recipients
-            frame.check_scope(cluster=session.cluster, me=None, members=members, session=session.id)
-            member = members.get(frame.sender)
-            assert member is not None
-            verify_frame(frame, member.key)
-            known = self._checked[encoded] = (frame.sender, check_key_frame(frame, session))
-            self._keys.setdefault(frame.sender, (known[1], frame))
+            raise BadKeyError("read key frame: it was refused before")
         return known
+
+    def _remember(self, encoded: bytes, outcome: tuple[OperatorAddress, ListedKey] | None) -> None:
+        if len(self._read) >= MAX_READ:
+            self._read.clear()
+        self._read[keccak256(encoded)] = outcome
+
+    def _verify(self, encoded: bytes) -> tuple[Frame, ListedKey]:
+        frame, session = decode_frame(encoded), self._session
+        if frame.kind is not Kind.KEY:
+            raise MalformedError(f"decode key frame: it is a {frame.kind.name}")
+        members = session.recipients
+        frame.check_scope(cluster=session.cluster, me=None, members=members, session=session.id)
+        member = members.get(frame.sender)
+        assert member is not None
+        verify_frame(frame, member.key)
+        return frame, check_key_frame(frame, session)
 
     def get(self, operator: OperatorAddress) -> ListedKey | None:
         held = self._keys.get(operator)

@@ -1,11 +1,21 @@
 """Encryption keys: what is accepted as one, what a transcript lists, and which of them are kept until when."""
 
+from dataclasses import replace
+
 import pytest
 
 from eigenkms.crypto import pvss
 from eigenkms.errors import RemoteProtocolError
+from eigenkms.protocols import keys
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import BadSignatureError, Kind, WrongScopeError, build_frame
+from eigenkms.protocols.frames import (
+    BadSignatureError,
+    Frame,
+    Kind,
+    WrongScopeError,
+    build_frame,
+    verify_frame,
+)
 from eigenkms.protocols.keys import (
     BadKeyError,
     KeyDirectory,
@@ -113,6 +123,35 @@ def test_a_key_frame_inside_another_frame_convinces_by_itself(who: Cast) -> None
         assert issubclass(error, RemoteProtocolError)
         with pytest.raises(error):
             directory.read(encoded)
+
+
+def test_a_directory_remembers_a_bounded_number_of_frames(who: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader can put other frames into each proposal; good ones and bad ones are verified once while they are few."""
+    monkeypatch.setattr(keys, "MAX_READ", 3)
+    verified: list[bytes] = []
+
+    def verify(frame: Frame, key: bytes) -> None:
+        verified.append(frame.encoded)
+        verify_frame(frame, key)
+
+    monkeypatch.setattr(keys, "verify_frame", verify)
+    directory = KeyDirectory(who.session)
+    good, owner = key_frame(who, who.addresses[0]), who.addresses[0]
+    bad = [replace(good, signature=bytes([n]) * 64).encoded for n in range(1, 4)]
+    for shown, times in (
+        (good.encoded, 1),
+        (bad[0], 2),
+        (bad[0], 2),
+        (bad[1], 3),
+        (bad[2], 4),
+        (good.encoded, 5),
+    ):
+        if shown == good.encoded:
+            assert directory.read(shown)[0] == owner
+        else:
+            with pytest.raises(RemoteProtocolError):
+                directory.read(shown)
+        assert len(verified) == times
 
 
 def test_a_transcript_lists_the_fresh_key_or_else_that_of_the_source(who: Cast) -> None:
