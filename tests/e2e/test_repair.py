@@ -145,7 +145,9 @@ def test_a_new_peer_id_and_a_backup(operator: Operator, tmp_path: Path) -> None:
         open_key(member.folder / "p2p.json", "p2p", (member.folder / "password").read_text().strip()).secret
     )
     held = net.wait_status(ME, lambda status: status["share"] and status["phase"] == "certified")
-    assert operator.backup("create", "-o", early, "--with-share").code == 0
+    made = operator.backup("create", "-o", early, "--with-share", "--json")
+    assert made.code == 0, made.err
+    saved = json.loads(made.out)["share"]
     flags = (
         "--account-keystore",
         tmp_path / "account.json",
@@ -167,7 +169,7 @@ def test_a_new_peer_id_and_a_backup(operator: Operator, tmp_path: Path) -> None:
     net.start(ME)
     net.wait_linked(0, 1, 2, ME)
     _check_nobody(net, old)
-    later = net.wait_status(ME, lambda s: s["share"] and s["version"] > held["version"])
+    later = net.wait_status(ME, lambda s: s["share"] and s["version"] > saved)
     assert later["mpk"] == held["mpk"]
 
     stale = operator.backup("verify", early)
