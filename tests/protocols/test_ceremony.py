@@ -8,12 +8,12 @@ import pytest
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony import Ceremony
+from eigenkms.protocols.ceremony import BYTES_A_MEMBER, Ceremony
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.dealing import UnboundBytesError
 from eigenkms.protocols.effects import Certified, Shred, Work
 from eigenkms.protocols.evidence import Fault, check_evidence
-from eigenkms.protocols.frames import Kind, WrongScopeError, build_frame
+from eigenkms.protocols.frames import Frame, Kind, WrongScopeError, build_frame
 from eigenkms.protocols.jobs import Deal
 from eigenkms.protocols.messages import (
     GENESIS,
@@ -161,6 +161,28 @@ def change() -> tuple[Cast, KeyVersion]:
     """Five are there; the first leaves, the last joins."""
     everybody = cast(5)
     return everybody.at(10, everybody.addresses[1:]), version_of(everybody.at(0, everybody.addresses[:4]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 16])
+def test_a_frame_is_as_large_as_its_session_can_need(n: int) -> None:
+    """A proposal that shows everybody's key, the largest there is, fits; one that is stuffed for other sessions does not."""
+    who = cast(n)
+    transcript = version_of(who, source=2**40).transcript
+    leader = who.session.coordinator(2**31)
+    keys = tuple(key_frame(who, member).encoded for member in who.addresses)
+    ceremony = seat_of(who, who.addresses[0] if n == 1 else next(a for a in who.addresses if a != leader))
+
+    def proposal(encoded: bytes) -> Frame:
+        justified = certify(who, transcript)
+        body = proposal_body(2**31, GENESIS, encoded, justified, keys)
+        return who.frame(leader, Kind.PROPOSAL, body)
+
+    largest = proposal(transcript.encoded)
+    assert ceremony.wants(largest)
+    room = BYTES_A_MEMBER * (n + 4) - len(largest.encoded)
+    assert room > BYTES_A_MEMBER
+    assert ceremony.wants(proposal(transcript.encoded + bytes(room)))
+    assert not ceremony.wants(proposal(transcript.encoded + bytes(room + 1)))
 
 
 def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]) -> None:
