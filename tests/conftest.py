@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support.tools import require, summary
@@ -14,7 +15,11 @@ __all__ = ["virtual_clock"]
 def pytest_configure() -> None:
     """Take signals again that this run inherited as ignored: a shell script starts what it runs in the background without SIGINT,
     and nohup without SIGHUP. Children inherit that, and the commands under test respect it.
+
+    No example of a property has a deadline: a machine may be slow.
     """
+    hypothesis.settings.register_profile("patient")
+    hypothesis.settings.load_profile("patient")
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)

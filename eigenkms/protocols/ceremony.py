@@ -62,8 +62,8 @@ from eigenkms.types import OperatorAddress
 FAILED = "ended without a certificate"
 """The event of a session that the next boundary found so."""
 SYNC_REPLY_BYTES = 512 * 1024
-BYTES_A_MEMBER = 1024
-"""A frame may have so many bytes for each member, and for four more. The largest, a proposal that shows everybody's key, has two
+BYTES_A_PARTY = 1024
+"""A frame may have so many bytes for each party, and for four more. The largest, a proposal that shows everybody's key, has two
 thirds of it. Frames of 256 operators fit any session otherwise, and a sender has twelve of the largest kinds in each that is kept.
 """
 
@@ -242,7 +242,7 @@ class Ceremony:
         """
         if frame.kind not in SESSION_KINDS or frame.recipient is not None:
             return False
-        if len(frame.encoded) > BYTES_A_MEMBER * (self.session.n + 4):
+        if len(frame.encoded) > BYTES_A_PARTY * (self._parties.count + 4):
             return False
         if self._is_of_unknown_source(frame):
             return False

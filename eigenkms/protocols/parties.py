@@ -27,6 +27,11 @@ class Parties:
         known = {member.address: member for member in (*source.recipients, *self._members)}
         self._members = OperatorSet(tuple(known[a] for a in sorted(known)))
 
+    @property
+    def count(self) -> int:
+        """Of recipients and holders of sources together."""
+        return len(self._members)
+
     def key_of(self, sender: OperatorAddress) -> bytes | None:
         """BN254 G2 key of a recipient, or else of a holder of a source."""
         member = self._session.recipients.get(sender) or self._members.get(sender)

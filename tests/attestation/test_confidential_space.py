@@ -460,7 +460,7 @@ async def _verify_offline(evidence: bytes) -> Claims | Refusal:
 
 
 @given(st.sampled_from(PATHS), JSON)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_value_of_any_claim_is_claimed_or_refused(path: str, value: Any) -> None:
     """Nothing that an issuer may sign makes the node fail."""
     found = trio.run(_verify_offline, token(changed(gcp_claims(NONCE), path, value)))
@@ -468,7 +468,7 @@ def test_any_value_of_any_claim_is_claimed_or_refused(path: str, value: Any) -> 
 
 
 @given(st.binary(max_size=300) | st.lists(st.binary(max_size=80), min_size=3, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_refused(evidence: bytes | list[bytes]) -> None:
     """Random bytes, and random parts in the form of a token."""
     if isinstance(evidence, list):

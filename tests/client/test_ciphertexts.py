@@ -74,7 +74,7 @@ def test_streams_and_bytes_are_one_format(key: ApplicationKey) -> None:
         assert opened.getvalue() == plaintext
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     plaintext=st.binary(max_size=300),
     times=st.integers(1, 700),

@@ -39,7 +39,7 @@ from tests.support.waiting import PATIENCE
 
 NATIVE = backends.load("native")
 REFERENCE = backends.load("py_ecc")
-FEW = settings(max_examples=4, deadline=None, derandomize=True)
+FEW = settings(max_examples=4, derandomize=True)
 scalars = st.integers(min_value=0, max_value=R + 5) | st.sampled_from([0, 1, 2, R - 1, R])
 bn_scalars = st.integers(min_value=0, max_value=N + 5) | st.sampled_from([0, 1, 2, N - 1, N])
 
@@ -103,7 +103,7 @@ def test_bls_additions_agree(j: int, k: int) -> None:
             assert expected == curve.encode_g1(curve.secret_add_g1(a, second))
 
 
-@settings(max_examples=2, deadline=None, derandomize=True)
+@settings(max_examples=2, derandomize=True)
 @given(j=st.integers(min_value=1, max_value=R - 1))
 def test_pairing_bytes_agree(j: int) -> None:
     """The pairing's bytes are the same in both libraries, although their pairings differ by a power."""
@@ -111,7 +111,7 @@ def test_pairing_bytes_agree(j: int) -> None:
     assert outputs[0] == outputs[1]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(j=scalars, k=scalars)
 def test_toy_curve_has_the_same_laws(j: int, k: int) -> None:
     """On the toy curve, too, multiplication distributes and the pairing is bilinear."""

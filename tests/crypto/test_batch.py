@@ -10,7 +10,7 @@ from eigenkms.crypto.batch import coefficients, culprits
 from tests.crypto.support import counter_rng
 
 
-@hypothesis_settings(derandomize=True, deadline=None)
+@hypothesis_settings(derandomize=True)
 @given(count=st.integers(0, 40), data=st.data())
 def test_halving_finds_all_and_asks_little(count: int, data: st.DataObject) -> None:
     """Every culprit, nobody else, one question when there is none, and few questions when there are few."""

@@ -63,7 +63,7 @@ def test_infinity_and_junk_never_verify() -> None:
         assert not bls.verify_partial(ID, signature, wrong)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(count=st.integers(0, 10), data=st.data())
 def test_exactly_the_liars_are_named(count: int, data: st.DataObject) -> None:
     """Whatever the number and places of false and malformed signatures, just those indexes come back."""

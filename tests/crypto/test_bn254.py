@@ -48,7 +48,7 @@ def test_infinity_and_junk_never_verify() -> None:
         bn254.verify(b"short", signature, key.g2)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(count=st.integers(0, 12), data=st.data())
 def test_exactly_the_bad_frames_are_named(count: int, data: st.DataObject) -> None:
     """Different digests by three keys, some signatures false or malformed: just those indexes come back."""

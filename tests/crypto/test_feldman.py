@@ -81,7 +81,7 @@ def spoil(items: list[tuple[SecretScalar, Sequence[bytes]]], guilty: set[int]) -
         items[i] = (share, (b"junk",)) if i % 3 == 2 else (SecretScalar((share.value + 1) % R), commitments)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(count=st.integers(0, 12), data=st.data())
 def test_exactly_the_bad_dealers_are_named(count: int, data: st.DataObject) -> None:
     """Whatever the number and places of bad shares and malformed vectors, just those indexes come back."""

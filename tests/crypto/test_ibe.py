@@ -29,7 +29,7 @@ def test_what_is_encrypted_can_be_decrypted() -> None:
     assert ibe.decrypt(APP, key, ciphertext) == b"secret"
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 @given(plaintext=st.binary(max_size=2000), app_id=st.text(st.characters(codec="utf-8"), min_size=5))
 def test_round_trip_of_anything(plaintext: bytes, app_id: str) -> None:
     """Any plaintext, the empty one included, and any application id of at least five bytes."""

@@ -57,7 +57,7 @@ def test_what_is_encrypted_can_be_decrypted(size: int) -> None:
     assert parse_header(ciphertext).plaintext_size(len(ciphertext) - HEADER) == size
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(
     plaintext=st.binary(max_size=2000),
     app_id=st.text(st.characters(codec="utf-8"), min_size=5),
@@ -325,7 +325,7 @@ def test_the_number_of_chunks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 # -- fuzz --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(lambda tail: b"IBE" + tail)))
 def test_random_bytes_are_refused_by_both_readers(content: bytes) -> None:
     """With an error of ours, never another one."""
@@ -337,7 +337,7 @@ def test_random_bytes_are_refused_by_both_readers(content: bytes) -> None:
                 ibe.decrypt(APP, opening.secret, version + content[len(version) :])
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(data=st.data(), size=st.integers(0, 300))
 def test_mutated_ciphertexts_are_refused_by_both_readers(data: st.DataObject, size: int) -> None:
     """Pieces cut out, repeated, replaced, moved: whatever differs from the ciphertext is refused."""

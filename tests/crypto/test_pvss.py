@@ -389,7 +389,7 @@ def test_small_order_added_to_a_chunk_is_refused() -> None:
         refused(case.claim(part), case, "subgroup")
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(bit=st.integers(0, 8 * encoded_size(2) - 1))
 def test_every_bit_counts(bit: int) -> None:
     """A flipped bit anywhere makes a dealing that does not decode or does not verify."""
@@ -397,7 +397,7 @@ def test_every_bit_counts(bit: int) -> None:
         flipped_bit_is_refused(bit)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(bit=st.integers(0, 8 * encoded_size(2) - 1))
 def test_every_bit_counts_on_real_curves(bit: int) -> None:
     """The same on the native backend."""
@@ -416,7 +416,7 @@ def flipped_bit_is_refused(bit: int) -> None:
         )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(noise=st.binary(max_size=64), cut=st.integers(0, encoded_size(2)))
 def test_other_lengths_do_not_decode(noise: bytes, cut: int) -> None:
     """Too short, too long, or of another number of recipients: refused before anything is read."""
@@ -482,7 +482,7 @@ with toy_crypto():
     MANY = [stage(3, 2).of_dealer(i).dealt() for i in range(6)]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(data=st.data(), count=st.integers(0, 6))
 def test_exactly_the_lying_dealers_are_named(data: st.DataObject, count: int) -> None:
     """Whatever the number, places and kinds of faults, those dealings and no others come back, each with its fault."""

@@ -43,7 +43,7 @@ SLOT = KeySlot(CLUSTER, address(0), 7)
 # --- digits and bounds
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(
     value=st.integers(0, R - 1) | st.sampled_from([0, 1, R - 1, R // 2, R // 2 + 1, BASE // 2, BASE // 2 - 1])
 )
@@ -99,7 +99,7 @@ def test_challenges_are_what_the_page_says() -> None:
     assert drawn == transcript.weights(b"w", 3, 16)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(
     first=st.lists(st.tuples(st.binary(max_size=3), st.lists(st.binary(max_size=3), max_size=3)), max_size=3),
     second=st.lists(
@@ -150,7 +150,7 @@ def test_hedged_randomness_needs_source_or_inputs() -> None:
     assert stream(32) != stream(32)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(seed=st.text(max_size=5), bound=st.integers(0, 2**40))
 def test_drawn_integers_are_in_range(seed: str, bound: int) -> None:
     """Nonces are never zero; masks and blinds are within ±bound."""
@@ -319,7 +319,7 @@ def test_logarithms_within_the_bound_are_found() -> None:
         assert small.find(curve.msm_g1([curve.g1], [value]), 20) is None
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(width=st.integers(1, 20), bound=st.integers(0, 200), data=st.data())
 def test_a_search_is_complete_and_bounded(width: int, bound: int, data: st.DataObject) -> None:
     """Whatever width and bound: what is within is found, and no search makes more additions than ``steps``."""

@@ -11,7 +11,7 @@ from eigenkms.crypto.shamir import Polynomial, combine_shares
 from tests.crypto.support import counter_rng, scalar
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(threshold=st.integers(1, 7), seed=st.text(max_size=5))
 def test_any_threshold_of_shares_recovers(threshold: int, seed: str) -> None:
     """Every subset of t shares gives f(0); t−1 of them interpolate to something else."""

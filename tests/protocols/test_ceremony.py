@@ -8,7 +8,7 @@ import pytest
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony import BYTES_A_MEMBER, Ceremony
+from eigenkms.protocols.ceremony import BYTES_A_PARTY, Ceremony
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.dealing import UnboundBytesError
 from eigenkms.protocols.effects import Certified, Shred, Work
@@ -179,10 +179,22 @@ def test_a_frame_is_as_large_as_its_session_can_need(n: int) -> None:
 
     largest = proposal(transcript.encoded)
     assert ceremony.wants(largest)
-    room = BYTES_A_MEMBER * (n + 4) - len(largest.encoded)
-    assert room > BYTES_A_MEMBER
+    room = BYTES_A_PARTY * (n + 4) - len(largest.encoded)
+    assert room > BYTES_A_PARTY
     assert ceremony.wants(proposal(transcript.encoded + bytes(room)))
     assert not ceremony.wants(proposal(transcript.encoded + bytes(room + 1)))
+
+
+def test_a_frame_may_name_all_dealers_of_a_larger_set() -> None:
+    """A single operator takes over from many, whose dealings its transcript names."""
+    everybody = cast(128)
+    source = version_of(everybody)
+    who = everybody.at(10, everybody.addresses[:1])
+    me, other = everybody.addresses[:2]
+    made = version_of(who, source=int(source.transcript.version)).transcript
+    transcript = replace(made, dealers=tuple((a, bytes(32)) for a in everybody.addresses))
+    body = certificate_body(transcript.encoded, certify(who, transcript))
+    assert _seat(who, source, me).wants(everybody.frame(other, Kind.CERTIFICATE, body, session=who.session))
 
 
 def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eigenkms.protocols.codec import MAX_ITEMS, Fields, MalformedError, decode, encode
 
-FEW = settings(max_examples=60, deadline=None, derandomize=True)
+FEW = settings(max_examples=60, derandomize=True)
 leaves = st.none() | st.integers(0, 2**64 - 1) | st.binary(max_size=40) | st.text(max_size=20)
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4), max_leaves=12)
 

@@ -80,7 +80,7 @@ READ: dict[str, Decoder] = {
 }
 """Other decoders of what comes from the network."""
 
-FEW = settings(max_examples=60, deadline=None, derandomize=True)
+FEW = settings(max_examples=60, derandomize=True)
 leaves = (
     st.none()
     | st.integers(0, 2**64 - 1)
