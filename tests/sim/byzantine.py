@@ -7,7 +7,7 @@ replayed.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +19,7 @@ from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.dealing import build_dealing, encode_body
 from eigenkms.protocols.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.dealings import Dealings
-from eigenkms.protocols.frames import Frame, Kind, build_frame
+from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
 from eigenkms.protocols.jobs import Deal, Dealt, Job, Result, carry_out
 from eigenkms.protocols.keys import key_slot
 from eigenkms.protocols.messages import (
@@ -323,16 +323,37 @@ def _wrong_constant(self: Byzantine, job: Deal, _result: Dealt) -> Dealt:
     return self.deal(job, self.other_polynomial(job, constant=False))
 
 
-def _without_newcomers(self: Byzantine, job: Deal, result: Dealt) -> Dealt:
-    """Leaves every newcomer out, if there are any and others remain."""
+def _without_newcomers(
+    self: Byzantine, job: Deal, result: Dealt, but: Collection[OperatorAddress] = ()
+) -> Dealt:
+    """Leaves every newcomer out ``but`` these, if there are any and others remain."""
     session = self.world.session(job.context.session)
     ceremony = self.node.operator.ceremony(session.id)  # type: ignore[union-attr]
     dealings = None if ceremony is None else ceremony._sources.get(job.source)
-    newcomers = () if dealings is None else dealings._newcomers
+    newcomers = set() if dealings is None else {*dealings._newcomers} - {*but}
     rest = tuple(r for r in job.recipients if r.address not in newcomers)
     if job.source == GENESIS or not newcomers or not rest:
         return result
-    return self.deal(replace(job, recipients=rest, newcomers=()), job.polynomial)
+    keys = tuple(key for key in job.newcomers if decode_frame(key).sender not in newcomers)
+    return self.deal(replace(job, recipients=rest, newcomers=keys), job.polynomial)
+
+
+def without_newcomers_but(some: Collection[OperatorAddress]) -> Pose:
+    """Serves these alone of the newcomers."""
+    return _deals(partial(_without_newcomers, but=some))
+
+
+def key_at(moments: Mapping[OperatorAddress, float]) -> Attack:
+    """Shows its encryption key to each at its own moment, in seconds from when it would."""
+
+    def attack(self: Byzantine, frame: Frame, _to: OperatorAddress | None) -> Outgoing:
+        if frame.kind is not Kind.KEY:
+            return [(_to, frame)]
+        for target, seconds in moments.items():
+            self.world.at(seconds, partial(self.world.send, self.me, target, frame))
+        return []
+
+    return attack
 
 
 wrong_shares, wrong_constant, without_newcomers = map(

@@ -1,12 +1,15 @@
 """What directed stories share: a network that holds a key, and boundaries of which they know who leads."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from eigenkms.protocols.dealings import NEWCOMER_WINDOWS
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.messages import read_vote
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.votes import Phase
 from eigenkms.types import OperatorAddress
+from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose
 from tests.sim.node import Node
 from tests.sim.world import Faults, World
@@ -49,6 +52,25 @@ def led_by_liars(
         for pose in poses:
             pose(liar)
     return session, leaders
+
+
+def split_by_a_late_newcomer(seed: int) -> None:
+    """Three of seven are new. One of them lies, and one of the dealers: with both, t dealings serve the liar and t the other two,
+    none all three. If the others were left out, the version had three correct shares, of five.
+    """
+    world = founded(7, seed, members=4)
+    *dealers, liar = nodes(world)[:4]
+    newcomer, *others = nodes(world)[4:]
+    b.without_newcomers_but({newcomer.address})(Byzantine(world, liar))
+    half, delay = NEWCOMER_WINDOWS * world.parameters.window, QUICK.max_delay / 2
+    in_time, missed = half - delay, half + delay
+    sees = {node.address: in_time for node in (liar, *dealers[1:])} | {
+        node.address: missed for node in (dealers[0], *others)
+    }
+    Byzantine(world, newcomer, b.key_at(sees))
+    world.faults = replace(QUICK, sync_seconds=world.parameters.window, max_delay=delay)
+    session = world.next_boundary(spread=0)
+    assert world.run(15, until=lambda: world.is_shared(session)), world.story("newcomers have no share")
 
 
 def know(session: Session, some: list[Node]) -> Callable[[], bool]:

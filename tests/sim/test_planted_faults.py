@@ -41,6 +41,7 @@ from tests.sim.staging import (
     lose_the_first_commits,
     nodes,
     rotated,
+    split_by_a_late_newcomer,
     withhold_certificates,
 )
 from tests.sim.world import World
@@ -561,6 +562,15 @@ def test_a_key_that_is_left_out(monkeypatch: Patch) -> None:
 
     monkeypatch.setattr(Dealings, "_keys_are_right", forgiving)
     catches("lists an older key than its source", _drops_keys)
+
+
+def test_newcomers_that_are_counted_by_address(monkeypatch: Patch) -> None:
+    """One that lies and comes late keeps those that were there in time from their shares."""
+    monkeypatch.setattr(Dealings, "_timely", frozenset())
+    monkeypatch.setattr(
+        Dealings, "_keyed_at", property(lambda _self: {}, lambda _self, _moments: None), raising=False
+    )
+    catches("newcomers have no share", split_by_a_late_newcomer)
 
 
 def test_a_result_taken_in_the_wrong_session(monkeypatch: Patch) -> None:

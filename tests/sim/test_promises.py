@@ -12,7 +12,16 @@ from eigenkms.protocols.messages import SESSION_KINDS
 from eigenkms.protocols.operator import Operator
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose
-from tests.sim.staging import QUICK, founded, know, led_by_liars, nodes, rotated, withhold_certificates
+from tests.sim.staging import (
+    QUICK,
+    founded,
+    know,
+    led_by_liars,
+    nodes,
+    rotated,
+    split_by_a_late_newcomer,
+    withhold_certificates,
+)
 from tests.sim.world import World
 
 pytestmark = pytest.mark.slow
@@ -87,6 +96,12 @@ def test_a_newcomer_that_is_absent_is_not_waited_for() -> None:
     world.run(1)
     world.restart(newcomer)
     rotated(world)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_newcomer_that_splits_the_dealers_keeps_no_other_from_its_share(seed: int) -> None:
+    """It shows its key so late that one dealer misses it, and a lying dealer serves it and no other newcomer."""
+    split_by_a_late_newcomer(seed)
 
 
 # -- liars -----------------------------------------------------------------------------------------------------
