@@ -165,11 +165,23 @@ class Links:
             log.debug("hello to %s: %s", peer, error)
 
     async def _pull(self) -> None:
-        for turn in count():
-            await trio.sleep(self._pause())
-            bound = self.bound()
-            if self._engine.live and bound:
-                await self._pull_from(bound[turn % len(bound)])
+        """One peer after another; one that has not answered yet is passed over, and holds nobody up."""
+        pulling: set[PeerId] = set()
+
+        async def pull(peer: PeerId) -> None:
+            try:
+                await self._pull_from(peer)
+            finally:
+                pulling.discard(peer)
+
+        async with trio.open_nursery() as nursery:
+            for turn in count():
+                await trio.sleep(self._pause())
+                free = [peer for peer in self.bound() if peer not in pulling]
+                if self._engine.live and free:
+                    chosen = free[turn % len(free)]
+                    pulling.add(chosen)
+                    nursery.start_soon(pull, chosen)
 
     def _pause(self) -> float:
         """A quarter of a window, jittered so that nodes do not ask in step."""

@@ -1,0 +1,82 @@
+"""Who says nothing holds nobody up: others are asked for what is lacking, and for frames."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from trio.testing import MockClock
+
+from eigenkms.crypto.hashing import keccak256
+from eigenkms.node.engine import Wanted
+from eigenkms.node.fetching import MAX_OF_ONE, Fetcher
+from eigenkms.node.links import Links
+from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.protocols import wire
+from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.messages import sync_body
+from eigenkms.types import OperatorAddress
+from tests.node.support import Nowhere
+from tests.protocols.support import CLUSTER, cast
+
+NAMES = [keccak256(b"%d" % number) for number in range(3 * MAX_OF_ONE)]
+PEERS = [PeerKey.generate().peer_id for _ in range(4)]
+SILENT = PEERS[0]
+
+
+@dataclass
+class SomeSilent:
+    """A host whose first peer takes every call and never answers. The engine and peer book of the same tests, too."""
+
+    wanted: Wanted = field(default_factory=lambda: Wanted((), ()))
+    live: bool = True
+    calls: list[tuple[PeerId, str, bytes]] = field(default_factory=list)
+    offered: set[bytes] = field(default_factory=set)
+
+    def connected(self) -> set[PeerId]:
+        return set(PEERS)
+
+    def operator_of(self, peer: PeerId) -> OperatorAddress:
+        return OperatorAddress(bytes([PEERS.index(peer)]) * 20)
+
+    async def call(self, peer: PeerId, _protocol: str, method: str, body: bytes, **_deadline: float) -> bytes:
+        self.calls.append((peer, method, body))
+        if peer == SILENT:
+            await trio.sleep_forever()
+        return wire.encode_frames([]) if method == wire.SYNC else body
+
+    async def wants(self) -> Wanted:
+        return self.wanted
+
+    def offer_body(self, _source: object, name: bytes, _body: bytes) -> None:
+        self.offered.add(name)
+        self.wanted = Wanted(tuple(n for n in self.wanted.bodies if n != name), ())
+
+    async def sync_requests(self) -> Iterable[Frame]:
+        return [cast(4).frame(cast(4).addresses[0], Kind.SYNC, sync_body([]))]
+
+    def of(self, peer: PeerId) -> int:
+        return sum(asked == peer for asked, *_ in self.calls)
+
+
+async def test_bodies_are_fetched_from_others_than_a_silent_peer(autojump_clock: MockClock) -> None:
+    """It is left with a few requests, and each name is asked for at somebody else in the next round."""
+    world: Any = SomeSilent(Wanted(tuple(NAMES), ()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Fetcher(world, world, world, lambda: 1.0).run, Nowhere())
+        await trio.sleep(5.5)
+        nursery.cancel_scope.cancel()
+    assert world.offered == set(NAMES)
+    assert 0 < world.of(SILENT) <= MAX_OF_ONE
+
+
+async def test_frames_are_pulled_from_others_than_a_silent_peer(autojump_clock: MockClock) -> None:
+    """It is asked once, until it answers."""
+    world: Any = SomeSilent()
+    links = Links(world, world, world, world, CLUSTER)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(links._pull)
+        await trio.sleep(12)
+        nursery.cancel_scope.cancel()
+    assert world.of(SILENT) == 1
+    assert all(world.of(peer) > 5 for peer in PEERS[1:])
