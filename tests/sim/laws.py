@@ -260,7 +260,7 @@ class Laws:
         highest = max(self.versions.values(), key=lambda t: t.version)
         kept = self.is_kept(highest)
         for node in self.world.sound():
-            if highest.recipients.get(node.address) is None or self._is_ahead(node, highest):
+            if highest.recipients.get(node.address) is None or self._is_elsewhere(node, highest):
                 continue
             number = self._number(highest, node.address)
             if number is not None and not self._can_get(node, highest, kept=kept):
@@ -268,10 +268,11 @@ class Laws:
                 self._require(False, f"{node.name} cannot get its share of the highest version: {why}")
         self._is_available()
 
-    def _is_ahead(self, node: "Node", transcript: Transcript) -> bool:
-        """Whether the node knows a higher version that was certified, which only happens in a fork that is allowed."""
+    def _is_elsewhere(self, node: "Node", transcript: Transcript) -> bool:
+        """Whether the node knows a version as certified that is not on the way to this one: there is a fork, which is allowed."""
         certified = node.disk.certified
-        return certified is not None and certified.transcript.version > transcript.version
+        way = {transcript.hash, *(ancestor.hash for ancestor in self._ancestors(transcript))}
+        return certified is not None and certified.transcript.hash not in way
 
     def _is_available(self) -> None:
         best = 0.0
