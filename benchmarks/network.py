@@ -5,33 +5,42 @@ the boundary to the last certificate. Warm decryption is one client with its con
 and operators contacted anew; the command line adds the start of a Python process. Idle figures are read from /proc over ten seconds
 without a session.
 
-*rotation*: from the first log line that saw a boundary to the certificate at a quorum and at the last operator, and to the last
-that knew the version to be settled; medians over several boundaries, no operator missing, no client. CPU is that of all nodes over
-these intervals, less what they use when idle, divided by nodes and rotations. A boundary comes every twenty windows of the
-protocol (``--window``, seconds), as in the presets.
+*rotation*: from the first log line that saw a boundary; medians of three, no client. First all operators are present, then all but
+one, then all but the ⌊(n − 1)/3⌋ that may be absent or lie; their processes are killed. The first rotation after that is not
+counted, as an operator that was killed might still lead there. Measured is the time to the certificate at a quorum and at the last
+operator that is present, to the last new share, and until all that are present have erased their older shares. *Ratio* is the time
+to the last certificate, divided by that with all present. *Views* is how many the longest rotation took: one, unless a leader was
+too slow. CPU is that of the processes over these intervals, less what they use when idle, divided by processes and rotations. A
+boundary comes every twenty windows of the protocol (``--window``, seconds), as in the presets.
+
+All processes share this machine. With fewer of them each waits less for a processor, so a row with operators absent is faster than
+it would be with a machine for each.
 """
 
 import argparse
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import trio
 
 from benchmarks.tables import show
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.client.api import Client, encrypt, open_client
-from eigenkms.devnet.members import Timing
+from eigenkms.devnet.members import Member, NodeProcess, Timing
 from eigenkms.devnet.network import Network, open_network
 from eigenkms.devnet.rounds import Round, Rounds
+from eigenkms.errors import NetworkError
 from eigenkms.types import AppId
 
 APP = AppId("benchmark-app")
 WARM_ROUNDS, COLD_ROUNDS = 50, 5
 IDLE_SECONDS = 10.0
-INTERVAL_BLOCKS = 30
+INTERVAL_BLOCKS, GENESIS_WINDOW = 30, 1.0
 ROTATIONS = 3
 GENESIS_SECONDS = 600.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -51,11 +60,21 @@ def resident_mb(pid: int) -> float:
 
 async def idle(network: Network) -> tuple[float, float]:
     """Mean (CPU percent, resident MB) of a node that has nothing to do."""
-    pids = [node.process.pid for node in network.nodes.values()]
+    pids = [node.process.pid for node in running(network)]
     before = [cpu_seconds(pid) for pid in pids]
     await trio.sleep(IDLE_SECONDS)
     used = [cpu_seconds(pid) - b for pid, b in zip(pids, before, strict=True)]
     return 100 * statistics.mean(used) / IDLE_SECONDS, statistics.mean(resident_mb(pid) for pid in pids)
+
+
+def running(network: Network) -> list[NodeProcess]:
+    """Nodes that were not killed."""
+    return [node for node in network.nodes.values() if not node.ended.is_set()]
+
+
+def cpu_of(network: Network) -> float:
+    """Of all nodes that run, so far."""
+    return sum(cpu_seconds(node.process.pid) for node in running(network))
 
 
 async def after_boundary(network: Network) -> None:
@@ -72,52 +91,129 @@ async def timed_decrypt(client: Client, ciphertext: bytes) -> float:
     return 1000 * (time.perf_counter() - begun)
 
 
-async def measure_rotation(operators: int, engine: str, window: float) -> dict[str, str]:
-    """Several rotations of one network with nothing else to do. A boundary comes every twenty windows of so many seconds."""
+def usual_window(operators: int) -> float:
+    """Seconds, if nobody says. It grows with the operators, as they share the processors."""
+    return max(1.5, 0.3 * operators)
+
+
+class Rotation(NamedTuple):
+    """What one took, in seconds from the first operator that saw the boundary."""
+
+    quorum: float
+    last: float
+    shared: float
+    erased: float
+    views: int
+
+
+@dataclass
+class Rotations:
+    """Rotations of a network one after the other, as its logs show them."""
+
+    network: Network
+    rounds: Rounds = field(default_factory=Rounds)
+    _views: dict[str, int] = field(default_factory=dict)
+    _last: Round | None = None
+
+    def __post_init__(self) -> None:
+        self.network.hear(self.rounds.hear)
+        self.network.hear(self._hear)
+
+    def _hear(self, _member: Member, event: Mapping[str, Any]) -> None:
+        if event["event"] == "certified" and "view" in event:
+            session, view = str(event["session"]), int(event["view"])
+            self._views[session] = max(view, self._views.get(session, view))
+
+    async def following(self) -> tuple[Round, Round]:
+        """The last rotation, or genesis, and the one after it, once all that run hold their shares and have erased the older ones.
+
+        Raises ``NetworkError`` if it is not certified before the next boundary.
+        """
+        before = self._last or self.rounds.genesis
+        present = {node.member.index for node in running(self.network)}
+        block = (await self.rounds.after(before.block, GENESIS_SECONDS)).block
+        if not (await self.rounds.outcome(block, GENESIS_SECONDS)).is_certified:
+            raise NetworkError(
+                f"rotate at block {block}: no certificate before the next boundary",
+                hint="give a longer --window",
+            )
+        with trio.fail_after(GENESIS_SECONDS):
+            made, older = self.rounds.at(block).certified, before.certified
+            await self.rounds.until(lambda: present <= made.shares.keys() & older.erased.keys())
+        self._last = self.rounds.at(block)
+        return before, self._last
+
+    async def measure(self) -> Rotation:
+        """The next one."""
+        before, found = await self.following()
+        return Rotation(
+            quorum=found.seconds or 0,
+            last=found.last_seconds or 0,
+            shared=found.shared_seconds or 0,
+            erased=max(before.certified.erased.values()) - found.seen,
+            views=1 + self._views[found.session],
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rotations with the same operators present; CPU seconds a node and rotation, and MB of an idle node."""
+
+    rotations: Sequence[Rotation]
+    cpu: float
+    megabytes: float
+
+    def median(self, what: str) -> float:
+        return float(statistics.median(getattr(rotation, what) for rotation in self.rotations))
+
+
+async def measure_part(rotations: Rotations) -> Part:
+    """``ROTATIONS`` of those that run now, after one that is not counted."""
+    network = rotations.network
+    await rotations.following()
+    percent, megabytes = await idle(network)
+    begun, before = trio.current_time(), cpu_of(network)
+    found = [await rotations.measure() for _ in range(ROTATIONS)]
+    took = trio.current_time() - begun
+    cpu = (cpu_of(network) - before) / len(running(network)) - took * percent / 100
+    return Part(found, cpu / ROTATIONS, megabytes)
+
+
+async def measure_rotation(operators: int, engine: str, window: float | None) -> list[dict[str, str]]:
+    """One network with nothing else to do: a row with all present, one with all but one, and one with as few as may be."""
+    window = window or usual_window(operators)
     timing = Timing(round(20 * window), 1.0, window)
+    most = (operators - 1) // 3
+    parts: dict[int, Part] = {}
     async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
-        rounds = Rounds()
-        network.hear(rounds.hear)
+        rotations = Rotations(network)
         await network.start_all()
         await network.genesis(GENESIS_SECONDS)
-        first = await renewed(
-            rounds, rounds.genesis.block
-        )  # whatever starting has left to do is done by then
-        percent, megabytes = await idle(network)
-        begun, before = trio.current_time(), cpu_of(network)
-        found = [first]
-        while len(found) <= ROTATIONS:
-            found.append(await renewed(rounds, found[-1].block))
-        took = trio.current_time() - begun
-        cpu = (cpu_of(network) - before) / operators - took * percent / 100
-    made = found[1:]
-    return {
-        "operators": str(operators),
-        "window, s": f"{window:g}",
-        "rotation at a quorum, s": f"{statistics.median(r.seconds or 0 for r in made):.2f}",
-        "at the last, s": f"{statistics.median(r.last_seconds or 0 for r in made):.2f}",
-        "share at the last, s": f"{statistics.median(r.shared_seconds or 0 for r in made):.2f}",
-        "CPU, s a node": f"{cpu / ROTATIONS:.2f}",
-        "resident, MB": f"{megabytes:.0f}",
-    }
+        for absent in sorted({0, min(1, most), most}):
+            for index in range(operators - len(running(network)), absent):
+                await network.kill(index)
+            parts[absent] = await measure_part(rotations)
+    return [
+        {
+            "operators": str(operators),
+            "present": f"all but {absent}" if absent else "all",
+            "window, s": f"{window:g}",
+            "certificate at a quorum, s": f"{part.median('quorum'):.2f}",
+            "at the last, s": f"{part.median('last'):.2f}",
+            "ratio": f"{part.median('last') / parts[0].median('last'):.2f}",
+            "share at the last, s": f"{part.median('shared'):.2f}",
+            "older shares erased at all, s": f"{part.median('erased'):.2f}",
+            "views": str(max(rotation.views for rotation in part.rotations)),
+            "CPU, s a node": f"{part.cpu:.2f}",
+            "resident, MB": f"{part.megabytes:.0f}",
+        }
+        for absent, part in parts.items()
+    ]
 
 
-async def renewed(rounds: Rounds, block: int) -> Round:
-    """The next boundary, once every operator holds its share."""
-    found = await rounds.after(block, GENESIS_SECONDS)
-    with trio.fail_after(GENESIS_SECONDS):
-        await rounds.until(lambda: len(found.certified.shares) == found.operators)
-    return found
-
-
-def cpu_of(network: Network) -> float:
-    """Of all nodes, so far."""
-    return sum(cpu_seconds(node.process.pid) for node in network.nodes.values())
-
-
-async def measure(operators: int, engine: str, window: float) -> dict[str, str]:
+async def measure_genesis(operators: int, engine: str, window: float | None) -> list[dict[str, str]]:
     """One network from nothing to its figures."""
-    timing = Timing(INTERVAL_BLOCKS, 1.0, window)
+    timing = Timing(INTERVAL_BLOCKS, 1.0, window or GENESIS_WINDOW)
     async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
         rounds = Rounds()
         network.hear(rounds.hear)
@@ -139,7 +235,7 @@ async def measure(operators: int, engine: str, window: float) -> dict[str, str]:
                 await client.decrypt(APP, ciphertext)
             cold.append(1000 * (time.perf_counter() - begun))
         percent, megabytes = await idle(network)
-    return {
+    row = {
         "operators": str(operators),
         "genesis, s": f"{genesis:.2f}",
         "CPU to genesis, s a node": f"{cpu:.2f}",
@@ -148,10 +244,11 @@ async def measure(operators: int, engine: str, window: float) -> dict[str, str]:
         "idle CPU, %": f"{percent:.1f}",
         "resident, MB": f"{megabytes:.0f}",
     }
+    return [row]
 
 
-MEASURES = {"genesis": (measure, (4, 7), 1.0), "rotation": (measure_rotation, (4, 7, 13, 20), 1.5)}
-"""What is measured; for how many operators, and with which window in seconds, if nobody says."""
+MEASURES = {"genesis": (measure_genesis, (4, 7)), "rotation": (measure_rotation, (4, 7, 20))}
+"""What is measured, and for how many operators if nobody says."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,9 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--engine", default="embedded", choices=["embedded", "anvil"])
     parser.add_argument("--window", type=float, metavar="SECONDS")
     chosen = parser.parse_args(arguments)
-    measured, usual, window = MEASURES[chosen.what]
-    window = chosen.window or window
-    rows = [trio.run(measured, operators, chosen.engine, window) for operators in chosen.operators or usual]
+    measured, usual = MEASURES[chosen.what]
+    rows = []
+    for operators in chosen.operators or usual:
+        rows += trio.run(measured, operators, chosen.engine, chosen.window)
     show("real node processes on loopback", rows)
 
 

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 250
+"""A terminal that is narrower breaks lines; heads of columns are never cut."""
+
 
 def show(title: str, rows: Sequence[dict[str, str]]) -> None:
     """Rows of one shape, with their names as heads of the columns."""
@@ -13,4 +16,4 @@ def show(title: str, rows: Sequence[dict[str, str]]) -> None:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    Console(width=WIDTH).print(table, crop=False)
