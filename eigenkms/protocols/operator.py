@@ -1,4 +1,6 @@
-"""One operator across boundaries: its versions, keys and shares, which sessions it may join, and what it erases when.
+"""One operator across boundaries: which sessions it may join, what they deal from, and what follows from a certificate.
+
+What it holds meanwhile is in protocols/holdings: versions of the master key, shares, encryption keys.
 
 *One genesis.* At most one genesis may ever make a key: having voted for a key in a genesis session, an operator joins no later
 one until a certificate closes the first, by a key or by ∅. Once a version is known, no genesis is joined at all.
@@ -20,7 +22,7 @@ share one, which deals from V. So no other branch is prepared, unless the set ch
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import Rng
@@ -28,24 +30,20 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony import Ceremony, HeldSource, Setting
 from eigenkms.protocols.dealing import row_of
+from eigenkms.protocols.dealings import KnownDealing
 from eigenkms.protocols.effects import (
     Certified,
     Effect,
-    Erase,
-    EraseKeys,
     Forget,
-    Held,
     JournalRecord,
     KeepKey,
-    Note,
     Prepared,
-    Work,
 )
 from eigenkms.protocols.frames import Frame
+from eigenkms.protocols.holdings import Holdings, KnownVersion
 from eigenkms.protocols.jobs import Opened, Result
-from eigenkms.protocols.keys import needed_numbers
 from eigenkms.protocols.messages import GENESIS, SESSION_KINDS, SourceRef, ref_of
-from eigenkms.protocols.recovery import Recovery, Row
+from eigenkms.protocols.recovery import Row
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.votes import Certificate, Phase
@@ -72,27 +70,6 @@ class SessionEffect:
     effect: Effect
 
 
-@dataclass(frozen=True)
-class KnownVersion:
-    """A version that is certified, or else known to be prepared. ``share`` is mine, if I hold one."""
-
-    transcript: Transcript
-    certificate: Certificate
-    share: SecretScalar | None = field(repr=False, default=None)
-
-    @property
-    def is_certified(self) -> bool:
-        return self.certificate.phase is Phase.COMMIT
-
-    @property
-    def rank(self) -> tuple[int, bool, int]:
-        """Which of two versions is dealt from: the higher one; of one session, the certified one, or that prepared in a later view.
-
-        Once a transcript is certified in a view, no other one is prepared in that view or a later one.
-        """
-        return (int(self.transcript.version), self.is_certified, self.certificate.view)
-
-
 class Operator:
     """The sessions and versions of one operator. ``key`` signs; ``rng`` yields secret randomness; ``grace`` as in ``Setting``."""
 
@@ -101,9 +78,7 @@ class Operator:
         self._setting = Setting(me, key, rng, grace)
         self._ceremonies: OrderedDict[SessionId, Ceremony] = OrderedDict()
         self._early: dict[OperatorAddress, list[Frame]] = {}
-        self._versions: dict[bytes, KnownVersion] = {}
-        self._keys: dict[int, pvss.EncryptionKey] = {}
-        self._recoveries: dict[bytes, Recovery] = {}
+        self._holdings = Holdings(me)
         self._floor = GENESIS
         """The version that I committed to last, or know to be certified."""
 
@@ -111,40 +86,38 @@ class Operator:
 
     def know(self, transcript: Transcript, certificate: Certificate, share: SecretScalar | None) -> None:
         """A version of an earlier life, before anything is restored."""
-        self._versions[transcript.hash] = KnownVersion(transcript, certificate, share)
+        self._holdings.know(KnownVersion(transcript, certificate, share))
 
     def know_key(self, number: int, key: pvss.EncryptionKey) -> None:
         """An encryption key of an earlier life, before anything is restored."""
-        self._keys[number] = key
+        self._holdings.add_key(number, key)
 
     @property
     def versions(self) -> tuple[KnownVersion, ...]:
-        return tuple(sorted(self._versions.values(), key=lambda known: known.rank))
+        return self._holdings.versions
 
     @property
     def has_version(self) -> bool:
-        return bool(self._versions)
+        return bool(len(self._holdings))
 
     @property
     def head(self) -> KnownVersion | None:
-        """The highest version that is certified or prepared: what the next rotation deals from."""
-        return max(self.versions, key=lambda known: known.rank, default=None)
+        """What the next rotation deals from."""
+        return self._holdings.head
 
     @property
     def certified(self) -> KnownVersion | None:
         """The highest certified version."""
-        found = [known for known in self.versions if known.is_certified]
-        return found[-1] if found else None
+        return self._holdings.certified
 
     @property
     def key_numbers(self) -> frozenset[int]:
         """Of the encryption keys that I hold."""
-        return frozenset(self._keys)
+        return self._holdings.key_numbers
 
     def may_learn(self, transcript: Transcript) -> bool:
-        """Whether a version of others is none of the past and has the master key of those that I know: a cluster has one."""
-        mpks = {known.transcript.mpk for known in self._versions.values()}
-        return mpks <= {transcript.mpk} and not self._is_past(transcript)
+        """See ``Holdings.may_learn``."""
+        return self._holdings.may_learn(transcript)
 
     def learn(
         self,
@@ -169,24 +142,12 @@ class Operator:
             else Prepared(transcript, certificate)
         )
         effects = self._of(None, [told])
-        known = self._versions[transcript.hash]
-        if known.share is None and share is not None:
-            self._versions[transcript.hash] = replace(known, share=share)
+        if share is not None:
+            self._holdings.add_share(transcript, share)
         maker = self._ceremonies.get(transcript.session)
         if maker is not None and not maker.decided:
             effects += self._of(maker.session, maker.decide(transcript, certificate, now))
         return self._finish(effects, now)
-
-    def _is_past(self, transcript: Transcript) -> bool:
-        """Whether a certified version is known that is higher, or is what its session made instead.
-
-        By block number, too: the operators of an early block, who may have been few, sign any time that they like.
-        """
-        certified = self.certified
-        if certified is None or transcript.hash == certified.transcript.hash:
-            return False
-        known = certified.transcript
-        return transcript.version <= known.version or transcript.boundary.number <= known.boundary.number
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -208,14 +169,14 @@ class Operator:
         """
         effects = self._supersede(session, now)
         named = [decode_transcript(record.body) for record in records if record.kind == "source"]
-        is_known = any(source.hash in self._versions for source in named)
+        is_known = any(self._holdings.version(source.hash) is not None for source in named)
         has_made = any(known.transcript.session == session.id for known in self.versions)
         if named and not is_known and not has_made:
             return [*effects, SessionEffect(session, Forget(session.id))]
         if not records:
             effects += self._join(session, now, opened_at=opened_at, silent=silent)
         else:
-            sources = [HeldSource(source, self._share_of(source)) for source in named]
+            sources = [HeldSource(source, self._holdings.share_of(source)) for source in named]
             effects += self._begin(session, records, sources, opened_at, now, silent=silent)
         self._raise_floor()  # what was committed to here binds in the sessions that follow
         return effects
@@ -233,8 +194,9 @@ class Operator:
         """Begin a session in which nothing was said yet, with a fresh encryption key."""
         fresh: list[SessionEffect] = []
         number = session.boundary.number
-        if session.recipients.get(self.me) is not None and number not in self._keys and not silent:
-            key = self._keys[number] = pvss.EncryptionKey.generate(self._setting.rng)
+        if session.recipients.get(self.me) is not None and number not in self.key_numbers and not silent:
+            key = pvss.EncryptionKey.generate(self._setting.rng)
+            self._holdings.add_key(number, key)
             fresh = [SessionEffect(session, KeepKey(number, key))]
         sources = self._sources_of(session)
         began = now if opened_at is None else opened_at
@@ -331,8 +293,7 @@ class Operator:
 
     def take_row(self, name: bytes, row: Row, now: float) -> list[SessionEffect]:
         """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
-        for recovery in self._recoveries.values():
-            recovery.take(name, row)
+        self._holdings.take_row(name, row)
         return self._finish([], now)
 
     def take_result(self, result: Result, now: float) -> list[SessionEffect]:
@@ -386,7 +347,9 @@ class Operator:
         floor = GENESIS.version if certified is None else int(certified.transcript.version)
         heard = {} if newest is None else newest.unknown_sources
         return {
-            who: ref for who, ref in heard.items() if ref.version > floor and ref.hash not in self._versions
+            who: ref
+            for who, ref in heard.items()
+            if ref.version > floor and self._holdings.version(ref.hash) is None
         }
 
     @property
@@ -404,12 +367,11 @@ class Operator:
     @property
     def wanted_rows(self) -> tuple[bytes, ...]:
         """Names of dealings of which this operator's row is to be fetched from anybody who has it."""
-        return tuple(name for recovery in self._recoveries.values() for name in recovery.wanted)
+        return self._holdings.wanted_rows
 
     def is_obtaining(self, transcript_hash: bytes) -> bool:
         """Whether the share of a version is on its way: its rows are fetched, or decrypted."""
-        recovery = self._recoveries.get(transcript_hash)
-        return recovery is not None and recovery.is_possible(self._keys)
+        return self._holdings.is_obtaining(transcript_hash)
 
     def body(self, name: bytes) -> bytes | None:
         """The body of a dealing, to be served to any member."""
@@ -438,16 +400,7 @@ class Operator:
         head = self.head
         if head is None or head.transcript.boundary.number >= session.boundary.number:
             return []
-        return [self._held(head)]
-
-    def _share_of(self, version: Transcript) -> SecretScalar | None:
-        """My share of a version, ``None`` if I never had one or it is erased."""
-        known = self._versions.get(version.hash)
-        return None if known is None else known.share
-
-    @staticmethod
-    def _held(version: KnownVersion) -> HeldSource:
-        return HeldSource(version.transcript, version.share)
+        return [head.source]
 
     def _begin(
         self,
@@ -465,7 +418,7 @@ class Operator:
             opened_at,
             records=records,
             sources=sources,
-            fresh=self._keys.get(session.boundary.number),
+            fresh=self._holdings.key(session.boundary.number),
             floor=self._floor,
             silent=silent,
         )
@@ -488,23 +441,8 @@ class Operator:
         return [
             SessionEffect(session, effect)
             for effect in effects
-            if not isinstance(effect, Certified | Prepared) or self._note_version(effect)
+            if not isinstance(effect, Certified | Prepared) or self._holdings.note(effect)
         ]
-
-    def _note_version(self, effect: Certified | Prepared) -> bool:
-        """Whether it is news, and not of the past."""
-        transcript = effect.transcript
-        if not self.may_learn(transcript):
-            return False
-        known = self._versions.get(transcript.hash)
-        if known is None:
-            self._versions[transcript.hash] = KnownVersion(transcript, effect.certificate)
-            return True
-        better = replace(known, certificate=effect.certificate)
-        if known.is_certified or better.rank <= known.rank:
-            return False
-        self._versions[transcript.hash] = better
-        return True
 
     def _finish(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
         """Draw the conclusions of a step: what to deal from, what to decrypt, what to erase."""
@@ -541,75 +479,36 @@ class Operator:
         head, newest = self.head, self.newest
         if head is None or newest is None:
             return []
-        return self._of(newest.session, newest.add_source(self._held(head), now))
+        return self._of(newest.session, newest.add_source(head.source, now))
 
     def _recover(self) -> list[SessionEffect]:
-        """Get at the shares of the head and of the highest certified version."""
-        wanted = {
-            known.transcript.hash: known.transcript
-            for known in (self.head, self.certified)
-            if known is not None and known.share is None and self.me in known.transcript.recipients.addresses
-        }
-        self._recoveries = {
-            digest: self._recoveries.get(digest) or Recovery(transcript, self.me)
-            for digest, transcript in wanted.items()
-            if transcript.keys
-        }
-        effects: list[SessionEffect] = []
-        for recovery in self._recoveries.values():
-            maker = self._ceremonies.get(recovery.transcript.session)
-            for name in recovery.wanted:
-                dealing = None if maker is None else maker.dealing(name)
-                if dealing is not None and dealing.encrypted is not None:
-                    recovery.take_whole(dealing.header, dealing.encrypted)
-            job = recovery.job(self._keys)
-            if job is not None:
-                effects.append(SessionEffect(None, Work(job)))
-        return effects
+        """Get at the shares that are lacking, of dealings that are here."""
+        effects = self._holdings.recover(self._find_dealing)
+        return [SessionEffect(None, effect) for effect in effects]
+
+    def _find_dealing(self, transcript: Transcript, name: bytes) -> KnownDealing | None:
+        maker = self._ceremonies.get(transcript.session)
+        return None if maker is None else maker.dealing(name)
 
     def _take_opened(self, result: Opened, now: float) -> list[SessionEffect]:
-        known = self._versions.get(result.version)
-        if known is None or known.share is not None:
+        """A share that is decrypted goes to the newest session, too."""
+        opened = self._holdings.take_opened(result)
+        known, newest = self._holdings.version(result.version), self.newest
+        if known is None:
             return []
-        if result.share is None:
-            note = Note("share not opened", {"version": int(known.transcript.version)})
-            return [SessionEffect(None, note)]
-        self._versions[result.version] = replace(known, share=result.share)
         maker = self._ceremonies.get(known.transcript.session)
-        session = None if maker is None else maker.session
-        note = Note("share held", {"version": int(known.transcript.version)})
-        effects = [SessionEffect(session, Held(result.version, result.share)), SessionEffect(session, note)]
-        newest = self.newest
-        if newest is not None:
-            effects += self._of(newest.session, newest.take_share(known.transcript, result.share, now))
+        effects = [SessionEffect(None if maker is None else maker.session, effect) for effect in opened]
+        if opened and known.share is not None and newest is not None:
+            effects += self._of(newest.session, newest.take_share(known.transcript, known.share, now))
         return effects
 
     def _erase(self) -> list[SessionEffect]:
-        """What the highest certified version leaves behind, what sessions up to it dealt from, and the keys that nothing needs."""
+        """What the highest certified version leaves behind, and what sessions up to it dealt from."""
         certified = self.certified
         if certified is None:
             return []
-        transcript = certified.transcript
-        old = [v for v in self.versions if self._is_past(v.transcript)]
         effects: list[SessionEffect] = []
         for ceremony in self._all:
-            if ceremony.session.boundary.number <= transcript.boundary.number:
+            if ceremony.session.boundary.number <= certified.transcript.boundary.number:
                 effects += self._of(ceremony.session, ceremony.forget_secrets())
-        for version in old:
-            del self._versions[version.transcript.hash]
-            effects.append(SessionEffect(None, Erase(version.transcript.hash)))
-        needed = self._needed_keys(certified)
-        erased = self.key_numbers - needed
-        if erased:
-            self._keys = {number: key for number, key in self._keys.items() if number in needed}
-            effects.append(SessionEffect(None, EraseKeys(erased)))
-        return effects
-
-    def _needed_keys(self, certified: KnownVersion) -> frozenset[int]:
-        """See ``needed_numbers``; until it is known which key a share is encrypted to, all of them."""
-        recovery = self._recoveries.get(certified.transcript.hash)
-        has_share = certified.share is not None
-        if recovery is not None and recovery.used is None and not recovery.is_hopeless:
-            return self.key_numbers
-        used = None if recovery is None else recovery.used
-        return needed_numbers(self._keys, self.me, certified.transcript, used, has_share=has_share)
+        return effects + [SessionEffect(None, effect) for effect in self._holdings.erase()]

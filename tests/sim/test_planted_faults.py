@@ -9,6 +9,7 @@ import pytest
 from eigenkms.protocols import agreement as agreement_module
 from eigenkms.protocols import evidence as evidence_module
 from eigenkms.protocols import frame_log as frame_log_module
+from eigenkms.protocols import holdings as holdings_module
 from eigenkms.protocols import operator as operator_module
 from eigenkms.protocols.agreement import Agreement
 from eigenkms.protocols.ballots import Ballots
@@ -21,8 +22,9 @@ from eigenkms.protocols.evidence import Fault
 from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.genesis import GenesisDealings
+from eigenkms.protocols.holdings import Holdings, KnownVersion
 from eigenkms.protocols.messages import GENESIS
-from eigenkms.protocols.operator import KnownVersion, Operator, SessionEffect
+from eigenkms.protocols.operator import Operator, SessionEffect
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import ListedKey
 from eigenkms.protocols.views import Views
@@ -408,9 +410,9 @@ def test_the_first_of_two_transcripts_dealt_from(monkeypatch: Patch) -> None:
             world.next_boundary(spread=0.01)
             world.run(15)
 
-    honest = Operator._is_past
+    honest = Holdings._is_past
     monkeypatch.setattr(
-        Operator,
+        Holdings,
         "_is_past",
         lambda self, t: honest(self, t) and t.version < self.certified.transcript.version,
     )
@@ -502,32 +504,32 @@ def test_a_wrong_constant_that_is_accepted(monkeypatch: Patch) -> None:
 
 def test_a_key_erased_before_its_share_is_durable(monkeypatch: Patch) -> None:
     """The share of the newest version is encrypted to it."""
-    honest = operator_module.needed_numbers
+    honest = holdings_module.needed_numbers
 
     def hasty(held: Any, me: Any, version: Any, _used: Any, *, has_share: bool) -> frozenset[int]:
         del has_share
         return honest(held, me, version, None, has_share=True)
 
-    monkeypatch.setattr(operator_module, "needed_numbers", hasty)
+    monkeypatch.setattr(holdings_module, "needed_numbers", hasty)
     catches("its key 10 is gone", _rotates)
 
 
 def test_a_listed_key_that_is_erased(monkeypatch: Patch) -> None:
     """An absent member's share of the next version is encrypted to the key that this one lists."""
-    honest = operator_module.needed_numbers
+    honest = holdings_module.needed_numbers
 
     def blind(held: Any, me: Any, version: Any, used: Any, *, has_share: bool) -> frozenset[int]:
         listed = version.key_of(me)
         kept = honest(held, me, version, used, has_share=has_share)
         return kept - ({listed.number} if listed is not None and has_share else set())
 
-    monkeypatch.setattr(operator_module, "needed_numbers", blind)
+    monkeypatch.setattr(holdings_module, "needed_numbers", blind)
     catches("cannot get its share of the highest version", _rotates)
 
 
 def test_keys_that_are_never_erased(monkeypatch: Patch) -> None:
     """With recorded dealings and the disk of a later day, they are the shares of every version."""
-    monkeypatch.setattr(operator_module, "needed_numbers", lambda held, *_args, **_options: frozenset(held))
+    monkeypatch.setattr(holdings_module, "needed_numbers", lambda held, *_args, **_options: frozenset(held))
     catches("that nothing needs", _rotates)
 
 

@@ -36,7 +36,7 @@ def fingerprint(life: Life, *, keep_votes: bool = False) -> Fingerprint:
     versions = tuple((v.transcript.hash, _of(v.certificate), v.share is not None) for v in operator.versions)
     recoveries = frozenset(
         (name, frozenset(r._numbers.items()), len(r._rows), r._is_opening)
-        for name, r in operator._recoveries.items()
+        for name, r in operator._holdings._recoveries.items()
     )
     return (
         operator.me,

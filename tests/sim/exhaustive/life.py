@@ -20,9 +20,10 @@ from eigenkms.protocols.ceremony import HeldSource, Setting
 from eigenkms.protocols.dealing_header import DealingHeader
 from eigenkms.protocols.effects import Broadcast, Certified, JournalRecord, Prepared, Work
 from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.holdings import KnownVersion
 from eigenkms.protocols.jobs import Check, Checked, Deal, Job, Open, Result
 from eigenkms.protocols.messages import Proposal, slot_of
-from eigenkms.protocols.operator import KnownVersion, Operator, SessionEffect
+from eigenkms.protocols.operator import Operator, SessionEffect
 from eigenkms.protocols.recovery import Row
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import ListedKey, Transcript
