@@ -2,14 +2,15 @@
 
 A body is pushed by its dealer to all members as soon as its header is gossiped, so it is fetched only if it is still wanted after a
 while. Anybody may have it. Each round asks for each name at one peer, drawn at random among those that were not asked for it yet; a
-peer that has it not, or served other bytes, is not asked for it again before all were. No round waits for the answers of another:
-a peer that says nothing is left with a few requests, and the others are asked meanwhile.
+peer that has it not, or served other bytes, is not asked for it again before all were. A peer that says nothing
+is left with one request, and after a while another one is asked. Else nothing is asked for twice while an answer is on its way: on
+a busy machine more requests make all answers later.
 """
 
 import logging
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
 import trio
@@ -24,8 +25,10 @@ from eigenkms.protocols import wire
 log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 5.0
-MAX_OF_ONE: Final = 4
-"""Requests that one peer has at once; a body of 256 operators has 206 kB."""
+HEDGE_SECONDS: Final = 2.0
+"""After which another peer is asked besides one that has not answered."""
+FREE_PLACES: Final = 4
+"""Requests on their way at once, and one more for each third peer: so many may be silent."""
 
 Want: TypeAlias = tuple[str, bytes]
 """Method and name of a dealing."""
@@ -40,7 +43,8 @@ class Fetcher:
         self._engine = engine
         self._pause = pause
         self._asked: dict[Want, set[PeerId]] = {}
-        self._asking: Counter[PeerId] = Counter()
+        self._asking: dict[PeerId, Want] = {}
+        self._asked_at: dict[Want, float] = {}
 
     async def run(self, outlet: Outlet) -> None:
         """Fetch until cancelled."""
@@ -48,27 +52,32 @@ class Fetcher:
             while True:
                 await self._engine.wants()
                 await trio.sleep(self._pause())
-                for peer, want in self._round():
-                    self._asking[peer] += 1
+                for peer, want in self._round(trio.current_time()):
                     nursery.start_soon(self._ask, outlet, peer, want)
 
-    def _round(self) -> Iterator[tuple[PeerId, Want]]:
+    def _round(self, now: float) -> Iterator[tuple[PeerId, Want]]:
         """Whom to ask for what now."""
         wanted = self._engine.wanted
         wants: list[Want] = [(wire.ROW, name) for name in wanted.rows]
         wants += [(wire.BODY, name) for name in wanted.bodies]
         self._asked = {want: self._asked.get(want, set()) for want in wants}
+        self._asked_at = {want: at for want, at in self._asked_at.items() if want in self._asked}
+        bound = {p for p in self._host.connected() if self._peers.operator_of(p) is not None}
         for want in wants:
-            peer = self._next_peer(want)
+            if len(self._asking) >= FREE_PLACES + len(bound) // 3:
+                return
+            if want in self._asking.values() and now < self._asked_at[want] + HEDGE_SECONDS:
+                continue
+            peer = self._next_peer(want, bound)
             if peer is not None:
+                self._asking[peer], self._asked_at[want] = want, now
                 yield peer, want
 
-    def _next_peer(self, want: Want) -> PeerId | None:
-        bound = {p for p in self._host.connected() if self._peers.operator_of(p) is not None}
+    def _next_peer(self, want: Want, bound: AbstractSet[PeerId]) -> PeerId | None:
         asked = self._asked[want]
         if bound <= asked:
             asked.clear()
-        left = [peer for peer in sorted(bound - asked) if self._asking[peer] < MAX_OF_ONE]
+        left = sorted(bound - asked - self._asking.keys())
         if not left:
             return None
         chosen = random.choice(left)  # noqa: S311 - spreads load, decides nothing
@@ -87,4 +96,4 @@ class Fetcher:
         except EigenKmsError as error:
             log.debug("%s of dealing %s from %s: %s", method, name.hex()[:16], peer, error)
         finally:
-            self._asking[peer] -= 1
+            del self._asking[peer]

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 GREET_SECONDS = 0.2
 CALL_SECONDS = 5.0
 MIN_PULL_SECONDS, MAX_PULL_SECONDS = 0.25, 5.0
+MAX_PULLS = 2
 MAX_PUSHES = 16
 """Bodies on their way at once."""
 MAX_WAITING = 4096
@@ -165,7 +166,7 @@ class Links:
             log.debug("hello to %s: %s", peer, error)
 
     async def _pull(self) -> None:
-        """One peer after another; one that has not answered yet is passed over, and holds nobody up."""
+        """One peer after another; one that does not answer holds nobody up, and on a busy machine no more are asked than two."""
         pulling: set[PeerId] = set()
 
         async def pull(peer: PeerId) -> None:
@@ -178,7 +179,7 @@ class Links:
             for turn in count():
                 await trio.sleep(self._pause())
                 free = [peer for peer in self.bound() if peer not in pulling]
-                if self._engine.live and free:
+                if self._engine.live and free and len(pulling) < MAX_PULLS:
                     chosen = free[turn % len(free)]
                     pulling.add(chosen)
                     nursery.start_soon(pull, chosen)
