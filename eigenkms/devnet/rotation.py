@@ -44,7 +44,7 @@ MORE_ROTATIONS = 15
 SECRET_BYTES = 4096
 CIPHERTEXT = "secret.ibe"
 ROTATION_TIMING = Timing(interval_blocks=8, block_seconds=1.0, window_seconds=0.5)
-"""An interval has room for the four windows that a session takes when an operator is missing, and for a node to start."""
+"""An interval has room for some views of a session, if leaders are slow, and for a node to start."""
 
 
 @dataclass

@@ -52,6 +52,7 @@ from eigenkms.protocols.effects import (
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.evidence_bundle import Bundle
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
+from eigenkms.protocols.holdings import NOT_OPENED
 from eigenkms.protocols.jobs import Job
 from eigenkms.protocols.messages import SourceRef
 from eigenkms.protocols.operator import Operator, SessionEffect
@@ -64,6 +65,9 @@ from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
 
 log = logging.getLogger(__name__)
+
+_LEVELS = {FAILED: logging.WARNING, NOT_OPENED: logging.ERROR}
+"""Of events that somebody must act on; all others are information."""
 
 Answer = TypeVar("Answer")
 
@@ -596,7 +600,7 @@ class Engine:
             if isinstance(effect, Note):
                 self._count(item.session, effect)
                 extra = story.of(session, effect.event, **effect.fields)
-                level = logging.WARNING if effect.event == FAILED else logging.INFO
+                level = _LEVELS.get(effect.event, logging.INFO)
                 log.log(level, "session %s: %s %s", name, effect.event, _plain(effect.fields), extra=extra)
             elif isinstance(effect, Accuse):
                 accused, fault = "0x" + effect.evidence.accused.hex(), effect.evidence.fault.value

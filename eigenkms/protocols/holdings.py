@@ -23,6 +23,9 @@ from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress
 
+NOT_OPENED = "share not opened"
+"""The event of rows that are the certified ones and yield no share: a defect."""
+
 
 @dataclass(frozen=True)
 class KnownVersion:
@@ -177,7 +180,7 @@ class Holdings:
         known = self._versions.get(result.version)
         if known is None or known.share is not None:
             return []
-        said = "share held" if result.share is not None else "share not opened"
+        said = "share held" if result.share is not None else NOT_OPENED
         note = Note(said, {"version": int(known.transcript.version)})
         if result.share is None:
             return [note]

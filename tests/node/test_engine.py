@@ -3,6 +3,7 @@
 Four engines with real stores and real machines over toy curves pass each other frames and bodies in memory.
 """
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -15,9 +16,10 @@ import trio
 
 from eigenkms.errors import StorageError
 from eigenkms.node.inbox import MAX_FRAMES
-from eigenkms.protocols.effects import Accuse
+from eigenkms.protocols.effects import Accuse, Note
 from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
 from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.holdings import NOT_OPENED
 from eigenkms.protocols.messages import slot_of
 from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import EvidencePage
@@ -251,6 +253,17 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
         assert await one.engine.evidence_page(kept.id) == EvidencePage((), more=False)
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
         assert (one.engine.evidence, one.engine.accused) == (1, {liar: 1})
+
+
+async def test_a_share_that_does_not_open_is_an_error(
+    who: Cast, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its operator must report it; what happens every day is information."""
+    async with seated(who, Room(), tmp_path, who.addresses[0]) as (one,):
+        notes = [Note(NOT_OPENED, {"version": 7}), Note("share held", {"version": 7})]
+        one.engine._report([SessionEffect(None, note) for note in notes])
+    levels = {r.levelno for r in caplog.records if NOT_OPENED in r.getMessage()}
+    assert levels == {logging.ERROR}
 
 
 async def test_evidence_is_kept_once_and_shown(village: Village, tmp_path: Path) -> None:
