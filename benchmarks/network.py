@@ -3,7 +3,7 @@
 *genesis*: making a master key, decryption and idling. Genesis is timed by the nodes' own clocks, from the first log line that saw
 the boundary to the last certificate. Warm decryption is one client with its connections open; cold is a new client each time, chain
 and operators contacted anew; the command line adds the start of a Python process. Idle figures are read from /proc over ten seconds
-without a session.
+after a rotation.
 
 *rotation*: from the first log line that saw a boundary; medians of three, no client. First all operators are present, then all but
 one, then all but the ⌊(n − 1)/3⌋ that may be absent or lie; their processes are killed. The first rotation after that is not
@@ -215,12 +215,11 @@ async def measure_genesis(operators: int, engine: str, window: float | None) -> 
     """One network from nothing to its figures."""
     timing = Timing(INTERVAL_BLOCKS, 1.0, window or GENESIS_WINDOW)
     async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
-        rounds = Rounds()
-        network.hear(rounds.hear)
+        rotations = Rotations(network)
         await after_boundary(network)
         await network.start_all()
         await network.genesis(GENESIS_SECONDS)
-        genesis = rounds.genesis_seconds
+        genesis = rotations.rounds.genesis_seconds
         cpu = statistics.mean(cpu_seconds(n.process.pid) for n in network.nodes.values())
         settings = network.client_settings
         async with open_client(settings) as client:
@@ -234,6 +233,9 @@ async def measure_genesis(operators: int, engine: str, window: float | None) -> 
             async with open_client(settings) as client:
                 await client.decrypt(APP, ciphertext)
             cold.append(1000 * (time.perf_counter() - begun))
+        decrypted = time.time()
+        while (await rotations.following())[1].seen < decrypted:
+            pass  # it began before
         percent, megabytes = await idle(network)
     row = {
         "operators": str(operators),
