@@ -17,7 +17,7 @@ from itertools import count
 from rich.console import Console
 from rich.table import Table
 
-from eigenkms.crypto import backends, bls, bn254, feldman, ibe, schnorr
+from eigenkms.crypto import backends, bls, bn254, feldman, ibe
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.crypto.identities import DST, identity_v1
 from eigenkms.crypto.scalars import coordinates, lagrange_at_zero, random_scalar, threshold
@@ -72,7 +72,7 @@ def single_operations() -> Iterator[Primitive]:
 
 
 def signing() -> Iterator[Primitive]:
-    """Partial signatures, identity keys, proofs of knowledge; public shares and keys are known."""
+    """Partial signatures, identity keys; public shares and keys are known."""
     shares = [random_scalar(os.urandom) for _ in range(7)]
     publics = [feldman.public_share_of(share) for share in shares]
     partials = [
@@ -82,7 +82,6 @@ def signing() -> Iterator[Primitive]:
     keys = [bn254.KeyPair.generate(os.urandom) for _ in range(7)]
     frames = [(digest(i), bn254.sign(keys[i % 7], digest(i)), keys[i % 7].g2) for i in range(20)]
     vote = bn254.aggregate_signatures([bn254.sign(key, digest(0)) for key in keys])
-    proof = schnorr.prove(shares[0], publics[0], b"context", os.urandom)
     yield Primitive("partial signature", lambda i: bls.partial_sign(shares[0], identity_v1(app(i))))
     yield Primitive(
         "verify partial signature", lambda _: bls.verify_partial(identity_v1(app(0)), *partials[0])
@@ -92,8 +91,6 @@ def signing() -> Iterator[Primitive]:
         lambda _: bls.verify_partials(identity_v1(app(0)), partials, os.urandom),
     )
     yield Primitive("recover from 5", lambda _: bls.recover(operators(5), [p[0] for p in partials[:5]]))
-    yield Primitive("Schnorr: prove", lambda _: schnorr.prove(shares[0], publics[0], b"context", os.urandom))
-    yield Primitive("Schnorr: verify", lambda _: schnorr.verify(publics[0], b"context", proof))
     yield Primitive("BN254: sign", lambda i: bn254.sign(keys[0], digest(i)))
     yield Primitive("BN254: verify", lambda _: bn254.verify(*frames[0]))
     yield Primitive("BN254: verify 20 frames of 7", lambda _: bn254.batch_verify(frames, os.urandom))
@@ -113,20 +110,12 @@ def encryption() -> Iterator[Primitive]:
 
 
 def dealing(n: int) -> Iterator[Primitive]:
-    """What one operator does in a genesis or rotation of n: deal, check all dealings, combine; commitments
-    decoded once.
-    """
+    """What one operator does in a genesis or rotation of n: commitments, combining them, public shares."""
     t, xs = threshold(n), operators(n)
     polynomials = [Polynomial.random(t, os.urandom) for _ in xs]
     vectors = [polynomial.commitments() for polynomial in polynomials]
-    items = [
-        (polynomial.evaluate(xs[0]), vector) for polynomial, vector in zip(polynomials, vectors, strict=True)
-    ]
     lambdas = lagrange_at_zero(xs)
     yield Primitive(f"n={n}: commitments of one dealing", lambda _: polynomials[0].commitments())
-    yield Primitive(
-        f"n={n}: verify shares of all dealings", lambda _: feldman.verify_shares(items, xs[0], os.urandom)
-    )
     yield Primitive(
         f"n={n}: combine vectors, genesis", lambda _: feldman.combine_commitments([1] * n, vectors)
     )

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends.interface import BLS_G2_INFINITY, InvalidPoint, Point
-from eigenkms.crypto.batch import coefficients, culprits
-from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import R, SecretScalar
 
 __all__ = [
@@ -24,7 +22,6 @@ __all__ = [
     "public_share",
     "public_share_of",
     "verify_share",
-    "verify_shares",
 ]
 
 
@@ -52,30 +49,6 @@ def verify_share(share: SecretScalar, x: int, commitments: Sequence[bytes]) -> b
         return public_share_of(share) == public_share(x, commitments)
     except InvalidPoint:
         return False
-
-
-def verify_shares(items: Sequence[tuple[SecretScalar, Sequence[bytes]]], x: int, rng: Rng) -> tuple[int, ...]:
-    """The indexes of the (share, commitments) that do not fit at x, ascending; empty when all fit.
-
-    One random linear combination over all dealers; only if it fails are halves checked to find who is to
-    blame.
-    """
-    vectors = [_decode_or_none(commitments) for _, commitments in items]
-    factors = coefficients(len(items), rng)
-
-    def holds(group: Sequence[int]) -> bool:
-        points: list[Point] = []
-        scalars: list[int] = []
-        for i in group:
-            vector = vectors[i] or []
-            points += vector
-            scalars += [factors[i] * power % R for power in _powers(x, len(vector))]
-        combined = SecretScalar(sum(factors[i] * items[i][0].value for i in group) % R)
-        return public_share_of(combined) == _combine(points, scalars)
-
-    decoded = [i for i, vector in enumerate(vectors) if vector is not None]
-    malformed = [i for i, vector in enumerate(vectors) if vector is None]
-    return tuple(sorted([*malformed, *culprits(decoded, holds)]))
 
 
 def public_share(x: int, commitments: Sequence[bytes]) -> bytes:
@@ -111,13 +84,6 @@ def _decode(commitments: Sequence[bytes]) -> list[Point]:
         raise InvalidCommitments("decode commitments: the vector is empty")
     decode = backends.bls12381().decode_g2
     return [decode(commitments[0]), *(decode(c, infinity=True) for c in commitments[1:])]
-
-
-def _decode_or_none(commitments: Sequence[bytes]) -> list[Point] | None:
-    try:
-        return _decode(commitments)
-    except InvalidPoint:
-        return None
 
 
 def _powers(x: int, count: int) -> list[int]:

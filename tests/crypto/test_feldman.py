@@ -1,17 +1,12 @@
 """Commitments, shares checked against them, public shares, and dealers named when shares do not fit."""
 
-from collections.abc import Sequence
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from eigenkms.crypto import backends, feldman
 from eigenkms.crypto.backends.interface import BLS_G2_INFINITY, InvalidPoint
 from eigenkms.crypto.scalars import R, SecretScalar, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from tests.crypto.support import counter_rng, scalar
-from tests.support.toy_backend import toy_crypto
 
 X = 0x1234567890ABCDEF
 
@@ -73,36 +68,6 @@ def test_a_dealing_has_only_good_points(position: int, wrong: bytes) -> None:
     commitments[position] = wrong
     with pytest.raises(InvalidPoint, match=f"C_{position}"):
         feldman.check_commitments(commitments, 3)
-
-
-def spoil(items: list[tuple[SecretScalar, Sequence[bytes]]], guilty: set[int]) -> None:
-    for i in guilty:
-        share, commitments = items[i]
-        items[i] = (share, (b"junk",)) if i % 3 == 2 else (SecretScalar((share.value + 1) % R), commitments)
-
-
-@settings(max_examples=80, derandomize=True)
-@given(count=st.integers(0, 12), data=st.data())
-def test_exactly_the_bad_dealers_are_named(count: int, data: st.DataObject) -> None:
-    """Whatever the number and places of bad shares and malformed vectors, just those indexes come back."""
-    guilty = data.draw(st.sets(st.integers(0, count - 1))) if count else set()
-    with toy_crypto():
-        dealt = [deal(3, str(i)) for i in range(count)]
-        items: list[tuple[SecretScalar, Sequence[bytes]]] = [(p.evaluate(X), c) for p, c in dealt]
-        spoil(items, guilty)
-        assert tuple(sorted(guilty)) == feldman.verify_shares(items, X, counter_rng("rlc"))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("backend")
-def test_bad_dealers_are_named_on_real_curves() -> None:
-    """The same on real curves: one bad share of three, and errors that would cancel without random weights."""
-    dealt = [deal(2, str(i)) for i in range(3)]
-    items: list[tuple[SecretScalar, Sequence[bytes]]] = [(p.evaluate(X), c) for p, c in dealt]
-    assert feldman.verify_shares(items, X, counter_rng("rlc")) == ()
-    items[0] = (SecretScalar((items[0][0].value + 1) % R), items[0][1])
-    items[2] = (SecretScalar((items[2][0].value - 1) % R), items[2][1])
-    assert feldman.verify_shares(items, X, counter_rng("rlc")) == (0, 2)
 
 
 @pytest.mark.usefixtures("fast_backend")
