@@ -180,12 +180,11 @@ class Holdings:
         known = self._versions.get(result.version)
         if known is None or known.share is not None:
             return []
-        said = "share held" if result.share is not None else NOT_OPENED
-        note = Note(said, {"version": int(known.transcript.version)})
+        number = int(known.transcript.version)
         if result.share is None:
-            return [note]
+            return [Note(NOT_OPENED, {"version": number})]
         self._versions[result.version] = replace(known, share=result.share)
-        return [Held(result.version, result.share), note]
+        return [Held(result.version, result.share), Note("share held", {"version": number})]
 
     # -- encryption keys ---------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from eigenkms.protocols.messages import sync_body
 from eigenkms.types import OperatorAddress
 from tests.node.support import Nowhere
 from tests.protocols.support import CLUSTER, cast
+from tests.support.waiting import pass_time
 
 NAMES = [keccak256(b"%d" % number) for number in range(3 * FREE_PLACES)]
 PEERS = [PeerKey.generate().peer_id for _ in range(4)]
@@ -65,7 +66,7 @@ async def test_bodies_are_fetched_from_others_than_a_silent_peer(autojump_clock:
     world: Any = SomeSilent(Wanted(tuple(NAMES), ()))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Fetcher(world, world, world, lambda: 1.0).run, Nowhere())
-        await trio.sleep(len(NAMES) + HEDGE_SECONDS)
+        await pass_time(len(NAMES) + HEDGE_SECONDS)
         nursery.cancel_scope.cancel()
     assert world.offered == set(NAMES)
     assert world.of(SILENT) == 1
@@ -76,7 +77,7 @@ async def test_on_a_busy_machine_nothing_is_asked_for_twice_at_once(autojump_clo
     world: Any = SomeSilent(Wanted(tuple(NAMES), ()), silent=set(PEERS))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Fetcher(world, world, world, lambda: 0.1).run, Nowhere())
-        await trio.sleep(HEDGE_SECONDS - 0.1)
+        await pass_time(HEDGE_SECONDS - 0.1)
         nursery.cancel_scope.cancel()
     assert sorted(peer for peer, *_ in world.calls) == sorted(PEERS)
     assert len({name for *_, name in world.calls}) == len(PEERS)
@@ -88,7 +89,7 @@ async def test_frames_are_pulled_from_others_than_a_silent_peer(autojump_clock: 
     links = Links(world, world, world, world, CLUSTER)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(links._pull)
-        await trio.sleep(12)
+        await pass_time(12)
         nursery.cancel_scope.cancel()
     assert world.of(SILENT) == 1
     assert all(world.of(peer) > 5 for peer in PEERS[1:])
