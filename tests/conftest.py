@@ -18,7 +18,7 @@ def pytest_configure() -> None:
 
     No example of a property has a deadline: a machine may be slow.
     """
-    hypothesis.settings.register_profile("patient")
+    hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:

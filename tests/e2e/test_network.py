@@ -500,11 +500,11 @@ def test_a_node_whose_rpc_goes_down_serves_on_and_recovers(net: LiveNetwork, cip
     with Valve.before(net.network.engine.url) as valve:
         net.start(3, "--rpc-url", valve.url)
         net.wait_linked(3)
+        net.pause(2)  # before it: the two others alone make no new version, of which it could know nothing
         size = net.log_size(3)
         valve.shut()
         assert "trying again" in net.wait_log(3, "follow boundaries", after=size)
         assert valve.url in net.wait_status(3, lambda status: status["chain_error"])["chain_error"]
-        net.pause(2)
         assert works(net, ciphertext)
         net.wake()
         valve.reopen()
