@@ -468,7 +468,7 @@ def test_a_newcomer_that_is_left_out(monkeypatch: Patch) -> None:
 
 def test_a_share_erased_when_its_successor_is_only_prepared(monkeypatch: Patch) -> None:
     """What is prepared may never be certified."""
-    monkeypatch.setattr(Operator, "certified", property(lambda self: self.head))
+    monkeypatch.setattr(Holdings, "certified", property(lambda self: self.head))
     catches("erased before a higher version is certified", _rotates)
 
 
