@@ -131,11 +131,13 @@ def _found(rule: Callable[[ast.Module], Iterator[int]], paths: list[Path]) -> li
     return places
 
 
+@pytest.mark.slow
 def test_no_test_sleeps() -> None:
     """A test waits for an event, for virtual time, or paces a peer by name; all three are in tests/support/waiting.py."""
     assert _found(sleeps, _modules()) == []
 
 
+@pytest.mark.slow
 def test_a_peer_is_paced_in_known_places_only() -> None:
     """``pace`` is no way round the first rule: a new place is added here, with a look at what its verdict depends on."""
     found = {place.rpartition(":")[0] for place in _found(paces, _modules())}

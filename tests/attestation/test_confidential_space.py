@@ -459,6 +459,7 @@ async def _verify_offline(evidence: bytes) -> Claims | Refusal:
         return error.code
 
 
+@pytest.mark.slow
 @given(st.sampled_from(PATHS), JSON)
 @settings(max_examples=150)
 def test_any_value_of_any_claim_is_claimed_or_refused(path: str, value: Any) -> None:

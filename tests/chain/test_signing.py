@@ -155,6 +155,7 @@ async def test_a_signer_that_does_not_sign_is_told(
     assert caught.value.hint is not None
 
 
+@pytest.mark.slow
 async def test_a_signer_that_is_down_is_told() -> None:
     """Nothing was sent."""
     async with scripted(Reply(b"")) as server:

@@ -142,6 +142,7 @@ def test_who_asks_for_nothing_shows_nothing() -> None:
     assert attester(gather({}, environ={"EIGENKMS_ECDSA_KEY_FILE": "/nowhere"})) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [("exec", "--", "true"), ("secrets", "get"), ("decrypt",)], ids="-".join)
 def test_every_verb_that_asks_for_keys_attests(verb: tuple[str, ...], tmp_path: Path) -> None:
     """A wrong way or key is exit code 1 before anything is asked of the network, whose address is nobody's."""

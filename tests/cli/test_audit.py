@@ -219,6 +219,7 @@ def test_a_true_log_verifies(
         assert ("key is    given" in out, err) == (True, "")
 
 
+@pytest.mark.slow
 def test_a_file_is_verified_from_a_pipe(file: Path) -> None:
     """By the real command, in its own process, with nothing but the file."""
     done = eigenkms("audit", "verify", "--json", "-", stdin=file.read_bytes())
@@ -330,6 +331,7 @@ def test_what_cannot_be_meant(tmp_path: Path, capsys: Capture, flags: tuple[str,
     assert said in lines(err.encode())[0]
 
 
+@pytest.mark.slow
 def test_a_chain_that_is_down(file: Path, capsys: Capture) -> None:
     """Exit code 2: nothing is said of the key."""
     assert told(capsys, 2, "verify", "--online", *NETWORK, file)[0] == ""

@@ -161,6 +161,7 @@ def test_what_create_refuses(home: Home, tmp_path: Path) -> None:
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_what_is_no_backup_is_named(home: Home, tmp_path: Path) -> None:
     """Any other file, and a wrong password."""
     file = tmp_path / "node.backup"

@@ -308,6 +308,7 @@ def test_a_file_of_something_else_is_exit_1(content: bytes, error: str) -> None:
     assert error in lines(done.stderr)[0]
 
 
+@pytest.mark.slow
 def test_online_needs_a_chain(file: Path) -> None:
     """Exit code 1 where none is configured, 2 where it is down."""
     done = eigenkms("evidence", "verify", "--online", file)
@@ -317,6 +318,7 @@ def test_online_needs_a_chain(file: Path) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["list", "export"])
 def test_a_chain_that_is_down_is_exit_2_and_no_file(verb: str, tmp_path: Path) -> None:
     """As with every verb that asks the network."""

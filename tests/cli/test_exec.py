@@ -75,6 +75,7 @@ def test_only_those_named_are_passed() -> None:
     assert error.value.hint == r"it has 'A\x1b'"
 
 
+@pytest.mark.slow
 def test_the_program_is_the_very_process() -> None:
     """Its words, process id, exit code and the signal that ends it; a broken pipe ends it, as it would have."""
     process = become(

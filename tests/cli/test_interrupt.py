@@ -82,6 +82,7 @@ def test_no_signal_is_ignored() -> None:
         assert signal.getsignal(number) is not signal.SIG_IGN
 
 
+@pytest.mark.slow
 def test_a_run_in_the_background_takes_signals_too() -> None:
     """A script starts what it runs in the background without SIGINT, and nohup without SIGHUP: tests of both pass there, too."""
     name = f"{__file__}::{test_no_signal_is_ignored.__name__}"

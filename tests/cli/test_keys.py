@@ -36,6 +36,7 @@ def password_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "inner", "public"),
     [("bn254", "bn254", {"g1", "g2"}), ("ecdsa", "secp256k1", {"address"}), ("p2p", "p2p", {"peer_id"})],
@@ -199,6 +200,7 @@ def foreign(kind: str, password: str = "theirs") -> bytes:
     return json.dumps(fields).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "inner"), [("bn254", "bn254"), ("ecdsa", "secp256k1")])
 def test_a_key_of_the_eigenlayer_cli_is_imported(
     kind: str, inner: str, tmp_path: Path, password_file: Path, capsys: pytest.CaptureFixture[str]

@@ -309,6 +309,7 @@ def test_a_pipe_gets_what_is_verified_and_a_file_nothing(
     assert reason in error
 
 
+@pytest.mark.slow
 def test_nothing_is_released_of_a_wrong_beginning(
     ciphertext: bytes, decrypting: Decrypt, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -57,6 +57,7 @@ def chain(tmp_path: Path) -> Iterator[tuple[str, ...]]:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["status", "pubkey", "decrypt", "encrypt"])
 def test_a_chain_that_is_down_is_exit_2_and_no_file(
     verb: str, chain: tuple[str, ...], mpk: str, tmp_path: Path
@@ -74,6 +75,7 @@ def test_a_chain_that_is_down_is_exit_2_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_status_tells_a_program_that_nothing_can_be_served(chain: tuple[str, ...], tmp_path: Path) -> None:
     """JSON on stdout also then, so that a monitor has something to parse."""
     done = eigenkms("status", "--json", *chain, "--known-clusters", tmp_path / "known")
@@ -92,6 +94,7 @@ def test_what_the_network_needs_is_asked_for_first(missing: str, chain: tuple[st
     assert lines(done.stderr)[0] == f"error: read {missing[2:].replace('-', '_')}: it is not set"
 
 
+@pytest.mark.slow
 def test_a_pinned_cluster_encrypts_offline(
     chain: tuple[str, ...], mpk: str, key: ApplicationKey, tmp_path: Path
 ) -> None:
@@ -317,6 +320,7 @@ def test_a_traceback_stays_in_its_log_event() -> None:
     assert TextFormatter().format(failed).endswith("with base 10: 'inside'")
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_network_is_asked(mpk: str, tmp_path: Path) -> None:
     """130, no traceback, no output file: with an RPC that takes the call and never answers."""
     secret = tmp_path / "secret.ibe"

@@ -149,6 +149,7 @@ def test_devices_are_written_to_and_not_replaced(encrypt: tuple[str, ...]) -> No
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)  # noqa: PTH116
 
 
+@pytest.mark.slow
 def test_binary_is_refused_to_a_terminal_and_text_is_not(encrypt: tuple[str, ...], tmp_path: Path) -> None:
     """With a real terminal as stdout."""
     (tmp_path / "in").write_bytes(SECRET)

@@ -158,6 +158,7 @@ async def test_a_chain_that_is_down_is_the_chains_fault(
 # -- operators that lie about the key ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 async def test_a_false_proof_is_refused_and_the_honest_are_heard(
     village: Village, honest: Honest, known: Path, case: str
@@ -380,6 +381,7 @@ class Misdirected(Honest):
         return seal_partial(operator.key, operator.address, transcript, request, signature)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [

@@ -132,6 +132,7 @@ class Busy(Guarded):
         return await super().answer(operator, request)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [r for r in Refusal if r.passes])
 async def test_who_is_busy_is_asked_again_with_other_evidence(
     village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path, code: Refusal
@@ -151,6 +152,7 @@ async def test_who_is_busy_is_asked_again_with_other_evidence(
     assert Counter(scope.operator for scope, _ in attester.given).most_common(1)[0][1] == 6
 
 
+@pytest.mark.slow
 async def test_who_stays_busy_is_asked_to_the_deadline(
     village: Village,
     register: Register,
@@ -223,6 +225,7 @@ class Lazy(Guarded):
         return await super().answer(operator, request)
 
 
+@pytest.mark.slow
 async def test_evidence_is_shown_to_as_few_as_do(
     register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
@@ -237,6 +240,7 @@ async def test_evidence_is_shown_to_as_few_as_do(
     assert len(chosen) > 1
 
 
+@pytest.mark.slow
 async def test_for_each_that_fails_another_is_asked_at_once(
     register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
@@ -251,6 +255,7 @@ async def test_for_each_that_fails_another_is_asked_at_once(
     assert shown_to(attester) >= {o.address for o in village.operators[3:]}
 
 
+@pytest.mark.slow
 async def test_once_answers_are_slow_all_are_asked(
     register: Register, attester: Watched, known: Path, tmp_path: Path, clock: MockClock
 ) -> None:
@@ -344,6 +349,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 RELEASE = Release(DIGEST, "docker.io/acme/app", ContainerPolicy(args=("serve", "--fast")), b"{}", b"")
 
 
+@pytest.mark.slow
 async def test_a_workload_decrypts_with_tokens_of_its_launcher(
     village: Village, register: Register, known: Path, tmp_path: Path, authority: Authority
 ) -> None:

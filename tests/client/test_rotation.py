@@ -238,6 +238,7 @@ class Holding(Keeper):
         return await super().answer(operator, request)
 
 
+@pytest.mark.slow
 async def test_a_survey_that_one_operator_holds_up_holds_up_nobody_else(
     village: Village, known: Path
 ) -> None:
@@ -576,6 +577,7 @@ async def test_an_operator_that_never_gets_its_share_is_not_asked_for_ever(
     assert again == 1 + IDLE_ROUNDS
 
 
+@pytest.mark.slow
 async def test_versions_that_all_have_too_few_are_told_with_their_numbers(
     village: Village, known: Path
 ) -> None:

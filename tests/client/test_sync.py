@@ -68,6 +68,7 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
     thread.join(PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_script_encrypts_and_decrypts(abroad: ClientSettings) -> None:
     """The first time the master key is asked for; then it is pinned, and no network is needed."""
     ciphertext = sync.encrypt(abroad, APP, SECRET)
@@ -98,6 +99,7 @@ def test_an_error_is_the_clients_own(abroad: ClientSettings) -> None:
         sync.decrypt(abroad, APP, sync.encrypt(abroad, APP, SECRET))
 
 
+@pytest.mark.slow
 def test_an_asyncio_program_calls_it_from_a_thread_and_from_its_own(abroad: ClientSettings) -> None:
     """Its loop goes on meanwhile in the first case, and is whole after the second."""
 
@@ -109,6 +111,7 @@ def test_an_asyncio_program_calls_it_from_a_thread_and_from_its_own(abroad: Clie
     assert asyncio.run(program()) == [SECRET] * 3
 
 
+@pytest.mark.slow
 def test_threads_do_not_disturb_one_another(abroad: ClientSettings) -> None:
     """Four at once, with one attester."""
     ciphertext = sync.encrypt(abroad, APP, SECRET)
@@ -164,6 +167,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_call_in_order() -> None:
     """Everything is closed before it is raised."""
     with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True) as process:
@@ -192,6 +196,7 @@ threading.Thread.start = interrupted
 )
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_call_begins_ends_it_too() -> None:
     """When its thread runs already and the one that called has not got to waiting yet."""
     done = subprocess.run(

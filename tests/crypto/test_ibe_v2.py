@@ -57,6 +57,7 @@ def test_what_is_encrypted_can_be_decrypted(size: int) -> None:
     assert parse_header(ciphertext).plaintext_size(len(ciphertext) - HEADER) == size
 
 
+@pytest.mark.slow
 @settings(max_examples=100, derandomize=True)
 @given(
     plaintext=st.binary(max_size=2000),
@@ -337,6 +338,7 @@ def test_random_bytes_are_refused_by_both_readers(content: bytes) -> None:
                 ibe.decrypt(APP, opening.secret, version + content[len(version) :])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True)
 @given(data=st.data(), size=st.integers(0, 300))
 def test_mutated_ciphertexts_are_refused_by_both_readers(data: st.DataObject, size: int) -> None:

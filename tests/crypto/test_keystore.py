@@ -48,6 +48,7 @@ def test_every_kind_round_trips(kind: str) -> None:
     assert (kind, SECRET) == (opened.kind, opened.secret)
 
 
+@pytest.mark.slow
 def test_default_cost_is_strong() -> None:
     """Without a word from the caller one guess costs 128 MiB."""
     data = keystore.seal("p2p", SECRET, PASSWORD, {}, counter_rng("d"))

@@ -51,6 +51,7 @@ def refused(
 # --- what is dealt
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_backend")
 @pytest.mark.parametrize(("n", "threshold"), [(1, 1), (2, 2), (4, 3), (3, 5)])
 def test_every_recipient_decrypts_its_share(n: int, threshold: int) -> None:
@@ -103,6 +104,7 @@ def test_a_rotation_deals_on_the_share_of_the_source() -> None:
 # --- the second implementation
 
 
+@pytest.mark.slow
 def test_each_equation_holds_by_the_book() -> None:
     """The twin over py_ecc, written from the page, finds no equation of an honest dealing that fails."""
     with backends.use("native"):
@@ -137,6 +139,7 @@ LIES: dict[str, tuple[Callable[[Stage], Lie], str]] = {
 each_lie = pytest.mark.parametrize(("lie", "failing"), LIES.values(), ids=LIES)
 
 
+@pytest.mark.slow
 @each_lie
 def test_each_lie_breaks_its_equation(lie: Callable[[Stage], Lie], failing: str) -> None:
     """The dealer's best proof for something false fails in the equation that forbids it, and in no other."""
@@ -389,6 +392,7 @@ def test_small_order_added_to_a_chunk_is_refused() -> None:
         refused(case.claim(part), case, "subgroup")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, derandomize=True)
 @given(bit=st.integers(0, 8 * encoded_size(2) - 1))
 def test_every_bit_counts(bit: int) -> None:
@@ -482,6 +486,7 @@ with toy_crypto():
     MANY = [stage(3, 2).of_dealer(i).dealt() for i in range(6)]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, derandomize=True)
 @given(data=st.data(), count=st.integers(0, 6))
 def test_exactly_the_lying_dealers_are_named(data: st.DataObject, count: int) -> None:

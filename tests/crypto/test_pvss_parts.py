@@ -371,6 +371,7 @@ def test_an_honest_share_costs_its_blinding() -> None:
         assert cost(curve, case, part, 3) <= CHUNKS * table().steps(BLIND + BASE)
 
 
+@pytest.mark.slow
 def test_the_dearest_dealing_is_decrypted() -> None:
     """A liar that stretches all digits of a victim as far as a few hundred tries allow: accepted, right, and its cost is that
     of the digits' sum, a fraction of the bound that holds for every dealing.

@@ -86,6 +86,7 @@ def test_vector_is_made_again(case: tuple[str, int, int, str]) -> None:
         assert made(*case) in VECTORS
 
 
+@pytest.mark.slow
 @each_vector
 def test_vector_is_verified_and_decrypted(vector: dict[str, Any]) -> None:
     """Keys, dealing and shares, from the bytes alone."""
@@ -117,6 +118,7 @@ def test_vector_is_verified_and_decrypted(vector: dict[str, Any]) -> None:
             assert share.to_bytes().hex() == member["share"]
 
 
+@pytest.mark.slow
 def test_vector_is_read_by_the_book() -> None:
     """The second implementation, over py_ecc, finds every equation of a frozen dealing to hold."""
     vector = VECTORS[2]

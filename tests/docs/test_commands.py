@@ -70,6 +70,7 @@ def test_examples_in_the_help_parse(path: tuple[str, ...]) -> None:
         parse(words)
 
 
+@pytest.mark.slow
 def test_commands_that_the_program_itself_advises_exist() -> None:
     """Each ``eigenkms VERB --flag`` in a hint or another sentence has a verb that there is, and its options."""
     advised = [found for said in sentences() for found in re.findall(r"eigenkms ([a-z][\w -]*)", said)]

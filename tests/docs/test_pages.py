@@ -365,6 +365,7 @@ def test_every_attack_names_a_test() -> None:
         assert named_tests(row[2]), f"no test of: {row[0]}"
 
 
+@pytest.mark.slow
 def test_tests_of_attacks_exist() -> None:
     """Every test that the page names is there, and every case of it."""
     for row in _attacks():

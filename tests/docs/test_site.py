@@ -35,6 +35,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     """Every page is in the navigation, every link and anchor is one that the generator makes."""
     done = build(ROOT, tmp_path / "site")
@@ -44,6 +45,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         assert (tmp_path / "site" / name).stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_broken_page_breaks_the_site(copy: Path, tmp_path: Path) -> None:
     """A link to nowhere, an anchor that is none, a page that the navigation does not know: each is told, and no site is built."""
     with (copy / "docs" / "glossary.md").open("a") as file:

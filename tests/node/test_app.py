@@ -311,6 +311,7 @@ async def test_a_false_version_keeps_nobody_from_genesis(
     assert not line.endswith("not joined")
 
 
+@pytest.mark.slow
 async def test_nobody_but_operators_is_asked(
     village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -330,6 +331,7 @@ async def test_nobody_but_operators_is_asked(
     assert wire.HEAD not in ways.asked
 
 
+@pytest.mark.slow
 async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
     village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -344,6 +346,7 @@ async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
     assert said(caplog, "the chain answers again")
 
 
+@pytest.mark.slow
 async def test_a_boundary_that_the_chain_does_not_explain_comes_again(
     village: Village, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -444,6 +447,7 @@ BAD_SETS: list[tuple[Callable[[Village], None], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "why"), BAD_SETS, ids=[spoil.__name__ for spoil, _ in BAD_SETS])
 async def test_a_set_that_cannot_be_dealt_to_leaves_the_old_version(
     village: Village,
@@ -488,6 +492,7 @@ async def test_an_operator_with_an_unusable_key_is_left_out_and_the_others_deal(
     assert said(caplog, f"operator 0x{spoilt.address.hex()} is left out: another operator has the same key")
 
 
+@pytest.mark.slow
 async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
     village: Village, holder: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,6 +192,7 @@ def bad_signatures(
     )
 
 
+@pytest.mark.slow
 async def test_each_bad_proof_is_refused_with_its_code_and_uses_nothing_up(served: Served) -> None:
     """Through a real connection, one after another; then the honest ones are granted, once."""
     scope = served.scope
@@ -206,6 +207,7 @@ async def test_each_bad_proof_is_refused_with_its_code_and_uses_nothing_up(serve
         assert await served.ask(good.authorisation) == Refusal.ALREADY_USED
 
 
+@pytest.mark.slow
 async def test_requests_that_are_none(served: Served) -> None:
     """Without a proof, with rubbish for one, of a method that nobody knows, larger than a request may be, for another cluster."""
     good = fresh(served.scope, 1)
@@ -220,6 +222,7 @@ async def test_requests_that_are_none(served: Served) -> None:
     assert await served.ask(good) == "granted"
 
 
+@pytest.mark.slow
 async def test_what_the_chain_says_decides(served: Served, register: Register) -> None:
     """Unknown, stopped and terminated applications, a release with two artefacts, another digest: whoever proves what."""
     found = {}
@@ -251,6 +254,7 @@ async def test_what_the_chain_says_decides(served: Served, register: Register) -
     }
 
 
+@pytest.mark.slow
 async def test_what_one_operator_captured_is_useless_at_every_other(
     village: Village, config: NodeConfig, register: Register, clock: Clock, tmp_path: Path
 ) -> None:
@@ -283,6 +287,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 async def test_an_issuer_that_fails_stops_only_its_own_tokens(
     served: Served, issuer: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

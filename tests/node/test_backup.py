@@ -294,6 +294,7 @@ def test_a_keystore_in_the_data_folder_comes_back_there(home: Home, village: Vil
     assert home.backup().identity.operator == village.operators[0].address
 
 
+@pytest.mark.slow
 def test_a_restored_node_votes_and_founds_nothing_of_the_past(
     home: Home, tmp_path: Path, village: Village
 ) -> None:

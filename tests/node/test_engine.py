@@ -92,6 +92,7 @@ async def test_three_of_four_engines_make_a_key_when_the_windows_are_over(tmp_pa
         assert len({h.epoch.transcript.hash for s in seats if (h := s.versions.newest)}) == 1
 
 
+@pytest.mark.slow
 async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None:
     """Started again, an engine knows it, and deals from it at the next boundary; so do the others."""
     room = Room()
@@ -109,6 +110,7 @@ async def test_a_version_outlives_the_process(who: Cast, tmp_path: Path) -> None
         assert {s.versions.newest.epoch.transcript.mpk for s in seats if s.versions.newest} == mpk
 
 
+@pytest.mark.slow
 async def test_a_restored_copy_of_a_store_listens_where_it_may_have_voted(who: Cast, tmp_path: Path) -> None:
     """Its journal ends before its votes: it says nothing in that session again, but takes in the version and decrypts its share."""
     room, me = Room(), who.addresses[0]

@@ -98,6 +98,7 @@ for point, folder in enumerate(sys.argv[1:], 1):
 """
 
 
+@pytest.mark.slow
 def test_a_rotation_that_was_killed_is_completed_by_the_next(keystore: Path, tmp_path: Path) -> None:
     """Killed before each of its steps. Once the new key is on the disk, it is that one, and no third is made."""
     folders = [tmp_path / str(number) for number in range(1, 40)]

@@ -312,6 +312,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 def test_whoever_was_answered_is_in_the_log_whatever_kills_the_node(tmp_path: Path) -> None:
     """SIGKILL while ten ask without pause: the log verifies, and has each one whose answer left."""
     process = subprocess.Popen(
@@ -327,6 +328,7 @@ def test_whoever_was_answered_is_in_the_log_whatever_kills_the_node(tmp_path: Pa
     assert len(logged) == len(set(logged)) <= len(answered) + 10
 
 
+@pytest.mark.slow
 async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(village: Village, tmp_path: Path) -> None:
     """Through a real connection: what it cannot log it does not answer, and it says why it stops."""
     keep_version(village, 0, tmp_path)

@@ -41,6 +41,7 @@ def who() -> Cast:
 # -- the way it should go ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) -> None:
     """One master key, three versions, each renewed from the one before; every frame was durable before it left. What stays of the
     older ones is their transcripts and certificates, and of the newest its share and the key to which it will be renewed.
@@ -74,6 +75,7 @@ async def test_two_rotations_with_restarts_between(who: Cast, tmp_path: Path) ->
     assert secret_of(few, 3) == secret_of(dict(list(shares.items())[1:]), 3)
 
 
+@pytest.mark.slow
 async def test_all_lines_of_a_session_carry_its_id(
     who: Cast, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,6 +103,7 @@ async def test_all_lines_of_a_session_carry_its_id(
 # -- erasing ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_node_that_dies_before_it_has_erased_does_so_first_of_all(who: Cast, tmp_path: Path) -> None:
     """The certificate is on disk and the disk refuses to erase: the engine ends, and its next life, alone and without a boundary,
     has nothing old left.

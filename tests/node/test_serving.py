@@ -34,6 +34,7 @@ async def refusal(call: Any, method: str, body: bytes) -> str:
     return refused.value.code
 
 
+@pytest.mark.slow
 async def test_operators_are_answered_in_their_own_name(town: Town) -> None:
     """Bodies and rows of the dealings that made a version, its certificate, frames; and clear refusals for all else."""
     async with town.open() as street:
@@ -70,6 +71,7 @@ async def test_operators_are_answered_in_their_own_name(town: Town) -> None:
         assert await refusal(call, wire.SYNC, other[0].encoded) == "wrong-sender"
 
 
+@pytest.mark.slow
 async def test_an_operator_that_was_served_much_waits_and_the_others_do_not(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +142,7 @@ async def test_another_peer_id_is_no_other_operator(autojump_clock: MockClock) -
     assert liar.bodies == [liar.me, liar.me]
 
 
+@pytest.mark.slow
 async def test_strangers_reach_nothing(town: Town) -> None:
     """Neither a peer that no operator names, nor an operator's peer that has not said hello."""
     async with town.open(*town.people[:2]), patient_host(PeerKey.generate()) as stranger:

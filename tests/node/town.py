@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import trio
 
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.errors import StorageError
 from eigenkms.node.engine import Engine
 from eigenkms.node.greeting import Greeter
 from eigenkms.node.links import Links
@@ -51,19 +53,23 @@ class KilledError(Exception):
     """The process died in the midst of writing."""
 
 
+KILLED: WeakSet[Store] = WeakSet()
+"""Stores whose process is dead."""
+
+
 def kill_at(store: Store, method: str, number: int, *, after: bool) -> None:
     """Let the ``number``-th call of a method of this store be its last, before or after it did its work."""
-    inner, left, dead = getattr(store, method), number, False
+    inner, left = getattr(store, method), number
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal left, dead
+        nonlocal left
         left -= 1
-        if dead or (left <= 0 and not after):
-            dead = True
+        if store in KILLED or (left <= 0 and not after):
+            KILLED.add(store)
             raise KilledError
         result = inner(*args, **kwargs)
         if left <= 0:
-            dead = True
+            KILLED.add(store)
             raise KilledError
         return result
 
@@ -129,7 +135,6 @@ class Station:
     asked: list[str] = field(default_factory=list)
     """Methods that others asked for."""
     ended: trio.Event = field(default_factory=trio.Event)
-    was_killed: bool = False
 
     @property
     def address(self) -> OperatorAddress:
@@ -205,7 +210,10 @@ class Town:
                     await self._live(station, task_status)
         except* KilledError:
             assert station is not None
-            station.was_killed = True
+        except* StorageError:
+            # steps in line behind the one that died are refused, if they come before the nursery is cancelled
+            if store not in KILLED:
+                raise
         finally:
             self.up.pop(person.address, None)
             store.close()
@@ -323,8 +331,9 @@ class Street:
         """One sees a boundary; False if it died of it."""
         try:
             await station.engine.boundary(station.links, session, may_vote=True, may_found=found)
-        except KilledError:
-            station.was_killed = True
+        except (KilledError, StorageError):
+            if station.store not in KILLED:
+                raise
             await station.stop()
             return False
         return True

@@ -195,6 +195,7 @@ async def test_frames_of_yamux_that_make_no_sense(server: Host) -> None:
                 await honest.is_served()
 
 
+@pytest.mark.slow
 async def test_random_bytes_instead_of_yamux(server: Host) -> None:
     """Fifty connections that turn to noise after the handshake."""
     rng = random.Random(SEED)
@@ -409,6 +410,7 @@ async def test_a_stream_that_is_opened_again_and_again(server: Host) -> None:
 # ----- peers that do not do their part
 
 
+@pytest.mark.slow
 async def test_a_peer_that_never_reads_its_answers() -> None:
     """Answers pile up only as far as the window; then the peer loses its stream or its connection, nobody else waits."""
 

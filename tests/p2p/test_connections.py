@@ -251,6 +251,7 @@ async def test_idle_clients_are_parted_from(monkeypatch: pytest.MonkeyPatch) -> 
         assert await client.call(server.peer_id, ECHO, "echo", b"again", timeout=PATIENCE) == b"again"
 
 
+@pytest.mark.slow
 async def test_an_idle_session_closes_its_stream_and_the_next_call_opens_another() -> None:
     """The asking side closes first, so that no request meets a closing stream; the connection stays."""
     async with (

@@ -626,6 +626,7 @@ async def windows(stream_of: Any) -> int:
     return sent
 
 
+@pytest.mark.slow
 async def test_a_window_is_told_seldom_and_nobody_waits_for_it() -> None:
     """libp2p tells it after nearly every read; ours once half of it is used up, and all arrives."""
     assert await windows(lambda stream: partial(muxer_module._update_window, stream)) > 500

@@ -158,6 +158,7 @@ async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
         assert server.statistics().accepted == 1
 
 
+@pytest.mark.slow
 async def test_a_hundred_calls_share_one_stream() -> None:
     """Calls run side by side and each gets its own answer."""
 

@@ -80,6 +80,7 @@ def test_it_runs_by_itself(wheel: Path, tmp_path: Path) -> None:
     assert shown[0].startswith("version")
 
 
+@pytest.mark.slow
 def test_the_source_distribution_is_enough_for_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """It has sources, tests, documentation and locks; no caches, no history, nothing installed; the wheel of it is the same."""
     sdist = build("sdist", ROOT, tmp_path)

@@ -362,6 +362,7 @@ def test_a_justification_must_justify(wrong: Callable[[Voter], Certificate]) -> 
     assert not [v for v in _votes(effects) if v[1] is Phase.PREPARE]
 
 
+@pytest.mark.slow
 def test_a_wrong_transcript_is_not_prepared() -> None:
     """Right session, consistent, but A is not the sum of its dealings; or it names others than were dealt, or too few."""
     voter = Voter()
@@ -767,6 +768,7 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
     assert len(verified) == 2
 
 
+@pytest.mark.slow
 def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
     """A vote leaves its ballot with the others' votes in it; view changes keep what they taught."""
     voter = Voter()

@@ -434,6 +434,7 @@ APART = {"two PROPOSAL", "not the announced one", "an unsigned vote", "passes on
 """Of leaders (below), at genesis (test_genesis), and of a vote that is counted (test_agreement)."""
 
 
+@pytest.mark.slow
 def test_what_the_machines_accuse_of_is_this_evidence(play: Scene, all_proven: dict[str, Bundle]) -> None:
     """Whoever takes in such frames and bodies keeps the very bundle that convinces others."""
     me = play.cast.addresses[1]

@@ -113,6 +113,7 @@ def test_anything_is_read_in_one_way_or_malformed(name: str, data: bytes) -> Non
     assert found is None or encode_again(found) == data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 @given(data=anything)
 @FEW

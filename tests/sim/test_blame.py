@@ -162,6 +162,7 @@ def test_newcomers_without_whom_nobody_deals_are_named() -> None:
     assert set(found.values()) == {Blame(no_key=_addresses(*absent))}
 
 
+@pytest.mark.slow
 def test_members_that_do_not_vote_and_leaders_that_do_not_propose_are_named() -> None:
     """Three of seven deal, and say nothing after it; each leads a view. Leaders that did propose are not named."""
     world = founded(7)

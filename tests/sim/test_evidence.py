@@ -35,6 +35,7 @@ LIES: dict[str, tuple[tuple[Attack, ...], tuple[Pose, ...], Fault]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES)
 def test_a_liar_is_convicted(lie: str) -> None:
     """Of its fault, by somebody correct, in a rotation that it leads; and nobody else of anything. Two frames in one slot show it

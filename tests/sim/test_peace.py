@@ -29,6 +29,7 @@ def _seconds(world: World, *, absent: int = 0) -> float:
     return world.now - begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 10])
 def test_a_key_is_made_and_rotated(n: int) -> None:
     """Everybody gets a share of each version, and keeps one version and one key."""
@@ -42,6 +43,7 @@ def test_a_key_is_made_and_rotated(n: int) -> None:
         assert list(node.disk.keys) == [session.boundary.number]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 7, 10])
 def test_a_rotation_takes_four_delays(n: int) -> None:
     """Dealing, proposal, prepare, commit, if all are there; the processors' work comes on top."""
@@ -49,6 +51,7 @@ def test_a_rotation_takes_four_delays(n: int) -> None:
     assert [_seconds(world) < 4 * DELAY + 6 * CPU for _ in range(3)] == [True] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 7, 10])
 def test_an_absent_member_costs_a_grace(n: int) -> None:
     """With one member absent a rotation takes at most 1.3 times as long, and the grace, from its second session on."""

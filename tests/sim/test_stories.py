@@ -57,11 +57,13 @@ def _seeds_that_failed() -> list[int]:
     return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
 
 
+@pytest.mark.slow
 def test_seeds_that_once_failed() -> None:
     """What went wrong once stays right."""
     assert not _failures([told(seed) for seed in _seeds_that_failed()])
 
 
+@pytest.mark.slow
 def test_one_seed_is_one_story_in_every_process() -> None:
     """The same seed gives the same trace, down to the bytes and times, whatever the process's hash seed is."""
     traces = []
@@ -84,6 +86,7 @@ def test_a_replay_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1] == f"trace hash {told(3).trace_hash}"
 
 
+@pytest.mark.slow
 def test_a_story_that_fails_is_named_with_its_replay(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,7 @@ def kill_after(folder: Path, appends: int, program: str = WRITER) -> int:
     return int(lines[-1] if lines else last)
 
 
+@pytest.mark.slow
 def test_sigkill_loses_nothing_that_was_reported_and_tears_nothing(folder: Path) -> None:
     """Killed three times at full speed, at different depths of the write-ahead log."""
     for appends in (1, 40, 400):
@@ -94,6 +95,7 @@ def test_sigkill_loses_nothing_that_was_reported_and_tears_nothing(folder: Path)
             assert records[3 * number : 3 * number + 3] == whole
 
 
+@pytest.mark.slow
 def test_sigkill_brings_no_erased_encryption_key_back_and_loses_no_other(folder: Path) -> None:
     """What was reported as kept is there, what was reported as erased is not, and an erasure is whole or absent."""
     for steps in (1, 30, 200):

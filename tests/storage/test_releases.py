@@ -93,6 +93,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / RELEASES_NAME).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_long_log_is_read_in_constant_memory(log: ReleaseLog, tmp_path: Path) -> None:
     """Page by page; and what begins in the midst begins there."""
     for _ in range(24):
@@ -229,6 +230,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_what_was_told_to_be_written_is_there_whatever_kills_the_node(tmp_path: Path) -> None:
     """SIGKILL in the midst of it: the log verifies, has all of it, and goes on."""
     process = subprocess.Popen(
@@ -246,6 +248,7 @@ def test_what_was_told_to_be_written_is_there_whatever_kills_the_node(tmp_path: 
     assert verified(tmp_path)[-1].release == release(0)
 
 
+@pytest.mark.slow
 def test_a_reader_may_be_first_after_a_crash(tmp_path: Path) -> None:
     """What the killed node had written is read out of the write-ahead log."""
     process = subprocess.Popen(

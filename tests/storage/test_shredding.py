@@ -137,6 +137,7 @@ def test_a_dropped_session_leaves_neither_key_nor_records(folder: Path) -> None:
         assert found(folder, needles) == []
 
 
+@pytest.mark.slow
 def test_no_destroyed_key_survives_a_long_life(folder: Path) -> None:
     """Many sessions come and go in random order; no file keeps a dead key; slots are reused."""
     random_order = random.Random(4711)

@@ -95,6 +95,7 @@ async def secrets_of(
     return partials, encrypted, public
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["token", "signed text"])
 async def test_it_gets_its_environment(
     village: Village, operators: dict[OperatorAddress, httpx.AsyncClient], how: str

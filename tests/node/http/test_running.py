@@ -30,6 +30,7 @@ def url_in(caplog: pytest.LogCaptureFixture) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["attested", "open"])
 async def test_a_running_node_is_ready_while_it_can_give_keys(
     village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture, policy: str
@@ -72,6 +73,7 @@ async def test_a_node_that_cannot_listen_does_not_start(village: Village, tmp_pa
     await taken.aclose()
 
 
+@pytest.mark.slow
 async def test_without_the_setting_nothing_listens(
     village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -82,6 +84,7 @@ async def test_without_the_setting_nothing_listens(
             assert "HTTP API" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [-1, 5])
 async def test_a_node_tells_until_when_its_certificate_is_valid(
     village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int

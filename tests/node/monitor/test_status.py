@@ -135,6 +135,7 @@ async def test_a_node_that_has_just_begun_tells_what_it_can(village: Village, tm
             assert told["members"][0]["me"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_reading_is_all_that_can_be_done(
     village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
