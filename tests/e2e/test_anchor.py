@@ -16,6 +16,7 @@ from eigenkms.errors import ChainError
 from eigenkms.protocols.session import cluster_id
 from tests.e2e.facts import events
 from tests.e2e.harness import LiveNetwork, eigenkms, live_network
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
 LIAR = 2
@@ -66,9 +67,9 @@ def test_what_is_certified_is_anchored_by_all_and_a_lie_is_detected(net: LiveNet
     that the registry does not let in warns of it and takes part all the same; a stranger's entry is refused; and once an operator
     has written another hash, nobody is told that all is well.
     """
-    for index in (0, 1):
-        net.wait_status(index, lambda s: s["anchored"] == s["version"] is not None)
-    shut_out = net.wait_status(LIAR, lambda s: s["anchor_error"] is not None and s["share"])
+    for index in (0, 1):  # no boundary meanwhile: what all wait for is of one version
+        net.wait_status(index, lambda s: s["anchored"] == s["version"] is not None, still=PATIENCE)
+    shut_out = net.wait_status(LIAR, lambda s: s["anchor_error"] is not None and s["share"], still=PATIENCE)
     assert "not on the member list" in shut_out["anchor_error"]
     assert shut_out["anchored"] is None
     assert "ask the owner of the registry" in events(net.members[LIAR].log, "not-anchored")[0]["message"]
