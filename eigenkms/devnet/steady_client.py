@@ -8,7 +8,9 @@ import math
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Protocol
 
 import trio
@@ -17,8 +19,8 @@ from eigenkms.client.api import ClusterInfo, encrypt
 from eigenkms.errors import EigenKmsError
 from eigenkms.types import AppId, Version
 
-APPS = 8
-"""Applications it decrypts for, in turn."""
+APPS = tuple(AppId(f"steady-app-{number}") for number in range(8))
+"""Applications it decrypts for, in turn, if it is given no others."""
 SECRET_BYTES = 64
 AFTER_FAILURE_SECONDS = 0.2
 MAX_TOLD = 20
@@ -70,9 +72,10 @@ class Decryptor(Protocol):
 class SteadyClient:
     """``total`` counts all; ``lap`` returns what was counted since the last lap."""
 
-    def __init__(self, client: Decryptor, info: ClusterInfo) -> None:
+    def __init__(self, client: Decryptor, info: ClusterInfo, apps: Sequence[AppId] = APPS) -> None:
         self._client = client
         self._info = info
+        self._apps = apps
         self._tallies = (Tally(), Tally())
 
     @property
@@ -92,10 +95,8 @@ class SteadyClient:
 
     async def run(self) -> None:
         """Until cancelled; what is under way then is not counted."""
-        turn = 0
-        while True:
-            turn += 1
-            app, secret = AppId(f"steady-app-{turn % APPS}"), os.urandom(SECRET_BYTES)
+        for app in cycle(self._apps):
+            secret = os.urandom(SECRET_BYTES)
             ciphertext = await trio.to_thread.run_sync(encrypt, self._info, app, secret)
             begun = trio.current_time()
             why = await self._decrypt(app, ciphertext, secret)

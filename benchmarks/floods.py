@@ -1,0 +1,257 @@
+"""Strangers of every kind at once: ``python -m benchmarks.floods [--minutes 10] [--operators 4]``.
+
+Real node processes with an HTTP API, and ``benchmarks.strangers`` in a process of its own. Those do to each operator what strangers
+can: requests whose answers are not read, forged records of operators, handshakes that are not completed, idle HTTP connections and
+uploads that lack a byte, requests for applications that do not exist. An honest client decrypts without pause, as the creator of an
+application, first without the strangers and then beside them; ``/ready`` of each operator is read once a second.
+
+*Resident* is the memory of the largest operator's process in MB: the median of the second minute of a part, and the largest of its
+last. The run fails, with exit code 1, if memory grew by more than a tenth in between, if a boundary was not certified, if a
+decryption failed, or if ``/ready`` was not answered with 200. The strangers take processor time from the operators here; latencies
+are not those of a machine for each.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import httpx
+import trio
+
+from benchmarks.network import GENESIS_SECONDS, resident_mb
+from benchmarks.strangers import Target
+from benchmarks.tables import show
+from eigenkms.client.api import Client, ClusterInfo, open_client
+from eigenkms.client.attesters import EcdsaAttester
+from eigenkms.devnet import commands
+from eigenkms.devnet.members import Access, NodeProcess, Timing
+from eigenkms.devnet.network import Network, open_network
+from eigenkms.devnet.rounds import Round, Rounds
+from eigenkms.devnet.scopes import alongside
+from eigenkms.devnet.steady_client import SteadyClient, Tally
+from eigenkms.errors import NetworkError
+from eigenkms.types import AppId, Version
+
+TIMING = Timing(interval_blocks=30, block_seconds=1.0, window_seconds=1.5)
+ACCESS = Access(
+    "attested",
+    {
+        "attestation_methods": ["ecdsa"],
+        "http_listen": "127.0.0.1:0",
+        "http_plain": True,
+    },
+)
+QUIET_SECONDS = 60.0
+READY_SECONDS = 10.0
+"""Until an answer to ``/ready`` counts as none: the strangers' process takes as much of the processors as it gets."""
+BOUNDARY_SECONDS = 120.0
+GROWTH = 1.1
+
+
+@dataclass(frozen=True)
+class Creator:
+    """A ``Decryptor`` that is the creator of its applications."""
+
+    client: Client
+    attester: EcdsaAttester
+
+    @property
+    def version(self) -> Version | None:
+        return self.client.version
+
+    async def decrypt(self, app_id: AppId, ciphertext: bytes) -> bytes:
+        return await self.client.decrypt(app_id, ciphertext, attester=self.attester)
+
+
+class Resident(NamedTuple):
+    """When, and the MB of the largest operator."""
+
+    when: float
+    megabytes: float
+
+
+class Ready(NamedTuple):
+    """When it was asked, and the seconds that the answer took."""
+
+    when: float
+    took: float
+
+
+@dataclass
+class Watch:
+    """Memory and readiness of all operators, looked at once a second. Times are in seconds since it began."""
+
+    pids: Sequence[int]
+    ports: Sequence[int]
+    resident: list[Resident] = field(default_factory=list)
+    ready: list[Ready] = field(default_factory=list)
+    not_ready: list[str] = field(default_factory=list)
+    begun: float = field(default_factory=trio.current_time)
+
+    @property
+    def now(self) -> float:
+        return trio.current_time() - self.begun
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with httpx.AsyncClient(trust_env=False, timeout=READY_SECONDS) as http:
+            while True:
+                self.resident.append(Resident(self.now, max(resident_mb(pid) for pid in self.pids)))
+                for port in self.ports:
+                    await self._ask(http, port)
+                await trio.sleep(1)
+
+    async def _ask(self, http: httpx.AsyncClient, port: int) -> None:
+        begun = self.now
+        try:
+            answer = await http.get(f"http://127.0.0.1:{port}/ready")
+        except httpx.HTTPError as error:
+            self.not_ready.append(repr(error))
+            return
+        self.ready.append(Ready(begun, self.now - begun))
+        if answer.status_code != httpx.codes.OK:
+            self.not_ready.append(f"{answer.status_code} {answer.text[:200]}")
+
+    def memory(self, part: "Part") -> tuple[float, float]:
+        """The median of its second minute, or of all if it has but one, and the largest of its last."""
+        early = self._megabytes(part.begun + 60, part.begun + 120) or self._megabytes(part.begun, part.ended)
+        return statistics.median(early), max(self._megabytes(part.ended - 60, part.ended))
+
+    def _megabytes(self, begun: float, ended: float) -> list[float]:
+        return [sample.megabytes for sample in self.resident if begun <= sample.when < ended]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of the run, ``begun`` and ``ended`` in the seconds of ``Watch``."""
+
+    name: str
+    begun: float
+    ended: float
+    decrypts: Tally
+    rounds: Sequence[Round]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The network, who looks at it, and who decrypts."""
+
+    rounds: Rounds
+    watch: Watch
+    steady: SteadyClient
+
+    async def part(self, name: str, seconds: float) -> Part:
+        """Let so much time pass, and then what is left of an interval."""
+        self.steady.lap()
+        begun, found = self.watch.now, list[Round]()
+        last = self.rounds.newest_certified or self.rounds.genesis
+        while self.watch.now < begun + seconds:
+            seen = await self.rounds.after(last.block, BOUNDARY_SECONDS)
+            last = await self.rounds.outcome(seen.block, BOUNDARY_SECONDS)
+            found.append(last)
+        return Part(name, begun, self.watch.now, self.steady.lap(), found)
+
+
+@asynccontextmanager
+async def flooded(network: Network, info: ClusterInfo, ports: Sequence[int]) -> AsyncIterator[None]:
+    """The strangers are there as long as the context lasts."""
+    transcript = info.epoch.transcript
+    targets = [
+        Target(transcript.cluster.hex(), member.address.hex(), transcript.hash.hex(), member.multiaddr, port)
+        for member, port in zip(network.members, ports, strict=True)
+    ]
+    command = [sys.executable, "-m", "benchmarks.strangers"]
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        await process.stdin.send_all("".join(target.line for target in targets).encode())
+        await process.stdin.aclose()
+        yield
+        if process.returncode is not None:
+            raise NetworkError(f"flood the network: the strangers ended with code {process.returncode}")
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def http_port(node: NodeProcess) -> int:
+    """Where its HTTP API listens, by its log."""
+    return int((await node.wait_event("http", GENESIS_SECONDS))["url"].rpartition(":")[2])
+
+
+async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part]]:
+    """A network in quiet, then among strangers."""
+    async with open_network(None, operators=operators, timing=TIMING, access=ACCESS) as network:
+        rounds = Rounds()
+        network.hear(rounds.hear)
+        await network.start_all()
+        await network.genesis(GENESIS_SECONDS)
+        ports = [await http_port(network.nodes[member.index]) for member in network.members]
+        app = AppId(await commands.application(network, lambda _line: None))
+        key = bytes.fromhex(network.creator_key.read_text().strip().removeprefix("0x"))
+        async with open_client(network.client_settings) as client:
+            info = await client.fetch()
+            steady = SteadyClient(Creator(client, EcdsaAttester(key)), info, [app])
+            watch = Watch([node.process.pid for node in network.nodes.values()], ports)
+            async with alongside(watch.run), alongside(steady.run):
+                run = Run(rounds, watch, steady)
+                quiet = await run.part("quiet", QUIET_SECONDS)
+                async with flooded(network, info, ports):
+                    return watch, [quiet, await run.part("among strangers", seconds)]
+
+
+def row(watch: Watch, part: Part) -> dict[str, str]:
+    """What is shown of a part."""
+    certified = [each for each in part.rounds if each.is_certified]
+    ready = [sample.took for sample in watch.ready if part.begun <= sample.when < part.ended]
+    return {
+        "": part.name,
+        "rotations certified": f"{len(certified)} of {len(part.rounds)}",
+        "longest, s": f"{max(each.seconds or 0 for each in certified):.1f}",
+        "decrypts": str(part.decrypts.succeeded),
+        "failed": str(part.decrypts.failed),
+        "p50, ms": f"{1000 * part.decrypts.quantile(0.5):.0f}",
+        "p99, ms": f"{1000 * part.decrypts.quantile(0.99):.0f}",
+        "/ready": str(len(ready)),
+        "longest, ms": f"{1000 * max(ready):.0f}",
+        "resident, MB": " → ".join(f"{value:.0f}" for value in watch.memory(part)),
+    }
+
+
+def faults(watch: Watch, part: Part) -> Iterator[str]:
+    """What of the promises did not hold."""
+    before, after = watch.memory(part)
+    if after > GROWTH * before:
+        yield f"resident memory grew from {before:.0f} to {after:.0f} MB"
+    for each in part.rounds:
+        if not each.is_certified:
+            yield f"the boundary at block {each.block} was not certified"
+    if part.decrypts.failed:
+        yield f"{part.decrypts.failed} decryptions failed; the first: {part.decrypts.failures[0].why}"
+    if watch.not_ready:
+        yield f"{len(watch.not_ready)} answers to /ready; the first: {watch.not_ready[0]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--operators", type=int, default=4)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    chosen = parser.parse_args(arguments)
+    watch, parts = trio.run(measure, chosen.operators, 60 * chosen.minutes)
+    show(f"{chosen.operators} operators among strangers", [row(watch, part) for part in parts])
+    found = [fault for part in parts for fault in faults(watch, part)]
+    for fault in found:
+        print(f"fault: {fault}")
+    print("verdict:", "failed" if found else "passed")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The strangers of ``benchmarks.floods``: a process of their own, which reads a ``Target`` as JSON from each line of its input.
+
+Each stranger does one thing to one operator for as long as the process runs, from an address in 127.0.0.0/8 that no operator and
+no honest client has. If the operator ends its connection, it comes back after a moment. Before anything is sent, at most 100
+handshakes a second are begun with each operator. All others wait for an answer before they send again, so that they have as many
+requests under way as connections.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import count, cycle
+from typing import Final
+
+import trio
+
+from eigenkms.crypto import sealing
+from eigenkms.crypto.bn254 import KeyPair
+from eigenkms.node.http.bodies import MAX_SECRETS_BODY
+from eigenkms.p2p import framing
+from eigenkms.p2p.identity import PeerAddress, PeerKey
+from eigenkms.p2p.listener import raise_file_limit
+from eigenkms.protocols import wire
+from eigenkms.protocols.peer_record import build_peer_record
+from eigenkms.protocols.requests import PartialRequest
+from eigenkms.types import AppId, ClusterId, OperatorAddress
+from tests.support.p2p_attackers import (
+    ACK,
+    DATA,
+    NOISE_HELLO,
+    PING,
+    RST,
+    SYN,
+    WINDOW,
+    RawPeer,
+    Staller,
+    connect,
+    raw_peer,
+    read_frame,
+)
+
+SOURCES: Final = tuple(f"127.0.0.{number}" for number in range(2, 6))
+STALLERS, FORGERS, INVENTORS = 3, 20, 4
+"""Connections to each operator, of those that do not read, that forge records, and that make up applications."""
+IDLE, UPLOADS = 128, 16
+"""HTTP connections to each operator from each source."""
+HANDSHAKES: Final = 100
+"""Begun a second with each operator."""
+AGAIN_SECONDS: Final = 1.0
+HANDSHAKE_SECONDS: Final = 5.0
+REQUEST_BYTES: Final = 60_000
+PIECE_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class Target:
+    """An operator: in hex its cluster, its address and the hash of a transcript; its multiaddr, and the port of its HTTP API."""
+
+    cluster: str
+    operator: str
+    transcript: str
+    multiaddr: str
+    http_port: int
+
+    @property
+    def line(self) -> str:
+        return json.dumps(asdict(self)) + "\n"
+
+    @property
+    def peer(self) -> PeerAddress:
+        return PeerAddress.parse(self.multiaddr)
+
+
+Stranger = Callable[[Target, str], Awaitable[None]]
+
+
+async def stall(target: Target, source: str) -> None:
+    """Ask without end, and read a byte of the answers now and then."""
+    body = bytes(REQUEST_BYTES)
+    requests = (framing.encode(framing.RequestFrame(number, wire.INFO, body)) for number in count(1))
+    async with raw_peer(target.peer, source=source) as peer, trio.open_nursery() as nursery:
+        staller = Staller(peer)
+        nursery.start_soon(staller.run, wire.CLIENT_PROTOCOL, requests)
+        await staller.over.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def forge(target: Target, source: str) -> None:
+    """Show a record in the operator's name, signed with a key of nobody's, again and again."""
+    key = PeerKey.generate()
+    forged = build_peer_record(
+        KeyPair.from_secret(int.from_bytes(os.urandom(31), "big")),
+        cluster=ClusterId(bytes.fromhex(target.cluster)),
+        operator=OperatorAddress(bytes.fromhex(target.operator)),
+        peer_id=bytes(key.peer_id),
+        addresses=[f"/ip4/203.0.113.7/tcp/9000/p2p/{key.peer_id}"],
+        sequence=1,
+    )
+    async with raw_peer(target.peer, key, source=source) as peer:
+        await _ask(peer, wire.HELLO, lambda: forged.encoded)
+
+
+async def invent(target: Target, source: str) -> None:
+    """Ask for keys of applications that do not exist."""
+    _, reply_key = sealing.x25519_keypair(os.urandom)
+    cluster, transcript = bytes.fromhex(target.cluster), bytes.fromhex(target.transcript)
+
+    def body() -> bytes:
+        app = AppId("0x" + os.urandom(20).hex())
+        return PartialRequest(ClusterId(cluster), app, 2, transcript, reply_key, os.urandom(32)).encoded
+
+    async with raw_peer(target.peer, source=source) as peer:
+        await _ask(peer, wire.PARTIAL, body)
+
+
+async def _ask(peer: RawPeer, method: str, body: Callable[[], bytes]) -> None:
+    """One request after the other, each when the one before was answered, until the stream is given up."""
+    stream = await peer.open(wire.CLIENT_PROTOCOL)
+    for number in count(1):
+        await peer.data(stream, framing.encode(framing.RequestFrame(number, method, body())))
+        while True:
+            kind, flags, on, length, _ = await read_frame(peer.secured)
+            if kind == PING and flags & SYN:
+                await peer.frame(PING, ACK, 0, length)
+            elif on == stream and flags & RST:
+                return
+            elif on == stream and kind == DATA:
+                await peer.frame(WINDOW, 0, stream, length)
+                break
+
+
+async def hold(target: Target, source: str) -> None:
+    """Connect to the HTTP API and say nothing."""
+    async with await _connect(target, source) as stream:
+        await stream.receive_some(1)
+
+
+async def upload(target: Target, source: str) -> None:
+    """A body that lacks its last byte."""
+    async with await _connect(target, source) as stream:
+        head = "POST /secrets HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+        await stream.send_all((head % MAX_SECRETS_BODY).encode())
+        for begun in range(0, MAX_SECRETS_BODY - 1, PIECE_BYTES):
+            await stream.send_all(bytes(min(PIECE_BYTES, MAX_SECRETS_BODY - 1 - begun)))
+        await stream.receive_some(1)
+
+
+async def _connect(target: Target, source: str) -> trio.SocketStream:
+    return await trio.open_tcp_stream("127.0.0.1", target.http_port, local_address=source)
+
+
+async def begin_handshakes(target: Target) -> None:
+    """From all sources in turn, without end."""
+    due = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for source in cycle(SOURCES):
+            nursery.start_soon(_once, begin_handshake, target, source)
+            due = max(due + 1 / HANDSHAKES, trio.current_time() - 1)
+            await trio.sleep_until(due)
+
+
+async def begin_handshake(target: Target, source: str) -> None:
+    """A first message, and nothing when it is answered."""
+    with trio.move_on_after(HANDSHAKE_SECONDS):
+        async with await connect(target.peer, source) as stream:
+            await stream.send_all(NOISE_HELLO)
+            while await stream.receive_some(4096):
+                pass
+
+
+async def _once(stranger: Stranger, target: Target, source: str) -> None:
+    """The others go on, whatever an operator does to a stranger, and by whichever exception of a library it learns of that."""
+    with suppress(Exception):
+        await stranger(target, source)
+
+
+async def _again(stranger: Stranger, target: Target, source: str) -> None:
+    while True:
+        await _once(stranger, target, source)
+        await trio.sleep(AGAIN_SECONDS)
+
+
+def strangers() -> Iterator[tuple[Stranger, str]]:
+    """What is done to each operator, and from where, in a task each."""
+    for stranger, connections in ((stall, STALLERS), (forge, FORGERS), (invent, INVENTORS)):
+        yield from ((stranger, SOURCES[number % len(SOURCES)]) for number in range(connections))
+    for stranger, connections in ((hold, IDLE), (upload, UPLOADS)):
+        yield from ((stranger, source) for source in SOURCES for _ in range(connections))
+
+
+async def run(targets: list[Target]) -> None:
+    """Until the process is killed."""
+    async with trio.open_nursery() as nursery:
+        for target in targets:
+            nursery.start_soon(begin_handshakes, target)
+            for stranger, source in strangers():
+                nursery.start_soon(_again, stranger, target, source)
+
+
+if __name__ == "__main__":
+    raise_file_limit()
+    trio.run(run, [Target(**json.loads(line)) for line in sys.stdin])
