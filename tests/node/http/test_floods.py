@@ -71,6 +71,7 @@ async def ready(scope: Any, receive: Any, send: Any) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(open_node: Node) -> None:
     """Probes and keys are answered while 64 uploads lack a byte and 4 × 128 connections are idle; memory is bounded."""
     raise_file_limit()
