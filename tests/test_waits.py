@@ -29,6 +29,7 @@ DEADLINE_NAMES: Final = {"timeout", "seconds", "deadline", "within", "call_timeo
 PACED: Final = {
     "tests/chain/test_rpc.py",
     "tests/node/engines.py",
+    "tests/node/http/test_floods.py",
     "tests/node/http/test_server.py",
     "tests/node/test_pulse.py",
 }

@@ -11,6 +11,7 @@ from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.passwords import has_terminal
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
+from eigenkms.printable import printable
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
@@ -45,7 +46,7 @@ def _confirm(question: str, *, yes: bool) -> None:
         raise InputError(
             f"{question}: it is not confirmed, and there is no terminal to ask at", hint="give --yes"
         )
-    if not click.confirm(f"{question}?", err=True):
+    if not click.confirm(printable(f"{question}?"), err=True):
         raise InputError(f"{question}: not confirmed, nothing was sent")
 
 

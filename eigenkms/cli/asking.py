@@ -4,6 +4,8 @@ import os
 
 import trio
 
+from eigenkms.printable import printable
+
 MAX_ANSWER_BYTES = 1024
 
 
@@ -14,7 +16,7 @@ async def agrees(question: str) -> bool | None:
     except OSError:
         return None
     try:
-        os.write(terminal, f"{question} [y/N]: ".encode())
+        os.write(terminal, f"{printable(question)} [y/N]: ".encode())
         await trio.lowlevel.wait_readable(terminal)
         answer = os.read(terminal, MAX_ANSWER_BYTES)
     finally:

@@ -13,7 +13,7 @@ import click
 from eigenkms.cli import network
 from eigenkms.cli.logs import timestamp
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.report import note, print_result, warn
+from eigenkms.cli.report import note, print_data, print_result, warn
 from eigenkms.cli.streams import Sink, Source
 from eigenkms.errors import InputError, RemoteProtocolError, VerificationError
 from eigenkms.node.catalogue import CHAIN_SETTINGS
@@ -158,13 +158,13 @@ def _decoded(encoded: bytes) -> "Entry":
 
 def _print_json(facts: dict[str, Any], entries: Iterable["Entry"]) -> None:
     """One object, written entry by entry."""
-    print_result(json.dumps(facts, indent=2).removesuffix("\n}") + ',\n  "releases": [')
+    print_data(json.dumps(facts, indent=2).removesuffix("\n}") + ',\n  "releases": [')
     before = None
     for entry in entries:
         if before is not None:
-            print_result(f"    {before},")
+            print_data(f"    {before},")
         before = json.dumps(_entry_facts(entry))
-    print_result("  ]\n}" if before is None else f"    {before}\n  ]\n}}")
+    print_data("  ]\n}" if before is None else f"    {before}\n  ]\n}}")
 
 
 def _entry_facts(entry: "Entry") -> dict[str, Any]:

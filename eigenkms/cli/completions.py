@@ -5,7 +5,7 @@ from click.shell_completion import get_completion_class
 
 from eigenkms.cli.main import COMPLETE_VARIABLE, cli
 from eigenkms.cli.options import verb
-from eigenkms.cli.report import print_result
+from eigenkms.cli.report import print_data
 
 
 @verb(
@@ -19,7 +19,7 @@ def command(shell: str) -> None:
     """Print a script that completes verbs and options in your shell; load it from the shell's start-up
     file.
     """
-    print_result(script(shell))
+    print_data(script(shell))
 
 
 def script(shell: str) -> str:

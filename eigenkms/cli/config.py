@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eigenkms.cli.options import json_option, verb
-from eigenkms.cli.report import note, print_result, warn
+from eigenkms.cli.report import note, print_data, print_result, warn
 from eigenkms.node.catalogue import PRESETS
 
 
@@ -25,7 +25,7 @@ def _example(*, environment: str | None) -> None:
     """
     from eigenkms.node.reference import example
 
-    print_result(example(environment).rstrip("\n"))
+    print_data(example(environment).rstrip("\n"))
 
 
 @verb("check", "eigenkms config check --config node.toml")
@@ -53,14 +53,14 @@ def _check(ctx: click.Context, *, config: str, client: bool, as_json: bool) -> N
             "warnings": list(report.warnings),
             "settings": {n: {"value": e.value, "from": e.where} for n, e in report.effective.items()},
         }
-        print_result(json.dumps(facts, indent=2))
+        print_data(json.dumps(facts, indent=2))
     elif report.effective:
         width = max(map(len, report.effective))
-        print_result("\n".join(f"{n:<{width}}  {e.value}  ({e.where})" for n, e in report.effective.items()))
+        print_result(*(f"{n:<{width}}  {e.value}  ({e.where})" for n, e in report.effective.items()))
     for warning in report.warnings:
         warn(warning)
     for message, hint in report.problems:
-        note(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
+        note(f"error: {message}", *([f"hint: {hint}"] if hint else ()))
     ctx.exit(1 if report.problems else 0)
 
 

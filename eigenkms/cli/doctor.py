@@ -1,7 +1,7 @@
 """``eigenkms doctor``: the preflight of a node, for a person and for a monitor."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,7 +49,7 @@ def command(
 
     def tell(result: "Result[Case]") -> None:
         if not as_json:
-            print_result(_shown(result))
+            print_result(*_lines(result))
 
     def password(node: NodeConfig) -> str | None:
         if node.password_file is None and not os.environ.get(VARIABLE) and not verify_keys:
@@ -79,10 +79,11 @@ def command(
     ctx.exit(code)
 
 
-def _shown(result: "Result[Case]") -> str:
+def _lines(result: "Result[Case]") -> Iterator[str]:
     finding = result.finding
-    line = f"{finding.verdict:<8} {result.check.name:<14} {finding.sentence}"
-    return line if finding.hint is None else f"{line}\n{'':<23} next: {finding.hint}"
+    yield f"{finding.verdict:<8} {result.check.name:<14} {finding.sentence}"
+    if finding.hint is not None:
+        yield f"{'':<23} next: {finding.hint}"
 
 
 def _facts(result: "Result[Case]") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.report import note, print_result, warn
 from eigenkms.cli.streams import Sink, Source
+from eigenkms.cli.tables import print_table
 from eigenkms.errors import InputError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.node import settings as s
 from eigenkms.node.catalogue import CHAIN_SETTINGS
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
     from eigenkms.protocols.evidence_bundle import Bundle
     from eigenkms.types import OperatorAddress
-
-TABLE_WIDTH = 132
-"""Characters that a line of the table needs; addresses are not cut where there is less."""
 
 Verb = Callable[..., Any]
 
@@ -248,17 +246,14 @@ def _facts(bundle: "Bundle") -> dict[str, Any]:
 
 
 def _print_table(gathered: _Gathered) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    columns = ("fault", "accused", "block", "version", "session", "noticed by")
+    print_table(columns, (_cells(piece, gathered.asked) for piece in gathered.pieces))
 
-    table = Table(box=None)
-    for column in ("fault", "accused", "block", "version", "session", "noticed by"):
-        table.add_column(column, no_wrap=True, overflow="ignore")
-    for piece in gathered.pieces:
-        facts = _facts(piece.bundle)
-        words = [str(facts[name]) for name in ("fault", "accused", "block", "version")]
-        table.add_row(*words, facts["session"][:16], _noticed_by(piece, gathered.asked))
-    Console(width=TABLE_WIDTH).print(table, crop=False)
+
+def _cells(piece: _Found, asked: int) -> list[str]:
+    facts = _facts(piece.bundle)
+    words = [str(facts[name]) for name in ("fault", "accused", "block", "version")]
+    return [*words, facts["session"][:16], _noticed_by(piece, asked)]
 
 
 def _noticed_by(piece: _Found, asked: int) -> str:

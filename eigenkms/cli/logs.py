@@ -10,13 +10,25 @@ import logging
 import sys
 import time
 
+from eigenkms.printable import printable
+
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-02T03:04:05.678Z info     message``."""
+    """``2026-01-02T03:04:05.678Z info     message``; a traceback stands below it, indented, so that none of its lines can pass as
+    another record.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{timestamp(record.created)} {record.levelname.lower():<8} {record.getMessage()}"
-        return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
+        below = [] if record.exc_info is None else self.formatException(record.exc_info).split("\n")
+        return "\n".join([printable(line), *(f"  {printable(each)}" for each in below)])
+
+
+class _LineFormatter(logging.Formatter):
+    """The message alone."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(record.getMessage())
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,6 +51,12 @@ def timestamp(seconds: float) -> str:
     """UTC with milliseconds, as RFC 3339 has it."""
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"
+
+
+def tame_warnings() -> None:
+    """Verbs that keep no log: Python prints what is logged from *warning* on to stderr, as it is unless told otherwise."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_LineFormatter())
 
 
 def start_logging(level: str, form: str) -> None:

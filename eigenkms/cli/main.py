@@ -63,6 +63,9 @@ class LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
+        from eigenkms.cli.logs import tame_warnings
+
+        tame_warnings()
         command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
         return command
 

@@ -279,7 +279,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
     if as_json:
         print_facts(facts, as_json=True)
         return
-    print_result("\n".join(_line(row) for row in facts["operators"]) or "the operator set is empty")
+    print_result(*(map(_line, facts["operators"]) if facts["operators"] else ["the operator set is empty"]))
 
 
 Rows = list[dict[str, Any]]

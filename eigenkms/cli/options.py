@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from eigenkms.cli.report import print_result
+from eigenkms.cli.report import print_data, print_result
 from eigenkms.node.catalogue import SETTINGS
 from eigenkms.node.config import gather
 from eigenkms.node.settings import Setting, Settings
@@ -93,12 +93,10 @@ def json_option(function: F) -> F:
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
     """The result of a verb on stdout: JSON with the given fields, or one aligned line a fact."""
     if as_json:
-        print_result(json.dumps(facts, indent=2))
+        print_data(json.dumps(facts, indent=2))
         return
     width = max(len(name) for name in facts)
-    print_result(
-        "\n".join(f"{name.replace('_', ' '):<{width}}  {_shown(value)}" for name, value in facts.items())
-    )
+    print_result(*(f"{name.replace('_', ' '):<{width}}  {_shown(value)}" for name, value in facts.items()))
 
 
 def _shown(value: object) -> str:

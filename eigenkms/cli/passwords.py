@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eigenkms.cli.report import warn
 from eigenkms.errors import InputError
+from eigenkms.printable import printable
 
 VARIABLE = "EIGENKMS_PASSWORD"
 ACCOUNT_VARIABLE = "EIGENKMS_ACCOUNT_PASSWORD"
@@ -82,7 +83,7 @@ def has_terminal() -> bool:
 def _prompt(purpose: str, ways: Ways, *, confirm: bool) -> str:
     if not has_terminal():
         raise InputError(f"read password for {purpose}: there is no terminal to ask at", hint=ways.hint)
-    password = getpass.getpass(f"Password for {purpose}: ")
+    password = getpass.getpass(f"Password for {printable(purpose)}: ")
     if confirm and getpass.getpass("The same again: ") != password:
         raise InputError(f"read password for {purpose}: the two were not the same")
     return password

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from eigenkms.cli.report import note
+from eigenkms.printable import printable
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -22,7 +23,7 @@ class Progress:
             from rich.console import Console
             from rich.markup import escape
 
-            self._status = Console(stderr=True).status(escape(self._first))
+            self._status = Console(stderr=True).status(escape(printable(self._first)))
             self._status.start()
         return self
 
@@ -32,7 +33,7 @@ class Progress:
             return
         from rich.markup import escape
 
-        self._status.update(escape(line))
+        self._status.update(escape(printable(line)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None

@@ -4,7 +4,7 @@ stdout carries only the result of a verb. An error is two lines, ``error: …`` 
 is the error's own (docs/cli.md, Exit codes): 0 ok, 1 this command or its input is wrong, 2 network, chain or
 quorum could not do it, 3 refused, 4 data did not verify; 130 after Ctrl-C and 141 when the reader of stdout
 went away, as shells have it. A defect of our own is named by its type only, as its text might hold a secret;
-``--debug`` shows the traceback.
+``--debug`` shows the traceback, indented. Foreign text is made printable here, where it is written (``eigenkms.printable``).
 """
 
 import os
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import click
 
 from eigenkms.errors import EigenKmsError, InputError
+from eigenkms.printable import printable
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -23,9 +24,9 @@ PIPE_CLOSED = 141
 _DEFECT_HINT = "this is a defect in eigenkms: run again with --debug and report what it prints"
 
 
-def note(text: str) -> None:
-    """A line for the person at the terminal."""
-    click.echo(text, err=True)
+def note(*lines: str) -> None:
+    """Lines for the person at the terminal, each of them one, whatever stands in it."""
+    click.echo("\n".join(map(printable, lines)), err=True)
 
 
 def warn(text: str) -> None:
@@ -44,7 +45,8 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def conclude(error: BaseException, *, debug: bool) -> int:
     """Tell the person about ``error``; the exit code."""
     if debug:
-        traceback.print_exception(error)
+        told = "".join(traceback.format_exception(error)).rstrip("\n")
+        note(*(f"  {line}" for line in told.split("\n")))
     found = list(leaves(error))
     for kind, code in ((KeyboardInterrupt, INTERRUPTED), (BrokenPipeError, PIPE_CLOSED)):
         if any(isinstance(e, kind) for e in found):
@@ -65,7 +67,7 @@ def _exit_code(error: BaseException) -> int:
 
 def _tell(error: BaseException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        note(error.format_message())
+        note(*error.format_message().split("\n"))
         return 1
     message, hint, code = _describe(error)
     note(f"error: {message}")
@@ -99,10 +101,15 @@ def _usage_hint(error: click.UsageError) -> str:
     return f"see {path} --help"
 
 
-def print_result(text: str) -> None:
-    """A line or more on stdout. InputError where it cannot be written; BrokenPipeError where nobody reads
-    it.
+def print_result(*lines: str) -> None:
+    """Lines for a person on stdout, each of them one, whatever stands in it. InputError where they cannot be written;
+    BrokenPipeError where nobody reads them.
     """
+    print_data("\n".join(map(printable, lines)))
+
+
+def print_data(text: str) -> None:
+    """Text for a program on stdout, as it is: JSON, a script, a file. Raises as ``print_result``."""
     with explaining_stdout():
         click.echo(text)
 

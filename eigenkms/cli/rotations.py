@@ -4,37 +4,25 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from eigenkms.cli.options import print_facts
-from eigenkms.cli.report import print_result
+from eigenkms.cli.report import print_data
+from eigenkms.cli.tables import print_table
 
 if TYPE_CHECKING:
     from eigenkms.devnet.rotation import RotationResult, Row
 
-WIDTH = 250
-"""A terminal that is narrower breaks lines; columns are never squeezed."""
 _MPK_DIGITS = 12
 
 
 def print_rotations(result: "RotationResult", *, as_json: bool) -> None:
     """On stdout: one JSON object, or the table with rules on a terminal and without where it is none."""
     if as_json:
-        print_result(json.dumps(_plain(asdict(result)), indent=2))
+        print_data(json.dumps(_plain(asdict(result)), indent=2))
         return
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    on_terminal = Console().is_terminal
-    table = Table(box=box.ROUNDED if on_terminal else None)
-    for name, to_the_right in _COLUMNS.items():
-        justify: Literal["left", "right"] = "right" if to_the_right else "left"
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ignore")
-    for row in result.rows:
-        table.add_row(*map(escape, _cells(row)))
-    Console(width=WIDTH).print(table, crop=False)
+    to_the_right = [name for name, right in _COLUMNS.items() if right]
+    print_table(tuple(_COLUMNS), map(_cells, result.rows), to_the_right=to_the_right, ruled=True)
     print_facts(_sums(result), as_json=False)
 
 

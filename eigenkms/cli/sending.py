@@ -87,7 +87,7 @@ def carry_out(settings: "Settings", action: str, make: MakePlan, manner: Manner)
     if manner.as_json:
         print_facts(facts, as_json=True)
     else:
-        print_result("\n".join(_lines(facts)))
+        print_result(*_lines(facts))
 
 
 async def _simulated(registry: "Registry", plan: "Plan") -> dict[str, str]:

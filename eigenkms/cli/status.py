@@ -15,6 +15,7 @@ from eigenkms.cli import network
 from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.report import note
+from eigenkms.cli.tables import print_table
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
     from eigenkms.types import OperatorAddress
 
-MEMBERS_WIDTH = 150
-"""Characters that a line of the table of members needs; addresses are not cut where there is less."""
 HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
 HEALTH = ("healthy", "degraded", "cannot serve")
 
@@ -180,10 +179,6 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
 
 
 def _print_members(members: Mapping[str, Mapping[str, object] | None]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     columns = (
         "version",
         "share",
@@ -196,13 +191,11 @@ def _print_members(members: Mapping[str, Mapping[str, object] | None]) -> None:
         "released",
         "canary",
     )
-    table = Table(box=None)
-    for column in ("operator", *columns):
-        table.add_column(column, no_wrap=True, overflow="ignore")
-    for operator, said in members.items():
-        words = ["no answer"] if said is None else [_word(said[name]) for name in columns]
-        table.add_row(operator, *map(escape, words))
-    Console(width=MEMBERS_WIDTH).print(table, crop=False)
+    rows = (
+        (operator, *(["no answer"] if said is None else [_word(said[name]) for name in columns]))
+        for operator, said in members.items()
+    )
+    print_table(("operator", *columns), rows)
 
 
 def _word(value: object) -> str:

@@ -9,13 +9,14 @@ from eigenkms.devnet.members import Member
 from eigenkms.devnet.network import Network, Say
 from eigenkms.devnet.rounds import Rounds
 from eigenkms.errors import NetworkError
+from eigenkms.printable import printable
 
 _TOLD = ("boundary", "dealt", "proposed", "voted", "certified", "share held", "void", "view")
 
 
 def tell_stderr(line: str) -> None:
     """A line for whoever watches."""
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(printable(line) + "\n")
     sys.stderr.flush()
 
 

@@ -7,7 +7,7 @@ From the policy on everything is what a request through libp2p meets; only what 
 
 import importlib.resources
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from typing import Final, Protocol, TypeVar
 
 import trio
@@ -32,7 +32,7 @@ from eigenkms.node.http.bodies import (
     read_sign_request,
 )
 from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
-from eigenkms.node.http.limits import BodyBudget, InProgress, TooManyError, client_of
+from eigenkms.node.http.limits import ByteBudget, InProgress, TooManyError, client_of
 from eigenkms.node.policy import Policy
 from eigenkms.node.rates import Rates
 from eigenkms.node.releasing import Released, Releaser
@@ -81,7 +81,7 @@ class KeyApi:
         self._rate = Rates(rate, 2 * rate, trio.current_time)
         self._probes = Rates(PROBES * rate, 2 * PROBES * rate, trio.current_time)
         self._in_progress = InProgress()
-        self._bodies = BodyBudget()
+        self._bodies = ByteBudget()
         self._reading = trio.CapacityLimiter(_READERS)
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
         self.app = Starlette(
@@ -176,7 +176,9 @@ class KeyApi:
         """A place within the limits of its client and of all. Gives what takes bytes for a body. Raises ``ApiError``."""
         try:
             _take(self._probes if probe else self._rate, client)
-            with self._in_progress.one(client), self._bodies.hold() as take:
+            # A probe is answered whatever else its client has under way: it holds nothing.
+            in_progress = nullcontext() if probe else self._in_progress.one(client)
+            with in_progress, self._bodies.hold(client) as take:
                 yield take
         except TooManyError as error:
             raise _too_many(error) from error
@@ -198,7 +200,7 @@ class KeyApi:
                 408, "incomplete-body", "the body did not arrive in time, or is not as the head says"
             ) from error
         try:
-            return await trio.to_thread.run_sync(read, bytes(body), limiter=self._reading)
+            return await trio.to_thread.run_sync(lambda: read(bytes(body)), limiter=self._reading)
         except BadRequestError as error:
             raise ApiError(
                 400, "bad-request", str(error), hint="the fields are described in /openapi.json"
@@ -257,7 +259,7 @@ def _too_many(error: TooManyError) -> ApiError:
     return ApiError(
         429,
         "too-many-requests",
-        "too many requests came from this address",
+        "too many requests came from this address, or too large ones at once",
         hint="ask less often",
         retry_after=error.retry_after,
     )

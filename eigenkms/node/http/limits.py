@@ -1,15 +1,47 @@
-"""How much one client, and all together, may ask for at once. Clients are told apart by address, IPv6 ones by their /64."""
+"""How much one client, and all together, may ask for at once. Clients are told apart by address, IPv6 ones by their /64.
+
+Bytes in memory that wait for a client, of bodies and of answers, are bounded in two parts. The first 64 KiB of each
+(``SMALL_BYTES``) are its connection's own: the number of connections bounds them, and large transfers cannot take them away. Bytes
+beyond that come from one budget for all, of which each client has a share.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 IN_PROGRESS_OF_ONE: Final = 16
 """Requests of one client that are read or answered."""
-BODY_BYTES: Final = 128 * 1024 * 1024
-"""Bodies that are held at once, of all clients."""
+SMALL_BYTES: Final = 64 * 1024
+"""Of one body or answer, beside the budget. Evidence with its key fits; only ``extra_data`` makes a body larger."""
+LARGE_BYTES: Final = 64 * 1024 * 1024
+"""Of bodies, and again of answers, beyond the first ``SMALL_BYTES`` of each, of all clients."""
+LARGE_BYTES_OF_ONE: Final = LARGE_BYTES // 8
+ACCEPTS_OF_ONE: Final = 100
+"""New connections of one client a second: a TLS handshake with an RSA key costs a millisecond of this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """Numbers of connections, bytes and seconds."""
+
+    connections: int = 512
+    connections_of_one: int = 128
+    accepts_of_one: float = ACCEPTS_OF_ONE
+    head_bytes: int = 16 * 1024
+    handshake_seconds: float = 10
+    head_seconds: float = 10
+    idle_seconds: float = 60
+    body_seconds: float = 30
+    stall_seconds: float = 5
+    """No byte of a body for so long ends it (the grace period of ASP.NET Core's Kestrel, MinRequestBodyDataRate)."""
+    body_rate: float = 4 * 1024
+    """Bytes of a body that buy a second more, up to ``stall_seconds``: who sends more slowly than that is gone."""
+    answer_seconds: float = 30
+    """From the first byte of an answer to its last."""
+    linger_seconds: float = 1
 
 
 class TooManyError(Exception):
@@ -51,25 +83,38 @@ class InProgress:
                 del self._of[client]
 
 
-class BodyBudget:
-    """Bytes of bodies that are in memory."""
+class ByteBudget:
+    """Bytes in memory beyond the first ``SMALL_BYTES`` of each transfer: ``limit`` for all clients, ``of_one`` for each."""
 
-    def __init__(self, limit: int = BODY_BYTES) -> None:
-        self._left = limit
+    def __init__(self, limit: int = LARGE_BYTES, of_one: int = LARGE_BYTES_OF_ONE) -> None:
+        self._limit = limit
+        self._of_one = of_one
+        self._held: Counter[str] = Counter()
+
+    @property
+    def held(self) -> int:
+        """By all clients."""
+        return self._held.total()
 
     @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """Gives a function that takes bytes until the block ends; it raises ``TooManyError``."""
-        held = 0
+    def hold(self, client: str) -> Iterator[Callable[[int], None]]:
+        """Gives a function that takes bytes for one transfer until the block ends; it raises ``TooManyError``."""
+        free, held = SMALL_BYTES, 0
 
         def take(count: int) -> None:
-            nonlocal held
-            if count > self._left:
+            nonlocal free, held
+            beyond = max(0, count - free)
+            if self._held[client] + beyond > self._of_one:
+                raise TooManyError(everybody=False, retry_after=1)
+            if self.held + beyond > self._limit:
                 raise TooManyError(everybody=True, retry_after=1)
-            self._left -= count
-            held += count
+            free -= count - beyond
+            held += beyond
+            self._held[client] += beyond
 
         try:
             yield take
         finally:
-            self._left += held
+            self._held[client] -= held
+            if not self._held[client]:
+                del self._held[client]

@@ -12,7 +12,9 @@ import trio
 from cryptography import x509
 
 from eigenkms.errors import InputError
-from eigenkms.node.http.server import App, Listener, Server, ServerLimits
+from eigenkms.node.http.connection import App
+from eigenkms.node.http.limits import ACCEPTS_OF_ONE, ServerLimits
+from eigenkms.node.http.server import Listener, Server
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -115,7 +117,11 @@ async def serve_api(
         tls = TlsFiles(config.http_certificate, config.http_key)
     bound = await bind(config.http_listen, tls)
     connections = config.http_connections
-    limits = ServerLimits(connections=connections, connections_of_one=max(1, connections // 4))
+    limits = ServerLimits(
+        connections=connections,
+        connections_of_one=max(1, connections // 4),
+        accepts_of_one=max(ACCEPTS_OF_ONE, 2 * config.http_rate),
+    )
     log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
     if bound.certificate_end is not None and bound.certificate_end <= datetime.now(UTC):
         log.warning(

@@ -36,7 +36,7 @@ from eigenkms.protocols.ceremony import FAILED
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
 
-    from eigenkms.node.http.server import App
+    from eigenkms.node.http.connection import App
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 NAMESPACE: Final = "eigenkms"

@@ -20,17 +20,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.node.app import Node
+from eigenkms.node.http.connection import App
+from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
-from eigenkms.node.http.server import App, Server, ServerLimits
+from eigenkms.node.http.server import Server
 from tests.attestation.issuer import APP
 from tests.support.waiting import PATIENCE
 
 PATIENT = ServerLimits(
+    accepts_of_one=10_000,
     handshake_seconds=PATIENCE,
     head_seconds=PATIENCE,
     idle_seconds=PATIENCE,
     body_seconds=PATIENCE,
-    write_seconds=PATIENCE,
+    stall_seconds=PATIENCE,
+    answer_seconds=PATIENCE,
 )
 """For clients that are merely slow, as all are on a busy machine."""
 
@@ -82,6 +86,14 @@ async def read_all(stream: trio.SocketStream) -> bytes:
         async for piece in stream:
             received += piece
     return bytes(received)
+
+
+async def eventually_gone(stream: trio.SocketStream) -> bytes:
+    """What still came, until the server closed the connection or reset it."""
+    try:
+        return await read_all(stream)
+    except trio.BrokenResourceError:
+        return b""
 
 
 def b64(data: bytes) -> str:

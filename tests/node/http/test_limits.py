@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from eigenkms.node.http import limits
-from eigenkms.node.http.limits import BodyBudget, InProgress, TooManyError, client_of
+from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, InProgress, TooManyError, client_of
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,31 @@ def test_one_client_has_so_many_in_progress() -> None:
     assert not progress._of
 
 
-def test_bodies_have_a_budget() -> None:
+def test_bytes_have_a_budget_and_a_client_its_share() -> None:
     """Taken piece by piece, given back as a whole."""
-    budget = BodyBudget(10)
-    with budget.hold() as first:
-        first(6)
-        with budget.hold() as second:
-            second(4)
+    budget = ByteBudget(10, 6)
+    with budget.hold("a") as first:
+        first(SMALL_BYTES + 5)
+        with budget.hold("a") as second:
+            second(SMALL_BYTES)
             with pytest.raises(TooManyError) as error:
-                second(1)
-        assert error.value.everybody
-        first(4)
-    with budget.hold() as third:
-        third(10)
+                second(2)
+        assert not error.value.everybody
+        with budget.hold("b") as third:
+            third(SMALL_BYTES + 5)
+            with budget.hold("c") as fourth, pytest.raises(TooManyError) as error:
+                fourth(SMALL_BYTES + 1)
+            assert error.value.everybody
+        first(1)
+        assert budget.held == 6
+    assert budget.held == 0
+
+
+def test_small_transfers_need_no_budget() -> None:
+    """So they go on when large ones have used it up."""
+    budget = ByteBudget(0, 0)
+    with budget.hold("a") as take:
+        take(SMALL_BYTES - 1)
+        take(1)
+        with pytest.raises(TooManyError):
+            take(1)

@@ -28,19 +28,31 @@ from eigenkms.errors import InputError
 from eigenkms.node.app import Node
 from eigenkms.node.http import api as api_module
 from eigenkms.node.http.bodies import MAX_SECRETS_BODY, MAX_SIGN_BODY
-from eigenkms.node.http.limits import BodyBudget
+from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ServerLimits
 from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
-from eigenkms.node.http.server import Server, ServerLimits
+from eigenkms.node.http.server import Server
 from eigenkms.node.rates import Rates
 from tests.attestation.issuer import Authority
-from tests.node.http.support import PATIENT, asking, client_at, code_of, connect, exchange, read_all, served
+from tests.node.http.support import (
+    PATIENT,
+    ReferenceClient,
+    asking,
+    client_at,
+    code_of,
+    connect,
+    eventually_gone,
+    exchange,
+    read_all,
+    served,
+)
 from tests.support.waiting import PATIENCE, eventually, pace
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")
 
 LIMITS = ServerLimits()
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
-LARGE = 64 * 2**20
+CLOSING_GET = GET[:-2] + b"connection: close\r\n\r\n"
+LARGE = 7 * 2**20
 
 
 async def _echo(request: Request) -> Response:
@@ -92,14 +104,6 @@ ECHO = Starlette(
         Route("/about/{rest}", _about),
     ]
 )
-
-
-async def eventually_gone(stream: trio.SocketStream) -> bytes:
-    """What still came, until the server closed the connection or reset it."""
-    try:
-        return await read_all(stream)
-    except trio.BrokenResourceError:
-        return b""
 
 
 # -- HTTP
@@ -313,15 +317,18 @@ async def test_an_idle_connection_is_closed() -> None:
     assert said.endswith(b"\r\n\r\nok")
 
 
-async def test_a_body_that_drips_is_given_up(open_node: Node) -> None:
-    """The deadline is for the whole body; the answer says so."""
+@pytest.mark.parametrize("drops", [b"", b" "], ids=["stops", "drips"])
+async def test_a_body_that_stops_or_drips_is_given_up(open_node: Node, drops: bytes) -> None:
+    """Long before the deadline of the whole body, however fast it began; the answer says so."""
     async with served(open_node._api.app) as url, await connect(url) as stream:
-        await stream.send_all(b"POST /app/sign HTTP/1.1\r\nhost: x\r\ncontent-length: 9000\r\n\r\n")
+        head = b"POST /app/sign HTTP/1.1\r\nhost: x\r\ncontent-length: 16000\r\n\r\n"
+        begun = trio.current_time()
+        await stream.send_all(head + b" " * 15_000)
 
         async def drip() -> None:
             while True:
-                await pace(LIMITS.body_seconds / 4)
-                await stream.send_all(b" ")
+                await pace(LIMITS.stall_seconds / 4)
+                await stream.send_all(drops)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_until_broken, drip)
@@ -330,6 +337,23 @@ async def test_a_body_that_drips_is_given_up(open_node: Node) -> None:
             nursery.cancel_scope.cancel()
     assert said.startswith(b"HTTP/1.1 408")
     assert b"incomplete-body" in said
+    assert trio.current_time() - begun <= LIMITS.stall_seconds + 1
+
+
+async def test_a_body_that_goes_on_has_its_time() -> None:
+    """Slow and steady is enough: each kilobyte buys the next."""
+    pieces, size = 20, 4096
+    head = b"POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (
+        pieces * size
+    )
+    async with served(ECHO) as url, await connect(url) as stream:
+        begun = trio.current_time()
+        await stream.send_all(head)
+        for _ in range(pieces):
+            await pace(size / LIMITS.body_rate)
+            await stream.send_all(b"x" * size)
+        assert b" 200 " in (await read_all(stream))[:16]
+        assert trio.current_time() - begun > 2 * LIMITS.stall_seconds
 
 
 @asynccontextmanager
@@ -343,7 +367,7 @@ async def watched() -> AsyncIterator[tuple[Server, str]]:
 
 
 async def all_gone(server: Server) -> None:
-    await eventually(lambda: not server._connections)
+    await eventually(lambda: not server.places)
 
 
 @pytest.mark.slow
@@ -352,7 +376,7 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
     async with watched() as (server, url), await connect(url) as stream:
         await stream.send_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
         await stream.receive_some(1)
-        assert server._connections
+        assert server.places
         await all_gone(server)
         assert len(await eventually_gone(stream)) < LARGE
 
@@ -433,25 +457,30 @@ async def test_a_body_beyond_its_limit_is_refused(open_node: Node, path: str, li
 
 @pytest.mark.real_time
 async def test_bodies_of_all_clients_have_one_budget(open_node: Node) -> None:
-    """Where it is used up, further ones are refused as busy; then there is room again."""
-    open_node._api._bodies = BodyBudget(100)
-    request = {"AppID": "my-app"}
+    """If it is used up, further ones are refused: as busy, or as too many if it is the client's share. Small ones go on."""
+    large = b" " * (SMALL_BYTES + 101)
     async with asking(open_node) as client:
-        assert code_of(await client.post("/app/sign", json={**request, "x": "y" * 100})) == (503, "busy")
-        for _ in range(10):
-            (await client.post("/app/sign", json=request)).raise_for_status()
+        for budget, refusal in (
+            (ByteBudget(100, 1000), (503, "busy")),
+            (ByteBudget(1000, 100), (429, "too-many-requests")),
+        ):
+            open_node._api._bodies = budget
+            assert code_of(await client.post("/secrets", content=large)) == refusal
+            for _ in range(10):
+                assert code_of(await client.post("/secrets", content=large[:-1])) == (400, "bad-request")
+            assert budget.held == 0
 
 
 @pytest.mark.real_time
 async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_node: Node) -> None:
     """Until it is written, or its client is given up."""
-    body = json.dumps({"AppID": "my-app", "x": "y" * 1000}).encode()
-    bodies = open_node._api._bodies = BodyBudget(10_000)
+    body = json.dumps(ReferenceClient(extra_data=bytes(SMALL_BYTES)).request("gcp", b"token")).encode()
+    bodies = open_node._api._bodies = ByteBudget()
     writing = trio.Event()
     scope = {
         "type": "http",
         "method": "POST",
-        "path": "/app/sign",
+        "path": "/secrets",
         "headers": [],
         "query_string": b"",
         "client": ("192.0.2.1", 1),
@@ -468,10 +497,10 @@ async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_nod
         nursery.start_soon(open_node._api.app, scope, receive, send)
         with trio.fail_after(PATIENCE):
             await writing.wait()
-        assert bodies._left == 10_000 - len(body)
+        assert bodies.held == len(body) - SMALL_BYTES
         assert open_node._api._in_progress._of == {"192.0.2.1": 1}
         nursery.cancel_scope.cancel()
-    assert bodies._left == 10_000
+    assert bodies.held == 0
     assert open_node._api._in_progress._of == {}
 
 
@@ -490,28 +519,30 @@ async def test_a_request_that_takes_too_long_is_given_up(
         assert code_of(await client.post("/app/sign", json={"AppID": "my-app"})) == (503, "busy")
 
 
-async def test_connections_have_a_bound_for_all_and_for_each() -> None:
-    """The next is closed at once, and taken again when one has gone."""
-    for limits in (ServerLimits(connections=2), ServerLimits(connections_of_one=2)):
-        async with served(ECHO, limits) as url:
-            held = [await connect(url) for _ in range(2)]
-            for stream in held:  # each is served, so each has its place
-                await stream.send_all(b"GET /about/x HTTP/1.1\r\nhost: x\r\n\r\n")
-                with trio.fail_after(PATIENCE):
-                    assert await stream.receive_some(1)
-            async with await connect(url) as refused:
-                assert await eventually_gone(refused) == b""
-            await held[0].aclose()
-            await eventually(lambda: _is_served(url))
-            await held[1].aclose()
+@pytest.mark.parametrize("limits", [ServerLimits(connections=2), ServerLimits(connections_of_one=2)])
+async def test_connections_have_a_bound_for_all_and_for_each(limits: ServerLimits) -> None:
+    """While a request is worked on in each, the next one is closed. When these have their answers, the next takes a place."""
+    at_work: list[str] = []
+    let_go = trio.Event()
 
+    async def work(scope: Any, receive: Any, send: Any) -> None:
+        at_work.append(scope["path"])
+        await let_go.wait()
+        await PlainTextResponse("done")(scope, receive, send)
 
-async def _is_served(url: str) -> bool:
-    async with client_at(url) as client:
-        try:
-            return (await client.get("/about/x")).status_code == 200
-        except httpx.HTTPError:
-            return False
+    async with served(work, limits) as url:
+        held = [await connect(url) for _ in range(2)]
+        for stream in held:
+            await stream.send_all(GET)
+        await eventually(lambda: len(at_work) == 2)
+        async with await connect(url) as refused:
+            assert await eventually_gone(refused) == b""
+        let_go.set()
+        for stream in held:
+            assert b"200" in await stream.receive_some(12)
+        assert b"200" in await exchange(url, CLOSING_GET)
+        for stream in held:
+            await stream.aclose()
 
 
 # -- TLS and addresses

@@ -1,7 +1,7 @@
 """The monitoring listener: what it tells, and whom, over real sockets."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ import trio
 
 from eigenkms.errors import InputError
 from eigenkms.node.http.listening import HttpAddress
-from eigenkms.node.monitor.api import MonitorApi, serve_monitor
+from eigenkms.node.monitor.api import LIMITS, MonitorApi, serve_monitor
 from eigenkms.node.settings import monitor_address
 from tests.support.waiting import PATIENCE
 
@@ -63,6 +63,19 @@ async def test_a_name_of_a_stranger_gets_nothing(host: str) -> None:
         refused = await get(url + "/status.json", host)
     assert refused.status_code in {400, 421}
     assert "version" not in refused.text
+
+
+async def test_idle_connections_keep_nobody_out() -> None:
+    """Those of one address that holds all it may: the next one is served, and the one that was idle the longest ends."""
+    async with served() as url, AsyncExitStack() as stack:
+        port = int(url.rpartition(":")[2])
+        idle = [
+            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
+            for _ in range(LIMITS.connections_of_one)
+        ]
+        assert (await get(url + "/ready")).status_code == 200
+        with trio.fail_after(PATIENCE):
+            assert await idle[0].receive_some(1) == b""
 
 
 async def test_nothing_can_be_changed_by_it() -> None:

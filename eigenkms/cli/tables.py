@@ -1,0 +1,34 @@
+"""Tables on stdout: aligned columns, with rules on a terminal where a verb wants them."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
+
+from eigenkms.cli.report import explaining_stdout
+from eigenkms.printable import printable
+
+WIDTH = 250
+"""A terminal that is narrower breaks lines; columns are never squeezed."""
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Iterable[str]],
+    *,
+    to_the_right: Collection[str] = (),
+    ruled: bool = False,
+) -> None:
+    """A line for each of ``rows``, whatever its cells hold. InputError if stdout does not take it."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(width=WIDTH)
+    table = Table(box=box.ROUNDED if ruled and console.is_terminal else None)
+    for name in columns:
+        justify: Literal["left", "right"] = "right" if name in to_the_right else "left"
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ignore")
+    for row in rows:
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    with explaining_stdout():
+        console.print(table, crop=False)

@@ -1,0 +1,26 @@
+"""Foreign text, made such that a terminal or a reader of a log shows it and does not obey it.
+
+Text from an RPC, an operator, the chain, a file's name or an HTTP answer may hold
+
+- escape sequences, which set a window's title or the clipboard (xterm, OSC 0 and 52), and their 8-bit forms (C1 controls),
+- marks that change the direction of reading (CVE-2021-42574),
+- the end of a line, and then a line that looks like one of ours.
+
+A check at each source is forgotten at the next source. So the modules that write text for a person call ``printable`` when they
+write: ``cli.report`` (notes, errors, hints, results), ``cli.tables``, ``cli.progress``, ``cli.asking``, ``cli.passwords``,
+``cli.anchor``, ``cli.logs`` and ``devnet.telling``. A test refuses other ways to a terminal. Data, such as a plaintext or JSON, is
+written to the byte.
+"""
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """One line of visible characters: controls, marks of direction, ends of lines and lone surrogates as Python's escapes."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(char: str) -> str:
+    if char.isprintable() or unicodedata.category(char) == "Zs":  # other spaces than " " are harmless
+        return char
+    return char.encode("unicode_escape").decode("ascii")
