@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigenkms.errors import InputError
+from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
     from eigenkms.node.http.listening import HttpAddress
@@ -190,7 +191,7 @@ def _texts(value: object) -> tuple[str, ...]:
 def _from_environment(table: Mapping[str, Setting], environ: Mapping[str, str]) -> dict[str, Given]:
     given = {}
     for setting in table.values():
-        text = environ.get(setting.variable, "")
+        text = environ.get(setting.variable, "").removeprefix(MARK).rstrip("\r\n")
         if text:
             texts = tuple(t.strip() for t in text.split(",")) if setting.many else (text,)
             given[setting.name] = Given(texts, f"the environment variable {setting.variable}")
@@ -233,12 +234,12 @@ def _from_file(
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return decode_text(path.read_bytes())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"read configuration file {path}: {reason}", hint="check --config") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"read configuration file {path}: it is not UTF-8 text") from error
+    except NotUtf8Error as error:
+        raise InputError(f"read configuration file {path}: {error}") from error
 
 
 def _line(text: str, key: str) -> int:
@@ -408,10 +409,10 @@ def g2_point(value: str) -> bytes:
     raw = _file_content(value[1:]) if value.startswith("@") else value.encode()
     if len(raw) == 96:
         return raw
-    digits = raw.strip().removeprefix(b"0x")
-    if not re.fullmatch(rb"[0-9a-fA-F]{192}", digits):
+    digits = decode_text(raw).strip().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-fA-F]{192}", digits, re.ASCII):
         raise ValueError("it is not a master public key (96 bytes: 192 hex digits, or @FILE)")
-    return bytes.fromhex(digits.decode())
+    return bytes.fromhex(digits)
 
 
 def _file_content(name: str) -> bytes:
