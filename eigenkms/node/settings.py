@@ -68,6 +68,11 @@ class Setting:
         return "EIGENKMS_" + self.name.upper()
 
     @property
+    def is_secret(self) -> bool:
+        """Whether a value may hold a secret: a provider's URL has its API key in it."""
+        return self.parse in (rpc_url, signer_url)
+
+    @property
     def type_name(self) -> str:
         names = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
         if not self.many:
