@@ -58,6 +58,14 @@ def check_attestation(methods: Sequence[str], project: str | None) -> None:
         )
 
 
+def check_announced(addresses: Sequence[str], chain_id: int) -> None:
+    """What others are told to dial can be dialled by them. Raises InputError; a devnet is on one machine."""
+    from eigenkms.p2p.identity import check_dialable, parse_transport
+
+    for address in addresses:
+        check_dialable(parse_transport(address), "set announce", local=chain_id == DEVNET_CHAIN_ID)
+
+
 def anchor_config(
     rpc_url: str | None, chain_id: int | None, registry: bytes | None, finality: "Finality | None"
 ) -> "AnchorConfig | None":
@@ -151,6 +159,7 @@ class NodeConfig:
                 hint="leave it out; applications ask /secrets with an attestation",
             )
         self._check_http()
+        check_announced(self.announce, self.chain_id)
         if self.anchor is None and self.anchor_account_keystore is not None:
             raise InputError(
                 "use anchor_account_keystore: there is no anchor to write to",

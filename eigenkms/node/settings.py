@@ -19,6 +19,7 @@ from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
     from eigenkms.node.http.listening import HttpAddress
+    from eigenkms.p2p.identity import TransportAddress
 
 Parser = Callable[[str], Any]
 """Turns the text form into the value; ValueError says what is wrong ("is not an integer")."""
@@ -375,22 +376,29 @@ def https_url(value: str) -> str:
 @formed("/ip4|ip6/ADDRESS/tcp/PORT", "/ip4/0.0.0.0/tcp/9400")
 def listen_address(value: str) -> str:
     """Where to listen: ``/ip4|ip6/ADDRESS/tcp/PORT``, port 0 for any."""
-    return _multiaddr(value, listening=True)
+    return str(_multiaddr(value, listening=True))
 
 
 @formed("/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT", "/ip4/192.0.2.7/tcp/9400")
 def public_address(value: str) -> str:
-    """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``."""
-    return _multiaddr(value, listening=False)
+    """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``, and nothing that nobody can dial anywhere (``0.0.0.0``)."""
+    from eigenkms.p2p.identity import why_undialable
+
+    address = _multiaddr(value, listening=False)
+    reason = why_undialable(address, local=True)
+    if reason is not None:
+        raise ValueError(f"nobody can dial {address}: {reason}")
+    return str(address)
 
 
-def _multiaddr(value: str, *, listening: bool) -> str:
+def _multiaddr(value: str, *, listening: bool) -> "TransportAddress":
     from eigenkms.p2p.identity import parse_transport
 
+    example = "/ip4/0.0.0.0/tcp/9400" if listening else "/ip4/192.0.2.7/tcp/9400"
     try:
-        return str(parse_transport(value, listening=listening))
+        return parse_transport(value, listening=listening)
     except InputError as error:
-        raise ValueError(f"{value[:80]!r} is not a multiaddr such as /ip4/0.0.0.0/tcp/9400") from error
+        raise ValueError(f"{value[:80]!r} is not a multiaddr such as {example}") from error
 
 
 @formed("IP address and port", "127.0.0.1:8000")
