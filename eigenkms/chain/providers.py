@@ -27,6 +27,7 @@ from typing import Final, TypeVar
 import trio
 
 from eigenkms.chain import rpc as client
+from eigenkms.chain.endpoints import check_distinct
 from eigenkms.chain.provider import RANK, Provider, ProviderState, ProviderStatus, WrongChainError
 from eigenkms.chain.rpc import (
     ATTEMPTS,
@@ -470,10 +471,7 @@ async def open_pool(
     """
     if not 1 <= len(urls) <= MAX_PROVIDERS:
         raise InputError(f"open the chain RPC: {len(urls)} URLs instead of 1 to {MAX_PROVIDERS}")
-    if len(set(urls)) != len(urls):
-        raise InputError(
-            "open the chain RPC: one URL is given twice", hint="give other providers, or one URL only"
-        )
+    check_distinct(urls)
     several = len(urls) > 1
     async with AsyncExitStack() as stack:
         clients = [

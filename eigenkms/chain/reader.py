@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from eigenkms.chain import abi
-from eigenkms.chain.config import ChainConfig, Deployment, Finality
+from eigenkms.chain.config import ChainConfig, Deployment, Finality, explain_refusal, finality_hint
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES
 from eigenkms.chain.provider import WrongChainError
@@ -102,11 +102,15 @@ class EigenLayerChain:
     async def head(self) -> BlockRef:
         """The newest block at the configured finality. Raises ChainError."""
         finality = self.config.finality
-        head = await self._block_by(finality.tag, f"the {finality.tag} block")
+        try:
+            head = await self._block_by(finality.tag, f"the {finality.tag} block")
+        except RpcRefusedError as refusal:
+            explain_refusal(refusal, finality.tag, "--finality")
+            raise
         if head is None:
             raise ChainError(
                 f"read the {finality.tag} block at {self.rpc.endpoint}: the node has none",
-                hint="wait until the node is synchronised, or choose another finality",
+                hint=finality_hint(finality.tag, "--finality"),
             )
         if finality.confirmations == 0:
             return head

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from eigenkms.chain.endpoints import check_distinct
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import (
     DEVNET_CHAIN_ID,
@@ -160,6 +161,7 @@ class NodeConfig:
             )
         self._check_http()
         check_announced(self.announce, self.chain_id)
+        check_distinct((self.rpc_url,) if isinstance(self.rpc_url, str) else self.rpc_url)
         if self.anchor is None and self.anchor_account_keystore is not None:
             raise InputError(
                 "use anchor_account_keystore: there is no anchor to write to",
