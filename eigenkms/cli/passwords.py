@@ -48,10 +48,11 @@ def read_password(
     file: Path | None,
     environ: Mapping[str, str],
     confirm: bool = False,
+    may_be_empty: bool = False,
     ways: Ways = KEYSTORES,
 ) -> str:
-    """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt; ``ways`` are where another
-    password than the keystores' comes from. Raises InputError.
+    """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt; ``may_be_empty`` is for a file that
+    others wrote under no password; ``ways`` are where another password than the keystores' comes from. Raises InputError.
     """
     if file is not None:
         password = _first_line(_content(file), _name(file))
@@ -61,7 +62,7 @@ def read_password(
         )
     else:
         password = _prompt(purpose, ways, confirm=confirm)
-    if not password:
+    if not password and not may_be_empty:
         raise InputError(f"read password for {purpose}: it is empty", hint=ways.hint)
     return password
 

@@ -422,3 +422,17 @@ def test_what_is_not_read_is_named_and_what_is_read_is_said(
     with pytest.raises(InputError) as error:
         peek(path)
     assert f"read keystore {path}: {words}" in str(error.value)
+
+
+def test_a_keystore_under_no_password_is_imported(
+    tmp_path: Path, password_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The devkit's default; the new keystore has one. It must be said which password is empty."""
+    theirs, ours, empty = tmp_path / "theirs.json", tmp_path / "ours.json", tmp_path / "empty"
+    theirs.write_bytes(foreign("bn254", ""))
+    empty.touch(0o600)
+    words = ["keys", "import", "--kind", "bn254", str(theirs), "-o", str(ours)]
+    assert run([*words, "--password-file", str(empty)]) == 1
+    assert "it is empty" in capsys.readouterr().err
+    assert run([*words, "--from-password-file", str(empty), "--password-file", str(password_file)]) == 0
+    assert open_key(ours, "bn254", "correct horse ").secret == KeyPair(4711 << 200).secret_bytes()
