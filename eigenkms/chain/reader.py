@@ -3,7 +3,8 @@
 State is the authority. Every read is pinned to a block hash by EIP-1898, so an answer is either about exactly the
 block that was asked for or an error; nothing is ever read "at latest" and hoped to belong to a boundary. A read is two
 batches: the members, then each member's BN254 key and socket. The chain id stands in each batch, because behind one
-URL there may be many nodes.
+URL there may be many nodes. Where an RPC takes no batches (``rpc``) it is asked beside the calls, and what ties them together is
+the block hash alone.
 
 An RPC may lie. What can be checked without executing the chain is: shapes and sizes, the chain id, that a block
 has the number or the hash that was asked for, that keys are points of the right group, that the two halves of a key
