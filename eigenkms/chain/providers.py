@@ -26,7 +26,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from eigenkms.chain import rpc as client
+from eigenkms.chain import transport
 from eigenkms.chain.endpoints import check_distinct
 from eigenkms.chain.provider import RANK, Provider, ProviderState, ProviderStatus, WrongChainError
 from eigenkms.chain.rpc import (
@@ -231,7 +231,7 @@ class RpcPool:
     async def _pause(attempt: int, candidates: Sequence[Provider], deadline: float) -> bool:
         """Wait before everybody is asked, once more or as long as they asked for patience; False if the deadline would pass."""
         now = trio.current_time()
-        pause = client.FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) if attempt else 0.0
+        pause = transport.FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) if attempt else 0.0
         resume = max(now + pause, min(provider.not_before for provider in candidates))
         if now < resume < deadline:
             await trio.sleep_until(resume)

@@ -9,46 +9,52 @@ Many providers take no batches, or short ones, each with an error of its own: an
 an HTTP status, a refusal of each call. So when a batch was not answered as one, its first call is made alone; if that is
 answered, the endpoint is asked one by one from then on.
 
-Only the transport is retried: no connection, a connection cut, and the HTTP statuses that say "later" (429, 502,
-503, 504). Who says when to come back (``Retry-After``) is asked again then, or not at all if that is after the deadline.
-An answer is never retried, whatever it says. ``retry=False`` is for requests that change something.
+Only the transport is retried (``transport``). An answer is never retried, whatever it says. ``retry=False`` is for requests that
+change something.
 """
 
 import json
 import logging
-import ssl
-import time
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from functools import cache
-from http import HTTPStatus
 from types import TracebackType
 from typing import Final, NewType, NoReturn, Protocol, Self
-from urllib.parse import urlsplit
 
-import httpx
 import trio
 
 from eigenkms import bounded_json
-from eigenkms.chain.endpoints import display_url, secrets_of
-from eigenkms.chain.reasons import MAX_BODY_BYTES, reason_in, reason_in_body
+from eigenkms.chain.reasons import reason_in
+from eigenkms.chain.transport import (
+    ATTEMPTS,
+    REASON_CHARACTERS,
+    HttpTransport,
+    RpcAnswerError,
+    RpcTooLargeError,
+    RpcUnavailableError,
+)
 from eigenkms.chain.values import Json, excerpt, hexed, mapping
-from eigenkms.errors import ChainError, InputError
+from eigenkms.errors import ChainError
+
+__all__ = [
+    "ATTEMPTS",
+    "MAX_BATCH",
+    "BlockPin",
+    "JsonRpc",
+    "Request",
+    "Rpc",
+    "RpcAnswerError",
+    "RpcRefusedError",
+    "RpcStatistics",
+    "RpcTooLargeError",
+    "RpcUnavailableError",
+    "pin",
+]
 
 MAX_ANSWER_BYTES: Final = 8 * 2**20
 MAX_BATCH: Final = 64
-ATTEMPTS: Final = 4
-FIRST_PAUSE_SECONDS: Final = 0.1
 SINGLES: Final = 8
 """Calls at once to an endpoint that takes no batches."""
 LARGE_BODY: Final = 64 * 2**10
-REASON_SECONDS: Final = 0.5
-"""How long the body of an HTTP error is waited for."""
-REASON_CHARACTERS: Final = 120
-_LATER: Final = frozenset({429, 502, 503, 504})
-_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _HINTS: Final = {
     -32601: "use an RPC that offers this method",
     -32005: "the provider limits requests: use another RPC or plan, or ask again later",
@@ -61,27 +67,6 @@ BlockPin = NewType("BlockPin", dict[str, Json])
 """An EIP-1898 block parameter: this hash, and only while it is canonical."""
 
 Request = tuple[str, tuple[Json, ...]]
-
-
-class RpcUnavailableError(ChainError):
-    """The RPC could not be reached, did not answer in time, or asked to come back later."""
-
-    default_hint = "check that the RPC is up and reachable from this machine, or use another RPC URL"
-
-    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
-        """Seconds after which the RPC asked to be tried again, if it did."""
-
-
-class RpcAnswerError(ChainError):
-    """What came back is not a JSON-RPC answer to the question."""
-
-    default_hint = "check that the URL is that of an Ethereum JSON-RPC endpoint, or use another RPC URL"
-
-
-class RpcTooLargeError(RpcAnswerError):
-    """The answer is larger than the bound."""
 
 
 class RpcRefusedError(ChainError):
@@ -106,51 +91,6 @@ class RpcRefusedError(ChainError):
 def pin(block_hash: bytes) -> BlockPin:
     """The block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
     return BlockPin({"blockHash": hexed(block_hash), "requireCanonical": True})
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        httpx.URL(url)
-    except (ValueError, httpx.InvalidURL):
-        usable = False
-    if not usable:
-        raise InputError("open the chain RPC: the URL is not http:// or https:// with a host") from None
-    return url
-
-
-@cache
-def _tls(scheme: str) -> ssl.SSLContext:
-    """Certificates are verified. Loading the authorities takes tens of milliseconds: once, and not for plain HTTP, where
-    a context that trusts nobody stands in.
-    """
-    return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of a request. httpx's own is a generator, which a cancellation while it is sent leaves to the garbage collector."""
-
-    def __init__(self, content: bytes) -> None:
-        self._pieces = [content]
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._pieces:
-            raise StopAsyncIteration
-        return self._pieces.pop()
-
-
-class _NoUrls(logging.Filter):
-    """httpx logs whole URLs at INFO; these hold API keys."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("HTTP Request")
-
-
-_NO_URLS: Final = _NoUrls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,42 +129,28 @@ class JsonRpc:
     def __init__(
         self, url: str, *, deadline: float = 5.0, max_answer_bytes: int = MAX_ANSWER_BYTES, label: str = ""
     ) -> None:
-        self._url = _checked_url(url)
-        self._secrets = secrets_of(url)
-        self.endpoint: str = f"{label} ({display_url(url)})" if label else display_url(url)
+        self._http = HttpTransport(url, max_answer_bytes=max_answer_bytes, label=label)
+        self.endpoint: str = self._http.endpoint
         self._deadline = deadline
-        self._max_answer_bytes = max_answer_bytes
         self._next_id = 1
-        self._requests = self._retries = self._failures = 0
+        self._requests = 0
         self._takes_batches = True
         self._parsers = trio.CapacityLimiter(1)
-        self._client = self._new_client()
 
     def __repr__(self) -> str:
         return f"<JsonRpc {self.endpoint}>"
 
-    def _new_client(self) -> httpx.AsyncClient:
-        logging.getLogger("httpx").addFilter(_NO_URLS)
-        return httpx.AsyncClient(
-            headers={"content-type": "application/json", "accept-encoding": "identity"},
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=30),
-            timeout=None,  # noqa: S113 - the deadline of the call is the timeout
-            verify=_tls(urlsplit(self._url).scheme),
-            trust_env=urlsplit(self._url).hostname not in _LOCAL,
-        )
-
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._http.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            await self._client.__aexit__(kind, exc, trace)
+        await self._http.__aexit__(kind, exc, trace)
 
     def statistics(self) -> RpcStatistics:
-        return RpcStatistics(self._requests, self._retries, self._failures)
+        return RpcStatistics(self._requests, self._http.retries, self._http.failures)
 
     async def call(self, method: str, *params: Json, retry: bool = True) -> Json:
         """The result of one call.
@@ -356,29 +282,19 @@ class JsonRpc:
             self._reject(method, "the error is not a JSON-RPC error object", error)
         code, text = error["code"], error.get("message")
         assert isinstance(code, int)
-        text = self._scrubbed(text) if isinstance(text, str) else ""
-        said = excerpt(self._scrubbed(reason_in(error)), REASON_CHARACTERS)
+        text = self._http.scrubbed(text) if isinstance(text, str) else ""
+        said = excerpt(self._http.scrubbed(reason_in(error)), REASON_CHARACTERS)
         message = f"call {method} at {self.endpoint}: the node refused: {said} (code {code})"
         return RpcRefusedError(
             message, code=code, text=text[:300], data=_revert_data(error.get("data")), method=method
         )
 
-    def _scrubbed(self, text: str) -> str:
-        """Without what may be a key of the URL."""
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return text
-
-    def _quoted(self, reason: str) -> str:
-        """The other end's own words, at the end of a message; nothing where there are none."""
-        return f": {excerpt(self._scrubbed(reason), REASON_CHARACTERS)}" if reason else ""
-
     def _reject(self, method: str, why: str, answer: Json = None) -> NoReturn:
-        self._failures += 1
-        raise RpcAnswerError(f"call {method} at {self.endpoint}: {why}{self._quoted(reason_in(answer))}")
+        self._http.failures += 1
+        raise RpcAnswerError(f"call {method} at {self.endpoint}: {why}{self._http.quoted(reason_in(answer))}")
 
     def _late(self, method: str) -> NoReturn:
-        self._failures += 1
+        self._http.failures += 1
         late = f"call {method} at {self.endpoint}: no answer within {self._deadline:g} s"
         raise RpcUnavailableError(late) from None
 
@@ -386,61 +302,10 @@ class JsonRpc:
         content = json.dumps(body, separators=(",", ":")).encode()
         try:
             with trio.fail_after(self._deadline):
-                raw = await self._attempts(method, content, ATTEMPTS if retry else 1)
+                raw = await self._http.post(method, content, retry=retry)
                 return await self._parse(method, raw)
         except trio.TooSlowError:
             self._late(method)
-
-    async def _attempts(self, method: str, content: bytes, attempts: int) -> bytes:
-        for attempt in range(1, attempts + 1):
-            try:
-                return await self._post(method, content)
-            except RpcUnavailableError as unavailable:
-                pause = max(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), unavailable.retry_after or 0.0)
-                if attempt == attempts or trio.current_time() + pause >= trio.current_effective_deadline():
-                    self._failures += 1
-                    raise
-                self._retries += 1
-                await trio.sleep(pause)
-        raise AssertionError("attempts is at least 1")
-
-    async def _post(self, method: str, content: bytes) -> bytes:
-        request = self._client.build_request("POST", self._url, content=content)
-        request.stream = _Body(content)
-        try:
-            async with aclosing(await self._client.send(request, stream=True)) as response:
-                if response.status_code == HTTPStatus.OK:
-                    return await self._read(method, response)
-                complaint = await self._http_complaint(method, response)
-                if response.status_code not in _LATER:
-                    self._reject_status(complaint, response.status_code)
-                raise RpcUnavailableError(
-                    complaint, retry_after=_retry_after(response.headers.get("retry-after", ""))
-                )
-        except (httpx.HTTPError, httpx.StreamError, OSError) as exc:
-            reason = _TRANSPORT.get(type(exc), type(exc).__name__)
-            raise RpcUnavailableError(f"call {method} at {self.endpoint}: {reason}") from None
-
-    async def _http_complaint(self, method: str, response: httpx.Response) -> str:
-        """What a status that is no success means; the body is waited for a moment, as it says why."""
-        body = b""
-        with trio.move_on_after(REASON_SECONDS), suppress(httpx.HTTPError, httpx.StreamError):
-            body = await _read_bounded(response, MAX_BODY_BYTES)
-        reason = self._quoted(reason_in_body(body))
-        return f"call {method} at {self.endpoint}: HTTP status {response.status_code}{reason}"
-
-    def _reject_status(self, complaint: str, status: int) -> NoReturn:
-        self._failures += 1
-        hint = "check the credentials in the RPC URL" if status in {401, 402, 403} else None
-        raise RpcAnswerError(complaint, hint=hint)
-
-    async def _read(self, method: str, response: httpx.Response) -> bytes:
-        body = await _read_bounded(response, self._max_answer_bytes)
-        if len(body) > self._max_answer_bytes:
-            self._failures += 1
-            too_large = f"the answer is larger than {self._max_answer_bytes} bytes"
-            raise RpcTooLargeError(f"call {method} at {self.endpoint}: {too_large}")
-        return body
 
     async def _parse(self, method: str, raw: bytes) -> Json:
         try:
@@ -451,40 +316,9 @@ class JsonRpc:
             self._reject(method, "the answer is not JSON")
 
 
-_TRANSPORT: Final[dict[type[BaseException], str]] = {
-    httpx.ConnectError: "no connection",
-    httpx.ReadError: "the connection was cut",
-    httpx.WriteError: "the connection was cut",
-    httpx.RemoteProtocolError: "the answer is not HTTP, or the connection was cut",
-}
-
-
-async def _read_bounded(response: httpx.Response, limit: int) -> bytes:
-    """The body, uncompressed, as far as the piece that exceeds ``limit``. Leaving httpx's nested generators early would leave them
-    to the garbage collector, so the reading is cancelled from within instead.
-    """
-    body = bytearray()
-    with trio.CancelScope() as reading:
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > limit:
-                reading.cancel()
-    return bytes(body)
-
-
 def _is_of_batch(outcome: Json | RpcRefusedError) -> bool:
     """Whether a call was refused because of the batch that it was in."""
     return isinstance(outcome, RpcRefusedError) and not outcome.is_revert and "batch" in outcome.text.lower()
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds from now of a Retry-After header (RFC 9110, 10.2.3), None if there is none or it is neither of its forms."""
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _no_constants(name: str) -> NoReturn:

@@ -286,7 +286,7 @@ async def test_too_large_is_for_the_asker_to_mend(monkeypatch: pytest.MonkeyPatc
     """Another endpoint would answer as much."""
     a, b = Endpoint("a"), Endpoint("b")
     async with pool_of(a, b) as pool:
-        monkeypatch.setattr(pool.providers[0].rpc, "_max_answer_bytes", 40)
+        monkeypatch.setattr(pool.providers[0].rpc._http, "_max_answer_bytes", 40)
         with pytest.raises(RpcTooLargeError):
             await pool.call("eth_getLogs", "x" * 50)
         assert b.asked == []

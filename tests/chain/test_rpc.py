@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain import rpc as rpc_module
+from eigenkms.chain import transport
 from eigenkms.chain.endpoints import display_url
 from eigenkms.chain.rpc import (
     ATTEMPTS,
@@ -515,7 +515,7 @@ async def test_an_https_rpc_must_prove_its_name() -> None:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, plain, [listener])
         async with JsonRpc(f"https://127.0.0.1:{listener.socket.getsockname()[1]}") as rpc:
-            context = rpc_module._tls("https")
+            context = transport._tls("https")
             assert context.verify_mode == ssl.CERT_REQUIRED
             assert context.check_hostname
             with pytest.raises(RpcUnavailableError, match="call eth_chainId at https://"):
