@@ -19,7 +19,7 @@ from typing import Any, Final
 from eth_abi.abi import encode
 
 from eigenkms.chain import abi
-from eigenkms.chain.config import Finality
+from eigenkms.chain.config import Finality, explain_refusal, finality_hint
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.reverts import sentence
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
@@ -160,7 +160,11 @@ class Anchor:
     async def _block_hash(self) -> bytes:
         """Of the newest block that counts."""
         finality = self.config.finality
-        number, block_hash = await self._block(finality.tag)
+        try:
+            number, block_hash = await self._block(finality.tag)
+        except RpcRefusedError as refusal:
+            explain_refusal(refusal, finality.tag, "--anchor-finality")
+            raise
         if finality.confirmations and number:
             number, block_hash = await self._block(hex(max(0, number - finality.confirmations)))
         return block_hash
@@ -172,7 +176,8 @@ class Anchor:
         self._check_chain_id(chain_id)
         where = f"block {selector} of the anchor's chain at {self.rpc.endpoint}"
         if answer is None:
-            raise ChainError(f"read {where}: the node has none")
+            hint = finality_hint(self.config.finality.tag, "--anchor-finality")
+            raise ChainError(f"read {where}: the node has none", hint=hint)
         header = mapping(answer, where)
         number = quantity(header.get("number"), f"number of {where}", bits=63)
         return number, octets(header.get("hash"), f"hash of {where}", size=32)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
 from eigenkms.chain.providers import STALE_SECONDS
-from eigenkms.errors import InputError
+from eigenkms.chain.rpc import RpcRefusedError
+from eigenkms.errors import ChainError, InputError
 from eigenkms.types import Cluster
 
 Tag = Literal["finalized", "safe", "latest"]
@@ -47,6 +48,22 @@ class Finality:
         if not match:
             raise InputError(f"set finality: {text[:40]!r} is unknown", hint=f"use {cls.FORMS}")
         return cls("latest", int(match[1] or 0))
+
+
+def finality_hint(tag: Tag, flag: str) -> str:
+    """What to do where an RPC has no block of that tag; ``flag`` is where the finality is set."""
+    if tag == "latest":
+        return "wait until the node is synchronised, or use another RPC"
+    return (
+        f"if the chain or this RPC knows no {tag} block, choose another finality with {flag} "
+        f"({Finality.FORMS}; all operators of a network have the same); else wait until the node is synchronised"
+    )
+
+
+def explain_refusal(refusal: RpcRefusedError, tag: Tag, flag: str) -> None:
+    """Raise ChainError that names ``flag`` if it is the block ``tag`` that an RPC refused to tell, and return if it is not."""
+    if tag != "latest" and refusal.method == "eth_getBlockByNumber":
+        raise ChainError(f"read the {tag} block: {refusal}", hint=finality_hint(tag, flag)) from refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from typing import Final, TypeVar
 
 import trio
 
-from eigenkms.chain import rpc as client
+from eigenkms.chain import transport
+from eigenkms.chain.endpoints import check_distinct
 from eigenkms.chain.provider import RANK, Provider, ProviderState, ProviderStatus, WrongChainError
 from eigenkms.chain.rpc import (
     ATTEMPTS,
@@ -230,7 +231,7 @@ class RpcPool:
     async def _pause(attempt: int, candidates: Sequence[Provider], deadline: float) -> bool:
         """Wait before everybody is asked, once more or as long as they asked for patience; False if the deadline would pass."""
         now = trio.current_time()
-        pause = client.FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) if attempt else 0.0
+        pause = transport.FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) if attempt else 0.0
         resume = max(now + pause, min(provider.not_before for provider in candidates))
         if now < resume < deadline:
             await trio.sleep_until(resume)
@@ -470,10 +471,7 @@ async def open_pool(
     """
     if not 1 <= len(urls) <= MAX_PROVIDERS:
         raise InputError(f"open the chain RPC: {len(urls)} URLs instead of 1 to {MAX_PROVIDERS}")
-    if len(set(urls)) != len(urls):
-        raise InputError(
-            "open the chain RPC: one URL is given twice", hint="give other providers, or one URL only"
-        )
+    check_distinct(urls)
     several = len(urls) > 1
     async with AsyncExitStack() as stack:
         clients = [

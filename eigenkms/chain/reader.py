@@ -3,7 +3,8 @@
 State is the authority. Every read is pinned to a block hash by EIP-1898, so an answer is either about exactly the
 block that was asked for or an error; nothing is ever read "at latest" and hoped to belong to a boundary. A read is two
 batches: the members, then each member's BN254 key and socket. The chain id stands in each batch, because behind one
-URL there may be many nodes.
+URL there may be many nodes. Where an RPC takes no batches (``rpc``) it is asked beside the calls, and what ties them together is
+the block hash alone.
 
 An RPC may lie. What can be checked without executing the chain is: shapes and sizes, the chain id, that a block
 has the number or the hash that was asked for, that keys are points of the right group, that the two halves of a key
@@ -28,7 +29,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from eigenkms.chain import abi
-from eigenkms.chain.config import ChainConfig, Deployment, Finality
+from eigenkms.chain.config import ChainConfig, Deployment, Finality, explain_refusal, finality_hint
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES
 from eigenkms.chain.provider import WrongChainError
@@ -102,11 +103,15 @@ class EigenLayerChain:
     async def head(self) -> BlockRef:
         """The newest block at the configured finality. Raises ChainError."""
         finality = self.config.finality
-        head = await self._block_by(finality.tag, f"the {finality.tag} block")
+        try:
+            head = await self._block_by(finality.tag, f"the {finality.tag} block")
+        except RpcRefusedError as refusal:
+            explain_refusal(refusal, finality.tag, "--finality")
+            raise
         if head is None:
             raise ChainError(
                 f"read the {finality.tag} block at {self.rpc.endpoint}: the node has none",
-                hint="wait until the node is synchronised, or choose another finality",
+                hint=finality_hint(finality.tag, "--finality"),
             )
         if finality.confirmations == 0:
             return head

@@ -3,44 +3,65 @@
 The node at the other end may be down, behind a proxy that answers HTML, rate limited, or hostile. So each call has
 one deadline for everything (connection, retries, body); bodies are read up to a size bound, uncompressed; the JSON
 is checked for shape, version and request ids; and whatever is wrong becomes a ``ChainError`` that names the method
-and the endpoint. An RPC URL is a secret in practice, since providers put API keys in its user part, its path or its
-query, so messages show scheme, host and port only.
+and the endpoint, and what the other end says for itself (``reasons``) without the secrets of its URL (``endpoints``).
 
-Only the transport is retried: no connection, a connection cut, and the HTTP statuses that say "later" (429, 502,
-503, 504). Who says when to come back (``Retry-After``) is asked again then, or not at all if that is after the deadline.
-An answer is never retried, whatever it says. ``retry=False`` is for requests that change something.
+Many providers take no batches, or short ones, each with an error of its own: an error object in place of the list, a shorter list,
+an HTTP status, a refusal of each call. So when a batch was not answered as one, its first call is made alone; if that is
+answered, the endpoint is asked one by one from then on.
+
+Only the transport is retried (``transport``). An answer is never retried, whatever it says. ``retry=False`` is for requests that
+change something.
 """
 
 import json
 import logging
-import ssl
-import time
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from functools import cache
-from http import HTTPStatus
 from types import TracebackType
 from typing import Final, NewType, NoReturn, Protocol, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-import httpx
 import trio
 
 from eigenkms import bounded_json
+from eigenkms.chain.reasons import reason_in
+from eigenkms.chain.transport import (
+    ATTEMPTS,
+    REASON_CHARACTERS,
+    HttpTransport,
+    RpcAnswerError,
+    RpcTooLargeError,
+    RpcUnavailableError,
+)
 from eigenkms.chain.values import Json, excerpt, hexed, mapping
-from eigenkms.errors import ChainError, InputError
+from eigenkms.errors import ChainError
+
+__all__ = [
+    "ATTEMPTS",
+    "MAX_BATCH",
+    "BlockPin",
+    "JsonRpc",
+    "Request",
+    "Rpc",
+    "RpcAnswerError",
+    "RpcRefusedError",
+    "RpcStatistics",
+    "RpcTooLargeError",
+    "RpcUnavailableError",
+    "pin",
+]
 
 MAX_ANSWER_BYTES: Final = 8 * 2**20
 MAX_BATCH: Final = 64
-ATTEMPTS: Final = 4
-FIRST_PAUSE_SECONDS: Final = 0.1
+SINGLES: Final = 8
+"""Calls at once to an endpoint that takes no batches."""
 LARGE_BODY: Final = 64 * 2**10
-MIN_SECRET: Final = 6
-"""Characters from which on a part of a URL is kept out of messages that the RPC writes."""
-_LATER: Final = frozenset({429, 502, 503, 504})
-_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_HINTS: Final = {
+    -32601: "use an RPC that offers this method",
+    -32005: "the provider limits requests: use another RPC or plan, or ask again later",
+}
+"""By the code of a refusal (JSON-RPC 2.0, section 5.1; EIP-1474)."""
+
+log = logging.getLogger("eigenkms.chain.rpc")
 
 BlockPin = NewType("BlockPin", dict[str, Json])
 """An EIP-1898 block parameter: this hash, and only while it is canonical."""
@@ -48,32 +69,15 @@ BlockPin = NewType("BlockPin", dict[str, Json])
 Request = tuple[str, tuple[Json, ...]]
 
 
-class RpcUnavailableError(ChainError):
-    """The RPC could not be reached, did not answer in time, or asked to come back later."""
-
-    default_hint = "check that the RPC is up and reachable from this machine, or use another RPC URL"
-
-    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
-        """Seconds after which the RPC asked to be tried again, if it did."""
-
-
-class RpcAnswerError(ChainError):
-    """What came back is not a JSON-RPC answer to the question."""
-
-    default_hint = "check that the URL is that of an Ethereum JSON-RPC endpoint, or use another RPC URL"
-
-
-class RpcTooLargeError(RpcAnswerError):
-    """The answer is larger than the bound."""
-
-
 class RpcRefusedError(ChainError):
-    """The node answered with a JSON-RPC error object: ``code`` and, for a revert, the revert ``data``."""
+    """The node answered with a JSON-RPC error object: ``code`` and, for a revert, the revert ``data``.
 
-    def __init__(self, message: str, *, code: int, text: str, data: bytes = b"") -> None:
-        super().__init__(message)
+    ``method`` is what it refused; of a batch that was refused as a whole it is no method.
+    """
+
+    def __init__(self, message: str, *, code: int, text: str, data: bytes = b"", method: str = "") -> None:
+        super().__init__(message, hint=_HINTS.get(code))
+        self.method = method
         self.code = code
         self.text = text
         self.data = data
@@ -87,70 +91,6 @@ class RpcRefusedError(ChainError):
 def pin(block_hash: bytes) -> BlockPin:
     """The block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
     return BlockPin({"blockHash": hexed(block_hash), "requireCanonical": True})
-
-
-def display_url(url: str) -> str:
-    """Scheme, host and port of an RPC URL; user, password, path and query may be API keys and are left out."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "<unreadable URL>"
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}{port}"
-
-
-def _secrets_of(url: str) -> tuple[str, ...]:
-    """The parts of an RPC URL that may be an API key, longest first."""
-    parts = urlsplit(url)
-    found = {parts.username, parts.password, *parts.path.split("/"), *(v for _, v in parse_qsl(parts.query))}
-    found |= {unquote(part) for part in found if part}
-    return tuple(sorted((part for part in found if part and len(part) >= MIN_SECRET), key=len, reverse=True))
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        httpx.URL(url)
-    except (ValueError, httpx.InvalidURL):
-        usable = False
-    if not usable:
-        raise InputError("open the chain RPC: the URL is not http:// or https:// with a host") from None
-    return url
-
-
-@cache
-def _tls(scheme: str) -> ssl.SSLContext:
-    """Certificates are verified. Loading the authorities takes tens of milliseconds: once, and not for plain HTTP, where
-    a context that trusts nobody stands in.
-    """
-    return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of a request. httpx's own is a generator, which a cancellation while it is sent leaves to the garbage collector."""
-
-    def __init__(self, content: bytes) -> None:
-        self._pieces = [content]
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._pieces:
-            raise StopAsyncIteration
-        return self._pieces.pop()
-
-
-class _NoUrls(logging.Filter):
-    """httpx logs whole URLs at INFO; these hold API keys."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("HTTP Request")
-
-
-_NO_URLS: Final = _NoUrls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,41 +129,28 @@ class JsonRpc:
     def __init__(
         self, url: str, *, deadline: float = 5.0, max_answer_bytes: int = MAX_ANSWER_BYTES, label: str = ""
     ) -> None:
-        self._url = _checked_url(url)
-        self._secrets = _secrets_of(url)
-        self.endpoint: str = f"{label} ({display_url(url)})" if label else display_url(url)
+        self._http = HttpTransport(url, max_answer_bytes=max_answer_bytes, label=label)
+        self.endpoint: str = self._http.endpoint
         self._deadline = deadline
-        self._max_answer_bytes = max_answer_bytes
         self._next_id = 1
-        self._requests = self._retries = self._failures = 0
+        self._requests = 0
+        self._takes_batches = True
         self._parsers = trio.CapacityLimiter(1)
-        self._client = self._new_client()
 
     def __repr__(self) -> str:
         return f"<JsonRpc {self.endpoint}>"
 
-    def _new_client(self) -> httpx.AsyncClient:
-        logging.getLogger("httpx").addFilter(_NO_URLS)
-        return httpx.AsyncClient(
-            headers={"content-type": "application/json", "accept-encoding": "identity"},
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=30),
-            timeout=None,  # noqa: S113 - the deadline of the call is the timeout
-            verify=_tls(urlsplit(self._url).scheme),
-            trust_env=urlsplit(self._url).hostname not in _LOCAL,
-        )
-
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._http.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            await self._client.__aexit__(kind, exc, trace)
+        await self._http.__aexit__(kind, exc, trace)
 
     def statistics(self) -> RpcStatistics:
-        return RpcStatistics(self._requests, self._retries, self._failures)
+        return RpcStatistics(self._requests, self._http.retries, self._http.failures)
 
     async def call(self, method: str, *params: Json, retry: bool = True) -> Json:
         """The result of one call.
@@ -249,6 +176,65 @@ class JsonRpc:
         return tuple(outcomes)
 
     async def _one_batch(self, requests: Sequence[Request], retry: bool) -> list[Json | RpcRefusedError]:
+        if not self._takes_batches:
+            return await self._one_by_one(requests)
+        try:
+            outcomes = await self._batched(requests, retry)
+        except RpcTooLargeError:
+            raise
+        except (RpcAnswerError, RpcRefusedError) as error:
+            if not await self._is_answered_alone(requests[0], error):
+                raise
+        else:
+            if not any(_is_of_batch(outcome) for outcome in outcomes):
+                return outcomes
+        self._takes_batches = False
+        log.info("%s takes no batches of %d: it is asked one by one", self.endpoint, len(requests))
+        return await self._one_by_one(requests)
+
+    async def _is_answered_alone(self, request: Request, of_batch: ChainError) -> bool:
+        """Whether a call is answered by itself, or at least not with what its batch was answered with."""
+        try:
+            outcome = await self._single(request, retry=False)
+        except ChainError:
+            return False
+        if isinstance(outcome, RpcRefusedError) and isinstance(of_batch, RpcRefusedError):
+            return outcome.code != of_batch.code
+        return True
+
+    async def _single(self, request: Request, *, retry: bool) -> Json | RpcRefusedError:
+        method, params = request
+        try:
+            return await self.call(method, *params, retry=retry)
+        except RpcRefusedError as refusal:
+            return refusal
+
+    async def _one_by_one(self, requests: Sequence[Request]) -> list[Json | RpcRefusedError]:
+        """As a batch, with the deadline of one: each call by itself, a few at a time."""
+        outcomes: list[Json | RpcRefusedError] = [None] * len(requests)
+        failures: list[ChainError] = []
+        waiting = iter(enumerate(requests))
+
+        async def work(all_of_it: trio.CancelScope) -> None:
+            for index, request in waiting:
+                try:
+                    outcomes[index] = await self._single(request, retry=True)
+                except ChainError as error:
+                    failures.append(error)
+                    all_of_it.cancel()
+                    return
+
+        with trio.move_on_after(self._deadline) as scope:
+            async with trio.open_nursery() as nursery:
+                for _ in range(min(SINGLES, len(requests))):
+                    nursery.start_soon(work, nursery.cancel_scope)
+        if failures:
+            raise failures[0]
+        if scope.cancelled_caught:
+            self._late(f"batch of {requests[0][0]}")
+        return outcomes
+
+    async def _batched(self, requests: Sequence[Request], retry: bool) -> list[Json | RpcRefusedError]:
         first = self._take_ids(len(requests))
         methods = [method for method, _ in requests]
         calls = [self._encode(first + i, method, params) for i, (method, params) in enumerate(requests)]
@@ -261,7 +247,7 @@ class JsonRpc:
         if isinstance(answers, dict) and answers.get("error") is not None:
             raise self._refusal(name, answers["error"])
         if not isinstance(answers, list) or len(answers) != len(ids):
-            self._reject(name, "the answer is not a list with one entry for each request")
+            self._reject(name, "the answer is not a list with one entry for each request", answers)
         by_id: dict[int, Json] = {}
         for answer in answers:
             number = mapping(answer, f"{name} at {self.endpoint}").get("id")
@@ -282,7 +268,7 @@ class JsonRpc:
 
     def _result(self, method: str, number: int, answer: Json) -> Json | RpcRefusedError:
         if not isinstance(answer, dict) or answer.get("jsonrpc") != "2.0":
-            self._reject(method, "the answer is not a JSON-RPC 2.0 object")
+            self._reject(method, "the answer is not a JSON-RPC 2.0 object", answer)
         if answer.get("error") is not None:
             return self._refusal(method, answer["error"])
         if type(answer.get("id")) is not int or answer["id"] != number:
@@ -293,83 +279,33 @@ class JsonRpc:
 
     def _refusal(self, method: str, error: Json) -> RpcRefusedError:
         if not isinstance(error, dict) or type(error.get("code")) is not int:
-            self._reject(method, "the error is not a JSON-RPC error object")
+            self._reject(method, "the error is not a JSON-RPC error object", error)
         code, text = error["code"], error.get("message")
         assert isinstance(code, int)
-        text = text if isinstance(text, str) else ""
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        message = f"call {method} at {self.endpoint}: the node refused: {excerpt(text, 120)} (code {code})"
-        return RpcRefusedError(message, code=code, text=text[:300], data=_revert_data(error.get("data")))
+        text = self._http.scrubbed(text) if isinstance(text, str) else ""
+        said = excerpt(self._http.scrubbed(reason_in(error)), REASON_CHARACTERS)
+        message = f"call {method} at {self.endpoint}: the node refused: {said} (code {code})"
+        return RpcRefusedError(
+            message, code=code, text=text[:300], data=_revert_data(error.get("data")), method=method
+        )
 
-    def _reject(self, method: str, why: str) -> NoReturn:
-        self._failures += 1
-        raise RpcAnswerError(f"call {method} at {self.endpoint}: {why}")
+    def _reject(self, method: str, why: str, answer: Json = None) -> NoReturn:
+        self._http.failures += 1
+        raise RpcAnswerError(f"call {method} at {self.endpoint}: {why}{self._http.quoted(reason_in(answer))}")
+
+    def _late(self, method: str) -> NoReturn:
+        self._http.failures += 1
+        late = f"call {method} at {self.endpoint}: no answer within {self._deadline:g} s"
+        raise RpcUnavailableError(late) from None
 
     async def _exchange(self, method: str, body: object, *, retry: bool) -> Json:
         content = json.dumps(body, separators=(",", ":")).encode()
         try:
             with trio.fail_after(self._deadline):
-                raw = await self._attempts(method, content, ATTEMPTS if retry else 1)
+                raw = await self._http.post(method, content, retry=retry)
                 return await self._parse(method, raw)
         except trio.TooSlowError:
-            self._failures += 1
-            late = f"call {method} at {self.endpoint}: no answer within {self._deadline:g} s"
-            raise RpcUnavailableError(late) from None
-
-    async def _attempts(self, method: str, content: bytes, attempts: int) -> bytes:
-        for attempt in range(1, attempts + 1):
-            try:
-                return await self._post(method, content)
-            except RpcUnavailableError as unavailable:
-                pause = max(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), unavailable.retry_after or 0.0)
-                if attempt == attempts or trio.current_time() + pause >= trio.current_effective_deadline():
-                    self._failures += 1
-                    raise
-                self._retries += 1
-                await trio.sleep(pause)
-        raise AssertionError("attempts is at least 1")
-
-    async def _post(self, method: str, content: bytes) -> bytes:
-        request = self._client.build_request("POST", self._url, content=content)
-        request.stream = _Body(content)
-        try:
-            async with aclosing(await self._client.send(request, stream=True)) as response:
-                if response.status_code in _LATER:
-                    raise RpcUnavailableError(
-                        self._http_complaint(method, response.status_code),
-                        retry_after=_retry_after(response.headers.get("retry-after", "")),
-                    )
-                if response.status_code != HTTPStatus.OK:
-                    self._reject_status(method, response.status_code)
-                return await self._read(method, response)
-        except (httpx.HTTPError, httpx.StreamError, OSError) as exc:
-            reason = _TRANSPORT.get(type(exc), type(exc).__name__)
-            raise RpcUnavailableError(f"call {method} at {self.endpoint}: {reason}") from None
-
-    def _http_complaint(self, method: str, status: int) -> str:
-        return f"call {method} at {self.endpoint}: HTTP status {status}"
-
-    def _reject_status(self, method: str, status: int) -> NoReturn:
-        self._failures += 1
-        hint = "check the credentials in the RPC URL" if status in {401, 402, 403} else None
-        raise RpcAnswerError(self._http_complaint(method, status), hint=hint)
-
-    async def _read(self, method: str, response: httpx.Response) -> bytes:
-        """The body, uncompressed. Leaving httpx's nested generators early would leave them to the garbage collector, so
-        the reading is cancelled from within instead.
-        """
-        body = bytearray()
-        with trio.CancelScope() as reading:
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > self._max_answer_bytes:
-                    reading.cancel()
-        if len(body) > self._max_answer_bytes:
-            self._failures += 1
-            too_large = f"the answer is larger than {self._max_answer_bytes} bytes"
-            raise RpcTooLargeError(f"call {method} at {self.endpoint}: {too_large}")
-        return bytes(body)
+            self._late(method)
 
     async def _parse(self, method: str, raw: bytes) -> Json:
         try:
@@ -380,22 +316,9 @@ class JsonRpc:
             self._reject(method, "the answer is not JSON")
 
 
-_TRANSPORT: Final[dict[type[BaseException], str]] = {
-    httpx.ConnectError: "no connection",
-    httpx.ReadError: "the connection was cut",
-    httpx.WriteError: "the connection was cut",
-    httpx.RemoteProtocolError: "the answer is not HTTP, or the connection was cut",
-}
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds from now of a Retry-After header (RFC 9110, 10.2.3), None if there is none or it is neither of its forms."""
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+def _is_of_batch(outcome: Json | RpcRefusedError) -> bool:
+    """Whether a call was refused because of the batch that it was in."""
+    return isinstance(outcome, RpcRefusedError) and not outcome.is_revert and "batch" in outcome.text.lower()
 
 
 def _no_constants(name: str) -> NoReturn:

@@ -10,6 +10,7 @@ from eigenkms.cli.passwords import read_password
 from eigenkms.cli.report import warn
 from eigenkms.crypto.foreign_keystore import parse
 from eigenkms.errors import InputError
+from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
     from eigenkms.client.attesters import Attester
@@ -49,10 +50,13 @@ def creator_key(settings: "Settings", action: str) -> bytes:
 
 
 def _read_key(path: Path, settings: "Settings") -> bytes:
-    content = _content(path)
-    if not content.lstrip().startswith(b"{"):
-        return _parse_hex(content.decode("ascii", errors="replace"), str(path), path)
-    if parse(content) is None:
+    try:
+        text = decode_text(_content(path))
+    except NotUtf8Error as error:
+        raise InputError(f"read ECDSA key {path}: {error}", hint=_HINT) from None
+    if not text.lstrip().startswith("{"):
+        return _parse_hex(text, str(path), path)
+    if parse(text.encode()) is None:
         raise InputError(f"read ECDSA key {path}: it is not JSON", hint=_HINT)
     password = read_password(f"keystore {path}", file=settings.get("password_file"), environ=os.environ)
     from eigenkms.node.keyfiles import open_key
@@ -74,7 +78,7 @@ def _content(path: Path) -> bytes:
 
 
 def _parse_hex(text: str, where: str, path: Path | None = None) -> bytes:
-    digits = text.strip().removeprefix("0x")
+    digits = text.removeprefix(MARK).strip().removeprefix("0x")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", digits, re.ASCII):
         raise InputError(f"read ECDSA key from {where}: it is neither JSON nor 64 hex digits", hint=_HINT)
     if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -17,6 +17,7 @@ from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
 from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
+    from eigenkms.chain.reader import ChainOperator
     from eigenkms.cli.standing import Standing
     from eigenkms.node.backup_file import Backup
     from eigenkms.node.restoring import Target
@@ -184,7 +185,7 @@ def _look(backup: "Backup", settings: "Settings") -> "Standing":
 def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
     """Why the network has left the backup behind; None where it has not."""
     mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
-    if mine is not None and mine.key_g1.hex() != _bn254(backup):
+    if mine is not None and not _is_key_of(backup, mine):
         return "the chain has another BN254 key for this operator"
     newest = standing.newest
     if backup.share is None or newest is None:
@@ -210,10 +211,11 @@ def why_another_peer(backup: "Backup", standing: "Standing") -> str | None:
     return f"the chain has peer id {named} for this operator, and the p2p keystore in it is of {own}"
 
 
-def _bn254(backup: "Backup") -> str | None:
+def _is_key_of(backup: "Backup", operator: "ChainOperator") -> bool:
     from eigenkms.node.backup import public_values
+    from eigenkms.node.keyfiles import claims_bn254
 
-    return public_values(backup)["bn254_keystore"].get("g1")
+    return claims_bn254(public_values(backup)["bn254_keystore"], operator.key_g1, operator.key)
 
 
 @verb(

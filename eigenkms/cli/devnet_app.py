@@ -15,6 +15,7 @@ from eigenkms.cli.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.report import print_result
 from eigenkms.cli.streams import Source
 from eigenkms.errors import InputError
+from eigenkms.plain_text import without_mark
 
 if TYPE_CHECKING:
     from eigenkms.chain.config import ChainConfig
@@ -92,7 +93,7 @@ def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
 def _read(name: str) -> bytes:
     from eigenkms.chain.releases import MAX_RELEASE_BYTES
 
-    return Source(name).read(MAX_RELEASE_BYTES)
+    return without_mark(Source(name).read(MAX_RELEASE_BYTES))
 
 
 def _digest(text: str) -> bytes:

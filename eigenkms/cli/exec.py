@@ -1,7 +1,7 @@
 """``eigenkms exec``: becomes another program, which has the application's secrets in its environment."""
 
+import errno
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from eigenkms.cli import network
-from eigenkms.cli.attesting import ATTEST_SETTINGS, KEY_VARIABLE, attester
+from eigenkms.cli.attesting import ATTEST_SETTINGS, attester
 from eigenkms.cli.options import verb, with_settings
-from eigenkms.cli.passwords import ACCOUNT_VARIABLE
-from eigenkms.cli.passwords import VARIABLE as PASSWORD_VARIABLE
+from eigenkms.cli.programs import find_program
 from eigenkms.cli.progress import Progress
 from eigenkms.errors import InputError
+from eigenkms.node.catalogue import without_own_secrets
 
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
 
-OWN_SECRETS = frozenset({PASSWORD_VARIABLE, ACCOUNT_VARIABLE, KEY_VARIABLE})
-"""Variables that are for this command alone."""
+_NO_FORMAT = "a script begins with #! and its interpreter, a program is one for this machine"
 
 
 @verb(
@@ -40,22 +39,15 @@ def command(*, command: tuple[str, ...], only: tuple[str, ...], settings: "Setti
     signals and the exit code are its own; it is looked for in the PATH of now, whatever the release says.
 
     Whoever publishes releases decides what is in that environment, names that change how a program is loaded among them
-    (LD_PRELOAD); --only says which are passed. EIGENKMS_PASSWORD, EIGENKMS_ACCOUNT_PASSWORD and EIGENKMS_ECDSA_KEY
-    are not passed on.
+    (LD_PRELOAD); --only says which are passed. Variables of eigenkms that hold a secret (passwords, EIGENKMS_ECDSA_KEY, RPC
+    URLs) are not passed on.
     """
     app_id = network.checked_app_id(settings)
-    program = _find(command[0])
+    program = find_program(command[0])
     shown = attester(settings)
     with Progress("asking the operators") as progress:
         secrets = network.fetch_secrets(settings, app_id, shown, progress)
     become(program, command, secrets, only)
-
-
-def _find(name: str) -> str:
-    program = shutil.which(name)
-    if program is None:
-        raise InputError(f"run {name}: there is no such program", hint="give its path, or check PATH")
-    return program
 
 
 def choose(secrets: Mapping[str, str], only: Sequence[str]) -> dict[str, str]:
@@ -71,7 +63,7 @@ def choose(secrets: Mapping[str, str], only: Sequence[str]) -> dict[str, str]:
 
 def become(program: str, words: Sequence[str], secrets: Mapping[str, str], only: Sequence[str]) -> NoReturn:
     """Replace this process. InputError where the system does not let us."""
-    kept = {name: value for name, value in os.environ.items() if name not in OWN_SECRETS}
+    kept = without_own_secrets(os.environ)
     environment = kept | choose(secrets, only)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -80,7 +72,8 @@ def become(program: str, words: Sequence[str], secrets: Mapping[str, str], only:
     try:
         os.execve(program, list(words), environment)  # noqa: S606 - this is the purpose
     except OSError as error:
-        raise InputError(f"run {program}: {(error.strerror or str(error)).lower()}") from error
+        hint = _NO_FORMAT if error.errno == errno.ENOEXEC else None
+        raise InputError(f"run {program}: {(error.strerror or str(error)).lower()}", hint=hint) from error
 
 
 command.allow_interspersed_args = False  # options after COMMAND are its own

@@ -83,7 +83,7 @@ def _write(key: "Key", sink: Sink, password: str, *, as_json: bool) -> None:
     "--from-password-file",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="File whose first line is the password of FILE, where it is another one than the new keystore's.",
+    help="File whose first line is the password of FILE, where it is another one than the new keystore's; may be empty.",
 )
 @click.option("--force", is_flag=True, help="Replace a keystore that is there. Its key is lost.")
 @with_settings("password_file")
@@ -107,7 +107,9 @@ def _import(
     sink = _sink(output, force=force)
     sink.check(Source(str(file)))
     opening = from_password_file or settings.get("password_file")
-    password = read_password(f"keystore {file}", file=opening, environ=os.environ)
+    password = read_password(
+        f"keystore {file}", file=opening, environ=os.environ, may_be_empty=from_password_file is not None
+    )
     key = open_key(file, KINDS[kind], password)
     _write(key, sink, _new_password(output, settings), as_json=as_json)
 

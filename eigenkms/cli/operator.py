@@ -224,11 +224,11 @@ def _print_standing(found: "Standing", pending: int, keystore: Path | None, *, a
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
     from eigenkms.chain.values import ether, hexed
-    from eigenkms.node.keyfiles import peek
+    from eigenkms.node.keyfiles import claims_bn254, peek
 
     is_bn254, matches = found.curve == abi.CURVE_BN254, None
     if is_bn254 and keystore is not None and found.key is not None:
-        matches = peek(keystore)[1].get("g1") == found.key[:64].hex()
+        matches = claims_bn254(peek(keystore)[1], found.key[:64], found.key[64:])
     facts: dict[str, Any] = {
         "address": hexed(found.address),
         "block": found.block,

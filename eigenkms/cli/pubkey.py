@@ -11,6 +11,7 @@ from eigenkms.cli.progress import Progress
 from eigenkms.cli.report import note, print_result
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import READER_SETTINGS
+from eigenkms.plain_text import NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
     from eigenkms.client.anchored import Witnesses
@@ -96,8 +97,8 @@ def _verified(proof: str, operators: str) -> "tuple[ClusterId, Epoch]":
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        return decode_text(Path(path).read_bytes())
+    except (OSError, NotUtf8Error) as error:
         raise InputError(f"read {path}: {error}") from error
 
 

@@ -10,6 +10,7 @@ from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.node.settings import Settings
+    from eigenkms.p2p.identity import TransportAddress
 
 
 def p2p_keystore(settings: "Settings") -> Path:
@@ -22,7 +23,7 @@ def p2p_keystore(settings: "Settings") -> Path:
 def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
     """The multiaddr to publish: ``given``, or the first of ``announce``, with the peer id of the p2p keystore.
 
-    Raises InputError for what cannot be dialled, and for the peer id of another node unless ``force`` is set.
+    Raises InputError for what nobody can dial, and for the peer id of another node unless ``force`` is set.
     """
     from eigenkms.p2p.identity import parse_address
 
@@ -34,8 +35,9 @@ def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
             hint="give --socket /ip4/ADDRESS/tcp/PORT, or set announce",
         )
     if "/p2p/" not in text:
-        return str(parse_address(f"{text}/p2p/{_peer_id(p2p_keystore(settings))}"))
+        text, force = f"{text}/p2p/{_peer_id(p2p_keystore(settings))}", True
     address = parse_address(text)
+    _check(address.transport, settings)
     if force:
         return str(address)
     own = _peer_id(p2p_keystore(settings))
@@ -45,6 +47,15 @@ def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
             hint="leave /p2p/… out, or give the keystore of that node with p2p_keystore; --force publishes it all the same",
         )
     return str(address)
+
+
+def _check(address: "TransportAddress", settings: "Settings") -> None:
+    """Raises InputError for an address that nobody else can dial; on a devnet all are on this machine."""
+    from eigenkms.node.catalogue import DEVNET_CHAIN_ID
+    from eigenkms.p2p.identity import check_dialable
+
+    is_devnet = settings.get("chain_id") == DEVNET_CHAIN_ID
+    check_dialable(address, "choose the socket", local=is_devnet)
 
 
 def _peer_id(path: Path) -> str:
@@ -79,9 +90,13 @@ def place(given: str | None, settings: "Settings", on_chain: str) -> str:
     announced = settings.get("announce")
     text = given or (announced[0] if announced else None)
     if text is not None:
-        return str(parse_transport(text))
+        address = parse_transport(text)
+        _check(address, settings)
+        return str(address)
     try:
-        return parse_address(on_chain).multiaddr
+        address = parse_address(on_chain).transport
+        _check(address, settings)
+        return str(address)
     except InputError as error:
         raise InputError(
             "choose the socket: the chain has none that can be dialled, and there is no other address to publish",

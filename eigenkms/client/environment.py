@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from eigenkms import bounded_json
 from eigenkms.applications import UnusableReleaseError
+from eigenkms.plain_text import why_no_text
 
 MAX_BYTES: Final = 2**20
 """Of the text of one environment."""
@@ -46,6 +47,9 @@ def parse_environment(text: bytes, what: str) -> dict[str, str]:
     """
     if len(text) > MAX_BYTES:
         raise UnusableReleaseError(f"read the {what} environment: more than {MAX_BYTES} bytes", hint=_HINT)
+    strange = why_no_text(text)
+    if strange is not None:
+        raise UnusableReleaseError(f"read the {what} environment: {strange}", hint=_HINT)
     found = _load(text)
     if found is None or not all(isinstance(value, str) for value in found.values()):
         raise UnusableReleaseError(

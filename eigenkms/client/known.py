@@ -16,6 +16,7 @@ from typing import Final
 from eigenkms import __version__
 from eigenkms.client.errors import KeyChangedError
 from eigenkms.errors import InputError
+from eigenkms.plain_text import NotUtf8Error, decode_text
 from eigenkms.types import ClusterId
 
 VERSION: Final = 1
@@ -48,7 +49,7 @@ class KnownClusters:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            before = self.path.read_text() if self.path.exists() else f"{_TITLE} {VERSION} {__version__}\n"
+            before = self._text() if self.path.exists() else f"{_TITLE} {VERSION} {__version__}\n"
             line = f"{cluster.hex()} {mpk.hex()} {int(time.time())}\n"
             self._replace(before if not before or before.endswith("\n") else before + "\n", line)
         except OSError as error:
@@ -60,7 +61,7 @@ class KnownClusters:
     def _replace(self, before: str, line: str) -> None:
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
         try:
-            with os.fdopen(handle, "w") as file:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(before + line)
                 file.flush()
                 os.fsync(file.fileno())
@@ -71,10 +72,10 @@ class KnownClusters:
 
     def _read(self) -> dict[ClusterId, bytes]:
         try:
-            lines = self.path.read_text().splitlines()
+            lines = self._text().splitlines()
         except FileNotFoundError:
             return {}
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, NotUtf8Error) as error:
             raise InputError(f"read {self.path}: {error}") from error
         self._check_version(lines)
         found = {}
@@ -83,6 +84,9 @@ class KnownClusters:
                 cluster, mpk = self._parse(number, line)
                 found[cluster] = mpk
         return found
+
+    def _text(self) -> str:
+        return decode_text(self.path.read_bytes())
 
     def _check_version(self, lines: Sequence[str]) -> None:
         """A file without a title is of version 1, as the first releases wrote it."""

@@ -38,6 +38,11 @@ MAX_SCRYPT_MEMORY = 2**30
 _SALT_BYTES = 32
 _NONCE_BYTES = 12
 _NOT_A_KEYSTORE = "give a file made by eigenkms keys new"
+PASSWORD_HINT = (
+    "check the password, of which the first line counts, spaces included; "  # noqa: S105 - words about passwords
+    "if it is right, restore the keystore from a backup"
+)
+"""For a password that does not open: the format is right, so the hint is not about formats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def open_keystore(data: bytes, password: str) -> OpenedKey:
     except InvalidTag:
         raise InputError(
             "open keystore: the password is wrong, or the file was changed",
-            hint="check the password; if it is right, restore the file from a backup",
+            hint=PASSWORD_HINT,
         ) from None
     return OpenedKey(kind=fields["kind"], secret=secret, public=fields["public"])
 
@@ -142,8 +147,13 @@ def _aad(header: Mapping[str, Any]) -> bytes:
 
 def password_bytes(password: str) -> bytes:
     """UTF-8 of its Unicode form NFKD, so that it is the same however its accents were typed. InputError where there is none."""
+    return utf8(unicodedata.normalize("NFKD", password))
+
+
+def utf8(password: str) -> bytes:
+    """Its UTF-8 bytes as it stands, which is what geth derives keys from. InputError where there are none."""
     try:
-        return unicodedata.normalize("NFKD", password).encode()
+        return password.encode()
     except UnicodeEncodeError:
         raise InputError("read password: it holds a character that has no UTF-8 form") from None
 

@@ -21,6 +21,7 @@ from eigenkms.node.backup_file import (
 from eigenkms.node.config import gather
 from eigenkms.node.keyfiles import open_content, peek_content, read_file
 from eigenkms.node.settings import Settings
+from eigenkms.plain_text import NotUtf8Error, decode_text
 from eigenkms.protocols.requests import Epoch, check_epoch
 from eigenkms.protocols.session import cluster_id
 from eigenkms.protocols.settlement import check_settled, decode_settlement_proof
@@ -77,9 +78,9 @@ def read_settings(path: Path, content: bytes) -> Settings:
 
 def _text(path: Path, content: bytes) -> str:
     try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise InputError(f"read configuration file {path}: it is not UTF-8 text") from None
+        return decode_text(content)
+    except NotUtf8Error as error:
+        raise InputError(f"read configuration file {path}: {error}") from None
 
 
 def identity_of(settings: Settings) -> StoreIdentity:

@@ -559,3 +559,21 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "block_seconds": "1",
     },
 }
+
+_PASSED_ON = frozenset(each.variable for each in SETTINGS.values() if not each.is_secret) | {
+    "EIGENKMS_CONFIG",
+    "EIGENKMS_DEBUG",
+}
+"""The variables of eigenkms that are known to hold no secret."""
+
+
+def without_own_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a program of somebody else's may have of our environment.
+
+    Every variable of eigenkms is left out that is not known to hold no secret, so a new password needs no entry here.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("EIGENKMS_") or name in _PASSED_ON
+    }

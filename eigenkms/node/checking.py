@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eigenkms.chain.endpoints import check_distinct
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import (
     CLIENT_SETTINGS,
@@ -80,6 +81,7 @@ def _look(settings: Settings, report: Report, *, client: bool) -> None:
     config = None
     if client and not report.problems:
         _try(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
+        _try(lambda: check_distinct(settings.get("rpc_url")), report)
     if not client and not report.problems:
         config = _try(partial(NodeConfig.from_settings, settings), report)
     for setting in SETTINGS.values():

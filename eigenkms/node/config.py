@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from eigenkms.chain.endpoints import check_distinct
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import (
     DEVNET_CHAIN_ID,
@@ -56,6 +57,14 @@ def check_attestation(methods: Sequence[str], project: str | None) -> None:
             f"enable the method {tokens[0]}: the Google Cloud project of workloads is not set",
             hint="give --attestation-project; without it, anybody's workload would pass",
         )
+
+
+def check_announced(addresses: Sequence[str], chain_id: int) -> None:
+    """What others are told to dial can be dialled by them. Raises InputError; a devnet is on one machine."""
+    from eigenkms.p2p.identity import check_dialable, parse_transport
+
+    for address in addresses:
+        check_dialable(parse_transport(address), "set announce", local=chain_id == DEVNET_CHAIN_ID)
 
 
 def anchor_config(
@@ -151,6 +160,8 @@ class NodeConfig:
                 hint="leave it out; applications ask /secrets with an attestation",
             )
         self._check_http()
+        check_announced(self.announce, self.chain_id)
+        check_distinct((self.rpc_url,) if isinstance(self.rpc_url, str) else self.rpc_url)
         if self.anchor is None and self.anchor_account_keystore is not None:
             raise InputError(
                 "use anchor_account_keystore: there is no anchor to write to",

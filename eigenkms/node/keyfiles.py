@@ -17,8 +17,10 @@ from eigenkms.chain.values import checksummed
 from eigenkms.crypto import foreign_keystore, keystore
 from eigenkms.crypto.hashing import Rng, keccak256
 from eigenkms.errors import InputError
+from eigenkms.plain_text import without_mark
 
 _HINT = "give a file made by eigenkms keys new"
+_READ = "give a keystore of eigenkms, of geth (version 3), or of the EigenLayer CLI or devkit (BN254)"
 PUBLIC: Mapping[str, tuple[str, ...]] = {
     "bn254": ("g1", "g2"),
     "secp256k1": ("address",),
@@ -100,7 +102,7 @@ def read_file(path: Path) -> bytes:
 def open_key(path: Path, kind: str, password: str) -> Key:
     """The key in the file, if it is of this kind and its public values are its own. Raises InputError.
 
-    A BN254 keystore may be one of the EigenLayer CLI, a secp256k1 one of geth.
+    A BN254 keystore may be one of the EigenLayer CLI or devkit, a secp256k1 one of geth.
     """
     return open_content(path, read_file(path), kind, password)
 
@@ -108,7 +110,7 @@ def open_key(path: Path, kind: str, password: str) -> Key:
 def open_content(path: Path, content: bytes, kind: str, password: str) -> Key:
     """As ``open_key``, for what was read already; ``path`` is its name in messages."""
     try:
-        secret, claimed = _opened(content, kind, password)
+        secret, claimed = _opened(without_mark(content), kind, password)
     except InputError as error:
         reason = str(error).removeprefix("open keystore: ")
         raise InputError(f"open keystore {path}: {reason}", hint=error.hint or _HINT) from error
@@ -129,10 +131,18 @@ def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str
             return foreign_keystore.open_geth(fields, password), _public_of_geth(fields)
         case "eigenlayer", "bn254":
             return foreign_keystore.open_eigenlayer(fields, password), {}
-        case ("geth" | "eigenlayer" | "eip2335") as found, _:
+        case "devkit", "bn254":
+            return foreign_keystore.open_devkit(fields, password), {}
+        case ("geth" | "eigenlayer" | "devkit" | "eip2335") as found, _:
             raise InputError(
                 f"open keystore: it is {foreign_keystore.NAMES[found]}, which holds no {kind} key"
             )
+        case ("cerberus" | "geth1" | "presale") as found, _:
+            raise InputError(
+                f"open keystore: it is {foreign_keystore.NAMES[found]}, which is not read", hint=_READ
+            )
+        case None, _ if (known := foreign_keystore.nature(data)) is not None:
+            raise InputError(f"open keystore: {known}", hint=_READ)
         case None, "secp256k1":
             raise InputError(
                 "open keystore: it is no keystore of eigenkms and no keystore of version 3 (geth)"
@@ -143,9 +153,14 @@ def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str
     return opened.secret, {name: opened.public.get(name, "") for name in PUBLIC[kind]}
 
 
-def _claimed_g1(path: Path, fields: Mapping[str, Any]) -> bytes:
+def claims_bn254(public: Mapping[str, str], g1: bytes, g2: bytes) -> bool:
+    """Whether what a BN254 keystore says of its key, of which a foreign one says half, is this key (64 and 128 bytes)."""
+    return bool(public) and public.items() <= {"g1": g1.hex(), "g2": g2.hex()}.items()
+
+
+def _claimed(read: Callable[[Mapping[str, Any]], bytes], path: Path, fields: Mapping[str, Any]) -> str:
     try:
-        return foreign_keystore.claimed_g1(fields)
+        return read(fields).hex()
     except InputError as error:
         reason = str(error).removeprefix("open keystore: ")
         raise InputError(f"read keystore {path}: {reason}", hint=_HINT) from error
@@ -158,13 +173,14 @@ def _public_of_geth(fields: Mapping[str, Any]) -> dict[str, str]:
 
 def peek(path: Path) -> tuple[str, dict[str, str]]:
     """Kind and public values as the file says them, without its password and therefore unproven. A foreign one says
-    less: the EigenLayer CLI's has ``g1`` alone. Raises InputError.
+    less: the EigenLayer CLI's has ``g1`` alone, the devkit's ``g2``. Raises InputError.
     """
     return peek_content(path, read_file(path))
 
 
 def peek_content(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
     """As ``peek``, for what was read already."""
+    content = without_mark(content)
     fields = foreign_keystore.parse(content) or {}
     match foreign_keystore.format_of(fields):
         case "eigenkms":
@@ -175,7 +191,10 @@ def peek_content(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
         case "geth":
             return "secp256k1", _public_of_geth(fields)
         case "eigenlayer":
-            return "bn254", {"g1": _claimed_g1(path, fields).hex()}
-        case "eip2335":
-            raise InputError(f"read keystore {path}: it is {foreign_keystore.NAMES['eip2335']}", hint=_HINT)
-    raise InputError(f"read keystore {path}: it is not an eigenkms keystore", hint=_HINT)
+            return "bn254", {"g1": _claimed(foreign_keystore.claimed_g1, path, fields)}
+        case "devkit":
+            return "bn254", {"g2": _claimed(foreign_keystore.claimed_g2, path, fields)}
+        case ("eip2335" | "cerberus" | "geth1" | "presale") as found:
+            raise InputError(f"read keystore {path}: it is {foreign_keystore.NAMES[found]}", hint=_READ)
+    reason = foreign_keystore.nature(content) or "it is not an eigenkms keystore"
+    raise InputError(f"read keystore {path}: {reason}", hint=_HINT)

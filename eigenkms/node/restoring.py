@@ -21,6 +21,7 @@ from eigenkms.node.backup import check_keys, config_settings, data_dir, identity
 from eigenkms.node.backup_file import Backup
 from eigenkms.node.catalogue import SETTINGS
 from eigenkms.node.settings import Settings
+from eigenkms.plain_text import NotUtf8Error, decode_text
 from eigenkms.storage.copy import has_store, read_store
 from eigenkms.storage.folder import storage_error, sync_folder
 from eigenkms.storage.fresh import (
@@ -92,15 +93,15 @@ def target_in(backup: Backup, folder: Path) -> Target:
 
 def _parsed(content: bytes, path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(decode_text(content))
+    except (tomllib.TOMLDecodeError, NotUtf8Error) as error:
         raise InputError(f"read configuration file {path}: {error}") from error
 
 
 def rewritten(config: bytes, values: dict[str, str], path: Path) -> bytes:
     """A configuration with other values for these settings, and every other line as it was. Raises ``InputError``."""
     before = _parsed(config, path)
-    lines = config.decode().splitlines()
+    lines = decode_text(config).splitlines()
     for name, value in values.items():
         line = f"{name} = {json.dumps(value)}"
         at = next(

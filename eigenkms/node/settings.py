@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigenkms.errors import InputError
+from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
     from eigenkms.node.http.listening import HttpAddress
+    from eigenkms.p2p.identity import TransportAddress
 
 Parser = Callable[[str], Any]
 """Turns the text form into the value; ValueError says what is wrong ("is not an integer")."""
@@ -65,6 +67,11 @@ class Setting:
     @property
     def variable(self) -> str:
         return "EIGENKMS_" + self.name.upper()
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether a value may hold a secret: a provider's URL has its API key in it."""
+        return self.parse in (rpc_url, signer_url)
 
     @property
     def type_name(self) -> str:
@@ -190,7 +197,7 @@ def _texts(value: object) -> tuple[str, ...]:
 def _from_environment(table: Mapping[str, Setting], environ: Mapping[str, str]) -> dict[str, Given]:
     given = {}
     for setting in table.values():
-        text = environ.get(setting.variable, "")
+        text = environ.get(setting.variable, "").removeprefix(MARK).rstrip("\r\n")
         if text:
             texts = tuple(t.strip() for t in text.split(",")) if setting.many else (text,)
             given[setting.name] = Given(texts, f"the environment variable {setting.variable}")
@@ -233,12 +240,12 @@ def _from_file(
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return decode_text(path.read_bytes())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"read configuration file {path}: {reason}", hint="check --config") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"read configuration file {path}: it is not UTF-8 text") from error
+    except NotUtf8Error as error:
+        raise InputError(f"read configuration file {path}: {error}") from error
 
 
 def _line(text: str, key: str) -> int:
@@ -369,22 +376,29 @@ def https_url(value: str) -> str:
 @formed("/ip4|ip6/ADDRESS/tcp/PORT", "/ip4/0.0.0.0/tcp/9400")
 def listen_address(value: str) -> str:
     """Where to listen: ``/ip4|ip6/ADDRESS/tcp/PORT``, port 0 for any."""
-    return _multiaddr(value, listening=True)
+    return str(_multiaddr(value, listening=True))
 
 
 @formed("/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT", "/ip4/192.0.2.7/tcp/9400")
 def public_address(value: str) -> str:
-    """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``."""
-    return _multiaddr(value, listening=False)
+    """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``, and nothing that nobody can dial anywhere (``0.0.0.0``)."""
+    from eigenkms.p2p.identity import why_undialable
+
+    address = _multiaddr(value, listening=False)
+    reason = why_undialable(address, local=True)
+    if reason is not None:
+        raise ValueError(f"nobody can dial {address}: {reason}")
+    return str(address)
 
 
-def _multiaddr(value: str, *, listening: bool) -> str:
+def _multiaddr(value: str, *, listening: bool) -> "TransportAddress":
     from eigenkms.p2p.identity import parse_transport
 
+    example = "/ip4/0.0.0.0/tcp/9400" if listening else "/ip4/192.0.2.7/tcp/9400"
     try:
-        return str(parse_transport(value, listening=listening))
+        return parse_transport(value, listening=listening)
     except InputError as error:
-        raise ValueError(f"{value[:80]!r} is not a multiaddr such as /ip4/0.0.0.0/tcp/9400") from error
+        raise ValueError(f"{value[:80]!r} is not a multiaddr such as {example}") from error
 
 
 @formed("IP address and port", "127.0.0.1:8000")
@@ -408,10 +422,10 @@ def g2_point(value: str) -> bytes:
     raw = _file_content(value[1:]) if value.startswith("@") else value.encode()
     if len(raw) == 96:
         return raw
-    digits = raw.strip().removeprefix(b"0x")
-    if not re.fullmatch(rb"[0-9a-fA-F]{192}", digits):
+    digits = decode_text(raw).strip().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-fA-F]{192}", digits, re.ASCII):
         raise ValueError("it is not a master public key (96 bytes: 192 hex digits, or @FILE)")
-    return bytes.fromhex(digits.decode())
+    return bytes.fromhex(digits)
 
 
 def _file_content(name: str) -> bytes:

@@ -38,6 +38,11 @@ _DNS_NAME: Final = re.compile(
 _PORT: Final = re.compile(r"(0|[1-9][0-9]{0,4})\Z")
 _TRANSLATED: Final = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
 """IPv6 addresses that stand for IPv4 ones, whatever those are (RFC 6052, RFC 8215, RFC 4291)."""
+_THIS_NETWORK: Final = ipaddress.ip_network("0.0.0.0/8")
+"""Addresses of "this network" (RFC 1122, 3.2.1.3), of which Linux dials 0.0.0.0 as its own."""
+_RESERVED: Final = ipaddress.ip_network("240.0.0.0/4")
+"""Addresses for future use (RFC 1112), and the limited broadcast."""
+_OWN: Final = "it is a machine's own (loopback)"
 _ADDRESS_HINT: Final = "an address looks like /ip4/192.0.2.7/tcp/9000/p2p/16Uiu2HA…"
 
 
@@ -179,6 +184,40 @@ def is_public(address: str) -> bool:
         if ip.is_site_local or any(ip in network for network in _TRANSLATED):
             return False
     return ip.is_global and not ip.is_multicast
+
+
+def why_undialable(address: TransportAddress, *, local: bool = False) -> str | None:
+    """Return why nobody else can dial an address, as a clause; None if somebody may.
+
+    ``local``: the others are on this machine, as in a devnet, so its own addresses count. A private address counts, since all may
+    be in one network; a name counts unless it is ``localhost`` (RFC 6761).
+    """
+    if address.kind.startswith("dns"):
+        is_own = address.host == "localhost" or address.host.endswith(".localhost")
+        return _OWN if is_own and not local else None
+    ip = ipaddress.ip_address(address.host)
+    ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+    if ip.is_unspecified or ip in _THIS_NETWORK:
+        return "it stands for all addresses of a machine, and is none of another one's"
+    if ip.is_multicast:
+        return "it is a multicast address"
+    if ip in _RESERVED:
+        return "it is a broadcast or reserved address"
+    if ip.version == 6 and ip.is_link_local:
+        return "it is a link-local address, which means nothing without an interface"
+    if ip.is_link_local and not local:
+        return "it is a link-local address"
+    return _OWN if ip.is_loopback and not local else None
+
+
+def check_dialable(address: TransportAddress, action: str, *, local: bool) -> None:
+    """Raise InputError, which begins with ``action``, for an address that nobody else can dial (``why_undialable``)."""
+    reason = why_undialable(address, local=local)
+    if reason is not None:
+        raise InputError(
+            f"{action}: nobody can dial {address}: {reason}",
+            hint="give the address at which others reach this machine; what it listens on is another setting (listen)",
+        )
 
 
 def parse_transport(text: str, *, listening: bool = False) -> TransportAddress:

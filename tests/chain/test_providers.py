@@ -13,6 +13,7 @@ import trio
 
 from eigenkms.chain import providers
 from eigenkms.chain import rpc as rpc_module
+from eigenkms.chain.endpoints import check_distinct
 from eigenkms.chain.provider import ProviderState, WrongChainError
 from eigenkms.chain.providers import RpcPool, open_pool
 from eigenkms.chain.rpc import RpcAnswerError, RpcRefusedError, RpcTooLargeError, RpcUnavailableError
@@ -53,6 +54,8 @@ class Endpoint:
     instead: Reply | None = None
     errors: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    takes_batches: bool = True
+    batches: int = 0
     server: Server | None = None
 
     @property
@@ -64,6 +67,10 @@ class Endpoint:
         calls = json.loads(body)
         if self.instead is not None:
             return self.instead
+        if isinstance(calls, list):
+            self.batches += 1
+            if not self.takes_batches:
+                return Reply(b"batches are not allowed", status=400)
         answers = [self._one(call) for call in (calls if isinstance(calls, list) else [calls])]
         return Reply(json.dumps(answers if isinstance(calls, list) else answers[0]).encode())
 
@@ -279,7 +286,7 @@ async def test_too_large_is_for_the_asker_to_mend(monkeypatch: pytest.MonkeyPatc
     """Another endpoint would answer as much."""
     a, b = Endpoint("a"), Endpoint("b")
     async with pool_of(a, b) as pool:
-        monkeypatch.setattr(pool.providers[0].rpc, "_max_answer_bytes", 40)
+        monkeypatch.setattr(pool.providers[0].rpc._http, "_max_answer_bytes", 40)
         with pytest.raises(RpcTooLargeError):
             await pool.call("eth_getLogs", "x" * 50)
         assert b.asked == []
@@ -349,16 +356,74 @@ async def test_hanging_at_the_start_does_not_keep_anybody() -> None:
 
 
 async def test_what_cannot_be_a_pool_is_refused() -> None:
-    """One URL twice would be its own witness."""
-    with pytest.raises(InputError, match="one URL is given twice"):
-        async with open_pool(["http://a", "http://a"], CHAIN):
-            pass
+    """No URL, and too many."""
     with pytest.raises(InputError, match="9 URLs instead of 1 to 8"):
         async with open_pool([f"http://a/{i}" for i in range(9)], CHAIN):
             pass
     with pytest.raises(InputError, match="not http:// or https://"):
         async with open_pool(["http://a", "ws://s3cret"], CHAIN):
             pass
+
+
+ONE_ENDPOINT = [
+    ("http://a", "http://a"),
+    ("http://a:8545", "http://a:8545/"),
+    ("http://a:8545/", "http://A:8545"),
+    ("http://a", "http://a:80"),
+    ("https://a/v3/key", "https://a:443/v3/key/"),
+    ("https://a/v3/key", "https://a/v3/./key"),
+    ("https://a/v3/key", "https://a//v3/key"),
+    ("https://a/v3/k-y", "https://a/v3/k%2Dy"),
+    ("https://a/v3/key", "https://user:password@a/v3/key"),
+    ("https://a/v3/key", "https://a/v3/key#fragment"),
+    ("https://a/v3?key=1", "https://a/v3?key=2"),
+    ("https://a.example", "https://a.example."),
+    ("https://b\u00fccher.example", "https://xn--bcher-kva.example"),
+    ("http://a", "https://a"),
+    ("http://127.0.0.1:8545", "http://localhost:8545"),
+    ("http://127.0.0.1:8545", "http://[::1]:8545"),
+    ("http://127.0.0.1:8545", "http://127.1:8545"),
+    ("http://127.0.0.1:8545", "http://2130706433:8545"),
+    ("http://127.0.0.1:8545", "http://[::ffff:127.0.0.1]:8545"),
+    ("http://127.0.0.1:8545", "http://0.0.0.0:8545"),
+    ("http://[2001:db8::1]", "http://[2001:db8:0:0::1]"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), ONE_ENDPOINT)
+async def test_one_endpoint_in_two_spellings_is_no_second_witness(first: str, second: str) -> None:
+    """It is refused, by its place; what else stands there does not matter."""
+    with pytest.raises(InputError, match="rpc 1 and rpc 3 are one endpoint") as error:
+        async with open_pool([first, "http://other", second], CHAIN):
+            pass
+    assert "one URL only" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("http://a:8545", "http://a:8546"),
+        ("http://a", "http://a:8545"),
+        ("http://a/geth", "http://a/nethermind"),
+        ("http://a/v3/Key", "http://a/v3/key"),
+        ("http://127.0.0.1:8545", "http://127.0.0.2:8545"),
+        ("http://a.example", "http://b.example"),
+        ("http://a:bad", "http://a:worse"),
+    ],
+)
+def test_two_endpoints_are_two(first: str, second: str) -> None:
+    """Another host, port or path is another one, as far as can be seen."""
+    check_distinct([first, second])
+
+
+async def test_one_that_takes_no_batches_is_as_good_as_the_others() -> None:
+    """It is used, and stays so."""
+    a, b = Endpoint("a", takes_batches=False), Endpoint("b")
+    async with pool_of(a, b) as pool:
+        await until(lambda: "untried" not in states(pool))
+        assert await pool.batch([("eth_chainId", ()), ("eth_thing", ())]) == (hex(CHAIN), "a")
+        assert states(pool) == ["ok", "ok"]
+        assert a.batches == 1
 
 
 async def test_an_error_of_the_body_comes_as_it_is() -> None:

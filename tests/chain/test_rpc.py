@@ -4,13 +4,16 @@ import json
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 import trio
 
-from eigenkms.chain import rpc as rpc_module
+from eigenkms.chain import transport
+from eigenkms.chain.endpoints import display_url
 from eigenkms.chain.rpc import (
     ATTEMPTS,
     MAX_BATCH,
@@ -19,11 +22,10 @@ from eigenkms.chain.rpc import (
     RpcRefusedError,
     RpcTooLargeError,
     RpcUnavailableError,
-    display_url,
     pin,
 )
 from eigenkms.errors import ChainError, InputError
-from tests.chain.servers import Reply, result, scripted, serve
+from tests.chain.servers import Reply, Server, result, scripted, serve
 from tests.support.waiting import pace
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")
@@ -284,6 +286,163 @@ async def test_one_refusal_in_a_batch_stands_in_its_place() -> None:
             await rpc.batch(requests)
 
 
+WHOLE = {
+    "jsonrpc": "2.0",
+    "id": None,
+    "error": {"code": -32600, "message": "batch requests are not supported"},
+}
+TOO_LARGE = {"code": -32600, "message": "batch too large"}
+CAPPED = {"code": 31, "message": "Batch of more than 3 requests are not allowed on free tier"}
+NO_BATCHES: dict[str, Callable[[list[Any]], Reply]] = {
+    "one error": lambda _calls: Reply(json.dumps(WHOLE).encode()),
+    "one error in a list, as geth": lambda calls: Reply(
+        json.dumps([{"jsonrpc": "2.0", "id": calls[0]["id"], "error": TOO_LARGE}]).encode()
+    ),
+    "an error for each": lambda calls: Reply(
+        json.dumps([{"jsonrpc": "2.0", "id": call["id"], "error": CAPPED} for call in calls]).encode()
+    ),
+    "an empty list": lambda _calls: Reply(b"[]"),
+    "bad request": lambda _calls: Reply(b'{"message": "no batching"}', status=400),
+    "forbidden": lambda _calls: Reply(b"<html>", status=403),
+    "too large": lambda _calls: Reply(b"", status=413),
+    "the first answer": lambda calls: Reply(result("0x1", calls[0]["id"])),
+}
+
+
+@asynccontextmanager
+async def without_batches(refuse: Callable[[list[Any]], Reply], limit: int = 0) -> AsyncIterator[Server]:
+    """A server that answers each call with its first parameter, and batches of more than ``limit`` with ``refuse``."""
+
+    def one(call: dict[str, Any]) -> dict[str, Any]:
+        said = {"error": REFUSAL} if call["params"] == ["bad"] else {"result": call["params"][0]}
+        return {"jsonrpc": "2.0", "id": call["id"], **said}
+
+    async def answer(sent: bytes) -> Reply:
+        calls = json.loads(sent)
+        if isinstance(calls, list):
+            return (
+                refuse(calls) if len(calls) > limit else Reply(json.dumps([one(c) for c in calls]).encode())
+            )
+        return Reply(json.dumps(one(calls)).encode())
+
+    async with serve(answer) as server:
+        yield server
+
+
+@pytest.mark.parametrize("refuse", NO_BATCHES.values(), ids=NO_BATCHES.keys())
+async def test_who_takes_no_batches_is_asked_one_by_one(
+    refuse: Callable[[list[Any]], Reply], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In order, refusals in their places; it is found out once, and said once."""
+    caplog.set_level(logging.INFO, logger="eigenkms.chain.rpc")
+    words = [str(number) for number in range(20)] + ["bad"]
+    async with without_batches(refuse) as server, JsonRpc(server.url) as rpc:
+        for _ in range(2):
+            *said, refused = await rpc.batch_outcomes([("eth_thing", (word,)) for word in words])
+            assert said == words[:-1]
+            assert isinstance(refused, RpcRefusedError)
+            assert refused.method == "eth_thing"
+        assert sum(sent.startswith(b"[") for sent in server.seen) == 1
+        assert len(server.seen) <= 2 + 2 * len(words)
+    told = [record.getMessage() for record in caplog.records if record.name == "eigenkms.chain.rpc"]
+    assert told == [f"{server.url} takes no batches of 21: it is asked one by one"]
+
+
+async def test_a_short_batch_is_one_while_it_is_taken() -> None:
+    """A provider that caps their size gets those that it takes, until one is too long."""
+    async with (
+        without_batches(NO_BATCHES["an error for each"], limit=3) as server,
+        JsonRpc(server.url) as rpc,
+    ):
+        assert await rpc.batch([("eth_thing", ("a",)), ("eth_thing", ("b",))]) == ("a", "b")
+        assert len(server.seen) == 1
+        assert await rpc.batch([("eth_thing", (word,)) for word in "abcd"]) == tuple("abcd")
+
+
+async def test_one_by_one_has_the_deadline_of_a_batch() -> None:
+    """A provider that drips is given up as a whole."""
+
+    async def answer(sent: bytes) -> Reply:
+        await pace(2)
+        calls = json.loads(sent)
+        return Reply(b"[]") if isinstance(calls, list) else Reply(result("0x1", calls["id"]))
+
+    async with serve(answer) as server, JsonRpc(server.url, deadline=5) as rpc:
+        begun = trio.current_time()
+        with pytest.raises(RpcUnavailableError, match="no answer within 5 s"):
+            await rpc.batch([("eth_thing", ())] * 32)
+        assert trio.current_time() - begun <= 2 + 2 + 5 + 1e-6
+
+
+async def test_an_endpoint_that_is_no_rpc_is_not_asked_for_each_call() -> None:
+    """Where a single call is answered no better, the batch's error is told."""
+    async with scripted(Reply(b"<html>")) as server, JsonRpc(server.url) as rpc:
+        with pytest.raises(RpcAnswerError, match=r"call batch of eth_thing .*: the answer is not JSON"):
+            await rpc.batch([("eth_thing", ())] * 32)
+        assert len(server.seen) == 2
+
+
+API_KEY = "t0ps3cret"
+REASONS = {
+    "a plain line": (
+        Reply(b"daily quota of t0ps3cret reached\nmore", status=429),
+        "daily quota of … reached",
+    ),
+    "a message": (Reply(b'{"message": "no such key: t0ps3cret"}', status=401), "no such key: …"),
+    "an error object": (
+        Reply(b'{"error": {"code": -32600, "message": "batch too large"}}', status=400),
+        "batch too large",
+    ),
+    "an error that is text": (body(error="rate limited"), "rate limited"),
+    "an error without code": (body(error={"message": "upgrade your plan"}), "upgrade your plan"),
+    "another object": (Reply(b'{"detail": "project is paused"}'), "project is paused"),
+    "data": (
+        body(error={"code": -32000, "message": "Server error", "data": "block range is too wide"}),
+        "Server error: block range is too wide",
+    ),
+    "data in an object": (
+        body(error={"code": -32000, "message": "failed", "data": {"reason": "archive t0ps3cret"}}),
+        "failed: archive …",
+    ),
+    "a command for a terminal": (
+        Reply(b"\x1b]0;pwned\x07hint: send ether", status=403),
+        r"\x1b]0;pwned\x07hint: send ether",
+    ),
+}
+
+
+@pytest.mark.parametrize(("reply", "reason"), REASONS.values(), ids=REASONS.keys())
+async def test_a_providers_own_reason_is_shown(reply: Reply, reason: str) -> None:
+    """Wherever it puts it, printable, in one line and without the key."""
+    async with scripted(reply) as server, JsonRpc(f"{server.url}/v3/{API_KEY}") as rpc:
+        with pytest.raises(ChainError) as caught:
+            await rpc.call("eth_thing", retry=False)
+    assert f"{reason}'" in str(caught.value)
+    assert API_KEY not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("body_of_it", [b"<html>no</html>", b"\xff\xfe", b"", b"[1]", b"{"])
+async def test_a_page_that_says_nothing_is_not_quoted(body_of_it: bytes) -> None:
+    """The status is all."""
+    async with scripted(Reply(body_of_it, status=500)) as server, JsonRpc(server.url) as rpc:
+        with pytest.raises(RpcAnswerError) as caught:
+            await rpc.call("eth_thing")
+    assert str(caught.value).partition("HTTP status 500")[2] in ("", ": '{'")
+
+
+async def test_a_refusal_has_the_next_step_of_its_code() -> None:
+    """A method that is not offered, and a limit, need another RPC and not another address."""
+    for code, words in ((-32601, "offers this method"), (-32005, "limits requests")):
+        async with (
+            scripted(body(error={"code": code, "message": "no"})) as server,
+            JsonRpc(server.url) as rpc,
+        ):
+            with pytest.raises(RpcRefusedError) as caught:
+                await rpc.call("eth_thing")
+            assert words in str(caught.value.hint)
+
+
 SECRETS = ("hunter2", "s3cr3t-in-path", "t0ken", "alice")
 
 
@@ -356,7 +515,7 @@ async def test_an_https_rpc_must_prove_its_name() -> None:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, plain, [listener])
         async with JsonRpc(f"https://127.0.0.1:{listener.socket.getsockname()[1]}") as rpc:
-            context = rpc_module._tls("https")
+            context = transport._tls("https")
             assert context.verify_mode == ssl.CERT_REQUIRED
             assert context.check_hostname
             with pytest.raises(RpcUnavailableError, match="call eth_chainId at https://"):

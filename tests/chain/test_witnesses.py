@@ -9,8 +9,7 @@ import pytest
 import trio
 
 from eigenkms.applications import AppStatus
-from eigenkms.chain import abi, providers, witnesses
-from eigenkms.chain import rpc as rpc_module
+from eigenkms.chain import abi, providers, transport, witnesses
 from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.chain.config import Finality
@@ -32,7 +31,7 @@ OLD = 100_000
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(transport, "FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(providers, "PROBE_PAUSE", 1.0)
     monkeypatch.setattr(providers, "MAX_PROBE_PAUSE", 0.05)
     monkeypatch.setattr(witnesses, "LAG_PAUSE", 0.05)

@@ -56,8 +56,10 @@ def rng(size: int) -> bytes:
         f"0x{KEY.hex().upper()}\n".replace("0X", "0x"),
         geth(),
         Key("secp256k1", KEY, public_values("secp256k1", KEY)).seal("pass", rng, cost=CHEAP),
+        f"\ufeff{KEY.hex()}\r\n",
+        f"\ufeff{geth()}\r\n",
     ],
-    ids=["hex", "hex with 0x and a line end", "geth", "eigenkms"],
+    ids=["hex", "hex with 0x and a line end", "geth", "eigenkms", "hex of an editor", "geth of an editor"],
 )
 def test_a_key_comes_from_a_file(
     content: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -71,8 +73,9 @@ def test_a_key_comes_from_a_file(
 
 def test_a_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no file is given, which wins."""
-    monkeypatch.setenv("EIGENKMS_ECDSA_KEY", KEY.hex())
-    assert f"0x{opened().address.hex()}" == ADDRESS
+    for text in (KEY.hex(), f"\ufeff0x{KEY.hex()}\r\n"):
+        monkeypatch.setenv("EIGENKMS_ECDSA_KEY", text)
+        assert f"0x{opened().address.hex()}" == ADDRESS
     with pytest.raises(InputError, match="read ECDSA key /nowhere: no such file"):
         opened(ecdsa_key_file="/nowhere")
 
@@ -95,7 +98,8 @@ def test_a_bare_key_that_others_can_read_is_warned_of(
         ("", "neither JSON nor 64 hex digits"),
         (KEY.hex()[:-1], "neither JSON nor 64 hex digits"),
         (KEY.hex() * 2, "neither JSON nor 64 hex digits"),
-        (b"\xff" * 32, "neither JSON nor 64 hex digits"),
+        (b"\xff" * 32, "it is not UTF-8 text"),
+        (KEY.hex().encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
         (bytes(32).hex(), "not a secp256k1 key"),
         ("{", "it is not JSON"),
         ("{}", "no keystore of version 3"),

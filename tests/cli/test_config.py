@@ -124,6 +124,19 @@ def test_a_good_file_is_shown_with_where_each_value_comes_from(write: Write) -> 
     assert "devnet_operators" not in said
 
 
+@pytest.mark.parametrize("client", [False, True])
+def test_one_rpc_in_two_spellings_is_a_problem_of_the_file(write: Write, client: bool) -> None:
+    """A node's and a client's, and no key is shown."""
+    both = '["https://u:HUSH@eth.example.org/v3/HUSH", "https://eth.example.org:443/v3/HUSH/"]'
+    text = GOOD.replace('"https://user:HUSH@eth.example.org/v3/HUSH?key=HUSH"', both)
+    report = check(write(text), environ={}, client=client)
+    ((message, hint),) = report.problems
+    assert message == (
+        "open the chain RPC: rpc 1 and rpc 2 are one endpoint (https://eth.example.org:443), and so one witness"
+    )
+    assert "HUSH" not in f"{message} {hint}"
+
+
 def test_everything_wrong_is_said_at_once(write: Write) -> None:
     """Misspelt, mistyped, out of range: each with its line, and what is right is still shown."""
     file = write(

@@ -1,8 +1,10 @@
 """A program started by ``exec`` has the secrets in its environment and is the very process; ``secrets get`` prints them."""
 
 import json
+import re
 import shlex
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 
 from eigenkms.cli import exec as verb
 from eigenkms.cli.exec import choose
+from eigenkms.cli.programs import find_program
 from eigenkms.cli.released import render
 from eigenkms.errors import InputError
+from eigenkms.node.catalogue import SETTINGS, without_own_secrets
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.support.waiting import PATIENCE
 
@@ -51,19 +55,33 @@ def environment(process: "subprocess.Popen[bytes]") -> dict[str, str]:
     return found
 
 
+OWN_SECRETS = (
+    "EIGENKMS_PASSWORD",
+    "EIGENKMS_ACCOUNT_PASSWORD",
+    "EIGENKMS_BACKUP_PASSWORD",
+    "EIGENKMS_ECDSA_KEY",
+    "EIGENKMS_RPC_URL",
+    "EIGENKMS_ANCHOR_RPC_URL",
+    "EIGENKMS_WEB3SIGNER_URL",
+)
 SHOW = ("python", "-c", "import json, os; print(json.dumps(dict(os.environ)))")
 
 
 def test_the_program_has_the_secrets_and_what_there_was() -> None:
     """A secret wins over a variable of the same name; this command's own secrets are not passed on."""
-    env = {"MODE": "dev", "OTHER": "kept", "EIGENKMS_PASSWORD": "p", "EIGENKMS_ECDSA_KEY": "k"}
-    found = environment(become(*SHOW, **env))
-    assert {name: found.get(name) for name in (*SECRETS, *env)} == {
-        **SECRETS,
-        "OTHER": "kept",
-        "EIGENKMS_PASSWORD": None,
-        "EIGENKMS_ECDSA_KEY": None,
-    }
+    passed = {"MODE": "dev", "OTHER": "kept", "EIGENKMS_TIMEOUT": "7", "EIGENKMS_CONFIG": "client.toml"}
+    ours = dict.fromkeys(OWN_SECRETS, "s3cret")
+    found = environment(become(*SHOW, **passed, **ours))
+    assert {name: found.get(name) for name in (*SECRETS, *passed)} == passed | SECRETS
+    assert {name: value for name, value in found.items() if value == "s3cret"} == {}
+
+
+def test_a_variable_of_ours_that_nobody_knows_counts_as_secret() -> None:
+    """So a password that comes later needs no entry anywhere; settings without a secret are passed."""
+    assert without_own_secrets({"EIGENKMS_NEW_PASSWORD": "p", "EIGENKMSX": "x"}) == {"EIGENKMSX": "x"}
+    settings = {each.variable: "1" for each in SETTINGS.values()}
+    held_back = settings.keys() - without_own_secrets(settings).keys()
+    assert held_back == {"EIGENKMS_RPC_URL", "EIGENKMS_ANCHOR_RPC_URL", "EIGENKMS_WEB3SIGNER_URL"}
 
 
 def test_only_those_named_are_passed() -> None:
@@ -107,7 +125,7 @@ def test_the_releases_path_finds_no_other_program(tmp_path: Path, monkeypatch: p
     out, _ = process.communicate(timeout=PATIENCE)
     assert f"PATH={tmp_path}" in out.decode()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert verb._find("env") == str(false)
+    assert find_program("env") == str(false)
 
 
 def test_a_program_that_is_not_there_costs_no_request() -> None:
@@ -115,6 +133,93 @@ def test_a_program_that_is_not_there_costs_no_request() -> None:
     done = eigenkms("exec", "--app-id", "0x" + "ab" * 20, "--", "no-such-program")
     assert (done.returncode, done.stdout) == (1, b"")
     assert lines(done.stderr)[0] == "error: run no-such-program: there is no such program"
+
+
+def _elf(loader: bytes) -> bytes:
+    """An ELF file of 64 bits that asks for this loader, and has nothing else (elf(5))."""
+    name = loader + b"\0"
+    header = (
+        b"\x7fELF\x02\x01\x01"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    )
+    return header + struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, len(name), len(name), 1) + name
+
+
+UNUSABLE = {
+    "no x bit": (b"#!/bin/sh\n", 0o644, "is not executable", "chmod +x"),
+    "interpreter": (
+        b"#!/no/such/python3 -u\n",
+        0o755,
+        "its interpreter '/no/such/python3' does not exist",
+        "install",
+    ),
+    "interpreter is a folder": (b"#!/usr\n", 0o755, "its interpreter '/usr' is not executable", "install"),
+    "CR LF": (b"#!/bin/sh\r\necho\r\n", 0o755, "its first line ends with CR LF", "correct"),
+    "no interpreter": (b"#! \n", 0o755, "its first line #! names no interpreter", "correct"),
+    "loader": (
+        _elf(b"/lib/ld-musl-none.so.1"),
+        0o755,
+        "its loader '/lib/ld-musl-none.so.1' does not exist",
+        "install",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "mode", "reason", "hint"), UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_program_that_cannot_run_is_told_apart_before_anybody_is_asked(
+    content: bytes, mode: int, reason: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a path and by PATH: what the kernel calls "no such file", or says once the secrets are here."""
+    program = tmp_path / "server"
+    program.write_bytes(content)
+    program.chmod(mode)
+    monkeypatch.setenv("PATH", f"/no/such/folder:{tmp_path}")
+    for name in (str(program), "server"):
+        with pytest.raises(InputError, match=rf"^run {name}: .*{re.escape(reason)}") as error:
+            find_program(name)
+        assert hint in str(error.value.hint)
+    with pytest.raises(OSError, match=r"^\[Errno"):  # the kernel would not have run it either
+        subprocess.run([program], check=True)
+
+
+def test_a_folder_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named as a path it is called one; in PATH it stands in nobody's way."""
+    (tmp_path / "first" / "server").mkdir(parents=True)
+    (tmp_path / "second").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}/first")
+    with pytest.raises(InputError, match=rf"^run {tmp_path}/first: it is a folder"):
+        find_program(f"{tmp_path}/first")
+    with pytest.raises(InputError, match=r"^run \./no/such: there is no such file"):
+        find_program("./no/such")
+    with pytest.raises(InputError, match=r"^run server: there is no such program"):
+        find_program("server")
+    program = tmp_path / "second" / "server"
+    program.symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", f"{tmp_path}/first:{tmp_path}/second")
+    assert find_program("server") == str(program)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x7fELF", _elf(b"x")[:100], _elf(b"")[:32] + b"\xff" * 64])
+def test_a_damaged_program_is_the_kernels_to_refuse(damage: bytes, tmp_path: Path) -> None:
+    """What is no whole ELF file says nothing of a loader."""
+    program = tmp_path / "server"
+    program.write_bytes(damage)
+    program.chmod(0o755)
+    assert find_program(str(program)) == str(program)
+
+
+def test_exec_of_what_cannot_run_asks_nobody(tmp_path: Path) -> None:
+    """The command itself: exit code 1, and the RPC is nobody's."""
+    program = tmp_path / "server"
+    program.write_text("#!/no/such/sh\n")
+    program.chmod(0o755)
+    done = eigenkms("exec", "--app-id", "0x" + "ab" * 20, "--", program)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert lines(done.stderr) == [
+        f"error: run {program}: its interpreter '/no/such/sh' does not exist",
+        f"hint: install what it needs, or correct the file {program}",
+    ]
 
 
 def test_a_command_is_needed() -> None:

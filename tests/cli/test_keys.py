@@ -1,6 +1,7 @@
 """Keys are made into private, encrypted files; passwords come from anywhere but an argument."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -274,3 +275,164 @@ def test_a_geth_keystore_of_another_address_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(foreign("ecdsa")) | {"address": "00" * 20}))
     with pytest.raises(InputError, match="its public values are another key's"):
         open_key(path, "secp256k1", "theirs")
+
+
+PASSWORD = "correct horse é "
+AS_FILES = {
+    "LF": PASSWORD.encode() + b"\n",
+    "CR LF": PASSWORD.encode() + b"\r\nsecond line\r\n",
+    "CR": PASSWORD.encode() + b"\rsecond line",
+    "BOM": b"\xef\xbb\xbf" + PASSWORD.encode(),
+    "rubbish below": PASSWORD.encode() + b"\n\xff\xff",
+}
+
+
+@pytest.mark.parametrize("content", AS_FILES.values(), ids=AS_FILES.keys())
+@pytest.mark.parametrize("place", ["file", "variable"])
+def test_a_password_is_the_same_from_a_file_and_from_a_variable(
+    place: str,
+    content: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its first line without a byte-order mark and a line end; spaces count."""
+    path = write(tmp_path / "key.json", new_key("p2p", rng), PASSWORD)
+    words = ["keys", "show", "--verify", str(path)]
+    if place == "file":
+        file = tmp_path / "password"
+        file.write_bytes(content)
+        file.chmod(0o600)
+        words += ["--password-file", str(file)]
+    else:
+        monkeypatch.setenv("EIGENKMS_PASSWORD", os.fsdecode(content))
+    assert run(words) == 0, capsys.readouterr().err
+
+
+def test_a_password_from_stdin_is_one_line_of_it(tmp_path: Path) -> None:
+    """In UTF-8, as a file, whatever the locale; of two passwords each has its line."""
+    path = write(tmp_path / "key.json", new_key("p2p", rng), PASSWORD)
+    words = ("keys", "show", "--verify", path, "--password-file", "-")
+    done = eigenkms(*words, stdin=AS_FILES["CR LF"], LC_ALL="C")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("place", "content", "reason"),
+    [
+        ("file", "pass\n".encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
+        ("file", b"x" * 4097, "its first line is longer than 4096 bytes"),
+        ("file", b"\xef\xbb\xbf\n", "it is empty"),
+        ("variable", b"p\xffss", "the environment variable EIGENKMS_PASSWORD: it is not UTF-8 text"),
+        ("variable", b"x" * 4097, "its first line is longer than 4096 bytes"),
+        ("variable", b"\xef\xbb\xbf\n", "it is empty"),
+    ],
+)
+def test_what_is_no_password_is_named(
+    place: str,
+    content: bytes,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With where it came from; nothing is cut in silence."""
+    words = ["keys", "new", "--kind", "p2p", "-o", str(tmp_path / "key.json")]
+    if place == "file":
+        (tmp_path / "password").write_bytes(content)
+        (tmp_path / "password").chmod(0o600)
+        words += ["--password-file", str(tmp_path / "password")]
+    else:
+        monkeypatch.setenv("EIGENKMS_PASSWORD", os.fsdecode(content))
+    assert run(words) == 1
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "key.json").exists()
+
+
+def test_a_wrong_password_for_any_keystore_is_said_to_be_one(tmp_path: Path) -> None:
+    """Its hint is about passwords, whoever wrote the file."""
+    ours = write(tmp_path / "ours.json", new_key("bn254", rng))
+    theirs, account = tmp_path / "theirs.json", tmp_path / "account.json"
+    theirs.write_bytes(foreign("bn254"))
+    account.write_bytes(foreign("ecdsa"))
+    for path, kind in ((ours, "bn254"), (theirs, "bn254"), (account, "secp256k1")):
+        with pytest.raises(InputError, match=f"open keystore {path}: the password is wrong") as error:
+            open_key(path, kind, "wrong")
+        assert error.value.hint == keystore.PASSWORD_HINT
+
+
+@pytest.mark.parametrize("kind", ["bn254", "ecdsa"])
+def test_a_byte_order_mark_before_a_keystore_is_no_part_of_it(kind: str, tmp_path: Path) -> None:
+    """An editor put it there."""
+    mark = b"\xef\xbb\xbf"
+    theirs, ours = tmp_path / "theirs.json", write(tmp_path / "ours.json", new_key("bn254", rng))
+    theirs.write_bytes(mark + foreign(kind))
+    ours.write_bytes(mark + ours.read_bytes())
+    inner = {"bn254": "bn254", "ecdsa": "secp256k1"}[kind]
+    secret = KeyPair(4711 << 200).secret_bytes()
+    assert open_key(theirs, inner, "theirs").secret == secret
+    assert peek(theirs)[0] == inner
+    assert peek(ours)[1] == dict(open_key(ours, "bn254", "pass").public)
+
+
+def test_a_devkit_keystore_is_shown_and_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command: what it claims without a password is the key in G2, and with it all."""
+    pair = KeyPair(4711 << 200)
+    fields = {
+        "publicKey": pair.g2.hex(),
+        "crypto": json.loads(foreign("ecdsa"))["crypto"],
+        "uuid": "20e14f79-5274-46c4-a081-99f45bf8824d",
+        "version": 4,
+        "curveType": "bn254",
+    }
+    path = tmp_path / "operator1.keystore.json"
+    path.write_text(json.dumps(fields))
+    monkeypatch.setenv("EIGENKMS_PASSWORD", "theirs")
+    assert run(["keys", "show", str(path), "--json"]) == 0
+    claimed = json.loads(capsys.readouterr().out)
+    assert claimed == {"file": str(path), "verified": False, "kind": "bn254", "g2": pair.g2.hex()}
+    assert run(["keys", "show", str(path), "--verify", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == claimed | {"verified": True, "g1": pair.g1.hex()}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b'{"version": 4, "crypto": {}, "curve": "bn254"}',
+            "it is a keystore of Cerberus (version 4, BN254)",
+        ),
+        (b'{"version": "1", "Crypto": {}}', "it is a keystore of geth in its version 1 (2014)"),
+        (b"ab" * 32, "it is a bare key in hexadecimal digits"),
+        (b"-----BEGIN PRIVATE KEY-----", "it is PEM (private key)"),
+    ],
+)
+def test_what_is_not_read_is_named_and_what_is_read_is_said(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    """Opened or shown."""
+    path = tmp_path / "key.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        open_key(path, "bn254", "pass")
+    assert f"open keystore {path}: {words}" in str(error.value)
+    assert "EigenLayer CLI or devkit" in str(error.value.hint)
+    with pytest.raises(InputError) as error:
+        peek(path)
+    assert f"read keystore {path}: {words}" in str(error.value)
+
+
+def test_a_keystore_under_no_password_is_imported(
+    tmp_path: Path, password_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The devkit's default; the new keystore has one. It must be said which password is empty."""
+    theirs, ours, empty = tmp_path / "theirs.json", tmp_path / "ours.json", tmp_path / "empty"
+    theirs.write_bytes(foreign("bn254", ""))
+    empty.touch(0o600)
+    words = ["keys", "import", "--kind", "bn254", str(theirs), "-o", str(ours)]
+    assert run([*words, "--password-file", str(empty)]) == 1
+    assert "it is empty" in capsys.readouterr().err
+    assert run([*words, "--from-password-file", str(empty), "--password-file", str(password_file)]) == 0
+    assert open_key(ours, "bn254", "correct horse ").secret == KeyPair(4711 << 200).secret_bytes()

@@ -342,12 +342,30 @@ def test_a_full_set_is_refused(place: Place, operator: Call, monkeypatch: pytest
         ("192.0.2.7:9400", "not of the form /KIND/HOST/tcp/PORT"),
         ("/ip4/192.0.2.7/udp/9400", "not of the form /KIND/HOST/tcp/PORT"),
         ("/ip4/192.0.2.7/tcp/9400/p2p/Qm", "read peer id 'Qm'"),
+        ("/ip4/0.0.0.0/tcp/9400", "nobody can dial /ip4/0.0.0.0/tcp/9400: it stands for all addresses"),
+        ("/ip6/::/tcp/9400", "nobody can dial /ip6/::/tcp/9400: it stands for all addresses"),
+        ("/ip4/224.0.0.1/tcp/9400", "nobody can dial /ip4/224.0.0.1/tcp/9400: it is a multicast address"),
+        ("/ip4/192.0.2.7/tcp/0", "'0' is not a TCP port"),
         ("/ip4/192.0.2.7/tcp/9400/p2p/16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW", "--force"),
     ],
 )
 def test_a_socket_that_nobody_could_use_is_refused(socket: str, words: str, refused: Call) -> None:
-    """Malformed, or with another node's peer id."""
+    """Malformed, of no machine, or with another node's peer id; a rotation of the peer key publishes none either."""
     assert words in refused("update-socket", "--socket", socket).err
+    if "/p2p/" not in socket:
+        assert words in refused("rotate-peer-key", "--socket", socket).err
+
+
+def test_a_socket_of_this_machine_is_for_a_devnet(place: Place, operator: Call, refused: Call) -> None:
+    """Elsewhere nobody could dial it, whether it is given or announced; --force is about peer ids."""
+    own = "/ip4/127.0.0.1/tcp/9402"
+    config = place.config(2)
+    assert operator("update-socket", "--socket", own, "--yes", config=config).code == 0
+    assert operator("show", "--json", config=config).facts["socket"].startswith(f"{own}/p2p/")
+    words = f"choose the socket: nobody can dial {own}: it is a machine's own (loopback)"
+    assert words in refused("update-socket", "--socket", own, "--force", chain_id=1).err
+    assert words in refused("update-socket", announce=[own], chain_id=1).err
+    assert words in refused("register", announce=[own], chain_id=1).err
 
 
 def test_a_foreign_peer_id_is_published_by_force(place: Place, operator: Call) -> None:

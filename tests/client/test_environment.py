@@ -159,6 +159,19 @@ def test_what_is_no_environment_is_refused(text: bytes) -> None:
     assert error.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'\xef\xbb\xbf{"A": "tell-tale"}', "it begins with a byte-order mark; save it without one"),
+        ('{"A": "tell-tale"}'.encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
+    ],
+)
+def test_a_byte_order_mark_before_an_environment_is_named(text: bytes, words: str) -> None:
+    """It is on chain, where other programs read it too."""
+    with pytest.raises(UnusableReleaseError, match=f"^read the encrypted environment: {words}$"):
+        parse_environment(text, "encrypted")
+
+
 names = st.text(st.characters(exclude_characters="=\0", codec="utf-8"), min_size=1)
 values = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
 

@@ -47,6 +47,22 @@ def test_pinning_the_same_again_changes_nothing(known: KnownClusters) -> None:
     assert known.path.read_bytes() == before
 
 
+def test_a_byte_order_mark_before_the_file_is_no_part_of_it(known: KnownClusters) -> None:
+    """An editor put it there; the next write leaves it out. Text of another encoding is named, and stays as it is."""
+    known.pin(ONE, KEY)
+    text = known.path.read_text()
+    known.path.write_text("\ufeff" + text.replace("\n", "\r\n"), newline="")
+    assert known.get(ONE) == KEY
+    known.pin(TWO, OTHER)
+    assert (known.get(ONE), known.get(TWO)) == (KEY, OTHER)
+    assert not known.path.read_bytes().startswith(b"\xef\xbb\xbf")
+    known.path.write_text(text, encoding="utf-16")
+    before = known.path.read_bytes()
+    with pytest.raises(InputError, match="it is UTF-16 text; save it as UTF-8"):
+        known.pin(TWO, OTHER)
+    assert known.path.read_bytes() == before
+
+
 def test_another_key_is_refused_and_not_written(known: KnownClusters) -> None:
     """The message has both keys and the file, the hint what to do."""
     known.pin(ONE, KEY)

@@ -135,7 +135,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("listen", ("localhost:9400",), "is not a multiaddr such as /ip4/0.0.0.0/tcp/9400"),
         ("listen", ("/ip4/1.2.3.4/udp/9400",), "is not a multiaddr"),
         ("listen", ("/dns4/example.org/tcp/9400",), "is not a multiaddr"),
-        ("announce", ("/ip4/1.2.3.4",), "is not a multiaddr"),
+        ("announce", ("/ip4/1.2.3.4",), "is not a multiaddr such as /ip4/192.0.2.7/tcp/9400"),
+        ("announce", ("/ip4/0.0.0.0/tcp/9400",), "from --announce: nobody can dial /ip4/0.0.0.0/tcp/9400"),
+        ("announce", ("/dns4/a.example/tcp/1", "/ip6/::/tcp/9400"), "nobody can dial /ip6/::/tcp/9400"),
         ("announce", ("/ip4/1.2.3.4/tcp/0",), "is not a multiaddr"),
     ],
 )
@@ -143,6 +145,56 @@ def test_a_wrong_value_is_named_with_its_place(flag: str, value: object, message
     """Each parser says what it wanted."""
     with pytest.raises(InputError, match=message):
         load(**{flag: value})
+
+
+def test_what_is_announced_is_this_machine_on_a_devnet_alone() -> None:
+    """Where all operators are on it."""
+    own = ("/ip4/127.0.0.1/tcp/9400", "/dns4/localhost/tcp/9400")
+    assert load(announce=own).announce == own
+    for address in own:
+        with pytest.raises(InputError, match=f"^set announce: nobody can dial {address}: ") as error:
+            load(announce=(address,), chain_id=1)
+        assert "others reach this machine" in str(error.value.hint)
+
+
+def test_one_rpc_in_two_spellings_is_refused() -> None:
+    """Before anything starts; it would be a witness of its own word. No key is shown."""
+    urls = ("https://eth.example/v3/SECRET", "https://user:SECRET@ETH.example.:443/v3/SECRET/?x=SECRET#a")
+    with pytest.raises(InputError) as error:
+        load(rpc_url=urls)
+    assert str(error.value) == (
+        "open the chain RPC: rpc 1 and rpc 2 are one endpoint (https://eth.example.:443), and so one witness"
+    )
+
+
+def test_a_value_from_the_environment_has_no_line_end_and_no_mark() -> None:
+    """A file of variables was written by an editor of Windows."""
+    environ = {"EIGENKMS_RPC_URL": "\ufeffhttp://one:8545\r", "EIGENKMS_FINALITY": "latest\r\n"}
+    bare = {k: v for k, v in FLAGS.items() if k != "rpc_url"}
+    config = NodeConfig.load(bare, environ=environ)
+    assert (config.rpc_url, str(config.finality)) == (("http://one:8545",), "latest")
+
+
+def test_a_byte_order_mark_before_a_file_is_no_part_of_it(file: Path) -> None:
+    """And text of another encoding is named."""
+    file.write_bytes(b"\xef\xbb\xbfinterval_blocks = 30\r\n")
+    assert load(file).interval_blocks == 30
+    file.write_bytes("interval_blocks = 30\n".encode("utf-16"))
+    with pytest.raises(
+        InputError, match=f"^read configuration file {file}: it is UTF-16 text; save it as UTF-8$"
+    ):
+        load(file)
+
+
+def test_a_master_public_key_in_a_file_may_be_from_any_editor(tmp_path: Path) -> None:
+    """Hex with a mark and a line end, or the bytes; UTF-16, which PowerShell writes, is named."""
+    key, file = bytes(range(96)), tmp_path / "mpk.hex"
+    for content in (f"\ufeff0x{key.hex()}\r\n".encode(), key):
+        file.write_bytes(content)
+        assert gather({"mpk": f"@{file}"}, environ={}).get("mpk") == key
+    file.write_bytes(key.hex().encode("utf-16"))
+    with pytest.raises(InputError, match=r"^read mpk from --mpk: it is UTF-16 text; save it as UTF-8$"):
+        gather({"mpk": f"@{file}"}, environ={}).get("mpk")
 
 
 def test_a_url_is_never_repeated() -> None:

@@ -1,5 +1,7 @@
 """Peer ids and addresses: one spelling each, everything else refused with a hint."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +11,11 @@ from eigenkms.p2p.identity import (
     PeerId,
     PeerKey,
     TransportAddress,
+    check_dialable,
     format_address,
     parse_address,
     parse_transport,
+    why_undialable,
 )
 
 KEY = PeerKey(bytes(31) + b"\x01")
@@ -140,6 +144,59 @@ def test_what_is_no_address_is_refused_with_a_hint(transport: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_address(f"{transport}/p2p/{KEY.peer_id}")
     assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("ip4/0.0.0.0", "it stands for all addresses of a machine"),
+        ("ip4/0.1.2.3", "it stands for all addresses of a machine"),
+        ("ip6/::", "it stands for all addresses of a machine"),
+        ("ip6/::ffff:0.0.0.0", "it stands for all addresses of a machine"),
+        ("ip4/224.0.0.1", "it is a multicast address"),
+        ("ip6/ff02::1", "it is a multicast address"),
+        ("ip6/::ffff:239.1.2.3", "it is a multicast address"),
+        ("ip4/255.255.255.255", "it is a broadcast or reserved address"),
+        ("ip4/240.0.0.1", "it is a broadcast or reserved address"),
+        ("ip6/fe80::1", "it is a link-local address, which means nothing"),
+    ],
+)
+def test_what_nobody_can_dial_is_named(host: str, reason: str) -> None:
+    """On one machine as little as on many."""
+    address = TransportAddress(*host.split("/"), 9400)
+    for local in (False, True):
+        assert str(why_undialable(address, local=local)).startswith(reason)
+        with pytest.raises(
+            InputError, match=re.escape(f"publish: nobody can dial /{host}/tcp/9400: {reason}")
+        ):
+            check_dialable(address, "publish", local=local)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ip4/127.0.0.1",
+        "ip4/127.9.9.9",
+        "ip6/::1",
+        "ip6/::ffff:127.0.0.1",
+        "dns/localhost",
+        "dns4/node.localhost",
+        "ip4/169.254.1.1",
+    ],
+)
+def test_an_address_of_this_machine_is_for_those_on_it(host: str) -> None:
+    """A devnet dials it, and nobody else."""
+    address = TransportAddress(*host.split("/"), 9400)
+    assert why_undialable(address, local=True) is None
+    assert why_undialable(address) is not None
+
+
+@pytest.mark.parametrize(
+    "host", ["ip4/9.9.9.9", "ip4/10.0.0.1", "ip6/fd00::1", "ip6/2001:db8::7", "dns4/kms.example"]
+)
+def test_an_address_that_somebody_may_dial_is_none_of_these(host: str) -> None:
+    """Operators may be in one private network."""
+    assert why_undialable(parse_transport(f"/{host}/tcp/9400")) is None
 
 
 def test_an_address_without_a_peer_is_refused() -> None:

@@ -23,6 +23,7 @@ import trio
 
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError, InputError
+from eigenkms.node.catalogue import without_own_secrets
 
 if TYPE_CHECKING:
     from eigenkms.chain.rpc import JsonRpc
@@ -91,6 +92,7 @@ async def open_engine(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            env=without_own_secrets(os.environ),
             start_new_session=True,  # Ctrl-C is for the parent, which stops the engine last
         )
         try:

@@ -14,7 +14,7 @@ from eigenkms.errors import ChainError, InputError
 from eigenkms.node.catalogue import DEVNET_CHAIN_ID
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
-from eigenkms.p2p.identity import PeerAddress, is_public, parse_address
+from eigenkms.p2p.identity import PeerAddress, is_public, parse_address, why_undialable
 from eigenkms.types import BlockRef
 
 HEAD_BLOCKS: Final = 20
@@ -282,6 +282,12 @@ def _judge_address(case: Case, found: PeerAddress, update: str) -> Finding:
             f"the socket on chain is {found.multiaddr}, the node announces {', '.join(announce)}: clients that come "
             "new know the chain's alone",
             f"{update}, or correct announce",
+        )
+    reason = why_undialable(found.transport, local=_is_devnet(case))
+    if reason is not None:
+        return failed(
+            f"nobody can dial the socket on chain, {found.multiaddr}: {reason}",
+            f"correct announce, and {update}",
         )
     if _is_private(found) and not _is_devnet(case):
         return warning(

@@ -223,6 +223,17 @@ async def test_a_private_address_on_a_public_chain_is_told(
     assert onchain._judge_address(case, parse_address(SOCKET), "update").verdict is Verdict.OK
 
 
+@pytest.mark.parametrize(("host", "chain_id"), [("127.0.0.1", 1), ("0.0.0.0", 1), ("0.0.0.0", 31337)])
+async def test_a_socket_that_nobody_can_dial_is_a_fault(
+    case: Case, village: Village, tmp_path: Path, host: str, chain_id: int
+) -> None:
+    """Worse than a private one: it leads to whoever dials it."""
+    case._config = make_config(village, 0, tmp_path, chain_id=chain_id, policy="closed")
+    found = onchain._judge_address(case, parse_address(SOCKET.replace("9.9.9.9", host)), "update")
+    assert found.verdict is Verdict.FAILED
+    assert f"nobody can dial the socket on chain, /ip4/{host}/tcp/" in found.sentence
+
+
 async def test_issuers_that_cannot_be_reached_are_named(case: Case, village: Village, tmp_path: Path) -> None:
     """With the policy attested; no other needs them."""
     from eigenkms.attestation.jwks import KeysUnavailableError
