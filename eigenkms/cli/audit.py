@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -49,10 +48,10 @@ def _opened(file: str | None, settings: "Settings") -> Iterator[_Log]:
         with Source(file).open() as reader:
             yield _file(reader.read, file)
         return
+    from eigenkms.node.folders import data_dir
     from eigenkms.storage.releases import read_releases
 
-    folder: Path | None = settings.get("data_dir")
-    with read_releases(folder or Path.home() / ".eigenkms" / "node") as log:
+    with read_releases(data_dir(settings)) as log:
         yield log
 
 

@@ -6,12 +6,12 @@ Modules of the network are imported when a call needs them, so that verbs which 
 import functools
 import signal
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import CHAIN_SETTINGS, READER_SETTINGS
 from eigenkms.node.config import anchor_config
+from eigenkms.node.folders import known_clusters
 from eigenkms.node.settings import Settings
 from eigenkms.types import AppId, Cluster, ClusterId
 
@@ -58,12 +58,6 @@ async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
         finally:
             signal.signal(signal.SIGINT, before)
     raise KeyboardInterrupt
-
-
-def known_clusters(settings: Settings) -> Path:
-    """The file that pins master public keys."""
-    path: Path | None = settings.get("known_clusters")
-    return path or Path.home() / ".eigenkms" / "known_clusters"
 
 
 def client_settings(settings: Settings) -> "ClientSettings":

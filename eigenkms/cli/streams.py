@@ -1,14 +1,18 @@
 """Where a verb's bytes come from and where they go, with the manners of age.
 
-Input is a file or stdin, output ``-o FILE`` or stdout; ``-`` is a stream. A file appears whole or not at all:
-it is written under a temporary name in its folder, fsynced and renamed, and removed if anything fails or a signal ends
-the process. What went to stdout cannot be taken back; a warning says that it was cut. A secret gets mode 0600, also where
-the file was there before with another. Input and output may not be one file. Binary is refused to a terminal,
+Input is a file or stdin, output ``-o FILE`` or stdout; ``-`` is a stream. A name of a descriptor (``/dev/stdout``, ``/dev/fd/3``)
+is that descriptor as it is open, not the file behind it opened again: a pipe, a socket and the end of a log stay what they are.
+
+Any other file appears whole or not at all: it is written under a temporary name in its folder, fsynced and renamed, and removed if
+anything fails or a signal ends the process. What went to stdout cannot be taken back; a warning says that it was cut. A secret gets
+mode 0600, also where the file was there before with another. Input and output may not be one file. Binary is refused to a terminal,
 and so is a secret with control characters in it, which would command the terminal.
 """
 
 import codecs
 import errno
+import fcntl
+import io
 import os
 import signal
 import stat
@@ -25,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from eigenkms.cli.armor import ENCRYPTED_FILE, ArmorReader, dearmor, is_armored
 from eigenkms.cli.report import note, warn
+from eigenkms.cli.standard import closed, descriptor_of
 from eigenkms.errors import EigenKmsError, InputError
 
 if TYPE_CHECKING:
@@ -70,9 +75,10 @@ class Source:
             yield _Reader(file, self)
 
     def _opened(self) -> AbstractContextManager[IO[bytes]]:
-        if self.name is not None:
+        number = 0 if self.name is None else descriptor_of(self.name)
+        if self.name is not None and number != 0:
             try:
-                return Path(self.name).open("rb")
+                return Path(self.name).open("rb") if number is None else os.fdopen(os.dup(number), "rb")
             except OSError as error:
                 raise InputError(f"read {self}: {_reason(error)}") from error
         if sys.stdin.isatty():
@@ -123,26 +129,38 @@ class Sink:
     def __init__(self, name: str | None, *, secret: bool = False) -> None:
         self.name = None if name in (None, STREAM) else name
         self._secret = secret
+        self._number = 1 if self.name is None else descriptor_of(self.name)
 
     def __str__(self) -> str:
         return self.name or "stdout"
 
     def check(self, source: Source | None = None, *, binary: bool = False) -> None:
         """Refuse what cannot go well, before any work is done. Raises InputError."""
-        if self.name is None:
-            if binary and sys.stdout.isatty():
-                raise _terminal_refused()
-        else:
+        if self._number is not None:
+            self._check_stream(self._number, binary=binary)
+        elif self.name is not None:
             self._check_file(Path(self.name))
         if source is not None and self._same(source.stat()):
             raise InputError(
                 f"write {self}: it is the input file", hint="give another file with -o; nothing was changed"
             )
 
+    def _check_stream(self, number: int, *, binary: bool) -> None:
+        with suppress(io.UnsupportedOperation):  # stdout need not be a file in a program that imports this
+            number = sys.stdout.fileno() if number == 1 else number
+            try:
+                is_writable = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            except OSError:
+                is_writable = False
+            if not is_writable:
+                raise closed(f"write {self}", "writing")
+            if binary and os.isatty(number):
+                raise _terminal_refused()
+
     def _check_file(self, path: Path) -> None:
         if path.is_dir() or str(self.name).endswith("/"):
             raise InputError(f"write {path}: it is a folder", hint="give the name of a file with -o")
-        if not path.resolve().parent.is_dir():
+        if not path.resolve().parent.is_dir() and not path.exists():
             raise InputError(f"write {path}: its folder does not exist", hint="create the folder first")
 
     def _same(self, source: os.stat_result | None) -> bool:
@@ -162,10 +180,12 @@ class Sink:
         """To be written piece by piece. A file is there when the block has ended, and not if it raised; a stream has then got what
         was written, of which a warning tells. InputError where it cannot be written, now or later.
         """
-        if self.name is None:
+        if self.name is None or self._number == 1:
             return self._to_stdout()
-        path = Path(self.name).resolve()
-        return self._to_device(path) if path.exists() and not path.is_file() else self._to_file(path)
+        path = Path(self.name)
+        if self._number is not None or (path.exists() and not path.is_file()):
+            return self._to_device(path)
+        return self._to_file(path.resolve())
 
     @contextmanager
     def _to_stdout(self) -> Iterator["Writable"]:
@@ -176,8 +196,9 @@ class Sink:
     @contextmanager
     def _to_device(self, path: Path) -> Iterator["Writable"]:
         with self._explained():
-            file = path.open("wb")
-        with file, self._telling_of_a_cut(_Output(file, self._explained)) as output:
+            file = path.open("wb") if self._number is None else os.fdopen(os.dup(self._number), "wb")
+        kind = _TerminalOutput if file.isatty() else _Output
+        with file, self._telling_of_a_cut(kind(file, self._explained)) as output:
             yield output
 
     @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigenkms.errors import InputError
+from eigenkms.node.folders import expanded
 
 if TYPE_CHECKING:
     from eigenkms.node.http.listening import HttpAddress
@@ -258,7 +259,10 @@ def _given(table: Mapping[str, Setting], path: Path, key: str, value: Any, line:
         raise InputError(f"read {key} from {where}: it must be {setting.type_name}")
     texts = _texts(value)
     if setting.is_path:
-        texts = tuple(str(path.parent / Path(t).expanduser()) for t in texts)
+        try:
+            texts = tuple(str(path.parent / expanded(t)) for t in texts)
+        except ValueError as error:
+            raise InputError(f"read {key} from {where}: {error}", hint="write the whole path") from error
     return Given(texts, where)
 
 
@@ -328,7 +332,7 @@ def choice(*names: str) -> Parser:
 
 @formed("path of a file or folder", "file")
 def path(value: str) -> Path:
-    return Path(value).expanduser()
+    return expanded(value)
 
 
 @formed("0x and 40 hex digits", "0x1234567890123456789012345678901234567890")
@@ -416,7 +420,7 @@ def g2_point(value: str) -> bytes:
 
 def _file_content(name: str) -> bytes:
     try:
-        with Path(name).expanduser().open("rb") as file:
+        with expanded(name).open("rb") as file:
             return file.read(1000)
     except OSError as error:
         raise ValueError(f"{name}: {(error.strerror or str(error)).lower()}") from error
