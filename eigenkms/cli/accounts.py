@@ -113,7 +113,7 @@ def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
 
 def checked_address(text: str) -> bytes:
     """20 bytes. Raises InputError, also for a mixed-case address whose checksum (EIP-55) is wrong."""
-    from eigenkms.chain.values import checksummed
+    from eigenkms.crypto.app_ids import checksummed
     from eigenkms.node.settings import address
 
     try:

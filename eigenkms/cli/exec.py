@@ -11,7 +11,7 @@ import click
 
 from eigenkms.cli import network
 from eigenkms.cli.attesting import ATTEST_SETTINGS, KEY_VARIABLE, attester
-from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.passwords import ACCOUNT_VARIABLE
 from eigenkms.cli.passwords import VARIABLE as PASSWORD_VARIABLE
 from eigenkms.cli.progress import Progress
@@ -31,8 +31,9 @@ OWN_SECRETS = frozenset({PASSWORD_VARIABLE, ACCOUNT_VARIABLE, KEY_VARIABLE})
 )
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND [ARGS]...", type=click.UNPROCESSED)
 @click.option("--only", multiple=True, metavar="NAME", help="Pass this secret and no other; may be repeated.")
+@exact_app_id_option
 @with_settings("app_id", *network.NETWORK_SETTINGS, *ATTEST_SETTINGS)
-def command(*, command: tuple[str, ...], only: tuple[str, ...], settings: "Settings") -> None:
+def command(*, command: tuple[str, ...], only: tuple[str, ...], exact: bool, settings: "Settings") -> None:
     """Fetch an application's secrets and become COMMAND, with them in its environment.
 
     They are the environment of the application's confirmed release: public and encrypted values, an encrypted one before a public
@@ -43,7 +44,7 @@ def command(*, command: tuple[str, ...], only: tuple[str, ...], settings: "Setti
     (LD_PRELOAD); --only says which are passed. EIGENKMS_PASSWORD, EIGENKMS_ACCOUNT_PASSWORD and EIGENKMS_ECDSA_KEY
     are not passed on.
     """
-    app_id = network.checked_app_id(settings)
+    app_id = network.checked_app_id(settings, exact=exact)
     program = _find(command[0])
     shown = attester(settings)
     with Progress("asking the operators") as progress:

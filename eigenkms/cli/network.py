@@ -13,7 +13,7 @@ from eigenkms.node.catalogue import CHAIN_SETTINGS, READER_SETTINGS
 from eigenkms.node.config import anchor_config
 from eigenkms.node.folders import known_clusters
 from eigenkms.node.settings import Settings
-from eigenkms.types import AppId, Cluster, ClusterId
+from eigenkms.types import AppId, Cluster, ClusterId, ExactAppId
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
@@ -162,8 +162,11 @@ def fetch_secrets(
     return run(api.fetch_secrets, needed, app_id, attester, progress)
 
 
-def checked_app_id(settings: Settings) -> AppId:
-    """The application id, long enough for the hash. Checked before anything is asked of the network."""
+def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
+    """The application id, long enough for the hash, in its canonical spelling unless it is ``exact``. Checked before anything is
+    asked of the network.
+    """
+    from eigenkms.crypto.app_ids import canonical
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
     from eigenkms.crypto.identities import app_id_bytes
     from eigenkms.protocols.requests import MAX_APP_ID_BYTES
@@ -177,4 +180,4 @@ def checked_app_id(settings: Settings) -> AppId:
             f"read app_id: it has {size} bytes, more than the {MAX_APP_ID_BYTES} that operators accept",
             hint="give a shorter application id",
         )
-    return AppId(app_id)
+    return canonical(ExactAppId(app_id) if exact else app_id)

@@ -11,7 +11,7 @@ from eigenkms.applications import AppStatus, ContainerPolicy, Release
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.values import checksummed
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.devnet.applications import open_desk
 from eigenkms.devnet.engines import open_engine
 from eigenkms.errors import InputError
