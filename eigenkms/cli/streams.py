@@ -22,12 +22,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from eigenkms.cli.armor import ENCRYPTED_FILE, ArmorReader, dearmor, is_armored
+from eigenkms.cli.armor import ENCRYPTED_FILE, MAX_BEFORE, ArmorReader, dearmor, is_armored
 from eigenkms.cli.report import note, warn
 from eigenkms.cli.standard import closed, descriptor_of
 from eigenkms.errors import EigenKmsError, InputError
@@ -88,14 +87,18 @@ class Source:
     @contextmanager
     def open_unarmored(self) -> Iterator[tuple["Readable", bool]]:
         """As ``open``, without its armor if it has one, and whether it had."""
+        from eigenkms.crypto.ibe import MAGIC
+
         with self.open() as reader:
-            armored = is_armored(reader.peek())
+            first = reader.begin(len(MAGIC) + 1)
+            is_binary = first.startswith(MAGIC) and first[len(MAGIC) :] < b" "  # a version is no character
+            armored = not is_binary and is_armored(reader.begin(MAX_BEFORE))
             yield ArmorReader(reader) if armored else reader, armored
 
     def read_unarmored(self, label: bytes = ENCRYPTED_FILE) -> bytes:
         """Everything, without its armor if it has one."""
         content = self.read(MAX_BYTES * 3 // 2)
-        return dearmor(content, label) if is_armored(content) else content
+        return dearmor(content, label) if is_armored(content[:MAX_BEFORE]) else content
 
 
 class _Reader:
@@ -104,19 +107,22 @@ class _Reader:
     def __init__(self, file: IO[bytes], source: Source) -> None:
         self._file = file
         self._source = source
+        self._held = b""
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; none at the end."""
-        return self._explained(self._file.read, size)
+        held, self._held = self._held[:size], self._held[size:]
+        return held + self._read(size - len(held)) if len(held) < size else held
 
-    def peek(self) -> bytes:
-        """What comes next, at least a byte if there is one."""
-        assert isinstance(self._file, BufferedReader)
-        return self._explained(self._file.peek, 1)
+    def begin(self, size: int) -> bytes:
+        """The ``size`` bytes that come next, fewer only at the end. They are still to be read."""
+        while len(self._held) < size and (more := self._read(size - len(self._held))):
+            self._held += more
+        return self._held[:size]
 
-    def _explained(self, call: Callable[[int], bytes | None], size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
         try:
-            if (content := call(size)) is None:
+            if (content := self._file.read(size)) is None:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         except OSError as error:
             raise InputError(f"read {self._source}: {_reason(error)}") from error
