@@ -33,7 +33,7 @@ def canonical(app_id: str) -> AppId:
     if found is None:
         return app_id if isinstance(app_id, AppId) else AppId(app_id)
     digits = found[1]
-    if digits not in (digits.lower(), digits.upper()) and digits != checksummed(bytes.fromhex(digits))[2:]:
+    if is_mistyped(digits):
         raise InputError(
             f"read application id {app_id}: the checksum of this address (EIP-55) is wrong",
             hint="a character was mistyped: copy it again, or write it in lower case if you are sure of it",
@@ -69,6 +69,11 @@ def other_spelling(app_id: str) -> str | None:
         return None
     lower = "0x" + address.hex()
     return checksummed(address) if app_id == lower else lower
+
+
+def is_mistyped(digits: str) -> bool:
+    """Whether 40 hex digits, in both cases, do not have the checksum of EIP-55."""
+    return digits not in (digits.lower(), digits.upper()) and digits != checksummed(bytes.fromhex(digits))[2:]
 
 
 def checksummed(address: bytes) -> str:

@@ -337,9 +337,13 @@ def path(value: str) -> Path:
 
 @formed("0x and 40 hex digits", "0x1234567890123456789012345678901234567890")
 def address(value: str) -> bytes:
-    """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's."""
+    """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's. Digits in both cases have the checksum of EIP-55."""
+    from eigenkms.crypto.app_ids import is_mistyped
+
     if not re.fullmatch(r"0x[0-9a-fA-F]{40}", value, re.ASCII):
         raise ValueError(f"{value[:60]!r} is not an address (0x and 40 hex digits)")
+    if is_mistyped(value[2:]):
+        raise ValueError(f"{value}: its checksum is wrong (EIP-55)")
     raw = bytes.fromhex(value[2:])
     if not any(raw):
         raise ValueError("the zero address is nobody's")

@@ -61,7 +61,7 @@ async def test_what_is_no_application_is_refused(tmp_path: Path) -> None:
         for act in (
             desk.show(AppId("my-app")),
             desk.release(AppId("0x12"), POOR_KEY, RELEASE),
-            desk.change(AppId("0x" + "AB" * 20), POOR_KEY, "stop"),
+            desk.change(AppId("0x" + "aB" * 20), POOR_KEY, "stop"),
         ):
             with pytest.raises(InputError, match="it is not the address of an application"):
                 await act
