@@ -138,6 +138,16 @@ class Sink:
     def __str__(self) -> str:
         return self.name or "stdout"
 
+    @property
+    def is_stdout(self) -> bool:
+        """Whether nothing else must be printed on stdout, however it was named."""
+        return self._number == 1
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a file that is there would be lost."""
+        return self._number is None and self.name is not None and Path(self.name).is_file()
+
     def check(self, source: Source | None = None, *, binary: bool = False) -> None:
         """Refuse what cannot go well, before any work is done. Raises InputError."""
         if self._number is not None:
@@ -184,7 +194,7 @@ class Sink:
         """To be written piece by piece. A file is there when the block has ended, and not if it raised; a stream has then got what
         was written, of which a warning tells. InputError where it cannot be written, now or later.
         """
-        if self.name is None or self._number == 1:
+        if self.name is None or self.is_stdout:
             return self._to_stdout()
         path = Path(self.name)
         if self._number is not None or (path.exists() and not path.is_file()):

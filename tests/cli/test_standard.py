@@ -158,6 +158,20 @@ def test_a_pipe_is_written_by_its_name(
         assert opened(keys, done.stdout) == SECRET
 
 
+def test_a_keystore_in_a_pipe_is_the_keystore_alone(tmp_path: Path) -> None:
+    """By any name of stdout: no facts follow it there, and a pipe is no file that would be lost."""
+    (tmp_path / "password").write_text("password")
+    (tmp_path / "password").chmod(0o600)
+    made = ("keys", "new", "--kind", "p2p", "--password-file", tmp_path / "password", "-o")
+    for name in ("-", "/dev/stdout"):
+        done = eigenkms(*made, name)
+        assert (done.returncode, done.stderr) == (0, b"")
+        (tmp_path / "p2p.json").write_bytes(done.stdout)
+        assert eigenkms("keys", "show", tmp_path / "p2p.json").returncode == 0
+    done = eigenkms(*made, tmp_path / "p2p.json")
+    assert (done.returncode, lines(done.stderr)[0].rpartition(": ")[2]) == (1, "it exists")
+
+
 def test_any_descriptor_is_read_and_written(
     encrypt: tuple[str, ...], keys: dict[int, ApplicationKey], tmp_path: Path
 ) -> None:
