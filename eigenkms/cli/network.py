@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from eigenkms.cli.report import warn
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import CHAIN_SETTINGS, READER_SETTINGS
 from eigenkms.node.config import anchor_config
@@ -166,7 +167,7 @@ def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
     """The application id, long enough for the hash, in its canonical spelling unless it is ``exact``. Checked before anything is
     asked of the network.
     """
-    from eigenkms.crypto.app_ids import canonical
+    from eigenkms.crypto.app_ids import canonical, is_nearly_address
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
     from eigenkms.crypto.identities import app_id_bytes
     from eigenkms.protocols.requests import MAX_APP_ID_BYTES
@@ -179,5 +180,9 @@ def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
         raise InputError(
             f"read app_id: it has {size} bytes, more than the {MAX_APP_ID_BYTES} that operators accept",
             hint="give a shorter application id",
+        )
+    if is_nearly_address(app_id):
+        warn(
+            f"application id {app_id!r} is taken as a name: an address is 0x and 40 hex digits, without blanks"
         )
     return canonical(ExactAppId(app_id) if exact else app_id)

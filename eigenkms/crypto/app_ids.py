@@ -24,6 +24,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import InputError
 from eigenkms.types import AppId, ExactAppId
 
+_NEARLY: Final = re.compile(r"(0[xX])?[0-9a-fA-F]{40}", re.ASCII)
 _ADDRESS: Final = re.compile(r"0[xX]([0-9a-fA-F]{40})", re.ASCII)
 
 
@@ -39,6 +40,11 @@ def canonical(app_id: str) -> AppId:
             hint="a character was mistyped: copy it again, or write it in lower case if you are sure of it",
         )
     return app_id if isinstance(app_id, ExactAppId) else AppId(f"0x{digits.lower()}")
+
+
+def is_nearly_address(app_id: str) -> bool:
+    """Whether a name looks like an address with its 0x left out, or with blanks around it."""
+    return not _ADDRESS.fullmatch(app_id) and _NEARLY.fullmatch(app_id.strip()) is not None
 
 
 def is_same(one: str, other: str) -> bool:

@@ -83,6 +83,16 @@ def test_a_wrong_checksum_is_refused_by_every_verb(words: tuple[str, ...], mpk: 
     ]
 
 
+@pytest.mark.parametrize("name", [LOWER[2:], SPELLED[2:], f" {LOWER}", f"{LOWER}\n"])
+def test_a_name_that_is_nearly_an_address_is_warned_of(name: str, mpk: str) -> None:
+    """It is a name of its own all the same: a git commit looks like one."""
+    done = eigenkms("encrypt", "--app-id", name, "--mpk", mpk, *CLUSTER_FLAGS, stdin=SECRET)
+    assert done.returncode == 0
+    said = f"warning: application id {name!r} is taken as a name: an address is 0x and 40 hex digits, without blanks"
+    assert lines(done.stderr) == [said]
+    assert decrypt(key_of(name, 2, mpk), done.stdout) == SECRET
+
+
 # -- with operators ----------------------------------------------------------------------------------------------
 
 
