@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -99,13 +100,28 @@ def _usage_hint(error: click.UsageError) -> str:
 
 
 def print_result(text: str) -> None:
-    """A line or more on stdout. Raises as every write to it does (``standard``)."""
-    click.echo(text)
+    """A line or more on stdout. InputError where it cannot be written; BrokenPipeError where nobody reads
+    it.
+    """
+    with explaining_stdout():
+        click.echo(text)
 
 
 def flush_stdout() -> None:
     """Write out what is buffered, so that a closed pipe or a full disk is an error here and not at exit."""
-    sys.stdout.flush()
+    with explaining_stdout():
+        sys.stdout.flush()
+
+
+@contextmanager
+def explaining_stdout() -> Iterator[None]:
+    """What the system refuses becomes InputError, except that nobody reads: that stays BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"write stdout: {(error.strerror or str(error)).lower()}") from error
 
 
 def abandon_broken_stdout() -> None:
