@@ -22,8 +22,17 @@ SessionId = NewType("SessionId", bytes)
 Version = NewType("Version", int)
 """Timestamp (unix seconds) of the boundary block of the session that made a key version."""
 
-AppId = NewType("AppId", str)
-"""An application's identity, hashed to G1 as its UTF-8 bytes exactly as given (at least 5 bytes)."""
+
+class AppId(str):
+    """An application's id: at least 5 bytes of UTF-8. An address names the same application in each spelling (crypto.app_ids)."""
+
+    __slots__ = ()
+
+
+class ExactAppId(AppId):
+    """An id that is hashed as it is spelled: it opens what was encrypted under another spelling than the canonical one."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

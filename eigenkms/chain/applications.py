@@ -14,7 +14,6 @@ of their own, and what is remembered of the others is apart. Neither leaves the 
 """
 
 import math
-import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,7 +27,8 @@ from eigenkms.chain import abi
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.reader import EigenLayerChain
 from eigenkms.chain.releases import decode_release
-from eigenkms.chain.values import checksummed, hexed
+from eigenkms.chain.values import hexed
+from eigenkms.crypto.app_ids import address_of
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 
@@ -55,14 +55,6 @@ STATUSES: Final = (
     AppStatus.CREATED,
 )
 """By the number that the contract has for it."""
-
-
-def application_address(app_id: str) -> bytes | None:
-    """The 20 bytes of ``0x`` and 40 hex digits, all lower case or with the checksum of EIP-55; None for anything else."""
-    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", app_id, re.ASCII):
-        return None
-    address = bytes.fromhex(app_id[2:])
-    return address if app_id in (hexed(address), checksummed(address)) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +102,7 @@ class ChainApplications:
         It comes from a reading that began at most ``FRESH_SECONDS`` ago, or is still under way. Raises ``ChainError``, also where
         too many ask for what was never found, and ``UnusableReleaseError``.
         """
-        address = application_address(app_id)
+        address = address_of(app_id)
         found = None if address is None else await self._find(address)
         return None if found is None else replace(found, app_id=app_id)
 

@@ -22,7 +22,8 @@ from eigenkms.chain.registration import Call
 from eigenkms.chain.reverts import sentence
 from eigenkms.chain.rpc import RpcRefusedError, pin
 from eigenkms.chain.transactions import Terms, base_fee_of
-from eigenkms.chain.values import checksummed, ether, gwei, hexed, quantity
+from eigenkms.chain.values import ether, gwei, hexed, quantity
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import OperatorAddress
 

@@ -8,7 +8,6 @@ fit raises ``ChainError`` with the name of the value, never with more than a few
 import re
 from typing import TypeAlias
 
-from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef
 
@@ -64,13 +63,6 @@ def block_ref(value: Json, what: str) -> BlockRef:
 def hexed(raw: bytes) -> str:
     """``0x`` and lowercase hex: how byte strings stand in requests and in messages."""
     return "0x" + raw.hex()
-
-
-def checksummed(address: bytes) -> str:
-    """A 20-byte address as EIP-55 writes it."""
-    digits = address.hex()
-    marks = keccak256(digits.encode()).hex()
-    return "0x" + "".join(d.upper() if int(m, 16) >= 8 else d for d, m in zip(digits, marks, strict=False))
 
 
 def ether(wei: int) -> str:

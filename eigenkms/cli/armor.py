@@ -1,8 +1,10 @@
-"""Text armor for ciphertexts and evidence, in the manner of RFC 7468, strict: one text for each sequence of bytes.
+"""Text armor for ciphertexts and evidence, in the manner of RFC 7468: found in whatever text it came in, and read strictly.
 
-Header line, base64 (RFC 4648, section 4) in lines of 64 characters of which only the last may be shorter,
-footer line. Lines end with LF or CRLF; blank lines may stand before and after, nowhere between. Anything else
-is refused, so two different texts never hold the same content. Reader and writer work piece by piece, in constant memory.
+Header line, base64 (RFC 4648, section 4) in lines of 64 characters of which only the last may be shorter, footer line. What mail
+programs and people add is not content: text before the header (at most 64 KiB of it) and after the footer, a mark of quotation or
+an indentation before each line, blanks and CR at the end of each line. base64 holds none of these signs, so every line still has
+one meaning. A line that is missing, cut, wrapped or coded otherwise is refused by its number, and a second armor in the same text
+is refused too. Reader and writer work piece by piece, in constant memory.
 """
 
 import binascii
@@ -26,6 +28,16 @@ _LINE_BYTES = COLUMNS * 3 // 4
 _BLOCK = 1 << 16
 _LONGEST = 1 << 10
 _BLANK = b"\r\n\t "
+MAX_BEFORE = _BLOCK
+"""Bytes that may stand before the header line."""
+_MARK = b"BEGIN EIGENKMS "
+_BEGIN = b"-----" + _MARK
+_UTF_8_BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"-\x00-\x00", b"\x00-\x00-")
+_QUOTING = b"\t >|"
+"""Signs that stand before a line that was quoted or indented."""
+_HINT = "copy the whole text again, from BEGIN to END; if a mail program wrapped its lines, have it sent as a file"
+_NOT_TEXT = bytes(range(0x20)).translate(None, b"\t\n\f\r")
 
 
 def header(label: bytes = ENCRYPTED_FILE) -> bytes:
@@ -40,8 +52,14 @@ HEADER, FOOTER = header(), footer()
 
 
 def is_armored(begin: bytes) -> bool:
-    """Whether what begins so can only be armor; one byte tells. What follows may still be broken."""
-    return begin[:1] != b"" and begin[:1] in b"-" + _BLANK
+    """Whether what begins so can only be armor, or text around it. What follows may still be broken.
+
+    Pass the first ``MAX_BEFORE`` bytes: armor that begins later is not found.
+    """
+    if begin.startswith(_UTF_16) or (begin[:1] != b"" and begin[:1] in b"-" + _BLANK):
+        return True
+    text, found, _ = begin.partition(_MARK)
+    return bool(found) and len(text.translate(None, _NOT_TEXT)) == len(text)
 
 
 def armor(content: bytes, label: bytes = ENCRYPTED_FILE) -> bytes:
@@ -105,12 +123,10 @@ class ArmorReader:
 
 
 def _decoded(source: "Readable", label: bytes) -> Iterator[bytes]:
-    """The content in pieces; all of header, body, footer and what is around them was right if the end is reached."""
-    batches = _batches(source)
-    first, *lines = next(batches, [b""])
-    if first != header(label):
-        raise _malformed(1, f"it is not {header(label).decode()}")
-    before = 1
+    """The content in pieces; all of header, body and footer was right if the end is reached."""
+    before, quoting, rest = _find_header(source, label)
+    batches = _batches(source, rest, quoting)
+    lines: list[bytes] = []
     while (end := _first_dashed(lines)) is None:
         if (more := next(batches, None)) is None:
             raise _malformed(before + len(lines), f"it is not {footer(label).decode()}; the text was cut")
@@ -118,32 +134,55 @@ def _decoded(source: "Readable", label: bytes) -> Iterator[bytes]:
         yield _decode(lines[:-1], before, ended=False)
         before += len(lines[:-1])
         lines = lines[-1:] + more
-    if lines[end].rstrip(_BLANK) != footer(label):
+    if lines[end] != footer(label):
         raise _malformed(before + end + 1, f"it is not {footer(label).decode()}; the text was cut")
     yield _decode(lines[:end], before, ended=True)
-    _refuse_more(lines[end + 1 :], batches, before + end + 1)
+    for number, line in enumerate(chain(lines[end + 1 :], chain.from_iterable(batches)), before + end + 2):
+        if _BEGIN in line:
+            raise _malformed(number, "another one begins here", hint="give each a file of its own")
 
 
-def _refuse_more(lines: list[bytes], batches: Iterator[list[bytes]], before: int) -> None:
-    for number, line in enumerate(chain(lines, chain.from_iterable(batches)), before + 1):
-        if line.strip(_BLANK):
-            raise _malformed(number, "it stands after the end")
+def _find_header(source: "Readable", label: bytes) -> tuple[int, bytes, bytes]:
+    """The number of the header line, what stands before the header in its line, and what was read of the lines after it."""
+    text = b""
+    while _BEGIN not in text and len(text) < MAX_BEFORE and (block := source.read(_BLOCK)):
+        text += block
+    if text.startswith(_UTF_16):
+        raise InputError("read armored file: it is UTF-16 text", hint="save it as ASCII or UTF-8 text")
+    text = text.removeprefix(_UTF_8_BOM)
+    blank = len(text) - len(text.lstrip(_BLANK))
+    at = next((place for mark in (_BEGIN, _MARK) if (place := text.find(mark)) >= 0), blank)
+    begin = text.rfind(b"\n", 0, at) + 1
+    while (end := text.find(b"\n", at)) < 0 and len(text) - at < _LONGEST and (block := source.read(_BLOCK)):
+        text += block
+    number = text.count(b"\n", 0, begin) + 1
+    if text[at : end if end >= 0 else None].rstrip(_BLANK) != header(label):
+        raise _malformed(number, f"it is not {header(label).decode()}")
+    return number, text[begin:at], text[end + 1 :] if end >= 0 else b""
 
 
-def _batches(source: "Readable") -> Iterator[list[bytes]]:
-    """Lines without their ends, some at a time, from the first that is not blank. A line too long for armor comes in pieces."""
-    rest = b""
-    begun = False
-    while block := source.read(_BLOCK):
-        text = rest + block if begun else block.lstrip(_BLANK)
-        begun = begun or bool(text)
+def _batches(source: "Readable", text: bytes, quoting: bytes) -> Iterator[list[bytes]]:
+    """Lines of ``text`` and ``source``, some at a time, without their ends and what quotes them. A line too long for armor comes in
+    pieces.
+    """
+    while True:
         *lines, rest = text.split(b"\n")
         if len(rest) > _LONGEST:
             lines, rest = [*lines, rest], b""
         if lines:
-            yield [line.removesuffix(b"\r") for line in lines] if b"\r" in text else lines
+            yield _unquoted(lines, text, quoting)
+        if not (block := source.read(_BLOCK)):
+            break
+        text = rest + block
     if rest:
-        yield [rest.removesuffix(b"\r")]
+        yield _unquoted([rest], rest, quoting)
+
+
+def _unquoted(lines: list[bytes], text: bytes, quoting: bytes) -> list[bytes]:
+    """The lines of ``text`` without ``quoting`` and other signs of quotation, each where it stands."""
+    if not quoting and not any(sign in text for sign in (b" ", b"\t", b"\r", b">", b"|")):
+        return lines
+    return [line.removeprefix(quoting).lstrip(_QUOTING).rstrip(_BLANK) for line in lines]
 
 
 def _first_dashed(lines: list[bytes]) -> int | None:
@@ -164,6 +203,10 @@ def _decode(lines: list[bytes], before: int, *, ended: bool) -> bytes:
 
 
 def _decode_line(line: bytes, number: int, *, last: bool) -> bytes:
+    if b"=3D" in line:
+        raise _malformed(
+            number, "it is quoted-printable, a code of mail", hint="save the decoded text of the message"
+        )
     if len(line) != COLUMNS and not (last and 0 < len(line) < COLUMNS):
         raise _malformed(number, f"it has {len(line)} columns, not {COLUMNS}")
     try:
@@ -175,7 +218,5 @@ def _decode_line(line: bytes, number: int, *, last: bool) -> bytes:
     return content
 
 
-def _malformed(line: int, reason: str) -> InputError:
-    return InputError(
-        f"read armored file: line {line}: {reason}", hint="copy the whole text again, from BEGIN to END"
-    )
+def _malformed(line: int, reason: str, hint: str = _HINT) -> InputError:
+    return InputError(f"read armored file: line {line}: {reason}", hint=hint)

@@ -1,11 +1,12 @@
 """``eigenkms audit``: what a node released to whom, out of its folder, running or not, and into a file that anyone can verify."""
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -49,10 +50,10 @@ def _opened(file: str | None, settings: "Settings") -> Iterator[_Log]:
         with Source(file).open() as reader:
             yield _file(reader.read, file)
         return
+    from eigenkms.node.folders import data_dir
     from eigenkms.storage.releases import read_releases
 
-    folder: Path | None = settings.get("data_dir")
-    with read_releases(folder or Path.home() / ".eigenkms" / "node") as log:
+    with read_releases(data_dir(settings)) as log:
         yield log
 
 
@@ -111,9 +112,9 @@ def _since(text: str) -> int:
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @with_settings("data_dir")
-@click.option("--app-id", "app", metavar="TEXT", help="Only of this application.")
+@click.option("--app-id", "app", metavar="TEXT", help="Only of this application, however it is spelled.")
 @click.option("--since", metavar="TIME", help="Only since this day or time, UTC unless it says otherwise.")
-@click.option("--last", type=click.IntRange(1), metavar="N", help="Only of the last N entries.")
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N of those.")
 @json_option
 def _show(
     *,
@@ -133,18 +134,39 @@ def _show(
     time, app_id, ciphertext_version, version, transcript, method, evidence, subject, reply_key (SHA-256 digests in hex; null
     where nothing was asked for).
     """
-    not_before = 0 if since is None else _since(since)
+    from eigenkms.crypto.app_ids import canonical
+
+    choice = _Choice(None if app is None else canonical(app), 0 if since is None else _since(since), last)
     with _opened(file, settings) as log:
-        encoded = log.entries() if last is None else log.entries(max(0, log.signed.head.number - last))
-        wanted = (
-            entry
-            for entry in map(_decoded, encoded)
-            if entry.release.time_ms >= not_before and app in (None, entry.release.app_id)
-        )
+        wanted = choice.of(log)
         if as_json:
             _print_json(_log_facts(log), wanted)
         else:
             _print_lines(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The newest ``last`` of the entries of ``app`` since ``not_before`` (unix milliseconds); None: of all, or all of them."""
+
+    app: str | None
+    not_before: int
+    last: int | None
+
+    def of(self, log: _Log) -> Iterable["Entry"]:
+        """Ascending. At most ``last`` are in memory."""
+        total = log.signed.head.number
+        if self.last is None:
+            return filter(self._fits, map(_decoded, log.entries()))
+        if self.app is None and not self.not_before:
+            return map(_decoded, log.entries(max(0, total - self.last)))
+        return deque(filter(self._fits, map(_decoded, log.entries())), maxlen=min(self.last, total))
+
+    def _fits(self, entry: "Entry") -> bool:
+        from eigenkms.crypto.app_ids import is_same
+
+        release = entry.release
+        return release.time_ms >= self.not_before and (self.app is None or is_same(self.app, release.app_id))
 
 
 def _decoded(encoded: bytes) -> "Entry":

@@ -6,7 +6,7 @@ import click
 
 from eigenkms.cli import network
 from eigenkms.cli.attesting import ATTEST_SETTINGS, attester
-from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.streams import Sink, Source
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
+@exact_app_id_option
 @with_settings("app_id", *network.NETWORK_SETTINGS, *ATTEST_SETTINGS)
-def command(*, file: str | None, output: str | None, settings: "Settings") -> None:
+def command(*, file: str | None, output: str | None, exact: bool, settings: "Settings") -> None:
     """Decrypt FILE or stdin, binary or armored, with the help of a quorum of operators.
 
     Files of any size, in constant memory (version 1: up to 256 MiB, in memory). With -o the output is there only
@@ -34,7 +35,7 @@ def command(*, file: str | None, output: str | None, settings: "Settings") -> No
     """
     from eigenkms.client.ciphertexts import open_ciphertext
 
-    app_id = network.checked_app_id(settings)
+    app_id = network.checked_app_id(settings, exact=exact)
     source, sink = Source(file), Sink(output, secret=True)
     sink.check(source)
     with source.open_unarmored() as (content, _):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli import network
-from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.report import note, warn
 from eigenkms.cli.streams import Sink, Source
@@ -32,9 +32,16 @@ if TYPE_CHECKING:
     type=click.Choice(["1", "2"]),
     help="Version of the ciphertext.  [default: 2; 1 where the cluster is not known]",
 )
+@exact_app_id_option
 @with_settings("app_id", "mpk", *network.NETWORK_SETTINGS)
 def command(
-    *, file: str | None, output: str | None, armored: bool, version: str | None, settings: "Settings"
+    *,
+    file: str | None,
+    output: str | None,
+    armored: bool,
+    version: str | None,
+    exact: bool,
+    settings: "Settings",
 ) -> None:
     """Encrypt FILE or stdin for an application, so that only a quorum of operators can open it.
 
@@ -45,7 +52,7 @@ def command(
     --operator-set-id name. Version 1 is what other implementations read; it takes 256 MiB, in memory, and names no
     cluster.
     """
-    app_id = network.checked_app_id(settings)
+    app_id = network.checked_app_id(settings, exact=exact)
     source, sink = Source(file), Sink(output)
     sink.check(source, binary=not armored)
     chosen = _version(version, settings)

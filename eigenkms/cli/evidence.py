@@ -100,7 +100,7 @@ def _chosen(function: Verb) -> Verb:
             )
         choice = _Choice(
             _addresses("--operator", operator),
-            Path(data_dir).expanduser() if data_dir else None,
+            _folder(data_dir) if data_dir else None,
             fault,
             _addresses("--accused", accused),
         )
@@ -130,6 +130,15 @@ def _chosen(function: Verb) -> Verb:
     for option in reversed(options):
         declared = option(declared)
     return declared
+
+
+def _folder(text: str) -> Path:
+    from eigenkms.node.folders import expanded
+
+    try:
+        return expanded(text)
+    except ValueError as error:
+        raise InputError(f"read --data-dir: {error}", hint="write the whole path") from error
 
 
 def _addresses(flag: str, texts: Iterable[str]) -> tuple["OperatorAddress", ...]:

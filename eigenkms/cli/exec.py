@@ -11,7 +11,7 @@ import click
 
 from eigenkms.cli import network
 from eigenkms.cli.attesting import ATTEST_SETTINGS, attester
-from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.programs import find_program
 from eigenkms.cli.progress import Progress
 from eigenkms.errors import InputError
@@ -30,8 +30,9 @@ _NO_FORMAT = "a script begins with #! and its interpreter, a program is one for 
 )
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND [ARGS]...", type=click.UNPROCESSED)
 @click.option("--only", multiple=True, metavar="NAME", help="Pass this secret and no other; may be repeated.")
+@exact_app_id_option
 @with_settings("app_id", *network.NETWORK_SETTINGS, *ATTEST_SETTINGS)
-def command(*, command: tuple[str, ...], only: tuple[str, ...], settings: "Settings") -> None:
+def command(*, command: tuple[str, ...], only: tuple[str, ...], exact: bool, settings: "Settings") -> None:
     """Fetch an application's secrets and become COMMAND, with them in its environment.
 
     They are the environment of the application's confirmed release: public and encrypted values, an encrypted one before a public
@@ -42,7 +43,7 @@ def command(*, command: tuple[str, ...], only: tuple[str, ...], settings: "Setti
     (LD_PRELOAD); --only says which are passed. Variables of eigenkms that hold a secret (passwords, EIGENKMS_ECDSA_KEY, RPC
     URLs) are not passed on.
     """
-    app_id = network.checked_app_id(settings)
+    app_id = network.checked_app_id(settings, exact=exact)
     program = find_program(command[0])
     shown = attester(settings)
     with Progress("asking the operators") as progress:

@@ -52,7 +52,7 @@ def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: 
 def _sink(output: str, *, force: bool) -> Sink:
     sink = Sink(output, secret=True)
     sink.check()
-    if sink.name and Path(sink.name).exists() and not force:
+    if sink.replaces and not force:
         raise InputError(
             f"write {output}: it exists", hint="give another file with -o, or --force to lose it"
         )
@@ -68,8 +68,8 @@ def _write(key: "Key", sink: Sink, password: str, *, as_json: bool) -> None:
     import secrets
 
     sink.write(key.seal(password, secrets.token_bytes))
-    if sink.name is not None:
-        print_facts({"file": sink.name, **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
+    if not sink.is_stdout:
+        print_facts({"file": str(sink), **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
 
 
 @verb(

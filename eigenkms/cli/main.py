@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from eigenkms.cli import report
+from eigenkms.cli import report, standard
 
 VERBS = {
     "node": ("eigenkms.cli.node", "Run an operator node."),
@@ -138,6 +138,7 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the ``eigenkms`` script."""
+    standard.prepare()
     code = run(sys.argv[1:])
     if code == report.INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

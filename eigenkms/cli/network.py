@@ -6,14 +6,15 @@ Modules of the network are imported when a call needs them, so that verbs which 
 import functools
 import signal
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from eigenkms.cli.report import warn
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import CHAIN_SETTINGS, READER_SETTINGS
 from eigenkms.node.config import anchor_config
+from eigenkms.node.folders import known_clusters
 from eigenkms.node.settings import Settings
-from eigenkms.types import AppId, Cluster, ClusterId
+from eigenkms.types import AppId, Cluster, ClusterId, ExactAppId
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
@@ -58,12 +59,6 @@ async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
         finally:
             signal.signal(signal.SIGINT, before)
     raise KeyboardInterrupt
-
-
-def known_clusters(settings: Settings) -> Path:
-    """The file that pins master public keys."""
-    path: Path | None = settings.get("known_clusters")
-    return path or Path.home() / ".eigenkms" / "known_clusters"
 
 
 def client_settings(settings: Settings) -> "ClientSettings":
@@ -168,8 +163,11 @@ def fetch_secrets(
     return run(api.fetch_secrets, needed, app_id, attester, progress)
 
 
-def checked_app_id(settings: Settings) -> AppId:
-    """The application id, long enough for the hash. Checked before anything is asked of the network."""
+def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
+    """The application id, long enough for the hash, in its canonical spelling unless it is ``exact``. Checked before anything is
+    asked of the network.
+    """
+    from eigenkms.crypto.app_ids import canonical, is_nearly_address
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
     from eigenkms.crypto.identities import app_id_bytes
     from eigenkms.protocols.requests import MAX_APP_ID_BYTES
@@ -183,4 +181,8 @@ def checked_app_id(settings: Settings) -> AppId:
             f"read app_id: it has {size} bytes, more than the {MAX_APP_ID_BYTES} that operators accept",
             hint="give a shorter application id",
         )
-    return AppId(app_id)
+    if is_nearly_address(app_id):
+        warn(
+            f"application id {app_id!r} is taken as a name: an address is 0x and 40 hex digits, without blanks"
+        )
+    return canonical(ExactAppId(app_id) if exact else app_id)

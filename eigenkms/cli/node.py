@@ -59,7 +59,7 @@ def _account_key(config: NodeConfig, password: str) -> bytes | None:
     path = config.anchor_account_keystore
     if path is None:
         return None
-    from eigenkms.chain.values import checksummed
+    from eigenkms.crypto.app_ids import checksummed
     from eigenkms.node.keyfiles import open_key
 
     if config.anchor_password_file is not None:

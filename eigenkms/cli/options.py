@@ -90,6 +90,12 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")(function)
 
 
+def exact_app_id_option(function: F) -> F:
+    """``--exact-app-id``, passed on as ``exact``: for ``network.checked_app_id``."""
+    text = "Hash the application id as it is spelled, also an address."
+    return click.option("--exact-app-id", "exact", is_flag=True, help=text)(function)
+
+
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
     """The result of a verb on stdout: JSON with the given fields, or one aligned line a fact."""
     if as_json:

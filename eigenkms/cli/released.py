@@ -11,7 +11,7 @@ import click
 from eigenkms.cli import network
 from eigenkms.cli.attesting import ATTEST_SETTINGS, attester
 from eigenkms.cli.exec import choose
-from eigenkms.cli.options import verb, with_settings
+from eigenkms.cli.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.progress import Progress
 from eigenkms.cli.streams import Sink
 from eigenkms.errors import InputError
@@ -35,14 +35,15 @@ def command() -> None:
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object of names and values.")
+@exact_app_id_option
 @with_settings("app_id", *network.NETWORK_SETTINGS, *ATTEST_SETTINGS)
-def _get(*, name: str | None, output: str | None, as_json: bool, settings: "Settings") -> None:
+def _get(*, name: str | None, output: str | None, as_json: bool, exact: bool, settings: "Settings") -> None:
     """Fetch an application's secrets and print the value of NAME, as it is, or all as NAME=VALUE, quoted for a shell.
 
     They are the environment of the application's confirmed release: public and encrypted values, an encrypted one before a public
     one. A terminal is not given control characters.
     """
-    app_id = network.checked_app_id(settings)
+    app_id = network.checked_app_id(settings, exact=exact)
     sink = Sink(output, secret=True)
     sink.check()
     shown = attester(settings)

@@ -135,7 +135,7 @@ def abandon_broken_stdout() -> None:
     """Where stdout does not take what is buffered, let the interpreter's last flush go nowhere."""
     try:
         sys.stdout.flush()
-    except OSError:
+    except (OSError, InputError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)

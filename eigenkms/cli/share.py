@@ -62,7 +62,8 @@ def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> 
     show it), threshold, share (the version of which one is held), held (whether it is as new as the network's),
     next_boundary (block) and next_boundary_seconds.
     """
-    from eigenkms.node.backup import check_keys, data_dir, identity_of, saved_keystores
+    from eigenkms.node.backup import check_keys, identity_of, saved_keystores
+    from eigenkms.node.folders import data_dir
 
     identity, folder = identity_of(settings), data_dir(settings)
     password = read_password("the node's keystores", file=settings.get("password_file"), environ=os.environ)
@@ -142,7 +143,7 @@ def _facts(
     settings: "Settings", identity: "StoreIdentity", found: "Condition", standing: "Standing"
 ) -> dict[str, Any]:
     """Raises ``NetworkError`` where no share can come."""
-    from eigenkms.node.backup import data_dir
+    from eigenkms.node.folders import data_dir
     from eigenkms.storage.folder import FolderLock
     from eigenkms.storage.opening import LOCK_NAME
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 def p2p_keystore(settings: "Settings") -> Path:
     """Of the settings, or the one that a node makes in its data folder."""
+    from eigenkms.node.folders import data_dir
+
     path: Path | None = settings.get("p2p_keystore")
-    folder: Path = settings.get("data_dir") or Path.home() / ".eigenkms" / "node"
-    return path or folder / "p2p.json"
+    return path or data_dir(settings) / "p2p.json"
 
 
 def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:

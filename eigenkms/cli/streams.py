@@ -1,30 +1,32 @@
 """Where a verb's bytes come from and where they go, with the manners of age.
 
-Input is a file or stdin, output ``-o FILE`` or stdout; ``-`` is a stream. A file appears whole or not at all:
-it is written under a temporary name in its folder, fsynced and renamed, and removed if anything fails or a signal ends
-the process. What went to stdout cannot be taken back; a warning says that it was cut. A secret gets mode 0600, also where
-the file was there before with another. Input and output may not be one file. Binary is refused to a terminal,
+Input is a file or stdin, output ``-o FILE`` or stdout; ``-`` is a stream. A name of a descriptor (``/dev/stdout``, ``/dev/fd/3``)
+is that descriptor as it is open, not the file behind it opened again: a pipe, a socket and the end of a log stay what they are.
+
+Any other file appears whole or not at all: it is written under a temporary name in its folder, fsynced and renamed, and removed if
+anything fails or a signal ends the process. What went to stdout cannot be taken back; a warning says that it was cut. A secret gets
+mode 0600, also where the file was there before with another. Input and output may not be one file. Binary is refused to a terminal,
 and so is a secret with control characters in it, which would command the terminal.
 """
 
 import codecs
 import errno
+import fcntl
+import io
 import os
-import signal
 import stat
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
-from types import FrameType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING
 
-from eigenkms.cli.armor import ENCRYPTED_FILE, ArmorReader, dearmor, is_armored
+from eigenkms.cli.armor import ENCRYPTED_FILE, MAX_BEFORE, ArmorReader, dearmor, is_armored
 from eigenkms.cli.report import note, warn
+from eigenkms.cli.signals import EndingSignals
+from eigenkms.cli.standard import closed, descriptor_of
 from eigenkms.errors import EigenKmsError, InputError
 
 if TYPE_CHECKING:
@@ -70,9 +72,10 @@ class Source:
             yield _Reader(file, self)
 
     def _opened(self) -> AbstractContextManager[IO[bytes]]:
-        if self.name is not None:
+        number = 0 if self.name is None else descriptor_of(self.name)
+        if self.name is not None and number != 0:
             try:
-                return Path(self.name).open("rb")
+                return Path(self.name).open("rb") if number is None else os.fdopen(os.dup(number), "rb")
             except OSError as error:
                 raise InputError(f"read {self}: {_reason(error)}") from error
         if sys.stdin.isatty():
@@ -82,14 +85,18 @@ class Source:
     @contextmanager
     def open_unarmored(self) -> Iterator[tuple["Readable", bool]]:
         """As ``open``, without its armor if it has one, and whether it had."""
+        from eigenkms.crypto.ibe import MAGIC
+
         with self.open() as reader:
-            armored = is_armored(reader.peek())
+            first = reader.begin(len(MAGIC) + 1)
+            is_binary = first.startswith(MAGIC) and first[len(MAGIC) :] < b" "  # a version is no character
+            armored = not is_binary and is_armored(reader.begin(MAX_BEFORE))
             yield ArmorReader(reader) if armored else reader, armored
 
     def read_unarmored(self, label: bytes = ENCRYPTED_FILE) -> bytes:
         """Everything, without its armor if it has one."""
         content = self.read(MAX_BYTES * 3 // 2)
-        return dearmor(content, label) if is_armored(content) else content
+        return dearmor(content, label) if is_armored(content[:MAX_BEFORE]) else content
 
 
 class _Reader:
@@ -98,19 +105,22 @@ class _Reader:
     def __init__(self, file: IO[bytes], source: Source) -> None:
         self._file = file
         self._source = source
+        self._held = b""
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; none at the end."""
-        return self._explained(self._file.read, size)
+        held, self._held = self._held[:size], self._held[size:]
+        return held + self._read(size - len(held)) if len(held) < size else held
 
-    def peek(self) -> bytes:
-        """What comes next, at least a byte if there is one."""
-        assert isinstance(self._file, BufferedReader)
-        return self._explained(self._file.peek, 1)
+    def begin(self, size: int) -> bytes:
+        """The ``size`` bytes that come next, fewer only at the end. They are still to be read."""
+        while len(self._held) < size and (more := self._read(size - len(self._held))):
+            self._held += more
+        return self._held[:size]
 
-    def _explained(self, call: Callable[[int], bytes | None], size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
         try:
-            if (content := call(size)) is None:
+            if (content := self._file.read(size)) is None:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         except OSError as error:
             raise InputError(f"read {self._source}: {_reason(error)}") from error
@@ -123,26 +133,48 @@ class Sink:
     def __init__(self, name: str | None, *, secret: bool = False) -> None:
         self.name = None if name in (None, STREAM) else name
         self._secret = secret
+        self._number = 1 if self.name is None else descriptor_of(self.name)
 
     def __str__(self) -> str:
         return self.name or "stdout"
 
+    @property
+    def is_stdout(self) -> bool:
+        """Whether nothing else must be printed on stdout, however it was named."""
+        return self._number == 1
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a file that is there would be lost."""
+        return self._number is None and self.name is not None and Path(self.name).is_file()
+
     def check(self, source: Source | None = None, *, binary: bool = False) -> None:
         """Refuse what cannot go well, before any work is done. Raises InputError."""
-        if self.name is None:
-            if binary and sys.stdout.isatty():
-                raise _terminal_refused()
-        else:
+        if self._number is not None:
+            self._check_stream(self._number, binary=binary)
+        elif self.name is not None:
             self._check_file(Path(self.name))
         if source is not None and self._same(source.stat()):
             raise InputError(
                 f"write {self}: it is the input file", hint="give another file with -o; nothing was changed"
             )
 
+    def _check_stream(self, number: int, *, binary: bool) -> None:
+        with suppress(io.UnsupportedOperation):  # stdout need not be a file in a program that imports this
+            number = sys.stdout.fileno() if number == 1 else number
+            try:
+                is_writable = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            except OSError:
+                is_writable = False
+            if not is_writable:
+                raise closed(f"write {self}", "writing")
+            if binary and os.isatty(number):
+                raise _terminal_refused()
+
     def _check_file(self, path: Path) -> None:
         if path.is_dir() or str(self.name).endswith("/"):
             raise InputError(f"write {path}: it is a folder", hint="give the name of a file with -o")
-        if not path.resolve().parent.is_dir():
+        if not path.resolve().parent.is_dir() and not path.exists():
             raise InputError(f"write {path}: its folder does not exist", hint="create the folder first")
 
     def _same(self, source: os.stat_result | None) -> bool:
@@ -162,10 +194,12 @@ class Sink:
         """To be written piece by piece. A file is there when the block has ended, and not if it raised; a stream has then got what
         was written, of which a warning tells. InputError where it cannot be written, now or later.
         """
-        if self.name is None:
+        if self.name is None or self.is_stdout:
             return self._to_stdout()
-        path = Path(self.name).resolve()
-        return self._to_device(path) if path.exists() and not path.is_file() else self._to_file(path)
+        path = Path(self.name)
+        if self._number is not None or (path.exists() and not path.is_file()):
+            return self._to_device(path)
+        return self._to_file(path.resolve())
 
     @contextmanager
     def _to_stdout(self) -> Iterator["Writable"]:
@@ -176,8 +210,9 @@ class Sink:
     @contextmanager
     def _to_device(self, path: Path) -> Iterator["Writable"]:
         with self._explained():
-            file = path.open("wb")
-        with file, self._telling_of_a_cut(_Output(file, self._explained)) as output:
+            file = path.open("wb") if self._number is None else os.fdopen(os.dup(self._number), "wb")
+        kind = _TerminalOutput if file.isatty() else _Output
+        with file, self._telling_of_a_cut(kind(file, self._explained)) as output:
             yield output
 
     @contextmanager
@@ -275,44 +310,6 @@ class _TerminalOutput(_Output):
             raise _terminal_refused() from None
         if not all(char.isprintable() or char in "\n\t" for char in text):
             raise _terminal_refused()
-
-
-class EndingSignals:
-    """In its block, a signal that would end the process raises instead, so that all is cleaned up on the way out; at the end of the
-    block it ends the process after all. Between ``hold`` and ``release`` it waits; a second one disturbs no cleaning up. A signal
-    that is ignored stays so.
-    """
-
-    def __init__(self) -> None:
-        self._came: int | None = None
-        self._holding = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # signals of others arrive there as well
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    self._before[number] = signal.signal(number, self._arrived)
-        return self
-
-    def hold(self) -> None:
-        self._holding = True
-
-    def release(self) -> None:
-        self._holding = False
-        if self._came is not None:
-            raise KeyboardInterrupt
-
-    def _arrived(self, number: int, _frame: FrameType | None) -> None:
-        first, self._came = self._came is None, number
-        if first and not self._holding:
-            raise KeyboardInterrupt
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        if self._came is not None:
-            signal.raise_signal(self._came)
 
 
 def _umask() -> int:

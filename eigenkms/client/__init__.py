@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eigenkms.protocols.authorisation import Authorisation as Authorisation
     from eigenkms.protocols.authorisation import Scope as Scope
     from eigenkms.types import AppId as AppId
+    from eigenkms.types import ExactAppId as ExactAppId
 
 _PLACES = {
     "eigenkms.chain.config": ("Finality",),
@@ -42,7 +43,7 @@ _PLACES = {
     "eigenkms.client.environment": ("Secrets",),
     "eigenkms.client.errors": ("AttesterError", "KeyChangedError", "NoVersionError", "QuorumError"),
     "eigenkms.protocols.authorisation": ("Authorisation", "Scope"),
-    "eigenkms.types": ("AppId",),
+    "eigenkms.types": ("AppId", "ExactAppId"),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 

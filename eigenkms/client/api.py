@@ -37,6 +37,7 @@ from eigenkms.client.evidence import EvidenceGathering, Findings
 from eigenkms.client.gathering import Failures, Gathering, Listener, Progress, silent
 from eigenkms.client.known import KnownClusters
 from eigenkms.client.pursuit import Pursuit
+from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.p2p.host import Host, open_host
@@ -114,8 +115,8 @@ class ClusterInfo:
         return self.epoch.transcript.recipients.addresses
 
     def recipient(self, app_id: AppId) -> Recipient:
-        """An application of this cluster, to encrypt to."""
-        return Recipient(app_id, self.cluster_id, self.mpk)
+        """An application of this cluster, to encrypt to. Raises ``InputError`` for an address with a wrong checksum."""
+        return Recipient(canonical(app_id), self.cluster_id, self.mpk)
 
 
 class Client:
@@ -247,8 +248,9 @@ class Client:
         The version that gave the last key is asked first. While versions change, others are found and asked besides, within
         the one timeout. ``attester`` proves the right to the key to each operator; without one nothing is shown, which only a
         devnet's operators accept. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused,
-        ``AttesterError`` if there was no evidence to show.
+        ``AttesterError`` if there was no evidence to show, ``InputError`` for an address with a wrong checksum.
         """
+        app_id = canonical(app_id)
         if self._epoch is None:
             await self.refresh()
         timeout = self._settings.timeout
@@ -306,6 +308,7 @@ class Client:
         Raises ``InputError`` if there is no such application or no release, ``UnusableReleaseError`` if its environment is none,
         ``ChainError``; and as ``decrypt``. Where nothing is encrypted, no operator is asked.
         """
+        app_id = canonical(app_id)
         release = await self._release(app_id)
         values = parse_environment(release.public_env, "public")
         if release.encrypted_env:

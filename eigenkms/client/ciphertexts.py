@@ -13,10 +13,11 @@ What was written before an error is authentic, but only the beginning of the pla
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from eigenkms.crypto import ibe, ibe_v2, identities
+from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError
 from eigenkms.protocols.requests import MAX_APP_ID_BYTES
@@ -43,7 +44,7 @@ def encrypt(recipient: Recipient, plaintext: bytes, version: int = NEWEST) -> by
     """Bytes in memory. Raises ``InputError`` for an application id that no operator reads, too much plaintext for version 1, or an
     unknown version; ``InvalidPoint`` for a malformed master public key.
     """
-    _check_readable(recipient)
+    recipient = _readable(recipient)
     if version == ibe_v2.VERSION:
         return ibe_v2.encrypt(recipient, plaintext, os.urandom)
     if version != ibe.VERSION:
@@ -55,7 +56,7 @@ def encrypt(recipient: Recipient, plaintext: bytes, version: int = NEWEST) -> by
 
 def encrypt_stream(recipient: Recipient, source: Readable, sink: Writable) -> int:
     """Version 2, from ``source`` to its end; how many bytes of plaintext there were. Errors as ``encrypt``."""
-    _check_readable(recipient)
+    recipient = _readable(recipient)
     sealer = ibe_v2.Sealer(recipient, os.urandom)
     sink.write(sealer.header)
     size = 0
@@ -133,9 +134,12 @@ def open_ciphertext(source: Readable) -> WholeCiphertext | ChunkedCiphertext:
     return WholeCiphertext(ibe.parse(content), content)
 
 
-def _check_readable(recipient: Recipient) -> None:
-    if len(recipient.app_id.encode()) > MAX_APP_ID_BYTES:
+def _readable(recipient: Recipient) -> Recipient:
+    """With its canonical id. Raises ``InputError`` for an id that no operator reads."""
+    app_id = canonical(recipient.app_id)
+    if len(app_id.encode()) > MAX_APP_ID_BYTES:
         raise InputError(f"encrypt: the application id is longer than {MAX_APP_ID_BYTES} bytes")
+    return replace(recipient, app_id=app_id)
 
 
 def _too_large() -> InputError:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from eigenkms.crypto import backends
+from eigenkms.crypto.app_ids import other_spelling
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
 from eigenkms.crypto.bls import hashed
 from eigenkms.crypto.hashing import Rng
@@ -153,9 +154,14 @@ def too_short(size: int, shortest: int) -> InputError:
 
 
 def does_not_open(app_id: str) -> VerificationError:
+    hint = "check that the application id and the cluster are those it was encrypted for"
+    if (other := other_spelling(app_id)) is not None:
+        hint += (
+            f"; what was encrypted for the spelling {other} is opened with --app-id {other} --exact-app-id"
+        )
     return VerificationError(
         f"decrypt for application {app_id!r}: the key does not open this ciphertext, or it was changed",
-        hint="check that the application id and the cluster are those it was encrypted for",
+        hint=hint,
     )
 
 

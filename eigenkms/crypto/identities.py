@@ -8,7 +8,8 @@ under its own tag, so that no key of one version is ever a key of another, whate
     2         kind (1 byte) ‖ cluster (32) ‖ app id      EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_
     canary    2 ‖ cluster (32) ‖ nonce (32)              the same; no ciphertext has this kind, so its key opens none
 
-An application id is its UTF-8 bytes exactly as given. Version 1 is what other implementations have; its identities name no cluster.
+An application id is its UTF-8 bytes exactly as given: whoever asks has chosen the spelling (``app_ids``). Version 1 is what other
+implementations have; its identities name no cluster.
 """
 
 from dataclasses import dataclass

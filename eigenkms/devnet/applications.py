@@ -11,12 +11,13 @@ from typing import Final
 
 from eigenkms.applications import Application, Release
 from eigenkms.chain import publishing
-from eigenkms.chain.applications import ChainApplications, application_address
+from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.reader import EigenLayerChain, open_chain
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, quantity
+from eigenkms.crypto.app_ids import address_of
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.devnet.favours import devnet_sender
 from eigenkms.errors import InputError
@@ -93,10 +94,10 @@ async def open_desk(config: ChainConfig) -> AsyncIterator[Desk]:
 
 
 def _address(app_id: AppId) -> bytes:
-    address = application_address(app_id)
+    address = address_of(app_id)
     if address is None:
         raise InputError(
             f"read application id {app_id[:60]!r}: it is not the address of an application",
-            hint="give 0x and 40 hex digits, all lower case or with their checksum (EIP-55)",
+            hint="give 0x and 40 hex digits",
         )
     return address

@@ -27,6 +27,7 @@ from eigenkms.applications import (
     UnusableReleaseError,
 )
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Context, Image, Method
+from eigenkms.crypto.app_ids import folded, is_same
 from eigenkms.errors import ChainError
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.node.rates import Rates
@@ -169,7 +170,7 @@ class Authoriser:
 
     def _check_rate(self, app_id: AppId) -> None:
         """Raise if the application takes more than its part of the memory, of the release log and of our time."""
-        if self._of_one.take(app_id.lower()):
+        if self._of_one.take(folded(app_id)):
             raise busy("too many requests for this application")
 
     def _remember(self, uses: list[Use]) -> list[Spending]:
@@ -210,12 +211,12 @@ def read_authorisation(field: bytes | None) -> Authorisation:
 
 
 def check_application(claims: Claims, app_id: AppId) -> None:
-    """Raise unless the evidence is of the application that the key is asked for, to the letter."""
-    if claims.app_id != app_id:
+    """Raise unless the evidence is of the application that the key is asked for, in whatever spelling."""
+    if not is_same(claims.app_id, app_id):
         raise AttestationRefused(
             Refusal.WRONG_APPLICATION,
             "the evidence is of another application",
-            hint="name the application in the request exactly as in the evidence",
+            hint="name the application in the request as in the evidence",
         )
 
 

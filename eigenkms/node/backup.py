@@ -19,6 +19,7 @@ from eigenkms.node.backup_file import (
     SavedShare,
 )
 from eigenkms.node.config import gather
+from eigenkms.node.folders import data_dir
 from eigenkms.node.keyfiles import open_content, peek_content, read_file
 from eigenkms.node.settings import Settings
 from eigenkms.plain_text import NotUtf8Error, decode_text
@@ -184,12 +185,6 @@ def _wait_for_share(folder: Path, between_looks: Callable[[], None]) -> None:
             if copy.settled is None or copy.has_share(copy.settled):
                 return
         between_looks()
-
-
-def data_dir(settings: Settings) -> Path:
-    """The node's data folder, where the node itself would look for it."""
-    found: Path | None = settings.get("data_dir")
-    return found or Path.home() / ".eigenkms" / "node"
 
 
 def keystore_paths(settings: Settings) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from eigenkms.node.catalogue import (
     TOKEN_METHODS,
     parse_finality,
 )
+from eigenkms.node.folders import data_dir
 from eigenkms.node.settings import Settings
 from eigenkms.types import OperatorAddress
 
@@ -219,7 +220,7 @@ class NodeConfig:
         values: dict[str, Any] = {name: settings.get(name) for name in NODE_SETTINGS if name != "environment"}
         for name in NODE_REQUIRED:
             values[name] = settings.require(name)
-        values["data_dir"] = settings.get("data_dir") or Path.home() / ".eigenkms" / "node"
+        values["data_dir"] = data_dir(settings)
         values["finality"] = settings.get("finality") or parse_finality("finalized")
         values["listen"] = settings.get("listen") or ("/ip4/0.0.0.0/tcp/9400",)
         values["window_seconds"] = settings.get("window_seconds") or (

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eigenkms.chain.values import checksummed
 from eigenkms.crypto import foreign_keystore, keystore
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.hashing import Rng, keccak256
 from eigenkms.errors import InputError
 from eigenkms.plain_text import without_mark

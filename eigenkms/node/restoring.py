@@ -17,9 +17,10 @@ from typing import Any, Final
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
-from eigenkms.node.backup import check_keys, config_settings, data_dir, identity_of, keystore_paths
+from eigenkms.node.backup import check_keys, config_settings, identity_of, keystore_paths
 from eigenkms.node.backup_file import Backup
 from eigenkms.node.catalogue import SETTINGS
+from eigenkms.node.folders import data_dir
 from eigenkms.node.settings import Settings
 from eigenkms.plain_text import NotUtf8Error, decode_text
 from eigenkms.storage.copy import has_store, read_store

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigenkms.errors import InputError
+from eigenkms.node.folders import expanded
 from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
@@ -265,7 +266,10 @@ def _given(table: Mapping[str, Setting], path: Path, key: str, value: Any, line:
         raise InputError(f"read {key} from {where}: it must be {setting.type_name}")
     texts = _texts(value)
     if setting.is_path:
-        texts = tuple(str(path.parent / Path(t).expanduser()) for t in texts)
+        try:
+            texts = tuple(str(path.parent / expanded(t)) for t in texts)
+        except ValueError as error:
+            raise InputError(f"read {key} from {where}: {error}", hint="write the whole path") from error
     return Given(texts, where)
 
 
@@ -335,14 +339,18 @@ def choice(*names: str) -> Parser:
 
 @formed("path of a file or folder", "file")
 def path(value: str) -> Path:
-    return Path(value).expanduser()
+    return expanded(value)
 
 
 @formed("0x and 40 hex digits", "0x1234567890123456789012345678901234567890")
 def address(value: str) -> bytes:
-    """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's."""
+    """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's. Digits in both cases have the checksum of EIP-55."""
+    from eigenkms.crypto.app_ids import is_mistyped
+
     if not re.fullmatch(r"0x[0-9a-fA-F]{40}", value, re.ASCII):
         raise ValueError(f"{value[:60]!r} is not an address (0x and 40 hex digits)")
+    if is_mistyped(value[2:]):
+        raise ValueError(f"{value}: its checksum is wrong (EIP-55)")
     raw = bytes.fromhex(value[2:])
     if not any(raw):
         raise ValueError("the zero address is nobody's")
@@ -430,7 +438,7 @@ def g2_point(value: str) -> bytes:
 
 def _file_content(name: str) -> bytes:
     try:
-        with Path(name).expanduser().open("rb") as file:
+        with expanded(name).open("rb") as file:
             return file.read(1000)
     except OSError as error:
         raise ValueError(f"{name}: {(error.strerror or str(error)).lower()}") from error

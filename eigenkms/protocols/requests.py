@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from eigenkms.crypto import bn254, identities, sealing
+from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.identities import Identity, identity_of
-from eigenkms.errors import VerificationError
+from eigenkms.errors import InputError, VerificationError
 from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
 from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
 from eigenkms.protocols.votes import BadCertificateError, Certificate, Phase, decode_certificate
-from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.types import AppId, ClusterId, ExactAppId, OperatorAddress
 
 REQUEST_VERSION = 1
 MIN_APP_ID_BYTES = 5
@@ -178,14 +179,17 @@ class PartialRequest:
 
 
 def decode_partial_request(data: bytes) -> PartialRequest:
-    """Raises ``MalformedError``, also for an application id that is too short to be one."""
+    """Raises ``MalformedError``, also for an application id that is too short, or an address with a wrong checksum.
+
+    The id is as the request spells it: that is the identity whose key the client can verify.
+    """
     what = "partial signature request"
     fields = Fields(decode(data, what=what, limit=MAX_AUTHORISATION_BYTES + 4096), 8, what)
     if (version := fields.uint(16)) != REQUEST_VERSION:
         raise MalformedError(f"decode {what}: version {version}")
     request = PartialRequest(
         ClusterId(fields.fixed(32)),
-        AppId(fields.text(MAX_APP_ID_BYTES)),
+        ExactAppId(fields.text(MAX_APP_ID_BYTES)),
         fields.uint(16),
         fields.fixed(32),
         fields.fixed(32),
@@ -196,6 +200,10 @@ def decode_partial_request(data: bytes) -> PartialRequest:
         raise MalformedError(f"decode {what}: ciphertext version {request.ciphertext_version} is not known")
     if len(request.app_id.encode()) < MIN_APP_ID_BYTES:
         raise MalformedError(f"decode {what}: the application id is shorter than {MIN_APP_ID_BYTES} bytes")
+    try:
+        canonical(request.app_id)
+    except InputError as error:
+        raise MalformedError(f"decode {what}: {error}") from None
     return request
 
 

@@ -8,7 +8,7 @@ import atexit
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import cache
@@ -44,9 +44,11 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def eigenkms(
-    *args: str | Path, stdin: bytes = b"", cwd: Path | None = None, **env: str
+    *args: str | Path, stdin: bytes = b"", cwd: Path | None = None, closed: Sequence[int] = (), **env: str
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run the command without a terminal, in a process of its own; stdout and stderr as bytes."""
+    """Run the command without a terminal, in a process of its own; stdout and stderr as bytes. It starts without the descriptors
+    that are ``closed``.
+    """
     words = [str(arg) for arg in args]
     (in_read, in_write), (out_read, out_write), (err_read, err_write) = (os.pipe() for _ in range(3))
     theirs = (in_read, out_write, err_write)
@@ -58,6 +60,7 @@ def eigenkms(
                 environment=clean_environment(**env),
                 folder=cwd or Path.cwd(),
                 descriptors=theirs,
+                closed=closed,
             )
         finally:
             for each in theirs:

@@ -106,7 +106,11 @@ def test_releases_are_shown_a_line_each(log: ReleaseLog, folder: Path, capsys: C
         (("--last", "2"), [5, 6]),
         (("--last", "100"), [1, 2, 3, 4, 5, 6]),
         (("--app-id", "app-3"), [3]),
-        (("--app-id", "app-3", "--last", "3"), []),
+        (("--app-id", "app-3", "--last", "3"), [3]),
+        (("--app-id", "app-3", "--last", "1"), [3]),
+        (("--since", "2027-01-15T08:03:00Z", "--last", "2"), [5, 6]),
+        (("--since", "2027-01-16", "--last", "2"), []),
+        (("--last", "99999999999999999999"), [1, 2, 3, 4, 5, 6]),
         (("--since", "2027-01-15T08:05:00Z"), [5, 6]),
         (("--since", "2027-01-15T10:05:00+02:00"), [5, 6]),
         (("--since", "2027-01-15"), [1, 2, 3, 4, 5, 6]),
@@ -124,6 +128,20 @@ def test_some_of_them(
         out, err = told(capsys, 0, "show", *flags, *where)
         assert [int(line.split()[0]) for line in out.splitlines()] == numbers
         assert ("no release" in err) == (not numbers)
+
+
+def test_an_application_is_found_however_it_is_spelled(
+    village: Village, log: ReleaseLog, folder: Path, capsys: Capture
+) -> None:
+    """By any spelling, whatever was logged: an entry says what was asked for."""
+    spelled = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+    for number, each in enumerate((spelled, spelled.lower(), spelled.lower()), 7):
+        log.append([replace(release(number), app_id=AppId(each))], lambda head: sign(village, head))
+    for each in (spelled, spelled.lower(), spelled.upper()):
+        for flags, numbers in (((), [7, 8, 9]), (("--last", "2"), [8, 9])):
+            out, _ = told(capsys, 0, "show", "--json", "--app-id", each, *flags, "--data-dir", folder)
+            assert [entry["number"] for entry in json.loads(out)["releases"]] == numbers
+    assert json.loads(out)["releases"][0]["app_id"] == spelled.lower()
 
 
 def test_facts_of_a_log(log: ReleaseLog, village: Village, folder: Path, capsys: Capture) -> None:

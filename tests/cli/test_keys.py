@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from eth_keyfile import create_keyfile_json
 
-from eigenkms.chain.values import checksummed
 from eigenkms.cli.main import run
 from eigenkms.crypto import keystore
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import InputError
 from eigenkms.node.keyfiles import Key, new_key, open_key, peek, public_values

@@ -15,7 +15,8 @@ import pytest
 
 from eigenkms.cli.armor import FOOTER, HEADER, ArmorReader, armor
 from eigenkms.cli.main import run
-from eigenkms.cli.streams import EndingSignals, Sink
+from eigenkms.cli.signals import EndingSignals
+from eigenkms.cli.streams import Sink
 from eigenkms.client import ciphertexts
 from eigenkms.client.ciphertexts import encrypt
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient

@@ -648,7 +648,7 @@ def test_a_devnet_gives_ether_and_a_place_on_the_list(
         ),
         (
             ("allow", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD"),
-            "read address 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD: its checksum is wrong",
+            "read address: 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD: its checksum is wrong (EIP-55)",
         ),
     ],
 )

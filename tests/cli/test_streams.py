@@ -270,6 +270,23 @@ def test_inspect_reads_both_forms_and_needs_no_key(
     assert shown[-1] == "cluster         " + {"1": "not recorded", "2": key.owner.cluster.hex()}[version]
 
 
+def test_a_text_from_a_mail_is_opened(encrypt: tuple[str, ...], keys: dict[int, ApplicationKey]) -> None:
+    """Quoted, with other line ends, and text around it: by the verbs as by the library; also a text that begins as binary does."""
+    armored = eigenkms(*encrypt, "-a", stdin=SECRET).stdout
+    quoted = (
+        b"IBE, as you asked:\n\n"
+        + b"".join(b"> " + line + b" \r\n" for line in armored.splitlines())
+        + b"\nAnn\n"
+    )
+    assert opened(keys, dearmor(quoted)) == SECRET
+    done = eigenkms("inspect", "--json", stdin=quoted)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["armored"] is True
+    done = eigenkms("inspect", stdin=quoted.replace(b"END", b"THE END"))
+    assert done.returncode == 1
+    assert "it is not -----END EIGENKMS ENCRYPTED FILE-----" in lines(done.stderr)[0]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

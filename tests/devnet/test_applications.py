@@ -11,7 +11,7 @@ from eigenkms.applications import AppStatus, ContainerPolicy, Release
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.values import checksummed
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.devnet.applications import open_desk
 from eigenkms.devnet.engines import open_engine
 from eigenkms.errors import InputError
@@ -61,7 +61,7 @@ async def test_what_is_no_application_is_refused(tmp_path: Path) -> None:
         for act in (
             desk.show(AppId("my-app")),
             desk.release(AppId("0x12"), POOR_KEY, RELEASE),
-            desk.change(AppId("0x" + "AB" * 20), POOR_KEY, "stop"),
+            desk.change(AppId("0x" + "aB" * 20), POOR_KEY, "stop"),
         ):
             with pytest.raises(InputError, match="it is not the address of an application"):
                 await act

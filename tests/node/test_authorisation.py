@@ -21,6 +21,7 @@ from eigenkms.applications import (
 from eigenkms.attestation import ecdsa
 from eigenkms.attestation.interface import AttestationRefused, Context
 from eigenkms.crypto import sealing
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError, StorageError
 from eigenkms.node import authorisation
 from eigenkms.node.attesting import make_methods, open_authoriser, open_policy
@@ -292,11 +293,21 @@ async def test_a_method_that_is_not_enabled(authoriser: Authoriser, scope: Scope
 async def test_evidence_of_another_application(
     authoriser: Authoriser, register: Register, scope: Scope
 ) -> None:
-    """To the letter: another spelling of one address is another key."""
-    for other in ("0x" + "ac" * 20, APP.upper(), APP[2:]):
+    """One more digit, one less, or without 0x: another name."""
+    for other in ("0x" + "ac" * 20, APP + "0", APP[2:]):
         register.known[other] = replace(APPLICATION, app_id=AppId(other))
         asked_for = replace(scope, app_id=AppId(other))
         assert await outcome(authoriser, attested(asked_for)) == Refusal.WRONG_APPLICATION
+
+
+async def test_evidence_is_of_an_application_however_it_is_spelled(
+    authoriser: Authoriser, register: Register, scope: Scope
+) -> None:
+    """A VM carries the id in lower case; what was encrypted under another spelling is opened by asking for that one."""
+    other = AppId(checksummed(bytes.fromhex(APP[2:])))
+    register.known[other] = replace(APPLICATION, app_id=other)
+    asked_for = replace(scope, app_id=other)
+    assert isinstance(await outcome(authoriser, attested(asked_for)), Grant)
 
 
 async def test_a_signature_by_somebody_else_uses_nothing_up(authoriser: Authoriser, scope: Scope) -> None:
@@ -430,7 +441,10 @@ async def test_an_application_has_its_part_and_no_more(
             scope = Scope(CLUSTER, config.operator, app, REPLY_KEY)
             return await outcome(authoriser, signed(scope, nonce=number.to_bytes(32, "big")))
 
-        found = [await ask(APP_ID, number) for number in range(authorisation.BURST_OF_ONE + 1)]
+        spelled = AppId(APP.upper())
+        register.known[spelled] = replace(APPLICATION, app_id=spelled)
+        turns = range(authorisation.BURST_OF_ONE + 1)
+        found = [await ask(spelled if number % 2 else APP_ID, number) for number in turns]
         assert all(isinstance(each, Grant) for each in found[:-1])
         assert found[-1] == Refusal.BUSY
         assert authoriser._spent._count == authorisation.BURST_OF_ONE  # type: ignore[attr-defined]

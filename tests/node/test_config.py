@@ -123,6 +123,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("chain_id", "0", "0 is not in 1.."),
         ("avs", "0x1234", "'0x1234' is not an address"),
         ("avs", "0x" + "00" * 20, "the zero address is nobody's"),
+        ("avs", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", r"its checksum is wrong \(EIP-55\)"),
         ("finality", "tomorrow", "'tomorrow' is not one of finalized"),
         ("policy", "ajar", "'ajar' is not one of open, attested, closed"),
         ("attestation_methods", ("gcp", "tpm"), "'tpm' is not one of gcp, intel, ecdsa"),

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from eigenkms.chain.values import checksummed
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.node.catalogue import PRESETS
 
 PUBLIC = ("sepolia", "mainnet")

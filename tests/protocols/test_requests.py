@@ -15,7 +15,7 @@ import pytest
 
 from eigenkms.crypto import backends, bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
-from eigenkms.crypto.identities import identity_v2
+from eigenkms.crypto.identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.protocols.canary import CanaryRequest, decode_canary_request
 from eigenkms.protocols.codec import MalformedError
@@ -312,6 +312,20 @@ def test_an_application_id_may_be_any_text_of_five_bytes(village: Village) -> No
     _, request = asking(village)
     for app in ("abcde", "ééa", "🔑1", "x" * MAX_APP_ID_BYTES):
         assert decode_partial_request(replace(request, app_id=AppId(app)).encoded).app_id == app
+
+
+def test_an_application_id_is_what_the_request_spells_out(village: Village) -> None:
+    """A client can verify no other identity; a wrong checksum is refused by its name."""
+    _, request = asking(village)
+    spelled = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+    for each in (spelled, spelled.lower()):
+        found = decode_partial_request(replace(request, app_id=AppId(each)).encoded)
+        assert (found.app_id, found.identity) == (
+            each,
+            identity_of(request.ciphertext_version, CLUSTER, each),
+        )
+    with pytest.raises(MalformedError, match=r"the checksum of this address \(EIP-55\) is wrong"):
+        decode_partial_request(replace(request, app_id=AppId(spelled.replace("a", "A", 1))).encoded)
 
 
 def test_more_records_than_fit_are_left_out(village: Village) -> None:

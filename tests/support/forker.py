@@ -53,12 +53,17 @@ def ask(
     environment: Mapping[str, str],
     folder: Path,
     descriptors: Sequence[int],
+    closed: Sequence[int] = (),
 ) -> Callable[[], int]:
-    """Start the command in a session of its own, on copies of stdin, stdout and stderr. Call the result for its exit code."""
+    """Start the command in a session of its own, on copies of stdin, stdout and stderr. Call the result for its exit code.
+
+    ``closed`` are the standard descriptors that the command starts without.
+    """
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.settimeout(PATIENCE)
     control.connect(str(address))
     request = {"words": list(words), "environment": dict(environment), "folder": str(folder), "session": True}
+    request["closed"] = list(closed)
     socket.send_fds(control, [json.dumps(request).encode()], list(descriptors))
 
     def ended() -> int:
@@ -119,6 +124,9 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         for target, descriptor in enumerate(descriptors):
             os.dup2(descriptor, target)
             os.close(descriptor)
+        for number in request.get("closed", ()):  # as the interpreter starts without one
+            os.close(number)
+            setattr(sys, ("stdin", "stdout", "stderr")[number], None)
         os.environ.clear()
         os.environ.update(request["environment"])
         if request.get("session"):
@@ -138,7 +146,8 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         code = 0
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if stream is not None:
+                stream.flush()
         os._exit(code)
 
 

@@ -151,10 +151,10 @@ class KeyApi:
         release = None if grant is None else grant.application.release
 
         def make() -> bytes:
-            identity = identity_of(asked.ciphertext_version, self._cluster, asked.app_id)
+            identity = identity_of(asked.ciphertext_version, self._cluster, asked.key_id)
             return replies.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
-        released = Released(asked.app_id, asked.ciphertext_version, transcript, asked.reply_key)
+        released = Released(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
         return _json(await self._releaser.release(released, grant, make))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:

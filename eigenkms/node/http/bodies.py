@@ -16,9 +16,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from eigenkms import bounded_json
 from eigenkms.attestation import ecdsa
 from eigenkms.crypto import identities
+from eigenkms.crypto.app_ids import canonical
+from eigenkms.errors import InputError
 from eigenkms.protocols.authorisation import MAX_EVIDENCE_BYTES, MAX_METHOD_CHARACTERS, Authorisation
 from eigenkms.protocols.requests import MAX_APP_ID_BYTES, MIN_APP_ID_BYTES
-from eigenkms.types import AppId
+from eigenkms.types import AppId, ExactAppId
 
 MAX_SIGN_BODY: Final = 16 * 1024
 MAX_SECRETS_BODY: Final = 2 * 1024 * 1024
@@ -50,7 +52,10 @@ class SignRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsRequest:
-    """``POST /secrets``. ``reply_key`` is the PEM text of ``rsa_key`` as it was sent, ``authorisation`` as through libp2p."""
+    """``POST /secrets``. ``reply_key`` is the PEM text of ``rsa_key`` as it was sent, ``authorisation`` as through libp2p.
+
+    ``app_id`` is as it was sent, which is what evidence is about.
+    """
 
     app_id: AppId
     ciphertext_version: int
@@ -61,6 +66,11 @@ class SecretsRequest:
     reply_key: bytes = field(repr=False)
     rsa_key: RSAPublicKey = field(repr=False)
     extra_data: bytes = field(repr=False)
+
+    @property
+    def key_id(self) -> AppId:
+        """Whose key is made: for version 1 the id as it was sent, which the reference hashes so; else its canonical spelling."""
+        return self.app_id if self.ciphertext_version == 1 else canonical(str(self.app_id))
 
     @property
     def authorisation(self) -> bytes:
@@ -144,7 +154,11 @@ def _app_id(fields: "_Fields", name: str) -> AppId:
     app_id = fields.text(name)
     if not MIN_APP_ID_BYTES <= len(app_id.encode()) <= MAX_APP_ID_BYTES:
         _bad(f"{name} is missing, or not {MIN_APP_ID_BYTES} to {MAX_APP_ID_BYTES} bytes")
-    return AppId(app_id)
+    try:
+        canonical(app_id)
+    except InputError:
+        _bad(f"{name} is an address with a wrong checksum (EIP-55)")
+    return ExactAppId(app_id)
 
 
 class _Fields:

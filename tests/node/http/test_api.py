@@ -17,6 +17,7 @@ from eth_account.messages import encode_typed_data
 from eigenkms.applications import AppStatus, UnusableReleaseError
 from eigenkms.attestation import ecdsa
 from eigenkms.crypto import bls
+from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import ChainError
 from eigenkms.node import authorisation
@@ -82,6 +83,22 @@ async def test_an_attested_application_gets_the_partial_signature(
     answer = (await post(node, request)).raise_for_status().json()
     share = village.operators[0].share
     assert CLIENT.open(answer) == bls.partial_sign(share, identity_of(version, CLUSTER, APP))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_an_application_is_served_however_it_is_spelled(
+    village: Village, node: Node, register: Register, version: int
+) -> None:
+    """Its VM carries the lower case id. The reference verifies what it gets against the id that it sent: version 1 is signed so."""
+    spelled = AppId(checksummed(bytes.fromhex(APP[2:])))
+    register.known[spelled] = replace(APPLICATION, app_id=spelled)
+    answer = (
+        await post(node, {**attested(), "app_id": spelled, "ciphertext_version": version})
+    ).raise_for_status()
+    signed = bls.partial_sign(
+        village.operators[0].share, identity_of(version, CLUSTER, {1: spelled, 2: APP}[version])
+    )
+    assert CLIENT.open(answer.json()) == signed
 
 
 async def test_what_left_is_in_the_release_log(node: Node) -> None:

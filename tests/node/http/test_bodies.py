@@ -24,6 +24,7 @@ from eigenkms.types import AppId
 from tests.node.http.support import ReferenceClient, b64, pem_of, rsa_private
 
 CLIENT = ReferenceClient(extra_data=b"extra")
+SPELLED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 GOOD = CLIENT.request("gcp", b"token", 7)
 
 
@@ -60,10 +61,23 @@ def test_the_references_signed_text_is_evidence_of_version_1() -> None:
     assert own.evidence == b"evidence"
 
 
+@pytest.mark.parametrize(("version", "key_id"), [(1, SPELLED), (2, SPELLED.lower())])
+def test_version_1_of_an_address_is_hashed_as_it_was_sent(version: int, key_id: str) -> None:
+    """As the reference does; evidence is about what was sent in any case."""
+    found = read_secrets_request(
+        json.dumps({**GOOD, "app_id": SPELLED, "ciphertext_version": version}).encode()
+    )
+    assert (found.app_id, found.key_id) == (SPELLED, key_id)
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no application": ({"app_id": None}, "app_id is missing"),
     "short application": ({"app_id": "abcd"}, "app_id is missing, or not 5 to 1024 bytes"),
     "long application": ({"app_id": "ä" * 513}, "not 5 to 1024 bytes"),
+    "wrong checksum": (
+        {"app_id": SPELLED.replace("a", "A", 1)},
+        r"app_id is an address with a wrong checksum \(EIP-55\)",
+    ),
     "application that is no text": ({"app_id": 12345}, "app_id is not a string"),
     "half a character": ({"app_id": "\ud800abcde"}, "app_id is not Unicode"),
     "no method": ({"attestation_method": ""}, "attestation_method is missing"),
