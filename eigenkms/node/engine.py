@@ -10,10 +10,14 @@ drops frames: gossip may lose anything, and what is missing is pulled. Each step
 The order of a step's durable effects. Keys and versions come first, as journals refer to them; then the journals; then what is
 given up because of them. So a crash in between leaves something twice or too long, and never a promise without its ground.
 
+Time is told to the machines in every step that comes when something is due, whatever the step is for, and in one of its own if no
+other comes. So what is due is not put off by what comes in meanwhile.
+
 If the disk refuses, the node stops: a machine whose promises were not kept must not speak again.
 """
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -72,6 +76,8 @@ _LEVELS = {FAILED: logging.WARNING, NOT_OPENED: logging.ERROR}
 Answer = TypeVar("Answer")
 
 MAX_IDLE_SECONDS = 60.0
+"""After so long without a step the machines are told the time, although they asked for none."""
+
 KEPT_BOUNDARIES = 16
 """Boundaries after which it is forgotten that a session was joined of which the journal was dropped."""
 
@@ -153,7 +159,8 @@ class Engine:
         self._source_wanted = trio.Event()
         self._wanted = Wanted((), ())
         self._lacks = trio.Event()
-        self._deadline: float | None = None
+        self._tick_at = math.inf
+        """When, on trio's clock, the machines are told the time at the latest; nothing is due before the first step."""
         self._newest_changed = trio.Event()
         self._newest_told = versions.newest
         for held in versions.known():
@@ -216,12 +223,10 @@ class Engine:
     async def _keep_time(self, outlet: Outlet) -> None:
         while True:
             self._wake = trio.Event()
-            deadline = self._deadline
-            latest = trio.current_time() + MAX_IDLE_SECONDS
-            with trio.move_on_at(latest if deadline is None else deadline) as waiting:
+            with trio.move_on_at(self._tick_at):
                 await self._wake.wait()
-            if waiting.cancelled_caught:
-                await self._step(outlet, self._operator.tick)
+            if trio.current_time() >= self._tick_at:
+                await self._step(outlet, lambda _now: [])
 
     async def _step(self, outlet: Outlet, work: Callable[[float], list[SessionEffect]]) -> None:
         """One step of the machines: compute, make durable, send, and hand on what takes longer."""
@@ -261,12 +266,16 @@ class Engine:
                 "go on: an earlier step could not be made durable", hint="start the node again"
             )
         self._is_ahead_of_disk = True
-        effects = [*work(now), *self._feed(now)]
+        effects = work(now)
+        if now >= self._tick_at:
+            effects = [*effects, *self._operator.tick(now)]
+        effects = [*effects, *self._feed(now)]
         self._make_durable(effects)
         self._is_ahead_of_disk = False
         operator = self._operator
         self._wanted = Wanted(operator.wanted_bodies, operator.wanted_rows)
-        self._deadline = operator.deadline(now)
+        due, latest = operator.deadline(), now + MAX_IDLE_SECONDS
+        self._tick_at = latest if due is None else due
         return effects
 
     def _feed(self, now: float) -> list[SessionEffect]:

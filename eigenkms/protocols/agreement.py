@@ -357,11 +357,11 @@ class Agreement:
         """Whether I may still propose and vote."""
         return not self._ended and self.me in self.session.x
 
-    def deadline(self, now: float) -> float | None:
-        """When ``advance`` would do something without any further frame."""
+    def deadline(self, since: float) -> float | None:
+        """When, after ``since``, ``advance`` would do something without any further frame."""
         if self.decision is not None or not self.started or not self._takes_part:
             return None
-        return self._views.deadline(now)
+        return self._views.deadline(since)
 
     def _repeat(self, now: float) -> list[Effect]:
         """While I wait for t' members in my view, say every few windows again that I am there."""

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from eigenkms.errors import StorageError
+from eigenkms.node.engine import MAX_IDLE_SECONDS
 from eigenkms.node.inbox import MAX_FRAMES
 from eigenkms.protocols.effects import Accuse, Note
 from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
@@ -22,6 +24,7 @@ from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.holdings import NOT_OPENED
 from eigenkms.protocols.messages import slot_of
 from eigenkms.protocols.operator import SessionEffect
+from eigenkms.protocols.recovery import Row
 from eigenkms.protocols.requests import EvidencePage
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.wire import Head
@@ -280,6 +283,42 @@ async def test_evidence_is_kept_once_and_shown(village: Village, tmp_path: Path)
         check_bundle(decode_bundle(kept.bundle))
         status = node.status()
         assert (status["evidence"], status["accused"]) == (1, ["0x" + liar.address.hex()])
+
+
+# -- the time ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_due_is_done_in_the_next_step_whatever_that_is_for(
+    tmp_path: Path, virtual_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Due at 10.00: a step for something else at 10.04, before the timekeeper has its turn, puts nothing off."""
+    who = seated_cast(4, window_ms=20_000)
+    with open_store(tmp_path, who.addresses[0]) as store:
+        one = seat(who, who.addresses[0], Room(), store)
+        ticks, tick = list[float](), one.engine._operator.tick
+
+        told = trio.Event()
+
+        def tell(now: float) -> list[SessionEffect]:
+            ticks.append(now)
+            trio.from_thread.run_sync(lambda: told.set())  # noqa: PLW0108 - it is another one later
+            return tick(now)
+
+        monkeypatch.setattr(one.engine._operator, "tick", tell)
+        began = trio.current_time()
+        assert await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
+        for seconds in (9.9, 0.14):
+            virtual_clock.jump(seconds)
+            await one.engine.take_row(one, bytes(32), Row(b"", b""))
+        assert ticks == [pytest.approx(began + 10.04)]
+        async with trio.open_nursery() as nursery:
+            told = trio.Event()
+            nursery.start_soon(one.engine.run, one)
+            await told.wait()
+            nursery.cancel_scope.cancel()
+        assert began + 20.0 <= ticks[1] < began + 10.04 + MAX_IDLE_SECONDS, (
+            "and by the timekeeper, if no step comes"
+        )
 
 
 # -- when the disk refuses ---------------------------------------------------------------------------------------

@@ -257,7 +257,7 @@ def test_a_rotation_ends_at_the_next_boundary() -> None:
     ):
         assert not broadcasts(effects, Kind.VOTE)
         assert not broadcasts(effects, Kind.VIEW_CHANGE)
-    assert voter.ceremony.deadline(voter.now) is None
+    assert voter.ceremony.deadline() is None
     certificate = voter.certificate(3, voter.transcript.hash, Phase.COMMIT, voter.others)
     effects = voter.hears(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
     assert [e.transcript for e in effects if isinstance(e, Certified)] == [voter.transcript]
@@ -484,7 +484,7 @@ def test_votes_add_up_to_the_decision() -> None:
     (certified,) = [e for e in effects if isinstance(e, Certified)]
     assert certified.transcript == voter.transcript
     assert [r.kind for r in journal(effects)] == ["lock", "frame", "certificate"]
-    assert voter.ceremony.deadline(voter.now) is None
+    assert voter.ceremony.deadline() is None
     assert not voter.waits(10)
 
 
@@ -635,7 +635,7 @@ def test_one_view_change_wakes_a_session_left_behind() -> None:
     sleeper = seat_of(who, who.addresses[0])
     sleeper.start(0.0)
     sleeper.supersede(1.0)
-    assert (sleeper.pulls, sleeper.may_matter, sleeper.deadline(5.0)) == (False, False, None)
+    assert (sleeper.pulls, sleeper.may_matter, sleeper.deadline()) == (False, False, None)
     sleeper.receive(change[:1], 5.0)
     assert (sleeper.pulls, sleeper.may_matter, sleeper._agreement.started) == (True, True, True)
 

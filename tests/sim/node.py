@@ -241,7 +241,7 @@ class Node:
             return
         self.carry_out(operator.tick(self.now))
         if self.operator is operator:
-            self.world.laws.waits(self, operator.deadline(self.now))
+            self.world.laws.waits(self, operator.deadline())
 
     # -- bodies and rows -----------------------------------------------------------------------------------------
 

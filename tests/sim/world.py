@@ -141,7 +141,7 @@ class World:
 
     def schedule_tick(self, node: Node) -> None:
         """Wake ``node`` when its machine wants to be."""
-        deadline = None if node.operator is None else node.operator.deadline(node.now)
+        deadline = None if node.operator is None else node.operator.deadline()
         if deadline is None or deadline == node.next_tick:
             return
         node.next_tick = deadline
