@@ -48,7 +48,12 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
+from eigenkms.protocols.transcript import (
+    Transcript,
+    check_self_consistent,
+    decode_transcript,
+    hash_transcript,
+)
 from eigenkms.protocols.views import Views
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import (
@@ -233,12 +238,14 @@ class Agreement:
     def _learn_transcript(self, encoded: bytes) -> None:
         """Keep a transcript that is this session's and consistent in itself; ignore any other."""
         session = self.session
+        if hash_transcript(encoded) in self._transcripts:
+            return
         ours = (session.cluster, session.id, session.boundary, session.recipients)
         try:
             found = decode_transcript(encoded)
             if (found.cluster, found.session, found.boundary, found.recipients) != ours:
                 return
-            if found.hash not in self._transcripts and self._is_of_this_kind(found):
+            if self._is_of_this_kind(found):
                 check_self_consistent(found)
                 self._transcripts[found.hash] = found
         except (MalformedError, VerificationError):
