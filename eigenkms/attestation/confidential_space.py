@@ -7,6 +7,9 @@ is tolerated if it is the very URL that is configured, and is not followed eithe
 
 Then its claims, from the outside in: whose token it is, when, for whom, what machine, what software, which project, and at last
 which application and image. Only what is compared is read; that is read strictly.
+
+A token is used once. Its ``jti`` names it, if it has one: Google documents none, and the tokens that Google's and Intel's users
+published have none. Then the token is named by what is signed, header and payload, of which no second spelling verifies.
 """
 
 import hashlib
@@ -59,11 +62,19 @@ class Service:
     exact: Mapping[tuple[str, ...], object]
 
 
+_GOOGLE: Final = 11129
+"""Google's private enterprise number at IANA: the maker of the VM."""
+_ANY_CONFIDENTIAL_SPACE: Final[Mapping[tuple[str, ...], object]] = {
+    ("swname",): "CONFIDENTIAL_SPACE",
+    ("secboot",): True,
+    ("oemid",): _GOOGLE,
+}
+
 GCP: Final = Service(
     name="gcp",
     algorithms=("RS256",),
     exact={
-        ("swname",): "CONFIDENTIAL_SPACE",
+        **_ANY_CONFIDENTIAL_SPACE,
         ("hwmodel",): "GCP_INTEL_TDX",
         ("attester_tcb",): ["INTEL"],
     },
@@ -72,7 +83,7 @@ INTEL: Final = Service(
     name="intel",
     algorithms=("PS384", "RS256"),
     exact={
-        ("swname",): "CONFIDENTIAL_SPACE",
+        **_ANY_CONFIDENTIAL_SPACE,
         ("hwmodel",): "INTEL_TDX",
         ("tdx", "gcp_attester_tcb_status"): "UpToDate",
     },
@@ -81,12 +92,15 @@ INTEL: Final = Service(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
-    """What the operator demands of tokens, beyond what the service fixes. ``project_id`` is the Google Cloud project."""
+    """What the operator demands of tokens, beyond what the service fixes. ``project_id`` is the Google Cloud project; of
+    ``support`` the image must have one attribute.
+    """
 
     issuer: str
     project_id: str
     audiences: tuple[str, ...]
     min_swversion: int
+    support: tuple[str, ...]
 
 
 class ConfidentialSpace:
@@ -124,6 +138,14 @@ class ConfidentialSpace:
             _refuse(Refusal.BAD_SIGNATURE, "the token's signature does not verify", _FRESH)
         return self._claims(_object(verified.payload, "claims"), evidence, now)
 
+    def _name(self, claims: Json, evidence: bytes) -> bytes:
+        """What a token is remembered by once it was used, 32 bytes."""
+        issuer = self._expected.issuer
+        if "jti" in claims:
+            return _use_id(1, self.name, issuer, _text(claims, "jti").encode())
+        header, payload = (urlsafe_b64decode(part) for part in evidence.split(b".")[:2])
+        return _use_id(2, self.name, issuer, header, payload)
+
     def _claims(self, claims: Json, evidence: bytes, now: float) -> Claims:
         self._check_issuer(claims)
         expires_at = _check_times(claims, now)
@@ -136,13 +158,12 @@ class ConfidentialSpace:
                 "the workload runs in another project",
                 "ask the operators which is theirs",
             )
-        token_id = _text(claims, "jti")
         return Claims(
             app_id=_app_id(instance),
             method=self.name,
             image=_image(_mapping(claims, "submods", "container")),
             nonces=_nonces(claims),
-            use_id=_use_id(self.name, self._expected.issuer, token_id),
+            use_id=self._name(claims, evidence),
             expires_at=expires_at,
             evidence_digest=hashlib.sha256(evidence).digest(),
         )
@@ -163,13 +184,16 @@ class ConfidentialSpace:
 
     def _check_platform(self, claims: Json) -> None:
         for path, wanted in self._service.exact.items():
-            if _at(claims, path) != wanted:
+            found = _at(claims, path)
+            if (
+                type(found) is not type(wanted) or found != wanted
+            ):  # 1 is not true, and 11129.0 no number of a maker
                 _refuse(Refusal.WRONG_PLATFORM, f"the token's {'.'.join(path)} is not accepted", _PRODUCTION)
         if _swversion(claims) < self._expected.min_swversion:
             _refuse(Refusal.PLATFORM_OUTDATED, "the image of Confidential Space is too old", _PRODUCTION)
         support = _at(claims, ("submods", "confidential_space", "support_attributes"))
-        stable = isinstance(support, list) and "STABLE" in support
-        if claims.get("dbgstat") != "disabled-since-boot" or not stable:
+        supported = isinstance(support, list) and any(name in support for name in self._expected.support)
+        if claims.get("dbgstat") != "disabled-since-boot" or not supported:
             _refuse(Refusal.DEBUG_ENABLED, "the workload runs on a debug or unsupported image", _PRODUCTION)
 
 
@@ -291,9 +315,9 @@ def _repository(reference: str) -> str:
     return head if colon and "/" not in tag else name
 
 
-def _use_id(method: str, issuer: str, token_id: str) -> bytes:
-    parts = [text.encode() for text in (method, issuer, token_id)]
-    return keccak256(b"eigenkms/use/token/1", *(be32(len(part)) + part for part in parts))
+def _use_id(form: int, method: str, issuer: str, *name: bytes) -> bytes:
+    parts = (method.encode(), issuer.encode(), *name)
+    return keccak256(b"eigenkms/use/token/%d" % form, *(be32(len(part)) + part for part in parts))
 
 
 # -- reading JSON strictly

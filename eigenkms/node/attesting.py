@@ -31,19 +31,22 @@ def make_methods(config: NodeConfig) -> tuple[Method, ...]:
 
 def _make_method(name: str, config: NodeConfig) -> Method:
     if name == GCP.name:
-        return _tokens(GCP, config.attestation_gcp_issuer, config.attestation_gcp_keys, config)
+        support = config.attestation_gcp_support
+        return _tokens(GCP, config.attestation_gcp_issuer, config.attestation_gcp_keys, support, config)
     if name == INTEL.name:
-        return _tokens(INTEL, config.attestation_intel_issuer, config.attestation_intel_keys, config)
+        support = config.attestation_intel_support
+        return _tokens(INTEL, config.attestation_intel_issuer, config.attestation_intel_keys, support, config)
     return Ecdsa(accept_reference=config.attestation_ecdsa_reference)
 
 
-def _tokens(service: Service, issuer: str, url: str, config: NodeConfig) -> Method:
+def _tokens(service: Service, issuer: str, url: str, support: tuple[str, ...], config: NodeConfig) -> Method:
     assert config.attestation_project is not None, "NodeConfig has checked it"
     expected = Expectations(
         issuer=issuer,
         project_id=config.attestation_project,
         audiences=config.attestation_audiences,
         min_swversion=config.attestation_min_swversion,
+        support=support,
     )
     return ConfidentialSpace(service, expected, KeySource(url, ca_file=config.attestation_ca))
 

@@ -23,6 +23,13 @@ MIN_CANARY_SECONDS = 10
 TOKEN_METHODS = ("gcp", "intel")
 """Those whose evidence is a token of an attestation service."""
 METHODS = (*TOKEN_METHODS, "ecdsa")
+SUPPORT_ATTRIBUTES = ("LATEST", "STABLE", "USABLE", "EXPERIMENTAL")
+"""What attestation services say of an image of Confidential Space: LATEST and STABLE ones are supported by Google, USABLE alone are
+not any more, EXPERIMENTAL ones not yet.
+"""
+GCP_SUPPORT = ("STABLE",)
+INTEL_SUPPORT = ("STABLE", "EXPERIMENTAL")
+"""Intel's tokens say EXPERIMENTAL of the production image of which Google's say STABLE."""
 
 
 @s.formed("finalized, safe, latest or latest-K", "finalized")
@@ -244,6 +251,13 @@ _ATTESTATION = (
         "signer@confidentialspace-sign.iam.gserviceaccount.com",
     ),
     Setting(
+        "attestation_gcp_support",
+        s.choice(*SUPPORT_ATTRIBUTES),
+        "Support attributes of which the image in gcp's tokens must have one; may be repeated.",
+        many=True,
+        default=GCP_SUPPORT,
+    ),
+    Setting(
         "attestation_intel_issuer",
         s.text,
         "Issuer of intel's tokens.",
@@ -254,6 +268,13 @@ _ATTESTATION = (
         s.https_url,
         "URL of the keys (JWK set) that sign intel's tokens.",
         default="https://portal.trustauthority.intel.com/certs",
+    ),
+    Setting(
+        "attestation_intel_support",
+        s.choice(*SUPPORT_ATTRIBUTES),
+        "Support attributes of which the image in intel's tokens must have one; may be repeated.",
+        many=True,
+        default=INTEL_SUPPORT,
     ),
     Setting(
         "attestation_ca",

@@ -9,6 +9,8 @@ from eigenkms.chain.endpoints import check_distinct
 from eigenkms.errors import InputError
 from eigenkms.node.catalogue import (
     DEVNET_CHAIN_ID,
+    GCP_SUPPORT,
+    INTEL_SUPPORT,
     METHODS,
     NODE_REQUIRED,
     NODE_SETTINGS,
@@ -123,8 +125,10 @@ class NodeConfig:
     attestation_min_swversion: int = 250300
     attestation_gcp_issuer: str = ""
     attestation_gcp_keys: str = ""
+    attestation_gcp_support: tuple[str, ...] = GCP_SUPPORT
     attestation_intel_issuer: str = ""
     attestation_intel_keys: str = ""
+    attestation_intel_support: tuple[str, ...] = INTEL_SUPPORT
     attestation_ca: Path | None = None
     attestation_app_rate: int = 20
     attestation_ecdsa_reference: bool = False
@@ -155,6 +159,7 @@ class NodeConfig:
             )
         if self.policy == "attested":
             check_attestation(self.attestation_methods, self.attestation_project)
+            self._check_support()
         if self.http_app_sign and self.policy != "open":
             raise InputError(
                 f"enable http_app_sign: the policy is {self.policy}, and it gives keys to whoever asks",
@@ -192,6 +197,20 @@ class NodeConfig:
         return anchor_config(
             self.anchor_rpc_url, self.anchor_chain_id, self.anchor_registry, parse_finality("latest")
         )
+
+    @property
+    def attestation_support(self) -> dict[str, tuple[str, ...]]:
+        """Of each enabled method with tokens: the support attributes of which an image must have one."""
+        support = {"gcp": self.attestation_gcp_support, "intel": self.attestation_intel_support}
+        return {name: support[name] for name in TOKEN_METHODS if name in self.attestation_methods}
+
+    def _check_support(self) -> None:
+        for name, attributes in self.attestation_support.items():
+            if not attributes:
+                raise InputError(
+                    f"use attestation_{name}_support: the list is empty, so no image would be good enough",
+                    hint="name the attributes that you accept, or leave the setting out",
+                )
 
     def _check_http(self) -> None:
         if (self.http_certificate is None) != (self.http_key is None):
@@ -243,6 +262,8 @@ class NodeConfig:
             found.append(
                 "the reference's signed text is accepted: any operator that sees one can get that application's key"
             )
+        if self.policy == "attested":
+            found += self._support_warnings
         if self.http_app_sign:
             found.append("/app/sign gives partial signatures for every application to whoever asks")
         if self.genesis_quorum:
@@ -252,3 +273,13 @@ class NodeConfig:
         if self.anchor is not None and self.anchor_account_keystore is None:
             found.append("versions are not anchored: there is no anchor_account_keystore")
         return tuple(found)
+
+    @property
+    def _support_warnings(self) -> list[str]:
+        usual = {"gcp": GCP_SUPPORT, "intel": INTEL_SUPPORT}
+        return [
+            f"attestation_{name}_support has {attribute}: {name} accepts images that Google does not support"
+            for name, attributes in self.attestation_support.items()
+            for attribute in attributes
+            if attribute in ("USABLE", "EXPERIMENTAL") and attribute not in usual[name]
+        ]

@@ -10,10 +10,14 @@ drops frames: gossip may lose anything, and what is missing is pulled. Each step
 The order of a step's durable effects. Keys and versions come first, as journals refer to them; then the journals; then what is
 given up because of them. So a crash in between leaves something twice or too long, and never a promise without its ground.
 
+Time is told to the machines in every step that comes when something is due, whatever the step is for, and in one of its own if no
+other comes. So what is due is not put off by what comes in meanwhile.
+
 If the disk refuses, the node stops: a machine whose promises were not kept must not speak again.
 """
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -27,7 +31,7 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError, StorageError
 from eigenkms.node import story
 from eigenkms.node.bodies import Bodies
-from eigenkms.node.inbox import Inbox
+from eigenkms.node.inbox import Inbox, Offer
 from eigenkms.node.versions import Versions
 from eigenkms.node.workers import Workers
 from eigenkms.protocols.ceremony import FAILED, Ceremony
@@ -51,6 +55,7 @@ from eigenkms.protocols.effects import (
 )
 from eigenkms.protocols.evidence import Evidence
 from eigenkms.protocols.evidence_bundle import Bundle
+from eigenkms.protocols.forgeries import Forgeries
 from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
 from eigenkms.protocols.holdings import NOT_OPENED
 from eigenkms.protocols.jobs import Job
@@ -72,6 +77,8 @@ _LEVELS = {FAILED: logging.WARNING, NOT_OPENED: logging.ERROR}
 Answer = TypeVar("Answer")
 
 MAX_IDLE_SECONDS = 60.0
+"""After so long without a step the machines are told the time, although they asked for none."""
+
 KEPT_BOUNDARIES = 16
 """Boundaries after which it is forgotten that a session was joined of which the journal was dropped."""
 
@@ -98,7 +105,9 @@ class EngineStatistics:
     refused: int = 0
     """Frames, bodies and rows that did not decode, belong here, or verify."""
     dropped: int = 0
-    """Frames that found their source's queue full, and bodies that newer ones of their source displaced."""
+    """Frames that found their source's queue full, or came after too many forged ones of it, and bodies that newer ones of their
+    source displaced.
+    """
     notes: Counter[str] = field(default_factory=Counter)
     """How often each thing was noted of a session, by the name of its event."""
     certified_after: float | None = None
@@ -145,6 +154,7 @@ class Engine:
         self._limiter = trio.CapacityLimiter(1)
         self._showing = trio.CapacityLimiter(1)
         self._frames = Inbox()
+        self._forgeries = Forgeries()
         self._bodies = Bodies()
         self._asked, self._jobs = trio.open_memory_channel[Job](float("inf"))
         """Unbounded, as the machines ask for a few jobs at a time and for none again before it is done."""
@@ -153,7 +163,8 @@ class Engine:
         self._source_wanted = trio.Event()
         self._wanted = Wanted((), ())
         self._lacks = trio.Event()
-        self._deadline: float | None = None
+        self._tick_at = math.inf
+        """When, on trio's clock, the machines are told the time at the latest; nothing is due before the first step."""
         self._newest_changed = trio.Event()
         self._newest_told = versions.newest
         for held in versions.known():
@@ -174,9 +185,12 @@ class Engine:
         """Pieces of evidence that the store holds."""
         return sum(self.accused.values())
 
-    def offer(self, source: Hashable, data: bytes) -> None:
-        """An encoded frame from the network, and who vouches for its being worth a look; never blocks."""
-        if not self._frames.put(source, data):
+    def offer(self, source: Hashable, frame: Frame | bytes) -> None:
+        """A frame from the network, and who vouches for its being worth a look; never blocks.
+
+        Bytes are decoded beside the event loop; a frame that was decoded on its way is not decoded again.
+        """
+        if not self._frames.put(source, frame):
             self._statistics = replace(self._statistics, dropped=self._statistics.dropped + 1)
 
     def offer_body(self, source: Hashable, name: bytes, body: bytes) -> None:
@@ -216,12 +230,10 @@ class Engine:
     async def _keep_time(self, outlet: Outlet) -> None:
         while True:
             self._wake = trio.Event()
-            deadline = self._deadline
-            latest = trio.current_time() + MAX_IDLE_SECONDS
-            with trio.move_on_at(latest if deadline is None else deadline) as waiting:
+            with trio.move_on_at(self._tick_at):
                 await self._wake.wait()
-            if waiting.cancelled_caught:
-                await self._step(outlet, self._operator.tick)
+            if trio.current_time() >= self._tick_at:
+                await self._step(outlet, lambda _now: [])
 
     async def _step(self, outlet: Outlet, work: Callable[[float], list[SessionEffect]]) -> None:
         """One step of the machines: compute, make durable, send, and hand on what takes longer."""
@@ -261,12 +273,16 @@ class Engine:
                 "go on: an earlier step could not be made durable", hint="start the node again"
             )
         self._is_ahead_of_disk = True
-        effects = [*work(now), *self._feed(now)]
+        effects = work(now)
+        if now >= self._tick_at:
+            effects = [*effects, *self._operator.tick(now)]
+        effects = [*effects, *self._feed(now)]
         self._make_durable(effects)
         self._is_ahead_of_disk = False
         operator = self._operator
         self._wanted = Wanted(operator.wanted_bodies, operator.wanted_rows)
-        self._deadline = operator.deadline(now)
+        due, latest = operator.deadline(), now + MAX_IDLE_SECONDS
+        self._tick_at = latest if due is None else due
         return effects
 
     def _feed(self, now: float) -> list[SessionEffect]:
@@ -314,6 +330,7 @@ class Engine:
 
         def work(now: float) -> list[SessionEffect]:
             nonlocal joined
+            self._forgeries.renew()
             joined = self._operator.ceremony(session.id) is not None
             permitted = may_vote and (may_found or self._operator.has_version)
             if not permitted or not self._operator.may_join(session) or self._was_at(session):
@@ -323,7 +340,7 @@ class Engine:
             self._store.open_session(session.id, session.boundary.number, encode_session(session))
             effects = self._operator.boundary(session, now)
             early = self._operator.take_early(session)
-            return effects + self._verified(early, now)
+            return effects + self._verified([(None, frame) for frame in early], now)
 
         await self._step(outlet, work)
         await self._forget(session)
@@ -499,26 +516,31 @@ class Engine:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _process(self, batch: Sequence[bytes], now: float) -> list[SessionEffect]:
-        frames: list[Frame] = []
-        for data in batch:
+    def _process(self, batch: Sequence[Offer], now: float) -> list[SessionEffect]:
+        worth: list[tuple[Hashable, Frame]] = []
+        looked_at = [(source, item) for source, item in batch if not self._forgeries.is_spent(source)]
+        for source, item in looked_at:
             try:
-                frame = decode_frame(data)
+                frame = decode_frame(item) if isinstance(item, bytes) else item
                 if self._operator.wants(frame):
-                    frames.append(frame)
+                    worth.append((source, frame))
             except RemoteProtocolError as error:
                 self._count_refused(None, str(error))
-        self._statistics = replace(self._statistics, frames=self._statistics.frames + len(batch))
-        return self._verified(frames, now)
+        statistics, left_out = self._statistics, len(batch) - len(looked_at)
+        self._statistics = replace(
+            statistics, frames=statistics.frames + len(batch), dropped=statistics.dropped + left_out
+        )
+        return self._verified(worth, now)
 
-    def _verified(self, frames: Sequence[Frame], now: float) -> list[SessionEffect]:
-        """Verify the signatures of all frames in one batch, and take the good ones."""
-        known = [(frame, key) for frame in frames if (key := self._key_for(frame)) is not None]
-        bad = set(verify_frames([f for f, _ in known], [k for _, k in known], os.urandom))
+    def _verified(self, offers: Sequence[tuple[Hashable, Frame]], now: float) -> list[SessionEffect]:
+        """Verify the signatures of all frames in one batch, and take the good ones; their sources pay for the bad ones."""
+        known = [(s, frame, key) for s, frame in offers if (key := self._key_for(frame)) is not None]
+        bad = set(verify_frames([f for _, f, _ in known], [k for _, _, k in known], os.urandom))
         for index in bad:
-            frame = known[index][0]
+            source, frame, _ = known[index]
+            self._forgeries.charge(source)
             self._count_refused(frame.session, f"{frame!r}: bad signature")
-        good = [frame for index, (frame, _) in enumerate(known) if index not in bad]
+        good = [frame for index, (_, frame, _) in enumerate(known) if index not in bad]
         return self._operator.receive(good, now) if good else []
 
     def _key_for(self, frame: Frame) -> bytes | None:

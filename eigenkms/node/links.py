@@ -22,6 +22,7 @@ from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
 from eigenkms.protocols.frames import BROADCAST_KINDS, Frame, decode_frame
+from eigenkms.protocols.messages import slot_of
 from eigenkms.protocols.session import Session
 from eigenkms.protocols.wire import CLIENT_PROTOCOL, HELLO, decode_frames
 from eigenkms.types import ClusterId
@@ -112,21 +113,24 @@ class Links:
 
     # -- loops -----------------------------------------------------------------------------------------------
 
-    def _acceptable(self, origin: PeerId, data: bytes) -> bool:
-        """Cheap checks before a message is passed on: a broadcast frame of this cluster, which its own operator gossips."""
+    def _read_gossip(self, origin: PeerId, data: bytes) -> Frame | None:
+        """The frame of a message that is worth passing on, by cheap checks: one that can be read, of this cluster, which its own
+        operator gossips.
+        """
         try:
             frame = decode_frame(data)
+            if frame.cluster != self._cluster or frame.kind not in BROADCAST_KINDS:
+                return None
+            slot_of(frame)
         except RemoteProtocolError:
-            return False
-        if frame.cluster != self._cluster or frame.kind not in BROADCAST_KINDS:
-            return False
-        return self._peers.key_of(frame.sender) is not None and self._peers.is_said_to_be(
-            origin, frame.sender
-        )
+            return None
+        is_operator = self._peers.key_of(frame.sender) is not None
+        return frame if is_operator and self._peers.is_said_to_be(origin, frame.sender) else None
 
     async def _listen(self) -> None:
-        async for message in self._host.subscribe(self._topic, self._acceptable):
-            self._engine.offer(self._source(message.origin), message.data)
+        async for message in self._host.subscribe(self._topic, self._read_gossip):
+            assert isinstance(message.content, Frame), "what the validator returned"
+            self._engine.offer(self._source(message.origin), message.content)
 
     def _source(self, peer: PeerId) -> Hashable:
         """Whose place in the engine's queues is used: an operator has one, however many peer ids it makes."""

@@ -108,20 +108,20 @@ class Topics:
         if topic not in self._topics:
             raise InputError(f"gossip on {topic!r}: the host was not opened with that topic")
 
-    def _accepts(self, topic: str, origin: PeerId, data: bytes) -> bool:
+    def _accepts(self, topic: str, origin: PeerId, data: bytes) -> object:
         validator = self._validators.get(topic)
         try:
-            accepted = validator is not None and bool(validator(origin, data))
+            content = None if validator is None else validator(origin, data)
         except Exception:
             log.exception("validator of %s for a message of %s", topic, origin)
-            accepted = False
-        self._counters.gossip_refused += not accepted
-        return accepted
+            content = None
+        self._counters.gossip_refused += not content
+        return content
 
-    def _deliver(self, topic: str, origin: PeerId, forwarder: PeerId, data: bytes) -> None:
+    def _deliver(self, topic: str, message: GossipMessage) -> None:
         self._counters.gossip_received += 1
         try:
-            self._channels[topic].send_nowait(GossipMessage(origin, forwarder, data))
+            self._channels[topic].send_nowait(message)
         except trio.WouldBlock:
             self._counters.gossip_dropped += 1
         except (KeyError, trio.BrokenResourceError, trio.ClosedResourceError):

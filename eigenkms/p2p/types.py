@@ -1,7 +1,7 @@
 """What this layer gives to those above it, and takes from them."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eigenkms.p2p.identity import PeerId
 
@@ -12,9 +12,10 @@ Gate = Callable[[PeerId, str], bool]
 """Whether the peer may use the protocol. Asked for each inbound stream, request and message, so it must be cheap; the
 answer may change at any time. One that raises refuses."""
 
-Validator = Callable[[PeerId, bytes], bool]
-"""Whether a gossip message of this origin is worth keeping and passing on. Cheap checks only (size, sender, round, rate):
-it runs on the event loop. A refusal is not remembered; one that raises refuses."""
+Validator = Callable[[PeerId, bytes], object]
+"""Whether a gossip message of this origin is worth keeping and passing on: a true value, which goes with the message, so that
+nobody has to decode it again. Cheap checks only (size, sender, round, rate): it runs on the event loop. A refusal is not
+remembered; one that raises refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class GossipMessage:
     origin: PeerId
     forwarder: PeerId
     data: bytes
+    content: object = field(default=None, compare=False)
+    """What the topic's validator made of ``data``."""
 
     def __repr__(self) -> str:
         return f"<GossipMessage of {self.origin}, {len(self.data)} bytes>"

@@ -48,7 +48,12 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.transcript import Transcript, check_self_consistent, decode_transcript
+from eigenkms.protocols.transcript import (
+    Transcript,
+    check_self_consistent,
+    decode_transcript,
+    hash_transcript,
+)
 from eigenkms.protocols.views import Views
 from eigenkms.protocols.voice import Voice
 from eigenkms.protocols.votes import (
@@ -233,12 +238,14 @@ class Agreement:
     def _learn_transcript(self, encoded: bytes) -> None:
         """Keep a transcript that is this session's and consistent in itself; ignore any other."""
         session = self.session
+        if hash_transcript(encoded) in self._transcripts:
+            return
         ours = (session.cluster, session.id, session.boundary, session.recipients)
         try:
             found = decode_transcript(encoded)
             if (found.cluster, found.session, found.boundary, found.recipients) != ours:
                 return
-            if found.hash not in self._transcripts and self._is_of_this_kind(found):
+            if self._is_of_this_kind(found):
                 check_self_consistent(found)
                 self._transcripts[found.hash] = found
         except (MalformedError, VerificationError):
@@ -357,11 +364,11 @@ class Agreement:
         """Whether I may still propose and vote."""
         return not self._ended and self.me in self.session.x
 
-    def deadline(self, now: float) -> float | None:
-        """When ``advance`` would do something without any further frame."""
+    def deadline(self, since: float) -> float | None:
+        """When, after ``since``, ``advance`` would do something without any further frame."""
         if self.decision is not None or not self.started or not self._takes_part:
             return None
-        return self._views.deadline(now)
+        return self._views.deadline(since)
 
     def _repeat(self, now: float) -> list[Effect]:
         """While I wait for t' members in my view, say every few windows again that I am there."""

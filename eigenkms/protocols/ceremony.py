@@ -138,6 +138,8 @@ class Ceremony:
         self._prepared = False
         self._witness = Witness()
         self._started_at = opened_at
+        self._ran_at = opened_at
+        """Until when what follows from the passing of time was done."""
         self.blame: Blame | None = None
         """Whom I had not heard from in time, if the next boundary found this session without a certificate."""
 
@@ -372,11 +374,16 @@ class Ceremony:
         old = [d for d in known if self._witness.since(d.ref) <= now - (now - self._started_at) / 4]
         return old[-1] if old else known[0]
 
-    def deadline(self, now: float) -> float | None:
-        """When to call ``tick`` if nothing else happens."""
+    def deadline(self) -> float | None:
+        """When to call ``tick`` if nothing else happens, in seconds on the caller's clock.
+
+        One that has passed is returned until an event of this session comes with a later time: what other sessions
+        take in meanwhile does not make it forgotten.
+        """
         if self.decided or self._only_listens:
             return None
-        times = [self._agreement.deadline(now), *(d.deadline(now) for d in self._sources)]
+        since = self._ran_at
+        times = [self._agreement.deadline(since), *(d.deadline(since) for d in self._sources)]
         return min((t for t in times if t is not None), default=None)
 
     # -- pulling what was lost ---------------------------------------------------------------------------------
@@ -535,6 +542,7 @@ class Ceremony:
 
     def _run(self, now: float) -> list[Effect]:
         """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""
+        self._ran_at = now
         for frame in self._log.take_evicted():
             self._agreement.forget(frame)
         effects: list[Effect] = []

@@ -13,6 +13,12 @@ from eigenkms.errors import RemoteProtocolError
 MAX_FRAME_BYTES = 256 * 1024
 """A frame fits one gossip message (docs/protocol.md, Frames)."""
 MAX_ITEMS = 4096
+"""In one list."""
+MAX_VALUES = 2 * MAX_ITEMS
+"""In one message, lists in lists too: one byte makes an empty list, which takes 64 in memory and a turn of the decoder. The longest
+of all that is said, a transcript of 256 operators, has 3000.
+"""
+MAX_DEPTH = 6
 
 
 class MalformedError(RemoteProtocolError):
@@ -47,22 +53,31 @@ def decode(data: bytes, *, what: str, limit: int = MAX_FRAME_BYTES) -> Any:
         )
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise MalformedError(f"decode {what}: not msgpack ({type(error).__name__})") from None
-    _check_types(value, what, depth=0)
+    _check_types(value, what)
     if encode(value) != data:
         raise MalformedError(f"decode {what}: encoding is not canonical")
     return value
 
 
-def _check_types(value: Any, what: str, depth: int) -> None:
-    if depth > 6:
-        raise MalformedError(f"decode {what}: nested too deeply")
-    if isinstance(value, list):
-        for item in value:
-            _check_types(item, what, depth + 1)
-    elif isinstance(value, bool) or not isinstance(value, (int, bytes, str, type(None))):
-        raise MalformedError(f"decode {what}: a {type(value).__name__} is not allowed")
-    elif isinstance(value, int) and value < 0:
-        raise MalformedError(f"decode {what}: negative number")
+def _check_types(value: Any, what: str) -> None:
+    """Level by level, so that what is too much is found before most of it was looked at."""
+    level, count = [value], 1
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, list):
+                count += len(item)
+                if count > MAX_VALUES:
+                    raise MalformedError(f"decode {what}: more than {MAX_VALUES} values")
+                below += item
+            elif isinstance(item, bool) or not isinstance(item, (int, bytes, str, type(None))):
+                raise MalformedError(f"decode {what}: a {type(item).__name__} is not allowed")
+            elif isinstance(item, int) and item < 0:
+                raise MalformedError(f"decode {what}: negative number")
+        level = below
+        if not level:
+            return
+    raise MalformedError(f"decode {what}: nested too deeply")
 
 
 class Fields:

@@ -327,13 +327,13 @@ class Dealings:
         self._is_checking = True
         return [Work(Check(tuple(self._unchecked(known) for known in waiting)))]
 
-    def deadline(self, now: float) -> float | None:
-        """When ``advance``, ``ready`` or ``supports`` would answer differently without anything being heard."""
+    def deadline(self, since: float) -> float | None:
+        """When, after ``since``, ``advance``, ``ready`` or ``supports`` would answer differently without anything being heard."""
         window = self.session.window
         moments = [self._opened_at + windows * window for windows in (NEWCOMER_WINDOWS, PATIENCE_WINDOWS)]
         if self._enough_at is not None:
             moments.append(self._enough_at + self._grace)
-        return min((moment for moment in moments if moment > now), default=None)
+        return min((moment for moment in moments if moment > since), default=None)
 
     def ready(self, now: float) -> bool:
         """Whether all expected dealings and keys are in, or a grace has passed since there were enough."""

@@ -2,9 +2,9 @@
 
 A frame is msgpack ``[payload: bin, signature: bin(64)]``; the payload is msgpack
 ``[version, kind, cluster, sender, recipient|nil, session, body]``; the signature is BN254 over
-``keccak256("eigenkms/frame/1" ‖ payload)``. ``decode_frame`` checks size, canonical encoding, arity and types and the
-shape of the body; whether the sender may speak here and the signature are checked by ``Frame.check_scope`` and
-``verify_frames``, in this order, because a signature costs a pairing and everything before it costs nothing.
+``keccak256("eigenkms/frame/1" ‖ payload)``. ``decode_frame`` checks size, canonical encoding, arity and types; the body is read by
+protocols/messages. Whether the sender may speak here and the signature are checked by ``Frame.check_scope`` and ``verify_frames``,
+in this order, because a signature costs a pairing and everything before it costs nothing.
 
 The *slot* of a frame is what a correct operator says only once: a second, different frame in one slot is equivocation.
 """
@@ -118,6 +118,11 @@ class Frame:
         return encode([self.payload, self.signature])
 
     @cached_property
+    def readings(self) -> dict[str, Any]:
+        """What the body was read as, by the name of the reader: a body is read once (protocols/messages)."""
+        return {}
+
+    @cached_property
     def digest(self) -> bytes:
         """What is signed."""
         return keccak256(b"eigenkms/frame/1", self.payload)
@@ -186,7 +191,7 @@ def decode_frame(data: bytes) -> Frame:
     recipient = fields.optional_fixed(20)
     session = SessionId(fields.fixed(32))
     body = fields.items()
-    return Frame(
+    frame = Frame(
         kind,
         cluster,
         sender,
@@ -196,6 +201,8 @@ def decode_frame(data: bytes) -> Frame:
         payload,
         signature,
     )
+    vars(frame)["encoded"] = data  # canonical: encoding it again gives the same
+    return frame
 
 
 def verify_frame(frame: Frame, key: bytes) -> None:

@@ -19,8 +19,9 @@ no field.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from eigenkms.crypto.backends.interface import BLS_G1_SIZE
 from eigenkms.crypto.hashing import keccak256
@@ -30,6 +31,8 @@ from eigenkms.protocols.frames import Frame, Kind, Slot
 from eigenkms.protocols.session import MAX_OPERATORS, ZERO32
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.protocols.votes import MAX_CERTIFICATE_BYTES, Certificate, Phase, decode_certificate
+
+Message = TypeVar("Message")
 
 GENESIS_SOURCE = 0
 MAX_VIEW_BITS = 32
@@ -62,6 +65,20 @@ def ref_of(transcript: Transcript | None) -> SourceRef:
     return GENESIS if transcript is None else SourceRef(int(transcript.version), transcript.hash)
 
 
+def _read_once(read: Callable[[Frame], Message]) -> Callable[[Frame], Message]:
+    """Make a reader of bodies remember what it read in the frame: several parts of a machine look at each frame."""
+    name = read.__name__
+
+    @wraps(read)
+    def look(frame: Frame) -> Message:
+        if name not in frame.readings:
+            frame.readings[name] = read(frame)
+        message: Message = frame.readings[name]
+        return message
+
+    return look
+
+
 @dataclass(frozen=True)
 class KeyMessage:
     """A fresh encryption key (48 bytes) and the proof that its owner has the secret (80 bytes)."""
@@ -74,11 +91,13 @@ def key_body(public: bytes, proof: bytes) -> list[Any]:
     return [public, proof]
 
 
+@_read_once
 def read_key(frame: Frame) -> KeyMessage:
     fields = Fields(frame.body, 2, "key frame")
     return KeyMessage(fields.fixed(BLS_G1_SIZE), fields.fixed(POSSESSION_SIZE))
 
 
+@_read_once
 def read_hash(frame: Frame) -> bytes:
     return Fields(frame.body, 1, "hash frame").fixed(32)
 
@@ -100,6 +119,7 @@ def dealing_body(source: SourceRef, header: bytes) -> list[Any]:
     return [source.version, source.hash, header]
 
 
+@_read_once
 def read_dealing(frame: Frame) -> DealingMessage:
     fields = Fields(frame.body, 3, "dealing frame")
     return DealingMessage(_read_source(fields), fields.binary())
@@ -141,6 +161,7 @@ def proposal_body(
     return [view, source.version, source.hash, transcript, _optional_bytes(justification), list(keys)]
 
 
+@_read_once
 def read_proposal(frame: Frame) -> Proposal:
     fields = Fields(frame.body, 6, "proposal")
     return Proposal(
@@ -174,6 +195,7 @@ def vote_body(view: int, phase: Phase, transcript_hash: bytes, signature: bytes)
     return [view, int(phase), transcript_hash, signature]
 
 
+@_read_once
 def read_vote(frame: Frame) -> Vote:
     fields = Fields(frame.body, 4, "vote")
     view, number = fields.uint(MAX_VIEW_BITS), fields.uint(8)
@@ -194,6 +216,7 @@ def view_change_body(view: int, prepared: Certificate | None) -> list[Any]:
     return [view, _optional_bytes(prepared)]
 
 
+@_read_once
 def read_view_change(frame: Frame) -> ViewChange:
     fields = Fields(frame.body, 2, "view change")
     return ViewChange(
@@ -211,6 +234,7 @@ def certificate_body(transcript: bytes | None, certificate: Certificate) -> list
     return [transcript, certificate.encoded]
 
 
+@_read_once
 def read_certificate_frame(frame: Frame) -> CertificateMessage:
     fields = Fields(frame.body, 2, "certificate frame")
     return CertificateMessage(

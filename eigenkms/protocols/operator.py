@@ -312,9 +312,9 @@ class Operator:
             effects += self._of(ceremony.session, ceremony.tick(now))
         return self._finish(effects, now)
 
-    def deadline(self, now: float) -> float | None:
-        """When to call ``tick`` if nothing else happens."""
-        times = (c.deadline(now) for c in self._all)
+    def deadline(self) -> float | None:
+        """When to call ``tick`` if nothing else happens; it may have passed. See ``Ceremony.deadline``."""
+        times = (c.deadline() for c in self._all)
         return min((t for t in times if t is not None), default=None)
 
     def forget(self) -> list[Session]:

@@ -82,7 +82,7 @@ class Transcript:
 
     @cached_property
     def hash(self) -> bytes:
-        return keccak256(b"eigenkms/transcript/1", self.encoded)
+        return hash_transcript(self.encoded)
 
     def key_of(self, address: OperatorAddress) -> ListedKey | None:
         """The encryption key that is listed for a recipient."""
@@ -99,6 +99,11 @@ class Transcript:
     @cached_property
     def _public_shares(self) -> dict[OperatorAddress, bytes]:
         return {}
+
+
+def hash_transcript(encoded: bytes) -> bytes:
+    """Return the hash of an encoded transcript, 32 bytes, whether it can be decoded or not."""
+    return keccak256(b"eigenkms/transcript/1", encoded)
 
 
 def decode_transcript(data: bytes) -> Transcript:

@@ -88,14 +88,14 @@ class Views:
             target = max(target, above[self._followed - 1])
         return target
 
-    def deadline(self, now: float) -> float | None:
-        """When one of these answers changes without anything being heard."""
+    def deadline(self, since: float) -> float | None:
+        """When, after ``since``, one of these answers changes without anything being heard."""
         times = [self._repeat_at] if self.is_waiting else []
-        if (since := self._running_since) is not None:
-            times.append(since + self._length)
+        if (began := self._running_since) is not None:
+            times.append(began + self._length)
         if self._quorum_seen_at is not None:
             times.append(self._quorum_seen_at + self._patience)
-        return min((t for t in times if t > now), default=None)
+        return min((t for t in times if t > since), default=None)
 
     @property
     def _running_since(self) -> float | None:

@@ -84,6 +84,7 @@ def intel_claims(nonce: object, **changes: Any) -> dict[str, Any]:
         nonce, iss=INTEL_ISSUER, hwmodel="INTEL_TDX", tdx={"gcp_attester_tcb_status": "UpToDate"}
     )
     del claims["attester_tcb"]
+    claims["submods"]["confidential_space"]["support_attributes"] = ["EXPERIMENTAL"]
     return {**claims, **changes}
 
 

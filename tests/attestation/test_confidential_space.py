@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from eigenkms.attestation import jwks
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Context, Image
 from eigenkms.attestation.jwks import KeySource
+from eigenkms.node.catalogue import GCP_SUPPORT, INTEL_SUPPORT
 from eigenkms.protocols.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import (
@@ -57,6 +59,7 @@ def expectations(issuer: str) -> Expectations:
         project_id=PROJECT,
         audiences=("https://sts.googleapis.com", "EigenX KMS"),
         min_swversion=250300,
+        support=INTEL_SUPPORT if issuer == INTEL_ISSUER else GCP_SUPPORT,
     )
 
 
@@ -233,6 +236,14 @@ BAD_CLAIMS: list[tuple[str, object, Refusal]] = [
     ("aud", {"EigenX KMS": 1}, Refusal.WRONG_AUDIENCE),
     ("swname", "GCE", Refusal.WRONG_PLATFORM),
     ("swname", ..., Refusal.WRONG_PLATFORM),
+    ("secboot", False, Refusal.WRONG_PLATFORM),
+    ("secboot", 1, Refusal.WRONG_PLATFORM),
+    ("secboot", "true", Refusal.WRONG_PLATFORM),
+    ("secboot", ..., Refusal.WRONG_PLATFORM),
+    ("oemid", 11130, Refusal.WRONG_PLATFORM),
+    ("oemid", 11129.0, Refusal.WRONG_PLATFORM),
+    ("oemid", "11129", Refusal.WRONG_PLATFORM),
+    ("oemid", ..., Refusal.WRONG_PLATFORM),
     ("hwmodel", "GCP_SHIELDED_VM", Refusal.WRONG_PLATFORM),
     ("hwmodel", "GCP_AMD_SEV", Refusal.WRONG_PLATFORM),
     ("attester_tcb", ["GOOGLE"], Refusal.WRONG_PLATFORM),
@@ -246,6 +257,7 @@ BAD_CLAIMS: list[tuple[str, object, Refusal]] = [
     ("dbgstat", "enabled", Refusal.DEBUG_ENABLED),
     ("dbgstat", ..., Refusal.DEBUG_ENABLED),
     ("submods.confidential_space.support_attributes", ["USABLE"], Refusal.DEBUG_ENABLED),
+    ("submods.confidential_space.support_attributes", ["EXPERIMENTAL"], Refusal.DEBUG_ENABLED),
     ("submods.confidential_space.support_attributes", "STABLE", Refusal.DEBUG_ENABLED),
     ("submods.confidential_space", ..., Refusal.DEBUG_ENABLED),
     ("submods", None, Refusal.DEBUG_ENABLED),
@@ -267,7 +279,7 @@ BAD_CLAIMS: list[tuple[str, object, Refusal]] = [
     ("submods.container.env", ["MODE=prod"], Refusal.BAD_EVIDENCE),
     ("submods.container.env", {"MODE": 1}, Refusal.BAD_EVIDENCE),
     ("submods.container.restart_policy", 1, Refusal.BAD_EVIDENCE),
-    ("jti", ..., Refusal.BAD_EVIDENCE),
+    ("jti", None, Refusal.BAD_EVIDENCE),
     ("jti", "", Refusal.BAD_EVIDENCE),
     ("jti", 5, Refusal.BAD_EVIDENCE),
     ("eat_nonce", ..., Refusal.NOT_BOUND),
@@ -306,6 +318,30 @@ async def test_intels_platform_must_be_up_to_date(intel: ConfidentialSpace, path
     """Intel tells it in a claim of its own."""
     evidence = token(changed(intel_claims(NONCE), path, value), key="intel", alg="PS384")
     assert (await refusal(intel, evidence))[0] == Refusal.WRONG_PLATFORM
+
+
+@pytest.mark.parametrize(
+    ("support", "attributes", "is_accepted"),
+    [
+        (("STABLE",), ["STABLE", "USABLE"], True),
+        (("STABLE",), ["EXPERIMENTAL"], False),
+        (("EXPERIMENTAL",), ["EXPERIMENTAL"], True),
+        (("STABLE", "EXPERIMENTAL"), ["STABLE"], True),
+        (("STABLE", "EXPERIMENTAL"), ["USABLE"], False),
+        (("STABLE", "EXPERIMENTAL"), [], False),
+    ],
+)
+async def test_each_service_has_support_attributes_that_are_accepted(
+    intel: ConfidentialSpace, support: tuple[str, ...], attributes: list[str], is_accepted: bool
+) -> None:
+    """The operator says which; of these the token must have one."""
+    method = ConfidentialSpace(INTEL, replace(expectations(INTEL_ISSUER), support=support), intel._keys)
+    path = "submods.confidential_space.support_attributes"
+    evidence = token(changed(intel_claims(NONCE), path, attributes), key="intel", alg="PS384")
+    if is_accepted:
+        assert (await method.verify(evidence, CONTEXT, NOW)).app_id == APP
+    else:
+        assert (await refusal(method, evidence))[0] == Refusal.DEBUG_ENABLED
 
 
 async def test_a_token_of_the_other_service_is_not_accepted(

@@ -362,7 +362,11 @@ async def test_a_workload_decrypts_with_tokens_of_its_launcher(
 
         def gcp() -> list[Method]:
             expected = Expectations(
-                issuer=GCP_ISSUER, project_id=PROJECT, audiences=(AUDIENCE,), min_swversion=250300
+                issuer=GCP_ISSUER,
+                project_id=PROJECT,
+                audiences=(AUDIENCE,),
+                min_swversion=250300,
+                support=("STABLE",),
             )
             return [ConfidentialSpace(GCP, expected, KeySource(issuer.url, ca_file=authority.ca))]
 

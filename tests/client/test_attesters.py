@@ -98,7 +98,11 @@ async def test_a_token_is_what_operators_verify(
     )
     async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as endpoint:
         expected = Expectations(
-            issuer=issuer, project_id=PROJECT, audiences=(AUDIENCE,), min_swversion=250300
+            issuer=issuer,
+            project_id=PROJECT,
+            audiences=(AUDIENCE,),
+            min_swversion=250300,
+            support=("STABLE", "EXPERIMENTAL"),
         )
         method = ConfidentialSpace(service, expected, KeySource(endpoint.url, ca_file=authority.ca))
         claims = [await method.verify(each.evidence, Context(SCOPE), NOW) for each in (first, second)]

@@ -208,6 +208,21 @@ async def test_of_a_thousand_replays_at_once_one_is_granted(
     assert isinstance(await outcome(authoriser, fresh), Grant)
 
 
+async def test_a_token_without_a_name_is_used_once(authoriser: Authoriser, scope: Scope) -> None:
+    """As Google makes them: the same token again, also with its signature in other letters, is a replay; a later one is not."""
+    claims = gcp_claims(scope.nonce)
+    del claims["jti"]
+    request = attested(scope, claims)
+    assert isinstance(await outcome(authoriser, request), Grant)
+    assert await outcome(authoriser, request) == Refusal.ALREADY_USED
+    evidence = token(claims)
+    for letter in b"ABCDEFGHIJKLMNOP":
+        spelt = Authorisation("gcp", evidence[:-1] + bytes([letter]))
+        again = await outcome(authoriser, replace(request, authorisation=spelt))
+        assert again in (Refusal.ALREADY_USED, Refusal.BAD_SIGNATURE)
+    assert isinstance(await outcome(authoriser, attested(scope, {**claims, "iat": claims["iat"] + 1})), Grant)
+
+
 ELSEWHERE = [
     {"operator": OperatorAddress(b"\x09" * 20)},
     {"cluster": ClusterId(b"\x09" * 32)},

@@ -1,5 +1,6 @@
 """Settings come from four places in a fixed order, and what is wrong is named with its place."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,25 @@ def test_the_attested_policy_needs_a_way_to_attest() -> None:
     config = load(policy="attested", attestation_methods=("ecdsa", "gcp"), attestation_project="mine")
     assert (config.attestation_methods, config.warnings) == (("ecdsa", "gcp"), ())
     assert config.attestation_audiences == ("https://sts.googleapis.com", "EigenX KMS")
+
+
+def test_images_without_support_are_a_setting_of_each_service_and_warned_about() -> None:
+    """Intel's tokens say EXPERIMENTAL of every image; of Google's that is no production image. An empty list is a mistake."""
+    flags = {
+        "policy": "attested",
+        "attestation_methods": ("gcp", "intel"),
+        "attestation_project": "mine",
+    }
+    usual = load(**flags)
+    assert usual.attestation_support == {"gcp": ("STABLE",), "intel": ("STABLE", "EXPERIMENTAL")}
+    assert usual.warnings == ()
+    for name, attribute in (("gcp", "EXPERIMENTAL"), ("gcp", "USABLE"), ("intel", "USABLE")):
+        (told,) = load(**flags, **{f"attestation_{name}_support": (attribute,)}).warnings
+        assert told.startswith(f"attestation_{name}_support has {attribute}")
+    with pytest.raises(InputError, match="'stable' is not one of LATEST, STABLE, USABLE, EXPERIMENTAL"):
+        load(**flags, attestation_gcp_support=("stable",))
+    with pytest.raises(InputError, match="use attestation_gcp_support: the list is empty"):
+        replace(usual, attestation_gcp_support=())
 
 
 def test_the_references_text_is_warned_about() -> None:

@@ -8,22 +8,30 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from eigenkms.crypto.hashing import Rng
 from eigenkms.errors import StorageError
-from eigenkms.node.inbox import MAX_FRAMES
+from eigenkms.node import engine
+from eigenkms.node.engine import MAX_IDLE_SECONDS
+from eigenkms.node.inbox import MAX_FRAMES, MAX_OF_ONE
 from eigenkms.protocols.effects import Accuse, Note
 from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
-from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.forgeries import MAX_FORGERIES
+from eigenkms.protocols.frames import Frame, Kind, verify_frames
 from eigenkms.protocols.holdings import NOT_OPENED
-from eigenkms.protocols.messages import slot_of
+from eigenkms.protocols.messages import slot_of, vote_body
 from eigenkms.protocols.operator import SessionEffect
+from eigenkms.protocols.recovery import Row
 from eigenkms.protocols.requests import EvidencePage
 from eigenkms.protocols.session import Session
+from eigenkms.protocols.votes import Phase
 from eigenkms.protocols.wire import Head
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
@@ -237,6 +245,45 @@ async def test_a_flood_is_dropped_at_a_bound(who: Cast, tmp_path: Path) -> None:
         assert one.engine.statistics().dropped == 15
 
 
+async def test_who_hands_over_forged_frames_pays_for_them_and_nobody_else(
+    who: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another's name, in sessions that are known and not: after a few bad signatures none of that source is verified until the
+    next boundary, while what others hand over is.
+    """
+    verified = list[Frame]()
+
+    def count(frames: Sequence[Frame], keys: Sequence[bytes], rng: Rng) -> tuple[int, ...]:
+        verified.extend(frames)
+        return verify_frames(frames, keys, rng)
+
+    monkeypatch.setattr(engine, "verify_frames", count)
+    me, liar, victim, other = who.addresses
+
+    def forged(number: int, session: Session) -> Frame:
+        body = vote_body(0, Phase.PREPARE, number.to_bytes(32, "big"), bytes(64))
+        good = who.frame(liar, Kind.VOTE, body, session=session)
+        return replace(good, sender=victim)
+
+    async with seated(who, Room(), tmp_path, me) as (one,):
+        await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
+        for number in range(2 * MAX_FORGERIES):
+            one.engine.offer(liar, forged(number, who.session if number % 2 else later(who.session)))
+        await eventually(lambda: one.engine.statistics().frames == 2 * MAX_FORGERIES)
+        assert MAX_FORGERIES <= len(verified) < MAX_FORGERIES + MAX_OF_ONE
+        assert one.engine.statistics().dropped == 2 * MAX_FORGERIES - len(verified)
+        for source, expected in ((liar, []), (other, [Kind.HASH])):
+            verified.clear()
+            one.engine.offer(source, who.frame(victim, Kind.HASH, [bytes(32)]))
+            before = one.engine.statistics().frames
+            await eventually(lambda before=before: one.engine.statistics().frames > before)  # type: ignore[misc]
+            assert [frame.kind for frame in verified] == expected
+        await one.engine.boundary(one, later(who.session, 20), may_vote=True, may_found=True)
+        verified.clear()
+        one.engine.offer(liar, forged(0, who.session))
+        await eventually(lambda: verified)
+
+
 async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) -> None:
     """Two hashes of one operator: in the store, with both frames, and counted in a later life."""
     room, liar = Room(), who.addresses[1]
@@ -280,6 +327,42 @@ async def test_evidence_is_kept_once_and_shown(village: Village, tmp_path: Path)
         check_bundle(decode_bundle(kept.bundle))
         status = node.status()
         assert (status["evidence"], status["accused"]) == (1, ["0x" + liar.address.hex()])
+
+
+# -- the time ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_due_is_done_in_the_next_step_whatever_that_is_for(
+    tmp_path: Path, virtual_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Due at 10.00: a step for something else at 10.04, before the timekeeper has its turn, puts nothing off."""
+    who = seated_cast(4, window_ms=20_000)
+    with open_store(tmp_path, who.addresses[0]) as store:
+        one = seat(who, who.addresses[0], Room(), store)
+        ticks, tick = list[float](), one.engine._operator.tick
+
+        told = trio.Event()
+
+        def tell(now: float) -> list[SessionEffect]:
+            ticks.append(now)
+            trio.from_thread.run_sync(lambda: told.set())  # noqa: PLW0108 - it is another one later
+            return tick(now)
+
+        monkeypatch.setattr(one.engine._operator, "tick", tell)
+        began = trio.current_time()
+        assert await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
+        for seconds in (9.9, 0.14):
+            virtual_clock.jump(seconds)
+            await one.engine.take_row(one, bytes(32), Row(b"", b""))
+        assert ticks == [pytest.approx(began + 10.04)]
+        async with trio.open_nursery() as nursery:
+            told = trio.Event()
+            nursery.start_soon(one.engine.run, one)
+            await told.wait()
+            nursery.cancel_scope.cancel()
+        assert began + 20.0 <= ticks[1] < began + 10.04 + MAX_IDLE_SECONDS, (
+            "and by the timekeeper, if no step comes"
+        )
 
 
 # -- when the disk refuses ---------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ async def test_a_flood_displaces_its_own_frames_only() -> None:
     assert taken == [True] * MAX_FRAMES + [False] * 5
     assert inbox.put("quiet", b"word")
     batch = await inbox.take()
-    assert batch == [*(b"%d" % number for number in range(MAX_OF_ONE)), b"word"]
+    assert batch == [*(("flood", b"%d" % number) for number in range(MAX_OF_ONE)), ("quiet", b"word")]
     assert inbox.put("flood", b"again"), "there is room for as many as were taken"
-    assert (await inbox.take())[0] == b"%d" % MAX_OF_ONE
+    assert (await inbox.take())[0] == ("flood", b"%d" % MAX_OF_ONE)
 
 
 async def test_many_sources_take_turns() -> None:
@@ -27,8 +27,8 @@ async def test_many_sources_take_turns() -> None:
             inbox.put(source, bytes([source]))
     batches = [await inbox.take() for _ in range(3)]
     assert [len(batch) for batch in batches[:2]] == [MAX_BATCH, MAX_BATCH]
-    assert {frame[0] for batch in batches[:2] for frame in batch} == set(sources)
-    assert sorted(frame[0] for frame in batches[2]) == list(sources)
+    assert {source for batch in batches[:2] for source, _ in batch} == set(sources)
+    assert sorted(source for source, _ in batches[2]) == list(sources)
 
 
 async def test_bytes_are_bounded_too() -> None:
@@ -37,7 +37,7 @@ async def test_bytes_are_bounded_too() -> None:
     half = bytes(MAX_BYTES // 2)
     assert [inbox.put("large", half) for _ in range(3)] == [True, True, False]
     assert inbox.put("small", b"x")
-    assert await inbox.take() == [half, half, b"x"]
+    assert await inbox.take() == [("large", half), ("large", half), ("small", b"x")]
     assert inbox.put("large", half)
 
 
@@ -48,4 +48,4 @@ async def test_an_empty_inbox_waits(virtual_clock: trio.testing.MockClock) -> No
         with pytest.raises(trio.TooSlowError), trio.fail_after(1):
             await inbox.take()
         inbox.put("source", b"frame")
-        assert await inbox.take() == [b"frame"]
+        assert await inbox.take() == [("source", b"frame")]

@@ -370,8 +370,8 @@ async def test_sessions_are_asked_for_while_they_change(
             reading()
     meanwhile, deadline = Meanwhile(step), Ceremony.deadline
     with monkeypatch.context() as patch:
-        patch.setattr(Ceremony, "deadline", lambda c, now: (meanwhile(), deadline(c, now))[1])
-        assert operator.deadline(1.0) is not None
+        patch.setattr(Ceremony, "deadline", lambda c: (meanwhile(), deadline(c))[1])
+        assert operator.deadline() is not None
     newest = operator.newest
     assert newest is not None
 

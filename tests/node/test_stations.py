@@ -1,7 +1,12 @@
 """Operators over real hosts and stores: what they make, and that they stand by it across crashes."""
 
-import pytest
+from collections import Counter
 
+import pytest
+import trio
+
+from eigenkms.node import engine, links
+from eigenkms.node.links import Links
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
@@ -9,7 +14,7 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.effects import Accuse
 from eigenkms.protocols.evidence import Evidence, Fault
 from eigenkms.protocols.evidence_bundle import Bundle, check_bundle, decode_bundle
-from eigenkms.protocols.frames import Kind, build_frame
+from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
 from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.session import Session
 from tests.node.support import open_store
@@ -48,6 +53,32 @@ async def test_four_operators_make_a_key_and_renew_its_shares(town: Town) -> Non
             assert not any(r.secret for s in sessions for r in store.records(s.id))
             (held,) = Versions(store)
             assert held.share is not None
+
+
+async def test_a_frame_is_decoded_once_on_its_way(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the socket to the machine: what gossip looked into before it passed the frame on is what the machine takes."""
+    decoded = Counter[bytes]()
+
+    def decode(data: bytes) -> Frame:
+        decoded[data] += 1
+        return decode_frame(data)
+
+    async def pull_nothing(_links: Links) -> None:
+        await trio.sleep_forever()
+
+    for module in (links, engine):
+        monkeypatch.setattr(module, "decode_frame", decode)
+    monkeypatch.setattr(Links, "_pull", pull_nothing)
+    async with town.open(*town.people[:2]) as street:
+        await street.meet(town.session(100), found=True)
+        one, other = town.up.values()
+        said = [(s, kind) for s in (one, other) for kind in (Kind.KEY, Kind.HASH)]
+
+        def taken() -> bool:
+            return all(station.engine.statistics().frames >= 2 for station in (one, other))
+
+        await eventually(taken)
+    assert sorted(decoded.values()) == [1] * len(said)
 
 
 async def test_evidence_is_stored_with_all_that_a_check_needs(town: Town) -> None:

@@ -80,6 +80,34 @@ async def test_a_message_travels_over_a_peer_that_both_know() -> None:
         assert own.statistics().current_buffer_used == 0
 
 
+async def test_what_a_validator_made_of_a_message_goes_with_it() -> None:
+    """It is called once for each, and whoever listens need not read the bytes again."""
+    a_key, b_key = keys(2)
+    async with (
+        open_host(a_key, listen=[ANYWHERE], topics=[TOPIC]) as a,
+        open_host(b_key, listen=[ANYWHERE], topics=[TOPIC]) as b,
+    ):
+        asked = list[bytes]()
+
+        def read(_origin: PeerId, data: bytes) -> int | None:
+            asked.append(data)
+            return int(data) if data.isdigit() else None
+
+        a.subscribe(TOPIC, everything)
+        inbox = b.subscribe(TOPIC, read)
+        await link(a, b)
+        await gossiping(a, b)
+        said = [b"1", b"one", b"2"]
+        for data in said:
+            await a.publish(TOPIC, data)
+
+        got = await receive(inbox, 2)
+
+        assert sorted((message.data, message.content) for message in got) == [(b"1", 1), (b"2", 2)]
+        await eventually(lambda: sorted(asked) == sorted(said))
+        assert b.statistics().gossip_refused == 1
+
+
 async def test_a_message_published_before_the_peers_meet_arrives() -> None:
     """Whoever subscribes is given what the mesh still holds of the last half minute."""
     a_key, b_key = keys(2)

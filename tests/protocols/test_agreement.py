@@ -1,18 +1,22 @@
 """Agreement in small steps: one operator's votes, locks and views against whatever the others may say."""
 
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from eigenkms.crypto import bn254
+from eigenkms.protocols import agreement as agreement_module
+from eigenkms.protocols import messages
 from eigenkms.protocols.agreement import Agreement
 from eigenkms.protocols.ceremony import Ceremony
+from eigenkms.protocols.codec import Fields
 from eigenkms.protocols.effects import Certified, Closed, Effect, Prepared
 from eigenkms.protocols.evidence import Fault, check_evidence
 from eigenkms.protocols.frame_log import MAX_REPEATS, MAX_VIEWS
-from eigenkms.protocols.frames import Frame, Kind
+from eigenkms.protocols.frames import Frame, Kind, decode_frame
 from eigenkms.protocols.messages import (
     GENESIS,
     SourceRef,
@@ -26,7 +30,7 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.transcript import ListedKey, Transcript
+from eigenkms.protocols.transcript import ListedKey, Transcript, decode_transcript
 from eigenkms.protocols.views import REPEAT_WINDOWS
 from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
@@ -257,7 +261,7 @@ def test_a_rotation_ends_at_the_next_boundary() -> None:
     ):
         assert not broadcasts(effects, Kind.VOTE)
         assert not broadcasts(effects, Kind.VIEW_CHANGE)
-    assert voter.ceremony.deadline(voter.now) is None
+    assert voter.ceremony.deadline() is None
     certificate = voter.certificate(3, voter.transcript.hash, Phase.COMMIT, voter.others)
     effects = voter.hears(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
     assert [e.transcript for e in effects if isinstance(e, Certified)] == [voter.transcript]
@@ -484,7 +488,7 @@ def test_votes_add_up_to_the_decision() -> None:
     (certified,) = [e for e in effects if isinstance(e, Certified)]
     assert certified.transcript == voter.transcript
     assert [r.kind for r in journal(effects)] == ["lock", "frame", "certificate"]
-    assert voter.ceremony.deadline(voter.now) is None
+    assert voter.ceremony.deadline() is None
     assert not voter.waits(10)
 
 
@@ -545,6 +549,29 @@ def test_only_a_vote_for_a_key_binds() -> None:
     for voter in (key, rotation):
         assert _votes(voter.proposes(0, voter.transcript))
     assert [v.ceremony.binding for v in (void, key, rotation)] == [False, True, False]
+
+
+def test_a_body_is_read_once_however_many_parts_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of proposals and view changes, with what stands in them: as they come, and at each step after that."""
+    voter = Voter()
+    sent = [voter.proposal(0, voter.transcript)]
+    sent += [voter.change(a, 1, voter.prepared) for a in voter.others[:2]]
+    sent.append(voter.proposal(1, voter.transcript, voter.prepared))
+    frames = [decode_frame(frame.encoded) for frame in sent]
+    read, fields = Counter[str](), messages.Fields
+
+    def count(value: object, arity: int, what: str) -> Fields:
+        read[what] += 1
+        return fields(value, arity, what)
+
+    def decode(data: bytes) -> Transcript:
+        read["transcript"] += 1
+        return decode_transcript(data)
+
+    monkeypatch.setattr(messages, "Fields", count)
+    monkeypatch.setattr(agreement_module, "decode_transcript", decode)
+    own = [*broadcasts(voter.hears(*frames), Kind.VIEW_CHANGE), *broadcasts(voter.waits(1), Kind.VIEW_CHANGE)]
+    assert (read["proposal"], read["view change"], read["transcript"]) == (2, 2 + len(own), 1)
 
 
 # -- views ---------------------------------------------------------------------------------------------------
@@ -635,7 +662,7 @@ def test_one_view_change_wakes_a_session_left_behind() -> None:
     sleeper = seat_of(who, who.addresses[0])
     sleeper.start(0.0)
     sleeper.supersede(1.0)
-    assert (sleeper.pulls, sleeper.may_matter, sleeper.deadline(5.0)) == (False, False, None)
+    assert (sleeper.pulls, sleeper.may_matter, sleeper.deadline()) == (False, False, None)
     sleeper.receive(change[:1], 5.0)
     assert (sleeper.pulls, sleeper.may_matter, sleeper._agreement.started) == (True, True, True)
 

@@ -150,7 +150,7 @@ def test_a_session_that_ended_deals_and_verifies_no_more(who: Cast, version: Key
     assert not seat.supersede(0.2)
     assert seat.take_result(done(who, job), 0.3) == []  # type: ignore[arg-type]
     assert (seat.wanted_bodies, seat.pulls) == ((), False)
-    assert seat.deadline(0.3) is None
+    assert seat.deadline() is None
 
 
 # -- who has a say -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eigenkms.protocols.codec import MAX_ITEMS, Fields, MalformedError, decode, encode
+from eigenkms.protocols.codec import MAX_ITEMS, MAX_VALUES, Fields, MalformedError, decode, encode
 
 FEW = settings(max_examples=60, derandomize=True)
 leaves = st.none() | st.integers(0, 2**64 - 1) | st.binary(max_size=40) | st.text(max_size=20)
@@ -70,6 +70,14 @@ def test_what_the_encoder_would_not_write_is_refused(data: bytes, why: str) -> N
     """Other lengths, other types, other depths."""
     with pytest.raises(MalformedError, match=why):
         decode(data, what="value")
+
+
+def test_lists_in_lists_are_counted_together() -> None:
+    """A message of a few kilobytes that would be megabytes of empty lists is refused; the largest transcript is not."""
+    shelf = [[] for _ in range(MAX_ITEMS)]
+    assert decode(encode([shelf, [[]] * (MAX_ITEMS - 4)]), what="value")
+    with pytest.raises(MalformedError, match=f"more than {MAX_VALUES} values"):
+        decode(encode([shelf, shelf]), what="value")
 
 
 def test_size_is_checked_first() -> None:

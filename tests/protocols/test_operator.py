@@ -725,8 +725,22 @@ def test_only_the_newest_sessions_and_those_awake_are_pulled(who: Cast) -> None:
     assert [c.session for c in operator.live] == sessions[-KEPT_PULLED:]
     operator.receive([_change(who, sessions[0])], 100.0)
     assert [c.session for c in operator.live] == [sessions[0], *sessions[-KEPT_PULLED:]]
-    assert operator.deadline(100.0) is not None
+    assert operator.deadline() is not None
     assert operator.tick(101.0)
+
+
+def test_a_deadline_that_has_passed_is_asked_for_until_its_session_was_told(who: Cast) -> None:
+    """What comes later for another session, or for none, does not make it forgotten; its own tick does."""
+    operator = operator_of(who, who.addresses[0])
+    operator.boundary(who.session, 0.0)
+    due = operator.deadline()
+    assert due == NEWCOMER_WINDOWS * who.session.window
+    operator.receive([_change(who, who.later())], due + 1.0)
+    operator.take_result(Checked(frozenset(), frozenset()), due - 0.1)
+    assert operator.deadline() == due
+    operator.tick(due)
+    later = operator.deadline()
+    assert later is None or later > due
 
 
 # -- serving ---------------------------------------------------------------------------------------------------
@@ -751,7 +765,7 @@ def test_a_single_operator_is_alone_with_its_key() -> None:
     room.enter()
     room.boundary(who.session)
     genesis = room.certified(me)
-    assert room.operators[me].deadline(0.0) is None
+    assert room.operators[me].deadline() is None
     assert room.operators[me].live == ()
     room.boundary(who.later())
     made = room.certified(me)

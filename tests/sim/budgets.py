@@ -4,7 +4,7 @@ Each bound is a formula of the limits that the machines name. Limits are read wh
 """
 
 from eigenkms.crypto.pvss import encoded_size
-from eigenkms.protocols import frame_log, operator
+from eigenkms.protocols import forgeries, frame_log, operator
 from eigenkms.protocols.ceremony import Ceremony
 from eigenkms.protocols.frames import SIZE_LIMITS, Kind
 from eigenkms.protocols.messages import SESSION_KINDS
@@ -50,3 +50,13 @@ def most_sessions(machine: Operator, *, rotations: bool) -> int:
 def most_verified() -> int:
     """Signatures of one sender in a session; those of frames that came before its boundary are verified twice."""
     return frame_log.MAX_TAKEN + operator.MAX_EARLY_FRAMES
+
+
+def most_verified_early() -> int:
+    """Good signatures of one sender, from one boundary to the next, in all sessions that are not known here."""
+    return operator.MAX_EARLY_FRAMES
+
+
+def most_forged() -> int:
+    """Bad signatures that one operator may hand over from one boundary to the next, in all sessions and in whoever's name."""
+    return forgeries.MAX_FORGERIES

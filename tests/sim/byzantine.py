@@ -673,6 +673,16 @@ def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
     return [(to, frame), *((to, f) for f in extra)]
 
 
+def forge(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
+    """Votes in another's name, under signatures of mine, without end."""
+    if self.me not in self.session(frame).x or not self.others:
+        return [(to, frame)]
+    victim, view = self.random.choice(self.others), self.random.randrange(2)
+    votes = [self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)) for _ in range(8)]
+    forged = [self.say(frame, vote.body, kind=Kind.VOTE, sender=victim) for vote in votes]
+    return [(to, frame), *((to, vote) for vote in forged)]
+
+
 def misdirected(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Frames for another session, cluster or recipient, and in another's name."""
     session = self.session(frame)

@@ -15,7 +15,8 @@ members make a certificate: a Byzantine operator may have put it together, and s
    certificate made superfluous: shares of older versions, keys, secrets in journals (``after_step``).
 6. *Evidence.* It never accuses an honest operator, and convinces anybody who has nothing but its bytes (``accuses``).
 7. *Budgets.* What any sender costs a correct operator is bounded (budgets.py): frames of a session and bytes over all sessions that
-   are kept (``keeps_budgets``), sessions (``forgets``), signatures (``verifies``) and dealings (``checks``) that are verified.
+   are kept (``keeps_budgets``), sessions (``forgets``), signatures (``verifies``, bad ones ``finds_forged``) and dealings
+   (``checks``) that are verified.
 """
 
 from collections import Counter, defaultdict
@@ -45,7 +46,15 @@ from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import Transcript, decode_transcript
 from eigenkms.protocols.votes import VOID_HASH, BadCertificateError, Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
-from tests.sim.budgets import most_bytes, most_dealings, most_frames, most_sessions, most_verified
+from tests.sim.budgets import (
+    most_bytes,
+    most_dealings,
+    most_forged,
+    most_frames,
+    most_sessions,
+    most_verified,
+    most_verified_early,
+)
 from tests.sim.reading import dealing_header
 
 if TYPE_CHECKING:
@@ -460,14 +469,29 @@ class Laws:
             self._require(few, f"{node.name} keeps {count} sessions")
 
     def verifies(self, node: "Node", frames: Sequence[Frame]) -> None:
-        """Signatures that are verified, and hold, of each session and sender; the last batch may exceed the bound."""
-        if node.tamper is not None or not frames:
+        """Signatures that are verified, and hold, of each sender: in a session, and in all that are not known; the last batch may
+        exceed the bound.
+        """
+        machine = node.operator
+        if machine is None or node.tamper is not None or not frames:
             return
         most = most_verified() + len(frames)
         for frame in {frame.key: frame for frame in frames}.values():
             node.verified[frame.session, frame.sender] += 1
             few = node.verified[frame.session, frame.sender] <= most
             self._require(few, "too many signatures of one sender verified in a session")
+        for sender in {frame.sender for frame in frames if machine.ceremony(frame.session) is None}:
+            of_it = [s for s, a in node.verified if a == sender and machine.ceremony(s) is None]
+            early = sum(node.verified[session, sender] for session in of_it)
+            few = early <= most_verified_early() + len(frames)
+            self._require(few, "too many early frames of one sender verified")
+
+    def finds_forged(self, node: "Node", source: OperatorAddress) -> None:
+        """Bad signatures that are verified, by who handed them over, in all sessions since the newest boundary."""
+        if node.tamper is None:
+            self._require(
+                node.forged[source] <= most_forged(), "too many bad signatures of one source verified"
+            )
 
     def checks(self, node: "Node", job: Check) -> None:
         """One dealing of a dealer is verified for each session and source, so no more over all sessions than these have sources."""

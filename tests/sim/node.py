@@ -39,6 +39,7 @@ from eigenkms.protocols.effects import (
     Work,
 )
 from eigenkms.protocols.evidence import Evidence
+from eigenkms.protocols.forgeries import Forgeries
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.jobs import Check, Job, Result
 from eigenkms.protocols.messages import certificate_body
@@ -105,6 +106,9 @@ class Node:
         """Frames of each session and sender whose signature this life verified."""
         self.checked: set[DealingContext] = set()
         """What the dealings are for that this life verified."""
+        self.forgeries = Forgeries()
+        self.forged: Counter[OperatorAddress] = Counter()
+        """Bad signatures that were verified since the newest boundary, by who handed the frames over."""
         self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
         self._asks = False
         self.up()
@@ -129,6 +133,8 @@ class Node:
         self._bodies.clear()
         self.verified.clear()
         self.checked.clear()
+        self.forgeries.renew()
+        self.forged.clear()
         today = self.clock.time_of_day(world.now)
         kept = [s for s in self.disk.sessions.values() if s.session.id not in self.disk.dropped]
         effects: list[SessionEffect] = []
@@ -152,6 +158,9 @@ class Node:
         if operator is None or session.boundary.number < self.newest_boundary:
             return
         self.world.laws.keeps_budgets(self)
+        self.forgeries.renew()
+        self.forged.clear()
+        self._forget_verified(operator)
         self.newest_boundary = session.boundary.number
         self.world.trace(self, f"sees boundary {session.boundary.number} ({session.id.hex()[:6]})")
         if not operator.has_version:
@@ -201,16 +210,26 @@ class Node:
             self.disk.drop_session(session.id)
             self.world.trace(self, f"forgets {session.id.hex()[:6]}")
             self.world.laws.keeps_a_version()
+        self._forget_verified(operator)
         self.world.laws.forgets(self)
 
-    def take(self, frames: Sequence[bytes]) -> None:
-        """Frames arrive, as bytes."""
-        if self.operator is not None:
-            self.carry_out(self._received(self.operator, frames))
+    def _forget_verified(self, operator: Operator) -> None:
+        """What is not known here, or not any more, is counted anew from each boundary on."""
+        for place in [place for place in self.verified if operator.ceremony(place[0]) is None]:
+            del self.verified[place]
 
-    def _received(self, operator: Operator, frames: Sequence[bytes]) -> list[SessionEffect]:
+    def take(self, frames: Sequence[bytes], source: OperatorAddress) -> None:
+        """Frames arrive, as bytes, handed over by ``source``."""
+        if self.operator is not None:
+            self.carry_out(self._received(self.operator, frames, source))
+
+    def _received(
+        self, operator: Operator, frames: Sequence[bytes], source: OperatorAddress | None = None
+    ) -> list[SessionEffect]:
         good = []
         for data in frames:
+            if self.forgeries.is_spent(source):
+                break
             try:
                 frame = self.world.wire.read(data)
                 if not operator.wants(frame) or self._ignores(frame):
@@ -222,8 +241,16 @@ class Node:
                 good.append(frame)
             else:
                 self.world.refused += 1
+                self._charge(source)
         self.world.laws.verifies(self, good)
         return operator.receive(good, self.now) if good else []
+
+    def _charge(self, source: OperatorAddress | None) -> None:
+        """Nobody pays for frames that were good before their boundary was seen."""
+        if source is not None:
+            self.forgeries.charge(source)
+            self.forged[source] += 1
+            self.world.laws.finds_forged(self, source)
 
     def _ignores(self, frame: Frame) -> bool:
         """The honest machine inside a Byzantine operator would fall silent if it saw what became of its words."""
@@ -241,7 +268,7 @@ class Node:
             return
         self.carry_out(operator.tick(self.now))
         if self.operator is operator:
-            self.world.laws.waits(self, operator.deadline(self.now))
+            self.world.laws.waits(self, operator.deadline())
 
     # -- bodies and rows -----------------------------------------------------------------------------------------
 

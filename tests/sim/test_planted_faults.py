@@ -8,6 +8,7 @@ import pytest
 
 from eigenkms.protocols import agreement as agreement_module
 from eigenkms.protocols import evidence as evidence_module
+from eigenkms.protocols import forgeries as forgeries_module
 from eigenkms.protocols import frame_log as frame_log_module
 from eigenkms.protocols import holdings as holdings_module
 from eigenkms.protocols import operator as operator_module
@@ -19,6 +20,7 @@ from eigenkms.protocols.dealing_terms import DealingTerms
 from eigenkms.protocols.dealings import Dealings
 from eigenkms.protocols.effects import Broadcast, JournalRecord, KeepKey, Persist
 from eigenkms.protocols.evidence import Fault
+from eigenkms.protocols.forgeries import Forgeries
 from eigenkms.protocols.frame_log import FrameLog
 from eigenkms.protocols.frames import Frame, Kind
 from eigenkms.protocols.genesis import GenesisDealings
@@ -193,6 +195,13 @@ def _is_flooded(seed: int) -> None:
     world.run(1)
 
 
+def _is_forged(seed: int) -> None:
+    """The first leader speaks in the names of others."""
+    world = founded(4, seed)
+    led_by_liars(world, b.forge)
+    world.run(3)
+
+
 def _deals_twice(seed: int) -> None:
     world = founded(4, seed)
     led_by_liars(world, b.two_dealings, poses=(b.remembers_jobs,))
@@ -219,6 +228,7 @@ DIRECTED = (
     _recovers,
     _deals_wrongly,
     _is_flooded,
+    _is_forged,
     _deals_twice,
     _goes_on,
 )
@@ -683,6 +693,14 @@ def test_frames_without_end_from_one_sender(monkeypatch: Patch) -> None:
     _is_flooded(0)
     monkeypatch.setattr(FrameLog, "wants", FrameLog._has_room)
     catches("signatures of one sender verified", _is_flooded)
+
+
+def test_bad_signatures_without_end(monkeypatch: Patch) -> None:
+    """Who hands them over pays for them, in whoever's name they are; the bound is lower here."""
+    monkeypatch.setattr(forgeries_module, "MAX_FORGERIES", 6)
+    _is_forged(0)
+    monkeypatch.setattr(Forgeries, "is_spent", lambda _self, _source: False)
+    catches("bad signatures of one source", _is_forged)
 
 
 def test_a_dealer_without_a_slot(monkeypatch: Patch) -> None:

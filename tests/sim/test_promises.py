@@ -130,6 +130,7 @@ LEADERS: dict[str, tuple[tuple[Attack, ...], tuple[Pose, ...]]] = {
     "a storm of view changes": ((b.storm,), ()),
     "forged certificates": ((b.forged_certificates,), ()),
     "a flood": ((b.flood,), ()),
+    "forged votes": ((b.forge,), ()),
     "falls silent": ((b.falls_silent,), ()),
     "no dealing": ((b.mute([Kind.DEALING]),), ()),
     "dealings to some": ((b.mute_to_some([Kind.DEALING]),), ()),

@@ -141,7 +141,7 @@ class World:
 
     def schedule_tick(self, node: Node) -> None:
         """Wake ``node`` when its machine wants to be."""
-        deadline = None if node.operator is None else node.operator.deadline(node.now)
+        deadline = None if node.operator is None else node.operator.deadline()
         if deadline is None or deadline == node.next_tick:
             return
         node.next_tick = deadline
@@ -196,7 +196,7 @@ class World:
         """One frame on its way, if it gets there."""
         self.laws.hears(frame)
         for _ in range(self._copies(self.nodes[sender], self.nodes[to], frame)):
-            self._deliver(to, [frame])
+            self._deliver(sender, to, [frame])
 
     def ask(self, asker: Node, asked: OperatorAddress, request: Frame) -> None:
         """A pull: the request goes one way, the frames that answer it come back."""
@@ -222,15 +222,15 @@ class World:
         if frames and self._arrives(self.nodes[asked], self.nodes[asker]):
             names = ", ".join(self.wire.name(frame) for frame in frames)
             self.trace(self.nodes[asked], f"=> {self.name(asker)} {names}")
-            self._deliver(asker, frames)
+            self._deliver(asked, asker, frames)
 
-    def _deliver(self, to: OperatorAddress, frames: Sequence[Frame]) -> None:
+    def _deliver(self, source: OperatorAddress, to: OperatorAddress, frames: Sequence[Frame]) -> None:
         for frame in frames:
             if frame.kind is Kind.PROPOSAL:
                 self.laws.proposes(frame)
         arriving = [f.encoded for f in frames if not self.holds_back(f, to)]
         if arriving:
-            self.at(self._delay(), lambda: self.nodes[to].take(arriving))
+            self.at(self._delay(), lambda: self.nodes[to].take(arriving, source))
 
     def send_body(self, sender: Node, to: OperatorAddress, name: bytes, body: bytes) -> None:
         """The body of a dealing, pushed."""

@@ -63,7 +63,11 @@ async def issuers(case: Case) -> Finding:
         return skipped("no attestation service is needed")
     urls = {"gcp": config.attestation_gcp_keys, "intel": config.attestation_intel_keys}
     counts = [await KeySource(urls[name], ca_file=config.attestation_ca).check() for name in methods]
-    return ok(", ".join(f"{name} serves {count} keys" for name, count in zip(methods, counts, strict=True)))
+    found = [
+        f"{name} serves {count} keys, images must be {' or '.join(config.attestation_support[name])}"
+        for name, count in zip(methods, counts, strict=True)
+    ]
+    return ok("; ".join(found))
 
 
 # -- keys ----------------------------------------------------------------------------------------------------------

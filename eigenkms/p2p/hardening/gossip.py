@@ -45,6 +45,7 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from eigenkms.p2p.hardening.reading import ByteStream
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.types import GossipMessage
 
 log = logging.getLogger("eigenkms.p2p.gossip")
 
@@ -57,10 +58,13 @@ MAX_CONTROL_IDS: Final = 5000
 OUTBOUND_QUEUE: Final = 1024
 
 _forwarder: ContextVar[Any] = ContextVar("forwarder")
+_content: ContextVar[object] = ContextVar("content", default=None)
+"""What the validator made of the message that is being pushed."""
 
 Admits = Callable[[PeerId], bool]
-Accepts = Callable[[str, PeerId, bytes], bool]
-Delivers = Callable[[str, PeerId, PeerId, bytes], None]
+Accepts = Callable[[str, PeerId, bytes], object]
+"""What a validator makes of a message, a true value, or a false one if it refuses it."""
+Delivers = Callable[[str, GossipMessage], None]
 
 
 class LongQueue(RpcQueue):  # type: ignore[misc]
@@ -242,14 +246,17 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         """Ask the topic's validator, each time: libp2p would remember a refusal for five minutes."""
         if msg_forwarder == self.my_id:
             return
-        if not self._accepts(msg.topicIDs[0], PeerId(msg.from_id), msg.data):
+        content = self._accepts(msg.topicIDs[0], PeerId(msg.from_id), msg.data)
+        if not content:
             raise ValidationError("refused")
+        _content.set(content)
 
     def notify_subscriptions(self, publish_message: Any) -> None:
         forwarder = _forwarder.get()
         if forwarder != self.my_id:
-            topic, origin = publish_message.topicIDs[0], PeerId(publish_message.from_id)
-            self._delivers(topic, origin, PeerId(forwarder.to_bytes()), publish_message.data)
+            origin, handed_by = PeerId(publish_message.from_id), PeerId(forwarder.to_bytes())
+            message = GossipMessage(origin, handed_by, publish_message.data, _content.get())
+            self._delivers(publish_message.topicIDs[0], message)
 
     # ----- writing
 

@@ -13,6 +13,7 @@ from eigenkms.node.doctor.findings import Finding, Verdict
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.reach import ReachAnswer
 from eigenkms.types import OperatorAddress, Reach
+from tests.attestation.issuer import Authority, Endpoint
 from tests.client.village import Village, block_at
 from tests.node.support import make_config
 from tests.support.hosts import patient_host
@@ -253,3 +254,25 @@ async def test_issuers_that_cannot_be_reached_are_named(case: Case, village: Vil
     )
     with pytest.raises(KeysUnavailableError, match="fetch the issuer's keys"):
         await machine.issuers(case)
+
+
+async def test_issuers_that_serve_their_keys_are_told_with_the_images_that_are_accepted(
+    case: Case, village: Village, tmp_path: Path, issuer: Endpoint, authority: Authority
+) -> None:
+    """Each enabled service, with the support attributes of which an image must have one."""
+    case._config = make_config(
+        village,
+        0,
+        tmp_path,
+        policy="attested",
+        attestation_methods=("gcp", "intel"),
+        attestation_project="my-project",
+        attestation_gcp_keys=issuer.url,
+        attestation_intel_keys=issuer.url,
+        attestation_ca=authority.ca,
+    )
+    finding = await machine.issuers(case)
+    assert finding.verdict is Verdict.OK
+    assert finding.sentence == (
+        "gcp serves 1 keys, images must be STABLE; intel serves 1 keys, images must be STABLE or EXPERIMENTAL"
+    )

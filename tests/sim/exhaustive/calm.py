@@ -49,7 +49,7 @@ def _session(lives: Sequence[Life], number: int) -> bool:
             continue
         if all(_has(life, number) for life in lives):
             return True
-        due = [at for life in lives if (at := life.operator.deadline(life.now)) is not None]
+        due = [at for life in lives if (at := life.operator.deadline()) is not None]
         now = min(due, default=began + SESSION_SECONDS) + 1e-6
         if now >= began + SESSION_SECONDS:
             return False
