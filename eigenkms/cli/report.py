@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
@@ -110,25 +109,12 @@ def print_result(*lines: str) -> None:
 
 def print_data(text: str) -> None:
     """Text for a program on stdout, as it is: JSON, a script, a file. Raises as ``print_result``."""
-    with explaining_stdout():
-        click.echo(text)
+    click.echo(text)
 
 
 def flush_stdout() -> None:
     """Write out what is buffered, so that a closed pipe or a full disk is an error here and not at exit."""
-    with explaining_stdout():
-        sys.stdout.flush()
-
-
-@contextmanager
-def explaining_stdout() -> Iterator[None]:
-    """What the system refuses becomes InputError, except that nobody reads: that stays BrokenPipeError."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise InputError(f"write stdout: {(error.strerror or str(error)).lower()}") from error
+    sys.stdout.flush()
 
 
 def abandon_broken_stdout() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
-from eigenkms.cli.report import explaining_stdout
 from eigenkms.printable import printable
 
 WIDTH = 250
@@ -30,5 +29,4 @@ def print_table(
         table.add_column(name, justify=justify, no_wrap=True, overflow="ignore")
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in row))
-    with explaining_stdout():
-        console.print(table, crop=False)
+    console.print(table, crop=False)
