@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address
+from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address, parse_transport
 from eigenkms.protocols.frames import NO_SESSION, Frame
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.protocols.requests import MAX_RECORDS
@@ -100,13 +100,16 @@ class Directory:
     def learn(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
         """Take peer records; returns operators whose peer or addresses changed. CPU-bound: a pairing for each change.
 
-        Records of strangers wait, for they may be recipients of a version that is yet to be seen.
+        A record with an address that is none is passed over. Records of strangers wait, for they may be recipients of a version
+        that is yet to be seen.
         """
         changed = set()
         for frame in frames:
             try:
                 record = read_peer_record(frame)
-            except RemoteProtocolError:
+                for address in record.addresses:
+                    parse_transport(address)
+            except (RemoteProtocolError, InputError):
                 continue
             key, known = self.key_of(record.operator), self._claim(record.operator)
             older = self._records.get(record.operator)

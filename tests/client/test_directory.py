@@ -6,6 +6,7 @@ import pytest
 
 from eigenkms.client.directory import Directory
 from eigenkms.crypto import bn254
+from eigenkms.p2p.dialing import read_addresses
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.peer_record import build_peer_record
@@ -227,3 +228,16 @@ def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: Vil
         assert found is not None
         assert (found[0], set(found[1])) == (victim.peer.peer_id, {HERE, THERE})
         assert found[1][0] == (HERE if operator is victim else THERE)
+
+
+@pytest.mark.parametrize("address", ["", "nowhere", "/ip4/127.0.0.1/tcp/70000", f"{HERE}/p2p/zzz"])
+def test_a_record_with_an_address_that_is_none_is_passed_over(
+    settled: Village, directory: Directory, address: str
+) -> None:
+    """Else a member that names another's peer id beside it would make that one impossible to dial."""
+    liar, victim = settled.operators[:2]
+    assert directory.learn([liar.record([THERE, address], peer=victim.peer.peer_id)]) == set()
+    for operator in settled.operators:
+        place = directory.peer_of(operator.address)
+        assert place is not None
+        assert read_addresses(*place)
