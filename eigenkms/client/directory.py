@@ -10,7 +10,15 @@ from collections.abc import Iterable, Sequence
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address, parse_transport
+from eigenkms.p2p.claims import Claim, Standing, dial_order
+from eigenkms.p2p.identity import (
+    PeerAddress,
+    PeerId,
+    TransportAddress,
+    is_public,
+    parse_address,
+    parse_transport,
+)
 from eigenkms.protocols.frames import NO_SESSION, Frame
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.protocols.requests import MAX_RECORDS
@@ -70,25 +78,37 @@ class Directory:
     def peer_of(self, operator: OperatorAddress) -> Place | None:
         """The peer and the addresses to dial: of its newest record, else of its socket on chain.
 
-        Where several operators name one peer, only one of them can be it: their addresses are all tried, ``operator``'s first.
+        Where several operators name one peer, only one of them can be it: the peer is looked for at the same addresses, whichever
+        of them is asked for, in the order of ``p2p.claims``.
         """
         own = self._claim(operator)
         if own is None:
             return None
-        peer, addresses = own
         everybody = [*self._operators, *self._former]
-        claims = [claim for other in everybody if (claim := self._claim(other)) is not None]
-        others = [address for claimed, found in claims if claimed == peer for address in found]
-        return peer, tuple(dict.fromkeys([*addresses, *others]))
+        rivals = [claim for other in everybody if (claim := self._claim(other)) is not None]
+        return own.peer, dial_order(claim for claim in rivals if claim.peer == own.peer)[own.peer]
 
-    def _claim(self, operator: OperatorAddress) -> Place | None:
+    @property
+    def home(self) -> TransportAddress | None:
+        """A public address of an operator, if most of the sockets on chain that are IP addresses are public, else None.
+
+        Few operators cannot change what it is.
+        """
+        sockets = [socket for operator in self._operators if (socket := self._socket(operator)) is not None]
+        ips = [socket.transport for socket in sockets if socket.transport.kind in {"ip4", "ip6"}]
+        public = [transport for transport in ips if is_public(transport.host)]
+        return public[0] if 2 * len(public) > len(ips) else None
+
+    def _claim(self, operator: OperatorAddress) -> Claim | None:
         """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:
-            return None if socket is None else (socket.peer_id, (socket.multiaddr,))
+            return None if socket is None else Claim(socket.peer_id, Standing.ON_CHAIN, (socket.multiaddr,))
         peer = PeerId(record.peer_id)
-        on_chain = (socket.multiaddr,) if socket is not None and socket.peer_id == peer else ()
-        return peer, tuple(dict.fromkeys([*record.addresses, *on_chain]))
+        if socket is None or socket.peer_id != peer:
+            return Claim(peer, Standing.SAID, record.addresses)
+        addresses = tuple(dict.fromkeys([*record.addresses, socket.multiaddr]))
+        return Claim(peer, Standing.ON_CHAIN, addresses)
 
     def _socket(self, operator: OperatorAddress) -> PeerAddress | None:
         found = self._find(operator)
@@ -122,8 +142,8 @@ class Directory:
                 continue
             if (
                 known is not None
-                and bytes(known[0]) == record.peer_id
-                and set(known[1]) >= set(record.addresses)
+                and bytes(known.peer) == record.peer_id
+                and set(known.addresses) >= set(record.addresses)
             ):
                 continue
             if bn254.verify(frame.digest, frame.signature, key):
