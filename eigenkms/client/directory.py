@@ -11,14 +11,7 @@ from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.claims import Claim, Standing, dial_order
-from eigenkms.p2p.identity import (
-    PeerAddress,
-    PeerId,
-    TransportAddress,
-    is_public,
-    parse_address,
-    parse_transport,
-)
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.protocols.frames import NO_SESSION, Frame
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.protocols.requests import MAX_RECORDS
@@ -95,9 +88,9 @@ class Directory:
         Few operators cannot change what it is.
         """
         sockets = [socket for operator in self._operators if (socket := self._socket(operator)) is not None]
-        ips = [socket.transport for socket in sockets if socket.transport.kind in {"ip4", "ip6"}]
-        public = [transport for transport in ips if is_public(transport.host)]
-        return public[0] if 2 * len(public) > len(ips) else None
+        public = [socket.transport for socket in sockets if socket.transport.is_public]
+        private = [socket.transport for socket in sockets if socket.transport.is_public is False]
+        return public[0] if len(public) > len(private) else None
 
     def _claim(self, operator: OperatorAddress) -> Claim | None:
         """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""

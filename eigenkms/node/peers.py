@@ -77,6 +77,7 @@ class PeerBook:
                 self._sockets[operator.address] = parse_address(operator.socket)
             except InputError as error:
                 self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
+        self._complain_of_private_sockets()
         self._records = {a: r for a, r in self._records.items() if a in self._everybody}
         self._expected = None
         self._proven = {a: p for a, p in self._proven.items() if a in self._everybody}
@@ -86,6 +87,16 @@ class PeerBook:
                     self._complain(
                         owner, f"its socket names peer id {peer_id}, which another operator names too"
                     )
+
+    def _complain_of_private_sockets(self) -> None:
+        """A node of the public network does not dial them (``p2p.connector``). What a name stands for is not known here."""
+        if self.home is None or not self.home.is_public:
+            return
+        for operator, socket in self._sockets.items():
+            if socket.transport.is_public is False:
+                self._complain(
+                    operator, f"its socket on chain, {socket.multiaddr}, is private: it is not dialled there"
+                )
 
     def _claimants(self) -> dict[PeerId, list[OperatorAddress]]:
         claims: dict[PeerId, list[OperatorAddress]] = {}

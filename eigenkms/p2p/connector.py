@@ -133,7 +133,7 @@ class Connector:
         allowed = [ip for ip in ips if is_public(ip)] if public_only else ips
         if not allowed:
             raise PrivateAddressError(
-                f"dial {peer} at {address}: that is an address of a private network, and this host's own is public"
+                f"dial {peer} at {address}: an address of a private network, which hosts of the public one do not dial"
             )
         return await first_of([partial(self._authenticate, peer, address, ip) for ip in allowed], _discard)
 

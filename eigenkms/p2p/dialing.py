@@ -225,9 +225,9 @@ class Dialler:
     async def _watch_connections(self) -> None:
         while True:
             await self._connections.changed()
-            for peer in self._connections.peers() & self._peers.keys():
-                if (race := self._peers[peer].race) is not None:
-                    race.cancel()
+            races = {peer: known.race for peer, known in self._peers.items() if known.race is not None}
+            for peer in self._connections.peers() & races.keys() if races else ():
+                races[peer].cancel()
             self._wanted.set()
 
     async def _supervise(self) -> None:

@@ -86,6 +86,21 @@ def test_a_socket_with_anothers_peer_id_is_logged_for_both(
     assert thief.peer.peer_id not in book.expected()
 
 
+def test_a_private_socket_is_logged_once_by_a_node_of_the_public_network(
+    village: Village, book: PeerBook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not dial there; a node of a private network does, and says nothing."""
+    assert "is private" not in caplog.text
+    village.place(0, f"/ip4/9.9.9.9/tcp/1/p2p/{village.operators[0].peer.peer_id}")
+    village.place(1, f"/dns4/kms.example/tcp/1/p2p/{village.operators[1].peer.peer_id}")
+    for _ in range(2):
+        book.update(village.chain.operators)
+    lines = [r.getMessage() for r in caplog.records if "is private" in r.getMessage()]
+    assert [o.address.hex() in line for o, line in zip(village.operators[2:], lines, strict=True)] == [
+        True
+    ] * 2
+
+
 def test_a_socket_with_my_own_peer_id_is_not_dialled(village: Village, book: PeerBook) -> None:
     """It would be a call to myself."""
     village.place(2, f"{THERE}/p2p/{village.operators[0].peer.peer_id}")
