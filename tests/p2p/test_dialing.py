@@ -91,16 +91,17 @@ async def test_a_peer_that_comes_itself_ends_the_dial(holes: list[str]) -> None:
         assert here.statistics().failed_dials == 0
 
 
+@pytest.mark.slow
 async def test_whoever_renews_its_addresses_without_end_is_not_dialled_without_end() -> None:
     """Else one member could have all nodes connect to anybody's port many times a second."""
     async with open_host(PeerKey.generate(), limits=Limits(dial_grace=0)) as client:
         peer = PeerKey.generate().peer_id
         client.set_addresses(peer, REFUSING)
         client.keep_connected({peer})
-        for turn in range(50):
+        for turn in range(20):
             client.set_addresses(peer, REFUSING[:: 1 if turn % 2 else -1])
             await pass_time(0.2)
-        assert 2 <= client.statistics().failed_dials <= 14
+        assert 2 <= client.statistics().failed_dials <= 12
 
 
 async def test_a_peer_that_moved_is_dialled_at_its_new_address_at_once() -> None:
@@ -262,6 +263,7 @@ async def test_a_name_that_its_server_does_not_answer_delays_the_next_address_by
         assert trio.current_time() - begun < 1.0
 
 
+@pytest.mark.slow
 async def test_lookups_that_do_not_end_take_one_thread_a_peer_and_none_of_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -282,7 +284,7 @@ async def test_lookups_that_do_not_end_take_one_thread_a_peer_and_none_of_the_ot
                 names = [f"/dns4/silent-{index}-{i}.example/tcp/9" for i in range(8)]
                 client.set_addresses(peer, names)
             client.keep_connected(set(peers))
-            await eventually(lambda: client.statistics().failed_dials >= 6)
+            await eventually(lambda: client.statistics().failed_dials >= len(peers))
             assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
             assert len(begun) == len(peers)
         finally:
