@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.claims import Claim, Standing, dial_order
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.protocols.frames import NO_SESSION, Frame
+from eigenkms.protocols.peer_claims import Claim, Standing, dial_order
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.protocols.requests import MAX_RECORDS
 from eigenkms.types import ClusterId, OperatorAddress
@@ -72,7 +72,7 @@ class Directory:
         """The peer and the addresses to dial: of its newest record, else of its socket on chain.
 
         Where several operators name one peer, only one of them can be it: the peer is looked for at the same addresses, whichever
-        of them is asked for, in the order of ``p2p.claims``.
+        of them is asked for, in the order of ``protocols.peer_claims``.
         """
         own = self._claim(operator)
         if own is None:
@@ -92,7 +92,7 @@ class Directory:
         private = [socket.transport for socket in sockets if socket.transport.is_public is False]
         return public[0] if len(public) > len(private) else None
 
-    def _claim(self, operator: OperatorAddress) -> Claim | None:
+    def _claim(self, operator: OperatorAddress) -> Claim[PeerId] | None:
         """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:

@@ -3,7 +3,7 @@
 A peer whose id stands in an operator's socket on chain may open operator streams; it *is* that operator, for shares and
 everything else, only once it has itself handed over a record that is signed with the operator's BN254 key and names the very peer
 id that Noise authenticated. A record that somebody else passes on says where to dial its operator, and no more: an operator could
-sign one with the peer id of another. Where a peer is dialled that several name is decided by ``p2p.claims``.
+sign one with the peer id of another. Where a peer is dialled that several name is decided by ``protocols.peer_claims``.
 """
 
 import logging
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.claims import Claim, Standing, dial_order
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import NO_SESSION, BadSignatureError, Frame, WrongScopeError
+from eigenkms.protocols.peer_claims import Claim, Standing, dial_order
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
 
@@ -237,7 +237,7 @@ class PeerBook:
             self._expected = dial_order(self._find_claims())
         return self._expected
 
-    def _find_claims(self) -> Iterator[Claim]:
+    def _find_claims(self) -> Iterator[Claim[PeerId]]:
         """What each of the others says: its record's addresses first, then its socket's, if both name one peer."""
         for operator in self._everybody:
             told: dict[PeerId, tuple[str, ...]] = {}

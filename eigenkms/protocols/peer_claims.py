@@ -15,8 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, zip_longest
+from typing import Generic, TypeVar
 
-from eigenkms.p2p.identity import PeerId
+P = TypeVar("P")
+"""A peer id."""
 
 
 class Standing(IntEnum):
@@ -31,26 +33,26 @@ class Standing(IntEnum):
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Generic[P]):
     """An operator's word that it is ``peer`` and can be dialled at ``addresses``: texts of multiaddrs, the best first."""
 
-    peer: PeerId
+    peer: P
     standing: Standing
     addresses: tuple[str, ...]
 
 
-def dial_order(claims: Iterable[Claim]) -> dict[PeerId, tuple[str, ...]]:
+def dial_order(claims: Iterable[Claim[P]]) -> dict[P, tuple[str, ...]]:
     """Return the addresses at which to dial each peer that is claimed, the first to try first, each once.
 
     ``claims`` of one standing keep their order. Pure and cheap: linear in the number of addresses.
     """
-    of_peer: dict[PeerId, list[Claim]] = {}
+    of_peer: dict[P, list[Claim[P]]] = {}
     for claim in claims:
         of_peer.setdefault(claim.peer, []).append(claim)
     return {peer: _merge(rivals) for peer, rivals in of_peer.items()}
 
 
-def _merge(rivals: list[Claim]) -> tuple[str, ...]:
+def _merge(rivals: list[Claim[P]]) -> tuple[str, ...]:
     if any(claim.standing is Standing.PROVEN for claim in rivals):
         rivals = [claim for claim in rivals if claim.standing is Standing.PROVEN]
     found: dict[str, None] = {}
