@@ -157,6 +157,7 @@ class Client:
             self._directory = Directory(self.cluster, found.operators)
         else:
             self._directory.update(found.operators)
+        self._host.set_home(self._directory.home)
 
     async def _find(
         self, progress: Progress, hurry_at: float, deadline: float, witness: Witness | None = None

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.protocols.frames import NO_SESSION, Frame
+from eigenkms.protocols.peer_claims import Claim, Standing, dial_order
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.protocols.requests import MAX_RECORDS
 from eigenkms.types import ClusterId, OperatorAddress
@@ -70,25 +71,37 @@ class Directory:
     def peer_of(self, operator: OperatorAddress) -> Place | None:
         """The peer and the addresses to dial: of its newest record, else of its socket on chain.
 
-        Where several operators name one peer, only one of them can be it: their addresses are all tried, ``operator``'s first.
+        Where several operators name one peer, only one of them can be it: the peer is looked for at the same addresses, whichever
+        of them is asked for, in the order of ``protocols.peer_claims``.
         """
         own = self._claim(operator)
         if own is None:
             return None
-        peer, addresses = own
         everybody = [*self._operators, *self._former]
-        claims = [claim for other in everybody if (claim := self._claim(other)) is not None]
-        others = [address for claimed, found in claims if claimed == peer for address in found]
-        return peer, tuple(dict.fromkeys([*addresses, *others]))
+        rivals = [claim for other in everybody if (claim := self._claim(other)) is not None]
+        return own.peer, dial_order(claim for claim in rivals if claim.peer == own.peer)[own.peer]
 
-    def _claim(self, operator: OperatorAddress) -> Place | None:
+    @property
+    def home(self) -> TransportAddress | None:
+        """A public address of an operator, if most of the sockets on chain that are IP addresses are public, else None.
+
+        Few operators cannot change what it is.
+        """
+        sockets = [socket for operator in self._operators if (socket := self._socket(operator)) is not None]
+        public = [socket.transport for socket in sockets if socket.transport.is_public]
+        private = [socket.transport for socket in sockets if socket.transport.is_public is False]
+        return public[0] if len(public) > len(private) else None
+
+    def _claim(self, operator: OperatorAddress) -> Claim[PeerId] | None:
         """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:
-            return None if socket is None else (socket.peer_id, (socket.multiaddr,))
+            return None if socket is None else Claim(socket.peer_id, Standing.ON_CHAIN, (socket.multiaddr,))
         peer = PeerId(record.peer_id)
-        on_chain = (socket.multiaddr,) if socket is not None and socket.peer_id == peer else ()
-        return peer, tuple(dict.fromkeys([*record.addresses, *on_chain]))
+        if socket is None or socket.peer_id != peer:
+            return Claim(peer, Standing.SAID, record.addresses)
+        addresses = tuple(dict.fromkeys([*record.addresses, socket.multiaddr]))
+        return Claim(peer, Standing.ON_CHAIN, addresses)
 
     def _socket(self, operator: OperatorAddress) -> PeerAddress | None:
         found = self._find(operator)
@@ -100,13 +113,16 @@ class Directory:
     def learn(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
         """Take peer records; returns operators whose peer or addresses changed. CPU-bound: a pairing for each change.
 
-        Records of strangers wait, for they may be recipients of a version that is yet to be seen.
+        A record with an address that is none is passed over. Records of strangers wait, for they may be recipients of a version
+        that is yet to be seen.
         """
         changed = set()
         for frame in frames:
             try:
                 record = read_peer_record(frame)
-            except RemoteProtocolError:
+                for address in record.addresses:
+                    parse_transport(address)
+            except (RemoteProtocolError, InputError):
                 continue
             key, known = self.key_of(record.operator), self._claim(record.operator)
             older = self._records.get(record.operator)
@@ -119,8 +135,8 @@ class Directory:
                 continue
             if (
                 known is not None
-                and bytes(known[0]) == record.peer_id
-                and set(known[1]) >= set(record.addresses)
+                and bytes(known.peer) == record.peer_id
+                and set(known.addresses) >= set(record.addresses)
             ):
                 continue
             if bn254.verify(frame.digest, frame.signature, key):

@@ -7,7 +7,7 @@ session takes one message delay for a dealing, not three as if each member asked
 
 import logging
 import random
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from itertools import count
 
 import trio
@@ -53,6 +53,7 @@ class Links:
         self._topic = wire.gossip_topic(cluster)
         self._to_push, self._pushes = trio.open_memory_channel[tuple[PeerId, bytes]](MAX_WAITING)
         self._window = 1.0
+        self._dialled: Mapping[PeerId, tuple[str, ...]] = {}
         self._fetcher = Fetcher(host, peers, engine, self._pause)
 
     def set_window(self, window: float) -> None:
@@ -69,11 +70,17 @@ class Links:
             nursery.start_soon(self._fetcher.run, self)
 
     def refresh(self) -> None:
-        """Dial whom the peer book names now."""
+        """Dial whom the peer book names now, where it says, from where the chain says this node is."""
+        self._host.set_home(self._peers.home)
         expected = self._peers.expected()
+        if expected is self._dialled:
+            return
         for peer, addresses in expected.items():
             self._host.set_addresses(peer, addresses)
         self._host.keep_connected(set(expected))
+        for peer in self._dialled.keys() - expected.keys():
+            self._host.set_addresses(peer, ())
+        self._dialled = expected
 
     def bound(self) -> list[PeerId]:
         """Connected peers that proved which operator they are."""

@@ -3,19 +3,20 @@
 A peer whose id stands in an operator's socket on chain may open operator streams; it *is* that operator, for shares and
 everything else, only once it has itself handed over a record that is signed with the operator's BN254 key and names the very peer
 id that Noise authenticated. A record that somebody else passes on says where to dial its operator, and no more: an operator could
-sign one with the peer id of another.
+sign one with the peer id of another. Where a peer is dialled that several name is decided by ``protocols.peer_claims``.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, parse_address, parse_transport
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import NO_SESSION, BadSignatureError, Frame, WrongScopeError
+from eigenkms.protocols.peer_claims import Claim, Standing, dial_order
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
 
@@ -76,17 +77,28 @@ class PeerBook:
                 self._sockets[operator.address] = parse_address(operator.socket)
             except InputError as error:
                 self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
+        self._complain_of_private_sockets()
         self._records = {a: r for a, r in self._records.items() if a in self._everybody}
         self._expected = None
         self._proven = {a: p for a, p in self._proven.items() if a in self._everybody}
-        for peer_id, owners in self._claims().items():
+        for peer_id, owners in self._claimants().items():
             if len(owners) > 1:
                 for owner in owners:
                     self._complain(
                         owner, f"its socket names peer id {peer_id}, which another operator names too"
                     )
 
-    def _claims(self) -> dict[PeerId, list[OperatorAddress]]:
+    def _complain_of_private_sockets(self) -> None:
+        """A node of the public network does not dial them (``p2p.connector``). What a name stands for is not known here."""
+        if self.home is None or not self.home.is_public:
+            return
+        for operator, socket in self._sockets.items():
+            if socket.transport.is_public is False:
+                self._complain(
+                    operator, f"its socket on chain, {socket.multiaddr}, is private: it is not dialled there"
+                )
+
+    def _claimants(self) -> dict[PeerId, list[OperatorAddress]]:
         claims: dict[PeerId, list[OperatorAddress]] = {}
         for address, socket in self._sockets.items():
             claims.setdefault(socket.peer_id, []).append(address)
@@ -134,6 +146,12 @@ class PeerBook:
     def socket_of(self, operator: OperatorAddress) -> PeerAddress | None:
         """The socket on chain, if there is one that can be dialled; this node's own too."""
         return self._sockets.get(operator)
+
+    @property
+    def home(self) -> TransportAddress | None:
+        """Where the chain says that this node is; None if its socket cannot be dialled, or it is no operator yet."""
+        own = self._sockets.get(self._me)
+        return None if own is None else own.transport
 
     # -- records ---------------------------------------------------------------------------------------------
 
@@ -184,6 +202,7 @@ class PeerBook:
             raise _foreign_peer(frame.sender, peer)
         if frame.sender not in self._proven:
             self._proven[frame.sender] = peer
+            self._expected = None
             log.info("operator 0x%s is peer %s", frame.sender.hex(), peer)
 
     def records(self) -> tuple[Frame, ...]:
@@ -210,20 +229,29 @@ class PeerBook:
         return peer in self.expected() or self.operator_of(peer) is not None
 
     def expected(self) -> Mapping[PeerId, tuple[str, ...]]:
-        """Peers of the other operators with the addresses to dial them at: the record's, then the socket's."""
+        """Peers of the other operators with the addresses to dial them at, the first to try first.
+
+        The object is the same until something changes.
+        """
         if self._expected is None:
-            self._expected = self._find_expected()
+            self._expected = dial_order(self._find_claims())
         return self._expected
 
-    def _find_expected(self) -> dict[PeerId, tuple[str, ...]]:
-        found: dict[PeerId, tuple[str, ...]] = {}
+    def _find_claims(self) -> Iterator[Claim[PeerId]]:
+        """What each of the others says: its record's addresses first, then its socket's, if both name one peer."""
         for operator in self._everybody:
-            if operator == self._me:
-                continue
-            for peer, addresses in self._addresses(operator):
-                found[peer] = (*found.get(peer, ()), *(a for a in addresses if a not in found.get(peer, ())))
-        found.pop(self._own_peer, None)
-        return found
+            told: dict[PeerId, tuple[str, ...]] = {}
+            for peer, addresses in self._addresses(operator) if operator != self._me else ():
+                told[peer] = (*told.get(peer, ()), *addresses)
+            for peer, addresses in told.items():
+                if peer != self._own_peer:
+                    yield Claim(peer, self._standing(operator, peer), addresses)
+
+    def _standing(self, operator: OperatorAddress, peer: PeerId) -> Standing:
+        if self._proven.get(operator) == peer:
+            return Standing.PROVEN
+        socket = self._sockets.get(operator)
+        return Standing.ON_CHAIN if socket is not None and socket.peer_id == peer else Standing.SAID
 
     def _addresses(self, operator: OperatorAddress) -> Iterable[tuple[PeerId, tuple[str, ...]]]:
         record, socket = self._records.get(operator), self._sockets.get(operator)

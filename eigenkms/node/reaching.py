@@ -2,7 +2,8 @@
 
 What could be abused is the dial, so it goes where the chain says and nowhere else, for members alone, one at a time, and to each of
 them once in ``PAUSE_SECONDS``. A member could still write an address of somebody else's network on chain and read from the answers
-what listens there: a node whose own socket is a public address dials no private one.
+what listens there: a node whose own socket is a public address dials no private one, here or elsewhere (``p2p.connector``), and one
+that has no socket answers for none.
 """
 
 import time
@@ -12,7 +13,7 @@ import trio
 
 from eigenkms.node.peers import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
-from eigenkms.p2p.identity import PeerAddress, is_public
+from eigenkms.p2p.identity import PeerAddress
 from eigenkms.protocols.frames import decode_frame
 from eigenkms.protocols.reach import VALID_MS, ReachAnswer, read_reach_request
 from eigenkms.types import ClusterId, OperatorAddress
@@ -77,16 +78,8 @@ class Reacher:
         self._dialling = True
         try:
             outcome = await self.host.probe(
-                socket.peer_id, socket.transport, timeout=DIAL_SECONDS, public_only=self._is_public
+                socket.peer_id, socket.transport, timeout=DIAL_SECONDS, public_only=self._peers.home is None
             )
         finally:
             self._dialling = False
         return ReachAnswer(str(socket), outcome)
-
-    @property
-    def _is_public(self) -> bool:
-        """Whether this node's own socket is, for all that can be seen, an address of the public network."""
-        own = self._peers.socket_of(self._me)
-        if own is None or own.transport.kind.startswith("dns"):
-            return True
-        return is_public(own.transport.host)

@@ -2,36 +2,34 @@
 
 Dials run in the host's own nursery; whoever waits for one may be cancelled without touching it. Per peer there is one dial
 at a time and a back-off that doubles from a quarter of a second to half a minute, with jitter, and starts afresh once a
-connection has lasted. Of two operators that want each other the one with the lower peer id dials; the other waits
-two seconds and dials too if nothing came, since the first may be unable to (a firewall, an address that changed).
+connection has lasted. A dial tries a peer's addresses side by side (``connector``) and ends after five seconds. A few begin
+at once, because a handshake computes; one that lasts longer than a second only waits, and gives its turn to the next peer.
+So peers that never answer keep nobody waiting.
+
+Of two operators that want each other the one with the lower peer id dials; the other waits two seconds and dials too if nothing
+came, since the first may be unable to (a firewall, an address that changed).
 """
 
-import errno
 import logging
 import random
-import socket as stdlib_socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from eigenkms.p2p.connections import Connections
+from eigenkms.p2p.connector import Connector
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
-from eigenkms.p2p.identity import PeerId, TransportAddress, is_public, parse_transport
+from eigenkms.p2p.identity import PeerId, TransportAddress, parse_transport
 from eigenkms.p2p.limits import Limits
-from eigenkms.types import Reach
 
 log = logging.getLogger("eigenkms.p2p.dialing")
 
-Secure = Callable[[trio.SocketStream, PeerId], Awaitable[Any]]
-
-_ANOTHER_PEER: Final = "another peer answers there"
 _LASTED: Final = 5.0
 _FAIL_FAST: Final = 1.0
-_FAMILIES: Final = {"dns4": stdlib_socket.AF_INET, "dns6": stdlib_socket.AF_INET6}
 
 
 @dataclass(slots=True)
@@ -39,7 +37,13 @@ class _Peer:
     """What the dialler knows about a peer."""
 
     addresses: tuple[TransportAddress, ...] = ()
+    first: int = 0
+    """The address with which the next dial begins, if there are more than one dial tries."""
+    renewed_at: float = float("-inf")
+    """When new addresses last ended the back-off."""
     dialling: trio.Event | None = None
+    race: trio.CancelScope | None = None
+    """Of the dial under way; cancelled when the peer is connected by other means."""
     backoff: float = 0.0
     next_dial: float = 0.0
     since: float | None = None
@@ -48,6 +52,25 @@ class _Peer:
     """When its connection was first seen; None while there is none."""
     failed_at: float = -1e9
     failure: PeerUnreachable | None = None
+
+    def in_turn(self, most: int) -> tuple[TransportAddress, ...]:
+        """The addresses of the next dial."""
+        if len(self.addresses) <= most:
+            return self.addresses
+        first = self.first % len(self.addresses)
+        return (*self.addresses[first:], *self.addresses[:first])[:most]
+
+    def skip(self, most: int) -> None:
+        """These failed: the next dial begins with those that it had no room for, so that each has its turn."""
+        self.first += most
+
+    def renew(self, addresses: tuple[TransportAddress, ...], now: float, pause: float) -> None:
+        """Take other addresses. They end the back-off, unless others did so within ``pause`` seconds."""
+        if now - self.renewed_at >= pause:
+            self.backoff = self.next_dial = 0.0
+            self.renewed_at = now
+        self.addresses = addresses
+        self.failed_at = -1e9
 
     def note(self, connected: bool, now: float) -> None:
         """Keep ``since`` and ``connected_at``; a connection that lasted ends the series of back-offs."""
@@ -73,75 +96,40 @@ def read_addresses(peer: PeerId, addresses: Sequence[object]) -> tuple[Transport
     return tuple(dict.fromkeys(transports))
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what it came from, the members of groups one by one."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
-        chain.append(cause)
-    for each in chain:
-        yield from each.exceptions if isinstance(each, BaseExceptionGroup) else (each,)
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong with a dial, in words."""
-    causes = list(_causes(error))
-    if any("Mismatch" in type(each).__name__ or "mismatch" in str(each) for each in causes):
-        return _ANOTHER_PEER
-    for each in causes:
-        if isinstance(each, OSError) and each.strerror:
-            return each.strerror.lower()
-    return "it did not prove who it is"
-
-
-def _met(error: BaseException) -> Reach:
-    """What a dial that failed with ``error`` met."""
-    found = {one.errno for one in _causes(error) if isinstance(one, OSError) and one.errno is not None}
-    if found == {errno.ECONNREFUSED}:
-        return Reach.REFUSED
-    return Reach.OTHER_PEER if _reason(error) == _ANOTHER_PEER else Reach.FAILED
-
-
-async def _resolve(address: TransportAddress) -> str:
-    """The first IP address that the host of ``address`` stands for."""
-    family = _FAMILIES.get(address.kind, stdlib_socket.AF_UNSPEC)
-    found = await trio.socket.getaddrinfo(
-        address.host, address.port, family=family, type=stdlib_socket.SOCK_STREAM
-    )
-    return str(found[0][4][0])
-
-
-async def _open_tcp(address: TransportAddress) -> trio.SocketStream:
-    host = await _resolve(address) if address.kind in _FAMILIES else address.host
-    return await trio.open_tcp_stream(host, address.port)
-
-
 class Dialler:
     """Keeps the peers of one host connected, and connects others on demand."""
 
-    def __init__(self, secure: Secure, connections: Connections, limits: Limits, counters: Counters) -> None:
-        self._secure = secure
+    def __init__(
+        self, connector: Connector, connections: Connections, limits: Limits, counters: Counters
+    ) -> None:
+        self._connector = connector
         self._connections = connections
         self._limits = limits
         self._counters = counters
         self._peers: dict[PeerId, _Peer] = {}
         self._kept: frozenset[PeerId] = frozenset()
-        self._slots = trio.CapacityLimiter(limits.dials)
+        self._turns = trio.Semaphore(limits.dials)
         self._wanted = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.started = trio.Event()
 
     def set_addresses(self, peer: PeerId, addresses: Sequence[object]) -> None:
-        """Replace what is known about where ``peer`` is. New addresses are tried at once. Raises InputError."""
+        """Replace what is known about where ``peer`` is. Raises InputError.
+
+        New addresses are tried at once, but once in ``Limits.backoff_max`` seconds: whoever renews them without end waits.
+        """
         transports = read_addresses(peer, addresses)
         if not transports and peer not in self._kept:
             self._peers.pop(peer, None)
             return
-        known = self._peers.setdefault(peer, _Peer())
-        if transports != known.addresses:
-            known.addresses = transports
-            known.backoff = known.next_dial = 0.0
-            known.failed_at = -1e9
-            self._wanted.set()
+        known = self._peers.get(peer)
+        if known is None:
+            self._peers[peer] = _Peer(transports)
+        elif transports != known.addresses:
+            known.renew(transports, trio.current_time(), self._limits.backoff_max)
+        else:
+            return
+        self._wanted.set()
 
     def keep(self, peers: frozenset[PeerId]) -> None:
         """These peers, and only these, are dialled without being asked for."""
@@ -168,24 +156,24 @@ class Dialler:
         if self._nursery is None:
             raise PeerUnreachable(f"connect to {peer}: this host is closed")
         known.dialling = trio.Event()
-        self._nursery.start_soon(self._dial, peer, known)
+        self._nursery.start_soon(self._dial, peer, known, known.dialling, self._nursery)
 
-    async def _dial(self, peer: PeerId, known: _Peer) -> None:
-        done = known.dialling
+    async def _dial(self, peer: PeerId, known: _Peer, done: trio.Event, nursery: trio.Nursery) -> None:
         try:
-            async with self._slots:
-                await self._dial_addresses(peer, known)
+            await self._turns.acquire()
+            nursery.start_soon(self._end_turn, done)
+            await self._dial_addresses(peer, known)
             known.failure = None
         except PeerUnreachable as error:
             self._counters.failed_dials += 1
             known.failure = error
             known.failed_at = trio.current_time()
+            known.skip(self._limits.dial_addresses)
             log.debug("%s", error)
         finally:
             self._back_off(known)
-            known.dialling = None
-            if done is not None:
-                done.set()
+            known.dialling = known.race = None
+            done.set()
             self._wanted.set()
 
     def _back_off(self, known: _Peer) -> None:
@@ -195,59 +183,23 @@ class Dialler:
         known.next_dial = trio.current_time() + known.backoff * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
     async def _dial_addresses(self, peer: PeerId, known: _Peer) -> None:
-        failure = PeerUnreachable(f"connect to {peer}: no address is known")
-        for address in known.addresses:
-            if self._connections.of(peer):
-                return
-            try:
-                await self._dial_address(peer, address)
-            except PeerUnreachable as error:
-                failure = error
-            else:
-                return
-        if not self._connections.of(peer):
-            raise failure
+        addresses = known.in_turn(self._limits.dial_addresses)
+        if self._connections.of(peer):
+            return
+        if not addresses:
+            raise PeerUnreachable(f"connect to {peer}: no address is known")
+        with trio.CancelScope() as race:
+            known.race = race
+            muxed = await self._connector.connect(peer, addresses)
+        if not race.cancelled_caught:
+            known.race = None
+            await self._connections.admit(muxed, "outbound")
 
-    async def _dial_address(self, peer: PeerId, address: TransportAddress) -> None:
-        self._counters.dials += 1
-        seconds = self._limits.dial_timeout
-        try:
-            with within(seconds) as scope:
-                muxed = await self._authenticate(peer, address)
-        except Exception as error:
-            raise PeerUnreachable(f"dial {peer} at {address}: {_reason(error)}") from error
-        if scope.cancelled_caught:
-            raise PeerUnreachable(f"dial {peer} at {address}: no answer within {seconds:g} s")
-        await self._connections.admit(muxed, "outbound")
-
-    async def _authenticate(self, peer: PeerId, address: TransportAddress) -> Any:
-        socket = await _open_tcp(address)
-        try:
-            return await self._secure(socket, peer)
-        except BaseException:
-            await trio.aclose_forcefully(socket)
-            raise
-
-    # ----- to see what is there
-
-    async def probe(
-        self, peer: PeerId, address: TransportAddress, seconds: float, *, public_only: bool
-    ) -> Reach:
-        """What a fresh dial meets, whatever connections there are. Nothing is kept of it. Never raises."""
-        reached = Reach.TIMED_OUT
-        try:
-            with within(seconds):
-                ip = await _resolve(address)
-                if public_only and not is_public(ip):
-                    return Reach.NOT_PUBLIC
-                found = TransportAddress("ip6" if ":" in ip else "ip4", ip, address.port)
-                muxed = await self._authenticate(peer, found)
-                reached = Reach.REACHED
-                await muxed.goodbye()
-        except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
-            log.debug("probe %s at %s: %s", peer, address, _reason(error))
-            return _met(error)
-        return reached
+    async def _end_turn(self, done: trio.Event) -> None:
+        """A dial that goes on for longer computes nothing, and others have their turn beside it."""
+        with within(self._limits.dial_turn):
+            await done.wait()
+        self._turns.release()
 
     # ----- supervision
 
@@ -255,6 +207,7 @@ class Dialler:
         """Keep the wanted peers connected, and dial on demand, until ``stop``."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._connector.resolver.open(nursery)
             try:
                 self.started.set()
                 nursery.start_soon(self._watch_connections)
@@ -262,6 +215,7 @@ class Dialler:
                     await self._supervise()
             finally:
                 self._nursery = None
+                self._connector.resolver.close()
 
     def stop(self) -> None:
         """Dial nobody any more."""
@@ -271,6 +225,9 @@ class Dialler:
     async def _watch_connections(self) -> None:
         while True:
             await self._connections.changed()
+            races = {peer: known.race for peer, known in self._peers.items() if known.race is not None}
+            for peer in self._connections.peers() & races.keys() if races else ():
+                races[peer].cancel()
             self._wanted.set()
 
     async def _supervise(self) -> None:

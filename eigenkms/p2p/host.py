@@ -7,7 +7,7 @@ kept up without further ado. What can be asked of a stranger is in ``limits``; h
 
     open_host ─┬─ libp2p swarm, pubsub and router   (its death ends the context with HostStopped)
                ├─ listener ── one task a connection
-               ├─ dialler  ── one task a dial
+               ├─ dialler  ── one task a dial, an address that it tries, a name
                ├─ sessions ── one task a stream we ask on
                └─ upkeep   ── gossip streams, idle clients
 
@@ -25,6 +25,7 @@ from typing import Any
 import trio
 
 from eigenkms.p2p.connections import Connections, is_alive
+from eigenkms.p2p.connector import Connector
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.dialing import Dialler
@@ -94,7 +95,8 @@ class Host:
             return await links.secure(swarm, socket, expected, limits)
 
         self._listener = Listener(secure, self._connections, limits, self._counters)
-        self._dialler = Dialler(secure, self._connections, limits, self._counters)
+        self._connector = Connector(secure, key.peer_id, limits, self._counters)
+        self._dialler = Dialler(self._connector, self._connections, limits, self._counters)
         self._sessions = Sessions(self._open, limits)
         self._server = Server(self._gate, self._trusted, limits, self._counters)
         self._topics = Topics(self._libp2p, topics, self._trusted, limits, self._counters)
@@ -162,11 +164,15 @@ class Host:
     # ----- connections
 
     def set_addresses(self, peer: PeerId, addresses: Sequence[object]) -> None:
-        """Where ``peer`` can be dialled: multiaddrs or their text, with or without ``/p2p/``, tried in order.
+        """Where ``peer`` can be dialled: multiaddrs or their text, with or without ``/p2p/``, the best first.
 
         Replaces what was known; an empty sequence forgets it. Raises InputError for text that is no address.
         """
         self._dialler.set_addresses(peer, addresses)
+
+    def set_home(self, address: TransportAddress | None) -> None:
+        """An address of the network that this host and its peers are in. If it is public, no private address is dialled."""
+        self._connector.home = address
 
     def keep_connected(self, peers: set[PeerId] | frozenset[PeerId]) -> None:
         """Dial these peers whenever they are not connected. Replaces the former set; closes nothing."""
@@ -198,9 +204,9 @@ class Host:
     ) -> Reach:
         """What a dial of its own to ``peer`` at ``address`` meets within ``timeout`` seconds; it is closed again at once.
 
-        ``public_only`` tries no address of a private network. Never raises.
+        ``public_only`` tries no address of a private network, whatever this host's home is. Never raises.
         """
-        return await self._dialler.probe(peer, address, timeout, public_only=public_only)
+        return await self._connector.probe(peer, address, timeout, public_only=public_only)
 
     # ----- gossip
 

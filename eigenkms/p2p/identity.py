@@ -147,6 +147,11 @@ class TransportAddress:
     def __str__(self) -> str:
         return f"/{self.kind}/{self.host}/tcp/{self.port}"
 
+    @property
+    def is_public(self) -> bool | None:
+        """Whether the host is an IP address of the public network; None for a name, which may lead anywhere."""
+        return None if self.kind.startswith("dns") else is_public(self.host)
+
 
 @dataclass(frozen=True, slots=True)
 class PeerAddress:

@@ -35,8 +35,13 @@ class Limits:
     negotiation: float = 5.0
     upgrade_timeout: float = 3.0
     dial_timeout: float = 5.0
+    """For a dial with all of a peer's addresses."""
+    dial_addresses: int = 10
+    """Addresses of a peer that one dial tries: the last of them begins half way to its deadline. The next dial tries the others."""
     dials: int = 4
-    """Dials at once: each costs 5 ms of CPU on both sides."""
+    """Dials that begin at once: each costs 5 ms of CPU on both sides."""
+    dial_turn: float = 1.0
+    """A dial that lasts longer waits, and computes nothing: the next one begins."""
     backoff_min: float = 0.25
     backoff_max: float = 30.0
     dial_grace: float = 2.0

@@ -6,14 +6,15 @@ import pytest
 
 from eigenkms.client.directory import Directory
 from eigenkms.crypto import bn254
-from eigenkms.p2p.identity import PeerKey
+from eigenkms.p2p.dialing import read_addresses
+from eigenkms.p2p.identity import PeerKey, parse_transport
 from eigenkms.protocols.frames import Frame, Kind, build_frame
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.requests import MAX_RECORDS
 from eigenkms.types import ClusterId, SessionId
 from tests.client.village import CLUSTER, Operator, Village, make_village
 
-HERE, THERE = "/ip4/127.0.0.1/tcp/9001", "/ip4/127.0.0.1/tcp/9002"
+HERE, THERE, ELSEWHERE = (f"/ip4/127.0.0.1/tcp/{port}" for port in (9001, 9002, 9003))
 
 
 @pytest.fixture
@@ -218,12 +219,48 @@ def test_records_of_strangers_take_bounded_room(settled: Village, directory: Dir
 
 
 def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: Village) -> None:
-    """A thief publishes another's peer id at its own port: asking either reaches for the peer at both places, its owner's first."""
+    """A thief publishes another's peer id at its own port: asking either reaches for the peer at both places."""
     victim, thief = settled.operators[:2]
     settled.place(1, f"{THERE}/p2p/{victim.peer.peer_id}")
     directory = Directory(CLUSTER, settled.chain.operators)
     for operator in (victim, thief):
-        found = directory.peer_of(operator.address)
-        assert found is not None
-        assert (found[0], set(found[1])) == (victim.peer.peer_id, {HERE, THERE})
-        assert found[1][0] == (HERE if operator is victim else THERE)
+        assert directory.peer_of(operator.address) == (victim.peer.peer_id, (HERE, THERE))
+
+
+@pytest.mark.parametrize("asked", [0, 3])
+def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(settled: Village, asked: int) -> None:
+    """Whichever of the two is asked, and whichever comes first in the set: its black holes stand behind the chain's socket."""
+    for liar, victim in ((0, 3), (3, 0)):
+        stolen = settled.operators[victim].peer.peer_id
+        directory = Directory(CLUSTER, settled.chain.operators)
+        directory.learn([settled.operators[liar].record([THERE, ELSEWHERE], peer=stolen)])
+        assert directory.peer_of(settled.operators[asked].address) == (
+            stolen,
+            (HERE, THERE, ELSEWHERE),
+        )
+
+
+@pytest.mark.parametrize("address", ["", "nowhere", "/ip4/127.0.0.1/tcp/70000", f"{HERE}/p2p/zzz"])
+def test_a_record_with_an_address_that_is_none_is_passed_over(
+    settled: Village, directory: Directory, address: str
+) -> None:
+    """Else a member that names another's peer id beside it would make that one impossible to dial."""
+    liar, victim = settled.operators[:2]
+    assert directory.learn([liar.record([THERE, address], peer=victim.peer.peer_id)]) == set()
+    for operator in settled.operators:
+        place = directory.peer_of(operator.address)
+        assert place is not None
+        assert read_addresses(*place)
+
+
+def test_most_sockets_on_chain_say_whether_the_network_is_public(settled: Village) -> None:
+    """One liar of four changes nothing, to either side; names say nothing."""
+    directory = Directory(CLUSTER, settled.chain.operators)
+    assert directory.home is None
+    for index, host in enumerate(["ip4/9.9.9.1", "ip4/9.9.9.2", "dns4/kms.example", "ip4/9.9.9.4"]):
+        settled.place(index, f"/{host}/tcp/9/p2p/{settled.operators[index].peer.peer_id}")
+        directory.update(settled.chain.operators)
+        assert (directory.home is None) == (index < 2)
+    settled.place(3, f"{HERE}/p2p/{settled.operators[3].peer.peer_id}")
+    directory.update(settled.chain.operators)
+    assert directory.home == parse_transport("/ip4/9.9.9.1/tcp/9")

@@ -16,7 +16,7 @@ from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.types import ClusterId, SessionId
 from tests.client.village import CLUSTER, Operator, Village, make_village
 
-HERE, THERE = "/ip4/127.0.0.1/tcp/9001", "/ip4/127.0.0.1/tcp/9002"
+HERE, THERE, ELSEWHERE, NEAR = (f"/ip4/127.0.0.1/tcp/{port}" for port in range(9001, 9005))
 NOW = 1_000_000
 
 
@@ -84,6 +84,21 @@ def test_a_socket_with_anothers_peer_id_is_logged_for_both(
     assert len(lines) == 2
     assert book.expected()[victim.peer.peer_id] == (HERE, THERE)
     assert thief.peer.peer_id not in book.expected()
+
+
+def test_a_private_socket_is_logged_once_by_a_node_of_the_public_network(
+    village: Village, book: PeerBook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not dial there; a node of a private network does, and says nothing."""
+    assert "is private" not in caplog.text
+    village.place(0, f"/ip4/9.9.9.9/tcp/1/p2p/{village.operators[0].peer.peer_id}")
+    village.place(1, f"/dns4/kms.example/tcp/1/p2p/{village.operators[1].peer.peer_id}")
+    for _ in range(2):
+        book.update(village.chain.operators)
+    lines = [r.getMessage() for r in caplog.records if "is private" in r.getMessage()]
+    assert [o.address.hex() in line for o, line in zip(village.operators[2:], lines, strict=True)] == [
+        True
+    ] * 2
 
 
 def test_a_socket_with_my_own_peer_id_is_not_dialled(village: Village, book: PeerBook) -> None:
@@ -211,6 +226,31 @@ def test_a_liar_cannot_take_the_peer_id_of_an_operator_that_has_not_spoken_yet(
     assert HERE in book.expected()[victim.peer.peer_id]
     tell(book, victim.record([HERE]), victim.peer)
     assert book.operator_of(victim.peer.peer_id) == victim.address
+
+
+def test_addresses_of_a_liar_come_last_and_then_never(village: Village, book: PeerBook) -> None:
+    """Its record names the victim's peer id: it is tried behind the chain's socket, and no more once the victim has spoken."""
+    liar, victim, messenger = village.operators[1:4]
+    tell(book, liar.record([THERE, ELSEWHERE], peer=victim.peer.peer_id), messenger.peer)
+    assert book.expected()[victim.peer.peer_id] == (HERE, THERE, ELSEWHERE)
+    tell(book, victim.record([NEAR]), messenger.peer)
+    assert book.expected()[victim.peer.peer_id] == (NEAR, HERE, THERE, ELSEWHERE)
+    tell(book, victim.record([NEAR], sequence=2), victim.peer)
+    assert book.expected()[victim.peer.peer_id] == (NEAR, HERE)
+    tell(book, liar.record([ELSEWHERE], peer=victim.peer.peer_id, sequence=2), messenger.peer)
+    assert book.expected()[victim.peer.peer_id] == (NEAR, HERE)
+
+
+def test_whom_to_dial_is_the_same_object_until_it_changes(village: Village, book: PeerBook) -> None:
+    """So nobody needs to compare it; a proof is a change."""
+    before = book.expected()
+    assert book.expected() is before
+    other = village.operators[1]
+    tell(book, other.record([HERE]))
+    told = book.expected()
+    assert told is not before
+    tell(book, other.record([HERE]), other.peer)
+    assert book.expected() is not told
 
 
 def test_a_peer_is_one_operator(village: Village, book: PeerBook) -> None:

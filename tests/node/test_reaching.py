@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
 from eigenkms.node import reaching
 from eigenkms.node.app import Node
+from eigenkms.p2p import resolver
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey, parse_transport
 from eigenkms.protocols import wire
@@ -141,7 +141,9 @@ async def test_a_node_of_the_public_network_dials_no_private_address(village: Vi
     """Else a member could scan the network that the node is in, at the price of a transaction an address."""
     async with patient_host(village.operators[1].peer, listen=[ANYWHERE]) as there:
         know(node, village, str(there.addresses[0]), own="/ip4/9.9.9.9/tcp/9/p2p/")
-        async with patient_host(village.operators[0].peer) as node._services.reacher.host:
+        async with patient_host(village.operators[0].peer) as host:
+            node._services.reacher.host = host
+            host.set_home(node._peers.home)
             answer = await ask(node, request(village))
         assert isinstance(answer, ReachAnswer)
         assert answer.outcome is Reach.NOT_PUBLIC
@@ -225,19 +227,13 @@ def test_a_malformed_answer_is_refused(answer: bytes) -> None:
         decode_reach_answer(answer)
 
 
-class NoNames(trio.abc.HostnameResolver):
-    """A name service that has no names."""
+async def test_a_name_that_does_not_resolve_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error of the one who dials."""
 
-    async def getaddrinfo(self, *args: object, **kwargs: object) -> Any:
+    async def look_up(_name: tuple[str, str], _limiter: trio.CapacityLimiter) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
-    async def getnameinfo(self, *args: object, **kwargs: object) -> Any:
-        raise AssertionError("no address is looked up")
-
-
-async def test_a_name_that_does_not_resolve_is_a_failure() -> None:
-    """Not an error of the one who dials."""
-    trio.socket.set_custom_hostname_resolver(NoNames())
+    monkeypatch.setattr(resolver, "look_up", look_up)
     async with patient_host(PeerKey.generate()) as host:
         address = parse_transport("/dns4/does-not-exist.invalid/tcp/9400")
         assert await host.probe(STRANGER, address, timeout=PATIENCE) is Reach.FAILED

@@ -1,14 +1,13 @@
 """Real hosts on loopback: calls and refusals, opening and closing."""
 
-import socket
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 import trio
 
 from eigenkms.errors import InputError
+from eigenkms.p2p import resolver
 from eigenkms.p2p.host import (
     CallTimeout,
     HostStopped,
@@ -345,20 +344,14 @@ async def test_ipv6_works_where_there_is_any() -> None:
     await context.__aexit__(None, None, None)
 
 
-class OneName(trio.abc.HostnameResolver):
-    """A name service of the test's own loop: a real one runs in a thread, which virtual time does not wait for."""
-
-    async def getaddrinfo(self, host: bytes | None, port: Any, *args: object, **kwargs: object) -> Any:
-        assert host == b"operator.example"
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-    async def getnameinfo(self, *args: object, **kwargs: object) -> Any:
-        raise AssertionError("no address is looked up")
-
-
-async def test_a_name_is_resolved() -> None:
+async def test_a_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator may publish a DNS name."""
-    trio.socket.set_custom_hostname_resolver(OneName())
+
+    async def look_up(name: tuple[str, str], _limiter: trio.CapacityLimiter) -> list[str]:
+        assert name == ("dns4", "operator.example")
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(resolver, "look_up", look_up)
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
         open_host(PeerKey.generate()) as client,

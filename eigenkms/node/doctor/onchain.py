@@ -14,7 +14,7 @@ from eigenkms.errors import ChainError, InputError
 from eigenkms.node.catalogue import DEVNET_CHAIN_ID
 from eigenkms.node.doctor.case import Case
 from eigenkms.node.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
-from eigenkms.p2p.identity import PeerAddress, is_public, parse_address, why_undialable
+from eigenkms.p2p.identity import PeerAddress, parse_address, why_undialable
 from eigenkms.types import BlockRef
 
 HEAD_BLOCKS: Final = 20
@@ -289,15 +289,9 @@ def _judge_address(case: Case, found: PeerAddress, update: str) -> Finding:
             f"nobody can dial the socket on chain, {found.multiaddr}: {reason}",
             f"correct announce, and {update}",
         )
-    if _is_private(found) and not _is_devnet(case):
+    if found.transport.is_public is False and not _is_devnet(case):
         return warning(
             f"the socket on chain, {found.multiaddr}, is an address of a private network",
             f"unless all operators and clients are in that network, set announce to a public address and {update}",
         )
     return Finding(Verdict.OK, f"the socket on chain is {found}")
-
-
-def _is_private(address: PeerAddress) -> bool:
-    """A name may lead anywhere."""
-    by_name = address.transport.kind.startswith("dns")
-    return not by_name and not is_public(address.transport.host)

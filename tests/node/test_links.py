@@ -1,0 +1,112 @@
+"""Whom a node dials, and where, if members lie about addresses. Seconds are virtual."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from eigenkms.node.links import Links
+from eigenkms.node.peers import PeerBook
+from eigenkms.p2p.host import Host, PeerUnreachable, open_host
+from eigenkms.p2p.identity import PeerKey
+from eigenkms.protocols import wire
+from tests.client.village import ANYWHERE, CLUSTER, Operator, Village, make_village
+from tests.support.black_holes import black_holes
+from tests.support.waiting import PATIENCE, eventually, pass_time
+
+pytestmark = pytest.mark.usefixtures("virtual_clock")
+NOBODY: Any = object()
+SECONDS = 2.0
+"""Within which a victim is reached; a dial of eight black holes takes five, and once took forty."""
+
+
+@pytest.fixture(scope="module")
+def seven() -> Village:
+    """The operators, whose keys and records cost most of the time."""
+    return make_village(7)
+
+
+@pytest.fixture
+def holes() -> Iterator[list[str]]:
+    """As many as a record has addresses."""
+    with black_holes(8) as found:
+        yield found
+
+
+def links_of(host: Host, book: PeerBook) -> Links:
+    """Those of the first operator, of which nothing runs."""
+    return Links(host, book, NOBODY, NOBODY, CLUSTER)
+
+
+def learn(book: PeerBook, operator: Operator, addresses: list[str], peer: PeerKey, sequence: int = 1) -> None:
+    """A record that somebody passed on, as the greeter takes it."""
+    frame = operator.record(addresses, peer=peer.peer_id, sequence=sequence)
+    record = book.screen(frame, sequence)
+    assert record is not None
+    book.accept(record, frame)
+
+
+async def test_a_victim_is_reached_whatever_members_say_about_its_addresses(
+    seven: Village, holes: list[str]
+) -> None:
+    """One liar names its peer id beside eight black holes, and four others black holes of their own."""
+    me, *liars, victim, thief = (seven.operators[i] for i in (0, 1, 2, 3, 4, 6, 5))
+    async with open_host(victim.peer, listen=[ANYWHERE]) as there, open_host(me.peer) as here:
+        there.serve(wire.CLIENT_PROTOCOL, NOBODY)
+        for index, operator in enumerate(seven.operators):
+            where = there.addresses[0].multiaddr if operator is victim else holes[0]
+            seven.place(index, f"{where}/p2p/{operator.peer.peer_id}")
+        book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+        book.update(seven.chain.operators)
+        learn(book, thief, holes, victim.peer)
+        for liar in liars:
+            learn(book, liar, holes, liar.peer)
+        links = links_of(here, book)
+        here.keep_connected({liar.peer.peer_id for liar in liars})
+        for liar in liars:
+            here.set_addresses(liar.peer.peer_id, holes)
+        await eventually(lambda: here.statistics().dials >= len(liars))
+        begun = trio.current_time()
+        links.refresh()
+        await here.wait_connected(victim.peer.peer_id, PATIENCE)
+        assert trio.current_time() - begun < SECONDS + here._limits.dial_grace
+
+
+async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: Village) -> None:
+    """A member that becomes another peer a hundred times leaves one behind."""
+    me, liar = seven.operators[:2]
+    for index, operator in enumerate(seven.operators):
+        seven.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{operator.peer.peer_id}")
+    book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+    book.update(seven.chain.operators)
+    async with open_host(me.peer) as here:
+        links = links_of(here, book)
+        links.refresh()
+        others = len(book.expected())
+        for sequence in range(1, 101):
+            learn(book, liar, ["/ip4/127.0.0.1/tcp/1"], PeerKey.generate(), sequence)
+            links.refresh()
+        assert len(book.expected()) == others
+        assert len(here._dialler._peers) == others
+
+
+async def test_a_node_of_the_public_network_dials_no_private_address_of_a_record(seven: Village) -> None:
+    """Nor one of the chain; once the chain says that the node is in a private network, it does."""
+    me, other = seven.operators[:2]
+    async with open_host(other.peer, listen=[ANYWHERE]) as there, open_host(me.peer) as here:
+        seven.place(0, f"/ip4/9.9.9.9/tcp/9/p2p/{me.peer.peer_id}")
+        seven.place(1, str(there.addresses[0]))
+        book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+        book.update(seven.chain.operators)
+        learn(book, other, [a.multiaddr for a in there.addresses], other.peer)
+        links = links_of(here, book)
+        links.refresh()
+        with pytest.raises(PeerUnreachable, match="address of a private network"):
+            await here.call(other.peer.peer_id, wire.CLIENT_PROTOCOL, wire.STATUS, b"", timeout=PATIENCE)
+        assert there.statistics().accepted == 0
+        seven.place(0, f"/ip4/127.0.0.1/tcp/9/p2p/{me.peer.peer_id}")
+        book.update(seven.chain.operators)
+        links.refresh()
+        await pass_time(1)
+        await here.wait_connected(other.peer.peer_id, PATIENCE)
