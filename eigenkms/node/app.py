@@ -51,6 +51,7 @@ from eigenkms.node.releasing import Releaser, open_releaser
 from eigenkms.node.reporting import Report
 from eigenkms.node.services import Services, explain
 from eigenkms.node.serving import OperatorServices
+from eigenkms.node.signatures import SignatureChecks
 from eigenkms.node.sources import Sources
 from eigenkms.node.supervision import Supervisor
 from eigenkms.node.versions import Versions
@@ -198,7 +199,8 @@ class Node:
         operator = Operator(config.operator, keys.bn254, os.urandom, self._pulse.grace)
         self._workers = Workers(os.urandom)
         self._engine = Engine(operator, store, self._versions, self._workers, self._peers.key_of)
-        self._greeter = Greeter(self._peers)
+        checks = SignatureChecks(self._peers)
+        self._greeter = Greeter(self._peers, checks)
         self._anchoring: Anchoring | None = None
         if anchor is not None:
             terms = anchoring_terms(config.max_gas_price_gwei)
@@ -221,6 +223,7 @@ class Node:
             policy=policy,
             releaser=releaser,
             greeter=self._greeter,
+            checks=checks,
             status=self._report.public,
         )
         self._operator_services = OperatorServices(cluster, self._peers, self._engine, canary.answer)

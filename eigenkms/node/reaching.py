@@ -8,11 +8,11 @@ what listens there: a node whose own socket is a public address dials no private
 import time
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from eigenkms.node.peers import PeerBook
+from eigenkms.node.signatures import Caller, SignatureChecks
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerAddress, is_public
+from eigenkms.p2p.types import Request
 from eigenkms.protocols.frames import decode_frame
 from eigenkms.protocols.reach import VALID_MS, ReachAnswer, read_reach_request
 from eigenkms.types import ClusterId, OperatorAddress
@@ -28,27 +28,27 @@ class Reacher:
     """Answers ``reach`` requests of one node. ``host`` is there from when the node runs."""
 
     def __init__(
-        self, cluster: ClusterId, me: OperatorAddress, peers: PeerBook, verifying: trio.CapacityLimiter
+        self, cluster: ClusterId, me: OperatorAddress, peers: PeerBook, checks: SignatureChecks
     ) -> None:
         self._cluster = cluster
         self._me = me
         self._peers = peers
-        self._verifying = verifying
+        self._checks = checks
         self._served: dict[OperatorAddress, tuple[int, float]] = {}
         """Of each member that asked: the time that its last request names, and when that came by our own clock."""
         self._dialling = False
         self.host: Host | None = None
 
-    async def answer(self, body: bytes) -> bytes:
+    async def answer(self, request: Request) -> bytes:
         """Raises ``RpcRefusal``, and ``RemoteProtocolError`` for what no operator of the set signed."""
-        frame = decode_frame(body)
+        frame = decode_frame(request.body)
         asked_ms = read_reach_request(frame, cluster=self._cluster, me=self._me)
         asker = frame.sender
         if not self._peers.is_member(asker) or asker == self._me:
             raise RpcRefusal("not-a-member", "the asker is no operator of the set at the newest boundary")
         self._check_time(asked_ms)
         self._check_turn(asker, asked_ms)
-        await trio.to_thread.run_sync(self._peers.check_signature, frame, limiter=self._verifying)
+        await self._checks.check(frame, Caller.of(request))
         self._check_turn(asker, asked_ms)
         socket = self._peers.socket_of(asker)
         if socket is None:

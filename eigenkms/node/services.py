@@ -1,15 +1,15 @@
 """What a node answers to everybody: info, partial signatures, status, evidence, hello, reach. Operators ask more (node/serving).
 
-Each handler checks in the order of cost: size and shape, scope, policy, signature, and only then computes. Refusals have a code
-that programs can act on and a sentence that helps the honest.
+Each handler checks in the order of cost: size and shape, scope, policy, signature, and only then computes. What takes a thread is
+done in turns, one client after another; what operators wait for waits for no client (node/signatures). Refusals have a code that
+programs can act on and a sentence that helps the honest.
 """
 
 import json
 import os
 from collections.abc import Callable
 from functools import partial
-
-import trio
+from typing import Final
 
 from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.crypto import bls, bn254
@@ -21,6 +21,8 @@ from eigenkms.node.peers import PeerBook
 from eigenkms.node.policy import Policy
 from eigenkms.node.reaching import Reacher
 from eigenkms.node.releasing import Released, Releaser
+from eigenkms.node.signatures import Caller, SignatureChecks
+from eigenkms.node.turns import NoTurnError, Turns
 from eigenkms.node.versions import Versions
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
@@ -39,6 +41,14 @@ from eigenkms.protocols.transcript import Transcript
 from eigenkms.types import ClusterId, OperatorAddress
 
 
+CLIENTS: Final = 1024
+"""Clients of which requests wait for a thread."""
+STATEMENTS: Final = 32
+"""Requests for ``info`` of one client that wait: as many as its peer may have in flight."""
+PAGES: Final = 4
+"""Pages of evidence that one client waits for, each of 256 KiB and more."""
+
+
 class Services:
     """The handlers of one node. ``status`` gives what ``eigenkms status`` shows; nothing in it is secret."""
 
@@ -54,6 +64,7 @@ class Services:
         policy: Policy,
         releaser: Releaser,
         greeter: Greeter,
+        checks: SignatureChecks,
         status: Callable[[], dict[str, object]],
     ) -> None:
         self._cluster = cluster
@@ -66,29 +77,32 @@ class Services:
         self._releaser = releaser
         self._greeter = greeter
         self._status = status
-        self._signing = trio.CapacityLimiter(1)
-        self.reacher = Reacher(cluster, me, peers, trio.CapacityLimiter(1))
+        self._signing = Turns(owners=CLIENTS, each=STATEMENTS)
+        self._paging = Turns(owners=CLIENTS, each=PAGES)
+        self.reacher = Reacher(cluster, me, peers, checks)
 
     async def client(self, request: Request) -> bytes:
         """The client protocol."""
         try:
             match request.method:
                 case wire.INFO:
-                    return await self._info(request.body)
+                    return await self._info(request)
                 case wire.PARTIAL:
                     return await self._partial(request.body)
                 case wire.STATUS:
                     return json.dumps(self._status()).encode()
                 case wire.EVIDENCE:
-                    return await self._evidence(request.body)
+                    return await self._evidence(request)
                 case wire.HELLO:
-                    return await self._greeter.hello(request.peer, request.body)
+                    return await self._greeter.hello(request)
                 case wire.REACH:
-                    return await self.reacher.answer(request.body)
+                    return await self.reacher.answer(request)
                 case _:
                     raise RpcRefusal("unknown-method", "this node does not know that method")
         except MalformedError as error:
             raise RpcRefusal("bad-request", str(error)) from error
+        except NoTurnError:
+            raise RpcRefusal("busy", "too many requests wait here: ask again in a second") from None
         except RemoteProtocolError as error:
             raise RpcRefusal("refused-frame", str(error)) from error
         except AttestationRefused as error:
@@ -98,21 +112,23 @@ class Services:
         if cluster != self._cluster:
             raise RpcRefusal("wrong-cluster", "this operator serves another cluster")
 
-    async def _info(self, body: bytes) -> bytes:
-        cluster, nonce = decode_info_request(body)
+    async def _info(self, request: Request) -> bytes:
+        cluster, nonce = decode_info_request(request.body)
         self._check_cluster(cluster)
         held = self._versions.newest
         if held is None:
             raise RpcRefusal("no-version", "no master key has been generated yet")
-        statement = await trio.to_thread.run_sync(
-            build_statement, self._key, self._me, held.epoch.transcript, nonce, limiter=self._signing
+        client = Caller.of(request).client
+        statement = await self._signing.take(
+            client, build_statement, self._key, self._me, held.epoch.transcript, nonce
         )
         return encode_info(held.epoch, statement, self._greeter.records())
 
-    async def _evidence(self, body: bytes) -> bytes:
-        cluster, after = decode_evidence_request(body)
+    async def _evidence(self, request: Request) -> bytes:
+        cluster, after = decode_evidence_request(request.body)
         self._check_cluster(cluster)
-        return (await self._engine.evidence_page(after)).encoded
+        async with self._paging.turn(Caller.of(request).client):
+            return (await self._engine.evidence_page(after)).encoded
 
     async def _partial(self, body: bytes) -> bytes:
         request = decode_partial_request(body)
