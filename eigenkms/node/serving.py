@@ -12,8 +12,8 @@ import trio
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.node.budget import CHECKED, LEAST, Budget
 from eigenkms.node.engine import Engine
+from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.peers import PeerBook
-from eigenkms.node.turns import NoTurnError, Turns
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
 from eigenkms.protocols import wire
@@ -37,7 +37,7 @@ class OperatorServices:
         self._peers = peers
         self._engine = engine
         self._canary = canary
-        self._verifying = Turns(owners=2 * MAX_OPERATORS, each=SYNCS)
+        self._verifying = FairThread(owners=2 * MAX_OPERATORS, each=SYNCS)
         self.budget = Budget(trio.current_time)
 
     async def answer(self, request: Request) -> bytes:
@@ -101,7 +101,7 @@ class OperatorServices:
             raise MalformedError("read sync request: not one of this cluster")
         try:
             await self._verifying.take(frame.sender, verify_frame, frame, key)
-        except NoTurnError:
+        except NoPlaceError:
             raise RpcRefusal("busy", "too many requests of yours wait here: ask again in a second") from None
 
     async def _body(self, request: bytes) -> bytes:

@@ -26,10 +26,10 @@ from typing import Final
 
 import trio
 
+from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.http.limits import client_of
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.rates import Rates
-from eigenkms.node.turns import NoTurnError, Turns
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.types import Request
@@ -92,8 +92,8 @@ class SignatureChecks:
 
     def __init__(self, peers: PeerBook) -> None:
         self._peers = peers
-        self._operators = Turns(owners=2 * MAX_OPERATORS, each=OPERATOR_PLACES)
-        self._strangers = Turns(owners=STRANGERS, each=CLIENT_PLACES, pause=PAUSE_SECONDS)
+        self._operators = FairThread(owners=2 * MAX_OPERATORS, each=OPERATOR_PLACES)
+        self._strangers = FairThread(owners=STRANGERS, each=CLIENT_PLACES, pause=PAUSE_SECONDS)
         self._operator_rates = Rates(OPERATOR_RATE, OPERATOR_BURST, trio.current_time)
         self._client_rates = Rates(CLIENT_RATE, CLIENT_BURST, trio.current_time)
         self._named: Counter[OperatorAddress] = Counter()
@@ -140,7 +140,7 @@ class SignatureChecks:
             self._refused.popitem(last=False)
 
     @asynccontextmanager
-    async def _turn(self, sender: OperatorAddress, caller: Caller) -> AsyncIterator[Turns]:
+    async def _turn(self, sender: OperatorAddress, caller: Caller) -> AsyncIterator[FairThread]:
         owner = self._operator_behind(sender, caller)
         try:
             if owner is not None:
@@ -152,7 +152,7 @@ class SignatureChecks:
                 _take(self._client_rates, caller.client)
                 async with self._strangers.turn(caller.client):
                     yield self._strangers
-        except NoTurnError:
+        except NoPlaceError:
             raise _busy(1) from None
 
     def _operator_behind(self, sender: OperatorAddress, caller: Caller) -> str | None:

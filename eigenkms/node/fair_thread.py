@@ -17,7 +17,7 @@ import trio
 Result = TypeVar("Result")
 
 
-class NoTurnError(Exception):
+class NoPlaceError(Exception):
     """An owner has as much work here as it may have, or there are as many owners as may be."""
 
 
@@ -29,7 +29,7 @@ class _Queue:
     length: int = 0
 
 
-class Turns:
+class FairThread:
     """A thread and its queues: ``owners`` of them at most, with ``each`` pieces of work in each.
 
     ``pause`` is in seconds, between the end of a piece of work and the beginning of the next.
@@ -48,7 +48,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, owner: Hashable) -> AsyncIterator[None]:
-        """Wait for the owner's turn, which lasts as long as the block. Raises ``NoTurnError``."""
+        """Wait for the owner's turn, which lasts as long as the block. Raises ``NoPlaceError``."""
         queue = self._queue(owner)
         queue.length += 1
         try:
@@ -63,10 +63,10 @@ class Turns:
         queue = self._queues.get(owner)
         if queue is None:
             if len(self._queues) >= self._owners:
-                raise NoTurnError
+                raise NoPlaceError
             queue = self._queues[owner] = _Queue()
         elif queue.length >= self._each:
-            raise NoTurnError
+            raise NoPlaceError
         return queue
 
     async def work(self, call: Callable[..., Result], *args: object) -> Result:
@@ -79,6 +79,6 @@ class Turns:
             self._free_at = trio.current_time() + self._pause
 
     async def take(self, owner: Hashable, call: Callable[..., Result], *args: object) -> Result:
-        """Do one piece of work once it is the owner's turn. Raises ``NoTurnError``, and what ``call`` raises."""
+        """Do one piece of work once it is the owner's turn. Raises ``NoPlaceError``, and what ``call`` raises."""
         async with self.turn(owner):
             return await self.work(call, *args)
