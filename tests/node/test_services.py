@@ -44,7 +44,7 @@ from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
 from tests.node.support import Nowhere, a_node, asked, keep_version
 from tests.protocols.support import counter_rng
 from tests.support.hosts import patient_host
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, pass_time
 
 NONCE = bytes(range(32))
 STRANGER = PeerKey.generate().peer_id
@@ -290,6 +290,26 @@ async def test_clients_take_turns_at_statements(
         free.set()
     assert signed.index(NONCE) == 1
     assert len(signed) == services.STATEMENTS + 1
+
+
+async def test_a_status_is_read_twice_a_second_at_most(
+    node: Node, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is asked for; the time in it is that of the answer."""
+    read, now = list[int](), 1000.0
+
+    def status() -> dict[str, object]:
+        read.append(1)
+        return {"reading": len(read), "time": 0.0}
+
+    monkeypatch.setattr(node._services, "_status", status)
+    monkeypatch.setattr("time.time", lambda: now)
+    for expected, pause in ((1, 0.0), (1, 0.0), (1, services.STATUS_SECONDS), (2, 0.0)):
+        now += 1
+        answer = await client(node, wire.STATUS, b"")
+        assert isinstance(answer, bytes)
+        assert json.loads(answer) == {"reading": expected, "time": now}
+        await pass_time(pause)
 
 
 async def test_a_client_that_is_refused_much_is_refused_late(
