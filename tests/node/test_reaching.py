@@ -127,12 +127,13 @@ async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(village: 
         trio.open_nursery() as nursery,
     ):
         port = hole.socket.getsockname()[1]
-        sockets = {
-            second.address: f"/ip4/127.0.0.1/tcp/{port}/p2p/{second.peer.peer_id}",
-            third.address: str(there.addresses[0]),
-        }
-        found = village.chain.operators
-        node._peers.update([replace(o, socket=sockets.get(o.address, o.socket)) for o in found])
+        know(node, village, f"/ip4/127.0.0.1/tcp/{port}/p2p/{second.peer.peer_id}")
+        node._peers.update(
+            [
+                replace(o, socket=str(there.addresses[0])) if o.address == third.address else o
+                for o in node._peers.operators
+            ]
+        )
         nursery.start_soon(ask, node, request(village))
         async with await hole.accept():
             assert await ask(node, request(village, off=5)) == "busy"
