@@ -54,7 +54,7 @@ PAGES: Final = 4
 
 STATUS_SECONDS: Final = 0.5
 """For which a status serves: it is read on the loop, and takes milliseconds with a hundred operators and a thousand clients."""
-REFUSALS_A_SECOND: Final = 20
+REFUSALS_A_SECOND: Final = 5
 REFUSAL_BURST: Final = 256
 """Refusals of one client in no time; those beyond are that many a second, each at most ``MAX_DELAY_SECONDS`` late."""
 MAX_DELAY_SECONDS: Final = 5.0
