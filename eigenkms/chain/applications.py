@@ -10,15 +10,16 @@ the moment when it began to be read, and who asks meanwhile waits for the same r
 waited, and is not kept. If who reads is cancelled, one of the others reads.
 
 Anybody can name addresses at which there is nothing, without end. So those at which an application was found before have readings
-of their own, and what is remembered of the others is apart. Neither leaves the RPC without room for who follows boundaries.
+of their own, and what is remembered of the others is apart. Neither leaves the RPC without room for who follows boundaries. Which
+were found outlives a restart, if the caller keeps it, and one client has a few of the places for the others.
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import trio
 
@@ -43,6 +44,8 @@ READINGS: Final = 3
 """Of familiar applications at once."""
 STRANGERS: Final = 32
 """Lookups of other addresses at once, of which ``STRANGE_READINGS`` read the chain, a new one every ``PACE_SECONDS``."""
+STRANGERS_OF_ONE: Final = 4
+"""Of those lookups, for one client."""
 STRANGE_READINGS: Final = 2
 PACE_SECONDS: Final = 0.1
 
@@ -73,16 +76,28 @@ class _Flight:
     answer: Callable[[], Application | None] | None = None
 
 
-class ChainApplications:
-    """``Applications`` of one app controller (20 bytes). Safe for many tasks at once."""
+class Familiar(Protocol):
+    """Where addresses at which an application was found outlive a restart (storage/familiar). Blocking."""
 
-    def __init__(self, chain: EigenLayerChain, contract: bytes) -> None:
+    def addresses(self) -> Sequence[bytes]: ...
+
+    def add(self, address: bytes) -> None: ...
+
+
+class ChainApplications:
+    """``Applications`` of one app controller (20 bytes). Safe for many tasks at once. ``kept`` is read now."""
+
+    def __init__(self, chain: EigenLayerChain, contract: bytes, kept: Familiar | None = None) -> None:
         self._chain = chain
         self._contract = contract
+        self._kept = kept
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._absent: OrderedDict[bytes, _Known] = OrderedDict()
-        self._familiar: OrderedDict[bytes, None] = OrderedDict()
-        self._strangers = 0
+        self._familiar = OrderedDict[bytes, None].fromkeys(
+            () if kept is None else kept.addresses()[-FAMILIAR:]
+        )
+        self._keeping = trio.CapacityLimiter(1)
+        self._strangers: Counter[str] = Counter()
         self._next_stranger = -math.inf
         self._turns = trio.CapacityLimiter(READINGS)
         self._strange_turns = trio.CapacityLimiter(STRANGE_READINGS)
@@ -96,32 +111,41 @@ class ChainApplications:
             await self._chain.require_contract("app controller", self._contract)
             self._is_there = True
 
-    async def lookup(self, app_id: AppId) -> Application | None:
-        """The application, or None if there is none or ``app_id`` is not the address of one.
+    async def lookup(self, app_id: AppId, client: str = "") -> Application | None:
+        """The application, or None if there is none or ``app_id`` is not the address of one. ``client`` is who wants to know.
 
         It comes from a reading that began at most ``FRESH_SECONDS`` ago, or is still under way. Raises ``ChainError``, also where
         too many ask for what was never found, and ``UnusableReleaseError``.
         """
         address = address_of(app_id)
-        found = None if address is None else await self._find(address)
+        found = None if address is None else await self._find(address, client)
         return None if found is None else replace(found, app_id=app_id)
 
-    async def _find(self, address: bytes) -> Application | None:
+    async def _find(self, address: bytes, client: str) -> Application | None:
         known = self._fresh(address)
         if known is not None:
             return known.application
         if address in self._familiar:
             return await self._find_out(address)
-        if self._strangers >= STRANGERS:
+        with self._strange_place(address, client):
+            return await self._find_out(address)
+
+    @contextmanager
+    def _strange_place(self, address: bytes, client: str) -> Iterator[None]:
+        """One of those for lookups of what was never found. A caller that names no client is counted with all of its kind."""
+        is_full = self._strangers.total() >= STRANGERS
+        if is_full or (client and self._strangers[client] >= STRANGERS_OF_ONE):
             raise ChainError(
                 f"read application {hexed(address)}: too many are asked for that were never found",
                 hint="try again",
             )
-        self._strangers += 1
+        self._strangers[client] += 1
         try:
-            return await self._find_out(address)
+            yield
         finally:
-            self._strangers -= 1
+            self._strangers[client] -= 1
+            if not self._strangers[client]:
+                del self._strangers[client]
 
     def _fresh(self, address: bytes) -> _Known | None:
         for memory in (self._known, self._absent):
@@ -155,7 +179,10 @@ class ChainApplications:
             raise
         else:
             flight.answer = lambda: found
+            is_new = found is not None and address not in self._familiar
             self._remember(address, _Known(found, since))
+            if is_new and self._kept is not None:
+                await trio.to_thread.run_sync(self._kept.add, address, limiter=self._keeping)
             return found
         finally:
             del self._flights[address]
@@ -227,10 +254,10 @@ class ChainApplications:
         return await trio.to_thread.run_sync(decode_release, events[-1].data, what, limiter=self._decoding)
 
 
-def applications_of(chain: EigenLayerChain) -> ChainApplications | None:
+def applications_of(chain: EigenLayerChain, kept: Familiar | None = None) -> ChainApplications | None:
     """Those of the app controller that ``chain`` is configured with, None without one."""
     contract = chain.config.app_controller
-    return None if contract is None else ChainApplications(chain, contract)
+    return None if contract is None else ChainApplications(chain, contract, kept)
 
 
 def _keep(memory: OrderedDict[bytes, T], address: bytes, value: T, most: int) -> None:

@@ -39,6 +39,7 @@ from eigenkms.node.greeting import Greeter
 from eigenkms.node.http.api import KeyApi
 from eigenkms.node.http.listening import Bound, serve_api
 from eigenkms.node.links import Links
+from eigenkms.node.log_bounds import bounded_lines
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.monitor.metrics import Metrics, Seen
 from eigenkms.node.monitor.overview import Overview
@@ -51,6 +52,7 @@ from eigenkms.node.releasing import Releaser, open_releaser
 from eigenkms.node.reporting import Report
 from eigenkms.node.services import Services, explain
 from eigenkms.node.serving import OperatorServices
+from eigenkms.node.signatures import SignatureChecks
 from eigenkms.node.sources import Sources
 from eigenkms.node.supervision import Supervisor
 from eigenkms.node.versions import Versions
@@ -61,6 +63,7 @@ from eigenkms.protocols import wire
 from eigenkms.protocols.operator import Operator
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.storage.familiar import FamiliarApplications
 from eigenkms.storage.fresh import RESTORED
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress
@@ -95,6 +98,13 @@ async def run_node(
 
     Raises ``EigenKmsError`` for what the operator must mend.
     """
+    with bounded_lines():
+        await _run_node(config, keys, task_status, applications)
+
+
+async def _run_node(
+    config: NodeConfig, keys: NodeKeys, task_status: "TaskStatus[Host]", applications: Applications | None
+) -> None:
     chain_config = config.chain
     cluster = cluster_id(chain_config.cluster)
     async with (
@@ -118,8 +128,11 @@ async def run_node(
 
 
 async def _applications(config: NodeConfig, chain: EigenLayerChain) -> Applications | None:
-    """Those of the chain, where the policy asks for them. Raises ``ChainError`` if their contract is not there."""
-    found = applications_of(chain) if config.policy == "attested" else None
+    """Those of the chain, if the policy asks for them. Raises ``StorageError``, ``ChainError`` if their contract is not there."""
+    if config.policy != "attested":
+        return None
+    kept = await trio.to_thread.run_sync(FamiliarApplications.open, config.data_dir)
+    found = await trio.to_thread.run_sync(applications_of, chain, kept)
     if found is not None:
         await found.check()
     return found
@@ -198,7 +211,8 @@ class Node:
         operator = Operator(config.operator, keys.bn254, os.urandom, self._pulse.grace)
         self._workers = Workers(os.urandom)
         self._engine = Engine(operator, store, self._versions, self._workers, self._peers.key_of)
-        self._greeter = Greeter(self._peers)
+        checks = SignatureChecks(self._peers)
+        self._greeter = Greeter(self._peers, checks)
         self._anchoring: Anchoring | None = None
         if anchor is not None:
             terms = anchoring_terms(config.max_gas_price_gwei)
@@ -221,6 +235,7 @@ class Node:
             policy=policy,
             releaser=releaser,
             greeter=self._greeter,
+            checks=checks,
             status=self._report.public,
         )
         self._operator_services = OperatorServices(cluster, self._peers, self._engine, canary.answer)

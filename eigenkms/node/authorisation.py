@@ -12,7 +12,9 @@ HTTP, only ``KeyRequest``.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 
 MAX_AT_ONCE: Final = 64
 """Requests that are looked into side by side; more are refused as busy, at once."""
+AT_ONCE_OF_ONE: Final = 32
+"""Of those, from one client."""
 BURST_OF_ONE: Final = 50
 """Seconds' worth of its rate that an application may have at once: many instances that start together."""
 REMEMBERED_LONGER_SECONDS: Final = 60
@@ -54,12 +58,16 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """What somebody asks for. ``reference_nonce``: see ``Context``; None for a request through libp2p."""
+    """What somebody asks for. ``reference_nonce``: see ``Context``; None for a request through libp2p.
+
+    ``client`` is where the request comes from, which costs something to have, such as an address; "" if nobody else asks.
+    """
 
     app_id: AppId
     reply_key: bytes
     authorisation: Authorisation
     reference_nonce: str | None = None
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class Authoriser:
         self._clock = clock
         self._spending = GroupCommit(self._remember)
         self._of_one = Rates(app_rate, BURST_OF_ONE * app_rate, time.monotonic)
-        self._at_once = 0
+        self._at_once: Counter[str] = Counter()
         self._told_full = False
 
     async def run(self) -> None:
@@ -107,16 +115,24 @@ class Authoriser:
 
     async def authorise(self, request: KeyRequest) -> Grant:
         """Say yes, or raise ``AttestationRefused``. Raises ``StorageError`` if the disk refuses."""
-        if self._at_once >= MAX_AT_ONCE:
-            raise busy("too many requests at once")
-        self._at_once += 1
-        try:
+        with self._place(request.client):
             return await self._authorise(request)
+
+    @contextmanager
+    def _place(self, client: str) -> Iterator[None]:
+        """One of those for requests that are looked into."""
+        if self._at_once.total() >= MAX_AT_ONCE or (client and self._at_once[client] >= AT_ONCE_OF_ONE):
+            raise busy("too many requests at once")
+        self._at_once[client] += 1
+        try:
+            yield
         finally:
-            self._at_once -= 1
+            self._at_once[client] -= 1
+            if not self._at_once[client]:
+                del self._at_once[client]
 
     async def _authorise(self, request: KeyRequest) -> Grant:
-        application = await self._application(request.app_id)
+        application = await self._application(request.app_id, request.client)
         method = self._method(request.authorisation.method)
         scope = Scope(self._cluster, self._operator, request.app_id, request.reply_key)
         context = Context(scope, request.reference_nonce)
@@ -130,9 +146,9 @@ class Authoriser:
             check_release(claims.image, application.release)
         return Grant(application, claims)
 
-    async def _application(self, app_id: AppId) -> Application:
+    async def _application(self, app_id: AppId, client: str) -> Application:
         try:
-            application = await self._applications.lookup(app_id)
+            application = await self._applications.lookup(app_id, client)
         except UnusableReleaseError as error:
             raise AttestationRefused(
                 Refusal.BAD_RELEASE, "the application's release cannot be used", hint=error.hint

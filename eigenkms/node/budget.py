@@ -13,6 +13,9 @@ BURST: Final = 64 << 20
 """All dealings of the largest session that a transcript needs, which is 35 MB, and more: an honest peer meets no bound."""
 LEAST: Final = 16 << 10
 """What the shortest answer counts as: its cost is not in its bytes."""
+CHECKED: Final = 128 << 10
+"""What an answer counts as at least for which a signature is verified: 32 a second are 4 % of a processor. Honest operators ask for
+so much 16 times a second, and each time another one."""
 
 
 class Budget:
@@ -29,9 +32,9 @@ class Budget:
         """Whether the operator is served now."""
         return self._now_left(operator) > 0
 
-    def spend(self, operator: OperatorAddress, size: int) -> None:
-        """The operator got an answer of so many bytes, 0 for a refusal."""
-        self._left[operator] = (self._now_left(operator) - max(size, LEAST), self._clock())
+    def spend(self, operator: OperatorAddress, size: int, least: int = LEAST) -> None:
+        """The operator got an answer of so many bytes, 0 for a refusal, which counts as ``least`` at least."""
+        self._left[operator] = (self._now_left(operator) - max(size, least), self._clock())
 
     def forget(self, operators: frozenset[OperatorAddress]) -> None:
         """Drop what is known of all but these."""

@@ -3,14 +3,16 @@
 import logging
 import time
 
-import trio
-
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.node.peers import PeerBook
+from eigenkms.node.signatures import Caller, SignatureChecks
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId
+from eigenkms.p2p.types import Request
 from eigenkms.protocols import wire
 from eigenkms.protocols.frames import Frame, decode_frame
+from eigenkms.protocols.peer_record import PeerRecord
+from eigenkms.protocols.requests import MAX_RECORDS
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +20,9 @@ log = logging.getLogger(__name__)
 class Greeter:
     """``record`` is this node's own peer record, which is there once its addresses are known."""
 
-    def __init__(self, peers: PeerBook, record: Frame | None = None) -> None:
+    def __init__(self, peers: PeerBook, checks: SignatureChecks, record: Frame | None = None) -> None:
         self._peers = peers
-        self._verifying = trio.CapacityLimiter(1)
+        self._checks = checks
         self.record = record
 
     def records(self) -> list[Frame]:
@@ -28,37 +30,40 @@ class Greeter:
         own = [] if self.record is None else [self.record]
         return [*own, *self._peers.records()]
 
-    async def hello(self, peer: PeerId, body: bytes) -> bytes:
+    async def hello(self, request: Request) -> bytes:
         """Take the caller's peer record, which must name the very peer that calls; give mine and all that are known.
 
         Raises ``RpcRefusal``, ``RemoteProtocolError``.
         """
-        frame = decode_frame(body)
-        record = self._peers.screen(frame, _unix_ms())
-        if record is not None:
-            if PeerId(record.peer_id) != peer:
-                raise RpcRefusal("wrong-peer", "the record names another peer than the one that sent it")
-            await self._verify(frame)
-            self._peers.accept(record, frame)
-        self._peers.prove(peer, frame)
+        frame = decode_frame(request.body)
+        record = self._screen(frame)
+        if record is not None and PeerId(record.peer_id) != request.peer:
+            raise RpcRefusal("wrong-peer", "the record names another peer than the one that sent it")
+        await self._take(frame, record, Caller.of(request))
         return wire.encode_frames(self.records())
 
     async def take_records(self, data: bytes, source: PeerId) -> None:
-        """Peer records that ``source`` answered with: its own proves who it is, the others say where their operators are."""
-        for encoded in wire.decode_frames(data):
+        """Peer records that ``source`` answered with: its own proves who it is, the others say where their operators are.
+
+        A record that is refused is passed over, and so are those beyond ``MAX_RECORDS``. Raises ``MalformedError`` for what is no
+        list.
+        """
+        for encoded in wire.decode_frames(data)[:MAX_RECORDS]:
             try:
                 frame = decode_frame(encoded)
-                record = self._peers.screen(frame, _unix_ms())
-                if record is not None:
-                    await self._verify(frame)
-                    self._peers.accept(record, frame)
-                self._peers.prove(source, frame)
-            except RemoteProtocolError as error:
+                await self._take(frame, self._screen(frame), Caller(source))
+            except (RemoteProtocolError, RpcRefusal) as error:
                 log.debug("peer record refused: %s", error)
 
-    async def _verify(self, frame: Frame) -> None:
-        await trio.to_thread.run_sync(self._peers.check_signature, frame, limiter=self._verifying)
+    def _screen(self, frame: Frame) -> PeerRecord | None:
+        return self._peers.screen(frame, time.time_ns() // 1_000_000)
 
+    async def _take(self, frame: Frame, news: PeerRecord | None, caller: Caller) -> None:
+        """Keep ``news``, which is what the frame says if that is not known yet; what is known proves its bearer."""
 
-def _unix_ms() -> int:
-    return time.time_ns() // 1_000_000
+        def is_news() -> bool:
+            return self._screen(frame) is not None
+
+        if news is not None and await self._checks.check(frame, caller, is_news):
+            self._peers.accept(news, frame)
+        self._peers.prove(caller.peer, frame)

@@ -9,13 +9,13 @@ sign one with the peer id of another. Where a peer is dialled that several name 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 
 from eigenkms.chain.reader import ChainOperator
-from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import NO_SESSION, BadSignatureError, Frame, WrongScopeError
+from eigenkms.protocols.frames import NO_SESSION, Frame, WrongScopeError
 from eigenkms.protocols.peer_claims import Claim, Standing, dial_order
 from eigenkms.protocols.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
@@ -51,6 +51,7 @@ class PeerBook:
         self._operators: dict[OperatorAddress, ChainOperator] = {}
         self._former: dict[OperatorAddress, ChainOperator] = {}
         self._sockets: dict[OperatorAddress, PeerAddress] = {}
+        self._hosts: frozenset[str] = frozenset()
         self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
         self._proven: dict[OperatorAddress, PeerId] = {}
         self._complained: set[tuple[OperatorAddress, str]] = set()
@@ -77,6 +78,7 @@ class PeerBook:
                 self._sockets[operator.address] = parse_address(operator.socket)
             except InputError as error:
                 self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
+        self._hosts = frozenset(socket.transport.host for socket in self._sockets.values())
         self._complain_of_private_sockets()
         self._records = {a: r for a, r in self._records.items() if a in self._everybody}
         self._expected = None
@@ -171,12 +173,6 @@ class PeerBook:
             return None
         return None if known is not None and known[0].sequence >= record.sequence else record
 
-    def check_signature(self, frame: Frame) -> None:
-        """CPU-bound (a pairing): call in a worker thread. Raises ``BadSignatureError``."""
-        key = self.key_of(frame.sender)
-        if key is None or not bn254.verify(frame.digest, frame.signature, key):
-            raise BadSignatureError(f"verify peer record of 0x{frame.sender.hex()}: bad signature")
-
     def accept(self, record: PeerRecord, frame: Frame) -> None:
         """Keep a verified record, unless it names our own peer id."""
         peer = PeerId(record.peer_id)
@@ -219,6 +215,13 @@ class PeerBook:
         """The peer that this operator says to be, in a record that it signed."""
         found = self._records.get(operator)
         return None if found is None else PeerId(found[0].peer_id)
+
+    def is_at(self, address: str) -> bool:
+        """Whether an operator's socket on chain is at this IP address; one that names a host is at none."""
+        plain = ip_address(address.partition("%")[0])
+        if isinstance(plain, IPv6Address):
+            plain = plain.ipv4_mapped or plain
+        return str(plain) in self._hosts
 
     def is_said_to_be(self, peer: PeerId, operator: OperatorAddress) -> bool:
         """Whether the operator's socket on chain or its record names this peer."""

@@ -41,17 +41,19 @@ class Policy:
                 hint="give --app-controller, the address of the contract that knows the applications, or use the policy closed",
             )
 
-    async def authorise(self, request: Asking, *, reference_nonce: str | None = None) -> Grant | None:
+    async def authorise(
+        self, request: Asking, *, client: str = "", reference_nonce: str | None = None
+    ) -> Grant | None:
         """Raise ``AttestationRefused`` unless the requester has shown its right to ``request.app_id``'s key.
 
-        Returns what the right rests on, None where everybody has it. ``reference_nonce``: see ``Context``.
+        Returns what the right rests on, None where everybody has it. ``client``, ``reference_nonce``: see ``KeyRequest``.
         """
         if self.mode == "open":
             return None
         if self.mode == "attested" and self.authoriser is not None:
             shown = read_authorisation(request.authorisation)
             return await self.authoriser.authorise(
-                KeyRequest(request.app_id, request.reply_key, shown, reference_nonce)
+                KeyRequest(request.app_id, request.reply_key, shown, reference_nonce, client)
             )
         raise AttestationRefused(
             Refusal.NOT_AUTHORISED,

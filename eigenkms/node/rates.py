@@ -1,4 +1,4 @@
-"""How often each of many may do something."""
+"""How often each of many may do something, or how fast."""
 
 import math
 from collections import OrderedDict
@@ -30,3 +30,22 @@ class Rates:
         if len(self._buckets) > REMEMBERED:
             self._buckets.popitem(last=False)
         return 0 if tokens >= 1 else math.ceil((1 - tokens) / self._rate)
+
+
+class Pace:
+    """When it is each one's turn again: ``rate`` a second after ``burst`` at once. ``clock`` is in seconds, monotonic."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        self._step = 1 / rate
+        self._ahead = burst / rate
+        self._clock = clock
+        self._next: OrderedDict[str, float] = OrderedDict()
+
+    def wait(self, name: str) -> float:
+        """Seconds from now to the turn that this one takes by asking, 0 within its burst."""
+        now = self._clock()
+        turn = max(self._next.pop(name, -math.inf), now - self._ahead) + self._step
+        self._next[name] = turn
+        if len(self._next) > REMEMBERED:
+            self._next.popitem(last=False)
+        return max(0.0, turn - now)

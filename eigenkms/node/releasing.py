@@ -19,6 +19,7 @@ import trio
 from eigenkms.attestation.interface import Claims
 from eigenkms.crypto import bn254
 from eigenkms.node.authorisation import Grant, busy
+from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.release_log import (
     OPEN_METHOD,
@@ -33,6 +34,8 @@ from eigenkms.protocols.transcript import Transcript
 from eigenkms.storage.releases import ReleaseLog
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
+UNDER_WAY_OF_ONE: Final = 128
+"""Answers to one client that wait to be made."""
 MAX_UNDER_WAY: Final = 1024
 """Answers that are made or wait for their entry; more requests are refused as busy."""
 
@@ -66,7 +69,7 @@ class Releaser:
         self._log = log
         self._key = key
         self._clock = clock
-        self._making = trio.CapacityLimiter(1)
+        self._making = FairThread(owners=MAX_UNDER_WAY, each=UNDER_WAY_OF_ONE)
         self._commits = GroupCommit(self._append)
         self._under_way = 0
 
@@ -79,9 +82,11 @@ class Releaser:
         """Wait until the log cannot be written, and raise why: ``StorageError``."""
         await self._commits.run()
 
-    async def release(self, released: Released, grant: Grant | None, make: Callable[[], bytes]) -> bytes:
+    async def release(
+        self, released: Released, grant: Grant | None, make: Callable[[], bytes], *, client: str = ""
+    ) -> bytes:
         """The answer that ``make`` returns, once the log says that it leaves. ``make`` runs in a thread; what it raises is raised,
-        and nothing is written.
+        and nothing is written. Clients take turns; a request without one is a client of its own.
 
         Raises ``AttestationRefused`` (busy) if too many wait, ``StorageError`` if the log cannot be written.
         """
@@ -89,10 +94,12 @@ class Releaser:
             raise busy("too many answers wait to be logged")
         self._under_way += 1
         try:
-            answer = await trio.to_thread.run_sync(make, limiter=self._making)
+            answer = await self._making.take(client or object(), make)
             release = self._describe(released, None if grant is None else grant.claims)
             check_release(release)  # here, where it costs nobody else an entry
             await self._commits.submit(release)
+        except NoPlaceError:
+            raise busy("too many answers to this client wait") from None
         finally:
             self._under_way -= 1
         return answer

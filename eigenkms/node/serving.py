@@ -5,20 +5,26 @@ the machines between two of their steps, so nothing is served that is not durabl
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.node.budget import Budget
+from eigenkms.node.budget import CHECKED, LEAST, Budget
 from eigenkms.node.engine import Engine
+from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.peers import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
 from eigenkms.protocols import wire
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import Frame, Kind, decode_frame, verify_frame
+from eigenkms.protocols.session import MAX_OPERATORS
 from eigenkms.protocols.wire import encode_frames
 from eigenkms.types import ClusterId, OperatorAddress
+
+SYNCS: Final = 16
+"""Requests for frames of one operator that wait: it asks for a few sessions, one after another."""
 
 Canary = Callable[[OperatorAddress, bytes], Awaitable[bytes]]
 
@@ -31,7 +37,7 @@ class OperatorServices:
         self._peers = peers
         self._engine = engine
         self._canary = canary
-        self._verifying = trio.CapacityLimiter(1)
+        self._verifying = FairThread(owners=2 * MAX_OPERATORS, each=SYNCS)
         self.budget = Budget(trio.current_time)
 
     async def answer(self, request: Request) -> bytes:
@@ -66,7 +72,7 @@ class OperatorServices:
             answer = await self._find(request, sender)
         finally:
             self.budget.forget(self._peers.known)
-            self.budget.spend(sender, len(answer))
+            self.budget.spend(sender, len(answer), CHECKED if request.method == wire.SYNC else LEAST)
         return answer
 
     async def _find(self, request: Request, sender: OperatorAddress) -> bytes:
@@ -93,7 +99,10 @@ class OperatorServices:
         key = self._peers.key_of(frame.sender)
         if frame.kind is not Kind.SYNC or frame.cluster != self._cluster or key is None:
             raise MalformedError("read sync request: not one of this cluster")
-        await trio.to_thread.run_sync(verify_frame, frame, key, limiter=self._verifying)
+        try:
+            await self._verifying.take(frame.sender, verify_frame, frame, key)
+        except NoPlaceError:
+            raise RpcRefusal("busy", "too many requests of yours wait here: ask again in a second") from None
 
     async def _body(self, request: bytes) -> bytes:
         body = await self._engine.body(wire.read_name(request))

@@ -14,6 +14,7 @@ from typing import Any, Final
 import trio
 
 from eigenkms.p2p import framing
+from eigenkms.p2p.connections import remote_ip
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import FrameError, RpcRefusal
@@ -164,7 +165,8 @@ class _Conversation:
 
     async def _answer(self, frame: framing.RequestFrame, replies: trio.MemorySendChannel[bytes]) -> None:
         try:
-            request = Request(self._stream.peer, frame.method, frame.body)
+            address = remote_ip(self._stream.muxed_conn.socket)
+            request = Request(self._stream.peer, frame.method, frame.body, address)
             outcome = await self._server.answer(self._protocol, request)
         finally:
             self._under_way.discard(frame.id)

@@ -20,11 +20,15 @@ remembered; one that raises refuses."""
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as a handler sees it. ``peer`` is authenticated, ``body`` is not looked at by this layer."""
+    """A request as a handler sees it. ``peer`` is authenticated, ``body`` is not looked at by this layer.
+
+    ``address`` is the IP address that the connection comes from, "" if it is gone or the request came through none.
+    """
 
     peer: PeerId
     method: str
     body: bytes
+    address: str = ""
 
     def __repr__(self) -> str:
         return f"<Request {self.method} of {self.peer}, {len(self.body)} bytes>"

@@ -34,7 +34,7 @@ class Register:
     known: dict[str, Application] = field(default_factory=dict)
     trouble: Exception | None = None
 
-    async def lookup(self, app_id: AppId) -> Application | None:
+    async def lookup(self, app_id: AppId, client: str = "") -> Application | None:
         if self.trouble is not None:
             raise self.trouble
         return self.known.get(app_id)

@@ -78,7 +78,7 @@ class Register:
     trouble: Exception | None = None
     hold: trio.Event | None = None
 
-    async def lookup(self, app_id: AppId) -> Application | None:
+    async def lookup(self, app_id: AppId, client: str = "") -> Application | None:
         if self.trouble is not None:
             raise self.trouble
         if self.hold is not None:
@@ -488,6 +488,29 @@ async def test_more_than_fit_are_refused_at_once(
         assert await outcome(authoriser, signed(scope)) == Refusal.BUSY
         register.hold.set()
     assert isinstance(await outcome(authoriser, signed(scope)), Grant)
+
+
+async def test_one_client_does_not_take_all_places(
+    authoriser: Authoriser, register: Register, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its part of them; a request of another one is looked into beside them."""
+    monkeypatch.setattr(authorisation, "AT_ONCE_OF_ONE", 1)
+    register.hold = trio.Event()
+    greedy, other = (replace(attested(scope), client=client) for client in ("203.0.113.1", "203.0.113.2"))
+    found: list[Grant | Refusal] = []
+
+    async def ask() -> None:
+        found.append(await outcome(authoriser, other))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outcome, authoriser, replace(signed(scope), client=greedy.client))
+        await trio.testing.wait_all_tasks_blocked()
+        assert await outcome(authoriser, greedy) == Refusal.BUSY
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert found == []
+        register.hold.set()
+    assert isinstance(found[0], Grant)
 
 
 def test_the_first_step_is_shape() -> None:

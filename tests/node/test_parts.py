@@ -109,6 +109,16 @@ def test_short_answers_are_not_free() -> None:
     assert served.allows(one)
 
 
+def test_an_answer_that_needs_a_check_costs_more() -> None:
+    """So a flood of bad signatures ends after a while, as one of long answers does."""
+    served = Budget(lambda: 0.0)
+    one, _ = operators(2)
+    for _ in range(budget.BURST // budget.CHECKED):
+        assert served.allows(one)
+        served.spend(one, 0, budget.CHECKED)
+    assert not served.allows(one)
+
+
 # -- threads -------------------------------------------------------------------------------------------------------
 
 

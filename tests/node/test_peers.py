@@ -11,7 +11,14 @@ from eigenkms.node.peers import FUTURE_MS, PeerBook
 from eigenkms.p2p.dialing import read_addresses
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, WrongScopeError, build_frame
+from eigenkms.protocols.frames import (
+    BadSignatureError,
+    Frame,
+    Kind,
+    WrongScopeError,
+    build_frame,
+    verify_frame,
+)
 from eigenkms.protocols.peer_record import build_peer_record
 from eigenkms.types import ClusterId, SessionId
 from tests.client.village import CLUSTER, Operator, Village, make_village
@@ -35,7 +42,7 @@ def tell(book: PeerBook, frame: Frame, source: PeerKey | None = None) -> None:
     """A record arrives, handed over by ``source``, as the services take it."""
     record = book.screen(frame, NOW)
     if record is not None:
-        book.check_signature(frame)
+        verify_frame(frame, book.key_of(frame.sender) or b"")
         book.accept(record, frame)
     if source is not None:
         book.prove(source.peer_id, frame)

@@ -3,7 +3,7 @@
 import pytest
 
 from eigenkms.node import rates
-from eigenkms.node.rates import Rates
+from eigenkms.node.rates import Pace, Rates
 
 
 class Clock:
@@ -36,6 +36,18 @@ def test_who_is_refused_hears_when_to_come_back() -> None:
     assert [slow.take("a") for _ in range(2)] == [0, 10]
 
 
+def test_turns_beyond_the_burst_are_as_far_apart_as_the_rate_says() -> None:
+    """Each one's own, whether it waits for them or not; what it did not take adds up to the burst and no further."""
+    clock = Clock()
+    pace = Pace(2, 3, clock)
+    assert [pace.wait("a") for _ in range(5)] == [0, 0, 0, 0.5, 1.0]
+    assert pace.wait("b") == 0
+    clock.now += 1.25
+    assert pace.wait("a") == 0.25
+    clock.now += 1000
+    assert [pace.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
+
+
 def test_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who came the longest ago is forgotten first."""
     monkeypatch.setattr(rates, "REMEMBERED", 2)
@@ -45,3 +57,5 @@ def test_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(made) == 2
     assert made.take("a")
     assert not made.take("b"), "forgotten, so it begins anew"
+    pace = Pace(1, 1, Clock())
+    assert [pace.wait(name) for name in ("a", "a", "b", "c", "a")] == [0, 1, 0, 0, 0]

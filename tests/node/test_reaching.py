@@ -116,6 +116,33 @@ async def test_silence_times_out(village: Village, node: Node, monkeypatch: pyte
         assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.TIMED_OUT)
 
 
+async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(village: Village, node: Node) -> None:
+    """Its own next question waits for the first; another member's is dialled beside it."""
+    (hole,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    second, third = village.operators[1:3]
+    async with (
+        patient_host(third.peer, listen=[ANYWHERE]) as there,
+        patient_host(village.operators[0].peer) as node._services.reacher.host,
+        hole,
+        trio.open_nursery() as nursery,
+    ):
+        port = hole.socket.getsockname()[1]
+        know(node, village, f"/ip4/127.0.0.1/tcp/{port}/p2p/{second.peer.peer_id}")
+        node._peers.update(
+            [
+                replace(o, socket=str(there.addresses[0])) if o.address == third.address else o
+                for o in node._peers.operators
+            ]
+        )
+        nursery.start_soon(ask, node, request(village))
+        async with await hole.accept():
+            assert await ask(node, request(village, off=5)) == "busy"
+            assert await ask(node, request(village, index=2)) == ReachAnswer(
+                str(there.addresses[0]), Reach.REACHED
+            )
+            nursery.cancel_scope.cancel()
+
+
 async def test_another_peer_at_the_address_is_told_apart(village: Village, node: Node) -> None:
     """The socket on chain names a peer id, and whoever listens there must prove to have it."""
     async with patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other:

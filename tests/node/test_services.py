@@ -1,18 +1,25 @@
 """What a node answers, and each of its refusals: programs act on the code, so every code is promised."""
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
 
 from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
+from eigenkms.node import services
 from eigenkms.node.app import Node
 from eigenkms.node.policy import Policy
+from eigenkms.node.rates import Pace
 from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols import wire
@@ -22,6 +29,7 @@ from eigenkms.protocols.messages import sync_body
 from eigenkms.protocols.operator import SessionEffect
 from eigenkms.protocols.requests import (
     PartialRequest,
+    build_statement,
     decode_evidence_page,
     decode_info,
     encode_evidence_request,
@@ -36,6 +44,7 @@ from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
 from tests.node.support import Nowhere, a_node, asked, keep_version
 from tests.protocols.support import counter_rng
 from tests.support.hosts import patient_host
+from tests.support.waiting import PATIENCE, pass_time
 
 NONCE = bytes(range(32))
 STRANGER = PeerKey.generate().peer_id
@@ -248,6 +257,73 @@ async def test_an_application_id_that_is_too_short_is_a_bad_request(village: Vil
 async def test_a_method_of_nobodys_is_refused(node: Node, method: str) -> None:
     """Those of the operator protocol too, on this one."""
     assert await client(node, method, b"") == "unknown-method"
+
+
+# -- many at once ------------------------------------------------------------------------------------------------
+
+
+async def test_clients_take_turns_at_statements(
+    village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that asks for more than may wait is refused; another one is served after one statement of the first."""
+    free, signed = threading.Event(), list[bytes]()
+
+    def sign(*arguments: Any) -> Frame:
+        assert free.wait(PATIENCE)
+        signed.append(arguments[-1])
+        return build_statement(*arguments)
+
+    monkeypatch.setattr(services, "build_statement", sign)
+    greedy, modest = (PeerKey.generate().peer_id for _ in range(2))
+    codes = []
+
+    async def ask(peer: PeerId, nonce: bytes) -> None:
+        codes.append(await client(node, wire.INFO, encode_info_request(CLUSTER, nonce), peer))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(services.STATEMENTS + 3):
+            nursery.start_soon(ask, greedy, bytes(32))
+        await trio.testing.wait_all_tasks_blocked()
+        assert codes == ["busy"] * 3
+        nursery.start_soon(ask, modest, NONCE)
+        await trio.testing.wait_all_tasks_blocked()
+        free.set()
+    assert signed.index(NONCE) == 1
+    assert len(signed) == services.STATEMENTS + 1
+
+
+async def test_a_status_is_read_twice_a_second_at_most(
+    node: Node, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is asked for; the time in it is that of the answer."""
+    read, now = list[int](), 1000.0
+
+    def status() -> dict[str, object]:
+        read.append(1)
+        return {"reading": len(read), "time": 0.0}
+
+    monkeypatch.setattr(node._services, "_status", status)
+    monkeypatch.setattr("time.time", lambda: now)
+    for expected, pause in ((1, 0.0), (1, 0.0), (1, services.STATUS_SECONDS), (2, 0.0)):
+        now += 1
+        answer = await client(node, wire.STATUS, b"")
+        assert isinstance(answer, bytes)
+        assert json.loads(answer) == {"reading": expected, "time": now}
+        await pass_time(pause)
+
+
+async def test_a_client_that_is_refused_much_is_refused_late(
+    node: Node, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its burst on at a pace, whatever it sends at once; another client waits for nothing."""
+    node._services._refusals = Pace(2, 4, trio.current_time)
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(client, node, wire.INFO, b"", STRANGER)
+    assert trio.current_time() - begun == pytest.approx(2.0)
+    assert await client(node, wire.INFO, b"", PeerKey.generate().peer_id) == "bad-request"
+    assert trio.current_time() - begun == pytest.approx(2.0)
 
 
 # -- hello -------------------------------------------------------------------------------------------------------

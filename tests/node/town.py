@@ -22,6 +22,7 @@ from eigenkms.node.greeting import Greeter
 from eigenkms.node.links import Links
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.serving import OperatorServices
+from eigenkms.node.signatures import SignatureChecks
 from eigenkms.node.sources import Sources
 from eigenkms.node.versions import HeldVersion, Versions
 from eigenkms.node.workers import Workers
@@ -243,7 +244,7 @@ class Town:
         operator = Operator(person.address, person.key, rng, lambda: GRACE)
         workers = Workers(counter_rng("work of " + life), table)
         engine = Engine(operator, store, versions, workers, peers.key_of)
-        greeter = Greeter(peers, record)
+        greeter = Greeter(peers, SignatureChecks(peers), record)
         links = WatchedLinks(host, peers, engine, greeter, CLUSTER)
         links.person, links.store = person, store
         links.set_window(0.1)
@@ -259,7 +260,7 @@ class Town:
         async def client(request: Request) -> bytes:
             if request.method != HELLO:
                 raise RpcRefusal("unknown-method", "this station says hello only")
-            return await greeter.hello(request.peer, request.body)
+            return await greeter.hello(request)
 
         async def serve(request: Request) -> bytes:
             station.asked.append(request.method)

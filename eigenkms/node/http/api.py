@@ -134,20 +134,21 @@ class KeyApi:
             )
         asked = await self._read(request, MAX_SIGN_BODY, read_sign_request)
         transcript, share = self._version(asked.attestation_time)
-        grant = await self._policy.authorise(asked)
+        grant = await self._policy.authorise(asked, client=_client(request))
 
         def make() -> bytes:
             identity = identity_of(1, self._cluster, asked.app_id)
             return replies.sign_answer(self._operator, bls.partial_sign(share, identity))
 
         released = Released(asked.app_id, 1, transcript, asked.reply_key)
-        return _json(await self._releaser.release(released, grant, make))
+        return _json(await self._releaser.release(released, grant, make, client=_client(request)))
 
     async def _secrets(self, request: Request) -> Response:
         asked = await self._read(request, MAX_SECRETS_BODY, read_secrets_request)
         _check_no_stack(asked)
         transcript, share = self._version(asked.attestation_time)
-        grant = await self._policy.authorise(asked, reference_nonce=asked.reference_nonce)
+        client = _client(request)
+        grant = await self._policy.authorise(asked, client=client, reference_nonce=asked.reference_nonce)
         release = None if grant is None else grant.application.release
 
         def make() -> bytes:
@@ -155,7 +156,7 @@ class KeyApi:
             return replies.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
         released = Released(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
-        return _json(await self._releaser.release(released, grant, make))
+        return _json(await self._releaser.release(released, grant, make, client=client))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
         """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.
@@ -217,8 +218,7 @@ class _Limited:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        client = client_of(request.client.host) if request.client else ""
-        with self._room_for(client, probe=self._probe) as take:
+        with self._room_for(_client(request), probe=self._probe) as take:
             request.state.take = take
             response = await self._answer(request)
             await response(scope, receive, send)
@@ -236,6 +236,10 @@ class _Limited:
 
 class _RoomFor(Protocol):
     def __call__(self, client: str, *, probe: bool) -> AbstractContextManager[Callable[[int], None]]: ...
+
+
+def _client(request: Request) -> str:
+    return client_of(request.client.host) if request.client else ""
 
 
 def _take(rates: Rates, client: str) -> None:

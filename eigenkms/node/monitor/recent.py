@@ -2,11 +2,13 @@
 
 import logging
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self
+
+from eigenkms.node.log_bounds import REACHED
 
 KEPT: Final = 20
 MAX_CHARACTERS: Final = 600
@@ -14,7 +16,7 @@ MAX_CHARACTERS: Final = 600
 
 @dataclass(frozen=True)
 class Warned:
-    """``at`` is unix time of the last of ``count`` lines that say the same."""
+    """``at`` is unix time of the last of ``count`` lines that say the same, or are of one kind that strangers can bring about."""
 
     at: float
     level: str
@@ -23,11 +25,14 @@ class Warned:
 
 
 class RecentWarnings(logging.Handler):
-    """Keeps the last ``KEPT`` different ones, the newest last."""
+    """Keeps the last ``KEPT`` different ones, the newest last.
+
+    What strangers can bring about has one place for each line of the code, whatever it names, so that they push nothing else out.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._kept: deque[Warned] = deque(maxlen=KEPT)
+        self._kept: OrderedDict[tuple[str, str | int], Warned] = OrderedDict()
 
     @classmethod
     @asynccontextmanager
@@ -48,17 +53,16 @@ class RecentWarnings(logging.Handler):
             self.handleError(record)
             return
         message = text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
-        new = Warned(time.time(), record.levelname.lower(), message)
-        for old in self._kept:
-            if (old.level, old.message) == (new.level, message):
-                self._kept.remove(old)
-                new = replace(new, count=old.count + 1)
-                break
-        self._kept.append(new)
+        level = record.levelname.lower()
+        key = (record.name, record.lineno) if record.name in REACHED else (level, message)
+        old = self._kept.pop(key, None)
+        self._kept[key] = Warned(time.time(), level, message, 1 if old is None else old.count + 1)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
 
     def list(self) -> tuple[Warned, ...]:
         self.acquire()
         try:
-            return tuple(self._kept)
+            return tuple(self._kept.values())
         finally:
             self.release()

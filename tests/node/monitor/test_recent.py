@@ -2,6 +2,7 @@
 
 import logging
 
+from eigenkms.node.log_bounds import REACHED
 from eigenkms.node.monitor.recent import KEPT, MAX_CHARACTERS, RecentWarnings
 
 log = logging.getLogger("eigenkms.node.app")
@@ -35,3 +36,18 @@ async def test_what_is_said_again_is_counted_and_what_is_long_is_cut() -> None:
     assert ("the same", KEPT + 5) in [(w.message, w.count) for w in kept]
     assert len(kept[-1].message) == MAX_CHARACTERS
     assert "first" not in [w.message for w in kept]
+
+
+async def test_what_strangers_bring_about_pushes_nothing_out() -> None:
+    """It has one place for each kind, whatever it names; the newest is shown, with how many there were."""
+    strangers = logging.getLogger(REACHED[0])
+    async with RecentWarnings.kept() as recent:
+        log.error("the disk is full")
+        for number in range(KEPT + 5):
+            strangers.warning("request of peer %d: not done", number)
+        strangers.warning("another kind")
+    assert [(w.message, w.count) for w in recent.list()] == [
+        ("the disk is full", 1),
+        (f"request of peer {KEPT + 4}: not done", KEPT + 5),
+        ("another kind", 1),
+    ]
