@@ -17,8 +17,10 @@ PERIOD_SECONDS: Final = 60.0
 REACHED: Final = (
     "eigenkms.attestation.jwks",
     "eigenkms.node.authorisation",
+    "eigenkms.node.http.connection",
     "eigenkms.node.http.server",
     "eigenkms.p2p.connections",
+    "eigenkms.p2p.connector",
     "eigenkms.p2p.dialing",
     "eigenkms.p2p.gossip",
     "eigenkms.p2p.host",
