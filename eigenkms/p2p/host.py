@@ -32,6 +32,7 @@ from eigenkms.p2p.errors import CallTimeout, HostStopped, PeerUnreachable, RpcRe
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.listener import Listener, bind_all, raise_file_limit
+from eigenkms.p2p.memory import Pool
 from eigenkms.p2p.serving import Server
 from eigenkms.p2p.sessions import Sessions
 from eigenkms.p2p.topics import Topics
@@ -82,6 +83,7 @@ class Host:
         links = import_module("eigenkms.p2p.hardening.links")
         self._limits = limits
         self._counters = Counters()
+        self._strangers = Pool(limits.strangers)
         self._gate = _safe_gate(gate)
         self._libp2p = swarm_module.build(key, limits)
         self._open_stream = swarm_module.open_stream
@@ -91,7 +93,7 @@ class Host:
         self._connections = Connections(swarm, key.peer_id, limits, self._trusted, self._counters)
 
         async def secure(socket: trio.SocketStream, expected: PeerId | None = None) -> Any:
-            return await links.secure(swarm, socket, expected, limits)
+            return await links.secure(swarm, socket, expected, limits, self._strangers)
 
         self._listener = Listener(secure, self._connections, limits, self._counters)
         self._dialler = Dialler(secure, self._connections, limits, self._counters)
@@ -230,6 +232,8 @@ class Host:
             handshakes=self._listener.handshakes,
             gossip_peers=self._topics.peers,
             gossip_errors=self._topics.errors,
+            held_for_strangers=self._strangers.held,
+            cut_strangers=self._strangers.cuts,
             **counted,
         )
 

@@ -63,6 +63,10 @@ class Statistics:
     """Inbound sockets that did not become a connection."""
     evicted: int
     """Connections and handshakes that made room for newer ones."""
+    held_for_strangers: int
+    """Bytes that are held for all clients: unread, under way, not yet written. At most ``Limits.strangers``."""
+    cut_strangers: int
+    """Connections of clients that were cut off because these were too many."""
     dials: int
     failed_dials: int
     lost_connections: int

@@ -38,6 +38,7 @@ from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
 from eigenkms.p2p.hardening.reading import read_exactly
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
+from eigenkms.p2p.memory import Pool
 from tests.p2p.support import ANYWHERE, ECHO, HASTY, echo, introduce, secured_pair
 from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer
 from tests.support.waiting import PATIENCE, eventually, pass_time
@@ -280,7 +281,7 @@ async def test_p4_without_the_guard_a_cancelled_write_breaks_the_connection() ->
 async def test_p4_a_cancelled_write_is_finished_first() -> None:
     """The reader gets every frame, the one that was cancelled too, and those after it."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits())
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), Pool(1 << 30))
         written, read = 0, 0
 
         async def write() -> None:
@@ -299,7 +300,7 @@ async def test_p4_a_cancelled_write_is_finished_first() -> None:
 async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
     """The shield has an end: then the socket is closed, and the writer learns it."""
     async with secured_pair() as (a, a_socket, _, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
         failure: trio.BrokenResourceError | None = None
         with trio.fail_after(PATIENCE):
             while failure is None:
@@ -329,7 +330,7 @@ async def test_p5_without_the_guard_a_cancelled_open_leaks_a_slot_and_the_last_o
 async def test_p5_a_cancelled_open_is_finished_and_the_last_slot_says_so() -> None:
     """An open that began is carried through; without a slot it fails at once."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits())
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), Pool(1 << 30))
         stream = None
         with trio.move_on_after(0) as scope:
             stream = await muxer.open_stream()
@@ -403,7 +404,7 @@ async def test_p7_a_dial_has_a_deadline_and_libp2p_has_none() -> None:
 async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
     """A peer that answers no ping loses its connection; libp2p's ping draws no conclusion."""
     async with secured_pair() as (a, a_socket, _, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
         with trio.fail_after(PATIENCE):
             await muxer.start()
         assert muxer.is_closed
@@ -420,7 +421,7 @@ async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
 async def test_p8_a_peer_that_sends_data_is_not_silent() -> None:
     """A ping that queues behind a long transfer cuts nobody off."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(muxer.start)
             for _ in range(20):
@@ -451,7 +452,7 @@ async def test_p9_without_the_guard_a_stream_takes_whatever_is_pushed() -> None:
 async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
     """No more than two megabytes are ever held for one stream."""
     async with secured_pair() as (a, _, b, b_socket):
-        muxer = GuardedYamux(b, ID(b"x"), b_socket, Limits())
+        muxer = GuardedYamux(b, ID(b"x"), b_socket, Limits(), Pool(1 << 30))
         muxer.trust(trusted=True)
         most = 0
         async with trio.open_nursery() as nursery:
@@ -595,7 +596,7 @@ async def windows(stream_of: Any) -> int:
     sent = 0
     async with secured_pair() as (a, a_socket, b, b_socket):
         muxers = [
-            GuardedYamux(end, ID(b"x"), socket, Limits()) for end, socket in ((a, a_socket), (b, b_socket))
+            GuardedYamux(end, ID(b"x"), socket, Limits(), Pool(1 << 30)) for end, socket in ((a, a_socket), (b, b_socket))
         ]
         for muxer in muxers:
             muxer.trust(trusted=True)
