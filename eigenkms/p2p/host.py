@@ -35,7 +35,8 @@ from eigenkms.p2p.listener import Listener, bind_all, raise_file_limit
 from eigenkms.p2p.memory import Pool
 from eigenkms.p2p.serving import Server
 from eigenkms.p2p.sessions import Sessions
-from eigenkms.p2p.topics import Topics
+from eigenkms.p2p.topics import Subscription, Topics
+from eigenkms.p2p.turns import OperatorAddresses
 from eigenkms.p2p.types import GOSSIP, Gate, GossipMessage, Handler, Request, Statistics, Validator
 from eigenkms.types import Reach
 
@@ -90,12 +91,14 @@ class Host:
         swarm = self._libp2p.get_network()
         self.peer_id = key.peer_id
         self.addresses: tuple[PeerAddress, ...] = ()
+        self._operators = OperatorAddresses()
         self._connections = Connections(swarm, key.peer_id, limits, self._trusted, self._counters)
+        self._connections.admitted_hooks.append(self._operators.see)
 
         async def secure(socket: trio.SocketStream, expected: PeerId | None = None) -> Any:
             return await links.secure(swarm, socket, expected, limits, self._strangers)
 
-        self._listener = Listener(secure, self._connections, limits, self._counters)
+        self._listener = Listener(secure, self._connections, self._operators, limits, self._counters)
         self._dialler = Dialler(secure, self._connections, limits, self._counters)
         self._sessions = Sessions(self._open, limits)
         self._server = Server(self._gate, self._trusted, limits, self._counters)
@@ -169,10 +172,16 @@ class Host:
         Replaces what was known; an empty sequence forgets it. Raises InputError for text that is no address.
         """
         self._dialler.set_addresses(peer, addresses)
+        self._operators.say(peer, addresses)
 
     def keep_connected(self, peers: set[PeerId] | frozenset[PeerId]) -> None:
-        """Dial these peers whenever they are not connected. Replaces the former set; closes nothing."""
-        self._dialler.keep(frozenset(peers) - {self.peer_id})
+        """Dial these peers whenever they are not connected. Replaces the former set; closes nothing.
+
+        Sockets from their addresses do not wait behind those of strangers.
+        """
+        kept = frozenset(peers) - {self.peer_id}
+        self._dialler.keep(kept)
+        self._operators.keep(kept)
 
     async def part(self, peer: PeerId) -> None:
         """Close its connections. Whether it may come back is the gate's to say."""
@@ -213,11 +222,11 @@ class Host:
         """
         await self._topics.publish(topic, data)
 
-    def subscribe(self, topic: str, validator: Validator) -> trio.MemoryReceiveChannel[GossipMessage]:
+    def subscribe(self, topic: str, validator: Validator) -> Subscription:
         """Messages of ``topic`` that ``validator`` takes, from now on, and what peers still hold of the last 30 seconds.
 
-        The channel holds ``Limits.subscription`` messages; newer ones are dropped, and counted, until it is read. Raises
-        InputError for a topic that the host was not opened with, or that is subscribed already.
+        It holds ``Limits.subscription`` messages, and ``Limits.gossip_of_one`` bytes of each origin; newer ones are dropped,
+        and counted, until it is read. Raises InputError for a topic that the host was not opened with, or that is subscribed already.
         """
         return self._topics.subscribe(topic, validator)
 

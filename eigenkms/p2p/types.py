@@ -61,6 +61,8 @@ class Statistics:
     """Inbound sockets, ever."""
     refused_handshakes: int
     """Inbound sockets that did not become a connection."""
+    handshakes_begun: int
+    """Inbound sockets whose handshake was computed, at least in part."""
     evicted: int
     """Connections and handshakes that made room for newer ones."""
     held_for_strangers: int
