@@ -225,8 +225,8 @@ class Host:
     def subscribe(self, topic: str, validator: Validator) -> Subscription:
         """Messages of ``topic`` that ``validator`` takes, from now on, and what peers still hold of the last 30 seconds.
 
-        It holds ``Limits.subscription`` messages, and ``Limits.gossip_of_one`` bytes of each origin; newer ones are dropped,
-        and counted, until it is read. Raises InputError for a topic that the host was not opened with, or that is subscribed already.
+        It holds ``Limits.subscription`` messages, and ``Limits.gossip_of_one`` bytes of each origin; newer ones are dropped, and
+        counted, until it is read. Raises InputError for a topic that the host was not opened with, or that is subscribed already.
         """
         return self._topics.subscribe(topic, validator)
 

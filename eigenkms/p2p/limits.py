@@ -49,13 +49,13 @@ class Limits:
     """How long the peer with the higher id waits for the other to dial first."""
 
     handshakes: int = 512
-    """Inbound sockets that have not yet proven who they are, once for strangers and once more for addresses of operators. A newcomer
-    pushes out the oldest."""
+    """Inbound sockets that have not yet proven who they are, once for strangers and once more for addresses of operators. A
+    newcomer pushes out the oldest."""
     handshakes_per_ip: int = 64
     """Of one prefix, as in all limits of addresses: an IPv4 address, the /64 of an IPv6 one."""
     handshake_rate: float = 40.0
     handshake_burst: float = 8.0
-    """Handshakes a second that are begun, once for strangers and once more for addresses of operators: each costs up to 5 ms of CPU."""
+    """Handshakes a second that are begun, once for strangers and once more for addresses of operators: each costs up to 5 ms."""
     prefix_rate: float = 10.0
     prefix_burst: float = 32.0
     """The same for one prefix. 127.0.0.1 and ::1, which local nodes and their clients share, have what all have."""

@@ -3,8 +3,9 @@
 Until a socket has proven who it is, nothing is known about it but its IP address. Such sockets have places of their own, three
 seconds to say something and get a turn (``turns``), three more, and 64 KiB; when the places are full, the oldest handshake goes,
 first among those of the same prefix. An honest handshake takes some ten milliseconds, so fifteen hundred silent sockets do not
-keep it out: they only push out each other. Places and turns are there twice, for strangers and for addresses at which an
-operator is: whatever strangers do, an operator that restarts gets in. Ports are bound without SO_REUSEPORT, with which a second process would silently take half of the connections.
+keep it out: they only push out each other. Places and turns are there twice, for strangers and for addresses at which an operator
+is: whatever strangers do, an operator that restarts gets in. Ports are bound without SO_REUSEPORT, with which a second process
+would silently take half of the connections.
 """
 
 import errno

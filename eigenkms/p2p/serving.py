@@ -1,7 +1,7 @@
 """The answering side of direct traffic: inbound streams, requests in, answers out.
 
-Of one peer at most ``in_flight`` requests are under way at a time, over all its streams, and these and their answers hold at most so
-many bytes. Then its streams are simply not read, and yamux passes the pressure on. A request is under way until its answer is
+Of one peer at most ``in_flight`` requests are under way at a time, over all its streams, and these and their answers hold at most
+so many bytes. Then its streams are simply not read, and yamux passes the pressure on. A request is under way until its answer is
 written: a peer that asks and does not read keeps its own places, and loses its stream when the deadline of one write is over
 (``hardening.streams``). An answer that finds no room beside the others that wait is a refusal, ``busy``.
 

@@ -5,11 +5,11 @@ with it (guards P4, P5). So callers never touch a stream: ``call`` puts a frame 
 session's own tasks write, read and match answers to requests by their id. A caller may be cancelled or time out at any
 moment; its answer is dropped when it comes.
 
-A request keeps its place among the ``in_flight`` until its answer comes, even when nobody waits for it any more: the peer
-counts it too, and stops reading when there are too many. Its bytes are held until they are written, or nobody waits; of one peer
-no more than ``held`` at a time, and callers beyond wait for their turn. If answers stay out for ``stuck_session`` seconds, the session
-is given up and the next call opens another. Nothing is ever sent twice: whether a request that was under way when the
-connection broke has been carried out, only the caller can find out.
+A request keeps its place among the ``in_flight`` until its answer comes, even when nobody waits for it any more: the peer counts
+it too, and stops reading when there are too many. Its bytes are held until they are written, or nobody waits; of one peer no more
+than ``held`` at a time, and callers beyond wait for their turn. If answers stay out for ``stuck_session`` seconds, the session is
+given up and the next call opens another. Nothing is ever sent twice: whether a request that was under way when the connection
+broke has been carried out, only the caller can find out.
 """
 
 import logging

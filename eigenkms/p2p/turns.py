@@ -1,9 +1,10 @@
 """Whose handshake is computed next: turns by prefix, and a lane of their own for the addresses of operators.
 
-A hello costs its sender a few bytes and this node some milliseconds of its only loop. So sockets that have something to say wait for a turn.
-Turns come at a rate that leaves most of the loop to those who are connected already. They go round the prefixes (an IPv4 address, the /64 of
-an IPv6 one), and no prefix gets more than a rate of its own: who opens many sockets from one address only waits behind itself. Sockets from
-addresses at which an operator is, or was, take turns in another lane, in which no stranger stands.
+A hello costs its sender a few bytes and this node some milliseconds of its only loop. So sockets that have something to say wait
+for a turn. Turns come at a rate that leaves most of the loop to those who are connected already. They go round the prefixes (an
+IPv4 address, the /64 of an IPv6 one), and no prefix gets more than a rate of its own: many sockets from one address only wait for
+each other. Of one prefix the newest is first, because if there are too many, the oldest will have given up before it is answered.
+Sockets from addresses at which an operator is, or was, take turns in another lane, in which no stranger is.
 
 A socket that says nothing takes no turn: it costs a place (``listener``), and nothing else.
 """
@@ -109,7 +110,7 @@ class Turns:
 
     def _call(self, prefix: str) -> None:
         line = self._waiting[prefix]
-        line.popleft().set()
+        line.pop().set()
         if line:
             self._waiting.move_to_end(prefix)
         else:
@@ -119,7 +120,9 @@ class Turns:
         """The tokens of a prefix. Too many are remembered: the one that was asked for longest ago is forgotten, and full again."""
         if prefix not in self._buckets:
             rate, size = (
-                (self._all.rate, self._all.size) if prefix in _SHARED else (self._prefix_rate, self._prefix_burst)
+                (self._all.rate, self._all.size)
+                if prefix in _SHARED
+                else (self._prefix_rate, self._prefix_burst)
             )
             self._buckets[prefix] = Bucket(rate, size, size, now)
             if len(self._buckets) > BUCKETS:
@@ -145,7 +148,9 @@ class OperatorAddresses:
 
     def say(self, peer: PeerId, addresses: Sequence[object]) -> None:
         """``peer`` is said to be at these multiaddrs, or at their text, and at no others. Names are not resolved."""
-        prefixes = tuple(prefix_of(str(each).split("/")[2]) for each in addresses if str(each).startswith("/ip"))
+        prefixes = tuple(
+            prefix_of(str(each).split("/")[2]) for each in addresses if str(each).startswith("/ip")
+        )
         if self._said.get(peer, ()) != prefixes:
             self._said[peer] = prefixes
             self._prefixes = None

@@ -215,6 +215,20 @@ async def test_a_subscriber_that_sleeps_costs_the_newest_messages_and_they_are_c
         assert [each.data for each in await receive(inbox, 10)] == [b"%d" % i for i in range(10)]
 
 
+async def test_one_origin_fills_its_own_part_of_a_subscription() -> None:
+    """Its bytes are bounded, and those of others find room; what was taken makes room."""
+    loud, quiet = (key.peer_id for key in keys(2))
+    inbox = Subscription(1000, 10_000)
+    messages = [GossipMessage(loud, loud, bytes(2000)) for _ in range(9)]
+    assert [inbox.put(each) for each in messages].count(True) == 3
+    assert inbox.put(GossipMessage(quiet, loud, b"x"))
+    assert (await inbox.receive()).origin == loud
+    assert inbox.put(messages[0])
+    inbox.close()
+    assert [each.origin async for each in inbox] == [loud, loud, quiet, loud]
+    assert not inbox.put(messages[0])
+
+
 async def test_gossip_runs_only_among_admitted_peers_and_follows_the_gate() -> None:
     """A stranger gets no stream, an admitted peer gets one within seconds, and loses it when it is shut out again."""
     operators: set[PeerId] = set()

@@ -1,4 +1,4 @@
-"""What is held for peers is bounded in bytes: for each of them, and for all strangers together; on real sockets, in virtual time."""
+"""What is held for peers is bounded in bytes, for each of them and for all strangers together: on real sockets, in virtual time."""
 
 import os
 import resource
@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from libp2p.io.exceptions import ConnectionClosedError
 
 from eigenkms.p2p import framing
 from eigenkms.p2p.hardening.swarm import guard_streams
-from eigenkms.p2p.host import CallTimeout, Host, Limits, PeerUnreachable, Request, open_host
+from eigenkms.p2p.host import CallTimeout, Limits, PeerUnreachable, Request, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.memory import REQUEST_COST, Account, Hold, Places, Pool
 from tests.p2p.support import ANYWHERE, ECHO, echo, introduce, regular
@@ -51,7 +50,10 @@ async def test_strangers_that_ask_and_do_not_read_make_no_memory_grow() -> None:
 
     Before places were held until answers are written, all that the three sent was held: 60 MiB.
     """
-    async with open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_only) as server, AsyncExitStack() as stack:
+    async with (
+        open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_only) as server,
+        AsyncExitStack() as stack,
+    ):
         server.serve(ECHO, echo)
         honest = await stack.enter_async_context(regular(server))
         await honest.is_served()
@@ -130,7 +132,7 @@ async def test_answers_that_find_no_room_are_refusals() -> None:
             await eventually(lambda: server.statistics().requests_served == 6)
             assert server.statistics().held_for_strangers <= Limits().client_held + (64 << 10)
             await attacker.frame(WINDOW, 0, stream, 8 * MIB)
-            answers = [each for each in await frames_of(attacker, 6)]
+            answers = await frames_of(attacker, 6)
         refusals = [each for each in answers if isinstance(each, framing.RefusalFrame)]
         assert {each.code for each in refusals} == {"busy"}
         assert len(refusals) == 5
@@ -167,7 +169,10 @@ async def test_requests_to_a_member_that_does_not_read_hold_what_one_peer_may() 
     async def deaf(_stream: object, _protocol: str) -> None:
         await trio.sleep_forever()
 
-    async with open_host(PeerKey.generate(), listen=[ANYWHERE]) as member, open_host(PeerKey.generate()) as host:
+    async with (
+        open_host(PeerKey.generate(), listen=[ANYWHERE]) as member,
+        open_host(PeerKey.generate()) as host,
+    ):
         member.serve(ECHO, echo)
         guard_streams(member._libp2p, deaf, lambda _reason: None, Limits())
         introduce(host, member)
@@ -215,7 +220,9 @@ async def test_places_wait_for_room_and_one_request_may_have_any_size() -> None:
 def test_a_pool_cuts_whoever_holds_most_and_counts_nothing_twice() -> None:
     """Operators are not in it, and what was cut gives nothing back later."""
     pool, cut = Pool(100), []
-    small, large, operator = (Account(pool, lambda name=name: cut.append(name)) for name in ("small", "large", "operator"))
+    small, large, operator = (
+        Account(pool, lambda name=name: cut.append(name)) for name in ("small", "large", "operator")
+    )
     operator.take(1000)
     assert cut == ["operator"]
     operator = Account(pool, lambda: cut.append("operator"))

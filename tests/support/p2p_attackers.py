@@ -89,7 +89,7 @@ def hello(protocol: str | bytes) -> bytes:
 
 
 NOISE_HELLO = hello(NOISE) + b"\x00\x20" + new_x25519().public_key.to_bytes()
-"""All that a peer says before it is answered: a key that is none of anybody's makes the other side compute as much as a true one."""
+"""All that a peer says before it is answered. Any key makes the other side compute as much as a true one."""
 
 
 class RawPeer:
@@ -187,7 +187,7 @@ async def _read(secured: Any, n: int) -> bytes:
 
 
 class Staller:
-    """A client that keeps to its window, sends requests as long as that lets it, and reads a byte of the answers every three seconds.
+    """A client that sends requests as its window lets it, and reads a byte of the answers every three seconds.
 
     ``over`` is set when the other side gives its stream up.
     """

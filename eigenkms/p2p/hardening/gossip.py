@@ -18,9 +18,9 @@ What the stock classes do with their default settings, and what is done about it
 * Every message is a write of its own, and costs both sides as much as a large one: what waits is sent together.
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
-* Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the cache one
-  for each origin (``KeptMessages``). A request for messages copies each as often as it is named, 5000 times a quarter of a megabyte:
-  once, and no more than the queue takes.
+* Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the
+  cache one for each origin (``KeptMessages``). A request for messages copies each as often as it is named, 5000 times a quarter
+  of a megabyte: once, and no more than the queue takes.
 
 The connection is trusted before the message is: only peers that ``admits`` names may open or be given a pubsub stream,
 and only messages that one of them signed are looked at. Everything cheap is checked before the signature.
@@ -75,8 +75,9 @@ Delivers = Callable[[str, PeerId, PeerId, bytes], None]
 class LongQueue(RpcQueue):  # type: ignore[misc]
     """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes.
 
-    It holds ``limit`` bytes at most, whatever the peer reads; libp2p counts RPCs only. Messages that wait leave together: what a write
-    costs on both sides hardly depends on its size, so a burst that comes faster than it can be sent is sent in fewer writes.
+    It holds ``limit`` bytes at most, whatever the peer reads; libp2p counts RPCs only. Messages that wait leave together: what a
+    write costs on both sides hardly depends on its size, so a burst that comes faster than it can be sent is sent in fewer
+    writes.
     """
 
     def __init__(self, limit: int = Limits().gossip_queue) -> None:

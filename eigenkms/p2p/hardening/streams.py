@@ -1,9 +1,9 @@
 """Streams whose writes wait without work, and end: guard P12.
 
-libp2p's write gives up when the window stays at zero for five seconds. A peer that opens it by one byte every three seconds is therefore
-waited for without end, with all that is to be written in memory; and while it waits, libp2p looks at the window a hundred times a second,
-for each stream. Here a write waits for an event. It has one deadline for all of its bytes, which allows for the slowest pace that a peer
-may read at; and it sends no crumbs, since a frame costs us the same whatever is in it.
+libp2p's write gives up when the window stays at zero for five seconds. A peer that opens it by one byte every three seconds is
+therefore waited for without end, with all that is to be written in memory; and while it waits, libp2p looks at the window a
+hundred times a second, for each stream. Here a write waits for an event. It has one deadline for all of its bytes, which allows
+for the slowest pace that a peer may read at; and it sends no crumbs, since a frame costs us the same whatever is in it.
 
 The deadline holds for whatever is written: answers, requests, gossip, the negotiation of a protocol.
 """
