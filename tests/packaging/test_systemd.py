@@ -56,7 +56,7 @@ def test_the_unit_is_hardened() -> None:
 
 def test_the_unit_bounds_memory_above_what_strangers_may_fill() -> None:
     """A node whose places and budgets are all taken is not killed for it; nothing is swapped out, and threads are bounded."""
-    unit = dict(re.findall(r"^(Memory\w+|TasksMax)=(\w+)$", UNIT.read_text(), re.MULTILINE))
+    unit = dict(re.findall(r"^(MemoryMax|MemorySwapMax|TasksMax)=(\w+)$", UNIT.read_text(), re.MULTILINE))
     assert unit == {"MemoryMax": "1536M", "MemorySwapMax": "0", "TasksMax": "256"}
     limits = Limits()
     strangers = limits.strangers + (limits.clients + limits.handshakes) * OF_A_CONNECTION + BODY_BYTES
