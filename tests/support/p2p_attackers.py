@@ -26,7 +26,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.utils.varint import encode_delim, encode_varint_prefixed
 
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey
-from tests.support.waiting import PATIENCE, pace
+from tests.support.waiting import PATIENCE, pass_time
 
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
@@ -187,7 +187,7 @@ async def _read(secured: Any, n: int) -> bytes:
 
 
 class Staller:
-    """A client that sends requests as its window lets it, and reads a byte of the answers every three seconds.
+    """A client that sends requests as its window lets it, and reads a byte of the answers every three seconds, of virtual time.
 
     ``over`` is set when the other side gives its stream up.
     """
@@ -231,5 +231,5 @@ class Staller:
 
     async def _crumble(self, stream: int) -> None:
         while True:
-            await pace(3.0)
+            await pass_time(3.0)
             await self._peer.frame(WINDOW, 0, stream, 1)
