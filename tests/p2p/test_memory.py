@@ -45,6 +45,7 @@ def large_requests() -> Iterator[bytes]:
     return (request(i, body) for i in range(SENT_BY_ONE // len(body)))
 
 
+@pytest.mark.slow
 async def test_strangers_that_ask_and_do_not_read_make_no_memory_grow() -> None:
     """Three that read a byte now and then: an answer that is not read in time costs the stream, and others are served.
 

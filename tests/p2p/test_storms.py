@@ -16,7 +16,8 @@ from tests.p2p.support import ANYWHERE, ECHO, NEWCOMER_STEPS, echo, introduce, r
 from tests.support.p2p_attackers import NOISE_HELLO, connect
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
-LIMITS = Limits()
+LIMITS = Limits(upgrade_timeout=1.0)
+"""The default, with an early end for handshakes that do not go on."""
 
 
 @asynccontextmanager
@@ -44,10 +45,11 @@ def clients_and(operator: PeerId | None):
     return lambda peer, protocol: protocol == ECHO or peer == operator
 
 
+@pytest.mark.slow
 async def test_a_storm_of_hellos_from_one_address_costs_what_one_address_may() -> None:
     """Its handshakes are begun at its own rate; who is connected is served meanwhile, and so is a newcomer from elsewhere."""
     async with (
-        open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_and(None)) as server,
+        open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_and(None), limits=LIMITS) as server,
         regular(server) as honest,
     ):
         server.serve(ECHO, echo)
@@ -62,9 +64,10 @@ async def test_a_storm_of_hellos_from_one_address_costs_what_one_address_may() -
         begun = server.statistics().handshakes_begun - before - 1
         seconds = trio.current_time() - start
         assert begun <= LIMITS.prefix_burst + LIMITS.prefix_rate * seconds
-        assert begun < 100
+        assert begun < 75, "half of those that said hello"
 
 
+@pytest.mark.slow
 async def test_an_operator_that_restarts_does_not_wait_behind_strangers() -> None:
     """From sixty addresses comes more than the strangers' turns are; the operator has its turn at once, by its address."""
     key = PeerKey.generate()
@@ -103,9 +106,9 @@ async def test_turns_go_round_the_prefixes_and_each_has_a_rate() -> None:
         assert "192.0.2.2" in order[2:4]
         start = trio.current_time()
         before = order.count("192.0.2.1")
-        await pass_time(4)
+        await pass_time(2)
         mine = order.count("192.0.2.1") - before
-        assert 15 <= mine <= 4 + 5 * (trio.current_time() - start)
+        assert 5 <= mine <= 4 + 5 * (trio.current_time() - start)
         nursery.cancel_scope.cancel()
 
 

@@ -199,7 +199,11 @@ def test_services_are_confined() -> None:
         assert service["volumes"] == [f"network:{STATE}"]
         assert "user" not in service
         assert "ports" not in service
-        assert (service["mem_limit"], service["memswap_limit"], service["pids_limit"]) == ("1536m", "1536m", 256)
+        assert (service["mem_limit"], service["memswap_limit"], service["pids_limit"]) == (
+            "1536m",
+            "1536m",
+            256,
+        )
 
 
 def test_variables_of_the_image_are_settings() -> None:
