@@ -20,6 +20,7 @@ from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.turns import prefix_of
 
 log = logging.getLogger("eigenkms.p2p.connections")
 
@@ -56,6 +57,8 @@ class Connections:
         self.trusted = trusted
         self.counters = counters
         self.closed_hooks: list[Callable[[Any], None]] = []
+        self.admitted_hooks: list[Callable[[PeerId, str], None]] = []
+        """Called with a trusted peer and the address at its end."""
         self._changed = trio.Event()
         self._admitted: WeakSet[Any] = WeakSet()
         swarm.register_notifee(self)
@@ -122,7 +125,8 @@ class Connections:
         trusted = self.trusted(peer)
         muxed.trust(trusted)
         self._admitted.add(muxed)
-        self._make_room(peer, None if trusted else remote_ip(muxed.socket))
+        ip = remote_ip(muxed.socket)
+        self._make_room(peer, None if trusted else ip)
         try:
             with within(_ADMISSION, shield=True) as scope:
                 await self.swarm.add_conn(muxed, direction)
@@ -133,6 +137,9 @@ class Connections:
             muxed.abort("took too long to be set up")
             raise PeerUnreachable(f"connect to {peer}: not set up within {_ADMISSION:g} s")
         log.debug("connected to %s (%s)", peer, direction)
+        if trusted:
+            for hook in self.admitted_hooks:
+                hook(peer, ip)
 
     def _make_room(self, peer: PeerId, client_ip: str | None) -> None:
         self._evict([conn.muxed_conn for conn in self.of(peer)], self.limits.connections_per_peer)
@@ -140,7 +147,8 @@ class Connections:
             return
         clients = self.clients()
         per_ip = self.limits.loopback_per_ip if is_loopback(client_ip) else self.limits.clients_per_ip
-        self._evict([each for each in clients if remote_ip(each.socket) == client_ip], per_ip)
+        prefix = prefix_of(client_ip)
+        self._evict([each for each in clients if prefix_of(remote_ip(each.socket)) == prefix], per_ip)
         self._evict(clients, self.limits.clients)
 
     def _evict(self, muxed: list[Any], places: int) -> None:

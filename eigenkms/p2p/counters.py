@@ -9,6 +9,7 @@ class Counters:
 
     accepted: int = 0
     refused_handshakes: int = 0
+    handshakes_begun: int = 0
     evicted: int = 0
     dials: int = 0
     failed_dials: int = 0

@@ -18,7 +18,7 @@ import re
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgpack
 
@@ -120,12 +120,30 @@ def decode(payload: bytes) -> Frame:
     return frame
 
 
-class FrameReader:
-    """Cuts a byte stream into frames. ``receive`` gives the next bytes of it, b"" at its end."""
+class Meter(Protocol):
+    """Where bytes are counted that lie somewhere (``memory.Account``)."""
 
-    def __init__(self, receive: Callable[[], Awaitable[bytes]]) -> None:
+    def take(self, count: int) -> None: ...
+
+    def give(self, count: int) -> None: ...
+
+
+class FrameReader:
+    """Cuts a byte stream into frames. ``receive`` gives the next bytes of it, b"" at its end; ``meter`` counts what lies here."""
+
+    def __init__(self, receive: Callable[[], Awaitable[bytes]], meter: Meter | None = None) -> None:
         self._receive = receive
         self._buffer = bytearray()
+        self._meter = meter
+
+    def close(self) -> None:
+        """Forget what was not read."""
+        self._cut(len(self._buffer))
+
+    def _cut(self, size: int) -> None:
+        del self._buffer[:size]
+        if self._meter is not None:
+            self._meter.give(size)
 
     async def _fill(self, size: int) -> bool:
         while len(self._buffer) < size:
@@ -133,6 +151,8 @@ class FrameReader:
             if not chunk:
                 return False
             self._buffer += chunk
+            if self._meter is not None:
+                self._meter.take(len(chunk))
         return True
 
     async def next(self, limit: int) -> Frame | None:
@@ -147,5 +167,5 @@ class FrameReader:
         if not await self._fill(_LENGTH.size + size):
             raise FrameError("read frame: stream ended within a frame")
         payload = bytes(self._buffer[_LENGTH.size : _LENGTH.size + size])
-        del self._buffer[: _LENGTH.size + size]
+        self._cut(_LENGTH.size + size)
         return decode(payload)

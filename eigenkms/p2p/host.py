@@ -33,9 +33,11 @@ from eigenkms.p2p.errors import CallTimeout, HostStopped, PeerUnreachable, RpcRe
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.listener import Listener, bind_all, raise_file_limit
+from eigenkms.p2p.memory import Pool
 from eigenkms.p2p.serving import Server
 from eigenkms.p2p.sessions import Sessions
-from eigenkms.p2p.topics import Topics
+from eigenkms.p2p.topics import Subscription, Topics
+from eigenkms.p2p.turns import OperatorAddresses
 from eigenkms.p2p.types import GOSSIP, Gate, GossipMessage, Handler, Request, Statistics, Validator
 from eigenkms.types import Reach
 
@@ -83,18 +85,21 @@ class Host:
         links = import_module("eigenkms.p2p.hardening.links")
         self._limits = limits
         self._counters = Counters()
+        self._strangers = Pool(limits.strangers)
         self._gate = _safe_gate(gate)
         self._libp2p = swarm_module.build(key, limits)
         self._open_stream = swarm_module.open_stream
         swarm = self._libp2p.get_network()
         self.peer_id = key.peer_id
         self.addresses: tuple[PeerAddress, ...] = ()
+        self._operators = OperatorAddresses()
         self._connections = Connections(swarm, key.peer_id, limits, self._trusted, self._counters)
+        self._connections.admitted_hooks.append(self._operators.see)
 
         async def secure(socket: trio.SocketStream, expected: PeerId | None = None) -> Any:
-            return await links.secure(swarm, socket, expected, limits)
+            return await links.secure(swarm, socket, expected, limits, self._strangers)
 
-        self._listener = Listener(secure, self._connections, limits, self._counters)
+        self._listener = Listener(secure, self._connections, self._operators, limits, self._counters)
         self._connector = Connector(secure, key.peer_id, limits, self._counters)
         self._dialler = Dialler(self._connector, self._connections, limits, self._counters)
         self._sessions = Sessions(self._open, limits)
@@ -169,14 +174,20 @@ class Host:
         Replaces what was known; an empty sequence forgets it. Raises InputError for text that is no address.
         """
         self._dialler.set_addresses(peer, addresses)
+        self._operators.say(peer, addresses)
 
     def set_home(self, address: TransportAddress | None) -> None:
         """An address of the network that this host and its peers are in. If it is public, no private address is dialled."""
         self._connector.home = address
 
     def keep_connected(self, peers: set[PeerId] | frozenset[PeerId]) -> None:
-        """Dial these peers whenever they are not connected. Replaces the former set; closes nothing."""
-        self._dialler.keep(frozenset(peers) - {self.peer_id})
+        """Dial these peers whenever they are not connected. Replaces the former set; closes nothing.
+
+        Sockets from their addresses do not wait behind those of strangers.
+        """
+        kept = frozenset(peers) - {self.peer_id}
+        self._dialler.keep(kept)
+        self._operators.keep(kept)
 
     async def part(self, peer: PeerId) -> None:
         """Close its connections. Whether it may come back is the gate's to say."""
@@ -217,11 +228,11 @@ class Host:
         """
         await self._topics.publish(topic, data)
 
-    def subscribe(self, topic: str, validator: Validator) -> trio.MemoryReceiveChannel[GossipMessage]:
+    def subscribe(self, topic: str, validator: Validator) -> Subscription:
         """Messages of ``topic`` that ``validator`` takes, from now on, and what peers still hold of the last 30 seconds.
 
-        The channel holds ``Limits.subscription`` messages; newer ones are dropped, and counted, until it is read. Raises
-        InputError for a topic that the host was not opened with, or that is subscribed already.
+        It holds ``Limits.subscription`` messages, and ``Limits.gossip_of_one`` bytes of each origin; newer ones are dropped, and
+        counted, until it is read. Raises InputError for a topic that the host was not opened with, or that is subscribed already.
         """
         return self._topics.subscribe(topic, validator)
 
@@ -236,6 +247,8 @@ class Host:
             handshakes=self._listener.handshakes,
             gossip_peers=self._topics.peers,
             gossip_errors=self._topics.errors,
+            held_for_strangers=self._strangers.held,
+            cut_strangers=self._strangers.cuts,
             **counted,
         )
 

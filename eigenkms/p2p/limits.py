@@ -19,7 +19,13 @@ class Limits:
     """A gossip message; larger ones would be dropped on the way without a word."""
 
     in_flight: int = 32
-    """Requests of one peer being carried out; then its stream is not read until one is answered."""
+    """Requests of one peer under way, each until its answer is written; then its streams are not read until one is."""
+    held: int = 8 << 20
+    client_held: int = 2 << 20
+    """Bytes that these requests and their answers hold, each 8 KiB more than its body; a single one may have any size."""
+    strangers: int = 96 << 20
+    """Bytes that are held for all clients together: unread, under way, not yet written. Over it the client is cut off for
+    which most is held. A 1024th part is a request of the largest size on a stream of its own, so no client with one is."""
     call_timeout: float = 5.0
     handler_deadline: float = 10.0
     idle_stream: float = 90.0
@@ -48,8 +54,16 @@ class Limits:
     """How long the peer with the higher id waits for the other to dial first."""
 
     handshakes: int = 512
-    """Inbound sockets that have not yet proven who they are. A newcomer pushes out the oldest."""
+    """Inbound sockets that have not yet proven who they are, once for strangers and once more for addresses of operators. A
+    newcomer pushes out the oldest."""
     handshakes_per_ip: int = 64
+    """Of one prefix, as in all limits of addresses: an IPv4 address, the /64 of an IPv6 one."""
+    handshake_rate: float = 40.0
+    handshake_burst: float = 8.0
+    """Handshakes a second that are begun, once for strangers and once more for addresses of operators: each costs up to 5 ms."""
+    prefix_rate: float = 10.0
+    prefix_burst: float = 32.0
+    """The same for one prefix. 127.0.0.1 and ::1, which local nodes and their clients share, have what all have."""
     clients: int = 1024
     """Connections of clients. A newcomer pushes out the one that asked for nothing for the longest time."""
     clients_per_ip: int = 64
@@ -62,13 +76,17 @@ class Limits:
     """Inbound streams of one connection."""
     stream_buffer: int = 2 << 20
     """Unread bytes of one stream; the advertised window never exceeds half of it."""
-    connection_buffer: int = 16 << 20
+    connection_buffer: int = 8 << 20
     client_connection_buffer: int = 2 << 20
 
     client_rate: int = 4 << 20
     """Bytes a second that one client's connection is read at, after a burst of as many. A frame counts as 2 KiB at least,
     so that two thousand pings a second are as much as anybody can make us answer."""
 
+    write_deadline: float = 5.0
+    write_pace: int = 32 << 10
+    """Whatever is written to a stream is read by the peer within the deadline and one second more for so many bytes, 37 s for the
+    largest answer; else the stream is reset."""
     write_stall: float = 10.0
     """A peer that does not read its TCP socket for so long is cut off."""
     close_timeout: float = 1.0
@@ -76,5 +94,9 @@ class Limits:
 
     subscription: int = 1024
     """Gossip messages that wait for a subscriber; newer ones are dropped and counted."""
+    gossip_of_one: int = 1 << 20
+    """Bytes of one origin's messages that wait for a subscriber, and as many that are kept for peers that missed them."""
+    gossip_queue: int = 4 << 20
+    """Bytes of gossip that wait to be sent to one peer. What is dropped beyond is pulled."""
     gossip_upkeep: float = 2.0
     """How often gossip streams are checked against the gate and mended."""

@@ -1,16 +1,19 @@
 """Accepting strangers: from a listening socket to a connection that ``connections`` may admit.
 
-Until a socket has proven who it is, nothing is known about it but its IP address. Such sockets have places of their own,
-three seconds, and 64 KiB; when the places are full, the oldest handshake goes, first among those of the same address. An
-honest handshake takes some ten milliseconds, so fifteen hundred silent sockets do not keep it out: they only push out
-each other. Ports are bound without SO_REUSEPORT, with which a second process would silently take half of the connections.
+Until a socket has proven who it is, nothing is known about it but its IP address. Such sockets have places of their own, three
+seconds to say something and get a turn (``turns``), three more, and 64 KiB; when the places are full, the oldest handshake goes,
+first among those of the same prefix. An honest handshake takes some ten milliseconds, so fifteen hundred silent sockets do not
+keep it out: they only push out each other. Places and turns are there twice, for strangers and for addresses at which an operator
+is: whatever strangers do, an operator that restarts gets in. Ports are bound without SO_REUSEPORT, with which a second process
+would silently take half of the connections.
 """
 
 import errno
 import logging
 import resource
 import socket as stdlib_socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +25,7 @@ from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import TransportAddress, parse_transport
 from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.turns import OperatorAddresses, Turns, prefix_of
 
 log = logging.getLogger("eigenkms.p2p.listener")
 
@@ -81,28 +85,76 @@ def raise_file_limit() -> None:
 
 @dataclass(eq=False, slots=True)
 class _Handshake:
-    ip: str
+    prefix: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
-class Listener:
-    """Accepts on bound sockets for one host."""
+class _Lobby:
+    """The sockets of one lane that have not yet proven who they are."""
 
-    def __init__(self, secure: Secure, connections: Connections, limits: Limits, counters: Counters) -> None:
-        self._secure = secure
-        self._connections = connections
+    def __init__(self, limits: Limits, counters: Counters) -> None:
+        self.handshakes: dict[_Handshake, None] = {}
+        self.turns = Turns(
+            limits.handshake_rate, limits.handshake_burst, limits.prefix_rate, limits.prefix_burst
+        )
         self._limits = limits
         self._counters = counters
-        self._handshakes: dict[_Handshake, None] = {}
+
+    @contextmanager
+    def place(self, ip: str) -> Iterator[_Handshake]:
+        """A place while the context lasts; its scope is cancelled if a newcomer needs it."""
+        handshake = _Handshake(prefix_of(ip))
+        self._make_room(handshake.prefix, ip)
+        self.handshakes[handshake] = None
+        try:
+            with handshake.scope:
+                yield handshake
+        finally:
+            self.handshakes.pop(handshake, None)
+
+    def _make_room(self, prefix: str, ip: str) -> None:
+        places = self._limits.loopback_per_ip if is_loopback(ip) else self._limits.handshakes_per_ip
+        same = [each for each in self.handshakes if each.prefix == prefix]
+        if len(same) >= places:
+            self._evict(same[0])
+        elif len(self.handshakes) >= self._limits.handshakes:
+            self._evict(next(iter(self.handshakes)))
+
+    def _evict(self, handshake: _Handshake) -> None:
+        self._counters.evicted += 1
+        del self.handshakes[handshake]
+        handshake.scope.cancel()
+
+
+class Listener:
+    """Accepts on bound sockets for one host. Sockets from ``operators`` have places and turns of their own."""
+
+    def __init__(
+        self,
+        secure: Secure,
+        connections: Connections,
+        operators: OperatorAddresses,
+        limits: Limits,
+        counters: Counters,
+    ) -> None:
+        self._secure = secure
+        self._connections = connections
+        self._operators = operators
+        self._limits = limits
+        self._counters = counters
+        self._strangers = _Lobby(limits, counters)
+        self._familiar = _Lobby(limits, counters)
         self._accepting = trio.CancelScope()
 
     @property
     def handshakes(self) -> int:
         """Sockets that have not yet proven who they are."""
-        return len(self._handshakes)
+        return len(self._strangers.handshakes) + len(self._familiar.handshakes)
 
     async def serve(self, listeners: Sequence[trio.SocketListener], nursery: trio.Nursery) -> None:
         """Accept until ``stop``; each connection is a task of ``nursery``. Closes the listeners."""
+        for lobby in (self._strangers, self._familiar):
+            nursery.start_soon(lobby.turns.run)
         with self._accepting:
             await trio.serve_listeners(self._welcome, listeners, handler_nursery=nursery)
 
@@ -127,28 +179,17 @@ class Listener:
 
     async def _authenticate(self, socket: trio.SocketStream) -> Any | None:
         """The muxed connection; None for one that failed, dawdled or made room."""
-        handshake = _Handshake(remote_ip(socket))
-        self._make_room(handshake.ip)
-        self._handshakes[handshake] = None
-        handshake.scope.deadline = trio.current_time() + self._limits.upgrade_timeout
+        ip = remote_ip(socket)
+        lobby = self._familiar if prefix_of(ip) in self._operators else self._strangers
         try:
-            with handshake.scope:
+            with lobby.place(ip) as handshake:
+                handshake.scope.deadline = trio.current_time() + self._limits.upgrade_timeout
+                if not await socket.socket.recv(1, stdlib_socket.MSG_PEEK):
+                    return None
+                await lobby.turns.take(handshake.prefix)
+                self._counters.handshakes_begun += 1
+                handshake.scope.deadline = trio.current_time() + self._limits.upgrade_timeout
                 return await self._secure(socket)
         except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
-            log.debug("handshake with %s: %s", handshake.ip, type(error).__name__)
-        finally:
-            self._handshakes.pop(handshake, None)
+            log.debug("handshake with %s: %s", ip, type(error).__name__)
         return None
-
-    def _make_room(self, ip: str) -> None:
-        places = self._limits.loopback_per_ip if is_loopback(ip) else self._limits.handshakes_per_ip
-        same = [each for each in self._handshakes if each.ip == ip]
-        if len(same) >= places:
-            self._evict(same[0])
-        elif len(self._handshakes) >= self._limits.handshakes:
-            self._evict(next(iter(self._handshakes)))
-
-    def _evict(self, handshake: _Handshake) -> None:
-        self._counters.evicted += 1
-        del self._handshakes[handshake]
-        handshake.scope.cancel()

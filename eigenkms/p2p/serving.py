@@ -1,9 +1,13 @@
 """The answering side of direct traffic: inbound streams, requests in, answers out.
 
-Of one peer at most ``in_flight`` requests are carried out at a time, over all its streams; at that number its streams are
-simply not read, and yamux passes the pressure on. Every request has a deadline, a handler that fails costs one answer and
-a line in the log, and a frame that is not one costs the peer its stream. Two streams per peer and protocol are kept, the one
-in use and the one before it, which may be dying; a third ends the first.
+Of one peer at most ``in_flight`` requests are under way at a time, over all its streams, and these and their answers hold at most
+so many bytes. Then its streams are simply not read, and yamux passes the pressure on. A request is under way until its answer is
+written: a peer that asks and does not read keeps its own places, and loses its stream when the deadline of one write is over
+(``hardening.streams``). An answer that finds no room beside the others that wait is a refusal, ``busy``.
+
+Every request has a deadline, a handler that fails costs one answer and a line in the log, and a frame that is not one costs
+the peer its stream. Two streams per peer and protocol are kept, the one in use and the one before it, which may be dying;
+a third ends the first.
 """
 
 import logging
@@ -20,18 +24,20 @@ from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import FrameError, RpcRefusal
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.memory import Account, Hold, Places
 from eigenkms.p2p.types import Gate, Handler, Request
 
 log = logging.getLogger("eigenkms.p2p.serving")
 
 _STREAMS: Final = 2
+_NO_ROOM: Final = RpcRefusal("busy", "the answers that wait to be read leave no room")
 
 
 @dataclass(eq=False, slots=True)
 class _Guest:
     """A peer that has at least one stream open."""
 
-    slots: trio.Semaphore
+    places: Places
     streams: dict[str, list[trio.CancelScope]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -52,19 +58,23 @@ class Server:
 
     async def serve(self, stream: Any, protocol: str) -> None:
         """Answer the requests on an inbound stream until it ends. Raises FrameError, or what libp2p raises."""
-        guest = self._guests.setdefault(stream.peer, _Guest(trio.Semaphore(self._limits.in_flight)))
+        guest = self._guests.setdefault(stream.peer, _Guest(Places(self._limits.in_flight, 0)))
+        guest.places.size = self._held_limit(stream.peer)
         scopes = guest.streams[protocol]
         if len(scopes) >= _STREAMS:
             scopes.pop(0).cancel()
         with trio.CancelScope() as scope:
             scopes.append(scope)
             try:
-                await _Conversation(self, stream, protocol, guest.slots).run()
+                await _Conversation(self, stream, protocol, guest.places).run()
             finally:
                 if scope in scopes:
                     scopes.remove(scope)
                 if not any(guest.streams.values()):
                     self._guests.pop(stream.peer, None)
+
+    def _held_limit(self, peer: PeerId) -> int:
+        return self._limits.held if self._trusted(peer) else self._limits.client_held
 
     def request_limit(self, peer: PeerId) -> int:
         """The largest request frame that this peer may send, in bytes."""
@@ -112,40 +122,35 @@ def _reply(id_: int, outcome: bytes | RpcRefusal) -> bytes:
 class _Conversation:
     """One inbound stream."""
 
-    def __init__(self, server: Server, stream: Any, protocol: str, slots: trio.Semaphore) -> None:
+    def __init__(self, server: Server, stream: Any, protocol: str, places: Places) -> None:
         self._server = server
         self._stream = stream
         self._protocol = protocol
-        self._slots = slots
+        self._places = places
+        self._account: Account = stream.muxed_conn.account
+        self._writing = trio.Lock()
         self._under_way: set[int] = set()
         self._limits = server._limits  # noqa: SLF001 - the same module
 
     async def run(self) -> None:
-        replies, outbox = trio.open_memory_channel[bytes](self._limits.in_flight)
         failure: Exception | None = None
+        reader = framing.FrameReader(self._stream.receive, self._account)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, outbox, nursery.cancel_scope)
             try:
-                await self._read(nursery, replies)
+                await self._read(reader, nursery)
             except Exception as error:  # noqa: BLE001 - raised again outside of the nursery
                 failure = error
+            finally:
+                reader.close()
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
-    async def _write(self, outbox: trio.MemoryReceiveChannel[bytes], scope: trio.CancelScope) -> None:
-        async for reply in outbox:
-            try:
-                await self._stream.write(reply)
-            except Exception as error:  # noqa: BLE001 - the peer is gone or does not read
-                log.debug("answer to %s: %r", self._stream.peer, error)
-                scope.cancel()
-
-    async def _read(self, nursery: trio.Nursery, replies: trio.MemorySendChannel[bytes]) -> None:
-        reader = framing.FrameReader(self._stream.receive)
+    async def _read(self, reader: framing.FrameReader, nursery: trio.Nursery) -> None:
         while (frame := await self._next(reader)) is not None:
-            await self._slots.acquire()
-            nursery.start_soon(self._answer, frame, replies)
+            hold = Hold(self._places, self._account, len(frame.body))
+            await hold.enter()
+            nursery.start_soon(self._serve, frame, hold, nursery.cancel_scope)
 
     async def _next(self, reader: framing.FrameReader) -> framing.RequestFrame | None:
         """The next request; None at the end of the stream, after a long silence, or once the gate is shut."""
@@ -163,12 +168,22 @@ class _Conversation:
         self._stream.muxed_conn.last_request = trio.current_time()
         return frame
 
-    async def _answer(self, frame: framing.RequestFrame, replies: trio.MemorySendChannel[bytes]) -> None:
+    async def _serve(self, frame: framing.RequestFrame, hold: Hold, scope: trio.CancelScope) -> None:
+        """Carry out a request and write its answer; ``hold`` is kept until it is written, or the stream is over."""
+        id_ = frame.id
         try:
             address = remote_ip(self._stream.muxed_conn.socket)
             request = Request(self._stream.peer, frame.method, frame.body, address)
-            outcome = await self._server.answer(self._protocol, request)
+            reply = _reply(id_, await self._server.answer(self._protocol, request))
+            del frame, request
+            if not hold.has_room(len(reply)):
+                reply = _reply(id_, _NO_ROOM)
+            hold.resize(len(reply))
+            self._under_way.discard(id_)
+            async with self._writing:
+                await self._stream.write(reply)
+        except Exception as error:  # noqa: BLE001 - the peer is gone or does not read
+            log.debug("answer to %s: %r", self._stream.peer, error)
+            scope.cancel()
         finally:
-            self._under_way.discard(frame.id)
-            self._slots.release()
-        await replies.send(_reply(frame.id, outcome))
+            hold.leave()

@@ -5,10 +5,11 @@ with it (guards P4, P5). So callers never touch a stream: ``call`` puts a frame 
 session's own tasks write, read and match answers to requests by their id. A caller may be cancelled or time out at any
 moment; its answer is dropped when it comes.
 
-A request keeps its place among the ``in_flight`` until its answer comes, even when nobody waits for it any more: the peer
-counts it too, and stops reading when there are too many. If answers stay out for ``stuck_session`` seconds, the session
-is given up and the next call opens another. Nothing is ever sent twice: whether a request that was under way when the
-connection broke has been carried out, only the caller can find out.
+A request keeps its place among the ``in_flight`` until its answer comes, even when nobody waits for it any more: the peer counts
+it too, and stops reading when there are too many. Its bytes are held until they are written, or nobody waits; of one peer no more
+than ``held`` at a time, and callers beyond wait for their turn. If answers stay out for ``stuck_session`` seconds, the session is
+given up and the next call opens another. Nothing is ever sent twice: whether a request that was under way when the connection
+broke has been carried out, only the caller can find out.
 """
 
 import logging
@@ -25,6 +26,7 @@ from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import CallTimeout, FrameError, PeerUnreachable, RpcRefused
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.memory import Places
 
 log = logging.getLogger("eigenkms.p2p.sessions")
 
@@ -36,12 +38,15 @@ _IDS: Final = 2**32
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A request under way."""
+    """A request under way. ``size`` is what it holds of its peer's places."""
 
     id: int
     frame: bytes
+    size: int
     started: float
     done: trio.Event = field(default_factory=trio.Event)
+    given: bool = False
+    """Whether its frame was given to a stream."""
     abandoned: bool = False
     outcome: bytes | RpcRefused | PeerUnreachable | None = None
 
@@ -68,7 +73,7 @@ class Session:
         self._nursery = nursery
         self._limits = limits
         self._ids = count(1)
-        self._slots = trio.Semaphore(limits.in_flight)
+        self._places = Places(limits.in_flight, limits.held)
         self._pending: dict[int, _Call] = {}
         self._outbox: trio.MemorySendChannel[_Call] | None = None
         self._scope: trio.CancelScope | None = None
@@ -87,24 +92,27 @@ class Session:
             raise InputError(f"call {method}: {len(body)} bytes are over the limit of {self._limits.body}")
         call: _Call | None = None
         with within(timeout):
-            await self._slots.acquire()
+            size = len(body) + framing.ENVELOPE
+            await self._places.enter(size)
             if self.closed:
-                self._slots.release()
+                self._places.leave(size)
                 raise PeerUnreachable(f"call {self._peer}: this host is closed")
-            call = self._submit(method, body)
+            call = self._submit(method, body, size)
             try:
                 await call.done.wait()
             finally:
                 call.abandoned = True
+                if not call.given:
+                    self._free(call)
         if call is not None and call.done.is_set():
             return call.result()
         self._give_up_if_stuck()
         raise CallTimeout(f"call {method} of {self._peer}: no answer within {timeout:g} s")
 
-    def _submit(self, method: str, body: bytes) -> _Call:
+    def _submit(self, method: str, body: bytes, size: int) -> _Call:
         id_ = next(self._ids) % _IDS
         frame = framing.encode(framing.RequestFrame(id_, method, body))
-        call = _Call(id_, frame, trio.current_time())
+        call = _Call(id_, frame, size, trio.current_time())
         self._pending[id_] = call
         if self._outbox is None:
             self._outbox, inbox = trio.open_memory_channel[_Call](self._limits.in_flight)
@@ -115,8 +123,15 @@ class Session:
 
     def _settle(self, call: _Call, outcome: bytes | RpcRefused | PeerUnreachable) -> None:
         if self._pending.pop(call.id, None) is not None:
-            self._slots.release()
+            self._places.leave(call.size)
+            call.size = 0
             call.finish(outcome)
+
+    def _free(self, call: _Call) -> None:
+        """Free the bytes of a frame that is written, or that nobody waits for; the call keeps its place."""
+        call.frame = b""
+        self._places.change(-call.size)
+        call.size = 0
 
     def _give_up_if_stuck(self) -> None:
         oldest = min((call.started for call in self._pending.values()), default=trio.current_time())
@@ -138,7 +153,7 @@ class Session:
         try:
             while True:
                 await self._run_stream(inbox)
-                self._fail(failure, [call for call in self._pending.values() if not call.frame])
+                self._fail(failure, [call for call in self._pending.values() if call.given])
                 if not inbox.statistics().current_buffer_used:
                     return
         except PeerUnreachable as error:
@@ -179,14 +194,15 @@ class Session:
             if call.abandoned:
                 self._settle(call, b"")
                 continue
-            frame, call.frame = call.frame, b""
+            call.given = True
             try:
-                await stream.write(frame)
+                await stream.write(call.frame)
             except Exception as error:  # noqa: BLE001 - as above
                 log.debug("session %s with %s: %r", self._protocol, self._peer, error)
                 if self._scope is not None:
                     self._scope.cancel()
                 return
+            self._free(call)
 
     async def _read(self, stream: Any) -> None:
         reader = framing.FrameReader(stream.receive)

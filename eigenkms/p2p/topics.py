@@ -1,9 +1,10 @@
 """Gossip as the host offers it: topics, validators and bounded subscriptions over the guarded pubsub."""
 
 import logging
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -14,6 +15,70 @@ from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.types import GossipMessage, Validator
 
 log = logging.getLogger("eigenkms.p2p.topics")
+
+_MESSAGE_COST: Final = 1 << 10
+"""Bytes that a message counts for besides its own."""
+
+
+class Subscription:
+    """The messages of one topic that wait for their reader: ``count`` of them, and of one origin at most ``size`` bytes.
+
+    A member that gossips faster than its messages are taken crowds out its own, not those of others.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count = count
+        self._size = size
+        self._messages: deque[GossipMessage] = deque()
+        self._held: Counter[PeerId] = Counter()
+        self._came = trio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> GossipMessage:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> GossipMessage:
+        """The oldest message, once there is one. Raises trio.EndOfChannel when the host is closed and none is left."""
+        await trio.lowlevel.checkpoint()
+        while not self._messages:
+            if self._closed:
+                raise trio.EndOfChannel
+            await self._came.wait()
+        message = self._messages.popleft()
+        self._held[message.origin] -= _cost(message)
+        self._held += Counter()  # without those of which nothing waits
+        if not self._messages and not self._closed:
+            self._came = trio.Event()
+        return message
+
+    def put(self, message: GossipMessage) -> bool:
+        """Let a message wait. False if there is no room for it, or nobody reads any more."""
+        cost = _cost(message)
+        full = len(self._messages) >= self._count or self._held[message.origin] + cost > self._size
+        if full or self._closed:
+            return False
+        self._held[message.origin] += cost
+        self._messages.append(message)
+        self._came.set()
+        return True
+
+    def close(self) -> None:
+        """End it: what waits may still be taken."""
+        self._closed = True
+        self._came.set()
+
+
+def _cost(message: GossipMessage) -> int:
+    return len(message.data) + _MESSAGE_COST
 
 
 class Topics:
@@ -31,7 +96,7 @@ class Topics:
         self._counters = counters
         self._topics = frozenset(topics)
         self._validators: dict[str, Validator] = {}
-        self._channels: dict[str, trio.MemorySendChannel[GossipMessage]] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         self._nursery: trio.Nursery | None = None
         self._pubsub: Any = None
         self.started = trio.Event()
@@ -69,8 +134,8 @@ class Topics:
 
     def close(self) -> None:
         """End all subscriptions, and the thread with which libp2p sweeps its cache."""
-        for channel in self._channels.values():
-            channel.close()
+        for subscription in self._subscriptions.values():
+            subscription.close()
         if self._pubsub is not None:
             self._pubsub.seen_messages.stop()
 
@@ -94,15 +159,16 @@ class Topics:
         with trio.CancelScope(shield=True):  # queues only; half a publication would be none to some peers
             await self._pubsub.publish(topic, bytes(data))
 
-    def subscribe(self, topic: str, validator: Validator) -> trio.MemoryReceiveChannel[GossipMessage]:
+    def subscribe(self, topic: str, validator: Validator) -> Subscription:
         """See ``Host.subscribe``."""
         self._check(topic)
-        if topic in self._channels or self._nursery is None:
+        if topic in self._subscriptions or self._nursery is None:
             raise InputError(f"subscribe to {topic!r}: subscribed already, or the host is closed")
         self._validators[topic] = validator
-        self._channels[topic], receive = trio.open_memory_channel[GossipMessage](self._limits.subscription)
+        subscription = Subscription(self._limits.subscription, self._limits.gossip_of_one)
+        self._subscriptions[topic] = subscription
         self._nursery.start_soon(self._pubsub.subscribe, topic)
-        return receive
+        return subscription
 
     def _check(self, topic: str) -> None:
         if topic not in self._topics:
@@ -120,9 +186,6 @@ class Topics:
 
     def _deliver(self, topic: str, message: GossipMessage) -> None:
         self._counters.gossip_received += 1
-        try:
-            self._channels[topic].send_nowait(message)
-        except trio.WouldBlock:
+        subscription = self._subscriptions.get(topic)
+        if subscription is None or not subscription.put(message):
             self._counters.gossip_dropped += 1
-        except (KeyError, trio.BrokenResourceError, trio.ClosedResourceError):
-            log.debug("nobody listens to %s any more", topic)

@@ -68,8 +68,14 @@ class Statistics:
     """Inbound sockets, ever."""
     refused_handshakes: int
     """Inbound sockets that did not become a connection."""
+    handshakes_begun: int
+    """Inbound sockets whose handshake was computed, at least in part."""
     evicted: int
     """Connections and handshakes that made room for newer ones."""
+    held_for_strangers: int
+    """Bytes that are held for all clients: unread, under way, not yet written. At most ``Limits.strangers``."""
+    cut_strangers: int
+    """Connections of clients that were cut off because these were too many."""
     dials: int
     failed_dials: int
     lost_connections: int

@@ -4,9 +4,10 @@ When libp2p is upgraded these tests say which guards are still needed: the first
 """
 
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,13 +34,15 @@ from multiaddr import Multiaddr
 from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
 from eigenkms.p2p.hardening import names, self_test
-from eigenkms.p2p.hardening.gossip import RPC_BYTES, GuardedPubsub, LongQueue
+from eigenkms.p2p.hardening.gossip import RPC_BYTES, GuardedPubsub, GuardedRouter, KeptMessages, LongQueue
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
 from eigenkms.p2p.hardening.reading import read_exactly
+from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
-from tests.p2p.support import ANYWHERE, ECHO, HASTY, echo, introduce, secured_pair
-from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer
+from eigenkms.p2p.memory import Pool
+from tests.p2p.support import ANYWHERE, ECHO, HASTY, counted_steps, echo, introduce, secured_pair
+from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer, read_frame
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
 LOOPBACK = Multiaddr(ANYWHERE)
@@ -280,7 +283,7 @@ async def test_p4_without_the_guard_a_cancelled_write_breaks_the_connection() ->
 async def test_p4_a_cancelled_write_is_finished_first() -> None:
     """The reader gets every frame, the one that was cancelled too, and those after it."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits())
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), Pool(1 << 30))
         written, read = 0, 0
 
         async def write() -> None:
@@ -299,7 +302,7 @@ async def test_p4_a_cancelled_write_is_finished_first() -> None:
 async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
     """The shield has an end: then the socket is closed, and the writer learns it."""
     async with secured_pair() as (a, a_socket, _, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
         failure: trio.BrokenResourceError | None = None
         with trio.fail_after(PATIENCE):
             while failure is None:
@@ -329,7 +332,7 @@ async def test_p5_without_the_guard_a_cancelled_open_leaks_a_slot_and_the_last_o
 async def test_p5_a_cancelled_open_is_finished_and_the_last_slot_says_so() -> None:
     """An open that began is carried through; without a slot it fails at once."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits())
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), Pool(1 << 30))
         stream = None
         with trio.move_on_after(0) as scope:
             stream = await muxer.open_stream()
@@ -403,7 +406,7 @@ async def test_p7_a_dial_has_a_deadline_and_libp2p_has_none() -> None:
 async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
     """A peer that answers no ping loses its connection; libp2p's ping draws no conclusion."""
     async with secured_pair() as (a, a_socket, _, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
         with trio.fail_after(PATIENCE):
             await muxer.start()
         assert muxer.is_closed
@@ -420,7 +423,7 @@ async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
 async def test_p8_a_peer_that_sends_data_is_not_silent() -> None:
     """A ping that queues behind a long transfer cuts nobody off."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY)
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(muxer.start)
             for _ in range(20):
@@ -451,7 +454,7 @@ async def test_p9_without_the_guard_a_stream_takes_whatever_is_pushed() -> None:
 async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
     """No more than two megabytes are ever held for one stream."""
     async with secured_pair() as (a, _, b, b_socket):
-        muxer = GuardedYamux(b, ID(b"x"), b_socket, Limits())
+        muxer = GuardedYamux(b, ID(b"x"), b_socket, Limits(), Pool(1 << 30))
         muxer.trust(trusted=True)
         most = 0
         async with trio.open_nursery() as nursery:
@@ -463,6 +466,58 @@ async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
             await eventually(lambda: muxer.is_closed)
             nursery.cancel_scope.cancel()
         assert most <= STREAM_BUFFER
+
+
+# ----- P12
+
+
+@asynccontextmanager
+async def stream_to_a_byte_now_and_then() -> AsyncIterator[GuardedStream]:
+    """A stream to a peer that reads one byte of it every three seconds; 256 KiB, the first window, are written."""
+    async with secured_pair() as (a, a_socket, b, _), trio.open_nursery() as nursery:
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(keepalive_interval=1e6), Pool(1 << 30))
+        nursery.start_soon(muxer.start)
+        stream = await muxer.open_stream()
+
+        async def crumble() -> None:
+            while True:
+                await pass_time(3)
+                await b.write(struct.pack("!BBHII", 0, TYPE_WINDOW_UPDATE, 0, stream.stream_id, 1))
+
+        async def swallow() -> None:
+            while True:
+                await read_frame(b)
+
+        nursery.start_soon(crumble)
+        nursery.start_soon(swallow)
+        await stream.write(bytes(256 << 10))
+        yield stream
+        muxer.abort("has done its part")
+        nursery.cancel_scope.cancel()
+
+
+async def steps_of_a_write_that_waits(write: Callable[[bytes], Awaitable[None]]) -> int:
+    """What the loop does in 0.15 s in which nothing can be written."""
+    with counted_steps() as steps, trio.move_on_after(0.15):
+        await write(bytes(50_000))
+    return steps.count
+
+
+async def test_p12_a_write_that_waits_does_nothing_and_libp2p_looks_again_and_again() -> None:
+    """A hundred times a second, for each stream that a peer does not read."""
+    async with stream_to_a_byte_now_and_then() as stream:
+        assert await steps_of_a_write_that_waits(partial(GuardedStream.__mro__[1].write, stream)) > 12
+        assert await steps_of_a_write_that_waits(stream.write) < 8
+
+
+async def test_p12_a_write_has_one_deadline_for_all_of_its_bytes() -> None:
+    """Five seconds, and a second for 32 KiB. libp2p's begins again with each byte of the window; here none is sent alone."""
+    async with stream_to_a_byte_now_and_then() as stream:
+        start = trio.current_time()
+        with pytest.raises(MuxedStreamError, match="were not read within 14"):
+            await stream.write(bytes(300_000))
+        assert 14 <= trio.current_time() - start < 15
+        assert stream.send_window == 4
 
 
 # ----- P10, P11
@@ -561,6 +616,71 @@ async def test_without_the_guards_most_of_a_burst_of_gossip_is_lost() -> None:
     assert await stock_gossip(100) == 10
 
 
+def message(size: int, number: int = 0, origin: bytes = b"origin") -> Any:
+    """A message of gossip."""
+    return rpc_pb2.Message(from_id=origin, seqno=struct.pack(">Q", number), topicIDs=["t"], data=bytes(size))
+
+
+def test_the_queue_to_a_peer_that_does_not_read_is_bounded_in_bytes() -> None:
+    """Of messages of the largest size libp2p would hold 1024, a quarter of a gigabyte."""
+    queue = LongQueue(1 << 20)
+    rpc = rpc_pb2.RPC(publish=[message(256_000)])
+    assert next(i for i in range(2000) if not queue.push(rpc)) == 4
+    assert queue.held == 4 * rpc.ByteSize()
+
+
+async def test_what_left_the_queue_to_a_peer_makes_room() -> None:
+    """Also what left together with others."""
+    queue = LongQueue(1 << 20)
+    for size in (1000, 2000, 3000):
+        assert queue.push(rpc_pb2.RPC(publish=[message(size)]))
+    assert len((await queue.pop()).publish) == 3
+    assert queue.held == 0
+
+
+def test_messages_that_are_kept_are_bounded_in_bytes_for_each_origin() -> None:
+    """One that gossips 256 MiB has its newest four kept, and crowds nobody out; what is old goes, as in libp2p."""
+    kept = KeptMessages(2, 3, 1 << 20)
+    kept.put(message(10, origin=b"other"))
+    for i in range(1000):
+        kept.put(message(256_000, i))
+    assert sorted(struct.unpack(">Q", id_[-8:])[0] for id_ in kept.msgs if id_.startswith(b"origin")) == [
+        *range(996, 1000)
+    ]
+    assert kept.get(b"other" + bytes(8)) is not None
+    for _ in range(3):
+        kept.shift()
+    assert kept.msgs == {}
+    kept.put(message(256_000, 2000))
+    assert len(kept.msgs) == 1
+
+
+async def test_a_message_that_is_asked_for_a_thousand_times_is_sent_once() -> None:
+    """libp2p copies it as often as it is named: a quarter of a gigabyte for one request."""
+    peer = ID(b"peer")
+    for router, expected in ((GossipSub([PROTOCOL_ID_V11], 8, 6, 12), 100), (GuardedRouter(Limits()), 1)):
+        sent: list[Any] = []
+        queue = LongQueue()
+        router.pubsub = SimpleNamespace(peer_queues={peer: queue})
+        router.send_rpc = lambda _peer, rpc, sent=sent: sent.append(rpc)
+        router.mcache.put(message(1000, 1))
+        ids = [b"origin" + struct.pack(">Q", 1)] * 100
+        await router.handle_iwant(rpc_pb2.ControlIWant(messageIDs=ids), peer)
+        assert [len(rpc.publish) for rpc in sent] == [expected]
+
+
+async def test_what_is_asked_for_is_no_more_than_the_queue_takes() -> None:
+    """Different messages, more than there is room for: the first ones."""
+    peer, router, sent = ID(b"peer"), GuardedRouter(Limits()), []
+    router.pubsub = SimpleNamespace(peer_queues={peer: LongQueue(10_000)})
+    router.send_rpc = lambda _peer, rpc: sent.append(rpc)
+    for i in range(20):
+        router.mcache.put(message(1000, i))
+    ids = [b"origin" + struct.pack(">Q", i) for i in range(20)]
+    await router.handle_iwant(rpc_pb2.ControlIWant(messageIDs=ids), peer)
+    assert [len(rpc.publish) for rpc in sent] == [9]
+
+
 def test_the_queue_to_a_peer_holds_a_burst() -> None:
     """libp2p's takes 32 messages, ours 1024, and its RPCs are small enough for a reader of ours."""
     counts = [
@@ -595,7 +715,8 @@ async def windows(stream_of: Any) -> int:
     sent = 0
     async with secured_pair() as (a, a_socket, b, b_socket):
         muxers = [
-            GuardedYamux(end, ID(b"x"), socket, Limits()) for end, socket in ((a, a_socket), (b, b_socket))
+            GuardedYamux(end, ID(b"x"), socket, Limits(), Pool(1 << 30))
+            for end, socket in ((a, a_socket), (b, b_socket))
         ]
         for muxer in muxers:
             muxer.trust(trusted=True)

@@ -191,7 +191,7 @@ def test_the_services_of_the_compose_file_are_a_network(local: Local, systemd: N
 
 
 def test_services_are_confined() -> None:
-    """Read-only root, no capabilities, no new privileges; only the chain and the nodes run by default."""
+    """Read-only root, no capabilities, no new privileges, the unit's memory and no swap; only chain and nodes run by default."""
     for name, service in COMPOSE["services"].items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"]
@@ -199,6 +199,11 @@ def test_services_are_confined() -> None:
         assert service["volumes"] == [f"network:{STATE}"]
         assert "user" not in service
         assert "ports" not in service
+        assert (service["mem_limit"], service["memswap_limit"], service["pids_limit"]) == (
+            "1536m",
+            "1536m",
+            256,
+        )
 
 
 def test_variables_of_the_image_are_settings() -> None:

@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 
 from eigenkms.node.catalogue import SETTINGS
+from eigenkms.node.http.limits import BODY_BYTES
+from eigenkms.p2p.limits import Limits
 from tests.docs.pages import ROOT, page
 from tests.support.waiting import PATIENCE
 
 UNIT = ROOT / "packaging" / "systemd" / "eigenkms.service"
 INSTALLED = "/opt/eigenkms/bin/eigenkms"
+
+AT_REST = 93 << 20
+"""Private memory of a node of four to seven operators that has nothing to do."""
+OF_A_CONNECTION = 192 << 10
+"""What a stranger's connection takes that holds nothing, 64 KiB, and 128 KiB that noise may hold for it."""
 
 pytestmark = pytest.mark.needs("systemd-analyze")
 
@@ -45,6 +52,15 @@ def test_the_unit_is_hardened() -> None:
     checks = json.loads(analyze("security", "--offline=true", "--json=short", str(UNIT)).stdout)
     open_ = {check["name"] for check in checks if check["set"] is False}
     assert open_ <= OPEN
+
+
+def test_the_unit_bounds_memory_above_what_strangers_may_fill() -> None:
+    """A node whose places and budgets are all taken is not killed for it; nothing is swapped out, and threads are bounded."""
+    unit = dict(re.findall(r"^(MemoryMax|MemorySwapMax|TasksMax)=(\w+)$", UNIT.read_text(), re.MULTILINE))
+    assert unit == {"MemoryMax": "1536M", "MemorySwapMax": "0", "TasksMax": "256"}
+    limits = Limits()
+    strangers = limits.strangers + (limits.clients + limits.handshakes) * OF_A_CONNECTION + BODY_BYTES
+    assert AT_REST + strangers < 3 << 28, "half is left for members and rotations, at least"
 
 
 def test_the_unit_hands_over_what_the_page_says() -> None:

@@ -5,7 +5,7 @@ it attacks.
 """
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.utils.varint import encode_delim, encode_varint_prefixed
 
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, pass_time
 
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
@@ -37,9 +37,9 @@ def socket_of(address: PeerAddress) -> tuple[str, int]:
     return address.transport.host, address.transport.port
 
 
-async def connect(address: PeerAddress) -> trio.SocketStream:
-    """A TCP connection that has said nothing yet."""
-    return await trio.open_tcp_stream(*socket_of(address))
+async def connect(address: PeerAddress, source: str | None = None) -> trio.SocketStream:
+    """A TCP connection, from another address of this machine if ``source`` names one, that has said nothing yet."""
+    return await trio.open_tcp_stream(*socket_of(address), local_address=source)
 
 
 @asynccontextmanager
@@ -80,6 +80,16 @@ def upgrader(key: PeerKey) -> TransportUpgrader:
     return TransportUpgrader(
         {NOISE: Noise(pair, noise_privkey=new_x25519().private_key)}, {TProtocol(YAMUX): Yamux}
     )
+
+
+def hello(protocol: str | bytes) -> bytes:
+    """The asking side of multistream-select."""
+    name = protocol if isinstance(protocol, bytes) else protocol.encode()
+    return bytes(encode_delim(b"/multistream/1.0.0")) + bytes(encode_varint_prefixed(name + b"\n"))
+
+
+NOISE_HELLO = hello(NOISE) + b"\x00\x20" + new_x25519().public_key.to_bytes()
+"""All that a peer says before it is answered. Any key makes the other side compute as much as a true one."""
 
 
 class RawPeer:
@@ -123,12 +133,6 @@ class RawPeer:
                 got += chunk
 
 
-def hello(protocol: str | bytes) -> bytes:
-    """The asking side of multistream-select."""
-    name = protocol if isinstance(protocol, bytes) else protocol.encode()
-    return bytes(encode_delim(b"/multistream/1.0.0")) + bytes(encode_varint_prefixed(name + b"\n"))
-
-
 @asynccontextmanager
 async def raw_peer(address: PeerAddress, key: PeerKey | None = None) -> AsyncIterator[RawPeer]:
     """An attacker who has proven an identity of its own and may now send what it likes."""
@@ -164,3 +168,68 @@ def impostor_upgrader(victim: PeerId, *, plaintext: bool) -> TransportUpgrader:
         else {NOISE: Noise(pair, noise_privkey=new_x25519().private_key)}
     )
     return TransportUpgrader(security, {TProtocol(YAMUX): Yamux})
+
+
+async def read_frame(secured: Any) -> tuple[int, int, int, int, bytes]:
+    """The next yamux frame of the other side: kind, flags, stream, length, and the bytes of a DATA frame."""
+    _, kind, flags, stream, length = struct.unpack("!BBHII", await _read(secured, 12))
+    return kind, flags, stream, length, await _read(secured, length) if kind == DATA else b""
+
+
+async def _read(secured: Any, n: int) -> bytes:
+    got = b""
+    while len(got) < n:
+        chunk = await secured.read(n - len(got))
+        if not chunk:
+            raise EOFError
+        got += chunk
+    return got
+
+
+class Staller:
+    """A client that sends requests as its window lets it, and reads a byte of the answers every three seconds, of virtual time.
+
+    ``over`` is set when the other side gives its stream up.
+    """
+
+    def __init__(self, peer: RawPeer) -> None:
+        self._peer = peer
+        self._window = 256 << 10
+        self._opened = trio.Event()
+        self.sent = 0
+        self.over = trio.Event()
+
+    async def run(self, protocol: str, requests: Iterable[bytes]) -> None:
+        """Send ``requests``, and stall until cancelled."""
+        stream = await self._peer.open(protocol)
+        self._window -= len(hello(protocol))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, stream)
+            nursery.start_soon(self._crumble, stream)
+            for request in requests:
+                for i in range(0, len(request), 1 << 15):
+                    await self._send(stream, request[i : i + (1 << 15)])
+
+    async def _send(self, stream: int, piece: bytes) -> None:
+        while self._window < len(piece):
+            self._opened = trio.Event()
+            await self._opened.wait()
+        self._window -= len(piece)
+        await self._peer.data(stream, piece)
+        self.sent += len(piece)
+
+    async def _listen(self, own: int) -> None:
+        while True:
+            kind, flags, stream, length, _ = await read_frame(self._peer.secured)
+            if kind == PING and flags & SYN:
+                await self._peer.frame(PING, ACK, 0, length)
+            if kind == WINDOW and stream == own:
+                self._window += length
+                self._opened.set()
+                if flags & RST:
+                    self.over.set()
+
+    async def _crumble(self, stream: int) -> None:
+        while True:
+            await pass_time(3.0)
+            await self._peer.frame(WINDOW, 0, stream, 1)

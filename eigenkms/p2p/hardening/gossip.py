@@ -18,6 +18,9 @@ What the stock classes do with their default settings, and what is done about it
 * Every message is a write of its own, and costs both sides as much as a large one: what waits is sent together.
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
+* Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the
+  cache one for each origin (``KeptMessages``). A request for messages copies each as often as it is named, 5000 times a quarter
+  of a megabyte: once, and no more than the queue takes.
 
 The connection is trusted before the message is: only peers that ``admits`` names may open or be given a pubsub stream,
 and only messages that one of them signed are looked at. Everything cheap is checked before the signature.
@@ -25,7 +28,7 @@ and only messages that one of them signed are looked at. Everything cheap is che
 
 import logging
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -37,9 +40,11 @@ from libp2p.exceptions import ValidationError
 from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.mcache import MessageCache, default_msg_id_fn
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.pubsub.utils import safe_bytes_from_hex
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from eigenkms.p2p.hardening.reading import ByteStream
@@ -56,6 +61,10 @@ INBOUND_RPC_BYTES: Final = RPC_BYTES + (64 << 10)
 MAX_SUBSCRIPTIONS: Final = 64
 MAX_CONTROL_IDS: Final = 5000
 OUTBOUND_QUEUE: Final = 1024
+MESSAGE_COST: Final = 1 << 10
+"""Bytes that a message which is kept counts for besides its own."""
+_WINDOW, _HISTORY = 30, 60
+"""Seconds in which a peer is told what there is, and in which it is kept."""
 
 _forwarder: ContextVar[Any] = ContextVar("forwarder")
 _content: ContextVar[object] = ContextVar("content", default=None)
@@ -70,26 +79,85 @@ Delivers = Callable[[str, GossipMessage], None]
 class LongQueue(RpcQueue):  # type: ignore[misc]
     """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes.
 
-    Messages that wait leave together: what a write costs on both sides hardly depends on its size, so a burst that comes faster
-    than it can be sent is sent in fewer writes.
+    It holds ``limit`` bytes at most, whatever the peer reads; libp2p counts RPCs only. Messages that wait leave together: what a
+    write costs on both sides hardly depends on its size, so a burst that comes faster than it can be sent is sent in fewer
+    writes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = Limits().gossip_queue) -> None:
         super().__init__(max_size=OUTBOUND_QUEUE, max_message_size=RPC_BYTES)
+        self.limit = limit
+        self.held = 0
+
+    def push(self, rpc: Any, priority: bool = False) -> bool:
+        size = rpc.ByteSize()
+        if self.held + size > self.limit or not super().push(rpc, priority):
+            return False
+        self.held += size
+        return True
 
     async def pop(self) -> Any:
         first = await super().pop()
+        if first is None:
+            return None
+        size = first.ByteSize()
+        self.held -= size
         waiting = self._queue._non_priority  # noqa: SLF001
-        if first is None or not _only_publishes(first) or not waiting:
+        if not _only_publishes(first) or not waiting:
             return first
-        together, size = rpc_pb2.RPC(), first.ByteSize()
+        together = rpc_pb2.RPC()
         together.MergeFrom(first)
         while waiting and _only_publishes(waiting[0]):
-            size += waiting[0].ByteSize()
+            more = waiting[0].ByteSize()
+            size += more
             if size > self.max_message_size:
                 break
+            self.held -= more
             together.MergeFrom(waiting.popleft())
         return together
+
+
+class KeptMessages(MessageCache):  # type: ignore[misc]
+    """The messages of the last minute, for peers that missed them: of one origin the newest, at most ``limit`` bytes."""
+
+    def __init__(self, window: int, history: int, limit: int) -> None:
+        super().__init__(window, history)
+        self.limit = limit
+        self._of: dict[bytes, deque[bytes]] = {}
+        """The ids of the messages of each origin, the oldest first."""
+        self._held: Counter[bytes] = Counter()
+
+    def put(self, msg: Any) -> None:
+        """Keep a message, in the place of older ones of its origin if need be."""
+        id_ = default_msg_id_fn(msg)
+        if id_ in self.msgs:
+            return
+        super().put(msg)
+        self._of.setdefault(msg.from_id, deque()).append(id_)
+        self._held[msg.from_id] += _cost(msg)
+        while self._held[msg.from_id] > self.limit:
+            self._forget(self._of[msg.from_id][0])
+
+    def shift(self) -> None:
+        """Forget what is older than the history, and begin another second."""
+        for entry in self.history.pop():
+            self._forget(entry.mid)
+        self.history.insert(0, [])
+
+    def _forget(self, id_: bytes) -> None:
+        """Forget a message, which is the oldest of its origin."""
+        message = self.msgs.pop(id_, None)
+        if message is None:
+            return
+        origin = message.from_id
+        self._of[origin].popleft()
+        self._held[origin] -= _cost(message)
+        if not self._of[origin]:
+            del self._of[origin], self._held[origin]
+
+
+def _cost(message: Any) -> int:
+    return int(message.ByteSize()) + MESSAGE_COST
 
 
 def _only_publishes(rpc: Any) -> bool:
@@ -99,15 +167,15 @@ def _only_publishes(rpc: Any) -> bool:
 class GuardedRouter(GossipSub):  # type: ignore[misc]
     """The mesh. P3: what libp2p runs as tasks of their own must not raise."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         super().__init__(
             [PROTOCOL_ID_V11],
             degree=6,
             degree_low=4,
             degree_high=12,
             heartbeat_interval=1,
-            gossip_window=30,
-            gossip_history=60,
+            gossip_window=_WINDOW,
+            gossip_history=_HISTORY,
             adaptive_gossip_enabled=False,
             spam_protection_enabled=False,
             eclipse_protection_enabled=False,
@@ -115,6 +183,7 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
         self.recent_message_deliveries: defaultdict[str, deque[float]] = defaultdict(
             partial(deque[float], maxlen=100)
         )
+        self.mcache = KeptMessages(_WINDOW, _HISTORY, limits.gossip_of_one)
 
     async def heartbeat(self) -> None:
         while True:
@@ -144,6 +213,20 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
         """Tell a peer that it is in our mesh of ``topic``."""
         graft = rpc_pb2.ControlGraft(topicID=topic)
         self.send_rpc(peer, rpc_pb2.RPC(control=rpc_pb2.ControlMessage(graft=[graft])), priority=True)
+
+    async def handle_iwant(self, iwant_msg: Any, sender_peer_id: ID) -> None:
+        """As libp2p's, but each message once, and no more than there is room for in the peer's queue."""
+        queue = self.pubsub.peer_queues.get(sender_peer_id)
+        room = 0 if queue is None else queue.limit - queue.held
+        wanted = []
+        for name in dict.fromkeys(iwant_msg.messageIDs):
+            id_ = safe_bytes_from_hex(name)
+            message = None if id_ is None else self.mcache.get(id_)
+            room -= 0 if message is None else message.ByteSize()
+            if room < 0:
+                break
+            wanted.append(name)
+        await super().handle_iwant(rpc_pb2.ControlIWant(messageIDs=wanted), sender_peer_id)
 
     async def on_peer_subscribed(self, peer_id: ID, topic: str) -> None:
         try:
@@ -178,7 +261,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     ) -> None:
         super().__init__(
             host,
-            GuardedRouter(),
+            GuardedRouter(limits),
             max_inbound_rpc_size=INBOUND_RPC_BYTES,
             max_subscriptions_per_rpc=MAX_SUBSCRIPTIONS,
             max_subscriptions_per_peer=MAX_SUBSCRIPTIONS,
@@ -269,6 +352,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             if peer_id in self.peers:
                 return
             await super()._handle_new_peer(peer_id)
+            if peer_id in self.peer_queues:
+                self.peer_queues[peer_id].limit = self._limits.gossip_queue
             for topic in self.subscriptions_of(peer_id):
                 if peer_id in self.router.mesh.get(topic, ()):
                     self.router.send_graft(peer_id, topic)

@@ -19,6 +19,7 @@ from eigenkms.p2p.hardening.muxer import GuardedYamux
 from eigenkms.p2p.hardening.reading import MeteredConnection
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.memory import Pool
 
 
 def noise_only(pair: KeyPair) -> dict[Any, Any]:
@@ -27,9 +28,11 @@ def noise_only(pair: KeyPair) -> dict[Any, Any]:
 
 
 async def secure(
-    swarm: Any, socket: trio.SocketStream, expected: PeerId | None, limits: Limits
+    swarm: Any, socket: trio.SocketStream, expected: PeerId | None, limits: Limits, strangers: Pool
 ) -> GuardedYamux:
     """Authenticate the peer at the other end and set up yamux; we dialled if ``expected`` is given.
+
+    What is held for the peer counts in ``strangers`` until it is trusted.
 
     The caller owns the deadline, and the socket until this returns. Raises whatever libp2p raises for a peer that
     fails: callers treat every Exception alike.
@@ -39,4 +42,4 @@ async def secure(
     secured = await swarm.upgrader.upgrade_security(raw, expected is not None, wanted)
     await swarm.upgrader.muxer_multistream.select_transport(secured)
     raw.allowance = None
-    return GuardedYamux(secured, secured.get_remote_peer(), socket, limits)
+    return GuardedYamux(secured, secured.get_remote_peer(), socket, limits, strangers)

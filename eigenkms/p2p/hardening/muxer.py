@@ -9,14 +9,17 @@ connection then ends by itself and the dialler starts again.
 import logging
 import struct
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final, SupportsIndex
 
 import trio
+from libp2p.io.exceptions import IncompleteReadError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
+from eigenkms.p2p.memory import Account, Pool
 
 log = logging.getLogger("eigenkms.p2p.muxer")
 
@@ -25,6 +28,10 @@ WINDOW: Final = 1 << 20
 STREAM_BUFFER: Final = 2 * WINDOW
 FRAME_COST: Final = 1 << 10
 """What a read counts for besides its bytes; a frame takes one or two."""
+BODY_SECONDS: Final = 60.0
+"""The time for one frame, as in libp2p. Frames of ours have 64 KiB, so this is a pace of one KiB a second."""
+STREAM_COST: Final = 16 << 10
+"""Bytes that a stream counts for besides what is unread: its tables, and the task that serves it."""
 
 
 _update_window = yamux.YamuxStream._auto_tune_and_send_window_update  # noqa: SLF001
@@ -51,26 +58,61 @@ class CappedBuffer(bytearray):
     def extend(self, data: Iterable[SupportsIndex]) -> None:
         """Raises BufferError, and cuts the connection, if the peer overruns what it may send."""
         chunk = bytes(data)
-        if len(self) + len(chunk) > STREAM_BUFFER or self._buffers.total() + len(chunk) > self._buffers.limit:
+        if len(self) + len(chunk) > STREAM_BUFFER or self._buffers.unread + len(chunk) > self._buffers.limit:
             self._buffers.muxer.abort("overran its receive window")
             raise BufferError("receive window overrun")
         super().extend(chunk)
+        self._buffers.count(len(chunk))
+
+    def __delitem__(self, part: SupportsIndex | slice) -> None:
+        before = len(self)
+        super().__delitem__(part)
+        self._buffers.count(len(self) - before)
+
+    def clear(self) -> None:
+        """Forget all bytes."""
+        del self[:]
 
 
 class CappedBuffers(dict[int, bytearray]):
-    """P9: libp2p logs that a peer exceeds its receive window, and stores the bytes. Here it costs the connection."""
+    """P9: libp2p logs that a peer exceeds its receive window, and stores the bytes. Here it costs the connection.
+
+    Streams and their bytes are on the account of the connection, from the moment at which they are in here until they leave.
+    """
 
     def __init__(self, muxer: "GuardedYamux", limit: int) -> None:
         super().__init__()
         self.muxer = muxer
         self.limit = limit
+        self.unread = 0
 
-    def total(self) -> int:
-        """Unread bytes of all streams."""
-        return sum(map(len, self.values()))
+    def count(self, more: int) -> None:
+        """So many bytes more, or fewer, are unread."""
+        self.unread += more
+        self.muxer.account.take(more)
 
     def __setitem__(self, stream_id: int, _buffer: bytearray) -> None:
+        self.pop(stream_id, None)
         super().__setitem__(stream_id, CappedBuffer(self))
+        self.muxer.account.take(STREAM_COST)
+
+    def __delitem__(self, stream_id: int) -> None:
+        self[stream_id].clear()
+        super().__delitem__(stream_id)
+        self.muxer.account.give(STREAM_COST)
+
+    def pop(self, stream_id: int, default: Any = None) -> Any:
+        """The unread bytes of a stream that is over; they are freed."""
+        if stream_id not in self:
+            return default
+        buffer = self[stream_id]
+        del self[stream_id]
+        return buffer
+
+    def clear(self) -> None:
+        """Forget all streams."""
+        for stream_id in list(self):
+            del self[stream_id]
 
 
 class PacedSession:
@@ -106,12 +148,15 @@ class PacedSession:
 class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     """One muxed connection over ``socket``. ``trust`` sets how much of our memory the peer may use."""
 
-    def __init__(self, secured: Any, peer: Any, socket: trio.SocketStream, limits: Limits) -> None:
+    def __init__(
+        self, secured: Any, peer: Any, socket: trio.SocketStream, limits: Limits, strangers: Pool
+    ) -> None:
         paced = PacedSession(secured, limits.client_rate)
         super().__init__(paced, peer, is_initiator=secured.is_initiator)
         self._paced = paced
         self.socket = socket
         self.limits = limits
+        self.account = Account(strangers, partial(self.abort, "held the most of what is held for strangers"))
         self.stream_buffers = CappedBuffers(self, limits.client_connection_buffer)
         self.stream_limit = limits.client_streams
         self.last_request = trio.current_time()
@@ -122,6 +167,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     def trust(self, trusted: bool) -> None:
         """Set the bounds of an operator's connection, or of a client's."""
         limits = self.limits
+        self.account.trust(trusted)
         self._paced.rate = None if trusted else limits.client_rate
         self.stream_buffers.limit = limits.connection_buffer if trusted else limits.client_connection_buffer
         self.stream_limit = limits.streams if trusted else limits.client_streams
@@ -174,8 +220,19 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             self.forget(stream)
 
     async def _read_data_body(self, length: int) -> bytes:
+        """As libp2p's, and what has come is on the account while the rest is waited for."""
         self._heard += 1
-        body = await super()._read_data_body(length)
+        body = bytearray()
+        try:
+            with trio.fail_after(BODY_SECONDS):
+                while len(body) < length:
+                    chunk = await self._paced.read(min(length - len(body), yamux.MAX_MESSAGE_SIZE))
+                    if not chunk:
+                        raise IncompleteReadError("stream ended", length, len(body))
+                    body += chunk
+                    self.account.take(len(chunk))
+        finally:
+            self.account.give(len(body))
         self._heard += 1
         return bytes(body)
 

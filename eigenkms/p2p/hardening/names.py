@@ -28,6 +28,7 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("libp2p.stream_muxer.yamux.yamux", "Yamux._read_data_body"),
     ("libp2p.stream_muxer.yamux.yamux", "Yamux.open_stream"),
     ("libp2p.stream_muxer.yamux.yamux", "Yamux.accept_stream"),
+    ("libp2p.stream_muxer.yamux.yamux", "YamuxStream.write"),
     ("libp2p.stream_muxer.yamux.yamux", "YamuxStream._auto_tune_and_send_window_update"),
     ("libp2p.stream_muxer.yamux.yamux", "YamuxStream._grow_threshold"),
     ("libp2p.stream_muxer.yamux.yamux", "YAMUX_HEADER_FORMAT"),
@@ -97,10 +98,10 @@ def _quiet_logs() -> None:
 
 @cache
 def apply_process_wide() -> None:
-    """Replace, once in a process, what can only be replaced in libp2p's modules: P11, the windows and when they are told, the
+    """Replace, once in a process, what can only be replaced in libp2p's modules: P11, P12, the windows and when they are told, the
     gossip queue.
     """
-    from eigenkms.p2p.hardening import gossip, muxer, reading
+    from eigenkms.p2p.hardening import gossip, muxer, reading, streams
 
     self_test()
     _quiet_logs()
@@ -109,4 +110,5 @@ def apply_process_wide() -> None:
     yamux: Any = import_module("libp2p.stream_muxer.yamux.yamux")
     yamux.MAX_WINDOW_SIZE = muxer.WINDOW
     yamux.YamuxStream._auto_tune_and_send_window_update = muxer.update_window_late  # noqa: SLF001
+    yamux.YamuxStream = streams.GuardedStream
     import_module("libp2p.pubsub.pubsub").RpcQueue = gossip.LongQueue  # type: ignore[attr-defined]
