@@ -50,7 +50,7 @@ STRANGERS: Final = 32
 NAMED: Final = STRANGERS // 2
 """Checks of strangers in one operator's name that wait, so that a flood in its name leaves room for the others."""
 PAUSE_SECONDS: Final = 0.05
-"""Between two checks of strangers. Those that may wait are done after 3.2 s, within the 5 s of a call; they cost 3 % of a processor."""
+"""Between two checks of strangers. Those that may wait take 3.2 s, less than the 5 s of a call, and 3 % of a processor."""
 REMEMBERED: Final = 4096
 """Frames that did not verify, 32 bytes each; beyond, the one that came the longest ago is forgotten."""
 
