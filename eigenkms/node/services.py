@@ -52,7 +52,7 @@ PAGES: Final = 4
 """Pages of evidence that one client waits for, each of 256 KiB and more."""
 
 
-STATUS_SECONDS: Final = 0.5
+STATUS_SECONDS: Final = 0.1
 """For which a status serves: it is read on the loop, and takes milliseconds with a hundred operators and a thousand clients."""
 REFUSALS_A_SECOND: Final = 5
 REFUSAL_BURST: Final = 256

@@ -125,5 +125,6 @@ def attested_network(folder: Path) -> Iterator[Attested]:
         with live_network(folder / "net", operators=3, timing=SELDOM, access=access) as net:
             net.start_all([0, 1, 2])
             net.genesis()
+            wait_until(lambda: all(net.status(index)["share"] for index in range(3)), "each has its share")
             yield Attested(net, loop, authority, sockets)
     shutil.rmtree(sockets)

@@ -9,6 +9,7 @@ import pytest
 
 from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope
+from eigenkms.storage.familiar import FAMILIAR_NAME
 from eigenkms.types import AppId
 from tests.attestation.issuer import DIGEST, gcp_claims, token
 from tests.attestation.launcher import fresh
@@ -84,11 +85,17 @@ def test_what_create_says_is_what_is_on_chain(attested: Attested, tmp_path: Path
 
 
 def test_only_a_started_application_gets_keys(attested: Attested) -> None:
-    """One that the chain does not know, or that is stopped, suspended or terminated, gets none; started again, it does."""
+    """One that the chain does not know, or that is stopped, suspended or terminated, gets none; started again, it does.
+
+    An operator keeps which applications it found, for its next start.
+    """
     assert attested.ask(AppId("0x" + "33" * 20)) == Refusal.UNKNOWN_APPLICATION
     assert attested.ask(AppId("my-app")) == Refusal.UNKNOWN_APPLICATION
     app = attested.created("--image-digest", IMAGE)
     assert attested.ask(app) == "granted"
+    kept = (attested.net.members[0].folder / "data" / FAMILIAR_NAME).read_bytes()
+    assert kept.endswith(bytes.fromhex(app[2:]))
+    assert b"\x33" * 20 not in kept
     not_running = Refusal.APPLICATION_NOT_RUNNING
     for verb, expected in (
         ("stop", not_running),

@@ -169,6 +169,23 @@ def stranger(address: str = "203.0.113.1") -> Caller:
     return Caller(PeerKey.generate().peer_id, address)
 
 
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("203.0.113.1", "203.0.113.1"),
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_a_client_is_an_address(address: str, client: str) -> None:
+    """With IPv6 the /64. On this machine, where all have one address, and where there is none, it is its peer."""
+    peer = PeerKey.generate().peer_id
+    assert Caller(peer, address).client == client
+    for own in ("127.0.0.1", "::1", "::ffff:127.0.0.1", ""):
+        assert Caller(peer, own).client == str(peer)
+
+
 async def outcome(checks: SignatureChecks, frame: Frame, caller: Caller) -> str:
     try:
         return "verified" if await checks.check(frame, caller) else "not needed"
