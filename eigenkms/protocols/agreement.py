@@ -169,7 +169,7 @@ class Agreement:
                 self._receive_view_change(frame, now)
             case Kind.CERTIFICATE:
                 message = read_certificate_frame(frame)
-                if self._is_valid(message.certificate):
+                if self._is_believed(frame.sender) and self._is_valid(message.certificate):
                     self._keep_transcript(message.transcript)
                     self._learn_certificate(message.certificate)
             case _:
@@ -179,7 +179,7 @@ class Agreement:
 
     def _fault_of(self, frame: Frame) -> Fault | None:
         """What of a frame its sender cannot have verified before it signed it."""
-        certificate = carried_certificate(frame)
+        certificate = carried_certificate(frame) if self._is_believed(frame.sender) else None
         if certificate is not None and not self._is_valid(certificate):
             return Fault.BAD_CERTIFICATE
         if frame.kind is Kind.PROPOSAL:
@@ -187,6 +187,10 @@ class Agreement:
             if self._proposed_transcript(proposal) is None and is_bad_proposal(proposal, self.session):
                 return Fault.BAD_PROPOSAL
         return None
+
+    def _is_believed(self, sender: OperatorAddress) -> bool:
+        """Whether certificates that ``sender`` shows are worth a pairing: one that showed a bad one could show thousands."""
+        return (sender, Fault.BAD_CERTIFICATE) not in self._accused
 
     def _accuse(self, fault: Fault, frame: Frame) -> list[Effect]:
         """Once for each operator and fault. A holder of a source that is no member gives no such evidence."""
@@ -216,6 +220,8 @@ class Agreement:
 
     def _receive_proposal(self, frame: Frame, now: float) -> None:
         proposal = read_proposal(frame)
+        if proposal.justification is not None and not self._is_believed(frame.sender):
+            return
         self._keep_transcript(proposal.transcript)
         self._learn_certificate(proposal.justification)
         self._proposals.setdefault(proposal.view, []).append(proposal)
@@ -224,7 +230,8 @@ class Agreement:
 
     def _receive_view_change(self, frame: Frame, now: float) -> None:
         change = read_view_change(frame)
-        self._learn_certificate(change.prepared)
+        if self._is_believed(frame.sender):
+            self._learn_certificate(change.prepared)
         self._views.note(frame.sender, change.view)
         if frame.sender == self.me:
             self._views.restart(change.view, now)

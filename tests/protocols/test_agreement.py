@@ -30,9 +30,10 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
+from eigenkms.protocols.session import Session
 from eigenkms.protocols.transcript import ListedKey, Transcript, decode_transcript
 from eigenkms.protocols.views import REPEAT_WINDOWS
-from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
+from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, check_certificate, vote_digest
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import KeyVersion, Table, seat_of, version_of
 from tests.protocols.support import accusations, broadcasts, cast, journal
@@ -793,6 +794,28 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
     assert len(verified) == 2
     assert not _votes(many.hears(many.proposal(0, many.transcript, keys=(*many.keys, key.encoded))))
     assert len(verified) == 2
+
+
+def test_who_showed_a_bad_certificate_shows_no_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pairing and one piece of evidence, however many follow; its views and votes count on, and others' certificates."""
+    voter, verified = Voter(), list[Certificate]()
+
+    def count(certificate: Certificate, session: Session) -> None:
+        verified.append(certificate)
+        check_certificate(certificate, session)
+
+    monkeypatch.setattr(agreement_module, "check_certificate", count)
+    liar, other = voter.others[:2]
+    bad = [replace(voter.prepared, hash=bytes([k]) * 32) for k in range(1, 7)]
+    changes = [voter.change(liar, k, certificate) for k, certificate in enumerate(bad, 1)]
+    effects = voter.hears(*changes, voter.announced(liar, bad[0], None))
+    (evidence,) = accusations(effects)
+    assert (evidence.fault, evidence.accused) == (Fault.BAD_CERTIFICATE, liar)
+    assert verified == bad[:1]
+    assert voter.agreement._views._members[liar] == len(bad)
+    voter.hears(voter.change(other, 1, voter.prepared))
+    assert verified == [bad[0], voter.prepared]
+    assert voter.agreement._highest == voter.prepared
 
 
 @pytest.mark.slow
