@@ -9,11 +9,11 @@ sign one with the peer id of another. Where a peer is dialled that several name 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
+from eigenkms.p2p.prefixes import plain_ip
 from eigenkms.protocols.codec import MalformedError
 from eigenkms.protocols.frames import NO_SESSION, Frame, WrongScopeError
 from eigenkms.protocols.peer_claims import Claim, Standing, dial_order
@@ -218,10 +218,7 @@ class PeerBook:
 
     def is_at(self, address: str) -> bool:
         """Whether an operator's socket on chain is at this IP address; one that names a host is at none."""
-        plain = ip_address(address.partition("%")[0])
-        if isinstance(plain, IPv6Address):
-            plain = plain.ipv4_mapped or plain
-        return str(plain) in self._hosts
+        return str(plain_ip(address)) in self._hosts
 
     def is_said_to_be(self, peer: PeerId, operator: OperatorAddress) -> bool:
         """Whether the operator's socket on chain or its record names this peer."""

@@ -21,17 +21,16 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 import trio
 
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
-from eigenkms.node.http.limits import client_of
 from eigenkms.node.peers import PeerBook
 from eigenkms.node.rates import Rates
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId
+from eigenkms.p2p.prefixes import plain_ip, prefix_of
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.frames import BadSignatureError, Frame, verify_frame
 from eigenkms.protocols.session import MAX_OPERATORS
@@ -69,16 +68,12 @@ class Caller:
     @property
     def client(self) -> str:
         """What it counts as: its address, with IPv6 the /64; on this machine, where all have one address, its peer id."""
-        return client_of(self.address) if self.is_remote else str(self.peer)
+        return prefix_of(self.address) if self.is_remote else str(self.peer)
 
     @property
     def is_remote(self) -> bool:
         """Whether the address tells it from others."""
-        if not self.address:
-            return False
-        plain = ip_address(self.address.partition("%")[0])
-        mapped = plain.ipv4_mapped if isinstance(plain, IPv6Address) else None
-        return not (mapped or plain).is_loopback
+        return bool(self.address) and not plain_ip(self.address).is_loopback
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.turns import prefix_of
+from eigenkms.p2p.prefixes import prefix_of
 
 log = logging.getLogger("eigenkms.p2p.connections")
 

@@ -25,7 +25,8 @@ from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import TransportAddress, parse_transport
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.turns import OperatorAddresses, Turns, prefix_of
+from eigenkms.p2p.prefixes import prefix_of
+from eigenkms.p2p.turns import OperatorAddresses, Turns
 
 log = logging.getLogger("eigenkms.p2p.listener")
 

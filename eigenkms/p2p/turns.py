@@ -12,13 +12,12 @@ A socket that says nothing takes no turn: it costs a place (``listener``), and n
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 import trio
 
 from eigenkms.p2p.identity import PeerId
+from eigenkms.p2p.prefixes import prefix_of
 
 BUCKETS: Final = 4096
 """Prefixes that are remembered with the tokens that they have left."""
@@ -28,20 +27,6 @@ _SHARED: Final = frozenset({"127.0.0.1", "::/64", ""})
 """Prefixes that many have: local nodes and their clients, and sockets that are gone. They have the rate that all have."""
 SEEN: Final = 4
 """Addresses from which one operator came that are remembered."""
-
-
-@lru_cache(maxsize=BUCKETS)
-def prefix_of(address: str) -> str:
-    """What an IP address counts as: an IPv6 host usually has a whole /64. Other text is returned as it is."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(IPv6Network((parsed, 64), strict=False))
 
 
 @dataclass(slots=True)

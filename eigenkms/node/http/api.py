@@ -32,11 +32,12 @@ from eigenkms.node.http.bodies import (
     read_sign_request,
 )
 from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
-from eigenkms.node.http.limits import ByteBudget, InProgress, TooManyError, client_of
+from eigenkms.node.http.limits import ByteBudget, InProgress, TooManyError
 from eigenkms.node.policy import Policy
 from eigenkms.node.rates import Rates
 from eigenkms.node.releasing import Released, Releaser
 from eigenkms.node.versions import Versions
+from eigenkms.p2p.prefixes import prefix_of
 from eigenkms.protocols.transcript import Transcript
 from eigenkms.types import ClusterId, OperatorAddress
 
@@ -239,7 +240,7 @@ class _RoomFor(Protocol):
 
 
 def _client(request: Request) -> str:
-    return client_of(request.client.host) if request.client else ""
+    return prefix_of(request.client.host) if request.client else ""
 
 
 def _take(rates: Rates, client: str) -> None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 IN_PROGRESS_OF_ONE: Final = 16
@@ -51,16 +50,6 @@ class TooManyError(Exception):
         super().__init__("too many requests")
         self.everybody = everybody
         self.retry_after = retry_after
-
-
-def client_of(address: str) -> str:
-    """What an address counts as: an IPv6 client usually has a whole /64."""
-    parsed = ip_address(address.partition("%")[0])
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(IPv6Network((parsed, 64), strict=False))
-    return str(parsed)
 
 
 class InProgress:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from eigenkms.node.http.connection import GONE, App, Connection, Stream
-from eigenkms.node.http.limits import ByteBudget, ServerLimits, client_of
+from eigenkms.node.http.limits import ByteBudget, ServerLimits
 from eigenkms.node.http.places import Place, Places
 from eigenkms.node.rates import Rates
+from eigenkms.p2p.prefixes import prefix_of
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -51,7 +52,7 @@ class Server:
         transport: Any = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
         try:
             peer, here = transport.socket.getpeername(), transport.socket.getsockname()
-            client = client_of(peer[0])
+            client = prefix_of(peer[0])
             if self._accepts.take(client):
                 log.debug("HTTP connection of %s refused: too many in a short time", client)
                 return

@@ -5,7 +5,8 @@ from contextlib import ExitStack
 import pytest
 
 from eigenkms.node.http import limits
-from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, InProgress, TooManyError, client_of
+from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, InProgress, TooManyError
+from eigenkms.p2p.prefixes import prefix_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, InProgress, TooMa
 )
 def test_addresses_count_as_clients(address: str, client: str) -> None:
     """A whole /64 is one."""
-    assert client_of(address) == client
+    assert prefix_of(address) == client
 
 
 def test_one_client_has_so_many_in_progress() -> None:

@@ -1,0 +1,24 @@
+"""What an IP address counts as where one host may have so much and no more: an IPv4 address itself, an IPv6 one its /64."""
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+REMEMBERED: Final = 4096
+
+
+def plain_ip(address: str) -> IPv4Address | IPv6Address:
+    """The address without a zone, and the IPv4 one that an IPv6 one stands for (``::ffff:…``). Raises ``ValueError``."""
+    plain = ip_address(address.partition("%")[0])
+    mapped = plain.ipv4_mapped if isinstance(plain, IPv6Address) else None
+    return mapped or plain
+
+
+@lru_cache(maxsize=REMEMBERED)
+def prefix_of(address: str) -> str:
+    """The prefix of an IP address, since an IPv6 host usually has a whole /64. Other text is returned as it is."""
+    try:
+        plain = plain_ip(address)
+    except ValueError:
+        return address
+    return str(plain if isinstance(plain, IPv4Address) else IPv6Network((plain, 64), strict=False))
