@@ -34,8 +34,9 @@ from multiaddr import Multiaddr
 from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
 from eigenkms.p2p.hardening import names, self_test
-from eigenkms.p2p.hardening.gossip import RPC_BYTES, GuardedPubsub, GuardedRouter, KeptMessages, LongQueue
+from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
+from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages, LongQueue
 from eigenkms.p2p.hardening.reading import read_exactly
 from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host

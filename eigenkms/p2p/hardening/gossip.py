@@ -5,7 +5,7 @@ What the stock classes do with their default settings, and what is done about it
 * garbage protobuf, a bad key inside a message, a validator that raises: each ends the host (P3). Here reading is one guarded
   loop, and tasks that libp2p starts on its own are guarded where they begin.
 * Per forwarder and topic 10 messages a second pass, of 100 in a row 10 arrive: spam protection off. The queue to a peer
-  holds 32: ``LongQueue``. The channel to the subscriber holds 32: it is not used at all, messages go straight to the host.
+  holds 32: ``queues.LongQueue``. The channel to the subscriber holds 32: it is not used at all, messages go straight to the host.
 * Sequence numbers start at the unix time in seconds, so after a quick restart message ids repeat and are dropped as
   seen: they start at nanoseconds.
 * With the adaptive features on, the heartbeat slows to a minute in quiet times: off.
@@ -19,7 +19,7 @@ What the stock classes do with their default settings, and what is done about it
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
 * Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the
-  cache one for each origin (``KeptMessages``). A request for messages copies each as often as it is named, 5000 times a quarter
+  cache one for each origin (``queues``). A request for messages copies each as often as it is named, 5000 times a quarter
   of a megabyte: once, and no more than the queue takes.
 
 The connection is trusted before the message is: only peers that ``admits`` names may open or be given a pubsub stream,
@@ -28,7 +28,7 @@ and only messages that one of them signed are looked at. Everything cheap is che
 
 import logging
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -40,13 +40,12 @@ from libp2p.exceptions import ValidationError
 from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
-from libp2p.pubsub.mcache import MessageCache, default_msg_id_fn
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.pubsub.utils import safe_bytes_from_hex
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
+from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages
 from eigenkms.p2p.hardening.reading import ByteStream
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
@@ -55,14 +54,9 @@ from eigenkms.p2p.types import GossipMessage
 log = logging.getLogger("eigenkms.p2p.gossip")
 
 PROTOCOL: Final = str(PROTOCOL_ID_V11)
-RPC_BYTES: Final = 512 << 10
-"""What we pack into one RPC: two of the largest messages."""
 INBOUND_RPC_BYTES: Final = RPC_BYTES + (64 << 10)
 MAX_SUBSCRIPTIONS: Final = 64
 MAX_CONTROL_IDS: Final = 5000
-OUTBOUND_QUEUE: Final = 1024
-MESSAGE_COST: Final = 1 << 10
-"""Bytes that a message which is kept counts for besides its own."""
 _WINDOW, _HISTORY = 30, 60
 """Seconds in which a peer is told what there is, and in which it is kept."""
 
@@ -74,94 +68,6 @@ Admits = Callable[[PeerId], bool]
 Accepts = Callable[[str, PeerId, bytes], object]
 """What a validator makes of a message, a true value, or a false one if it refuses it."""
 Delivers = Callable[[str, GossipMessage], None]
-
-
-class LongQueue(RpcQueue):  # type: ignore[misc]
-    """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes.
-
-    It holds ``limit`` bytes at most, whatever the peer reads; libp2p counts RPCs only. Messages that wait leave together: what a
-    write costs on both sides hardly depends on its size, so a burst that comes faster than it can be sent is sent in fewer
-    writes.
-    """
-
-    def __init__(self, limit: int = Limits().gossip_queue) -> None:
-        super().__init__(max_size=OUTBOUND_QUEUE, max_message_size=RPC_BYTES)
-        self.limit = limit
-        self.held = 0
-
-    def push(self, rpc: Any, priority: bool = False) -> bool:
-        size = rpc.ByteSize()
-        if self.held + size > self.limit or not super().push(rpc, priority):
-            return False
-        self.held += size
-        return True
-
-    async def pop(self) -> Any:
-        first = await super().pop()
-        if first is None:
-            return None
-        size = first.ByteSize()
-        self.held -= size
-        waiting = self._queue._non_priority  # noqa: SLF001
-        if not _only_publishes(first) or not waiting:
-            return first
-        together = rpc_pb2.RPC()
-        together.MergeFrom(first)
-        while waiting and _only_publishes(waiting[0]):
-            more = waiting[0].ByteSize()
-            size += more
-            if size > self.max_message_size:
-                break
-            self.held -= more
-            together.MergeFrom(waiting.popleft())
-        return together
-
-
-class KeptMessages(MessageCache):  # type: ignore[misc]
-    """The messages of the last minute, for peers that missed them: of one origin the newest, at most ``limit`` bytes."""
-
-    def __init__(self, window: int, history: int, limit: int) -> None:
-        super().__init__(window, history)
-        self.limit = limit
-        self._of: dict[bytes, deque[bytes]] = {}
-        """The ids of the messages of each origin, the oldest first."""
-        self._held: Counter[bytes] = Counter()
-
-    def put(self, msg: Any) -> None:
-        """Keep a message, in the place of older ones of its origin if need be."""
-        id_ = default_msg_id_fn(msg)
-        if id_ in self.msgs:
-            return
-        super().put(msg)
-        self._of.setdefault(msg.from_id, deque()).append(id_)
-        self._held[msg.from_id] += _cost(msg)
-        while self._held[msg.from_id] > self.limit:
-            self._forget(self._of[msg.from_id][0])
-
-    def shift(self) -> None:
-        """Forget what is older than the history, and begin another second."""
-        for entry in self.history.pop():
-            self._forget(entry.mid)
-        self.history.insert(0, [])
-
-    def _forget(self, id_: bytes) -> None:
-        """Forget a message, which is the oldest of its origin."""
-        message = self.msgs.pop(id_, None)
-        if message is None:
-            return
-        origin = message.from_id
-        self._of[origin].popleft()
-        self._held[origin] -= _cost(message)
-        if not self._of[origin]:
-            del self._of[origin], self._held[origin]
-
-
-def _cost(message: Any) -> int:
-    return int(message.ByteSize()) + MESSAGE_COST
-
-
-def _only_publishes(rpc: Any) -> bool:
-    return bool(rpc.publish) and not rpc.subscriptions and not rpc.HasField("control")
 
 
 class GuardedRouter(GossipSub):  # type: ignore[misc]

@@ -38,6 +38,9 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("libp2p.utils.varint", "read_exactly"),
     ("libp2p.pubsub.pubsub", "RpcQueue"),
     ("libp2p.pubsub.rpc_queue", "RpcQueue.pop"),
+    ("libp2p.pubsub.rpc_queue", "RpcQueue.push"),
+    ("libp2p.pubsub.mcache", "MessageCache.put"),
+    ("libp2p.pubsub.mcache", "MessageCache.shift"),
     ("libp2p.pubsub.pubsub", "Pubsub.push_msg"),
     ("libp2p.pubsub.pubsub", "Pubsub.validate_msg"),
     ("libp2p.pubsub.pubsub", "Pubsub.notify_subscriptions"),
@@ -53,6 +56,7 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("libp2p.pubsub.gossipsub", "GossipSub._is_gossipsub_peer"),
     ("libp2p.pubsub.gossipsub", "GossipSub.on_peer_subscribed"),
     ("libp2p.pubsub.gossipsub", "GossipSub.flush_pending_messages"),
+    ("libp2p.pubsub.gossipsub", "GossipSub.handle_iwant"),
     ("libp2p.pubsub.gossipsub", "GossipSub.handle_rpc"),
 )
 
@@ -101,7 +105,7 @@ def apply_process_wide() -> None:
     """Replace, once in a process, what can only be replaced in libp2p's modules: P11, P12, the windows and when they are told, the
     gossip queue.
     """
-    from eigenkms.p2p.hardening import gossip, muxer, reading, streams
+    from eigenkms.p2p.hardening import muxer, queues, reading, streams
 
     self_test()
     _quiet_logs()
@@ -111,4 +115,4 @@ def apply_process_wide() -> None:
     yamux.MAX_WINDOW_SIZE = muxer.WINDOW
     yamux.YamuxStream._auto_tune_and_send_window_update = muxer.update_window_late  # noqa: SLF001
     yamux.YamuxStream = streams.GuardedStream
-    import_module("libp2p.pubsub.pubsub").RpcQueue = gossip.LongQueue  # type: ignore[attr-defined]
+    import_module("libp2p.pubsub.pubsub").RpcQueue = queues.LongQueue  # type: ignore[attr-defined]
