@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.node.catalogue import SETTINGS
-from eigenkms.node.http.limits import BODY_BYTES
+from eigenkms.node.http.limits import LARGE_BYTES, SMALL_BYTES, ServerLimits
 from eigenkms.p2p.limits import Limits
 from tests.docs.pages import ROOT, page
 from tests.support.waiting import PATIENCE
@@ -59,7 +59,8 @@ def test_the_unit_bounds_memory_above_what_strangers_may_fill() -> None:
     unit = dict(re.findall(r"^(MemoryMax|MemorySwapMax|TasksMax)=(\w+)$", UNIT.read_text(), re.MULTILINE))
     assert unit == {"MemoryMax": "1536M", "MemorySwapMax": "0", "TasksMax": "256"}
     limits = Limits()
-    strangers = limits.strangers + (limits.clients + limits.handshakes) * OF_A_CONNECTION + BODY_BYTES
+    http = 2 * (LARGE_BYTES + ServerLimits().connections * SMALL_BYTES)
+    strangers = limits.strangers + (limits.clients + limits.handshakes) * OF_A_CONNECTION + http
     assert AT_REST + strangers < 3 << 28, "half is left for members and rotations, at least"
 
 
