@@ -134,9 +134,11 @@ class RawPeer:
 
 
 @asynccontextmanager
-async def raw_peer(address: PeerAddress, key: PeerKey | None = None) -> AsyncIterator[RawPeer]:
+async def raw_peer(
+    address: PeerAddress, key: PeerKey | None = None, *, source: str | None = None
+) -> AsyncIterator[RawPeer]:
     """An attacker who has proven an identity of its own and may now send what it likes."""
-    socket = await connect(address)
+    socket = await connect(address, source)
     try:
         stack = upgrader(key or PeerKey.generate())
         raw = RawConnection(TrioTCPStream(socket), True)
