@@ -21,7 +21,7 @@ from eigenkms.crypto import sealing
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.node.http.bodies import MAX_SECRETS_BODY
 from eigenkms.p2p import framing
-from eigenkms.p2p.identity import PeerAddress, PeerKey
+from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
 from eigenkms.p2p.listener import raise_file_limit
 from eigenkms.protocols import wire
 from eigenkms.protocols.peer_record import build_peer_record
@@ -71,7 +71,7 @@ class Target:
 
     @property
     def peer(self) -> PeerAddress:
-        return PeerAddress.parse(self.multiaddr)
+        return parse_address(self.multiaddr)
 
 
 Stranger = Callable[[Target, str], Awaitable[None]]

@@ -425,6 +425,11 @@ class Engine:
         """Whether this operator's share of a version is on its way; may be called while a step runs."""
         return self._operator.is_obtaining(transcript_hash)
 
+    @property
+    def is_opening_a_share(self) -> bool:
+        """Whether a share is being decrypted, as after each certificate; may be read while a step runs."""
+        return self._operator.is_opening_a_share
+
     async def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
         """Wait until somebody deals, in the newest session, from a version that this operator does not know."""
         await self._source_wanted.wait()

@@ -175,6 +175,11 @@ class Holdings:
         recovery = self._recoveries.get(transcript_hash)
         return recovery is not None and recovery.is_possible(self._keys)
 
+    @property
+    def is_opening_a_share(self) -> bool:
+        """Whether a share is being decrypted; its rows are all here."""
+        return any(recovery.is_opening for recovery in self._recoveries.values())
+
     def take_opened(self, result: Opened) -> list[Effect]:
         """The outcome of a decryption; nothing if the version is of the past by now, or its share is here."""
         known = self._versions.get(result.version)
@@ -182,6 +187,8 @@ class Holdings:
             return []
         number = int(known.transcript.version)
         if result.share is None:
+            if (recovery := self._recoveries.get(result.version)) is not None:
+                recovery.fail()
             return [Note(NOT_OPENED, {"version": number})]
         self._versions[result.version] = replace(known, share=result.share)
         return [Held(result.version, result.share), Note("share held", {"version": number})]

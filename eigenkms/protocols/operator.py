@@ -373,6 +373,11 @@ class Operator:
         """Whether the share of a version is on its way: its rows are fetched, or decrypted."""
         return self._holdings.is_obtaining(transcript_hash)
 
+    @property
+    def is_opening_a_share(self) -> bool:
+        """Whether a share is being decrypted; its rows are all here."""
+        return self._holdings.is_opening_a_share
+
     def body(self, name: bytes) -> bytes | None:
         """The body of a dealing, to be served to any member."""
         return next((body for c in self._all if (body := c.body(name)) is not None), None)

@@ -36,6 +36,7 @@ class Recovery:
         self._rows: dict[bytes, tuple[DealingHeader, pvss.EncryptedShare]] = {}
         self._numbers: dict[bytes, int | None] = {}
         self._is_opening = False
+        self._has_failed = False
 
     @property
     def wanted(self) -> tuple[bytes, ...]:
@@ -54,7 +55,17 @@ class Recovery:
 
     def is_possible(self, numbers: Container[int]) -> bool:
         """Whether the share can still be decrypted, with the keys of these numbers."""
-        return not self.is_hopeless and (self.used is None or self.used in numbers)
+        is_lost = self.is_hopeless or self._has_failed
+        return not is_lost and (self.used is None or self.used in numbers)
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether all rows are here and the share is being decrypted, which takes seconds at most."""
+        return self._is_opening and not self._has_failed
+
+    def fail(self) -> None:
+        """The rows did not make the share; this operator does not try again in this life."""
+        self._has_failed = True
 
     def take(self, name: bytes, row: Row) -> None:
         """A row that somebody served. Raises ``RemoteProtocolError`` if it is not the one that the transcript names."""
