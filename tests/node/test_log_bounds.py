@@ -49,12 +49,13 @@ async def test_made_up_applications_write_a_few_lines_a_minute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
     """Of two thousand ten are written, and the first one of the next minute says how many were not."""
+    spent = SpentTokens.open(tmp_path)
     authoriser = Authoriser(
         cluster=CLUSTER,
         operator=OperatorAddress(bytes(20)),
         applications=Refusing(),
         methods=(),
-        spent=SpentTokens.open(tmp_path),
+        spent=spent,
     )
 
     async def ask(number: int) -> None:
@@ -68,6 +69,7 @@ async def test_made_up_applications_write_a_few_lines_a_minute(
         assert len(caplog.records) == LINES
         clock.now += PERIOD_SECONDS
         await ask(FLOOD)
+    spent.close()
     assert len(caplog.records) == LINES + 1
     assert f"(and {FLOOD - LINES} more like it" in caplog.records[-1].getMessage()
 

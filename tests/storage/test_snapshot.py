@@ -1,6 +1,8 @@
 """A database is read while another process writes to it: whole commits, nothing of the folder changed, nothing left on the disk."""
 
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -22,8 +24,8 @@ from pathlib import Path
 from tests.storage.conftest import open_store, session
 from eigenkms.storage.store import Record
 store = open_store(Path(sys.argv[1]))
-print("open", flush=True)
 for number in range(1, 100000):
+    print(number, flush=True)
     store.open_session(session(number), number, b"header")
     store.append(session(number), [Record("a", bytes(3000), False), Record("b", bytes(3000), True)])
     if number % 7 == 0:
@@ -83,13 +85,16 @@ def test_a_database_that_was_read_in_the_midst_of_a_checkpoint_is_read_again(
 
 
 def test_snapshots_of_a_busy_store_are_whole_commits(folder: Path) -> None:
-    """While a process writes and cuts its log as fast as it can, each snapshot is sound and has whole transactions alone."""
+    """A process that writes and cuts its log is stopped anywhere; each snapshot is sound and has whole transactions alone."""
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "open\n"
         counts = set()
-        while len(counts) < 5:
+        while len(counts) < 12:
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
             with snapshot(folder / "eigenkms.db") as database:
                 counts.add(database.one("SELECT count(*) FROM sessions")[0])
                 odd = database.one(
