@@ -7,12 +7,14 @@ Output is compared loosely: the page's lines must come in their order, others ma
 two and more digits, hashes, peer ids and the reader's home are others each time.
 """
 
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +33,8 @@ STAYS = re.compile(r"\beigenkms (devnet up|node) ")
 """Commands that run until Ctrl-C; the last line that the page shows says that they are ready."""
 PAUSE = re.compile(r"sleep \d+")
 _MARK = "<<<exit "
+START_SECONDS = 1.0
+"""CPU time that a node's modules take to be imported."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,7 @@ esac
 def terminals(clone: Path, home: Path, numbers: tuple[int, ...]) -> Iterator[dict[int, Terminal]]:
     """Shells, by the number that the page calls them."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EIGENKMS_")}
-    environment |= {"HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    environment |= {"HOME": str(home), "PYTHONUNBUFFERED": "1", **slow_settings()}
     with installed_command(clone):
         opened = {number: Terminal(clone, environment) for number in numbers}
         try:
@@ -213,6 +217,23 @@ def terminals(clone: Path, home: Path, numbers: tuple[int, ...]) -> Iterator[dic
         finally:
             for terminal in opened.values():
                 terminal.close()
+
+
+def slow_settings() -> dict[str, str]:
+    """What a reader with a slow machine would set: longer intervals, windows and timeouts. Nothing where it is fast.
+
+    The pages' networks have boundaries by time, and operators that cannot end a session in an interval never end one.
+    """
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import eigenkms.node.app"], check=True)
+    slower = math.ceil((time.perf_counter() - begun) / START_SECONDS)
+    if slower < 3:
+        return {}
+    return {
+        "EIGENKMS_DEVNET_INTERVAL_BLOCKS": str(10 * slower),
+        "EIGENKMS_DEVNET_WINDOW_SECONDS": str(slower),
+        "EIGENKMS_TIMEOUT": str(30 * slower),
+    }
 
 
 Meanwhile = Callable[[Step], None]
