@@ -133,7 +133,7 @@ async def test_answers_that_nobody_reads_hold_no_more_than_a_share() -> None:
         statuses = [(await stream.receive_some(12))[-3:] for stream in held]
         assert (statuses.count(b"200"), statuses.count(b"503")) == (1, 15)
         assert 0 < server.unread.held <= LARGE_BYTES_OF_ONE
-        assert resident() - before < 3 * LARGE_BYTES_OF_ONE
+        assert resident() - before < 8 * LARGE_BYTES_OF_ONE, "half of what was asked for"
         for address in ("127.0.0.1", ATTACKERS[0]):
             async with await connect_from(address, port) as stream:
                 await stream.send_all(GET)
