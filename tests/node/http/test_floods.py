@@ -29,6 +29,8 @@ from tests.support.waiting import PATIENCE, eventually, pace, pass_time
 ATTACKERS: Final = tuple(f"127.0.0.{number}" for number in range(2, 6))
 GET: Final = b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 MIB: Final = 2**20
+PIECE: Final = memoryview(bytes(MIB))
+"""One for all attackers: memory is to be the server's."""
 
 
 @asynccontextmanager
@@ -86,8 +88,8 @@ async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(op
         await stream.send_all(head)
         try:
             for _ in range(MAX_SECRETS_BODY // MIB - 1):
-                await stream.send_all(b" " * MIB)
-            await stream.send_all(b" " * (MIB - 1))
+                await stream.send_all(PIECE)
+            await stream.send_all(PIECE[:-1])
         except trio.BrokenResourceError:
             return  # it was refused
 
