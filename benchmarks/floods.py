@@ -7,8 +7,8 @@ application, first without the strangers and then beside them; ``/ready`` of eac
 
 *Resident* is the memory of the largest operator's process in MB: the median of the second minute of a part, and the largest of its
 last. The run fails, with exit code 1, if memory grew by more than a tenth in between, if a boundary was not certified, if a
-decryption failed, or if ``/ready`` was not answered with 200. The strangers take processor time from the operators here; latencies
-are not those of a machine for each.
+decryption failed, or if ``/ready`` was not answered with 200. The strangers get the processor time that others leave, but all
+operators share it; latencies are not those of a machine for each.
 """
 
 import argparse
