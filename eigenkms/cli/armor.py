@@ -8,6 +8,7 @@ is refused too. Reader and writer work piece by piece, in constant memory.
 """
 
 import binascii
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -32,11 +33,13 @@ MAX_BEFORE = _BLOCK
 """Bytes that may stand before the header line."""
 _MARK = b"BEGIN EIGENKMS "
 _BEGIN = b"-----" + _MARK
+_LABEL = re.compile(rb"-----BEGIN ([A-Z][A-Z0-9 ]{0,60})-----")
 _UTF_8_BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"-\x00-\x00", b"\x00-\x00-")
 _QUOTING = b"\t >|"
 """Signs that stand before a line that was quoted or indented."""
 _HINT = "copy the whole text again, from BEGIN to END; if a mail program wrapped its lines, have it sent as a file"
+_HINT_OTHER = "decrypt and inspect read EIGENKMS ENCRYPTED FILE, evidence verify reads EIGENKMS EVIDENCE"
 _NOT_TEXT = bytes(range(0x20)).translate(None, b"\t\n\f\r")
 
 
@@ -156,7 +159,10 @@ def _find_header(source: "Readable", label: bytes) -> tuple[int, bytes, bytes]:
     while (end := text.find(b"\n", at)) < 0 and len(text) - at < _LONGEST and (block := source.read(_BLOCK)):
         text += block
     number = text.count(b"\n", 0, begin) + 1
-    if text[at : end if end >= 0 else None].rstrip(_BLANK) != header(label):
+    line = text[at : end if end >= 0 else None].rstrip(_BLANK)
+    if line != header(label):
+        if other := _LABEL.fullmatch(line):
+            raise _malformed(number, f"it is {other[1].decode()}, not {label.decode()}", hint=_HINT_OTHER)
         raise _malformed(number, f"it is not {header(label).decode()}")
     return number, text[begin:at], text[end + 1 :] if end >= 0 else b""
 

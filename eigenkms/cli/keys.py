@@ -98,7 +98,8 @@ def _import(
     settings: "Settings",
     as_json: bool,
 ) -> None:
-    """Write the key in FILE to a keystore of ours: FILE is one of the EigenLayer CLI (bn254, ecdsa), of geth (ecdsa), or ours.
+    """Write the key in FILE to a keystore of ours: FILE is one of the EigenLayer CLI (bn254, ecdsa) or devkit
+    (bn254), of geth (ecdsa), or ours.
 
     Its public values must be its own. FILE stays as it is; keep no more copies of a key than you need. With --json: as new.
     """

@@ -24,7 +24,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import InputError
 from eigenkms.types import AppId, ExactAppId
 
-_NEARLY: Final = re.compile(r"(0[xX])?[0-9a-fA-F]{40}", re.ASCII)
+_NEARLY: Final = re.compile(r"[0-9a-fA-F]{40}|0[xX][0-9a-fA-F]{38,42}", re.ASCII)
 _ADDRESS: Final = re.compile(r"0[xX]([0-9a-fA-F]{40})", re.ASCII)
 
 
@@ -43,7 +43,7 @@ def canonical(app_id: str) -> AppId:
 
 
 def is_nearly_address(app_id: str) -> bool:
-    """Whether a name looks like an address with its 0x left out, or with blanks around it."""
+    """Whether a name looks like an address with its 0x left out, a digit or two too many or too few, or blanks around it."""
     return not _ADDRESS.fullmatch(app_id) and _NEARLY.fullmatch(app_id.strip()) is not None
 
 

@@ -21,7 +21,7 @@ from eigenkms.devnet.members import Access, Timing
 from eigenkms.devnet.network import STATE_FILE, Network, Say, open_network, started_at
 from eigenkms.devnet.rounds import Rounds
 from eigenkms.devnet.scopes import alongside
-from eigenkms.devnet.telling import Teller, start, stop, tell_rotations, tell_stderr
+from eigenkms.devnet.telling import Teller, say_all, start, stop, tell_rotations, tell_stderr
 from eigenkms.errors import InputError, NetworkError
 
 GENESIS_SECONDS = 300.0
@@ -122,7 +122,7 @@ async def up(
         ) as network:
             with network.announced():
                 if not nodes:
-                    say(_commands_of_nodes(network))
+                    say_all(commands_of_nodes(network), say)
                     async for _ in signals:
                         say("stopping")
                         return
@@ -134,7 +134,7 @@ async def up(
                 async def accompany() -> None:
                     await network.genesis(GENESIS_SECONDS)
                     teller.silent = True
-                    say(_invitation(network))
+                    say_all(invitation(network), say)
                     await tell_rotations(rounds, say)
 
                 async with alongside(accompany):
@@ -185,18 +185,18 @@ def _command() -> str:
     )
 
 
-def _commands_of_nodes(network: Network) -> str:
+def commands_of_nodes(network: Network) -> tuple[str, ...]:
+    """Return the lines that name each operator's command, for whoever starts the nodes."""
     starts = (f"  {_command()} node --config {shlex.quote(str(member.config))}" for member in network.members)
-    return "\n".join(
-        (
-            "no nodes were started; what starts each operator's, in a terminal or container of its own:",
-            *starts,
-            "Ctrl-C stops the chain",
-        )
+    return (
+        "no nodes were started; what starts each operator's, in a terminal or container of its own:",
+        *starts,
+        "Ctrl-C stops the chain",
     )
 
 
-def _invitation(network: Network) -> str:
+def invitation(network: Network) -> tuple[str, ...]:
+    """Return the lines to try the network with."""
     config = shlex.quote(str(network.client_config))
     command = _command()
     app, shown = commands.APP_ID, ""
@@ -205,14 +205,12 @@ def _invitation(network: Network) -> str:
         app, shown = '"$APP"', " --attest ecdsa" if "ecdsa" in network.access.methods else ""
         create = (f"  APP=$({command} devnet app create --config {config} --image-digest {commands.IMAGE})",)
     pids = ", ".join(f"{node.member.name} {node.process.pid}" for node in network.nodes.values())
-    return "\n".join(
-        (
-            "the network has a master key; try, in another terminal:",
-            *create,
-            f"  echo 'attack at dawn' | {command} encrypt --config {config} --app-id {app} -o secret.ibe",
-            f"  {command} decrypt --config {config} --app-id {app}{shown} secret.ibe",
-            f"  {command} status --config {config}",
-            f"process ids: {pids}",
-            "Ctrl-C stops everything",
-        )
+    return (
+        "the network has a master key; try, in another terminal:",
+        *create,
+        f"  echo 'attack at dawn' | {command} encrypt --config {config} --app-id {app} -o secret.ibe",
+        f"  {command} decrypt --config {config} --app-id {app}{shown} secret.ibe",
+        f"  {command} status --config {config}",
+        f"process ids: {pids}",
+        "Ctrl-C stops everything",
     )

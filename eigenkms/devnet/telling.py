@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eigenkms.devnet.members import Member
@@ -18,6 +18,12 @@ def tell_stderr(line: str) -> None:
     """A line for whoever watches."""
     sys.stderr.write(printable(line) + "\n")
     sys.stderr.flush()
+
+
+def say_all(lines: Iterable[str], say: Say) -> None:
+    """Pass lines to ``say`` one by one: it writes out an end of line inside of one."""
+    for line in lines:
+        say(line)
 
 
 class Teller:

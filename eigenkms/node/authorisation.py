@@ -164,7 +164,7 @@ class Authoriser:
             raise AttestationRefused(
                 Refusal.UNKNOWN_APPLICATION,
                 "the chain knows no such application",
-                hint="give the application's id exactly as it was created",
+                hint="give the address of the application: 0x and 40 hex digits",
             )
         if application.status is not AppStatus.STARTED:
             raise AttestationRefused(

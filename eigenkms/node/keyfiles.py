@@ -196,5 +196,5 @@ def peek_content(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
             return "bn254", {"g2": _claimed(foreign_keystore.claimed_g2, path, fields)}
         case ("eip2335" | "cerberus" | "geth1" | "presale") as found:
             raise InputError(f"read keystore {path}: it is {foreign_keystore.NAMES[found]}", hint=_READ)
-    reason = foreign_keystore.nature(content) or "it is not an eigenkms keystore"
-    raise InputError(f"read keystore {path}: {reason}", hint=_HINT)
+    reason = foreign_keystore.nature(content) or "it is no keystore that is known here"
+    raise InputError(f"read keystore {path}: {reason}", hint=_READ)

@@ -18,6 +18,8 @@ reads an address stays fast.
 import ipaddress
 import re
 import secrets
+import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Self
@@ -195,13 +197,13 @@ def why_undialable(address: TransportAddress, *, local: bool = False) -> str | N
     """Return why nobody else can dial an address, as a clause; None if somebody may.
 
     ``local``: the others are on this machine, as in a devnet, so its own addresses count. A private address counts, since all may
-    be in one network; a name counts unless it is ``localhost`` (RFC 6761).
+    be in one network; a name counts unless it is ``localhost`` (RFC 6761). An IPv4 address in the place of a name,
+    which resolvers accept in each form of inet_aton (0, 0x7f.1), is that address.
     """
-    if address.kind.startswith("dns"):
+    ip = _ip_of(address.host)
+    if ip is None:
         is_own = address.host == "localhost" or address.host.endswith(".localhost")
         return _OWN if is_own and not local else None
-    ip = ipaddress.ip_address(address.host)
-    ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
     if ip.is_unspecified or ip in _THIS_NETWORK:
         return "it stands for all addresses of a machine, and is none of another one's"
     if ip.is_multicast:
@@ -213,6 +215,16 @@ def why_undialable(address: TransportAddress, *, local: bool = False) -> str | N
     if ip.is_link_local and not local:
         return "it is a link-local address"
     return _OWN if ip.is_loopback and not local else None
+
+
+def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that a host stands for, IPv4 for an IPv6 form of it; None for a name."""
+    with suppress(ValueError):
+        ip = ipaddress.ip_address(host)
+        return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+    with suppress(OSError):
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    return None
 
 
 def check_dialable(address: TransportAddress, action: str, *, local: bool) -> None:

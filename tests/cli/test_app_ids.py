@@ -83,7 +83,9 @@ def test_a_wrong_checksum_is_refused_by_every_verb(words: tuple[str, ...], mpk: 
     ]
 
 
-@pytest.mark.parametrize("name", [LOWER[2:], SPELLED[2:], f" {LOWER}", f"{LOWER}\n"])
+@pytest.mark.parametrize(
+    "name", [LOWER[2:], SPELLED[2:], f" {LOWER}", f"{LOWER}\n", LOWER[:-1], f"{SPELLED}0"]
+)
 def test_a_name_that_is_nearly_an_address_is_warned_of(name: str, mpk: str) -> None:
     """It is a name of its own all the same: a git commit looks like one."""
     done = eigenkms("encrypt", "--app-id", name, "--mpk", mpk, *CLUSTER_FLAGS, stdin=SECRET)

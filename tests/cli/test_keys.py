@@ -180,8 +180,9 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_show_refuses_what_is_no_keystore(tmp_path: Path, content: bytes) -> None:
     """Any file at all."""
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(InputError, match="it is not an eigenkms keystore"):
+    with pytest.raises(InputError, match="it is no keystore that is known here") as caught:
         peek(tmp_path / "file")
+    assert str(caught.value.hint).startswith("give a keystore of eigenkms, of geth (version 3), or of ")
 
 
 def test_a_key_does_not_print_its_secret() -> None:

@@ -159,6 +159,9 @@ def test_what_is_no_address_is_refused_with_a_hint(transport: str) -> None:
         ("ip4/255.255.255.255", "it is a broadcast or reserved address"),
         ("ip4/240.0.0.1", "it is a broadcast or reserved address"),
         ("ip6/fe80::1", "it is a link-local address, which means nothing"),
+        ("dns/0.0.0.0", "it stands for all addresses of a machine"),
+        ("dns4/0", "it stands for all addresses of a machine"),
+        ("dns/0xe0000001", "it is a multicast address"),
     ],
 )
 def test_what_nobody_can_dial_is_named(host: str, reason: str) -> None:
@@ -180,6 +183,8 @@ def test_what_nobody_can_dial_is_named(host: str, reason: str) -> None:
         "ip6/::1",
         "ip6/::ffff:127.0.0.1",
         "dns/localhost",
+        "dns/127.0.0.1",
+        "dns/0x7f.1",
         "dns4/node.localhost",
         "ip4/169.254.1.1",
     ],
@@ -192,7 +197,17 @@ def test_an_address_of_this_machine_is_for_those_on_it(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["ip4/9.9.9.9", "ip4/10.0.0.1", "ip6/fd00::1", "ip6/2001:db8::7", "dns4/kms.example"]
+    "host",
+    [
+        "ip4/9.9.9.9",
+        "ip4/10.0.0.1",
+        "ip6/fd00::1",
+        "ip6/2001:db8::7",
+        "dns4/kms.example",
+        "dns/9.9.9.9",
+        "dns/1.kms.example",
+        "dns/7f",
+    ],
 )
 def test_an_address_that_somebody_may_dial_is_none_of_these(host: str) -> None:
     """Operators may be in one private network."""
