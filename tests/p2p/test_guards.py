@@ -656,6 +656,26 @@ def test_messages_that_are_kept_are_bounded_in_bytes_for_each_origin() -> None:
     assert len(kept.msgs) == 1
 
 
+def test_a_message_that_comes_again_after_it_was_forgotten_is_kept_within_the_bound() -> None:
+    """As when a clock that was set lets what was seen be new: its two entries in the history confuse nothing."""
+    kept = KeptMessages(2, 3, 1 << 20)
+    kept.put(message(256_000, 0))
+    kept.shift()
+    for i in (1, 2, 3, 4, 0):
+        kept.put(message(256_000, i))
+    for _ in range(2):
+        kept.shift()
+    assert set(kept._of[b"origin"]) == kept.msgs.keys(), (
+        "else a full cache looks without end for what to forget"
+    )
+    for i in range(5, 20):
+        kept.put(message(256_000, i))
+    assert len(kept.msgs) == 4
+    for _ in range(3):
+        kept.shift()
+    assert (kept.msgs, kept._of, kept._held) == ({}, {}, {})
+
+
 async def test_a_message_that_is_asked_for_a_thousand_times_is_sent_once() -> None:
     """libp2p copies it as often as it is named: a quarter of a gigabyte for one request."""
     peer = ID(b"peer")
