@@ -315,6 +315,24 @@ async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
         assert a_socket.socket.fileno() == -1
 
 
+async def test_p4_a_slow_link_is_no_peer_that_reads_nothing() -> None:
+    """At 30 KB a second the frames of ten streams take longer than a peer may for one; each has its own time."""
+    sent: list[bytes] = []
+
+    async def write(data: bytes) -> None:
+        await pass_time(2)
+        sent.append(data)
+
+    async with secured_pair() as (_, socket, _, _):
+        slow = SimpleNamespace(write=write, is_initiator=True)
+        muxer = GuardedYamux(slow, ID(b"x"), socket, Limits(), Pool(1 << 30))
+        async with trio.open_nursery() as writers:
+            for _ in range(10):
+                writers.start_soon(muxer._write_frame, DATA_FRAME)
+        assert len(sent) == 10
+        assert socket.socket.fileno() != -1
+
+
 async def test_p5_without_the_guard_a_cancelled_open_leaks_a_slot_and_the_last_one_hangs() -> None:
     """256 cancelled opens, and a connection opens no stream ever again."""
     async with secured_pair() as (a, _, _, _):

@@ -156,6 +156,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         paced = PacedSession(secured, self._allowance)
         super().__init__(paced, peer, is_initiator=secured.is_initiator)
         self._paced = paced
+        self._turn = trio.Lock()
         self.socket = socket
         self.limits = limits
         self.account = Account(strangers, partial(self.abort, "held the most of what is held for strangers"))
@@ -196,13 +197,15 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             table.pop(stream.stream_id, None)
 
     # P4: a task cancelled while noise encrypts and writes a frame has used a nonce for bytes that never leave; the next
-    # frame cannot be decrypted and the connection dies. So a write, once begun, is finished, or the connection is cut.
+    # frame cannot be decrypted and the connection dies. So a write, once begun, is finished, or the connection is cut. Its time
+    # begins with its turn: on a slow link those of other streams, 64 KiB each, take longer together than a peer may.
     async def _write_frame(self, data: bytes) -> None:
-        with within(self.limits.write_stall, shield=True) as scope:
-            await super()._write_frame(data)
-        if scope.cancelled_caught:
-            self.abort(f"did not read for {self.limits.write_stall:g} s")
-            raise trio.BrokenResourceError("write stalled")
+        async with self._turn:
+            with within(self.limits.write_stall, shield=True) as scope:
+                await super()._write_frame(data)
+            if scope.cancelled_caught:
+                self.abort(f"did not read for {self.limits.write_stall:g} s")
+                raise trio.BrokenResourceError("write stalled")
 
     # P5: a task cancelled in here leaks the slot, and with none of 256 left libp2p waits for ever.
     async def open_stream(self) -> yamux.YamuxStream:
