@@ -31,11 +31,12 @@ from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
+from eigenkms.p2p.allowances import Allowance
 from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
 from eigenkms.p2p.hardening import names, self_test
 from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
-from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
+from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux, PacedSession
 from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages, LongQueue
 from eigenkms.p2p.hardening.reading import read_exactly
 from eigenkms.p2p.hardening.streams import GuardedStream
@@ -672,6 +673,54 @@ def test_messages_that_are_kept_are_bounded_in_bytes_for_each_origin() -> None:
     assert kept.msgs == {}
     kept.put(message(256_000, 2000))
     assert len(kept.msgs) == 1
+
+
+async def turns_of_others(work: Callable[[], Awaitable[None]]) -> int:
+    """How often another task has its turn until ``work`` is done, which waits for nothing."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        await work()
+        nursery.cancel_scope.cancel()
+    return turns
+
+
+@pytest.mark.parametrize("rate", [None, 1 << 20])
+async def test_others_have_their_turn_between_the_frames_of_one_message(rate: int | None) -> None:
+    """Five thousand pings fit into a message of noise; a member is not paced, nor a client within its allowance."""
+
+    async def read(size: int) -> bytes:
+        return bytes(size)
+
+    paced = PacedSession(SimpleNamespace(read=read), None if rate is None else Allowance(rate))
+
+    async def work() -> None:
+        for _ in range(100):
+            await paced.read(12)
+
+    assert await turns_of_others(work) >= 90, "1 without the guard"
+
+
+async def test_others_have_their_turn_between_the_messages_of_one_rpc() -> None:
+    """Four thousand bad signatures fit into one, for half a second of the loop."""
+    pushed: list[Any] = []
+
+    async def push(_peer: Any, each: Any) -> None:
+        pushed.append(each)
+
+    pubsub = SimpleNamespace(push_msg=push)
+    rpc = rpc_pb2.RPC(publish=[message(1, i) for i in range(100)])
+    turns = await turns_of_others(lambda: GuardedPubsub._take(pubsub, ID(b"peer"), rpc))
+    assert len(pushed) == 100
+    assert turns >= 90, "1 without the guard"
 
 
 def test_a_message_that_comes_again_after_it_was_forgotten_is_kept_within_the_bound() -> None:

@@ -206,6 +206,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         if len(rpc.subscriptions) > MAX_SUBSCRIPTIONS or _control_ids(rpc.control) > MAX_CONTROL_IDS:
             raise MessageTooLarge("gossip RPC has too many entries")
         for message in rpc.publish:
+            await trio.lowlevel.checkpoint()  # a signature each, thousands in one RPC, and no pause in libp2p
             await self.push_msg(peer, message)
         for subscription in rpc.subscriptions:
             self.handle_subscription(peer, subscription)

@@ -120,7 +120,8 @@ class PacedSession:
     """What is read from a client, no faster than its allowance: TCP then slows the peer down.
 
     Frames cost us CPU even where yamux throws them away (data for no stream, pings, resets), so no limit above this one
-    would be noticed by a peer that just sends them.
+    would be noticed by a peer that just sends them. A message of noise has five thousand of them, which libp2p reads without a
+    pause. So others have a turn after each read, whoever the peer is.
     """
 
     def __init__(self, secured: Any, allowance: Allowance | None) -> None:
@@ -135,6 +136,8 @@ class PacedSession:
         data: bytes = await self._secured.read(n)
         if self.allowance is not None and (wait := self.allowance.spend(len(data) + FRAME_COST)):
             await trio.sleep(wait)
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return data
 
 
