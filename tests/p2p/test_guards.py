@@ -14,13 +14,16 @@ import pytest
 import trio
 from libp2p import new_host
 from libp2p.crypto.secp256k1 import create_new_key_pair
-from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError, MessageTooLarge
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
+from libp2p.peer.envelope import seal_record
 from libp2p.peer.id import ID
+from libp2p.peer.peer_record import PeerRecord
 from libp2p.peer.peerinfo import PeerInfo
+from libp2p.peer.peerstore import PeerStore
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
@@ -43,7 +46,7 @@ from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.memory import Pool
-from tests.p2p.support import ANYWHERE, ECHO, HASTY, counted_steps, echo, introduce, secured_pair
+from tests.p2p.support import ANYWHERE, ECHO, HASTY, TOPIC, counted_steps, echo, introduce, secured_pair
 from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer, read_frame
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
@@ -592,6 +595,71 @@ async def test_p11_the_guard_is_in_place_where_libp2p_reads() -> None:
         assert libp2p.io.msgio.read_exactly is read_exactly
         assert libp2p.stream_muxer.yamux.yamux.read_exactly is read_exactly
         assert libp2p.utils.varint.read_exactly is read_exactly
+
+
+# ----- P13
+
+
+def prune_that_names(stranger: PeerKey, address: str) -> rpc_pb2.ControlPrune:
+    """A PRUNE with a record that somebody signed, of where it is."""
+    record = PeerRecord(ID(stranger.peer_id.raw), [Multiaddr(address)], 1)
+    envelope = seal_record(record, create_new_key_pair(stranger.secret).private_key).marshal_envelope()
+    named = rpc_pb2.PeerInfo(peerID=stranger.peer_id.raw, signedPeerRecord=envelope)
+    return rpc_pb2.ControlPrune(topicID=TOPIC, peers=[named])
+
+
+@pytest.mark.parametrize(
+    ("router", "dialled"), [(GossipSub([PROTOCOL_ID_V11], 8, 6, 12), 1), (GuardedRouter(Limits()), 0)]
+)
+async def test_p13_whom_a_prune_names_is_dialled_without_the_guard(router: GossipSub, dialled: int) -> None:
+    """libp2p does it although its peer exchange is off."""
+    connected: list[PeerInfo] = []
+
+    async def connect_to(peer: PeerInfo) -> None:
+        connected.append(peer)
+
+    host = SimpleNamespace(connect=connect_to, get_peerstore=PeerStore)
+    router.pubsub = SimpleNamespace(peers={}, host=host)
+    await router.handle_prune(prune_that_names(PeerKey.generate(), "/ip4/192.0.2.1/tcp/1"), ID(b"member"))
+    assert len(connected) == dialled
+
+
+async def test_p13_a_host_goes_on_whomever_a_member_names() -> None:
+    """Else it would be connected to a stranger without a guard, and stop when it next looks at its connections."""
+    key, member = PeerKey.generate(), PeerKey.generate()
+    async with (
+        open_host(PeerKey.generate(), topics=[TOPIC]) as host,
+        open_host(key, listen=[ANYWHERE]) as stranger,
+    ):
+        prune = prune_that_names(key, stranger.addresses[0].multiaddr)
+        rpc = rpc_pb2.RPC(control=rpc_pb2.ControlMessage(prune=[prune]))
+        await host._topics._pubsub._take(ID(member.peer_id.raw), rpc)
+        assert host.connected() == frozenset()
+        assert stranger.statistics().accepted == 0
+        with pytest.raises(SwarmException):
+            await host._libp2p.get_network().dial_peer(ID(key.peer_id.raw))
+
+
+async def test_what_is_said_of_topics_that_nobody_has_is_not_remembered() -> None:
+    """libp2p would keep each of them, for as long as the member likes."""
+    async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
+        pubsub, member = host._topics._pubsub, ID(PeerKey.generate().peer_id.raw)
+        prunes = [rpc_pb2.ControlPrune(topicID=f"{i}", backoff=2**40) for i in range(100)]
+        haves = [rpc_pb2.ControlIHave(topicID=f"{i}") for i in range(100)]
+        ours = rpc_pb2.ControlPrune(topicID=TOPIC)
+        control = rpc_pb2.ControlMessage(prune=[*prunes, ours], ihave=haves)
+        await pubsub._take(member, rpc_pb2.RPC(control=control))
+        router = pubsub.router
+        assert list(router.back_off) == list(router.graft_flood_tracking[member]) == [TOPIC]
+        assert member not in router.ihave_message_limits
+
+
+async def test_an_rpc_has_so_many_messages() -> None:
+    """Two bytes make one, and an object in memory."""
+    rpc = rpc_pb2.RPC(publish=[rpc_pb2.Message()] * 5000)
+    async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
+        with pytest.raises(MessageTooLarge):
+            await host._topics._pubsub._take(ID(b"member"), rpc)
 
 
 # ----- gossip
