@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p import new_host
 from libp2p.crypto.secp256k1 import create_new_key_pair
 from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError, MessageTooLarge
@@ -46,7 +47,18 @@ from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.memory import Pool
-from tests.p2p.support import ANYWHERE, ECHO, HASTY, TOPIC, counted_steps, echo, introduce, secured_pair
+from tests.p2p.support import (
+    ANYWHERE,
+    ECHO,
+    HASTY,
+    TOPIC,
+    counted_steps,
+    echo,
+    gossiping,
+    introduce,
+    link,
+    secured_pair,
+)
 from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer, read_frame
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
@@ -652,6 +664,28 @@ async def test_what_is_said_of_topics_that_nobody_has_is_not_remembered() -> Non
         router = pubsub.router
         assert list(router.back_off) == list(router.graft_flood_tracking[member]) == [TOPIC]
         assert member not in router.ihave_message_limits
+
+
+async def test_who_subscribes_again_and_again_is_sent_nothing_again() -> None:
+    """To a member that does not read, each time would be a task with a copy of a message, a quarter of a megabyte."""
+    first, second = sorted((PeerKey.generate() for _ in range(2)), key=lambda key: key.peer_id)
+    async with (
+        open_host(first, listen=[ANYWHERE], topics=[TOPIC]) as host,
+        open_host(second, listen=[ANYWHERE], topics=[TOPIC]) as member,
+    ):
+        for each in (host, member):
+            each.subscribe(TOPIC, lambda _origin, data: data)
+        await link(host, member)
+        await gossiping(host, member)
+        await host.publish(TOPIC, bytes(1000))
+        pubsub, peer = host._topics._pubsub, ID(member.peer_id.raw)
+        changes = [rpc_pb2.RPC.SubOpts(subscribe=on, topicid=TOPIC) for on in (False, True)]
+        async with pubsub._stream_locks.setdefault(pubsub.peers[peer], trio.Lock()):
+            before = trio.lowlevel.current_statistics().tasks_living
+            for _ in range(50):
+                await pubsub._take(peer, rpc_pb2.RPC(subscriptions=changes))
+                await trio.testing.wait_all_tasks_blocked()
+            assert trio.lowlevel.current_statistics().tasks_living - before < 25
 
 
 async def test_an_rpc_has_so_many_messages() -> None:

@@ -294,7 +294,13 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         return [topic for topic, peers in self.peer_topics.items() if peer in peers]
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
-        """As libp2p's; and the peer is in the mesh when this returns, not some tasks later."""
+        """As libp2p's; and the peer is in the mesh when this returns, not some tasks later.
+
+        Nobody unsubscribes who stays connected. Whoever did, and subscribed again, would get all recent messages again, a copy of
+        them in a task of its own each time.
+        """
+        if not sub_message.subscribe:
+            return
         super().handle_subscription(origin_id, sub_message)
         topic = sub_message.topicid
         known = origin_id in self.peers and topic in self.subscriptions_of(origin_id)
