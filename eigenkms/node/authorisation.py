@@ -41,9 +41,9 @@ from eigenkms.types import AppId, ClusterId, OperatorAddress
 log = logging.getLogger(__name__)
 
 MAX_AT_ONCE: Final = 64
-"""Requests that are looked into side by side; more are refused as busy, at once."""
-AT_ONCE_OF_ONE: Final = 32
-"""Of those, from one client."""
+"""Requests that are looked into side by side; more are refused as busy, at once. One client has at most as many as it leaves
+free: 32, and of two that take what they can the second one 16.
+"""
 BURST_OF_ONE: Final = 50
 """Seconds' worth of its rate that an application may have at once: many instances that start together."""
 REMEMBERED_LONGER_SECONDS: Final = 60
@@ -121,7 +121,8 @@ class Authoriser:
     @contextmanager
     def _place(self, client: str) -> Iterator[None]:
         """One of those for requests that are looked into."""
-        if self._at_once.total() >= MAX_AT_ONCE or (client and self._at_once[client] >= AT_ONCE_OF_ONE):
+        free = MAX_AT_ONCE - self._at_once.total()
+        if free <= 0 or (client and self._at_once[client] >= free):
             raise busy("too many requests at once")
         self._at_once[client] += 1
         try:

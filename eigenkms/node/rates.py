@@ -33,18 +33,24 @@ class Rates:
 
 
 class Pace:
-    """When it is each one's turn again: ``rate`` a second after ``burst`` at once. ``clock`` is in seconds, monotonic."""
+    """When it is each one's turn again: ``rate`` a second after ``burst`` at once, and at most ``latest`` seconds from now, so that
+    who asked without end is served as before so much later. ``clock`` is in seconds, monotonic.
+    """
 
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, rate: float, burst: int, clock: Callable[[], float], *, latest: float = math.inf
+    ) -> None:
         self._step = 1 / rate
         self._ahead = burst / rate
         self._clock = clock
+        self._latest = latest
         self._next: OrderedDict[str, float] = OrderedDict()
 
     def wait(self, name: str) -> float:
         """Seconds from now to the turn that this one takes by asking, 0 within its burst."""
         now = self._clock()
         turn = max(self._next.pop(name, -math.inf), now - self._ahead) + self._step
+        turn = min(turn, now + self._latest)
         self._next[name] = turn
         if len(self._next) > REMEMBERED:
             self._next.popitem(last=False)

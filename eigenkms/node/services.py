@@ -92,7 +92,7 @@ class Services:
         self._said: dict[str, object] = {}
         self._said_at = float("-inf")
         self._signing = FairThread(owners=CLIENTS, each=STATEMENTS)
-        self._refusals = Pace(REFUSALS_A_SECOND, REFUSAL_BURST, trio.current_time)
+        self._refusals = Pace(REFUSALS_A_SECOND, REFUSAL_BURST, trio.current_time, latest=MAX_DELAY_SECONDS)
         self._paging = FairThread(owners=CLIENTS, each=PAGES)
         self.reacher = Reacher(cluster, me, peers, checks)
 
@@ -101,7 +101,7 @@ class Services:
         try:
             return await self._answer_in_code(request)
         except RpcRefusal:
-            await trio.sleep(min(self._refusals.wait(Caller.of(request).client), MAX_DELAY_SECONDS))
+            await trio.sleep(self._refusals.wait(Caller.of(request).client))
             raise
 
     async def _answer_in_code(self, request: Request) -> bytes:

@@ -24,7 +24,8 @@ from typing import Any
 
 import trio
 
-from eigenkms.p2p.connections import Connections, is_alive
+from eigenkms.p2p.allowances import Allowances
+from eigenkms.p2p.connections import Connections, is_alive, remote_ip
 from eigenkms.p2p.connector import Connector
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
@@ -86,6 +87,7 @@ class Host:
         self._limits = limits
         self._counters = Counters()
         self._strangers = Pool(limits.strangers)
+        self._allowances = Allowances(limits.client_rate)
         self._gate = _safe_gate(gate)
         self._libp2p = swarm_module.build(key, limits)
         self._open_stream = swarm_module.open_stream
@@ -97,7 +99,8 @@ class Host:
         self._connections.admitted_hooks.append(self._operators.see)
 
         async def secure(socket: trio.SocketStream, expected: PeerId | None = None) -> Any:
-            return await links.secure(swarm, socket, expected, limits, self._strangers)
+            allowance = self._allowances.of(remote_ip(socket))
+            return await links.secure(swarm, socket, expected, limits, self._strangers, allowance)
 
         self._listener = Listener(secure, self._connections, self._operators, limits, self._counters)
         self._connector = Connector(secure, key.peer_id, limits, self._counters)

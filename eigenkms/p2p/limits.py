@@ -80,8 +80,8 @@ class Limits:
     client_connection_buffer: int = 2 << 20
 
     client_rate: int = 4 << 20
-    """Bytes a second that one client's connection is read at, after a burst of as many. A frame counts as 2 KiB at least,
-    so that two thousand pings a second are as much as anybody can make us answer."""
+    """Bytes a second that the connections of one prefix are read at, after a burst of as many; on this machine, those of each. A
+    frame counts as 2 KiB at least, so that two thousand pings a second are as much as one address can make us answer."""
 
     write_deadline: float = 5.0
     write_pace: int = 32 << 10

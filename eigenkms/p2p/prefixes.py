@@ -5,6 +5,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 REMEMBERED: Final = 4096
+SHARED: Final = frozenset({"127.0.0.1", "::/64", ""})
+"""Prefixes that many have: local nodes and their clients, and sockets that are gone."""
 
 
 def plain_ip(address: str) -> IPv4Address | IPv6Address:

@@ -70,8 +70,8 @@ class Server:
             finally:
                 if scope in scopes:
                     scopes.remove(scope)
-                if not any(guest.streams.values()):
-                    self._guests.pop(stream.peer, None)
+                if not any(guest.streams.values()) and self._guests.get(stream.peer) is guest:
+                    del self._guests[stream.peer]
 
     def _held_limit(self, peer: PeerId) -> int:
         return self._limits.held if self._trusted(peer) else self._limits.client_held

@@ -17,14 +17,12 @@ from typing import Final
 import trio
 
 from eigenkms.p2p.identity import PeerId
-from eigenkms.p2p.prefixes import prefix_of
+from eigenkms.p2p.prefixes import SHARED, prefix_of
 
 BUCKETS: Final = 4096
 """Prefixes that are remembered with the tokens that they have left."""
 _ONE: Final = 1.0 - 1e-6
 """A token, with what rounding may have lost of it."""
-_SHARED: Final = frozenset({"127.0.0.1", "::/64", ""})
-"""Prefixes that many have: local nodes and their clients, and sockets that are gone. They have the rate that all have."""
 SEEN: Final = 4
 """Addresses from which one operator came that are remembered."""
 
@@ -106,7 +104,7 @@ class Turns:
         if prefix not in self._buckets:
             rate, size = (
                 (self._all.rate, self._all.size)
-                if prefix in _SHARED
+                if prefix in SHARED
                 else (self._prefix_rate, self._prefix_burst)
             )
             self._buckets[prefix] = Bucket(rate, size, size, now)

@@ -1,6 +1,7 @@
 """From a request to a yes: every step refuses with its code, in its order, and nothing else is a yes."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -494,7 +495,7 @@ async def test_one_client_does_not_take_all_places(
     authoriser: Authoriser, register: Register, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has its part of them; a request of another one is looked into beside them."""
-    monkeypatch.setattr(authorisation, "AT_ONCE_OF_ONE", 1)
+    monkeypatch.setattr(authorisation, "MAX_AT_ONCE", 2)
     register.hold = trio.Event()
     greedy, other = (replace(attested(scope), client=client) for client in ("203.0.113.1", "203.0.113.2"))
     found: list[Grant | Refusal] = []
@@ -511,6 +512,18 @@ async def test_one_client_does_not_take_all_places(
         assert found == []
         register.hold.set()
     assert isinstance(found[0], Grant)
+
+
+async def test_few_clients_do_not_take_all_places(authoriser: Authoriser) -> None:
+    """However many each of them asks for, one that holds none has a place."""
+    with ExitStack() as held:
+        for client in range(5):
+            with suppress(AttestationRefused):
+                while True:
+                    held.enter_context(authoriser._place(f"203.0.113.{client}"))
+        assert authoriser._at_once.total() > authorisation.MAX_AT_ONCE * 3 // 4
+        held.enter_context(authoriser._place("203.0.113.9"))
+    assert not authoriser._at_once
 
 
 def test_the_first_step_is_shape() -> None:

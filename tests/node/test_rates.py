@@ -48,6 +48,17 @@ def test_turns_beyond_the_burst_are_as_far_apart_as_the_rate_says() -> None:
     assert [pace.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
 
 
+def test_nobody_waits_for_what_it_asked_for_long_ago() -> None:
+    """Whoever shares an address with a flood waits no longer once it is over."""
+    clock = Clock()
+    pace = Pace(2, 3, clock, latest=5.0)
+    assert max(pace.wait("a") for _ in range(1000)) == 5.0
+    clock.now += 5.0
+    assert pace.wait("a") == 0.5
+    clock.now += 2.5
+    assert [pace.wait("a") for _ in range(3)] == [0, 0, 0]
+
+
 def test_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who came the longest ago is forgotten first."""
     monkeypatch.setattr(rates, "REMEMBERED", 2)

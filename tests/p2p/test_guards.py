@@ -12,15 +12,19 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p import new_host
 from libp2p.crypto.secp256k1 import create_new_key_pair
-from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError, MessageTooLarge
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
+from libp2p.peer.envelope import seal_record
 from libp2p.peer.id import ID
+from libp2p.peer.peer_record import PeerRecord
 from libp2p.peer.peerinfo import PeerInfo
+from libp2p.peer.peerstore import PeerStore
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
@@ -31,18 +35,30 @@ from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
+from eigenkms.p2p.allowances import Allowance
 from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
 from eigenkms.p2p.hardening import names, self_test
 from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
-from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux
+from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux, PacedSession
 from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages, LongQueue
 from eigenkms.p2p.hardening.reading import read_exactly
 from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.memory import Pool
-from tests.p2p.support import ANYWHERE, ECHO, HASTY, counted_steps, echo, introduce, secured_pair
+from tests.p2p.support import (
+    ANYWHERE,
+    ECHO,
+    HASTY,
+    TOPIC,
+    counted_steps,
+    echo,
+    gossiping,
+    introduce,
+    link,
+    secured_pair,
+)
 from tests.support.p2p_attackers import Impostor, connect, hello, impostor_upgrader, raw_peer, read_frame
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
@@ -315,6 +331,24 @@ async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
         assert a_socket.socket.fileno() == -1
 
 
+async def test_p4_a_slow_link_is_no_peer_that_reads_nothing() -> None:
+    """At 30 KB a second the frames of ten streams take longer than a peer may for one; each has its own time."""
+    sent: list[bytes] = []
+
+    async def write(data: bytes) -> None:
+        await pass_time(2)
+        sent.append(data)
+
+    async with secured_pair() as (_, socket, _, _):
+        slow = SimpleNamespace(write=write, is_initiator=True)
+        muxer = GuardedYamux(slow, ID(b"x"), socket, Limits(), Pool(1 << 30))
+        async with trio.open_nursery() as writers:
+            for _ in range(10):
+                writers.start_soon(muxer._write_frame, DATA_FRAME)
+        assert len(sent) == 10
+        assert socket.socket.fileno() != -1
+
+
 async def test_p5_without_the_guard_a_cancelled_open_leaks_a_slot_and_the_last_one_hangs() -> None:
     """256 cancelled opens, and a connection opens no stream ever again."""
     async with secured_pair() as (a, _, _, _):
@@ -575,6 +609,93 @@ async def test_p11_the_guard_is_in_place_where_libp2p_reads() -> None:
         assert libp2p.utils.varint.read_exactly is read_exactly
 
 
+# ----- P13
+
+
+def prune_that_names(stranger: PeerKey, address: str) -> rpc_pb2.ControlPrune:
+    """A PRUNE with a record that somebody signed, of where it is."""
+    record = PeerRecord(ID(stranger.peer_id.raw), [Multiaddr(address)], 1)
+    envelope = seal_record(record, create_new_key_pair(stranger.secret).private_key).marshal_envelope()
+    named = rpc_pb2.PeerInfo(peerID=stranger.peer_id.raw, signedPeerRecord=envelope)
+    return rpc_pb2.ControlPrune(topicID=TOPIC, peers=[named])
+
+
+@pytest.mark.parametrize(
+    ("router", "dialled"), [(GossipSub([PROTOCOL_ID_V11], 8, 6, 12), 1), (GuardedRouter(Limits()), 0)]
+)
+async def test_p13_whom_a_prune_names_is_dialled_without_the_guard(router: GossipSub, dialled: int) -> None:
+    """libp2p does it although its peer exchange is off."""
+    connected: list[PeerInfo] = []
+
+    async def connect_to(peer: PeerInfo) -> None:
+        connected.append(peer)
+
+    host = SimpleNamespace(connect=connect_to, get_peerstore=PeerStore)
+    router.pubsub = SimpleNamespace(peers={}, host=host)
+    await router.handle_prune(prune_that_names(PeerKey.generate(), "/ip4/192.0.2.1/tcp/1"), ID(b"member"))
+    assert len(connected) == dialled
+
+
+async def test_p13_a_host_goes_on_whomever_a_member_names() -> None:
+    """Else it would be connected to a stranger without a guard, and stop when it next looks at its connections."""
+    key, member = PeerKey.generate(), PeerKey.generate()
+    async with (
+        open_host(PeerKey.generate(), topics=[TOPIC]) as host,
+        open_host(key, listen=[ANYWHERE]) as stranger,
+    ):
+        prune = prune_that_names(key, stranger.addresses[0].multiaddr)
+        rpc = rpc_pb2.RPC(control=rpc_pb2.ControlMessage(prune=[prune]))
+        await host._topics._pubsub._take(ID(member.peer_id.raw), rpc)
+        assert host.connected() == frozenset()
+        assert stranger.statistics().accepted == 0
+        with pytest.raises(SwarmException):
+            await host._libp2p.get_network().dial_peer(ID(key.peer_id.raw))
+
+
+async def test_what_is_said_of_topics_that_nobody_has_is_not_remembered() -> None:
+    """libp2p would keep each of them, for as long as the member likes."""
+    async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
+        pubsub, member = host._topics._pubsub, ID(PeerKey.generate().peer_id.raw)
+        prunes = [rpc_pb2.ControlPrune(topicID=f"{i}", backoff=2**40) for i in range(100)]
+        haves = [rpc_pb2.ControlIHave(topicID=f"{i}") for i in range(100)]
+        ours = rpc_pb2.ControlPrune(topicID=TOPIC)
+        control = rpc_pb2.ControlMessage(prune=[*prunes, ours], ihave=haves)
+        await pubsub._take(member, rpc_pb2.RPC(control=control))
+        router = pubsub.router
+        assert list(router.back_off) == list(router.graft_flood_tracking[member]) == [TOPIC]
+        assert member not in router.ihave_message_limits
+
+
+async def test_who_subscribes_again_and_again_is_sent_nothing_again() -> None:
+    """To a member that does not read, each time would be a task with a copy of a message, a quarter of a megabyte."""
+    first, second = sorted((PeerKey.generate() for _ in range(2)), key=lambda key: key.peer_id)
+    async with (
+        open_host(first, listen=[ANYWHERE], topics=[TOPIC]) as host,
+        open_host(second, listen=[ANYWHERE], topics=[TOPIC]) as member,
+    ):
+        for each in (host, member):
+            each.subscribe(TOPIC, lambda _origin, data: data)
+        await link(host, member)
+        await gossiping(host, member)
+        await host.publish(TOPIC, bytes(1000))
+        pubsub, peer = host._topics._pubsub, ID(member.peer_id.raw)
+        changes = [rpc_pb2.RPC.SubOpts(subscribe=on, topicid=TOPIC) for on in (False, True)]
+        async with pubsub._stream_locks.setdefault(pubsub.peers[peer], trio.Lock()):
+            before = trio.lowlevel.current_statistics().tasks_living
+            for _ in range(50):
+                await pubsub._take(peer, rpc_pb2.RPC(subscriptions=changes))
+                await trio.testing.wait_all_tasks_blocked()
+            assert trio.lowlevel.current_statistics().tasks_living - before < 25
+
+
+async def test_an_rpc_has_so_many_messages() -> None:
+    """Two bytes make one, and an object in memory."""
+    rpc = rpc_pb2.RPC(publish=[rpc_pb2.Message()] * 5000)
+    async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
+        with pytest.raises(MessageTooLarge):
+            await host._topics._pubsub._take(ID(b"member"), rpc)
+
+
 # ----- gossip
 
 
@@ -654,6 +775,74 @@ def test_messages_that_are_kept_are_bounded_in_bytes_for_each_origin() -> None:
     assert kept.msgs == {}
     kept.put(message(256_000, 2000))
     assert len(kept.msgs) == 1
+
+
+async def turns_of_others(work: Callable[[], Awaitable[None]]) -> int:
+    """How often another task has its turn until ``work`` is done, which waits for nothing."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        await work()
+        nursery.cancel_scope.cancel()
+    return turns
+
+
+@pytest.mark.parametrize("rate", [None, 1 << 20])
+async def test_others_have_their_turn_between_the_frames_of_one_message(rate: int | None) -> None:
+    """Five thousand pings fit into a message of noise; a member is not paced, nor a client within its allowance."""
+
+    async def read(size: int) -> bytes:
+        return bytes(size)
+
+    paced = PacedSession(SimpleNamespace(read=read), None if rate is None else Allowance(rate))
+
+    async def work() -> None:
+        for _ in range(100):
+            await paced.read(12)
+
+    assert await turns_of_others(work) >= 90, "1 without the guard"
+
+
+async def test_others_have_their_turn_between_the_messages_of_one_rpc() -> None:
+    """Four thousand bad signatures fit into one, for half a second of the loop."""
+    pushed: list[Any] = []
+
+    async def push(_peer: Any, each: Any) -> None:
+        pushed.append(each)
+
+    pubsub = SimpleNamespace(push_msg=push)
+    rpc = rpc_pb2.RPC(publish=[message(1, i) for i in range(100)])
+    turns = await turns_of_others(lambda: GuardedPubsub._take(pubsub, ID(b"peer"), rpc))
+    assert len(pushed) == 100
+    assert turns >= 90, "1 without the guard"
+
+
+def test_a_message_that_comes_again_after_it_was_forgotten_is_kept_within_the_bound() -> None:
+    """As when a clock that was set lets what was seen be new: its two entries in the history confuse nothing."""
+    kept = KeptMessages(2, 3, 1 << 20)
+    kept.put(message(256_000, 0))
+    kept.shift()
+    for i in (1, 2, 3, 4, 0):
+        kept.put(message(256_000, i))
+    for _ in range(2):
+        kept.shift()
+    assert set(kept._of[b"origin"]) == kept.msgs.keys(), (
+        "else a full cache looks without end for what to forget"
+    )
+    for i in range(5, 20):
+        kept.put(message(256_000, i))
+    assert len(kept.msgs) == 4
+    for _ in range(3):
+        kept.shift()
+    assert (kept.msgs, kept._of, kept._held) == ({}, {}, {})
 
 
 async def test_a_message_that_is_asked_for_a_thousand_times_is_sent_once() -> None:

@@ -16,6 +16,7 @@ P9    the receive window is not enforced: memory for whoever pushes            `
 P10   metrics without a reader block every connection after 100 events         metrics stay off (``swarm.build``)
 P11   ``read_exactly`` gives up after 101 reads                                ``reading.read_exactly``
 P12   a write waits without end for a reader that takes a byte now and then    ``streams.GuardedStream``
+P13   dials whom a member names in a PRUNE, without any of these guards        ``gossip``, ``swarm.strip``
 ====  =======================================================================  =======================================
 
 Besides, what is not needed is not offered: identify, identify push, ping, TLS, mplex and the resource manager (a second

@@ -18,6 +18,8 @@ What the stock classes do with their default settings, and what is done about it
 * Every message is a write of its own, and costs both sides as much as a large one: what waits is sent together.
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
+* A PRUNE may name other peers, and libp2p dials them at any address, past every guard (P13): nobody is dialled.
+* What is said of any topic, in a GRAFT or a PRUNE, is remembered: what is said of topics that are not ours is left out.
 * Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the
   cache one for each origin (``queues``). A request for messages copies each as often as it is named, 5000 times a quarter
   of a megabyte: once, and no more than the queue takes.
@@ -55,6 +57,8 @@ log = logging.getLogger("eigenkms.p2p.gossip")
 
 PROTOCOL: Final = str(PROTOCOL_ID_V11)
 INBOUND_RPC_BYTES: Final = RPC_BYTES + (64 << 10)
+MAX_MESSAGES: Final = 4096
+"""Of ours with a frame in it, and its signature, no more fit into what we pack into one RPC."""
 MAX_SUBSCRIPTIONS: Final = 64
 MAX_CONTROL_IDS: Final = 5000
 _WINDOW, _HISTORY = 30, 60
@@ -134,6 +138,10 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
             wanted.append(name)
         await super().handle_iwant(rpc_pb2.ControlIWant(messageIDs=wanted), sender_peer_id)
 
+    # P13: peer exchange. A member that leaves our mesh may name others with their addresses.
+    async def _do_px(self, px_peers: list[Any]) -> None:
+        """Dial nobody: the chain and signed frames say where operators are."""
+
     async def on_peer_subscribed(self, peer_id: ID, topic: str) -> None:
         try:
             await super().on_peer_subscribed(peer_id, topic)
@@ -145,6 +153,15 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
             await super().flush_pending_messages(peer_id)
         except Exception:
             log.exception("flush to %s", peer_id)
+
+
+def _leave_out_other_topics(control: Any, topics: frozenset[str]) -> None:
+    """libp2p remembers what was said of any topic, however many there are made up."""
+    for entries in (control.ihave, control.graft, control.prune):
+        if any(each.topicID not in topics for each in entries):
+            kept = [each for each in entries if each.topicID in topics]
+            del entries[:]
+            entries.extend(kept)
 
 
 def _control_ids(control: Any) -> int:
@@ -175,6 +192,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         )
         self.counter = time.time_ns()
         self.errors = 0
+        self._topics = topics
         self._limits = limits
         self._admits = admits
         self._accepts = accepts
@@ -203,13 +221,16 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             await self._take(peer, rpc)
 
     async def _take(self, peer: ID, rpc: Any) -> None:
-        if len(rpc.subscriptions) > MAX_SUBSCRIPTIONS or _control_ids(rpc.control) > MAX_CONTROL_IDS:
+        too_many = len(rpc.publish) > MAX_MESSAGES or len(rpc.subscriptions) > MAX_SUBSCRIPTIONS
+        if too_many or _control_ids(rpc.control) > MAX_CONTROL_IDS:
             raise MessageTooLarge("gossip RPC has too many entries")
         for message in rpc.publish:
+            await trio.lowlevel.checkpoint()  # a signature each, thousands in one RPC, and no pause in libp2p
             await self.push_msg(peer, message)
         for subscription in rpc.subscriptions:
             self.handle_subscription(peer, subscription)
         if rpc.HasField("control"):
+            _leave_out_other_topics(rpc.control, self._topics)
             await self.router.handle_rpc(rpc, peer)
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
@@ -273,7 +294,13 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         return [topic for topic, peers in self.peer_topics.items() if peer in peers]
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
-        """As libp2p's; and the peer is in the mesh when this returns, not some tasks later."""
+        """As libp2p's; and the peer is in the mesh when this returns, not some tasks later.
+
+        Nobody unsubscribes who stays connected. Whoever did, and subscribed again, would get all recent messages again, a copy of
+        them in a task of its own each time.
+        """
+        if not sub_message.subscribe:
+            return
         super().handle_subscription(origin_id, sub_message)
         topic = sub_message.topicid
         known = origin_id in self.peers and topic in self.subscriptions_of(origin_id)

@@ -15,6 +15,7 @@ from libp2p.peer.id import ID
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
 
+from eigenkms.p2p.allowances import Allowance
 from eigenkms.p2p.hardening.muxer import GuardedYamux
 from eigenkms.p2p.hardening.reading import MeteredConnection
 from eigenkms.p2p.identity import PeerId
@@ -28,11 +29,16 @@ def noise_only(pair: KeyPair) -> dict[Any, Any]:
 
 
 async def secure(
-    swarm: Any, socket: trio.SocketStream, expected: PeerId | None, limits: Limits, strangers: Pool
+    swarm: Any,
+    socket: trio.SocketStream,
+    expected: PeerId | None,
+    limits: Limits,
+    strangers: Pool,
+    allowance: Allowance,
 ) -> GuardedYamux:
     """Authenticate the peer at the other end and set up yamux; we dialled if ``expected`` is given.
 
-    What is held for the peer counts in ``strangers`` until it is trusted.
+    What is held for the peer counts in ``strangers``, and what is read from it in ``allowance``, until it is trusted.
 
     The caller owns the deadline, and the socket until this returns. Raises whatever libp2p raises for a peer that
     fails: callers treat every Exception alike.
@@ -42,4 +48,4 @@ async def secure(
     secured = await swarm.upgrader.upgrade_security(raw, expected is not None, wanted)
     await swarm.upgrader.muxer_multistream.select_transport(secured)
     raw.allowance = None
-    return GuardedYamux(secured, secured.get_remote_peer(), socket, limits, strangers)
+    return GuardedYamux(secured, secured.get_remote_peer(), socket, limits, strangers, allowance)

@@ -17,6 +17,7 @@ from libp2p.io.exceptions import IncompleteReadError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 
+from eigenkms.p2p.allowances import Allowance
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.memory import Account, Pool
@@ -26,7 +27,7 @@ log = logging.getLogger("eigenkms.p2p.muxer")
 WINDOW: Final = 1 << 20
 """Largest receive window advertised for a stream (libp2p lets it grow to 16 MiB)."""
 STREAM_BUFFER: Final = 2 * WINDOW
-FRAME_COST: Final = 1 << 10
+FRAME_COST: Final = 2 << 10
 """What a read counts for besides its bytes; a frame takes one or two."""
 BODY_SECONDS: Final = 60.0
 """The time for one frame, as in libp2p. Frames of ours have 64 KiB, so this is a pace of one KiB a second."""
@@ -119,14 +120,13 @@ class PacedSession:
     """What is read from a client, no faster than its allowance: TCP then slows the peer down.
 
     Frames cost us CPU even where yamux throws them away (data for no stream, pings, resets), so no limit above this one
-    would be noticed by a peer that just sends them.
+    would be noticed by a peer that just sends them. A message of noise has five thousand of them, which libp2p reads without a
+    pause. So others have a turn after each read, whoever the peer is.
     """
 
-    def __init__(self, secured: Any, rate: int) -> None:
+    def __init__(self, secured: Any, allowance: Allowance | None) -> None:
         self._secured = secured
-        self.rate: int | None = rate
-        self._credit = float(rate)
-        self._paid = trio.current_time()
+        self.allowance = allowance
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._secured, name)
@@ -134,26 +134,32 @@ class PacedSession:
     async def read(self, n: int) -> bytes:
         """As the session's own, after the wait that the bytes cost."""
         data: bytes = await self._secured.read(n)
-        if self.rate is not None:
-            now = trio.current_time()
-            self._credit = (
-                min(self._credit + (now - self._paid) * self.rate, self.rate) - len(data) - FRAME_COST
-            )
-            self._paid = now
-            if self._credit < 0:
-                await trio.sleep(-self._credit / self.rate)
+        if self.allowance is not None and (wait := self.allowance.spend(len(data) + FRAME_COST)):
+            await trio.sleep(wait)
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return data
 
 
 class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
-    """One muxed connection over ``socket``. ``trust`` sets how much of our memory the peer may use."""
+    """One muxed connection over ``socket``. ``trust`` sets how much of our memory the peer may use. A client is read at the pace
+    of its ``allowance``.
+    """
 
     def __init__(
-        self, secured: Any, peer: Any, socket: trio.SocketStream, limits: Limits, strangers: Pool
+        self,
+        secured: Any,
+        peer: Any,
+        socket: trio.SocketStream,
+        limits: Limits,
+        strangers: Pool,
+        allowance: Allowance | None = None,
     ) -> None:
-        paced = PacedSession(secured, limits.client_rate)
+        self._allowance = allowance or Allowance(limits.client_rate)
+        paced = PacedSession(secured, self._allowance)
         super().__init__(paced, peer, is_initiator=secured.is_initiator)
         self._paced = paced
+        self._turn = trio.Lock()
         self.socket = socket
         self.limits = limits
         self.account = Account(strangers, partial(self.abort, "held the most of what is held for strangers"))
@@ -168,14 +174,14 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         """Set the bounds of an operator's connection, or of a client's."""
         limits = self.limits
         self.account.trust(trusted)
-        self._paced.rate = None if trusted else limits.client_rate
+        self._paced.allowance = None if trusted else self._allowance
         self.stream_buffers.limit = limits.connection_buffer if trusted else limits.client_connection_buffer
         self.stream_limit = limits.streams if trusted else limits.client_streams
 
     def abort(self, reason: str) -> None:
         """Close the socket now. All streams end; nothing is sent."""
         if self.socket.socket.fileno() != -1:
-            level = logging.DEBUG if self._paced.rate else logging.INFO  # strangers do not write our log
+            level = logging.DEBUG if self._paced.allowance else logging.INFO  # strangers do not write our log
             log.log(level, "connection to %s cut: it %s", self.peer_id, reason)
             self.socket.socket.close()
 
@@ -194,13 +200,15 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             table.pop(stream.stream_id, None)
 
     # P4: a task cancelled while noise encrypts and writes a frame has used a nonce for bytes that never leave; the next
-    # frame cannot be decrypted and the connection dies. So a write, once begun, is finished, or the connection is cut.
+    # frame cannot be decrypted and the connection dies. So a write, once begun, is finished, or the connection is cut. Its time
+    # begins with its turn: on a slow link those of other streams, 64 KiB each, take longer together than a peer may.
     async def _write_frame(self, data: bytes) -> None:
-        with within(self.limits.write_stall, shield=True) as scope:
-            await super()._write_frame(data)
-        if scope.cancelled_caught:
-            self.abort(f"did not read for {self.limits.write_stall:g} s")
-            raise trio.BrokenResourceError("write stalled")
+        async with self._turn:
+            with within(self.limits.write_stall, shield=True) as scope:
+                await super()._write_frame(data)
+            if scope.cancelled_caught:
+                self.abort(f"did not read for {self.limits.write_stall:g} s")
+                raise trio.BrokenResourceError("write stalled")
 
     # P5: a task cancelled in here leaks the slot, and with none of 256 left libp2p waits for ever.
     async def open_stream(self) -> yamux.YamuxStream:

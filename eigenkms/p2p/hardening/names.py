@@ -17,6 +17,7 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("libp2p.network.swarm", "Swarm.set_resource_manager"),
     ("libp2p.network.swarm", "Swarm.remove_notifee"),
     ("libp2p.network.swarm", "Swarm.get_connections"),
+    ("libp2p.network.swarm", "Swarm.dial_peer"),
     ("libp2p.network.auto_connector", "AutoConnector.record_disconnect"),
     ("libp2p.network.auto_connector", "AutoConnector.maybe_connect"),
     ("libp2p.network.connection.swarm_connection", "SwarmConn.new_stream"),
@@ -56,6 +57,7 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("libp2p.pubsub.gossipsub", "GossipSub._is_gossipsub_peer"),
     ("libp2p.pubsub.gossipsub", "GossipSub.on_peer_subscribed"),
     ("libp2p.pubsub.gossipsub", "GossipSub.flush_pending_messages"),
+    ("libp2p.pubsub.gossipsub", "GossipSub._do_px"),
     ("libp2p.pubsub.gossipsub", "GossipSub.handle_iwant"),
     ("libp2p.pubsub.gossipsub", "GossipSub.handle_rpc"),
 )

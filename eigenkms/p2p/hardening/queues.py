@@ -4,7 +4,7 @@ libp2p counts messages, 32 for a peer and a minute of them for all, and a messag
 from members alone, but one member that gossips without end, or does not read, must not fill the memory of all the others.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from typing import Any, Final
 
 from libp2p.pubsub.mcache import MessageCache, default_msg_id_fn
@@ -67,8 +67,8 @@ class KeptMessages(MessageCache):  # type: ignore[misc]
     def __init__(self, window: int, history: int, limit: int) -> None:
         super().__init__(window, history)
         self.limit = limit
-        self._of: dict[bytes, deque[bytes]] = {}
-        """The ids of the messages of each origin, the oldest first."""
+        self._of: dict[bytes, dict[bytes, int]] = {}
+        """What each origin's messages count for, by their ids, the oldest first."""
         self._held: Counter[bytes] = Counter()
 
     def put(self, msg: Any) -> None:
@@ -77,10 +77,11 @@ class KeptMessages(MessageCache):  # type: ignore[misc]
         if id_ in self.msgs:
             return
         super().put(msg)
-        self._of.setdefault(msg.from_id, deque()).append(id_)
-        self._held[msg.from_id] += _cost(msg)
+        kept = self._of.setdefault(msg.from_id, {})
+        kept[id_] = _cost(msg)
+        self._held[msg.from_id] += kept[id_]
         while self._held[msg.from_id] > self.limit:
-            self._forget(self._of[msg.from_id][0])
+            self._forget(next(iter(kept)))
 
     def shift(self) -> None:
         """Forget what is older than the history, and begin another second."""
@@ -89,13 +90,12 @@ class KeptMessages(MessageCache):  # type: ignore[misc]
         self.history.insert(0, [])
 
     def _forget(self, id_: bytes) -> None:
-        """Forget a message, which is the oldest of its origin."""
+        """Forget a message. It may have come again since it was forgotten, and then goes with its first coming."""
         message = self.msgs.pop(id_, None)
         if message is None:
             return
         origin = message.from_id
-        self._of[origin].popleft()
-        self._held[origin] -= _cost(message)
+        self._held[origin] -= self._of[origin].pop(id_)
         if not self._of[origin]:
             del self._of[origin], self._held[origin]
 

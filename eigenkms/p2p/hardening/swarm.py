@@ -9,6 +9,7 @@ from libp2p import new_host
 from libp2p.crypto.secp256k1 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.exceptions import SwarmException
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
@@ -68,6 +69,12 @@ def strip(host: Any) -> None:
         swarm.remove_notifee(notifee)
     swarm.auto_connector.record_disconnect = lambda _peer: None
     swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint
+    swarm.dial_peer = _dial_nobody
+
+
+async def _dial_nobody(peer: Any) -> Any:
+    """P13: connections of libp2p's own making have none of the guards, and the host stops at the first that it looks at."""
+    raise SwarmException(f"{peer} is not connected")
 
 
 def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None], limits: Limits) -> None:
