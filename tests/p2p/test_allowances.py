@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
-import trio
 
 from eigenkms.p2p import allowances
 from eigenkms.p2p.allowances import Allowance, Allowances
@@ -12,7 +11,7 @@ from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
 from tests.p2p.support import ANYWHERE, ECHO, echo
 from tests.support.p2p_attackers import raw_peer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, pass_time
 
 ELSEWHERE = "127.0.0.66"
 
@@ -43,7 +42,7 @@ async def test_who_reads_more_waits_for_as_long_as_it_takes() -> None:
     """Whoever comes next waits for what was read before it, too; what was not used adds up to a second's worth."""
     allowance = Allowance(1000)
     assert [allowance.spend(500) for _ in range(4)] == pytest.approx([0, 0, 0.5, 1.0], abs=0.05)
-    await trio.sleep(100)
+    await pass_time(100)
     assert [allowance.spend(500) for _ in range(3)] == pytest.approx([0, 0, 0.5], abs=0.05)
 
 
