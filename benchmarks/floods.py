@@ -12,6 +12,7 @@ operators share it; latencies are not those of a machine for each.
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -51,6 +52,7 @@ READY_SECONDS = 10.0
 """Until an answer to ``/ready`` counts as none: the strangers' process takes as much of the processors as it gets."""
 BOUNDARY_SECONDS = 120.0
 GROWTH = 1.1
+KINDS = 6
 
 
 @dataclass(frozen=True)
@@ -158,22 +160,28 @@ class Run:
 
 
 @asynccontextmanager
-async def flooded(network: Network, info: ClusterInfo, ports: Sequence[int]) -> AsyncIterator[None]:
-    """The strangers are there as long as the context lasts."""
+async def flooded(network: Network, info: ClusterInfo, ports: Sequence[int]) -> AsyncIterator[dict[str, int]]:
+    """The strangers are there as long as the context lasts. What they did stands in the result then, by kind."""
     transcript = info.epoch.transcript
     targets = [
         Target(transcript.cluster.hex(), member.address.hex(), transcript.hash.hex(), member.multiaddr, port)
         for member, port in zip(network.members, ports, strict=True)
     ]
     command = [sys.executable, "-m", "benchmarks.strangers"]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE)
+    lines = "".join(target.line for target in targets).encode()
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
+    assert process.stdout is not None
+    done = dict[str, int]()
     try:
-        await process.stdin.send_all("".join(target.line for target in targets).encode())
+        await process.stdin.send_all(lines)
         await process.stdin.aclose()
-        yield
-        if process.returncode is not None:
+        yield done
+        if process.poll() is not None:
             raise NetworkError(f"flood the network: the strangers ended with code {process.returncode}")
+        process.terminate()
+        with trio.fail_after(READY_SECONDS):
+            done.update(json.loads(b"".join([piece async for piece in process.stdout])))
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -186,7 +194,7 @@ async def http_port(node: NodeProcess) -> int:
     return int((await node.wait_event("http", GENESIS_SECONDS))["url"].rpartition(":")[2])
 
 
-async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part]]:
+async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part], dict[str, int]]:
     """A network in quiet, then among strangers."""
     async with open_network(None, operators=operators, timing=TIMING, access=ACCESS) as network:
         rounds = Rounds()
@@ -203,8 +211,9 @@ async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part]]:
             async with alongside(watch.run), alongside(steady.run):
                 run = Run(rounds, watch, steady)
                 quiet = await run.part("quiet", QUIET_SECONDS)
-                async with flooded(network, info, ports):
-                    return watch, [quiet, await run.part("among strangers", seconds)]
+                async with flooded(network, info, ports) as done:
+                    flood = await run.part("among strangers", seconds)
+                return watch, [quiet, flood], done
 
 
 def row(watch: Watch, part: Part) -> dict[str, str]:
@@ -235,8 +244,6 @@ def faults(watch: Watch, part: Part) -> Iterator[str]:
             yield f"the boundary at block {each.block} was not certified"
     if part.decrypts.failed:
         yield f"{part.decrypts.failed} decryptions failed; the first: {part.decrypts.failures[0].why}"
-    if watch.not_ready:
-        yield f"{len(watch.not_ready)} answers to /ready; the first: {watch.not_ready[0]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -244,9 +251,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--operators", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=10.0)
     chosen = parser.parse_args(arguments)
-    watch, parts = trio.run(measure, chosen.operators, 60 * chosen.minutes)
+    watch, parts, done = trio.run(measure, chosen.operators, 60 * chosen.minutes)
     show(f"{chosen.operators} operators among strangers", [row(watch, part) for part in parts])
+    print("done by strangers:", ", ".join(f"{count:,} {kind}" for kind, count in done.items()))
     found = [fault for part in parts for fault in faults(watch, part)]
+    if watch.not_ready:
+        found.append(
+            f"{len(watch.not_ready)} answers to /ready were not 200; the first: {watch.not_ready[0]}"
+        )
+    if len(done) < KINDS:
+        found.append(f"of {KINDS} kinds of strangers only {len(done)} did what they do")
     for fault in found:
         print(f"fault: {fault}")
     print("verdict:", "failed" if found else "passed")

@@ -1,4 +1,5 @@
-"""The strangers of ``benchmarks.floods``: a process of their own, which reads a ``Target`` as JSON from each line of its input.
+"""The strangers of ``benchmarks.floods``: a process of their own, which reads a ``Target`` as JSON from each line of its input. When
+it is told to end, it prints as JSON how often each kind of stranger did what it does.
 
 Each stranger does one thing to one operator for as long as the process runs, from an address in 127.0.0.0/8 that no operator and
 no honest client has. If the operator ends its connection, it comes back after a moment. Before anything is sent, at most 100
@@ -8,7 +9,9 @@ requests under way as connections.
 
 import json
 import os
+import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -57,6 +60,10 @@ REQUEST_BYTES: Final = 60_000
 PIECE_BYTES: Final = 1 << 16
 
 
+DONE: Final = Counter[str]()
+"""What the strangers did, by kind."""
+
+
 @dataclass(frozen=True)
 class Target:
     """An operator: in hex its cluster, its address and the hash of a transcript; its multiaddr, and the port of its HTTP API."""
@@ -87,6 +94,7 @@ async def stall(target: Target, source: str) -> None:
         staller = Staller(peer)
         nursery.start_soon(staller.run, wire.CLIENT_PROTOCOL, requests)
         await staller.over.wait()
+        DONE["requests, KiB, of answers not read"] += staller.sent >> 10
         nursery.cancel_scope.cancel()
 
 
@@ -102,7 +110,7 @@ async def forge(target: Target, source: str) -> None:
         sequence=1,
     )
     async with raw_peer(target.peer, key, source=source) as peer:
-        await _ask(peer, wire.HELLO, lambda: forged.encoded)
+        await _ask(peer, "forged records", wire.HELLO, lambda: forged.encoded)
 
 
 async def invent(target: Target, source: str) -> None:
@@ -115,10 +123,10 @@ async def invent(target: Target, source: str) -> None:
         return PartialRequest(ClusterId(cluster), app, 2, transcript, reply_key, os.urandom(32)).encoded
 
     async with raw_peer(target.peer, source=source) as peer:
-        await _ask(peer, wire.PARTIAL, body)
+        await _ask(peer, "made-up applications", wire.PARTIAL, body)
 
 
-async def _ask(peer: RawPeer, method: str, body: Callable[[], bytes]) -> None:
+async def _ask(peer: RawPeer, kind: str, method: str, body: Callable[[], bytes]) -> None:
     """One request after the other, each when the one before was answered, until the stream is given up."""
     stream = await peer.open(wire.CLIENT_PROTOCOL)
     for number in count(1):
@@ -131,12 +139,14 @@ async def _ask(peer: RawPeer, method: str, body: Callable[[], bytes]) -> None:
                 return
             elif on == stream and kind == DATA:
                 await peer.frame(WINDOW, 0, stream, length)
+                DONE[kind] += 1
                 break
 
 
 async def hold(target: Target, source: str) -> None:
     """Connect to the HTTP API and say nothing."""
     async with await _connect(target, source) as stream:
+        DONE["idle connections"] += 1
         await stream.receive_some(1)
 
 
@@ -145,6 +155,7 @@ async def upload(target: Target, source: str) -> None:
     async with await _connect(target, source) as stream:
         head = "POST /secrets HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
         await stream.send_all((head % MAX_SECRETS_BODY).encode())
+        DONE["uploads"] += 1
         for begun in range(0, MAX_SECRETS_BODY - 1, PIECE_BYTES):
             await stream.send_all(bytes(min(PIECE_BYTES, MAX_SECRETS_BODY - 1 - begun)))
         await stream.receive_some(1)
@@ -169,6 +180,7 @@ async def begin_handshake(target: Target, source: str) -> None:
     with trio.move_on_after(HANDSHAKE_SECONDS):
         async with await connect(target.peer, source) as stream:
             await stream.send_all(NOISE_HELLO)
+            DONE["handshakes"] += 1
             while await stream.receive_some(4096):
                 pass
 
@@ -194,12 +206,17 @@ def strangers() -> Iterator[tuple[Stranger, str]]:
 
 
 async def run(targets: list[Target]) -> None:
-    """Until the process is killed."""
-    async with trio.open_nursery() as nursery:
-        for target in targets:
-            nursery.start_soon(begin_handshakes, target)
-            for stranger, source in strangers():
-                nursery.start_soon(_again, stranger, target, source)
+    """Until SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            for target in targets:
+                nursery.start_soon(begin_handshakes, target)
+                for stranger, source in strangers():
+                    nursery.start_soon(_again, stranger, target, source)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
+    print(json.dumps(DONE))
 
 
 if __name__ == "__main__":
