@@ -1,5 +1,5 @@
-"""The strangers of ``benchmarks.floods``: a process of their own, which reads a ``Target`` as JSON from each line of its input. When
-it is told to end, it prints as JSON how often each kind of stranger did what it does.
+"""The strangers of ``benchmarks.floods``: a process of their own, which reads a ``Target`` as JSON from each line of its input.
+When it is told to end, it prints as JSON how often each kind of stranger did what it does.
 
 Each stranger does one thing to one operator for as long as the process runs, from an address in 127.0.0.0/8 that no operator and
 no honest client has. If the operator ends its connection, it comes back after a moment. Before anything is sent, at most 100
@@ -132,12 +132,12 @@ async def _ask(peer: RawPeer, kind: str, method: str, body: Callable[[], bytes])
     for number in count(1):
         await peer.data(stream, framing.encode(framing.RequestFrame(number, method, body())))
         while True:
-            kind, flags, on, length, _ = await read_frame(peer.secured)
-            if kind == PING and flags & SYN:
+            frame, flags, on, length, _ = await read_frame(peer.secured)
+            if frame == PING and flags & SYN:
                 await peer.frame(PING, ACK, 0, length)
             elif on == stream and flags & RST:
                 return
-            elif on == stream and kind == DATA:
+            elif on == stream and frame == DATA:
                 await peer.frame(WINDOW, 0, stream, length)
                 DONE[kind] += 1
                 break

@@ -297,7 +297,7 @@ def test_what_was_changed_does_not_hold(bundles: tuple[Bundle, ...], file: Path)
         (b"", "it is no list of evidence"),
         (b"IBE\x01 something else", "it is no list of evidence"),
         (b"\x90", "the list is empty"),
-        (armor(b"\x90"), "line 1: it is not -----BEGIN EIGENKMS EVIDENCE-----"),
+        (armor(b"\x90"), "line 1: it is EIGENKMS ENCRYPTED FILE, not EIGENKMS EVIDENCE"),
         (armor(b"\x90", EVIDENCE), "the list is empty"),
     ],
 )
