@@ -17,7 +17,9 @@ from eigenkms.node import story
 from eigenkms.node.engine import Engine
 from eigenkms.node.fetching import Fetcher
 from eigenkms.node.greeting import Greeter
+from eigenkms.node.inbox import MAX_FRAMES
 from eigenkms.node.peers import PeerBook
+from eigenkms.node.rates import Rates
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols import wire
@@ -35,6 +37,10 @@ MIN_PULL_SECONDS, MAX_PULL_SECONDS = 0.25, 5.0
 MAX_PULLS = 2
 MAX_PUSHES = 16
 """Bodies on their way at once."""
+GOSSIP_RATE, GOSSIP_BURST = 64, MAX_FRAMES
+"""Frames of one operator a second that are taken and passed on, and at once: what it says in a session of the largest set, twice a
+minute. Those beyond are pulled, if they are good.
+"""
 MAX_WAITING = 4096
 """Pushes that wait. Those beyond are left out, and their recipients fetch the body."""
 
@@ -53,6 +59,7 @@ class Links:
         self._topic = wire.gossip_topic(cluster)
         self._to_push, self._pushes = trio.open_memory_channel[tuple[PeerId, bytes]](MAX_WAITING)
         self._window = 1.0
+        self._gossip_rates = Rates(GOSSIP_RATE, GOSSIP_BURST, trio.current_time)
         self._dialled: Mapping[PeerId, tuple[str, ...]] = {}
         self._fetcher = Fetcher(host, peers, engine, self._pause)
 
@@ -122,7 +129,7 @@ class Links:
 
     def _read_gossip(self, origin: PeerId, data: bytes) -> Frame | None:
         """The frame of a message that is worth passing on, by cheap checks: one that can be read, of this cluster, which its own
-        operator gossips.
+        operator gossips, and not too often: whatever one operator says, every member passes on to others.
         """
         try:
             frame = decode_frame(data)
@@ -131,8 +138,9 @@ class Links:
             slot_of(frame)
         except RemoteProtocolError:
             return None
-        is_operator = self._peers.key_of(frame.sender) is not None
-        return frame if is_operator and self._peers.is_said_to_be(origin, frame.sender) else None
+        if self._peers.key_of(frame.sender) is None or not self._peers.is_said_to_be(origin, frame.sender):
+            return None
+        return None if self._gossip_rates.take(frame.sender.hex()) else frame
 
     async def _listen(self) -> None:
         async for message in self._host.subscribe(self._topic, self._read_gossip):

@@ -11,6 +11,8 @@ from eigenkms.node.peers import PeerBook
 from eigenkms.p2p.host import Host, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols import wire
+from eigenkms.protocols.frames import Kind, build_frame
+from eigenkms.types import SessionId
 from tests.client.village import ANYWHERE, CLUSTER, Operator, Village, make_village
 from tests.support.black_holes import black_holes
 from tests.support.waiting import PATIENCE, eventually, pass_time
@@ -89,6 +91,37 @@ async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: Village) -> No
             links.refresh()
         assert len(book.expected()) == others
         assert len(here._dialler._peers) == others
+
+
+async def test_frames_of_one_operator_are_passed_on_at_a_rate(
+    seven: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a burst; another operator's are passed on meanwhile."""
+    monkeypatch.setattr("eigenkms.node.links.GOSSIP_RATE", 2)
+    monkeypatch.setattr("eigenkms.node.links.GOSSIP_BURST", 10)
+    me, flooding, other = seven.operators[:3]
+    for index, operator in enumerate(seven.operators):
+        seven.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{operator.peer.peer_id}")
+    book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+    book.update(seven.chain.operators)
+    async with open_host(me.peer) as here:
+        links = links_of(here, book)
+
+        def is_passed_on(operator: Operator, view: int) -> bool:
+            frame = build_frame(
+                operator.key,
+                kind=Kind.VIEW_CHANGE,
+                cluster=CLUSTER,
+                sender=operator.address,
+                session=SessionId(bytes(32)),
+                body=[view, None],
+            )
+            return links._read_gossip(operator.peer.peer_id, frame.encoded) is not None
+
+        assert [is_passed_on(flooding, view) for view in range(12)] == [True] * 10 + [False] * 2
+        assert is_passed_on(other, 0)
+        await pass_time(1.0)
+        assert [is_passed_on(flooding, view) for view in range(3)] == [True, True, False]
 
 
 async def test_a_node_of_the_public_network_dials_no_private_address_of_a_record(seven: Village) -> None:
