@@ -105,7 +105,7 @@ async def test_an_operator_sees_how_its_node_does(
     caplog.set_level("INFO")
     folder = tmp_path / "node"
     keep_version(village, 0, folder)
-    village.place(0, f"/dns4/kms.example.org/tcp/9400/p2p/{village.operators[0].peer.peer_id}")
+    village.place(0, f"/dns4/localhost/tcp/9400/p2p/{village.operators[0].peer.peer_id}")
     names = ["0x" + operator.address.hex() for operator in village.operators]
     async with browser(chromium, tmp_path / "profile") as page, trio.open_nursery() as nursery:
         lives = [await nursery.start(live, village, index) for index in (1, 2, 3)]
