@@ -8,6 +8,7 @@ requests under way as connections.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -220,6 +221,7 @@ async def run(targets: list[Target]) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable()  # libp2p writes a line for each connection that an operator ends
     raise_file_limit()
     os.nice(NICE)
     trio.run(run, [Target(**json.loads(line)) for line in sys.stdin])
