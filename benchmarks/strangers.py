@@ -14,7 +14,6 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count, cycle
 from typing import Final
@@ -92,7 +91,7 @@ async def stall(target: Target, source: str) -> None:
     body = bytes(REQUEST_BYTES)
     requests = (framing.encode(framing.RequestFrame(number, wire.INFO, body)) for number in count(1))
     async with raw_peer(target.peer, source=source) as peer, trio.open_nursery() as nursery:
-        staller = Staller(peer)
+        staller = Staller(peer, trio.sleep)
         nursery.start_soon(staller.run, wire.CLIENT_PROTOCOL, requests)
         await staller.over.wait()
         DONE["requests, KiB, of answers not read"] += staller.sent >> 10
@@ -188,8 +187,10 @@ async def begin_handshake(target: Target, source: str) -> None:
 
 async def _once(stranger: Stranger, target: Target, source: str) -> None:
     """The others go on, whatever an operator does to a stranger, and by whichever exception of a library it learns of that."""
-    with suppress(Exception):
+    try:
         await stranger(target, source)
+    except* Exception:  # noqa: BLE001 - but for a cancellation, which may be beside it
+        pass
 
 
 async def _again(stranger: Stranger, target: Target, source: str) -> None:

@@ -5,7 +5,7 @@ it attacks.
 """
 
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -194,8 +194,9 @@ class Staller:
     ``over`` is set when the other side gives its stream up.
     """
 
-    def __init__(self, peer: RawPeer) -> None:
+    def __init__(self, peer: RawPeer, pause: Callable[[float], Awaitable[object]] = pass_time) -> None:
         self._peer = peer
+        self._pause = pause
         self._window = 256 << 10
         self._opened = trio.Event()
         self.sent = 0
@@ -233,5 +234,5 @@ class Staller:
 
     async def _crumble(self, stream: int) -> None:
         while True:
-            await pass_time(3.0)
+            await self._pause(3.0)
             await self._peer.frame(WINDOW, 0, stream, 1)
