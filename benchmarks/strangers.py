@@ -93,8 +93,10 @@ async def stall(target: Target, source: str) -> None:
     async with raw_peer(target.peer, source=source) as peer, trio.open_nursery() as nursery:
         staller = Staller(peer, trio.sleep)
         nursery.start_soon(staller.run, wire.CLIENT_PROTOCOL, requests)
-        await staller.over.wait()
-        DONE["requests, KiB, of answers not read"] += staller.sent >> 10
+        try:
+            await staller.over.wait()
+        finally:  # or the connection is ended
+            DONE["KiB of requests whose answers were not read"] += staller.sent >> 10
         nursery.cancel_scope.cancel()
 
 
