@@ -146,5 +146,5 @@ class Connector:
             except BaseException:
                 await trio.aclose_forcefully(socket)
                 raise
-        except Exception as error:
+        except Exception as error:  # libp2p raises what it likes, and a handshake has no other failures
             raise PeerUnreachable(f"dial {peer} at {address}: {_reason(error)}") from error

@@ -20,7 +20,7 @@ class Forgeries:
         self._found: Counter[Hashable] = Counter()
 
     def is_spent(self, source: Hashable) -> bool:
-        """Whether nothing more of ``source`` is to be verified for now."""
+        """Whether nothing more of ``source`` is verified before ``renew``."""
         return self._found[source] >= MAX_FORGERIES
 
     def charge(self, source: Hashable) -> None:

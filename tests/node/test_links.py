@@ -41,6 +41,15 @@ def links_of(host: Host, book: PeerBook) -> Links:
     return Links(host, book, NOBODY, NOBODY, CLUSTER)
 
 
+def book_of(village: Village, me: Operator) -> PeerBook:
+    """What ``me`` knows when all have a socket on chain, at a port where nobody listens."""
+    for index, operator in enumerate(village.operators):
+        village.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{operator.peer.peer_id}")
+    book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+    book.update(village.chain.operators)
+    return book
+
+
 def learn(book: PeerBook, operator: Operator, addresses: list[str], peer: PeerKey, sequence: int = 1) -> None:
     """A record that somebody passed on, as the greeter takes it."""
     frame = operator.record(addresses, peer=peer.peer_id, sequence=sequence)
@@ -78,10 +87,7 @@ async def test_a_victim_is_reached_whatever_members_say_about_its_addresses(
 async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: Village) -> None:
     """A member that becomes another peer a hundred times leaves one behind."""
     me, liar = seven.operators[:2]
-    for index, operator in enumerate(seven.operators):
-        seven.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{operator.peer.peer_id}")
-    book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
-    book.update(seven.chain.operators)
+    book = book_of(seven, me)
     async with open_host(me.peer) as here:
         links = links_of(here, book)
         links.refresh()
@@ -100,10 +106,7 @@ async def test_frames_of_one_operator_are_passed_on_at_a_rate(
     monkeypatch.setattr("eigenkms.node.links.GOSSIP_RATE", 2)
     monkeypatch.setattr("eigenkms.node.links.GOSSIP_BURST", 10)
     me, flooding, other = seven.operators[:3]
-    for index, operator in enumerate(seven.operators):
-        seven.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{operator.peer.peer_id}")
-    book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
-    book.update(seven.chain.operators)
+    book = book_of(seven, me)
     async with open_host(me.peer) as here:
         links = links_of(here, book)
 
