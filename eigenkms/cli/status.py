@@ -101,9 +101,9 @@ def judge(info: "ClusterInfo", answers: Answers) -> tuple[int, dict[str, Any]]:
 
 
 def is_changing(info: "ClusterInfo", answers: Answers) -> bool:
-    """Whether an operator has another version than was found, as it is while all go on to a new one."""
-    versions = (said["version"] for said in answers.values() if said)
-    return any(isinstance(version, int) and version != info.version for version in versions)
+    """Whether an operator has another version than was found, or has it and no share yet, as it is while all go on to a new one."""
+    said = [each for each in answers.values() if each and isinstance(each["version"], int)]
+    return any(each["version"] != info.version or each["share"] is False for each in said)
 
 
 async def ask_all(settings: "ClientSettings", progress: Progress) -> tuple["ClusterInfo", Answers]:

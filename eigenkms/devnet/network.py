@@ -203,9 +203,9 @@ class Network:
     # -- clients ---------------------------------------------------------------------------------------------
 
     async def genesis(self, seconds: float) -> None:
-        """Wait until every operator has the certificate of a master key."""
+        """Wait until every operator holds its share of a certified master key."""
         for node in self.nodes.values():
-            await node.wait_event("certified", seconds)
+            await node.wait_event("share held", seconds)
 
     @property
     def client_settings(self) -> ClientSettings:

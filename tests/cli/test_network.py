@@ -150,14 +150,17 @@ def test_status_counts_who_could_serve_the_verified_version() -> None:
 
 
 def test_status_sees_that_a_rotation_is_under_way() -> None:
-    """Some have another version than the verified one: newer, or older still. Silence, rubbish and having none are no rotation."""
-    here, older, newer, none, odd = (
-        read_answer(json.dumps({"version": version, "share": True}).encode())
-        for version in (7, 6, 8, None, "7")
+    """Some have another version than the verified one, newer or older still, or decrypt their share of it. Silence, rubbish and
+    having none are no rotation.
+    """
+    here, decrypting, older, newer, none, odd = (
+        read_answer(json.dumps({"version": version, "share": share}).encode())
+        for version, share in ((7, True), (7, False), (6, True), (8, True), (None, False), ("7", True))
     )
     a, b = operators(2)
     for other, changing in (
         (here, False),
+        (decrypting, True),
         (older, True),
         (newer, True),
         (none, False),
@@ -167,9 +170,17 @@ def test_status_sees_that_a_rotation_is_under_way() -> None:
         assert is_changing(info(2, 2), {a: here, b: other}) == changing
 
 
+@pytest.mark.parametrize(
+    "behind", [{"version": 6, "share": True}, {"version": 7, "share": False}], ids=["version", "share"]
+)
 @pytest.mark.parametrize(("lag", "looks", "code"), [(0, 1, 0), (1, 2, 0), (99, LOOKS, 1)])
 async def test_status_asks_again_in_the_midst_of_a_rotation(
-    lag: int, looks: int, code: int, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+    lag: int,
+    looks: int,
+    code: int,
+    behind: dict[str, object],
+    autojump_clock: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who is behind for a moment is not degraded; who stays so is, after a few looks."""
 
@@ -183,8 +194,8 @@ async def test_status_asks_again_in_the_midst_of_a_rotation(
             return info(2, 2)
 
         async def ask(self, operator: OperatorAddress, *_: object) -> bytes:
-            behind = operator == operators(2)[1] and self.looks <= lag
-            return json.dumps({"version": 6 if behind else 7, "share": True}).encode()
+            late = operator == operators(2)[1] and self.looks <= lag
+            return json.dumps(behind if late else {"version": 7, "share": True}).encode()
 
     client = Client()
 

@@ -293,7 +293,7 @@ class LiveNetwork:
         return self.loop.run(self._boundaries.advance)
 
     def genesis(self) -> None:
-        """Wait until every operator that runs has the certificate of a master key."""
+        """Wait until every operator that runs holds its share of a master key."""
 
         async def wait() -> None:
             with self._boundaries.demanded():
