@@ -29,12 +29,12 @@ from benchmarks.strangers import Target
 from benchmarks.tables import show
 from eigenkms.client.api import Client, ClusterInfo, open_client
 from eigenkms.client.attesters import EcdsaAttester
-from eigenkms.devnet import commands
-from eigenkms.devnet.members import Access, NodeProcess, Timing
+from eigenkms.devnet import cli_runner
+from eigenkms.devnet.boundary_tracker import Round, Rounds
+from eigenkms.devnet.load_generator import SteadyClient, Tally
 from eigenkms.devnet.network import Network, open_network
-from eigenkms.devnet.rounds import Round, Rounds
-from eigenkms.devnet.scopes import alongside
-from eigenkms.devnet.steady_client import SteadyClient, Tally
+from eigenkms.devnet.node_processes import Access, NodeProcess, Timing
+from eigenkms.devnet.nurseries import alongside
 from eigenkms.errors import NetworkError
 from eigenkms.types import AppId, Version
 
@@ -202,7 +202,7 @@ async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part], di
         await network.start_all()
         await network.genesis(GENESIS_SECONDS)
         ports = [await http_port(network.nodes[member.index]) for member in network.members]
-        app = AppId(await commands.application(network, lambda _line: None))
+        app = AppId(await cli_runner.application(network, lambda _line: None))
         key = bytes.fromhex(network.creator_key.read_text().strip().removeprefix("0x"))
         async with open_client(network.client_settings) as client:
             info = await client.fetch()

@@ -31,9 +31,9 @@ import trio
 from benchmarks.tables import show
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.client.api import Client, encrypt, open_client
-from eigenkms.devnet.members import Member, NodeProcess, Timing
+from eigenkms.devnet.boundary_tracker import Round, Rounds
 from eigenkms.devnet.network import Network, open_network
-from eigenkms.devnet.rounds import Round, Rounds
+from eigenkms.devnet.node_processes import Member, NodeProcess, Timing
 from eigenkms.errors import NetworkError
 from eigenkms.types import AppId
 

@@ -28,14 +28,20 @@ from benchmarks.tables import show
 from eigenkms.client.api import Client, open_client
 from eigenkms.client.ciphertexts import NEWEST
 from eigenkms.crypto import sealing
-from eigenkms.devnet.members import Member, Timing
+from eigenkms.devnet.boundary_tracker import Round
+from eigenkms.devnet.load_generator import Tally
 from eigenkms.devnet.network import Network, open_network
-from eigenkms.devnet.rounds import Round
-from eigenkms.devnet.steady_client import Tally
+from eigenkms.devnet.node_processes import Member, Timing
 from eigenkms.p2p.errors import RpcRefused
-from eigenkms.protocols import wire
-from eigenkms.protocols.requests import Epoch, PartialRequest, decode_info, encode_info_request, open_partial
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import (
+    Epoch,
+    PartialRequest,
+    decode_info,
+    encode_info_request,
+    open_partial,
+)
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
 RATE = 20.0
@@ -96,7 +102,7 @@ class PartialsClient:
         )
         begun, started = time.time(), time.perf_counter()
         try:
-            sealed = await self._client.ask(operator, wire.PARTIAL, request.encoded, PATIENCE)
+            sealed = await self._client.ask(operator, rpc_methods.PARTIAL, request.encoded, PATIENCE)
         except RpcRefused as refused:
             if refused.code in {"unknown-version", "no-share"}:
                 return Answer(begun, None)
@@ -110,7 +116,7 @@ class PartialsClient:
     async def _look(self, operator: OperatorAddress) -> None:
         """Which version is the newest there; nothing of it is verified."""
         request = encode_info_request(self._client.cluster, os.urandom(32))
-        shown = await self._client.ask(operator, wire.INFO, request, PATIENCE)
+        shown = await self._client.ask(operator, rpc_methods.INFO, request, PATIENCE)
         self._versions[operator] = decode_info(shown).epoch
 
 

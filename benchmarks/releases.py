@@ -22,10 +22,10 @@ from eigenkms.crypto import sealing
 from eigenkms.node.app import Node
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
-from eigenkms.protocols import wire
-from eigenkms.protocols.release_log import Head, LogVerifier, Release
-from eigenkms.protocols.requests import PartialRequest
-from eigenkms.storage.releases import RELEASES_NAME, ReleaseLog, Signer, read_releases
+from eigenkms.protocols.records.audit_log import Head, LogVerifier, Release
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import PartialRequest
+from eigenkms.storage.audit_log import RELEASES_NAME, ReleaseLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.client.village import CLUSTER, Village, make_village
 from tests.node.support import a_node, keep_version
@@ -60,7 +60,7 @@ async def measure(node: Node, request: PartialRequest, count: int, at_once: int)
     async def ask() -> None:
         for number in left:
             body = replace(request, nonce=number.to_bytes(32, "big")).encoded
-            await node._services.client(Request(peer, wire.PARTIAL, body))
+            await node._services.client(Request(peer, rpc_methods.PARTIAL, body))
 
     begun = time.perf_counter()
     async with trio.open_nursery() as nursery:

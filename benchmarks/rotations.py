@@ -26,11 +26,11 @@ from benchmarks.tables import show
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.crypto.pvss import LogarithmTable
 from eigenkms.node.engine import Engine
-from eigenkms.node.versions import HeldVersion, Versions
+from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.workers import Workers
-from eigenkms.protocols.frames import Frame, decode_frame
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.session import Parameters, Session
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire.frames import Frame, decode_frame
+from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, cast

@@ -51,7 +51,7 @@ async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, flo
     """Requests a second, and the seconds that the median and the slowest hundredth took."""
     from eigenkms.p2p.host import open_host
     from eigenkms.p2p.identity import PeerKey, parse_address
-    from eigenkms.protocols import wire
+    from eigenkms.protocols.wire import rpc_methods
 
     left, took = iter(requests), list[float]()
     async with open_host(PeerKey.generate()) as host:
@@ -59,13 +59,15 @@ async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, flo
         async def ask_libp2p() -> None:
             for request in left:
                 begun = time.perf_counter()
-                await host.call(address.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request, timeout=60)
+                await host.call(
+                    address.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.PARTIAL, request, timeout=60
+                )
                 took.append(time.perf_counter() - begun)
 
         if not where.startswith("http"):
             address = parse_address(where)
             host.set_addresses(address.peer_id, [address])
-            await host.call(address.peer_id, wire.CLIENT_PROTOCOL, wire.STATUS, b"")
+            await host.call(address.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.STATUS, b"")
         started = time.perf_counter()
         async with trio.open_nursery() as nursery:
             for _ in range(at_once):
@@ -88,10 +90,10 @@ async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, flo
 @asynccontextmanager
 async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, Any, str]]:
     """(node, village, libp2p address)."""
-    from eigenkms.node.attesting import open_authoriser
-    from eigenkms.node.policy import Policy
+    from eigenkms.node.authorisation.factory import open_authoriser
+    from eigenkms.node.authorisation.policy import Policy
     from eigenkms.p2p.host import open_host
-    from eigenkms.protocols import wire
+    from eigenkms.protocols.wire import rpc_methods
     from tests.attestation.issuer import GCP_ISSUER, PROJECT, Endpoint, jwk, jwk_set, make_authority, serve
     from tests.client.village import ANYWHERE, CLUSTER, make_village
     from tests.node.support import a_node, keep_version, make_config
@@ -120,7 +122,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
         ):
             policy = Policy("open") if method == "open" else Policy("attested", authoriser)
             with a_node(village, 0, folder, deciding=policy, http_rate=10**6) as node:
-                host.serve(wire.CLIENT_PROTOCOL, node._services.client)
+                host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
                 yield node, village, str(host.addresses[0])
 
 
@@ -135,8 +137,8 @@ def evidence(method: str, scope: Any, number: int) -> bytes:
 
 def make_requests(transport: str, method: str, village: Any, numbers: range) -> list[bytes]:
     from eigenkms.crypto import sealing
-    from eigenkms.protocols.authorisation import Authorisation, Scope
-    from eigenkms.protocols.requests import PartialRequest
+    from eigenkms.protocols.wire.authorisation import Authorisation, Scope
+    from eigenkms.protocols.wire.client_rpc import PartialRequest
     from tests.client.village import CLUSTER
     from tests.node.http.support import ReferenceClient
     from tests.node.test_authorisation import APP_ID

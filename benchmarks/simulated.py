@@ -23,10 +23,10 @@ from typing import Any
 
 from benchmarks.tables import show
 from eigenkms.crypto.backends import bls12381
-from eigenkms.node.inbox import MAX_BATCH
-from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
-from eigenkms.protocols.jobs import Check, Job, Result, carry_out
-from eigenkms.protocols.operator import Operator
+from eigenkms.node.frame_queue import MAX_BATCH
+from eigenkms.protocols.ceremony.jobs import Check, Job, Result, carry_out
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import version_of
 from tests.protocols.support import Cast

@@ -22,13 +22,13 @@ import trio
 
 from eigenkms.crypto import sealing
 from eigenkms.crypto.bn254 import KeyPair
-from eigenkms.node.http.bodies import MAX_SECRETS_BODY
-from eigenkms.p2p import framing
+from eigenkms.node.http.requests import MAX_SECRETS_BODY
 from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
-from eigenkms.p2p.listener import raise_file_limit
-from eigenkms.protocols import wire
-from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.requests import PartialRequest
+from eigenkms.p2p.listening.listener import raise_file_limit
+from eigenkms.p2p.rpc import framing
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import PartialRequest
+from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.support.p2p_attackers import (
     ACK,
@@ -89,10 +89,10 @@ Stranger = Callable[[Target, str], Awaitable[None]]
 async def stall(target: Target, source: str) -> None:
     """Ask without end, and read a byte of the answers now and then."""
     body = bytes(REQUEST_BYTES)
-    requests = (framing.encode(framing.RequestFrame(number, wire.INFO, body)) for number in count(1))
+    requests = (framing.encode(framing.RequestFrame(number, rpc_methods.INFO, body)) for number in count(1))
     async with raw_peer(target.peer, source=source) as peer, trio.open_nursery() as nursery:
         staller = Staller(peer, trio.sleep)
-        nursery.start_soon(staller.run, wire.CLIENT_PROTOCOL, requests)
+        nursery.start_soon(staller.run, rpc_methods.CLIENT_PROTOCOL, requests)
         try:
             await staller.over.wait()
         finally:  # or the connection is ended
@@ -112,7 +112,7 @@ async def forge(target: Target, source: str) -> None:
         sequence=1,
     )
     async with raw_peer(target.peer, key, source=source) as peer:
-        await _ask(peer, "forged records", wire.HELLO, lambda: forged.encoded)
+        await _ask(peer, "forged records", rpc_methods.HELLO, lambda: forged.encoded)
 
 
 async def invent(target: Target, source: str) -> None:
@@ -125,12 +125,12 @@ async def invent(target: Target, source: str) -> None:
         return PartialRequest(ClusterId(cluster), app, 2, transcript, reply_key, os.urandom(32)).encoded
 
     async with raw_peer(target.peer, source=source) as peer:
-        await _ask(peer, "made-up applications", wire.PARTIAL, body)
+        await _ask(peer, "made-up applications", rpc_methods.PARTIAL, body)
 
 
 async def _ask(peer: RawPeer, kind: str, method: str, body: Callable[[], bytes]) -> None:
     """One request after the other, each when the one before was answered, until the stream is given up."""
-    stream = await peer.open(wire.CLIENT_PROTOCOL)
+    stream = await peer.open(rpc_methods.CLIENT_PROTOCOL)
     for number in count(1):
         await peer.data(stream, framing.encode(framing.RequestFrame(number, method, body())))
         while True:

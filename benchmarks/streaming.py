@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.network import GENESIS_SECONDS
-from eigenkms.devnet.members import Timing
 from eigenkms.devnet.network import Network, open_network
+from eigenkms.devnet.node_processes import Timing
 
 APP = "benchmark-app"
 _BLOCK = 1 << 20

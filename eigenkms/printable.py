@@ -7,9 +7,9 @@ Text from an RPC, an operator, the chain, a file's name or an HTTP answer may ho
 - the end of a line, and then a line that looks like one of ours.
 
 A check at each source is forgotten at the next source. So the modules that write text for a person call ``printable`` when they
-write: ``cli.report`` (notes, errors, hints, results), ``cli.tables``, ``cli.progress``, ``cli.asking``, ``cli.passwords``,
-``cli.anchor``, ``cli.logs`` and ``devnet.telling``. A test refuses other ways to a terminal. Data, such as a plaintext or JSON, is
-written to the byte.
+write: of ``cli.support`` the modules ``output`` (notes, errors, hints, results), ``tables``, ``progress``, ``prompts``,
+``passwords`` and ``logs``, and ``cli.anchor`` and ``devnet.console``. A test refuses other ways to a terminal. Data, such as a
+plaintext or JSON, is written to the byte.
 """
 
 import unicodedata

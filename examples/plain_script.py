@@ -10,12 +10,12 @@ from pathlib import Path
 
 from network import read_settings
 
-from eigenkms.client import AppId, EcdsaAttester, sync
+from eigenkms.client import AppId, EcdsaAttester, blocking
 
 folder, app_id = Path(sys.argv[1]), AppId(sys.argv[2])
 settings = read_settings(folder / "client.toml")
 creator = EcdsaAttester(bytes.fromhex((folder / "creator.key").read_text()))
 
-ciphertext = sync.encrypt(settings, app_id, b"attack at dawn")
+ciphertext = blocking.encrypt(settings, app_id, b"attack at dawn")
 print(f"{len(ciphertext)} bytes of ciphertext")
-print(sync.decrypt(settings, app_id, ciphertext, creator).decode())
+print(blocking.decrypt(settings, app_id, ciphertext, creator).decode())

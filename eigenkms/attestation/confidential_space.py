@@ -35,7 +35,7 @@ from eigenkms.attestation.interface import (
 )
 from eigenkms.attestation.jwks import KeySource
 from eigenkms.crypto.hashing import be32, keccak256
-from eigenkms.protocols.authorisation import Refusal
+from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.types import AppId
 
 MAX_TOKEN_BYTES: Final = 48 * 1024

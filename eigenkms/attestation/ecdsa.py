@@ -22,8 +22,8 @@ import coincurve
 
 from eigenkms.attestation.interface import CLOCK_SKEW_SECONDS, AttestationRefused, Claims, Context
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.authorisation import Refusal, Scope
-from eigenkms.protocols.codec import Fields, MalformedError, decode, encode
+from eigenkms.protocols.wire.authorisation import Refusal, Scope
+from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 
 NAME: Final = "ecdsa"
 MAX_AGE_SECONDS: Final = 300

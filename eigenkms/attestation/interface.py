@@ -1,14 +1,14 @@
 """What every method of attestation is to the rest: evidence in, claims out, or a refusal.
 
 A method says what the evidence proves and leaves the decision to others: whether the application is known, the evidence was used
-before, and the release on chain fits, is one pipeline's for all methods (node/authorisation).
+before, and the release on chain fits, is one pipeline's for all methods (node/authorisation/pipeline).
 """
 
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from eigenkms.errors import RefusedError
-from eigenkms.protocols.authorisation import Refusal, Scope
+from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
 
 CLOCK_SKEW_SECONDS = 30

@@ -26,7 +26,7 @@ from joserfc.jwk import RSAKey
 from eigenkms import bounded_json
 from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.errors import EigenKmsError, InputError
-from eigenkms.protocols.authorisation import Refusal
+from eigenkms.protocols.wire.authorisation import Refusal
 
 log = logging.getLogger(__name__)
 

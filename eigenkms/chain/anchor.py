@@ -27,9 +27,9 @@ from eigenkms.chain.transactions import Receipt, Sender, Terms, base_fee_of
 from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import ChainError, InputError
-from eigenkms.protocols.codec import encode as canonical
-from eigenkms.protocols.session import cluster_id, encode_recipients
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.wire.codec import encode as canonical
+from eigenkms.protocols.wire.session import cluster_id, encode_recipients
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import Cluster, ClusterId, OperatorAddress
 
 GAS_COMMITMENT: Final = 200_000

@@ -25,9 +25,9 @@ import trio
 
 from eigenkms.applications import Application, AppStatus, Release, UnusableReleaseError
 from eigenkms.chain import abi
+from eigenkms.chain.app_releases import decode_release
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.reader import EigenLayerChain
-from eigenkms.chain.releases import decode_release
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.errors import ChainError

@@ -7,7 +7,7 @@ that these were the operator set at that block.
 
 from eigenkms.chain.reader import EigenLayerChain, OperatorRead
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.requests import Epoch, check_epoch
+from eigenkms.protocols.wire.client_rpc import Epoch, check_epoch
 from eigenkms.types import BlockRef, ClusterId, OperatorSet
 
 

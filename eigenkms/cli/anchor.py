@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account, checked_address, terms
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import has_terminal
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account, checked_address, terms
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.passwords import has_terminal
+from eigenkms.config.schema import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
 from eigenkms.printable import printable
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
     from eigenkms.chain.transactions import Terms
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
 
 _CLUSTER = ("environment", "chain_id", "avs", "operator_set_id")
 _ADDRESS = "0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27"
@@ -29,7 +29,7 @@ def command() -> None:
 
 
 def _configured(settings: "Settings") -> "AnchorConfig":
-    found = network.anchor(settings)
+    found = client_runner.anchor(settings)
     if found is None:
         raise InputError(
             "ask the anchor: none is configured",
@@ -81,7 +81,7 @@ def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
             sender = Sender(rpc, signer, chain_id, terms=_terms(settings, chain_id))
             return await deploy_registry(sender, cluster)
 
-    registry = network.run(deploy)
+    registry = client_runner.run(deploy)
     facts = {"registry": "0x" + registry.hex(), "owner": "0x" + owner.address.hex(), "chain_id": chain_id}
     print_facts(facts, as_json=as_json)
 
@@ -112,12 +112,12 @@ def _allow(*, address: str, settings: "Settings", remove: bool, yes: bool, as_js
             await set_member(sender, config.registry, operator, member=not remove)
             return True
 
-    sent = network.run(change)
+    sent = client_runner.run(change)
     print_facts({"address": "0x" + operator.hex(), "member": not remove, "sent": sent}, as_json=as_json)
 
 
 def _cluster(settings: "Settings") -> Any:
-    found = network.cluster(settings)
+    found = client_runner.cluster(settings)
     if found is None:
         settings.require("chain_id")
         settings.require("avs")
@@ -132,12 +132,12 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
 
     With --json: registry, chain_id, owner, entries (ever written), members and missing (of today's operator set).
     """
-    config, chain_config = _configured(settings), network.client_settings(settings).chain
+    config, chain_config = _configured(settings), client_runner.client_settings(settings).chain
 
     async def look() -> dict[str, Any]:
         from eigenkms.chain.anchor import open_anchor
         from eigenkms.chain.reader import open_chain
-        from eigenkms.protocols.session import cluster_id
+        from eigenkms.protocols.wire.session import cluster_id
 
         async with (
             open_chain(chain_config) as chain,
@@ -154,7 +154,7 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
                 "missing": ["0x" + each.hex() for each in operators if each not in members],
             }
 
-    print_facts(network.run(look), as_json=as_json)
+    print_facts(client_runner.run(look), as_json=as_json)
 
 
 for _verb in (_deploy, _allow, _show):

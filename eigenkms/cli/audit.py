@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.logs import timestamp
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.report import note, print_data, print_result, warn
-from eigenkms.cli.streams import Sink, Source
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.logs import timestamp
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import note, print_data, print_result, warn
+from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, RemoteProtocolError, VerificationError
-from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
-    from eigenkms.node.settings import Settings
-    from eigenkms.protocols.release_log import Entry, LogHeader, SignedHead
+    from eigenkms.config.settings import Settings
+    from eigenkms.protocols.records.audit_log import Entry, LogHeader, SignedHead
 
 KEY_BYTES, HASH_BYTES = 128, 32
 
@@ -50,15 +50,15 @@ def _opened(file: str | None, settings: "Settings") -> Iterator[_Log]:
         with Source(file).open() as reader:
             yield _file(reader.read, file)
         return
-    from eigenkms.node.folders import data_dir
-    from eigenkms.storage.releases import read_releases
+    from eigenkms.config.paths import data_dir
+    from eigenkms.storage.audit_log import read_releases
 
     with read_releases(data_dir(settings)) as log:
         yield log
 
 
 def _file(read: Callable[[int], bytes], name: str) -> _Log:
-    from eigenkms.protocols.release_file import LogFile
+    from eigenkms.protocols.records.audit_log_file import LogFile
 
     try:
         return LogFile(read)
@@ -170,7 +170,7 @@ class _Choice:
 
 
 def _decoded(encoded: bytes) -> "Entry":
-    from eigenkms.protocols.release_log import BadLogError, decode_entry
+    from eigenkms.protocols.records.audit_log import BadLogError, decode_entry
 
     try:
         return decode_entry(encoded)
@@ -283,7 +283,7 @@ def _verify(
     With --json: operator, cluster, key, begun, entries (how many), head, and key_is (chain, given, or unchecked).
     """
     noted = [_hex("--head", text, HASH_BYTES) for text in heads]
-    chain = network.client_settings(settings).chain if online else None
+    chain = client_runner.client_settings(settings).chain if online else None
     with _opened(file, settings) as log:
         if key is not None and log.header.key != key:
             raise VerificationError(
@@ -294,9 +294,9 @@ def _verify(
             pass
         facts = _log_facts(log)
         if chain is not None:
-            from eigenkms.client.releases import check_key_on_chain
+            from eigenkms.client.audit_log import check_key_on_chain
 
-            network.run(check_key_on_chain, chain, log.header)
+            client_runner.run(check_key_on_chain, chain, log.header)
     key_is = "chain" if online else "unchecked" if key is None else "given"
     print_facts({**facts, "key_is": key_is}, as_json=as_json)
     if key_is == "unchecked":
@@ -305,7 +305,7 @@ def _verify(
 
 def _verified(log: _Log, noted: Iterable[bytes] = ()) -> Iterator[bytes]:
     """The entries, each verified before it is given out; at the end all of it is. Raises ``BadLogError``."""
-    from eigenkms.protocols.release_log import LogVerifier
+    from eigenkms.protocols.records.audit_log import LogVerifier
 
     verifier = LogVerifier(log.header, log.signed, noted)
     for encoded in log.entries():
@@ -325,7 +325,7 @@ def _export(*, output: str | None, settings: "Settings") -> None:
 
     It is verified meanwhile: exit code 4 and no file if it is not as its operator signed it.
     """
-    from eigenkms.protocols.release_file import write_log
+    from eigenkms.protocols.records.audit_log_file import write_log
 
     sink = Sink(output)
     sink.check(binary=True)

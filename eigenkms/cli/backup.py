@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import BACKUP, read_password
-from eigenkms.cli.report import note, warn
-from eigenkms.cli.streams import Source
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.files import Source
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import note, warn
+from eigenkms.cli.support.passwords import BACKUP, read_password
+from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
-from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.chain.reader import ChainOperator
-    from eigenkms.cli.standing import Standing
-    from eigenkms.node.backup_file import Backup
-    from eigenkms.node.restoring import Target
-    from eigenkms.node.settings import Settings
+    from eigenkms.client.network_snapshot import Standing
+    from eigenkms.config.settings import Settings
+    from eigenkms.maintenance.backup_file import Backup
+    from eigenkms.maintenance.restore import Target
     from eigenkms.types import Version
 
 _NODE = (*CHAIN_SETTINGS, "operator", "data_dir", "bn254_keystore", "p2p_keystore", "password_file")
@@ -53,7 +53,7 @@ def _backup_password(settings: "Settings", *, confirm: bool = False) -> str:
 
 
 def _facts(backup: "Backup") -> dict[str, Any]:
-    from eigenkms.node.backup import public_values
+    from eigenkms.maintenance.backup import public_values
 
     public = public_values(backup)
     return {
@@ -89,8 +89,8 @@ def _create(*, output: str, with_share: bool, settings: "Settings", as_json: boo
     """
     import secrets
 
-    from eigenkms.node.backup import make_backup
-    from eigenkms.storage.fresh import write_new
+    from eigenkms.maintenance.backup import make_backup
+    from eigenkms.storage.rebuild import write_new
 
     target = Path(output)
     if output == "-" or target.is_dir() or not target.resolve().parent.is_dir():
@@ -119,8 +119,8 @@ def _create(*, output: str, with_share: bool, settings: "Settings", as_json: boo
 
 def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
     """The backup, checked without a network, and what names it."""
-    from eigenkms.node.backup import check
-    from eigenkms.node.backup_file import MAX_BYTES, open_backup
+    from eigenkms.maintenance.backup import check
+    from eigenkms.maintenance.backup_file import MAX_BYTES, open_backup
 
     data = Source(file).read(MAX_BYTES, hint="no backup is so long")
     try:
@@ -134,7 +134,7 @@ def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
 
 @verb("verify", "eigenkms backup verify node.backup --config node.toml")
 @click.argument("file")
-@with_settings(*network.NETWORK_SETTINGS, "password_file", *_SECRET)
+@with_settings(*client_runner.NETWORK_SETTINGS, "password_file", *_SECRET)
 @json_option
 @click.pass_context
 def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: bool) -> None:
@@ -149,7 +149,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
     backup, _ = _open(file, settings)
     facts = {"file": file, **_facts(backup), "keys_opened": False}
     if settings.get("password_file") is not None:
-        from eigenkms.node.backup import check_keys
+        from eigenkms.maintenance.backup import check_keys
 
         check_keys(backup.keystores, _node_password(settings))
         facts["keys_opened"] = True
@@ -171,15 +171,15 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
 
 def _look(backup: "Backup", settings: "Settings") -> "Standing":
     """Ask the network that ``settings`` name. Raises ``InputError`` where it is not the backup's, ``ChainError``."""
-    from eigenkms.cli.standing import look
+    from eigenkms.client.network_snapshot import look
 
-    if network.cluster(settings) != backup.identity.cluster_id:
+    if client_runner.cluster(settings) != backup.identity.cluster_id:
         raise InputError(
             f"compare the backup with the network: it is of cluster {backup.identity.cluster_id.hex()[:16]}…, "
             "and the configuration names another",
             hint="check chain_id, avs and operator_set_id",
         )
-    return network.run(look, network.client_settings(settings))
+    return client_runner.run(look, client_runner.client_settings(settings))
 
 
 def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
@@ -197,7 +197,7 @@ def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
 
 def why_another_peer(backup: "Backup", standing: "Standing") -> str | None:
     """What the chain's socket says of the peer id, where it is not the one of the p2p keystore in the backup."""
-    from eigenkms.node.backup import public_values
+    from eigenkms.maintenance.backup import public_values
     from eigenkms.p2p.identity import parse_address
 
     mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
@@ -212,8 +212,8 @@ def why_another_peer(backup: "Backup", standing: "Standing") -> str | None:
 
 
 def _is_key_of(backup: "Backup", operator: "ChainOperator") -> bool:
-    from eigenkms.node.backup import public_values
-    from eigenkms.node.keyfiles import claims_bn254
+    from eigenkms.keys.keystores import claims_bn254
+    from eigenkms.maintenance.backup import public_values
 
     return claims_bn254(public_values(backup)["bn254_keystore"], operator.key_g1, operator.key)
 
@@ -243,8 +243,8 @@ def _restore(
     """
     import secrets
 
-    from eigenkms.node.backup import config_settings
-    from eigenkms.node.restoring import check_target, missing_files, restore, target_in, target_of
+    from eigenkms.maintenance.backup import config_settings
+    from eigenkms.maintenance.restore import check_target, missing_files, restore, target_in, target_of
 
     backup, mark = _open(file, settings)
     target = target_of(backup, settings) if folder is None else target_in(backup, folder.absolute())
@@ -275,7 +275,7 @@ def _restore(
 
 
 def _refuse_if_running(target: "Target") -> None:
-    from eigenkms.storage.fresh import locked
+    from eigenkms.storage.rebuild import locked
 
     if target.data_dir.is_dir():
         with locked(target.data_dir):

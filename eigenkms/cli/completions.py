@@ -4,8 +4,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from eigenkms.cli.main import COMPLETE_VARIABLE, cli
-from eigenkms.cli.options import verb
-from eigenkms.cli.report import print_data
+from eigenkms.cli.support.options import verb
+from eigenkms.cli.support.output import print_data
 
 
 @verb(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from eigenkms.cli.options import json_option, verb
-from eigenkms.cli.report import note, print_data, print_result, warn
-from eigenkms.node.catalogue import PRESETS
+from eigenkms.cli.support.options import json_option, verb
+from eigenkms.cli.support.output import note, print_data, print_result, warn
+from eigenkms.config.schema import PRESETS
 
 
 @click.group("config")
@@ -23,7 +23,7 @@ def _example(*, environment: str | None) -> None:
 
     What must be set stands as an example; everything else is commented out.
     """
-    from eigenkms.node.reference import example
+    from eigenkms.config.example import example
 
     print_data(example(environment).rstrip("\n"))
 
@@ -42,7 +42,7 @@ def _check(ctx: click.Context, *, config: str, client: bool, as_json: bool) -> N
 
     With --json: file, valid, problems (message, hint), warnings, settings (by name: value, from).
     """
-    from eigenkms.node.checking import check
+    from eigenkms.config.validate import check
 
     report = check(Path(config), environ=os.environ, client=client)
     if as_json:

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.attesting import ATTEST_SETTINGS, attester
-from eigenkms.cli.options import exact_app_id_option, verb, with_settings
-from eigenkms.cli.progress import Progress
-from eigenkms.cli.streams import Sink, Source
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
+from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
+from eigenkms.cli.support.progress import Progress
 
 if TYPE_CHECKING:
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
 
 
 @verb(
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
 @exact_app_id_option
-@with_settings("app_id", *network.NETWORK_SETTINGS, *ATTEST_SETTINGS)
+@with_settings("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def command(*, file: str | None, output: str | None, exact: bool, settings: "Settings") -> None:
     """Decrypt FILE or stdin, binary or armored, with the help of a quorum of operators.
 
@@ -35,16 +35,16 @@ def command(*, file: str | None, output: str | None, exact: bool, settings: "Set
     """
     from eigenkms.client.ciphertexts import open_ciphertext
 
-    app_id = network.checked_app_id(settings, exact=exact)
+    app_id = client_runner.checked_app_id(settings, exact=exact)
     source, sink = Source(file), Sink(output, secret=True)
     sink.check(source)
     with source.open_unarmored() as (content, _):
         ciphertext = open_ciphertext(content)
-        if (cluster := network.cluster(settings)) is not None:
+        if (cluster := client_runner.cluster(settings)) is not None:
             ciphertext.check_cluster(cluster)
         shown = attester(settings)
         with Progress("asking the operators") as progress:
-            key = network.application_key(settings, app_id, ciphertext.version, shown, progress)
+            key = client_runner.application_key(settings, app_id, ciphertext.version, shown, progress)
         with sink.open() as plaintext:
             for piece in ciphertext.plaintext(key):
                 plaintext.write(piece)

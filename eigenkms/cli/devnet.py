@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli import devnet_app, network
-from eigenkms.cli.accounts import checked_address
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli import devnet_app
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.accounts import checked_address
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.config.node import check_attestation, gather
+from eigenkms.config.schema import ATTESTATION_SETTINGS, SETTINGS
 from eigenkms.errors import InputError, NetworkError
-from eigenkms.node.catalogue import ATTESTATION_SETTINGS, SETTINGS
-from eigenkms.node.config import check_attestation, gather
 
 if TYPE_CHECKING:
-    from eigenkms.devnet.members import Access, Timing
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
+    from eigenkms.devnet.node_processes import Access, Timing
 
 
 @click.group("devnet")
@@ -58,14 +59,14 @@ def _run(*, settings: "Settings", as_json: bool) -> None:
     if settings.get("devnet_scenario") == "rotation":
         _run_rotation(settings, as_json)
         return
-    from eigenkms.devnet.cluster import run_story
+    from eigenkms.devnet.scenarios import run_story
 
-    result = network.run(run_story, *_shape(settings), _timing(settings), _access(settings))
+    result = client_runner.run(run_story, *_shape(settings), _timing(settings), _access(settings))
     print_facts({name: _rounded(value) for name, value in asdict(result).items()}, as_json=as_json)
 
 
 def _run_rotation(settings: "Settings", as_json: bool) -> None:
-    from eigenkms.cli.rotations import print_rotations
+    from eigenkms.cli.devnet_report import print_rotations
     from eigenkms.devnet.rotation import ROTATION_TIMING, run_rotation
 
     if _access(settings).policy != "open":
@@ -76,7 +77,7 @@ def _run_rotation(settings: "Settings", as_json: bool) -> None:
     timing = _timing(settings, ROTATION_TIMING)
     dead = settings.get("devnet_dead")
     call = partial(run_rotation, dead=dead) if dead else run_rotation
-    result = network.run(call, settings.get("devnet_rotations"), *_shape(settings), timing)
+    result = client_runner.run(call, settings.get("devnet_rotations"), *_shape(settings), timing)
     print_rotations(result, as_json=as_json)
     if result.faults:
         raise NetworkError(
@@ -91,7 +92,7 @@ def _shape(settings: "Settings") -> tuple[int, str, Path | None]:
 
 def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
     """What the settings say, and for the rest the default of the verb."""
-    from eigenkms.devnet.members import Timing
+    from eigenkms.devnet.node_processes import Timing
 
     names = ("interval_blocks", "block_seconds", "window_seconds")
     given = {name: settings.get(f"devnet_{name}") for name in names}
@@ -100,7 +101,7 @@ def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
 
 def _access(settings: "Settings") -> "Access":
     """Who gets keys. Raises InputError for an attestation that the nodes would refuse to start with."""
-    from eigenkms.devnet.members import Access
+    from eigenkms.devnet.node_processes import Access
 
     if settings.get("devnet_policy") == "open":
         return Access()
@@ -136,19 +137,19 @@ def _up(*, settings: "Settings", no_nodes: bool) -> None:
     With --policy attested its operators want proof of the right to a key, as on a public network: see devnet app. With
     --anchor each version is written down on a second chain, and pubkey looks there.
     """
-    from eigenkms.devnet.cluster import up
+    from eigenkms.devnet.scenarios import up
 
     start = partial(up, nodes=not no_nodes, anchor=settings.get("devnet_anchor"))
-    network.run(start, *_shape(settings), _timing(settings), _access(settings))
+    client_runner.run(start, *_shape(settings), _timing(settings), _access(settings))
 
 
 @verb("down", "eigenkms devnet down --dir ./devnet")
 @with_settings("devnet_dir")
 def _down(*, settings: "Settings") -> None:
     """Stop the network that another terminal started with up."""
-    from eigenkms.devnet.cluster import down
+    from eigenkms.devnet.scenarios import down
 
-    network.run(down, settings.get("devnet_dir"))
+    client_runner.run(down, settings.get("devnet_dir"))
 
 
 def _running(settings: "Settings") -> "Settings":
@@ -173,13 +174,13 @@ def _running(settings: "Settings") -> "Settings":
 def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> None:
     """Send ether to an account on a running devnet, on its anchor's chain too. With --json: address, balance_wei."""
     from eigenkms.devnet import anchor
-    from eigenkms.devnet.favours import fund
+    from eigenkms.devnet.admin import fund
 
     account, wei = checked_address(address), _wei(ether)
-    needed = network.client_settings(_running(settings))
-    balance = network.run(fund, needed.chain, account, wei)
+    needed = client_runner.client_settings(_running(settings))
+    balance = client_runner.run(fund, needed.chain, account, wei)
     if needed.anchor is not None:
-        network.run(anchor.fund, needed.anchor, account, wei)
+        client_runner.run(anchor.fund, needed.anchor, account, wei)
     print_facts({"address": "0x" + account.hex(), "balance_wei": balance}, as_json=as_json)
 
 
@@ -202,14 +203,14 @@ def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
     With --json: address, sent (false: it was on both).
     """
     from eigenkms.devnet import anchor
-    from eigenkms.devnet.favours import allow
-    from eigenkms.protocols.session import cluster_id
+    from eigenkms.devnet.admin import allow
+    from eigenkms.protocols.wire.session import cluster_id
 
     operator, running = checked_address(address), _running(settings)
-    needed, delegation_manager = network.client_settings(running), running.require("delegation_manager")
-    sent = bool(network.run(allow, needed.chain, delegation_manager, operator).calls)
+    needed, delegation_manager = client_runner.client_settings(running), running.require("delegation_manager")
+    sent = bool(client_runner.run(allow, needed.chain, delegation_manager, operator).calls)
     if needed.anchor is not None:
-        sent |= network.run(anchor.admit, needed.anchor, cluster_id(needed.chain.cluster), operator)
+        sent |= client_runner.run(anchor.admit, needed.anchor, cluster_id(needed.chain.cluster), operator)
     print_facts({"address": "0x" + operator.hex(), "sent": sent}, as_json=as_json)
 
 

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.applications import Application, ContainerPolicy, Release
-from eigenkms.cli import network
-from eigenkms.cli.attesting import creator_key
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.report import print_result
-from eigenkms.cli.streams import Source
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.attester_options import creator_key
+from eigenkms.cli.support.files import Source
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import print_result
 from eigenkms.errors import InputError
 from eigenkms.plain_text import without_mark
 
 if TYPE_CHECKING:
     from eigenkms.chain.config import ChainConfig
+    from eigenkms.config.settings import Settings
     from eigenkms.devnet.applications import Desk
-    from eigenkms.node.settings import Settings
 
-_CREATOR = (*network.NETWORK_SETTINGS, "ecdsa_key_file", "password_file")
+_CREATOR = (*client_runner.NETWORK_SETTINGS, "ecdsa_key_file", "password_file")
 _APP = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
 
 
@@ -91,7 +91,7 @@ def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _read(name: str) -> bytes:
-    from eigenkms.chain.releases import MAX_RELEASE_BYTES
+    from eigenkms.chain.app_releases import MAX_RELEASE_BYTES
 
     return without_mark(Source(name).read(MAX_RELEASE_BYTES))
 
@@ -122,7 +122,7 @@ def _at_desk(settings: "Settings", act: "Callable[[Desk], Awaitable[Application]
         async with open_desk(config) as desk:
             return await act(desk)
 
-    return network.run(visit, network.client_settings(settings).chain)
+    return client_runner.run(visit, client_runner.client_settings(settings).chain)
 
 
 @verb(
@@ -161,17 +161,17 @@ def _release(*, release: Release | None, settings: "Settings", as_json: bool) ->
     """
     if release is None:
         raise InputError("read the release: the digest of its image is not given", hint="give --image-digest")
-    app_id = network.checked_app_id(settings)
+    app_id = client_runner.checked_app_id(settings)
     key = creator_key(settings, "publish a release")
     _print(_at_desk(settings, lambda desk: desk.release(app_id, key, release)), as_json=as_json)
 
 
 def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
     @verb(change, f"eigenkms devnet app {change} --app-id {_APP}")
-    @with_settings("app_id", *(_CREATOR if by_creator else network.NETWORK_SETTINGS))
+    @with_settings("app_id", *(_CREATOR if by_creator else client_runner.NETWORK_SETTINGS))
     @json_option
     def declared(*, settings: "Settings", as_json: bool) -> None:
-        app_id = network.checked_app_id(settings)
+        app_id = client_runner.checked_app_id(settings)
         key = creator_key(settings, f"{change} application {app_id}") if by_creator else None
         _print(_at_desk(settings, lambda desk: desk.change(app_id, key, change)), as_json=as_json)
 
@@ -180,7 +180,7 @@ def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
 
 
 @verb("show", f"eigenkms devnet app show --app-id {_APP} --json")
-@with_settings("app_id", *network.NETWORK_SETTINGS)
+@with_settings("app_id", *client_runner.NETWORK_SETTINGS)
 @json_option
 def _show(*, settings: "Settings", as_json: bool) -> None:
     """Print what the chain says of an application.
@@ -188,7 +188,7 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
     With --json: app_id, creator, status, image_digest, registry, public_env, encrypted_env_bytes, args, cmd_override, env,
     env_override, restart_policy; null from image_digest on where there is no release.
     """
-    app_id = network.checked_app_id(settings)
+    app_id = client_runner.checked_app_id(settings)
     _print(_at_desk(settings, lambda desk: desk.show(app_id)), as_json=as_json)
 
 

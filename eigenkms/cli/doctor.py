@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.accounts import account_address
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import VARIABLE, read_password
-from eigenkms.cli.report import print_result
-from eigenkms.node.catalogue import NODE_SETTINGS
-from eigenkms.node.config import NodeConfig
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.accounts import account_address
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import print_result
+from eigenkms.cli.support.passwords import VARIABLE, read_password
+from eigenkms.config.node import NodeConfig
+from eigenkms.config.schema import NODE_SETTINGS
 
 if TYPE_CHECKING:
-    from eigenkms.node.doctor.case import Case
-    from eigenkms.node.doctor.findings import Result
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
+    from eigenkms.maintenance.doctor.context import Case
+    from eigenkms.maintenance.doctor.findings import Result
 
 HEALTH = ("healthy", "to be mended here", "not in this machine's power")
 _PURPOSE = "the node's keystores"
@@ -45,7 +45,7 @@ def command(
     With --json: health (one of "healthy", "to be mended here", "not in this machine's power"), checks (a list
     of check, verdict: ok, warning, failed or skipped, says, and next, the next step or null).
     """
-    from eigenkms.node.doctor.findings import exit_code
+    from eigenkms.maintenance.doctor.findings import exit_code
 
     def tell(result: "Result[Case]") -> None:
         if not as_json:
@@ -57,8 +57,8 @@ def command(
         return read_password(_PURPOSE, file=node.password_file, environ=os.environ)
 
     async def examined() -> "list[Result[Case]]":
-        from eigenkms.node.doctor.case import Case
-        from eigenkms.node.doctor.table import examine
+        from eigenkms.maintenance.doctor.context import Case
+        from eigenkms.maintenance.doctor.registry import examine
         from eigenkms.p2p.host import open_host
         from eigenkms.p2p.identity import PeerKey
 
@@ -72,7 +72,7 @@ def command(
             )
             return await examine(case, tell)
 
-    results = network.run(examined)
+    results = client_runner.run(examined)
     code = exit_code(results)
     if as_json:
         print_facts({"health": HEALTH[code], "checks": [_facts(result) for result in results]}, as_json=True)

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.options import exact_app_id_option, verb, with_settings
-from eigenkms.cli.progress import Progress
-from eigenkms.cli.report import note, warn
-from eigenkms.cli.streams import Sink, Source
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
+from eigenkms.cli.support.output import note, warn
+from eigenkms.cli.support.progress import Progress
 from eigenkms.errors import InputError
 from eigenkms.types import AppId
 
 if TYPE_CHECKING:
     from eigenkms.client.ciphertexts import Writable
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
 
 
 @verb(
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="Version of the ciphertext.  [default: 2; 1 where the cluster is not known]",
 )
 @exact_app_id_option
-@with_settings("app_id", "mpk", *network.NETWORK_SETTINGS)
+@with_settings("app_id", "mpk", *client_runner.NETWORK_SETTINGS)
 def command(
     *,
     file: str | None,
@@ -52,7 +52,7 @@ def command(
     --operator-set-id name. Version 1 is what other implementations read; it takes 256 MiB, in memory, and names no
     cluster.
     """
-    app_id = network.checked_app_id(settings, exact=exact)
+    app_id = client_runner.checked_app_id(settings, exact=exact)
     source, sink = Source(file), Sink(output)
     sink.check(source, binary=not armored)
     chosen = _version(version, settings)
@@ -68,7 +68,7 @@ def command(
 
 def _version(given: str | None, settings: "Settings") -> int:
     """As given, else the newest that the settings suffice for."""
-    known = network.cluster(settings) is not None
+    known = client_runner.cluster(settings) is not None
     if given == "2" and not known:
         raise InputError(
             "encrypt: version 2 names its cluster, which is not known",
@@ -98,7 +98,7 @@ def _encrypt_chunks(
     from eigenkms.client.ciphertexts import encrypt_stream
     from eigenkms.crypto.ibe_v2 import Recipient
 
-    cluster = network.cluster(settings)
+    cluster = client_runner.cluster(settings)
     assert cluster is not None
     recipient = Recipient(app_id, cluster, master_key)
     with source.open() as plaintext, sink.open() as output, _armored(output, armored=armored) as target:
@@ -106,7 +106,7 @@ def _encrypt_chunks(
 
 
 def _armored(output: "Writable", *, armored: bool) -> AbstractContextManager["Writable"]:
-    from eigenkms.cli.armor import ArmorWriter
+    from eigenkms.client.armor import ArmorWriter
 
     return ArmorWriter(output) if armored else nullcontext(output)
 
@@ -127,8 +127,8 @@ def _usable(master_key: bytes) -> Iterator[None]:
 
 def _master_key(settings: "Settings") -> bytes:
     """As given, else as pinned on this machine, else the network's, verified and from then on pinned."""
-    known: bytes | None = settings.get("mpk") or network.pinned_key(settings)
+    known: bytes | None = settings.get("mpk") or client_runner.pinned_key(settings)
     if known is not None:
         return known
     with Progress("asking the operators") as progress:
-        return network.fetch_cluster(settings, progress).mpk
+        return client_runner.fetch_cluster(settings, progress).mpk

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.armor import EVIDENCE, armor
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.progress import Progress
-from eigenkms.cli.report import note, print_result, warn
-from eigenkms.cli.streams import Sink, Source
-from eigenkms.cli.tables import print_table
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import note, print_result, warn
+from eigenkms.cli.support.progress import Progress
+from eigenkms.cli.support.tables import print_table
+from eigenkms.client.armor import EVIDENCE, armor
+from eigenkms.config import settings as s
+from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, NetworkError, RemoteProtocolError, VerificationError
-from eigenkms.node import settings as s
-from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
-    from eigenkms.node.settings import Settings
-    from eigenkms.protocols.evidence_bundle import Bundle
+    from eigenkms.config.settings import Settings
+    from eigenkms.protocols.records.evidence_bundle import Bundle
     from eigenkms.types import OperatorAddress
 
 Verb = Callable[..., Any]
@@ -75,7 +75,7 @@ class _Gathered:
 
 
 def _fault_names(*_: object) -> list[str]:
-    from eigenkms.protocols.evidence import Fault
+    from eigenkms.protocols.records.evidence import Fault
 
     return [fault.value for fault in Fault]
 
@@ -133,7 +133,7 @@ def _chosen(function: Verb) -> Verb:
 
 
 def _folder(text: str) -> Path:
-    from eigenkms.node.folders import expanded
+    from eigenkms.config.paths import expanded
 
     try:
         return expanded(text)
@@ -163,11 +163,11 @@ def _gather(settings: "Settings", choice: _Choice) -> _Gathered:
 
 
 def _from_network(settings: "Settings", choice: _Choice) -> _Gathered:
-    needed = network.client_settings(settings)
+    needed = client_runner.client_settings(settings)
     from eigenkms.client import api
 
     with Progress("asking the operators") as progress:
-        findings = network.run(api.fetch_evidence, needed, choice.operators, progress)
+        findings = client_runner.run(api.fetch_evidence, needed, choice.operators, progress)
     silent = {operator: str(error) for operator, error in sorted(findings.failures.items())}
     if len(silent) == findings.asked and not findings.pieces:
         reasons = "; ".join(f"0x{operator.hex()}: {reason}" for operator, reason in silent.items())
@@ -201,7 +201,7 @@ def _from_folder(folder: Path) -> _Gathered:
     "eigenkms evidence list --environment sepolia --rpc-url https://rpc.example.org\n"
     "eigenkms evidence list --data-dir /var/lib/eigenkms",
 )
-@with_settings(*network.NETWORK_SETTINGS)
+@with_settings(*client_runner.NETWORK_SETTINGS)
 @_chosen
 @json_option
 def _list(*, settings: "Settings", choice: _Choice, as_json: bool) -> None:
@@ -283,7 +283,7 @@ def _noticed_by(piece: _Found, asked: int) -> str:
 )
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
-@with_settings(*network.NETWORK_SETTINGS)
+@with_settings(*client_runner.NETWORK_SETTINGS)
 @_chosen
 def _export(*, output: str | None, armored: bool, settings: "Settings", choice: _Choice) -> None:
     """Write evidence to a file that anyone can verify, offline and long after: frames, and what they need to be checked.
@@ -295,7 +295,7 @@ def _export(*, output: str | None, armored: bool, settings: "Settings", choice: 
     pieces = _gather(settings, choice).pieces
     if not pieces:
         raise InputError("export evidence: there is none that fits", hint="nothing was written")
-    from eigenkms.protocols.evidence_bundle import encode_bundles
+    from eigenkms.protocols.records.evidence_bundle import encode_bundles
 
     content = encode_bundles(piece.bundle for piece in pieces)
     sink.write(armor(content, EVIDENCE) if armored else content)
@@ -337,13 +337,13 @@ def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bo
     cluster, frames (what kinds, by whom), operators (the set that it names: ADDRESS KEY), source (where the fault is
     about an older version: version, block, block_hash, transcript_hash, operators).
     """
-    chain = network.client_settings(settings).chain if online else None
+    chain = client_runner.client_settings(settings).chain if online else None
     verdicts = [_judge(encoded) for encoded in _read(file)]
     if chain is not None:
         from eigenkms.client.evidence import compare_with_chain
 
         held = [verdict for verdict in verdicts if verdict.reason is None]
-        found = network.run(compare_with_chain, chain, [verdict.bundle for verdict in held])
+        found = client_runner.run(compare_with_chain, chain, [verdict.bundle for verdict in held])
         for verdict, error in zip(held, found, strict=True):
             verdict.reason = None if error is None else str(error)
     _print_verdicts(verdicts, online=online, as_json=as_json)
@@ -360,7 +360,7 @@ def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bo
 
 
 def _read(file: str | None) -> Sequence[bytes]:
-    from eigenkms.protocols.evidence_bundle import decode_bundles
+    from eigenkms.protocols.records.evidence_bundle import decode_bundles
 
     source = Source(file)
     try:
@@ -376,7 +376,7 @@ def _read(file: str | None) -> Sequence[bytes]:
 
 
 def _judge(encoded: bytes) -> _Verdict:
-    from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
+    from eigenkms.protocols.records.evidence_bundle import check_bundle, decode_bundle
 
     try:
         bundle = decode_bundle(encoded)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.attesting import ATTEST_SETTINGS, attester
-from eigenkms.cli.options import exact_app_id_option, verb, with_settings
-from eigenkms.cli.programs import find_program
-from eigenkms.cli.progress import Progress
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
+from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
+from eigenkms.cli.support.programs import find_program
+from eigenkms.cli.support.progress import Progress
+from eigenkms.config.schema import without_own_secrets
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import without_own_secrets
 
 if TYPE_CHECKING:
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
 
 _NO_FORMAT = "a script begins with #! and its interpreter, a program is one for this machine"
 
@@ -31,7 +31,7 @@ _NO_FORMAT = "a script begins with #! and its interpreter, a program is one for 
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND [ARGS]...", type=click.UNPROCESSED)
 @click.option("--only", multiple=True, metavar="NAME", help="Pass this secret and no other; may be repeated.")
 @exact_app_id_option
-@with_settings("app_id", *network.NETWORK_SETTINGS, *ATTEST_SETTINGS)
+@with_settings("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def command(*, command: tuple[str, ...], only: tuple[str, ...], exact: bool, settings: "Settings") -> None:
     """Fetch an application's secrets and become COMMAND, with them in its environment.
 
@@ -43,11 +43,11 @@ def command(*, command: tuple[str, ...], only: tuple[str, ...], exact: bool, set
     (LD_PRELOAD); --only says which are passed. Variables of eigenkms that hold a secret (passwords, EIGENKMS_ECDSA_KEY, RPC
     URLs) are not passed on.
     """
-    app_id = network.checked_app_id(settings, exact=exact)
+    app_id = client_runner.checked_app_id(settings, exact=exact)
     program = find_program(command[0])
     shown = attester(settings)
     with Progress("asking the operators") as progress:
-        secrets = network.fetch_secrets(settings, app_id, shown, progress)
+        secrets = client_runner.fetch_secrets(settings, app_id, shown, progress)
     become(program, command, secrets, only)
 
 

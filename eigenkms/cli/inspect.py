@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.options import json_option, print_facts, verb
-from eigenkms.cli.streams import Source
+from eigenkms.cli.support.files import Source
+from eigenkms.cli.support.options import json_option, print_facts, verb
 
 if TYPE_CHECKING:
     from eigenkms.client.ciphertexts import ChunkedCiphertext, WholeCiphertext

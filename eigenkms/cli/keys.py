@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import read_password
-from eigenkms.cli.streams import Sink, Source
+from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.passwords import read_password
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.node.keyfiles import Key
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
+    from eigenkms.keys.keystores import Key
 
 KINDS = {"bn254": "bn254", "ecdsa": "secp256k1", "p2p": "p2p"}
 """What the verb calls a kind, and what the keystore does."""
@@ -42,7 +42,7 @@ def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: 
     """
     import secrets
 
-    from eigenkms.node.keyfiles import new_key
+    from eigenkms.keys.keystores import new_key
 
     sink = _sink(output, force=force)
     password = _new_password(output, settings)
@@ -103,7 +103,7 @@ def _import(
 
     Its public values must be its own. FILE stays as it is; keep no more copies of a key than you need. With --json: as new.
     """
-    from eigenkms.node.keyfiles import open_key
+    from eigenkms.keys.keystores import open_key
 
     sink = _sink(output, force=force)
     sink.check(Source(str(file)))
@@ -126,7 +126,7 @@ def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> N
 
     With --json: kind, file, verified, and g1 and g2, address or peer_id.
     """
-    from eigenkms.node.keyfiles import open_key, peek
+    from eigenkms.keys.keystores import open_key, peek
 
     kind, public = peek(file)
     if verify:

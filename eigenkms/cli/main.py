@@ -14,14 +14,14 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from eigenkms.cli import report, standard
+from eigenkms.cli.support import output, standard_streams
 
 VERBS = {
     "node": ("eigenkms.cli.node", "Run an operator node."),
     "encrypt": ("eigenkms.cli.encrypt", "Encrypt a secret for an application."),
     "decrypt": ("eigenkms.cli.decrypt", "Decrypt a secret with a quorum of operators."),
     "exec": ("eigenkms.cli.exec", "Run a command with an application's secrets in its environment."),
-    "secrets": ("eigenkms.cli.released", "Read the secrets of an application's release."),
+    "secrets": ("eigenkms.cli.secrets", "Read the secrets of an application's release."),
     "inspect": ("eigenkms.cli.inspect", "Say what a file is; needs no key."),
     "pubkey": ("eigenkms.cli.pubkey", "Print the master public key, verified."),
     "status": ("eigenkms.cli.status", "Say whether the network can serve."),
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        from eigenkms.cli.logs import tame_warnings
+        from eigenkms.cli.support.logs import tame_warnings
 
         tame_warnings()
         command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
@@ -129,18 +129,18 @@ def run(args: Sequence[str]) -> int:
             return shell_complete(cli, {}, "eigenkms", COMPLETE_VARIABLE, instruction)
         with cli.make_context("eigenkms", list(args)) as ctx:
             cli.invoke(ctx)
-        report.flush_stdout()
+        output.flush_stdout()
     except BaseException as error:  # noqa: BLE001 - the end of the line for every error
-        report.abandon_broken_stdout()
-        return report.conclude(error, debug=wants_debug(args))
+        output.abandon_broken_stdout()
+        return output.conclude(error, debug=wants_debug(args))
     return 0
 
 
 def main() -> None:
     """Entry point of the ``eigenkms`` script."""
-    standard.prepare()
+    standard_streams.prepare()
     code = run(sys.argv[1:])
-    if code == report.INTERRUPTED:
+    if code == output.INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 

@@ -5,18 +5,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eigenkms.cli import network
-from eigenkms.cli.logs import start_logging
-from eigenkms.cli.options import verb, with_settings
-from eigenkms.cli.passwords import Ways, read_password
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.logs import start_logging
+from eigenkms.cli.support.options import verb, with_settings
+from eigenkms.cli.support.passwords import Ways, read_password
+from eigenkms.config.node import NodeConfig
+from eigenkms.config.schema import NODE_SETTINGS
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import NODE_SETTINGS
-from eigenkms.node.config import NodeConfig
 
 if TYPE_CHECKING:
+    from eigenkms.config.settings import Settings
+    from eigenkms.keys.keystores import Key
     from eigenkms.node.app import NodeKeys
-    from eigenkms.node.keyfiles import Key
-    from eigenkms.node.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ def command(*, settings: "Settings") -> None:
         log.warning("%s", warning)
     from eigenkms.node.app import run_until_signalled
 
-    network.run(run_until_signalled, config, keys)
+    client_runner.run(run_until_signalled, config, keys)
 
 
 def _load_keys(config: NodeConfig, password: str) -> "NodeKeys":
     from eigenkms.crypto.bn254 import KeyPair
-    from eigenkms.node.keyfiles import open_key
+    from eigenkms.keys.keystores import open_key
     from eigenkms.p2p.identity import PeerKey
 
     bn254 = open_key(config.bn254_keystore, "bn254", password)
@@ -60,7 +60,7 @@ def _account_key(config: NodeConfig, password: str) -> bytes | None:
     if path is None:
         return None
     from eigenkms.crypto.app_ids import checksummed
-    from eigenkms.node.keyfiles import open_key
+    from eigenkms.keys.keystores import open_key
 
     if config.anchor_password_file is not None:
         ways = Ways("--anchor-password-file")
@@ -78,7 +78,7 @@ def _account_key(config: NodeConfig, password: str) -> bytes | None:
 
 
 def _p2p_key(config: NodeConfig, password: str) -> "Key":
-    from eigenkms.node.keyfiles import open_key
+    from eigenkms.keys.keystores import open_key
 
     path = config.p2p_keystore or _made(config.data_dir / "p2p.json", password)
     return open_key(path, "p2p", password)
@@ -88,9 +88,9 @@ def _made(path: Path, password: str) -> Path:
     """The keystore at ``path``, made where there is none."""
     import secrets
 
-    from eigenkms.cli.streams import Sink
-    from eigenkms.node.keyfiles import new_key
-    from eigenkms.storage.folder import make_folder
+    from eigenkms.cli.support.files import Sink
+    from eigenkms.keys.keystores import new_key
+    from eigenkms.storage.data_dir import make_folder
 
     if not path.exists():
         make_folder(path.parent)

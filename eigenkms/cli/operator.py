@@ -6,21 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.accounts import ACCOUNT_OPTIONS, account_address, checked_address
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import read_password
-from eigenkms.cli.report import note, print_result
-from eigenkms.cli.sending import Manner, carry_out, check_operator, sending
-from eigenkms.cli.sockets import own_socket, p2p_keystore, peer_of, place, shown_socket, socket_options
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account_address, checked_address
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import note, print_result
+from eigenkms.cli.support.passwords import read_password
+from eigenkms.cli.support.socket_options import (
+    own_socket,
+    p2p_keystore,
+    peer_of,
+    place,
+    shown_socket,
+    socket_options,
+)
+from eigenkms.cli.support.transactions import Manner, carry_out, check_operator, sending
+from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.chain.lifecycle import Plan, Registry, Standing
     from eigenkms.chain.operator_keys import OperatorKey
     from eigenkms.chain.reader import EigenLayerChain
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
 _SENDING = (*_SET, *ACCOUNT_OPTIONS)
@@ -77,7 +84,7 @@ def _register(
 def _operator_key(settings: "Settings", ecdsa_keystore: Path | None) -> "OperatorKey":
     from eigenkms.chain.operator_keys import Bn254Key, EcdsaKey
     from eigenkms.crypto.bn254 import KeyPair
-    from eigenkms.node.keyfiles import open_key
+    from eigenkms.keys.keystores import open_key
 
     keystore: Path = ecdsa_keystore or settings.require("bn254_keystore")
     password = read_password(f"keystore {keystore}", file=settings.get("password_file"), environ=os.environ)
@@ -144,7 +151,7 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: Manner
     """
     import secrets
 
-    from eigenkms.node.peer_key import begin_rotation
+    from eigenkms.maintenance.peer_key import begin_rotation
 
     keystore = p2p_keystore(settings)
     password = read_password(f"keystore {keystore}", file=settings.get("password_file"), environ=os.environ)
@@ -204,7 +211,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
             hint="give its address, or set operator or account_keystore",
         )
     config, delegation_manager = (
-        network.client_settings(settings).chain,
+        client_runner.client_settings(settings).chain,
         settings.require("delegation_manager"),
     )
     keystore: Path | None = settings.get("bn254_keystore")
@@ -216,7 +223,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
         async with open_registry(config, delegation_manager) as registry:
             return await registry.standing(asked), await pending_of(registry.chain.rpc, asked)
 
-    found, pending = network.run(visit)
+    found, pending = client_runner.run(visit)
     _print_standing(found, pending, keystore if asked == own else None, as_json=as_json)
 
 
@@ -224,7 +231,7 @@ def _print_standing(found: "Standing", pending: int, keystore: Path | None, *, a
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
     from eigenkms.chain.values import ether, hexed
-    from eigenkms.node.keyfiles import claims_bn254, peek
+    from eigenkms.keys.keystores import claims_bn254, peek
 
     is_bn254, matches = found.curve == abi.CURVE_BN254, None
     if is_bn254 and keystore is not None and found.key is not None:
@@ -263,7 +270,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
     """
     from dataclasses import replace
 
-    config = network.client_settings(settings).chain
+    config = client_runner.client_settings(settings).chain
 
     async def visit() -> dict[str, Any]:
         from eigenkms.chain import abi
@@ -275,7 +282,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
             block, rows = await (_ecdsa_rows if chain.curve == abi.CURVE_ECDSA else _bn254_rows)(chain)
         return {"block": block, "operators": sorted(rows, key=lambda row: str(row["address"]))}
 
-    facts = network.run(visit)
+    facts = client_runner.run(visit)
     if as_json:
         print_facts(facts, as_json=True)
         return

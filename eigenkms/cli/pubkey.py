@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.progress import Progress
-from eigenkms.cli.report import note, print_result
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import note, print_result
+from eigenkms.cli.support.progress import Progress
+from eigenkms.config.schema import READER_SETTINGS
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import READER_SETTINGS
 from eigenkms.plain_text import NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
-    from eigenkms.client.anchored import Witnesses
-    from eigenkms.node.settings import Settings
-    from eigenkms.protocols.requests import Epoch
+    from eigenkms.client.anchor_check import Witnesses
+    from eigenkms.config.settings import Settings
+    from eigenkms.protocols.wire.client_rpc import Epoch
     from eigenkms.types import ClusterId
 
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "eigenkms pubkey --environment sepolia --rpc-url https://rpc.example.org --json > proof.json\n"
     "eigenkms pubkey --verify proof.json --operators operators.txt",
 )
-@with_settings(*network.NETWORK_SETTINGS, *READER_SETTINGS)
+@with_settings(*client_runner.NETWORK_SETTINGS, *READER_SETTINGS)
 @click.option(
     "--verify", "proof", metavar="FILE", help="Verify a proof from --json, offline; needs --operators."
 )
@@ -56,7 +56,7 @@ def command(
     """
     if (proof is None) != (operators is None):
         raise InputError("verify a proof: --verify and --operators go together")
-    anchor = None if anchored is False else network.anchor(settings)
+    anchor = None if anchored is False else client_runner.anchor(settings)
     if anchored and anchor is None:
         raise InputError(
             "ask the anchor: none is configured",
@@ -64,10 +64,10 @@ def command(
         )
     if proof is not None and operators is not None:
         cluster, epoch = _verified(proof, operators)
-        witnesses = None if anchor is None else network.ask_anchor(anchor, cluster, epoch)
+        witnesses = None if anchor is None else client_runner.ask_anchor(anchor, cluster, epoch)
     else:
         with Progress("asking the operators") as progress:
-            info, witnesses = network.fetch_witnessed(settings, anchor, progress)
+            info, witnesses = client_runner.fetch_witnessed(settings, anchor, progress)
         cluster, epoch = info.cluster_id, info.epoch
     if witnesses is not None:
         _tell(witnesses, demanded=anchored is True)
@@ -79,7 +79,7 @@ def command(
 
 def _tell(witnesses: "Witnesses", *, demanded: bool) -> None:
     """How many agree, on stderr. Raises NetworkError if they are too few and enough are ``demanded``."""
-    from eigenkms.client.anchored import require_enough
+    from eigenkms.client.anchor_check import require_enough
 
     if demanded:
         require_enough(witnesses)
@@ -88,7 +88,7 @@ def _tell(witnesses: "Witnesses", *, demanded: bool) -> None:
 
 
 def _verified(proof: str, operators: str) -> "tuple[ClusterId, Epoch]":
-    from eigenkms.client.offline import read_operators, read_proof, verify_proof
+    from eigenkms.client.proof import read_operators, read_proof, verify_proof
 
     cluster, epoch = read_proof(_read(proof))
     verify_proof(cluster, epoch, read_operators(_read(operators)))

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eigenkms.cli import network
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.passwords import read_password
-from eigenkms.cli.progress import Progress
-from eigenkms.cli.report import note, warn
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import note, warn
+from eigenkms.cli.support.passwords import read_password
+from eigenkms.cli.support.progress import Progress
+from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, NetworkError, StorageError
-from eigenkms.node.catalogue import CHAIN_SETTINGS
 
 if TYPE_CHECKING:
-    from eigenkms.cli.standing import Standing
-    from eigenkms.node.repair import Condition
-    from eigenkms.node.settings import Settings
+    from eigenkms.client.network_snapshot import Standing
+    from eigenkms.config.settings import Settings
+    from eigenkms.maintenance.repair import Condition
     from eigenkms.storage.rows import StoreIdentity
 
 _SETTINGS = (
@@ -62,8 +62,8 @@ def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> 
     show it), threshold, share (the version of which one is held), held (whether it is as new as the network's),
     next_boundary (block) and next_boundary_seconds.
     """
-    from eigenkms.node.backup import check_keys, identity_of, saved_keystores
-    from eigenkms.node.folders import data_dir
+    from eigenkms.config.paths import data_dir
+    from eigenkms.maintenance.backup import check_keys, identity_of, saved_keystores
 
     identity, folder = identity_of(settings), data_dir(settings)
     password = read_password("the node's keystores", file=settings.get("password_file"), environ=os.environ)
@@ -85,7 +85,7 @@ def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> 
 def _reset(folder: Path, identity: "StoreIdentity", password: str) -> Path:
     import secrets
 
-    from eigenkms.node.repair import reset
+    from eigenkms.maintenance.repair import reset
 
     name = time.strftime("set-aside-%Y%m%dT%H%M%SZ", time.gmtime())
     aside = reset(folder, identity, password, secrets.token_bytes, aside=name)
@@ -94,7 +94,7 @@ def _reset(folder: Path, identity: "StoreIdentity", password: str) -> Path:
 
 
 def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "Condition":
-    from eigenkms.node.repair import Health, examine
+    from eigenkms.maintenance.repair import Health, examine
 
     found = examine(folder, identity, password)
     if found.needs_reset:
@@ -111,11 +111,11 @@ def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "Conditi
 
 
 def _look(settings: "Settings") -> "Standing":
-    from eigenkms.cli.standing import look
+    from eigenkms.client.network_snapshot import look
 
-    needed = network.client_settings(settings)
+    needed = client_runner.client_settings(settings)
     with Progress("asking the operators"):
-        return network.run(look, needed)
+        return client_runner.run(look, needed)
 
 
 def _check_member(standing: "Standing", identity: "StoreIdentity", g2: str) -> None:
@@ -143,9 +143,9 @@ def _facts(
     settings: "Settings", identity: "StoreIdentity", found: "Condition", standing: "Standing"
 ) -> dict[str, Any]:
     """Raises ``NetworkError`` where no share can come."""
-    from eigenkms.node.folders import data_dir
-    from eigenkms.storage.folder import FolderLock
-    from eigenkms.storage.opening import LOCK_NAME
+    from eigenkms.config.paths import data_dir
+    from eigenkms.storage.data_dir import FolderLock
+    from eigenkms.storage.open_store import LOCK_NAME
 
     newest = standing.newest
     if newest is None:
@@ -210,8 +210,8 @@ def _wait(folder: Path, facts: dict[str, Any], settings: "Settings") -> dict[str
 
 
 def _newest_share(folder: Path) -> int | None:
-    from eigenkms.storage.copy import read_store
     from eigenkms.storage.database import DamagedError
+    from eigenkms.storage.store_reader import read_store
 
     try:
         with read_store(folder) as copy:
@@ -221,8 +221,8 @@ def _newest_share(folder: Path) -> int | None:
 
 
 def _check_still(folder: Path, deadline: float, seconds: float) -> None:
-    from eigenkms.storage.folder import FolderLock
-    from eigenkms.storage.opening import LOCK_NAME
+    from eigenkms.storage.data_dir import FolderLock
+    from eigenkms.storage.open_store import LOCK_NAME
 
     if FolderLock.holder(folder / LOCK_NAME) is None:
         raise NetworkError("wait for the share: the node has ended", hint="see its log, and start it again")

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms import bounded_json
-from eigenkms.cli import network
-from eigenkms.cli.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.progress import Progress
-from eigenkms.cli.report import note
-from eigenkms.cli.tables import print_table
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.output import note
+from eigenkms.cli.support.progress import Progress
+from eigenkms.cli.support.tables import print_table
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError
 
 if TYPE_CHECKING:
     from eigenkms.client.api import Client, ClientSettings, ClusterInfo
-    from eigenkms.node.settings import Settings
+    from eigenkms.config.settings import Settings
     from eigenkms.types import OperatorAddress
 
 HEALTHY, DEGRADED, CANNOT_SERVE = 0, 1, 2
@@ -138,7 +138,7 @@ async def _look(client: "Client", progress: Progress) -> tuple["ClusterInfo", An
 async def _ask(
     client: "Client", operator: "OperatorAddress", answers: dict["OperatorAddress", Mapping[str, Any] | None]
 ) -> None:
-    from eigenkms.protocols.wire import STATUS
+    from eigenkms.protocols.wire.rpc_methods import STATUS
 
     try:
         answers[operator] = read_answer(await client.ask(operator, STATUS, b"", ANSWER_SECONDS))
@@ -147,7 +147,7 @@ async def _ask(
 
 
 @verb("status", "eigenkms status --environment sepolia --rpc-url https://rpc.example.org")
-@with_settings(*network.NETWORK_SETTINGS)
+@with_settings(*client_runner.NETWORK_SETTINGS)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
@@ -157,10 +157,10 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     answer), accused (addresses that operators say to hold evidence against; eigenkms evidence list verifies
     it), members (address: what that operator says of itself); where it cannot serve at all: health and reason.
     """
-    needed = network.client_settings(settings)
+    needed = client_runner.client_settings(settings)
     try:
         with Progress("asking the operators") as progress:
-            info, answers = network.run(ask_all, needed, progress)
+            info, answers = client_runner.run(ask_all, needed, progress)
     except* (NetworkError, ChainError) as group:
         if as_json:
             reason = "; ".join(str(error) for error in group.exceptions)

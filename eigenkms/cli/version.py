@@ -3,7 +3,7 @@
 import platform
 
 from eigenkms import __version__
-from eigenkms.cli.options import json_option, print_facts, verb
+from eigenkms.cli.support.options import json_option, print_facts, verb
 
 
 @verb("version", "eigenkms version --json")
@@ -15,9 +15,9 @@ def command(*, as_json: bool) -> None:
     protocol, formats (name: number).
     """
     from eigenkms.crypto import backends, ibe_v2, keystore
-    from eigenkms.node import backup_file
-    from eigenkms.protocols.evidence_bundle import BUNDLE_VERSION
-    from eigenkms.protocols.frames import PROTOCOL
+    from eigenkms.maintenance import backup_file
+    from eigenkms.protocols.records.evidence_bundle import BUNDLE_VERSION
+    from eigenkms.protocols.wire.frames import PROTOCOL
     from eigenkms.storage.schema import SCHEMA_VERSION
 
     facts = {

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from eigenkms.client.attesters import ConfidentialSpaceAttester as ConfidentialSpaceAttester
     from eigenkms.client.attesters import EcdsaAttester as EcdsaAttester
     from eigenkms.client.ciphertexts import decrypt_stream as decrypt_stream
-    from eigenkms.client.environment import Secrets as Secrets
     from eigenkms.client.errors import AttesterError as AttesterError
     from eigenkms.client.errors import KeyChangedError as KeyChangedError
     from eigenkms.client.errors import NoVersionError as NoVersionError
     from eigenkms.client.errors import QuorumError as QuorumError
-    from eigenkms.protocols.authorisation import Authorisation as Authorisation
-    from eigenkms.protocols.authorisation import Scope as Scope
+    from eigenkms.client.release_environment import Secrets as Secrets
+    from eigenkms.protocols.wire.authorisation import Authorisation as Authorisation
+    from eigenkms.protocols.wire.authorisation import Scope as Scope
     from eigenkms.types import AppId as AppId
     from eigenkms.types import ExactAppId as ExactAppId
 
@@ -40,9 +40,9 @@ _PLACES = {
     ),
     "eigenkms.client.attesters": ("Attester", "ConfidentialSpaceAttester", "EcdsaAttester"),
     "eigenkms.client.ciphertexts": ("decrypt_stream",),
-    "eigenkms.client.environment": ("Secrets",),
+    "eigenkms.client.release_environment": ("Secrets",),
     "eigenkms.client.errors": ("AttesterError", "KeyChangedError", "NoVersionError", "QuorumError"),
-    "eigenkms.protocols.authorisation": ("Authorisation", "Scope"),
+    "eigenkms.protocols.wire.authorisation": ("Authorisation", "Scope"),
     "eigenkms.types": ("AppId", "ExactAppId"),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}

@@ -29,22 +29,22 @@ from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
 from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
 from eigenkms.client import ciphertexts
+from eigenkms.client.address_book import Directory, Place
 from eigenkms.client.attesters import Attester
 from eigenkms.client.ciphertexts import NEWEST, Readable, Writable, open_ciphertext
-from eigenkms.client.directory import Directory, Place
-from eigenkms.client.environment import MAX_SEALED_BYTES, Secrets, parse_environment
 from eigenkms.client.evidence import EvidenceGathering, Findings
-from eigenkms.client.gathering import Failures, Gathering, Listener, Progress, silent
-from eigenkms.client.known import KnownClusters
-from eigenkms.client.pursuit import Pursuit
+from eigenkms.client.key_recovery import Pursuit
+from eigenkms.client.known_clusters import KnownClusters
+from eigenkms.client.release_environment import MAX_SEALED_BYTES, Secrets, parse_environment
+from eigenkms.client.version_discovery import Failures, Gathering, Listener, Progress, silent
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import cluster_id
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ CHUNKS_AT_ONCE = 32
 @dataclass(frozen=True)
 class ClientSettings:
     """``rpc_url`` is one URL or several, the preferred one first. ``timeout``: seconds for all that one call asks of the network.
-    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone; ``anchor``: for ``client.anchored`` alone.
+    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone; ``anchor``: for ``anchor_check`` alone.
     """
 
     rpc_url: str | Sequence[str] = field(repr=False)
@@ -200,7 +200,7 @@ class Client:
         if peer is None:
             raise NetworkError(f"call operator 0x{operator.hex()}: its socket on chain cannot be dialled")
         self._host.set_addresses(*peer)
-        return await self._host.call(peer[0], wire.CLIENT_PROTOCOL, method, body, timeout=within)
+        return await self._host.call(peer[0], rpc_methods.CLIENT_PROTOCOL, method, body, timeout=within)
 
     @property
     def version(self) -> Version | None:

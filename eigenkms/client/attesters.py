@@ -22,7 +22,7 @@ from eigenkms.attestation import ecdsa
 from eigenkms.client.errors import AttesterError
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import InputError
-from eigenkms.protocols.authorisation import Authorisation, Scope
+from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 
 LAUNCHER_SOCKET: Final = Path("/run/container_launcher/teeserver.sock")
 AUDIENCE: Final = "EigenX KMS"

@@ -20,7 +20,7 @@ from eigenkms.crypto import ibe, ibe_v2, identities
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError
-from eigenkms.protocols.requests import MAX_APP_ID_BYTES
+from eigenkms.protocols.wire.client_rpc import MAX_APP_ID_BYTES
 from eigenkms.types import ClusterId
 
 NEWEST = ibe_v2.VERSION

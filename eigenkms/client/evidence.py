@@ -15,11 +15,11 @@ from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_operators
 from eigenkms.chain.reader import EigenLayerChain, open_chain
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
-from eigenkms.protocols import wire
-from eigenkms.protocols.evidence import Fault
-from eigenkms.protocols.evidence_bundle import Bundle, BundleName, check_bundle, decode_bundle
-from eigenkms.protocols.requests import decode_evidence_page, encode_evidence_request
-from eigenkms.protocols.session import cluster_id
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName, check_bundle, decode_bundle
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import decode_evidence_page, encode_evidence_request
+from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.storage.store import EVIDENCE_LIMIT
 from eigenkms.types import ClusterId, OperatorAddress
 
@@ -113,7 +113,7 @@ class EvidenceGathering:
         budget, after, more = _Budget(), 0, True
         while more:
             request = encode_evidence_request(self._cluster, after)
-            answer = await self._ask(operator, wire.EVIDENCE, request, PAGE_SECONDS)
+            answer = await self._ask(operator, rpc_methods.EVIDENCE, request, PAGE_SECONDS)
             page = await trio.to_thread.run_sync(decode_evidence_page, answer, after)
             for number, encoded in page.bundles:
                 budget.spend(await self._take(operator, encoded))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from eigenkms.applications import Application, Release
-from eigenkms.chain import publishing
 from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.reader import EigenLayerChain, open_chain
@@ -18,8 +17,9 @@ from eigenkms.chain.registration import transfer
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, quantity
 from eigenkms.crypto.app_ids import address_of
+from eigenkms.devnet import app_publishing
+from eigenkms.devnet.admin import devnet_sender
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
-from eigenkms.devnet.favours import devnet_sender
 from eigenkms.errors import InputError
 from eigenkms.types import AppId
 
@@ -37,13 +37,15 @@ class Desk:
     async def create(self, creator_key: bytes, release: Release | None) -> Application:
         """A new application, started if it has a release. Raises ``ChainError``, ``UnusableReleaseError``."""
         creator = await self._creator(creator_key)
-        return await self.show(AppId(hexed(await publishing.create_app(creator, self.controller, release))))
+        return await self.show(
+            AppId(hexed(await app_publishing.create_app(creator, self.controller, release)))
+        )
 
     async def release(self, app_id: AppId, creator_key: bytes, release: Release) -> Application:
         """Publish a release, and confirm it. Raises ``InputError`` for an id that cannot be one, and as ``create``."""
         creator, app = await self._creator(creator_key), _address(app_id)
-        await publishing.publish_release(creator, self.controller, app, release)
-        await publishing.confirm_release(self._sender(PRIVATE_KEYS[AVS_OWNER]), self.controller, app)
+        await app_publishing.publish_release(creator, self.controller, app, release)
+        await app_publishing.confirm_release(self._sender(PRIVATE_KEYS[AVS_OWNER]), self.controller, app)
         return await self.show(app_id)
 
     async def change(self, app_id: AppId, creator_key: bytes | None, change: str) -> Application:
@@ -52,7 +54,7 @@ class Desk:
         sender = self._sender(PRIVATE_KEYS[AVS_OWNER])
         if creator_key is not None:
             sender = await self._creator(creator_key)
-        await publishing.change_status(sender, self.controller, app, change)
+        await app_publishing.change_status(sender, self.controller, app, change)
         return await self.show(app_id)
 
     async def show(self, app_id: AppId) -> Application:

@@ -21,14 +21,14 @@ import trio
 
 from eigenkms.chain import registration
 from eigenkms.chain.config import Deployment, Finality
-from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.client.api import ClientSettings
 from eigenkms.devnet.anchor import DevnetAnchor, open_devnet_anchor
+from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.devnet.engines.launch import Engine, EngineName, open_engine, set_clock
-from eigenkms.devnet.members import (
+from eigenkms.devnet.node_processes import (
     TETHERED,
     Access,
     Listener,
@@ -45,8 +45,8 @@ from eigenkms.devnet.members import (
     write_config,
     write_private,
 )
+from eigenkms.devnet.nurseries import open_scope
 from eigenkms.devnet.ports import free_ports
-from eigenkms.devnet.scopes import open_scope
 from eigenkms.errors import InputError
 from eigenkms.types import OperatorAddress
 

@@ -22,17 +22,17 @@ import trio
 
 from eigenkms.client.api import Client, ClusterInfo, open_client
 from eigenkms.crypto.scalars import threshold
-from eigenkms.devnet import commands
+from eigenkms.devnet import cli_runner
+from eigenkms.devnet.boundary_tracker import Round, Rounds
+from eigenkms.devnet.console import Teller, start, stop, tell_stderr
 from eigenkms.devnet.engines.accounts import COUNT
-from eigenkms.devnet.members import Timing
+from eigenkms.devnet.fault_schedule import Act, What, default_plan, due
+from eigenkms.devnet.load_generator import SteadyClient, Tally
 from eigenkms.devnet.network import Network, Say, open_network
-from eigenkms.devnet.plan import Act, What, default_plan, due
-from eigenkms.devnet.rounds import Round, Rounds
-from eigenkms.devnet.scopes import alongside, open_scope
-from eigenkms.devnet.steady_client import SteadyClient, Tally
-from eigenkms.devnet.telling import Teller, start, stop, tell_stderr
+from eigenkms.devnet.node_processes import Timing
+from eigenkms.devnet.nurseries import alongside, open_scope
 from eigenkms.errors import EigenKmsError, InputError, NetworkError
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
 GENESIS_SECONDS = 300.0
@@ -251,12 +251,14 @@ class _Story:
     async def _encrypt(self) -> None:
         """At the beginning: encrypt a secret and see whether it comes back."""
         await trio.Path(self._secret).write_bytes(secrets.token_bytes(SECRET_BYTES))
-        await commands.encrypt(self.network, self.say, commands.APP_ID, self._secret, CIPHERTEXT)
+        await cli_runner.encrypt(self.network, self.say, cli_runner.APP_ID, self._secret, CIPHERTEXT)
         await self._decrypt("decrypted.txt")
 
     async def _decrypt(self, output: str) -> None:
         try:
-            await commands.decrypt(self.network, self.say, commands.APP_ID, CIPHERTEXT, self._secret, output)
+            await cli_runner.decrypt(
+                self.network, self.say, cli_runner.APP_ID, CIPHERTEXT, self._secret, output
+            )
         except EigenKmsError as error:
             self.result.faults.append(f"the command line: {error}")
 

@@ -26,45 +26,45 @@ from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
 from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
+from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
-from eigenkms.node import story
-from eigenkms.node.anchoring import Anchoring, anchoring_terms
-from eigenkms.node.attesting import open_policy
-from eigenkms.node.canary import Canary
-from eigenkms.node.clock import tell_clock
-from eigenkms.node.config import NodeConfig
+from eigenkms.node import log_fields
+from eigenkms.node.anchor_publisher import Anchoring, anchoring_terms
+from eigenkms.node.authorisation.factory import open_policy
+from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.engine import Engine
-from eigenkms.node.greeting import Greeter
 from eigenkms.node.http.api import KeyApi
-from eigenkms.node.http.listening import Bound, serve_api
-from eigenkms.node.links import Links
-from eigenkms.node.log_bounds import bounded_lines
+from eigenkms.node.http.listener import Bound, serve_api
+from eigenkms.node.issuer import Releaser, open_releaser
+from eigenkms.node.key_versions import Versions
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
+from eigenkms.node.monitor.canary import Canary
+from eigenkms.node.monitor.clock_skew import tell_clock
+from eigenkms.node.monitor.log_bounds import bounded_lines
 from eigenkms.node.monitor.metrics import Metrics, Seen
-from eigenkms.node.monitor.overview import Overview
+from eigenkms.node.monitor.operator_status import Overview
 from eigenkms.node.monitor.page import page_routes
-from eigenkms.node.monitor.recent import RecentWarnings
-from eigenkms.node.peers import FUTURE_MS, PeerBook
-from eigenkms.node.policy import Policy
-from eigenkms.node.pulse import Pulse
-from eigenkms.node.releasing import Releaser, open_releaser
-from eigenkms.node.reporting import Report
-from eigenkms.node.services import Services, explain
-from eigenkms.node.serving import OperatorServices
-from eigenkms.node.signatures import SignatureChecks
-from eigenkms.node.sources import Sources
-from eigenkms.node.supervision import Supervisor
-from eigenkms.node.versions import Versions
+from eigenkms.node.monitor.recent_warnings import RecentWarnings
+from eigenkms.node.monitor.status import Report
+from eigenkms.node.network.client_handlers import Services, explain
+from eigenkms.node.network.operator_handlers import OperatorServices
+from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.peer_book import FUTURE_MS, PeerBook
+from eigenkms.node.network.peer_records import Greeter
+from eigenkms.node.network.ping import Pulse
+from eigenkms.node.network.signature_checks import SignatureChecks
+from eigenkms.node.network.version_sync import Sources
+from eigenkms.node.systemd import Supervisor
 from eigenkms.node.workers import Workers
 from eigenkms.p2p.host import GOSSIP, Host, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.peer_record import build_peer_record
+from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.storage.familiar import FamiliarApplications
-from eigenkms.storage.fresh import RESTORED
+from eigenkms.storage.rebuild import RESTORED
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress
 
@@ -122,7 +122,7 @@ async def _run_node(
             keys.peer,
             listen=config.listen,
             gate=node.gate,
-            topics=[wire.gossip_topic(cluster)],
+            topics=[rpc_methods.gossip_topic(cluster)],
         ) as host:
             await node.run(host, task_status)
 
@@ -293,9 +293,9 @@ class Node:
 
     def gate(self, peer: PeerId, protocol: str) -> bool:
         """Strangers reach the client protocol only."""
-        if protocol in (GOSSIP, wire.OPERATOR_PROTOCOL):
+        if protocol in (GOSSIP, rpc_methods.OPERATOR_PROTOCOL):
             return self._peers.may_speak(peer)
-        return protocol == wire.CLIENT_PROTOCOL
+        return protocol == rpc_methods.CLIENT_PROTOCOL
 
     # -- before anything is said -----------------------------------------------------------------------------
 
@@ -387,8 +387,8 @@ class Node:
             links,
             self._parameters,
         )
-        host.serve(wire.CLIENT_PROTOCOL, self._metrics.metered(self._services.client))
-        host.serve(wire.OPERATOR_PROTOCOL, self._metrics.metered(self._operator_services.answer))
+        host.serve(rpc_methods.CLIENT_PROTOCOL, self._metrics.metered(self._services.client))
+        host.serve(rpc_methods.OPERATOR_PROTOCOL, self._metrics.metered(self._operator_services.answer))
         links.refresh()
         send, receive = trio.open_memory_channel[BlockRef](1)
         follower = self._report.follower = BoundaryFollower(
@@ -495,10 +495,12 @@ class Node:
         log.info(
             "boundary at block %d: session %s, %d operators%s",
             block.number,
-            story.named(session.id),
+            log_fields.named(session.id),
             session.n,
             "" if joined else ", not joined",
-            extra=story.of(session.id, "boundary", block=block.number, operators=session.n, joined=joined),
+            extra=log_fields.of(
+                session.id, "boundary", block=block.number, operators=session.n, joined=joined
+            ),
         )
 
     @property

@@ -29,13 +29,13 @@ import trio
 from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError, StorageError
-from eigenkms.node import story
-from eigenkms.node.bodies import Bodies
-from eigenkms.node.inbox import Inbox, Offer
-from eigenkms.node.versions import Versions
+from eigenkms.node import log_fields
+from eigenkms.node.frame_queue import Inbox, Offer
+from eigenkms.node.key_versions import Versions
+from eigenkms.node.network.dealing_bodies import Bodies
 from eigenkms.node.workers import Workers
-from eigenkms.protocols.ceremony import FAILED, Ceremony
-from eigenkms.protocols.effects import (
+from eigenkms.protocols.ceremony.ceremony import FAILED, Ceremony
+from eigenkms.protocols.ceremony.effects import (
     Accuse,
     Broadcast,
     Certified,
@@ -53,19 +53,19 @@ from eigenkms.protocols.effects import (
     Shred,
     Work,
 )
-from eigenkms.protocols.evidence import Evidence
-from eigenkms.protocols.evidence_bundle import Bundle
-from eigenkms.protocols.forgeries import Forgeries
-from eigenkms.protocols.frames import Frame, decode_frame, verify_frames
-from eigenkms.protocols.holdings import NOT_OPENED
-from eigenkms.protocols.jobs import Job
-from eigenkms.protocols.messages import SourceRef
-from eigenkms.protocols.operator import Operator, SessionEffect
-from eigenkms.protocols.recovery import Row
-from eigenkms.protocols.requests import MAX_PAGE_BYTES, Epoch, EvidencePage
-from eigenkms.protocols.session import Session, decode_session, encode_session
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.wire import Head
+from eigenkms.protocols.ceremony.forgeries import Forgeries
+from eigenkms.protocols.ceremony.holdings import NOT_OPENED
+from eigenkms.protocols.ceremony.jobs import Job
+from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
+from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.records.evidence_bundle import Bundle
+from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, Epoch, EvidencePage
+from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
+from eigenkms.protocols.wire.messages import SourceRef
+from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.session import Session, decode_session, encode_session
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
 
@@ -362,9 +362,9 @@ class Engine:
         if await self.boundary(outlet, session, may_vote=True, may_found=postponed.may_found):
             log.info(
                 "session %s: joined, now that %s",
-                story.named(session.id),
+                log_fields.named(session.id),
                 why,
-                extra=story.of(session.id, "joined-late"),
+                extra=log_fields.of(session.id, "joined-late"),
             )
 
     def _was_at(self, session: Session) -> bool:
@@ -556,7 +556,7 @@ class Engine:
 
     def _count_refused(self, session: SessionId | None, why: str) -> None:
         self._statistics = replace(self._statistics, refused=self._statistics.refused + 1)
-        log.debug("refused: %s", why, extra=story.of(session, "refused"))
+        log.debug("refused: %s", why, extra=log_fields.of(session, "refused"))
 
     def _make_durable(self, effects: Sequence[SessionEffect]) -> None:
         """Everything that must outlive a crash before anything of this step is sent."""
@@ -603,7 +603,7 @@ class Engine:
         epoch, erased = self._versions.epoch(transcript_hash), transcript_hash.hex()[:16]
         self._versions.erase(transcript_hash)
         session = None if epoch is None else epoch.transcript.session
-        extra = story.of(session, "erased", transcript=erased)
+        extra = log_fields.of(session, "erased", transcript=erased)
         log.info("version with transcript %s: my share is erased", erased, extra=extra)
 
     def _keep_evidence(self, session: Session, evidence: Evidence) -> None:
@@ -623,15 +623,15 @@ class Engine:
         """Tell people."""
         for item in effects:
             effect, session = item.effect, None if item.session is None else item.session.id
-            name = "" if session is None else story.named(session)
+            name = "" if session is None else log_fields.named(session)
             if isinstance(effect, Note):
                 self._count(item.session, effect)
-                extra = story.of(session, effect.event, **effect.fields)
+                extra = log_fields.of(session, effect.event, **effect.fields)
                 level = _LEVELS.get(effect.event, logging.INFO)
                 log.log(level, "session %s: %s %s", name, effect.event, _plain(effect.fields), extra=extra)
             elif isinstance(effect, Accuse):
                 accused, fault = "0x" + effect.evidence.accused.hex(), effect.evidence.fault.value
-                extra = story.of(session, "evidence", fault=fault, accused=accused)
+                extra = log_fields.of(session, "evidence", fault=fault, accused=accused)
                 log.warning("session %s: evidence of %s against %s", name, fault, accused, extra=extra)
 
     def _count(self, session: Session | None, note: Note) -> None:

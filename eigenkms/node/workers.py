@@ -17,7 +17,7 @@ import trio
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.hashing import Rng
-from eigenkms.protocols.jobs import Job, Open, Result, carry_out
+from eigenkms.protocols.ceremony.jobs import Job, Open, Result, carry_out
 
 THREADS: Final = 2
 

@@ -24,21 +24,21 @@ from typing import Any
 
 import trio
 
-from eigenkms.p2p.allowances import Allowances
 from eigenkms.p2p.connections import Connections, is_alive, remote_ip
-from eigenkms.p2p.connector import Connector
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
-from eigenkms.p2p.dialing import Dialler
+from eigenkms.p2p.dialing.connector import Connector
+from eigenkms.p2p.dialing.dialer import Dialler
 from eigenkms.p2p.errors import CallTimeout, HostStopped, PeerUnreachable, RpcRefusal, RpcRefused
+from eigenkms.p2p.gossip import Subscription, Topics
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.listener import Listener, bind_all, raise_file_limit
-from eigenkms.p2p.memory import Pool
-from eigenkms.p2p.serving import Server
-from eigenkms.p2p.sessions import Sessions
-from eigenkms.p2p.topics import Subscription, Topics
-from eigenkms.p2p.turns import OperatorAddresses
+from eigenkms.p2p.listening.handshake_turns import OperatorAddresses
+from eigenkms.p2p.listening.listener import Listener, bind_all, raise_file_limit
+from eigenkms.p2p.listening.read_allowances import Allowances
+from eigenkms.p2p.rpc.client import Sessions
+from eigenkms.p2p.rpc.memory import Pool
+from eigenkms.p2p.rpc.server import Server
 from eigenkms.p2p.types import GOSSIP, Gate, GossipMessage, Handler, Request, Statistics, Validator
 from eigenkms.types import Reach
 
@@ -83,7 +83,7 @@ class Host:
 
     def __init__(self, key: PeerKey, limits: Limits, gate: Gate | None, topics: Sequence[str]) -> None:
         swarm_module = import_module("eigenkms.p2p.hardening.swarm")
-        links = import_module("eigenkms.p2p.hardening.links")
+        links = import_module("eigenkms.p2p.hardening.handshake")
         self._limits = limits
         self._counters = Counters()
         self._strangers = Pool(limits.strangers)
@@ -294,7 +294,7 @@ class Host:
 @cache
 def _load() -> None:
     """Import libp2p, which takes half a second, and check that it is the version that the guards are for."""
-    for module in ("swarm", "links", "gossip"):
+    for module in ("swarm", "handshake", "gossip"):
         import_module(f"eigenkms.p2p.hardening.{module}")
     import_module("eigenkms.p2p.hardening").apply_process_wide()
 

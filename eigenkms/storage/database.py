@@ -14,8 +14,8 @@ from textwrap import dedent
 from typing import Any
 
 from eigenkms.errors import StorageError
-from eigenkms.storage.release import read_release
 from eigenkms.storage.schema import STORE, Schema
+from eigenkms.storage.writer_version import read_release
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",

@@ -6,9 +6,9 @@ Evidence is what a node may show to everybody, so it is not sealed: reading it n
 from pathlib import Path
 
 from eigenkms.errors import StorageError
+from eigenkms.storage.data_dir import FolderLock
 from eigenkms.storage.database import Database
-from eigenkms.storage.folder import FolderLock
-from eigenkms.storage.opening import DATABASE_NAME, LOCK_NAME
+from eigenkms.storage.open_store import DATABASE_NAME, LOCK_NAME
 from eigenkms.storage.rows import EvidenceRow
 from eigenkms.types import OperatorAddress, SessionId
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from eigenkms.errors import StorageError
-from eigenkms.storage.folder import storage_error
+from eigenkms.storage.data_dir import storage_error
 
 log = logging.getLogger(__name__)
 

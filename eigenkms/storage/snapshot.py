@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from eigenkms.errors import StorageError
+from eigenkms.storage.data_dir import storage_error
 from eigenkms.storage.database import DamagedError, Database
-from eigenkms.storage.folder import storage_error
 from eigenkms.storage.schema import STORE, Schema
 
 MAX_BYTES: Final = 2**30

@@ -30,11 +30,11 @@ from typing import Any, Self
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
+from eigenkms.storage.data_dir import FolderLock, Mirror, make_folder
 from eigenkms.storage.database import Database
 from eigenkms.storage.evidence import all_evidence
-from eigenkms.storage.folder import FolderLock, Mirror, make_folder
 from eigenkms.storage.key_versions import SHARE_PURPOSE, all_versions
-from eigenkms.storage.opening import LOCK_NAME, Opening
+from eigenkms.storage.open_store import LOCK_NAME, Opening
 from eigenkms.storage.rows import EvidenceRow, Record, SessionHeader, StoreIdentity, VersionRow
 from eigenkms.storage.vault import Owner, Vault
 from eigenkms.types import OperatorAddress, SessionId

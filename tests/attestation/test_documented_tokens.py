@@ -10,8 +10,8 @@ import trio
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
 from eigenkms.attestation.interface import AttestationRefused, Claims, Context
 from eigenkms.attestation.jwks import KeySource, parse_key_set
-from eigenkms.node.catalogue import SETTINGS
-from eigenkms.protocols.authorisation import Scope
+from eigenkms.config.schema import SETTINGS
+from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import jwk, jwk_set, token
 

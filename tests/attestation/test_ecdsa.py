@@ -21,8 +21,8 @@ from eigenkms.attestation.ecdsa import (
 )
 from eigenkms.attestation.interface import AttestationRefused, Claims, Context
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.authorisation import Refusal, Scope
-from eigenkms.protocols.codec import encode
+from eigenkms.protocols.wire.authorisation import Refusal, Scope
+from eigenkms.protocols.wire.codec import encode
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 NOW = 1_800_000_000

@@ -19,12 +19,12 @@ import trio
 
 from eigenkms.chain import applications, providers, registration, witnesses
 from eigenkms.chain.config import Deployment
-from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.reader import EigenLayerChain, Finality, open_chain
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import be32, keccak256
+from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.devnet.engines import ENGINES, Engine, launch, open_engine
 from tests.support.tools import require_engine
 from tests.support.waiting import PATIENCE

@@ -23,7 +23,7 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
-from eigenkms.protocols.session import cluster_id
+from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster, OperatorAddress
 from tests.chain.conftest import World, one_engine
 from tests.client.village import make_village

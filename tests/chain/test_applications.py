@@ -15,13 +15,14 @@ import trio.testing
 from eth_abi.abi import encode
 
 from eigenkms.applications import Application, AppStatus, ContainerPolicy, Release, UnusableReleaseError
-from eigenkms.chain import abi, applications, publishing
+from eigenkms.chain import abi, applications
+from eigenkms.chain.app_releases import MAX_RELEASE_BYTES, decode_release, encode_release
 from eigenkms.chain.applications import ChainApplications, applications_of
 from eigenkms.chain.reader import Finality, open_chain
-from eigenkms.chain.releases import MAX_RELEASE_BYTES, decode_release, encode_release
 from eigenkms.chain.values import hexed, octets, quantity
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.hashing import keccak256
+from eigenkms.devnet import app_publishing
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 from tests.chain.conftest import World, one_engine
@@ -44,7 +45,7 @@ VECTORS = json.loads((Path(__file__).parent / "release_vectors.json").read_text(
 
 
 async def create(world: World, release: Release | None = RELEASE) -> AppId:
-    made = await publishing.create_app(
+    made = await app_publishing.create_app(
         world.sender(CREATOR), world.contracts.app_controller, release, salt=SALT
     )
     return AppId(hexed(made))
@@ -55,19 +56,19 @@ def address_of(app: AppId) -> bytes:
 
 
 async def publish(world: World, app: AppId, release: Release = SECOND) -> None:
-    await publishing.publish_release(
+    await app_publishing.publish_release(
         world.sender(CREATOR), world.contracts.app_controller, address_of(app), release
     )
 
 
 async def confirm(world: World, app: AppId) -> None:
-    await publishing.confirm_release(world.avs, world.contracts.app_controller, address_of(app))
+    await app_publishing.confirm_release(world.avs, world.contracts.app_controller, address_of(app))
 
 
 async def change(world: World, app: AppId, what: str, account: int | None = None) -> None:
-    usual = CREATOR if what in publishing.CREATOR_CHANGES else 1
+    usual = CREATOR if what in app_publishing.CREATOR_CHANGES else 1
     sender = world.sender(usual if account is None else account)
-    await publishing.change_status(sender, world.contracts.app_controller, address_of(app), what)
+    await app_publishing.change_status(sender, world.contracts.app_controller, address_of(app), what)
 
 
 @asynccontextmanager
@@ -113,7 +114,7 @@ async def test_the_address_follows_from_creator_and_salt(world: World) -> None:
     assert octets(await world.rpc.call("eth_getCode", app, "latest"), "code")
     with pytest.raises(ChainError, match="with this salt before"):
         await create(world)
-    other = await publishing.create_app(
+    other = await app_publishing.create_app(
         world.sender(OTHER), world.contracts.app_controller, RELEASE, salt=SALT
     )
     assert hexed(other) != app
@@ -159,7 +160,7 @@ async def test_every_status_is_told(world: World) -> None:
 
 
 @one_engine
-@pytest.mark.parametrize("what", [*publishing.CREATOR_CHANGES, *publishing.COORDINATOR_CHANGES])
+@pytest.mark.parametrize("what", [*app_publishing.CREATOR_CHANGES, *app_publishing.COORDINATOR_CHANGES])
 async def test_nobody_else_may_change_an_application(world: World, what: str) -> None:
     """A stranger neither; the coordinator may not do what is the creator's, nor the creator what is the coordinator's."""
     app = await create(world)
@@ -168,7 +169,7 @@ async def test_nobody_else_may_change_an_application(world: World, what: str) ->
     if what == "resume":
         await change(world, app, "suspend")
     before = await status(world, app)
-    others = (OTHER, 1) if what in publishing.CREATOR_CHANGES else (OTHER, CREATOR)
+    others = (OTHER, 1) if what in app_publishing.CREATOR_CHANGES else (OTHER, CREATOR)
     for account in others:
         with pytest.raises(ChainError, match="only the"):
             await change(world, app, what, account)
@@ -179,14 +180,14 @@ async def test_only_the_creator_publishes_and_only_the_coordinator_confirms(worl
     """A release by somebody else, or confirmed by its creator, does not count."""
     app = await create(world)
     with pytest.raises(ChainError, match="only the account that created"):
-        await publishing.publish_release(
+        await app_publishing.publish_release(
             world.sender(OTHER), world.contracts.app_controller, address_of(app), SECOND
         )
     with pytest.raises(ChainError, match="no release that waits"):
         await confirm(world, app)
     await publish(world, app)
     with pytest.raises(ChainError, match="only the coordinator"):
-        await publishing.confirm_release(
+        await app_publishing.confirm_release(
             world.sender(CREATOR), world.contracts.app_controller, address_of(app)
         )
     assert await release_of(world, app) == RELEASE
@@ -689,9 +690,9 @@ async def test_an_unusable_release_on_chain_is_told_as_one(world: World) -> None
     creator = world.sender(CREATOR)
     broken = replace(RELEASE, public_env=b"[]")
     with pytest.raises(UnusableReleaseError, match="not a JSON object"):
-        await publishing.create_app(creator, world.contracts.app_controller, broken, salt=SALT)
+        await app_publishing.create_app(creator, world.contracts.app_controller, broken, salt=SALT)
     data = abi.CREATE_APP.encode(SALT, encode_release(broken))
-    await creator.send("create", world.contracts.app_controller, data, gas=publishing.GAS_CREATE * 2)
+    await creator.send("create", world.contracts.app_controller, data, gas=app_publishing.GAS_CREATE * 2)
     (app,) = await call(world, abi.CALCULATE_APP_ID, creator.address, SALT)
     with pytest.raises(UnusableReleaseError, match="not a JSON object"):
         await lookup(world, AppId(app))

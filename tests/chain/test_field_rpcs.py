@@ -15,7 +15,7 @@ from eigenkms.chain.providers import RpcPool
 from eigenkms.chain.reader import open_chain
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.errors import ChainError
-from eigenkms.protocols.session import cluster_id
+from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster
 from tests.chain.conftest import MEMBERS, World, one_engine
 from tests.chain.servers import Call, Reply, Server, serve, tampering

@@ -4,12 +4,12 @@ import pytest
 
 from eigenkms.chain import abi, registration
 from eigenkms.chain.config import Finality
-from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.lifecycle import Plan, open_registry
 from eigenkms.chain.operator_keys import Bn254Key, EcdsaKey
 from eigenkms.chain.reader import open_chain
 from eigenkms.chain.registration import perform
 from eigenkms.chain.transactions import Sender, Terms
+from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.errors import ChainError, InputError
 from tests.chain.conftest import DELAY, World, bn254_key, one_engine, socket_of
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from eigenkms.chain import abi, registration
-from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.reader import (
     MAX_SOCKET_CHARACTERS,
     ChainConfig,
@@ -20,6 +19,7 @@ from eigenkms.chain.reader import (
 from eigenkms.chain.rpc import RpcRefusedError
 from eigenkms.chain.values import hexed
 from eigenkms.crypto import bn254
+from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.errors import ChainError, InputError
 from tests.chain.conftest import DELAY, MEMBERS, World, bn254_key, one_engine, socket_of
 from tests.chain.servers import Call, Tamper, tampering

@@ -257,7 +257,7 @@ async def test_an_ecdsa_key_is_registered_with_its_proof(world: World) -> None:
     """Operator sets of the ECDSA curve work too: the signature must be that of the key, over the contract's digest."""
     from eth_account import Account
 
-    from eigenkms.chain.deploy import deploy_contracts
+    from eigenkms.devnet.contract_deployment import deploy_contracts
 
     contracts = await deploy_contracts(
         world.rpc, world.engine.accounts[0], world.engine.accounts[15], curve_type=1

@@ -14,7 +14,7 @@ from eigenkms.crypto import ibe
 from eigenkms.crypto.bls import partial_sign
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.crypto.identities import identity_of
-from eigenkms.protocols.session import cluster_id
+from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, ExactAppId
 from tests.cli.conftest import CLUSTER, CLUSTER_FLAGS, MASTER_SECRET, clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK

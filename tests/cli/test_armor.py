@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigenkms.cli.armor import (
+from eigenkms.client.armor import (
     EVIDENCE,
     FOOTER,
     HEADER,

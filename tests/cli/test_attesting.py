@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from eigenkms.cli.attesting import attester
+from eigenkms.cli.support.attester_options import attester
 from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
+from eigenkms.config.node import gather
+from eigenkms.config.schema import SETTINGS
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import SETTINGS
-from eigenkms.node.config import gather
-from eigenkms.node.keyfiles import Key, public_values
+from eigenkms.keys.keystores import Key, public_values
 from tests.cli.conftest import eigenkms, lines
 
 KEY = bytes(range(1, 33))

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from eigenkms.cli.main import run
-from eigenkms.client import releases as client_releases
+from eigenkms.client import audit_log as client_releases
 from eigenkms.crypto import bn254
-from eigenkms.protocols.release_file import MAGIC
-from eigenkms.protocols.release_log import LogHeader, SignedHead, sign_head
-from eigenkms.storage.folder import FolderLock
-from eigenkms.storage.opening import LOCK_NAME
-from eigenkms.storage.releases import RELEASES_NAME, ReleaseLog
+from eigenkms.protocols.records.audit_log import LogHeader, SignedHead, sign_head
+from eigenkms.protocols.records.audit_log_file import MAGIC
+from eigenkms.storage.audit_log import RELEASES_NAME, ReleaseLog
+from eigenkms.storage.data_dir import FolderLock
+from eigenkms.storage.open_store import LOCK_NAME
 from eigenkms.types import AppId, Version
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from eigenkms.cli.backup import why_another_peer, why_doubtful
-from eigenkms.cli.standing import Standing
-from eigenkms.protocols.requests import Epoch
+from eigenkms.client.network_snapshot import Standing
+from eigenkms.protocols.wire.client_rpc import Epoch
 from tests.client.village import Village, make_village
 from tests.e2e.harness import Said, eigenkms
 from tests.node.support import PASSWORD, keep_version, open_store

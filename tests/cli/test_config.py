@@ -10,11 +10,11 @@ from typing import get_type_hints
 import pytest
 
 from eigenkms.cli.main import run
-from eigenkms.node.catalogue import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS
-from eigenkms.node.checking import check, without_url_secrets
-from eigenkms.node.config import NodeConfig, gather
-from eigenkms.node.reference import example
-from eigenkms.protocols.session import Parameters
+from eigenkms.config.example import example
+from eigenkms.config.node import NodeConfig, gather
+from eigenkms.config.schema import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS
+from eigenkms.config.validate import check, without_url_secrets
+from eigenkms.protocols.wire.session import Parameters
 from tests.cli.conftest import eigenkms
 
 ADDRESS = "0x" + "a4" * 20

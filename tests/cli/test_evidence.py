@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from eigenkms.cli.armor import EVIDENCE, armor, dearmor, header
 from eigenkms.cli.main import run
-from eigenkms.protocols.codec import encode
-from eigenkms.protocols.evidence import Fault
-from eigenkms.protocols.evidence_bundle import Bundle, decode_bundles, encode_bundles
+from eigenkms.client.armor import EVIDENCE, armor, dearmor, header
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_bundle import Bundle, decode_bundles, encode_bundles
+from eigenkms.protocols.wire.codec import encode
 from eigenkms.storage.store import Store
 from tests.cli.conftest import clean_environment, eigenkms, lines, on_terminal
 

@@ -13,10 +13,10 @@ import pytest
 
 from eigenkms.cli import exec as verb
 from eigenkms.cli.exec import choose
-from eigenkms.cli.programs import find_program
-from eigenkms.cli.released import render
+from eigenkms.cli.secrets import render
+from eigenkms.cli.support.programs import find_program
+from eigenkms.config.schema import SETTINGS, without_own_secrets
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import SETTINGS, without_own_secrets
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.support.waiting import PATIENCE
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import trio
 
-from eigenkms.cli import network
+from eigenkms.cli.support import client_runner
 from eigenkms.errors import StorageError
 from tests.support.waiting import PATIENCE
 
@@ -31,7 +31,7 @@ def test_everything_is_closed_before_the_interrupt_is_one() -> None:
             closed.append(True)
 
     with pytest.raises(KeyboardInterrupt):
-        network.run(call)
+        client_runner.run(call)
     assert closed == [True]
     assert signal.getsignal(signal.SIGINT) == before
 
@@ -47,7 +47,7 @@ def test_what_goes_wrong_in_the_clean_up_is_told() -> None:
             raise StorageError("close store: the disk is gone")
 
     with pytest.raises(StorageError, match="the disk is gone"):
-        network.run(call)
+        client_runner.run(call)
 
 
 def test_a_second_interrupt_waits_for_no_clean_up() -> None:
@@ -63,7 +63,7 @@ def test_a_second_interrupt_waits_for_no_clean_up() -> None:
                 await trio.sleep_forever()
 
     with pytest.raises(KeyboardInterrupt):
-        network.run(call)
+        client_runner.run(call)
 
 
 def test_an_error_stands_alone() -> None:
@@ -73,7 +73,7 @@ def test_an_error_stands_alone() -> None:
         raise StorageError("open store: no")
 
     with pytest.raises(StorageError, match="no"):
-        network.run(call)
+        client_runner.run(call)
 
 
 def test_no_signal_is_ignored() -> None:

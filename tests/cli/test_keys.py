@@ -13,7 +13,7 @@ from eigenkms.crypto import keystore
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import InputError
-from eigenkms.node.keyfiles import Key, new_key, open_key, peek, public_values
+from eigenkms.keys.keystores import Key, new_key, open_key, peek, public_values
 from tests.cli.conftest import eigenkms, lines, on_terminal
 
 CHEAP = keystore.ScryptCost(n=2, r=1, p=1)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.armor import FOOTER, HEADER, ArmorReader, armor
 from eigenkms.cli.main import run
-from eigenkms.cli.signals import EndingSignals
-from eigenkms.cli.streams import Sink
+from eigenkms.cli.support.files import Sink
+from eigenkms.cli.support.signals import EndingSignals
 from eigenkms.client import ciphertexts
+from eigenkms.client.armor import FOOTER, HEADER, ArmorReader, armor
 from eigenkms.client.ciphertexts import encrypt
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError

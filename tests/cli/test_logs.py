@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eigenkms.cli.logs import start_logging
+from eigenkms.cli.support.logs import start_logging
 
 
 class Stream(io.StringIO):

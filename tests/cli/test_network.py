@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.logs import JsonFormatter, TextFormatter, timestamp
 from eigenkms.cli.status import LOOKS, ask_all, is_changing, judge, read_answer
+from eigenkms.cli.support.logs import JsonFormatter, TextFormatter, timestamp
 from eigenkms.client.api import ClientSettings, ClusterInfo
 from eigenkms.client.ciphertexts import decrypt
-from eigenkms.client.known import KnownClusters
+from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import ibe, keystore
 from eigenkms.crypto.ibe_v2 import ApplicationKey
-from eigenkms.node.keyfiles import new_key, open_key
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import cluster_id
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Certificate, Phase
+from eigenkms.keys.keystores import new_key, open_key
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.session import cluster_id
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
 from tests.cli.conftest import APP, CLUSTER, SCRIPT, clean_environment, eigenkms, lines
 from tests.support.waiting import PATIENCE

@@ -19,8 +19,8 @@ from eigenkms.chain.values import hexed
 from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
-from eigenkms.node.keyfiles import Key, new_key, peek, public_values
-from eigenkms.node.peer_key import Rotation
+from eigenkms.keys.keystores import Key, new_key, peek, public_values
+from eigenkms.maintenance.peer_key import Rotation
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal

@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 import pytest
 
-from eigenkms.cli import standard
 from eigenkms.cli.main import VERBS, cli, run
-from eigenkms.cli.standard import descriptor_of
+from eigenkms.cli.support import standard_streams
+from eigenkms.cli.support.standard_streams import descriptor_of
+from eigenkms.config.paths import expanded, home
 from eigenkms.crypto.ibe_v2 import ApplicationKey
-from eigenkms.node.folders import expanded, home
 from tests.cli.conftest import (
     APP,
     CLUSTER_FLAGS,
@@ -258,7 +258,7 @@ def test_the_help_of_every_verb_has_a_form_in_any_encoding(
     """Exit 0, and nothing that the encoding cannot say; signs become what people type for them."""
     for verb in every_verb():
         shown = io.BytesIO()
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding, standard.ERRORS))
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding, standard_streams.ERRORS))
         assert run([*verb, "--help"]) == 0, verb
         text = shown.getvalue().decode(
             "utf-8" if encoding == "ascii" else encoding

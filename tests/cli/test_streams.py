@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.armor import HEADER, dearmor
-from eigenkms.cli.streams import Sink, Source
+from eigenkms.cli.support.files import Sink, Source
+from eigenkms.client.armor import HEADER, dearmor
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.errors import InputError
 from tests.cli.conftest import (

@@ -18,12 +18,12 @@ import trio
 import eigenkms
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
-from eigenkms.cli import logs, report
-from eigenkms.cli.logs import TextFormatter
-from eigenkms.cli.options import print_facts
-from eigenkms.cli.progress import Progress
-from eigenkms.cli.tables import print_table
-from eigenkms.devnet.telling import tell_stderr
+from eigenkms.cli.support import logs, output
+from eigenkms.cli.support.logs import TextFormatter
+from eigenkms.cli.support.options import print_facts
+from eigenkms.cli.support.progress import Progress
+from eigenkms.cli.support.tables import print_table
+from eigenkms.devnet.console import tell_stderr
 from eigenkms.errors import ChainError
 from eigenkms.printable import printable
 
@@ -38,16 +38,16 @@ WAYS: Final = {
 """Calls that write to a terminal, or may."""
 WRITERS: Final = {
     "cli/anchor.py": {"click.confirm"},
-    "cli/asking.py": {"os.write"},
-    "cli/logs.py": {"logging.StreamHandler"},
+    "cli/support/prompts.py": {"os.write"},
+    "cli/support/logs.py": {"logging.StreamHandler"},
     "cli/main.py": {"click.echo"},  # the version
-    "cli/passwords.py": {"getpass.getpass"},
-    "cli/progress.py": {"Console"},
-    "cli/report.py": {"click.echo"},
-    "cli/tables.py": {"Console"},
+    "cli/support/passwords.py": {"getpass.getpass"},
+    "cli/support/progress.py": {"Console"},
+    "cli/support/output.py": {"click.echo"},
+    "cli/support/tables.py": {"Console"},
     "devnet/engines/embedded.py": {"print"},  # the port, for the process that started it
     "devnet/engines/launch.py": {"os.write"},  # an engine's output into its own log
-    "devnet/telling.py": {"sys.stderr.write"},
+    "devnet/console.py": {"sys.stderr.write"},
 }
 """Modules that do. A new one has to make foreign text printable, or to have none."""
 
@@ -71,13 +71,13 @@ def test_what_commands_is_written_out() -> None:
 
 def test_an_error_is_two_lines_whatever_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     """Its own, and its own hint."""
-    assert report.conclude(ChainError(f"read it: {HOSTILE}", hint=f"do that: {HOSTILE}"), debug=False) == 2
+    assert output.conclude(ChainError(f"read it: {HOSTILE}", hint=f"do that: {HOSTILE}"), debug=False) == 2
     assert capsys.readouterr().err == f"error: read it: {SHOWN}\nhint: do that: {SHOWN}\n"
 
 
 def test_a_traceback_has_no_line_that_looks_like_another(capsys: pytest.CaptureFixture[str]) -> None:
     """With --debug its lines are indented, and the error stands below."""
-    report.conclude(ChainError(f"read it: {HOSTILE}"), debug=True)
+    output.conclude(ChainError(f"read it: {HOSTILE}"), debug=True)
     *traceback, error, hint = capsys.readouterr().err.rstrip("\n").split("\n")
     assert error == f"error: read it: {SHOWN}"
     assert hint.startswith("hint: check the RPC URL")
@@ -86,10 +86,10 @@ def test_a_traceback_has_no_line_that_looks_like_another(capsys: pytest.CaptureF
 
 def test_notes_results_and_tables_keep_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """One for each that the program writes."""
-    report.warn(HOSTILE)
+    output.warn(HOSTILE)
     tell_stderr(HOSTILE)
     assert capsys.readouterr().err == f"warning: {SHOWN}\n{SHOWN}\n"
-    report.print_result("first", HOSTILE)
+    output.print_result("first", HOSTILE)
     print_facts({"socket": HOSTILE, "many": [HOSTILE]}, as_json=False)
     print_table(("name", "says"), [["one", HOSTILE], ["[bold]two", "b"]])
     out = capsys.readouterr().out.rstrip("\n").split("\n")
@@ -104,7 +104,7 @@ def test_json_is_what_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert json.loads(out) == {"socket": HOSTILE}
     assert out.isascii()
-    report.print_data("a script\n\x1b")
+    output.print_data("a script\n\x1b")
     assert capsys.readouterr().out == "a script\n\x1b\n"
 
 
@@ -150,7 +150,7 @@ def test_what_an_rpc_says_to_a_transaction_is_shown(capsys: pytest.CaptureFixtur
     """Over a real connection, from the refusal to what a person reads."""
     with _refusing_rpc() as url, pytest.raises(ChainError) as error:
         trio.run(partial(_send, url))
-    assert report.conclude(error.value, debug=False) == 2
+    assert output.conclude(error.value, debug=False) == 2
     told = capsys.readouterr().err.rstrip("\n").split("\n")
     assert [line.partition(" ")[0] for line in told] == ["error:", "hint:"]
     assert told[0].startswith(r"error: pay: the node refused the transaction: \x1b]0;mine\x07")

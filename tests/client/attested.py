@@ -9,15 +9,15 @@ from eigenkms.applications import Application, AppStatus, Release
 from eigenkms.attestation.ecdsa import Ecdsa
 from eigenkms.attestation.interface import AttestationRefused, Method
 from eigenkms.client.attesters import Attester
-from eigenkms.node.authorisation import Authoriser
-from eigenkms.node.policy import Policy
-from eigenkms.node.services import explain
+from eigenkms.node.authorisation.pipeline import Authoriser
+from eigenkms.node.authorisation.policy import Policy
+from eigenkms.node.network.client_handlers import explain
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import Authorisation, Scope
-from eigenkms.protocols.requests import PartialRequest, decode_partial_request
-from eigenkms.storage.spent import SpentTokens
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Authorisation, Scope
+from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_partial_request
+from eigenkms.storage.replay_cache import SpentTokens
 from eigenkms.types import AppId, OperatorAddress
 from tests.client.village import CLUSTER, Keeper, Operator, Village, at_home
 from tests.support.waiting import PATIENCE
@@ -53,7 +53,7 @@ class Guarded(Keeper):
         self.seen: list[tuple[OperatorAddress, PartialRequest]] = []
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.PARTIAL:
+        if request.method == rpc_methods.PARTIAL:
             asked = decode_partial_request(request.body)
             self.seen.append((operator.address, asked))
             try:
@@ -127,5 +127,9 @@ async def show(host: Host, village: Village, index: int, request: PartialRequest
     socket = next(o.socket for o in village.chain.operators if o.address == operator.address)
     host.set_addresses(operator.peer.peer_id, [socket])
     return await host.call(
-        operator.peer.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request.encoded, timeout=PATIENCE
+        operator.peer.peer_id,
+        rpc_methods.CLIENT_PROTOCOL,
+        rpc_methods.PARTIAL,
+        request.encoded,
+        timeout=PATIENCE,
     )

@@ -6,7 +6,7 @@ import pytest
 from trio.testing import MockClock
 
 from eigenkms.attestation import jwks
-from eigenkms.client import attesters, evidence, gathering, pursuit
+from eigenkms.client import attesters, evidence, key_recovery, version_discovery
 from tests.client.village import Village, make_village
 from tests.support.waiting import PATIENCE
 
@@ -19,9 +19,9 @@ with warnings.catch_warnings():
 @pytest.fixture(autouse=True)
 def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the deadlines of single requests from firing, as a busy machine is slow; and pause for a moment only."""
-    monkeypatch.setattr(pursuit, "BACK_OFF", 0.02)
+    monkeypatch.setattr(key_recovery, "BACK_OFF", 0.02)
     monkeypatch.setattr(jwks, "FETCH_SECONDS", PATIENCE)
-    monkeypatch.setattr(gathering, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(version_discovery, "ANSWER_SECONDS", PATIENCE)
     monkeypatch.setattr(evidence, "PAGE_SECONDS", PATIENCE)
     monkeypatch.setattr(attesters, "LAUNCHER_SECONDS", PATIENCE)
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from eigenkms.crypto import bn254
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Phase, aggregate, vote_digest
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import ClusterId
 from tests.client.village import Honest, Village, block_at, make_epoch, make_village
 from tests.protocols.support import counter_rng

@@ -17,8 +17,8 @@ from eigenkms.chain.anchor import (
 )
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
-from eigenkms.client.anchored import ask_anchor, require_enough
-from eigenkms.client.known import KnownClusters
+from eigenkms.client.anchor_check import ask_anchor, require_enough
+from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import threshold
@@ -26,8 +26,8 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.devnet.engines import open_engine
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.errors import NetworkError, VerificationError
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.votes import Phase, aggregate, vote_digest
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
 from tests.client.village import CHAIN, CLUSTER, Keeper, Village, at_home, make_epoch, make_session, visitor
 from tests.protocols.support import counter_rng

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from eigenkms.client import ciphertexts
 from eigenkms.client.api import encrypt
 from eigenkms.client.errors import KeyChangedError, NoVersionError, QuorumError
-from eigenkms.client.known import KnownClusters
+from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
 from eigenkms.crypto.identities import Identity, identity_v2
@@ -21,9 +21,9 @@ from eigenkms.errors import ChainError, InputError, RefusedError, VerificationEr
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.requests import Epoch, build_statement, decode_partial_request, seal_partial
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import Epoch, build_statement, decode_partial_request, seal_partial
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
 from eigenkms.types import AppId, ClusterId
 from tests.client.lies import CASES, Serving, false_epochs, other_polynomial
 from tests.client.village import (
@@ -435,7 +435,7 @@ class Mute(Honest):
     """Tells the key and never answers for a partial signature."""
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.PARTIAL:
+        if request.method == rpc_methods.PARTIAL:
             await trio.sleep_forever()
         return await super().answer(operator, request)
 

@@ -15,13 +15,13 @@ from eigenkms.attestation.jwks import KeySource
 from eigenkms.client.api import encrypt
 from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.client.errors import AttesterError, QuorumError
-from eigenkms.client.pursuit import IDLE_ROUNDS, MARGIN
+from eigenkms.client.key_recovery import IDLE_ROUNDS, MARGIN
 from eigenkms.errors import NetworkError, RefusedError
 from eigenkms.p2p.errors import RpcRefusal, RpcRefused
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope, decode_authorisation
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.types import AppId, OperatorAddress
 from tests.attestation.issuer import (
     GCP_ISSUER,
@@ -124,7 +124,7 @@ class Busy(Guarded):
     code = str(Refusal.BUSY)
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.PARTIAL:
+        if request.method == rpc_methods.PARTIAL:
             mine = Counter(address for address, what in self.village.asked if isinstance(what, bytes))
             if mine[operator.address] < self.times:
                 self.village.asked.append((operator.address, b""))
@@ -220,7 +220,7 @@ class Lazy(Guarded):
     sleepers: frozenset[OperatorAddress] = frozenset()
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.PARTIAL and operator.address in self.sleepers:
+        if request.method == rpc_methods.PARTIAL and operator.address in self.sleepers:
             await trio.sleep_forever()
         return await super().answer(operator, request)
 

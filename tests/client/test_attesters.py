@@ -15,7 +15,7 @@ from eigenkms.client import attesters
 from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.client.errors import AttesterError
 from eigenkms.errors import InputError
-from eigenkms.protocols.authorisation import Scope
+from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, OperatorAddress
 from tests.attestation.issuer import (
     APP,

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from eigenkms.client.directory import Directory
+from eigenkms.client.address_book import Directory
 from eigenkms.crypto import bn254
-from eigenkms.p2p.dialing import read_addresses
+from eigenkms.p2p.dialing.dialer import read_addresses
 from eigenkms.p2p.identity import PeerKey, parse_transport
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.requests import MAX_RECORDS
+from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId, SessionId
 from tests.client.village import CLUSTER, Operator, Village, make_village
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from eigenkms.applications import ContainerPolicy, Release, UnusableReleaseError
 from eigenkms.client import ciphertexts
 from eigenkms.client.attesters import EcdsaAttester
-from eigenkms.client.environment import MAX_BYTES, Secrets, parse_environment
+from eigenkms.client.release_environment import MAX_BYTES, Secrets, parse_environment
 from eigenkms.crypto.ibe_v2 import Recipient
 from eigenkms.errors import ChainError, InputError, RefusedError, VerificationError
 from eigenkms.types import AppId, ClusterId

@@ -14,14 +14,14 @@ from eigenkms.client.evidence import MAX_REJECTED, Findings
 from eigenkms.errors import ChainError, InputError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
-from eigenkms.protocols import wire
-from eigenkms.protocols.evidence import Evidence, Fault
-from eigenkms.protocols.evidence_bundle import Bundle
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.messages import dealing_body, ref_of
-from eigenkms.protocols.requests import EvidencePage, decode_evidence_request
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.records.evidence import Evidence, Fault
+from eigenkms.protocols.records.evidence_bundle import Bundle
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import EvidencePage, decode_evidence_request
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.messages import dealing_body, ref_of
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.storage.store import EVIDENCE_LIMIT
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet
 from tests.client.test_api import Keyless, living, pins
@@ -82,7 +82,7 @@ class Holding(Honest):
         self.pages = [bundle if isinstance(bundle, bytes) else bundle.encoded for bundle in bundles]
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method != wire.EVIDENCE:
+        if request.method != rpc_methods.EVIDENCE:
             return await super().answer(operator, request)
         cluster, after = decode_evidence_request(request.body)
         assert cluster == CLUSTER
@@ -224,7 +224,7 @@ async def test_only_those_that_were_chosen_are_asked(village: Village, known: Pa
     async with found(village, ways, known, village.operators[2].address) as findings:
         assert findings.asked == 1
         assert [piece.holders for piece in findings.pieces] == [names(village, 2)]
-        assert [wire.EVIDENCE in way.asked for way in ways] == [False, False, True, False]
+        assert [rpc_methods.EVIDENCE in way.asked for way in ways] == [False, False, True, False]
     async with living(village, ways), visitor(village, known) as client:
         with pytest.raises(InputError, match="it is not an operator of this set today"):
             await client.fetch_evidence([OperatorAddress(bytes(20))])
@@ -237,7 +237,7 @@ async def test_who_does_not_answer_is_told(village: Village, known: Path, clock:
         """A node from before there was such a method."""
 
         async def answer(self, operator: Operator, request: Request) -> bytes:
-            if request.method == wire.EVIDENCE:
+            if request.method == rpc_methods.EVIDENCE:
                 raise RpcRefusal("unknown-method", "this node does not know that method")
             return await super().answer(operator, request)
 
@@ -245,7 +245,7 @@ async def test_who_does_not_answer_is_told(village: Village, known: Path, clock:
         """Takes the call and never answers."""
 
         async def answer(self, operator: Operator, request: Request) -> bytes:
-            if request.method == wire.EVIDENCE:
+            if request.method == rpc_methods.EVIDENCE:
                 await trio.sleep_forever()
             return await super().answer(operator, request)
 

@@ -9,7 +9,7 @@ import pytest
 
 from eigenkms import __version__
 from eigenkms.client.errors import KeyChangedError
-from eigenkms.client.known import KnownClusters
+from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.errors import InputError
 from eigenkms.types import ClusterId
 

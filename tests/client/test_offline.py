@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from eigenkms.client.offline import read_operators, read_proof, verify_proof
+from eigenkms.client.proof import read_operators, read_proof, verify_proof
 from eigenkms.crypto import bn254
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import ZERO32, Parameters, Session, cluster_id
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Phase, aggregate, vote_digest
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.session import ZERO32, Parameters, Session, cluster_id
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 
 CLUSTER = cluster_id(Cluster(31337, bytes(20), 0))

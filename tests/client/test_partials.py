@@ -5,13 +5,13 @@ from itertools import permutations
 
 import pytest
 
-from eigenkms.client.partials import Collector, Outcome
+from eigenkms.client.partial_signatures import Collector, Outcome
 from eigenkms.crypto import bls
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
 from eigenkms.crypto.identities import identity_v2
 from eigenkms.crypto.scalars import R, SecretScalar, coordinate, lagrange_at_zero
 from eigenkms.errors import NetworkError
-from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import BadSignatureError, Frame, Kind, build_frame
 from tests.client.village import CLUSTER, Operator, Village, make_village
 
 ID = identity_v2(CLUSTER, "my-app")

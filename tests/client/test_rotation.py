@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from eigenkms.client.api import Client
 from eigenkms.client.errors import QuorumError
-from eigenkms.client.pursuit import IDLE_ROUNDS
+from eigenkms.client.key_recovery import IDLE_ROUNDS
 from eigenkms.crypto import bls
 from eigenkms.crypto.identities import identity_v2
 from eigenkms.crypto.scalars import SecretScalar
@@ -20,8 +20,8 @@ from eigenkms.errors import RefusedError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.requests import Epoch, decode_info_request, decode_partial_request
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import Epoch, decode_info_request, decode_partial_request
 from eigenkms.types import AppId, OperatorAddress
 from tests.client.lies import other_polynomial
 from tests.client.village import (
@@ -172,7 +172,7 @@ class Later(Keeper):
         self.begun = trio.Event()
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.INFO:
+        if request.method == rpc_methods.INFO:
             await self.begun.wait()
         self.begun.set()
         return await super().answer(operator, request)
@@ -233,7 +233,7 @@ class Holding(Keeper):
         return sum(isinstance(what, bytes) for what in asked) >= self.times
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.INFO:
+        if request.method == rpc_methods.INFO:
             await eventually(self._often_enough)
         return await super().answer(operator, request)
 
@@ -292,7 +292,7 @@ class Hanging(Keeper):
         self.taken: Callable[[int], None] = lambda _count: None
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.PARTIAL:
+        if request.method == rpc_methods.PARTIAL:
             self.requests += 1
             self.taken(self.requests)
             await trio.sleep_forever()
@@ -522,9 +522,9 @@ async def test_where_too_few_are_alive_it_ends_at_once(village: Village, known: 
         said = await failing(client, "2 of 4 operators gave one, 3 needed")
     for operator in village.operators[2:]:
         assert f"0x{operator.address.hex()}: dial" in said
-        assert calls.count((operator.address, wire.INFO)) == 1, "who is down is not dialled again"
+        assert calls.count((operator.address, rpc_methods.INFO)) == 1, "who is down is not dialled again"
     asked = [what for _, what in village.asked]
-    assert asked.count(wire.INFO) == 2 + 2
+    assert asked.count(rpc_methods.INFO) == 2 + 2
     assert asked.count(name(village.first)) == 2
 
 

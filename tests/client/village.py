@@ -24,10 +24,8 @@ from eigenkms.errors import ChainError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame
-from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.requests import (
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import (
     Epoch,
     build_statement,
     decode_info_request,
@@ -35,10 +33,12 @@ from eigenkms.protocols.requests import (
     encode_info,
     seal_partial,
 )
-from eigenkms.protocols.session import ZERO32, Parameters, Session, cluster_id
-from eigenkms.protocols.settlement import SettlementProof, confirm_digest
-from eigenkms.protocols.transcript import ListedKey, Transcript
-from eigenkms.protocols.votes import Certificate, Phase, aggregate, vote_digest
+from eigenkms.protocols.wire.frames import Frame
+from eigenkms.protocols.wire.peer_record import build_peer_record
+from eigenkms.protocols.wire.session import ZERO32, Parameters, Session, cluster_id
+from eigenkms.protocols.wire.settlement_proof import SettlementProof, confirm_digest
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
 from tests.protocols.support import counter_rng
 from tests.support.hosts import patient_host
@@ -319,9 +319,9 @@ class Honest:
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
         self.asked.append(request.method)
-        if request.method == wire.INFO:
+        if request.method == rpc_methods.INFO:
             return self.info(operator, request.body)
-        if request.method == wire.PARTIAL:
+        if request.method == rpc_methods.PARTIAL:
             return self.partial(operator, request.body)
         raise RpcRefusal("unknown-method")
 
@@ -348,7 +348,7 @@ class Keeper(Honest):
     """Answers by what its operator knows and holds at that moment, and refuses as a node does."""
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        partial = request.method == wire.PARTIAL
+        partial = request.method == rpc_methods.PARTIAL
         what = decode_partial_request(request.body).transcript_hash if partial else request.method
         self.village.asked.append((operator.address, what))
         return await super().answer(operator, request)
@@ -387,8 +387,8 @@ async def at_home(village: Village, index: int, ways: Honest) -> AsyncIterator[H
         return await ways.answer(operator, request)
 
     async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
-        host.serve(wire.CLIENT_PROTOCOL, handler)
-        host.serve(wire.OPERATOR_PROTOCOL, handler)
+        host.serve(rpc_methods.CLIENT_PROTOCOL, handler)
+        host.serve(rpc_methods.OPERATOR_PROTOCOL, handler)
         village.place(index, str(host.addresses[0]))
         yield host
 

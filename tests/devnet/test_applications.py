@@ -9,10 +9,10 @@ import pytest
 
 from eigenkms.applications import AppStatus, ContainerPolicy, Release
 from eigenkms.chain.config import ChainConfig, Finality
-from eigenkms.chain.deploy import deploy_contracts
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.devnet.applications import open_desk
+from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.devnet.engines import open_engine
 from eigenkms.errors import InputError
 from eigenkms.types import AppId

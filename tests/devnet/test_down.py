@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.devnet.cluster import down
 from eigenkms.devnet.network import STATE_FILE, started_at
+from eigenkms.devnet.scenarios import down
 from eigenkms.errors import InputError
 
 

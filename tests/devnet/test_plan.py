@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from eigenkms.devnet.plan import MIN_OPERATORS, Act, What, default_plan, due
+from eigenkms.devnet.fault_schedule import MIN_OPERATORS, Act, What, default_plan, due
 from eigenkms.errors import InputError
 
 SPARE = 25

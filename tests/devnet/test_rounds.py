@@ -7,8 +7,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from eigenkms.crypto.bn254 import KeyPair
-from eigenkms.devnet.members import Member
-from eigenkms.devnet.rounds import Round, Rounds
+from eigenkms.devnet.boundary_tracker import Round, Rounds
+from eigenkms.devnet.node_processes import Member
 from eigenkms.errors import NetworkError
 from eigenkms.types import OperatorAddress
 

@@ -12,7 +12,7 @@ from eigenkms.client.errors import QuorumError
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.crypto.identities import identity_v2
-from eigenkms.devnet.steady_client import SteadyClient, Tally
+from eigenkms.devnet.load_generator import SteadyClient, Tally
 from eigenkms.types import AppId, Version
 from tests.client.village import CLUSTER, Village, make_village
 

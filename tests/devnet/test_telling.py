@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from eigenkms.devnet.cluster import commands_of_nodes, invitation
-from eigenkms.devnet.members import Access
+from eigenkms.devnet.console import say_all, tell_stderr
 from eigenkms.devnet.network import Network
-from eigenkms.devnet.telling import say_all, tell_stderr
+from eigenkms.devnet.node_processes import Access
+from eigenkms.devnet.scenarios import commands_of_nodes, invitation
 
 
 def network(access: Access) -> Network:

@@ -16,14 +16,14 @@ import pytest
 
 import eigenkms.errors
 from eigenkms.cli.main import VERBS, cli
-from eigenkms.cli.report import INTERRUPTED, PIPE_CLOSED
+from eigenkms.cli.support.output import INTERRUPTED, PIPE_CLOSED
+from eigenkms.config.node import NodeConfig, gather
+from eigenkms.config.schema import SETTINGS
 from eigenkms.crypto.scalars import threshold
-from eigenkms.node.catalogue import SETTINGS
-from eigenkms.node.config import NodeConfig, gather
-from eigenkms.protocols import messages, peer_record, requests, wire
-from eigenkms.protocols.authorisation import FINAL_REFUSALS, Refusal
-from eigenkms.protocols.effects import RecordKind
-from eigenkms.protocols.evidence import Fault
+from eigenkms.protocols.ceremony.effects import RecordKind
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.wire import client_rpc, messages, peer_record, rpc_methods
+from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Refusal
 from tests.docs.pages import PAGES, ROOT, Page, page
 from tests.docs.sources import NamedTest, can_say, named_tests, sentences
 
@@ -227,7 +227,7 @@ def test_bodies_of_frames_have_the_code_s_arity() -> None:
         if ":" in body:
             continue  # one item, told in words
         assert _arity(documented[kind]) == _arity(body), f"{kind}: {documented[kind]} is not {body}"
-    statement = inspect.getsource(requests.build_statement) + inspect.getsource(requests.seal_partial)
+    statement = inspect.getsource(client_rpc.build_statement) + inspect.getsource(client_rpc.seal_partial)
     for kind, source in (
         ("STATEMENT", statement),
         ("PARTIAL", statement),
@@ -264,15 +264,15 @@ def test_records_of_the_journal_are_the_code_s() -> None:
 
 def test_methods_among_operators_are_the_code_s() -> None:
     """What an operator may be asked by another."""
-    rows = page("docs/protocol.md").rows(f"method of `{wire.OPERATOR_PROTOCOL}`")
+    rows = page("docs/protocol.md").rows(f"method of `{rpc_methods.OPERATOR_PROTOCOL}`")
     assert {row[0].strip("`") for row in rows} == {
-        wire.SYNC,
-        wire.PUSH,
-        wire.BODY,
-        wire.ROW,
-        wire.HEAD,
-        wire.PING,
-        wire.CANARY,
+        rpc_methods.SYNC,
+        rpc_methods.PUSH,
+        rpc_methods.BODY,
+        rpc_methods.ROW,
+        rpc_methods.HEAD,
+        rpc_methods.PING,
+        rpc_methods.CANARY,
     }
 
 
@@ -290,8 +290,12 @@ def test_refusal_codes_are_the_code_s() -> None:
     code = "".join(
         (ROOT / "eigenkms" / name).read_text()
         for name in (
-            *("node/services.py", "node/serving.py", "node/greeting.py"),
-            *("node/reaching.py", "node/canary.py", "p2p/serving.py"),
+            *(
+                "node/network/client_handlers.py",
+                "node/network/operator_handlers.py",
+                "node/network/peer_records.py",
+            ),
+            *("node/network/dial_back.py", "node/monitor/canary.py", "p2p/rpc/server.py"),
         )
     )
     used = set(re.findall(r'RpcRefusal\(\s*"([a-z-]+)"', code))

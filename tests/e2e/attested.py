@@ -10,11 +10,11 @@ from pathlib import Path
 
 from eigenkms.client.attesters import Attester, EcdsaAttester
 from eigenkms.crypto import sealing
-from eigenkms.devnet.members import Access, Timing
+from eigenkms.devnet.node_processes import Access, Timing
 from eigenkms.p2p.errors import RpcRefused
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import Authorisation, Scope
-from eigenkms.protocols.requests import PartialRequest
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Authorisation, Scope
+from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import PROJECT, Authority, jwk, jwk_set, make_authority, serve
 from tests.attestation.launcher import launch
@@ -83,7 +83,7 @@ class Attested:
             None if shown is None else shown.encoded,
         )
         try:
-            self.net.call(index, wire.PARTIAL, request.encoded)
+            self.net.call(index, rpc_methods.PARTIAL, request.encoded)
         except RpcRefused as refused:
             return refused.code
         return "granted"

@@ -15,8 +15,8 @@ import trio
 
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.crypto.scalars import threshold
-from eigenkms.devnet.members import Member
 from eigenkms.devnet.network import Network
+from eigenkms.devnet.node_processes import Member
 from tests.support.waiting import PATIENCE, eventually
 
 QUIET_SECONDS, MAX_QUIET_SECONDS = 3.0, 48.0

@@ -1,6 +1,6 @@
 """``python -m tests.e2e.crashing_node POINT before|after [ARGS…]``: a real node that SIGKILLs itself at a persistence point.
 
-Otherwise it is ``eigenkms.devnet.tether``, stopped when its parent is gone. ``before``: all of the step is computed and
+Otherwise it is ``eigenkms.devnet.parent_watchdog``, stopped when its parent is gone. ``before``: all of the step is computed and
 written, and its transaction not committed; ``after``: it is durable, and nothing that follows from it has left the process.
 """
 
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from eigenkms.devnet import tether
-from eigenkms.protocols.frames import Kind, decode_frame
-from eigenkms.protocols.messages import read_vote
-from eigenkms.protocols.votes import VOID_HASH, Phase, decode_certificate
+from eigenkms.devnet import parent_watchdog
+from eigenkms.protocols.wire.frames import Kind, decode_frame
+from eigenkms.protocols.wire.messages import read_vote
+from eigenkms.protocols.wire.votes import VOID_HASH, Phase, decode_certificate
 from eigenkms.storage.store import Record, Store
 
 POINTS = ("open", "polynomial", "revealed", "dealing", "prepare", "commit", "certificate", "version")
@@ -102,7 +102,7 @@ def main() -> None:
     assert moment in MOMENTS
     install(point, moment)
     sys.argv = [sys.argv[0], *arguments]
-    tether.main()
+    parent_watchdog.main()
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ import trio
 
 from eigenkms.cli import main as cli
 from eigenkms.devnet.engines.launch import EngineName, find_anvil
-from eigenkms.devnet.members import Access, Member, Timing
 from eigenkms.devnet.network import Network, open_network
+from eigenkms.devnet.node_processes import Access, Member, Timing
+from eigenkms.devnet.nurseries import open_scope
 from eigenkms.devnet.ports import free_ports
-from eigenkms.devnet.scopes import open_scope
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey, parse_address
-from eigenkms.protocols import wire
+from eigenkms.protocols.wire import rpc_methods
 from tests.e2e import facts
 from tests.e2e.boundaries import Boundaries, follow_the_clock
 from tests.support.hosts import patient_host
@@ -310,7 +310,7 @@ class LiveNetwork:
     async def _call(self, index: int, method: str, body: bytes) -> bytes:
         peer = parse_address(self.members[index].socket).peer_id
         self._probe.set_addresses(peer, [f"/ip4/127.0.0.1/tcp/{self.port(index)}"])
-        return await self._probe.call(peer, wire.CLIENT_PROTOCOL, method, body, timeout=PATIENCE)
+        return await self._probe.call(peer, rpc_methods.CLIENT_PROTOCOL, method, body, timeout=PATIENCE)
 
     def status(self, index: int) -> dict[str, Any]:
         """The first status that it answers with; no boundary is made for it."""
@@ -325,7 +325,7 @@ class LiveNetwork:
         async def fulfilled() -> dict[str, Any] | None:
             nonlocal last
             try:
-                last = status = facts.read_status(await self._call(index, wire.STATUS, b""))
+                last = status = facts.read_status(await self._call(index, rpc_methods.STATUS, b""))
             except EigenKmsError as error:
                 last = error
                 return None

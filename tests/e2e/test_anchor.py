@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from eigenkms.chain.anchor import Anchor, Commitment, commitment_to, open_anchor, set_member
-from eigenkms.client.offline import read_proof
+from eigenkms.client.proof import read_proof
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError
-from eigenkms.protocols.session import cluster_id
+from eigenkms.protocols.wire.session import cluster_id
 from tests.e2e.facts import events
 from tests.e2e.harness import LiveNetwork, eigenkms, live_network
 from tests.support.waiting import PATIENCE

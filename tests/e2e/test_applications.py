@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
-from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope
+from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.storage.familiar import FAMILIAR_NAME
 from eigenkms.types import AppId
 from tests.attestation.issuer import DIGEST, gcp_claims, token

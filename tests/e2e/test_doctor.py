@@ -22,17 +22,17 @@ import pytest
 import trio
 
 from eigenkms.chain.values import hexed
+from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.node.config import NodeConfig
-from eigenkms.node.doctor import network
-from eigenkms.node.doctor.case import Case
-from eigenkms.node.doctor.table import CHECKS, examine
-from eigenkms.node.keyfiles import new_key, open_key
+from eigenkms.keys.keystores import new_key, open_key
+from eigenkms.maintenance.doctor import network
+from eigenkms.maintenance.doctor.context import Case
+from eigenkms.maintenance.doctor.registry import CHECKS, examine
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.release_log import LogHeader, sign_head
-from eigenkms.protocols.session import cluster_id
-from eigenkms.storage.releases import ReleaseLog
+from eigenkms.protocols.records.audit_log import LogHeader, sign_head
+from eigenkms.protocols.wire.session import cluster_id
+from eigenkms.storage.audit_log import ReleaseLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
 from tests.attestation.issuer import make_authority

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from eigenkms.chain.publishing import change_status, confirm_release, create_app, publish_release
 from eigenkms.crypto import bls, ibe
 from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import coordinate, threshold
+from eigenkms.devnet.app_publishing import change_status, confirm_release, create_app, publish_release
 from eigenkms.node.http.errors import STATUS
-from eigenkms.protocols.authorisation import Refusal, Scope
+from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import gcp_claims, intel_claims, token
 from tests.e2e.attested import Attested

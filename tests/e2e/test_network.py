@@ -13,11 +13,11 @@ import pytest
 
 from eigenkms.chain import registration
 from eigenkms.client.api import decrypt, encrypt, fetch_cluster
-from eigenkms.client.known import KnownClusters
+from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import backends
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.devnet.members import make_member, run_node_process, write_config
-from eigenkms.node.keyfiles import new_key, open_key
+from eigenkms.devnet.node_processes import make_member, run_node_process, write_config
+from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.storage.schema import STORE
 from eigenkms.types import AppId, OperatorAddress
 from tests.e2e.facts import events, query

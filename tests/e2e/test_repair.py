@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli import standing
+from eigenkms.client import network_snapshot
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
 from eigenkms.errors import EigenKmsError
-from eigenkms.node.keyfiles import Key, open_key, public_values
+from eigenkms.keys.keystores import Key, open_key, public_values
 from eigenkms.p2p.identity import PeerKey, parse_address
-from eigenkms.protocols import wire
-from eigenkms.protocols.peer_record import build_peer_record
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId
 from tests.e2e.facts import query
 from tests.e2e.harness import LiveNetwork, Said, eigenkms
@@ -73,7 +73,7 @@ class Operator:
 @pytest.fixture(autouse=True)
 def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators that are there may be slow."""
-    monkeypatch.setattr(standing, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(network_snapshot, "ANSWER_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_lost_disk_and_a_broken_database(operator: Operator, monkeypatch: pyte
     net.pause(0, 1)
     with monkeypatch.context() as patch:
         patch.setattr(
-            standing, "ANSWER_SECONDS", 10.0
+            network_snapshot, "ANSWER_SECONDS", 10.0
         )  # it must run out; a slow machine may miss the third as well
         alone = operator.repair()
     net.wake()
@@ -226,9 +226,13 @@ def _check_nobody(net: LiveNetwork, old: PeerKey) -> None:
         async with patient_host(old) as host:
             at = parse_address(first.socket)
             host.set_addresses(at.peer_id, [f"/ip4/127.0.0.1/tcp/{net.port(0)}"])
-            await host.call(at.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=PATIENCE)
+            await host.call(
+                at.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, record.encoded, timeout=PATIENCE
+            )
             try:
-                await host.call(at.peer_id, wire.OPERATOR_PROTOCOL, wire.HEAD, b"", timeout=PATIENCE)
+                await host.call(
+                    at.peer_id, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=PATIENCE
+                )
             except EigenKmsError as error:
                 return str(error)
         return "served"

@@ -7,9 +7,9 @@ import pytest
 import trio
 
 from eigenkms.crypto.scalars import threshold
-from eigenkms.devnet.members import Timing
+from eigenkms.devnet.fault_schedule import Act, What
 from eigenkms.devnet.network import Network
-from eigenkms.devnet.plan import Act, What
+from eigenkms.devnet.node_processes import Timing
 from eigenkms.devnet.rotation import RotationResult, run_rotation
 from tests.e2e.boundaries import Boundaries, follow_the_clock
 from tests.e2e.facts import query

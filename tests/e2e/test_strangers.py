@@ -17,14 +17,14 @@ from libp2p.io.exceptions import ConnectionClosedError
 
 from eigenkms.crypto import bn254, sealing
 from eigenkms.errors import NetworkError, RefusedError
-from eigenkms.p2p import framing
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.requests import PartialRequest, decode_info, encode_info_request
+from eigenkms.p2p.rpc import framing
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, encode_info_request
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.e2e.harness import LiveNetwork
 from tests.support.hosts import patient_host
@@ -67,7 +67,7 @@ async def target(net: LiveNetwork) -> AsyncIterator[Target]:
 @asynccontextmanager
 async def stranger(target: Target) -> AsyncIterator[Host]:
     """A guarded host of our own that knows where the target is."""
-    async with patient_host(PeerKey.generate(), topics=[wire.gossip_topic(target.cluster)]) as host:
+    async with patient_host(PeerKey.generate(), topics=[rpc_methods.gossip_topic(target.cluster)]) as host:
         host.set_addresses(target.address.peer_id, [str(target.address)])
         yield host
 
@@ -76,12 +76,12 @@ async def serves(target: Target) -> None:
     """An honest newcomer gets its answers."""
     async with stranger(target) as client:
         for _ in range(2):
-            answer = await ask(client, target, wire.INFO, target.info_request)
+            answer = await ask(client, target, rpc_methods.INFO, target.info_request)
             assert decode_info(answer).epoch.transcript.mpk == target.mpk
 
 
 async def ask(
-    client: Host, target: Target, method: str, body: bytes, protocol: str = wire.CLIENT_PROTOCOL
+    client: Host, target: Target, method: str, body: bytes, protocol: str = rpc_methods.CLIENT_PROTOCOL
 ) -> bytes:
     return await client.call(target.address.peer_id, protocol, method, body, timeout=PATIENCE)
 
@@ -144,11 +144,16 @@ async def test_mutated_requests_get_a_refusal_each(target: Target) -> None:
     rng = random.Random(SEED)
     _, reply_key = sealing.x25519_keypair(rng.randbytes)
     partial = PartialRequest(target.cluster, AppId("my-app"), 2, target.transcript_hash, reply_key, bytes(32))
-    bodies = [(wire.INFO, b) for b in mutations(target.info_request, rng, 15)]
-    bodies += [(wire.PARTIAL, b) for b in mutations(partial.encoded, rng, 15)]
-    bodies += [(wire.PARTIAL, replace(partial, reply_key=bytes(32)).encoded)]
-    bodies += [(wire.HELLO, b) for b in mutations(forged_record(target).encoded, rng, 15)]
-    bodies += [(wire.STATUS, b"x" * 1000), ("frame", b""), ("sync", partial.encoded), ("no-such-method", b"")]
+    bodies = [(rpc_methods.INFO, b) for b in mutations(target.info_request, rng, 15)]
+    bodies += [(rpc_methods.PARTIAL, b) for b in mutations(partial.encoded, rng, 15)]
+    bodies += [(rpc_methods.PARTIAL, replace(partial, reply_key=bytes(32)).encoded)]
+    bodies += [(rpc_methods.HELLO, b) for b in mutations(forged_record(target).encoded, rng, 15)]
+    bodies += [
+        (rpc_methods.STATUS, b"x" * 1000),
+        ("frame", b""),
+        ("sync", partial.encoded),
+        ("no-such-method", b""),
+    ]
     codes: dict[str, int] = {}
     async with stranger(target) as client:
 
@@ -181,12 +186,12 @@ async def test_mutated_requests_get_a_refusal_each(target: Target) -> None:
 async def test_mutated_frames_on_the_client_protocols_stream(target: Target) -> None:
     """Below requests: each broken frame costs its stream or its connection, and nothing else."""
     rng = random.Random(SEED)
-    good = framing.encode(framing.RequestFrame(1, wire.INFO, target.info_request))
+    good = framing.encode(framing.RequestFrame(1, rpc_methods.INFO, target.info_request))
     for _ in range(6):
         async with raw_peer(target.address) as attacker:
             with suppress(ConnectionClosedError):
                 for frame in mutations(good, rng, 5):
-                    stream = await attacker.open(wire.CLIENT_PROTOCOL)
+                    stream = await attacker.open(rpc_methods.CLIENT_PROTOCOL)
                     await attacker.data(stream, frame)
     await serves(target)
 
@@ -199,9 +204,9 @@ async def test_a_client_that_never_reads(target: Target) -> None:
         async def push() -> None:
             nonlocal sent
             with suppress(ConnectionClosedError):
-                for stream in [await attacker.open(wire.CLIENT_PROTOCOL) for _ in range(8)]:
+                for stream in [await attacker.open(rpc_methods.CLIENT_PROTOCOL) for _ in range(8)]:
                     for number in range(2000):
-                        request = framing.RequestFrame(number, wire.INFO, target.info_request)
+                        request = framing.RequestFrame(number, rpc_methods.INFO, target.info_request)
                         await attacker.data(stream, framing.encode(request))
                         sent += 1
 
@@ -224,7 +229,7 @@ async def test_a_flood_of_honest_requests(target: Target) -> None:
             asked += 1
             with suppress(NetworkError):  # what is under way when the test is over
                 try:
-                    assert await ask(client, target, wire.PARTIAL, request.encoded)
+                    assert await ask(client, target, rpc_methods.PARTIAL, request.encoded)
                 except RpcRefused as refusal:
                     if refusal.code != "unknown-version":  # a rotation may have erased it meanwhile
                         raise
@@ -253,9 +258,9 @@ def forged_record(target: Target, peer: PeerKey | None = None) -> Frame:
 
 async def refused_as_operator(client: Host, target: Target, frame: Frame) -> None:
     """Neither method of the operator protocol is open to it."""
-    for method in (wire.SYNC, wire.HEAD, wire.PUSH, wire.BODY, wire.ROW):
+    for method in (rpc_methods.SYNC, rpc_methods.HEAD, rpc_methods.PUSH, rpc_methods.BODY, rpc_methods.ROW):
         with pytest.raises((NetworkError, RefusedError)) as refusal:
-            await ask(client, target, method, frame.encoded, wire.OPERATOR_PROTOCOL)
+            await ask(client, target, method, frame.encoded, rpc_methods.OPERATOR_PROTOCOL)
         assert not isinstance(refusal.value, RpcRefused) or refusal.value.code == "say-hello"
 
 
@@ -269,14 +274,19 @@ async def test_strangers_reach_neither_operator_streams_nor_gossip(net: LiveNetw
         session=SessionId(bytes(32)),
         body=[0, 1, bytes(32), bytes(64)],
     )
-    topic = wire.gossip_topic(target.cluster)
+    topic = rpc_methods.gossip_topic(target.cluster)
     async with patient_host(PeerKey.generate(), topics=[topic]) as client:
         client.set_addresses(target.address.peer_id, [str(target.address)])
         await refused_as_operator(client, target, frame)
         for number in range(200):
             await client.publish(topic, frame.encoded + bytes([number]))
     async with raw_peer(target.address) as attacker:
-        for protocol in (wire.OPERATOR_PROTOCOL, "/meshsub/1.1.0", "/meshsub/1.0.0", "/floodsub/1.0.0"):
+        for protocol in (
+            rpc_methods.OPERATOR_PROTOCOL,
+            "/meshsub/1.1.0",
+            "/meshsub/1.0.0",
+            "/floodsub/1.0.0",
+        ):
             with suppress(ConnectionClosedError):
                 stream = await attacker.open(protocol)
                 await attacker.data(stream, random.Random(SEED).randbytes(5000))
@@ -306,7 +316,7 @@ async def test_nobody_becomes_an_operator_by_saying_so(net: LiveNetwork, target:
             sequence=time.time_ns() // 1_000_000,
         )
         assert await hello(client, target, genuine) == "wrong-peer"
-        answer = await ask(client, target, wire.INFO, target.info_request)
+        answer = await ask(client, target, rpc_methods.INFO, target.info_request)
         records = [r for r in decode_info(answer).records if r.sender == victim.address]
         assert len(records) == 1
         assert await hello(client, target, records[0]) == "answered"
@@ -318,7 +328,7 @@ async def test_nobody_becomes_an_operator_by_saying_so(net: LiveNetwork, target:
 async def hello(client: Host, target: Target, record: Frame) -> str:
     """How the node takes it."""
     try:
-        await ask(client, target, wire.HELLO, record.encoded)
+        await ask(client, target, rpc_methods.HELLO, record.encoded)
     except RpcRefused as refused:
         return refused.code
     return "answered"

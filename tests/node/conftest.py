@@ -21,12 +21,13 @@ with warnings.catch_warnings():
 @pytest.fixture(autouse=True)
 def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node gives up no call to another operator because the machine is slow."""
-    from eigenkms.node import canary, fetching, links, sources
+    from eigenkms.node.monitor import canary
+    from eigenkms.node.network import dealing_fetcher, operator_network, version_sync
 
     monkeypatch.setattr(canary, "ANSWER_SECONDS", PATIENCE)
-    monkeypatch.setattr(fetching, "FETCH_SECONDS", PATIENCE)
-    monkeypatch.setattr(links, "CALL_SECONDS", PATIENCE)
-    monkeypatch.setattr(sources, "ASK_SECONDS", PATIENCE)
+    monkeypatch.setattr(dealing_fetcher, "FETCH_SECONDS", PATIENCE)
+    monkeypatch.setattr(operator_network, "CALL_SECONDS", PATIENCE)
+    monkeypatch.setattr(version_sync, "ASK_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from typing import Final
 import pytest
 import trio
 
-from eigenkms.cli.report import leaves
+from eigenkms.cli.support.output import leaves
 from eigenkms.errors import StorageError
 from eigenkms.node.engine import Engine
-from eigenkms.node.versions import Versions
+from eigenkms.node.key_versions import Versions
 from eigenkms.node.workers import Workers
-from eigenkms.protocols.frames import Frame, Kind, decode_frame
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.session import Parameters, Session
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
 from tests.crypto.pvss_support import table

@@ -8,20 +8,20 @@ from typing import Any
 
 from eigenkms.chain.anchor import Anchor
 from eigenkms.chain.config import Finality
+from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.app import Node, NodeKeys
-from eigenkms.node.config import NodeConfig
-from eigenkms.node.policy import Policy
-from eigenkms.node.releasing import Releaser
+from eigenkms.node.authorisation.policy import Policy
+from eigenkms.node.issuer import Releaser
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame
-from eigenkms.protocols.release_log import LogHeader, sign_head
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.wire import Head, encode_head
-from eigenkms.storage.releases import ReleaseLog
+from eigenkms.protocols.records.audit_log import LogHeader, sign_head
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.frames import Frame
+from eigenkms.protocols.wire.rpc_methods import Head, encode_head
+from eigenkms.protocols.wire.session import Session
+from eigenkms.storage.audit_log import ReleaseLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, KeyVersion, Operator, Village
@@ -133,12 +133,12 @@ class Neighbour(Honest):
     """An operator that says hello too, and answers pulls with nothing."""
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.HELLO:
+        if request.method == rpc_methods.HELLO:
             self.asked.append(request.method)
-            return wire.encode_frames([operator.record([])])
-        if request.method == wire.SYNC:
-            return wire.encode_frames([])
-        if request.method == wire.HEAD:
+            return rpc_methods.encode_frames([operator.record([])])
+        if request.method == rpc_methods.SYNC:
+            return rpc_methods.encode_frames([])
+        if request.method == rpc_methods.HEAD:
             self.asked.append(request.method)
             return encode_head(Head(self.epoch().transcript, self.epoch().certificate))
         return await super().answer(operator, request)

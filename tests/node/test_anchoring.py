@@ -27,10 +27,10 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.devnet.engines import open_engine
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
-from eigenkms.node import anchoring
-from eigenkms.node.anchoring import Anchoring, anchoring_terms
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.node import anchor_publisher
+from eigenkms.node.anchor_publisher import Anchoring, anchoring_terms
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 from tests.client.village import CHAIN, CLUSTER, Village, block_at, make_epoch, make_session
 from tests.node.support import a_node
@@ -106,7 +106,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses that a test can wait for."""
-    monkeypatch.setattr(anchoring, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(anchor_publisher, "FIRST_PAUSE_SECONDS", 0.05)
 
 
 async def until_anchored(operator: Anchoring, version: int) -> None:

@@ -18,12 +18,12 @@ from eigenkms.node.app import Node
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Kind, build_frame
-from eigenkms.protocols.messages import SourceRef, dealing_body
-from eigenkms.protocols.requests import Epoch, PartialRequest
-from eigenkms.protocols.settlement import SettlementProof
-from eigenkms.protocols.wire import Head, encode_head
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import Epoch, PartialRequest
+from eigenkms.protocols.wire.frames import Kind, build_frame
+from eigenkms.protocols.wire.messages import SourceRef, dealing_body
+from eigenkms.protocols.wire.rpc_methods import Head, encode_head
+from eigenkms.protocols.wire.settlement_proof import SettlementProof
 from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
 from tests.client.lies import Serving, false_epochs
 from tests.client.village import (
@@ -203,7 +203,7 @@ async def running(village: Village, node: Node, index: int = 0) -> AsyncIterator
     operator = village.operators[index]
     async with (
         patient_host(
-            operator.peer, listen=[ANYWHERE], gate=node.gate, topics=[wire.gossip_topic(node._cluster)]
+            operator.peer, listen=[ANYWHERE], gate=node.gate, topics=[rpc_methods.gossip_topic(node._cluster)]
         ) as host,
         trio.open_nursery() as nursery,
     ):
@@ -263,11 +263,15 @@ async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parte
         record = operator.record([moved.addresses[0].multiaddr], peer=new.peer_id, sequence=2)
         for each in (moved, old):
             each.set_addresses(host.peer_id, [host.addresses[0].multiaddr])
-        await moved.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded, timeout=PATIENCE)
+        await moved.call(
+            host.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, record.encoded, timeout=PATIENCE
+        )
         await eventually(lambda: host.peer_id not in old.connected())
         assert await asked_for_head(moved, host) in ("answered", "no-version"), "it is the operator"
         before = operator.record([])
-        await old.call(host.peer_id, wire.CLIENT_PROTOCOL, wire.HELLO, before.encoded, timeout=PATIENCE)
+        await old.call(
+            host.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, before.encoded, timeout=PATIENCE
+        )
         refused = await asked_for_head(old, host)
         assert refused not in ("answered", "no-version"), "it is nobody"
         await neighbours_known(late, 1)
@@ -276,7 +280,9 @@ async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parte
 async def asked_for_head(asking: Host, node: Host) -> str:
     """What comes of asking a node as an operator does, in a word."""
     try:
-        await asking.call(node.peer_id, wire.OPERATOR_PROTOCOL, wire.HEAD, b"", timeout=PATIENCE)
+        await asking.call(
+            node.peer_id, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=PATIENCE
+        )
     except RpcRefused as refused:
         return refused.code
     except NetworkError as error:
@@ -324,11 +330,11 @@ async def test_nobody_but_operators_is_asked(
         for index in (1, 2, 3):
             await stack.enter_async_context(at_home(village, index, ways))
         await stack.enter_async_context(running(village, late))
-        await eventually(lambda: wire.HELLO in ways.asked)
+        await eventually(lambda: rpc_methods.HELLO in ways.asked)
         village.chain.number = 115
         await boundary_seen(caplog, 110)
         assert late.status()["peers"] == 0
-    assert wire.HEAD not in ways.asked
+    assert rpc_methods.HEAD not in ways.asked
 
 
 @pytest.mark.slow
@@ -417,7 +423,9 @@ async def serves_on(village: Village, node: Node) -> None:
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
     asking = PartialRequest(CLUSTER, AppId("my-app"), 2, transcript.hash, public, bytes(32))
     stranger = village.operators[3].peer.peer_id
-    assert isinstance(await asked(node._services.client, stranger, wire.PARTIAL, asking.encoded), bytes)
+    assert isinstance(
+        await asked(node._services.client, stranger, rpc_methods.PARTIAL, asking.encoded), bytes
+    )
 
 
 def no_operators(village: Village) -> None:
@@ -560,7 +568,7 @@ class Prover(Neighbour):
         self.shown = shown
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method == wire.HEAD:
+        if request.method == rpc_methods.HEAD:
             self.asked.append(request.method)
             return self.shown
         return await super().answer(operator, request)
@@ -656,7 +664,7 @@ async def test_a_version_that_is_proven_is_dealt_from(
 def asked_again(node: Node, prover: Prover, times: int) -> bool:
     """Whether the prover was asked so often; if not, let the node look again."""
     node._engine._source_wanted.set()
-    return prover.asked.count(wire.HEAD) >= times
+    return prover.asked.count(rpc_methods.HEAD) >= times
 
 
 @pytest.mark.slow

@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives import serialization
 
 from eigenkms.applications import AppStatus, UnusableReleaseError
 from eigenkms.attestation import ecdsa, jwks
+from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import sealing
-from eigenkms.node.attesting import open_authoriser
-from eigenkms.node.config import NodeConfig
-from eigenkms.node.policy import Policy
+from eigenkms.node.authorisation.factory import open_authoriser
+from eigenkms.node.authorisation.policy import Policy
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import Authorisation, Refusal, Scope
-from eigenkms.protocols.requests import PartialRequest, open_partial
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
+from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.types import AppId
 from tests.attestation.issuer import (
     APP,
@@ -92,7 +92,11 @@ class Served:
         caller.set_addresses(self.host.peer_id, self.host.addresses)
         try:
             sealed = await caller.call(
-                self.host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, request.encoded, timeout=PATIENCE
+                self.host.peer_id,
+                rpc_methods.CLIENT_PROTOCOL,
+                rpc_methods.PARTIAL,
+                request.encoded,
+                timeout=PATIENCE,
             )
         except RpcRefused as refused:
             said = f"{refused} {refused.hint}"

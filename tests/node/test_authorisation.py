@@ -21,21 +21,21 @@ from eigenkms.applications import (
 )
 from eigenkms.attestation import ecdsa
 from eigenkms.attestation.interface import AttestationRefused, Context
+from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import sealing
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError, StorageError
-from eigenkms.node import authorisation
-from eigenkms.node.attesting import make_methods, open_authoriser, open_policy
-from eigenkms.node.authorisation import Authoriser, Grant, KeyRequest, read_authorisation
-from eigenkms.node.config import NodeConfig
-from eigenkms.node.policy import Policy
+from eigenkms.node.authorisation import pipeline
+from eigenkms.node.authorisation.factory import make_methods, open_authoriser, open_policy
+from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
+from eigenkms.node.authorisation.policy import Policy
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
-from eigenkms.protocols.codec import encode
-from eigenkms.protocols.requests import PartialRequest, open_partial
-from eigenkms.storage.spent import Spending, SpentTokens, Use
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
+from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
+from eigenkms.protocols.wire.codec import encode
+from eigenkms.storage.replay_cache import Spending, SpentTokens, Use
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import (
     APP,
@@ -459,11 +459,11 @@ async def test_an_application_has_its_part_and_no_more(
 
         spelled = AppId(APP.upper())
         register.known[spelled] = replace(APPLICATION, app_id=spelled)
-        turns = range(authorisation.BURST_OF_ONE + 1)
+        turns = range(pipeline.BURST_OF_ONE + 1)
         found = [await ask(spelled if number % 2 else APP_ID, number) for number in turns]
         assert all(isinstance(each, Grant) for each in found[:-1])
         assert found[-1] == Refusal.BUSY
-        assert authoriser._spent._count == authorisation.BURST_OF_ONE  # type: ignore[attr-defined]
+        assert authoriser._spent._count == pipeline.BURST_OF_ONE  # type: ignore[attr-defined]
         assert isinstance(await ask(other, 1000), Grant)
 
 
@@ -481,7 +481,7 @@ async def test_more_than_fit_are_refused_at_once(
     authoriser: Authoriser, register: Register, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chain that is slow does not pile requests up; when it answers, there is room again."""
-    monkeypatch.setattr(authorisation, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 1)
     register.hold = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outcome, authoriser, attested(scope))
@@ -495,7 +495,7 @@ async def test_one_client_does_not_take_all_places(
     authoriser: Authoriser, register: Register, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has its part of them; a request of another one is looked into beside them."""
-    monkeypatch.setattr(authorisation, "MAX_AT_ONCE", 2)
+    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 2)
     register.hold = trio.Event()
     greedy, other = (replace(attested(scope), client=client) for client in ("203.0.113.1", "203.0.113.2"))
     found: list[Grant | Refusal] = []
@@ -521,7 +521,7 @@ async def test_few_clients_do_not_take_all_places(authoriser: Authoriser) -> Non
             with suppress(AttestationRefused):
                 while True:
                     held.enter_context(authoriser._place(f"203.0.113.{client}"))
-        assert authoriser._at_once.total() > authorisation.MAX_AT_ONCE * 3 // 4
+        assert authoriser._at_once.total() > pipeline.MAX_AT_ONCE * 3 // 4
         held.enter_context(authoriser._place("203.0.113.9"))
     assert not authoriser._at_once
 
@@ -573,7 +573,7 @@ async def test_a_node_answers_who_has_the_right_and_nobody_else(
 
     async def ask(authorisation: bytes | None) -> bytes | str:
         body = replace(bare, authorisation=authorisation).encoded
-        return await asked(node._services.client, STRANGER, wire.PARTIAL, body)
+        return await asked(node._services.client, STRANGER, rpc_methods.PARTIAL, body)
 
     with a_node(village, 0, folder, deciding=Policy("attested", authoriser)) as node:
         assert await ask(None) == "no-authorisation"
@@ -614,11 +614,15 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
             client.set_addresses(host.peer_id, host.addresses)
             with pytest.raises(RpcRefused) as error:
                 await client.call(
-                    host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, bare.encoded, timeout=PATIENCE
+                    host.peer_id,
+                    rpc_methods.CLIENT_PROTOCOL,
+                    rpc_methods.PARTIAL,
+                    bare.encoded,
+                    timeout=PATIENCE,
                 )
             assert error.value.code == Refusal.NO_AUTHORISATION
             sealed = await client.call(
-                host.peer_id, wire.CLIENT_PROTOCOL, wire.PARTIAL, good.encoded, timeout=PATIENCE
+                host.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.PARTIAL, good.encoded, timeout=PATIENCE
             )
             open_partial(private, good, village.epoch.transcript, sealed)
 

@@ -13,18 +13,17 @@ from typing import Any
 import pytest
 import trio
 
+from eigenkms.config.node import gather
+from eigenkms.config.settings import Settings
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
-from eigenkms.node import restoring
-from eigenkms.node.backup import check, check_keys, make_backup
-from eigenkms.node.backup_file import Backup, open_backup
-from eigenkms.node.config import gather
-from eigenkms.node.keyfiles import Key, public_values
-from eigenkms.node.restoring import restore, target_in, target_of
-from eigenkms.node.settings import Settings
-from eigenkms.storage.copy import read_store
-from eigenkms.storage.fresh import RESTORED, write_new
+from eigenkms.keys.keystores import Key, public_values
+from eigenkms.maintenance.backup import check, check_keys, make_backup
+from eigenkms.maintenance.backup_file import Backup, open_backup
+from eigenkms.maintenance.restore import Target, missing_files, restore, target_in, target_of
+from eigenkms.storage.rebuild import RESTORED, write_new
 from eigenkms.storage.store import Store
+from eigenkms.storage.store_reader import read_store
 from tests.client.village import CHAIN, Village
 from tests.node.support import CHEAP, PASSWORD, a_node, keep_version, open_store
 from tests.protocols.support import counter_rng
@@ -104,7 +103,7 @@ def home(tmp_path: Path, village: Village) -> Home:
     return made
 
 
-def put_back(backup: Backup, target: restoring.Target, **changes: Any) -> int | None:
+def put_back(backup: Backup, target: Target, **changes: Any) -> int | None:
     given: dict[str, Any] = {"with_share": False, "cost": CHEAP, **changes}
     return restore(backup, target, PASSWORD, MARK, counter_rng("restore"), **given)
 
@@ -239,7 +238,7 @@ def test_it_goes_into_one_new_folder(home: Home, tmp_path: Path, village: Villag
     assert (there / "p2p.json").read_bytes() == (home.folder / "p2p.json").read_bytes()
     assert restored.config.read_text().startswith("# ours\n")
     assert restored.settings().get("p2p_keystore") == there / "p2p.json"
-    assert restoring.missing_files(home.backup()) == ["password_file"]
+    assert missing_files(home.backup()) == ["password_file"]
     with read_store(restored.data) as copy:
         assert copy.meta(RESTORED) == MARK
         assert copy.versions() == ()
@@ -274,7 +273,7 @@ def test_accounts_are_saved_as_they_lie(home: Home, tmp_path: Path) -> None:
     for name in ("account_keystore", "anchor_account_keystore"):
         assert settings.get(name).parent == there
         assert settings.get(name).read_text() == '{"version": 3}'
-    assert restoring.missing_files(backup) == ["account_password_file", "password_file"]
+    assert missing_files(backup) == ["account_password_file", "password_file"]
     shutil.rmtree(home.data)
     (home.folder / "geth.json").unlink()
     put_back(backup, target_of(backup, home.settings()))
@@ -377,7 +376,7 @@ def test_what_goes_wrong_leaves_nothing(
                 write_new(*args)
 
             with monkeypatch.context() as patched:
-                patched.setattr(restoring, point, full)
+                patched.setattr(f"eigenkms.maintenance.restore.{point}", full)
                 with pytest.raises(StorageError, match="no space left"):
                     put_back(backup, target_in(backup, there))
             assert not there.exists(), (point, turn)
@@ -389,8 +388,8 @@ LIMITED = """
 import os, resource, sys
 from pathlib import Path
 from eigenkms.errors import EigenKmsError
-from eigenkms.node.backup_file import open_backup
-from eigenkms.node.restoring import target_in
+from eigenkms.maintenance.backup_file import open_backup
+from eigenkms.maintenance.restore import target_in
 from tests.node.test_backup import BACKUP_PASSWORD, put_back
 backup = open_backup(Path(sys.argv[1]).read_bytes(), BACKUP_PASSWORD)
 for limit in sys.argv[3:]:
@@ -426,8 +425,8 @@ def test_a_disk_that_takes_no_more_leaves_nothing(home: Home, tmp_path: Path) ->
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from eigenkms.node.backup_file import open_backup
-from eigenkms.node.restoring import target_in
+from eigenkms.maintenance.backup_file import open_backup
+from eigenkms.maintenance.restore import target_in
 from tests.node.test_backup import BACKUP_PASSWORD, put_back
 backup = open_backup(Path(sys.argv[1]).read_bytes(), BACKUP_PASSWORD)
 left = -1

@@ -8,20 +8,20 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from eigenkms.config.schema import MIN_CANARY_SECONDS
 from eigenkms.crypto import bls
 from eigenkms.crypto.identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.node import canary as canary_module
 from eigenkms.node.app import Node
-from eigenkms.node.canary import AGAIN_SECONDS, BURST, RATE, Canary, CanaryResult
-from eigenkms.node.catalogue import MIN_CANARY_SECONDS
-from eigenkms.node.rates import Rates
+from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.monitor import canary as canary_module
+from eigenkms.node.monitor.canary import AGAIN_SECONDS, BURST, RATE, Canary, CanaryResult
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.canary import CanaryRequest, decode_canary_request
-from eigenkms.protocols.codec import MalformedError, encode
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.types import ClusterId
 from tests.client.village import CLUSTER, Operator, Village, at_home
 from tests.node.support import Neighbour, a_node, asked, keep_version
@@ -79,7 +79,7 @@ class Choir(Neighbour):
         self._singers = {village.operators[index].address: singer for index, singer in singers.items()}
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method != wire.CANARY:
+        if request.method != rpc_methods.CANARY:
             return await super().answer(operator, request)
         singer = self._singers[operator.address]
         if singer is hang:
@@ -144,7 +144,7 @@ async def test_it_ends_although_operators_never_answer(
     village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hang: the trial fails when its time is up, and names them."""
-    monkeypatch.setattr("eigenkms.node.canary.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("eigenkms.node.monitor.canary.ANSWER_SECONDS", 0.5)
     result = await song(village, node, b=hang, c=hang, d=sign)
     assert not result.ok
     assert {village.operators[1].address, village.operators[2].address} <= set(result.silent)
@@ -270,8 +270,8 @@ async def test_a_stranger_gets_nothing_by_either_protocol(village: Village, node
     """It is no client's method, and the operator protocol wants to know which operator it is."""
     stranger: PeerId = PeerKey.generate().peer_id
     body = request_for(village)
-    assert await asked(node._services.client, stranger, wire.CANARY, body) == "unknown-method"
-    assert await asked(node._operator_services.answer, stranger, wire.CANARY, body) == "say-hello"
+    assert await asked(node._services.client, stranger, rpc_methods.CANARY, body) == "unknown-method"
+    assert await asked(node._operator_services.answer, stranger, rpc_methods.CANARY, body) == "say-hello"
 
 
 def test_its_identity_is_no_application_s() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.node.clock import CLOCK_SECONDS, tell_clock
+from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS, tell_clock
 from tests.client.village import Village, block_at
 from tests.node.monitor.test_metrics import value
 from tests.node.support import a_node

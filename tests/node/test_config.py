@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.config.node import NodeConfig, gather
+from eigenkms.config.schema import PRESETS, SETTINGS
 from eigenkms.errors import InputError
-from eigenkms.node.catalogue import PRESETS, SETTINGS
-from eigenkms.node.config import NodeConfig, gather
 
 AVS = "0x" + "a1" * 20
 FLAGS = {

@@ -13,12 +13,12 @@ import pytest
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
-from eigenkms.node.versions import Versions
-from eigenkms.protocols.frames import Kind
-from eigenkms.protocols.messages import SourceRef, read_dealing, ref_of
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import Session, encode_session
-from eigenkms.protocols.wire import Head, check_head
+from eigenkms.node.key_versions import Versions
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.messages import SourceRef, read_dealing, ref_of
+from eigenkms.protocols.wire.rpc_methods import Head, check_head
+from eigenkms.protocols.wire.session import Session, encode_session
 from eigenkms.storage.store import Record, Store, VersionRow
 from eigenkms.types import OperatorAddress, SessionId
 from tests.client.village import prove_settled

@@ -20,19 +20,19 @@ from eigenkms.crypto.hashing import Rng
 from eigenkms.errors import StorageError
 from eigenkms.node import engine
 from eigenkms.node.engine import MAX_IDLE_SECONDS
-from eigenkms.node.inbox import MAX_FRAMES, MAX_OF_ONE
-from eigenkms.protocols.effects import Accuse, Note
-from eigenkms.protocols.evidence_bundle import check_bundle, decode_bundle
-from eigenkms.protocols.forgeries import MAX_FORGERIES
-from eigenkms.protocols.frames import Frame, Kind, verify_frames
-from eigenkms.protocols.holdings import NOT_OPENED
-from eigenkms.protocols.messages import slot_of, vote_body
-from eigenkms.protocols.operator import SessionEffect
-from eigenkms.protocols.recovery import Row
-from eigenkms.protocols.requests import EvidencePage
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.votes import Phase
-from eigenkms.protocols.wire import Head
+from eigenkms.node.frame_queue import MAX_FRAMES, MAX_OF_ONE
+from eigenkms.protocols.ceremony.effects import Accuse, Note
+from eigenkms.protocols.ceremony.forgeries import MAX_FORGERIES
+from eigenkms.protocols.ceremony.holdings import NOT_OPENED
+from eigenkms.protocols.ceremony.participant import SessionEffect
+from eigenkms.protocols.records.evidence_bundle import check_bundle, decode_bundle
+from eigenkms.protocols.wire.client_rpc import EvidencePage
+from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.frames import Frame, Kind, verify_frames
+from eigenkms.protocols.wire.messages import slot_of, vote_body
+from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
 from tests.client.test_evidence import equivocation

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from eigenkms.crypto import backends
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.wire import Head
+from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
 from tests.node.engines import Seat, alive, seated_cast, see

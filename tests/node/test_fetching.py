@@ -9,12 +9,12 @@ from trio.testing import MockClock
 
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.node.engine import Wanted
-from eigenkms.node.fetching import FREE_PLACES, HEDGE_SECONDS, Fetcher
-from eigenkms.node.links import Links
+from eigenkms.node.network.dealing_fetcher import FREE_PLACES, HEDGE_SECONDS, Fetcher
+from eigenkms.node.network.operator_network import Links
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import sync_body
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.types import OperatorAddress
 from tests.node.support import Nowhere
 from tests.protocols.support import CLUSTER, cast
@@ -45,7 +45,7 @@ class SomeSilent:
         self.calls.append((peer, method, body))
         if peer in self.silent:
             await trio.sleep_forever()
-        return wire.encode_frames([]) if method == wire.SYNC else body
+        return rpc_methods.encode_frames([]) if method == rpc_methods.SYNC else body
 
     async def wants(self) -> Wanted:
         return self.wanted

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from eigenkms.node.inbox import MAX_BATCH, MAX_BYTES, MAX_FRAMES, MAX_OF_ONE, Inbox
+from eigenkms.node.frame_queue import MAX_BATCH, MAX_BYTES, MAX_FRAMES, MAX_OF_ONE, Inbox
 
 
 async def test_a_flood_displaces_its_own_frames_only() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.node.links import Links
-from eigenkms.node.peers import PeerBook
+from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Kind, build_frame
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.frames import Kind, build_frame
 from eigenkms.types import SessionId
 from tests.client.village import ANYWHERE, CLUSTER, Operator, Village, make_village
 from tests.support.black_holes import black_holes
@@ -64,7 +64,7 @@ async def test_a_victim_is_reached_whatever_members_say_about_its_addresses(
     """One liar names its peer id beside eight black holes, and four others black holes of their own."""
     me, *liars, victim, thief = (seven.operators[i] for i in (0, 1, 2, 3, 4, 6, 5))
     async with open_host(victim.peer, listen=[ANYWHERE]) as there, open_host(me.peer) as here:
-        there.serve(wire.CLIENT_PROTOCOL, NOBODY)
+        there.serve(rpc_methods.CLIENT_PROTOCOL, NOBODY)
         for index, operator in enumerate(seven.operators):
             where = there.addresses[0].multiaddr if operator is victim else holes[0]
             seven.place(index, f"{where}/p2p/{operator.peer.peer_id}")
@@ -103,8 +103,8 @@ async def test_frames_of_one_operator_are_passed_on_at_a_rate(
     seven: Village, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a burst; another operator's are passed on meanwhile."""
-    monkeypatch.setattr("eigenkms.node.links.GOSSIP_RATE", 2)
-    monkeypatch.setattr("eigenkms.node.links.GOSSIP_BURST", 10)
+    monkeypatch.setattr("eigenkms.node.network.operator_network.GOSSIP_RATE", 2)
+    monkeypatch.setattr("eigenkms.node.network.operator_network.GOSSIP_BURST", 10)
     me, flooding, other = seven.operators[:3]
     book = book_of(seven, me)
     async with open_host(me.peer) as here:
@@ -139,7 +139,9 @@ async def test_a_node_of_the_public_network_dials_no_private_address_of_a_record
         links = links_of(here, book)
         links.refresh()
         with pytest.raises(PeerUnreachable, match="address of a private network"):
-            await here.call(other.peer.peer_id, wire.CLIENT_PROTOCOL, wire.STATUS, b"", timeout=PATIENCE)
+            await here.call(
+                other.peer.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.STATUS, b"", timeout=PATIENCE
+            )
         assert there.statistics().accepted == 0
         seven.place(0, f"/ip4/127.0.0.1/tcp/9/p2p/{me.peer.peer_id}")
         book.update(seven.chain.operators)

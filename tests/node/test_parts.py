@@ -10,17 +10,24 @@ from trio.testing import MockClock
 from eigenkms.crypto import pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import VerificationError
-from eigenkms.node import budget
-from eigenkms.node.bodies import MAX_BYTES, MAX_OF_ONE, Bodies
-from eigenkms.node.budget import Budget
+from eigenkms.node.network import byte_budget
+from eigenkms.node.network.byte_budget import Budget
+from eigenkms.node.network.dealing_bodies import MAX_BYTES, MAX_OF_ONE, Bodies
 from eigenkms.node.workers import Workers
-from eigenkms.protocols import wire
-from eigenkms.protocols.codec import MalformedError, encode
-from eigenkms.protocols.jobs import Check, Checked, Job, Open, Opened, Result
-from eigenkms.protocols.recovery import Row
-from eigenkms.protocols.transcript import ListedKey, Transcript
-from eigenkms.protocols.votes import Certificate, Phase, aggregate, vote_digest
-from eigenkms.protocols.wire import Head, check_head, decode_head, decode_row, encode_head, encode_row
+from eigenkms.protocols.ceremony.jobs import Check, Checked, Job, Open, Opened, Result
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.rpc_methods import (
+    Head,
+    check_head,
+    decode_head,
+    decode_row,
+    encode_head,
+    encode_row,
+)
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
 from tests.client.village import prove_settled
 from tests.protocols.rooms import version_of
@@ -81,7 +88,7 @@ def test_an_operator_is_served_so_many_bytes_in_a_while() -> None:
     now = 100.0
     served = Budget(lambda: now)
     greedy, other = operators(2)
-    for _ in range(budget.BURST // (1 << 20)):
+    for _ in range(byte_budget.BURST // (1 << 20)):
         assert served.allows(greedy)
         served.spend(greedy, 1 << 20)
     assert not served.allows(greedy)
@@ -99,7 +106,7 @@ def test_short_answers_are_not_free() -> None:
     """They cost as if they were longer, and what is known of one that left is forgotten."""
     served = Budget(lambda: 0.0)
     one, two = operators(2)
-    for _ in range(budget.BURST // budget.LEAST):
+    for _ in range(byte_budget.BURST // byte_budget.LEAST):
         assert served.allows(one)
         served.spend(one, 1)
     assert not served.allows(one)
@@ -113,9 +120,9 @@ def test_an_answer_that_needs_a_check_costs_more() -> None:
     """So a flood of bad signatures ends after a while, as one of long answers does."""
     served = Budget(lambda: 0.0)
     one, _ = operators(2)
-    for _ in range(budget.BURST // budget.CHECKED):
+    for _ in range(byte_budget.BURST // byte_budget.CHECKED):
         assert served.allows(one)
-        served.spend(one, 0, budget.CHECKED)
+        served.spend(one, 0, byte_budget.CHECKED)
     assert not served.allows(one)
 
 
@@ -267,17 +274,17 @@ def test_rows_and_bodies_are_measured_before_anything_else() -> None:
         with pytest.raises(MalformedError):
             decode_row(bad)
     body = bytes(pvss.encoded_size(1))
-    assert wire.decode_push(wire.encode_push(NAMES[0], body)) == (NAMES[0], body)
-    for size in (0, len(body) - 1, wire.MAX_BODY_BYTES + 1):
+    assert rpc_methods.decode_push(rpc_methods.encode_push(NAMES[0], body)) == (NAMES[0], body)
+    for size in (0, len(body) - 1, rpc_methods.MAX_BODY_BYTES + 1):
         with pytest.raises(MalformedError):
-            wire.decode_push(wire.encode_push(NAMES[0], bytes(size)))
-    assert wire.read_name(NAMES[0]) == NAMES[0]
+            rpc_methods.decode_push(rpc_methods.encode_push(NAMES[0], bytes(size)))
+    assert rpc_methods.read_name(NAMES[0]) == NAMES[0]
     with pytest.raises(MalformedError):
-        wire.read_name(NAMES[0][:-1])
+        rpc_methods.read_name(NAMES[0][:-1])
 
 
 def test_the_largest_body_fits_a_call() -> None:
     """With its name, and with room for the envelope."""
     from eigenkms.p2p.limits import Limits
 
-    assert len(wire.encode_push(NAMES[0], bytes(wire.MAX_BODY_BYTES))) < Limits().body
+    assert len(rpc_methods.encode_push(NAMES[0], bytes(rpc_methods.MAX_BODY_BYTES))) < Limits().body

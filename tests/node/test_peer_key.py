@@ -9,8 +9,8 @@ import pytest
 
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
-from eigenkms.node.keyfiles import new_key, open_key
-from eigenkms.node.peer_key import Rotation, begin_rotation
+from eigenkms.keys.keystores import new_key, open_key
+from eigenkms.maintenance.peer_key import Rotation, begin_rotation
 from tests.protocols.support import counter_rng
 
 PASSWORD = "correct horse"

@@ -7,11 +7,11 @@ import pytest
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.node.peers import FUTURE_MS, PeerBook
-from eigenkms.p2p.dialing import read_addresses
+from eigenkms.node.network.peer_book import FUTURE_MS, PeerBook
+from eigenkms.p2p.dialing.dialer import read_addresses
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import (
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.frames import (
     BadSignatureError,
     Frame,
     Kind,
@@ -19,7 +19,7 @@ from eigenkms.protocols.frames import (
     build_frame,
     verify_frame,
 )
-from eigenkms.protocols.peer_record import build_peer_record
+from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId, SessionId
 from tests.client.village import CLUSTER, Operator, Village, make_village
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from eigenkms.config.schema import PRESETS
 from eigenkms.crypto.app_ids import checksummed
-from eigenkms.node.catalogue import PRESETS
 
 PUBLIC = ("sepolia", "mainnet")
 CONTRACTS = ("avs", "allocation_manager", "delegation_manager", "key_registrar", "app_controller")

@@ -6,9 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eigenkms.node import pulse as pulse_module
-from eigenkms.node.peers import PeerBook
-from eigenkms.node.pulse import (
+from eigenkms.node.network import ping as pulse_module
+from eigenkms.node.network.peer_book import PeerBook
+from eigenkms.node.network.ping import (
     LOOK_SECONDS,
     MAX_GRACE,
     MIN_GRACE,
@@ -21,7 +21,7 @@ from eigenkms.node.pulse import (
 from eigenkms.p2p.errors import CallTimeout, RpcRefused
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
-from eigenkms.protocols import wire
+from eigenkms.protocols.wire import rpc_methods
 from tests.client.village import ANYWHERE, CLUSTER, Village
 from tests.support.hosts import patient_host
 from tests.support.waiting import eventually, pace, pass_time
@@ -41,7 +41,7 @@ class Callee:
         return frozenset(self.takes)
 
     async def call(self, peer: PeerId, protocol: str, method: str, body: bytes, **kwargs: Any) -> bytes:
-        assert (protocol, method, body) == (wire.OPERATOR_PROTOCOL, wire.PING, b"")
+        assert (protocol, method, body) == (rpc_methods.OPERATOR_PROTOCOL, rpc_methods.PING, b"")
         self.asked.append(peer)
         seconds = self.takes[peer]
         await pace(kwargs["timeout"] if seconds is None else seconds)
@@ -145,7 +145,7 @@ async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
         await eventually(lambda: pulse.outdated == (operator.address,))
         await eventually(lambda: pulse.beat(mute.address).failures > 2)
         assert pulse.outdated == (operator.address,)
-        other.serve(wire.OPERATOR_PROTOCOL, answer)
+        other.serve(rpc_methods.OPERATOR_PROTOCOL, answer)
         await eventually(lambda: pulse.outdated == () and pulse.beat(operator.address).latency is not None)
         nursery.cancel_scope.cancel()
     said = [r.getMessage() for r in caplog.records if "earlier release" in r.getMessage()]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from eigenkms.node import rates
-from eigenkms.node.rates import Pace, Rates
+from eigenkms.node.authorisation import rate_limiter
+from eigenkms.node.authorisation.rate_limiter import Pace, Rates
 
 
 class Clock:
@@ -61,7 +61,7 @@ def test_nobody_waits_for_what_it_asked_for_long_ago() -> None:
 
 def test_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who came the longest ago is forgotten first."""
-    monkeypatch.setattr(rates, "REMEMBERED", 2)
+    monkeypatch.setattr(rate_limiter, "REMEMBERED", 2)
     made = Rates(1, 2, Clock())
     for name in ("a", "a", "b", "b", "a", "c"):
         made.take(name)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.node import reaching
 from eigenkms.node.app import Node
-from eigenkms.p2p import resolver
+from eigenkms.node.network import dial_back
+from eigenkms.p2p.dialing import resolver
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey, parse_transport
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.reach import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.dial_back import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
 from eigenkms.types import ClusterId, OperatorAddress, Reach
 from tests.client.village import ANYWHERE, CLUSTER, Village
 from tests.node.support import a_node, asked, keep_version
@@ -30,8 +30,8 @@ STRANGER = PeerKey.generate().peer_id
 @pytest.fixture(autouse=True)
 def _far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine reaches none of them, and asks its second question before the pause is over."""
-    monkeypatch.setattr(reaching, "DIAL_SECONDS", PATIENCE)
-    monkeypatch.setattr(reaching, "PAUSE_SECONDS", PATIENCE)
+    monkeypatch.setattr(dial_back, "DIAL_SECONDS", PATIENCE)
+    monkeypatch.setattr(dial_back, "PAUSE_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def know(node: Node, village: Village, socket: str, *, own: str = "/ip4/127.0.0.
 
 
 async def ask(node: Node, frame: Frame, peer: PeerId = STRANGER) -> ReachAnswer | str:
-    answer = await asked(node._services.client, peer, wire.REACH, frame.encoded)
+    answer = await asked(node._services.client, peer, rpc_methods.REACH, frame.encoded)
     return answer if isinstance(answer, str) else decode_reach_answer(answer)
 
 
@@ -108,7 +108,7 @@ async def test_a_closed_port_is_refused(village: Village, node: Node) -> None:
 
 async def test_silence_times_out(village: Village, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a firewall that swallows what is sent: here somebody who accepts and says nothing."""
-    monkeypatch.setattr(reaching, "DIAL_SECONDS", 0.2)
+    monkeypatch.setattr(dial_back, "DIAL_SECONDS", 0.2)
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     async with listener:
@@ -248,7 +248,7 @@ async def test_a_socket_that_is_no_address_is_said_to_be_none(village: Village, 
 @pytest.mark.parametrize("answer", [b"", b"\x92\xa1a\xa1b", b"\x91\xa1a"])
 def test_a_malformed_answer_is_refused(answer: bytes) -> None:
     """Whatever a peer says to be an outcome."""
-    from eigenkms.protocols.codec import MalformedError
+    from eigenkms.protocols.wire.codec import MalformedError
 
     with pytest.raises(MalformedError):
         decode_reach_answer(answer)

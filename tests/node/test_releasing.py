@@ -16,21 +16,21 @@ import trio
 import trio.testing
 
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Image
-from eigenkms.cli.report import leaves
+from eigenkms.cli.support.output import leaves
 from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
-from eigenkms.node import releasing
+from eigenkms.node import issuer
 from eigenkms.node.app import Node
-from eigenkms.node.authorisation import Grant
-from eigenkms.node.releasing import Released, Releaser
+from eigenkms.node.authorisation.pipeline import Grant
+from eigenkms.node.issuer import Released, Releaser
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import Refusal
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.release_log import Entry, Head, LogVerifier, Release
-from eigenkms.protocols.requests import PartialRequest, open_partial
-from eigenkms.storage.releases import ReleaseLog, Signer, read_releases
+from eigenkms.protocols.records.audit_log import Entry, Head, LogVerifier, Release
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.storage.audit_log import ReleaseLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.client.village import CLUSTER, Village
 from tests.node.support import a_node, keep_version, open_log
@@ -263,7 +263,7 @@ async def test_more_than_fit_are_refused_as_busy(
     releaser: Releaser, released: Released, log: SlowLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once; when the disk has caught up, there is room again."""
-    monkeypatch.setattr(releasing, "MAX_UNDER_WAY", 2)
+    monkeypatch.setattr(issuer, "MAX_UNDER_WAY", 2)
     log.gate.clear()
 
     async def ask() -> None:
@@ -287,7 +287,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import trio
-from eigenkms.node.releasing import Released, open_releaser
+from eigenkms.node.issuer import Released, open_releaser
 from eigenkms.types import AppId
 from tests.client.village import CLUSTER, make_village
 
@@ -344,8 +344,8 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(village: Villag
                     answered.append(
                         await client.call(
                             host.peer_id,
-                            wire.CLIENT_PROTOCOL,
-                            wire.PARTIAL,
+                            rpc_methods.CLIENT_PROTOCOL,
+                            rpc_methods.PARTIAL,
                             request.encoded,
                             timeout=PATIENCE,
                         )

@@ -11,12 +11,12 @@ import pytest
 import trio
 
 from eigenkms.errors import StorageError
-from eigenkms.node.repair import Condition, Health, examine, reset
-from eigenkms.storage.copy import read_store
-from eigenkms.storage.folder import FolderLock
-from eigenkms.storage.fresh import RESTORED
+from eigenkms.maintenance.repair import Condition, Health, examine, reset
+from eigenkms.storage.data_dir import FolderLock
+from eigenkms.storage.rebuild import RESTORED
+from eigenkms.storage.replay_cache import SpentTokens
 from eigenkms.storage.rows import StoreIdentity
-from eigenkms.storage.spent import SpentTokens
+from eigenkms.storage.store_reader import read_store
 from tests.client.village import CLUSTER, Village
 from tests.node.support import CHEAP, PASSWORD, a_node, keep_version, open_log, open_store
 from tests.protocols.support import counter_rng

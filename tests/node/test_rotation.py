@@ -11,16 +11,16 @@ import trio
 
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
-from eigenkms.node.versions import Versions
-from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.frames import Kind
-from eigenkms.protocols.genesis import GenesisDealings
-from eigenkms.protocols.messages import SourceRef, ref_of
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Phase
-from eigenkms.protocols.wire import Head
+from eigenkms.node.key_versions import Versions
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.genesis import GenesisDealings
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.messages import SourceRef, ref_of
+from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.node.engines import Seat, alive, check_journaled, hold, refused, seat, seated_cast, see

@@ -16,18 +16,16 @@ from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
-from eigenkms.node import services
 from eigenkms.node.app import Node
-from eigenkms.node.policy import Policy
-from eigenkms.node.rates import Pace
+from eigenkms.node.authorisation.policy import Policy
+from eigenkms.node.authorisation.rate_limiter import Pace
+from eigenkms.node.network import client_handlers
 from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.effects import Accuse
-from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame
-from eigenkms.protocols.messages import sync_body
-from eigenkms.protocols.operator import SessionEffect
-from eigenkms.protocols.requests import (
+from eigenkms.protocols.ceremony.effects import Accuse
+from eigenkms.protocols.ceremony.participant import SessionEffect
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import (
     PartialRequest,
     build_statement,
     decode_evidence_page,
@@ -37,7 +35,9 @@ from eigenkms.protocols.requests import (
     open_partial,
     read_statement,
 )
-from eigenkms.protocols.wire import Head, check_head, decode_head
+from eigenkms.protocols.wire.frames import NO_SESSION, Frame, Kind, build_frame
+from eigenkms.protocols.wire.messages import sync_body
+from eigenkms.protocols.wire.rpc_methods import Head, check_head, decode_head
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
 from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
@@ -80,7 +80,7 @@ async def operator(node: Node, peer: PeerId, method: str, frame: bytes) -> bytes
 
 async def test_info_has_the_epoch_and_my_word_on_it(village: Village, node: Node) -> None:
     """Over the client's nonce, signed by the operator's key."""
-    answer = await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE))
+    answer = await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE))
     assert isinstance(answer, bytes)
     info = decode_info(answer)
     assert (info.epoch.transcript, info.epoch.certificate) == (
@@ -96,7 +96,7 @@ async def test_info_has_the_epoch_and_my_word_on_it(village: Village, node: Node
 async def test_a_partial_signature_is_sealed_to_the_asker(village: Village, node: Node, version: int) -> None:
     """It is the operator's share of the application's key for that ciphertext version, and nobody else can read the answer."""
     private, asking = request(village, ciphertext_version=version)
-    answer = await client(node, wire.PARTIAL, asking.encoded)
+    answer = await client(node, rpc_methods.PARTIAL, asking.encoded)
     assert isinstance(answer, bytes)
     frame, signature = open_partial(private, asking, village.epoch.transcript, answer)
     assert signature == bls.partial_sign(village.operators[0].share, identity_of(version, CLUSTER, "my-app"))
@@ -106,7 +106,7 @@ async def test_a_partial_signature_is_sealed_to_the_asker(village: Village, node
 
 async def test_status_holds_no_secret(village: Village, node: Node) -> None:
     """JSON, with the version and whether a share is held."""
-    answer = await client(node, wire.STATUS, b"")
+    answer = await client(node, rpc_methods.STATUS, b"")
     assert isinstance(answer, bytes)
     said = json.loads(answer)
     assert (said["share"], said["policy"], said["operators"], said["peers"]) == (True, "open", 4, 0)
@@ -117,9 +117,11 @@ async def test_status_holds_no_secret(village: Village, node: Node) -> None:
 async def test_another_cluster_is_told_so(village: Village, node: Node) -> None:
     """By all methods that name one."""
     away = ClusterId(b"\x01" * 32)
-    assert await client(node, wire.INFO, encode_info_request(away, NONCE)) == "wrong-cluster"
-    assert await client(node, wire.PARTIAL, request(village, cluster=away)[1].encoded) == "wrong-cluster"
-    assert await client(node, wire.EVIDENCE, encode_evidence_request(away, 0)) == "wrong-cluster"
+    assert await client(node, rpc_methods.INFO, encode_info_request(away, NONCE)) == "wrong-cluster"
+    assert (
+        await client(node, rpc_methods.PARTIAL, request(village, cluster=away)[1].encoded) == "wrong-cluster"
+    )
+    assert await client(node, rpc_methods.EVIDENCE, encode_evidence_request(away, 0)) == "wrong-cluster"
 
 
 async def test_evidence_is_shown_to_everybody_page_by_page(
@@ -143,7 +145,7 @@ async def test_a_client_reads_and_verifies_what_a_node_kept(
     noticed = equivocation(village, accused=1)
     node._engine._make_durable([SessionEffect(village.session, Accuse(noticed.evidence))])
     async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
-        host.serve(wire.CLIENT_PROTOCOL, node._services.client)
+        host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
         village.place(0, str(host.addresses[0]))
         async with visitor(village, tmp_path / "known") as reader:
             findings = await reader.fetch_evidence([operator.address])
@@ -157,7 +159,7 @@ async def _evidence_of(node: Node) -> list[list[bytes]]:
     """All that a client gets, in pages."""
     pages, after, more = [], 0, True
     while more:
-        answer = await client(node, wire.EVIDENCE, encode_evidence_request(CLUSTER, after))
+        answer = await client(node, rpc_methods.EVIDENCE, encode_evidence_request(CLUSTER, after))
         assert isinstance(answer, bytes)
         page = decode_evidence_page(answer, after)
         more = page.more
@@ -175,20 +177,20 @@ async def test_info_shows_the_newest_version(village: Village, tmp_path: Path) -
     keep_version(village, 0, tmp_path, version=newer, with_share=False)
     keep_version(village, 0, tmp_path, version=dormant, settled=False)
     with a_node(village, 0, tmp_path) as node:
-        answer = await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE))
+        answer = await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE))
         assert isinstance(answer, bytes)
         info = decode_info(answer)
         assert read_statement(info.statement).transcript_hash == info.epoch.transcript.hash
         assert info.epoch.transcript.hash == newer.epoch.transcript.hash
         asking = request(village, transcript_hash=dormant.epoch.transcript.hash)[1]
-        assert await client(node, wire.PARTIAL, asking.encoded) == "unknown-version"
+        assert await client(node, rpc_methods.PARTIAL, asking.encoded) == "unknown-version"
 
 
 async def test_a_node_without_a_version_says_so(village: Village, tmp_path: Path) -> None:
     """There is nothing to show and nothing to sign with."""
     with a_node(village, 1, tmp_path / "empty") as node:
-        assert await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE)) == "no-version"
-        assert await client(node, wire.PARTIAL, request(village)[1].encoded) == "unknown-version"
+        assert await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE)) == "no-version"
+        assert await client(node, rpc_methods.PARTIAL, request(village)[1].encoded) == "unknown-version"
 
 
 async def test_a_version_that_is_not_known_or_without_a_share(
@@ -196,11 +198,11 @@ async def test_a_version_that_is_not_known_or_without_a_share(
 ) -> None:
     """Two codes: another operator can help with the second only."""
     unknown = request(village, transcript_hash=bytes(32))[1]
-    assert await client(node, wire.PARTIAL, unknown.encoded) == "unknown-version"
+    assert await client(node, rpc_methods.PARTIAL, unknown.encoded) == "unknown-version"
     keep_version(village, 1, tmp_path / "shareless", with_share=False)
     with a_node(village, 1, tmp_path / "shareless") as other:
-        assert await client(other, wire.PARTIAL, request(village)[1].encoded) == "no-share"
-        assert isinstance(await client(other, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
+        assert await client(other, rpc_methods.PARTIAL, request(village)[1].encoded) == "no-share"
+        assert isinstance(await client(other, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
 
 
 async def test_a_share_on_its_way_is_worth_asking_for_again(village: Village, node: Node) -> None:
@@ -208,15 +210,15 @@ async def test_a_share_on_its_way_is_worth_asking_for_again(village: Village, no
     newer = village.reshare(village.first, 110)
     await node._engine.learn(Nowhere(), Head(newer.epoch.transcript, newer.epoch.certificate))
     asking = request(village, transcript_hash=newer.epoch.transcript.hash)[1]
-    assert await client(node, wire.PARTIAL, asking.encoded) == "busy"
+    assert await client(node, rpc_methods.PARTIAL, asking.encoded) == "busy"
 
 
 async def test_a_closed_node_signs_nothing(village: Village, tmp_path: Path) -> None:
     """And still shows the key."""
     keep_version(village, 0, tmp_path)
     with a_node(village, 0, tmp_path, policy="closed") as node:
-        assert await client(node, wire.PARTIAL, request(village)[1].encoded) == "not-authorised"
-        assert isinstance(await client(node, wire.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
+        assert await client(node, rpc_methods.PARTIAL, request(village)[1].encoded) == "not-authorised"
+        assert isinstance(await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
 
 
 async def test_the_policy_is_open_or_closed(village: Village) -> None:
@@ -234,10 +236,14 @@ BAD_KEYS = [bytes(32), (1).to_bytes(32, "little"), b"\xec" + b"\xff" * 30 + b"\x
 @pytest.mark.parametrize("key", BAD_KEYS)
 async def test_nothing_is_sealed_to_a_key_of_low_order(village: Village, node: Node, key: bytes) -> None:
     """Its shared secret would be known to everybody (RFC 7748, section 6.1)."""
-    assert await client(node, wire.PARTIAL, request(village, reply_key=key)[1].encoded) == "bad-request"
+    assert (
+        await client(node, rpc_methods.PARTIAL, request(village, reply_key=key)[1].encoded) == "bad-request"
+    )
 
 
-@pytest.mark.parametrize("method", [wire.INFO, wire.PARTIAL, wire.EVIDENCE, wire.HELLO])
+@pytest.mark.parametrize(
+    "method", [rpc_methods.INFO, rpc_methods.PARTIAL, rpc_methods.EVIDENCE, rpc_methods.HELLO]
+)
 @pytest.mark.parametrize(
     "body", [b"", b"\xc1", b"\x90", b"\x93\x01\xc0\xc0", b"\xff" * 1000, b"\x93" + bytes(70)]
 )
@@ -249,7 +255,8 @@ async def test_a_body_that_is_none_is_a_bad_request(node: Node, method: str, bod
 async def test_an_application_id_that_is_too_short_is_a_bad_request(village: Village, node: Node) -> None:
     """Five bytes are the least."""
     assert (
-        await client(node, wire.PARTIAL, request(village, app_id=AppId("four"))[1].encoded) == "bad-request"
+        await client(node, rpc_methods.PARTIAL, request(village, app_id=AppId("four"))[1].encoded)
+        == "bad-request"
     )
 
 
@@ -273,15 +280,15 @@ async def test_clients_take_turns_at_statements(
         signed.append(arguments[-1])
         return build_statement(*arguments)
 
-    monkeypatch.setattr(services, "build_statement", sign)
+    monkeypatch.setattr(client_handlers, "build_statement", sign)
     greedy, modest = (PeerKey.generate().peer_id for _ in range(2))
     codes = []
 
     async def ask(peer: PeerId, nonce: bytes) -> None:
-        codes.append(await client(node, wire.INFO, encode_info_request(CLUSTER, nonce), peer))
+        codes.append(await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, nonce), peer))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(services.STATEMENTS + 3):
+        for _ in range(client_handlers.STATEMENTS + 3):
             nursery.start_soon(ask, greedy, bytes(32))
         await trio.testing.wait_all_tasks_blocked()
         assert codes == ["busy"] * 3
@@ -289,7 +296,7 @@ async def test_clients_take_turns_at_statements(
         await trio.testing.wait_all_tasks_blocked()
         free.set()
     assert signed.index(NONCE) == 1
-    assert len(signed) == services.STATEMENTS + 1
+    assert len(signed) == client_handlers.STATEMENTS + 1
 
 
 async def test_a_status_is_read_ten_times_a_second_at_most(
@@ -304,9 +311,9 @@ async def test_a_status_is_read_ten_times_a_second_at_most(
 
     monkeypatch.setattr(node._services, "_status", status)
     monkeypatch.setattr("time.time", lambda: now)
-    for expected, pause in ((1, 0.0), (1, 0.0), (1, services.STATUS_SECONDS), (2, 0.0)):
+    for expected, pause in ((1, 0.0), (1, 0.0), (1, client_handlers.STATUS_SECONDS), (2, 0.0)):
         now += 1
-        answer = await client(node, wire.STATUS, b"")
+        answer = await client(node, rpc_methods.STATUS, b"")
         assert isinstance(answer, bytes)
         assert json.loads(answer) == {"reading": expected, "time": now}
         await pass_time(pause)
@@ -320,9 +327,9 @@ async def test_a_client_that_is_refused_much_is_refused_late(
     begun = trio.current_time()
     async with trio.open_nursery() as nursery:
         for _ in range(8):
-            nursery.start_soon(client, node, wire.INFO, b"", STRANGER)
+            nursery.start_soon(client, node, rpc_methods.INFO, b"", STRANGER)
     assert trio.current_time() - begun == pytest.approx(2.0)
-    assert await client(node, wire.INFO, b"", PeerKey.generate().peer_id) == "bad-request"
+    assert await client(node, rpc_methods.INFO, b"", PeerKey.generate().peer_id) == "bad-request"
     assert trio.current_time() - begun == pytest.approx(2.0)
 
 
@@ -334,28 +341,31 @@ async def test_hello_with_a_true_record_proves_who_calls(village: Village, node:
     other = village.operators[1]
     record = other.record([HERE])
     node._greeter.record = village.operators[0].record([HERE])
-    answer = await client(node, wire.HELLO, record.encoded, other.peer.peer_id)
+    answer = await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id)
     assert isinstance(answer, bytes)
-    assert wire.decode_frames(answer) == [village.operators[0].record([HERE]).encoded, record.encoded]
+    assert rpc_methods.decode_frames(answer) == [village.operators[0].record([HERE]).encoded, record.encoded]
     assert node._peers.operator_of(other.peer.peer_id) == other.address
-    assert isinstance(await client(node, wire.HELLO, record.encoded, other.peer.peer_id), bytes)
+    assert isinstance(await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id), bytes)
 
 
 async def test_hello_of_a_peer_whose_record_came_before_it_proves_it(village: Village, node: Node) -> None:
     """The record is known already, through another operator; its own word is still needed, and enough."""
     other, messenger = village.operators[1:3]
     record = other.record([HERE])
-    await node._greeter.take_records(wire.encode_frames([record]), messenger.peer.peer_id)
+    await node._greeter.take_records(rpc_methods.encode_frames([record]), messenger.peer.peer_id)
     assert node._peers.operator_of(other.peer.peer_id) is None
-    assert isinstance(await client(node, wire.HELLO, record.encoded, other.peer.peer_id), bytes)
+    assert isinstance(await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id), bytes)
     assert node._peers.operator_of(other.peer.peer_id) == other.address
 
 
 async def test_hello_with_anothers_record_is_refused(village: Village, node: Node) -> None:
     """Signed well, and not by the one who calls."""
     victim, thief = village.operators[1:3]
-    assert await client(node, wire.HELLO, victim.record([HERE]).encoded, thief.peer.peer_id) == "wrong-peer"
-    assert await client(node, wire.HELLO, victim.record([HERE]).encoded, STRANGER) == "wrong-peer"
+    assert (
+        await client(node, rpc_methods.HELLO, victim.record([HERE]).encoded, thief.peer.peer_id)
+        == "wrong-peer"
+    )
+    assert await client(node, rpc_methods.HELLO, victim.record([HERE]).encoded, STRANGER) == "wrong-peer"
     assert node._peers.operator_of(thief.peer.peer_id) is None
     assert node._peers.records() == ()
 
@@ -374,7 +384,7 @@ async def test_hello_with_a_false_record_is_refused(village: Village, node: Node
             "refused-frame",
         ),
     ):
-        assert await client(node, wire.HELLO, frame.encoded, other.peer.peer_id) == code
+        assert await client(node, rpc_methods.HELLO, frame.encoded, other.peer.peer_id) == code
     assert node._peers.records() == ()
 
 
@@ -383,7 +393,7 @@ async def test_records_that_are_passed_on_are_taken_one_by_one(village: Village,
     messenger, other = village.operators[1:3]
     forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
     frames = [forged, messenger.record([HERE]), other.record([HERE])]
-    await node._greeter.take_records(wire.encode_frames(frames), messenger.peer.peer_id)
+    await node._greeter.take_records(rpc_methods.encode_frames(frames), messenger.peer.peer_id)
     assert node._peers.records() == (frames[1], frames[2])
     assert node._peers.operator_of(messenger.peer.peer_id) == messenger.address
     assert node._peers.operator_of(other.peer.peer_id) is None
@@ -407,7 +417,9 @@ def _framed(
 async def known(village: Village, node: Node, index: int) -> PeerId:
     """An operator that has said hello."""
     other = village.operators[index]
-    assert isinstance(await client(node, wire.HELLO, other.record([HERE]).encoded, other.peer.peer_id), bytes)
+    assert isinstance(
+        await client(node, rpc_methods.HELLO, other.record([HERE]).encoded, other.peer.peer_id), bytes
+    )
     return other.peer.peer_id
 
 
@@ -415,7 +427,13 @@ async def test_operators_are_asked_who_they_are(village: Village, node: Node) ->
     """Also those whose peer id stands on chain."""
     frame = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
     for peer in (STRANGER, village.operators[1].peer.peer_id):
-        for method in (wire.SYNC, wire.PUSH, wire.BODY, wire.ROW, wire.HEAD):
+        for method in (
+            rpc_methods.SYNC,
+            rpc_methods.PUSH,
+            rpc_methods.BODY,
+            rpc_methods.ROW,
+            rpc_methods.HEAD,
+        ):
             assert await operator(node, peer, method, frame.encoded) == "say-hello"
 
 
@@ -424,8 +442,8 @@ async def test_operators_speak_for_themselves(village: Village, node: Node) -> N
     peer, other = await known(village, node, 1), village.operators[2]
     foreign = _framed(other.key, other.address, Kind.SYNC, sync_body([]))
     own = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
-    assert await operator(node, peer, wire.SYNC, foreign.encoded) == "wrong-sender"
-    assert await operator(node, peer, wire.SYNC, b"\xc1") == "refused-frame"
+    assert await operator(node, peer, rpc_methods.SYNC, foreign.encoded) == "wrong-sender"
+    assert await operator(node, peer, rpc_methods.SYNC, b"\xc1") == "refused-frame"
     assert await operator(node, peer, "info", own.encoded) == "unknown-method"
     assert await operator(node, peer, "frame", own.encoded) == "unknown-method"
 
@@ -440,7 +458,7 @@ async def test_a_sync_request_is_checked_before_it_is_answered(village: Village,
         _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=session, cluster=bytes(32)),
         _framed(stranger, other.address, Kind.SYNC, sync_body([]), session=session),
     ):
-        assert await operator(node, peer, wire.SYNC, frame.encoded) == "refused-frame"
+        assert await operator(node, peer, rpc_methods.SYNC, frame.encoded) == "refused-frame"
 
 
 async def test_a_session_that_is_not_known_has_no_frames(village: Village, node: Node) -> None:
@@ -448,9 +466,9 @@ async def test_a_session_that_is_not_known_has_no_frames(village: Village, node:
     peer, other = await known(village, node, 1), village.operators[1]
     for session in (village.session.id, SessionId(b"\x05" * 32)):
         asking = _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=session)
-        answer = await operator(node, peer, wire.SYNC, asking.encoded)
+        answer = await operator(node, peer, rpc_methods.SYNC, asking.encoded)
         assert isinstance(answer, bytes)
-        assert wire.decode_frames(answer) == []
+        assert rpc_methods.decode_frames(answer) == []
 
 
 async def test_an_operator_is_shown_the_highest_version_with_what_proves_it(
@@ -465,7 +483,7 @@ async def test_an_operator_is_shown_the_highest_version_with_what_proves_it(
         for epoch, proof in ((village.epoch, None), (newer.epoch, village.settle(newer.epoch))):
             if proof is not None:
                 await node._engine.learn(Nowhere(), Head(epoch.transcript, epoch.certificate, proof))
-            answer = await operator(node, peer, wire.HEAD, b"")
+            answer = await operator(node, peer, rpc_methods.HEAD, b"")
             assert isinstance(answer, bytes)
             head = decode_head(answer)
             assert (head.transcript, head.certificate, head.proof) == (
@@ -484,15 +502,15 @@ async def test_an_operator_without_a_version_to_deal_from_says_so(village: Villa
         with a_node(village, index, tmp_path / folder) as node:
             node._peers.update(village.chain.operators)
             peer = await known(village, node, 2)
-            assert await operator(node, peer, wire.HEAD, b"") == "no-version"
+            assert await operator(node, peer, rpc_methods.HEAD, b"") == "no-version"
 
 
 async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(village: Village, node: Node) -> None:
     """Whatever its body says."""
     peer = await known(village, node, 1)
-    assert await operator(node, STRANGER, wire.PING, b"") == "say-hello"
-    assert await operator(node, peer, wire.PING, b"") == b""
-    assert await operator(node, peer, wire.PING, b"x" * 1000) == b""
+    assert await operator(node, STRANGER, rpc_methods.PING, b"") == "say-hello"
+    assert await operator(node, peer, rpc_methods.PING, b"") == b""
+    assert await operator(node, peer, rpc_methods.PING, b"x" * 1000) == b""
 
 
 async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Village, node: Node) -> None:
@@ -501,10 +519,10 @@ async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Vill
     node._peers.update(staying, holders=[o.address for o in village.operators])
     peer = await known(village, node, 3)
     asking = _framed(gone.key, gone.address, Kind.SYNC, sync_body([]), session=village.session.id)
-    for method, body in ((wire.SYNC, asking.encoded), (wire.HEAD, b"")):
+    for method, body in ((rpc_methods.SYNC, asking.encoded), (rpc_methods.HEAD, b"")):
         assert isinstance(await operator(node, peer, method, body), bytes)
     node._peers.update(staying)
-    for method, body in ((wire.SYNC, asking.encoded), (wire.HEAD, b"")):
+    for method, body in ((rpc_methods.SYNC, asking.encoded), (rpc_methods.HEAD, b"")):
         assert await operator(node, peer, method, body) == "say-hello"
 
 
@@ -512,8 +530,8 @@ async def test_the_gate_lets_strangers_to_the_client_protocol_alone(village: Vil
     """Whoever stands on chain reaches the others too."""
     village.place(1, f"{HERE}/p2p/{village.operators[1].peer.peer_id}")
     node._peers.update(village.chain.operators)
-    assert node.gate(STRANGER, wire.CLIENT_PROTOCOL)
-    for protocol in (wire.OPERATOR_PROTOCOL, GOSSIP):
+    assert node.gate(STRANGER, rpc_methods.CLIENT_PROTOCOL)
+    for protocol in (rpc_methods.OPERATOR_PROTOCOL, GOSSIP):
         assert not node.gate(STRANGER, protocol)
         assert node.gate(village.operators[1].peer.peer_id, protocol)
     for protocol in ("/eigenkms/client/2", "/eigenkms/operator/1", "/ipfs/id/1.0.0", ""):

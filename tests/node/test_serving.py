@@ -10,15 +10,15 @@ from trio.testing import MockClock
 
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import NetworkError, StorageError
-from eigenkms.node import budget
-from eigenkms.node.serving import OperatorServices
+from eigenkms.node.network import byte_budget
+from eigenkms.node.network.operator_handlers import OperatorServices
 from eigenkms.p2p.errors import RpcRefusal, RpcRefused
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.types import Request
-from eigenkms.protocols import wire
-from eigenkms.protocols.dealing_header import decode_header
-from eigenkms.protocols.frames import decode_frame
-from eigenkms.protocols.wire import decode_frames
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.dealing_header import decode_header
+from eigenkms.protocols.wire.frames import decode_frame
+from eigenkms.protocols.wire.rpc_methods import decode_frames
 from eigenkms.storage.store import Record
 from eigenkms.types import OperatorAddress
 from tests.client.village import CLUSTER
@@ -41,34 +41,34 @@ async def test_operators_are_answered_in_their_own_name(town: Town) -> None:
         await street.meet(town.session(100), found=True)
         await street.all_hold(town.session(100))
         one, two, *_ = town.up.values()
-        call = partial(one.host.call, two.host.peer_id, wire.OPERATOR_PROTOCOL, timeout=PATIENCE)
-        assert await call(wire.PING, b"") == b""
-        assert await call(wire.CANARY, b"song") == b"song"
-        head = wire.decode_head(await call(wire.HEAD, b""))
+        call = partial(one.host.call, two.host.peer_id, rpc_methods.OPERATOR_PROTOCOL, timeout=PATIENCE)
+        assert await call(rpc_methods.PING, b"") == b""
+        assert await call(rpc_methods.CANARY, b"song") == b"song"
+        head = rpc_methods.decode_head(await call(rpc_methods.HEAD, b""))
         assert two.newest is not None
         assert head.transcript.hash == two.newest.epoch.transcript.hash
         for dealer, name in head.transcript.dealers:
-            row = wire.decode_row(await call(wire.ROW, name))
+            row = rpc_methods.decode_row(await call(rpc_methods.ROW, name))
             header = decode_header(row.header)
             assert (header.name, header.dealer) == (name, dealer)
-            body = await call(wire.BODY, name)
+            body = await call(rpc_methods.BODY, name)
             place = header.position(head.transcript.recipients.addresses.index(one.address))
             assert place is not None
             assert body.find(row.encoded[768:1536]) == 768 + 768 * place
         (request,) = [c.sync_request() for c in (one.engine.newest,) if c is not None]
-        frames = [decode_frame(data) for data in decode_frames(await call(wire.SYNC, request.encoded))]
+        frames = [decode_frame(data) for data in decode_frames(await call(rpc_methods.SYNC, request.encoded))]
         assert {frame.session for frame in frames} <= {town.session(100).id}
         for method, body, code in (
-            (wire.BODY, bytes(32), "no-dealing"),
-            (wire.ROW, bytes(32), "no-dealing"),
-            (wire.BODY, b"short", "refused-frame"),
-            (wire.PUSH, b"short", "refused-frame"),
-            (wire.SYNC, b"no frame", "refused-frame"),
+            (rpc_methods.BODY, bytes(32), "no-dealing"),
+            (rpc_methods.ROW, bytes(32), "no-dealing"),
+            (rpc_methods.BODY, b"short", "refused-frame"),
+            (rpc_methods.PUSH, b"short", "refused-frame"),
+            (rpc_methods.SYNC, b"no frame", "refused-frame"),
             ("frame", b"", "unknown-method"),
         ):
             assert await refusal(call, method, body) == code
         other = [c.sync_request() for c in (two.engine.newest,) if c is not None]
-        assert await refusal(call, wire.SYNC, other[0].encoded) == "wrong-sender"
+        assert await refusal(call, rpc_methods.SYNC, other[0].encoded) == "wrong-sender"
 
 
 @pytest.mark.slow
@@ -81,16 +81,16 @@ async def test_an_operator_that_was_served_much_waits_and_the_others_do_not(
         await street.all_hold(town.session(100))
         one, two, three, _ = town.up.values()
         first, other = (
-            partial(s.host.call, two.host.peer_id, wire.OPERATOR_PROTOCOL, timeout=PATIENCE)
+            partial(s.host.call, two.host.peer_id, rpc_methods.OPERATOR_PROTOCOL, timeout=PATIENCE)
             for s in (one, three)
         )
-        monkeypatch.setattr(budget, "BYTES_A_SECOND", 0)
-        left = budget.BURST // budget.LEAST
+        monkeypatch.setattr(byte_budget, "BYTES_A_SECOND", 0)
+        left = byte_budget.BURST // byte_budget.LEAST
         for _ in range(left):
             two.services.budget.spend(one.address, 1)
-        assert await refusal(first, wire.HEAD, b"") == "busy"
-        assert await first(wire.PING, b"") == b""
-        assert await other(wire.HEAD, b"")
+        assert await refusal(first, rpc_methods.HEAD, b"") == "busy"
+        assert await first(rpc_methods.PING, b"") == b""
+        assert await other(rpc_methods.HEAD, b"")
 
 
 @dataclass
@@ -130,15 +130,15 @@ async def test_another_peer_id_is_no_other_operator(autojump_clock: MockClock) -
     liar = Disguised(OperatorAddress(bytes(20)))
     services = liar.services()
     with pytest.raises(RpcRefusal, match="no-version"):
-        await services.answer(liar.request(wire.HEAD))
+        await services.answer(liar.request(rpc_methods.HEAD))
     with pytest.raises(RpcRefusal):
-        await services.answer(liar.request(wire.SYNC, b"no frame"))
-    for _ in range(budget.BURST // budget.LEAST - 2):
+        await services.answer(liar.request(rpc_methods.SYNC, b"no frame"))
+    for _ in range(byte_budget.BURST // byte_budget.LEAST - 2):
         services.budget.spend(liar.me, 0)
     with pytest.raises(RpcRefusal, match="served you much"):
-        await services.answer(liar.request(wire.HEAD))
+        await services.answer(liar.request(rpc_methods.HEAD))
     for _ in range(2):
-        await services.answer(liar.request(wire.PUSH, bytes(32 + encoded_size(1))))
+        await services.answer(liar.request(rpc_methods.PUSH, bytes(32 + encoded_size(1))))
     assert liar.bodies == [liar.me, liar.me]
 
 
@@ -148,10 +148,12 @@ async def test_strangers_reach_nothing(town: Town) -> None:
     async with town.open(*town.people[:2]), patient_host(PeerKey.generate()) as stranger:
         one, _ = town.up.values()
         stranger.set_addresses(one.host.peer_id, [str(a) for a in one.host.addresses])
-        for method in (wire.HEAD, wire.PUSH, wire.BODY):
+        for method in (rpc_methods.HEAD, rpc_methods.PUSH, rpc_methods.BODY):
             with pytest.raises(NetworkError):
-                await stranger.call(one.host.peer_id, wire.OPERATOR_PROTOCOL, method, b"", timeout=PATIENCE)
-        assert one.asked.count(wire.BODY) == 0
+                await stranger.call(
+                    one.host.peer_id, rpc_methods.OPERATOR_PROTOCOL, method, b"", timeout=PATIENCE
+                )
+        assert one.asked.count(rpc_methods.BODY) == 0
     unknown = town.people[2]
     async with (
         town.open(*town.people[:2]),
@@ -161,8 +163,8 @@ async def test_strangers_reach_nothing(town: Town) -> None:
         unknown.socket = str(silent.addresses[0])
         town._update_chain()
         silent.set_addresses(one.host.peer_id, [str(a) for a in one.host.addresses])
-        call = partial(silent.call, one.host.peer_id, wire.OPERATOR_PROTOCOL, timeout=PATIENCE)
-        for method in (wire.HEAD, wire.PUSH, wire.BODY, wire.PING):
+        call = partial(silent.call, one.host.peer_id, rpc_methods.OPERATOR_PROTOCOL, timeout=PATIENCE)
+        for method in (rpc_methods.HEAD, rpc_methods.PUSH, rpc_methods.BODY, rpc_methods.PING):
             assert await refusal(call, method, b"") == "say-hello"
 
 

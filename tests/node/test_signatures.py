@@ -14,17 +14,17 @@ import trio.testing
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import NetworkError, RemoteProtocolError
-from eigenkms.node import signatures
 from eigenkms.node.app import Node
-from eigenkms.node.peers import PeerBook
-from eigenkms.node.signatures import Caller, SignatureChecks
+from eigenkms.node.network import signature_checks
+from eigenkms.node.network.peer_book import PeerBook
+from eigenkms.node.network.signature_checks import Caller, SignatureChecks
 from eigenkms.p2p.errors import RpcRefusal, RpcRefused
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.messages import sync_body
-from eigenkms.protocols.requests import encode_info_request
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.client_rpc import encode_info_request
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.messages import sync_body
 from tests.client.village import ANYWHERE, CLUSTER, Village
 from tests.node.support import a_node, keep_version
 from tests.support.hosts import patient_host
@@ -84,7 +84,7 @@ async def flood(village: Village, host: Host, target: PeerId, first: int, codes:
     while True:
         try:
             body = forged(village, host.peer_id, number).encoded
-            await host.call(target, wire.CLIENT_PROTOCOL, wire.HELLO, body, timeout=PATIENCE)
+            await host.call(target, rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, body, timeout=PATIENCE)
         except RpcRefused as refused:
             codes[refused.code] += 1
         except NetworkError:
@@ -103,8 +103,8 @@ async def test_an_operator_waits_for_no_strangers_signature(
         there = await stack.enter_async_context(
             patient_host(village.operators[0].peer, listen=[ANYWHERE], gate=node.gate)
         )
-        there.serve(wire.CLIENT_PROTOCOL, node._services.client)
-        there.serve(wire.OPERATOR_PROTOCOL, node._operator_services.answer)
+        there.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
+        there.serve(rpc_methods.OPERATOR_PROTOCOL, node._operator_services.answer)
 
         async def visit(key: PeerKey) -> Host:
             host = await stack.enter_async_context(patient_host(key))
@@ -122,7 +122,9 @@ async def test_an_operator_waits_for_no_strangers_signature(
                     host.set_addresses(there.peer_id, [str(there.addresses[0])])
                     await speak(village, partial(host.call, there.peer_id, timeout=PATIENCE), life)
             asked = encode_info_request(CLUSTER, bytes(32))
-            assert await client.call(there.peer_id, wire.CLIENT_PROTOCOL, wire.INFO, asked, timeout=PATIENCE)
+            assert await client.call(
+                there.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.INFO, asked, timeout=PATIENCE
+            )
             assert stuck.bad == 1
             stuck.free.set()
             nursery.cancel_scope.cancel()
@@ -134,9 +136,9 @@ async def speak(village: Village, call: Callable[[str, str, bytes], Awaitable[by
     """The second operator says hello, with a record of its own for each life, and pulls."""
     operator = village.operators[1]
     record = operator.record([HERE], sequence=life)
-    assert wire.decode_frames(await call(wire.CLIENT_PROTOCOL, wire.HELLO, record.encoded)) == [
-        record.encoded
-    ]
+    assert rpc_methods.decode_frames(
+        await call(rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, record.encoded)
+    ) == [record.encoded]
     sync = build_frame(
         operator.key,
         kind=Kind.SYNC,
@@ -145,7 +147,10 @@ async def speak(village: Village, call: Callable[[str, str, bytes], Awaitable[by
         session=village.session.id,
         body=sync_body([]),
     )
-    assert wire.decode_frames(await call(wire.OPERATOR_PROTOCOL, wire.SYNC, sync.encoded)) == []
+    assert (
+        rpc_methods.decode_frames(await call(rpc_methods.OPERATOR_PROTOCOL, rpc_methods.SYNC, sync.encoded))
+        == []
+    )
 
 
 # -- in counts -----------------------------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ async def test_a_forgery_is_checked_once(
     village: Village, book: PeerBook, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever brings it again; so many are remembered and no more, and not if its operator has another key meanwhile."""
-    monkeypatch.setattr(signatures, "REMEMBERED", 2)
+    monkeypatch.setattr(signature_checks, "REMEMBERED", 2)
     checks = SignatureChecks(book)
     frame = forged(village, stranger().peer, 1)
     for number in range(5):
@@ -236,9 +241,9 @@ async def test_a_client_has_its_own_rate_and_an_address_of_the_chain_another(
                 forged(village, stranger().peer, number),
                 stranger(flooder + (str(number) if ":" in flooder else "")),
             )
-            for number in range(1, signatures.CLIENT_BURST + 3)
+            for number in range(1, signature_checks.CLIENT_BURST + 3)
         ]
-        assert found == ["bad"] * signatures.CLIENT_BURST + ["busy"] * 2
+        assert found == ["bad"] * signature_checks.CLIENT_BURST + ["busy"] * 2
     true = village.operators[1].record([HERE], peer=stranger().peer, sequence=7)
     before = checks.statistics()
     assert await outcome(checks, true, stranger("198.51.100.7")) == "verified"
@@ -259,11 +264,11 @@ async def test_strangers_in_one_operators_name_leave_room_for_another(
 
     other = village.operators[2].record([HERE], peer=stranger().peer)
     async with trio.open_nursery() as nursery:
-        for number in range(2 * signatures.STRANGERS):
+        for number in range(2 * signature_checks.STRANGERS):
             nursery.start_soon(ask, forged(village, stranger().peer, number + 1), number)
         await eventually(lambda: stuck.bad)
         await trio.testing.wait_all_tasks_blocked()
-        assert found == {"busy": 2 * signatures.STRANGERS - signatures.NAMED}
+        assert found == {"busy": 2 * signature_checks.STRANGERS - signature_checks.NAMED}
         own = Caller(village.operators[1].peer.peer_id, "203.0.113.1")
         assert await outcome(checks, village.operators[1].record([HERE]), own) == "verified"
         assert checks.statistics().of_operators == 1
@@ -271,8 +276,8 @@ async def test_strangers_in_one_operators_name_leave_room_for_another(
         await trio.testing.wait_all_tasks_blocked()
         stuck.free.set()
     assert found == {
-        "busy": 2 * signatures.STRANGERS - signatures.NAMED,
-        "bad": signatures.NAMED,
+        "busy": 2 * signature_checks.STRANGERS - signature_checks.NAMED,
+        "bad": signature_checks.NAMED,
         "verified": 1,
     }
 
@@ -281,7 +286,7 @@ async def test_an_operator_that_passes_forgeries_on_pays_for_them(
     village: Village, book: PeerBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own rate is used up by them. What another one says is checked, and costs no check while it waits if it became known."""
-    monkeypatch.setattr(signatures, "OPERATOR_BURST", 3)
+    monkeypatch.setattr(signature_checks, "OPERATOR_BURST", 3)
     checks = SignatureChecks(book)
     liar, honest = village.operators[2:4]
     record = liar.record([HERE])

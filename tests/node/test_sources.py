@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from eigenkms.chain.reader import ChainOperator
-from eigenkms.node.sources import Sources
-from eigenkms.node.versions import HeldVersion
+from eigenkms.node.key_versions import HeldVersion
+from eigenkms.node.network.version_sync import Sources
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import Parameters
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.wire import Head, encode_head
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.rpc_methods import Head, encode_head
+from eigenkms.protocols.wire.session import Parameters
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 from tests.client.village import CLUSTER, FakeChain
 from tests.protocols.rooms import certify, version_of

@@ -5,18 +5,19 @@ from collections import Counter
 import pytest
 import trio
 
-from eigenkms.node import engine, links
-from eigenkms.node.links import Links
-from eigenkms.node.versions import Versions
+from eigenkms.node import engine
+from eigenkms.node.key_versions import Versions
+from eigenkms.node.network import operator_network
+from eigenkms.node.network.operator_network import Links
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
-from eigenkms.protocols import wire
-from eigenkms.protocols.effects import Accuse
-from eigenkms.protocols.evidence import Evidence, Fault
-from eigenkms.protocols.evidence_bundle import Bundle, check_bundle, decode_bundle
-from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
-from eigenkms.protocols.operator import SessionEffect
-from eigenkms.protocols.session import Session
+from eigenkms.protocols.ceremony.effects import Accuse
+from eigenkms.protocols.ceremony.participant import SessionEffect
+from eigenkms.protocols.records.evidence import Evidence, Fault
+from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.wire.session import Session
 from tests.node.support import open_store
 from tests.node.town import Station, Town, kill_at
 from tests.protocols.support import secret_of
@@ -40,7 +41,7 @@ async def test_four_operators_make_a_key_and_renew_its_shares(town: Town) -> Non
                 assert secret_of(rest, 3).value in secrets
         assert len(secrets) == 1
         for station in town.up.values():
-            assert wire.PUSH in station.asked
+            assert rpc_methods.PUSH in station.asked
             assert set(station.store.keys()) == {120}
     for person in town.people:
         with open_store(town.folder / person.address.hex(), person.address) as store:
@@ -66,7 +67,7 @@ async def test_a_frame_is_decoded_once_on_its_way(town: Town, monkeypatch: pytes
     async def pull_nothing(_links: Links) -> None:
         await trio.sleep_forever()
 
-    for module in (links, engine):
+    for module in (operator_network, engine):
         monkeypatch.setattr(module, "decode_frame", decode)
     monkeypatch.setattr(Links, "_pull", pull_nothing)
     async with town.open(*town.people[:2]) as street:
@@ -129,7 +130,7 @@ async def test_an_operator_that_was_away_for_two_rotations_gets_its_share_by_row
         assert set(shares) == set(first)
         for others in (shares, {a: s for a, s in shares.items() if a in sorted(shares)[1:]}):
             assert secret_of(others, 3).value == secret_of(first, 3).value
-        assert any(wire.ROW in s.asked for s in town.up.values())
+        assert any(rpc_methods.ROW in s.asked for s in town.up.values())
         assert set(back.store.keys()) == {100}
         await street.connected()
         await street.meet(sessions[3])
@@ -167,8 +168,8 @@ async def test_bodies_that_were_not_pushed_are_fetched(town: Town) -> None:
         for number in (100, 110):
             await street.meet(town.session(number), found=number == 100)
             await street.all_hold(town.session(number))
-        assert all(wire.PUSH not in s.asked for s in town.up.values())
-        assert any(wire.BODY in s.asked for s in town.up.values())
+        assert all(rpc_methods.PUSH not in s.asked for s in town.up.values())
+        assert any(rpc_methods.BODY in s.asked for s in town.up.values())
 
 
 async def test_a_peer_that_serves_wrong_bodies_and_rows_keeps_nobody_from_a_share(town: Town) -> None:
@@ -179,7 +180,11 @@ async def test_a_peer_that_serves_wrong_bodies_and_rows_keeps_nobody_from_a_shar
     liar, away = town.people[0], town.people[3]
 
     def lie(request: Request, answer: bytes) -> bytes:
-        return answer[:-1] + bytes([answer[-1] ^ 1]) if request.method in (wire.BODY, wire.ROW) else answer
+        return (
+            answer[:-1] + bytes([answer[-1] ^ 1])
+            if request.method in (rpc_methods.BODY, rpc_methods.ROW)
+            else answer
+        )
 
     async with town.open() as street:
         await street.meet(town.session(100), found=True)
@@ -189,7 +194,7 @@ async def test_a_peer_that_serves_wrong_bodies_and_rows_keeps_nobody_from_a_shar
         lying.mischief = lie
 
         def serve(request: Request, answer: bytes) -> bytes:
-            if request.method == wire.ROW and wire.ROW not in lying.asked:
+            if request.method == rpc_methods.ROW and rpc_methods.ROW not in lying.asked:
                 raise RpcRefusal("busy", "the liar was not asked yet")
             return answer
 

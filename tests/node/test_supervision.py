@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eigenkms.node.supervision import Supervisor
+from eigenkms.node.systemd import Supervisor
 
 
 @pytest.fixture(params=["path", "abstract"])

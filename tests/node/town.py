@@ -18,24 +18,24 @@ from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import StorageError
 from eigenkms.node.engine import Engine
-from eigenkms.node.greeting import Greeter
-from eigenkms.node.links import Links
-from eigenkms.node.peers import PeerBook
-from eigenkms.node.serving import OperatorServices
-from eigenkms.node.signatures import SignatureChecks
-from eigenkms.node.sources import Sources
-from eigenkms.node.versions import HeldVersion, Versions
+from eigenkms.node.key_versions import HeldVersion, Versions
+from eigenkms.node.network.operator_handlers import OperatorServices
+from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.peer_book import PeerBook
+from eigenkms.node.network.peer_records import Greeter
+from eigenkms.node.network.signature_checks import SignatureChecks
+from eigenkms.node.network.version_sync import Sources
 from eigenkms.node.workers import Workers
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import GOSSIP, Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols import wire
-from eigenkms.protocols.frames import Frame, Kind, Slot
-from eigenkms.protocols.messages import slot_of
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.peer_record import build_peer_record
-from eigenkms.protocols.session import Parameters, Session
-from eigenkms.protocols.wire import CLIENT_PROTOCOL, HELLO
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.frames import Frame, Kind, Slot
+from eigenkms.protocols.wire.messages import slot_of
+from eigenkms.protocols.wire.peer_record import build_peer_record
+from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, HELLO
+from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import Member, OperatorAddress, OperatorSet
 from tests.client.village import ANYWHERE, CLUSTER, FakeChain, block_at
@@ -197,14 +197,14 @@ class Town:
         peers.update(self.chain.operators)
 
         def gate(peer: PeerId, protocol: str) -> bool:
-            if protocol in (GOSSIP, wire.OPERATOR_PROTOCOL):
+            if protocol in (GOSSIP, rpc_methods.OPERATOR_PROTOCOL):
                 return peers.may_speak(peer)
             return protocol == CLIENT_PROTOCOL
 
         station: Station | None = None
         try:
             async with patient_host(
-                person.peer, listen=[ANYWHERE], gate=gate, topics=[wire.gossip_topic(CLUSTER)]
+                person.peer, listen=[ANYWHERE], gate=gate, topics=[rpc_methods.gossip_topic(CLUSTER)]
             ) as host:
                 with trio.CancelScope() as scope:
                     station = self._station(person, host, store, peers, scope, life)
@@ -267,7 +267,7 @@ class Town:
             return station.mischief(request, await services.answer(request))
 
         host.serve(CLIENT_PROTOCOL, client)
-        host.serve(wire.OPERATOR_PROTOCOL, serve)
+        host.serve(rpc_methods.OPERATOR_PROTOCOL, serve)
         return station
 
     async def _live(self, station: Station, task_status: Any) -> None:

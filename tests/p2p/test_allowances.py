@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from eigenkms.p2p import allowances
-from eigenkms.p2p.allowances import Allowance, Allowances
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
+from eigenkms.p2p.listening import read_allowances
+from eigenkms.p2p.listening.read_allowances import Allowance, Allowances
 from tests.p2p.support import ANYWHERE, ECHO, echo
 from tests.support.p2p_attackers import raw_peer
 from tests.support.waiting import eventually, pass_time
@@ -48,7 +48,7 @@ async def test_who_reads_more_waits_for_as_long_as_it_takes() -> None:
 
 async def test_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """IPv6 addresses by their /64. Who connected the longest ago is forgotten."""
-    monkeypatch.setattr(allowances, "REMEMBERED", 2)
+    monkeypatch.setattr(read_allowances, "REMEMBERED", 2)
     known = Allowances(1000)
     first, second = known.of("192.0.2.1"), known.of("2001:db8::1")
     assert known.of("2001:db8::2") is second

@@ -13,9 +13,9 @@ import pytest
 import trio
 from libp2p.io.exceptions import ConnectionClosedError
 
-from eigenkms.p2p import framing
 from eigenkms.p2p.host import GOSSIP, CallTimeout, Host, Limits, PeerUnreachable, Request, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.rpc import framing
 from tests.p2p.support import (
     ANYWHERE,
     ECHO,

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from eigenkms.errors import InputError
-from eigenkms.p2p.dialing import read_addresses
+from eigenkms.p2p.dialing.dialer import read_addresses
 from eigenkms.p2p.host import CallTimeout, Host, Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from tests.p2p.support import ANYWHERE, ECHO, HASTY, echo, introduce, keys, link

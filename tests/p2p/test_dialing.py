@@ -9,11 +9,11 @@ from functools import partial
 import pytest
 import trio
 
-from eigenkms.p2p import resolver
+from eigenkms.p2p.dialing import resolver
+from eigenkms.p2p.dialing.race import first_of
+from eigenkms.p2p.dialing.resolver import ANSWERS, FRESH_SECONDS, SLOW_SECONDS, Resolver, choose
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerKey, parse_transport
-from eigenkms.p2p.race import first_of
-from eigenkms.p2p.resolver import ANSWERS, FRESH_SECONDS, SLOW_SECONDS, Resolver, choose
 from tests.p2p.support import ANYWHERE, ECHO, echo, introduce
 from tests.support.black_holes import black_holes
 from tests.support.waiting import PATIENCE, eventually, pass_time

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eigenkms.p2p.errors import FrameError
-from eigenkms.p2p.framing import (
+from eigenkms.p2p.rpc.framing import (
     AnswerFrame,
     Frame,
     FrameReader,

@@ -8,9 +8,9 @@ from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
 from libp2p.utils.varint import encode_varint_prefixed
 
 from eigenkms.errors import InputError
+from eigenkms.p2p.gossip import Subscription
 from eigenkms.p2p.host import GOSSIP, GossipMessage, Host, Limits, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.p2p.topics import Subscription
 from tests.p2p.support import (
     ANYWHERE,
     ECHO,

@@ -35,18 +35,18 @@ from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
-from eigenkms.p2p.allowances import Allowance
 from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
-from eigenkms.p2p.hardening import names, self_test
+from eigenkms.p2p.hardening import self_test
+from eigenkms.p2p.hardening.bounded_io import read_exactly
 from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux, PacedSession
 from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages, LongQueue
-from eigenkms.p2p.hardening.reading import read_exactly
 from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
-from eigenkms.p2p.memory import Pool
+from eigenkms.p2p.listening.read_allowances import Allowance
+from eigenkms.p2p.rpc.memory import Pool
 from tests.p2p.support import (
     ANYWHERE,
     ECHO,
@@ -1000,16 +1000,16 @@ def test_the_private_names_are_there() -> None:
 
 def test_a_missing_name_is_an_error_that_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another libp2p is refused before a port is opened."""
-    monkeypatch.setattr(names, "NAMES", (*names.NAMES, ("libp2p.network.swarm", "Swarm._gone")))
-    with pytest.raises(names.HardeningError, match=r"libp2p\.network\.swarm\.Swarm\._gone") as caught:
+    monkeypatch.setattr(self_test, "NAMES", (*self_test.NAMES, ("libp2p.network.swarm", "Swarm._gone")))
+    with pytest.raises(self_test.HardeningError, match=r"libp2p\.network\.swarm\.Swarm\._gone") as caught:
         self_test()
     assert caught.value.hint == "install libp2p==0.8.1"
 
 
 def test_another_version_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pin is checked at start too, not only by the installer."""
-    monkeypatch.setattr(names, "LIBP2P", "0.9.0")
-    with pytest.raises(names.HardeningError, match=r"0\.8\.1 is installed"):
+    monkeypatch.setattr(self_test, "LIBP2P", "0.9.0")
+    with pytest.raises(self_test.HardeningError, match=r"0\.8\.1 is installed"):
         self_test()
 
 

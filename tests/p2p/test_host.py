@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from eigenkms.errors import InputError
-from eigenkms.p2p import resolver
+from eigenkms.p2p.dialing import resolver
 from eigenkms.p2p.host import (
     CallTimeout,
     HostStopped,

@@ -11,11 +11,11 @@ import pytest
 import trio
 import trio.testing
 
-from eigenkms.p2p import framing
 from eigenkms.p2p.hardening.swarm import guard_streams
 from eigenkms.p2p.host import CallTimeout, Limits, PeerUnreachable, Request, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.p2p.memory import REQUEST_COST, Account, Hold, Places, Pool
+from eigenkms.p2p.rpc import framing
+from eigenkms.p2p.rpc.memory import REQUEST_COST, Account, Hold, Places, Pool
 from tests.p2p.support import ANYWHERE, ECHO, echo, introduce, regular
 from tests.support.p2p_attackers import DATA, RST, WINDOW, Staller, raw_peer, read_frame
 from tests.support.waiting import PATIENCE, eventually

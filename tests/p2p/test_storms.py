@@ -11,8 +11,8 @@ import trio
 
 from eigenkms.p2p.host import Host, Limits, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.listening.handshake_turns import BUCKETS, OperatorAddresses, Turns
 from eigenkms.p2p.prefixes import prefix_of
-from eigenkms.p2p.turns import BUCKETS, OperatorAddresses, Turns
 from tests.p2p.support import ANYWHERE, ECHO, NEWCOMER_STEPS, echo, introduce, regular, steps_of_call
 from tests.support.p2p_attackers import NOISE_HELLO, connect
 from tests.support.waiting import PATIENCE, eventually, pass_time

@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 import yaml
 
+from eigenkms.config.schema import SETTINGS
 from eigenkms.devnet.ports import free_ports
-from eigenkms.node.catalogue import SETTINGS
-from eigenkms.node.supervision import Supervisor
+from eigenkms.node.systemd import Supervisor
 from tests.docs.pages import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.node.catalogue import SETTINGS
+from eigenkms.config.schema import SETTINGS
 from eigenkms.node.http.limits import LARGE_BYTES, SMALL_BYTES, ServerLimits
 from eigenkms.p2p.limits import Limits
 from tests.docs.pages import ROOT, page

@@ -13,9 +13,9 @@ from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony import Ceremony, HeldSource, Setting
-from eigenkms.protocols.dealings import Dealings
-from eigenkms.protocols.effects import (
+from eigenkms.protocols.ceremony.ceremony import Ceremony, HeldSource, Setting
+from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.effects import (
     Accuse,
     Broadcast,
     Certified,
@@ -33,17 +33,17 @@ from eigenkms.protocols.effects import (
     Shred,
     Work,
 )
-from eigenkms.protocols.evidence import Evidence
-from eigenkms.protocols.frame_log import FrameLog
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.jobs import Checked, Dealt, Job, Result, carry_out
-from eigenkms.protocols.keys import KeyDirectory, key_slot
-from eigenkms.protocols.messages import GENESIS, SourceRef, key_body, slot_of
-from eigenkms.protocols.operator import Operator, SessionEffect
-from eigenkms.protocols.session import ZERO32, Session
-from eigenkms.protocols.transcript import ListedKey, Transcript
-from eigenkms.protocols.voice import Voice
-from eigenkms.protocols.votes import Certificate, Phase, aggregate, vote_digest
+from eigenkms.protocols.ceremony.frame_log import FrameLog
+from eigenkms.protocols.ceremony.jobs import Checked, Dealt, Job, Result, carry_out
+from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
+from eigenkms.protocols.ceremony.signer import Voice
+from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.key_directory import KeyDirectory, key_slot
+from eigenkms.protocols.wire.messages import GENESIS, SourceRef, key_body, slot_of
+from eigenkms.protocols.wire.session import ZERO32, Session
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress, SessionId
 from tests.crypto.pvss_support import table as logarithms
 from tests.protocols.support import Cast, CrashError, Filter, broadcasts, counter_rng, journal

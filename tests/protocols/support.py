@@ -8,16 +8,16 @@ from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng, be64, keccak256
 from eigenkms.crypto.scalars import SecretScalar, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import combine_shares
-from eigenkms.protocols.effects import (
+from eigenkms.protocols.ceremony.effects import (
     Accuse,
     Broadcast,
     Effect,
     JournalRecord,
     Persist,
 )
-from eigenkms.protocols.evidence import Evidence
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))

@@ -8,16 +8,17 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols import agreement as agreement_module
-from eigenkms.protocols import messages
-from eigenkms.protocols.agreement import Agreement
-from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.codec import Fields
-from eigenkms.protocols.effects import Certified, Closed, Effect, Prepared
-from eigenkms.protocols.evidence import Fault, check_evidence
-from eigenkms.protocols.frame_log import MAX_REPEATS, MAX_VIEWS
-from eigenkms.protocols.frames import Frame, Kind, decode_frame
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony import agreement as agreement_module
+from eigenkms.protocols.ceremony.agreement import Agreement
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.effects import Certified, Closed, Effect, Prepared
+from eigenkms.protocols.ceremony.frame_log import MAX_REPEATS, MAX_VIEWS
+from eigenkms.protocols.ceremony.pacemaker import REPEAT_WINDOWS
+from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.wire import messages
+from eigenkms.protocols.wire.codec import Fields
+from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.messages import (
     GENESIS,
     SourceRef,
     certificate_body,
@@ -30,10 +31,16 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import ListedKey, Transcript, decode_transcript
-from eigenkms.protocols.views import REPEAT_WINDOWS
-from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, check_certificate, vote_digest
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript, decode_transcript
+from eigenkms.protocols.wire.votes import (
+    VOID_HASH,
+    Certificate,
+    Phase,
+    aggregate,
+    check_certificate,
+    vote_digest,
+)
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import KeyVersion, Table, seat_of, version_of
 from tests.protocols.support import accusations, broadcasts, cast, journal
@@ -759,7 +766,7 @@ def test_a_leader_that_proposes_in_many_views_displaces_no_proposal_of_another()
 
 def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it they are verified again, and still accepted."""
-    monkeypatch.setattr("eigenkms.protocols.agreement.MAX_VERIFIED", 2)
+    monkeypatch.setattr("eigenkms.protocols.ceremony.agreement.MAX_VERIFIED", 2)
     voter = Voter()
     for view in range(5):
         assert voter.agreement._is_valid(voter.certificate(view, VOID_HASH))
@@ -780,8 +787,8 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
 
         monkeypatch.setattr(name, counted)
 
-    count("eigenkms.protocols.agreement.check_certificate")
-    count("eigenkms.protocols.keys.verify_frame")
+    count("eigenkms.protocols.ceremony.agreement.check_certificate")
+    count("eigenkms.protocols.wire.key_directory.verify_frame")
     forged = replace(Voter().prepared, signature=Voter().certificate(1, VOID_HASH).signature)
     justified, keyed, many = Voter(place=2), Voter(), Voter()
     justified.enters(1)

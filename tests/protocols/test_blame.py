@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from eigenkms.protocols.blame import (
+from eigenkms.protocols.ceremony.blame import (
     DIGESTS,
     KEYS,
     STAGE_WINDOWS,
@@ -14,16 +14,16 @@ from eigenkms.protocols.blame import (
     ViewHistory,
     Witness,
 )
-from eigenkms.protocols.frame_log import FrameLog
-from eigenkms.protocols.frames import Kind
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony.frame_log import FrameLog
+from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.messages import (
     GENESIS,
     SourceRef,
     proposal_body,
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import cast
 

@@ -8,14 +8,15 @@ import pytest
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony import BYTES_A_PARTY, Ceremony
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealing import UnboundBytesError
-from eigenkms.protocols.effects import Certified, Shred, Work
-from eigenkms.protocols.evidence import Fault, check_evidence
-from eigenkms.protocols.frames import Frame, Kind, WrongScopeError, build_frame
-from eigenkms.protocols.jobs import Deal
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony.base_versions import MAX_UNKNOWN
+from eigenkms.protocols.ceremony.ceremony import BYTES_A_PARTY, Ceremony
+from eigenkms.protocols.ceremony.effects import Certified, Shred, Work
+from eigenkms.protocols.ceremony.jobs import Deal
+from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.dealing import UnboundBytesError
+from eigenkms.protocols.wire.frames import Frame, Kind, WrongScopeError, build_frame
+from eigenkms.protocols.wire.messages import (
     GENESIS,
     SESSION_KINDS,
     SourceRef,
@@ -32,9 +33,8 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.sources import MAX_UNKNOWN
-from eigenkms.protocols.transcript import decode_transcript
-from eigenkms.protocols.votes import Certificate, Phase
+from eigenkms.protocols.wire.transcript import decode_transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import (
     GRACE,

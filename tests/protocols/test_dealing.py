@@ -17,8 +17,8 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss import Claim, EncryptedShares, InvalidDealing, check_dealing, decrypt, encoded_size
 from eigenkms.crypto.scalars import R
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.codec import MalformedError, decode, encode
-from eigenkms.protocols.dealing import (
+from eigenkms.protocols.wire.codec import MalformedError, decode, encode
+from eigenkms.protocols.wire.dealing import (
     RANDOMNESS_SIZE,
     BadDealingError,
     UnboundBytesError,
@@ -30,13 +30,13 @@ from eigenkms.protocols.dealing import (
     row_of,
     row_size,
 )
-from eigenkms.protocols.dealing_header import (
+from eigenkms.protocols.wire.dealing_header import (
     MAX_HEADER_BYTES,
     MAX_NEWCOMER_BYTES,
     DealingHeader,
     decode_header,
 )
-from eigenkms.protocols.session import MAX_OPERATORS, MAX_THRESHOLD, ZERO32
+from eigenkms.protocols.wire.session import MAX_OPERATORS, MAX_THRESHOLD, ZERO32
 from tests.crypto.pvss_support import CLUSTER, Stage, stage, table
 from tests.protocols.support import counter_rng
 

@@ -7,15 +7,15 @@ import pytest
 
 from eigenkms.crypto.scalars import R
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.dealing import UnboundBytesError, build_dealing, encode_body
-from eigenkms.protocols.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.dealings import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS, Stage
-from eigenkms.protocols.effects import JournalRecord, Persist
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.jobs import Check, Checked, Deal, Dealt
-from eigenkms.protocols.messages import SourceRef, dealing_body, read_dealing
-from eigenkms.protocols.session import ZERO32
-from eigenkms.protocols.transcript import ListedKey, Transcript
+from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS, Stage
+from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
+from eigenkms.protocols.ceremony.jobs import Check, Checked, Deal, Dealt
+from eigenkms.protocols.wire.dealing import UnboundBytesError, build_dealing, encode_body
+from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import SourceRef, dealing_body, read_dealing
+from eigenkms.protocols.wire.session import ZERO32
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import (
     GRACE,

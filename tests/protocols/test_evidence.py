@@ -20,12 +20,10 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import R
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
-from eigenkms.protocols import evidence_bundle
-from eigenkms.protocols.codec import MalformedError, encode
-from eigenkms.protocols.dealing import build_dealing, encode_body
-from eigenkms.protocols.dealing_header import DealingHeader
-from eigenkms.protocols.evidence import Evidence, Fault, proves
-from eigenkms.protocols.evidence_bundle import (
+from eigenkms.protocols.ceremony.jobs import Deal, Dealt
+from eigenkms.protocols.records import evidence_bundle
+from eigenkms.protocols.records.evidence import Evidence, Fault, proves
+from eigenkms.protocols.records.evidence_bundle import (
     MAX_BUNDLES,
     Bundle,
     check_bundle,
@@ -33,9 +31,11 @@ from eigenkms.protocols.evidence_bundle import (
     decode_bundles,
     encode_bundles,
 )
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.jobs import Deal, Dealt
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.protocols.wire.dealing import build_dealing, encode_body
+from eigenkms.protocols.wire.dealing_header import DealingHeader
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import (
     GENESIS,
     certificate_body,
     dealing_body,
@@ -46,9 +46,9 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.session import ZERO32, Session
-from eigenkms.protocols.transcript import ListedKey, Transcript
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.wire.session import ZERO32, Session
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import (
     Desk,

@@ -1,10 +1,16 @@
 """The first frame in a slot stays; what a sender may leave behind is bounded; what falls out is told."""
 
-from eigenkms.protocols import frame_log
-from eigenkms.protocols.frame_log import MAX_EQUIVOCATIONS, MAX_REPEATS, MAX_VIEWS, FrameLog
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import SourceRef, certificate_body, dealing_body, view_change_body, vote_body
-from eigenkms.protocols.votes import Certificate, Phase
+from eigenkms.protocols.ceremony import frame_log
+from eigenkms.protocols.ceremony.frame_log import MAX_EQUIVOCATIONS, MAX_REPEATS, MAX_VIEWS, FrameLog
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import (
+    SourceRef,
+    certificate_body,
+    dealing_body,
+    view_change_body,
+    vote_body,
+)
+from eigenkms.protocols.wire.votes import Certificate, Phase
 from tests.protocols.support import Cast, cast
 
 

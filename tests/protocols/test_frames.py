@@ -3,8 +3,8 @@
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.codec import MAX_FRAME_BYTES, MalformedError, encode
-from eigenkms.protocols.frames import (
+from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, MalformedError, encode
+from eigenkms.protocols.wire.frames import (
     BROADCAST_KINDS,
     SIZE_LIMITS,
     BadSignatureError,

@@ -9,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import Authorisation, decode_authorisation
-from eigenkms.protocols.codec import MalformedError, encode
-from eigenkms.protocols.evidence_bundle import decode_bundle, decode_bundles
-from eigenkms.protocols.frames import Kind, build_frame, decode_frame
-from eigenkms.protocols.peer_record import read_peer_record
-from eigenkms.protocols.requests import (
+from eigenkms.protocols.records.evidence_bundle import decode_bundle, decode_bundles
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Authorisation, decode_authorisation
+from eigenkms.protocols.wire.client_rpc import (
     PartialRequest,
     decode_evidence_page,
     decode_evidence_request,
@@ -25,9 +22,12 @@ from eigenkms.protocols.requests import (
     encode_evidence_request,
     encode_info_request,
 )
-from eigenkms.protocols.session import decode_session
-from eigenkms.protocols.transcript import decode_transcript
-from eigenkms.protocols.votes import decode_certificate
+from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.protocols.wire.frames import Kind, build_frame, decode_frame
+from eigenkms.protocols.wire.peer_record import read_peer_record
+from eigenkms.protocols.wire.session import decode_session
+from eigenkms.protocols.wire.transcript import decode_transcript
+from eigenkms.protocols.wire.votes import decode_certificate
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 
 Decoder = Callable[[bytes], Any]
@@ -62,14 +62,14 @@ WRITTEN: dict[str, tuple[Decoder, Callable[[Any], bytes], bytes]] = {
         lambda found: found.encoded,
         Authorisation("ecdsa", b"x" * 99).encoded,
     ),
-    "frames": (wire.decode_frames, encode, encode([FRAME.encoded, FRAME.encoded])),
+    "frames": (rpc_methods.decode_frames, encode, encode([FRAME.encoded, FRAME.encoded])),
 }
 """Of what strangers send: decoder, encoder, a good one."""
 READ: dict[str, Decoder] = {
     "info answer": decode_info,
-    "head": wire.decode_head,
-    "row": wire.decode_row,
-    "push": wire.decode_push,
+    "head": rpc_methods.decode_head,
+    "row": rpc_methods.decode_row,
+    "push": rpc_methods.decode_push,
     "evidence answer": lambda data: decode_evidence_page(data, 0),
     "evidence": decode_bundles,
     "bundle": decode_bundle,

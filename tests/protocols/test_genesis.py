@@ -5,14 +5,20 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.dealing import build_dealing, encode_body
-from eigenkms.protocols.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.dealings import PATIENCE_WINDOWS, Stage
-from eigenkms.protocols.effects import Certified
-from eigenkms.protocols.evidence import Fault, check_evidence
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.jobs import Deal, Dealt
-from eigenkms.protocols.messages import GENESIS, commitments_digest, dealing_body, read_dealing, read_hash
+from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, Stage
+from eigenkms.protocols.ceremony.effects import Certified
+from eigenkms.protocols.ceremony.jobs import Deal, Dealt
+from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.wire.dealing import build_dealing, encode_body
+from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import (
+    GENESIS,
+    commitments_digest,
+    dealing_body,
+    read_dealing,
+    read_hash,
+)
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import GRACE, Table, done, encryption_key, jobs_of, key_frame, noted
 from tests.protocols.support import Cast, accusations, cast, journal

@@ -2,10 +2,10 @@
 
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.effects import Effect, Persist, Publish, Shred, Work
-from eigenkms.protocols.jobs import carry_out
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.session import Parameters, Session, cluster_id
+from eigenkms.protocols.ceremony.effects import Effect, Persist, Publish, Shred, Work
+from eigenkms.protocols.ceremony.jobs import carry_out
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 from tests.protocols.support import counter_rng
 

@@ -15,12 +15,12 @@ from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.dealing import read_body
-from eigenkms.protocols.dealing_header import decode_header
-from eigenkms.protocols.effects import Held, KeepKey
-from eigenkms.protocols.frames import Frame, Kind, decode_frame, verify_frame
-from eigenkms.protocols.keys import check_key_frame
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony.effects import Held, KeepKey
+from eigenkms.protocols.wire.dealing import read_body
+from eigenkms.protocols.wire.dealing_header import decode_header
+from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame, verify_frame
+from eigenkms.protocols.wire.key_directory import check_key_frame
+from eigenkms.protocols.wire.messages import (
     SESSION_KINDS,
     SourceRef,
     commitments_digest,
@@ -32,8 +32,8 @@ from eigenkms.protocols.messages import (
     ref_of,
     slot_of,
 )
-from eigenkms.protocols.transcript import check_self_consistent, decode_transcript
-from eigenkms.protocols.votes import Phase, check_certificate, decode_certificate, vote_digest
+from eigenkms.protocols.wire.transcript import check_self_consistent, decode_transcript
+from eigenkms.protocols.wire.votes import Phase, check_certificate, decode_certificate, vote_digest
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import Room
 from tests.protocols.support import Cast, cast, journal

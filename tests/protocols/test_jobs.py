@@ -7,9 +7,9 @@ import pytest
 from eigenkms.crypto import pvss
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.dealing import claim_of
-from eigenkms.protocols.jobs import Check, Checked, Deal, Dealt, Open, Opened, Unchecked
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.ceremony.jobs import Check, Checked, Deal, Dealt, Open, Opened, Unchecked
+from eigenkms.protocols.wire.dealing import claim_of
+from eigenkms.protocols.wire.transcript import Transcript
 from tests.protocols.rooms import KeyVersion, Table, done, encryption_key, jobs_of, version_of
 from tests.protocols.support import Cast, cast, secret_of
 

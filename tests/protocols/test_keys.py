@@ -6,9 +6,10 @@ import pytest
 
 from eigenkms.crypto import pvss
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols import keys
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import (
+from eigenkms.protocols.ceremony import keys
+from eigenkms.protocols.ceremony.keys import needed_numbers, next_keys
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.frames import (
     BadSignatureError,
     Frame,
     Kind,
@@ -16,16 +17,9 @@ from eigenkms.protocols.frames import (
     build_frame,
     verify_frame,
 )
-from eigenkms.protocols.keys import (
-    BadKeyError,
-    KeyDirectory,
-    check_key_frame,
-    key_slot,
-    needed_numbers,
-    next_keys,
-)
-from eigenkms.protocols.messages import key_body, read_key
-from eigenkms.protocols.transcript import ListedKey
+from eigenkms.protocols.wire.key_directory import BadKeyError, KeyDirectory, check_key_frame, key_slot
+from eigenkms.protocols.wire.messages import key_body, read_key
+from eigenkms.protocols.wire.transcript import ListedKey
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import encryption_key, key_frame, version_of
 from tests.protocols.support import Cast, cast

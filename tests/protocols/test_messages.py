@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.codec import MalformedError, encode
-from eigenkms.protocols.dealing_header import MAX_HEADER_BYTES, DealingHeader
-from eigenkms.protocols.frames import SIZE_LIMITS, Frame, Kind, decode_frame
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.protocols.wire.dealing_header import MAX_HEADER_BYTES, DealingHeader
+from eigenkms.protocols.wire.frames import SIZE_LIMITS, Frame, Kind, decode_frame
+from eigenkms.protocols.wire.messages import (
     GENESIS,
     MAX_KEY_FRAME_BYTES,
     SESSION_KINDS,
@@ -34,8 +34,8 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.session import MAX_OPERATORS, MAX_THRESHOLD
-from eigenkms.protocols.votes import Certificate, Phase
+from eigenkms.protocols.wire.session import MAX_OPERATORS, MAX_THRESHOLD
+from eigenkms.protocols.wire.votes import Certificate, Phase
 from tests.protocols.rooms import version_of
 from tests.protocols.support import Cast, cast
 

@@ -6,12 +6,28 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealings import NEWCOMER_WINDOWS, Stage
-from eigenkms.protocols.effects import Broadcast, Certified, Erase, EraseKeys, Held, KeepKey, Prepared
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.jobs import Checked, Deal, Open, Opened
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS, Stage
+from eigenkms.protocols.ceremony.effects import (
+    Broadcast,
+    Certified,
+    Erase,
+    EraseKeys,
+    Held,
+    KeepKey,
+    Prepared,
+)
+from eigenkms.protocols.ceremony.jobs import Checked, Deal, Open, Opened
+from eigenkms.protocols.ceremony.participant import (
+    KEPT_PULLED,
+    KEPT_ROTATIONS,
+    KEPT_TOUCHED,
+    KEPT_UNTOUCHED,
+    MAX_EARLY_BYTES,
+    MAX_EARLY_FRAMES,
+)
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import (
     GENESIS,
     certificate_body,
     proposal_body,
@@ -20,17 +36,9 @@ from eigenkms.protocols.messages import (
     ref_of,
     view_change_body,
 )
-from eigenkms.protocols.operator import (
-    KEPT_PULLED,
-    KEPT_ROTATIONS,
-    KEPT_TOUCHED,
-    KEPT_UNTOUCHED,
-    MAX_EARLY_BYTES,
-    MAX_EARLY_FRAMES,
-)
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import check_self_consistent
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import check_self_consistent
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import (
     KeyVersion,
@@ -692,7 +700,7 @@ def test_old_sessions_are_forgotten_unless_somebody_may_be_bound(who: Cast) -> N
 
 def test_a_session_that_binds_me_is_never_forgotten(who: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many came after it."""
-    monkeypatch.setattr("eigenkms.protocols.operator.KEPT_TOUCHED", 1)
+    monkeypatch.setattr("eigenkms.protocols.ceremony.participant.KEPT_TOUCHED", 1)
     operator = operator_of(who, who.addresses[0])
     sessions = [who.later(10 * k) for k in range(3)]
     for session in sessions:

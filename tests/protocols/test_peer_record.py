@@ -9,9 +9,9 @@ import pytest
 
 from eigenkms.crypto import backends, bn254
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import NO_SESSION, Frame, Kind, build_frame, decode_frame, verify_frame
-from eigenkms.protocols.peer_record import (
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.frames import NO_SESSION, Frame, Kind, build_frame, decode_frame, verify_frame
+from eigenkms.protocols.wire.peer_record import (
     MAX_ADDRESS_CHARACTERS,
     MAX_ADDRESSES,
     PeerRecord,

@@ -6,11 +6,11 @@ import pytest
 
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealing import BadDealingError, UnboundBytesError
-from eigenkms.protocols.jobs import Open, Opened
-from eigenkms.protocols.recovery import Recovery, Row
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.ceremony.jobs import Open, Opened
+from eigenkms.protocols.ceremony.recovery import Recovery
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.dealing import BadDealingError, Row, UnboundBytesError
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import KeyVersion, Room, done, version_of
 from tests.protocols.support import Cast, cast

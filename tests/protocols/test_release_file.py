@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eigenkms.crypto.hashing import be32
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.release_file import MAGIC, LogFile, write_log
-from eigenkms.protocols.release_log import MAX_ENTRY_BYTES, BadLogError
+from eigenkms.protocols.records.audit_log import MAX_ENTRY_BYTES, BadLogError
+from eigenkms.protocols.records.audit_log_file import MAGIC, LogFile, write_log
+from eigenkms.protocols.wire.codec import MalformedError
 from tests.protocols.test_release_log import HEADER, a_log, encoded
 
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eigenkms.crypto import backends, bn254
-from eigenkms.protocols.codec import MalformedError, encode
-from eigenkms.protocols.release_log import (
+from eigenkms.protocols.records.audit_log import (
     BadLogError,
     Entry,
     Head,
@@ -28,6 +27,7 @@ from eigenkms.protocols.release_log import (
     extend,
     sign_head,
 )
+from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 from tests.protocols.support import counter_rng
 

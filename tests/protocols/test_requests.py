@@ -17,16 +17,8 @@ from eigenkms.crypto import backends, bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.crypto.identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
-from eigenkms.protocols.canary import CanaryRequest, decode_canary_request
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.frames import BadSignatureError, Frame, Kind, build_frame, decode_frame, verify_frame
-from eigenkms.protocols.reach import (
-    ReachAnswer,
-    build_reach_request,
-    decode_reach_answer,
-    read_reach_request,
-)
-from eigenkms.protocols.requests import (
+from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.protocols.wire.client_rpc import (
     MAX_APP_ID_BYTES,
     MAX_AUTHORISATION_BYTES,
     MAX_RECORDS,
@@ -47,8 +39,23 @@ from eigenkms.protocols.requests import (
     read_statement,
     seal_partial,
 )
-from eigenkms.protocols.transcript import decode_transcript
-from eigenkms.protocols.votes import BadCertificateError, Phase
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.dial_back import (
+    ReachAnswer,
+    build_reach_request,
+    decode_reach_answer,
+    read_reach_request,
+)
+from eigenkms.protocols.wire.frames import (
+    BadSignatureError,
+    Frame,
+    Kind,
+    build_frame,
+    decode_frame,
+    verify_frame,
+)
+from eigenkms.protocols.wire.transcript import decode_transcript
+from eigenkms.protocols.wire.votes import BadCertificateError, Phase
 from eigenkms.types import AppId, ClusterId, Reach
 from tests.client.lies import false_epochs
 from tests.client.village import CLUSTER, Operator, Village, make_village

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from eigenkms.protocols.effects import (
+from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     Erase,
     EraseKeys,
@@ -18,11 +18,11 @@ from eigenkms.protocols.effects import (
     Shred,
     Work,
 )
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import read_vote, ref_of, view_change_body
-from eigenkms.protocols.operator import SessionEffect
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.ceremony.participant import SessionEffect
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import read_vote, ref_of, view_change_body
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import KeyVersion, Room, operator_of, version_of
 from tests.protocols.support import Cast, cast, secret_of

@@ -6,9 +6,9 @@ import pytest
 
 from eigenkms.crypto import scalars
 from eigenkms.errors import InputError
-from eigenkms.protocols import session as session_module
-from eigenkms.protocols.codec import MalformedError, encode
-from eigenkms.protocols.session import Parameters, Session, cluster_id, decode_session, encode_session
+from eigenkms.protocols.wire import session as session_module
+from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.protocols.wire.session import Parameters, Session, cluster_id, decode_session, encode_session
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 from tests.protocols.support import Cast, cast
 

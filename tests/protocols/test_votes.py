@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.codec import MalformedError, decode, encode
-from eigenkms.protocols.votes import (
+from eigenkms.protocols.wire.codec import MalformedError, decode, encode
+from eigenkms.protocols.wire.votes import (
     MAX_CERTIFICATE_BYTES,
     VOID_HASH,
     BadCertificateError,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from eigenkms.protocols.codec import MalformedError, encode
-from eigenkms.protocols.frames import Kind
-from eigenkms.protocols.wire import decode_frames, encode_frames, gossip_topic
+from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.rpc_methods import decode_frames, encode_frames, gossip_topic
 from eigenkms.types import ClusterId
 from tests.protocols.support import CLUSTER, cast
 

@@ -4,12 +4,12 @@ Each bound is a formula of the limits that the machines name. Limits are read wh
 """
 
 from eigenkms.crypto.pvss import encoded_size
-from eigenkms.protocols import forgeries, frame_log, operator
-from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.frames import SIZE_LIMITS, Kind
-from eigenkms.protocols.messages import SESSION_KINDS
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.ceremony import forgeries, frame_log, participant
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire.frames import SIZE_LIMITS, Kind
+from eigenkms.protocols.wire.messages import SESSION_KINDS
+from eigenkms.protocols.wire.votes import Phase
 
 
 def most_dealings(ceremony: Ceremony) -> int:
@@ -34,7 +34,7 @@ def most_frames(kind: Kind, ceremony: Ceremony) -> int:
 
 def most_bytes(machine: Operator) -> int:
     """Of one sender over all sessions: slots full of the largest frames, bodies of its dealings, and early frames."""
-    return operator.MAX_EARLY_BYTES + sum(
+    return participant.MAX_EARLY_BYTES + sum(
         sum(most_frames(kind, ceremony) * SIZE_LIMITS[kind] for kind in SESSION_KINDS)
         + most_dealings(ceremony) * encoded_size(ceremony.session.n)
         for ceremony in machine._all
@@ -43,18 +43,20 @@ def most_bytes(machine: Operator) -> int:
 
 def most_sessions(machine: Operator, *, rotations: bool) -> int:
     """Once the superfluous ones are forgotten: some of each sort, those that made a version, and the genesis that binds."""
-    others = operator.KEPT_ROTATIONS if rotations else operator.KEPT_UNTOUCHED + operator.KEPT_TOUCHED + 1
+    others = (
+        participant.KEPT_ROTATIONS if rotations else participant.KEPT_UNTOUCHED + participant.KEPT_TOUCHED + 1
+    )
     return len(machine.versions) + others
 
 
 def most_verified() -> int:
     """Signatures of one sender in a session; those of frames that came before its boundary are verified twice."""
-    return frame_log.MAX_TAKEN + operator.MAX_EARLY_FRAMES
+    return frame_log.MAX_TAKEN + participant.MAX_EARLY_FRAMES
 
 
 def most_verified_early() -> int:
     """Good signatures of one sender, from one boundary to the next, in all sessions that are not known here."""
-    return operator.MAX_EARLY_FRAMES
+    return participant.MAX_EARLY_FRAMES
 
 
 def most_forged() -> int:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealing import build_dealing, encode_body
-from eigenkms.protocols.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.dealings import Dealings
-from eigenkms.protocols.frames import Frame, Kind, build_frame, decode_frame
-from eigenkms.protocols.jobs import Deal, Dealt, Job, Result, carry_out
-from eigenkms.protocols.keys import key_slot
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.jobs import Deal, Dealt, Job, Result, carry_out
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.dealing import build_dealing, encode_body
+from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.wire.key_directory import key_slot
+from eigenkms.protocols.wire.messages import (
     GENESIS,
     SourceRef,
     dealing_body,
@@ -36,10 +37,9 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript, decode_transcript
-from eigenkms.protocols.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
+from eigenkms.protocols.wire.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
 from tests.sim.world import logarithms
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.effects import JournalRecord
-from eigenkms.protocols.evidence import Evidence
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript
-from eigenkms.protocols.votes import Certificate, Phase
+from eigenkms.protocols.ceremony.effects import JournalRecord
+from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import SessionId
 from tests.sim.reading import dealing_name
 

@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
-from eigenkms.protocols import operator as operator_module
-from eigenkms.protocols.codec import MalformedError
-from eigenkms.protocols.dealing_header import DealingHeader
-from eigenkms.protocols.effects import Certified, Closed, Prepared
-from eigenkms.protocols.evidence import Evidence
-from eigenkms.protocols.evidence_bundle import Bundle, check_bundle, decode_bundle
-from eigenkms.protocols.frames import Frame, Kind, decode_frame
-from eigenkms.protocols.jobs import Check
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony import participant as operator_module
+from eigenkms.protocols.ceremony.effects import Certified, Closed, Prepared
+from eigenkms.protocols.ceremony.jobs import Check
+from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.dealing_header import DealingHeader
+from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.messages import (
     GENESIS_SOURCE,
     read_key,
     read_proposal,
@@ -42,9 +42,9 @@ from eigenkms.protocols.messages import (
     read_vote,
     slot_of,
 )
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript, decode_transcript
-from eigenkms.protocols.votes import VOID_HASH, BadCertificateError, Certificate, Phase
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
+from eigenkms.protocols.wire.votes import VOID_HASH, BadCertificateError, Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
 from tests.sim.budgets import (
     most_bytes,

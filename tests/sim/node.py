@@ -19,7 +19,7 @@ from eigenkms.crypto import bn254
 from eigenkms.crypto.pvss import DealingContext
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
-from eigenkms.protocols.effects import (
+from eigenkms.protocols.ceremony.effects import (
     Accuse,
     Broadcast,
     Certified,
@@ -38,15 +38,15 @@ from eigenkms.protocols.effects import (
     Shred,
     Work,
 )
-from eigenkms.protocols.evidence import Evidence
-from eigenkms.protocols.forgeries import Forgeries
-from eigenkms.protocols.frames import Frame, Kind, build_frame
-from eigenkms.protocols.jobs import Check, Job, Result
-from eigenkms.protocols.messages import certificate_body
-from eigenkms.protocols.operator import Operator, SessionEffect
-from eigenkms.protocols.recovery import Row
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import Session
+from eigenkms.protocols.ceremony.forgeries import Forgeries
+from eigenkms.protocols.ceremony.jobs import Check, Job, Result
+from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
+from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.messages import certificate_body
+from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress, SessionId
 from tests.sim.clock import Clock, Skew
 from tests.sim.disk import Disk

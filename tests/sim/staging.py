@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from eigenkms.protocols.dealings import NEWCOMER_WINDOWS
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import read_vote
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import read_vote
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose

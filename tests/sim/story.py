@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from eigenkms.crypto.scalars import threshold
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.session import Session
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
 from tests.sim.byzantine import (
     DIVIDING_ATTACKS,

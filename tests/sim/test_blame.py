@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from eigenkms.protocols import blame as blame_module
-from eigenkms.protocols.blame import Blame
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.session import Session
+from eigenkms.protocols.ceremony import blame as blame_module
+from eigenkms.protocols.ceremony.blame import Blame
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
 from tests.sim import byzantine as b
 from tests.sim.byzantine import POSES, RANDOM_ATTACKS, Attack, Byzantine, Pose, random_liar

@@ -5,7 +5,7 @@ Each accusation is held against its bytes by the laws (``Laws.accuses``): it con
 
 import pytest
 
-from eigenkms.protocols.evidence import Fault
+from eigenkms.protocols.records.evidence import Fault
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Pose
 from tests.sim.staging import QUICK, founded, led_by_liars, nodes

@@ -6,32 +6,32 @@ from typing import Any
 
 import pytest
 
-from eigenkms.protocols import agreement as agreement_module
-from eigenkms.protocols import evidence as evidence_module
-from eigenkms.protocols import forgeries as forgeries_module
-from eigenkms.protocols import frame_log as frame_log_module
-from eigenkms.protocols import holdings as holdings_module
-from eigenkms.protocols import operator as operator_module
-from eigenkms.protocols.agreement import Agreement
-from eigenkms.protocols.ballots import Ballots
-from eigenkms.protocols.ceremony import Ceremony, Sources
-from eigenkms.protocols.dealing import claim_of
-from eigenkms.protocols.dealing_terms import DealingTerms
-from eigenkms.protocols.dealings import Dealings
-from eigenkms.protocols.effects import Broadcast, JournalRecord, KeepKey, Persist
-from eigenkms.protocols.evidence import Fault
-from eigenkms.protocols.forgeries import Forgeries
-from eigenkms.protocols.frame_log import FrameLog
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.genesis import GenesisDealings
-from eigenkms.protocols.holdings import Holdings, KnownVersion
-from eigenkms.protocols.messages import GENESIS
-from eigenkms.protocols.operator import Operator, SessionEffect
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import ListedKey
-from eigenkms.protocols.views import Views
-from eigenkms.protocols.voice import Voice
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.ceremony import agreement as agreement_module
+from eigenkms.protocols.ceremony import forgeries as forgeries_module
+from eigenkms.protocols.ceremony import frame_log as frame_log_module
+from eigenkms.protocols.ceremony import holdings as holdings_module
+from eigenkms.protocols.ceremony import participant as operator_module
+from eigenkms.protocols.ceremony.agreement import Agreement
+from eigenkms.protocols.ceremony.ceremony import Ceremony, Sources
+from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.effects import Broadcast, JournalRecord, KeepKey, Persist
+from eigenkms.protocols.ceremony.forgeries import Forgeries
+from eigenkms.protocols.ceremony.frame_log import FrameLog
+from eigenkms.protocols.ceremony.genesis import GenesisDealings
+from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
+from eigenkms.protocols.ceremony.pacemaker import Views
+from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
+from eigenkms.protocols.ceremony.signer import Voice
+from eigenkms.protocols.ceremony.vote_pool import Ballots
+from eigenkms.protocols.records import evidence as evidence_module
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.wire.dealing import claim_of
+from eigenkms.protocols.wire.dealing_terms import DealingTerms
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import GENESIS
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import ListedKey
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Byzantine

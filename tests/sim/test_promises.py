@@ -6,10 +6,10 @@ import pytest
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends import Backends
-from eigenkms.protocols.evidence import Fault
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.messages import SESSION_KINDS
-from eigenkms.protocols.operator import Operator
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import SESSION_KINDS
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose
 from tests.sim.staging import (

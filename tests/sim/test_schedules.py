@@ -1,8 +1,8 @@
 """Schedules that once went wrong, each with what is promised of it."""
 
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 from tests.sim.byzantine import Byzantine, always_fresh, leaves_keys_out, lists_no_keys, silent
 from tests.sim.node import Node

@@ -2,10 +2,10 @@
 
 import random
 
-from eigenkms.protocols.effects import JournalRecord, Persist
-from eigenkms.protocols.frames import Frame
-from eigenkms.protocols.operator import SessionEffect
-from eigenkms.protocols.session import Session
+from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
+from eigenkms.protocols.ceremony.participant import SessionEffect
+from eigenkms.protocols.wire.frames import Frame
+from eigenkms.protocols.wire.session import Session
 from tests.sim.clock import Clock, Skew
 from tests.sim.world import Faults, Node, World
 

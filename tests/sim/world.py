@@ -20,15 +20,15 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.backends import bls12381
 from eigenkms.crypto.scalars import R
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.evidence import Evidence, Fault
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.jobs import Check, Checked, Job, Result, Unchecked, carry_out
-from eigenkms.protocols.messages import GENESIS_SOURCE
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.requests import Epoch
-from eigenkms.protocols.session import Parameters, Session, cluster_id
-from eigenkms.protocols.transcript import check_self_consistent
-from eigenkms.protocols.votes import BadCertificateError, Phase
+from eigenkms.protocols.ceremony.jobs import Check, Checked, Job, Result, Unchecked, carry_out
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.records.evidence import Evidence, Fault
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import GENESIS_SOURCE
+from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
+from eigenkms.protocols.wire.transcript import check_self_consistent
+from eigenkms.protocols.wire.votes import BadCertificateError, Phase
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
 from tests.sim.clock import Skew
 from tests.sim.disk import StoredVersion

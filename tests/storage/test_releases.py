@@ -16,8 +16,8 @@ import pytest
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import StorageError
-from eigenkms.protocols.release_log import BadLogError, Entry, Head, LogHeader, LogVerifier, sign_head
-from eigenkms.storage.releases import RELEASES_NAME, ReleaseLog, read_releases
+from eigenkms.protocols.records.audit_log import BadLogError, Entry, Head, LogHeader, LogVerifier, sign_head
+from eigenkms.storage.audit_log import RELEASES_NAME, ReleaseLog, read_releases
 from eigenkms.storage.schema import RELEASES
 from tests.protocols.test_release_log import HEADER, KEY, RELEASE, release
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from eigenkms.errors import InputError, StorageError
-from eigenkms.storage.copy import read_store
 from eigenkms.storage.snapshot import snapshot
 from eigenkms.storage.store import VersionRow
+from eigenkms.storage.store_reader import read_store
 from eigenkms.types import Version
 from tests.storage.conftest import IDENTITY, PASSWORD, open_store, session
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from eigenkms.errors import StorageError
+from eigenkms.storage.replay_cache import SPENT_NAME, Spending, SpentTokens, Use
 from eigenkms.storage.schema import SPENT
-from eigenkms.storage.spent import SPENT_NAME, Spending, SpentTokens, Use
 
 NOW = 1_800_000_000.0
 LATER = int(NOW) + 3600
@@ -48,7 +48,7 @@ def test_many_are_spent_together(tmp_path: Path) -> None:
 SPENDER = """
 import sys
 from pathlib import Path
-from eigenkms.storage.spent import SpentTokens, Use
+from eigenkms.storage.replay_cache import SpentTokens, Use
 spent = SpentTokens.open(Path(sys.argv[1]))
 number = 0
 while True:

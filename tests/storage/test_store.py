@@ -10,7 +10,7 @@ import pytest
 
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import StorageError
-from eigenkms.protocols.session import MAX_OPERATORS
+from eigenkms.protocols.wire.session import MAX_OPERATORS
 from eigenkms.storage.evidence import read_folder
 from eigenkms.storage.store import EVIDENCE_LIMIT, Record, Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress, Version

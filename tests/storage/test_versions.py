@@ -16,12 +16,12 @@ import pytest
 
 from eigenkms import __version__
 from eigenkms.errors import InputError, StorageError
-from eigenkms.storage.copy import read_store
-from eigenkms.storage.release import RELEASE_NAME, read_release
-from eigenkms.storage.releases import RELEASES_NAME, read_releases
+from eigenkms.storage.audit_log import RELEASES_NAME, read_releases
+from eigenkms.storage.replay_cache import SPENT_NAME, Spending, SpentTokens
 from eigenkms.storage.schema import RELEASES, SPENT, STORE, Schema
-from eigenkms.storage.spent import SPENT_NAME, Spending, SpentTokens
 from eigenkms.storage.store import Record, Store
+from eigenkms.storage.store_reader import read_store
+from eigenkms.storage.writer_version import RELEASE_NAME, read_release
 from tests.protocols.test_release_log import HEADER, release
 from tests.storage.conftest import PASSWORD, open_store, session
 from tests.storage.test_golden import HASH, NUMBER, SECRET, example, schema
@@ -140,7 +140,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from eigenkms.storage.database import Database
-from eigenkms.storage.opening import Opening
+from eigenkms.storage.open_store import Opening
 from tests.storage.conftest import open_store
 left, migrating = int(sys.argv[2]), False
 execute, migrate = Database.execute, Database.migrate

@@ -26,7 +26,12 @@ from tests.support.waiting import PATIENCE
 ROOT = Path(__file__).parents[2]
 
 MAX_REQUEST = 2**17
-LAZY = ("eigenkms.client.api", "eigenkms.node.app", "eigenkms.node.doctor.table", "eigenkms.devnet.cluster")
+LAZY = (
+    "eigenkms.client.api",
+    "eigenkms.node.app",
+    "eigenkms.maintenance.doctor.registry",
+    "eigenkms.devnet.scenarios",
+)
 """What verbs import when they are carried out."""
 
 

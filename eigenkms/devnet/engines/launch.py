@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 import trio
 
+from eigenkms.config.schema import without_own_secrets
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError, InputError
-from eigenkms.node.catalogue import without_own_secrets
 
 if TYPE_CHECKING:
     from eigenkms.chain.rpc import JsonRpc

@@ -22,8 +22,12 @@ from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.crypto import bls
 from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.node.http import replies
-from eigenkms.node.http.bodies import (
+from eigenkms.node.authorisation.policy import Policy
+from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.http import responses
+from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
+from eigenkms.node.http.limits import ByteBudget, InProgress, TooManyError
+from eigenkms.node.http.requests import (
     MAX_SECRETS_BODY,
     MAX_SIGN_BODY,
     BadRequestError,
@@ -31,14 +35,10 @@ from eigenkms.node.http.bodies import (
     read_secrets_request,
     read_sign_request,
 )
-from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
-from eigenkms.node.http.limits import ByteBudget, InProgress, TooManyError
-from eigenkms.node.policy import Policy
-from eigenkms.node.rates import Rates
-from eigenkms.node.releasing import Released, Releaser
-from eigenkms.node.versions import Versions
+from eigenkms.node.issuer import Released, Releaser
+from eigenkms.node.key_versions import Versions
 from eigenkms.p2p.prefixes import prefix_of
-from eigenkms.protocols.transcript import Transcript
+from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId, OperatorAddress
 
 ANSWER_SECONDS: Final = 60
@@ -107,16 +107,16 @@ class KeyApi:
         held = self._versions.newest
         if held is None:
             raise _no_version("no master key has been generated yet")
-        return _json(replies.pubkey_answer(self._operator, held.epoch.transcript))
+        return _json(responses.pubkey_answer(self._operator, held.epoch.transcript))
 
     async def _health(self, request: Request) -> Response:
         del request
-        return _json(replies.encode_json({"status": "ok"}))
+        return _json(responses.encode_json({"status": "ok"}))
 
     async def _ready(self, request: Request) -> Response:
         del request
         reasons = list(self._not_ready())
-        body = replies.encode_json({"ready": not reasons, "reasons": reasons})
+        body = responses.encode_json({"ready": not reasons, "reasons": reasons})
         return _json(body, status=503 if reasons else 200)
 
     async def _description(self, request: Request) -> Response:
@@ -139,7 +139,7 @@ class KeyApi:
 
         def make() -> bytes:
             identity = identity_of(1, self._cluster, asked.app_id)
-            return replies.sign_answer(self._operator, bls.partial_sign(share, identity))
+            return responses.sign_answer(self._operator, bls.partial_sign(share, identity))
 
         released = Released(asked.app_id, 1, transcript, asked.reply_key)
         return _json(await self._releaser.release(released, grant, make, client=_client(request)))
@@ -154,7 +154,7 @@ class KeyApi:
 
         def make() -> bytes:
             identity = identity_of(asked.ciphertext_version, self._cluster, asked.key_id)
-            return replies.secrets_answer(asked, release, bls.partial_sign(share, identity))
+            return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
         released = Released(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
         return _json(await self._releaser.release(released, grant, make, client=client))
@@ -298,7 +298,7 @@ async def _say(request: Request, error: Exception) -> Response:
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if error.status == 429:
         headers["connection"] = "close"  # who asks too often pays for a new one each time
-    return _json(replies.encode_json({"error": told}), status=error.status, headers=headers)
+    return _json(responses.encode_json({"error": told}), status=error.status, headers=headers)
 
 
 async def _say_http(request: Request, error: Exception) -> Response:

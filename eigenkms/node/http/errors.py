@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from eigenkms.attestation.interface import AttestationRefused
-from eigenkms.protocols.authorisation import Refusal
+from eigenkms.protocols.wire.authorisation import Refusal
 
 
 class ApiError(Exception):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from eigenkms.node.authorisation.rate_limiter import Rates
 from eigenkms.node.http.connection import GONE, App, Connection, Stream
 from eigenkms.node.http.limits import ByteBudget, ServerLimits
 from eigenkms.node.http.places import Place, Places
-from eigenkms.node.rates import Rates
 from eigenkms.p2p.prefixes import prefix_of
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from eigenkms.config.addresses import HttpAddress
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
-from eigenkms.node.http.listening import HttpAddress, bind
+from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import Server
 
 if TYPE_CHECKING:

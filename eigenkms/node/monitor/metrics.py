@@ -24,14 +24,14 @@ from starlette.routing import Route
 
 from eigenkms import __version__
 from eigenkms.chain.boundaries import BoundaryStatistics
-from eigenkms.node.canary import Canary
 from eigenkms.node.engine import EngineStatistics
+from eigenkms.node.monitor.canary import Canary
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Handler, Statistics
 from eigenkms.p2p.types import Request as PeerRequest
-from eigenkms.protocols import wire
-from eigenkms.protocols.authorisation import Refusal
-from eigenkms.protocols.ceremony import FAILED
+from eigenkms.protocols.ceremony.ceremony import FAILED
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
@@ -42,8 +42,16 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 NAMESPACE: Final = "eigenkms"
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 METHODS: Final = (
-    *(wire.INFO, wire.PARTIAL, wire.STATUS, wire.EVIDENCE, wire.HELLO, wire.REACH),
-    *(wire.SYNC, wire.PUSH, wire.BODY, wire.ROW, wire.HEAD, wire.PING, wire.CANARY),
+    *(
+        rpc_methods.INFO,
+        rpc_methods.PARTIAL,
+        rpc_methods.STATUS,
+        rpc_methods.EVIDENCE,
+        rpc_methods.HELLO,
+        rpc_methods.REACH,
+    ),
+    *(rpc_methods.SYNC, rpc_methods.PUSH, rpc_methods.BODY, rpc_methods.ROW, rpc_methods.HEAD),
+    *(rpc_methods.PING, rpc_methods.CANARY),
 )
 OTHER: Final = "other"
 """Stands for whatever is none of the known names."""

@@ -47,8 +47,8 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.utils import safe_bytes_from_hex
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
+from eigenkms.p2p.hardening.bounded_io import ByteStream
 from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages
-from eigenkms.p2p.hardening.reading import ByteStream
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.types import GossipMessage

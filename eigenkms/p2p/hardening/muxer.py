@@ -17,10 +17,10 @@ from libp2p.io.exceptions import IncompleteReadError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 
-from eigenkms.p2p.allowances import Allowance
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.memory import Account, Pool
+from eigenkms.p2p.listening.read_allowances import Allowance
+from eigenkms.p2p.rpc.memory import Account, Pool
 
 log = logging.getLogger("eigenkms.p2p.muxer")
 

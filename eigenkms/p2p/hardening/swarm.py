@@ -14,8 +14,8 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 
-from eigenkms.p2p.hardening.links import noise_only
-from eigenkms.p2p.hardening.reading import ByteStream
+from eigenkms.p2p.hardening.bounded_io import ByteStream
+from eigenkms.p2p.hardening.handshake import noise_only
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.limits import Limits
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from eigenkms.errors import InputError, NetworkError
-from eigenkms.node.doctor import findings
-from eigenkms.node.doctor.findings import (
+from eigenkms.maintenance.doctor import findings
+from eigenkms.maintenance.doctor.findings import (
     ELSEWHERE,
     HEALTHY,
     MINE,
@@ -21,7 +21,7 @@ from eigenkms.node.doctor.findings import (
     skipped,
     warning,
 )
-from eigenkms.node.doctor.table import CHECKS
+from eigenkms.maintenance.doctor.registry import CHECKS
 
 
 @dataclass

@@ -7,11 +7,11 @@ import pytest
 import trio
 
 from eigenkms.chain.reader import OperatorRead
-from eigenkms.node.doctor import machine, network, onchain
-from eigenkms.node.doctor.case import Case, Told
-from eigenkms.node.doctor.findings import Finding, Verdict
+from eigenkms.maintenance.doctor import machine, network, onchain
+from eigenkms.maintenance.doctor.context import Case, Told
+from eigenkms.maintenance.doctor.findings import Finding, Verdict
 from eigenkms.p2p.identity import PeerKey, parse_address
-from eigenkms.protocols.reach import ReachAnswer
+from eigenkms.protocols.wire.dial_back import ReachAnswer
 from eigenkms.types import OperatorAddress, Reach
 from tests.attestation.issuer import Authority, Endpoint
 from tests.client.village import Village, block_at
@@ -90,7 +90,7 @@ def test_operators_that_know_an_older_socket_are_not_wrong(case: Case) -> None:
 
 async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: Case) -> None:
     """Not us, who have what most have. Operators that do not say are not counted."""
-    from eigenkms.node.reporting import parameters_of
+    from eigenkms.config.node import parameters_of
 
     mine = parameters_of(case.config)
     case.peers = {
@@ -107,7 +107,7 @@ async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: Case
 
 async def test_a_strangers_value_is_no_line_to_write(case: Case) -> None:
     """Unless it is one that the setting could have."""
-    from eigenkms.node.reporting import parameters_of
+    from eigenkms.config.node import parameters_of
 
     evil = {**parameters_of(case.config), "finality": 'latest"\npolicy = "open'}
     case.peers = {A: Told({"parameters": evil}, 0)}
@@ -135,7 +135,7 @@ async def test_without_operators_the_chain_alone_tells(case: Case) -> None:
 
 async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case: Case) -> None:
     """It is named with what was wrong; the others are asked all the same."""
-    from eigenkms.protocols import wire
+    from eigenkms.protocols.wire import rpc_methods
     from tests.client.village import ANYWHERE
 
     async def nonsense(_request: object) -> bytes:
@@ -145,7 +145,7 @@ async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case:
         patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
         patient_host(PeerKey.generate()) as case.visitor,
     ):
-        other.serve(wire.CLIENT_PROTOCOL, nonsense)
+        other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
         case.operators = OperatorRead(block_at(7), members, ())
         case.addresses = {
@@ -159,7 +159,7 @@ async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case:
 @pytest.mark.parametrize("time", ["1" + "0" * 400, "true", '"noon"', "null", str(2**60)])
 async def test_a_time_that_is_none_is_left_out(village: Village, case: Case, time: str) -> None:
     """An operator that says nonsense of its clock answers otherwise, and its clock is not compared."""
-    from eigenkms.protocols import wire
+    from eigenkms.protocols.wire import rpc_methods
     from tests.client.village import ANYWHERE
 
     async def nonsense(_request: object) -> bytes:
@@ -169,7 +169,7 @@ async def test_a_time_that_is_none_is_left_out(village: Village, case: Case, tim
         patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
         patient_host(PeerKey.generate()) as case.visitor,
     ):
-        other.serve(wire.CLIENT_PROTOCOL, nonsense)
+        other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
         case.operators = OperatorRead(block_at(7), members, ())
         case.addresses = {

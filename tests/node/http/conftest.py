@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.config.node import NodeConfig
 from eigenkms.node.app import Node
-from eigenkms.node.attesting import open_authoriser
-from eigenkms.node.config import NodeConfig
+from eigenkms.node.authorisation.factory import open_authoriser
+from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import api
-from eigenkms.node.policy import Policy
 from tests.attestation.issuer import (
     GCP_ISSUER,
     PROJECT,

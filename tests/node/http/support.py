@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from eigenkms.config.addresses import HttpAddress
+from eigenkms.config.tls import TlsFiles
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.node.app import Node
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
-from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
+from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import Server
 from tests.attestation.issuer import APP
 from tests.support.waiting import PATIENCE

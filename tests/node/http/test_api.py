@@ -16,19 +16,19 @@ from eth_account.messages import encode_typed_data
 
 from eigenkms.applications import AppStatus, UnusableReleaseError
 from eigenkms.attestation import ecdsa
+from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bls
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import ChainError
-from eigenkms.node import authorisation
 from eigenkms.node.app import Node
-from eigenkms.node.attesting import open_authoriser
-from eigenkms.node.config import NodeConfig
+from eigenkms.node.authorisation import pipeline
+from eigenkms.node.authorisation.factory import open_authoriser
+from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import errors
-from eigenkms.node.policy import Policy
-from eigenkms.p2p.listener import raise_file_limit
-from eigenkms.protocols.authorisation import Refusal, Scope
-from eigenkms.protocols.operator import Operator
+from eigenkms.p2p.listening.listener import raise_file_limit
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
 from tests.attestation.issuer import APP, Endpoint, changed, gcp_claims, sign, token
 from tests.attestation.issuer import NOW as ISSUED
@@ -331,7 +331,7 @@ async def test_stacks_are_refused(node: Node) -> None:
 
 async def test_too_many_at_once_are_refused_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the pipeline."""
-    monkeypatch.setattr(authorisation, "MAX_AT_ONCE", 0)
+    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 0)
     answer = await post(node, attested())
     assert code_of(answer) == (503, "busy")
     assert int(answer.headers["retry-after"]) > 0
@@ -353,7 +353,7 @@ async def test_a_defect_says_nothing(
         raise RuntimeError("the secret is 4711")
 
     with monkeypatch.context() as patch:
-        patch.setattr("eigenkms.node.http.replies.secrets_answer", broken)
+        patch.setattr("eigenkms.node.http.responses.secrets_answer", broken)
         with caplog.at_level(logging.ERROR):
             answer = await post(node, attested())
     assert code_of(answer) == (500, "internal")

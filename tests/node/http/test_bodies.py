@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eigenkms.attestation import ecdsa
-from eigenkms.node.http.bodies import (
+from eigenkms.node.http.requests import (
     BadRequestError,
     SignRequest,
     read_rsa_key,
     read_secrets_request,
     read_sign_request,
 )
-from eigenkms.protocols.authorisation import Authorisation
+from eigenkms.protocols.wire.authorisation import Authorisation
 from eigenkms.types import AppId
 from tests.node.http.support import ReferenceClient, b64, pem_of, rsa_private
 

@@ -15,13 +15,15 @@ from typing import Any, Final
 import pytest
 import trio
 
+from eigenkms.config.addresses import HttpAddress
+from eigenkms.config.tls import TlsFiles
 from eigenkms.node.app import Node
-from eigenkms.node.http.bodies import MAX_SECRETS_BODY
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import IN_PROGRESS_OF_ONE, LARGE_BYTES_OF_ONE, ServerLimits
-from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
+from eigenkms.node.http.listener import bind
+from eigenkms.node.http.requests import MAX_SECRETS_BODY
 from eigenkms.node.http.server import Server
-from eigenkms.p2p.listener import raise_file_limit
+from eigenkms.p2p.listening.listener import raise_file_limit
 from tests.attestation.issuer import Authority
 from tests.node.http.support import PATIENT, client_at, connect, eventually_gone, exchange, stop_rates
 from tests.support.waiting import PATIENCE, eventually, pace, pass_time

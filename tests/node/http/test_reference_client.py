@@ -14,8 +14,8 @@ import pytest
 from eigenkms.crypto import bls, ibe
 from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import coordinate
-from eigenkms.node.attesting import open_authoriser
-from eigenkms.node.policy import Policy
+from eigenkms.node.authorisation.factory import open_authoriser
+from eigenkms.node.authorisation.policy import Policy
 from eigenkms.types import OperatorAddress
 from tests.attestation.issuer import APP, Authority, Endpoint, gcp_claims, token
 from tests.attestation.issuer import NOW as ISSUED

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import trio
 
+from eigenkms.config.addresses import HttpAddress
 from eigenkms.errors import InputError
-from eigenkms.node.http.listening import HttpAddress
-from eigenkms.node.policy import Policy
-from eigenkms.node.reporting import CHAIN_FAILURES
+from eigenkms.node.authorisation.policy import Policy
+from eigenkms.node.monitor.status import CHAIN_FAILURES
 from tests.attestation.issuer import Authority, make_authority
 from tests.client.village import Village
 from tests.node.http.support import client_at

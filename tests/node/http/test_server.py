@@ -24,14 +24,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from eigenkms.config.addresses import HttpAddress
+from eigenkms.config.tls import TlsFiles
 from eigenkms.errors import InputError
 from eigenkms.node.app import Node
+from eigenkms.node.authorisation.rate_limiter import Rates
 from eigenkms.node.http import api as api_module
-from eigenkms.node.http.bodies import MAX_SECRETS_BODY, MAX_SIGN_BODY
 from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ServerLimits
-from eigenkms.node.http.listening import HttpAddress, TlsFiles, bind
+from eigenkms.node.http.listener import bind
+from eigenkms.node.http.requests import MAX_SECRETS_BODY, MAX_SIGN_BODY
 from eigenkms.node.http.server import Server
-from eigenkms.node.rates import Rates
 from tests.attestation.issuer import Authority
 from tests.node.http.support import (
     PATIENT,

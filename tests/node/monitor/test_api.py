@@ -7,10 +7,10 @@ import httpx
 import pytest
 import trio
 
+from eigenkms.config.addresses import HttpAddress
+from eigenkms.config.settings import monitor_address
 from eigenkms.errors import InputError
-from eigenkms.node.http.listening import HttpAddress
 from eigenkms.node.monitor.api import LIMITS, MonitorApi, serve_monitor
-from eigenkms.node.settings import monitor_address
 from tests.support.waiting import PATIENCE
 
 STATUS = {"version": 7, "peers": 3}

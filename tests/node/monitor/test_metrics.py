@@ -13,9 +13,9 @@ from eigenkms.node.monitor.metrics import CODES, COUNTERS, EVENTS, GAUGES, STATE
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
-from eigenkms.protocols import wire
-from eigenkms.protocols.ceremony import FAILED
-from eigenkms.protocols.holdings import NOT_OPENED
+from eigenkms.protocols.ceremony.ceremony import FAILED
+from eigenkms.protocols.ceremony.holdings import NOT_OPENED
+from eigenkms.protocols.wire import rpc_methods
 from tests.client.village import Village
 from tests.docs.pages import ROOT
 from tests.node.support import a_node, keep_version
@@ -56,8 +56,8 @@ async def test_requests_are_counted_by_method_and_outcome(village: Village, tmp_
     """A refusal with its code; a method or a code that nobody knows is "other", however many there are of them."""
     with a_node(village, 0, tmp_path) as node:
         handler = node._metrics.metered(node._services.client)
-        await handler(Request(STRANGER, wire.STATUS, b""))
-        for method in (wire.INFO, "method-1", "method-2"):
+        await handler(Request(STRANGER, rpc_methods.STATUS, b""))
+        for method in (rpc_methods.INFO, "method-1", "method-2"):
             with pytest.raises(RpcRefusal):
                 await handler(Request(STRANGER, method, b"\xc0"))
         text = node._metrics.exposition()

@@ -12,10 +12,10 @@ import httpx
 import pytest
 import trio
 
+from eigenkms.config.addresses import HttpAddress
 from eigenkms.node.app import Node
-from eigenkms.node.http.listening import HttpAddress
 from eigenkms.node.monitor.page import POLICY
-from eigenkms.node.monitor.recent import RecentWarnings
+from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from tests.client.village import Village, at_home
 from tests.node.support import a_node, keep_version
 from tests.node.test_app import boundary_seen, neighbours_known, running

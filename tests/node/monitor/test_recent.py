@@ -2,8 +2,8 @@
 
 import logging
 
-from eigenkms.node.log_bounds import REACHED
-from eigenkms.node.monitor.recent import KEPT, MAX_CHARACTERS, RecentWarnings
+from eigenkms.node.monitor.log_bounds import REACHED
+from eigenkms.node.monitor.recent_warnings import KEPT, MAX_CHARACTERS, RecentWarnings
 
 log = logging.getLogger("eigenkms.node.app")
 

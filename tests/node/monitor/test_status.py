@@ -14,10 +14,10 @@ import httpx
 import pytest
 import trio
 
+from eigenkms.config.addresses import HttpAddress
 from eigenkms.node.app import Node
-from eigenkms.node.http.listening import HttpAddress
-from eigenkms.node.monitor.overview import SCHEMA
-from eigenkms.node.monitor.recent import RecentWarnings
+from eigenkms.node.monitor.operator_status import SCHEMA
+from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from tests.client.village import Village, at_home, make_village
 from tests.docs.pages import page
 from tests.node.support import PASSWORD, Neighbour, a_node, keep_version

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from eigenkms.node.monitor.verdict import Seen, judge
+from eigenkms.node.monitor.health import Seen, judge
 
 WELL = Seen(
     operators=4, holders=4, threshold=3, phase="certified", providers=[{"state": "ok"}], canary={"ok": True}

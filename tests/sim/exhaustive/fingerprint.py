@@ -9,15 +9,15 @@ fingerprint and compares. All in it is tuples, frozen sets and values, so that o
 from functools import cache
 from typing import Any, TypeAlias
 
-from eigenkms.protocols.agreement import Agreement
-from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.dealing_header import decode_header
-from eigenkms.protocols.dealings import Dealings, Stage
-from eigenkms.protocols.effects import JournalRecord
-from eigenkms.protocols.frames import Frame, Kind, decode_frame
-from eigenkms.protocols.messages import Proposal, read_dealing, read_view_change, read_vote, slot_of
-from eigenkms.protocols.transcript import decode_transcript
-from eigenkms.protocols.votes import Certificate, Phase, decode_certificate
+from eigenkms.protocols.ceremony.agreement import Agreement
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.dealings import Dealings, Stage
+from eigenkms.protocols.ceremony.effects import JournalRecord
+from eigenkms.protocols.wire.dealing_header import decode_header
+from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.messages import Proposal, read_dealing, read_view_change, read_vote, slot_of
+from eigenkms.protocols.wire.transcript import decode_transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase, decode_certificate
 from eigenkms.types import SessionId
 from tests.sim.exhaustive.life import Life
 

@@ -1,8 +1,8 @@
 """One correct operator: the real machines of protocol 2, the disk under them, and what it has said so far.
 
-The machine is ``eigenkms.protocols.operator.Operator``, unchanged. Its jobs are answered at once. What it asks to be durable is
-on the disk before anything of the same step is said. A step can be *torn*: the process dies after so many durable writes, says
-nothing of what is left, and starts again from the disk.
+The machine is ``Operator``, unchanged. Its jobs are answered at once. What it asks to be durable is on the disk before anything of
+the same step is said. A step can be *torn*: the process dies after so many durable writes, says nothing of what is left, and
+starts again from the disk.
 """
 
 import copy
@@ -15,19 +15,19 @@ from typing import Any
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.agreement import Decision
-from eigenkms.protocols.ceremony import HeldSource, Setting
-from eigenkms.protocols.dealing_header import DealingHeader
-from eigenkms.protocols.effects import Broadcast, Certified, JournalRecord, Prepared, Work
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.holdings import KnownVersion
-from eigenkms.protocols.jobs import Check, Checked, Deal, Job, Open, Result
-from eigenkms.protocols.messages import Proposal, slot_of
-from eigenkms.protocols.operator import Operator, SessionEffect
-from eigenkms.protocols.recovery import Row
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import ListedKey, Transcript
-from eigenkms.protocols.votes import Certificate
+from eigenkms.protocols.ceremony.agreement import Decision
+from eigenkms.protocols.ceremony.ceremony import HeldSource, Setting
+from eigenkms.protocols.ceremony.effects import Broadcast, Certified, JournalRecord, Prepared, Work
+from eigenkms.protocols.ceremony.holdings import KnownVersion
+from eigenkms.protocols.ceremony.jobs import Check, Checked, Deal, Job, Open, Result
+from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
+from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.dealing_header import DealingHeader
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import Proposal, slot_of
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
+from eigenkms.protocols.wire.votes import Certificate
 from eigenkms.types import OperatorSet, SessionId
 from tests.protocols.rooms import GRACE, Disk, KeyRow
 from tests.protocols.support import counter_rng

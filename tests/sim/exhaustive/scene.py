@@ -13,11 +13,11 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.scalars import SecretScalar, coordinate, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
-from eigenkms.protocols.dealing import build_dealing, encode_body, read_body, row_of
-from eigenkms.protocols.dealing_header import DealingHeader
-from eigenkms.protocols.frames import Frame, Kind
-from eigenkms.protocols.jobs import Deal, Dealt, Open, Opened, carry_out
-from eigenkms.protocols.messages import (
+from eigenkms.protocols.ceremony.jobs import Deal, Dealt, Open, Opened, carry_out
+from eigenkms.protocols.wire.dealing import Row, build_dealing, encode_body, read_body, row_of
+from eigenkms.protocols.wire.dealing_header import DealingHeader
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.messages import (
     certificate_body,
     dealing_body,
     proposal_body,
@@ -26,10 +26,9 @@ from eigenkms.protocols.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.recovery import Row
-from eigenkms.protocols.session import Session
-from eigenkms.protocols.transcript import ListedKey, Transcript
-from eigenkms.protocols.votes import Certificate, Phase, vote_digest
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase, vote_digest
 from eigenkms.types import SessionId
 from tests.protocols.rooms import certify, encryption_key, key_frame, version_of
 from tests.protocols.support import cast, counter_rng

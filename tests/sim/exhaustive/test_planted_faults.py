@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from eigenkms.protocols.agreement import Agreement
-from eigenkms.protocols.ceremony import Ceremony
-from eigenkms.protocols.dealings import Dealings
-from eigenkms.protocols.effects import JournalRecord
-from eigenkms.protocols.messages import GENESIS, SourceRef, ref_of
-from eigenkms.protocols.operator import Operator
-from eigenkms.protocols.sources import Sources
+from eigenkms.protocols.ceremony.agreement import Agreement
+from eigenkms.protocols.ceremony.base_versions import Sources
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.effects import JournalRecord
+from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.wire.messages import GENESIS, SourceRef, ref_of
 from eigenkms.types import OperatorSet
 from tests.sim.exhaustive.calm import find_stuck
 from tests.sim.exhaustive.laws import LawBrokenError

@@ -23,9 +23,9 @@ from itertools import product
 from time import process_time
 from typing import NamedTuple, TypeAlias
 
-from eigenkms.protocols.messages import SourceRef
-from eigenkms.protocols.sources import Sources
-from eigenkms.protocols.votes import Phase
+from eigenkms.protocols.ceremony.base_versions import Sources
+from eigenkms.protocols.wire.messages import SourceRef
+from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
 from tests.sim.exhaustive.fingerprint import fingerprint
 from tests.sim.exhaustive.laws import LawBrokenError, Situation, broken_law

@@ -1,0 +1,71 @@
+"""``eigenkms secrets``: the environment of an application's release, for people and scripts."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from eigenkms.cli.exec import choose
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
+from eigenkms.cli.support.files import Sink
+from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
+from eigenkms.cli.support.progress import Progress
+from eigenkms.errors import InputError
+
+if TYPE_CHECKING:
+    from eigenkms.config.settings import Settings
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@click.group("secrets")
+def command() -> None:
+    """Read the secrets of an application's release."""
+
+
+@verb(
+    "get",
+    "eigenkms secrets get --app-id 0x5fbd…0aa3 --attest gcp API_KEY\n"
+    "eigenkms secrets get --app-id 0x5fbd…0aa3 --attest ecdsa --ecdsa-key-file creator.json --json -o all.json",
+)
+@click.argument("name", required=False, metavar="[NAME]")
+@click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object of names and values.")
+@exact_app_id_option
+@with_settings("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
+def _get(*, name: str | None, output: str | None, as_json: bool, exact: bool, settings: "Settings") -> None:
+    """Fetch an application's secrets and print the value of NAME, as it is, or all as NAME=VALUE, quoted for a shell.
+
+    They are the environment of the application's confirmed release: public and encrypted values, an encrypted one before a public
+    one. A terminal is not given control characters.
+    """
+    app_id = client_runner.checked_app_id(settings, exact=exact)
+    sink = Sink(output, secret=True)
+    sink.check()
+    shown = attester(settings)
+    with Progress("asking the operators") as progress:
+        secrets = client_runner.fetch_secrets(settings, app_id, shown, progress)
+    chosen = choose(secrets, () if name is None else (name,))
+    sink.write(render(chosen, name, as_json=as_json).encode())
+
+
+def render(secrets: Mapping[str, str], name: str | None, *, as_json: bool) -> str:
+    """The value of ``name``, or a line for each. Raises InputError for a name that a shell would take for something else."""
+    if as_json:
+        return json.dumps(dict(secrets), indent=2) + "\n"
+    if name is not None:
+        return secrets[name]
+    for each in secrets:
+        if not _VARIABLE.fullmatch(each):
+            raise InputError(
+                f"print secret {each!a} for a shell: no variable can have this name",
+                hint="name the secrets that you want, or use --json",
+            )
+    return "".join(f"{each}={shlex.quote(value)}\n" for each, value in secrets.items())
+
+
+command.add_command(_get)

@@ -1,0 +1,121 @@
+"""The account that a verb sends transactions from: a keystore here, or a web3signer that holds its key."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eigenkms.cli.support.output import note
+from eigenkms.cli.support.passwords import ACCOUNT, read_password
+from eigenkms.errors import InputError
+
+if TYPE_CHECKING:
+    from eigenkms.chain.signing import Signer
+    from eigenkms.chain.transactions import Terms
+    from eigenkms.config.settings import Settings
+
+ACCOUNT_OPTIONS = (
+    "account_keystore",
+    "account_password_file",
+    "web3signer_url",
+    "account",
+    "max_gas_price_gwei",
+    "confirmations",
+)
+REPLACE_SECONDS = 60.0
+"""In no block for so long, a transaction is replaced by one that pays more."""
+DEADLINE_SECONDS = 900.0
+_HINT = "give --account-keystore FILE, or --web3signer-url URL and --account ADDRESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account (20 bytes) and its key, or the URL of what signs for it. Neither prints."""
+
+    address: bytes
+    key: bytes | None = field(repr=False, default=None)
+    url: str | None = field(repr=False, default=None)
+
+    @asynccontextmanager
+    async def signer(self) -> AsyncIterator["Signer"]:
+        """What signs, for the length of the context."""
+        from eigenkms.chain.rpc import JsonRpc
+        from eigenkms.chain.signing import SIGNER_SECONDS, LocalSigner, RemoteSigner
+
+        if self.key is not None:
+            yield LocalSigner(self.key)
+            return
+        assert self.url is not None
+        async with JsonRpc(self.url, deadline=SIGNER_SECONDS) as rpc:
+            yield RemoteSigner(rpc, self.address)
+
+
+def account(settings: "Settings", action: str) -> Account:
+    """The account that the settings name; asks for its password. Raises InputError; ``action`` is what needs it."""
+    keystore: Path | None = settings.get("account_keystore")
+    url: str | None = settings.get("web3signer_url")
+    named: bytes | None = settings.get("account")
+    if keystore is not None and url is not None:
+        raise InputError(
+            f"{action}: account_keystore and web3signer_url are both set", hint="use one of the two"
+        )
+    if url is not None:
+        return Account(settings.require("account"), url=url)
+    if keystore is None:
+        raise InputError(f"{action}: the account that sends transactions is not given", hint=_HINT)
+    return _unlocked(keystore, settings, named)
+
+
+def _unlocked(path: Path, settings: "Settings", named: bytes | None) -> Account:
+    from eigenkms.keys.keystores import open_key
+
+    password_file = settings.get("account_password_file")
+    password = read_password(f"keystore {path}", file=password_file, environ=os.environ, ways=ACCOUNT)
+    opened = open_key(path, "secp256k1", password)
+    address = bytes.fromhex(opened.public["address"][2:])
+    if named not in (None, address):
+        raise InputError(
+            f"open keystore {path}: it is of account 0x{address.hex()}, not of {settings.where('account')}",
+            hint="give the keystore of that account, or leave account out",
+        )
+    return Account(address, key=opened.secret)
+
+
+def account_address(settings: "Settings") -> bytes | None:
+    """Of the account that the settings name, without its password; None if they name none, or the keystore does not say."""
+    named: bytes | None = settings.get("account")
+    keystore: Path | None = settings.get("account_keystore")
+    if named is not None or keystore is None:
+        return named
+    from eigenkms.keys.keystores import peek
+
+    address = peek(keystore)[1].get("address")
+    return None if address is None else bytes.fromhex(address[2:])
+
+
+def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
+    """What the settings say of fees and confirmations. On a devnet gas costs nothing, and estimating it takes long."""
+    from eigenkms.chain.transactions import Terms
+    from eigenkms.config.schema import DEVNET_CHAIN_ID
+
+    return Terms(
+        max_fee_wei=settings.get("max_gas_price_gwei") * 10**9,
+        estimate=settings.get("chain_id") != DEVNET_CHAIN_ID,
+        replace_after=REPLACE_SECONDS,
+        replace_pending=replace_pending,
+        confirmations=settings.get("confirmations"),
+        deadline=DEADLINE_SECONDS,
+        tell=note,
+    )
+
+
+def checked_address(text: str) -> bytes:
+    """20 bytes. Raises InputError, also for a mixed-case address whose checksum (EIP-55) is wrong."""
+    from eigenkms.config.settings import address
+
+    try:
+        return bytes(address(text))
+    except ValueError as error:
+        raise InputError(f"read address: {error}", hint="copy it again, whole") from error

@@ -1,0 +1,252 @@
+"""Plans of ``chain.lifecycle`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eigenkms.cli.support import client_runner
+from eigenkms.cli.support.accounts import account, terms
+from eigenkms.cli.support.options import json_option, print_facts
+from eigenkms.cli.support.output import note, print_result, warn
+from eigenkms.errors import InputError
+
+if TYPE_CHECKING:
+    from eigenkms.chain.lifecycle import Plan, Registry, Step
+    from eigenkms.chain.registration import Call
+    from eigenkms.chain.transactions import Receipt, Sender
+    from eigenkms.config.settings import Settings
+
+MakePlan = Callable[["Registry", bytes], Awaitable["Plan"]]
+"""Of a registry and the account that sends."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How transactions are sent: not at all, without asking, in place of a pending one; and how it is told."""
+
+    dry_run: bool
+    yes: bool
+    replace_pending: bool
+    as_json: bool
+
+
+def sending(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every verb that sends transactions, passed on as ``manner``."""
+
+    @wraps(function)
+    def wrapped(*, dry_run: bool, yes: bool, replace_pending: bool, as_json: bool, **rest: Any) -> Any:
+        return function(manner=Manner(dry_run, yes, replace_pending, as_json), **rest)
+
+    declared: Callable[..., Any] = json_option(wrapped)
+    for option in reversed(
+        (
+            click.option("--dry-run", is_flag=True, help="Show the calls and try them; send nothing."),
+            click.option("--yes", is_flag=True, help="Send without asking."),
+            click.option(
+                "--replace-pending",
+                is_flag=True,
+                help="Outbid a transaction of the account that is pending, instead of waiting for it.",
+            ),
+        )
+    ):
+        declared = option(declared)
+    return declared
+
+
+def carry_out(settings: "Settings", action: str, make: MakePlan, manner: Manner) -> None:
+    """Make the plan, and unless it is a dry run, have it confirmed and send it; print what came of it."""
+    delegation_manager = settings.require("delegation_manager")
+    config = client_runner.client_settings(settings).chain
+    sender_account = account(settings, action)
+
+    async def visit() -> dict[str, Any]:
+        from eigenkms.chain.lifecycle import open_registry
+        from eigenkms.chain.transactions import Sender
+
+        conditions = terms(settings, replace_pending=manner.replace_pending)
+        async with open_registry(config, delegation_manager) as registry, sender_account.signer() as signer:
+            sender = Sender(registry.chain.rpc, signer, config.chain_id, terms=conditions)
+            if manner.dry_run:
+                if pending := await sender.pending():
+                    note(
+                        f"{pending} transactions of the account are pending: what they change does not show yet"
+                    )
+            else:
+                await sender.settle(action)
+            plan = await make(registry, sender.address)
+            fee = await registry.fee(plan, conditions)
+            if manner.dry_run:
+                return _facts(plan, config.chain_id, fee, {}, await _simulated(registry, plan))
+            await _confirm(plan, fee, manner)
+            return _facts(plan, config.chain_id, fee, await _send(sender, plan), None)
+
+    facts = client_runner.run(visit)
+    if manner.as_json:
+        print_facts(facts, as_json=True)
+    else:
+        print_result(*_lines(facts))
+
+
+async def _simulated(registry: "Registry", plan: "Plan") -> dict[str, str]:
+    """By the name of a step, what came of trying its call."""
+    return {
+        step.name: _outcome(await registry.simulate(plan, step.call))
+        for step in plan.steps
+        if step.call is not None
+    }
+
+
+def _outcome(reason: str | None) -> str:
+    if reason is None:
+        return "would succeed"
+    return f"would be refused: {reason}" if reason else "shows only after the calls before it"
+
+
+async def _confirm(plan: "Plan", fee: int, manner: Manner) -> None:
+    """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
+    from eigenkms.chain.values import ether, hexed
+    from eigenkms.cli.support.prompts import agrees
+
+    for step in plan.steps:
+        note(f"{step.name}: {step.done or 'to be sent'}")
+    if plan.calls and plan.warning:
+        warn(plan.warning)
+    if manner.yes or not plan.calls:
+        return
+    cost = ether(plan.gas * fee)
+    agreed = await agrees(
+        f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether at the present price of gas?"
+    )
+    if agreed is None:
+        raise InputError(
+            f"{plan.action}: {_counted(plan)} not confirmed, and there is no terminal to ask at",
+            hint="look at them with --dry-run, and give --yes",
+        )
+    if not agreed:
+        raise InputError(
+            f"{plan.action}: not confirmed, nothing was sent", hint="answer yes, or look first with --dry-run"
+        )
+
+
+def _counted(plan: "Plan") -> str:
+    return f"{len(plan.calls)} transaction{'s' if len(plan.calls) > 1 else ''}"
+
+
+async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
+    from eigenkms.chain.registration import perform
+    from eigenkms.chain.values import hexed
+
+    receipts = {}
+    for step in plan.steps:
+        if step.call is not None:
+            note(f"{step.name}: sending …")
+            receipt = receipts[step.name] = await perform(sender, step.call)
+            note(
+                f"{step.name}: in block {receipt.block_number}, transaction {hexed(receipt.transaction_hash)}"
+            )
+    return receipts
+
+
+def _facts(
+    plan: "Plan", chain_id: int, fee: int, receipts: dict[str, "Receipt"], simulated: dict[str, str] | None
+) -> dict[str, Any]:
+    """As ``--json`` prints them (docs/cli.md, operator)."""
+    from eigenkms.chain.values import hexed
+
+    return {
+        "action": plan.action,
+        "account": hexed(plan.account),
+        "chain_id": chain_id,
+        "sent": simulated is None,
+        "steps": [_step_facts(step, fee, receipts.get(step.name), simulated) for step in plan.steps],
+        "gas": plan.gas,
+        "fee_per_gas_wei": fee,
+        "max_cost_wei": plan.gas * fee,
+        "notes": list(plan.after),
+    }
+
+
+def _step_facts(
+    step: "Step", fee: int, receipt: "Receipt | None", simulated: dict[str, str] | None
+) -> dict[str, Any]:
+    from eigenkms.chain.values import hexed
+
+    facts: dict[str, Any] = {"step": step.name, "skipped": step.done or None}
+    if step.call is not None:
+        facts |= _call_facts(step.call, fee)
+    if simulated and step.name in simulated:
+        facts["simulation"] = simulated[step.name]
+    if receipt is not None:
+        facts |= {
+            "transaction": hexed(receipt.transaction_hash),
+            "block": receipt.block_number,
+            "gas_used": receipt.gas_used,
+        }
+    return facts
+
+
+def _call_facts(call: "Call", fee: int) -> dict[str, Any]:
+    from eigenkms.chain.values import hexed
+
+    return {
+        "contract": call.contract,
+        "to": hexed(call.to),
+        "function": call.function.signature,
+        "arguments": [_plain(argument) for argument in call.arguments],
+        "calldata": hexed(call.data),
+        "gas": call.gas,
+        "max_cost_wei": call.gas * fee,
+    }
+
+
+def _plain(argument: object) -> Any:
+    """An argument of a call as JSON has it: bytes and addresses in hex, tuples as lists."""
+    if isinstance(argument, bytes):
+        return "0x" + argument.hex()
+    if isinstance(argument, list | tuple):
+        return [_plain(inner) for inner in argument]
+    return argument
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    """The same for people; of calls that were not sent, all there is."""
+    import json
+
+    from eigenkms.chain.values import ether
+
+    lines = []
+    for step in facts["steps"]:
+        if step["skipped"]:
+            lines.append(f"{step['step']}: {step['skipped']}")
+        elif facts["sent"]:
+            lines.append(
+                f"{step['step']}: done in block {step['block']}, {step['gas_used']} gas, {step['transaction']}"
+            )
+        else:
+            lines += [
+                f"{step['step']}: {step['simulation']}",
+                f"  to         {step['to']} ({step['contract']})",
+                f"  function   {step['function']}",
+                *(f"  argument   {json.dumps(argument)}" for argument in step["arguments"]),
+                f"  calldata   {step['calldata']}",
+                f"  gas        at most {step['gas']}, {ether(step['max_cost_wei'])} ether",
+            ]
+    if not facts["sent"]:
+        lines.append(
+            f"nothing was sent; all of it costs at most {ether(facts['max_cost_wei'])} ether at the present price of gas"
+        )
+    return [*lines, *(facts["notes"] if facts["sent"] else ())]
+
+
+def check_operator(settings: "Settings", action: str, sender: bytes) -> None:
+    """The account must be the operator of the settings, where they name one."""
+    operator: bytes | None = settings.get("operator")
+    if operator not in (None, sender):
+        assert operator is not None
+        raise InputError(
+            f"{action}: the account 0x{sender.hex()} is not the operator 0x{operator.hex()}, and sends for itself alone",
+            hint="give the operator's own account; one that the operator appointed to act for it is not supported",
+        )

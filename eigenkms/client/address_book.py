@@ -1,0 +1,150 @@
+"""Where a client finds operators: sockets from the chain, and newer addresses from signed peer records.
+
+A version is held by its recipients, of whom some may have left the operator set since. They are *former* operators here: asked
+for partial signatures, never for their word on the newest version. Their sockets are those that the chain gives for the version's
+block; their records are verified against the keys that they had in it.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from eigenkms.chain.reader import ChainOperator
+from eigenkms.crypto import bn254
+from eigenkms.errors import InputError, RemoteProtocolError
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
+from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
+from eigenkms.protocols.wire.frames import NO_SESSION, Frame
+from eigenkms.protocols.wire.peer_claims import Claim, Standing, dial_order
+from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
+from eigenkms.types import ClusterId, OperatorAddress
+
+Place = tuple[PeerId, tuple[str, ...]]
+"""A peer, and the addresses to dial it at."""
+
+
+class Directory:
+    """Operators with the peers that answer for them. Pure state; a thread may read while another one changes it."""
+
+    def __init__(self, cluster: ClusterId, operators: Sequence[ChainOperator]) -> None:
+        self._cluster = cluster
+        self._operators: dict[OperatorAddress, ChainOperator] = {}
+        self._former: dict[OperatorAddress, ChainOperator] = {}
+        self._records: dict[OperatorAddress, PeerRecord] = {}
+        self._unclaimed: dict[bytes, Frame] = {}
+        self.update(operators)
+
+    def update(self, operators: Sequence[ChainOperator]) -> None:
+        """Take a newer operator set. Of an operator with another socket or key than before, the record is forgotten."""
+        before = self._operators
+        self._operators = {o.address: o for o in operators}
+        former = self._former | before
+        self._former = {a: o for a, o in former.items() if a not in self._operators}
+        self._records = {
+            a: record
+            for a, record in self._records.items()
+            if a not in self._operators or self._operators[a] == former.get(a)
+        }
+        self._unclaimed = {}
+
+    def admit(self, recipients: Iterable[ChainOperator]) -> set[OperatorAddress]:
+        """Take the recipients of a version. Who is not in today's set is a former operator.
+
+        Returns those of them for whom a record was waiting. CPU-bound: a pairing for each.
+        """
+        new = {o.address: o for o in recipients if self._find(o.address) is None}
+        self._former = self._former | new
+        waiting = [frame for frame in self._unclaimed.values() if frame.sender in new]
+        return self.learn(waiting)
+
+    @property
+    def operators(self) -> tuple[OperatorAddress, ...]:
+        """Today's."""
+        return tuple(self._operators)
+
+    def _find(self, operator: OperatorAddress) -> ChainOperator | None:
+        return self._operators.get(operator) or self._former.get(operator)
+
+    def key_of(self, operator: OperatorAddress) -> bytes | None:
+        """An operator's key of today; of a former one, the key that it had."""
+        found = self._find(operator)
+        return None if found is None else found.key
+
+    def peer_of(self, operator: OperatorAddress) -> Place | None:
+        """The peer and the addresses to dial: of its newest record, else of its socket on chain.
+
+        Where several operators name one peer, only one of them can be it: the peer is looked for at the same addresses, whichever
+        of them is asked for, in the order of ``protocols.wire.peer_claims``.
+        """
+        own = self._claim(operator)
+        if own is None:
+            return None
+        everybody = [*self._operators, *self._former]
+        rivals = [claim for other in everybody if (claim := self._claim(other)) is not None]
+        return own.peer, dial_order(claim for claim in rivals if claim.peer == own.peer)[own.peer]
+
+    @property
+    def home(self) -> TransportAddress | None:
+        """A public address of an operator, if most of the sockets on chain that are IP addresses are public, else None.
+
+        Few operators cannot change what it is.
+        """
+        sockets = [socket for operator in self._operators if (socket := self._socket(operator)) is not None]
+        public = [socket.transport for socket in sockets if socket.transport.is_public]
+        private = [socket.transport for socket in sockets if socket.transport.is_public is False]
+        return public[0] if len(public) > len(private) else None
+
+    def _claim(self, operator: OperatorAddress) -> Claim[PeerId] | None:
+        """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
+        record, socket = self._records.get(operator), self._socket(operator)
+        if record is None:
+            return None if socket is None else Claim(socket.peer_id, Standing.ON_CHAIN, (socket.multiaddr,))
+        peer = PeerId(record.peer_id)
+        if socket is None or socket.peer_id != peer:
+            return Claim(peer, Standing.SAID, record.addresses)
+        addresses = tuple(dict.fromkeys([*record.addresses, socket.multiaddr]))
+        return Claim(peer, Standing.ON_CHAIN, addresses)
+
+    def _socket(self, operator: OperatorAddress) -> PeerAddress | None:
+        found = self._find(operator)
+        try:
+            return None if found is None else parse_address(found.socket)
+        except InputError:
+            return None
+
+    def learn(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
+        """Take peer records; returns operators whose peer or addresses changed. CPU-bound: a pairing for each change.
+
+        A record with an address that is none is passed over. Records of strangers wait, for they may be recipients of a version
+        that is yet to be seen.
+        """
+        changed = set()
+        for frame in frames:
+            try:
+                record = read_peer_record(frame)
+                for address in record.addresses:
+                    parse_transport(address)
+            except (RemoteProtocolError, InputError):
+                continue
+            key, known = self.key_of(record.operator), self._claim(record.operator)
+            older = self._records.get(record.operator)
+            if frame.cluster != self._cluster or frame.session != NO_SESSION:
+                continue
+            if key is None:
+                self._keep_waiting(frame)
+                continue
+            if older is not None and older.sequence >= record.sequence:
+                continue
+            if (
+                known is not None
+                and bytes(known.peer) == record.peer_id
+                and set(known.addresses) >= set(record.addresses)
+            ):
+                continue
+            if bn254.verify(frame.digest, frame.signature, key):
+                self._records[record.operator] = record
+                changed.add(record.operator)
+        return changed
+
+    def _keep_waiting(self, frame: Frame) -> None:
+        """Room for as many as one answer of each operator can hold."""
+        if len(self._unclaimed) < MAX_RECORDS * len(self._operators):
+            self._unclaimed[frame.encoded] = frame

@@ -1,0 +1,29 @@
+"""Whether the key that a release log names is the one that the chain has for its operator."""
+
+from eigenkms.chain.config import ChainConfig
+from eigenkms.chain.reader import open_chain
+from eigenkms.errors import VerificationError
+from eigenkms.protocols.records.audit_log import LogHeader
+from eigenkms.protocols.wire.session import cluster_id
+
+
+async def check_key_on_chain(config: ChainConfig, header: LogHeader) -> None:
+    """Raise ``VerificationError`` unless operator and key are in today's operator set, ``ChainError`` if the chain cannot say."""
+    if header.cluster != cluster_id(config.cluster):
+        raise VerificationError(
+            "verify release log: it is of another cluster than the configured one",
+            hint="check the AVS address, the operator set id and the chain id",
+        )
+    async with open_chain(config) as chain:
+        found = await chain.operators_at(await chain.head())
+    member = found.operator_set.get(header.operator)
+    if member is None:
+        raise VerificationError(
+            f"verify release log: 0x{header.operator.hex()} is no operator of the cluster today",
+            hint="if it was one, give the key that it had with --operator-key",
+        )
+    if member.key != header.key:
+        raise VerificationError(
+            f"verify release log: the chain has another key for operator 0x{header.operator.hex()}",
+            hint="it is not that operator's log, or of a key that it had before: --operator-key",
+        )

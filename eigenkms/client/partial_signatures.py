@@ -1,0 +1,94 @@
+"""Partial signatures of one identity, collected until t of them combine (docs/protocol.md, Clients).
+
+Optimistic: t signatures are combined without being checked, since the result is checked against the master public key. Only if
+that fails is each checked against its operator's public share; liars are put aside for good, so there is no trial by subsets.
+"""
+
+import os
+from enum import Enum
+
+from eigenkms.crypto import bls
+from eigenkms.crypto.identities import Identity
+from eigenkms.crypto.scalars import coordinate
+from eigenkms.errors import EigenKmsError
+from eigenkms.protocols.wire.frames import Frame, WrongScopeError, verify_frame
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.types import OperatorAddress
+
+
+class Outcome(Enum):
+    GOOD = "good"
+    """Not known to be false."""
+    FALSE = "false"
+    """Signed by its operator, and not what its share gives."""
+
+
+class Collector:
+    """``add`` costs pairings: call it in a worker thread, one at a time."""
+
+    def __init__(self, identity: Identity, transcript: Transcript) -> None:
+        self.identity = identity
+        self.transcript = transcript
+        self.app_key: bytes | None = None
+        self.failures: dict[OperatorAddress, EigenKmsError] = {}
+        self._signatures: dict[OperatorAddress, bytes] = {}
+        self._outcomes: dict[OperatorAddress, Outcome] = {}
+
+    @property
+    def liars(self) -> tuple[OperatorAddress, ...]:
+        return tuple(a for a, outcome in self._outcomes.items() if outcome is Outcome.FALSE)
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(1 for o in self._outcomes.values() if o is outcome)
+
+    @property
+    def summary(self) -> str:
+        return f"{self.count(Outcome.GOOD)} of {self.transcript.threshold} partial signatures"
+
+    def unanswered(self) -> tuple[OperatorAddress, ...]:
+        heard = self._outcomes.keys() | self.failures.keys()
+        return tuple(a for a in self.transcript.recipients.addresses if a not in heard)
+
+    def failed(self, operator: OperatorAddress, error: EigenKmsError) -> None:
+        self.failures[operator] = error
+
+    def add(self, operator: OperatorAddress, frame: Frame, signature: bytes) -> None:
+        """Take an answer; sets ``app_key`` once t of them combine.
+
+        Raises ``RemoteProtocolError`` if the operator did not sign it.
+        """
+        member = self.transcript.recipients.get(operator)
+        assert member is not None
+        if frame.sender != operator:
+            raise WrongScopeError(f"read partial signature of 0x{operator.hex()}: signed as another operator")
+        verify_frame(frame, member.key)
+        self.failures.pop(operator, None)
+        if self.app_key is not None:
+            return
+        self._signatures[operator] = signature
+        self._outcomes[operator] = Outcome.GOOD
+        if self.count(Outcome.GOOD) >= self.transcript.threshold:
+            self._combine()
+
+    def _combine(self) -> None:
+        chosen = [a for a, o in self._outcomes.items() if o is Outcome.GOOD][: self.transcript.threshold]
+        key = self._recover(chosen)
+        if key is None:
+            self._expel_liars()
+            rest = [a for a, o in self._outcomes.items() if o is Outcome.GOOD][: self.transcript.threshold]
+            key = self._recover(rest) if len(rest) == self.transcript.threshold else None
+        self.app_key = key
+
+    def _recover(self, chosen: list[OperatorAddress]) -> bytes | None:
+        try:
+            key = bls.recover([coordinate(a) for a in chosen], [self._signatures[a] for a in chosen])
+        except ValueError:
+            return None
+        return key if bls.verify_app_key(self.identity, key, self.transcript.mpk) else None
+
+    def _expel_liars(self) -> None:
+        """Check every signature against its operator's public share."""
+        held = [a for a, o in self._outcomes.items() if o is Outcome.GOOD]
+        items = [(self._signatures[a], self.transcript.public_share(a)) for a in held]
+        for index in bls.verify_partials(self.identity, items, os.urandom):
+            self._outcomes[held[index]] = Outcome.FALSE

@@ -1,0 +1,68 @@
+"""Re-check a proof of the master public key without any network: ``eigenkms pubkey --json`` wrote it, anybody may verify it.
+
+What a certificate proves is that a quorum of *the operators it names* agreed. Whether those are the operators of the cluster is
+known to the chain alone, so the operator set must come from elsewhere: a file with one ``ADDRESS KEY`` a line, address and BN254
+G2 key (128 bytes, imaginary parts first) in hex.
+"""
+
+from collections.abc import Mapping
+
+from eigenkms import bounded_json
+from eigenkms.errors import InputError, VerificationError
+from eigenkms.protocols.wire.client_rpc import Epoch, check_epoch
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.transcript import decode_transcript
+from eigenkms.protocols.wire.votes import decode_certificate
+from eigenkms.types import ClusterId, Member, OperatorAddress, OperatorSet
+
+_PROOF_HINT = "give a file that eigenkms pubkey --json wrote"
+
+
+def read_proof(text: str) -> tuple[ClusterId, Epoch]:
+    """(cluster id, epoch) of a proof. Raises ``InputError`` for text that is none."""
+    try:
+        facts = bounded_json.loads(text)
+        cluster, transcript, certificate = (
+            bytes.fromhex(_text(facts, name)) for name in ("cluster", "transcript", "certificate")
+        )
+        epoch = Epoch(decode_transcript(transcript), decode_certificate(certificate))
+    except (ValueError, TypeError, KeyError, MalformedError) as error:
+        raise InputError("read proof: it is not one", hint=_PROOF_HINT) from error
+    return ClusterId(cluster), epoch
+
+
+def _text(facts: Mapping[str, object], name: str) -> str:
+    value = facts[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def read_operators(text: str) -> OperatorSet:
+    """An operator set, ``ADDRESS KEY`` a line in hex; ``#`` begins a comment. Raises ``InputError`` naming the line."""
+    members = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            address, key = (bytes.fromhex(word.removeprefix("0x")) for word in line.split())
+        except ValueError:
+            address, key = b"", b""
+        if len(address) != 20 or len(key) != 128:
+            raise InputError(f"read operator set line {number}: not an address and a BN254 G2 key in hex")
+        members.append(Member(OperatorAddress(address), key))
+    try:
+        return OperatorSet(tuple(sorted(members, key=lambda m: m.address)))
+    except ValueError as error:
+        raise InputError(f"read operator set: {error}") from error
+
+
+def verify_proof(cluster: ClusterId, epoch: Epoch, operators: OperatorSet) -> None:
+    """Raise ``VerificationError`` unless a quorum of exactly these ``operators`` certified ``epoch`` for ``cluster``."""
+    check_epoch(epoch, cluster)
+    if epoch.transcript.recipients != operators:
+        raise VerificationError(
+            f"verify proof: it is by {len(epoch.transcript.recipients)} operators that are not the "
+            f"{len(operators)} of the given set",
+            hint="take the operator set at the block of the proof's session",
+        )

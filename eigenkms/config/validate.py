@@ -1,0 +1,137 @@
+"""A configuration file checked without the network: all that is wrong with it at once, and what would hold.
+
+An URL is shown without what may be secret in it: name, password, path and query.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eigenkms.chain.endpoints import check_distinct
+from eigenkms.config.node import NodeConfig, anchor_config
+from eigenkms.config.schema import (
+    CLIENT_SETTINGS,
+    NODE_REQUIRED,
+    NODE_SETTINGS,
+    PRESETS,
+    READER_SETTINGS,
+    REQUIRED,
+    SETTINGS,
+)
+from eigenkms.config.settings import Setting, Settings
+from eigenkms.errors import InputError
+
+MADE_BY_US = frozenset({"data_dir", "devnet_dir", "known_clusters", "launcher_socket"})
+"""Paths that need not be there yet, or not on this machine."""
+
+_URL = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^\s/?#@'\"]*@)?(?P<host>[^\s/?#'\"]*)(?P<rest>[^\s'\"]*)"
+)
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What a setting is, as text, and where that came from."""
+
+    value: str
+    where: str
+
+
+@dataclass
+class Report:
+    """``problems`` are (message, hint); ``effective`` has what parses, ``warnings`` what a node would say at its start."""
+
+    problems: list[tuple[str, str | None]] = field(default_factory=list)
+    effective: dict[str, Effective] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def add(self, error: InputError) -> None:
+        self.problems.append((without_url_secrets(str(error)), error.hint))
+
+
+def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> Report:
+    """Everything that can be said without the network of a node's settings, or of a client's. Reads no key and no password."""
+    report = Report()
+    found: list[InputError] = []
+    try:
+        settings = Settings.gather(
+            SETTINGS, flags={}, environ=environ, file=file, presets=PRESETS, problems=found
+        )
+    except InputError as error:
+        found.append(error)
+        settings = None
+    for each in found:
+        report.add(each)
+    if settings is not None:
+        _look(settings, report, client=client)
+    return report
+
+
+def _look(settings: Settings, report: Report, *, client: bool) -> None:
+    shown = CLIENT_SETTINGS if client else NODE_SETTINGS
+    misspelt = bool(report.problems)
+    for name in SETTINGS:
+        _try(partial(settings.get, name), report)
+    for name in () if misspelt else REQUIRED if client else NODE_REQUIRED:
+        if not settings.given(name):
+            _try(partial(settings.require, name), report)
+    config = None
+    if client and not report.problems:
+        _try(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
+        _try(lambda: check_distinct(settings.get("rpc_url")), report)
+    if not client and not report.problems:
+        config = _try(partial(NodeConfig.from_settings, settings), report)
+    for setting in SETTINGS.values():
+        if settings.given(setting.name):
+            _look_at_given(setting, settings, report)
+        elif setting.name in shown:
+            value = getattr(config, setting.name, settings.get(setting.name))
+            if value not in (None, ()):
+                report.effective[setting.name] = Effective(_text(value), settings.where(setting.name))
+    report.warnings = () if config is None else config.warnings
+
+
+def _try(action: Callable[[], Any], report: Report) -> Any:
+    """The result, or None once the error is noted."""
+    try:
+        return action()
+    except InputError as error:
+        report.add(error)
+    return None
+
+
+def _look_at_given(setting: Setting, settings: Settings, report: Report) -> None:
+    """As it was given, if it parses; its files must be there."""
+    name, where = setting.name, settings.where(setting.name)
+    try:
+        value = settings.get(name)
+    except InputError:
+        return
+    report.effective[name] = Effective(", ".join(map(without_url_secrets, settings.given(name))), where)
+    if setting.is_path and name not in MADE_BY_US:
+        for path in value if setting.many else (value,):
+            _try(partial(_must_be_file, name, path, where), report)
+
+
+def _text(value: Any) -> str:
+    values = value if isinstance(value, tuple) else (value,)
+    return ", ".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+
+
+def _must_be_file(name: str, path: Path, where: str) -> None:
+    if not path.is_file():
+        reason = "it is not a file" if path.exists() else "no such file"
+        raise InputError(
+            f"use {name} from {where}: {path}: {reason}",
+            hint="a path in the file is relative to the file's own folder",
+        )
+
+
+def without_url_secrets(text: str) -> str:
+    """Each URL in the text cut to scheme, host and port, as a provider's URL holds its key in path, query or password."""
+    return _URL.sub(
+        lambda url: url["scheme"] + url["host"] + ("/…" if len(url["rest"]) > 1 else url["rest"]), text
+    )

@@ -1,0 +1,50 @@
+"""What an operator needs from others before it can register, done by a devnet's own accounts, whose keys are public: ether, and a
+place on the allow-list. From another process than the network's.
+"""
+
+from eigenkms.chain.config import ChainConfig
+from eigenkms.chain.lifecycle import Plan, open_registry
+from eigenkms.chain.reader import open_chain
+from eigenkms.chain.registration import perform, transfer
+from eigenkms.chain.rpc import Rpc
+from eigenkms.chain.transactions import Sender
+from eigenkms.chain.values import hexed, quantity
+from eigenkms.config.schema import DEVNET_CHAIN_ID
+from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
+from eigenkms.errors import InputError
+
+
+def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> Sender:
+    """An account that sends on a devnet alone. Raises InputError, which begins with ``action``, for another chain."""
+    if chain_id != DEVNET_CHAIN_ID:
+        raise InputError(
+            f"{action} of chain {chain_id}: it is no devnet",
+            hint="give the configuration of a devnet, as --config FOLDER/client.toml",
+        )
+    return Sender(rpc, private_key, DEVNET_CHAIN_ID)
+
+
+async def fund(config: ChainConfig, account: bytes, wei: int) -> int:
+    """Send ether from the account that deployed the contracts; what ``account`` (20 bytes) has then, in wei.
+
+    Raises ``InputError`` for what is no devnet, and ``ChainError``.
+    """
+    async with open_chain(config) as chain:
+        deployer = devnet_sender(chain.rpc, config.chain_id, PRIVATE_KEYS[DEPLOYER], "fund an account")
+        await transfer(deployer, account, wei)
+        balance = await chain.rpc.call("eth_getBalance", hexed(account), "latest")
+        return quantity(balance, "balance", bits=256)
+
+
+async def allow(config: ChainConfig, delegation_manager: bytes, operator: bytes) -> Plan:
+    """Put ``operator`` (20 bytes) on the allow-list, as its owner, unless it is there; the plan that was carried out.
+
+    Raises ``InputError`` for what is no devnet, and ``ChainError``.
+    """
+    async with open_registry(config, delegation_manager) as registry:
+        key = PRIVATE_KEYS[AVS_OWNER]
+        owner = devnet_sender(registry.chain.rpc, config.chain_id, key, "allow an operator")
+        plan = await registry.allow(owner.address, operator)
+        for call in plan.calls:
+            await perform(owner, call)
+        return plan

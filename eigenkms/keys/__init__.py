@@ -1,0 +1,1 @@
+"""The keystore files of an operator's three keys."""

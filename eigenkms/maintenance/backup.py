@@ -1,0 +1,216 @@
+"""A backup made of a node's files, whether the node runs or not, and what can be checked of one without a network."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from eigenkms import __version__
+from eigenkms.config.node import gather
+from eigenkms.config.paths import data_dir
+from eigenkms.config.settings import Settings
+from eigenkms.crypto.feldman import verify_share
+from eigenkms.crypto.scalars import SecretScalar, coordinate
+from eigenkms.errors import EigenKmsError, InputError, StorageError
+from eigenkms.keys.keystores import open_content, peek_content, read_file
+from eigenkms.maintenance.backup_file import (
+    ACCOUNTS,
+    KEYSTORES,
+    MAX_CONFIG_BYTES,
+    NEW_BACKUP,
+    Backup,
+    SavedFile,
+    SavedShare,
+)
+from eigenkms.plain_text import NotUtf8Error, decode_text
+from eigenkms.protocols.wire.client_rpc import Epoch, check_epoch
+from eigenkms.protocols.wire.session import cluster_id
+from eigenkms.protocols.wire.settlement_proof import check_settled, decode_settlement_proof
+from eigenkms.protocols.wire.transcript import decode_transcript
+from eigenkms.protocols.wire.votes import decode_certificate
+from eigenkms.storage.rows import StoreIdentity
+from eigenkms.storage.store_reader import has_store, read_store
+from eigenkms.types import Cluster, OperatorAddress
+
+SHARE_LOOKS: Final = 20
+"""How often a share of the newest version is looked for: a node decrypts it in the moments after the certificate."""
+
+
+def pause() -> None:
+    """Between two looks. Another process writes the store, so nothing can be awaited."""
+    time.sleep(0.5)
+
+
+def check_keys(keystores: Mapping[str, SavedFile], password: str) -> dict[str, dict[str, str]]:
+    """Open the node's keystores; their public values. Raises ``InputError`` where one does not open."""
+    return {
+        name: dict(open_content(Path(saved.path), saved.content, KEYSTORES[name], password).public)
+        for name, saved in keystores.items()
+        if name not in ACCOUNTS
+    }
+
+
+def public_values(backup: Backup) -> dict[str, dict[str, str]]:
+    """What the node's keystores claim, without a password."""
+    found = {}
+    for name, saved in backup.keystores.items():
+        if name in ACCOUNTS:
+            continue
+        kind, public = peek_content(Path(saved.path), saved.content)
+        if kind != KEYSTORES[name]:
+            raise InputError(
+                f"check backup: {name} holds a {kind} key, not a {KEYSTORES[name]} key", hint=NEW_BACKUP
+            )
+        found[name] = public
+    return found
+
+
+def config_settings(backup: Backup) -> Settings | None:
+    """The settings of the configuration in the backup, read as it lay; None where there is none. Raises ``InputError``."""
+    if backup.config is None:
+        return None
+    return read_settings(Path(backup.config.path), backup.config.content)
+
+
+def read_settings(path: Path, content: bytes) -> Settings:
+    """The settings of a configuration file that does not lie at ``path`` yet, without flags and environment."""
+    return gather({}, environ={}, file=path, text=_text(path, content))
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return decode_text(content)
+    except NotUtf8Error as error:
+        raise InputError(f"read configuration file {path}: {error}") from None
+
+
+def identity_of(settings: Settings) -> StoreIdentity:
+    """Operator and cluster that ``settings`` name. Raises ``InputError`` where they do not."""
+    cluster = Cluster(settings.require("chain_id"), settings.require("avs"), settings.get("operator_set_id"))
+    return StoreIdentity(cluster_id(cluster), OperatorAddress(settings.require("operator")))
+
+
+def check(backup: Backup) -> None:
+    """What the parts of a backup say of one another. Raises ``InputError``."""
+    public_values(backup)
+    settings = config_settings(backup)
+    if settings is not None and identity_of(settings) != backup.identity:
+        raise InputError(
+            "check backup: its configuration is of another operator or cluster than its store",
+            hint=NEW_BACKUP,
+        )
+    if backup.share is not None:
+        row = backup.share.row
+        if (row.version, row.transcript_hash) != (backup.settled, backup.transcript_hash):
+            raise InputError("check backup: its share is of another version than it says", hint=NEW_BACKUP)
+        _check_share(backup.identity, backup.share)
+
+
+def _check_share(identity: StoreIdentity, saved: SavedShare) -> None:
+    """The share is the operator's, of a version of this cluster that its own recipients certified. Raises ``InputError``."""
+    row = saved.row
+    try:
+        epoch = Epoch(decode_transcript(row.transcript), decode_certificate(row.certificate))
+        check_epoch(epoch, identity.cluster_id)
+        check_settled(epoch.transcript, None if row.proof is None else decode_settlement_proof(row.proof))
+        share = SecretScalar.from_bytes(saved.share)
+    except (EigenKmsError, ValueError) as error:
+        raise InputError(f"check backup: its share proves nothing ({error})", hint=NEW_BACKUP) from None
+    mine = epoch.transcript.recipients.get(identity.operator) is not None and verify_share(
+        share, coordinate(identity.operator), epoch.transcript.commitments
+    )
+    if epoch.transcript.hash != row.transcript_hash or not mine:
+        raise InputError("check backup: its share is not the operator's", hint=NEW_BACKUP)
+
+
+# What a running or stopped node has
+
+
+def make_backup(
+    settings: Settings,
+    config_file: Path | None,
+    password: str,
+    *,
+    created: int,
+    with_share: bool = False,
+    between_looks: Callable[[], None] = pause,
+) -> Backup:
+    """From the node's files, all keystores opened once, so that no backup is made of what nobody can open.
+
+    Raises ``InputError`` and ``StorageError``. Waits up to 10 s for the share, if the newest version lacks it.
+    """
+    identity = identity_of(settings)
+    keystores = saved_keystores(settings)
+    check_keys(keystores, password)
+    config = None if config_file is None else _saved_config(config_file)
+    folder = data_dir(settings)
+    row, boundary, share = None, 0, None
+    if has_store(folder):
+        if with_share:
+            _wait_for_share(folder, between_looks)
+        with read_store(folder) as copy:
+            if copy.identity != identity:
+                raise StorageError(
+                    f"back up {folder}: it belongs to operator 0x{copy.identity.operator.hex()} in cluster "
+                    f"{copy.identity.cluster_id.hex()[:16]}…, not to the one that the configuration names",
+                    hint="check --config and --data-dir",
+                )
+            copy.check_password(password)
+            row, boundary = copy.settled, copy.newest_session
+            share = copy.share(row, password) if with_share and row is not None else None
+    if with_share and (row is None or share is None):
+        raise InputError(
+            "back up the share: the node holds none of the newest version",
+            hint="wait for the next boundary, or leave --with-share out",
+        )
+    backup = Backup(
+        release=__version__,
+        created=created,
+        identity=identity,
+        settled=None if row is None else row.version,
+        transcript_hash=None if row is None else row.transcript_hash,
+        boundary=boundary,
+        keystores=keystores,
+        config=config,
+        share=None if row is None or share is None else SavedShare(row, share),
+    )
+    check(backup)
+    return backup
+
+
+def _wait_for_share(folder: Path, between_looks: Callable[[], None]) -> None:
+    """Until the newest version has its share here, or nothing says that it will."""
+    for _ in range(SHARE_LOOKS):
+        with read_store(folder) as copy:
+            if copy.settled is None or copy.has_share(copy.settled):
+                return
+        between_looks()
+
+
+def keystore_paths(settings: Settings) -> dict[str, Path]:
+    """Where the node's keystores lie, by setting. Raises ``InputError`` where the BN254 keystore is not named."""
+    paths = {
+        "bn254_keystore": settings.require("bn254_keystore"),
+        "p2p_keystore": settings.get("p2p_keystore") or data_dir(settings) / "p2p.json",
+    }
+    return paths | {name: path for name in ACCOUNTS if (path := settings.get(name)) is not None}
+
+
+def saved_keystores(settings: Settings) -> dict[str, SavedFile]:
+    """Raises ``InputError`` where one cannot be read."""
+    return {
+        name: SavedFile(str(path.absolute()), read_file(path))
+        for name, path in keystore_paths(settings).items()
+    }
+
+
+def _saved_config(path: Path) -> SavedFile:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"read configuration file {path}: {reason}", hint="check --config") from error
+    if len(content) > MAX_CONFIG_BYTES:
+        raise InputError(f"read configuration file {path}: more than {MAX_CONFIG_BYTES} bytes")
+    return SavedFile(str(path.absolute()), content)

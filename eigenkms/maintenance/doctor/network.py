@@ -1,0 +1,305 @@
+"""Checks that other operators answer: who can be reached from here, what they run with, their clocks, and whether they reach us."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from statistics import median
+from typing import Final
+
+import trio
+
+from eigenkms import bounded_json
+from eigenkms.chain.values import hexed
+from eigenkms.config.node import parameters_of
+from eigenkms.crypto.bn254 import KeyPair
+from eigenkms.errors import EigenKmsError, InputError
+from eigenkms.maintenance.doctor.context import Case, Told
+from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
+from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS
+from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.host import open_host
+from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress, parse_transport
+from eigenkms.p2p.listening.listener import bind_all
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.dial_back import ReachAnswer, build_reach_request, decode_reach_answer
+from eigenkms.types import OperatorAddress, Reach
+
+ANSWER_SECONDS, NEAR_SECONDS = 6.0, 2.0
+BUSY_SECONDS, BUSY_TIMES = 0.7, 12
+ASKED: Final = 16
+"""Operators that are asked to dial us."""
+MAX_TIME: Final = 2**53
+"""Unix times that are none: beyond, another operator talks nonsense."""
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to replace them
+
+
+async def peers(case: Case) -> Finding:
+    """The other operators answer at their sockets on chain."""
+    assert case.operators is not None
+    others = [o for o in case.operators.operators if o.address != case.config.operator]
+    if not others:
+        return skipped("there are no other operators yet")
+    reasons = {
+        o.address: "its socket on chain is no address" for o in others if o.address not in case.addresses
+    }
+    async with trio.open_nursery() as nursery:
+        for operator, address in case.addresses.items():
+            nursery.start_soon(_ask_status, case, operator, address, reasons)
+    silent = "; ".join(f"{hexed(operator)}: {reason}" for operator, reason in sorted(reasons.items()))
+    if not case.peers:
+        return failed(
+            f"none of {len(others)} other operators answers: {silent}",
+            "let this machine open TCP connections outwards",
+        )
+    if silent:
+        return warning(
+            f"{len(case.peers)} of {len(others)} other operators answer; {silent}", "tell these operators"
+        )
+    return ok(f"{len(others)} of {len(others)} other operators answer")
+
+
+async def _ask_status(
+    case: Case, operator: OperatorAddress, address: PeerAddress, reasons: dict[OperatorAddress, str]
+) -> None:
+    case.visitor.set_addresses(address.peer_id, [address.multiaddr])
+    try:
+        begun, asked = case.clock(), time.monotonic()
+        answer = await case.visitor.call(
+            address.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.STATUS, b"", timeout=ANSWER_SECONDS
+        )
+        took = time.monotonic() - asked
+        said = bounded_json.loads(answer)
+    except (EigenKmsError, ValueError) as error:
+        reasons[operator] = str(error)[:200]
+        return
+    if not isinstance(said, dict):
+        reasons[operator] = "its status is no status"
+        return
+    told = said.get("time")
+    ahead = None
+    if isinstance(told, int | float) and not isinstance(told, bool) and abs(told) <= MAX_TIME:
+        ahead = told - (begun + took / 2)
+    case.peers[operator] = Told(said, ahead)
+
+
+async def parameters(case: Case) -> Finding:
+    """What all operators must have alike; those of older versions do not tell."""
+    mine, shown, wrong, odd = parameters_of(case.config), [], [], []
+    told = {
+        o: t.said["parameters"]
+        for o, t in case.peers.items()
+        if isinstance(t.said.get("parameters"), Mapping)
+    }
+    for name, own in mine.items():
+        others = {o: said.get(name) for o, said in told.items() if isinstance(said, Mapping)}
+        different = {o: value for o, value in others.items() if value != own}
+        shown.append(f"{name} {own}")
+        if 2 * len(different) > len(others):
+            values = sorted({str(value) for value in different.values() if _is_value(value)})
+            wrong.append((name, own, len(different), len(others), values))
+        elif different:
+            odd.append(f"{name} at {', '.join(map(hexed, sorted(different)))}")
+    if not told:
+        return skipped("no operator tells what it runs with")
+    if wrong:
+        says = [
+            f"{name} is {own} here and {' or '.join(v)} at {k} of {n} others" for name, own, k, n, v in wrong
+        ]
+        return failed("; ".join(says), f"set {', '.join(_setting(name, v) for name, _, _, _, v in wrong)}")
+    if odd:
+        return warning(
+            f"others differ: {'; '.join(odd)}", "tell these operators: theirs are sessions of their own"
+        )
+    return ok(f"{', '.join(shown)}, as {len(told)} others have it")
+
+
+def _is_value(value: object) -> bool:
+    """Whether a stranger's value may stand in a line to be written: a number, or the name of a finality."""
+    return type(value) is int or (
+        isinstance(value, str) and re.fullmatch("[a-z0-9-]{1,20}", value) is not None
+    )
+
+
+def _setting(name: str, values: list[str]) -> str:
+    """How the configuration file says it."""
+    if not values:
+        return f"{name} as the others have it"
+    value = values[0]
+    if name == "window_ms":
+        return (
+            f"window_seconds = {int(value) / 1000:g}" if value.isdigit() else f"{name} as the others have it"
+        )
+    return f'finality = "{value}"' if name == "finality" else f"{name} = {value}"
+
+
+async def clock(case: Case) -> Finding:
+    """Against the operators' clocks, and against the chain's newest block, which cannot come from the future."""
+    ahead = [told.ahead for told in case.peers.values() if told.ahead is not None]
+    early = case.head_time - case.clock()
+    off = median(ahead) if ahead else None
+    advice = "set this machine's clock: timedatectl set-ntp true"
+    if off is not None and abs(off) > CLOCK_SECONDS:
+        which = "behind" if off > 0 else "ahead of"
+        return failed(
+            f"this machine's clock is {abs(off):.0f} s {which} those of {len(ahead)} operators", advice
+        )
+    if early > CLOCK_SECONDS and off is None:
+        return failed(
+            f"the chain's newest block is {early:.0f} s in the future of this machine's clock", advice
+        )
+    if early > CLOCK_SECONDS:
+        return failed(
+            f"the chain's newest block is {early:.0f} s in the future, though {len(ahead)} operators have this machine's time",
+            "use another RPC: this one tells wrong times of blocks",
+        )
+    if off is None:
+        return ok("the chain's newest block is not from the future; no operator told its time")
+    return ok(f"{abs(off):.1f} s off the clocks of {len(ahead)} operators")
+
+
+# -- being reached -------------------------------------------------------------------------------------------------
+
+
+async def port(case: Case) -> Finding:
+    """Free before the first start, and held by this node later."""
+    busy = []
+    for text in case.config.listen:
+        try:
+            for _, listener in bind_all([text]):
+                listener.socket.close()
+        except InputError as error:
+            busy.append((parse_transport(text, listening=True), error))
+    for address, refused in busy:
+        finding = await _occupied(case, address, refused)
+        if finding is not None:
+            return finding
+    case.holds_port = bool(busy)
+    listed = ", ".join(case.config.listen)
+    if case.is_running and not busy:
+        return warning(
+            f"the node that has the data folder does not listen at {listed}",
+            "start it again: its settings have changed",
+        )
+    if busy and not case.is_running:
+        return warning(
+            f"this node listens at {listed}, and uses another data folder than {case.config.data_dir}",
+            "give the data folder that it uses as data_dir; never let two of one operator vote",
+        )
+    return ok(f"this node listens at {listed}" if busy else f"{listed}: free")
+
+
+async def _occupied(case: Case, address: TransportAddress, error: InputError) -> Finding | None:
+    """What is wrong with an address that cannot be bound; None if this very node has it."""
+    own = case.public_value("p2p", "peer_id")
+    near = TransportAddress(address.kind, _WILDCARDS.get(address.host, address.host), address.port)
+    met = Reach.FAILED
+    if own is not None:
+        met = await case.visitor.probe(PeerId.parse(own), near, timeout=NEAR_SECONDS)
+    if met is Reach.REACHED:
+        return None
+    if met is Reach.OTHER_PEER:
+        return failed(
+            f"another node than that of peer {own} listens at {address}",
+            "stop that node, give this one another port with listen, or start it again if its p2p keystore was changed",
+        )
+    return failed(
+        str(error),
+        f"ss -ltnp 'sport = :{address.port}' names who has it; {error.hint or 'choose another port'}",
+    )
+
+
+async def reachable(case: Case) -> Finding:
+    """Other operators dial the socket on chain. Where no node runs yet, this command listens in its place meanwhile."""
+    if not case.peers or case.socket is None:
+        return skipped("no operator can be asked")
+    async with _listening(case):
+        answers: dict[OperatorAddress, ReachAnswer | str] = {}
+        async with trio.open_nursery() as nursery:
+            for operator in sorted(case.peers)[:ASKED]:
+                nursery.start_soon(_ask_reach, case, operator, answers)
+    return _judge(case, str(case.socket), answers)
+
+
+@asynccontextmanager
+async def _listening(case: Case) -> AsyncIterator[None]:
+    if case.holds_port or case.is_running:
+        yield
+        return
+    async with open_host(
+        PeerKey(case.keys["p2p"].secret), listen=case.config.listen, gate=lambda _peer, _protocol: False
+    ):
+        yield
+
+
+async def _ask_reach(
+    case: Case, operator: OperatorAddress, answers: dict[OperatorAddress, ReachAnswer | str]
+) -> None:
+    frame = await trio.to_thread.run_sync(_sign, case, operator)
+    peer = case.addresses[operator].peer_id
+    try:
+        answers[operator] = decode_reach_answer(await _patiently(case, peer, frame))
+    except EigenKmsError as error:
+        answers[operator] = str(error)[:200]
+
+
+async def _patiently(case: Case, peer: PeerId, frame: bytes) -> bytes:
+    """The peer's answer; one that dials for somebody else, or did for us a moment ago, is asked again."""
+    for _ in range(BUSY_TIMES):
+        try:
+            return await case.visitor.call(
+                peer, rpc_methods.CLIENT_PROTOCOL, rpc_methods.REACH, frame, timeout=ANSWER_SECONDS
+            )
+        except RpcRefused as refused:
+            if refused.code != "busy":
+                raise
+            await trio.sleep(BUSY_SECONDS)
+    return await case.visitor.call(
+        peer, rpc_methods.CLIENT_PROTOCOL, rpc_methods.REACH, frame, timeout=ANSWER_SECONDS
+    )
+
+
+def _sign(case: Case, recipient: OperatorAddress) -> bytes:
+    return build_reach_request(
+        KeyPair.from_secret(case.keys["bn254"].secret),
+        cluster=case.cluster,
+        operator=case.config.operator,
+        recipient=recipient,
+        time_ms=round(case.clock() * 1000),
+    ).encoded
+
+
+def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswer | str]) -> Finding:
+    tried = {o: a for o, a in answers.items() if isinstance(a, ReachAnswer)}
+    if not tried:
+        reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))
+        return warning(f"no operator tried: {reasons}", "try again in a minute, or after the next boundary")
+    current = {o: a for o, a in tried.items() if a.address == socket}
+    if not current:
+        return warning(
+            f"operators still dial {next(iter(tried.values())).address}, not {socket}",
+            "ask again after the next boundary, when they read the chain",
+        )
+    missed = {o: a for o, a in current.items() if a.outcome is not Reach.REACHED}
+    if not missed:
+        return ok(f"{len(current)} of {len(current)} operators reach {socket}")
+    says = "; ".join(f"{hexed(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
+    outcome = next(iter(missed.values())).outcome
+    advice = _ADVICE[outcome].format(
+        update=case.update_socket(), peer=case.socket.peer_id if case.socket else ""
+    )
+    if len(missed) < len(current):
+        return warning(
+            f"{len(current) - len(missed)} of {len(current)} operators reach {socket}; {says}", advice
+        )
+    return failed(f"no operator reaches this node: {says}", advice)
+
+
+_UPDATE: Final = "or publish the address where it is: {update}"
+_ADVICE: Final = {
+    Reach.REFUSED: f"let the node listen at the port that is on chain, or forward that port to it; {_UPDATE}",
+    Reach.TIMED_OUT: f"open that TCP port to this machine in its firewall and router; {_UPDATE}",
+    Reach.OTHER_PEER: f"another peer answers there: give the keystore of peer {{peer}} as p2p_keystore, {_UPDATE}",
+    Reach.NOT_PUBLIC: f"the chain names a private address; {_UPDATE}",
+    Reach.FAILED: f"see that name, route and proxies lead to this node; {_UPDATE}",
+}

@@ -1,0 +1,297 @@
+"""Checks of the chain: the RPC, the contracts, and what they know of this operator."""
+
+from typing import Final
+
+from eigenkms.chain import abi
+from eigenkms.chain.anchor import open_anchor
+from eigenkms.chain.applications import applications_of
+from eigenkms.chain.logs import LogQuery
+from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.chain.registration import gas_of_socket
+from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
+from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
+from eigenkms.config.schema import DEVNET_CHAIN_ID
+from eigenkms.errors import ChainError, InputError
+from eigenkms.maintenance.doctor.context import Case
+from eigenkms.maintenance.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
+from eigenkms.p2p.identity import PeerAddress, parse_address, why_undialable
+from eigenkms.types import BlockRef
+
+HEAD_BLOCKS: Final = 20
+HEAD_SECONDS: Final = 30.0
+"""The newest block may be so many blocks and seconds old."""
+COMMON_DEPTH: Final = 8
+"""Blocks below the newest one from which on RPCs must agree."""
+
+
+async def rpc(case: Case) -> Finding:
+    """Each URL answers with a JSON-RPC answer."""
+    silent: list[ChainError] = []
+    for client in case.rpcs:
+        try:
+            await client.call("eth_chainId")
+        except ChainError as error:
+            silent.append(error)
+        else:
+            case.rpc = case.rpc or client
+    told = "; ".join(map(str, silent))
+    if case.rpc is None:
+        return failed(told, silent[0].hint or "give another rpc_url")
+    if silent:
+        return warning(told, "mend it, or take it out of rpc_url; the others are used meanwhile")
+    return ok(f"{', '.join(client.endpoint for client in case.rpcs)}: answering")
+
+
+async def chain_id(case: Case) -> Finding:
+    """Each RPC that answers serves the configured chain."""
+    wanted, others = case.config.chain_id, []
+    for client in case.rpcs:
+        try:
+            found = quantity(await client.call("eth_chainId"), f"chain id at {client.endpoint}", bits=256)
+        except ChainError:
+            continue  # the check before has named it
+        if found != wanted:
+            others.append(f"the RPC at {client.endpoint} serves chain {found}, not chain {wanted}")
+    if others:
+        return failed("; ".join(others), f"give an rpc_url of chain {wanted}, or correct chain_id")
+    return ok(f"chain {wanted}")
+
+
+async def rpc_methods(case: Case) -> Finding:
+    """What a node asks for beyond the ordinary: blocks by finality, calls pinned to a block (EIP-1898), events."""
+    chain, config = case.chain, case.config
+    head = await chain.head()
+    call: Json = {
+        "to": hexed(config.allocation_manager),
+        "data": hexed(abi.IS_OPERATOR_SET.encode(chain.set_id)),
+    }
+    try:
+        await chain.rpc.call("eth_call", call, pin(head.hash))
+    except RpcRefusedError as error:
+        if not error.is_revert:
+            return failed(
+                f"the RPC does not answer for a block named by its hash (EIP-1898): {error}",
+                "use another RPC: all operators must read the set at the very same block",
+            )
+    query = LogQuery(config.allocation_manager, (abi.REMOVED,))
+    await query.read(chain.rpc, max(0, head.number - 10), head.number)
+    return ok(f"the {config.finality} block is {head.number}; calls at a block and events are answered")
+
+
+async def rpc_head(case: Case) -> Finding:
+    """The newest block is a new one, and all URLs tell of about the same chain."""
+    heads = await _blocks(case, "latest")
+    if not heads:
+        return failed("no RPC tells its newest block", "use another RPC")
+    newest = max(heads.values(), key=lambda block: block.number)
+    case.head_time = newest.timestamp
+    age = case.clock() - newest.timestamp
+    if age > HEAD_BLOCKS * case.config.block_seconds + HEAD_SECONDS:
+        return failed(
+            f"the newest block, {newest.number}, is {age:.0f} s old",
+            "wait until the RPC's node is synchronised, use another RPC, or set this machine's clock",
+        )
+    behind = [client for client, head in heads.items() if newest.number - head.number > HEAD_BLOCKS]
+    if behind:
+        return warning(
+            f"behind block {newest.number}: {', '.join(client.endpoint for client in behind)}",
+            "take it out of rpc_url until it has caught up; the others are used meanwhile",
+        )
+    common = max(0, min(head.number for head in heads.values()) - COMMON_DEPTH)
+    if len({block.hash for block in (await _blocks(case, hex(common))).values()}) > 1:
+        return failed(
+            f"the RPCs tell different blocks {common}: {', '.join(client.endpoint for client in heads)}",
+            "ask a node of your own, or another RPC, which is right, and take the other out of rpc_url",
+        )
+    return ok(f"block {newest.number}, {max(age, 0):.0f} s old")
+
+
+async def _blocks(case: Case, selector: str) -> dict[JsonRpc, BlockRef]:
+    """What each RPC tells; those that do not are left out, as the check rpc has named them."""
+    found = {}
+    for client in case.rpcs:
+        try:
+            answer = await client.call("eth_getBlockByNumber", selector, False)
+            found[client] = block_ref(answer, f"block {selector} at {client.endpoint}")
+        except ChainError:
+            continue
+    return found
+
+
+async def contracts(case: Case) -> Finding:
+    """They are there; the set exists, with BN254 keys and a registrar; applications can be looked up if need be."""
+    chain, config = case.chain, case.config
+    await chain.check_deployment()
+    if config.policy == "attested":
+        found = applications_of(chain)
+        if found is None:
+            return failed("policy attested: no contract of applications is named", "set app_controller")
+        await found.check()
+    case.operators = await chain.operators_at(await chain.head())
+    for operator in case.operators.operators:
+        if operator.address != config.operator:
+            try:
+                case.addresses[operator.address] = parse_address(operator.socket)
+            except InputError:
+                continue  # its own operator's to mend; here it is somebody who cannot be asked
+    members = len(case.operators.operators)
+    return ok(f"operator set {config.operator_set_id} of AVS {hexed(config.avs)} has {members} operators")
+
+
+async def membership(case: Case) -> Finding:
+    """Whether the operator is in the set; if not, what comes next."""
+    chain, me = case.chain, case.config.operator
+    assert case.operators is not None
+    case.me = next((o for o in case.operators.operators if o.address == me), None)
+    if case.me is not None:
+        return ok(f"operator {hexed(me)} is one of {len(case.operators.operators)}")
+    return await _absent(case, chain)
+
+
+async def _absent(case: Case, chain: EigenLayerChain) -> Finding:
+    """Why, as far as the chain tells, and the next step."""
+    assert case.operators is not None
+    me = case.config.operator
+    for address, reason in case.operators.rejected:
+        if address == me:
+            return failed(
+                f"operator {hexed(me)} is left out by everybody: {reason}",
+                f"eigenkms operator show {case.flag}",
+            )
+    key = case.public_value("bn254", "g1")
+    owner = next((o.address for o in case.operators.operators if o.key_g1.hex() == key), None)
+    if owner is not None:
+        return failed(
+            f"operator {hexed(me)} is not in the operator set, and the BN254 keystore is that of operator {hexed(owner)}, which is",
+            f'set operator = "{hexed(owner)}", or give this operator\'s keystore',
+        )
+    newest, found = await chain.set_now()
+    if me in found.members:
+        return warning(
+            f"operator {hexed(me)} has joined; block {newest.number} is not {case.config.finality} yet",
+            "wait for it",
+        )
+    at = await chain.head()
+    (registrar,) = await chain.read_at(
+        at, case.config.allocation_manager, [(abi.GET_AVS_REGISTRAR, (case.config.avs,))]
+    )
+    (allowed,) = await chain.read_at(
+        at, octets(registrar, "registrar", size=20), [(abi.IS_ALLOWED, (chain.set_id, me))]
+    )
+    if not allowed:
+        return failed(
+            f"operator {hexed(me)} is neither in the operator set nor on its allow-list",
+            f"let the AVS's owner run eigenkms operator allow {hexed(me)}, then run eigenkms operator register {case.flag}",
+        )
+    return failed(
+        f"operator {hexed(me)} is on the allow-list, and not in the operator set",
+        f"run eigenkms operator register {case.flag}",
+    )
+
+
+async def account(case: Case) -> Finding:
+    """The account that publishes sockets can pay for it."""
+    address = case.account()
+    if address is None:
+        return skipped("no account that sends transactions is configured")
+    assert case.rpc is not None
+    price, balance = await case.rpc.batch(
+        [("eth_gasPrice", ()), ("eth_getBalance", (hexed(address), "latest"))]
+    )
+    needed = quantity(price, "gas price", bits=256) * gas_of_socket("x" * 128)
+    found = quantity(balance, f"balance of {hexed(address)}", bits=256)
+    sentence = f"account {hexed(address)} has {found / 10**18:.4f} ether"
+    if found >= needed:
+        return ok(sentence)
+    fund = (
+        f"run eigenkms devnet fund {hexed(address)}"
+        if _is_devnet(case)
+        else f"send ether to {hexed(address)}"
+    )
+    return warning(f"{sentence}; to publish another socket takes {needed / 10**18:.4f}", fund)
+
+
+async def anchor(case: Case) -> Finding:
+    """The registry on the second chain is this cluster's; if the node is to write there, it takes this operator's entries."""
+    config = case.config.anchor
+    if config is None:
+        return skipped("no anchor is configured")
+    me = case.config.operator
+    async with open_anchor(config, case.cluster) as found:
+        await found.check()
+        members = await found.members_among([me])
+    if case.config.anchor_account_keystore is not None and me not in members:
+        return warning(
+            f"the commitment registry {hexed(config.registry)} takes no entries of operator {hexed(me)}",
+            f"let the registry's owner run eigenkms anchor allow {hexed(me)}",
+        )
+    how = "read only" if case.config.anchor_account_keystore is None else "read and written"
+    return ok(f"commitment registry {hexed(config.registry)} on chain {config.chain_id}, {how}")
+
+
+def _is_devnet(case: Case) -> bool:
+    return case.config.chain_id == DEVNET_CHAIN_ID
+
+
+async def signing_key(case: Case) -> Finding:
+    """The chain has the keystore's key for this operator."""
+    assert case.operators is not None
+    if case.me is None:
+        return skipped("the operator has not joined yet")
+    key = case.public_value("bn254", "g1")
+    if key is None:
+        return skipped("without its password the keystore does not say which key it holds")
+    if case.me.key_g1.hex() == key:
+        return ok("the chain has the BN254 keystore's key")
+    owner = next((o.address for o in case.operators.operators if o.key_g1.hex() == key), None)
+    whose = "" if owner is None else f", but that of operator {hexed(owner)}"
+    return failed(
+        f"{case.config.bn254_keystore} is not the key that the chain has for operator {hexed(case.me.address)}{whose}",
+        "give the keystore of the registered key as bn254_keystore",
+    )
+
+
+async def socket(case: Case) -> Finding:
+    """The socket on chain can be read, and is of this node."""
+    if case.me is None:
+        return skipped("the operator has not joined yet")
+    try:
+        case.socket = parse_address(case.me.socket)
+    except InputError as error:
+        return failed(f"the socket on chain is none: {error}", f"run {case.update_socket()}")
+    update = f"run {case.update_socket(case.socket.multiaddr)}"
+    own = case.public_value("p2p", "peer_id")
+    if own is None:
+        return failed(
+            f"the socket on chain names peer {case.socket.peer_id}, and there is no p2p keystore",
+            f"give the keystore of that peer as p2p_keystore, or make one with eigenkms keys new --kind p2p "
+            f"-o {case.p2p_path} and {update}",
+        )
+    if own != str(case.socket.peer_id):
+        return failed(
+            f"the socket on chain names peer {case.socket.peer_id}, the p2p keystore is that of peer {own}",
+            f"give the keystore of that peer as p2p_keystore, or {update}",
+        )
+    return _judge_address(case, case.socket, update)
+
+
+def _judge_address(case: Case, found: PeerAddress, update: str) -> Finding:
+    announce = case.config.announce
+    if announce and found.multiaddr not in announce:
+        return warning(
+            f"the socket on chain is {found.multiaddr}, the node announces {', '.join(announce)}: clients that come "
+            "new know the chain's alone",
+            f"{update}, or correct announce",
+        )
+    reason = why_undialable(found.transport, local=_is_devnet(case))
+    if reason is not None:
+        return failed(
+            f"nobody can dial the socket on chain, {found.multiaddr}: {reason}",
+            f"correct announce, and {update}",
+        )
+    if found.transport.is_public is False and not _is_devnet(case):
+        return warning(
+            f"the socket on chain, {found.multiaddr}, is an address of a private network",
+            f"unless all operators and clients are in that network, set announce to a public address and {update}",
+        )
+    return Finding(Verdict.OK, f"the socket on chain is {found}")

@@ -1,0 +1,1 @@
+"""Who may have a key: from a request to a yes, whatever it came through."""

@@ -1,0 +1,62 @@
+"""Who may have a partial signature. Nothing leaves an operator without this saying yes (docs/protocol.md, invariant 9)."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.errors import InputError
+from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
+from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.types import AppId
+
+Mode = Literal["open", "attested", "closed"]
+
+
+class Asking(Protocol):
+    """What of a request says who asks for what."""
+
+    @property
+    def app_id(self) -> AppId: ...
+
+    @property
+    def reply_key(self) -> bytes: ...
+
+    @property
+    def authorisation(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``open`` grants every request (a devnet, or forced with a warning: see NodeConfig), ``attested`` what its authoriser
+    grants, ``closed`` none.
+    """
+
+    mode: Mode
+    authoriser: Authoriser | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode == "attested" and self.authoriser is None:
+            raise InputError(
+                "set policy attested: this node has no way to look applications up",
+                hint="give --app-controller, the address of the contract that knows the applications, or use the policy closed",
+            )
+
+    async def authorise(
+        self, request: Asking, *, client: str = "", reference_nonce: str | None = None
+    ) -> Grant | None:
+        """Raise ``AttestationRefused`` unless the requester has shown its right to ``request.app_id``'s key.
+
+        Returns what the right rests on, None where everybody has it. ``client``, ``reference_nonce``: see ``KeyRequest``.
+        """
+        if self.mode == "open":
+            return None
+        if self.mode == "attested" and self.authoriser is not None:
+            shown = read_authorisation(request.authorisation)
+            return await self.authoriser.authorise(
+                KeyRequest(request.app_id, request.reply_key, shown, reference_nonce, client)
+            )
+        raise AttestationRefused(
+            Refusal.NOT_AUTHORISED,
+            "this operator grants no partial signatures: its policy is closed",
+            hint="the operators of this network must enable a way to prove the right to a key",
+        )

@@ -1,0 +1,81 @@
+"""Where the HTTP API listens, and with which certificate."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import trio
+
+from eigenkms.config.addresses import HttpAddress
+from eigenkms.config.tls import TlsFiles
+from eigenkms.errors import InputError
+from eigenkms.node.http.connection import App
+from eigenkms.node.http.limits import ACCEPTS_OF_ONE, ServerLimits
+from eigenkms.node.http.server import Listener, Server
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+    from eigenkms.config.node import NodeConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Listeners that are open, the URL at which they are reached, and until when their certificate is valid, if they have one."""
+
+    listeners: list[Listener]
+    url: str
+    certificate_end: datetime | None = None
+
+
+async def serve_api(
+    config: "NodeConfig", app: App, task_status: "TaskStatus[Bound | None]" = trio.TASK_STATUS_IGNORED
+) -> None:
+    """The HTTP API until cancelled, if there is to be one; started with where it is. Raises ``InputError`` if it cannot listen."""
+    if config.http_listen is None:
+        task_status.started(None)
+        return
+    tls = None
+    if config.http_certificate is not None and config.http_key is not None:
+        tls = TlsFiles(config.http_certificate, config.http_key)
+    bound = await bind(config.http_listen, tls)
+    connections = config.http_connections
+    limits = ServerLimits(
+        connections=connections,
+        connections_of_one=max(1, connections // 4),
+        accepts_of_one=max(ACCEPTS_OF_ONE, 2 * config.http_rate),
+    )
+    log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
+    if bound.certificate_end is not None and bound.certificate_end <= datetime.now(UTC):
+        log.warning(
+            "certificate %s expired on %s: clients refuse it",
+            config.http_certificate,
+            f"{bound.certificate_end:%Y-%m-%d}",
+        )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Server(app, limits).serve, bound.listeners)
+        task_status.started(bound)
+
+
+async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--http-listen") -> Bound:
+    """Raises ``InputError`` for an address or files that cannot be used; ``setting`` is the one to change."""
+    context, end = None, None
+    if tls is not None:
+        context = await trio.to_thread.run_sync(tls.load)
+        _, end = await trio.to_thread.run_sync(tls.validity)
+    try:
+        opened = await trio.open_tcp_listeners(address.port, host=str(address.host))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(
+            f"listen for HTTP on {address}: {reason}", hint=f"give another {setting}, or free that port"
+        ) from error
+    port = opened[0].socket.getsockname()[1]
+    url = f"{'http' if context is None else 'https'}://{HttpAddress(address.host, port)}"
+    if context is None:
+        return Bound(list(opened), url)
+    secured: list[Listener] = [trio.SSLListener(each, context, https_compatible=True) for each in opened]
+    return Bound(secured, url, end)

@@ -1,0 +1,65 @@
+"""The bodies of answers, in the reference's JSON (docs/http.md); byte strings are standard base64."""
+
+import base64
+import json
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from eigenkms.applications import Release
+from eigenkms.node.http.requests import SecretsRequest
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.types import OperatorAddress
+
+
+def encode_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def pubkey_answer(operator: OperatorAddress, transcript: Transcript) -> bytes:
+    """``GET /pubkey``: the first of ``commitments`` is the master public key again."""
+    return encode_json(
+        {
+            "commitments": [_point(each) for each in transcript.commitments],
+            "isActive": True,
+            "masterPublicKey": _point(transcript.mpk),
+            "operatorAddress": _address(operator),
+            "version": int(transcript.version),
+        }
+    )
+
+
+def sign_answer(operator: OperatorAddress, signature: bytes) -> bytes:
+    """``POST /app/sign``: 48 bytes of ``signature``, for whoever reads it."""
+    return encode_json({"OperatorAddress": _address(operator), "PartialSignature": _point(signature)})
+
+
+def secrets_answer(request: SecretsRequest, release: Release | None, signature: bytes) -> bytes:
+    """``POST /secrets``: 48 bytes of ``signature``, for the holder of the RSA key. Takes milliseconds for a large key."""
+    answer = {
+        "encrypted_env": "" if release is None else release.encrypted_env.hex(),
+        "public_env": "" if release is None else release.public_env.decode(),
+        "encrypted_partial_sig": _b64(seal_to_rsa(request.rsa_key, encode_json(_point(signature)))),
+    }
+    if request.extra_data:
+        answer["extra_data"] = _b64(request.extra_data)
+    return encode_json(answer)
+
+
+def seal_to_rsa(key: RSAPublicKey, message: bytes) -> bytes:
+    """RSA-OAEP (RFC 8017) with SHA-256 in both places and an empty label."""
+    return key.encrypt(message, OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None))
+
+
+def _point(compressed: bytes) -> dict[str, str]:
+    return {"CompressedBytes": _b64(compressed)}
+
+
+def _address(operator: OperatorAddress) -> str:
+    return "0x" + operator.hex()
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,141 @@
+"""The key versions of a node, as stored and as held in memory.
+
+Two kinds are held. A *certified* version is served. One that is only *prepared* may have been certified without this node's
+knowledge, so sessions deal from it, but no client sees it.
+
+A version of protocol 1 that this node did not know to be settled is neither: it may be the newest one of the others, or held by
+too few to be dealt from. Its share is kept until others prove that it was settled, or a higher version is certified.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.settlement_proof import SettlementProof, decode_settlement_proof
+from eigenkms.protocols.wire.transcript import decode_transcript
+from eigenkms.protocols.wire.votes import Phase, decode_certificate
+from eigenkms.storage.store import Store, VersionRow
+
+
+@dataclass(frozen=True)
+class HeldVersion:
+    """``share`` is absent if this operator holds none of this version."""
+
+    epoch: Epoch
+    share: SecretScalar | None = field(repr=False)
+    proof: SettlementProof | None = None
+    """Of a version of protocol 1."""
+
+    @property
+    def is_certified(self) -> bool:
+        return self.epoch.certificate.phase is Phase.COMMIT
+
+
+class Versions:
+    """Reads what the store has, adds to both. Blocking: call ``add``, ``hold`` and ``erase`` in a worker thread, one at a time;
+    what is held in memory is replaced and never changed, so that others may read it meanwhile.
+
+    Iteration and length are of certified versions.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held: dict[bytes, HeldVersion] = {}
+        self._unsettled: dict[bytes, HeldVersion] = {}
+        """Of protocol 1."""
+        for row in (row for row in store.versions() if not row.erased):
+            share = store.share(row.transcript_hash)
+            held = HeldVersion(
+                _epoch_of(row),
+                None if share is None else SecretScalar.from_bytes(share),
+                None if row.proof is None else decode_settlement_proof(row.proof),
+            )
+            kept = self._held if row.settled or row.prepared else self._unsettled
+            kept[row.transcript_hash] = held
+        if self.newest is not None:
+            self._erase_unsettled(
+                self.newest.epoch.transcript.version
+            )  # an earlier life may have died before
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[HeldVersion]:
+        return (held for held in self.known() if held.is_certified)
+
+    def known(self) -> tuple[HeldVersion, ...]:
+        """Certified and prepared versions, ascending."""
+        return tuple(sorted(self._held.values(), key=lambda held: held.epoch.transcript.version))
+
+    @property
+    def newest(self) -> HeldVersion | None:
+        """The highest certified version."""
+        return max(self, key=lambda held: held.epoch.transcript.version, default=None)
+
+    def get(self, transcript_hash: bytes) -> HeldVersion | None:
+        """A certified version."""
+        held = self._held.get(transcript_hash)
+        return None if held is None or not held.is_certified else held
+
+    def epoch(self, transcript_hash: bytes) -> Epoch | None:
+        """The version with its certificate, also a prepared one, and one of which the share was erased. Blocking."""
+        held = self._held.get(transcript_hash)
+        if held is not None:
+            return held.epoch
+        rows = (row for row in self._store.versions() if row.transcript_hash == transcript_hash)
+        return next((_epoch_of(row) for row in rows), None)
+
+    def add(self, epoch: Epoch, proof: SettlementProof | None = None) -> None:
+        """A version that is certified or prepared, or a newer certificate of one. Durable when it returns.
+
+        ``proof`` is needed for a version of protocol 1.
+        """
+        transcript, certificate = epoch.transcript, epoch.certificate
+        is_certified = certificate.phase is Phase.COMMIT
+        row = VersionRow(
+            transcript.version,
+            transcript.session,
+            transcript.hash,
+            transcript.encoded,
+            certificate.encoded,
+            settled=is_certified and proof is None,  # with a proof, it is settled once that is there
+            prepared=not is_certified,
+        )
+        self._store.add_version(row, None)
+        known = self._held.get(transcript.hash) or self._unsettled.pop(transcript.hash, None)
+        if proof is not None:
+            self._store.set_settled(transcript.hash, proof.encoded)
+        if known is None or not known.is_certified or proof is not None:
+            self._keep(HeldVersion(epoch, None if known is None else known.share, proof))
+        if is_certified:
+            self._erase_unsettled(transcript.version)
+
+    def hold(self, transcript_hash: bytes, share: SecretScalar) -> None:
+        """My share of a version that was added. Durable when it returns."""
+        self._store.add_share(transcript_hash, share.to_bytes())
+        self._keep(replace(self._held[transcript_hash], share=share))
+
+    def erase(self, transcript_hash: bytes) -> None:
+        """My share of a version is gone for good when it returns, and the version is served no more."""
+        self._store.erase_share(transcript_hash)
+        self._held = {name: held for name, held in self._held.items() if name != transcript_hash}
+
+    def share_of(self, transcript_hash: bytes) -> SecretScalar | None:
+        """My share of a version, also of one that is not known to be settled."""
+        held = self._held.get(transcript_hash) or self._unsettled.get(transcript_hash)
+        return None if held is None else held.share
+
+    def _erase_unsettled(self, version: int) -> None:
+        """Versions of protocol 1 that are older than one that is certified, or an alternative to it."""
+        past = {name for name, held in self._unsettled.items() if held.epoch.transcript.version <= version}
+        for name in past:
+            self._store.erase_share(name)
+        self._unsettled = {name: held for name, held in self._unsettled.items() if name not in past}
+
+    def _keep(self, held: HeldVersion) -> None:
+        self._held = {**self._held, held.epoch.transcript.hash: held}
+
+
+def _epoch_of(row: VersionRow) -> Epoch:
+    return Epoch(decode_transcript(row.transcript), decode_certificate(row.certificate))

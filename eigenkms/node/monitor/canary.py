@@ -1,0 +1,270 @@
+"""The canary: something is encrypted, and decrypted through the quorum, again and again: would a decrypt work now?
+
+Each time it is a fresh identity, to which something is encrypted under the master public key. The holders of the newest version are
+asked for their partial signatures of it, and t of them must give the key that opens it. All that an application's decryption needs
+is tried by that, except what decides whether *this* requester may have *that* key: the policy, and the HTTP API.
+
+The other side of it answers members and holders alone, a few times a minute each.
+"""
+
+import hmac
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from eigenkms.crypto import bls, ibe
+from eigenkms.crypto.scalars import coordinate
+from eigenkms.errors import EigenKmsError
+from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.key_versions import HeldVersion, Versions
+from eigenkms.node.network.peer_book import PeerBook
+from eigenkms.p2p.errors import PeerUnreachable, RpcRefusal
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.types import ClusterId, OperatorAddress
+
+if TYPE_CHECKING:
+    from eigenkms.p2p.host import Host
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS: Final = 5.0
+AGAIN_SECONDS: Final = 2.0
+"""After a failure it is tried once more before it is called one: a version may just have changed."""
+FIRST_SECONDS: Final = 5.0
+"""From the start, while operators find each other."""
+RATE: Final = 0.2
+BURST: Final = 4
+"""Answers a second to each operator, and at once."""
+_SIGNATURE_SIZE: Final = 48
+
+Signatures = Mapping[OperatorAddress, bytes]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """``at`` is unix time, ``seconds`` until the secret was open again; ``silent`` and ``false`` are who did not answer, and who
+    answered with something else than its share gives.
+    """
+
+    ok: bool
+    at: float
+    seconds: float
+    version: int
+    answered: int
+    asked: int
+    silent: tuple[OperatorAddress, ...] = ()
+    false: tuple[OperatorAddress, ...] = ()
+    reason: str | None = None
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """As the status shows it."""
+        return {
+            "ok": self.ok,
+            "at": round(self.at, 3),
+            "seconds": round(self.seconds, 3),
+            "version": self.version,
+            "answered": self.answered,
+            "asked": self.asked,
+            "silent": ["0x" + operator.hex() for operator in self.silent],
+            "false": ["0x" + operator.hex() for operator in self.false],
+            "reason": self.reason,
+        }
+
+
+class Canary:
+    """Both sides of it at one node: ``run`` sings, ``answer`` helps others. ``every`` is in seconds, 0 for never.
+
+    ``result`` is that of the last time, None before the first; ``sung`` and ``failed`` count since the start.
+    """
+
+    def __init__(
+        self, cluster: ClusterId, me: OperatorAddress, versions: Versions, peers: PeerBook, every: float
+    ) -> None:
+        self._cluster = cluster
+        self._me = me
+        self._versions = versions
+        self._peers = peers
+        self._every = every
+        self._rates = Rates(RATE, BURST, trio.current_time)
+        self._working = trio.CapacityLimiter(1)
+        self._failures_in_row = 0
+        self.result: CanaryResult | None = None
+        self.sung = self.failed = 0
+
+    # -- for others ------------------------------------------------------------------------------------------
+
+    async def answer(self, asker: OperatorAddress, body: bytes) -> bytes:
+        """A partial signature of the canary's identity. Raises ``RpcRefusal``, ``MalformedError``."""
+        request = decode_canary_request(body)
+        if request.cluster != self._cluster:
+            raise RpcRefusal("wrong-cluster", "this operator serves another cluster")
+        held = self._versions.get(request.transcript_hash)
+        if held is None:
+            raise RpcRefusal("unknown-version", "this operator does not know that key version")
+        if not self._peers.is_member(asker) and held.epoch.transcript.recipients.get(asker) is None:
+            raise RpcRefusal("not-a-member", "the asker is no operator of the set, nor of that version")
+        if held.share is None:
+            raise RpcRefusal("no-share", "this operator holds no share of that key version")
+        if wait := self._rates.take(asker.hex()):
+            raise RpcRefusal("busy", f"ask again in {wait} s")
+        return await self._thread(bls.partial_sign, held.share, request.identity)
+
+    # -- for this node ---------------------------------------------------------------------------------------
+
+    async def run(self, host: "Host") -> None:
+        """Sing until cancelled."""
+        if not self._every:
+            return
+        await trio.sleep(min(FIRST_SECONDS, self._every))
+        while True:
+            pause = min(FIRST_SECONDS, self._every)
+            if (held := self._versions.newest) is not None:
+                self._take(await self._persistently(host, held))
+                pause = self._every * random.uniform(0.9, 1.1)  # noqa: S311 - keeps operators out of step
+            await trio.sleep(pause)
+
+    async def _persistently(self, host: "Host", held: HeldVersion) -> CanaryResult:
+        result = await self.sing(host, held)
+        if result.ok:
+            return result
+        await trio.sleep(AGAIN_SECONDS)
+        return await self.sing(host, self._versions.newest or held)
+
+    def _take(self, result: CanaryResult) -> None:
+        """Keep it, and tell of changes: a failure at the 1st, 2nd, 4th, 8th … time in a row, and when it is over."""
+        fields = {"event": "canary", **result.fields}
+        self.result = result
+        self.sung += 1
+        if result.ok:
+            if self._failures_in_row:
+                log.info("a trial decryption works again", extra={"fields": fields})
+            self._failures_in_row = 0
+            return
+        self.failed += 1
+        self._failures_in_row += 1
+        if not self._failures_in_row & (self._failures_in_row - 1):
+            log.warning("a trial decryption failed: %s", result.reason, extra={"fields": fields})
+
+    async def sing(self, host: "Host", held: HeldVersion) -> CanaryResult:
+        """Once, through all holders of one version."""
+        at, begun = time.time(), trio.current_time()
+        transcript = held.epoch.transcript
+        request = CanaryRequest(self._cluster, transcript.hash, os.urandom(32))
+        trial = await self._thread(Trial, request, transcript)
+        if held.share is not None:
+            trial.signatures[self._me] = await self._thread(bls.partial_sign, held.share, request.identity)
+        others = [operator for operator in transcript.recipients.addresses if operator != self._me]
+        took = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask_all, host, others, trial)
+            with trio.move_on_after(ANSWER_SECONDS):
+                await trial.enough.wait()
+                if await self._thread(trial.opens, dict(trial.signatures)):
+                    took = trio.current_time() - begun
+        await self._thread(trial.find_false)
+        if took is None and await self._thread(trial.opens, trial.good):
+            took = trio.current_time() - begun
+        return CanaryResult(
+            ok=took is not None,
+            at=at,
+            seconds=trio.current_time() - begun if took is None else took,
+            version=int(transcript.version),
+            answered=len(trial.signatures),
+            asked=len(others) + (held.share is not None),
+            silent=tuple(operator for operator in others if operator not in trial.signatures),
+            false=trial.false,
+            reason=None if took is not None else trial.reason,
+        )
+
+    async def _thread(self, call: Callable[..., Result], *args: object) -> Result:
+        return await trio.to_thread.run_sync(partial(call, *args), limiter=self._working)
+
+    async def _ask_all(self, host: "Host", operators: Sequence[OperatorAddress], trial: "Trial") -> None:
+        """Ask them at the same time. The trial waits for nobody once all have answered or failed."""
+        async with trio.open_nursery() as nursery:
+            for operator in operators:
+                nursery.start_soon(self._ask, host, operator, trial)
+        trial.enough.set()
+
+    async def _ask(self, host: "Host", operator: OperatorAddress, trial: "Trial") -> None:
+        try:
+            trial.take(operator, await self._signature_of(host, operator, trial.request))
+        except EigenKmsError as error:
+            trial.failures[operator] = str(error)
+
+    async def _signature_of(self, host: "Host", operator: OperatorAddress, request: CanaryRequest) -> bytes:
+        peer = self._peers.peer_of(operator)
+        if peer is None:
+            raise PeerUnreachable("not connected")
+        answer = await host.call(
+            peer, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.CANARY, request.encoded, timeout=ANSWER_SECONDS
+        )
+        if len(answer) != _SIGNATURE_SIZE:
+            raise MalformedError(f"{len(answer)} bytes are no signature")
+        return answer
+
+
+class Trial:
+    """One song: what was encrypted, and what the others gave to open it. All but ``take`` costs pairings."""
+
+    def __init__(self, request: CanaryRequest, transcript: Transcript) -> None:
+        self.request = request
+        self.transcript = transcript
+        self.signatures: dict[OperatorAddress, bytes] = {}
+        self.failures: dict[OperatorAddress, str] = {}
+        self.false: tuple[OperatorAddress, ...] = ()
+        self.enough = trio.Event()
+        self._c1, self._shared = ibe.encapsulate(request.identity, transcript.mpk, os.urandom)
+
+    def take(self, operator: OperatorAddress, signature: bytes) -> None:
+        self.signatures[operator] = signature
+        if len(self.signatures) >= self.transcript.threshold:
+            self.enough.set()
+
+    def opens(self, signatures: Signatures) -> bool:
+        """Whether t of the signatures give the key that opens what was encrypted."""
+        chosen = dict(islice(signatures.items(), self.transcript.threshold))
+        if len(chosen) < self.transcript.threshold:
+            return False
+        try:
+            key = bls.recover([coordinate(operator) for operator in chosen], list(chosen.values()))
+        except ValueError:
+            return False
+        if not bls.verify_app_key(self.request.identity, key, self.transcript.mpk):
+            return False
+        return hmac.compare_digest(ibe.decapsulate(key, self._c1), self._shared)
+
+    def find_false(self) -> None:
+        """Put aside, in ``false``, what is not what its operator's share gives; two pairings if nothing is."""
+        held = list(self.signatures)
+        items = [(self.signatures[operator], self.transcript.public_share(operator)) for operator in held]
+        wrong = bls.verify_partials(self.request.identity, items, os.urandom) if items else ()
+        self.false = tuple(held[index] for index in wrong)
+
+    @property
+    def good(self) -> dict[OperatorAddress, bytes]:
+        """The signatures that are not false."""
+        return {o: signature for o, signature in self.signatures.items() if o not in self.false}
+
+    @property
+    def reason(self) -> str:
+        """Why it did not open."""
+        of = len(self.transcript.recipients.addresses)
+        text = (
+            f"{len(self.good)} good partial signatures of {of} operators, {self.transcript.threshold} needed"
+        )
+        why = "; ".join(f"0x{o.hex()[:8]}…: {said[:100]}" for o, said in sorted(self.failures.items())[:4])
+        return f"{text} ({why})" if why else text

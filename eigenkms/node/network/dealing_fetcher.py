@@ -1,0 +1,101 @@
+"""Fetching what of dealings did not come by itself: bodies that a session needs, and rows from which a late share is decrypted.
+
+A body is pushed by its dealer to all members as soon as its header is gossiped, so it is fetched only if it is still wanted after a
+while. Anybody may have it. Each round asks for each name at one peer, drawn at random among those that were not asked for it yet; a
+peer that has it not, or served other bytes, is not asked for it again before all were. A peer that says nothing
+is left with one request, and after a while another one is asked. Else nothing is asked for twice while an answer is on its way: on
+a busy machine more requests make all answers later.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from typing import Final, TypeAlias
+
+import trio
+
+from eigenkms.errors import EigenKmsError
+from eigenkms.node.engine import Engine, Outlet
+from eigenkms.node.network.peer_book import PeerBook
+from eigenkms.p2p.host import Host
+from eigenkms.p2p.identity import PeerId
+from eigenkms.protocols.wire import rpc_methods
+
+log = logging.getLogger(__name__)
+
+FETCH_SECONDS = 5.0
+HEDGE_SECONDS: Final = 2.0
+"""After which another peer is asked besides one that has not answered."""
+FREE_PLACES: Final = 4
+"""Requests on their way at once, and one more for each third peer: so many may be silent."""
+
+Want: TypeAlias = tuple[str, bytes]
+"""Method and name of a dealing."""
+
+
+class Fetcher:
+    """``pause`` gives the seconds between two rounds."""
+
+    def __init__(self, host: Host, peers: PeerBook, engine: Engine, pause: Callable[[], float]) -> None:
+        self._host = host
+        self._peers = peers
+        self._engine = engine
+        self._pause = pause
+        self._asked: dict[Want, set[PeerId]] = {}
+        self._asking: dict[PeerId, Want] = {}
+        self._asked_at: dict[Want, float] = {}
+
+    async def run(self, outlet: Outlet) -> None:
+        """Fetch until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._engine.wants()
+                await trio.sleep(self._pause())
+                for peer, want in self._round(trio.current_time()):
+                    nursery.start_soon(self._ask, outlet, peer, want)
+
+    def _round(self, now: float) -> Iterator[tuple[PeerId, Want]]:
+        """Whom to ask for what now."""
+        wanted = self._engine.wanted
+        wants: list[Want] = [(rpc_methods.ROW, name) for name in wanted.rows]
+        wants += [(rpc_methods.BODY, name) for name in wanted.bodies]
+        self._asked = {want: self._asked.get(want, set()) for want in wants}
+        self._asked_at = {want: at for want, at in self._asked_at.items() if want in self._asked}
+        bound = {p for p in self._host.connected() if self._peers.operator_of(p) is not None}
+        for want in wants:
+            if len(self._asking) >= FREE_PLACES + len(bound) // 3:
+                return
+            if want in self._asking.values() and now < self._asked_at[want] + HEDGE_SECONDS:
+                continue
+            peer = self._next_peer(want, bound)
+            if peer is not None:
+                self._asking[peer], self._asked_at[want] = want, now
+                yield peer, want
+
+    def _next_peer(self, want: Want, bound: AbstractSet[PeerId]) -> PeerId | None:
+        asked = self._asked[want]
+        if bound <= asked:
+            asked.clear()
+        left = sorted(bound - asked - self._asking.keys())
+        if not left:
+            return None
+        chosen = random.choice(left)  # noqa: S311 - spreads load, decides nothing
+        asked.add(chosen)
+        return chosen
+
+    async def _ask(self, outlet: Outlet, peer: PeerId, want: Want) -> None:
+        method, name = want
+        operator = self._peers.operator_of(peer)
+        try:
+            answer = await self._host.call(
+                peer, rpc_methods.OPERATOR_PROTOCOL, method, name, timeout=FETCH_SECONDS
+            )
+            if method == rpc_methods.ROW:
+                await self._engine.take_row(outlet, name, rpc_methods.decode_row(answer))
+            else:
+                self._engine.offer_body(operator, name, answer)
+        except EigenKmsError as error:
+            log.debug("%s of dealing %s from %s: %s", method, name.hex()[:16], peer, error)
+        finally:
+            del self._asking[peer]

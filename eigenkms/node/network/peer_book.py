@@ -1,0 +1,279 @@
+"""Which libp2p peer is which operator: the chain's sockets to begin with, signed peer records as proof.
+
+A peer whose id stands in an operator's socket on chain may open operator streams; it *is* that operator, for shares and
+everything else, only once it has itself handed over a record that is signed with the operator's BN254 key and names the very peer
+id that Noise authenticated. A record that somebody else passes on says where to dial its operator, and no more: an operator could
+sign one with the peer id of another. Where a peer is dialled that several name is decided by ``protocols.wire.peer_claims``.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from eigenkms.chain.reader import ChainOperator
+from eigenkms.errors import InputError, RemoteProtocolError
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
+from eigenkms.p2p.prefixes import plain_ip
+from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.protocols.wire.frames import NO_SESSION, Frame, WrongScopeError
+from eigenkms.protocols.wire.peer_claims import Claim, Standing, dial_order
+from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
+from eigenkms.types import ClusterId, OperatorAddress
+
+log = logging.getLogger(__name__)
+
+FUTURE_MS = 5 * 60 * 1000
+"""How far ahead of our clock a record's sequence may be."""
+
+
+@dataclass(frozen=True)
+class PeerEntry:
+    """An operator and its peer: ``socket`` as it stands on chain, ``peer`` and ``addresses`` of its record or else of its socket.
+
+    ``former``: it has left the set and is kept because it holds a version. ``proven``: the peer showed that it is the operator.
+    """
+
+    operator: OperatorAddress
+    socket: str
+    peer: PeerId | None
+    addresses: tuple[str, ...]
+    former: bool
+    proven: bool
+
+
+class PeerBook:
+    """Operators of the newest set with their sockets, and the verified records. Pure state; no I/O."""
+
+    def __init__(self, cluster: ClusterId, me: OperatorAddress, own_peer: PeerId) -> None:
+        self._cluster = cluster
+        self._me = me
+        self._own_peer = own_peer
+        self._operators: dict[OperatorAddress, ChainOperator] = {}
+        self._former: dict[OperatorAddress, ChainOperator] = {}
+        self._sockets: dict[OperatorAddress, PeerAddress] = {}
+        self._hosts: frozenset[str] = frozenset()
+        self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
+        self._proven: dict[OperatorAddress, PeerId] = {}
+        self._complained: set[tuple[OperatorAddress, str]] = set()
+        self._expected: Mapping[PeerId, tuple[str, ...]] | None = None
+
+    def update(
+        self,
+        operators: Sequence[ChainOperator],
+        *,
+        holders: Iterable[OperatorAddress] = (),
+        former: Iterable[ChainOperator] = (),
+    ) -> None:
+        """Take a newer operator set. A socket that nobody can dial is logged once and its operator dialled by record alone.
+
+        Whoever left the set stays while it is one of ``holders``, who deal from the version that they hold; so do those among
+        ``former`` operators, read from an older block.
+        """
+        known = {**{o.address: o for o in former}, **self._former, **self._operators}
+        self._operators = {o.address: o for o in operators}
+        self._former = {a: known[a] for a in holders if a in known and a not in self._operators}
+        self._sockets = {}
+        for operator in self._everybody.values():
+            try:
+                self._sockets[operator.address] = parse_address(operator.socket)
+            except InputError as error:
+                self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
+        self._hosts = frozenset(socket.transport.host for socket in self._sockets.values())
+        self._complain_of_private_sockets()
+        self._records = {a: r for a, r in self._records.items() if a in self._everybody}
+        self._expected = None
+        self._proven = {a: p for a, p in self._proven.items() if a in self._everybody}
+        for peer_id, owners in self._claimants().items():
+            if len(owners) > 1:
+                for owner in owners:
+                    self._complain(
+                        owner, f"its socket names peer id {peer_id}, which another operator names too"
+                    )
+
+    def _complain_of_private_sockets(self) -> None:
+        """A node of the public network does not dial them (``p2p.dialing.connector``). What a name stands for is not known here."""
+        if self.home is None or not self.home.is_public:
+            return
+        for operator, socket in self._sockets.items():
+            if socket.transport.is_public is False:
+                self._complain(
+                    operator, f"its socket on chain, {socket.multiaddr}, is private: it is not dialled there"
+                )
+
+    def _claimants(self) -> dict[PeerId, list[OperatorAddress]]:
+        claims: dict[PeerId, list[OperatorAddress]] = {}
+        for address, socket in self._sockets.items():
+            claims.setdefault(socket.peer_id, []).append(address)
+        return claims
+
+    def _complain(self, operator: OperatorAddress, sentence: str) -> None:
+        if (operator, sentence) not in self._complained:
+            self._complained.add((operator, sentence))
+            log.warning("operator 0x%s: %s", operator.hex(), sentence)
+
+    @property
+    def _everybody(self) -> dict[OperatorAddress, ChainOperator]:
+        return {**self._former, **self._operators}
+
+    @property
+    def operators(self) -> tuple[ChainOperator, ...]:
+        return tuple(self._operators.values())
+
+    def entries(self) -> tuple[PeerEntry, ...]:
+        """All operators that are known, this one too, ascending."""
+        return tuple(self._entry(operator) for _, operator in sorted(self._everybody.items()))
+
+    def _entry(self, operator: ChainOperator) -> PeerEntry:
+        address = operator.address
+        peer, addresses = next(iter(self._addresses(address)), (None, ()))
+        if address == self._me:
+            peer = self._own_peer
+        return PeerEntry(
+            address, operator.socket, peer, addresses, address in self._former, address in self._proven
+        )
+
+    @property
+    def known(self) -> frozenset[OperatorAddress]:
+        """All operators that may be a peer: members, and former ones that are kept."""
+        return frozenset(self._everybody)
+
+    def key_of(self, operator: OperatorAddress) -> bytes | None:
+        found = self._everybody.get(operator)
+        return None if found is None else found.key
+
+    def is_member(self, operator: OperatorAddress) -> bool:
+        """Whether it is in the newest set, as opposed to having left it."""
+        return operator in self._operators
+
+    def socket_of(self, operator: OperatorAddress) -> PeerAddress | None:
+        """The socket on chain, if there is one that can be dialled; this node's own too."""
+        return self._sockets.get(operator)
+
+    @property
+    def home(self) -> TransportAddress | None:
+        """Where the chain says that this node is; None if its socket cannot be dialled, or it is no operator yet."""
+        own = self._sockets.get(self._me)
+        return None if own is None else own.transport
+
+    # -- records ---------------------------------------------------------------------------------------------
+
+    def screen(self, frame: Frame, now_ms: int) -> PeerRecord | None:
+        """The record in ``frame`` if it is worth a signature check: an operator's, in scope, newer than the one we have.
+
+        Raises ``RemoteProtocolError`` for a frame that is no peer record of this cluster, or has an address that is none.
+        """
+        record = read_peer_record(frame)
+        if frame.cluster != self._cluster or frame.session != NO_SESSION or frame.recipient is not None:
+            raise WrongScopeError("read peer record: for another cluster or recipient")
+        if record.operator not in self._everybody:
+            raise WrongScopeError(f"read peer record: 0x{record.operator.hex()} is not an operator")
+        _check_addresses(record)
+        known = self._records.get(record.operator)
+        if record.operator == self._me or record.sequence > now_ms + FUTURE_MS:
+            return None
+        return None if known is not None and known[0].sequence >= record.sequence else record
+
+    def accept(self, record: PeerRecord, frame: Frame) -> None:
+        """Keep a verified record, unless it names our own peer id."""
+        peer = PeerId(record.peer_id)
+        if peer == self._own_peer:
+            raise _foreign_peer(record.operator, peer)
+        known = self._records.get(record.operator)
+        if known is None or known[0].sequence < record.sequence:
+            self._records[record.operator] = (record, frame)
+            self._expected = None
+            if self._proven.get(record.operator) != peer:
+                self._proven.pop(record.operator, None)
+            log.info("operator 0x%s says to be peer %s", record.operator.hex(), peer)
+
+    def prove(self, peer: PeerId, frame: Frame) -> None:
+        """``peer`` itself handed this record over: if it is the one we keep and names it, the peer is that operator.
+
+        Raises ``RemoteProtocolError`` if it is proven to be another one already.
+        """
+        known = self._records.get(frame.sender)
+        if known is None or known[1].encoded != frame.encoded or known[0].peer_id != bytes(peer):
+            return
+        if self.operator_of(peer) not in (None, frame.sender):
+            raise _foreign_peer(frame.sender, peer)
+        if frame.sender not in self._proven:
+            self._proven[frame.sender] = peer
+            self._expected = None
+            log.info("operator 0x%s is peer %s", frame.sender.hex(), peer)
+
+    def records(self) -> tuple[Frame, ...]:
+        """Verified records, to pass on."""
+        return tuple(frame for _, frame in self._records.values())
+
+    # -- who is who ------------------------------------------------------------------------------------------
+
+    def operator_of(self, peer: PeerId) -> OperatorAddress | None:
+        """The operator that this peer proved to be."""
+        return next((a for a, p in self._proven.items() if p == peer), None)
+
+    def peer_of(self, operator: OperatorAddress) -> PeerId | None:
+        """The peer that this operator says to be, in a record that it signed."""
+        found = self._records.get(operator)
+        return None if found is None else PeerId(found[0].peer_id)
+
+    def is_at(self, address: str) -> bool:
+        """Whether an operator's socket on chain is at this IP address; one that names a host is at none."""
+        return str(plain_ip(address)) in self._hosts
+
+    def is_said_to_be(self, peer: PeerId, operator: OperatorAddress) -> bool:
+        """Whether the operator's socket on chain or its record names this peer."""
+        return any(named == peer for named, _ in self._addresses(operator))
+
+    def may_speak(self, peer: PeerId) -> bool:
+        """Whether the peer may open operator streams: named by a socket on chain, or by a record."""
+        return peer in self.expected() or self.operator_of(peer) is not None
+
+    def expected(self) -> Mapping[PeerId, tuple[str, ...]]:
+        """Peers of the other operators with the addresses to dial them at, the first to try first.
+
+        The object is the same until something changes.
+        """
+        if self._expected is None:
+            self._expected = dial_order(self._find_claims())
+        return self._expected
+
+    def _find_claims(self) -> Iterator[Claim[PeerId]]:
+        """What each of the others says: its record's addresses first, then its socket's, if both name one peer."""
+        for operator in self._everybody:
+            told: dict[PeerId, tuple[str, ...]] = {}
+            for peer, addresses in self._addresses(operator) if operator != self._me else ():
+                told[peer] = (*told.get(peer, ()), *addresses)
+            for peer, addresses in told.items():
+                if peer != self._own_peer:
+                    yield Claim(peer, self._standing(operator, peer), addresses)
+
+    def _standing(self, operator: OperatorAddress, peer: PeerId) -> Standing:
+        if self._proven.get(operator) == peer:
+            return Standing.PROVEN
+        socket = self._sockets.get(operator)
+        return Standing.ON_CHAIN if socket is not None and socket.peer_id == peer else Standing.SAID
+
+    def _addresses(self, operator: OperatorAddress) -> Iterable[tuple[PeerId, tuple[str, ...]]]:
+        record, socket = self._records.get(operator), self._sockets.get(operator)
+        if record is not None:
+            peer = PeerId(record[0].peer_id)
+            yield peer, record[0].addresses
+            if socket is not None and socket.peer_id != peer:
+                return  # it proved to be another peer than the chain says: the socket is stale
+        if socket is not None:
+            yield socket.peer_id, (socket.multiaddr,)
+
+
+def _check_addresses(record: PeerRecord) -> None:
+    """An operator may sign anything: what goes to the dialler must be an address."""
+    for address in record.addresses:
+        try:
+            parse_transport(address)
+        except InputError as error:
+            raise MalformedError(f"read peer record of 0x{record.operator.hex()}: {error}") from error
+
+
+def _foreign_peer(operator: OperatorAddress, peer: PeerId) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"accept peer record of 0x{operator.hex()}: peer id {peer} belongs to another operator"
+    )

@@ -1,0 +1,1 @@
+"""From a peer id to a connection."""

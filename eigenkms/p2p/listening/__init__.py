@@ -1,0 +1,1 @@
+"""Accepting strangers, each in its turn and within its allowance."""

@@ -1,0 +1,1 @@
+"""Requests and answers on long-lived streams, with the bytes that they may hold."""

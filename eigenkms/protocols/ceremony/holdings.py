@@ -1,0 +1,244 @@
+"""What one operator holds across sessions: versions of the master key, its shares of them, and its encryption keys.
+
+*Versions.* One is known to be certified, or prepared. The *head* is the highest of both: what the next rotation deals from. What is
+not above the highest certified version is of the past and is not taken in again.
+
+*Shares.* Those of the head and of the highest certified version are decrypted from rows of their dealings (``recovery``).
+
+*Erasure.* At a certificate everything older goes: shares at once, keys once nothing can need them (``keys``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from eigenkms.crypto import pvss
+from eigenkms.crypto.scalars import SecretScalar
+from eigenkms.protocols.ceremony.ceremony import HeldSource
+from eigenkms.protocols.ceremony.dealings import KnownDealing
+from eigenkms.protocols.ceremony.effects import (
+    Certified,
+    Effect,
+    Erase,
+    EraseKeys,
+    Held,
+    Note,
+    Prepared,
+    Work,
+)
+from eigenkms.protocols.ceremony.jobs import Opened
+from eigenkms.protocols.ceremony.keys import needed_numbers
+from eigenkms.protocols.ceremony.recovery import Recovery
+from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.protocols.wire.votes import Certificate, Phase
+from eigenkms.types import OperatorAddress
+
+NOT_OPENED = "share not opened"
+"""The event of rows that are the certified ones and yield no share: a defect."""
+
+
+@dataclass(frozen=True)
+class KnownVersion:
+    """A version that is certified, or else known to be prepared. ``share`` is mine, if I hold one."""
+
+    transcript: Transcript
+    certificate: Certificate
+    share: SecretScalar | None = field(repr=False, default=None)
+
+    @property
+    def is_certified(self) -> bool:
+        return self.certificate.phase is Phase.COMMIT
+
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """Which of two versions is dealt from: the higher one; of one session, the certified one, or that prepared in a later view.
+
+        Once a transcript is certified in a view, no other one is prepared in that view or a later one.
+        """
+        return (int(self.transcript.version), self.is_certified, self.certificate.view)
+
+    @property
+    def source(self) -> HeldSource:
+        """What a session deals from."""
+        return HeldSource(self.transcript, self.share)
+
+
+class Holdings:
+    """Those of operator ``me``."""
+
+    def __init__(self, me: OperatorAddress) -> None:
+        self._me = me
+        self._versions: dict[bytes, KnownVersion] = {}
+        self._keys: dict[int, pvss.EncryptionKey] = {}
+        self._recoveries: dict[bytes, Recovery] = {}
+
+    # -- versions ----------------------------------------------------------------------------------------------
+
+    def know(self, version: KnownVersion) -> None:
+        """One of an earlier life."""
+        self._versions[version.transcript.hash] = version
+
+    @property
+    def versions(self) -> tuple[KnownVersion, ...]:
+        """By rank, ascending."""
+        return tuple(sorted(self._versions.values(), key=lambda known: known.rank))
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+    def version(self, transcript_hash: bytes) -> KnownVersion | None:
+        return self._versions.get(transcript_hash)
+
+    @property
+    def head(self) -> KnownVersion | None:
+        """The highest version that is certified or prepared."""
+        return max(self.versions, key=lambda known: known.rank, default=None)
+
+    @property
+    def certified(self) -> KnownVersion | None:
+        """The highest certified version."""
+        found = [known for known in self.versions if known.is_certified]
+        return found[-1] if found else None
+
+    def may_learn(self, transcript: Transcript) -> bool:
+        """Whether a version of others is none of the past and has the master key of those that I know: a cluster has one."""
+        mpks = {known.transcript.mpk for known in self._versions.values()}
+        return mpks <= {transcript.mpk} and not self._is_past(transcript)
+
+    def note(self, told: Certified | Prepared) -> bool:
+        """Take a version in; whether it is news, and not of the past."""
+        transcript = told.transcript
+        if not self.may_learn(transcript):
+            return False
+        known = self._versions.get(transcript.hash)
+        if known is None:
+            self._versions[transcript.hash] = KnownVersion(transcript, told.certificate)
+            return True
+        better = replace(known, certificate=told.certificate)
+        if known.is_certified or better.rank <= known.rank:
+            return False
+        self._versions[transcript.hash] = better
+        return True
+
+    def _is_past(self, transcript: Transcript) -> bool:
+        """Whether a certified version is known that is higher, or is what its session made instead.
+
+        By block number, too: the operators of an early block, who may have been few, sign any time that they like.
+        """
+        certified = self.certified
+        if certified is None or transcript.hash == certified.transcript.hash:
+            return False
+        known = certified.transcript
+        return transcript.version <= known.version or transcript.boundary.number <= known.boundary.number
+
+    # -- shares ------------------------------------------------------------------------------------------------
+
+    def share_of(self, transcript: Transcript) -> SecretScalar | None:
+        """My share of a version, ``None`` if I never had one or it is erased."""
+        known = self._versions.get(transcript.hash)
+        return None if known is None else known.share
+
+    def add_share(self, transcript: Transcript, share: SecretScalar) -> None:
+        """My share of a known version, unless it is here."""
+        known = self._versions[transcript.hash]
+        if known.share is None:
+            self._versions[transcript.hash] = replace(known, share=share)
+
+    def recover(self, find: Callable[[Transcript, bytes], KnownDealing | None]) -> list[Effect]:
+        """Get at the shares of the head and of the highest certified version.
+
+        ``find`` gives a dealing that is here, by the transcript that names it and its name.
+        """
+        wanted = {
+            known.transcript.hash: known.transcript
+            for known in (self.head, self.certified)
+            if known is not None and known.share is None and self._me in known.transcript.recipients.addresses
+        }
+        self._recoveries = {
+            digest: self._recoveries.get(digest) or Recovery(transcript, self._me)
+            for digest, transcript in wanted.items()
+            if transcript.keys
+        }
+        effects: list[Effect] = []
+        for recovery in self._recoveries.values():
+            for name in recovery.wanted:
+                dealing = find(recovery.transcript, name)
+                if dealing is not None and dealing.encrypted is not None:
+                    recovery.take_whole(dealing.header, dealing.encrypted)
+            job = recovery.job(self._keys)
+            if job is not None:
+                effects.append(Work(job))
+        return effects
+
+    @property
+    def wanted_rows(self) -> tuple[bytes, ...]:
+        """Names of dealings of which my row is lacking."""
+        return tuple(name for recovery in self._recoveries.values() for name in recovery.wanted)
+
+    def take_row(self, name: bytes, row: Row) -> None:
+        """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
+        for recovery in self._recoveries.values():
+            recovery.take(name, row)
+
+    def is_obtaining(self, transcript_hash: bytes) -> bool:
+        """Whether the share of a version is on its way: its rows are fetched, or decrypted."""
+        recovery = self._recoveries.get(transcript_hash)
+        return recovery is not None and recovery.is_possible(self._keys)
+
+    @property
+    def is_opening_a_share(self) -> bool:
+        """Whether a share is being decrypted; its rows are all here."""
+        return any(recovery.is_opening for recovery in self._recoveries.values())
+
+    def take_opened(self, result: Opened) -> list[Effect]:
+        """The outcome of a decryption; nothing if the version is of the past by now, or its share is here."""
+        known = self._versions.get(result.version)
+        if known is None or known.share is not None:
+            return []
+        number = int(known.transcript.version)
+        if result.share is None:
+            if (recovery := self._recoveries.get(result.version)) is not None:
+                recovery.fail()
+            return [Note(NOT_OPENED, {"version": number})]
+        self._versions[result.version] = replace(known, share=result.share)
+        return [Held(result.version, result.share), Note("share held", {"version": number})]
+
+    # -- encryption keys ---------------------------------------------------------------------------------------
+
+    def add_key(self, number: int, key: pvss.EncryptionKey) -> None:
+        self._keys[number] = key
+
+    def key(self, number: int) -> pvss.EncryptionKey | None:
+        return self._keys.get(number)
+
+    @property
+    def key_numbers(self) -> frozenset[int]:
+        """Of those that I hold."""
+        return frozenset(self._keys)
+
+    # -- erasure -----------------------------------------------------------------------------------------------
+
+    def erase(self) -> list[Effect]:
+        """What the highest certified version leaves behind, and the keys that nothing needs any more."""
+        certified = self.certified
+        if certified is None:
+            return []
+        effects: list[Effect] = []
+        for version in [known for known in self.versions if self._is_past(known.transcript)]:
+            del self._versions[version.transcript.hash]
+            effects.append(Erase(version.transcript.hash))
+        needed = self._needed_keys(certified)
+        erased = self.key_numbers - needed
+        if erased:
+            self._keys = {number: key for number, key in self._keys.items() if number in needed}
+            effects.append(EraseKeys(erased))
+        return effects
+
+    def _needed_keys(self, certified: KnownVersion) -> frozenset[int]:
+        """See ``needed_numbers``; until it is known which key a share is encrypted to, all of them."""
+        recovery = self._recoveries.get(certified.transcript.hash)
+        has_share = certified.share is not None
+        if recovery is not None and recovery.used is None and not recovery.is_hopeless:
+            return self.key_numbers
+        used = None if recovery is None else recovery.used
+        return needed_numbers(self._keys, self._me, certified.transcript, used, has_share=has_share)

@@ -1,0 +1,53 @@
+"""Encryption keys of operators: published, listed, kept and erased.
+
+*Life of a key.* Each member of a session publishes a fresh key in it, numbered with the session's boundary block: numbers rise, and
+nobody needs a counter that a restored disk could put back. The session's transcript *lists* one key for each recipient: the fresh
+one if it was there in time, else the one that the source lists. Sessions that deal from this version encrypt to the listed keys, so
+all dealers use the same ones, and an absent operator keeps its last one. A recipient that the source does not list (a newcomer)
+gets its shares under the key that it publishes in the session itself.
+
+*Erasure.* With a certified version V, of which the share is durable, no session that deals from an older version than V can be
+certified any more (``participant``). So what can still be needed is the key that V lists for this operator, keys published
+above V's boundary, which a later transcript may list, and, until the share of V is durable, the key that it is encrypted to.
+Everything else is destroyed: then recorded dealings and the disk of a later day give nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import ListedKey, Transcript
+from eigenkms.types import OperatorAddress
+
+
+def next_keys(
+    session: Session,
+    source: Transcript | None,
+    fresh: Mapping[OperatorAddress, ListedKey],
+) -> tuple[ListedKey | None, ...]:
+    """What a transcript lists: each recipient's fresh key if there is one, else that of the source."""
+    return tuple(
+        fresh.get(address) or (None if source is None else source.key_of(address))
+        for address in session.recipients.addresses
+    )
+
+
+def needed_numbers(
+    held: Iterable[int],
+    me: OperatorAddress,
+    version: Transcript,
+    used: int | None,
+    *,
+    has_share: bool,
+) -> frozenset[int]:
+    """Which of the ``held`` keys can still be needed once ``version`` is the highest certified one; all others are to be erased.
+
+    ``used`` is the number of the key that my share of it is encrypted to, ``None`` if no dealing serves me.
+    """
+    listed = version.key_of(me)
+    floor = version.boundary.number
+    kept = {number for number in held if number > floor}
+    if listed is not None:
+        kept.add(listed.number)
+    if used is not None and not has_share:
+        kept.add(used)
+    return frozenset(kept & set(held))

@@ -1,0 +1,44 @@
+"""Who has a say in a session: its recipients, and the holders of the versions that are dealt from.
+
+Recipients speak here. Holders of a source deal and listen even if they are no recipients.
+"""
+
+from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.types import OperatorAddress, OperatorSet
+
+_HOLDERS_KINDS = frozenset({Kind.DEALING, Kind.CERTIFICATE, Kind.SYNC})
+"""What a holder of the source that is no recipient may say."""
+
+
+class Parties:
+    """Those of one session, as ``me`` knows them. Sources are admitted in ascending order."""
+
+    def __init__(self, session: Session, me: OperatorAddress) -> None:
+        self._session = session
+        self._me = me
+        self._members = session.recipients
+        self.sources: tuple[Transcript, ...] = ()
+
+    def admit(self, source: Transcript) -> None:
+        """The holders of a source have a say here."""
+        self.sources = (*self.sources, source)
+        known = {member.address: member for member in (*source.recipients, *self._members)}
+        self._members = OperatorSet(tuple(known[a] for a in sorted(known)))
+
+    @property
+    def count(self) -> int:
+        """Of recipients and holders of sources together."""
+        return len(self._members)
+
+    def key_of(self, sender: OperatorAddress) -> bytes | None:
+        """BN254 G2 key of a recipient, or else of a holder of a source."""
+        member = self._session.recipients.get(sender) or self._members.get(sender)
+        return None if member is None else member.key
+
+    def check_scope(self, frame: Frame) -> None:
+        """Raise ``WrongScopeError`` unless the frame is of this session, for me or all, and its sender may say such a thing."""
+        members = self._members if frame.kind in _HOLDERS_KINDS else self._session.recipients
+        session = self._session
+        frame.check_scope(cluster=session.cluster, me=self._me, members=members, session=session.id)

@@ -1,0 +1,120 @@
+"""Which view an operator is in, and for how long (docs/protocol.md, Agreement).
+
+The time of view 0 runs from when it is entered; that of a higher one from when t' members are in it: members that are cut off wait
+for the others instead of running ahead of them for ever, and repeat their view change while they wait, which wakes whoever has
+left the session. A view v lasts (1+v)·p/2, at most an interval.
+"""
+
+from eigenkms.protocols.wire.session import WINDOWS_PER_INTERVAL, Session
+from eigenkms.types import OperatorAddress
+
+REPEAT_WINDOWS = 4
+"""Windows after which a view change that too few joined is said again."""
+
+
+class Views:
+    """``view`` is mine, and never falls; ``entered_at`` is ``None`` until the first one begins."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.view = 0
+        self.entered_at: float | None = None
+        self._quorum_seen_at: float | None = None
+        self._repeat_at = 0.0
+        self._members: dict[OperatorAddress, int] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anybody was seen to change the view."""
+        return bool(self._members)
+
+    def begin(self, now: float) -> None:
+        """The view that I am in begins, if none has."""
+        if self.entered_at is None:
+            self.entered_at = now
+
+    def enter(self, view: int, now: float) -> None:
+        self.view, self.entered_at, self._quorum_seen_at = view, now, None
+        self._repeat_at = now + REPEAT_WINDOWS * self._session.window
+
+    def restart(self, view: int, now: float) -> None:
+        """I spoke in ``view``, in this life or an earlier one: I am at least there."""
+        if view > self.view or self.entered_at is None:
+            self.enter(max(view, self.view), now)
+
+    def note(self, member: OperatorAddress, view: int) -> None:
+        """``member`` says that it is in ``view``."""
+        self._members[member] = max(view, self._members.get(member, 0))
+
+    def count(self, now: float) -> None:
+        """Note the moment at which t' members are in my view."""
+        if self._quorum_seen_at is None and self._members_here >= self._session.threshold:
+            self._quorum_seen_at = now
+
+    @property
+    def here(self) -> frozenset[OperatorAddress]:
+        """Members that said that they are in my view or above."""
+        return frozenset(member for member, view in self._members.items() if view >= self.view)
+
+    @property
+    def include_a_correct_member(self) -> bool:
+        """Whether so many changed the view that one of them is correct."""
+        return len(self._members) >= self._followed
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether too few are in my view for its time to run."""
+        return self.view > 0 and self._quorum_seen_at is None
+
+    def repeats(self, now: float) -> bool:
+        """Whether it is time to say again that I am here, while I wait; the next time is later."""
+        if not self.is_waiting or now < self._repeat_at:
+            return False
+        self._repeat_at = now + REPEAT_WINDOWS * self._session.window
+        return True
+
+    def heard_enough(self, now: float) -> bool:
+        """T' members are in my view, and then all n are or p/4 has passed."""
+        if self._quorum_seen_at is None:
+            return False
+        return self._members_here == self._session.n or now >= self._quorum_seen_at + self._patience
+
+    def target(self, now: float) -> int:
+        """The view to be in: mine, the next if it took too long, or a higher one that n−t'+1 members are in."""
+        target, since = self.view, self._running_since
+        if since is not None and now >= since + self._length:
+            target = self.view + 1
+        above = sorted((v for v in self._members.values() if v > self.view), reverse=True)
+        if len(above) >= self._followed:
+            target = max(target, above[self._followed - 1])
+        return target
+
+    def deadline(self, since: float) -> float | None:
+        """When, after ``since``, one of these answers changes without anything being heard."""
+        times = [self._repeat_at] if self.is_waiting else []
+        if (began := self._running_since) is not None:
+            times.append(began + self._length)
+        if self._quorum_seen_at is not None:
+            times.append(self._quorum_seen_at + self._patience)
+        return min((t for t in times if t > since), default=None)
+
+    @property
+    def _running_since(self) -> float | None:
+        """When the time of my view began, if it did."""
+        return self.entered_at if self.view == 0 else self._quorum_seen_at
+
+    @property
+    def _length(self) -> float:
+        return min((1 + self.view) * self._session.window / 2, WINDOWS_PER_INTERVAL * self._session.window)
+
+    @property
+    def _patience(self) -> float:
+        return self._session.window / 4
+
+    @property
+    def _members_here(self) -> int:
+        return sum(1 for v in self._members.values() if v >= self.view)
+
+    @property
+    def _followed(self) -> int:
+        """n−t'+1: so many members include a correct one."""
+        return self._session.n - self._session.threshold + 1

@@ -1,0 +1,1 @@
+"""What travels: signed frames and their bodies, dealings, votes, transcripts, requests and their answers."""
