@@ -19,7 +19,7 @@ from eigenkms.crypto import bls, feldman
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.crypto.identities import identity_v1
 from eigenkms.crypto.pvss import (
-    Claim,
+    DealingClaim,
     DealingContext,
     EncryptedShares,
     EncryptionKey,
@@ -63,7 +63,7 @@ class Session:
     keys: tuple[EncryptionKey, ...]
     recipients: Recipients
     polynomials: tuple[Polynomial, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[DealingClaim, ...]
 
 
 def context(dealer: int) -> DealingContext:
@@ -82,11 +82,13 @@ def session(n: int) -> Session:
         encrypted = deal(context(i), polynomial, recipients, os.urandom)
         commitments = polynomial.commitments()
         encoding = encrypted.encode()
-        claims.append(Claim(context(i), commitments, EncryptedShares.decode(encoding, n), commitments[0]))
+        claims.append(
+            DealingClaim(context(i), commitments, EncryptedShares.decode(encoding, n), commitments[0])
+        )
     return Session(keys, recipients, polynomials, tuple(claims))
 
 
-def with_a_liar(claims: Sequence[Claim]) -> list[Claim]:
+def with_a_liar(claims: Sequence[DealingClaim]) -> list[DealingClaim]:
     """The last dealing with a proof that fails."""
     *good, last = claims
     answers = last.encrypted.answers

@@ -30,9 +30,9 @@ from benchmarks.tables import show
 from eigenkms.client.api import Client, ClusterInfo, open_client
 from eigenkms.client.attesters import EcdsaAttester
 from eigenkms.devnet import cli_runner
-from eigenkms.devnet.boundary_tracker import Round, Rounds
-from eigenkms.devnet.load_generator import SteadyClient, Tally
-from eigenkms.devnet.network import Network, open_network
+from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
+from eigenkms.devnet.load_generator import LatencyStats, LoadGenerator
+from eigenkms.devnet.network import Devnet, open_network
 from eigenkms.devnet.node_processes import Access, NodeProcess, Timing
 from eigenkms.devnet.nurseries import alongside
 from eigenkms.errors import NetworkError
@@ -135,22 +135,22 @@ class Part:
     name: str
     begun: float
     ended: float
-    decrypts: Tally
-    rounds: Sequence[Round]
+    decrypts: LatencyStats
+    rounds: Sequence[BoundaryRecord]
 
 
 @dataclass(frozen=True)
 class Run:
     """The network, who looks at it, and who decrypts."""
 
-    rounds: Rounds
+    rounds: BoundaryTracker
     watch: Watch
-    steady: SteadyClient
+    steady: LoadGenerator
 
     async def part(self, name: str, seconds: float) -> Part:
         """Let so much time pass, and then what is left of an interval."""
         self.steady.lap()
-        begun, found = self.watch.now, list[Round]()
+        begun, found = self.watch.now, list[BoundaryRecord]()
         last = self.rounds.newest_certified or self.rounds.genesis
         while self.watch.now < begun + seconds:
             seen = await self.rounds.after(last.block, BOUNDARY_SECONDS)
@@ -160,7 +160,7 @@ class Run:
 
 
 @asynccontextmanager
-async def flooded(network: Network, info: ClusterInfo, ports: Sequence[int]) -> AsyncIterator[dict[str, int]]:
+async def flooded(network: Devnet, info: ClusterInfo, ports: Sequence[int]) -> AsyncIterator[dict[str, int]]:
     """The strangers are there as long as the context lasts. What they did stands in the result then, by kind."""
     transcript = info.epoch.transcript
     targets = [
@@ -197,7 +197,7 @@ async def http_port(node: NodeProcess) -> int:
 async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part], dict[str, int]]:
     """A network in quiet, then among strangers."""
     async with open_network(None, operators=operators, timing=TIMING, access=ACCESS) as network:
-        rounds = Rounds()
+        rounds = BoundaryTracker()
         network.hear(rounds.hear)
         await network.start_all()
         await network.genesis(GENESIS_SECONDS)
@@ -206,7 +206,7 @@ async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part], di
         key = bytes.fromhex(network.creator_key.read_text().strip().removeprefix("0x"))
         async with open_client(network.client_settings) as client:
             info = await client.fetch()
-            steady = SteadyClient(Creator(client, EcdsaAttester(key)), info, [app])
+            steady = LoadGenerator(Creator(client, EcdsaAttester(key)), info, [app])
             watch = Watch([node.process.pid for node in network.nodes.values()], ports)
             async with alongside(watch.run), alongside(steady.run):
                 run = Run(rounds, watch, steady)

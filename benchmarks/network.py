@@ -31,9 +31,9 @@ import trio
 from benchmarks.tables import show
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.client.api import Client, encrypt, open_client
-from eigenkms.devnet.boundary_tracker import Round, Rounds
-from eigenkms.devnet.network import Network, open_network
-from eigenkms.devnet.node_processes import Member, NodeProcess, Timing
+from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
+from eigenkms.devnet.network import Devnet, open_network
+from eigenkms.devnet.node_processes import DevnetOperator, NodeProcess, Timing
 from eigenkms.errors import NetworkError
 from eigenkms.types import AppId
 
@@ -58,7 +58,7 @@ def resident_mb(pid: int) -> float:
     return int(line.split()[1]) / 1000
 
 
-async def idle(network: Network) -> tuple[float, float]:
+async def idle(network: Devnet) -> tuple[float, float]:
     """Mean (CPU percent, resident MB) of a node that has nothing to do."""
     pids = [node.process.pid for node in running(network)]
     before = [cpu_seconds(pid) for pid in pids]
@@ -67,17 +67,17 @@ async def idle(network: Network) -> tuple[float, float]:
     return 100 * statistics.mean(used) / IDLE_SECONDS, statistics.mean(resident_mb(pid) for pid in pids)
 
 
-def running(network: Network) -> list[NodeProcess]:
+def running(network: Devnet) -> list[NodeProcess]:
     """Nodes that were not killed."""
     return [node for node in network.nodes.values() if not node.ended.is_set()]
 
 
-def cpu_of(network: Network) -> float:
+def cpu_of(network: Devnet) -> float:
     """Of all nodes that run, so far."""
     return sum(cpu_seconds(node.process.pid) for node in running(network))
 
 
-async def after_boundary(network: Network) -> None:
+async def after_boundary(network: Devnet) -> None:
     """Wait until a boundary has just passed, so that starting processes does not overlap with the session that is timed."""
     async with JsonRpc(network.engine.url) as rpc:
         while not 1 <= int(str(await rpc.call("eth_blockNumber")), 16) % INTERVAL_BLOCKS <= 3:  # noqa: ASYNC110 - no event
@@ -110,21 +110,21 @@ class Rotation(NamedTuple):
 class Rotations:
     """Rotations of a network one after the other, as its logs show them."""
 
-    network: Network
-    rounds: Rounds = field(default_factory=Rounds)
+    network: Devnet
+    rounds: BoundaryTracker = field(default_factory=BoundaryTracker)
     _views: dict[str, int] = field(default_factory=dict)
-    _last: Round | None = None
+    _last: BoundaryRecord | None = None
 
     def __post_init__(self) -> None:
         self.network.hear(self.rounds.hear)
         self.network.hear(self._hear)
 
-    def _hear(self, _member: Member, event: Mapping[str, Any]) -> None:
+    def _hear(self, _member: DevnetOperator, event: Mapping[str, Any]) -> None:
         if event["event"] == "certified" and "view" in event:
             session, view = str(event["session"]), int(event["view"])
             self._views[session] = max(view, self._views.get(session, view))
 
-    async def following(self) -> tuple[Round, Round]:
+    async def following(self) -> tuple[BoundaryRecord, BoundaryRecord]:
         """The last rotation, or genesis, and the one after it, once all that run hold their shares and have erased the older ones.
 
         Raises ``NetworkError`` if it is not certified before the next boundary.

@@ -28,14 +28,14 @@ from benchmarks.tables import show
 from eigenkms.client.api import Client, open_client
 from eigenkms.client.ciphertexts import NEWEST
 from eigenkms.crypto import sealing
-from eigenkms.devnet.boundary_tracker import Round
-from eigenkms.devnet.load_generator import Tally
-from eigenkms.devnet.network import Network, open_network
-from eigenkms.devnet.node_processes import Member, Timing
+from eigenkms.devnet.boundary_tracker import BoundaryRecord
+from eigenkms.devnet.load_generator import LatencyStats
+from eigenkms.devnet.network import Devnet, open_network
+from eigenkms.devnet.node_processes import DevnetOperator, Timing
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import (
-    Epoch,
+    CertifiedTranscript,
     PartialRequest,
     decode_info,
     encode_info_request,
@@ -65,7 +65,7 @@ class PartialsClient:
         self.answers: list[Answer] = []
         self._client = client
         self._operators = operators
-        self._versions: dict[OperatorAddress, Epoch] = {}
+        self._versions: dict[OperatorAddress, CertifiedTranscript] = {}
         self._private, self._public = sealing.x25519_keypair(os.urandom)
 
     async def connect(self) -> None:
@@ -128,7 +128,7 @@ class Rotated(NamedTuple):
     gap: float
 
 
-def rotated(before: Round, found: Round, asked: Sequence[Member]) -> Rotated:
+def rotated(before: BoundaryRecord, found: BoundaryRecord, asked: Sequence[DevnetOperator]) -> Rotated:
     """By the logs of those that are asked."""
     shares = {member.index: found.certified.shares[member.index] for member in asked}
     gaps = [held - before.certified.erased[index] for index, held in shares.items()]
@@ -143,7 +143,7 @@ def set_processors(pid: int, processors: set[int]) -> None:
 
 
 @contextmanager
-def own_processor(network: Network, asked: Member) -> Iterator[None]:
+def own_processor(network: Devnet, asked: DevnetOperator) -> Iterator[None]:
     """One for the asked operator and this process, the rest for the other operators."""
     everywhere = os.sched_getaffinity(0)
     own = {min(everywhere)}
@@ -157,7 +157,7 @@ def own_processor(network: Network, asked: Member) -> Iterator[None]:
 
 
 async def measure_part(
-    rotations: Rotations, client: Client, asked: Sequence[Member], how: str
+    rotations: Rotations, client: Client, asked: Sequence[DevnetOperator], how: str
 ) -> list[dict[str, str]]:
     """The answers of these operators in ``ROTATIONS`` rotations and between them."""
     partials = PartialsClient(client, [member.address for member in asked])
@@ -187,7 +187,7 @@ async def measure_part(
 
 def quantile(answers: Sequence[Answer], share: float) -> float:
     """Of the seconds that answers took, without the refusals."""
-    return Tally([answer.took for answer in answers if answer.took is not None]).quantile(share)
+    return LatencyStats([answer.took for answer in answers if answer.took is not None]).quantile(share)
 
 
 async def measure(operators: int, engine: str, window: float) -> list[dict[str, str]]:

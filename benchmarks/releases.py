@@ -22,10 +22,10 @@ from eigenkms.crypto import sealing
 from eigenkms.node.app import Node
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.records.audit_log import Head, LogVerifier, Release
+from eigenkms.protocols.records.audit_log import IssuedSignature, LogHead, LogVerifier
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import PartialRequest
-from eigenkms.storage.audit_log import RELEASES_NAME, ReleaseLog, Signer, read_releases
+from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.client.village import CLUSTER, Village, make_village
 from tests.node.support import a_node, keep_version
@@ -38,16 +38,16 @@ APP = AppId("0x" + "ab" * 20)
 class Counting:
     """The log, with how many additions it took; or none at all."""
 
-    def __init__(self, log: ReleaseLog) -> None:
+    def __init__(self, log: AuditLog) -> None:
         self._log = log
         self.is_on = True
         self.additions = 0
 
     @property
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         return self._log.head
 
-    def append(self, releases: Sequence[Release], sign: Signer) -> None:
+    def append(self, releases: Sequence[IssuedSignature], sign: Signer) -> None:
         if self.is_on:
             self.additions += 1
             self._log.append(releases, sign)

@@ -28,7 +28,7 @@ from eigenkms.crypto.pvss import LogarithmTable
 from eigenkms.node.engine import Engine
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.workers import Workers
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame, decode_frame
 from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store, StoreIdentity
@@ -102,7 +102,7 @@ async def seated(who: Cast, folder: Path, delay: float) -> AsyncIterator[list[Se
             store = Store.open(where, password="benchmark", identity=identity, rng=os.urandom, kdf=cost)
             stores.append(store)
             versions = Versions(store)
-            operator = Operator(address, who.keys[address], os.urandom, lambda: GRACE)
+            operator = Participant(address, who.keys[address], os.urandom, lambda: GRACE)
             engine = Engine(operator, store, versions, Workers(os.urandom, lambda: table), keys.get)
             everybody[address] = Seat(address, engine, versions, nursery, delay, everybody)
         yield list(everybody.values())

@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks.tables import show
 from eigenkms.crypto.backends import bls12381
 from eigenkms.node.frame_queue import MAX_BATCH
-from eigenkms.protocols.ceremony.jobs import Check, Job, Result, carry_out
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result, carry_out
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import version_of
@@ -77,7 +77,7 @@ class Counted(FoundedWorld):
         self.made: set[bytes] = set()
         self.frames: set[bytes] = set()
         self.bodies: set[bytes] = set()
-        self.checks: list[Check] = []
+        self.checks: list[CheckJob] = []
         self.checking = 0.0
         """CPU seconds in which dealings were verified for all."""
 
@@ -98,15 +98,15 @@ class Counted(FoundedWorld):
             self.frames.update(f.encoded for f in frames)
         super()._deliver(to, frames)
 
-    def work(self, node: Node, life: Operator, job: Job) -> None:
-        if node.address == self.one and isinstance(job, Check):
+    def work(self, node: Node, life: Participant, job: Job) -> None:
+        if node.address == self.one and isinstance(job, CheckJob):
             self.checks.append(job)
         super().work(node, life, job)
 
     def _result(self, job: Job) -> Result:
         begun = time.process_time()
         result = super()._result(job)
-        if isinstance(job, Check):
+        if isinstance(job, CheckJob):
             self.checking += time.process_time() - begun
         return result
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.network import GENESIS_SECONDS
-from eigenkms.devnet.network import Network, open_network
+from eigenkms.devnet.network import Devnet, open_network
 from eigenkms.devnet.node_processes import Timing
 
 APP = "benchmark-app"
@@ -138,7 +138,7 @@ def measure(folder: Path, row: Row, size: int, runs: int) -> list[str]:
     return [row.name, f"{took:.2f}", *(f"{speed:,.0f}" for speed in speeds), f"{peak:.0f}"]
 
 
-async def start(network: Network) -> None:
+async def start(network: Devnet) -> None:
     await network.start_all()
     await network.genesis(GENESIS_SECONDS)
 

@@ -44,7 +44,7 @@ class ContainerPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class AppRelease:
     """A confirmed release with its one artefact.
 
     ``image_digest`` is the SHA-256 of the image's manifest, ``registry`` may be empty. ``public_env`` is the text of a JSON object,
@@ -69,7 +69,7 @@ class Application:
     app_id: AppId
     creator: bytes
     status: AppStatus
-    release: Release | None
+    release: AppRelease | None
 
     def __post_init__(self) -> None:
         if len(self.creator) != 20:

@@ -94,7 +94,7 @@ class OperatorSet:
         return tuple(m.address for m in self.members)
 
 
-class Reach(StrEnum):
+class DialOutcome(StrEnum):
     """What somebody meets who dials a peer at an address."""
 
     REACHED = "reached"

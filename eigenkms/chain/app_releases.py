@@ -1,6 +1,6 @@
 """A release of an application as the contract's event has it: ``AppUpgraded(address indexed app, uint256, Release)``.
 
-``Release`` is ``(((bytes32 digest, string registry)[] artifacts, uint32 upgradeByTime), bytes publicEnv, bytes encryptedEnv,
+``AppRelease`` is ``(((bytes32 digest, string registry)[] artifacts, uint32 upgradeByTime), bytes publicEnv, bytes encryptedEnv,
 (string[] args, string[] cmdOverride, (string, string)[] env, (string, string)[] envOverride, string restartPolicy))``. Whoever made
 the application wrote what is in it, so everything is checked and bounded; ``upgradeByTime`` is nothing to an operator.
 """
@@ -11,7 +11,7 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
 from eigenkms import bounded_json
-from eigenkms.applications import ContainerPolicy, Release, UnusableReleaseError
+from eigenkms.applications import AppRelease, ContainerPolicy, UnusableReleaseError
 from eigenkms.chain import abi
 from eigenkms.errors import ChainError
 
@@ -19,7 +19,7 @@ MAX_RELEASE_BYTES: Final = 128 * 1024
 """Of the event's data: what a transaction on a public chain can carry, and an operator's answer too."""
 
 
-def decode_release(event_data: bytes, what: str) -> Release:
+def decode_release(event_data: bytes, what: str) -> AppRelease:
     """The release in the data of an event; ``what`` names it in messages. Milliseconds of CPU for a large one.
 
     Raises ``UnusableReleaseError`` for what the creator did wrong, ``ChainError`` if the data is not that of such an event.
@@ -41,10 +41,10 @@ def decode_release(event_data: bytes, what: str) -> Release:
         raise UnusableReleaseError(f"use {what}: it has {len(artefacts)} artefacts, not exactly one")
     _check_json_object(public_env, what)
     ((digest, registry),) = artefacts
-    return Release(digest, registry, _policy(policy), public_env, encrypted_env)
+    return AppRelease(digest, registry, _policy(policy), public_env, encrypted_env)
 
 
-def encode_release(release: Release) -> tuple[Any, ...]:
+def encode_release(release: AppRelease) -> tuple[Any, ...]:
     """The ABI value of a release with its one artefact, and no time by which to upgrade."""
     policy = release.policy
     return (
@@ -55,7 +55,7 @@ def encode_release(release: Release) -> tuple[Any, ...]:
     )
 
 
-def check_release(release: Release, what: str) -> None:
+def check_release(release: AppRelease, what: str) -> None:
     """Raise ``UnusableReleaseError`` if operators could not use this release once it is published."""
     data = encode(("uint256", abi.RELEASE), (0, encode_release(release)))
     decode_release(data, what)

@@ -23,11 +23,11 @@ from typing import Final, Protocol, TypeVar
 
 import trio
 
-from eigenkms.applications import Application, AppStatus, Release, UnusableReleaseError
+from eigenkms.applications import Application, AppRelease, AppStatus, UnusableReleaseError
 from eigenkms.chain import abi
 from eigenkms.chain.app_releases import decode_release
 from eigenkms.chain.logs import LogQuery
-from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.chain.reader import OperatorSetReader
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.errors import ChainError
@@ -69,7 +69,7 @@ class _Known:
 
 
 @dataclass(slots=True)
-class _Flight:
+class _InFlightRead:
     """A reading under way. ``answer`` gives its result, or raises; None if it was given up."""
 
     over: trio.Event = field(default_factory=trio.Event)
@@ -87,7 +87,7 @@ class Familiar(Protocol):
 class ChainApplications:
     """``Applications`` of one app controller (20 bytes). Safe for many tasks at once. ``kept`` is read now."""
 
-    def __init__(self, chain: EigenLayerChain, contract: bytes, kept: Familiar | None = None) -> None:
+    def __init__(self, chain: OperatorSetReader, contract: bytes, kept: Familiar | None = None) -> None:
         self._chain = chain
         self._contract = contract
         self._kept = kept
@@ -101,7 +101,7 @@ class ChainApplications:
         self._next_stranger = -math.inf
         self._turns = trio.CapacityLimiter(READINGS)
         self._strange_turns = trio.CapacityLimiter(STRANGE_READINGS)
-        self._flights: dict[bytes, _Flight] = {}
+        self._flights: dict[bytes, _InFlightRead] = {}
         self._decoding = trio.CapacityLimiter(1)
         self._is_there = False
 
@@ -169,7 +169,7 @@ class ChainApplications:
 
     async def _fly(self, address: bytes) -> Application | None:
         """Read, for everybody who asks meanwhile."""
-        flight = self._flights[address] = _Flight()
+        flight = self._flights[address] = _InFlightRead()
         try:
             async with self._turn(address):
                 since = trio.current_time()
@@ -236,7 +236,7 @@ class ChainApplications:
         release = await self._release(address, published, head) if published else None
         return Application(AppId(hexed(address)), bytes.fromhex(creator[2:]), status, release)
 
-    async def _release(self, address: bytes, number: int, head: BlockRef) -> Release:
+    async def _release(self, address: bytes, number: int, head: BlockRef) -> AppRelease:
         what = f"release of application {hexed(address)} in block {number}"
         if number > head.number:
             raise ChainError(f"read {what}: the chain has {head.number} blocks only")
@@ -254,7 +254,7 @@ class ChainApplications:
         return await trio.to_thread.run_sync(decode_release, events[-1].data, what, limiter=self._decoding)
 
 
-def applications_of(chain: EigenLayerChain, kept: Familiar | None = None) -> ChainApplications | None:
+def applications_of(chain: OperatorSetReader, kept: Familiar | None = None) -> ChainApplications | None:
     """Those of the app controller that ``chain`` is configured with, None without one."""
     contract = chain.config.app_controller
     return None if contract is None else ChainApplications(chain, contract, kept)

@@ -5,13 +5,15 @@ under which frames are shown. It counts once the chain says that the boundary bl
 that these were the operator set at that block.
 """
 
-from eigenkms.chain.reader import EigenLayerChain, OperatorRead
+from eigenkms.chain.reader import OperatorSetReader, RawOperatorSet
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.client_rpc import Epoch, check_epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
 from eigenkms.types import BlockRef, ClusterId, OperatorSet
 
 
-async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch) -> OperatorRead:
+async def verify_epoch(
+    chain: OperatorSetReader, cluster: ClusterId, epoch: CertifiedTranscript
+) -> RawOperatorSet:
     """The operators at the block of ``epoch``; raise ``VerificationError`` unless they certified it and the block is canonical.
 
     Raises ``ChainError`` if the chain cannot say.
@@ -24,8 +26,8 @@ async def verify_epoch(chain: EigenLayerChain, cluster: ClusterId, epoch: Epoch)
 
 
 async def verify_operators(
-    chain: EigenLayerChain, boundary: BlockRef, operators: OperatorSet, action: str
-) -> OperatorRead:
+    chain: OperatorSetReader, boundary: BlockRef, operators: OperatorSet, action: str
+) -> RawOperatorSet:
     """The operators at ``boundary``; raise ``VerificationError``, which begins with ``action``, unless that block is canonical
     and its operators are these.
 
@@ -40,8 +42,8 @@ async def verify_operators(
 
 
 async def verify_holders(
-    chain: EigenLayerChain, boundary: BlockRef, holders: OperatorSet, action: str
-) -> OperatorRead:
+    chain: OperatorSetReader, boundary: BlockRef, holders: OperatorSet, action: str
+) -> RawOperatorSet:
     """The operators at the block with the number of ``boundary``; raise ``VerificationError``, which begins with ``action``, unless
     they are these.
 
@@ -64,7 +66,7 @@ async def verify_holders(
     return await _read_same(chain, block, holders, action)
 
 
-async def _block_at(chain: EigenLayerChain, number: int, action: str) -> BlockRef | None:
+async def _block_at(chain: OperatorSetReader, number: int, action: str) -> BlockRef | None:
     if number > (await chain.head()).number:
         raise VerificationError(
             f"{action}: block {number} of its session is not final yet",
@@ -74,8 +76,8 @@ async def _block_at(chain: EigenLayerChain, number: int, action: str) -> BlockRe
 
 
 async def _read_same(
-    chain: EigenLayerChain, block: BlockRef, operators: OperatorSet, action: str
-) -> OperatorRead:
+    chain: OperatorSetReader, block: BlockRef, operators: OperatorSet, action: str
+) -> RawOperatorSet:
     found = await chain.agreed_operators_at(block)
     if found.operator_set != operators:
         raise VerificationError(

@@ -17,7 +17,7 @@ from eigenkms.chain import abi, registration
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES, OperatorKey
-from eigenkms.chain.reader import MAX_MEMBERS, EigenLayerChain, open_chain
+from eigenkms.chain.reader import MAX_MEMBERS, OperatorSetReader, open_chain
 from eigenkms.chain.registration import Call
 from eigenkms.chain.reverts import sentence
 from eigenkms.chain.rpc import RpcRefusedError, pin
@@ -29,7 +29,7 @@ from eigenkms.types import OperatorAddress
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OperatorRegistration:
     """One operator as the chain has it at block ``block``.
 
     ``is_allowed`` and ``owner`` (of the registrar, 20 bytes) are None where the registrar keeps no such list. ``curve`` is that of
@@ -58,7 +58,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TransactionStep:
     """A part of a plan: its call, or None with the reason why nothing is to be done."""
 
     name: str
@@ -75,7 +75,7 @@ class Plan:
 
     action: str
     account: bytes
-    steps: tuple[Step, ...]
+    steps: tuple[TransactionStep, ...]
     after: tuple[str, ...] = ()
     warning: str = ""
 
@@ -90,10 +90,10 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class OperatorRegistry:
     """One operator set of a chain, and what the calls need to know of it."""
 
-    chain: EigenLayerChain
+    chain: OperatorSetReader
     contracts: Deployment
 
     @property
@@ -106,7 +106,7 @@ class Registry:
 
     # ------------------------------------------------------------------------------------------------- reading
 
-    async def standing(self, operator: bytes) -> Standing:
+    async def standing(self, operator: bytes) -> OperatorRegistration:
         """What the chain says of ``operator`` (20 bytes) now. Raises ChainError."""
         chain, contracts, of_set = self.chain, self.contracts, self._set
         head = await chain.head()
@@ -129,7 +129,7 @@ class Registry:
         until = None
         if is_slashable and not is_member:
             until = await self._slashable_until(operator, head.number, delay)
-        return Standing(
+        return OperatorRegistration(
             address=operator,
             block=head.number,
             is_operator=is_operator,
@@ -194,7 +194,7 @@ class Registry:
         if now.is_member:
             return self._registered(action, now, key, socket)
         self._check_may_join(action, now)
-        become = Step("become operator", None, "it is an operator already")
+        become = TransactionStep("become operator", None, "it is an operator already")
         if not now.is_operator:
             call = registration.call_register_as_operator(self.contracts, account, metadata_uri)
             become = replace(become, call=call, done="")
@@ -205,7 +205,7 @@ class Registry:
                 become,
                 _allowed_step(now),
                 await self._key_step(action, now, key),
-                Step("join operator set", registration.call_join(self.contracts, account, socket)),
+                TransactionStep("join operator set", registration.call_join(self.contracts, account, socket)),
             ),
             (
                 "start its node, if it does not run: it takes part from the next boundary on"
@@ -214,14 +214,14 @@ class Registry:
             ),
         )
 
-    def _registered(self, action: str, now: Standing, key: OperatorKey, socket: str) -> Plan:
+    def _registered(self, action: str, now: OperatorRegistration, key: OperatorKey, socket: str) -> Plan:
         """Nothing to do for a member, unless its key is another one."""
         self._check_own_key(action, now, key)
         steps = (
-            Step("become operator", None, "it is an operator already"),
-            Step("allow-list", None, "it is a member already"),
-            Step("register key", None, "this key is registered already"),
-            Step("join operator set", None, "it is a member already"),
+            TransactionStep("become operator", None, "it is an operator already"),
+            TransactionStep("allow-list", None, "it is a member already"),
+            TransactionStep("register key", None, "this key is registered already"),
+            TransactionStep("join operator set", None, "it is a member already"),
         )
         after = (
             ()
@@ -239,7 +239,7 @@ class Registry:
                 "operator_set_id",
             )
 
-    def _check_may_join(self, action: str, now: Standing) -> None:
+    def _check_may_join(self, action: str, now: OperatorRegistration) -> None:
         if now.is_slashable:
             raise InputError(
                 f"{action}: it left the set so recently that it is slashable{now.until}, and may not come back before",
@@ -256,15 +256,15 @@ class Registry:
                 hint=f"{owner} must run: eigenkms operator allow {hexed(now.address)}",
             )
 
-    async def _key_step(self, action: str, now: Standing, key: OperatorKey) -> Step:
+    async def _key_step(self, action: str, now: OperatorRegistration, key: OperatorKey) -> TransactionStep:
         if now.key is not None:
             self._check_own_key(action, now, key)
-            return Step("register key", None, "this key is registered already")
+            return TransactionStep("register key", None, "this key is registered already")
         await self._check_unburned(action, key)
         call = await registration.call_register_key(self.chain.rpc, self.contracts, now.address, key)
-        return Step("register key", call)
+        return TransactionStep("register key", call)
 
-    def _check_own_key(self, action: str, now: Standing, key: OperatorKey) -> None:
+    def _check_own_key(self, action: str, now: OperatorRegistration, key: OperatorKey) -> None:
         if now.key != key.data:
             raise InputError(
                 f"{action}: it has another {CURVES[key.curve]} key in this set than the one in the keystore",
@@ -300,14 +300,14 @@ class Registry:
                 "keep its node running until there is a version without it: its share is needed until then",
                 f"it stays slashable for {delay} blocks; its key stays registered, so that it can come back after that",
             )
-            step = Step("leave operator set", registration.call_leave(self.contracts, account))
+            step = TransactionStep("leave operator set", registration.call_leave(self.contracts, account))
             return Plan(action, account, (step,), after)
         if now.key is None and not now.is_slashable:
             raise InputError(
                 f"{action}: it is not in {self._named_set}, and has no key there",
                 hint="check operator, avs and operator_set_id",
             )
-        done = Step("leave operator set", None, "it is not in the set")
+        done = TransactionStep("leave operator set", None, "it is not in the set")
         return Plan(action, account, (done,), (f"it is slashable{now.until}",) if now.is_slashable else ())
 
     async def _delay(self) -> int:
@@ -328,7 +328,9 @@ class Registry:
                 hint="leave first, with operator deregister, and wait until it is not slashable any more",
             )
         if now.key is None:
-            return Plan(action, account, (Step("deregister key", None, "it has no key in this set"),))
+            return Plan(
+                action, account, (TransactionStep("deregister key", None, "it has no key in this set"),)
+            )
         if now.is_slashable:
             raise InputError(
                 f"{action}: it left the set so recently that it is slashable{now.until}",
@@ -336,7 +338,7 @@ class Registry:
             )
         call = registration.call_deregister_key(self.contracts, account)
         warning = "this key can never be registered again, by nobody and in no set"
-        return Plan(action, account, (Step("deregister key", call),), warning=warning)
+        return Plan(action, account, (TransactionStep("deregister key", call),), warning=warning)
 
     async def update_socket(self, account: bytes, socket: str) -> Plan:
         """Publish ``socket``, unless the chain has it. Raises InputError for one that is no member, and ChainError."""
@@ -347,9 +349,11 @@ class Registry:
                 f"{action}: it is not in {self._named_set}", hint="join with operator register first"
             )
         if now.socket == socket:
-            return Plan(action, account, (Step("update socket", None, f"the chain has {socket} already"),))
+            return Plan(
+                action, account, (TransactionStep("update socket", None, f"the chain has {socket} already"),)
+            )
         call = registration.call_update_socket(self.contracts, account, socket)
-        return Plan(action, account, (Step("update socket", call),))
+        return Plan(action, account, (TransactionStep("update socket", call),))
 
     async def allow(self, account: bytes, operator: bytes, *, remove: bool = False) -> Plan:
         """``operator`` onto the allow-list, or off it, by its owner. Raises InputError for another account, and ChainError."""
@@ -363,7 +367,7 @@ class Registry:
         name = "take off the allow-list" if remove else "put on the allow-list"
         if allowed is not remove:
             done = "it is on the list already" if allowed else "it is not on the list"
-            return Plan(action, account, (Step(name, None, done),))
+            return Plan(action, account, (TransactionStep(name, None, done),))
         if owner is not None and owner != account:
             raise InputError(
                 f"{action}: the account {hexed(account)} is not the owner of the AVS registrar, {hexed(owner)} is",
@@ -371,7 +375,7 @@ class Registry:
             )
         make = registration.call_disallow if remove else registration.call_allow
         after = ("a member stays in the set until it leaves, or the AVS removes it",) if remove else ()
-        return Plan(action, account, (Step(name, make(self.contracts, operator)),), after)
+        return Plan(action, account, (TransactionStep(name, make(self.contracts, operator)),), after)
 
     # ----------------------------------------------------------------------------------------- before sending
 
@@ -407,13 +411,13 @@ class Registry:
         return None
 
 
-def _allowed_step(now: Standing) -> Step:
+def _allowed_step(now: OperatorRegistration) -> TransactionStep:
     done = "the AVS registrar keeps none" if now.is_allowed is None else "it is on the list"
-    return Step("allow-list", None, done)
+    return TransactionStep("allow-list", None, done)
 
 
 @asynccontextmanager
-async def open_registry(config: ChainConfig, delegation_manager: bytes) -> AsyncIterator[Registry]:
+async def open_registry(config: ChainConfig, delegation_manager: bytes) -> AsyncIterator[OperatorRegistry]:
     """Connect, check the deployment, and find the AVS's registrar; reads are of the newest block.
 
     Raises ChainError: chain id, missing contracts, operator set, registrar or curve; RPC down.
@@ -434,4 +438,4 @@ async def open_registry(config: ChainConfig, delegation_manager: bytes) -> Async
             config.chain_id,
             config.operator_set_id,
         )
-        yield Registry(chain, contracts)
+        yield OperatorRegistry(chain, contracts)

@@ -19,7 +19,7 @@ _HINT: Final = "use an RPC that serves eth_getLogs over long ranges of blocks"
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class EventLog:
     """One event. ``position`` orders the events of a chain: (block number, index in the block)."""
 
     address: bytes
@@ -44,7 +44,7 @@ class LogQuery:
         bounds: dict[str, Json] = {"fromBlock": hex(start), "toBlock": hex(end)}
         return {"address": hexed(self.address), "topics": topics, **bounds}
 
-    def _admits(self, log: Log, start: int, end: int) -> bool:
+    def _admits(self, log: EventLog, start: int, end: int) -> bool:
         return (
             log.address == self.address
             and bool(log.topics)
@@ -53,9 +53,9 @@ class LogQuery:
             and start <= log.position[0] <= end
         )
 
-    async def read(self, rpc: Rpc, start: int, end: int) -> list[Log]:
+    async def read(self, rpc: Rpc, start: int, end: int) -> list[EventLog]:
         """All events in blocks ``start..end``, in chain order. Raises ChainError."""
-        found: list[Log] = []
+        found: list[EventLog] = []
         width = max(1, end - start + 1)
         for _ in range(MAX_REQUESTS):
             if start > end:
@@ -74,7 +74,7 @@ class LogQuery:
             f"read events up to block {end}: more than {MAX_REQUESTS} requests needed", hint=_HINT
         )
 
-    def _parse(self, answer: Json, start: int, end: int) -> list[Log]:
+    def _parse(self, answer: Json, start: int, end: int) -> list[EventLog]:
         if not isinstance(answer, list):
             raise ChainError(f"read events of blocks {start} to {end}: the answer is not a list")
         logs = [_parse_log(entry) for entry in answer]
@@ -83,7 +83,7 @@ class LogQuery:
         return logs
 
 
-def _parse_log(entry: Json) -> Log:
+def _parse_log(entry: Json) -> EventLog:
     fields = mapping(entry, "event")
     topics = fields.get("topics")
     if not isinstance(topics, list) or len(topics) > MAX_TOPICS:
@@ -92,7 +92,7 @@ def _parse_log(entry: Json) -> Log:
         raise ChainError("read event: it belongs to a block that was reorganised away")
     number = quantity(fields.get("blockNumber"), "event block number", bits=63)
     index = quantity(fields.get("logIndex"), "event index", bits=32)
-    return Log(
+    return EventLog(
         address=octets(fields.get("address"), "event address", size=20),
         topics=tuple(octets(topic, "event topic", size=32) for topic in topics),
         data=octets(fields.get("data"), "event data"),
@@ -101,6 +101,6 @@ def _parse_log(entry: Json) -> Log:
     )
 
 
-def last_before(logs: Sequence[Log], block_number: int) -> Log | None:
+def last_before(logs: Sequence[EventLog], block_number: int) -> EventLog | None:
     """The newest event at or below a block."""
     return next((log for log in reversed(logs) if log.position[0] <= block_number), None)

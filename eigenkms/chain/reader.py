@@ -34,7 +34,7 @@ from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES
 from eigenkms.chain.provider import WrongChainError
 from eigenkms.chain.providers import RpcPool, open_pool
-from eigenkms.chain.rollback import SetAt, roll_back
+from eigenkms.chain.rollback import OperatorSetAt, roll_back
 from eigenkms.chain.rpc import BlockPin, Request, Rpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
 from eigenkms.chain.witnesses import agreed_operators
@@ -46,9 +46,9 @@ __all__ = [
     "ChainConfig",
     "ChainOperator",
     "Deployment",
-    "EigenLayerChain",
     "Finality",
-    "OperatorRead",
+    "OperatorSetReader",
+    "RawOperatorSet",
     "open_chain",
 ]
 
@@ -75,7 +75,7 @@ class ChainOperator:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorRead:
+class RawOperatorSet:
     """The set at ``block``: usable operators sorted by address, and the others with the reason."""
 
     block: BlockRef
@@ -87,7 +87,7 @@ class OperatorRead:
         return OperatorSet(tuple(Member(operator.address, operator.key) for operator in self.operators))
 
 
-class EigenLayerChain:
+class OperatorSetReader:
     """Reads one operator set. Made by ``open_chain``, which checks that the configuration fits the chain."""
 
     def __init__(self, config: ChainConfig, rpc: Rpc) -> None:
@@ -210,13 +210,13 @@ class EigenLayerChain:
 
     # ------------------------------------------------------------------------------------------------- the set
 
-    async def agreed_operators_at(self, block: BlockRef) -> OperatorRead:
+    async def agreed_operators_at(self, block: BlockRef) -> RawOperatorSet:
         """As ``operators_at``, told alike by more than half of the RPCs that answer. Raises ``DisagreementError`` besides."""
         if isinstance(self.rpc, RpcPool) and len(self.rpc.providers) > 1:
             return await agreed_operators(self, self.rpc, block)
         return await self.operators_at(block)
 
-    async def operators_at(self, block: BlockRef) -> OperatorRead:
+    async def operators_at(self, block: BlockRef) -> RawOperatorSet:
         """The operator set at exactly this block.
 
         Raises ChainError: the block is not canonical any more, or the RPC cannot or will not answer. An empty set is not
@@ -224,19 +224,19 @@ class EigenLayerChain:
         """
         return await self._at_one(lambda chain: chain._read_operators(block))  # noqa: SLF001 - the same class
 
-    async def _at_one(self, read: Callable[["EigenLayerChain"], Awaitable[T]]) -> T:
+    async def _at_one(self, read: Callable[["OperatorSetReader"], Awaitable[T]]) -> T:
         """What ``read`` returns when all it asks is asked of one RPC."""
         if not isinstance(self.rpc, RpcPool):
             return await read(self)
         return await self.rpc.at_one(lambda rpc: read(self.through(rpc)))
 
-    def through(self, rpc: Rpc) -> "EigenLayerChain":
+    def through(self, rpc: Rpc) -> "OperatorSetReader":
         """The same operator set, read through another RPC. What is known of keys is shared."""
-        chain = EigenLayerChain(self.config, rpc)
+        chain = OperatorSetReader(self.config, rpc)
         chain.curve, chain._checked, chain._verifiers = self.curve, self._checked, self._verifiers
         return chain
 
-    async def _read_operators(self, block: BlockRef) -> OperatorRead:
+    async def _read_operators(self, block: BlockRef) -> RawOperatorSet:
         try:
             found = await self._set_pinned(block)
         except RpcRefusedError as refusal:
@@ -256,14 +256,14 @@ class EigenLayerChain:
                 hint="the chain was reorganised, or the RPC lags behind; a later boundary will be read instead",
             )
 
-    async def set_now(self) -> tuple[BlockRef, SetAt]:
+    async def set_now(self) -> tuple[BlockRef, OperatorSetAt]:
         """The unverified set at the newest block, whatever the configured finality. Raises ChainError."""
         newest = await self._block_by("latest", "the latest block")
         if newest is None:
             raise ChainError(f"read the latest block at {self.rpc.endpoint}: the node has none")
         return newest, await self._set_pinned(newest)
 
-    async def _set_pinned(self, block: BlockRef) -> SetAt:
+    async def _set_pinned(self, block: BlockRef) -> OperatorSetAt:
         at, config = pin(block.hash), self.config
         members_call = self._call(config.allocation_manager, abi.GET_MEMBERS.encode(self.set_id), at)
         registrar_call = self._call(config.allocation_manager, self._registrar_data, at)
@@ -271,7 +271,7 @@ class EigenLayerChain:
         members = self._members(answers[0], block)
         registrar = self._address(abi.GET_AVS_REGISTRAR, answers[1])
         keys, sockets = await self.details(members, registrar, at)
-        return SetAt(members, registrar, keys, sockets)
+        return OperatorSetAt(members, registrar, keys, sockets)
 
     def _members(self, answer: Json, block: BlockRef) -> tuple[OperatorAddress, ...]:
         where = f"operator set at block {block.number}"
@@ -327,7 +327,7 @@ class EigenLayerChain:
         text: str = raw[: 4 * MAX_SOCKET_CHARACTERS].decode("utf-8", "replace")
         return text[:MAX_SOCKET_CHARACTERS]
 
-    async def _verified(self, block: BlockRef, found: SetAt) -> OperatorRead:
+    async def _verified(self, block: BlockRef, found: OperatorSetAt) -> RawOperatorSet:
         operators: list[ChainOperator] = []
         rejected: list[tuple[OperatorAddress, str]] = []
         for member in found.members:
@@ -337,9 +337,9 @@ class EigenLayerChain:
                 operators.append(ChainOperator(member, key[:64], key[64:], found.sockets[member]))
             else:
                 rejected.append((member, str(reason)))
-        return OperatorRead(block, tuple(operators), tuple(rejected))
+        return RawOperatorSet(block, tuple(operators), tuple(rejected))
 
-    async def _complaint(self, key: bytes, found: SetAt) -> str | None:
+    async def _complaint(self, key: bytes, found: OperatorSetAt) -> str | None:
         """Why this key cannot be used, or None."""
         if sum(other == key for other in found.keys.values()) > 1:
             return "another operator has the same key"
@@ -489,7 +489,7 @@ def _check_key(key: bytes) -> str | None:
 @asynccontextmanager
 async def open_chain(
     config: ChainConfig, *, watch: bool = False, curves: Collection[int] = (abi.CURVE_BN254,)
-) -> AsyncIterator[EigenLayerChain]:
+) -> AsyncIterator[OperatorSetReader]:
     """Connect and check the deployment; the connections live as long as the context. With ``watch`` the age of the newest block
     is looked at also where there is one RPC only. A set whose keys are of another curve than these is refused.
 
@@ -497,6 +497,6 @@ async def open_chain(
     """
     pool = open_pool(config.rpc_urls, config.chain_id, stale_seconds=config.stale_seconds, watch=watch)
     async with pool as rpc:
-        chain = EigenLayerChain(config, rpc)
+        chain = OperatorSetReader(config, rpc)
         await chain.check_deployment(curves)
         yield chain

@@ -15,20 +15,20 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from eigenkms.chain import abi
-from eigenkms.chain.logs import Log, LogQuery, last_before
+from eigenkms.chain.logs import EventLog, LogQuery, last_before
 from eigenkms.chain.rpc import pin
 from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef, OperatorAddress
 
 if TYPE_CHECKING:
-    from eigenkms.chain.reader import EigenLayerChain
+    from eigenkms.chain.reader import OperatorSetReader
 
 _NO_KEY: Final = "no BN254 key was registered"
 
 
 @dataclass(frozen=True, slots=True)
-class SetAt:
+class OperatorSetAt:
     """What was read and not yet verified: members sorted by address, and for each its key or why there is none."""
 
     members: tuple[OperatorAddress, ...]
@@ -37,7 +37,7 @@ class SetAt:
     sockets: dict[OperatorAddress, str]
 
 
-async def roll_back(chain: "EigenLayerChain", block: BlockRef) -> SetAt:
+async def roll_back(chain: "OperatorSetReader", block: BlockRef) -> OperatorSetAt:
     """The set at ``block``, with the sockets of today. Raises ChainError."""
     newest, now = await chain.set_now()
     manager, registrar = chain.config.allocation_manager, chain.config.key_registrar
@@ -54,10 +54,10 @@ async def roll_back(chain: "EigenLayerChain", block: BlockRef) -> SetAt:
             raise ChainError(
                 f"read operator set at block {block.number}: the chain was reorganised meanwhile"
             )
-    return SetAt(members, now.registrar, keys, sockets)
+    return OperatorSetAt(members, now.registrar, keys, sockets)
 
 
-def members_before(now: tuple[OperatorAddress, ...], moves: list[Log]) -> tuple[OperatorAddress, ...]:
+def members_before(now: tuple[OperatorAddress, ...], moves: list[EventLog]) -> tuple[OperatorAddress, ...]:
     """The members before ``moves``, which lead in chain order to ``now``. Raises ChainError if they cannot."""
     members = set(now)
     for move in reversed(moves):
@@ -70,13 +70,13 @@ def members_before(now: tuple[OperatorAddress, ...], moves: list[Log]) -> tuple[
     return tuple(sorted(members))
 
 
-def _operator(log: Log) -> OperatorAddress:
+def _operator(log: EventLog) -> OperatorAddress:
     if len(log.topics) < 2 or any(log.topics[1][:12]):
         raise ChainError("read event: its operator is not an address")
     return OperatorAddress(log.topics[1][12:])
 
 
-async def _key_at(chain: "EigenLayerChain", member: OperatorAddress, block: BlockRef) -> bytes | str:
+async def _key_at(chain: "OperatorSetReader", member: OperatorAddress, block: BlockRef) -> bytes | str:
     query = LogQuery(
         chain.config.key_registrar, (abi.KEY_REGISTERED, abi.KEY_DEREGISTERED), member.rjust(32, b"\0")
     )

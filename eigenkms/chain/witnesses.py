@@ -24,7 +24,7 @@ from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef, OperatorAddress
 
 if TYPE_CHECKING:
-    from eigenkms.chain.reader import EigenLayerChain, OperatorRead
+    from eigenkms.chain.reader import OperatorSetReader, RawOperatorSet
 
 WITNESS_SECONDS: Final = 10.0
 """How long anybody may take to say all."""
@@ -42,7 +42,7 @@ class DisagreementError(ChainError):
     )
 
 
-class _Said(NamedTuple):
+class _RpcAnswer(NamedTuple):
     """What counts as the same: the block's hash (None: there is no such block) and the set, without sockets."""
 
     block_hash: bytes | None
@@ -57,17 +57,17 @@ class _Said(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Hearing:
+class _Poll:
     """What the witnesses say of one block. ``believers`` have it, and what they say of the set, if anything, is in ``said``."""
 
     block: BlockRef
-    said: dict[Provider, _Said] = field(default_factory=dict)
+    said: dict[Provider, _RpcAnswer] = field(default_factory=dict)
     believers: list[Provider] = field(default_factory=list)
-    reads: dict[Provider, "OperatorRead"] = field(default_factory=dict)
+    reads: dict[Provider, "RawOperatorSet"] = field(default_factory=dict)
     failures: list[ChainError] = field(default_factory=list)
 
-    def majority(self) -> _Said | None:
-        count: dict[_Said, int] = defaultdict(int)
+    def majority(self) -> _RpcAnswer | None:
+        count: dict[_RpcAnswer, int] = defaultdict(int)
         for each in self.said.values():
             count[each] += 1
         return next((each for each, votes in count.items() if 2 * votes > len(self.said)), None)
@@ -77,12 +77,12 @@ class _Hearing:
         return ", ".join(f"{provider.rpc.endpoint} has {said}" for provider, said in ordered)
 
 
-async def agreed_operators(chain: "EigenLayerChain", pool: RpcPool, block: BlockRef) -> "OperatorRead":
+async def agreed_operators(chain: "OperatorSetReader", pool: RpcPool, block: BlockRef) -> "RawOperatorSet":
     """The operator set at exactly this block, as more than half of the RPCs that answer tell it.
 
     Raises ``DisagreementError``, or another ``ChainError`` if nobody can say.
     """
-    hearing = _Hearing(block)
+    hearing = _Poll(block)
     async with trio.open_nursery() as nursery:
         for provider in pool.witnesses():
             nursery.start_soon(_hear, chain, pool, provider, hearing)
@@ -92,7 +92,7 @@ async def agreed_operators(chain: "EigenLayerChain", pool: RpcPool, block: Block
     if decided is not None and decided.block_hash != block.hash:
         # they have the block that most have not, whether or not they can say more of it
         hearing.said |= {
-            provider: _Said(block.hash) for provider in hearing.believers if provider not in hearing.said
+            provider: _RpcAnswer(block.hash) for provider in hearing.believers if provider not in hearing.said
         }
     pool.heard(block, disagree=len(set(hearing.said.values())) > 1)
     if decided is not None:
@@ -107,7 +107,7 @@ async def agreed_operators(chain: "EigenLayerChain", pool: RpcPool, block: Block
     return next(read for provider, read in hearing.reads.items() if hearing.said[provider] == decided)
 
 
-async def _hear(chain: "EigenLayerChain", pool: RpcPool, provider: Provider, hearing: _Hearing) -> None:
+async def _hear(chain: "OperatorSetReader", pool: RpcPool, provider: Provider, hearing: _Poll) -> None:
     """Let one witness speak, if it can."""
     try:
         with trio.fail_after(WITNESS_SECONDS):
@@ -121,27 +121,27 @@ async def _hear(chain: "EigenLayerChain", pool: RpcPool, provider: Provider, hea
         hearing.failures.append(error)
 
 
-async def _testify(chain: "EigenLayerChain", pool: RpcPool, provider: Provider, hearing: _Hearing) -> None:
+async def _testify(chain: "OperatorSetReader", pool: RpcPool, provider: Provider, hearing: _Poll) -> None:
     block = hearing.block
     there = await _awaited(chain, block.number)
     if there is None:
         await pool.probe(provider)
         if provider.state in (ProviderState.OK, ProviderState.DISAGREES):
-            hearing.said[provider] = _Said(None)
+            hearing.said[provider] = _RpcAnswer(None)
         else:
             missing = f"read block {block.number} at {provider.rpc.endpoint}: it has not got that far"
             hearing.failures.append(ChainError(missing))
         return
     if there.hash != block.hash:
-        hearing.said[provider] = _Said(there.hash)
+        hearing.said[provider] = _RpcAnswer(there.hash)
         return
     hearing.believers.append(provider)
     read = hearing.reads[provider] = await chain.operators_at(block)
     keys = tuple((operator.address, operator.key) for operator in read.operators)
-    hearing.said[provider] = _Said(block.hash, keys, tuple(address for address, _ in read.rejected))
+    hearing.said[provider] = _RpcAnswer(block.hash, keys, tuple(address for address, _ in read.rejected))
 
 
-async def _awaited(chain: "EigenLayerChain", number: int) -> BlockRef | None:
+async def _awaited(chain: "OperatorSetReader", number: int) -> BlockRef | None:
     """The block, for which a node may be a moment late."""
     for _ in range(LAG_LOOKS):
         block = await chain.block(number)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.files import InputFile, OutputFile
 from eigenkms.cli.support.logs import timestamp
 from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.support.output import note, print_data, print_result, warn
@@ -47,7 +47,7 @@ class _Log(Protocol):
 def _opened(file: str | None, settings: "Settings") -> Iterator[_Log]:
     """The log in ``file``, else that of the configured data folder."""
     if file is not None:
-        with Source(file).open() as reader:
+        with InputFile(file).open() as reader:
             yield _file(reader.read, file)
         return
     from eigenkms.config.paths import data_dir
@@ -136,7 +136,9 @@ def _show(
     """
     from eigenkms.crypto.app_ids import canonical
 
-    choice = _Choice(None if app is None else canonical(app), 0 if since is None else _since(since), last)
+    choice = _EntryChoice(
+        None if app is None else canonical(app), 0 if since is None else _since(since), last
+    )
     with _opened(file, settings) as log:
         wanted = choice.of(log)
         if as_json:
@@ -146,7 +148,7 @@ def _show(
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _EntryChoice:
     """The newest ``last`` of the entries of ``app`` since ``not_before`` (unix milliseconds); None: of all, or all of them."""
 
     app: str | None
@@ -327,7 +329,7 @@ def _export(*, output: str | None, settings: "Settings") -> None:
     """
     from eigenkms.protocols.records.audit_log_file import write_log
 
-    sink = Sink(output)
+    sink = OutputFile(output)
     sink.check(binary=True)
     with _opened(None, settings) as log, sink.open() as target:
         for piece in write_log(log.header, log.signed, _verified(log)):

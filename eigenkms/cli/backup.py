@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import Source
+from eigenkms.cli.support.files import InputFile
 from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.support.output import note, warn
 from eigenkms.cli.support.passwords import BACKUP, read_password
@@ -18,10 +18,10 @@ from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
 
 if TYPE_CHECKING:
     from eigenkms.chain.reader import ChainOperator
-    from eigenkms.client.network_snapshot import Standing
+    from eigenkms.client.network_snapshot import NetworkSnapshot
     from eigenkms.config.settings import Settings
     from eigenkms.maintenance.backup_file import Backup
-    from eigenkms.maintenance.restore import Target
+    from eigenkms.maintenance.restore import RestoreTarget
     from eigenkms.types import Version
 
 _NODE = (*CHAIN_SETTINGS, "operator", "data_dir", "bn254_keystore", "p2p_keystore", "password_file")
@@ -122,7 +122,7 @@ def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
     from eigenkms.maintenance.backup import check
     from eigenkms.maintenance.backup_file import MAX_BYTES, open_backup
 
-    data = Source(file).read(MAX_BYTES, hint="no backup is so long")
+    data = InputFile(file).read(MAX_BYTES, hint="no backup is so long")
     try:
         backup = open_backup(data, _backup_password(settings))
     except InputError as error:
@@ -169,7 +169,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
         ctx.exit(1)
 
 
-def _look(backup: "Backup", settings: "Settings") -> "Standing":
+def _look(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
     """Ask the network that ``settings`` name. Raises ``InputError`` where it is not the backup's, ``ChainError``."""
     from eigenkms.client.network_snapshot import look
 
@@ -182,7 +182,7 @@ def _look(backup: "Backup", settings: "Settings") -> "Standing":
     return client_runner.run(look, client_runner.client_settings(settings))
 
 
-def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
+def _why_stale(backup: "Backup", standing: "NetworkSnapshot") -> str | None:
     """Why the network has left the backup behind; None where it has not."""
     mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
     if mine is not None and not _is_key_of(backup, mine):
@@ -195,7 +195,7 @@ def _why_stale(backup: "Backup", standing: "Standing") -> str | None:
     return None
 
 
-def why_another_peer(backup: "Backup", standing: "Standing") -> str | None:
+def why_another_peer(backup: "Backup", standing: "NetworkSnapshot") -> str | None:
     """What the chain's socket says of the peer id, where it is not the one of the p2p keystore in the backup."""
     from eigenkms.maintenance.backup import public_values
     from eigenkms.p2p.identity import parse_address
@@ -274,7 +274,7 @@ def _restore(
     _tell_next(facts, target)
 
 
-def _refuse_if_running(target: "Target") -> None:
+def _refuse_if_running(target: "RestoreTarget") -> None:
     from eigenkms.storage.rebuild import locked
 
     if target.data_dir.is_dir():
@@ -282,7 +282,7 @@ def _refuse_if_running(target: "Target") -> None:
             pass
 
 
-def _tell_next(facts: dict[str, Any], target: "Target") -> None:
+def _tell_next(facts: dict[str, Any], target: "RestoreTarget") -> None:
     if facts["missing"]:
         note(
             "note: put back what the backup has not, or change these settings: " + ", ".join(facts["missing"])
@@ -304,7 +304,7 @@ def _why_no_share(backup: "Backup", settings: "Settings") -> str | None:
     return why_doubtful(backup, backup.share.row.version, standing)
 
 
-def why_doubtful(backup: "Backup", version: "Version", standing: "Standing") -> str | None:
+def why_doubtful(backup: "Backup", version: "Version", standing: "NetworkSnapshot") -> str | None:
     """Why it is not sure that ``version`` is what the network deals from; None where it is.
 
     Enough others must show that very version, so that one of them is honest: who knows none may be new itself. Or all of

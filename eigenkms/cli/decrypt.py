@@ -6,7 +6,7 @@ import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
-from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.files import InputFile, OutputFile
 from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.support.progress import Progress
 
@@ -36,7 +36,7 @@ def command(*, file: str | None, output: str | None, exact: bool, settings: "Set
     from eigenkms.client.ciphertexts import open_ciphertext
 
     app_id = client_runner.checked_app_id(settings, exact=exact)
-    source, sink = Source(file), Sink(output, secret=True)
+    source, sink = InputFile(file), OutputFile(output, secret=True)
     sink.check(source)
     with source.open_unarmored() as (content, _):
         ciphertext = open_ciphertext(content)

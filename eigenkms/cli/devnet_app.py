@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eigenkms.applications import Application, ContainerPolicy, Release
+from eigenkms.applications import Application, AppRelease, ContainerPolicy
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import creator_key
-from eigenkms.cli.support.files import Source
+from eigenkms.cli.support.files import InputFile
 from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.support.output import print_result
 from eigenkms.errors import InputError
@@ -20,7 +20,7 @@ from eigenkms.plain_text import without_mark
 if TYPE_CHECKING:
     from eigenkms.chain.config import ChainConfig
     from eigenkms.config.settings import Settings
-    from eigenkms.devnet.applications import Desk
+    from eigenkms.devnet.applications import ApplicationAdmin
 
 _CREATOR = (*client_runner.NETWORK_SETTINGS, "ecdsa_key_file", "password_file")
 _APP = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
@@ -60,12 +60,12 @@ def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
                     hint="give --image-digest, or nothing of a release",
                 )
             return function(release=None, **rest)
-        release = Release(
+        release = AppRelease(
             _digest(image_digest),
             registry,
             policy,
             b"{}" if public_env is None else _read(public_env),
-            b"" if encrypted_env is None else Source(encrypted_env).read_unarmored(),
+            b"" if encrypted_env is None else InputFile(encrypted_env).read_unarmored(),
         )
         return function(release=release, **rest)
 
@@ -93,7 +93,7 @@ def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
 def _read(name: str) -> bytes:
     from eigenkms.chain.app_releases import MAX_RELEASE_BYTES
 
-    return without_mark(Source(name).read(MAX_RELEASE_BYTES))
+    return without_mark(InputFile(name).read(MAX_RELEASE_BYTES))
 
 
 def _digest(text: str) -> bytes:
@@ -113,7 +113,9 @@ def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _at_desk(settings: "Settings", act: "Callable[[Desk], Awaitable[Application]]") -> Application:
+def _at_desk(
+    settings: "Settings", act: "Callable[[ApplicationAdmin], Awaitable[Application]]"
+) -> Application:
     """What ``act`` returns on the network of ``settings``; all is closed by then."""
 
     async def visit(config: "ChainConfig") -> Application:
@@ -133,7 +135,7 @@ def _at_desk(settings: "Settings", act: "Callable[[Desk], Awaitable[Application]
 @_with_release
 @with_settings(*_CREATOR)
 @json_option
-def _create(*, release: Release | None, settings: "Settings", as_json: bool) -> None:
+def _create(*, release: AppRelease | None, settings: "Settings", as_json: bool) -> None:
     """Make an application and print its id. With a release it is started.
 
     Without one it waits for it: so its secrets can be encrypted for its id first.
@@ -153,7 +155,7 @@ def _create(*, release: Release | None, settings: "Settings", as_json: bool) -> 
 @_with_release
 @with_settings("app_id", *_CREATOR)
 @json_option
-def _release(*, release: Release | None, settings: "Settings", as_json: bool) -> None:
+def _release(*, release: AppRelease | None, settings: "Settings", as_json: bool) -> None:
     """Publish a release of an application, and confirm it. What is not given is empty in it.
 
     Its container must have been started with exactly these arguments and command, where there are any, and with these

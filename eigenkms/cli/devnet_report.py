@@ -11,7 +11,7 @@ from eigenkms.cli.support.output import print_data
 from eigenkms.cli.support.tables import print_table
 
 if TYPE_CHECKING:
-    from eigenkms.devnet.rotation import RotationResult, Row
+    from eigenkms.devnet.rotation import RotationResult, RotationRow
 
 _MPK_DIGITS = 12
 
@@ -44,7 +44,7 @@ _COLUMNS = {
 """Whether a column stands to the right."""
 
 
-def _cells(row: "Row") -> Iterator[str]:
+def _cells(row: "RotationRow") -> Iterator[str]:
     yield "genesis" if row.rotation == 0 else str(row.rotation)
     yield str(row.block)
     yield "none" if row.version is None else str(row.version)
@@ -60,7 +60,7 @@ def _cells(row: "Row") -> Iterator[str]:
     yield "; ".join(row.events)
 
 
-def _certified_by(row: "Row") -> str:
+def _certified_by(row: "RotationRow") -> str:
     if row.version is None:
         return f"nobody of {row.operators}"
     return f"{'a quorum' if row.certified_by is None else row.certified_by} of {row.operators}"

@@ -16,7 +16,7 @@ from eigenkms.config.schema import NODE_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
-    from eigenkms.maintenance.doctor.context import Case
+    from eigenkms.maintenance.doctor.context import CheckContext
     from eigenkms.maintenance.doctor.findings import Result
 
 HEALTH = ("healthy", "to be mended here", "not in this machine's power")
@@ -47,7 +47,7 @@ def command(
     """
     from eigenkms.maintenance.doctor.findings import exit_code
 
-    def tell(result: "Result[Case]") -> None:
+    def tell(result: "Result[CheckContext]") -> None:
         if not as_json:
             print_result(*_lines(result))
 
@@ -56,14 +56,14 @@ def command(
             return None
         return read_password(_PURPOSE, file=node.password_file, environ=os.environ)
 
-    async def examined() -> "list[Result[Case]]":
-        from eigenkms.maintenance.doctor.context import Case
+    async def examined() -> "list[Result[CheckContext]]":
+        from eigenkms.maintenance.doctor.context import CheckContext
         from eigenkms.maintenance.doctor.registry import examine
         from eigenkms.p2p.host import open_host
         from eigenkms.p2p.identity import PeerKey
 
         async with open_host(PeerKey.generate()) as visitor:
-            case = Case(
+            case = CheckContext(
                 load=lambda: NodeConfig.from_settings(settings()),
                 read_password=password,
                 visitor=visitor,
@@ -79,14 +79,14 @@ def command(
     ctx.exit(code)
 
 
-def _lines(result: "Result[Case]") -> Iterator[str]:
+def _lines(result: "Result[CheckContext]") -> Iterator[str]:
     finding = result.finding
     yield f"{finding.verdict:<8} {result.check.name:<14} {finding.sentence}"
     if finding.hint is not None:
         yield f"{'':<23} next: {finding.hint}"
 
 
-def _facts(result: "Result[Case]") -> dict[str, Any]:
+def _facts(result: "Result[CheckContext]") -> dict[str, Any]:
     finding = result.finding
     return {
         "check": result.check.name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.files import InputFile, OutputFile
 from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.support.output import note, warn
 from eigenkms.cli.support.progress import Progress
@@ -53,7 +53,7 @@ def command(
     cluster.
     """
     app_id = client_runner.checked_app_id(settings, exact=exact)
-    source, sink = Source(file), Sink(output)
+    source, sink = InputFile(file), OutputFile(output)
     sink.check(source, binary=not armored)
     chosen = _version(version, settings)
     master_key = _master_key(settings)
@@ -79,7 +79,9 @@ def _version(given: str | None, settings: "Settings") -> int:
     return int(given) if given else 1 + known
 
 
-def _encrypt_whole(app_id: AppId, master_key: bytes, source: Source, sink: Sink, *, armored: bool) -> int:
+def _encrypt_whole(
+    app_id: AppId, master_key: bytes, source: InputFile, sink: OutputFile, *, armored: bool
+) -> int:
     import secrets
 
     from eigenkms.client.ciphertexts import MAX_WHOLE
@@ -93,7 +95,13 @@ def _encrypt_whole(app_id: AppId, master_key: bytes, source: Source, sink: Sink,
 
 
 def _encrypt_chunks(
-    app_id: AppId, master_key: bytes, settings: "Settings", source: Source, sink: Sink, *, armored: bool
+    app_id: AppId,
+    master_key: bytes,
+    settings: "Settings",
+    source: InputFile,
+    sink: OutputFile,
+    *,
+    armored: bool,
 ) -> int:
     from eigenkms.client.ciphertexts import encrypt_stream
     from eigenkms.crypto.ibe_v2 import Recipient

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.files import InputFile, OutputFile
 from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.support.output import note, print_result, warn
 from eigenkms.cli.support.progress import Progress
@@ -40,7 +40,7 @@ def command() -> None:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class _EvidenceChoice:
     """Where evidence is read and which of it is wanted; empty means all."""
 
     operators: tuple["OperatorAddress", ...]
@@ -81,7 +81,7 @@ def _fault_names(*_: object) -> list[str]:
 
 
 def _chosen(function: Verb) -> Verb:
-    """The options that make a ``_Choice``, passed on as ``choice``."""
+    """The options that make a ``_EvidenceChoice``, passed on as ``choice``."""
 
     @wraps(function)
     def wrapped(
@@ -98,7 +98,7 @@ def _chosen(function: Verb) -> Verb:
                 f"read --fault: there is no fault {unknown[0][:40]!r}",
                 hint=f"one of {', '.join(_fault_names())}",
             )
-        choice = _Choice(
+        choice = _EvidenceChoice(
             _addresses("--operator", operator),
             _folder(data_dir) if data_dir else None,
             fault,
@@ -150,7 +150,7 @@ def _addresses(flag: str, texts: Iterable[str]) -> tuple["OperatorAddress", ...]
         raise InputError(f"read {flag}: {error}") from error
 
 
-def _gather(settings: "Settings", choice: _Choice) -> _Gathered:
+def _gather(settings: "Settings", choice: _EvidenceChoice) -> _Gathered:
     """What is wanted and verifies, in one order; warns of what does not, and of who did not answer."""
     gathered = _from_folder(choice.folder) if choice.folder is not None else _from_network(settings, choice)
     gathered.pieces = [piece for piece in gathered.pieces if choice.wants(piece.bundle)]
@@ -162,7 +162,7 @@ def _gather(settings: "Settings", choice: _Choice) -> _Gathered:
     return gathered
 
 
-def _from_network(settings: "Settings", choice: _Choice) -> _Gathered:
+def _from_network(settings: "Settings", choice: _EvidenceChoice) -> _Gathered:
     needed = client_runner.client_settings(settings)
     from eigenkms.client import api
 
@@ -204,7 +204,7 @@ def _from_folder(folder: Path) -> _Gathered:
 @with_settings(*client_runner.NETWORK_SETTINGS)
 @_chosen
 @json_option
-def _list(*, settings: "Settings", choice: _Choice, as_json: bool) -> None:
+def _list(*, settings: "Settings", choice: _EvidenceChoice, as_json: bool) -> None:
     """List the evidence that operators hold against others. Every piece that is shown proves its fault, and names the
     operators and keys that the chain had at its block.
 
@@ -285,12 +285,12 @@ def _noticed_by(piece: _Found, asked: int) -> str:
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
 @with_settings(*client_runner.NETWORK_SETTINGS)
 @_chosen
-def _export(*, output: str | None, armored: bool, settings: "Settings", choice: _Choice) -> None:
+def _export(*, output: str | None, armored: bool, settings: "Settings", choice: _EvidenceChoice) -> None:
     """Write evidence to a file that anyone can verify, offline and long after: frames, and what they need to be checked.
 
     Only what verifies is written. Exit code 1 if there is nothing to write.
     """
-    sink = Sink(output)
+    sink = OutputFile(output)
     sink.check(binary=not armored)
     pieces = _gather(settings, choice).pieces
     if not pieces:
@@ -310,7 +310,7 @@ def _pieces(count: int) -> str:
 
 
 @dataclass
-class _Verdict:
+class _EvidenceVerdict:
     """``bundle`` is missing where the bytes are none; ``reason`` where it does not hold."""
 
     bundle: "Bundle | None"
@@ -362,7 +362,7 @@ def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bo
 def _read(file: str | None) -> Sequence[bytes]:
     from eigenkms.protocols.records.evidence_bundle import decode_bundles
 
-    source = Source(file)
+    source = InputFile(file)
     try:
         found = decode_bundles(source.read_unarmored(EVIDENCE))
     except RemoteProtocolError as error:
@@ -375,21 +375,21 @@ def _read(file: str | None) -> Sequence[bytes]:
     return found
 
 
-def _judge(encoded: bytes) -> _Verdict:
+def _judge(encoded: bytes) -> _EvidenceVerdict:
     from eigenkms.protocols.records.evidence_bundle import check_bundle, decode_bundle
 
     try:
         bundle = decode_bundle(encoded)
     except RemoteProtocolError as error:
-        return _Verdict(None, str(error))
+        return _EvidenceVerdict(None, str(error))
     try:
         check_bundle(bundle)
     except VerificationError as error:
-        return _Verdict(bundle, str(error))
-    return _Verdict(bundle, None)
+        return _EvidenceVerdict(bundle, str(error))
+    return _EvidenceVerdict(bundle, None)
 
 
-def _print_verdicts(verdicts: Sequence[_Verdict], *, online: bool, as_json: bool) -> None:
+def _print_verdicts(verdicts: Sequence[_EvidenceVerdict], *, online: bool, as_json: bool) -> None:
     facts = [_verdict_facts(verdict) for verdict in verdicts]
     if as_json:
         print_facts({"online": online, "evidence": facts}, as_json=True)
@@ -427,7 +427,7 @@ _NOTHING: Mapping[str, None] = dict.fromkeys(
 )
 
 
-def _verdict_facts(verdict: _Verdict) -> dict[str, Any]:
+def _verdict_facts(verdict: _EvidenceVerdict) -> dict[str, Any]:
     facts: dict[str, Any] = {"holds": verdict.reason is None, "reason": verdict.reason}
     bundle = verdict.bundle
     if bundle is None:

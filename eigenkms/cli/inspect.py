@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.support.files import Source
+from eigenkms.cli.support.files import InputFile
 from eigenkms.cli.support.options import json_option, print_facts, verb
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def command(*, file: str | None, as_json: bool) -> None:
     """
     from eigenkms.client.ciphertexts import open_ciphertext
 
-    with Source(file).open_unarmored() as (content, armored):
+    with InputFile(file).open_unarmored() as (content, armored):
         ciphertext = open_ciphertext(content)
         facts = {
             "format": "eigenkms identity-based encryption",

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.files import InputFile, OutputFile
 from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
-    from eigenkms.keys.keystores import Key
+    from eigenkms.keys.keystores import PrivateKey
 
 KINDS = {"bn254": "bn254", "ecdsa": "secp256k1", "p2p": "p2p"}
 """What the verb calls a kind, and what the keystore does."""
@@ -49,8 +49,8 @@ def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: 
     _write(new_key(KINDS[kind], secrets.token_bytes), sink, password, as_json=as_json)
 
 
-def _sink(output: str, *, force: bool) -> Sink:
-    sink = Sink(output, secret=True)
+def _sink(output: str, *, force: bool) -> OutputFile:
+    sink = OutputFile(output, secret=True)
     sink.check()
     if sink.replaces and not force:
         raise InputError(
@@ -64,7 +64,7 @@ def _new_password(output: str, settings: "Settings") -> str:
     return read_password(f"keystore {output}", file=file, environ=os.environ, confirm=True)
 
 
-def _write(key: "Key", sink: Sink, password: str, *, as_json: bool) -> None:
+def _write(key: "PrivateKey", sink: OutputFile, password: str, *, as_json: bool) -> None:
     import secrets
 
     sink.write(key.seal(password, secrets.token_bytes))
@@ -106,7 +106,7 @@ def _import(
     from eigenkms.keys.keystores import open_key
 
     sink = _sink(output, force=force)
-    sink.check(Source(str(file)))
+    sink.check(InputFile(str(file)))
     opening = from_password_file or settings.get("password_file")
     password = read_password(
         f"keystore {file}", file=opening, environ=os.environ, may_be_empty=from_password_file is not None

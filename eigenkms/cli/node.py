@@ -15,7 +15,7 @@ from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
-    from eigenkms.keys.keystores import Key
+    from eigenkms.keys.keystores import PrivateKey
     from eigenkms.node.app import NodeKeys
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def _account_key(config: NodeConfig, password: str) -> bytes | None:
     return key.secret
 
 
-def _p2p_key(config: NodeConfig, password: str) -> "Key":
+def _p2p_key(config: NodeConfig, password: str) -> "PrivateKey":
     from eigenkms.keys.keystores import open_key
 
     path = config.p2p_keystore or _made(config.data_dir / "p2p.json", password)
@@ -88,13 +88,13 @@ def _made(path: Path, password: str) -> Path:
     """The keystore at ``path``, made where there is none."""
     import secrets
 
-    from eigenkms.cli.support.files import Sink
+    from eigenkms.cli.support.files import OutputFile
     from eigenkms.keys.keystores import new_key
     from eigenkms.storage.data_dir import make_folder
 
     if not path.exists():
         make_folder(path.parent)
-        Sink(str(path), secret=True).write(
+        OutputFile(str(path), secret=True).write(
             new_key("p2p", secrets.token_bytes).seal(password, secrets.token_bytes)
         )
     return path

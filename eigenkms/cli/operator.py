@@ -19,14 +19,14 @@ from eigenkms.cli.support.socket_options import (
     shown_socket,
     socket_options,
 )
-from eigenkms.cli.support.transactions import Manner, carry_out, check_operator, sending
+from eigenkms.cli.support.transactions import SendOptions, carry_out, check_operator, sending
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.lifecycle import Plan, Registry, Standing
+    from eigenkms.chain.lifecycle import OperatorRegistration, OperatorRegistry, Plan
     from eigenkms.chain.operator_keys import OperatorKey
-    from eigenkms.chain.reader import EigenLayerChain
+    from eigenkms.chain.reader import OperatorSetReader
     from eigenkms.config.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
@@ -62,7 +62,7 @@ def _register(
     metadata_uri: str,
     ecdsa_keystore: Path | None,
     settings: "Settings",
-    manner: Manner,
+    manner: SendOptions,
 ) -> None:
     """Become an operator, register the key of its node, join the operator set with a socket.
 
@@ -74,7 +74,7 @@ def _register(
     published = own_socket(settings, socket, force=force)
     key = _operator_key(settings, ecdsa_keystore)
 
-    async def plan(registry: "Registry", sender: bytes) -> "Plan":
+    async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, "register the operator", sender)
         return await registry.register(sender, key, published, metadata_uri=metadata_uri)
 
@@ -97,7 +97,7 @@ def _operator_key(settings: "Settings", ecdsa_keystore: Path | None) -> "Operato
 @click.option("--key", is_flag=True, help="Give up the key for good, once it is not slashable any more.")
 @with_settings(*_SENDING, "operator")
 @sending
-def _deregister(*, key: bool, settings: "Settings", manner: Manner) -> None:
+def _deregister(*, key: bool, settings: "Settings", manner: SendOptions) -> None:
     """Leave the operator set. The node must go on until there is a version without it.
 
     The key stays registered, so that the operator can come back. With --key, later: it is given up and can never be registered
@@ -105,7 +105,7 @@ def _deregister(*, key: bool, settings: "Settings", manner: Manner) -> None:
     """
     action = "deregister the operator's key" if key else "deregister the operator"
 
-    async def plan(registry: "Registry", sender: bytes) -> "Plan":
+    async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
         return await (registry.give_up_key(sender) if key else registry.leave(sender))
 
@@ -119,7 +119,7 @@ def _deregister(*, key: bool, settings: "Settings", manner: Manner) -> None:
 @socket_options
 @with_settings(*_SENDING, *_OWN)
 @sending
-def _update_socket(*, socket: str | None, force: bool, settings: "Settings", manner: Manner) -> None:
+def _update_socket(*, socket: str | None, force: bool, settings: "Settings", manner: SendOptions) -> None:
     """Publish where others dial the node. Nothing is sent if the chain has that socket already.
 
     With --json: as register.
@@ -127,7 +127,7 @@ def _update_socket(*, socket: str | None, force: bool, settings: "Settings", man
     published = own_socket(settings, socket, force=force)
     action = "update the operator's socket"
 
-    async def plan(registry: "Registry", sender: bytes) -> "Plan":
+    async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
         return await registry.update_socket(sender, published)
 
@@ -142,7 +142,7 @@ def _update_socket(*, socket: str | None, force: bool, settings: "Settings", man
 )
 @with_settings(*_SENDING, *_OWN, "password_file")
 @sending
-def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: Manner) -> None:
+def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: SendOptions) -> None:
     """Give the node a new p2p key, and so a new peer id. Restart the node afterwards; the network needs no restart.
 
     The new keystore is written beside the old one, the socket with its peer id is published, and then it takes the old
@@ -158,7 +158,7 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: Manner
     rotation = begin_rotation(keystore, password, secrets.token_bytes)
     action = "rotate the node's peer key"
 
-    async def plan(registry: "Registry", sender: bytes) -> "Plan":
+    async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
         address = place(socket, settings, (await registry.standing(sender)).socket)
         made = await registry.update_socket(sender, f"{address}/p2p/{rotation.new}")
@@ -182,11 +182,11 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: Manner
 @click.option("--remove", is_flag=True, help="Take it off the list.")
 @with_settings(*_SENDING)
 @sending
-def _allow(*, address: str, remove: bool, settings: "Settings", manner: Manner) -> None:
+def _allow(*, address: str, remove: bool, settings: "Settings", manner: SendOptions) -> None:
     """Put an operator on the allow-list, as the AVS registrar's owner. With --json: as register."""
     operator = checked_address(address)
 
-    async def plan(registry: "Registry", sender: bytes) -> "Plan":
+    async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         return await registry.allow(sender, operator, remove=remove)
 
     carry_out(settings, "change the allow-list", plan, manner)
@@ -216,7 +216,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     )
     keystore: Path | None = settings.get("bn254_keystore")
 
-    async def visit() -> tuple["Standing", int]:
+    async def visit() -> tuple["OperatorRegistration", int]:
         from eigenkms.chain.lifecycle import open_registry
         from eigenkms.chain.transactions import pending_of
 
@@ -227,7 +227,9 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     _print_standing(found, pending, keystore if asked == own else None, as_json=as_json)
 
 
-def _print_standing(found: "Standing", pending: int, keystore: Path | None, *, as_json: bool) -> None:
+def _print_standing(
+    found: "OperatorRegistration", pending: int, keystore: Path | None, *, as_json: bool
+) -> None:
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
     from eigenkms.chain.values import ether, hexed
@@ -292,7 +294,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
 Rows = list[dict[str, Any]]
 
 
-async def _bn254_rows(chain: "EigenLayerChain") -> tuple[int, Rows]:
+async def _bn254_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
     """The block, and a row for each member; a key that no node could verify votes with is a problem."""
     read = await chain.operators_at(await chain.head())
     rows = [_row(each.address, each.socket, "BN254", each.key.hex(), None) for each in read.operators]
@@ -300,7 +302,7 @@ async def _bn254_rows(chain: "EigenLayerChain") -> tuple[int, Rows]:
     return read.block.number, rows
 
 
-async def _ecdsa_rows(chain: "EigenLayerChain") -> tuple[int, Rows]:
+async def _ecdsa_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
     block, found = await chain.set_now()
     rows = []
     for member, key in found.keys.items():

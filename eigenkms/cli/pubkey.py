@@ -14,9 +14,9 @@ from eigenkms.errors import InputError
 from eigenkms.plain_text import NotUtf8Error, decode_text
 
 if TYPE_CHECKING:
-    from eigenkms.client.anchor_check import Witnesses
+    from eigenkms.client.anchor_check import AnchorWitnesses
     from eigenkms.config.settings import Settings
-    from eigenkms.protocols.wire.client_rpc import Epoch
+    from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
     from eigenkms.types import ClusterId
 
 
@@ -77,7 +77,7 @@ def command(
         print_result(epoch.transcript.mpk.hex())
 
 
-def _tell(witnesses: "Witnesses", *, demanded: bool) -> None:
+def _tell(witnesses: "AnchorWitnesses", *, demanded: bool) -> None:
     """How many agree, on stderr. Raises NetworkError if they are too few and enough are ``demanded``."""
     from eigenkms.client.anchor_check import require_enough
 
@@ -87,7 +87,7 @@ def _tell(witnesses: "Witnesses", *, demanded: bool) -> None:
     note(f"anchored by {agreeing} of {total} operators, and by none of them otherwise")
 
 
-def _verified(proof: str, operators: str) -> "tuple[ClusterId, Epoch]":
+def _verified(proof: str, operators: str) -> "tuple[ClusterId, CertifiedTranscript]":
     from eigenkms.client.proof import read_operators, read_proof, verify_proof
 
     cluster, epoch = read_proof(_read(proof))
@@ -102,7 +102,9 @@ def _read(path: str) -> str:
         raise InputError(f"read {path}: {error}") from error
 
 
-def _facts(cluster: bytes, epoch: "Epoch", witnesses: "Witnesses | None") -> dict[str, object]:
+def _facts(
+    cluster: bytes, epoch: "CertifiedTranscript", witnesses: "AnchorWitnesses | None"
+) -> dict[str, object]:
     transcript, certificate = epoch.transcript, epoch.certificate
     return {
         "mpk": transcript.mpk.hex(),

@@ -11,7 +11,7 @@ import click
 from eigenkms.cli.exec import choose
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
-from eigenkms.cli.support.files import Sink
+from eigenkms.cli.support.files import OutputFile
 from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
 from eigenkms.cli.support.progress import Progress
 from eigenkms.errors import InputError
@@ -44,7 +44,7 @@ def _get(*, name: str | None, output: str | None, as_json: bool, exact: bool, se
     one. A terminal is not given control characters.
     """
     app_id = client_runner.checked_app_id(settings, exact=exact)
-    sink = Sink(output, secret=True)
+    sink = OutputFile(output, secret=True)
     sink.check()
     shown = attester(settings)
     with Progress("asking the operators") as progress:

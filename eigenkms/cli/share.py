@@ -16,9 +16,9 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, NetworkError, StorageError
 
 if TYPE_CHECKING:
-    from eigenkms.client.network_snapshot import Standing
+    from eigenkms.client.network_snapshot import NetworkSnapshot
     from eigenkms.config.settings import Settings
-    from eigenkms.maintenance.repair import Condition
+    from eigenkms.maintenance.repair import StoreCondition
     from eigenkms.storage.rows import StoreIdentity
 
 _SETTINGS = (
@@ -93,7 +93,7 @@ def _reset(folder: Path, identity: "StoreIdentity", password: str) -> Path:
     return aside
 
 
-def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "Condition":
+def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "StoreCondition":
     from eigenkms.maintenance.repair import Health, examine
 
     found = examine(folder, identity, password)
@@ -110,7 +110,7 @@ def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "Conditi
     return found
 
 
-def _look(settings: "Settings") -> "Standing":
+def _look(settings: "Settings") -> "NetworkSnapshot":
     from eigenkms.client.network_snapshot import look
 
     needed = client_runner.client_settings(settings)
@@ -118,7 +118,7 @@ def _look(settings: "Settings") -> "Standing":
         return client_runner.run(look, needed)
 
 
-def _check_member(standing: "Standing", identity: "StoreIdentity", g2: str) -> None:
+def _check_member(standing: "NetworkSnapshot", identity: "StoreIdentity", g2: str) -> None:
     """Raises ``InputError`` unless the chain has this operator in the set, with this key."""
     name = "0x" + identity.operator.hex()
     if identity.operator in standing.rejected:
@@ -140,7 +140,7 @@ def _check_member(standing: "Standing", identity: "StoreIdentity", g2: str) -> N
 
 
 def _facts(
-    settings: "Settings", identity: "StoreIdentity", found: "Condition", standing: "Standing"
+    settings: "Settings", identity: "StoreIdentity", found: "StoreCondition", standing: "NetworkSnapshot"
 ) -> dict[str, Any]:
     """Raises ``NetworkError`` where no share can come."""
     from eigenkms.config.paths import data_dir
@@ -176,7 +176,7 @@ def _facts(
     }
 
 
-def _without_version(standing: "Standing", identity: "StoreIdentity") -> NetworkError:
+def _without_version(standing: "NetworkSnapshot", identity: "StoreIdentity") -> NetworkError:
     others = standing.others(identity.operator)
     if others < standing.needed:
         return NetworkError(

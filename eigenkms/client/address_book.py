@@ -13,7 +13,7 @@ from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame
-from eigenkms.protocols.wire.peer_claims import Claim, Standing, dial_order
+from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
 from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
 
@@ -21,7 +21,7 @@ Place = tuple[PeerId, tuple[str, ...]]
 """A peer, and the addresses to dial it at."""
 
 
-class Directory:
+class AddressBook:
     """Operators with the peers that answer for them. Pure state; a thread may read while another one changes it."""
 
     def __init__(self, cluster: ClusterId, operators: Sequence[ChainOperator]) -> None:
@@ -92,16 +92,20 @@ class Directory:
         private = [socket.transport for socket in sockets if socket.transport.is_public is False]
         return public[0] if len(public) > len(private) else None
 
-    def _claim(self, operator: OperatorAddress) -> Claim[PeerId] | None:
+    def _claim(self, operator: OperatorAddress) -> PeerClaim[PeerId] | None:
         """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:
-            return None if socket is None else Claim(socket.peer_id, Standing.ON_CHAIN, (socket.multiaddr,))
+            return (
+                None
+                if socket is None
+                else PeerClaim(socket.peer_id, ClaimStanding.ON_CHAIN, (socket.multiaddr,))
+            )
         peer = PeerId(record.peer_id)
         if socket is None or socket.peer_id != peer:
-            return Claim(peer, Standing.SAID, record.addresses)
+            return PeerClaim(peer, ClaimStanding.SAID, record.addresses)
         addresses = tuple(dict.fromkeys([*record.addresses, socket.multiaddr]))
-        return Claim(peer, Standing.ON_CHAIN, addresses)
+        return PeerClaim(peer, ClaimStanding.ON_CHAIN, addresses)
 
     def _socket(self, operator: OperatorAddress) -> PeerAddress | None:
         found = self._find(operator)

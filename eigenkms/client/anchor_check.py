@@ -12,12 +12,12 @@ from eigenkms.chain.anchor import Anchor, Commitment, commitment_to, open_anchor
 from eigenkms.client.api import ClientSettings, ClusterInfo, open_client
 from eigenkms.client.version_discovery import Progress, silent
 from eigenkms.errors import InputError, NetworkError, VerificationError
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.types import OperatorAddress
 
 
 @dataclass(frozen=True)
-class Witnesses:
+class AnchorWitnesses:
     """Recipients of a version that anchored exactly this transcript, ascending; and the others, who wrote nothing."""
 
     agreeing: tuple[OperatorAddress, ...]
@@ -30,7 +30,7 @@ class Witnesses:
         return len(self.agreeing) >= self.threshold
 
 
-async def ask_anchor(anchor: Anchor, epoch: Epoch) -> Witnesses:
+async def ask_anchor(anchor: Anchor, epoch: CertifiedTranscript) -> AnchorWitnesses:
     """Who anchored this version.
 
     Raises ``VerificationError``, naming them, if recipients wrote something else for it; ``ChainError``.
@@ -50,7 +50,7 @@ async def ask_anchor(anchor: Anchor, epoch: Epoch) -> Witnesses:
             f"compare version {transcript.version} with the anchor: its transcript is {transcript.hash.hex()[:16]}, and {told}",
             hint="do not use this key before the operators have explained it; --no-anchor leaves the anchor out",
         )
-    return Witnesses(
+    return AnchorWitnesses(
         tuple(operator for operator in recipients.addresses if operator in written),
         tuple(operator for operator in recipients.addresses if operator not in written),
         transcript.threshold,
@@ -63,7 +63,7 @@ def _difference(entry: Commitment, mine: Commitment) -> str:
     return entry.transcript_hash.hex()[:16]
 
 
-def require_enough(witnesses: Witnesses) -> None:
+def require_enough(witnesses: AnchorWitnesses) -> None:
     """Raise ``NetworkError`` unless a threshold of the recipients agrees."""
     if not witnesses.enough:
         raise NetworkError(
@@ -75,7 +75,7 @@ def require_enough(witnesses: Witnesses) -> None:
 
 async def fetch_witnessed(
     settings: ClientSettings, progress: Progress = silent
-) -> tuple[ClusterInfo, Witnesses]:
+) -> tuple[ClusterInfo, AnchorWitnesses]:
     """``Client.fetch``, and what the anchor says of the version: asked before its key is pinned.
 
     Raises as both; ``InputError`` where no anchor is configured.
@@ -86,9 +86,9 @@ async def fetch_witnessed(
             hint="set anchor_rpc_url, anchor_chain_id and anchor_registry",
         )
     async with open_client(settings) as client, open_anchor(settings.anchor, client.cluster) as anchor:
-        witnesses: list[Witnesses] = []
+        witnesses: list[AnchorWitnesses] = []
 
-        async def look(epoch: Epoch) -> None:
+        async def look(epoch: CertifiedTranscript) -> None:
             progress("asking the anchor")
             witnesses.append(await ask_anchor(anchor, epoch))
 

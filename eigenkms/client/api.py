@@ -22,34 +22,34 @@ from pathlib import Path
 
 import trio
 
-from eigenkms.applications import Applications, Release, UnusableReleaseError
+from eigenkms.applications import Applications, AppRelease, UnusableReleaseError
 from eigenkms.chain.anchor import AnchorConfig
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.epochs import verify_epoch
-from eigenkms.chain.reader import EigenLayerChain, OperatorRead, open_chain
+from eigenkms.chain.reader import OperatorSetReader, RawOperatorSet, open_chain
 from eigenkms.client import ciphertexts
-from eigenkms.client.address_book import Directory, Place
+from eigenkms.client.address_book import AddressBook, Place
 from eigenkms.client.attesters import Attester
 from eigenkms.client.ciphertexts import NEWEST, Readable, Writable, open_ciphertext
-from eigenkms.client.evidence import EvidenceGathering, Findings
-from eigenkms.client.key_recovery import Pursuit
+from eigenkms.client.evidence import EvidenceGathering, EvidenceReport
+from eigenkms.client.key_recovery import KeyRecovery
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.client.release_environment import MAX_SEALED_BYTES, Secrets, parse_environment
-from eigenkms.client.version_discovery import Failures, Gathering, Listener, Progress, silent
+from eigenkms.client.version_discovery import Failures, Progress, VersionDiscovery, VersionListener, silent
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 
 log = logging.getLogger(__name__)
 
-Witness = Callable[[Epoch], Awaitable[None]]
+Witness = Callable[[CertifiedTranscript], Awaitable[None]]
 """Looks at a version that is verified; raises for one that must not be used."""
 
 CHUNKS_AT_ONCE = 32
@@ -93,7 +93,7 @@ class ClusterInfo:
     """A cluster as verified: the version whose certificate proves its master public key."""
 
     cluster_id: ClusterId
-    epoch: Epoch = field(repr=False)
+    epoch: CertifiedTranscript = field(repr=False)
 
     @property
     def mpk(self) -> bytes:
@@ -125,7 +125,7 @@ class Client:
     def __init__(
         self,
         settings: ClientSettings,
-        chain: EigenLayerChain,
+        chain: OperatorSetReader,
         host: Host,
         applications: Applications | None = None,
     ) -> None:
@@ -135,8 +135,8 @@ class Client:
         self._applications = applications
         self.cluster = cluster_id(settings.chain.cluster)
         self._known = KnownClusters(settings.known_clusters_path)
-        self._directory: Directory | None = None
-        self._epoch: Epoch | None = None
+        self._directory: AddressBook | None = None
+        self._epoch: CertifiedTranscript | None = None
         self._limiter = trio.CapacityLimiter(1)
 
     # -- the cluster -----------------------------------------------------------------------------------------
@@ -154,14 +154,14 @@ class Client:
         """Read today's operator set. Raises ``ChainError``."""
         found = await self._chain.operators_at(await self._chain.head())
         if self._directory is None:
-            self._directory = Directory(self.cluster, found.operators)
+            self._directory = AddressBook(self.cluster, found.operators)
         else:
             self._directory.update(found.operators)
         self._host.set_home(self._directory.home)
 
     async def _find(
         self, progress: Progress, hurry_at: float, deadline: float, witness: Witness | None = None
-    ) -> Epoch:
+    ) -> CertifiedTranscript:
         """The newest version that enough of today's operators vouch for. Pins its key, if none is pinned yet.
 
         If one is pinned, any verified version will do from ``hurry_at`` on.
@@ -169,7 +169,7 @@ class Client:
         assert self._directory is not None
         pinned = await trio.to_thread.run_sync(self._known.get, self.cluster)
         progress(f"{len(self._directory.operators)} operators on chain")
-        gathering = Gathering(self, self._directory, progress, {})
+        gathering = VersionDiscovery(self, self._directory, progress, {})
         with trio.CancelScope(deadline=deadline):
             await gathering.witnesses(deadline if pinned is None else hurry_at)
         epoch = gathering.newest()
@@ -184,11 +184,15 @@ class Client:
         return epoch
 
     async def survey(
-        self, verified: dict[bytes, Epoch], lost: Failures, within: float, listener: Listener
+        self,
+        verified: dict[bytes, CertifiedTranscript],
+        lost: Failures,
+        within: float,
+        listener: VersionListener,
     ) -> None:
-        """Hear of all versions that today's operators know; see ``Gathering.survey``."""
+        """Hear of all versions that today's operators know; see ``VersionDiscovery.survey``."""
         assert self._directory is not None
-        await Gathering(self, self._directory, silent, verified).survey(lost, within, listener)
+        await VersionDiscovery(self, self._directory, silent, verified).survey(lost, within, listener)
 
     def peer_of(self, operator: OperatorAddress) -> Place | None:
         """The peer that the operator is thought to be, and where."""
@@ -207,13 +211,13 @@ class Client:
         """The key version that decryptions are asked of."""
         return None if self._epoch is None else self._epoch.transcript.version
 
-    async def verify(self, epoch: Epoch) -> OperatorRead:
+    async def verify(self, epoch: CertifiedTranscript) -> RawOperatorSet:
         """The set at its block, by the chain. Raises ``VerificationError`` unless it certified ``epoch``, or ``ChainError``."""
         return await verify_epoch(self._chain, self.cluster, epoch)
 
     async def fetch_evidence(
         self, operators: Sequence[OperatorAddress] = (), progress: Progress = silent
-    ) -> Findings:
+    ) -> EvidenceReport:
         """What today's operators, or those given, hold against others; each piece verified, also against the chain.
 
         Works before there is a key. Raises ``ChainError``, and ``InputError`` for one who is no operator.
@@ -257,7 +261,7 @@ class Client:
         timeout = self._settings.timeout
         deadline = trio.current_time() + timeout
         epoch = self._epoch or await self._find(progress, deadline - timeout / 2, deadline)
-        pursuit = Pursuit(self, app_id, ciphertext_version, attester, progress, timeout)
+        pursuit = KeyRecovery(self, app_id, ciphertext_version, attester, progress, timeout)
         with trio.CancelScope(deadline=deadline):
             await pursuit.run(epoch)
         self._epoch = pursuit.epoch
@@ -317,7 +321,7 @@ class Client:
             values |= parse_environment(plaintext, "encrypted")
         return Secrets(values)
 
-    async def _release(self, app_id: AppId) -> Release:
+    async def _release(self, app_id: AppId) -> AppRelease:
         if self._applications is None:
             raise InputError(
                 f"look up application {app_id!r}: the contract that knows applications is not configured",
@@ -402,7 +406,7 @@ async def fetch_secrets(
 
 async def fetch_evidence(
     settings: ClientSettings, operators: Sequence[OperatorAddress] = (), progress: Progress = silent
-) -> Findings:
+) -> EvidenceReport:
     """One-shot ``Client.fetch_evidence``."""
     async with open_client(settings) as client:
         return await client.fetch_evidence(operators, progress)

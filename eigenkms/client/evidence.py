@@ -13,7 +13,7 @@ import trio
 
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_operators
-from eigenkms.chain.reader import EigenLayerChain, open_chain
+from eigenkms.chain.reader import OperatorSetReader, open_chain
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName, check_bundle, decode_bundle
@@ -31,7 +31,7 @@ Ask = Callable[[OperatorAddress, str, bytes, float], Awaitable[bytes]]
 
 
 @dataclass(frozen=True)
-class Piece:
+class VerifiedEvidence:
     """One verified piece of evidence and the operators that showed it, ascending."""
 
     bundle: Bundle
@@ -39,14 +39,14 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Findings:
+class EvidenceReport:
     """What ``asked`` operators showed: ``pieces`` in the order of ``in_order``; ``rejected`` are (operator, what is wrong with a
     piece that it showed); ``failures`` say why an operator's evidence is not here, or not all of it.
     """
 
     asked: int
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[VerifiedEvidence, ...]
     rejected: tuple[tuple[OperatorAddress, str], ...]
     failures: Mapping[OperatorAddress, EigenKmsError]
 
@@ -60,7 +60,7 @@ class EvidenceGathering:
     """Asks operators for all their evidence and verifies it; ``result`` also gives what there is when time ran out."""
 
     def __init__(
-        self, chain: EigenLayerChain, cluster: ClusterId, ask: Ask, progress: Callable[[str], None]
+        self, chain: OperatorSetReader, cluster: ClusterId, ask: Ask, progress: Callable[[str], None]
     ) -> None:
         self._chain = chain
         self._cluster = cluster
@@ -86,10 +86,12 @@ class EvidenceGathering:
         if self._chain_error is not None:
             raise self._chain_error
 
-    def result(self) -> Findings:
+    def result(self) -> EvidenceReport:
         late = {operator: NetworkError("no answer in time") for operator in self._waiting}
-        pieces = [Piece(bundle, tuple(sorted(holders))) for bundle, holders in self._shown.values()]
-        return Findings(
+        pieces = [
+            VerifiedEvidence(bundle, tuple(sorted(holders))) for bundle, holders in self._shown.values()
+        ]
+        return EvidenceReport(
             self._asked,
             tuple(sorted(pieces, key=lambda piece: in_order(piece.bundle))),
             tuple(sorted(self._rejected)),
@@ -110,7 +112,7 @@ class EvidenceGathering:
         )
 
     async def _ask_pages(self, operator: OperatorAddress) -> None:
-        budget, after, more = _Budget(), 0, True
+        budget, after, more = _Quota(), 0, True
         while more:
             request = encode_evidence_request(self._cluster, after)
             answer = await self._ask(operator, rpc_methods.EVIDENCE, request, PAGE_SECONDS)
@@ -141,7 +143,7 @@ class EvidenceGathering:
         return bundle
 
 
-class _Budget:
+class _Quota:
     """What one operator may show: no more than an honest one keeps, so that nobody can keep us busy while others wait."""
 
     def __init__(self) -> None:
@@ -172,7 +174,7 @@ def read_and_check(encoded: bytes) -> Bundle:
     return bundle
 
 
-async def verify_on_chain(chain: EigenLayerChain, cluster: ClusterId, bundle: Bundle) -> None:
+async def verify_on_chain(chain: OperatorSetReader, cluster: ClusterId, bundle: Bundle) -> None:
     """Raise ``VerificationError`` unless the operators that ``bundle`` names, and those of its source, are the chain's.
 
     Raises ``ChainError`` if the chain cannot say.

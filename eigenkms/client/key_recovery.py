@@ -28,14 +28,20 @@ import trio
 from eigenkms.client.address_book import Place
 from eigenkms.client.attesters import Attester
 from eigenkms.client.errors import AttesterError, QuorumError
-from eigenkms.client.partial_signatures import Collector, Outcome
-from eigenkms.client.version_discovery import Failures, Listener, Network, Progress, describe_failures
+from eigenkms.client.partial_signatures import Outcome, SignatureCollector
+from eigenkms.client.version_discovery import (
+    ClientTransport,
+    Failures,
+    Progress,
+    VersionListener,
+    describe_failures,
+)
 from eigenkms.crypto import sealing
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
-from eigenkms.protocols.wire.client_rpc import Epoch, PartialRequest, open_partial
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, PartialRequest, open_partial
 from eigenkms.types import AppId, OperatorAddress
 
 log = logging.getLogger(__name__)
@@ -50,7 +56,7 @@ _UNREADY = frozenset({"unknown-version", "no-share"})
 _BUSY = frozenset(str(refusal) for refusal in Refusal if refusal.passes)
 
 
-class Finder(Network, Protocol):
+class VersionFinder(ClientTransport, Protocol):
     """What a pursuit asks of a client."""
 
     def peer_of(self, operator: OperatorAddress) -> Place | None:
@@ -62,21 +68,25 @@ class Finder(Network, Protocol):
         ...
 
     async def survey(
-        self, verified: dict[bytes, Epoch], lost: Failures, within: float, listener: Listener
+        self,
+        verified: dict[bytes, CertifiedTranscript],
+        lost: Failures,
+        within: float,
+        listener: VersionListener,
     ) -> None:
         """Ask today's operators for their versions; see ``Gathering.survey``."""
         ...
 
 
 @dataclass(eq=False)
-class _Attempt:
+class _VersionAttempt:
     """One version: whom we asked for it and what came. ``places`` are where those that failed were asked.
 
     ``reserve`` are recipients that were not asked yet, and ``wanted`` is how many signatures there should be or be under way.
     """
 
-    epoch: Epoch
-    collector: Collector
+    epoch: CertifiedTranscript
+    collector: SignatureCollector
     private: bytes = field(repr=False)
     template: PartialRequest
     reserve: list[OperatorAddress]
@@ -85,7 +95,7 @@ class _Attempt:
     places: dict[OperatorAddress, Place | None] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, epoch: Epoch, app_id: AppId, ciphertext_version: int) -> "_Attempt":
+    def begin(cls, epoch: CertifiedTranscript, app_id: AppId, ciphertext_version: int) -> "_VersionAttempt":
         transcript = epoch.transcript
         private, public = sealing.x25519_keypair(os.urandom)
         template = PartialRequest(
@@ -93,7 +103,7 @@ class _Attempt:
         )
         recipients = list(transcript.recipients.addresses)
         random.SystemRandom().shuffle(recipients)
-        collector = Collector(template.identity, transcript)
+        collector = SignatureCollector(template.identity, transcript)
         return cls(epoch, collector, private, template, recipients, len(recipients))
 
     def scope(self, operator: OperatorAddress) -> Scope:
@@ -143,7 +153,7 @@ class _Attempt:
         return None if operator in self.asking else self.collector.failures.get(operator)
 
 
-class Pursuit:
+class KeyRecovery:
     """``app_key`` and ``epoch``, the version that gave it, are set if ``run`` succeeds.
 
     The key is that for ciphertexts of ``ciphertext_version``. ``attester`` makes the evidence of each request; without one there
@@ -153,7 +163,7 @@ class Pursuit:
 
     def __init__(
         self,
-        finder: Finder,
+        finder: VersionFinder,
         app_id: AppId,
         ciphertext_version: int,
         attester: Attester | None,
@@ -161,7 +171,7 @@ class Pursuit:
         timeout: float,
     ) -> None:
         self.app_key: bytes | None = None
-        self.epoch: Epoch | None = None
+        self.epoch: CertifiedTranscript | None = None
         self._finder = finder
         self._app_id = app_id
         self._ciphertext_version = ciphertext_version
@@ -169,15 +179,15 @@ class Pursuit:
         self._progress = progress
         self._timeout = timeout
         self._patience = timeout / 4
-        self._verified: dict[bytes, Epoch] = {}
-        self._attempts: dict[bytes, _Attempt] = {}
+        self._verified: dict[bytes, CertifiedTranscript] = {}
+        self._attempts: dict[bytes, _VersionAttempt] = {}
         self._restarted: set[tuple[bytes, OperatorAddress]] = set()
         self._unreachable: dict[OperatorAddress, tuple[Place | None, EigenKmsError]] = {}
         self._trouble: EigenKmsError | None = None
         self._news = trio.Event()
         self._collecting = trio.CapacityLimiter(1)
 
-    async def run(self, epoch: Epoch) -> None:
+    async def run(self, epoch: CertifiedTranscript) -> None:
         """Begin with ``epoch``; return with the key, or once nobody can give it any more. May be cancelled at any moment."""
         self._verified[epoch.transcript.hash] = epoch
         async with trio.open_nursery() as nursery:
@@ -221,8 +231,8 @@ class Pursuit:
         except EigenKmsError as error:
             self._trouble = error
 
-    def _begin(self, epoch: Epoch) -> None:
-        attempt = self._attempts[epoch.transcript.hash] = _Attempt.begin(
+    def _begin(self, epoch: CertifiedTranscript) -> None:
+        attempt = self._attempts[epoch.transcript.hash] = _VersionAttempt.begin(
             epoch, self._app_id, self._ciphertext_version
         )
         if self._attester is not None:
@@ -230,7 +240,7 @@ class Pursuit:
             self._nursery.start_soon(self._hedge, attempt)
         self._ask_more(attempt)
 
-    async def _hedge(self, attempt: _Attempt) -> None:
+    async def _hedge(self, attempt: _VersionAttempt) -> None:
         """Until all were asked for other reasons, or answers are slow: then ask all."""
         with trio.move_on_after(self._patience / 2):
             while attempt.reserve:
@@ -238,13 +248,13 @@ class Pursuit:
         attempt.wanted = len(attempt.epoch.transcript.recipients)
         self._ask_more(attempt)
 
-    def _ask_more(self, attempt: _Attempt) -> None:
+    def _ask_more(self, attempt: _VersionAttempt) -> None:
         while attempt.reserve and attempt.good + len(attempt.asking) < attempt.wanted:
             self._start(attempt, attempt.reserve.pop())
 
     # -- what a survey brings --------------------------------------------------------------------------------
 
-    def heard(self, operator: OperatorAddress, epoch: Epoch) -> None:
+    def heard(self, operator: OperatorAddress, epoch: CertifiedTranscript) -> None:
         """Attempt a version that is new; ask an operator for one that it lacked when it was asked."""
         attempt = self._attempts.get(epoch.transcript.hash)
         if attempt is not None:
@@ -272,13 +282,13 @@ class Pursuit:
         for attempt, operator in self._askable():
             self._restart(attempt, operator)
 
-    def _restart(self, attempt: _Attempt, operator: OperatorAddress) -> None:
+    def _restart(self, attempt: _VersionAttempt, operator: OperatorAddress) -> None:
         """Ask once more, once a round."""
         if (attempt.epoch.transcript.hash, operator) not in self._restarted:
             self._restarted.add((attempt.epoch.transcript.hash, operator))
             self._start(attempt, operator)
 
-    def _askable(self) -> list[tuple[_Attempt, OperatorAddress]]:
+    def _askable(self) -> list[tuple[_VersionAttempt, OperatorAddress]]:
         """Those who lacked a version or were busy, and those who are not any more where they could not be reached."""
         return [
             (attempt, operator)
@@ -299,11 +309,11 @@ class Pursuit:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def _start(self, attempt: _Attempt, operator: OperatorAddress) -> None:
+    def _start(self, attempt: _VersionAttempt, operator: OperatorAddress) -> None:
         attempt.asking.add(operator)
         self._nursery.start_soon(self._ask, attempt, operator)
 
-    async def _ask(self, attempt: _Attempt, operator: OperatorAddress) -> None:
+    async def _ask(self, attempt: _VersionAttempt, operator: OperatorAddress) -> None:
         collector, place = attempt.collector, self._finder.peer_of(operator)
         self._unreachable.pop(operator, None)
         try:
@@ -370,18 +380,18 @@ class Pursuit:
         return QuorumError(message)
 
 
-def _unattested(collector: Collector) -> AttesterError | None:
+def _unattested(collector: SignatureCollector) -> AttesterError | None:
     """Our own trouble, if for more operators than may be missing there was no evidence."""
     own = [e for e in collector.failures.values() if isinstance(e, AttesterError)]
     return own[0] if len(own) > _spare(collector) else None
 
 
-def _spare(collector: Collector) -> int:
+def _spare(collector: SignatureCollector) -> int:
     """How many recipients may be missing."""
     return len(collector.transcript.recipients) - collector.transcript.threshold
 
 
-def _is_refused(collector: Collector) -> bool:
+def _is_refused(collector: SignatureCollector) -> bool:
     """Whether more operators refused to answer than may be missing."""
     refused = [
         e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code in FINAL_REFUSALS
@@ -389,7 +399,7 @@ def _is_refused(collector: Collector) -> bool:
     return len(refused) > _spare(collector)
 
 
-def _shortage(collector: Collector) -> str:
+def _shortage(collector: SignatureCollector) -> str:
     reasons = describe_failures(collector.failures)
     quiet = [f"0x{operator.hex()}: no answer in time" for operator in collector.unanswered()]
     false = [f"0x{operator.hex()}: its partial signature is false" for operator in collector.liars]

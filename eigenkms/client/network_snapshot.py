@@ -15,7 +15,7 @@ from eigenkms.errors import EigenKmsError
 if TYPE_CHECKING:
     from eigenkms.chain.reader import ChainOperator
     from eigenkms.client.api import Client, ClientSettings
-    from eigenkms.protocols.wire.client_rpc import Epoch
+    from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
     from eigenkms.types import OperatorAddress, Version
 
 ANSWER_SECONDS = 5.0
@@ -24,16 +24,16 @@ LOOKS, LOOK_PAUSE_SECONDS = 4, 1.0
 
 
 @dataclass
-class Standing:
+class NetworkSnapshot:
     """``head`` is the chain's; ``answers`` has who answered of today's set, with the version that it shows."""
 
     head: int
     operators: tuple["ChainOperator", ...]
     rejected: Mapping["OperatorAddress", str]
-    answers: "dict[OperatorAddress, Epoch | None]" = field(default_factory=dict)
+    answers: "dict[OperatorAddress, CertifiedTranscript | None]" = field(default_factory=dict)
 
     @property
-    def newest(self) -> "Epoch | None":
+    def newest(self) -> "CertifiedTranscript | None":
         """The newest version that anybody shows."""
         shown = (epoch for epoch in self.answers.values() if epoch is not None)
         return max(shown, key=lambda epoch: epoch.transcript.version, default=None)
@@ -82,7 +82,7 @@ class Standing:
         )
 
 
-async def look(settings: "ClientSettings") -> Standing:
+async def look(settings: "ClientSettings") -> NetworkSnapshot:
     """Read the set and ask everybody, again if they are met in the midst of a rotation. Raises ``ChainError``."""
     import trio
 
@@ -95,7 +95,7 @@ async def look(settings: "ClientSettings") -> Standing:
     return standing
 
 
-async def _look_once(settings: "ClientSettings") -> Standing:
+async def _look_once(settings: "ClientSettings") -> NetworkSnapshot:
     import trio
 
     from eigenkms.chain.reader import open_chain
@@ -104,7 +104,7 @@ async def _look_once(settings: "ClientSettings") -> Standing:
     async with open_chain(settings.chain) as chain:
         head = await chain.head()
         found = await chain.operators_at(head)
-    standing = Standing(head.number, tuple(found.operators), dict(found.rejected))
+    standing = NetworkSnapshot(head.number, tuple(found.operators), dict(found.rejected))
     async with open_client(settings) as client:
         await client.refresh()
         async with trio.open_nursery() as nursery:
@@ -113,7 +113,7 @@ async def _look_once(settings: "ClientSettings") -> Standing:
     return standing
 
 
-async def _ask(client: "Client", operator: "OperatorAddress", standing: Standing) -> None:
+async def _ask(client: "Client", operator: "OperatorAddress", standing: NetworkSnapshot) -> None:
     from eigenkms.p2p.errors import RpcRefused
     from eigenkms.protocols.wire import rpc_methods
     from eigenkms.protocols.wire.client_rpc import decode_info, encode_info_request

@@ -23,7 +23,7 @@ class Outcome(Enum):
     """Signed by its operator, and not what its share gives."""
 
 
-class Collector:
+class SignatureCollector:
     """``add`` costs pairings: call it in a worker thread, one at a time."""
 
     def __init__(self, identity: Identity, transcript: Transcript) -> None:

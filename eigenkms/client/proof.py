@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from eigenkms import bounded_json
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.wire.client_rpc import Epoch, check_epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import decode_certificate
@@ -18,14 +18,14 @@ from eigenkms.types import ClusterId, Member, OperatorAddress, OperatorSet
 _PROOF_HINT = "give a file that eigenkms pubkey --json wrote"
 
 
-def read_proof(text: str) -> tuple[ClusterId, Epoch]:
+def read_proof(text: str) -> tuple[ClusterId, CertifiedTranscript]:
     """(cluster id, epoch) of a proof. Raises ``InputError`` for text that is none."""
     try:
         facts = bounded_json.loads(text)
         cluster, transcript, certificate = (
             bytes.fromhex(_text(facts, name)) for name in ("cluster", "transcript", "certificate")
         )
-        epoch = Epoch(decode_transcript(transcript), decode_certificate(certificate))
+        epoch = CertifiedTranscript(decode_transcript(transcript), decode_certificate(certificate))
     except (ValueError, TypeError, KeyError, MalformedError) as error:
         raise InputError("read proof: it is not one", hint=_PROOF_HINT) from error
     return ClusterId(cluster), epoch
@@ -57,7 +57,7 @@ def read_operators(text: str) -> OperatorSet:
         raise InputError(f"read operator set: {error}") from error
 
 
-def verify_proof(cluster: ClusterId, epoch: Epoch, operators: OperatorSet) -> None:
+def verify_proof(cluster: ClusterId, epoch: CertifiedTranscript, operators: OperatorSet) -> None:
     """Raise ``VerificationError`` unless a quorum of exactly these ``operators`` certified ``epoch`` for ``cluster``."""
     check_epoch(epoch, cluster)
     if epoch.transcript.recipients != operators:

@@ -12,15 +12,21 @@ from typing import Protocol
 
 import trio
 
-from eigenkms.chain.reader import OperatorRead
-from eigenkms.client.address_book import Directory
+from eigenkms.chain.reader import RawOperatorSet
+from eigenkms.client.address_book import AddressBook
 from eigenkms.client.errors import NoVersionError, QuorumError
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import threshold
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import Epoch, Info, decode_info, encode_info_request, read_statement
+from eigenkms.protocols.wire.client_rpc import (
+    CertifiedTranscript,
+    Info,
+    decode_info,
+    encode_info_request,
+    read_statement,
+)
 from eigenkms.types import ClusterId, OperatorAddress
 
 Progress = Callable[[str], None]
@@ -33,7 +39,7 @@ def silent(_message: str) -> None:
     """Progress that nobody watches."""
 
 
-class Network(Protocol):
+class ClientTransport(Protocol):
     """What gathering asks of a client."""
 
     cluster: ClusterId
@@ -42,15 +48,15 @@ class Network(Protocol):
         """One call to an operator, at most ``within`` seconds."""
         ...
 
-    async def verify(self, epoch: Epoch) -> OperatorRead:
+    async def verify(self, epoch: CertifiedTranscript) -> RawOperatorSet:
         """The operator set at the epoch's block, by the chain. Raises unless it certified the epoch."""
         ...
 
 
-class Listener(Protocol):
+class VersionListener(Protocol):
     """Who wants to hear of each thing as it comes."""
 
-    def heard(self, operator: OperatorAddress, epoch: Epoch) -> None:
+    def heard(self, operator: OperatorAddress, epoch: CertifiedTranscript) -> None:
         """The operator showed this version, which is verified."""
         ...
 
@@ -59,11 +65,15 @@ class Listener(Protocol):
         ...
 
 
-class Gathering:
+class VersionDiscovery:
     """One round of asking. ``verified`` are versions that need no verification any more; new ones are added to it."""
 
     def __init__(
-        self, network: Network, directory: Directory, progress: Progress, verified: dict[bytes, Epoch]
+        self,
+        network: ClientTransport,
+        directory: AddressBook,
+        progress: Progress,
+        verified: dict[bytes, CertifiedTranscript],
     ) -> None:
         self._network = network
         self._directory = directory
@@ -74,7 +84,7 @@ class Gathering:
         self._failures: dict[OperatorAddress, EigenKmsError] = {}
         self._within = ANSWER_SECONDS
         self._enough: int | None = None
-        self._listener: Listener | None = None
+        self._listener: VersionListener | None = None
         self._restarted: set[OperatorAddress] = set()
         self._verifying: dict[bytes, trio.Lock] = {}
         self._learning = trio.CapacityLimiter(1)
@@ -103,7 +113,7 @@ class Gathering:
         if self._enough is not None and len(self._witnesses) >= self._enough:
             self._nursery.cancel_scope.cancel()
 
-    async def survey(self, lost: Failures, within: float, listener: Listener) -> None:
+    async def survey(self, lost: Failures, within: float, listener: VersionListener) -> None:
         """Ask everybody, at most ``within`` seconds.
 
         ``lost`` operators cannot be reached: they are asked only if somebody tells of another address.
@@ -173,7 +183,7 @@ class Gathering:
         if self._listener is not None:
             self._listener.heard(operator, self._verified[transcript.hash])
 
-    def newest(self) -> Epoch:
+    def newest(self) -> CertifiedTranscript:
         """The newest verified version; all must have one master public key."""
         if not self._verified:
             raise self._nothing()

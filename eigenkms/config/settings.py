@@ -27,7 +27,7 @@ Parser = Callable[[str], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Formed:
+class DescribedParser:
     """A parser that can say what it takes, and show one such text."""
 
     parse: Parser
@@ -38,9 +38,9 @@ class Formed:
         return self.parse(text)
 
 
-def formed(form: str, example: str) -> Callable[[Parser], Formed]:
+def formed(form: str, example: str) -> Callable[[Parser], DescribedParser]:
     """Decorates a parser with what it takes, in words, and an example."""
-    return lambda parse: Formed(parse, form, example)
+    return lambda parse: DescribedParser(parse, form, example)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ class Setting:
     @property
     def form(self) -> str:
         """What its text must look like beyond the type, or nothing."""
-        return self.parse.form if isinstance(self.parse, Formed) else ""
+        return self.parse.form if isinstance(self.parse, DescribedParser) else ""
 
     @property
     def sample(self) -> str:
         """A text that parses."""
-        found = self.parse.example if isinstance(self.parse, Formed) else ""
+        found = self.parse.example if isinstance(self.parse, DescribedParser) else ""
         return self.example or found
 
     def fits(self, value: object) -> bool:
@@ -106,7 +106,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Given:
+class RawValue:
     """The text form(s) of a value and where it was given, for messages."""
 
     texts: tuple[str, ...]
@@ -117,7 +117,7 @@ class Settings:
     """The table with what was given for it; parses a value when it is asked for."""
 
     def __init__(
-        self, table: Mapping[str, Setting], given: Mapping[str, Given], file: Path | None = None
+        self, table: Mapping[str, Setting], given: Mapping[str, RawValue], file: Path | None = None
     ) -> None:
         self._table = table
         self._given = given
@@ -185,9 +185,9 @@ class Settings:
         return given.texts if given else ()
 
 
-def _from_flags(table: Mapping[str, Setting], flags: Mapping[str, object]) -> dict[str, Given]:
+def _from_flags(table: Mapping[str, Setting], flags: Mapping[str, object]) -> dict[str, RawValue]:
     texts = {name: _texts(value) for name, value in flags.items() if value not in (None, ())}
-    return {name: Given(text, table[name].flag) for name, text in texts.items()}
+    return {name: RawValue(text, table[name].flag) for name, text in texts.items()}
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -195,17 +195,17 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
 
 
-def _from_environment(table: Mapping[str, Setting], environ: Mapping[str, str]) -> dict[str, Given]:
+def _from_environment(table: Mapping[str, Setting], environ: Mapping[str, str]) -> dict[str, RawValue]:
     given = {}
     for setting in table.values():
         text = environ.get(setting.variable, "").removeprefix(MARK).rstrip("\r\n")
         if text:
             texts = tuple(t.strip() for t in text.split(",")) if setting.many else (text,)
-            given[setting.name] = Given(texts, f"the environment variable {setting.variable}")
+            given[setting.name] = RawValue(texts, f"the environment variable {setting.variable}")
     return given
 
 
-def _from_preset(presets: Mapping[str, Mapping[str, str]], chosen: Given | None) -> dict[str, Given]:
+def _from_preset(presets: Mapping[str, Mapping[str, str]], chosen: RawValue | None) -> dict[str, RawValue]:
     if chosen is None:
         return {}
     (name,) = chosen.texts
@@ -214,12 +214,12 @@ def _from_preset(presets: Mapping[str, Mapping[str, str]], chosen: Given | None)
             f"read environment from {chosen.where}: there is no preset {name!r}",
             hint=f"use one of {', '.join(sorted(presets))}, or none and give each setting",
         )
-    return {key: Given((text,), f"the preset {name}") for key, text in presets[name].items()}
+    return {key: RawValue((text,), f"the preset {name}") for key, text in presets[name].items()}
 
 
 def _from_file(
     table: Mapping[str, Setting], path: Path, text: str | None, problems: list[InputError] | None
-) -> dict[str, Given]:
+) -> dict[str, RawValue]:
     text = _read(path) if text is None else text
     try:
         content = tomllib.loads(text)
@@ -256,7 +256,7 @@ def _line(text: str, key: str) -> int:
     return next(lines, 1)
 
 
-def _given(table: Mapping[str, Setting], path: Path, key: str, value: Any, line: int) -> Given:
+def _given(table: Mapping[str, Setting], path: Path, key: str, value: Any, line: int) -> RawValue:
     where = f"{path} line {line}"
     setting = table.get(key)
     if setting is None:
@@ -270,7 +270,7 @@ def _given(table: Mapping[str, Setting], path: Path, key: str, value: Any, line:
             texts = tuple(str(path.parent / expanded(t)) for t in texts)
         except ValueError as error:
             raise InputError(f"read {key} from {where}: {error}", hint="write the whole path") from error
-    return Given(texts, where)
+    return RawValue(texts, where)
 
 
 # Parsers

@@ -33,7 +33,7 @@ _URL = re.compile(
 
 
 @dataclass(frozen=True)
-class Effective:
+class EffectiveValue:
     """What a setting is, as text, and where that came from."""
 
     value: str
@@ -41,20 +41,20 @@ class Effective:
 
 
 @dataclass
-class Report:
+class ValidationReport:
     """``problems`` are (message, hint); ``effective`` has what parses, ``warnings`` what a node would say at its start."""
 
     problems: list[tuple[str, str | None]] = field(default_factory=list)
-    effective: dict[str, Effective] = field(default_factory=dict)
+    effective: dict[str, EffectiveValue] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def add(self, error: InputError) -> None:
         self.problems.append((without_url_secrets(str(error)), error.hint))
 
 
-def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> Report:
+def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> ValidationReport:
     """Everything that can be said without the network of a node's settings, or of a client's. Reads no key and no password."""
-    report = Report()
+    report = ValidationReport()
     found: list[InputError] = []
     try:
         settings = Settings.gather(
@@ -70,7 +70,7 @@ def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> Re
     return report
 
 
-def _look(settings: Settings, report: Report, *, client: bool) -> None:
+def _look(settings: Settings, report: ValidationReport, *, client: bool) -> None:
     shown = CLIENT_SETTINGS if client else NODE_SETTINGS
     misspelt = bool(report.problems)
     for name in SETTINGS:
@@ -90,11 +90,11 @@ def _look(settings: Settings, report: Report, *, client: bool) -> None:
         elif setting.name in shown:
             value = getattr(config, setting.name, settings.get(setting.name))
             if value not in (None, ()):
-                report.effective[setting.name] = Effective(_text(value), settings.where(setting.name))
+                report.effective[setting.name] = EffectiveValue(_text(value), settings.where(setting.name))
     report.warnings = () if config is None else config.warnings
 
 
-def _try(action: Callable[[], Any], report: Report) -> Any:
+def _try(action: Callable[[], Any], report: ValidationReport) -> Any:
     """The result, or None once the error is noted."""
     try:
         return action()
@@ -103,14 +103,14 @@ def _try(action: Callable[[], Any], report: Report) -> Any:
     return None
 
 
-def _look_at_given(setting: Setting, settings: Settings, report: Report) -> None:
+def _look_at_given(setting: Setting, settings: Settings, report: ValidationReport) -> None:
     """As it was given, if it parses; its files must be there."""
     name, where = setting.name, settings.where(setting.name)
     try:
         value = settings.get(name)
     except InputError:
         return
-    report.effective[name] = Effective(", ".join(map(without_url_secrets, settings.given(name))), where)
+    report.effective[name] = EffectiveValue(", ".join(map(without_url_secrets, settings.given(name))), where)
     if setting.is_path and name not in MADE_BY_US:
         for path in value if setting.many else (value,):
             _try(partial(_must_be_file, name, path, where), report)

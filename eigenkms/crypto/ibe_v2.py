@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from eigenkms.crypto import ibe
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
 from eigenkms.crypto.hashing import Rng
-from eigenkms.crypto.identities import CLUSTER_SIZE, Kind, identity_v2
+from eigenkms.crypto.identities import CLUSTER_SIZE, IdentityKind, identity_v2
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 
@@ -78,7 +78,7 @@ class ApplicationKey:
 class Header:
     """What a ciphertext says without a key. ``c1`` is 96 bytes as they stand there, point or not; ``check`` 32 bytes."""
 
-    kind: Kind
+    kind: IdentityKind
     chunk_bits: int
     cluster: ClusterId
     c1: bytes
@@ -114,7 +114,7 @@ def parse_header(encoded: bytes) -> Header:
     if len(encoded) < HEADER_SIZE:
         raise ibe.too_short(len(encoded), HEADER_SIZE + TAG_SIZE)
     kind, chunk_bits = encoded[_FIELDS_SIZE - 2 : _FIELDS_SIZE]
-    if kind not in tuple(Kind):
+    if kind not in tuple(IdentityKind):
         raise InputError(
             f"read ciphertext: kind {kind} is not known", hint="use the version of eigenkms that made it"
         )
@@ -124,7 +124,7 @@ def parse_header(encoded: bytes) -> Header:
         )
     c1_at = _FIELDS_SIZE + CLUSTER_SIZE
     return Header(
-        kind=Kind(kind),
+        kind=IdentityKind(kind),
         chunk_bits=chunk_bits,
         cluster=ClusterId(encoded[_FIELDS_SIZE:c1_at]),
         c1=encoded[c1_at:_HEAD_SIZE],
@@ -177,7 +177,7 @@ class Sealer(_Chunks):
         name = ibe.checked_app_id(recipient.app_id)
         identity = identity_v2(recipient.cluster, recipient.app_id)
         c1, shared = ibe.encapsulate(identity, recipient.mpk, rng)
-        head = _head(Kind.APPLICATION, chunk_bits, recipient.cluster, c1)
+        head = _head(IdentityKind.APPLICATION, chunk_bits, recipient.cluster, c1)
         context = recipient.mpk + head + name
         key, check = _derive(shared, context)
         super().__init__(key, context)
@@ -271,7 +271,7 @@ def _split(content: bytes, size: int) -> list[tuple[bytes, bool]]:
     return [(content[end - size : end], end >= len(content)) for end in ends]
 
 
-def _head(kind: Kind, chunk_bits: int, cluster: ClusterId, c1: bytes) -> bytes:
+def _head(kind: IdentityKind, chunk_bits: int, cluster: ClusterId, c1: bytes) -> bytes:
     return ibe.MAGIC + bytes([VERSION, kind, chunk_bits]) + cluster + c1
 
 

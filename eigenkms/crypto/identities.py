@@ -24,10 +24,10 @@ DST_V2: Final = b"EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_"
 VERSIONS: Final = (1, 2)
 CLUSTER_SIZE: Final = 32
 _CANARY: Final = 2
-"""Stands where ``Kind`` does, and is none of them: of what operators try out among themselves."""
+"""Stands where ``IdentityKind`` does, and is none of them: of what operators try out among themselves."""
 
 
-class Kind(IntEnum):
+class IdentityKind(IntEnum):
     """What an identity of version 2 names."""
 
     APPLICATION = 1
@@ -56,7 +56,7 @@ def identity_v1(app_id: str) -> Identity:
     return Identity(app_id_bytes(app_id), DST)
 
 
-def identity_v2(cluster: ClusterId, app_id: str, kind: Kind = Kind.APPLICATION) -> Identity:
+def identity_v2(cluster: ClusterId, app_id: str, kind: IdentityKind = IdentityKind.APPLICATION) -> Identity:
     """An application of one cluster. InputError as ``app_id_bytes``; ValueError for a cluster id that is not 32 bytes."""
     if len(cluster) != CLUSTER_SIZE:
         raise ValueError("a cluster id has 32 bytes")

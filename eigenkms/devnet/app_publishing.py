@@ -8,7 +8,7 @@ once the coordinator has confirmed it. ``controller`` is the address of the cont
 import secrets
 from typing import Final
 
-from eigenkms.applications import Release
+from eigenkms.applications import AppRelease
 from eigenkms.chain import abi
 from eigenkms.chain.app_releases import check_release, encode_release
 from eigenkms.chain.transactions import Receipt, Sender
@@ -25,7 +25,7 @@ COORDINATOR_CHANGES: Final = {"suspend": abi.SUSPEND_APP, "resume": abi.RESUME_A
 
 
 async def create_app(
-    creator: Sender, controller: bytes, release: Release | None, *, salt: bytes | None = None
+    creator: Sender, controller: bytes, release: AppRelease | None, *, salt: bytes | None = None
 ) -> bytes:
     """Make an application of the sender's account; its address. ``salt`` is 32 bytes, random if it is not given.
 
@@ -46,7 +46,7 @@ async def create_app(
     return bytes.fromhex(app[2:])
 
 
-async def publish_release(creator: Sender, controller: bytes, app: bytes, release: Release) -> Receipt:
+async def publish_release(creator: Sender, controller: bytes, app: bytes, release: AppRelease) -> Receipt:
     """Publish another release of ``app``, which then waits to be confirmed. Raises as ``create_app``."""
     check_release(release, "the release")
     data = abi.UPGRADE_APP.encode(app, encode_release(release))

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from eigenkms.applications import Application, Release
+from eigenkms.applications import Application, AppRelease
 from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.config import ChainConfig, Finality
-from eigenkms.chain.reader import EigenLayerChain, open_chain
+from eigenkms.chain.reader import OperatorSetReader, open_chain
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, quantity
@@ -28,20 +28,20 @@ GIFT_WEI: Final = 10 * 10**18
 
 
 @dataclass(frozen=True)
-class Desk:
+class ApplicationAdmin:
     """Where applications of one devnet are changed and shown. ``controller`` is the address of its contract."""
 
-    chain: EigenLayerChain = field(repr=False)
+    chain: OperatorSetReader = field(repr=False)
     controller: bytes
 
-    async def create(self, creator_key: bytes, release: Release | None) -> Application:
+    async def create(self, creator_key: bytes, release: AppRelease | None) -> Application:
         """A new application, started if it has a release. Raises ``ChainError``, ``UnusableReleaseError``."""
         creator = await self._creator(creator_key)
         return await self.show(
             AppId(hexed(await app_publishing.create_app(creator, self.controller, release)))
         )
 
-    async def release(self, app_id: AppId, creator_key: bytes, release: Release) -> Application:
+    async def release(self, app_id: AppId, creator_key: bytes, release: AppRelease) -> Application:
         """Publish a release, and confirm it. Raises ``InputError`` for an id that cannot be one, and as ``create``."""
         creator, app = await self._creator(creator_key), _address(app_id)
         await app_publishing.publish_release(creator, self.controller, app, release)
@@ -81,7 +81,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(config: ChainConfig) -> AsyncIterator[Desk]:
+async def open_desk(config: ChainConfig) -> AsyncIterator[ApplicationAdmin]:
     """Connect, and read at the latest block.
 
     Raises ``InputError`` if ``config`` names no app controller, ``ChainError`` if it does not fit the chain.
@@ -92,7 +92,7 @@ async def open_desk(config: ChainConfig) -> AsyncIterator[Desk]:
             hint="give the configuration of a devnet, as --config FOLDER/client.toml",
         )
     async with open_chain(replace(config, finality=Finality("latest"))) as chain:
-        yield Desk(chain, config.app_controller)
+        yield ApplicationAdmin(chain, config.app_controller)
 
 
 def _address(app_id: AppId) -> bytes:

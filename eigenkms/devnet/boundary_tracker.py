@@ -1,7 +1,7 @@
 """What came of each boundary, as the logs of the nodes tell it.
 
-``Rounds.hear`` listens to a network. A round is one boundary: who saw it when, and who had a certificate of its session when.
-Times are those of the nodes' log lines, in unix seconds; all nodes share this machine's clock.
+``BoundaryTracker.hear`` listens to a network. A round is one boundary: who saw it when, and who had a certificate of its session
+when. Times are those of the nodes' log lines, in unix seconds; all nodes share this machine's clock.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from typing import Any
 import trio
 
 from eigenkms.crypto.scalars import threshold
-from eigenkms.devnet.node_processes import Member
+from eigenkms.devnet.node_processes import DevnetOperator
 from eigenkms.errors import NetworkError
 
 
 @dataclass
-class Certified:
+class CertificateTimes:
     """By member index, when an operator took the certificate of a session, when it held its share of the version, and when it had
     erased that share.
     """
@@ -39,7 +39,7 @@ EVENTS = ("certified", "share held", "erased")
 
 
 @dataclass(frozen=True)
-class Round:
+class BoundaryRecord:
     """One boundary. ``certified`` grows while time passes."""
 
     block: int
@@ -47,7 +47,7 @@ class Round:
     operators: int
     seen: float
     """When the first operator saw it."""
-    certified: Certified
+    certified: CertificateTimes
 
     @property
     def quorum(self) -> int:
@@ -76,15 +76,15 @@ class Round:
         return max(self.certified.shares.values()) - self.seen if self.certified.shares else None
 
 
-class Rounds:
+class BoundaryTracker:
     """Boundaries by block number."""
 
     def __init__(self) -> None:
-        self._rounds: dict[int, Round] = {}
-        self._certified: dict[str, Certified] = {}
+        self._rounds: dict[int, BoundaryRecord] = {}
+        self._certified: dict[str, CertificateTimes] = {}
         self._news = trio.Event()
 
-    def hear(self, member: Member, event: Mapping[str, Any]) -> None:
+    def hear(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
         """A listener for ``Network.hear``."""
         if event["event"] == "boundary":
             self._saw(int(event["block"]), str(event["session"]), int(event["operators"]), unix_time(event))
@@ -98,13 +98,13 @@ class Rounds:
     def _saw(self, block: int, session: str, operators: int, when: float) -> None:
         known = self._rounds.get(block)
         seen = when if known is None else min(known.seen, when)
-        self._rounds[block] = Round(block, session, operators, seen, self._certificates(session))
+        self._rounds[block] = BoundaryRecord(block, session, operators, seen, self._certificates(session))
 
-    def _certificates(self, session: str) -> Certified:
-        return self._certified.setdefault(session, Certified())
+    def _certificates(self, session: str) -> CertificateTimes:
+        return self._certified.setdefault(session, CertificateTimes())
 
     @property
-    def genesis(self) -> Round:
+    def genesis(self) -> BoundaryRecord:
         """The first boundary of which there is a certificate. Raises ``NetworkError`` if there is none."""
         for _, found in sorted(self._rounds.items()):
             if found.certified.taken:
@@ -119,31 +119,31 @@ class Rounds:
         return seconds
 
     @property
-    def newest_certified(self) -> Round | None:
+    def newest_certified(self) -> BoundaryRecord | None:
         """The highest boundary with a certificate at a quorum."""
         found = [number for number, each in self._rounds.items() if each.is_certified]
         return self._rounds[max(found)] if found else None
 
-    def at(self, block: int) -> Round:
+    def at(self, block: int) -> BoundaryRecord:
         """A boundary that was seen."""
         return self._rounds[block]
 
-    async def after(self, block: int, seconds: float) -> Round:
+    async def after(self, block: int, seconds: float) -> BoundaryRecord:
         """The lowest boundary above ``block`` that an operator saw. Raises ``NetworkError`` if none does in time."""
 
-        def after() -> Round | None:
+        def after() -> BoundaryRecord | None:
             later = [number for number in self._rounds if number > block]
             return self._rounds[min(later)] if later else None
 
         return await self._wait(after, seconds, f"see a boundary after block {block}")
 
-    async def outcome(self, block: int, seconds: float) -> Round:
+    async def outcome(self, block: int, seconds: float) -> BoundaryRecord:
         """The round of a boundary once a quorum has its certificate, or a later boundary was seen, which ends its session.
 
         Raises ``NetworkError`` if neither happens in time.
         """
 
-        def outcome() -> Round | None:
+        def outcome() -> BoundaryRecord | None:
             found = self._rounds.get(block)
             over = found is not None and (found.is_certified or max(self._rounds) > block)
             return found if over else None
@@ -155,7 +155,9 @@ class Rounds:
         while not condition():
             await self._news.wait()
 
-    async def _wait(self, find: Callable[[], Round | None], seconds: float, what: str) -> Round:
+    async def _wait(
+        self, find: Callable[[], BoundaryRecord | None], seconds: float, what: str
+    ) -> BoundaryRecord:
         with trio.move_on_after(seconds):
             while (found := find()) is None:
                 await self._news.wait()

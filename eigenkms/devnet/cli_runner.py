@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from eigenkms.devnet.network import Network, Say
+from eigenkms.devnet.network import Devnet, Say
 from eigenkms.errors import EigenKmsError, NetworkError
 
 COMMAND_SECONDS = 300.0
@@ -18,7 +18,7 @@ IMAGE = "sha256:" + "5a" * 32
 """The digest that stands for an image where none runs."""
 
 
-async def application(network: Network, say: Say) -> str:
+async def application(network: Devnet, say: Say) -> str:
     """The id of an application to decrypt for: one that was created for it, where operators ask. Raises ``NetworkError``."""
     if network.access.policy == "open":
         return APP_ID
@@ -26,14 +26,14 @@ async def application(network: Network, say: Say) -> str:
     return said.strip()
 
 
-async def encrypt(network: Network, say: Say, app_id: str, secret: Path, output: str) -> None:
+async def encrypt(network: Devnet, say: Say, app_id: str, secret: Path, output: str) -> None:
     """Encrypt a file of the network's folder. Raises ``NetworkError``."""
     arguments = ("--app-id", app_id, "-o", output, secret.name)
     await run_command(network, say, "encrypt", arguments=arguments)
 
 
 async def decrypt(
-    network: Network, say: Say, app_id: str, ciphertext: str, secret: Path, output: str
+    network: Devnet, say: Say, app_id: str, ciphertext: str, secret: Path, output: str
 ) -> float:
     """Decrypt, as the application's creator where operators ask, and compare with ``secret``; the seconds it took, process start
     included.
@@ -51,7 +51,7 @@ async def decrypt(
     return took
 
 
-async def run_command(network: Network, say: Say, *verb: str, arguments: Sequence[str]) -> str:
+async def run_command(network: Devnet, say: Say, *verb: str, arguments: Sequence[str]) -> str:
     """Run ``eigenkms VERB`` with the network's client configuration; its stdout. Raises ``NetworkError`` with what it said."""
     words = [*verb, "--config", network.client_config.name, *arguments]
     say("$ eigenkms " + shlex.join(words))

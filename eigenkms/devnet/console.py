@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from eigenkms.devnet.boundary_tracker import Rounds
-from eigenkms.devnet.network import Network, Say
-from eigenkms.devnet.node_processes import Member
+from eigenkms.devnet.boundary_tracker import BoundaryTracker
+from eigenkms.devnet.network import Devnet, Say
+from eigenkms.devnet.node_processes import DevnetOperator
 from eigenkms.errors import NetworkError
 from eigenkms.printable import printable
 
@@ -26,20 +26,20 @@ def say_all(lines: Iterable[str], say: Say) -> None:
         say(line)
 
 
-class Teller:
+class EventPrinter:
     """Says what the operators do, as it happens, unless it is ``silent``."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self.silent = False
 
-    def hear(self, member: Member, event: Mapping[str, Any]) -> None:
-        """A listener for ``Network.hear``."""
+    def hear(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
+        """A listener for ``Devnet.hear``."""
         if not self.silent and event["event"] in _TOLD:
             self._say(f"  {member.name}: {event['message']}")
 
 
-async def start(network: Network, say: Say) -> None:
+async def start(network: Devnet, say: Say) -> None:
     """Start all nodes; they are up when this returns. Raises ``NetworkError``."""
     say(f"starting {len(network.members)} node processes, logs in {network.folder}")
     await network.start_all()
@@ -47,7 +47,7 @@ async def start(network: Network, say: Say) -> None:
     say(f"all nodes are up; the next boundary comes within {interval:g} s")
 
 
-async def stop(network: Network, say: Say, *, except_for: frozenset[int] = frozenset()) -> None:
+async def stop(network: Devnet, say: Say, *, except_for: frozenset[int] = frozenset()) -> None:
     """Stop all nodes. Raises ``NetworkError`` if one, other than those that were killed, does not end well."""
     for index, code in (await network.stop_all()).items():
         member = network.members[index]
@@ -56,7 +56,7 @@ async def stop(network: Network, say: Say, *, except_for: frozenset[int] = froze
     say("all nodes stopped")
 
 
-async def tell_rotations(rounds: Rounds, say: Say) -> None:
+async def tell_rotations(rounds: BoundaryTracker, say: Say) -> None:
     """A line for each boundary after genesis, once it is known what came of it; until cancelled."""
     block = rounds.genesis.block
     while True:

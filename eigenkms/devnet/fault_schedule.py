@@ -16,7 +16,7 @@ from eigenkms.errors import InputError
 MIN_OPERATORS = 3
 
 
-class What(StrEnum):
+class FaultKind(StrEnum):
     """What happens to an operator."""
 
     KILL = "killed"
@@ -30,11 +30,11 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True)
-class Act:
+class ScheduledFault:
     """``operator`` is an index; one that joins gets the next free one, whatever stands here."""
 
     rotation: int
-    what: What
+    what: FaultKind
     operator: int
     during: bool = False
     """As soon as somebody has seen the boundary, while its session is under way; otherwise once that is decided."""
@@ -44,23 +44,23 @@ class Act:
 class _Episode:
     """``rotations`` that it takes until the network is whole again."""
 
-    what: What
+    what: FaultKind
     rotations: int
     during: bool = False
 
 
 _EPISODES = (
-    _Episode(What.KILL, 3),
-    _Episode(What.JOIN, 2),
-    _Episode(What.KILL, 3, during=True),
-    _Episode(What.LEAVE, 2),
-    _Episode(What.MOVE, 3),
-    _Episode(What.KILL, 3),
-    _Episode(What.MOVE_PUBLISHED, 3),
+    _Episode(FaultKind.KILL, 3),
+    _Episode(FaultKind.JOIN, 2),
+    _Episode(FaultKind.KILL, 3, during=True),
+    _Episode(FaultKind.LEAVE, 2),
+    _Episode(FaultKind.MOVE, 3),
+    _Episode(FaultKind.KILL, 3),
+    _Episode(FaultKind.MOVE_PUBLISHED, 3),
 )
 
 
-def default_plan(rotations: int, operators: int, spare: int) -> tuple[Act, ...]:
+def default_plan(rotations: int, operators: int, spare: int) -> tuple[ScheduledFault, ...]:
     """Episodes one after another, over and over, as many as fit; each time with the operator that was left in peace the longest.
 
     ``spare`` is how many may join. Raises ``InputError`` for fewer operators than can bear that one is missing.
@@ -73,26 +73,26 @@ def default_plan(rotations: int, operators: int, spare: int) -> tuple[Act, ...]:
     return tuple(_acts(rotations, operators, spare))
 
 
-def _acts(rotations: int, operators: int, spare: int) -> Iterator[Act]:
+def _acts(rotations: int, operators: int, spare: int) -> Iterator[ScheduledFault]:
     peace = deque(range(operators))
     newcomer, start = operators, 1
     for episode in cycle(_EPISODES):
         if start + episode.rotations > rotations + 1 or newcomer == operators + spare:
             return
-        if episode.what is What.JOIN:
-            yield Act(start, What.JOIN, newcomer)
+        if episode.what is FaultKind.JOIN:
+            yield ScheduledFault(start, FaultKind.JOIN, newcomer)
             peace.append(newcomer)
             newcomer += 1
         else:
             chosen = peace.popleft()
-            yield Act(start, episode.what, chosen, episode.during)
-            if episode.what is What.KILL:
-                yield Act(start + 1, What.RESTART, chosen)
-            if episode.what is not What.LEAVE:
+            yield ScheduledFault(start, episode.what, chosen, episode.during)
+            if episode.what is FaultKind.KILL:
+                yield ScheduledFault(start + 1, FaultKind.RESTART, chosen)
+            if episode.what is not FaultKind.LEAVE:
                 peace.append(chosen)
         start += episode.rotations
 
 
-def due(plan: Sequence[Act], rotation: int, *, during: bool) -> tuple[Act, ...]:
+def due(plan: Sequence[ScheduledFault], rotation: int, *, during: bool) -> tuple[ScheduledFault, ...]:
     """What a plan has for that moment of a rotation."""
     return tuple(act for act in plan if act.rotation == rotation and act.during == during)

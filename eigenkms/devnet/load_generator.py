@@ -35,7 +35,7 @@ class Failure:
 
 
 @dataclass
-class Tally:
+class LatencyStats:
     """What came of the decryptions. Latencies in seconds, of those that succeeded."""
 
     latencies: list[float] = field(default_factory=list)
@@ -69,28 +69,28 @@ class Decryptor(Protocol):
     async def decrypt(self, app_id: AppId, ciphertext: bytes) -> bytes: ...
 
 
-class SteadyClient:
+class LoadGenerator:
     """``total`` counts all; ``lap`` returns what was counted since the last lap."""
 
     def __init__(self, client: Decryptor, info: ClusterInfo, apps: Sequence[AppId] = APPS) -> None:
         self._client = client
         self._info = info
         self._apps = apps
-        self._tallies = (Tally(), Tally())
+        self._tallies = (LatencyStats(), LatencyStats())
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> LatencyStats:
         return self._tallies[0]
 
     @property
-    def this_lap(self) -> Tally:
+    def this_lap(self) -> LatencyStats:
         """What was counted since the last lap ended."""
         return self._tallies[1]
 
-    def lap(self) -> Tally:
+    def lap(self) -> LatencyStats:
         """Begins a new lap."""
         total, lap = self._tallies
-        self._tallies = (total, Tally())
+        self._tallies = (total, LatencyStats())
         return lap
 
     async def run(self) -> None:

@@ -27,12 +27,12 @@ from eigenkms.client.api import ClientSettings
 from eigenkms.devnet.anchor import DevnetAnchor, open_devnet_anchor
 from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
-from eigenkms.devnet.engines.launch import Engine, EngineName, open_engine, set_clock
+from eigenkms.devnet.engines.launch import ChainProcess, EngineName, open_engine, set_clock
 from eigenkms.devnet.node_processes import (
     TETHERED,
     Access,
+    DevnetOperator,
     Listener,
-    Member,
     NodeProcess,
     Timing,
     checked_accounts,
@@ -62,13 +62,13 @@ SETUP_BLOCKS = 600
 
 
 @dataclass
-class Network:
+class Devnet:
     """A running devnet. ``nodes`` are the processes that were started, by member index."""
 
     folder: Path
-    engine: Engine
+    engine: ChainProcess
     contracts: Deployment
-    members: list[Member]
+    members: list[DevnetOperator]
     owner: Sender
     accounts: list[Sender]
     """Of each member, by its index."""
@@ -83,7 +83,7 @@ class Network:
     _listeners: list[Listener] = field(default_factory=list)
 
     @property
-    def registered(self) -> list[Member]:
+    def registered(self) -> list[DevnetOperator]:
         """The operator set as this network made it."""
         return [member for member in self.members if member.index not in self._left]
 
@@ -91,7 +91,7 @@ class Network:
         """Call ``listener`` with every event of every node from now on."""
         self._listeners.append(listener)
 
-    def _tell(self, member: Member, event: Mapping[str, Any]) -> None:
+    def _tell(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
         for listener in self._listeners:
             listener(member, event)
 
@@ -155,7 +155,7 @@ class Network:
 
     # -- the operator set ------------------------------------------------------------------------------------
 
-    async def join(self) -> Member:
+    async def join(self) -> DevnetOperator:
         """One more operator: its node is started, without ``--genesis`` and with nothing in its data folder, then registered.
 
         Raises ``InputError`` if the chain has no account left, ``ChainError``, ``NetworkError``.
@@ -174,7 +174,7 @@ class Network:
         await register(member, account, self.owner, self.contracts)
         return member
 
-    def _write_config(self, member: Member) -> None:
+    def _write_config(self, member: DevnetOperator) -> None:
         write_config(member, self.shared_settings)
 
     @property
@@ -261,7 +261,7 @@ class Network:
             state.unlink(missing_ok=True)
 
 
-def _make(folder: Path, index: int, account: Sender, port: int) -> Member:
+def _make(folder: Path, index: int, account: Sender, port: int) -> DevnetOperator:
     key = next(key for key in PRIVATE_KEYS if address_of(key) == account.address)
     return make_member(
         index, OperatorAddress(account.address), folder / f"operator-{index + 1}", port, account_key=key
@@ -304,7 +304,7 @@ async def open_network(
     access: Access | None = None,
     anchor: bool = False,
     say: Say = lambda _line: None,
-) -> AsyncIterator[Network]:
+) -> AsyncIterator[Devnet]:
     """Chain up, contracts deployed, operators registered; no node is started yet. Everything stops with the context.
 
     ``folder`` is a new or empty one that stays; ``None`` works in a temporary one. With ``anchor`` there is a second chain, whose
@@ -320,7 +320,7 @@ async def open_network(
 @asynccontextmanager
 async def _open(
     folder: Path, operators: int, engine: str, timing: Timing, access: Access, say: Say, *, anchored: bool
-) -> AsyncIterator[Network]:
+) -> AsyncIterator[Devnet]:
     async with AsyncExitStack() as stack:
         name: EngineName = "anvil" if engine == "anvil" else "embedded"
         chain = await stack.enter_async_context(
@@ -355,7 +355,7 @@ async def _open(
                 await anchor.admit(member.address)
             say(f"{member.name} 0x{member.address.hex()} registered with its BN254 key and socket")
             members.append(member)
-        network = Network(
+        network = Devnet(
             folder=folder,
             engine=chain,
             contracts=contracts,

@@ -23,7 +23,7 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.anchor import DevnetAnchor
 from eigenkms.devnet.nurseries import alongside
 from eigenkms.errors import ChainError, NetworkError
-from eigenkms.keys.keystores import Key, new_key, public_values
+from eigenkms.keys.keystores import PrivateKey, new_key, public_values
 from eigenkms.types import OperatorAddress
 
 STOP_SECONDS = 30.0
@@ -34,7 +34,7 @@ _LIGHT = ScryptCost(n=2**12, r=8, p=1)
 
 
 @dataclass
-class Member:
+class DevnetOperator:
     """One operator. ``folder`` holds its keystores, configuration, data and log; ``port`` is where its node listens."""
 
     index: int
@@ -94,7 +94,7 @@ class Access:
 
 def make_member(
     index: int, address: OperatorAddress, folder: Path, port: int, account_key: bytes | None = None
-) -> Member:
+) -> DevnetOperator:
     """Make keystores under a random password, also one of the operator's account if its key (32 bytes) is given.
 
     CPU-bound: call in a worker thread.
@@ -105,13 +105,15 @@ def make_member(
     bn254, p2p = new_key("bn254", secrets.token_bytes), new_key("p2p", secrets.token_bytes)
     named = [(bn254, "bn254.json"), (p2p, "p2p.json")]
     if account_key is not None:
-        named.append((Key("secp256k1", account_key, public_values("secp256k1", account_key)), "account.json"))
+        named.append(
+            (PrivateKey("secp256k1", account_key, public_values("secp256k1", account_key)), "account.json")
+        )
     for key, name in named:
         sealed = key.seal(password, secrets.token_bytes, cost=_LIGHT)
         write_private(folder / name, sealed.decode())
     peer_id = str(p2p.public["peer_id"])
     socket = _multiaddr(port, peer_id)
-    return Member(index, address, folder, port, peer_id, socket, KeyPair.from_secret(bn254.secret))
+    return DevnetOperator(index, address, folder, port, peer_id, socket, KeyPair.from_secret(bn254.secret))
 
 
 def _multiaddr(port: int, peer_id: str) -> str:
@@ -154,7 +156,7 @@ def toml(values: Mapping[str, object]) -> str:
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 
-def write_config(member: Member, shared: Mapping[str, object]) -> None:
+def write_config(member: DevnetOperator, shared: Mapping[str, object]) -> None:
     """The node's TOML file, anew, with what all nodes share."""
     values = {
         **shared,
@@ -173,7 +175,7 @@ def write_config(member: Member, shared: Mapping[str, object]) -> None:
     write_private(member.config, toml(values))
 
 
-async def register(member: Member, account: Sender, owner: Sender, contracts: Deployment) -> None:
+async def register(member: DevnetOperator, account: Sender, owner: Sender, contracts: Deployment) -> None:
     """Everything from a bare account to membership. Raises ``ChainError``."""
     await registration.add_to_allowlist(owner, contracts, member.address)
     await registration.register_as_operator(account, contracts)
@@ -181,14 +183,16 @@ async def register(member: Member, account: Sender, owner: Sender, contracts: De
     await registration.register_for_operator_set(account, contracts, member.socket)
 
 
-Listener = Callable[[Member, Mapping[str, Any]], None]
+Listener = Callable[[DevnetOperator, Mapping[str, Any]], None]
 """What is called with each event of an operator's log; it must not block."""
 
 
 class NodeProcess:
     """A running ``eigenkms node``. Its log lines are events; ``wait_event`` waits for one."""
 
-    def __init__(self, member: Member, process: trio.Process, listener: Listener | None = None) -> None:
+    def __init__(
+        self, member: DevnetOperator, process: trio.Process, listener: Listener | None = None
+    ) -> None:
         self.member = member
         self.process = process
         self._seen: dict[str, dict[str, Any]] = {}
@@ -270,7 +274,7 @@ class NodeProcess:
 
 @asynccontextmanager
 async def run_node_process(
-    member: Member,
+    member: DevnetOperator,
     *,
     arguments: Sequence[str] = (),
     environment: dict[str, str] | None = None,

@@ -23,12 +23,12 @@ import trio
 from eigenkms.client.api import Client, ClusterInfo, open_client
 from eigenkms.crypto.scalars import threshold
 from eigenkms.devnet import cli_runner
-from eigenkms.devnet.boundary_tracker import Round, Rounds
-from eigenkms.devnet.console import Teller, start, stop, tell_stderr
+from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
+from eigenkms.devnet.console import EventPrinter, start, stop, tell_stderr
 from eigenkms.devnet.engines.accounts import COUNT
-from eigenkms.devnet.fault_schedule import Act, What, default_plan, due
-from eigenkms.devnet.load_generator import SteadyClient, Tally
-from eigenkms.devnet.network import Network, Say, open_network
+from eigenkms.devnet.fault_schedule import FaultKind, ScheduledFault, default_plan, due
+from eigenkms.devnet.load_generator import LatencyStats, LoadGenerator
+from eigenkms.devnet.network import Devnet, Say, open_network
 from eigenkms.devnet.node_processes import Timing
 from eigenkms.devnet.nurseries import alongside, open_scope
 from eigenkms.errors import EigenKmsError, InputError, NetworkError
@@ -48,7 +48,7 @@ ROTATION_TIMING = Timing(interval_blocks=8, block_seconds=1.0, window_seconds=0.
 
 
 @dataclass
-class Row:
+class RotationRow:
     """A boundary, and the interval after it. Rotation 0 is genesis.
 
     ``version``, ``seconds``, ``holders`` and ``erased`` are the nodes' own word, the rest is verified or counted here. What was
@@ -85,7 +85,7 @@ class RotationResult:
     engine: str
     interval: float
     window: float
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RotationRow] = field(default_factory=list)
     decrypts: int = 0
     failed_decrypts: int = 0
     decrypt_p50: float = math.nan
@@ -114,8 +114,8 @@ async def run_rotation(
     folder: Path | None,
     timing: Timing,
     say: Say = tell_stderr,
-    plan: Sequence[Act] | None = None,
-    mine: Callable[[Network, Callable[[int], bool]], Awaitable[object]] | None = None,
+    plan: Sequence[ScheduledFault] | None = None,
+    mine: Callable[[Devnet, Callable[[int], bool]], Awaitable[object]] | None = None,
     *,
     dead: int = 0,
 ) -> RotationResult:
@@ -140,11 +140,11 @@ async def run_rotation(
         operators, engine, timing.interval_blocks * timing.block_seconds, timing.window_seconds
     )
     async with open_network(folder, operators=operators, engine=engine, timing=timing, say=say) as network:
-        rounds, teller = Rounds(), Teller(say)
+        rounds, teller = BoundaryTracker(), EventPrinter(say)
         network.hear(rounds.hear)
         network.hear(teller.hear)
         await start(network, say)
-        steady: SteadyClient | None = None
+        steady: LoadGenerator | None = None
 
         def served(block: int) -> bool:
             """Counted for the row of this boundary, which is open from when the story saw it until it sees the next."""
@@ -161,8 +161,8 @@ async def run_rotation(
                 say(f"operator {index + 1} killed for good")
             settings = network.client_settings
             observer, client = [await stack.enter_async_context(open_client(settings)) for _ in range(2)]
-            steady = SteadyClient(client, await client.fetch())
-            await _Story(network, rounds, observer, steady, plan, result, say).tell(rotations)
+            steady = LoadGenerator(client, await client.fetch())
+            await _RotationScenario(network, rounds, observer, steady, plan, result, say).tell(rotations)
         try:
             await stop(network, say, except_for=frozenset(range(dead)))
         except NetworkError as error:
@@ -172,7 +172,7 @@ async def run_rotation(
     return result
 
 
-def _faults(result: RotationResult, total: Tally, rotations: int) -> list[str]:
+def _faults(result: RotationResult, total: LatencyStats, rotations: int) -> list[str]:
     """What the whole run must be, and was not."""
     faults = []
     if result.rotations < rotations:
@@ -199,14 +199,14 @@ def _faults(result: RotationResult, total: Tally, rotations: int) -> list[str]:
 
 
 @dataclass
-class _Story:
+class _RotationScenario:
     """From genesis to the end."""
 
-    network: Network
-    rounds: Rounds
+    network: Devnet
+    rounds: BoundaryTracker
     observer: Client
-    steady: SteadyClient
-    plan: Sequence[Act]
+    steady: LoadGenerator
+    plan: Sequence[ScheduledFault]
     result: RotationResult
     say: Say
     _transcripts: dict[bytes, Transcript] = field(default_factory=dict)
@@ -217,7 +217,7 @@ class _Story:
 
     async def tell(self, rotations: int) -> None:
         """The client never stops meanwhile. Acts and commands have tasks of their own, because boundaries do not wait for them."""
-        send, receive = trio.open_memory_channel[Act](math.inf)
+        send, receive = trio.open_memory_channel[ScheduledFault](math.inf)
         async with open_scope() as nursery:
             nursery.start_soon(self.steady.run)
             async with trio.open_nursery() as acting, send:
@@ -264,7 +264,9 @@ class _Story:
 
     # -- rotations -------------------------------------------------------------------------------------------
 
-    async def _rotate(self, rotation: int, before: Row, acts: "trio.MemorySendChannel[Act]") -> Row:
+    async def _rotate(
+        self, rotation: int, before: RotationRow, acts: "trio.MemorySendChannel[ScheduledFault]"
+    ) -> RotationRow:
         """See a boundary, and what comes of it."""
         patience = self.result.interval + GRACE_SECONDS
         seen = await self.rounds.after(before.block, patience)
@@ -282,17 +284,19 @@ class _Story:
         self._call_for(row, acts, during=False)
         return row
 
-    def _call_for(self, row: Row, acts: "trio.MemorySendChannel[Act]", *, during: bool) -> None:
+    def _call_for(
+        self, row: RotationRow, acts: "trio.MemorySendChannel[ScheduledFault]", *, during: bool
+    ) -> None:
         for act in due(self.plan, row.rotation, during=during):
             self._pending += 1
             acts.send_nowait(act)
 
-    def _row(self, rotation: int, seen: Round) -> Row:
-        row = Row(rotation, seen.block, seen.operators)
+    def _row(self, rotation: int, seen: BoundaryRecord) -> RotationRow:
+        row = RotationRow(rotation, seen.block, seen.operators)
         self.result.rows.append(row)
         return row
 
-    async def _certified(self, row: Row, found: Round) -> None:
+    async def _certified(self, row: RotationRow, found: BoundaryRecord) -> None:
         """Write down the version that the boundary made: by the logs, and as a client finds it that believes the chain alone."""
         row.version, row.seconds = found.certified.version, found.seconds
         try:
@@ -330,10 +334,10 @@ class _Story:
     def _name(self, address: OperatorAddress) -> str:
         return next(member.name for member in self.network.members if member.address == address)
 
-    def _fault(self, row: Row, why: str) -> None:
+    def _fault(self, row: RotationRow, why: str) -> None:
         self.result.faults.append(f"rotation {row.rotation}: {why}")
 
-    def _tell_row(self, row: Row) -> None:
+    def _tell_row(self, row: RotationRow) -> None:
         where = f"rotation {row.rotation} at block {row.block}"
         if row.version is None or row.seconds is None:
             self.say(f"{where}: not certified")
@@ -343,7 +347,7 @@ class _Story:
             f"{where}: version {row.version} for {row.operators} operators{missing} after {row.seconds:.1f} s"
         )
 
-    def _close(self, row: Row, found: Round) -> None:
+    def _close(self, row: RotationRow, found: BoundaryRecord) -> None:
         """Its interval is over."""
         row.holders = len(found.certified.shares)
         before = [each for each in self.result.rows if each.version is not None and each.block < row.block]
@@ -356,10 +360,10 @@ class _Story:
 
     # -- acts ------------------------------------------------------------------------------------------------
 
-    async def _act(self, acts: "trio.MemoryReceiveChannel[Act]") -> None:
+    async def _act(self, acts: "trio.MemoryReceiveChannel[ScheduledFault]") -> None:
         """One after another, until there are no more."""
         async for act in acts:
-            if act.what is not What.RESTART:
+            if act.what is not FaultKind.RESTART:
                 await self.rounds.until(self._is_whole)
             words = f"operator {act.operator + 1} {act.what}"
             self.result.rows[-1].events.append(words)
@@ -378,17 +382,17 @@ class _Story:
             and members <= newest.certified.shares.keys()
         )
 
-    async def _carry_out(self, act: Act) -> None:
+    async def _carry_out(self, act: ScheduledFault) -> None:
         match act.what:
-            case What.KILL:
+            case FaultKind.KILL:
                 await self.network.kill(act.operator)
-            case What.RESTART:
+            case FaultKind.RESTART:
                 await self.network.restart(act.operator)
-            case What.JOIN:
+            case FaultKind.JOIN:
                 await self.network.join()
-            case What.LEAVE:
+            case FaultKind.LEAVE:
                 await self.network.leave(act.operator)
-            case What.MOVE | What.MOVE_PUBLISHED:
-                await self.network.move(act.operator, publish=act.what is What.MOVE_PUBLISHED)
+            case FaultKind.MOVE | FaultKind.MOVE_PUBLISHED:
+                await self.network.move(act.operator, publish=act.what is FaultKind.MOVE_PUBLISHED)
             case _:
                 assert_never(act.what)

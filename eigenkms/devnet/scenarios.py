@@ -17,9 +17,9 @@ from pathlib import Path
 import trio
 
 from eigenkms.devnet import cli_runner
-from eigenkms.devnet.boundary_tracker import Rounds
-from eigenkms.devnet.console import Teller, say_all, start, stop, tell_rotations, tell_stderr
-from eigenkms.devnet.network import STATE_FILE, Network, Say, open_network, started_at
+from eigenkms.devnet.boundary_tracker import BoundaryTracker
+from eigenkms.devnet.console import EventPrinter, say_all, start, stop, tell_rotations, tell_stderr
+from eigenkms.devnet.network import STATE_FILE, Devnet, Say, open_network, started_at
 from eigenkms.devnet.node_processes import Access, Timing
 from eigenkms.devnet.nurseries import alongside
 from eigenkms.errors import InputError, NetworkError
@@ -66,9 +66,9 @@ async def run_story(
     async with open_network(
         folder, operators=operators, engine=engine, timing=timing, access=access, say=say
     ) as network:
-        rounds = Rounds()
+        rounds = BoundaryTracker()
         network.hear(rounds.hear)
-        network.hear(Teller(say).hear)
+        network.hear(EventPrinter(say).hear)
         await start(network, say)
         started = time.monotonic()
         await network.genesis(GENESIS_SECONDS)
@@ -126,7 +126,7 @@ async def up(
                     async for _ in signals:
                         say("stopping")
                         return
-                rounds, teller = Rounds(), Teller(say)
+                rounds, teller = BoundaryTracker(), EventPrinter(say)
                 network.hear(rounds.hear)
                 network.hear(teller.hear)
                 await start(network, say)
@@ -185,7 +185,7 @@ def _command() -> str:
     )
 
 
-def commands_of_nodes(network: Network) -> tuple[str, ...]:
+def commands_of_nodes(network: Devnet) -> tuple[str, ...]:
     """Return the lines that name each operator's command, for whoever starts the nodes."""
     starts = (f"  {_command()} node --config {shlex.quote(str(member.config))}" for member in network.members)
     return (
@@ -195,7 +195,7 @@ def commands_of_nodes(network: Network) -> tuple[str, ...]:
     )
 
 
-def invitation(network: Network) -> tuple[str, ...]:
+def invitation(network: Devnet) -> tuple[str, ...]:
     """Return the lines to try the network with."""
     config = shlex.quote(str(network.client_config))
     command = _command()

@@ -30,7 +30,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class PrivateKey:
     """A secret key and its public values. The secret does not print."""
 
     kind: str
@@ -42,12 +42,12 @@ class Key:
         return keystore.seal(self.kind, self.secret, password, self.public, rng, cost=cost)
 
 
-def new_key(kind: str, rng: Rng) -> Key:
+def new_key(kind: str, rng: Rng) -> PrivateKey:
     """A fresh key; ``kind`` is one of ``crypto.keystore.KINDS``."""
     from eigenkms.crypto.bn254 import KeyPair
 
     secret = KeyPair.generate(rng).secret_bytes() if kind == "bn254" else _new_secp256k1(rng)
-    return Key(kind, secret, public_values(kind, secret))
+    return PrivateKey(kind, secret, public_values(kind, secret))
 
 
 def _new_secp256k1(rng: Rng) -> bytes:
@@ -99,7 +99,7 @@ def read_file(path: Path) -> bytes:
         raise InputError(f"read keystore {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def open_key(path: Path, kind: str, password: str) -> Key:
+def open_key(path: Path, kind: str, password: str) -> PrivateKey:
     """The key in the file, if it is of this kind and its public values are its own. Raises InputError.
 
     A BN254 keystore may be one of the EigenLayer CLI or devkit, a secp256k1 one of geth.
@@ -107,7 +107,7 @@ def open_key(path: Path, kind: str, password: str) -> Key:
     return open_content(path, read_file(path), kind, password)
 
 
-def open_content(path: Path, content: bytes, kind: str, password: str) -> Key:
+def open_content(path: Path, content: bytes, kind: str, password: str) -> PrivateKey:
     """As ``open_key``, for what was read already; ``path`` is its name in messages."""
     try:
         secret, claimed = _opened(without_mark(content), kind, password)
@@ -120,7 +120,7 @@ def open_content(path: Path, content: bytes, kind: str, password: str) -> Key:
         raise InputError(f"open keystore {path}: what it holds is not a {kind} key", hint=_HINT) from None
     if public | claimed != public:
         raise InputError(f"open keystore {path}: its public values are another key's", hint=_HINT)
-    return Key(kind, secret, public)
+    return PrivateKey(kind, secret, public)
 
 
 def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str]]:

@@ -23,7 +23,7 @@ from eigenkms.maintenance.backup_file import (
     SavedShare,
 )
 from eigenkms.plain_text import NotUtf8Error, decode_text
-from eigenkms.protocols.wire.client_rpc import Epoch, check_epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.protocols.wire.settlement_proof import check_settled, decode_settlement_proof
 from eigenkms.protocols.wire.transcript import decode_transcript
@@ -110,7 +110,7 @@ def _check_share(identity: StoreIdentity, saved: SavedShare) -> None:
     """The share is the operator's, of a version of this cluster that its own recipients certified. Raises ``InputError``."""
     row = saved.row
     try:
-        epoch = Epoch(decode_transcript(row.transcript), decode_certificate(row.certificate))
+        epoch = CertifiedTranscript(decode_transcript(row.transcript), decode_certificate(row.certificate))
         check_epoch(epoch, identity.cluster_id)
         check_settled(epoch.transcript, None if row.proof is None else decode_settlement_proof(row.proof))
         share = SecretScalar.from_bytes(saved.share)

@@ -17,19 +17,19 @@ from pathlib import Path
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import DEFAULT_COST, ScryptCost
 from eigenkms.errors import InputError
-from eigenkms.keys.keystores import Key, new_key, open_key
+from eigenkms.keys.keystores import PrivateKey, new_key, open_key
 from eigenkms.storage.data_dir import storage_error, sync_folder
 from eigenkms.storage.rebuild import temporary, write_new
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class PeerKeyRotation:
     """From ``old`` to ``new`` (peer ids). They are the same where an earlier rotation was broken off at its very end."""
 
     keystore: Path
     old: str
     new: str
-    _key: Key = field(repr=False)
+    _key: PrivateKey = field(repr=False)
     found: bool = False
     """Whether the new keystore was there already, from a rotation that was broken off."""
 
@@ -75,7 +75,7 @@ class Rotation:
             raise storage_error("remove", self.fresh, error) from error
 
 
-def begin_rotation(keystore: Path, password: str, rng: Rng) -> Rotation:
+def begin_rotation(keystore: Path, password: str, rng: Rng) -> PeerKeyRotation:
     """A rotation of this keystore's key, or the one that was begun; nothing is written. Raises ``InputError``."""
     old = open_key(keystore, "p2p", password)
     fresh = keystore.with_name(keystore.name + ".new")
@@ -87,4 +87,4 @@ def begin_rotation(keystore: Path, password: str, rng: Rng) -> Rotation:
             f"continue the rotation of {keystore}: {error}",
             hint=f"move {fresh.name} away to begin another one",
         ) from error
-    return Rotation(keystore, old.public["peer_id"], key.public["peer_id"], key, found)
+    return PeerKeyRotation(keystore, old.public["peer_id"], key.public["peer_id"], key, found)

@@ -15,12 +15,12 @@ from eigenkms.protocols.records.audit_log import BadLogError
 from eigenkms.storage.audit_log import RELEASES_NAME, read_releases
 from eigenkms.storage.database import DamagedError
 from eigenkms.storage.open_store import STAGING_NAME
-from eigenkms.storage.rebuild import Beginning, locked, replace, set_aside
+from eigenkms.storage.rebuild import RebuildSpec, locked, replace, set_aside
 from eigenkms.storage.replay_cache import SPENT_NAME
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.schema import SPENT
 from eigenkms.storage.snapshot import snapshot
-from eigenkms.storage.store_reader import StoreCopy, has_store, read_store
+from eigenkms.storage.store_reader import StoreReader, has_store, read_store
 from eigenkms.types import Version
 
 
@@ -35,7 +35,7 @@ class Health(Enum):
 
 
 @dataclass(frozen=True)
-class Condition:
+class StoreCondition:
     """``reason`` says what is wrong, ``broken`` which files beside the store are damaged; ``share`` is the newest version held."""
 
     health: Health
@@ -48,14 +48,14 @@ class Condition:
         return self.health is Health.BROKEN or bool(self.broken)
 
 
-def examine(folder: Path, identity: StoreIdentity, password: str) -> Condition:
+def examine(folder: Path, identity: StoreIdentity, password: str) -> StoreCondition:
     """Look at a folder, whose node may run. Raises ``StorageError`` for one that is another operator's, of another release, or that
     cannot be read.
     """
     broken = damaged_files(folder)
     if not has_store(folder):
         unfinished = (folder / STAGING_NAME).exists()
-        return Condition(
+        return StoreCondition(
             Health.BROKEN if unfinished else Health.EMPTY, "a restore was broken off" * unfinished, broken
         )
     try:
@@ -64,19 +64,19 @@ def examine(folder: Path, identity: StoreIdentity, password: str) -> Condition:
             rollback = copy.rollback()
             share = _newest_share(copy, password)
     except DamagedError as error:
-        return Condition(Health.BROKEN, str(error), broken)
+        return StoreCondition(Health.BROKEN, str(error), broken)
     except _UnreadableError as error:
-        return Condition(Health.BROKEN, str(error), broken)
+        return StoreCondition(Health.BROKEN, str(error), broken)
     if rollback is not None:
-        return Condition(Health.OLD, rollback.reason, broken, share)
-    return Condition(Health.SOUND, "", broken, share)
+        return StoreCondition(Health.OLD, rollback.reason, broken, share)
+    return StoreCondition(Health.SOUND, "", broken, share)
 
 
 class _UnreadableError(Exception):
     """What is sealed in a store does not open."""
 
 
-def _newest_share(copy: StoreCopy, password: str) -> Version | None:
+def _newest_share(copy: StoreReader, password: str) -> Version | None:
     held = [row for row in copy.versions() if row.share_held]
     try:
         copy.check_password(password)
@@ -87,7 +87,7 @@ def _newest_share(copy: StoreCopy, password: str) -> Version | None:
     return max((row.version for row in held), default=None)
 
 
-def _check_identity(folder: Path, copy: StoreCopy, identity: StoreIdentity) -> None:
+def _check_identity(folder: Path, copy: StoreReader, identity: StoreIdentity) -> None:
     if copy.identity != identity:
         raise StorageError(
             f"repair data folder {folder}: it belongs to operator 0x{copy.identity.operator.hex()} in cluster "
@@ -140,4 +140,6 @@ def reset(
         broken = [name + suffix for name in found.broken for suffix in ("", "-wal", "-shm")]
         if found.health is Health.SOUND:
             return set_aside(folder, aside, broken)
-        return replace(folder, Beginning(identity, password, aside.encode(), None, cost), rng, aside, broken)
+        return replace(
+            folder, RebuildSpec(identity, password, aside.encode(), None, cost), rng, aside, broken
+        )

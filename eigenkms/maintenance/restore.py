@@ -28,7 +28,7 @@ from eigenkms.storage.open_store import LOCK_NAME
 from eigenkms.storage.rebuild import (
     LEFTOVERS,
     RESTORED,
-    Beginning,
+    RebuildSpec,
     begin,
     is_unfinished,
     locked,
@@ -51,7 +51,7 @@ _FLOOR: Final = "vote-floor"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RestoreTarget:
     """Where a backup goes. ``files`` in the order in which they are written; ``folder``, if there is one, holds nothing else."""
 
     data_dir: Path
@@ -59,7 +59,7 @@ class Target:
     folder: Path | None = None
 
 
-def target_of(backup: Backup, settings: Settings) -> Target:
+def target_of(backup: Backup, settings: Settings) -> RestoreTarget:
     """The places that a configuration on this machine names. Raises ``InputError`` where it is another node's."""
     identity = identity_of(settings)
     if identity.operator != backup.identity.operator:
@@ -76,10 +76,10 @@ def target_of(backup: Backup, settings: Settings) -> Target:
         )
     paths = keystore_paths(settings)
     files = [(paths[name], saved.content) for name, saved in backup.keystores.items() if name in paths]
-    return Target(data_dir(settings), files)
+    return RestoreTarget(data_dir(settings), files)
 
 
-def target_in(backup: Backup, folder: Path) -> Target:
+def target_in(backup: Backup, folder: Path) -> RestoreTarget:
     """Everything in one folder. Raises ``InputError`` where the configuration cannot be rewritten."""
     if backup.config is None:
         raise InputError(
@@ -89,7 +89,7 @@ def target_in(backup: Backup, folder: Path) -> Target:
     values = {"data_dir": "data"} | {name: _NAMES[name] for name in backup.keystores}
     config = rewritten(backup.config.content, values, Path(backup.config.path))
     files = [(folder / _NAMES[name], saved.content) for name, saved in backup.keystores.items()]
-    return Target(folder / "data", [*files, (folder / CONFIG_NAME, config)], folder)
+    return RestoreTarget(folder / "data", [*files, (folder / CONFIG_NAME, config)], folder)
 
 
 def _parsed(content: bytes, path: Path) -> Mapping[str, Any]:
@@ -132,7 +132,7 @@ def missing_files(backup: Backup) -> list[str]:
     )
 
 
-def check_target(target: Target, mark: bytes) -> bool:
+def check_target(target: RestoreTarget, mark: bytes) -> bool:
     """Refuse what cannot go well, before anything is written. Whether an earlier restore got as far as the data folder.
 
     Raises ``StorageError``.
@@ -175,7 +175,7 @@ def _is_ours(folder: Path, mark: bytes) -> bool:
 
 def restore(
     backup: Backup,
-    target: Target,
+    target: RestoreTarget,
     password: str,
     mark: bytes,
     rng: Rng,
@@ -197,7 +197,7 @@ def restore(
             try:
                 if not done:
                     version = (backup.share.row, backup.share.share) if with_share and backup.share else None
-                    begin(target.data_dir, Beginning(backup.identity, password, mark, version, cost), rng)
+                    begin(target.data_dir, RebuildSpec(backup.identity, password, mark, version, cost), rng)
                 for path, content in target.files:
                     if path.exists():
                         temporary(path).unlink(missing_ok=True)

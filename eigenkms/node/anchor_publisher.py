@@ -17,7 +17,7 @@ from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.errors import EigenKmsError
 from eigenkms.node import log_fields
 from eigenkms.node.network.client_handlers import explain
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
@@ -32,11 +32,11 @@ def anchoring_terms(max_gas_price_gwei: int) -> Terms:
     return Terms(max_fee_wei=max_gas_price_gwei * 10**9, replace_after=60, deadline=600)
 
 
-OtherThan = Callable[[bytes | None], Awaitable[Epoch]]
+OtherThan = Callable[[bytes | None], Awaitable[CertifiedTranscript]]
 """Waits until the newest version's transcript has another hash than that, and gives the version."""
 
 
-class Anchoring:
+class AnchorPublisher:
     """``writer`` is the operator's own account; without one nothing is written. ``anchored`` is the newest version that the chain
     has this operator's word on, ``failure`` what keeps the next one from being there.
     """

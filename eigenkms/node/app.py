@@ -25,41 +25,41 @@ from eigenkms.applications import Applications
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
-from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead, open_chain
+from eigenkms.chain.reader import ChainOperator, OperatorSetReader, RawOperatorSet, open_chain
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
 from eigenkms.node import log_fields
-from eigenkms.node.anchor_publisher import Anchoring, anchoring_terms
+from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
 from eigenkms.node.authorisation.factory import open_policy
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.engine import Engine
 from eigenkms.node.http.api import KeyApi
-from eigenkms.node.http.listener import Bound, serve_api
-from eigenkms.node.issuer import Releaser, open_releaser
+from eigenkms.node.http.listener import HttpBinding, serve_api
+from eigenkms.node.issuer import PartialSignatureIssuer, open_releaser
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.clock_skew import tell_clock
 from eigenkms.node.monitor.log_bounds import bounded_lines
-from eigenkms.node.monitor.metrics import Metrics, Seen
-from eigenkms.node.monitor.operator_status import Overview
+from eigenkms.node.monitor.metrics import Metrics, MetricsInput
+from eigenkms.node.monitor.operator_status import OperatorStatus
 from eigenkms.node.monitor.page import page_routes
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
-from eigenkms.node.monitor.status import Report
-from eigenkms.node.network.client_handlers import Services, explain
-from eigenkms.node.network.operator_handlers import OperatorServices
-from eigenkms.node.network.operator_network import Links
+from eigenkms.node.monitor.status import StatusReporter
+from eigenkms.node.network.client_handlers import ClientHandlers, explain
+from eigenkms.node.network.operator_handlers import OperatorHandlers
+from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import FUTURE_MS, PeerBook
-from eigenkms.node.network.peer_records import Greeter
-from eigenkms.node.network.ping import Pulse
+from eigenkms.node.network.peer_records import PeerRecordService
+from eigenkms.node.network.ping import PeerPinger
 from eigenkms.node.network.signature_checks import SignatureChecks
-from eigenkms.node.network.version_sync import Sources
-from eigenkms.node.systemd import Supervisor
+from eigenkms.node.network.version_sync import VersionSync
+from eigenkms.node.systemd import SystemdNotifier
 from eigenkms.node.workers import Workers
 from eigenkms.p2p.host import GOSSIP, Host, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
@@ -127,7 +127,7 @@ async def _run_node(
             await node.run(host, task_status)
 
 
-async def _applications(config: NodeConfig, chain: EigenLayerChain) -> Applications | None:
+async def _applications(config: NodeConfig, chain: OperatorSetReader) -> Applications | None:
     """Those of the chain, if the policy asks for them. Raises ``StorageError``, ``ChainError`` if their contract is not there."""
     if config.policy != "attested":
         return None
@@ -140,7 +140,7 @@ async def _applications(config: NodeConfig, chain: EigenLayerChain) -> Applicati
 
 async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:
     """``run_node`` that SIGTERM and SIGINT stop cleanly; a process manager is told when it is up, and when it stops."""
-    supervisor = Supervisor(os.environ)
+    supervisor = SystemdNotifier(os.environ)
     async with trio.open_nursery() as root:
 
         async def stop_on_signal() -> None:
@@ -190,10 +190,10 @@ class Node:
         config: NodeConfig,
         keys: NodeKeys,
         cluster: ClusterId,
-        chain: EigenLayerChain,
+        chain: OperatorSetReader,
         store: Store,
         policy: Policy,
-        releaser: Releaser,
+        releaser: PartialSignatureIssuer,
         recent: RecentWarnings | None = None,
         anchor: Anchor | None = None,
     ) -> None:
@@ -206,26 +206,28 @@ class Node:
         self._releaser = releaser
         self._recent = RecentWarnings() if recent is None else recent
         self._peers = PeerBook(cluster, config.operator, keys.peer.peer_id)
-        self._pulse = Pulse(self._peers)
+        self._pulse = PeerPinger(self._peers)
         self._versions = Versions(store)
-        operator = Operator(config.operator, keys.bn254, os.urandom, self._pulse.grace)
+        operator = Participant(config.operator, keys.bn254, os.urandom, self._pulse.grace)
         self._workers = Workers(os.urandom)
         self._engine = Engine(operator, store, self._versions, self._workers, self._peers.key_of)
         checks = SignatureChecks(self._peers)
-        self._greeter = Greeter(self._peers, checks)
-        self._anchoring: Anchoring | None = None
+        self._greeter = PeerRecordService(self._peers, checks)
+        self._anchoring: AnchorPublisher | None = None
         if anchor is not None:
             terms = anchoring_terms(config.max_gas_price_gwei)
             writer = None if keys.account is None else anchor.sender(keys.account, terms)
-            self._anchoring = Anchoring(anchor, writer, config.operator, self._engine.other_than)
+            self._anchoring = AnchorPublisher(anchor, writer, config.operator, self._engine.other_than)
         canary = self._canary = Canary(
             cluster, config.operator, self._versions, self._peers, config.canary_seconds
         )
-        self._report = Report(config, cluster, chain, self._peers, self._versions, self._engine, releaser)
+        self._report = StatusReporter(
+            config, cluster, chain, self._peers, self._versions, self._engine, releaser
+        )
         self._report.anchoring = self._anchoring
         self._report.canary = canary
         self._report.pulse = self._pulse
-        self._services = Services(
+        self._services = ClientHandlers(
             cluster=cluster,
             me=config.operator,
             key=keys.bn254,
@@ -238,7 +240,7 @@ class Node:
             checks=checks,
             status=self._report.public,
         )
-        self._operator_services = OperatorServices(cluster, self._peers, self._engine, canary.answer)
+        self._operator_services = OperatorHandlers(cluster, self._peers, self._engine, canary.answer)
         self._api = KeyApi(
             cluster=cluster,
             operator=config.operator,
@@ -269,16 +271,16 @@ class Node:
         self._seen_before = False
         self._doubts = 0
         self._clock_behind = 0.0
-        self._api_bound: Bound | None = None
+        self._api_bound: HttpBinding | None = None
         self._host: Host | None = None
 
     def status(self) -> dict[str, object]:
         """What this node says of itself to anybody who asks; nothing in it is secret."""
         return self._report.public()
 
-    def _look(self) -> Seen:
+    def _look(self) -> MetricsInput:
         """What the metrics are read from."""
-        return Seen(
+        return MetricsInput(
             status=self._report.full(),
             ready=not self._report.not_ready(),
             now=trio.current_time(),
@@ -313,7 +315,7 @@ class Node:
             )
         self._check_own_key(found)
 
-    def _check_own_key(self, found: OperatorRead) -> None:
+    def _check_own_key(self, found: RawOperatorSet) -> None:
         """Raise ``InputError`` if the chain knows this operator under another key than the keystore's."""
         mine = found.operator_set.get(self._config.operator)
         if mine is not None and mine.key != self._keys.bn254.g2:
@@ -358,7 +360,7 @@ class Node:
     async def run(self, host: Host, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
         self._host = self._report.host = self._services.reacher.host = host
-        self._report.overview = Overview(
+        self._report.overview = OperatorStatus(
             self._config,
             self._peers,
             self._versions,
@@ -375,9 +377,9 @@ class Node:
             addresses=self._announced(host),
             sequence=await trio.to_thread.run_sync(self._next_sequence),
         )
-        links = Links(host, self._peers, self._engine, self._greeter, self._cluster)
+        links = OperatorNetwork(host, self._peers, self._engine, self._greeter, self._cluster)
         links.set_window(self._parameters.window)
-        sources = Sources(
+        sources = VersionSync(
             self._chain,
             self._cluster,
             host,
@@ -442,8 +444,8 @@ class Node:
     async def _boundaries(
         self,
         receive: trio.MemoryReceiveChannel[BlockRef],
-        links: Links,
-        sources: Sources,
+        links: OperatorNetwork,
+        sources: VersionSync,
         follower: BoundaryFollower,
     ) -> None:
         async with trio.open_nursery() as nursery:
@@ -456,7 +458,7 @@ class Node:
                         nursery.start_soon(sources.ask_all)
                 await self._attend(block, links, follower)
 
-    async def _attend(self, block: BlockRef, links: Links, follower: BoundaryFollower) -> None:
+    async def _attend(self, block: BlockRef, links: OperatorNetwork, follower: BoundaryFollower) -> None:
         """What is to be done at a boundary. If the chain cannot say enough, or RPCs disagree, it comes again."""
         try:
             await self._at_boundary(block, links)
@@ -475,7 +477,7 @@ class Node:
         self._doubts = 0
         self._report.boundary_error = None
 
-    async def _at_boundary(self, block: BlockRef, links: Links) -> None:
+    async def _at_boundary(self, block: BlockRef, links: OperatorNetwork) -> None:
         found = await self._chain.agreed_operators_at(block)
         self._clock_behind = tell_clock(block, time.time())
         for address, reason in found.rejected:

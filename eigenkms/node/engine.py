@@ -30,40 +30,40 @@ from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError, StorageError
 from eigenkms.node import log_fields
-from eigenkms.node.frame_queue import Inbox, Offer
+from eigenkms.node.frame_queue import FairFrameQueue, Offer
 from eigenkms.node.key_versions import Versions
-from eigenkms.node.network.dealing_bodies import Bodies
+from eigenkms.node.network.dealing_bodies import DealingBodies
 from eigenkms.node.workers import Workers
 from eigenkms.protocols.ceremony.ceremony import FAILED, Ceremony
 from eigenkms.protocols.ceremony.effects import (
-    Accuse,
     Broadcast,
     Certified,
     Closed,
     Erase,
+    EraseJournal,
     EraseKeys,
     Forget,
     Held,
     JournalRecord,
     KeepKey,
-    Note,
+    LogEvent,
     Persist,
     Prepared,
     Publish,
-    Shred,
+    ReportFault,
     Work,
 )
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.jobs import Job
-from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
+from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle
-from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, Epoch, EvidencePage
-from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, CertifiedTranscript, EvidencePage
+from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.protocols.wire.messages import SourceRef
-from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.rpc_methods import VersionHead
 from eigenkms.protocols.wire.session import Session, decode_session, encode_session
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.storage.store import Record, Store
@@ -86,7 +86,7 @@ KEPT_ERASED = 16
 """Erased versions of which transcript and certificate stay."""
 
 
-class Outlet(Protocol):
+class FrameSink(Protocol):
     """Where frames and bodies leave the node."""
 
     async def broadcast(self, frame: Frame) -> None: ...
@@ -138,7 +138,7 @@ class Engine:
 
     def __init__(
         self,
-        operator: Operator,
+        operator: Participant,
         store: Store,
         versions: Versions,
         workers: Workers,
@@ -153,9 +153,9 @@ class Engine:
         self._is_ahead_of_disk = False
         self._limiter = trio.CapacityLimiter(1)
         self._showing = trio.CapacityLimiter(1)
-        self._frames = Inbox()
+        self._frames = FairFrameQueue()
         self._forgeries = Forgeries()
-        self._bodies = Bodies()
+        self._bodies = DealingBodies()
         self._asked, self._jobs = trio.open_memory_channel[Job](float("inf"))
         """Unbounded, as the machines ask for a few jobs at a time and for none again before it is done."""
         self._wake = trio.Event()
@@ -204,7 +204,7 @@ class Engine:
 
     # -- tasks -----------------------------------------------------------------------------------------------
 
-    async def run(self, outlet: Outlet) -> None:
+    async def run(self, outlet: FrameSink) -> None:
         """Take frames, bodies, results and the passing of time until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._take_frames, outlet)
@@ -213,21 +213,21 @@ class Engine:
             async for job in self._jobs:
                 nursery.start_soon(self._work, outlet, job)
 
-    async def _take_frames(self, outlet: Outlet) -> None:
+    async def _take_frames(self, outlet: FrameSink) -> None:
         while True:
             batch = await self._frames.take()
             await self._step(outlet, lambda now, batch=batch: self._process(batch, now))  # type: ignore[misc]
 
-    async def _take_bodies(self, outlet: Outlet) -> None:
+    async def _take_bodies(self, outlet: FrameSink) -> None:
         while True:
             await self._bodies.arrival()
             await self._step(outlet, lambda _now: [])
 
-    async def _work(self, outlet: Outlet, job: Job) -> None:
+    async def _work(self, outlet: FrameSink, job: Job) -> None:
         result = await self._workers.carry_out(job)
         await self._step(outlet, lambda now: self._operator.take_result(result, now))
 
-    async def _keep_time(self, outlet: Outlet) -> None:
+    async def _keep_time(self, outlet: FrameSink) -> None:
         while True:
             self._wake = trio.Event()
             with trio.move_on_at(self._tick_at):
@@ -235,7 +235,7 @@ class Engine:
             if trio.current_time() >= self._tick_at:
                 await self._step(outlet, lambda _now: [])
 
-    async def _step(self, outlet: Outlet, work: Callable[[float], list[SessionEffect]]) -> None:
+    async def _step(self, outlet: FrameSink, work: Callable[[float], list[SessionEffect]]) -> None:
         """One step of the machines: compute, make durable, send, and hand on what takes longer."""
         async with self._lock:
             effects = await trio.to_thread.run_sync(
@@ -297,7 +297,7 @@ class Engine:
 
     # -- events ----------------------------------------------------------------------------------------------
 
-    async def restore(self, outlet: Outlet, now_unix: float, *, floor: int = 0) -> None:
+    async def restore(self, outlet: FrameSink, now_unix: float, *, floor: int = 0) -> None:
         """Resume the sessions of an earlier life, oldest first; in silence those at or below block ``floor``, where the store may
         have forgotten votes.
         """
@@ -321,7 +321,7 @@ class Engine:
 
         await self._step(outlet, work)
 
-    async def boundary(self, outlet: Outlet, session: Session, *, may_vote: bool, may_found: bool) -> bool:
+    async def boundary(self, outlet: FrameSink, session: Session, *, may_vote: bool, may_found: bool) -> bool:
         """A boundary was seen; whether this operator takes part in its session.
 
         ``may_vote``: its store can have forgotten no vote at this boundary. ``may_found``: nor one in a genesis.
@@ -348,12 +348,12 @@ class Engine:
         self._postponed = _Postponed(session, may_found) if waits and may_vote else None
         return joined
 
-    async def _join_postponed(self, outlet: Outlet, effects: Sequence[SessionEffect]) -> None:
+    async def _join_postponed(self, outlet: FrameSink, effects: Sequence[SessionEffect]) -> None:
         """The session that bound this operator at the newest boundary was just closed without a key: join that one after all."""
         if any(isinstance(item.effect, Closed) for item in effects):
             await self._join_late(outlet, "the one before it is closed")
 
-    async def _join_late(self, outlet: Outlet, why: str) -> None:
+    async def _join_late(self, outlet: FrameSink, why: str) -> None:
         """Join the newest boundary's session, which could not be joined when the boundary was seen."""
         postponed, self._postponed = self._postponed, None
         if postponed is None:
@@ -386,7 +386,7 @@ class Engine:
         async with self._lock:
             await trio.to_thread.run_sync(work, limiter=self._limiter)
 
-    async def learn(self, outlet: Outlet, head: Head) -> None:
+    async def learn(self, outlet: FrameSink, head: VersionHead) -> None:
         """A version that others certified or prepared and the chain confirmed, unless it is one of the past by now.
 
         The caller has checked it (``check_head``, chain/epochs).
@@ -396,7 +396,7 @@ class Engine:
         def work(now: float) -> list[SessionEffect]:
             if head.proof is not None and self._operator.may_learn(transcript):
                 share = self._versions.share_of(transcript.hash)
-                self._versions.add(Epoch(transcript, head.certificate), head.proof)
+                self._versions.add(CertifiedTranscript(transcript, head.certificate), head.proof)
                 return self._operator.learn(transcript, head.certificate, now, share)
             return self._operator.learn(transcript, head.certificate, now)
 
@@ -404,7 +404,7 @@ class Engine:
         if self.has_version:
             await self._join_late(outlet, "the version to deal from is known")
 
-    async def take_row(self, outlet: Outlet, name: bytes, row: Row) -> None:
+    async def take_row(self, outlet: FrameSink, name: bytes, row: DealingRow) -> None:
         """My row of a dealing, which a peer served."""
 
         def work(now: float) -> list[SessionEffect]:
@@ -448,7 +448,7 @@ class Engine:
             await self._lacks.wait()
         return self._wanted
 
-    async def other_than(self, transcript_hash: bytes | None) -> Epoch:
+    async def other_than(self, transcript_hash: bytes | None) -> CertifiedTranscript:
         """The newest certified version, once its transcript has another hash than this one."""
         while True:
             newest = self._versions.newest
@@ -494,19 +494,19 @@ class Engine:
         """The body of a dealing, if it is here."""
         return await self._read(lambda: self._operator.body(name), None)
 
-    async def row(self, name: bytes, recipient: OperatorAddress) -> Row | None:
+    async def row(self, name: bytes, recipient: OperatorAddress) -> DealingRow | None:
         """One recipient's row of a dealing, if it is here."""
         return await self._read(lambda: self._operator.row(name, recipient), None)
 
-    async def head(self) -> Head | None:
+    async def head(self) -> VersionHead | None:
         """The highest version that is certified or prepared; none of a genesis that is merely prepared."""
 
-        def read() -> Head | None:
+        def read() -> VersionHead | None:
             head = self._operator.head
             if head is None:
                 return None
             held = self._versions.get(head.transcript.hash)
-            return Head(head.transcript, head.certificate, None if held is None else held.proof)
+            return VersionHead(head.transcript, head.certificate, None if held is None else held.proof)
 
         return await self._read(read, None)
 
@@ -574,7 +574,7 @@ class Engine:
         for item in effects:
             self._give_up(item)
         for item in effects:
-            if isinstance(item.effect, Accuse) and item.session is not None:
+            if isinstance(item.effect, ReportFault) and item.session is not None:
                 self._keep_evidence(item.session, item.effect.evidence)
 
     def _keep(self, item: SessionEffect) -> None:
@@ -583,7 +583,7 @@ class Engine:
             case KeepKey(number, key):
                 self._store.keep_key(number, key.secret.to_bytes())
             case Prepared(transcript, certificate) | Certified(transcript, certificate):
-                self._versions.add(Epoch(transcript, certificate))
+                self._versions.add(CertifiedTranscript(transcript, certificate))
             case Held(transcript_hash, share):
                 self._versions.hold(transcript_hash, share)
 
@@ -594,7 +594,7 @@ class Engine:
                 self._erase(transcript_hash)
             case EraseKeys(numbers):
                 self._store.erase_keys(numbers)
-            case Shred(session):
+            case EraseJournal(session):
                 self._store.destroy_secrets(session)
             case Forget(session):
                 self._store.drop_session(session)
@@ -624,17 +624,17 @@ class Engine:
         for item in effects:
             effect, session = item.effect, None if item.session is None else item.session.id
             name = "" if session is None else log_fields.named(session)
-            if isinstance(effect, Note):
+            if isinstance(effect, LogEvent):
                 self._count(item.session, effect)
                 extra = log_fields.of(session, effect.event, **effect.fields)
                 level = _LEVELS.get(effect.event, logging.INFO)
                 log.log(level, "session %s: %s %s", name, effect.event, _plain(effect.fields), extra=extra)
-            elif isinstance(effect, Accuse):
+            elif isinstance(effect, ReportFault):
                 accused, fault = "0x" + effect.evidence.accused.hex(), effect.evidence.fault.value
                 extra = log_fields.of(session, "evidence", fault=fault, accused=accused)
                 log.warning("session %s: evidence of %s against %s", name, fault, accused, extra=extra)
 
-    def _count(self, session: Session | None, note: Note) -> None:
+    def _count(self, session: Session | None, note: LogEvent) -> None:
         self._statistics.notes[note.event] += 1
         begun = None if session is None else self._begun.get(session.id)
         if note.event == "certified" and begun is not None:

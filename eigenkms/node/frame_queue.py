@@ -19,7 +19,7 @@ Offer: TypeAlias = tuple[Hashable, Frame | bytes]
 """A frame, decoded or not, and the source that it is from."""
 
 
-class Inbox:
+class FairFrameQueue:
     """Of few sources: the caller lets only operators put something here."""
 
     def __init__(self) -> None:

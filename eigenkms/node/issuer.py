@@ -23,15 +23,15 @@ from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.records.audit_log import (
     OPEN_METHOD,
-    Head,
+    IssuedSignature,
+    LogHead,
     LogHeader,
-    Release,
     SignedHead,
     check_release,
     sign_head,
 )
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.storage.audit_log import ReleaseLog
+from eigenkms.storage.audit_log import AuditLog
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 UNDER_WAY_OF_ONE: Final = 128
@@ -40,17 +40,17 @@ MAX_UNDER_WAY: Final = 1024
 """Answers that are made or wait for their entry; more requests are refused as busy."""
 
 
-class Log(Protocol):
+class AuditLogWriter(Protocol):
     """Where entries go (storage/audit_log)."""
 
     @property
-    def head(self) -> Head: ...
+    def head(self) -> LogHead: ...
 
-    def append(self, releases: list[Release], sign: Callable[[Head], SignedHead]) -> None: ...
+    def append(self, releases: list[IssuedSignature], sign: Callable[[LogHead], SignedHead]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class IssueRequest:
     """What an answer gives away: the application's key for ``ciphertext_version``, by the share of ``transcript``.
 
     ``reply_key`` is what the answer is sealed to, as in ``Scope``.
@@ -62,10 +62,12 @@ class Released:
     reply_key: bytes
 
 
-class Releaser:
+class PartialSignatureIssuer:
     """The way out for all answers of one node, whatever they came through."""
 
-    def __init__(self, log: Log, key: bn254.KeyPair, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, log: AuditLogWriter, key: bn254.KeyPair, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._log = log
         self._key = key
         self._clock = clock
@@ -74,7 +76,7 @@ class Releaser:
         self._under_way = 0
 
     @property
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         """The newest head that is durable."""
         return self._log.head
 
@@ -83,7 +85,7 @@ class Releaser:
         await self._commits.run()
 
     async def release(
-        self, released: Released, grant: Grant | None, make: Callable[[], bytes], *, client: str = ""
+        self, released: IssueRequest, grant: Grant | None, make: Callable[[], bytes], *, client: str = ""
     ) -> bytes:
         """The answer that ``make`` returns, once the log says that it leaves. ``make`` runs in a thread; what it raises is raised,
         and nothing is written. Clients take turns; a request without one is a client of its own.
@@ -104,11 +106,11 @@ class Releaser:
             self._under_way -= 1
         return answer
 
-    def _describe(self, released: Released, claims: Claims | None) -> Release:
+    def _describe(self, released: IssueRequest, claims: Claims | None) -> IssuedSignature:
         subject = None
         if claims is not None:
             subject = claims.signer if claims.image is None else claims.image.digest
-        return Release(
+        return IssuedSignature(
             time_ms=int(self._clock() * 1000),
             app_id=released.app_id,
             ciphertext_version=released.ciphertext_version,
@@ -120,23 +122,23 @@ class Releaser:
             reply_key_digest=hashlib.sha256(released.reply_key).digest(),
         )
 
-    def _append(self, releases: list[Release]) -> Sequence[None]:
+    def _append(self, releases: list[IssuedSignature]) -> Sequence[None]:
         self._log.append(releases, self._sign)
         return [None] * len(releases)
 
-    def _sign(self, head: Head) -> SignedHead:
+    def _sign(self, head: LogHead) -> SignedHead:
         return sign_head(self._key, head)
 
 
 @asynccontextmanager
 async def open_releaser(
     folder: Path, cluster: ClusterId, operator: OperatorAddress, key: bn254.KeyPair
-) -> AsyncIterator[Releaser]:
+) -> AsyncIterator[PartialSignatureIssuer]:
     """With the log in the data folder, whose lock the caller holds. Raises ``StorageError``."""
     header = LogHeader(cluster, operator, key.g2, time.time_ns() // 1_000_000)
-    log = await trio.to_thread.run_sync(ReleaseLog.open, folder, header, lambda head: sign_head(key, head))
+    log = await trio.to_thread.run_sync(AuditLog.open, folder, header, lambda head: sign_head(key, head))
     try:
-        yield Releaser(log, key)
+        yield PartialSignatureIssuer(log, key)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(log.close)

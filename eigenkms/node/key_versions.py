@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.settlement_proof import SettlementProof, decode_settlement_proof
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import Phase, decode_certificate
@@ -22,7 +22,7 @@ from eigenkms.storage.store import Store, VersionRow
 class HeldVersion:
     """``share`` is absent if this operator holds none of this version."""
 
-    epoch: Epoch
+    epoch: CertifiedTranscript
     share: SecretScalar | None = field(repr=False)
     proof: SettlementProof | None = None
     """Of a version of protocol 1."""
@@ -78,7 +78,7 @@ class Versions:
         held = self._held.get(transcript_hash)
         return None if held is None or not held.is_certified else held
 
-    def epoch(self, transcript_hash: bytes) -> Epoch | None:
+    def epoch(self, transcript_hash: bytes) -> CertifiedTranscript | None:
         """The version with its certificate, also a prepared one, and one of which the share was erased. Blocking."""
         held = self._held.get(transcript_hash)
         if held is not None:
@@ -86,7 +86,7 @@ class Versions:
         rows = (row for row in self._store.versions() if row.transcript_hash == transcript_hash)
         return next((_epoch_of(row) for row in rows), None)
 
-    def add(self, epoch: Epoch, proof: SettlementProof | None = None) -> None:
+    def add(self, epoch: CertifiedTranscript, proof: SettlementProof | None = None) -> None:
         """A version that is certified or prepared, or a newer certificate of one. Durable when it returns.
 
         ``proof`` is needed for a version of protocol 1.
@@ -137,5 +137,5 @@ class Versions:
         self._held = {**self._held, held.epoch.transcript.hash: held}
 
 
-def _epoch_of(row: VersionRow) -> Epoch:
-    return Epoch(decode_transcript(row.transcript), decode_certificate(row.certificate))
+def _epoch_of(row: VersionRow) -> CertifiedTranscript:
+    return CertifiedTranscript(decode_transcript(row.transcript), decode_certificate(row.certificate))

@@ -14,7 +14,7 @@ import trio
 log = logging.getLogger(__name__)
 
 
-class Supervisor:
+class SystemdNotifier:
     """The listener at NOTIFY_SOCKET, a path or ``@`` and a name; ``beat`` is the seconds between signs of life, or None."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:

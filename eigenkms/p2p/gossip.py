@@ -81,7 +81,7 @@ def _cost(message: GossipMessage) -> int:
     return len(message.data) + _MESSAGE_COST
 
 
-class Topics:
+class GossipService:
     """The topics of one host. Without any, gossip is not offered and none of its code runs."""
 
     def __init__(

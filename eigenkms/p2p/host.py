@@ -28,19 +28,19 @@ from eigenkms.p2p.connections import Connections, is_alive, remote_ip
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.dialing.connector import Connector
-from eigenkms.p2p.dialing.dialer import Dialler
+from eigenkms.p2p.dialing.dialer import Dialer
 from eigenkms.p2p.errors import CallTimeout, HostStopped, PeerUnreachable, RpcRefusal, RpcRefused
-from eigenkms.p2p.gossip import Subscription, Topics
+from eigenkms.p2p.gossip import GossipService, Subscription
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.listening.handshake_turns import OperatorAddresses
-from eigenkms.p2p.listening.listener import Listener, bind_all, raise_file_limit
+from eigenkms.p2p.listening.listener import TcpListener, bind_all, raise_file_limit
 from eigenkms.p2p.listening.read_allowances import Allowances
-from eigenkms.p2p.rpc.client import Sessions
-from eigenkms.p2p.rpc.memory import Pool
-from eigenkms.p2p.rpc.server import Server
+from eigenkms.p2p.rpc.client import RpcClient
+from eigenkms.p2p.rpc.memory import MemoryPool
+from eigenkms.p2p.rpc.server import RpcServer
 from eigenkms.p2p.types import GOSSIP, Gate, GossipMessage, Handler, Request, Statistics, Validator
-from eigenkms.types import Reach
+from eigenkms.types import DialOutcome
 
 __all__ = [
     "GOSSIP",
@@ -86,7 +86,7 @@ class Host:
         links = import_module("eigenkms.p2p.hardening.handshake")
         self._limits = limits
         self._counters = Counters()
-        self._strangers = Pool(limits.strangers)
+        self._strangers = MemoryPool(limits.strangers)
         self._allowances = Allowances(limits.client_rate)
         self._gate = _safe_gate(gate)
         self._libp2p = swarm_module.build(key, limits)
@@ -102,12 +102,12 @@ class Host:
             allowance = self._allowances.of(remote_ip(socket))
             return await links.secure(swarm, socket, expected, limits, self._strangers, allowance)
 
-        self._listener = Listener(secure, self._connections, self._operators, limits, self._counters)
+        self._listener = TcpListener(secure, self._connections, self._operators, limits, self._counters)
         self._connector = Connector(secure, key.peer_id, limits, self._counters)
-        self._dialler = Dialler(self._connector, self._connections, limits, self._counters)
-        self._sessions = Sessions(self._open, limits)
-        self._server = Server(self._gate, self._trusted, limits, self._counters)
-        self._topics = Topics(self._libp2p, topics, self._trusted, limits, self._counters)
+        self._dialler = Dialer(self._connector, self._connections, limits, self._counters)
+        self._sessions = RpcClient(self._open, limits)
+        self._server = RpcServer(self._gate, self._trusted, limits, self._counters)
+        self._topics = GossipService(self._libp2p, topics, self._trusted, limits, self._counters)
         self._connections.closed_hooks.append(self._topics.connection_closed)
         swarm_module.guard_streams(self._libp2p, self._serve_stream, self._count_bad_stream, limits)
 
@@ -215,7 +215,7 @@ class Host:
         *,
         timeout: float,  # noqa: ASYNC109 - part of the promise
         public_only: bool = False,
-    ) -> Reach:
+    ) -> DialOutcome:
         """What a dial of its own to ``peer`` at ``address`` meets within ``timeout`` seconds; it is closed again at once.
 
         ``public_only`` tries no address of a private network, whatever this host's home is. Never raises.

@@ -12,9 +12,9 @@ from typing import Final, Self
 from eigenkms.errors import StorageError
 from eigenkms.protocols.records.audit_log import (
     BadLogError,
-    Head,
+    IssuedSignature,
+    LogHead,
     LogHeader,
-    Release,
     SignedHead,
     check_signature,
     decode_entry,
@@ -36,13 +36,13 @@ KEEP_HINT: Final = (
     "stop the node, keep this file as evidence, and move it out of the folder; then a new log begins"
 )
 
-Signer = Callable[[Head], SignedHead]
+Signer = Callable[[LogHead], SignedHead]
 
 
-class ReleaseLog:
+class AuditLog:
     """The log of one node, being written. Blocking, one call at a time; ``head`` may be read by anyone meanwhile."""
 
-    def __init__(self, database: Database, header: LogHeader, head: Head) -> None:
+    def __init__(self, database: Database, header: LogHeader, head: LogHead) -> None:
         self._database = database
         self.header = header
         self.head = head
@@ -57,7 +57,7 @@ class ReleaseLog:
         database = Database(path, RELEASES)
         try:
             if database.is_blank():
-                _begin(database, header, sign(Head(0, header.hash)))
+                _begin(database, header, sign(LogHead(0, header.hash)))
             with database.reading("read release log"):
                 return cls(database, *_read_end(database, header))
         except BadLogError as error:
@@ -67,10 +67,10 @@ class ReleaseLog:
             database.close()
             raise
 
-    def append(self, releases: Sequence[Release], sign: Signer) -> None:
+    def append(self, releases: Sequence[IssuedSignature], sign: Signer) -> None:
         """Add them all and sign the new head, durably, or none of them. Raises ``StorageError`` if the disk refuses."""
         entries = extend(self.head, releases)
-        head = Head(entries[-1].number, entries[-1].hash)
+        head = LogHead(entries[-1].number, entries[-1].hash)
         signed = sign(head)
         with self._database.transaction("write release log"):
             for entry in entries:
@@ -98,7 +98,7 @@ def _read_log(database: Database) -> tuple[LogHeader, SignedHead]:
         raise BadLogError(f"verify release log: header or head is damaged ({error})") from error
 
 
-def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, Head]:
+def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, LogHead]:
     """Header and head. Raises ``BadLogError`` unless it is my log and ends as I signed: what is added stands on all before it."""
     header, signed = _read_log(database)
     if (header.cluster, header.operator, header.key) != (mine.cluster, mine.operator, mine.key):
@@ -110,7 +110,7 @@ def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, Head]:
 
 
 def check_end(folder: Path, mine: LogHeader) -> None:
-    """Raises ``BadLogError`` where ``ReleaseLog.open`` would not continue the log in ``folder``. The folder keeps what it has."""
+    """Raises ``BadLogError`` where ``AuditLog.open`` would not continue the log in ``folder``. The folder keeps what it has."""
     path = folder / RELEASES_NAME
     if not path.is_file() or not path.stat().st_size:
         return
@@ -123,18 +123,18 @@ def check_end(folder: Path, mine: LogHeader) -> None:
             _read_end(database, mine)
 
 
-def _last(database: Database, header: LogHeader) -> Head | None:
+def _last(database: Database, header: LogHeader) -> LogHead | None:
     """What the head should be, by the last entry; None if that is none."""
     row = database.one("SELECT number, entry FROM entries ORDER BY number DESC LIMIT 1")
     if row is None:
-        return Head(0, header.hash)
+        return LogHead(0, header.hash)
     try:
-        return Head(row[0], decode_entry(row[1]).hash)
+        return LogHead(row[0], decode_entry(row[1]).hash)
     except MalformedError:
         return None
 
 
-class LogReader:
+class AuditLogReader:
     """A log as it was when it was opened, whatever is added meanwhile."""
 
     def __init__(self, database: Database) -> None:
@@ -161,7 +161,7 @@ class LogReader:
 
 
 @contextmanager
-def read_releases(folder: Path) -> Iterator[LogReader]:
+def read_releases(folder: Path) -> Iterator[AuditLogReader]:
     """The log in ``folder``, of a node that runs or not. The folder keeps what it has.
 
     Raises ``StorageError`` where there is none, ``BadLogError`` where it does not say whose it is.
@@ -176,4 +176,4 @@ def read_releases(folder: Path) -> Iterator[LogReader]:
             raise StorageError(
                 f"read release log in {folder}: nothing was ever written", hint="start the node"
             )
-        yield LogReader(database)
+        yield AuditLogReader(database)

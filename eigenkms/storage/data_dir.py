@@ -116,7 +116,7 @@ class FolderLock:
         os.close(self._descriptor)
 
 
-class Mirror:
+class GenerationFile:
     """The commit counter, repeated outside the database."""
 
     def __init__(self, descriptor: int, path: Path) -> None:

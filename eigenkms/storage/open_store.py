@@ -11,7 +11,7 @@ from pathlib import Path
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
-from eigenkms.storage.data_dir import Mirror, storage_error, sync_folder
+from eigenkms.storage.data_dir import GenerationFile, storage_error, sync_folder
 from eigenkms.storage.database import DamagedError, Database
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.schema import STORE
@@ -28,7 +28,7 @@ STAGING_NAME = ".restoring"
 """A folder in which a database is being made anew (``storage.rebuild``)."""
 
 
-class Opening:
+class StoreOpener:
     """What one call of ``Store.open`` was given, and its steps."""
 
     def __init__(self, folder: Path, password: str, identity: StoreIdentity, rng: Rng) -> None:
@@ -37,7 +37,7 @@ class Opening:
         self._identity = identity
         self._rng = rng
         self._path = folder / DATABASE_NAME
-        self._last_count = Mirror.read(folder / MIRROR_NAME)
+        self._last_count = GenerationFile.read(folder / MIRROR_NAME)
 
     def __repr__(self) -> str:
         return f"<Opening {self._folder}>"
@@ -132,10 +132,10 @@ class Opening:
                 hint="check --chain-id, --avs and --operator-set-id, or give this cluster its own --data-dir",
             )
 
-    def open_mirror(self) -> Mirror:
-        return Mirror.open(self._folder / MIRROR_NAME)
+    def open_mirror(self) -> GenerationFile:
+        return GenerationFile.open(self._folder / MIRROR_NAME)
 
-    def count(self, database: Database, mirror: Mirror, *, is_new: bool) -> bool:
+    def count(self, database: Database, mirror: GenerationFile, *, is_new: bool) -> bool:
         """Count this open, in the database and then in the mirror. Returns whether the store was rolled
         back.
         """

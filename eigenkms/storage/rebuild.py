@@ -32,7 +32,7 @@ LEFTOVERS: Final = (STAGING_NAME, MIRROR_NAME, BIRTH_NAME, RELEASE_NAME, _LOG)
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class RebuildSpec:
     """What a fresh store is made with. ``mark`` tells one beginning from another; ``version`` comes with its share."""
 
     identity: StoreIdentity
@@ -58,7 +58,7 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / STAGING_NAME).exists() and not (folder / DATABASE_NAME).exists()
 
 
-def begin(folder: Path, beginning: Beginning, rng: Rng) -> None:
+def begin(folder: Path, beginning: RebuildSpec, rng: Rng) -> None:
     """Make the store in ``folder``, which has LEFTOVERS at most. The caller holds the lock, and takes it back if this raises."""
     take_back(folder)
     _install(_stage(folder, beginning, rng), folder)
@@ -79,7 +79,7 @@ def _clear_staging(folder: Path) -> None:
         shutil.rmtree(folder / STAGING_NAME)
 
 
-def replace(folder: Path, beginning: Beginning, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
+def replace(folder: Path, beginning: RebuildSpec, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
     """Move the store of ``folder`` and the files named in ``broken`` into its new subfolder ``aside``, and begin anew. The caller
     holds the lock. Returns where things went.
 
@@ -123,7 +123,7 @@ def _move(path: Path, to: Path) -> None:
     path.replace(to)
 
 
-def _stage(folder: Path, beginning: Beginning, rng: Rng) -> Path:
+def _stage(folder: Path, beginning: RebuildSpec, rng: Rng) -> Path:
     staged = folder / STAGING_NAME
     with Store.open(
         staged, password=beginning.password, identity=beginning.identity, rng=rng, kdf=beginning.kdf

@@ -26,7 +26,7 @@ _FORGET: Final = "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE expi
 _REMEMBER: Final = "INSERT INTO spent VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
 
 
-class Use(NamedTuple):
+class TokenUse(NamedTuple):
     """One piece of evidence: ``id`` of 32 bytes, remembered until ``expires_at`` (unix seconds)."""
 
     id: bytes
@@ -42,7 +42,7 @@ class Spending(Enum):
     """So many are remembered that no more can be, until some have expired."""
 
 
-class SpentTokens:
+class ReplayCache:
     """The ids of used evidence. Safe for several threads."""
 
     def __init__(self, database: Database, limit: int) -> None:
@@ -65,7 +65,7 @@ class SpentTokens:
             database.close()
             raise
 
-    def spend(self, uses: Sequence[Use], now: float) -> list[Spending]:
+    def spend(self, uses: Sequence[TokenUse], now: float) -> list[Spending]:
         """Whether each is used for the first time; from now on it is used, durably. All of it in one transaction.
 
         Raises ``StorageError`` if the disk refuses; then none is.

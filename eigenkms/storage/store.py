@@ -30,11 +30,11 @@ from typing import Any, Self
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
-from eigenkms.storage.data_dir import FolderLock, Mirror, make_folder
+from eigenkms.storage.data_dir import FolderLock, GenerationFile, make_folder
 from eigenkms.storage.database import Database
 from eigenkms.storage.evidence import all_evidence
 from eigenkms.storage.key_versions import SHARE_PURPOSE, all_versions
-from eigenkms.storage.open_store import LOCK_NAME, Opening
+from eigenkms.storage.open_store import LOCK_NAME, StoreOpener
 from eigenkms.storage.rows import EvidenceRow, Record, SessionHeader, StoreIdentity, VersionRow
 from eigenkms.storage.vault import Owner, Vault
 from eigenkms.types import OperatorAddress, SessionId
@@ -69,7 +69,7 @@ class Store:
         self,
         database: Database,
         vault: Vault,
-        mirror: Mirror,
+        mirror: GenerationFile,
         resources: ExitStack,
         *,
         is_new: bool,
@@ -101,7 +101,7 @@ class Store:
         with ExitStack() as resources:
             lock = FolderLock.acquire(folder / LOCK_NAME)
             resources.callback(lock.release)
-            opening = Opening(folder, password, identity, rng)
+            opening = StoreOpener(folder, password, identity, rng)
             database = opening.connect()
             resources.callback(database.close)
             is_new = database.is_blank()

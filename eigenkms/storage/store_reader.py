@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.storage.data_dir import Mirror
+from eigenkms.storage.data_dir import GenerationFile
 from eigenkms.storage.database import DamagedError, Database
 from eigenkms.storage.key_versions import SHARE_PURPOSE, all_versions
 from eigenkms.storage.open_store import BIRTH_NAME, DATABASE_NAME, MIRROR_NAME
@@ -20,13 +20,13 @@ from eigenkms.types import ClusterId, OperatorAddress
 
 
 @dataclass(frozen=True, slots=True)
-class Rollback:
+class RollbackReason:
     """Why a store would be taken for an older copy of itself."""
 
     reason: str
 
 
-class StoreCopy:
+class StoreReader:
     """A snapshot that was opened by ``read_store``."""
 
     def __init__(self, folder: Path, database: Database) -> None:
@@ -93,18 +93,20 @@ class StoreCopy:
         vault = Vault(self._database, self._root.open(password, self.identity), _no_randomness)
         return vault.unseal(Owner.VERSION, row.transcript_hash, sealed[0], SHARE_PURPOSE)
 
-    def rollback(self) -> Rollback | None:
+    def rollback(self) -> RollbackReason | None:
         """Whether it is an older copy, or was moved here, as its next opening will find (``Opening.count``)."""
-        counted = Mirror.read(self._folder / MIRROR_NAME)
+        counted = GenerationFile.read(self._folder / MIRROR_NAME)
         try:
             born = (self._folder / BIRTH_NAME).stat().st_ctime_ns
         except OSError:
             born = None
         if counted is None or counted > self._generation:
-            return Rollback("the database is older than its commit counter says")
+            return RollbackReason("the database is older than its commit counter says")
         if born != self._born:
-            return Rollback("the folder was copied or restored")
-        return Rollback("it was found to be an older copy, and not started since") if self._flag else None
+            return RollbackReason("the folder was copied or restored")
+        return (
+            RollbackReason("it was found to be an older copy, and not started since") if self._flag else None
+        )
 
 
 def _no_randomness(_size: int) -> bytes:
@@ -117,7 +119,7 @@ def has_store(folder: Path) -> bool:
 
 
 @contextmanager
-def read_store(folder: Path) -> Iterator[StoreCopy]:
+def read_store(folder: Path) -> Iterator[StoreReader]:
     """The store in ``folder`` as of now. Raises ``StorageError`` as ``snapshot`` does."""
     with snapshot(folder / DATABASE_NAME) as database, database.reading("read database"):
-        yield StoreCopy(folder, database)
+        yield StoreReader(folder, database)

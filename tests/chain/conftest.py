@@ -19,13 +19,13 @@ import trio
 
 from eigenkms.chain import applications, providers, registration, witnesses
 from eigenkms.chain.config import Deployment
-from eigenkms.chain.reader import EigenLayerChain, Finality, open_chain
+from eigenkms.chain.reader import Finality, OperatorSetReader, open_chain
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.devnet.contract_deployment import deploy_contracts
-from eigenkms.devnet.engines import ENGINES, Engine, launch, open_engine
+from eigenkms.devnet.engines import ENGINES, ChainProcess, launch, open_engine
 from tests.support.tools import require_engine
 from tests.support.waiting import PATIENCE
 
@@ -64,7 +64,7 @@ def bn254_key(number: int) -> bn254.KeyPair:
 class World:
     """A chain with an operator set whose members 0..3 have joined, and an RPC to it. Account 0 deploys, 1 is the AVS."""
 
-    engine: Engine
+    engine: ChainProcess
     contracts: Deployment
     rpc: JsonRpc
 
@@ -88,7 +88,7 @@ class World:
     @asynccontextmanager
     async def reader(
         self, finality: str = "latest", url: str | None = None
-    ) -> AsyncIterator[EigenLayerChain]:
+    ) -> AsyncIterator[OperatorSetReader]:
         config = self.contracts.config(url or self.engine.url, Finality.parse(finality))
         async with open_chain(config) as chain:
             yield chain
@@ -115,7 +115,7 @@ class _Background:
         self._log_path = log_path
         self._ready = threading.Event()
         self._failure: BaseException | None = None
-        self.engine: Engine | None = None
+        self.engine: ChainProcess | None = None
         self.contracts: Deployment | None = None
         self._thread = threading.Thread(target=self._main)
 

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from eth_abi.abi import encode
 
-from eigenkms.applications import Application, AppStatus, ContainerPolicy, Release, UnusableReleaseError
+from eigenkms.applications import Application, AppRelease, AppStatus, ContainerPolicy, UnusableReleaseError
 from eigenkms.chain import abi, applications
 from eigenkms.chain.app_releases import MAX_RELEASE_BYTES, decode_release, encode_release
 from eigenkms.chain.applications import ChainApplications, applications_of
@@ -39,12 +39,12 @@ POLICY = ContainerPolicy(
     env_override=(("B", "ü"),),
     restart_policy="Never",
 )
-RELEASE = Release(b"\x11" * 32, "docker.io/me/app", POLICY, b'{"GREETING": "hello"}', b"\x00\xff sealed")
+RELEASE = AppRelease(b"\x11" * 32, "docker.io/me/app", POLICY, b'{"GREETING": "hello"}', b"\x00\xff sealed")
 SECOND = replace(RELEASE, image_digest=b"\x22" * 32)
 VECTORS = json.loads((Path(__file__).parent / "release_vectors.json").read_text())
 
 
-async def create(world: World, release: Release | None = RELEASE) -> AppId:
+async def create(world: World, release: AppRelease | None = RELEASE) -> AppId:
     made = await app_publishing.create_app(
         world.sender(CREATOR), world.contracts.app_controller, release, salt=SALT
     )
@@ -55,7 +55,7 @@ def address_of(app: AppId) -> bytes:
     return bytes.fromhex(app[2:])
 
 
-async def publish(world: World, app: AppId, release: Release = SECOND) -> None:
+async def publish(world: World, app: AppId, release: AppRelease = SECOND) -> None:
     await app_publishing.publish_release(
         world.sender(CREATOR), world.contracts.app_controller, address_of(app), release
     )
@@ -90,7 +90,7 @@ async def status(world: World, app: AppId) -> AppStatus:
     return found.status
 
 
-async def release_of(world: World, app: AppId) -> Release | None:
+async def release_of(world: World, app: AppId) -> AppRelease | None:
     found = await lookup(world, app)
     assert found is not None
     return found.release
@@ -627,7 +627,7 @@ def event_data(*, artefacts: Any = None, env: bytes = b"{}", args: Any = (), reg
 def test_a_release_of_a_public_chain_is_read() -> None:
     """Topic and data of an event on Sepolia."""
     assert hexed(abi.APP_UPGRADED) == VECTORS["topic0"]
-    assert decode_release(bytes.fromhex(VECTORS["data"]), "it") == Release(
+    assert decode_release(bytes.fromhex(VECTORS["data"]), "it") == AppRelease(
         bytes.fromhex(VECTORS["digest"]),
         VECTORS["registry"],
         ContainerPolicy(),

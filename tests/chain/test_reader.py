@@ -11,9 +11,9 @@ from eigenkms.chain import abi, registration
 from eigenkms.chain.reader import (
     MAX_SOCKET_CHARACTERS,
     ChainConfig,
-    EigenLayerChain,
     Finality,
-    OperatorRead,
+    OperatorSetReader,
+    RawOperatorSet,
     open_chain,
 )
 from eigenkms.chain.rpc import RpcRefusedError
@@ -25,7 +25,7 @@ from tests.chain.conftest import DELAY, MEMBERS, World, bn254_key, one_engine, s
 from tests.chain.servers import Call, Tamper, tampering
 
 
-async def read_head(world: World, finality: str = "latest") -> OperatorRead:
+async def read_head(world: World, finality: str = "latest") -> RawOperatorSet:
     async with world.reader(finality) as chain:
         return await chain.operators_at(await chain.head())
 
@@ -358,7 +358,7 @@ async def test_departures_are_those_of_this_set_alone(world: World) -> None:
         assert await chain.members_ever_left(earlier) is False
     stranger = replace(world.contracts, operator_set_id=7)
     config = stranger.config(world.engine.url, Finality("latest"))
-    assert await EigenLayerChain(config, world.rpc).members_ever_left(head) is False
+    assert await OperatorSetReader(config, world.rpc).members_ever_left(head) is False
 
 
 # ---------------------------------------------------------------------------------------------------- blocks

@@ -14,7 +14,7 @@ from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.chain.config import Finality
 from eigenkms.chain.providers import RpcPool
-from eigenkms.chain.reader import EigenLayerChain, open_chain
+from eigenkms.chain.reader import OperatorSetReader, open_chain
 from eigenkms.chain.values import hexed
 from eigenkms.chain.witnesses import DisagreementError
 from eigenkms.errors import ChainError
@@ -65,7 +65,7 @@ class Proxy:
 @asynccontextmanager
 async def chain_of(
     world: World, *proxies: Proxy, stale_seconds: float = 1e6
-) -> AsyncIterator[EigenLayerChain]:
+) -> AsyncIterator[OperatorSetReader]:
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(tampering(world.engine.url, p.tamper)) for p in proxies]
         config = world.contracts.config([server.url for server in servers], Finality.parse("latest"))
@@ -111,12 +111,12 @@ def behind(number: int, timestamp: int) -> Callable[[Call], Any]:
     return answer
 
 
-def pool(chain: EigenLayerChain) -> RpcPool:
+def pool(chain: OperatorSetReader) -> RpcPool:
     assert isinstance(chain.rpc, RpcPool)
     return chain.rpc
 
 
-def states(chain: EigenLayerChain) -> list[str]:
+def states(chain: OperatorSetReader) -> list[str]:
     return [each.state.value for each in pool(chain).status()]
 
 

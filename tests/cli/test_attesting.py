@@ -13,7 +13,7 @@ from eigenkms.config.node import gather
 from eigenkms.config.schema import SETTINGS
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError
-from eigenkms.keys.keystores import Key, public_values
+from eigenkms.keys.keystores import PrivateKey, public_values
 from tests.cli.conftest import eigenkms, lines
 
 KEY = bytes(range(1, 33))
@@ -55,7 +55,7 @@ def rng(size: int) -> bytes:
         KEY.hex(),
         f"0x{KEY.hex().upper()}\n".replace("0X", "0x"),
         geth(),
-        Key("secp256k1", KEY, public_values("secp256k1", KEY)).seal("pass", rng, cost=CHEAP),
+        PrivateKey("secp256k1", KEY, public_values("secp256k1", KEY)).seal("pass", rng, cost=CHEAP),
         f"\ufeff{KEY.hex()}\r\n",
         f"\ufeff{geth()}\r\n",
     ],
@@ -111,7 +111,10 @@ def test_a_bare_key_that_others_can_read_is_warned_of(
         ),
         (geth(crypto={"cipher": "aes-128-ctr", "kdfparams": {"c": 10**9}}), "no keystore of version 3"),
         (geth("another"), "the password is wrong"),
-        (Key("p2p", KEY, public_values("p2p", KEY)).seal("pass", rng, cost=CHEAP), "it holds a p2p key"),
+        (
+            PrivateKey("p2p", KEY, public_values("p2p", KEY)).seal("pass", rng, cost=CHEAP),
+            "it holds a p2p key",
+        ),
         (b" " * 70_000, "more than 65536 bytes"),
     ],
 )

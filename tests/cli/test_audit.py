@@ -15,7 +15,7 @@ from eigenkms.client import audit_log as client_releases
 from eigenkms.crypto import bn254
 from eigenkms.protocols.records.audit_log import LogHeader, SignedHead, sign_head
 from eigenkms.protocols.records.audit_log_file import MAGIC
-from eigenkms.storage.audit_log import RELEASES_NAME, ReleaseLog
+from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog
 from eigenkms.storage.data_dir import FolderLock
 from eigenkms.storage.open_store import LOCK_NAME
 from eigenkms.types import AppId, Version
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(village: Village, folder: Path) -> Iterator[ReleaseLog]:
+def log(village: Village, folder: Path) -> Iterator[AuditLog]:
     """Six entries, of a node that runs: it has the folder's lock, and the file open."""
     folder.mkdir()
     lock = FolderLock.acquire(folder / LOCK_NAME)
@@ -63,7 +63,7 @@ def sign(village: Village, head: Any) -> SignedHead:
 
 
 @pytest.fixture
-def file(log: ReleaseLog, folder: Path, tmp_path: Path, capsys: Capture) -> Path:
+def file(log: AuditLog, folder: Path, tmp_path: Path, capsys: Capture) -> Path:
     """The log, exported."""
     path = tmp_path / "releases.log"
     assert run(["audit", "export", "--data-dir", str(folder), "-o", str(path)]) == 0
@@ -82,7 +82,7 @@ def told(capsys: Capture, code: int, *args: str | Path) -> tuple[str, str]:
 # -- show --------------------------------------------------------------------------------------------------------
 
 
-def test_releases_are_shown_a_line_each(log: ReleaseLog, folder: Path, capsys: Capture) -> None:
+def test_releases_are_shown_a_line_each(log: AuditLog, folder: Path, capsys: Capture) -> None:
     """Of a running node: when, how, for which application, by what right."""
     out, err = told(capsys, 0, "show", "--data-dir", folder)
     first, second, third, *_ = out.splitlines()
@@ -131,7 +131,7 @@ def test_some_of_them(
 
 
 def test_an_application_is_found_however_it_is_spelled(
-    village: Village, log: ReleaseLog, folder: Path, capsys: Capture
+    village: Village, log: AuditLog, folder: Path, capsys: Capture
 ) -> None:
     """By any spelling, whatever was logged: an entry says what was asked for."""
     spelled = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
@@ -144,7 +144,7 @@ def test_an_application_is_found_however_it_is_spelled(
     assert json.loads(out)["releases"][0]["app_id"] == spelled.lower()
 
 
-def test_facts_of_a_log(log: ReleaseLog, village: Village, folder: Path, capsys: Capture) -> None:
+def test_facts_of_a_log(log: AuditLog, village: Village, folder: Path, capsys: Capture) -> None:
     """The documented fields."""
     facts = json.loads(told(capsys, 0, "show", "--json", "--last", "2", "--data-dir", folder)[0])
     releases = facts.pop("releases")
@@ -184,7 +184,7 @@ def test_facts_of_a_log(log: ReleaseLog, village: Village, folder: Path, capsys:
     ],
 )
 def test_a_strangers_name_commands_no_terminal(
-    log: ReleaseLog, village: Village, folder: Path, capsys: Capture, app_id: str, shown: str
+    log: AuditLog, village: Village, folder: Path, capsys: Capture, app_id: str, shown: str
 ) -> None:
     """With the policy open anybody chooses what stands in the log."""
     log.append([replace(RELEASE, app_id=AppId(app_id))], lambda head: sign(village, head))
@@ -194,7 +194,7 @@ def test_a_strangers_name_commands_no_terminal(
 
 
 def test_any_time_and_number_can_be_shown(
-    log: ReleaseLog, village: Village, folder: Path, capsys: Capture
+    log: AuditLog, village: Village, folder: Path, capsys: Capture
 ) -> None:
     """Whatever a clock said."""
     log.append(
@@ -211,7 +211,7 @@ def test_a_time_that_is_none(folder: Path, capsys: Capture, text: str) -> None:
     assert "error: read --since" in err
 
 
-def test_a_damaged_entry_ends_the_list(log: ReleaseLog, folder: Path, capsys: Capture) -> None:
+def test_a_damaged_entry_ends_the_list(log: AuditLog, folder: Path, capsys: Capture) -> None:
     """With exit code 4, after what could be read."""
     tamper(folder, "UPDATE entries SET entry = x'c1' WHERE number = 3")
     out, err = told(capsys, 4, "show", "--data-dir", folder)
@@ -223,7 +223,7 @@ def test_a_damaged_entry_ends_the_list(log: ReleaseLog, folder: Path, capsys: Ca
 
 
 def test_a_true_log_verifies(
-    log: ReleaseLog, village: Village, file: Path, folder: Path, capsys: Capture
+    log: AuditLog, village: Village, file: Path, folder: Path, capsys: Capture
 ) -> None:
     """In the folder of a running node and in the file, by the operator's key and heads noted earlier."""
     key = village.operators[0].key.g2.hex()
@@ -245,7 +245,7 @@ def test_a_file_is_verified_from_a_pipe(file: Path) -> None:
 
 
 def test_the_default_folder_is_the_nodes(
-    log: ReleaseLog, folder: Path, tmp_path: Path, capsys: Capture
+    log: AuditLog, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     """As in the node's own configuration file."""
     (tmp_path / "node.toml").write_text(f'data_dir = "{folder}"\n')
@@ -269,7 +269,7 @@ def test_the_default_folder_is_the_nodes(
     ],
 )
 def test_what_was_changed_is_named(
-    log: ReleaseLog, folder: Path, tmp_path: Path, capsys: Capture, sql: str, said: str
+    log: AuditLog, folder: Path, tmp_path: Path, capsys: Capture, sql: str, said: str
 ) -> None:
     """With exit code 4; and no such log is exported."""
     tamper(folder, sql)
@@ -282,13 +282,13 @@ def test_what_was_changed_is_named(
 
 
 def test_a_chain_signed_by_somebody_else(
-    village: Village, log: ReleaseLog, folder: Path, tmp_path: Path, capsys: Capture
+    village: Village, log: AuditLog, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     """Made anew, with a key of the forger's: it verifies under that key alone."""
     forger = bn254.KeyPair.from_secret(9)
     header = LogHeader(log.header.cluster, log.header.operator, forger.g2, log.header.begun_ms)
     forged = tmp_path / "forged"
-    with closing(ReleaseLog.open(forged, header, lambda head: sign_head(forger, head))) as other:
+    with closing(AuditLog.open(forged, header, lambda head: sign_head(forger, head))) as other:
         other.append([release(1)], lambda head: sign_head(forger, head))
     told(capsys, 0, "verify", "--data-dir", forged)
     key = village.operators[0].key.g2.hex()
@@ -300,7 +300,7 @@ def test_a_chain_signed_by_somebody_else(
 
 
 def test_an_older_copy_is_told_by_a_noted_head(
-    village: Village, log: ReleaseLog, file: Path, capsys: Capture
+    village: Village, log: AuditLog, file: Path, capsys: Capture
 ) -> None:
     """A file that was true once lacks what came later."""
     log.append([release(7)], lambda head: sign(village, head))
@@ -394,6 +394,6 @@ def test_a_log_that_the_chain_does_not_know(
         LogHeader(village.epoch.transcript.cluster, operator.address, operator.key.g2, 0), **changes
     )
     key = bn254.KeyPair.from_secret(9) if "key" in changes else operator.key
-    ReleaseLog.open(tmp_path, header, lambda head: sign_head(key, head)).close()
+    AuditLog.open(tmp_path, header, lambda head: sign_head(key, head)).close()
     _, err = told(capsys, 4, "verify", "--online", *NETWORK, "--data-dir", tmp_path)
     assert f"error: verify release log: {said}" in err

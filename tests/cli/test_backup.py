@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from eigenkms.cli.backup import why_another_peer, why_doubtful
-from eigenkms.client.network_snapshot import Standing
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.client.network_snapshot import NetworkSnapshot
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from tests.client.village import Village, make_village
 from tests.e2e.harness import Said, eigenkms
 from tests.node.support import PASSWORD, keep_version, open_store
@@ -99,9 +99,9 @@ def test_who_must_vouch_for_a_share(home: Home, village: Village) -> None:
     others = [o.address for o in village.chain.operators if o.address != saved.identity.operator]
     mine, newer = village.epoch, village.reshare(village.first, 110).epoch
 
-    def doubt(*answers: Epoch | None) -> str | None:
+    def doubt(*answers: CertifiedTranscript | None) -> str | None:
         shown = dict(zip(others, answers, strict=False))
-        return why_doubtful(saved, version, Standing(120, village.chain.operators, {}, shown))
+        return why_doubtful(saved, version, NetworkSnapshot(120, village.chain.operators, {}, shown))
 
     assert doubt(mine, mine) is None
     assert doubt(None, None, mine) is None
@@ -116,9 +116,9 @@ def test_operators_in_the_midst_of_a_rotation_are_asked_again(village: Village) 
     operators = [o.address for o in village.chain.operators]
     old, new = village.epoch, village.reshare(village.first, 110).epoch
 
-    def between(*answers: Epoch | None) -> bool:
+    def between(*answers: CertifiedTranscript | None) -> bool:
         shown = dict(zip(operators, answers, strict=False))
-        return Standing(120, village.chain.operators, {}, shown).is_between_versions
+        return NetworkSnapshot(120, village.chain.operators, {}, shown).is_between_versions
 
     assert between(new, old, old)
     assert between(new, new, None, old)
@@ -140,7 +140,7 @@ def test_another_peer_id_on_chain_is_told(home: Home, village: Village) -> None:
         (place + str(village.operators[0].peer.peer_id), None),
         (place + foreign, foreign),
     ):
-        reason = why_another_peer(saved, Standing(120, (replace(mine, socket=socket),), {}))
+        reason = why_another_peer(saved, NetworkSnapshot(120, (replace(mine, socket=socket),), {}))
         assert (reason is None) is (word is None)
         assert word is None or word in str(reason)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.applications import Application, AppStatus, ContainerPolicy, Release
+from eigenkms.applications import Application, AppRelease, AppStatus, ContainerPolicy
 from eigenkms.cli.devnet_app import _print, facts
 from eigenkms.cli.main import run
 from eigenkms.types import AppId
@@ -65,7 +65,7 @@ def test_a_public_environment_larger_than_a_release_is_not_read(capsys: pytest.C
     assert capsys.readouterr().err.startswith("error: read large: more than 131072 bytes")
 
 
-RELEASE = Release(
+RELEASE = AppRelease(
     b"\x5a" * 32,
     "docker.io/\x1b]0;evil\x07",
     ContainerPolicy(args=("\x9b31m",), env=(("A", "1"), ("A", "2"))),

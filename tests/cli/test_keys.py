@@ -13,7 +13,7 @@ from eigenkms.crypto import keystore
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import InputError
-from eigenkms.keys.keystores import Key, new_key, open_key, peek, public_values
+from eigenkms.keys.keystores import PrivateKey, new_key, open_key, peek, public_values
 from tests.cli.conftest import eigenkms, lines, on_terminal
 
 CHEAP = keystore.ScryptCost(n=2, r=1, p=1)
@@ -24,7 +24,7 @@ def rng(size: int) -> bytes:
     return bytes(range(1, size + 1))
 
 
-def write(path: Path, key: Key, password: str = "pass") -> Path:
+def write(path: Path, key: PrivateKey, password: str = "pass") -> Path:
     path.write_bytes(key.seal(password, rng, cost=CHEAP))
     return path
 
@@ -158,10 +158,10 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it holds a p2p key, not a bn254 key"):
         open_key(path, "bn254", "pass")
     other = public_values("p2p", b"\x05" * 32)
-    write(path, Key("p2p", b"\x06" * 32, other))
+    write(path, PrivateKey("p2p", b"\x06" * 32, other))
     with pytest.raises(InputError, match="its public values are another key's"):
         open_key(path, "p2p", "pass")
-    write(path, Key("p2p", b"\x00" * 32, other))
+    write(path, PrivateKey("p2p", b"\x00" * 32, other))
     with pytest.raises(InputError, match="what it holds is not a p2p key"):
         open_key(path, "p2p", "pass")
 

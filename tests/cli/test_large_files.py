@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.cli.main import run
-from eigenkms.cli.support.files import Sink
+from eigenkms.cli.support.files import OutputFile
 from eigenkms.cli.support.signals import EndingSignals
 from eigenkms.client import ciphertexts
 from eigenkms.client.armor import FOOTER, HEADER, ArmorReader, armor
@@ -192,7 +192,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Sink(str(tmp_path / "out")).open() as output:
+        with OutputFile(str(tmp_path / "out")).open() as output:
             signal.raise_signal(signal.SIGHUP)
             output.write(b"whole")
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -21,7 +21,7 @@ from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import ibe, keystore
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.keys.keystores import new_key, open_key
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
@@ -128,7 +128,7 @@ def info(count: int, threshold: int) -> ClusterInfo:
         ClusterId(bytes(32)), session, block, members, threshold, 0, bytes(32), (), bytes(96), ()
     )
     certificate = Certificate(session, 0, Phase.COMMIT, transcript.hash, b"\xf0", bytes(64))
-    return ClusterInfo(transcript.cluster, Epoch(transcript, certificate))
+    return ClusterInfo(transcript.cluster, CertifiedTranscript(transcript, certificate))
 
 
 def test_status_counts_who_could_serve_the_verified_version() -> None:

@@ -19,8 +19,8 @@ from eigenkms.chain.values import hexed
 from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
-from eigenkms.keys.keystores import Key, new_key, peek, public_values
-from eigenkms.maintenance.peer_key import Rotation
+from eigenkms.keys.keystores import PrivateKey, new_key, peek, public_values
+from eigenkms.maintenance.peer_key import PeerKeyRotation
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal
@@ -76,12 +76,12 @@ class Place:
         assert engine is not None
         assert contracts is not None
         secret = engine.accounts[2 + number]
-        account = Key("secp256k1", secret, public_values("secp256k1", secret))
+        account = PrivateKey("secp256k1", secret, public_values("secp256k1", secret))
         voice = bn254_key(number % 32)
         secret = voice.secret_bytes()
         for name, key in (
             ("account", account),
-            ("bn254", Key("bn254", secret, public_values("bn254", secret))),
+            ("bn254", PrivateKey("bn254", secret, public_values("bn254", secret))),
             ("p2p", new_key("p2p", rng)),
         ):
             (self.folder / f"{name}-{number}.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
@@ -265,7 +265,7 @@ def test_taking_off_the_list_is_undone_by_putting_on(place: Place, operator: Cal
 
 def test_an_account_that_cannot_pay_is_told_how_much(place: Place, refused: Call) -> None:
     """Before the first step, for all of them."""
-    key = Key("secp256k1", b"\x55" * 32, public_values("secp256k1", b"\x55" * 32))
+    key = PrivateKey("secp256k1", b"\x55" * 32, public_values("secp256k1", b"\x55" * 32))
     (place.folder / "poor.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
     allow(place, key.public["address"])
     said = refused("register", account_keystore="poor.json")
@@ -400,10 +400,10 @@ def test_a_peer_key_is_rotated_and_goes_on_where_it_was_broken_off(
         sent = nonce(place, 2)
         with monkeypatch.context() as patched:
 
-            def refuse(_rotation: Rotation) -> None:
+            def refuse(_rotation: PeerKeyRotation) -> None:
                 raise StorageError("write: no space left on device")
 
-            patched.setattr(Rotation, step, refuse)
+            patched.setattr(PeerKeyRotation, step, refuse)
             broken = operator("rotate-peer-key", "--yes", config=member)
             assert (broken.code, "no space left on device" in broken.err) == (1, True)
         ids.append(peek(fresh)[1]["peer_id"])
@@ -489,7 +489,9 @@ def test_a_set_of_ecdsa_keys(place: Place, operator: Call, refused: Call, tmp_pa
     place.ask(make)
     secret = b"\x07" * 32
     values = public_values("secp256k1", secret)
-    (tmp_path / "ecdsa.json").write_bytes(Key("secp256k1", secret, values).seal("pass", rng, cost=CHEAP))
+    (tmp_path / "ecdsa.json").write_bytes(
+        PrivateKey("secp256k1", secret, values).seal("pass", rng, cost=CHEAP)
+    )
     owner, config = place.config(AVS_OWNER, operator_set_id=7), place.config(operator_set_id=7)
     assert operator("allow", "--yes", place.address(NEWCOMER), config=owner).code == 0
     hint = "give --ecdsa-keystore FILE for a set of ECDSA keys"

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from eigenkms.cli.devnet_report import print_rotations
-from eigenkms.devnet.rotation import RotationResult, Row
+from eigenkms.devnet.rotation import RotationResult, RotationRow
 
 MPK = "ab" * 96
 
@@ -15,9 +15,11 @@ MPK = "ab" * 96
 def result() -> RotationResult:
     """A genesis, a rotation without operator 2, and one that nobody certified."""
     rows = [
-        Row(0, 40, 5, 1.21, 1_700_000_040, MPK, 4, 5, [], 5, 0, [], 100),
-        Row(1, 48, 5, 3.02, 1_700_000_048, MPK, 4, 4, ["operator 2"], 5, 3, ["operator 3 killed"], 90, 1),
-        Row(2, 56, 5, decrypts=80),
+        RotationRow(0, 40, 5, 1.21, 1_700_000_040, MPK, 4, 5, [], 5, 0, [], 100),
+        RotationRow(
+            1, 48, 5, 3.02, 1_700_000_048, MPK, 4, 4, ["operator 2"], 5, 3, ["operator 3 killed"], 90, 1
+        ),
+        RotationRow(2, 56, 5, decrypts=80),
     ]
     return RotationResult(
         operators=5,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.support.files import Sink, Source
+from eigenkms.cli.support.files import InputFile, OutputFile
 from eigenkms.client.armor import HEADER, dearmor
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.errors import InputError
@@ -180,15 +180,15 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
 def test_a_secret_that_would_command_the_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decrypted text is shown; escape sequences, binary and half a character are not, nor what is before them in their piece."""
     with terminal(monkeypatch) as shown:
-        Sink(None, secret=True).write("plain tëxt\n\tline\n".encode())
+        OutputFile(None, secret=True).write("plain tëxt\n\tline\n".encode())
         for secret in (b"x\x1b]0;title\x07", b"x\xff\xfe", b"a\rb", b"half a \xc3"):
             with pytest.raises(InputError, match="write to the terminal: the result is binary"):
-                Sink(None, secret=True).write(secret)
+                OutputFile(None, secret=True).write(secret)
         assert shown() == "plain tëxt\n\tline\n"
 
 
 def write_pieces(*pieces: bytes) -> None:
-    with Sink(None, secret=True).open() as output:
+    with OutputFile(None, secret=True).open() as output:
         for piece in pieces:
             output.write(piece)
 
@@ -211,16 +211,16 @@ def test_a_secret_file_is_private_whatever_was_there(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"old")
     path.chmod(0o666)
-    Sink(str(path), secret=True).write(SECRET)
+    OutputFile(str(path), secret=True).write(SECRET)
     assert (mode(path), path.read_bytes()) == (0o600, SECRET)
 
 
 def test_too_much_input_is_refused_with_advice(tmp_path: Path) -> None:
     """One byte over the limit; the limit itself passes."""
     (tmp_path / "in").write_bytes(bytes(11))
-    assert len(Source(str(tmp_path / "in")).read(11)) == 11
+    assert len(InputFile(str(tmp_path / "in")).read(11)) == 11
     with pytest.raises(InputError, match="more than 10 bytes") as refused:
-        Source(str(tmp_path / "in")).read(10, hint="use less")
+        InputFile(str(tmp_path / "in")).read(10, hint="use less")
     assert refused.value.hint == "use less"
 
 

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eigenkms.applications import Application, AppStatus, Release
+from eigenkms.applications import Application, AppRelease, AppStatus
 from eigenkms.attestation.ecdsa import Ecdsa
 from eigenkms.attestation.interface import AttestationRefused, Method
 from eigenkms.client.attesters import Attester
@@ -17,7 +17,7 @@ from eigenkms.p2p.host import Host, Request
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_partial_request
-from eigenkms.storage.replay_cache import SpentTokens
+from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import AppId, OperatorAddress
 from tests.client.village import CLUSTER, Keeper, Operator, Village, at_home
 from tests.support.waiting import PATIENCE
@@ -39,7 +39,7 @@ class Register:
             raise self.trouble
         return self.known.get(app_id)
 
-    def publish(self, creator: bytes, release: Release | None = None) -> None:
+    def publish(self, creator: bytes, release: AppRelease | None = None) -> None:
         """``APP`` runs, as ``creator`` made it."""
         self.known[APP] = Application(APP, creator, AppStatus.STARTED, release)
 
@@ -78,7 +78,7 @@ def policies(
                 operator=operator.address,
                 applications=register,
                 methods=methods(),
-                spent=stack.enter_context(closing(SpentTokens.open(home))),
+                spent=stack.enter_context(closing(ReplayCache.open(home))),
             )
             made[operator.address] = Policy("attested", authoriser)
         yield made

@@ -26,7 +26,7 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.devnet.engines import open_engine
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.errors import NetworkError, VerificationError
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
 from tests.client.village import CHAIN, CLUSTER, Keeper, Village, at_home, make_epoch, make_session, visitor
@@ -38,7 +38,7 @@ OPERATORS = [OperatorAddress(address_of(account)) for account in ACCOUNTS]
 ANCHOR_CHAIN = 31338
 
 
-def certified() -> Epoch:
+def certified() -> CertifiedTranscript:
     """A version of four operators with accounts, whose certificate the first three signed."""
     rng = counter_rng("anchored")
     keys = {operator: bn254.KeyPair.generate(rng) for operator in OPERATORS}
@@ -46,7 +46,7 @@ def certified() -> Epoch:
     transcript = make_epoch(session, Polynomial.random(threshold(4), rng))
     digest = vote_digest(session.id, 0, Phase.COMMIT, transcript.hash)
     votes = {operator: bn254.sign(keys[operator], digest) for operator in OPERATORS[:3]}
-    return Epoch(
+    return CertifiedTranscript(
         transcript,
         aggregate(session.id, 0, Phase.COMMIT, transcript.hash, votes, transcript.recipients),
     )
@@ -57,7 +57,7 @@ class Place:
     """A registry with everybody on its list, also a stranger, and what to write into it."""
 
     anchor: Anchor
-    epoch: Epoch
+    epoch: CertifiedTranscript
 
     async def write(self, account: bytes, commitment: Commitment | None = None) -> None:
         transcript = self.epoch.transcript
@@ -126,7 +126,7 @@ async def test_a_key_that_a_witness_speaks_against_is_not_pinned(village: Villag
     known = KnownClusters(tmp_path / "known")
     speaks = True
 
-    async def witness(epoch: Epoch) -> None:
+    async def witness(epoch: CertifiedTranscript) -> None:
         seen.append(epoch.transcript.hash)
         if speaks:
             raise VerificationError("no")

@@ -22,8 +22,13 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import Epoch, build_statement, decode_partial_request, seal_partial
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.client_rpc import (
+    CertifiedTranscript,
+    build_statement,
+    decode_partial_request,
+    seal_partial,
+)
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import AppId, ClusterId
 from tests.client.lies import CASES, Serving, false_epochs, other_polynomial
 from tests.client.village import (
@@ -181,7 +186,7 @@ async def test_two_keys_that_are_both_certified_are_never_chosen_between(
 ) -> None:
     """A quorum of liars can certify two; then the client takes neither."""
     second = other_polynomial(village)
-    other = Serving(village, Epoch(second, village.certify(second)))
+    other = Serving(village, CertifiedTranscript(second, village.certify(second)))
     async with living(village, [honest, other, None, None]), visitor(village, known) as client:
         with pytest.raises(VerificationError, match="operators prove two different ones"):
             await client.fetch()
@@ -212,7 +217,7 @@ class Perjurer(Honest):
             case _:
                 return build_frame(
                     operator.key,
-                    kind=Kind.PARTIAL,
+                    kind=FrameKind.PARTIAL,
                     cluster=CLUSTER,
                     sender=operator.address,
                     session=good.session,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.applications import Application, AppStatus, ContainerPolicy, Release
+from eigenkms.applications import Application, AppRelease, AppStatus, ContainerPolicy
 from eigenkms.client import blocking
 from eigenkms.client.api import ClientSettings, ClusterInfo, encrypt, encrypt_stream
 from eigenkms.client.known_clusters import KnownClusters
@@ -29,7 +29,7 @@ class Register:
     """An application under its canonical id, with a sealed environment."""
 
     def __init__(self, sealed: bytes) -> None:
-        self._release = Release(b"\x0d" * 32, "", ContainerPolicy(), b"{}", sealed)
+        self._release = AppRelease(b"\x0d" * 32, "", ContainerPolicy(), b"{}", sealed)
 
     async def lookup(self, app_id: AppId) -> Application | None:
         assert app_id.lower() == LOWER

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eigenkms.applications import ContainerPolicy, Release
+from eigenkms.applications import AppRelease, ContainerPolicy
 from eigenkms.attestation.confidential_space import GCP, ConfidentialSpace, Expectations
 from eigenkms.attestation.interface import Method
 from eigenkms.attestation.jwks import KeySource
@@ -346,7 +346,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 
-RELEASE = Release(DIGEST, "docker.io/acme/app", ContainerPolicy(args=("serve", "--fast")), b"{}", b"")
+RELEASE = AppRelease(DIGEST, "docker.io/acme/app", ContainerPolicy(args=("serve", "--fast")), b"{}", b"")
 
 
 @pytest.mark.slow

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from eigenkms.client.address_book import Directory
+from eigenkms.client.address_book import AddressBook
 from eigenkms.crypto import bn254
 from eigenkms.p2p.dialing.dialer import read_addresses
 from eigenkms.p2p.identity import PeerKey, parse_transport
 from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId, SessionId
 from tests.client.village import CLUSTER, Operator, Village, make_village
@@ -27,11 +27,11 @@ def settled() -> Village:
 
 
 @pytest.fixture
-def directory(settled: Village) -> Directory:
-    return Directory(CLUSTER, settled.chain.operators)
+def directory(settled: Village) -> AddressBook:
+    return AddressBook(CLUSTER, settled.chain.operators)
 
 
-def test_the_socket_on_chain_is_the_first_address(settled: Village, directory: Directory) -> None:
+def test_the_socket_on_chain_is_the_first_address(settled: Village, directory: AddressBook) -> None:
     """For every operator; nobody else is known."""
     assert directory.operators == tuple(o.address for o in settled.operators)
     for operator in settled.operators:
@@ -43,7 +43,7 @@ def test_the_socket_on_chain_is_the_first_address(settled: Village, directory: D
 
 
 def test_a_newer_record_replaces_the_socket_and_an_older_one_does_not(
-    settled: Village, directory: Directory
+    settled: Village, directory: AddressBook
 ) -> None:
     """Whoever passes them on, in whatever order."""
     operator = settled.operators[0]
@@ -58,7 +58,7 @@ def test_a_newer_record_replaces_the_socket_and_an_older_one_does_not(
     assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
 
-def test_a_moved_operator_may_still_be_where_the_chain_says(settled: Village, directory: Directory) -> None:
+def test_a_moved_operator_may_still_be_where_the_chain_says(settled: Village, directory: AddressBook) -> None:
     """Its record's addresses are tried first, then its socket if it is the same peer; a record without any leaves the socket."""
     operator, quiet = settled.operators[:2]
     assert directory.learn([operator.record([THERE]), quiet.record([])]) == {operator.address}
@@ -67,7 +67,7 @@ def test_a_moved_operator_may_still_be_where_the_chain_says(settled: Village, di
 
 
 def test_a_record_that_says_nothing_new_costs_no_signature_check(
-    settled: Village, directory: Directory
+    settled: Village, directory: AddressBook
 ) -> None:
     """The same peer at the same place: not even looked at, so its signature may be anything."""
     operator = settled.operators[0]
@@ -78,7 +78,7 @@ def test_a_record_that_says_nothing_new_costs_no_signature_check(
 def test_an_operator_without_a_usable_socket_is_found_by_its_record(settled: Village) -> None:
     """Until then it has no address at all."""
     settled.place(2, "see our website")
-    directory, operator = Directory(CLUSTER, settled.chain.operators), settled.operators[2]
+    directory, operator = AddressBook(CLUSTER, settled.chain.operators), settled.operators[2]
     assert directory.peer_of(operator.address) is None
     assert directory.learn([operator.record([THERE])]) == {operator.address}
     assert directory.peer_of(operator.address) == (operator.peer.peer_id, (THERE,))
@@ -100,7 +100,7 @@ def false_records(operator: Operator, thief: Operator) -> dict[str, Frame]:
         "of another cluster": build_peer_record(operator.key, cluster=ClusterId(bytes(32)), **common),  # type: ignore[arg-type]
         "of a session": build_frame(
             operator.key,
-            kind=Kind.PEER_RECORD,
+            kind=FrameKind.PEER_RECORD,
             cluster=CLUSTER,
             sender=operator.address,
             session=SessionId(b"\x01" * 32),
@@ -108,7 +108,7 @@ def false_records(operator: Operator, thief: Operator) -> dict[str, Frame]:
         ),
         "of another kind": build_frame(
             operator.key,
-            kind=Kind.STATEMENT,
+            kind=FrameKind.STATEMENT,
             cluster=CLUSTER,
             sender=operator.address,
             session=SessionId(bytes(32)),
@@ -119,7 +119,7 @@ def false_records(operator: Operator, thief: Operator) -> dict[str, Frame]:
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_a_false_record_changes_nothing(settled: Village, directory: Directory, index: int) -> None:
+def test_a_false_record_changes_nothing(settled: Village, directory: AddressBook, index: int) -> None:
     """It is passed over, and the good one behind it is taken."""
     operator, thief = settled.operators[:2]
     name, false = list(false_records(operator, thief).items())[index]
@@ -128,7 +128,7 @@ def test_a_false_record_changes_nothing(settled: Village, directory: Directory, 
     assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
 
-def test_an_operator_of_another_set_has_no_say(settled: Village, directory: Directory) -> None:
+def test_an_operator_of_another_set_has_no_say(settled: Village, directory: AddressBook) -> None:
     """Its record is signed well, and it is nobody here."""
     stranger = make_village(seed="elsewhere").operators[0]
     assert directory.learn([stranger.record([THERE])]) == set()
@@ -137,7 +137,7 @@ def test_an_operator_of_another_set_has_no_say(settled: Village, directory: Dire
 # -- operators that come and go ----------------------------------------------------------------------------------
 
 
-def test_who_left_is_still_found_and_not_one_of_today(settled: Village, directory: Directory) -> None:
+def test_who_left_is_still_found_and_not_one_of_today(settled: Village, directory: AddressBook) -> None:
     """By its record, its key of then; until it is back."""
     leaver, rest = settled.operators[0], settled.chain.operators[1:]
     everybody = settled.chain.operators
@@ -159,7 +159,7 @@ def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(set
     """Their records came before the version did; a record that another signed is no more believed for that."""
     leavers, rest = settled.chain.operators[:2], settled.chain.operators[2:]
     first, second = settled.operators[:2]
-    directory = Directory(CLUSTER, rest)
+    directory = AddressBook(CLUSTER, rest)
     forged = build_peer_record(
         second.key,
         cluster=CLUSTER,
@@ -179,7 +179,7 @@ def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(set
 
 
 def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
-    settled: Village, directory: Directory
+    settled: Village, directory: AddressBook
 ) -> None:
     """Whatever it had at the block of an old version."""
     operator, stranger = settled.operators[0], bn254.KeyPair.from_secret(4711)
@@ -190,7 +190,9 @@ def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
 
 
 @pytest.mark.parametrize("changed", ["socket", "key"])
-def test_a_change_on_chain_outdates_the_record(settled: Village, directory: Directory, changed: str) -> None:
+def test_a_change_on_chain_outdates_the_record(
+    settled: Village, directory: AddressBook, changed: str
+) -> None:
     """Of that operator alone; a read that finds all as it was leaves the records."""
     first, second = settled.operators[:2]
     directory.learn([first.record([THERE]), second.record([THERE])])
@@ -206,7 +208,7 @@ def test_a_change_on_chain_outdates_the_record(settled: Village, directory: Dire
     assert directory.peer_of(second.address) == (second.peer.peer_id, (THERE, HERE))
 
 
-def test_records_of_strangers_take_bounded_room(settled: Village, directory: Directory) -> None:
+def test_records_of_strangers_take_bounded_room(settled: Village, directory: AddressBook) -> None:
     """As many as one answer of each operator can hold; a newer read of the set lets them go."""
     stranger = make_village(seed="elsewhere").operators[0]
     good = stranger.record([THERE])
@@ -222,7 +224,7 @@ def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: Vil
     """A thief publishes another's peer id at its own port: asking either reaches for the peer at both places."""
     victim, thief = settled.operators[:2]
     settled.place(1, f"{THERE}/p2p/{victim.peer.peer_id}")
-    directory = Directory(CLUSTER, settled.chain.operators)
+    directory = AddressBook(CLUSTER, settled.chain.operators)
     for operator in (victim, thief):
         assert directory.peer_of(operator.address) == (victim.peer.peer_id, (HERE, THERE))
 
@@ -232,7 +234,7 @@ def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(settled: 
     """Whichever of the two is asked, and whichever comes first in the set: its black holes stand behind the chain's socket."""
     for liar, victim in ((0, 3), (3, 0)):
         stolen = settled.operators[victim].peer.peer_id
-        directory = Directory(CLUSTER, settled.chain.operators)
+        directory = AddressBook(CLUSTER, settled.chain.operators)
         directory.learn([settled.operators[liar].record([THERE, ELSEWHERE], peer=stolen)])
         assert directory.peer_of(settled.operators[asked].address) == (
             stolen,
@@ -242,7 +244,7 @@ def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(settled: 
 
 @pytest.mark.parametrize("address", ["", "nowhere", "/ip4/127.0.0.1/tcp/70000", f"{HERE}/p2p/zzz"])
 def test_a_record_with_an_address_that_is_none_is_passed_over(
-    settled: Village, directory: Directory, address: str
+    settled: Village, directory: AddressBook, address: str
 ) -> None:
     """Else a member that names another's peer id beside it would make that one impossible to dial."""
     liar, victim = settled.operators[:2]
@@ -255,7 +257,7 @@ def test_a_record_with_an_address_that_is_none_is_passed_over(
 
 def test_most_sockets_on_chain_say_whether_the_network_is_public(settled: Village) -> None:
     """One liar of four changes nothing, to either side; names say nothing."""
-    directory = Directory(CLUSTER, settled.chain.operators)
+    directory = AddressBook(CLUSTER, settled.chain.operators)
     assert directory.home is None
     for index, host in enumerate(["ip4/9.9.9.1", "ip4/9.9.9.2", "dns4/kms.example", "ip4/9.9.9.4"]):
         settled.place(index, f"/{host}/tcp/9/p2p/{settled.operators[index].peer.peer_id}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigenkms.applications import ContainerPolicy, Release, UnusableReleaseError
+from eigenkms.applications import AppRelease, ContainerPolicy, UnusableReleaseError
 from eigenkms.client import ciphertexts
 from eigenkms.client.attesters import EcdsaAttester
 from eigenkms.client.release_environment import MAX_BYTES, Secrets, parse_environment
@@ -35,7 +35,7 @@ def seal(village: Village, text: bytes, *, version: int = 2, app: AppId = APP) -
 
 def released(public: bytes = PUBLIC, encrypted: bytes = b"") -> Register:
     register = Register()
-    register.publish(CREATOR.address, Release(DIGEST, "", ContainerPolicy(), public, encrypted))
+    register.publish(CREATOR.address, AppRelease(DIGEST, "", ContainerPolicy(), public, encrypted))
     return register
 
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eigenkms.client.evidence import MAX_REJECTED, Findings
+from eigenkms.client.evidence import MAX_REJECTED, EvidenceReport
 from eigenkms.errors import ChainError, InputError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
@@ -18,7 +18,7 @@ from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import EvidencePage, decode_evidence_request
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import dealing_body, ref_of
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
@@ -44,14 +44,14 @@ def equivocation(village: Village, number: int = 1, accused: int = 3) -> Bundle:
 
 
 def equivocation_in(session: Session, liar: Operator, number: int = 1) -> Bundle:
-    frames = tuple(said(session, liar, Kind.HASH, [bytes([number, place]) * 16]) for place in (0, 1))
+    frames = tuple(said(session, liar, FrameKind.HASH, [bytes([number, place]) * 16]) for place in (0, 1))
     return Bundle(session, Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames))
 
 
 def bad_dealing(village: Village, source: Transcript, accused: int = 3) -> Bundle:
     """A signed dealing from a version, which has no header."""
     session, liar = village.session, village.operators[accused]
-    frame = said(session, liar, Kind.DEALING, dealing_body(ref_of(source), b"no header"))
+    frame = said(session, liar, FrameKind.DEALING, dealing_body(ref_of(source), b"no header"))
     return Bundle(session, Evidence(Fault.BAD_DEALING, liar.address, session.id, (frame,), source))
 
 
@@ -63,7 +63,7 @@ def _of_others(village: Village, strangers: Village) -> Transcript:
     return replace(transcript, recipients=OperatorSet((made_up, *others)))
 
 
-def said(session: Session, operator: Operator, kind: Kind, body: list[Any]) -> Frame:
+def said(session: Session, operator: Operator, kind: FrameKind, body: list[Any]) -> Frame:
     return build_frame(
         operator.key,
         kind=kind,
@@ -116,7 +116,7 @@ def known(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def found(
     village: Village, ways: Sequence[Honest | None], known: Path, *asked: OperatorAddress
-) -> AsyncIterator[Findings]:
+) -> AsyncIterator[EvidenceReport]:
     """What a client finds where operators answer in these ways."""
     async with living(village, ways), visitor(village, known) as client:
         yield await client.fetch_evidence(asked)

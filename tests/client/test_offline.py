@@ -10,7 +10,7 @@ from eigenkms.client.proof import read_operators, read_proof, verify_proof
 from eigenkms.crypto import bn254
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.session import ZERO32, Parameters, Session, cluster_id
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
@@ -19,7 +19,7 @@ from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorS
 CLUSTER = cluster_id(Cluster(31337, bytes(20), 0))
 
 
-def make(signers: int = 3) -> tuple[Epoch, OperatorSet]:
+def make(signers: int = 3) -> tuple[CertifiedTranscript, OperatorSet]:
     """A version certified by ``signers`` of four operators, and those operators."""
     keys = [bn254.KeyPair.generate(os.urandom) for _ in range(4)]
     members = OperatorSet(
@@ -35,10 +35,12 @@ def make(signers: int = 3) -> tuple[Epoch, OperatorSet]:
     )
     digest = vote_digest(session.id, 0, Phase.COMMIT, transcript.hash)
     votes = {a: bn254.sign(k, digest) for a, k in list(zip(members.addresses, keys, strict=True))[:signers]}
-    return Epoch(transcript, aggregate(session.id, 0, Phase.COMMIT, transcript.hash, votes, members)), members
+    return CertifiedTranscript(
+        transcript, aggregate(session.id, 0, Phase.COMMIT, transcript.hash, votes, members)
+    ), members
 
 
-def proof_text(epoch: Epoch) -> str:
+def proof_text(epoch: CertifiedTranscript) -> str:
     return json.dumps(
         {
             "cluster": CLUSTER.hex(),

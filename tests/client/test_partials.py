@@ -5,13 +5,13 @@ from itertools import permutations
 
 import pytest
 
-from eigenkms.client.partial_signatures import Collector, Outcome
+from eigenkms.client.partial_signatures import Outcome, SignatureCollector
 from eigenkms.crypto import bls
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
 from eigenkms.crypto.identities import identity_v2
 from eigenkms.crypto.scalars import R, SecretScalar, coordinate, lagrange_at_zero
 from eigenkms.errors import NetworkError
-from eigenkms.protocols.wire.frames import BadSignatureError, Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import BadSignatureError, Frame, FrameKind, build_frame
 from tests.client.village import CLUSTER, Operator, Village, make_village
 
 ID = identity_v2(CLUSTER, "my-app")
@@ -27,7 +27,7 @@ def signed(village: Village, operator: Operator, signature: bytes) -> Frame:
     """The frame that carries a partial signature, by its operator."""
     return build_frame(
         operator.key,
-        kind=Kind.PARTIAL,
+        kind=FrameKind.PARTIAL,
         cluster=CLUSTER,
         sender=operator.address,
         session=village.session.id,
@@ -35,7 +35,7 @@ def signed(village: Village, operator: Operator, signature: bytes) -> Frame:
     )
 
 
-def add(collector: Collector, village: Village, index: int, signature: bytes | None = None) -> None:
+def add(collector: SignatureCollector, village: Village, index: int, signature: bytes | None = None) -> None:
     operator = village.operators[index]
     given = bls.partial_sign(operator.share, ID) if signature is None else signature
     collector.add(operator.address, signed(village, operator, given), given)
@@ -48,7 +48,7 @@ def app_key(village: Village) -> bytes:
 def test_any_threshold_of_them_gives_the_one_key(village: Village) -> None:
     """Three of four, in every order; the fourth is not needed any more."""
     for order in permutations(range(4), 3):
-        collector = Collector(ID, village.epoch.transcript)
+        collector = SignatureCollector(ID, village.epoch.transcript)
         for seat, index in enumerate(order):
             assert collector.summary == f"{seat} of 3 partial signatures"
             add(collector, village, index)
@@ -73,7 +73,7 @@ LIES: dict[str, Callable[[Village], bytes]] = {
 def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie: str) -> None:
     """Whatever it sends; and also where it comes last."""
     false = LIES[lie](village)
-    collector = Collector(ID, village.epoch.transcript)
+    collector = SignatureCollector(ID, village.epoch.transcript)
     add(collector, village, 0, false)
     for index in (1, 2):
         add(collector, village, index)
@@ -81,7 +81,7 @@ def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie
     assert collector.liars == (village.operators[0].address,)
     add(collector, village, 3)
     assert collector.app_key == app_key(village)
-    late = Collector(ID, village.epoch.transcript)
+    late = SignatureCollector(ID, village.epoch.transcript)
     for index in (1, 2):
         add(late, village, index)
     add(late, village, 0, false)
@@ -92,7 +92,7 @@ def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie
 
 def test_a_liar_that_corrects_itself_is_believed_once_its_signature_is_right(village: Village) -> None:
     """The last word counts, and is checked like any other."""
-    collector = Collector(ID, village.epoch.transcript)
+    collector = SignatureCollector(ID, village.epoch.transcript)
     add(collector, village, 0, LIES["another share"](village))
     add(collector, village, 1)
     add(collector, village, 2)
@@ -104,7 +104,7 @@ def test_a_liar_that_corrects_itself_is_believed_once_its_signature_is_right(vil
 def test_two_liars_of_seven_are_both_named() -> None:
     """With a threshold of five, the other five are enough."""
     seven = make_village(7)
-    collector = Collector(ID, seven.epoch.transcript)
+    collector = SignatureCollector(ID, seven.epoch.transcript)
     for index in (0, 1):
         add(collector, seven, index, bls.partial_sign(SecretScalar(99 + index), ID))
     for index in range(2, 7):
@@ -120,7 +120,7 @@ def test_lies_that_cancel_each_other_out_harm_nothing(village: Village) -> None:
     shift = 12345
     balance = -shift * factors[0] * pow(factors[1], -1, R) % R
     lies = [(0, first.share.value + shift), (1, second.share.value + balance)]
-    collector = Collector(ID, village.epoch.transcript)
+    collector = SignatureCollector(ID, village.epoch.transcript)
     for index, value in lies:
         add(collector, village, index, bls.partial_sign(SecretScalar(value % R), ID))
     add(collector, village, 2)
@@ -129,12 +129,12 @@ def test_lies_that_cancel_each_other_out_harm_nothing(village: Village) -> None:
 
 def test_an_answer_that_its_operator_did_not_sign_is_refused(village: Village) -> None:
     """It counts for nobody."""
-    collector = Collector(ID, village.epoch.transcript)
+    collector = SignatureCollector(ID, village.epoch.transcript)
     victim, liar = village.operators[:2]
     signature = bls.partial_sign(liar.share, ID)
     forged = build_frame(
         liar.key,
-        kind=Kind.PARTIAL,
+        kind=FrameKind.PARTIAL,
         cluster=CLUSTER,
         sender=victim.address,
         session=village.session.id,
@@ -147,7 +147,7 @@ def test_an_answer_that_its_operator_did_not_sign_is_refused(village: Village) -
 
 def test_who_failed_and_who_was_silent_is_told(village: Village) -> None:
     """Each operator is in one of the lists."""
-    collector = Collector(ID, village.epoch.transcript)
+    collector = SignatureCollector(ID, village.epoch.transcript)
     add(collector, village, 0)
     down = village.operators[1].address
     collector.failed(down, NetworkError("dial it: connection refused"))

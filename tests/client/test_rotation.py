@@ -21,7 +21,11 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import Epoch, decode_info_request, decode_partial_request
+from eigenkms.protocols.wire.client_rpc import (
+    CertifiedTranscript,
+    decode_info_request,
+    decode_partial_request,
+)
 from eigenkms.types import AppId, OperatorAddress
 from tests.client.lies import other_polynomial
 from tests.client.village import (
@@ -401,7 +405,7 @@ async def test_leavers_give_partial_signatures_of_the_version_that_is_theirs(
 class Boasting(Keeper):
     """Shows a version of its own making."""
 
-    def __init__(self, village: Village, epoch: Epoch) -> None:
+    def __init__(self, village: Village, epoch: CertifiedTranscript) -> None:
         super().__init__(village)
         self.epoch_shown = epoch
 
@@ -410,18 +414,20 @@ class Boasting(Keeper):
         return self.show(operator, self.epoch_shown, nonce)
 
 
-def boasts(village: Village) -> dict[str, Epoch]:
+def boasts(village: Village) -> dict[str, CertifiedTranscript]:
     """Versions that are newer than all others and are none."""
     good = village.reshare(village.first, 130)
     transcript = good.epoch.transcript
     alone = village.operators[:1]
     strangers = make_village(seed="strangers", number=130)
     return {
-        "signed by one": Epoch(transcript, village.certify(transcript, alone)),
-        "signed by one, shown as all": Epoch(transcript, village.certify(transcript, alone, bitmap=b"\xf0")),
+        "signed by one": CertifiedTranscript(transcript, village.certify(transcript, alone)),
+        "signed by one, shown as all": CertifiedTranscript(
+            transcript, village.certify(transcript, alone, bitmap=b"\xf0")
+        ),
         "of other operators": strangers.epoch,
         "of a block to come": village.reshare(village.first, 1000).epoch,
-        "of a changed transcript": Epoch(
+        "of a changed transcript": CertifiedTranscript(
             replace(transcript, source_hash=bytes(32)), village.certify(transcript, village.operators)
         ),
     }
@@ -447,7 +453,7 @@ async def test_a_version_with_another_master_key_is_not_asked_while_looking_for_
 ) -> None:
     """Keys of old can certify it well; it is named in a warning."""
     other = other_polynomial(village)
-    liar = Boasting(village, Epoch(other, village.certify(other)))
+    liar = Boasting(village, CertifiedTranscript(other, village.certify(other)))
     keeper, new = Keeper(village), village.reshare(village.first, 110)
     async with living(village, [keeper] * 3 + [liar]), visitor(village, known) as client:
         client._epoch = village.epoch

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 import eigenkms.client
-from eigenkms.applications import ContainerPolicy, Release
+from eigenkms.applications import AppRelease, ContainerPolicy
 from eigenkms.client import api, blocking
 from eigenkms.client.api import Client, ClientSettings, encrypt
 from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
@@ -41,7 +41,7 @@ SECRET = b"attack at dawn"
 def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSettings]:
     """A village with the policy attested, in a loop of its own, and settings for it. Its chain is given to clients as it is."""
     village, register = make_village(), Register()
-    register.publish(CREATOR.address, Release(DIGEST, "", ContainerPolicy(), b'{"MODE": "prod"}', b""))
+    register.publish(CREATOR.address, AppRelease(DIGEST, "", ContainerPolicy(), b'{"MODE": "prod"}', b""))
     up, down = threading.Event(), []
     found: list[ClientSettings] = []
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from eigenkms.applications import Applications
 from eigenkms.chain.config import Finality
-from eigenkms.chain.reader import ChainOperator, OperatorRead
+from eigenkms.chain.reader import ChainOperator, RawOperatorSet
 from eigenkms.client.api import Client, ClientSettings
 from eigenkms.crypto import bls, bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
@@ -26,7 +26,7 @@ from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import (
-    Epoch,
+    CertifiedTranscript,
     build_statement,
     decode_info_request,
     decode_partial_request,
@@ -85,10 +85,10 @@ class FakeChain:
         assert isinstance(number_or_hash, int)
         return block_at(number_or_hash) if number_or_hash <= self.number else None
 
-    async def operators_at(self, block: BlockRef) -> OperatorRead:
+    async def operators_at(self, block: BlockRef) -> RawOperatorSet:
         self._check_up()
         found = next((past for last, past in self.past if block.number <= last), self.operators)
-        return OperatorRead(block, found, self.rejected)
+        return RawOperatorSet(block, found, self.rejected)
 
     agreed_operators_at = operators_at
 
@@ -108,7 +108,7 @@ class Operator:
     """Of the village's first version; of the others see ``shares``."""
     records: list[Frame] = field(default_factory=list)
     """What it passes on of others."""
-    known: list[Epoch] = field(default_factory=list)
+    known: list[CertifiedTranscript] = field(default_factory=list)
     """Versions that it knows, ascending."""
     shares: dict[bytes, SecretScalar] = field(default_factory=dict)
     """By transcript hash, until it erases them."""
@@ -140,7 +140,7 @@ class Operator:
 class KeyVersion:
     """A certified version and the shares of its recipients."""
 
-    epoch: Epoch
+    epoch: CertifiedTranscript
     shares: dict[OperatorAddress, SecretScalar] = field(repr=False)
 
 
@@ -150,7 +150,7 @@ class Village:
 
     operators: list[Operator]
     session: Session
-    epoch: Epoch
+    epoch: CertifiedTranscript
     chain: FakeChain
     secret: SecretScalar = field(repr=False)
     asked: list[tuple[OperatorAddress, bytes | str]] = field(default_factory=list)
@@ -201,7 +201,9 @@ class Village:
         )
         self.chain.number += 1
 
-    def settle(self, epoch: Epoch, signers: int = 4, *, key: bn254.KeyPair | None = None) -> SettlementProof:
+    def settle(
+        self, epoch: CertifiedTranscript, signers: int = 4, *, key: bn254.KeyPair | None = None
+    ) -> SettlementProof:
         """The proof that a version of protocol 1 was settled, by so many operators; or by a stranger's ``key`` in place of each."""
         return prove_settled(epoch.transcript, {o.address: key or o.key for o in self.operators[:signers]})
 
@@ -243,7 +245,9 @@ class Village:
             o.address: combine_shares(factors, [p.evaluate(coordinate(o.address)) for p in dealt])
             for o in members
         }
-        return KeyVersion(Epoch(transcript, self.certify(transcript, signers or members)), shares)
+        return KeyVersion(
+            CertifiedTranscript(transcript, self.certify(transcript, signers or members)), shares
+        )
 
 
 def prove_settled(transcript: Transcript, keys: Mapping[OperatorAddress, bn254.KeyPair]) -> SettlementProof:
@@ -299,11 +303,11 @@ def make_village(n: int = 4, *, seed: str = "village", number: int = 100) -> Vil
     village = Village(
         operators,
         session,
-        Epoch(transcript, Certificate(session.id, 0, Phase.COMMIT, transcript.hash, b"", b"")),
+        CertifiedTranscript(transcript, Certificate(session.id, 0, Phase.COMMIT, transcript.hash, b"", b"")),
         FakeChain(on_chain),
         polynomial.constant,
     )
-    village.epoch = Epoch(transcript, village.certify(transcript))
+    village.epoch = CertifiedTranscript(transcript, village.certify(transcript))
     return village
 
 
@@ -325,7 +329,7 @@ class Honest:
             return self.partial(operator, request.body)
         raise RpcRefusal("unknown-method")
 
-    def epoch(self) -> Epoch:
+    def epoch(self) -> CertifiedTranscript:
         return self.village.epoch
 
     def info(self, operator: Operator, body: bytes) -> bytes:
@@ -359,7 +363,7 @@ class Keeper(Honest):
             raise RpcRefusal("no-version", "none yet")
         return self.show(operator, operator.known[-1], nonce)
 
-    def show(self, operator: Operator, epoch: Epoch, nonce: bytes) -> bytes:
+    def show(self, operator: Operator, epoch: CertifiedTranscript, nonce: bytes) -> bytes:
         statement = build_statement(operator.key, operator.address, epoch.transcript, nonce)
         return encode_info(epoch, statement, operator.records)
 

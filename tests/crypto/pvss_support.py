@@ -6,7 +6,7 @@ from functools import cache
 from eigenkms.crypto import backends
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss import (
-    Claim,
+    DealingClaim,
     DealingContext,
     EncryptedShares,
     EncryptionKey,
@@ -41,14 +41,14 @@ class Stage:
     def threshold(self) -> int:
         return self.polynomial.threshold
 
-    def dealt(self, seed: str = "dealer") -> Claim:
+    def dealt(self, seed: str = "dealer") -> DealingClaim:
         """An honest dealing, made once for each seed."""
         return _dealt(self, seed)
 
-    def claim(self, part: Encrypted, commitments: tuple[bytes, ...] | None = None) -> Claim:
+    def claim(self, part: Encrypted, commitments: tuple[bytes, ...] | None = None) -> DealingClaim:
         """A dealing put together elsewhere."""
         encrypted = EncryptedShares.decode(part.join(), len(self.recipients))
-        return Claim(self.context, commitments or self.polynomial.commitments(), encrypted, None)
+        return DealingClaim(self.context, commitments or self.polynomial.commitments(), encrypted, None)
 
     def of_dealer(self, i: int) -> "Stage":
         """The same recipients, another dealer and polynomial."""
@@ -84,10 +84,10 @@ def _stage(n: int, threshold: int, source: bytes, _backend: str) -> Stage:
 
 
 @cache
-def _dealt(case: Stage, seed: str) -> Claim:
+def _dealt(case: Stage, seed: str) -> DealingClaim:
     encrypted = deal(case.context, case.polynomial, case.recipients, counter_rng(seed))
     commitments = case.polynomial.commitments()
-    return Claim(case.context, commitments, encrypted, commitments[0])
+    return DealingClaim(case.context, commitments, encrypted, commitments[0])
 
 
 def table() -> LogarithmTable:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eigenkms.crypto import backends, feldman
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY
 from eigenkms.crypto.pvss import (
-    Claim,
+    DealingClaim,
     DealingContext,
     EncryptedShare,
     EncryptedShares,
@@ -42,7 +42,7 @@ RNG = counter_rng("verifier")
 
 
 def refused(
-    claim: Claim, case: Stage, match: str | None = None, recipients: Recipients | None = None
+    claim: DealingClaim, case: Stage, match: str | None = None, recipients: Recipients | None = None
 ) -> None:
     with pytest.raises(InvalidDealing, match=match):
         check_dealing(claim, recipients or case.recipients, case.threshold, RNG)
@@ -464,7 +464,7 @@ def test_parts_of_other_sizes_are_refused() -> None:
 # --- several dealings
 
 
-def spoiled(claim: Claim, kind: int) -> Claim:
+def spoiled(claim: DealingClaim, kind: int) -> DealingClaim:
     """A claim with a fault: of its shape, of a point, or of its proof in G1 or in G2."""
     encrypted = claim.encrypted
     answers, announced = encrypted.answers, encrypted.announcements
@@ -626,7 +626,7 @@ def test_recipients_that_share_a_key_stop_no_dealing() -> None:
     first, second, third = case.recipients.members
     recipients = Recipients([first, second, replace(third, key=first.key)])
     encrypted = deal(case.context, case.polynomial, recipients, RNG)
-    claim = Claim(case.context, case.polynomial.commitments(), encrypted, None)
+    claim = DealingClaim(case.context, case.polynomial.commitments(), encrypted, None)
     check_dealing(claim, recipients, case.threshold, RNG)
     shares = [decrypt(encrypted.share(i), case.keys[0], 3, table(), RNG).value for i in (0, 2)]
     assert shares == [case.shares[0], case.shares[2]]

@@ -11,7 +11,7 @@ import pytest
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.pvss import (
-    Claim,
+    DealingClaim,
     DealingContext,
     EncryptedShares,
     EncryptionKey,
@@ -110,7 +110,7 @@ def test_vector_is_verified_and_decrypted(vector: dict[str, Any]) -> None:
         )
         encrypted = EncryptedShares.decode(bytes.fromhex(vector["encrypted"]), len(members))
         commitments = tuple(bytes.fromhex(c) for c in vector["commitments"])
-        claim = Claim(context, commitments, encrypted, None)
+        claim = DealingClaim(context, commitments, encrypted, None)
         check_dealing(claim, recipients, len(commitments), counter_rng("verifier"))
         for i, member in enumerate(members):
             key = EncryptionKey.of(SecretScalar(int(member["secret"], 16)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.applications import AppStatus, ContainerPolicy, Release
+from eigenkms.applications import AppRelease, AppStatus, ContainerPolicy
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.crypto.app_ids import checksummed
@@ -18,7 +18,7 @@ from eigenkms.errors import InputError
 from eigenkms.types import AppId
 
 POOR_KEY, OTHER_KEY = b"\x21" * 32, b"\x22" * 32
-RELEASE = Release(b"\x5a" * 32, "", ContainerPolicy(), b"{}", b"")
+RELEASE = AppRelease(b"\x5a" * 32, "", ContainerPolicy(), b"{}", b"")
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from eigenkms.devnet.fault_schedule import MIN_OPERATORS, Act, What, default_plan, due
+from eigenkms.devnet.fault_schedule import MIN_OPERATORS, FaultKind, ScheduledFault, default_plan, due
 from eigenkms.errors import InputError
 
 SPARE = 25
@@ -14,19 +14,19 @@ def test_twenty_rotations_have_everything() -> None:
     """Three different operators are killed and come back, one joins, one leaves, two move, one of them with a word on chain."""
     acts = Counter(act.what for act in default_plan(20, 5, SPARE))
     assert acts == {
-        What.KILL: 3,
-        What.RESTART: 3,
-        What.JOIN: 1,
-        What.LEAVE: 1,
-        What.MOVE: 1,
-        What.MOVE_PUBLISHED: 1,
+        FaultKind.KILL: 3,
+        FaultKind.RESTART: 3,
+        FaultKind.JOIN: 1,
+        FaultKind.LEAVE: 1,
+        FaultKind.MOVE: 1,
+        FaultKind.MOVE_PUBLISHED: 1,
     }
-    assert len({act.operator for act in default_plan(20, 5, SPARE) if act.what is What.KILL}) == 3
+    assert len({act.operator for act in default_plan(20, 5, SPARE) if act.what is FaultKind.KILL}) == 3
 
 
 def test_some_are_killed_while_a_session_is_under_way() -> None:
     """And some between two sessions."""
-    kills = [act.during for act in default_plan(20, 5, SPARE) if act.what is What.KILL]
+    kills = [act.during for act in default_plan(20, 5, SPARE) if act.what is FaultKind.KILL]
     assert set(kills) == {True, False}
 
 
@@ -35,22 +35,22 @@ def test_never_two_at_once(operators: int) -> None:
     """Only members are touched; who is down is restarted at the next rotation; then everybody is left alone for one, or longer."""
     members, down, untouchable_until = set(range(operators)), None, 0
     for act in default_plan(200, operators, SPARE):
-        assert act.rotation >= untouchable_until or act.what is What.RESTART
+        assert act.rotation >= untouchable_until or act.what is FaultKind.RESTART
         match act.what:
-            case What.RESTART:
+            case FaultKind.RESTART:
                 assert act.operator == down
                 down = None
-            case What.JOIN:
+            case FaultKind.JOIN:
                 assert act.operator == max(members) + 1
                 members.add(act.operator)
-            case What.LEAVE:
+            case FaultKind.LEAVE:
                 members.remove(act.operator)
-            case What.KILL:
+            case FaultKind.KILL:
                 down = act.operator
-        assert act.what is What.JOIN or act.what is What.LEAVE or act.operator in members
+        assert act.what is FaultKind.JOIN or act.what is FaultKind.LEAVE or act.operator in members
         assert len(members) >= operators
-        if act.what is not What.RESTART:
-            untouchable_until = act.rotation + (2 if act.what in (What.JOIN, What.LEAVE) else 3)
+        if act.what is not FaultKind.RESTART:
+            untouchable_until = act.rotation + (2 if act.what in (FaultKind.JOIN, FaultKind.LEAVE) else 3)
     assert down is None
 
 
@@ -60,12 +60,12 @@ def test_it_ends_whole(rotations: int) -> None:
     acts = default_plan(rotations, 4, SPARE)
     assert all(act.rotation < rotations for act in acts)
     counts = Counter(act.what for act in acts)
-    assert counts[What.KILL] == counts[What.RESTART]
+    assert counts[FaultKind.KILL] == counts[FaultKind.RESTART]
 
 
 def test_without_spare_accounts_nobody_joins() -> None:
     """The plan ends before the first that would."""
-    assert What.JOIN not in {act.what for act in default_plan(100, 4, 0)}
+    assert FaultKind.JOIN not in {act.what for act in default_plan(100, 4, 0)}
 
 
 def test_too_few_operators_are_refused() -> None:
@@ -76,8 +76,8 @@ def test_too_few_operators_are_refused() -> None:
 
 def test_what_is_due_at_a_moment() -> None:
     """Acts during a session and after it are told apart."""
-    kill, leave = Act(3, What.KILL, 1, during=True), Act(3, What.LEAVE, 0)
-    plan = (Act(2, What.JOIN, 4), kill, leave)
+    kill, leave = ScheduledFault(3, FaultKind.KILL, 1, during=True), ScheduledFault(3, FaultKind.LEAVE, 0)
+    plan = (ScheduledFault(2, FaultKind.JOIN, 4), kill, leave)
     assert due(plan, 3, during=True) == (kill,)
     assert due(plan, 3, during=False) == (leave,)
     assert due(plan, 4, during=False) == ()

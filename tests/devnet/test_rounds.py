@@ -7,14 +7,14 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from eigenkms.crypto.bn254 import KeyPair
-from eigenkms.devnet.boundary_tracker import Round, Rounds
-from eigenkms.devnet.node_processes import Member
+from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
+from eigenkms.devnet.node_processes import DevnetOperator
 from eigenkms.errors import NetworkError
 from eigenkms.types import OperatorAddress
 
 
-def member(index: int) -> Member:
-    return Member(
+def member(index: int) -> DevnetOperator:
+    return DevnetOperator(
         index, OperatorAddress(bytes([index]) * 20), Path(), 9000, "peer", "socket", KeyPair.from_secret(1)
     )
 
@@ -23,20 +23,22 @@ def at(second: float) -> str:
     return f"2026-01-01T00:00:{second:06.3f}Z"
 
 
-def boundary(rounds: Rounds, index: int, block: int, second: float, operators: int = 4) -> None:
+def boundary(rounds: BoundaryTracker, index: int, block: int, second: float, operators: int = 4) -> None:
     event = {"event": "boundary", "block": block, "session": f"s{block}", "operators": operators}
     rounds.hear(member(index), {**event, "time": at(second)})
 
 
-def certified(rounds: Rounds, index: int, block: int, second: float, *, event: str = "certified") -> None:
+def certified(
+    rounds: BoundaryTracker, index: int, block: int, second: float, *, event: str = "certified"
+) -> None:
     told = {"event": event, "session": f"s{block}", "version": 1000 + block, "time": at(second)}
     rounds.hear(member(index), told)
 
 
 @pytest.fixture
-def rounds() -> Rounds:
+def rounds() -> BoundaryTracker:
     """Four operators made a key at block 10: the first saw it at second 1, the quorum had it at 3, the last at 4."""
-    rounds = Rounds()
+    rounds = BoundaryTracker()
     for index, seen in enumerate((1.5, 1.0, 1.2, 2.0)):
         boundary(rounds, index, 10, seen)
     for index, when in enumerate((2.5, 4.0, 3.0, 2.75)):
@@ -44,7 +46,7 @@ def rounds() -> Rounds:
     return rounds
 
 
-def test_seconds_run_from_the_first_that_saw_to_the_quorum_and_to_the_last(rounds: Rounds) -> None:
+def test_seconds_run_from_the_first_that_saw_to_the_quorum_and_to_the_last(rounds: BoundaryTracker) -> None:
     """Three of four are a quorum."""
     found = rounds.at(10)
     assert (found.quorum, found.seconds, found.last_seconds) == (3, 2.0, 3.0)
@@ -54,7 +56,7 @@ def test_seconds_run_from_the_first_that_saw_to_the_quorum_and_to_the_last(round
 
 def test_a_quorum_is_more_than_two_of_four() -> None:
     """With two there is no outcome and no time."""
-    rounds = Rounds()
+    rounds = BoundaryTracker()
     boundary(rounds, 0, 10, 1.0)
     for index in (0, 1):
         certified(rounds, index, 10, 2.0)
@@ -64,14 +66,14 @@ def test_a_quorum_is_more_than_two_of_four() -> None:
 
 def test_a_certificate_may_be_told_of_before_the_boundary() -> None:
     """A node that is slow to log what it saw loses nothing."""
-    rounds = Rounds()
+    rounds = BoundaryTracker()
     for index in range(3):
         certified(rounds, index, 10, 2.0 + index)
     boundary(rounds, 3, 10, 1.0)
     assert rounds.at(10).seconds == 3.0
 
 
-def test_the_share_comes_after_the_certificate(rounds: Rounds) -> None:
+def test_the_share_comes_after_the_certificate(rounds: BoundaryTracker) -> None:
     """It is decrypted then, or once its rows were fetched; both moments are kept, and a second telling changes neither."""
     boundary(rounds, 0, 20, 11.0)
     certified(rounds, 0, 20, 12.0)
@@ -82,7 +84,7 @@ def test_the_share_comes_after_the_certificate(rounds: Rounds) -> None:
     assert (len(found.shares), found.erased) == (1, {})
 
 
-def test_erasing_is_told_of_the_version_that_is_erased(rounds: Rounds) -> None:
+def test_erasing_is_told_of_the_version_that_is_erased(rounds: BoundaryTracker) -> None:
     """By its session, without its number; it certifies nothing, and a version without a session is nobody's."""
     boundary(rounds, 0, 20, 21.0)
     erased = {"event": "erased", "transcript": "ab", "time": at(22.0)}
@@ -93,10 +95,10 @@ def test_erasing_is_told_of_the_version_that_is_erased(rounds: Rounds) -> None:
     assert (rounds.at(20).certified.erased, rounds.at(20).is_certified) == ({}, False)
 
 
-async def test_the_outcome_is_a_quorum(rounds: Rounds, autojump_clock: trio.abc.Clock) -> None:
+async def test_the_outcome_is_a_quorum(rounds: BoundaryTracker, autojump_clock: trio.abc.Clock) -> None:
     """It is waited for, whoever comes third."""
     boundary(rounds, 0, 20, 11.0)
-    found: list[Round] = []
+    found: list[BoundaryRecord] = []
 
     async def wait() -> None:
         found.append(await rounds.outcome(20, 100.0))
@@ -112,7 +114,7 @@ async def test_the_outcome_is_a_quorum(rounds: Rounds, autojump_clock: trio.abc.
 
 
 async def test_the_next_boundary_ends_a_session_without_a_certificate(
-    rounds: Rounds, autojump_clock: trio.abc.Clock
+    rounds: BoundaryTracker, autojump_clock: trio.abc.Clock
 ) -> None:
     """The outcome is that there is none."""
     boundary(rounds, 0, 20, 11.0)
@@ -123,7 +125,9 @@ async def test_the_next_boundary_ends_a_session_without_a_certificate(
         await rounds.outcome(30, 1.0)
 
 
-async def test_boundaries_are_gone_through_in_order(rounds: Rounds, autojump_clock: trio.abc.Clock) -> None:
+async def test_boundaries_are_gone_through_in_order(
+    rounds: BoundaryTracker, autojump_clock: trio.abc.Clock
+) -> None:
     """Also those that were seen while nobody waited, and with a gap where one was missed by all."""
     boundary(rounds, 0, 20, 11.0)
     boundary(rounds, 0, 40, 31.0)
@@ -134,7 +138,7 @@ async def test_boundaries_are_gone_through_in_order(rounds: Rounds, autojump_clo
 
 def test_no_certificate_is_no_genesis() -> None:
     """The error says what was looked for."""
-    rounds = Rounds()
+    rounds = BoundaryTracker()
     boundary(rounds, 0, 10, 1.0)
     with pytest.raises(NetworkError, match="no operator has a certificate"):
         _ = rounds.genesis

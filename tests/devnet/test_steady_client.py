@@ -12,7 +12,7 @@ from eigenkms.client.errors import QuorumError
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.crypto.identities import identity_v2
-from eigenkms.devnet.load_generator import SteadyClient, Tally
+from eigenkms.devnet.load_generator import LatencyStats, LoadGenerator
 from eigenkms.types import AppId, Version
 from tests.client.village import CLUSTER, Village, make_village
 
@@ -57,10 +57,10 @@ def village() -> Village:
     return make_village()
 
 
-async def counted(village: Village, *answers: Answer) -> tuple[SteadyClient, Oracle]:
+async def counted(village: Village, *answers: Answer) -> tuple[LoadGenerator, Oracle]:
     """A client that got these answers, one after another."""
     oracle = Oracle(village, list(answers))
-    client = SteadyClient(oracle, ClusterInfo(CLUSTER, village.epoch))
+    client = LoadGenerator(oracle, ClusterInfo(CLUSTER, village.epoch))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
         await oracle.done.wait()
@@ -107,7 +107,7 @@ async def test_a_lap_has_what_came_since_the_last(village: Village, autojump_clo
 
 def test_quantiles_are_latencies_that_occurred() -> None:
     """Of a hundred: the fiftieth, the ninety-ninth, the last; of none there is none."""
-    tally = Tally(latencies=[float(number) for number in range(100, 0, -1)])
+    tally = LatencyStats(latencies=[float(number) for number in range(100, 0, -1)])
     assert [tally.quantile(share) for share in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
-    assert Tally(latencies=[7.0]).quantile(0.5) == 7.0
-    assert math.isnan(Tally().quantile(0.5))
+    assert LatencyStats(latencies=[7.0]).quantile(0.5) == 7.0
+    assert math.isnan(LatencyStats().quantile(0.5))

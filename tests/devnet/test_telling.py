@@ -7,17 +7,17 @@ from typing import cast
 import pytest
 
 from eigenkms.devnet.console import say_all, tell_stderr
-from eigenkms.devnet.network import Network
+from eigenkms.devnet.network import Devnet
 from eigenkms.devnet.node_processes import Access
 from eigenkms.devnet.scenarios import commands_of_nodes, invitation
 
 
-def network(access: Access) -> Network:
+def network(access: Access) -> Devnet:
     """One that has what these lines are made of."""
     member = SimpleNamespace(name="operator 1", config=Path("/net/operator-1/node.toml"))
     node = SimpleNamespace(member=member, process=SimpleNamespace(pid=4711))
     return cast(
-        "Network",
+        "Devnet",
         SimpleNamespace(
             client_config=Path("/net/client.toml"), access=access, members=[member], nodes={0: node}
         ),

@@ -15,8 +15,8 @@ import trio
 
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.crypto.scalars import threshold
-from eigenkms.devnet.network import Network
-from eigenkms.devnet.node_processes import Member
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_processes import DevnetOperator
 from tests.support.waiting import PATIENCE, eventually
 
 QUIET_SECONDS, MAX_QUIET_SECONDS = 3.0, 48.0
@@ -31,7 +31,7 @@ class Boundaries:
 
     def __init__(
         self,
-        network: Network,
+        network: Devnet,
         paused: set[int],
         *,
         meanwhile: Callable[[int], bool] | None = None,
@@ -58,7 +58,7 @@ class Boundaries:
         self._has_key = False
         network.hear(self._hear)
 
-    def _hear(self, member: Member, event: Mapping[str, Any]) -> None:
+    def _hear(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
         self._heard = trio.current_time()
         if event["event"] == "boundary":
             self._see(member.index, int(event["block"]), str(event["session"]), joined=bool(event["joined"]))
@@ -147,7 +147,7 @@ class Boundaries:
         return now > max(self._since, self._heard) + self._quiet
 
 
-async def follow_the_clock(network: Network) -> None:
+async def follow_the_clock(network: Devnet) -> None:
     """Let a chain that makes blocks on demand give each the time of this machine, or a second more than the block before."""
     if network.engine.name == "anvil":
         async with JsonRpc(network.engine.url) as rpc:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from eigenkms.devnet import parent_watchdog
-from eigenkms.protocols.wire.frames import Kind, decode_frame
+from eigenkms.protocols.wire.frames import FrameKind, decode_frame
 from eigenkms.protocols.wire.messages import read_vote
 from eigenkms.protocols.wire.votes import VOID_HASH, Phase, decode_certificate
 from eigenkms.storage.store import Record, Store
@@ -50,7 +50,7 @@ def points_of(records: Sequence[Record]) -> set[str]:
 def _point_of(record: Record) -> str | None:
     if record.kind == "frame":
         frame = decode_frame(record.body)
-        is_prepare = frame.kind is Kind.VOTE and read_vote(frame).phase is Phase.PREPARE
+        is_prepare = frame.kind is FrameKind.VOTE and read_vote(frame).phase is Phase.PREPARE
         return "prepare" if is_prepare else None
     if record.kind in _BY_CERTIFICATE:
         return None if decode_certificate(record.body).hash == VOID_HASH else _BY_CERTIFICATE[record.kind]

@@ -24,8 +24,8 @@ import trio
 
 from eigenkms.cli import main as cli
 from eigenkms.devnet.engines.launch import EngineName, find_anvil
-from eigenkms.devnet.network import Network, open_network
-from eigenkms.devnet.node_processes import Access, Member, Timing
+from eigenkms.devnet.network import Devnet, open_network
+from eigenkms.devnet.node_processes import Access, DevnetOperator, Timing
 from eigenkms.devnet.nurseries import open_scope
 from eigenkms.devnet.ports import free_ports
 from eigenkms.errors import EigenKmsError, InputError
@@ -159,7 +159,7 @@ class LiveNetwork:
     """A devnet with node processes. Operators are numbered from 0, in the order of their folders."""
 
     def __init__(
-        self, loop: Loop, network: Network, probe: Host, boundaries: Boundaries, paused: set[int]
+        self, loop: Loop, network: Devnet, probe: Host, boundaries: Boundaries, paused: set[int]
     ) -> None:
         self.loop = loop
         self.network = network
@@ -173,7 +173,7 @@ class LiveNetwork:
     # -- operators -------------------------------------------------------------------------------------------
 
     @property
-    def members(self) -> list[Member]:
+    def members(self) -> list[DevnetOperator]:
         return self.network.members
 
     def name(self, index: int) -> str:
@@ -406,7 +406,7 @@ def live_network(
     with Loop.opened() as loop:
         paused: set[int] = set()
 
-        async def begin() -> tuple[Network, Host, Boundaries]:
+        async def begin() -> tuple[Devnet, Host, Boundaries]:
             probe = await loop.stack.enter_async_context(patient_host(PeerKey.generate()))
             opening = open_network(
                 folder, operators=operators, engine=ENGINE, timing=timing, access=access, anchor=anchor

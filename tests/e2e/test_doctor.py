@@ -27,12 +27,12 @@ from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.maintenance.doctor import network
-from eigenkms.maintenance.doctor.context import Case
+from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.registry import CHECKS, examine
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import LogHeader, sign_head
 from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.storage.audit_log import ReleaseLog
+from eigenkms.storage.audit_log import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
 from tests.attestation.issuer import make_authority
@@ -306,7 +306,7 @@ async def _with_clock(file: Path, off: float) -> dict[str, Any]:
     import time
 
     async with patient_host(PeerKey.generate()) as visitor:
-        case = Case(
+        case = CheckContext(
             lambda: NodeConfig.load({}, environ={}, file=file),
             lambda _config: None,
             visitor,
@@ -612,7 +612,7 @@ def test_a_release_log_that_another_key_signed(stopped: Patient) -> None:
     stopped.is_well()
     cluster = cluster_id(NodeConfig.load({}, environ={}, file=stopped.file).chain.cluster)
     mine = LogHeader(cluster, OperatorAddress(stopped.net.members[ME].address), key.g2, 1)
-    ReleaseLog.open(data, mine, lambda head: sign_head(key, head)).close()
+    AuditLog.open(data, mine, lambda head: sign_head(key, head)).close()
     stopped.set(data_dir="data", password_file="password")
     found = stopped.suffers("stored-state")
     assert "it is of another cluster, operator or key" in found["says"]

@@ -15,7 +15,7 @@ from eigenkms.client import network_snapshot
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
 from eigenkms.errors import EigenKmsError
-from eigenkms.keys.keystores import Key, open_key, public_values
+from eigenkms.keys.keystores import PrivateKey, open_key, public_values
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.peer_record import build_peer_record
@@ -39,7 +39,7 @@ class Operator:
         self.folder = folder
         self.data = self.member.folder / "data"
         secret = PRIVATE_KEYS[2 + ME]
-        account = Key("secp256k1", secret, public_values("secp256k1", secret))
+        account = PrivateKey("secp256k1", secret, public_values("secp256k1", secret))
         (folder / "account.json").write_bytes(account.seal("account", secrets.token_bytes, cost=CHEAP))
         for name in ("account", "backup"):
             (folder / f"{name}.txt").write_text(name + "\n")

@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from eigenkms.crypto.scalars import threshold
-from eigenkms.devnet.fault_schedule import Act, What
-from eigenkms.devnet.network import Network
+from eigenkms.devnet.fault_schedule import FaultKind, ScheduledFault
+from eigenkms.devnet.network import Devnet
 from eigenkms.devnet.node_processes import Timing
 from eigenkms.devnet.rotation import RotationResult, run_rotation
 from tests.e2e.boundaries import Boundaries, follow_the_clock
@@ -22,15 +22,15 @@ TIMING = Timing(interval_blocks=12, block_seconds=60.0, window_seconds=1.0, on_d
 """Changes of the set take fewer transactions, hence blocks, than an interval has. Nobody waits for 60 s."""
 LEAVER, JOINER = 1, 4
 PLAN = (
-    Act(1, What.KILL, 0, during=True),
-    Act(2, What.RESTART, 0),
-    Act(2, What.JOIN, JOINER),
-    Act(3, What.LEAVE, LEAVER),
-    Act(4, What.MOVE, 2),
+    ScheduledFault(1, FaultKind.KILL, 0, during=True),
+    ScheduledFault(2, FaultKind.RESTART, 0),
+    ScheduledFault(2, FaultKind.JOIN, JOINER),
+    ScheduledFault(3, FaultKind.LEAVE, LEAVER),
+    ScheduledFault(4, FaultKind.MOVE, 2),
 )
 
 
-async def mine(network: Network, served: Callable[[int], bool]) -> None:
+async def mine(network: Devnet, served: Callable[[int], bool]) -> None:
     """Boundaries all the time, each when the last session is over and the client has decrypted since."""
     await follow_the_clock(network)
     boundaries = Boundaries(network, set(), meanwhile=served, quiet=60.0)

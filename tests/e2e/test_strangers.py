@@ -23,7 +23,7 @@ from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
 from eigenkms.p2p.rpc import framing
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, encode_info_request
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.e2e.harness import LiveNetwork
@@ -268,7 +268,7 @@ async def test_strangers_reach_neither_operator_streams_nor_gossip(net: LiveNetw
     """Frames signed by a key of nobody, on both, and noise on their streams: nothing is taken, nobody is accused."""
     frame = build_frame(
         bn254.KeyPair.from_secret(4711),
-        kind=Kind.VOTE,
+        kind=FrameKind.VOTE,
         cluster=target.cluster,
         sender=net.members[1].address,
         session=SessionId(bytes(32)),

@@ -14,8 +14,8 @@ from eigenkms.errors import StorageError
 from eigenkms.node.engine import Engine
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.workers import Workers
-from eigenkms.protocols.ceremony.participant import Operator
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.ceremony.participant import Participant
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
@@ -120,7 +120,7 @@ def seat(
     """An operator's engine over its store; in another ``life`` its secrets are others."""
     versions = Versions(store)
     secrets = counter_rng(f"secrets of {me.hex()}, {life} life")
-    operator = Operator(me, who.keys[me], secrets, lambda: grace)
+    operator = Participant(me, who.keys[me], secrets, lambda: grace)
     workers = Workers(counter_rng(f"work of {me.hex()}, {life} life"), table)
     keys = {address: key.g2 for address, key in who.keys.items()}
     return Seat(me, store, Engine(operator, store, versions, workers, keys.get), versions, room)
@@ -183,13 +183,13 @@ def hold(seats: Sequence[Seat], session: Session) -> Callable[[], bool]:
 
 def check_journaled(seat: Seat, frame: Frame) -> None:
     """What leaves is in the journal of its session; an encryption key is in the store before it is published."""
-    if frame.sender != seat.me or frame.kind is Kind.CERTIFICATE:
+    if frame.sender != seat.me or frame.kind is FrameKind.CERTIFICATE:
         return
     records = seat.store.records(frame.session)
     assert any(r.kind == "frame" and r.body == frame.encoded for r in records), frame
-    if frame.kind is Kind.KEY:
+    if frame.kind is FrameKind.KEY:
         assert seat.store.keys(), frame
-    if frame.kind is Kind.DEALING:
+    if frame.kind is FrameKind.DEALING:
         assert any(r.kind == "body" for r in records), frame
 
 

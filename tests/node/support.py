@@ -12,16 +12,16 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.app import Node, NodeKeys
 from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.issuer import Releaser
+from eigenkms.node.issuer import PartialSignatureIssuer
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.records.audit_log import LogHeader, sign_head
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.rpc_methods import Head, encode_head
+from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.session import Session
-from eigenkms.storage.audit_log import ReleaseLog
+from eigenkms.storage.audit_log import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, KeyVersion, Operator, Village
@@ -75,15 +75,15 @@ def a_node(
     keys = NodeKeys(key or operator.key, operator.peer, PASSWORD)
     with open_store(folder, operator.address) as store, closing(open_log(village, index, folder)) as log:
         config = make_config(village, index, folder, **changes)
-        policy, releaser = deciding or Policy(config.policy), Releaser(log, operator.key)
+        policy, releaser = deciding or Policy(config.policy), PartialSignatureIssuer(log, operator.key)
         yield Node(config, keys, CLUSTER, village.chain, store, policy, releaser, anchor=anchor)  # type: ignore[arg-type]
 
 
-def open_log(village: Village, index: int, folder: Path) -> ReleaseLog:
+def open_log(village: Village, index: int, folder: Path) -> AuditLog:
     """The release log of one operator; close it."""
     operator = village.operators[index]
     header = LogHeader(CLUSTER, operator.address, operator.key.g2, 1_800_000_000_000)
-    return ReleaseLog.open(folder, header, partial(sign_head, operator.key))
+    return AuditLog.open(folder, header, partial(sign_head, operator.key))
 
 
 def keep_version(
@@ -140,5 +140,5 @@ class Neighbour(Honest):
             return rpc_methods.encode_frames([])
         if request.method == rpc_methods.HEAD:
             self.asked.append(request.method)
-            return encode_head(Head(self.epoch().transcript, self.epoch().certificate))
+            return encode_head(VersionHead(self.epoch().transcript, self.epoch().certificate))
         return await super().answer(operator, request)

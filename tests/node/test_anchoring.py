@@ -28,8 +28,8 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.devnet.engines import open_engine
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.node import anchor_publisher
-from eigenkms.node.anchor_publisher import Anchoring, anchoring_terms
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 from tests.client.village import CHAIN, CLUSTER, Village, block_at, make_epoch, make_session
@@ -63,10 +63,10 @@ class News:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def other_than(self, transcript_hash: bytes | None) -> Epoch:
+    async def other_than(self, transcript_hash: bytes | None) -> CertifiedTranscript:
         while self._newest is None or self._newest.hash == transcript_hash:
             await self._changed.wait()
-        return Epoch(self._newest, None)  # type: ignore[arg-type]
+        return CertifiedTranscript(self._newest, None)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -79,11 +79,11 @@ class Place:
     ceiling: int = 100
     """Gwei that a unit of gas may cost."""
 
-    def operator(self, account: bytes = ME, anchor: Anchor | None = None) -> Anchoring:
+    def operator(self, account: bytes = ME, anchor: Anchor | None = None) -> AnchorPublisher:
         chosen = anchor or self.anchor
         address = OperatorAddress(address_of(account))
         writer = chosen.sender(account, anchoring_terms(self.ceiling))
-        return Anchoring(chosen, writer, address, self.news.other_than)
+        return AnchorPublisher(chosen, writer, address, self.news.other_than)
 
     async def entry(self, version: int, account: bytes = ME) -> Commitment | None:
         address = OperatorAddress(address_of(account))
@@ -109,11 +109,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anchor_publisher, "FIRST_PAUSE_SECONDS", 0.05)
 
 
-async def until_anchored(operator: Anchoring, version: int) -> None:
+async def until_anchored(operator: AnchorPublisher, version: int) -> None:
     await eventually(lambda: operator.anchored == version)
 
 
-async def until_failing(operator: Anchoring, words: str) -> None:
+async def until_failing(operator: AnchorPublisher, words: str) -> None:
     await eventually(lambda: words in str(operator.failure))
 
 
@@ -261,7 +261,7 @@ async def test_the_engine_tells_of_its_newest_version(village: Village, tmp_path
     with a_node(village, 0, tmp_path) as node:
         epoch = await node._engine.other_than(None)
         assert epoch.transcript.hash == village.epoch.transcript.hash
-        told: list[Epoch] = []
+        told: list[CertifiedTranscript] = []
 
         async def wait_for_another() -> None:
             told.append(await node._engine.other_than(epoch.transcript.hash))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.chain.reader import OperatorRead
+from eigenkms.chain.reader import RawOperatorSet
 from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import ChainError, InputError, NetworkError
@@ -19,10 +19,10 @@ from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import Epoch, PartialRequest
-from eigenkms.protocols.wire.frames import Kind, build_frame
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, PartialRequest
+from eigenkms.protocols.wire.frames import FrameKind, build_frame
 from eigenkms.protocols.wire.messages import SourceRef, dealing_body
-from eigenkms.protocols.wire.rpc_methods import Head, encode_head
+from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.settlement_proof import SettlementProof
 from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
 from tests.client.lies import Serving, false_epochs
@@ -379,7 +379,7 @@ class Doubting:
         self._left = reads
         self.agreed = trio.Event()
 
-    async def __call__(self, block: BlockRef) -> OperatorRead:
+    async def __call__(self, block: BlockRef) -> RawOperatorSet:
         await trio.lowlevel.checkpoint()
         self._left -= 1
         if self._left >= 0:
@@ -590,7 +590,7 @@ async def dealt_to_from_elsewhere(
         await boundary_seen(caplog, 110)
         frame = build_frame(
             dealer.key,
-            kind=Kind.DEALING,
+            kind=FrameKind.DEALING,
             cluster=CLUSTER,
             sender=dealer.address,
             session=SessionId(bytes.fromhex(str(node.status()["session"]))),
@@ -601,12 +601,12 @@ async def dealt_to_from_elsewhere(
         yield
 
 
-def shown_as(epoch: Epoch, proof: SettlementProof | None = None) -> bytes:
+def shown_as(epoch: CertifiedTranscript, proof: SettlementProof | None = None) -> bytes:
     """What an operator answers that has this version for its highest."""
-    return encode_head(Head(epoch.transcript, epoch.certificate, proof))
+    return encode_head(VersionHead(epoch.transcript, epoch.certificate, proof))
 
 
-def false_proofs(village: Village, epoch: Epoch) -> dict[str, bytes]:
+def false_proofs(village: Village, epoch: CertifiedTranscript) -> dict[str, bytes]:
     """What is shown of a version of protocol 1 that the chain confirms, and does not prove that it was settled."""
     true, three = village.settle(epoch), village.settle(epoch, 3)
     stranger = bn254.KeyPair.from_secret(4711)
@@ -677,7 +677,7 @@ async def test_a_version_of_another_master_key_is_not_taken_over(
     keys = {o.address: o.key for o in village.operators}
     session = make_session(keys, 104)
     transcript = make_epoch(session, Polynomial.random(3, counter_rng("another key")))
-    other = Epoch(transcript, village.certify(transcript))
+    other = CertifiedTranscript(transcript, village.certify(transcript))
     village.chain.number = 105
     prover = Prover(village, shown_as(other))
     async with dealt_to_from_elsewhere(village, holder, caplog, prover):

@@ -14,9 +14,9 @@ from eth_account.messages import encode_typed_data
 
 from eigenkms.applications import (
     Application,
+    AppRelease,
     AppStatus,
     ContainerPolicy,
-    Release,
     UnusableReleaseError,
 )
 from eigenkms.attestation import ecdsa
@@ -35,7 +35,7 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import encode
-from eigenkms.storage.replay_cache import Spending, SpentTokens, Use
+from eigenkms.storage.replay_cache import ReplayCache, Spending, TokenUse
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import (
     APP,
@@ -67,7 +67,7 @@ POLICY = ContainerPolicy(
     env_override=(("MODE", "prod"),),
     restart_policy="Never",
 )
-RELEASE = Release(DIGEST, "docker.io/acme/app", POLICY, b"{}", b"")
+RELEASE = AppRelease(DIGEST, "docker.io/acme/app", POLICY, b"{}", b"")
 APPLICATION = Application(APP_ID, CREATOR, AppStatus.STARTED, RELEASE)
 
 
@@ -404,7 +404,7 @@ async def test_a_full_memory_grants_nothing(
     config: NodeConfig, register: Register, clock: Clock, scope: Scope, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The requester hears that the operator is busy, and the operator's log says why."""
-    full = SpentTokens.open(config.data_dir, limit=0)
+    full = ReplayCache.open(config.data_dir, limit=0)
     authoriser = Authoriser(
         cluster=CLUSTER,
         operator=config.operator,
@@ -430,7 +430,9 @@ async def test_evidence_is_remembered_longer_than_it_is_accepted(
     other = replace(scope, reply_key=b"\x04" * 32)
     fresh = signed(other, nonce=b"\x06" * 32, at=int(clock.now))
     assert isinstance(await outcome(authoriser, fresh), Grant)
-    assert authoriser._spent.spend([Use(claims.use_id, claims.expires_at)], clock.now) == [Spending.AGAIN]
+    assert authoriser._spent.spend([TokenUse(claims.use_id, claims.expires_at)], clock.now) == [
+        Spending.AGAIN
+    ]
 
 
 async def test_a_disk_that_refuses_grants_nothing(authoriser: Authoriser, scope: Scope) -> None:

@@ -17,10 +17,10 @@ from eigenkms.config.node import gather
 from eigenkms.config.settings import Settings
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
-from eigenkms.keys.keystores import Key, public_values
+from eigenkms.keys.keystores import PrivateKey, public_values
 from eigenkms.maintenance.backup import check, check_keys, make_backup
 from eigenkms.maintenance.backup_file import Backup, open_backup
-from eigenkms.maintenance.restore import Target, missing_files, restore, target_in, target_of
+from eigenkms.maintenance.restore import RestoreTarget, missing_files, restore, target_in, target_of
 from eigenkms.storage.rebuild import RESTORED, write_new
 from eigenkms.storage.store import Store
 from eigenkms.storage.store_reader import read_store
@@ -75,7 +75,7 @@ def make_home(folder: Path, village: Village, index: int = 0) -> Home:
         ("bn254", operator.key.secret_bytes(), "bn254.json"),
         ("p2p", operator.peer.secret, "p2p.json"),
     ):
-        key = Key(kind, secret, public_values(kind, secret))
+        key = PrivateKey(kind, secret, public_values(kind, secret))
         (folder / name).write_bytes(key.seal(PASSWORD, rng, cost=LIGHT))
     lines = {
         "rpc_url": "http://127.0.0.1:1",
@@ -103,7 +103,7 @@ def home(tmp_path: Path, village: Village) -> Home:
     return made
 
 
-def put_back(backup: Backup, target: Target, **changes: Any) -> int | None:
+def put_back(backup: Backup, target: RestoreTarget, **changes: Any) -> int | None:
     given: dict[str, Any] = {"with_share": False, "cost": CHEAP, **changes}
     return restore(backup, target, PASSWORD, MARK, counter_rng("restore"), **given)
 

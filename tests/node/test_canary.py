@@ -13,7 +13,7 @@ from eigenkms.crypto import bls
 from eigenkms.crypto.identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.app import Node
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.monitor import canary as canary_module
 from eigenkms.node.monitor.canary import AGAIN_SECONDS, BURST, RATE, Canary, CanaryResult
 from eigenkms.p2p.errors import RpcRefusal
@@ -256,7 +256,7 @@ async def test_nobody_is_answered_more_often_than_a_canary_asks(village: Village
 def test_as_often_as_may_be_set_a_canary_is_answered(every: float, *, refused: bool) -> None:
     """Also at its shortest pause, while each fails and is tried again: else a healthy quorum would seem to refuse. Not oftener."""
     now = 0.0
-    rates = Rates(RATE, BURST, lambda: now)
+    rates = RateLimiter(RATE, BURST, lambda: now)
     waits = []
     for _ in range(200):
         waits.append(rates.take("asker"))

@@ -14,10 +14,10 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
 from eigenkms.node.key_versions import Versions
-from eigenkms.protocols.wire.client_rpc import Epoch
-from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, read_dealing, ref_of
-from eigenkms.protocols.wire.rpc_methods import Head, check_head
+from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head
 from eigenkms.protocols.wire.session import Session, encode_session
 from eigenkms.storage.store import Record, Store, VersionRow
 from eigenkms.types import OperatorAddress, SessionId
@@ -45,10 +45,10 @@ class Upgraded:
         return self.who.addresses[0]
 
     @property
-    def proven(self) -> Head:
+    def proven(self) -> VersionHead:
         """The second version with the proof that it was settled."""
         transcript = self.second.transcript
-        return Head(transcript, self.second.certificate, prove_settled(transcript, self.who.keys))
+        return VersionHead(transcript, self.second.certificate, prove_settled(transcript, self.who.keys))
 
     def open(self, operator: OperatorAddress | None = None) -> Store:
         address = operator or self.me
@@ -94,7 +94,7 @@ def upgraded(toy_curves: None, tmp_path: Path) -> Upgraded:
 
 def sources_of(seat: Seat) -> list[SourceRef]:
     """What an operator dealt from."""
-    return [read_dealing(frame).source for frame in seat.sent if frame.kind is Kind.DEALING]
+    return [read_dealing(frame).source for frame in seat.sent if frame.kind is FrameKind.DEALING]
 
 
 def shares(store: Store, *versions: KeyVersion) -> list[bool]:
@@ -210,7 +210,7 @@ def test_a_version_is_settled_once_its_proof_is_there(upgraded: Upgraded) -> Non
         store.set_settled = refuse  # type: ignore[method-assign, assignment]
         head, versions = upgraded.proven, Versions(store)
         with pytest.raises(StorageError):
-            versions.add(Epoch(head.transcript, head.certificate), head.proof)
+            versions.add(CertifiedTranscript(head.transcript, head.certificate), head.proof)
     with upgraded.open() as store:
         versions = Versions(store)
         assert [held.epoch.transcript.hash for held in versions.known()] == [upgraded.first.transcript.hash]
@@ -223,7 +223,7 @@ def test_a_node_that_dies_before_it_has_erased_does_so_when_it_starts(upgraded: 
     with upgraded.open() as store:
         store.erase_share = refuse  # type: ignore[method-assign, assignment]
         with pytest.raises(StorageError):
-            Versions(store).add(Epoch(third.transcript, third.certificate))
+            Versions(store).add(CertifiedTranscript(third.transcript, third.certificate))
         assert shares(store, upgraded.second) == [True]
     with upgraded.open() as store:
         assert Versions(store).share_of(upgraded.second.transcript.hash) is None

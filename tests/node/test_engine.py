@@ -21,16 +21,16 @@ from eigenkms.errors import StorageError
 from eigenkms.node import engine
 from eigenkms.node.engine import MAX_IDLE_SECONDS
 from eigenkms.node.frame_queue import MAX_FRAMES, MAX_OF_ONE
-from eigenkms.protocols.ceremony.effects import Accuse, Note
+from eigenkms.protocols.ceremony.effects import LogEvent, ReportFault
 from eigenkms.protocols.ceremony.forgeries import MAX_FORGERIES
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.records.evidence_bundle import check_bundle, decode_bundle
 from eigenkms.protocols.wire.client_rpc import EvidencePage
-from eigenkms.protocols.wire.dealing import Row
-from eigenkms.protocols.wire.frames import Frame, Kind, verify_frames
+from eigenkms.protocols.wire.dealing import DealingRow
+from eigenkms.protocols.wire.frames import Frame, FrameKind, verify_frames
 from eigenkms.protocols.wire.messages import slot_of, vote_body
-from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.rpc_methods import VersionHead
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Record, Store
@@ -73,7 +73,7 @@ async def test_four_engines_make_one_key_and_say_nothing_that_is_not_durable(
             assert await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
         await eventually(hold(seats, who.session))
         kinds = {frame.kind for s in seats for frame in s.sent}
-        assert kinds >= {Kind.KEY, Kind.HASH, Kind.DEALING, Kind.PROPOSAL, Kind.VOTE}
+        assert kinds >= {FrameKind.KEY, FrameKind.HASH, FrameKind.DEALING, FrameKind.PROPOSAL, FrameKind.VOTE}
         bodies = {body for s in seats for body in s.published}
     held = [s.versions.newest for s in seats]
     assert len({h.epoch.transcript.hash for h in held if h is not None}) == 1
@@ -125,7 +125,7 @@ async def test_a_restored_copy_of_a_store_listens_where_it_may_have_voted(who: C
     async with seated(who, room, tmp_path, *who.addresses[1:]) as others:
         async with seated(who, room, tmp_path, me) as (one,):
             await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
-            await eventually(lambda: any(f.kind is Kind.HASH for f in one.sent))
+            await eventually(lambda: any(f.kind is FrameKind.HASH for f in one.sent))
         shutil.copytree(tmp_path / me.hex(), tmp_path / "backup")
         async with seated(who, room, tmp_path, me) as (one,):
             await one.engine.restore(one, 1_700_000_100.0)
@@ -133,14 +133,16 @@ async def test_a_restored_copy_of_a_store_listens_where_it_may_have_voted(who: C
                 await each.engine.boundary(each, who.session, may_vote=True, may_found=True)
             await eventually(hold([one, *others], who.session))
             voted = {slot_of(f): f.encoded for f in one.sent}
-            assert any(slot is not None and slot[0] is Kind.VOTE for slot in voted)
+            assert any(slot is not None and slot[0] is FrameKind.VOTE for slot in voted)
         shutil.rmtree(tmp_path / me.hex())
         shutil.copytree(tmp_path / "backup", tmp_path / me.hex())
         async with seated(who, room, tmp_path, me) as (one,):
             assert one.store.rolled_back
             await one.engine.restore(one, 1_700_000_100.0, floor=who.session.boundary.number)
             await eventually(hold([one], who.session))
-            assert {f.kind for f in one.sent} <= {Kind.KEY, Kind.HASH}, "only what the copy knows it said"
+            assert {f.kind for f in one.sent} <= {FrameKind.KEY, FrameKind.HASH}, (
+                "only what the copy knows it said"
+            )
             assert all(voted[slot_of(f)] == f.encoded for f in one.sent)
 
 
@@ -161,7 +163,7 @@ async def test_a_frame_that_comes_before_its_boundary_and_cannot_be_read_harms_n
     me, liar = who.addresses[:2]
     async with seated(who, Room(), tmp_path, me) as (one,):
         for session in (who.session, who.later()):
-            one.engine.offer(liar, who.frame(liar, Kind.VOTE, [], session=session).encoded)
+            one.engine.offer(liar, who.frame(liar, FrameKind.VOTE, [], session=session).encoded)
         await eventually(lambda: one.engine.statistics().frames == 2)
         for session in (who.session, who.later()):
             assert await one.engine.boundary(one, session, may_vote=True, may_found=True)
@@ -204,7 +206,7 @@ async def test_a_known_version_ends_genesis(who: Cast, tmp_path: Path) -> None:
     for life in (1, 2):
         async with seated(who, room, tmp_path / "b", who.addresses[0]) as (one,):
             if life == 1:
-                await one.engine.learn(one, Head(held.epoch.transcript, held.epoch.certificate))
+                await one.engine.learn(one, VersionHead(held.epoch.transcript, held.epoch.certificate))
             assert one.versions.newest is not None
             assert one.versions.newest.share is None
             session = later(who.session, 10 * life)
@@ -218,13 +220,13 @@ async def test_noise_is_counted_and_does_no_harm(who: Cast, tmp_path: Path) -> N
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
         await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         other = who.addresses[1]
-        good = who.frame(other, Kind.HASH, [bytes(32)])
+        good = who.frame(other, FrameKind.HASH, [bytes(32)])
         stranger = cast(1, seed="stranger")
         for data in (
             b"",
             b"\xc1",
             good.encoded[:-1],
-            stranger.frame(stranger.addresses[0], Kind.HASH, [bytes(32)]).encoded,
+            stranger.frame(stranger.addresses[0], FrameKind.HASH, [bytes(32)]).encoded,
             good.encoded[:-64] + bytes(64),
         ):
             one.engine.offer(other, data)
@@ -262,7 +264,7 @@ async def test_who_hands_over_forged_frames_pays_for_them_and_nobody_else(
 
     def forged(number: int, session: Session) -> Frame:
         body = vote_body(0, Phase.PREPARE, number.to_bytes(32, "big"), bytes(64))
-        good = who.frame(liar, Kind.VOTE, body, session=session)
+        good = who.frame(liar, FrameKind.VOTE, body, session=session)
         return replace(good, sender=victim)
 
     async with seated(who, Room(), tmp_path, me) as (one,):
@@ -272,9 +274,9 @@ async def test_who_hands_over_forged_frames_pays_for_them_and_nobody_else(
         await eventually(lambda: one.engine.statistics().frames == 2 * MAX_FORGERIES)
         assert MAX_FORGERIES <= len(verified) < MAX_FORGERIES + MAX_OF_ONE
         assert one.engine.statistics().dropped == 2 * MAX_FORGERIES - len(verified)
-        for source, expected in ((liar, []), (other, [Kind.HASH])):
+        for source, expected in ((liar, []), (other, [FrameKind.HASH])):
             verified.clear()
-            one.engine.offer(source, who.frame(victim, Kind.HASH, [bytes(32)]))
+            one.engine.offer(source, who.frame(victim, FrameKind.HASH, [bytes(32)]))
             before = one.engine.statistics().frames
             await eventually(lambda before=before: one.engine.statistics().frames > before)  # type: ignore[misc]
             assert [frame.kind for frame in verified] == expected
@@ -290,7 +292,7 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
         await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         for number in (1, 2):
-            one.engine.offer(liar, who.frame(liar, Kind.HASH, [bytes([number]) * 32]).encoded)
+            one.engine.offer(liar, who.frame(liar, FrameKind.HASH, [bytes([number]) * 32]).encoded)
         await eventually(lambda: one.engine.evidence == 1)
         (kept,) = one.store.evidence()
         assert (kept.kind, kept.accused, kept.session) == ("equivocation", liar, who.session.id)
@@ -309,7 +311,7 @@ async def test_a_share_that_does_not_open_is_an_error(
 ) -> None:
     """Its operator must report it; what happens every day is information."""
     async with seated(who, Room(), tmp_path, who.addresses[0]) as (one,):
-        notes = [Note(NOT_OPENED, {"version": 7}), Note("share held", {"version": 7})]
+        notes = [LogEvent(NOT_OPENED, {"version": 7}), LogEvent("share held", {"version": 7})]
         one.engine._report([SessionEffect(None, note) for note in notes])
     levels = {r.levelno for r in caplog.records if NOT_OPENED in r.getMessage()}
     assert levels == {logging.ERROR}
@@ -321,7 +323,7 @@ async def test_evidence_is_kept_once_and_shown(village: Village, tmp_path: Path)
     liar = village.operators[1]
     with a_node(village, 0, tmp_path) as node:
         for _ in range(2):
-            node._engine._make_durable([SessionEffect(village.session, Accuse(noticed.evidence))])
+            node._engine._make_durable([SessionEffect(village.session, ReportFault(noticed.evidence))])
             assert (len(node._store.evidence()), node._engine.evidence) == (1, 1)
         (kept,) = node._store.evidence()
         check_bundle(decode_bundle(kept.bundle))
@@ -353,7 +355,7 @@ async def test_what_is_due_is_done_in_the_next_step_whatever_that_is_for(
         assert await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         for seconds in (9.9, 0.14):
             virtual_clock.jump(seconds)
-            await one.engine.take_row(one, bytes(32), Row(b"", b""))
+            await one.engine.take_row(one, bytes(32), DealingRow(b"", b""))
         assert ticks == [pytest.approx(began + 10.04)]
         async with trio.open_nursery() as nursery:
             told = trio.Event()

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from eigenkms.crypto import backends
-from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.rpc_methods import VersionHead
 from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
@@ -152,7 +152,7 @@ class Past:
 
     async def happen(self) -> None:
         people = self.who.addresses
-        heads: list[Head] = []
+        heads: list[VersionHead] = []
         for number, session in enumerate(self.sessions):
             present = people[:4] if number == 0 else people
             async with alive(self.who, self.folder, f"life {number}", present) as seats:
@@ -165,7 +165,7 @@ class Past:
                 await eventually(lambda part=part, session=session: self._all_are_done(part, session))  # type: ignore[misc]
                 newest = part[-1].versions.newest
                 assert newest is not None
-                heads.append(Head(newest.epoch.transcript, newest.epoch.certificate))
+                heads.append(VersionHead(newest.epoch.transcript, newest.epoch.certificate))
                 self.hashes.append(newest.epoch.transcript.hash)
 
     @staticmethod

@@ -9,11 +9,11 @@ from trio.testing import MockClock
 
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.node.engine import Wanted
-from eigenkms.node.network.dealing_fetcher import FREE_PLACES, HEDGE_SECONDS, Fetcher
-from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.dealing_fetcher import FREE_PLACES, HEDGE_SECONDS, DealingFetcher
+from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.types import OperatorAddress
 from tests.node.support import Nowhere
@@ -55,7 +55,7 @@ class SomeSilent:
         self.wanted = Wanted(tuple(n for n in self.wanted.bodies if n != name), ())
 
     async def sync_requests(self) -> Iterable[Frame]:
-        return [cast(4).frame(cast(4).addresses[0], Kind.SYNC, sync_body([]))]
+        return [cast(4).frame(cast(4).addresses[0], FrameKind.SYNC, sync_body([]))]
 
     def of(self, peer: PeerId) -> int:
         return sum(asked == peer for asked, *_ in self.calls)
@@ -65,7 +65,7 @@ async def test_bodies_are_fetched_from_others_than_a_silent_peer(autojump_clock:
     """It is left with one request, and what it was asked for is asked for elsewhere after a while."""
     world: Any = SomeSilent(Wanted(tuple(NAMES), ()))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Fetcher(world, world, world, lambda: 1.0).run, Nowhere())
+        nursery.start_soon(DealingFetcher(world, world, world, lambda: 1.0).run, Nowhere())
         await pass_time(len(NAMES) + HEDGE_SECONDS)
         nursery.cancel_scope.cancel()
     assert world.offered == set(NAMES)
@@ -76,7 +76,7 @@ async def test_on_a_busy_machine_nothing_is_asked_for_twice_at_once(autojump_clo
     """All are silent: a few requests are on their way, one a peer, for different dealings."""
     world: Any = SomeSilent(Wanted(tuple(NAMES), ()), silent=set(PEERS))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Fetcher(world, world, world, lambda: 0.1).run, Nowhere())
+        nursery.start_soon(DealingFetcher(world, world, world, lambda: 0.1).run, Nowhere())
         await pass_time(HEDGE_SECONDS - 0.1)
         nursery.cancel_scope.cancel()
     assert sorted(peer for peer, *_ in world.calls) == sorted(PEERS)
@@ -86,7 +86,7 @@ async def test_on_a_busy_machine_nothing_is_asked_for_twice_at_once(autojump_clo
 async def test_frames_are_pulled_from_others_than_a_silent_peer(autojump_clock: MockClock) -> None:
     """It is asked once, until it answers."""
     world: Any = SomeSilent()
-    links = Links(world, world, world, world, CLUSTER)
+    links = OperatorNetwork(world, world, world, world, CLUSTER)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(links._pull)
         await pass_time(12)

@@ -3,12 +3,12 @@
 import pytest
 import trio
 
-from eigenkms.node.frame_queue import MAX_BATCH, MAX_BYTES, MAX_FRAMES, MAX_OF_ONE, Inbox
+from eigenkms.node.frame_queue import MAX_BATCH, MAX_BYTES, MAX_FRAMES, MAX_OF_ONE, FairFrameQueue
 
 
 async def test_a_flood_displaces_its_own_frames_only() -> None:
     """Who sends little is in the very next batch, whatever waits of another; each source's frames keep their order."""
-    inbox = Inbox()
+    inbox = FairFrameQueue()
     taken = [inbox.put("flood", b"%d" % number) for number in range(MAX_FRAMES + 5)]
     assert taken == [True] * MAX_FRAMES + [False] * 5
     assert inbox.put("quiet", b"word")
@@ -20,7 +20,7 @@ async def test_a_flood_displaces_its_own_frames_only() -> None:
 
 async def test_many_sources_take_turns() -> None:
     """Who did not fit a batch is first in the next."""
-    inbox = Inbox()
+    inbox = FairFrameQueue()
     sources = range(2 * MAX_BATCH // MAX_OF_ONE)
     for source in sources:
         for _ in range(MAX_OF_ONE + 1):
@@ -33,7 +33,7 @@ async def test_many_sources_take_turns() -> None:
 
 async def test_bytes_are_bounded_too() -> None:
     """Of one source."""
-    inbox = Inbox()
+    inbox = FairFrameQueue()
     half = bytes(MAX_BYTES // 2)
     assert [inbox.put("large", half) for _ in range(3)] == [True, True, False]
     assert inbox.put("small", b"x")
@@ -43,7 +43,7 @@ async def test_bytes_are_bounded_too() -> None:
 
 async def test_an_empty_inbox_waits(virtual_clock: trio.testing.MockClock) -> None:
     """And goes on waiting after it was emptied."""
-    inbox = Inbox()
+    inbox = FairFrameQueue()
     for _ in range(2):
         with pytest.raises(trio.TooSlowError), trio.fail_after(1):
             await inbox.take()

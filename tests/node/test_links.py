@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Kind, build_frame
+from eigenkms.protocols.wire.frames import FrameKind, build_frame
 from eigenkms.types import SessionId
 from tests.client.village import ANYWHERE, CLUSTER, Operator, Village, make_village
 from tests.support.black_holes import black_holes
@@ -36,9 +36,9 @@ def holes() -> Iterator[list[str]]:
         yield found
 
 
-def links_of(host: Host, book: PeerBook) -> Links:
+def links_of(host: Host, book: PeerBook) -> OperatorNetwork:
     """Those of the first operator, of which nothing runs."""
-    return Links(host, book, NOBODY, NOBODY, CLUSTER)
+    return OperatorNetwork(host, book, NOBODY, NOBODY, CLUSTER)
 
 
 def book_of(village: Village, me: Operator) -> PeerBook:
@@ -113,7 +113,7 @@ async def test_frames_of_one_operator_are_passed_on_at_a_rate(
         def is_passed_on(operator: Operator, view: int) -> bool:
             frame = build_frame(
                 operator.key,
-                kind=Kind.VIEW_CHANGE,
+                kind=FrameKind.VIEW_CHANGE,
                 cluster=CLUSTER,
                 sender=operator.address,
                 session=SessionId(bytes(32)),

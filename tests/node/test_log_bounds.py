@@ -14,7 +14,7 @@ from eigenkms.errors import ChainError
 from eigenkms.node.authorisation.pipeline import Authoriser, KeyRequest
 from eigenkms.node.monitor.log_bounds import LINES, PERIOD_SECONDS, REACHED, bounded_lines
 from eigenkms.protocols.wire.authorisation import Authorisation
-from eigenkms.storage.replay_cache import SpentTokens
+from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import AppId, OperatorAddress
 from tests.client.village import CLUSTER
 
@@ -49,7 +49,7 @@ async def test_made_up_applications_write_a_few_lines_a_minute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
     """Of two thousand ten are written, and the first one of the next minute says how many were not."""
-    spent = SpentTokens.open(tmp_path)
+    spent = ReplayCache.open(tmp_path)
     authoriser = Authoriser(
         cluster=CLUSTER,
         operator=OperatorAddress(bytes(20)),

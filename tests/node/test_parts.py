@@ -11,15 +11,15 @@ from eigenkms.crypto import pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import VerificationError
 from eigenkms.node.network import byte_budget
-from eigenkms.node.network.byte_budget import Budget
-from eigenkms.node.network.dealing_bodies import MAX_BYTES, MAX_OF_ONE, Bodies
+from eigenkms.node.network.byte_budget import OperatorByteBudget
+from eigenkms.node.network.dealing_bodies import MAX_BYTES, MAX_OF_ONE, DealingBodies
 from eigenkms.node.workers import Workers
-from eigenkms.protocols.ceremony.jobs import Check, Checked, Job, Open, Opened, Result
+from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, OpenJob, OpenResult, Result
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.rpc_methods import (
-    Head,
+    VersionHead,
     check_head,
     decode_head,
     decode_row,
@@ -47,7 +47,7 @@ def operators(n: int) -> list[OperatorAddress]:
 
 async def test_bodies_wait_until_they_are_wanted() -> None:
     """Each under its name, of all sources that sent one; what nobody wants stays, and a newer one takes an older one's place."""
-    bodies = Bodies()
+    bodies = DealingBodies()
     bodies.put("a", NAMES[0], b"early")
     bodies.put("a", NAMES[0], b"one")
     bodies.put("b", NAMES[0], b"another")
@@ -62,7 +62,7 @@ async def test_bodies_wait_until_they_are_wanted() -> None:
 
 async def test_a_source_displaces_its_own_bodies_only() -> None:
     """By number and by bytes, the oldest first; how many went is said."""
-    bodies = Bodies()
+    bodies = DealingBodies()
     bodies.put("honest", NAMES[0], b"body")
     displaced = [bodies.put("liar", name, b"x") for name in NAMES]
     assert displaced == [0] * MAX_OF_ONE + [1] * (len(NAMES) - MAX_OF_ONE)
@@ -72,7 +72,7 @@ async def test_a_source_displaces_its_own_bodies_only() -> None:
 
 async def test_an_arrival_is_told_once(autojump_clock: MockClock) -> None:
     """Whoever waits again waits for the next one."""
-    bodies = Bodies()
+    bodies = DealingBodies()
     bodies.put("a", NAMES[0], b"one")
     await bodies.arrival()
     with trio.move_on_after(1) as waiting:
@@ -86,7 +86,7 @@ async def test_an_arrival_is_told_once(autojump_clock: MockClock) -> None:
 def test_an_operator_is_served_so_many_bytes_in_a_while() -> None:
     """It may overdraw by one answer; then it waits until it has paid, and nobody else does."""
     now = 100.0
-    served = Budget(lambda: now)
+    served = OperatorByteBudget(lambda: now)
     greedy, other = operators(2)
     for _ in range(byte_budget.BURST // (1 << 20)):
         assert served.allows(greedy)
@@ -104,7 +104,7 @@ def test_an_operator_is_served_so_many_bytes_in_a_while() -> None:
 
 def test_short_answers_are_not_free() -> None:
     """They cost as if they were longer, and what is known of one that left is forgotten."""
-    served = Budget(lambda: 0.0)
+    served = OperatorByteBudget(lambda: 0.0)
     one, two = operators(2)
     for _ in range(byte_budget.BURST // byte_budget.LEAST):
         assert served.allows(one)
@@ -118,7 +118,7 @@ def test_short_answers_are_not_free() -> None:
 
 def test_an_answer_that_needs_a_check_costs_more() -> None:
     """So a flood of bad signatures ends after a while, as one of long answers does."""
-    served = Budget(lambda: 0.0)
+    served = OperatorByteBudget(lambda: 0.0)
     one, _ = operators(2)
     for _ in range(byte_budget.BURST // byte_budget.CHECKED):
         assert served.allows(one)
@@ -129,9 +129,9 @@ def test_an_answer_that_needs_a_check_costs_more() -> None:
 # -- threads -------------------------------------------------------------------------------------------------------
 
 
-def an_open() -> Open:
+def an_open() -> OpenJob:
     key = pvss.EncryptionKey.generate(cast(1).rng)
-    return Open(bytes(32), bytes(96), (), is_genesis=True, key=key)
+    return OpenJob(bytes(32), bytes(96), (), is_genesis=True, key=key)
 
 
 async def test_workers_make_their_table_when_it_is_needed_and_once() -> None:
@@ -144,7 +144,7 @@ async def test_workers_make_their_table_when_it_is_needed_and_once() -> None:
 
     with toy_crypto():
         workers = Workers(cast(1).rng, make)
-        assert await workers.carry_out(Check(())) == Checked(frozenset(), frozenset())
+        assert await workers.carry_out(CheckJob(())) == CheckResult(frozenset(), frozenset())
         assert made == []
         results: list[Result] = []
 
@@ -154,7 +154,7 @@ async def test_workers_make_their_table_when_it_is_needed_and_once() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, an_open())
             nursery.start_soon(work, an_open())
-        assert results == [Opened(bytes(32), None)] * 2
+        assert results == [OpenResult(bytes(32), None)] * 2
         assert made == [1]
 
 
@@ -192,13 +192,13 @@ def signed(who: Cast, transcript: Transcript, phase: Phase, signers: int = 4) ->
 
 def a_head(
     who: Cast, phase: Phase, *, rotation: bool = True, signers: int = 4, lists_keys: bool = True
-) -> Head:
+) -> VersionHead:
     """Without keys, a version of protocol 1."""
     made = version_of(who).transcript
     keys = tuple(ListedKey(100, bytes(48)) for _ in who.addresses) if lists_keys else ()
     source = (90, b"\x05" * 32) if rotation else (0, bytes(32))
     transcript = replace(made, keys=keys, source_version=source[0], source_hash=source[1])
-    return Head(transcript, signed(who, transcript, phase, signers))
+    return VersionHead(transcript, signed(who, transcript, phase, signers))
 
 
 @pytest.mark.usefixtures("toy_curves")
@@ -268,7 +268,7 @@ class TestHead:
 
 def test_rows_and_bodies_are_measured_before_anything_else() -> None:
     """What fits comes back; what no dealing can have is refused."""
-    row = Row(b"header", bytes(1792))
+    row = DealingRow(b"header", bytes(1792))
     assert decode_row(encode_row(row)) == row
     for bad in (b"", encode([b"h"]), encode([b"h", bytes(5000)]), encode([bytes(200_000), b""])):
         with pytest.raises(MalformedError):

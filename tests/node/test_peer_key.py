@@ -10,7 +10,7 @@ import pytest
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
 from eigenkms.keys.keystores import new_key, open_key
-from eigenkms.maintenance.peer_key import Rotation, begin_rotation
+from eigenkms.maintenance.peer_key import PeerKeyRotation, begin_rotation
 from tests.protocols.support import counter_rng
 
 PASSWORD = "correct horse"
@@ -24,11 +24,11 @@ def keystore(tmp_path: Path) -> Path:
     return path
 
 
-def begin(keystore: Path, seed: str = "new") -> Rotation:
+def begin(keystore: Path, seed: str = "new") -> PeerKeyRotation:
     return begin_rotation(keystore, PASSWORD, counter_rng(seed))
 
 
-def go_through(rotation: Rotation) -> None:
+def go_through(rotation: PeerKeyRotation) -> None:
     rotation.prepare(PASSWORD, counter_rng("seal"), cost=CHEAP)
     rotation.put_in_place()
     rotation.finish()

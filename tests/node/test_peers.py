@@ -14,7 +14,7 @@ from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import (
     BadSignatureError,
     Frame,
-    Kind,
+    FrameKind,
     WrongScopeError,
     build_frame,
     verify_frame,
@@ -335,7 +335,7 @@ def out_of_scope(operator: Operator) -> dict[str, Frame]:
 
     def framed(**changes: object) -> Frame:
         fields = {
-            "kind": Kind.PEER_RECORD,
+            "kind": FrameKind.PEER_RECORD,
             "cluster": CLUSTER,
             "sender": operator.address,
             "session": SessionId(bytes(32)),
@@ -347,7 +347,7 @@ def out_of_scope(operator: Operator) -> dict[str, Frame]:
         "another cluster": framed(cluster=ClusterId(b"\x01" * 32)),
         "a session": framed(session=SessionId(b"\x01" * 32)),
         "a recipient": framed(recipient=operator.address),
-        "another kind": framed(kind=Kind.STATEMENT),
+        "another kind": framed(kind=FrameKind.STATEMENT),
         "no operator": stranger.record([THERE]),
     }
 

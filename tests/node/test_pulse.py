@@ -15,8 +15,8 @@ from eigenkms.node.network.ping import (
     OLD_PROTOCOL,
     PATIENCE_SECONDS,
     PAUSE_SECONDS,
-    Beat,
-    Pulse,
+    PeerPinger,
+    PingResult,
 )
 from eigenkms.p2p.errors import CallTimeout, RpcRefused
 from eigenkms.p2p.host import Request
@@ -72,19 +72,21 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
     village: Village, book: PeerBook, virtual_clock: MockClock
 ) -> None:
     """A refusal is an answer too; silence is counted and the last answer remembered; nobody else is asked."""
-    pulse, host = Pulse(book), Callee(village, 0.0, 0.25, 0.5, 0.0)
+    pulse, host = PeerPinger(book), Callee(village, 0.0, 0.25, 0.5, 0.0)
     quick, slow = village.operators[1:3]
     host.refuses.add(slow.peer.peer_id)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse.run, host)
         began = trio.current_time()
         await pass_time(1)
-        assert pulse.beat(quick.address) == Beat(pytest.approx(0.25), pytest.approx(began + 0.25))
-        assert pulse.beat(slow.address) == Beat(pytest.approx(0.5), pytest.approx(began + 0.5))
-        assert pulse.beat(village.operators[3].address) == Beat()
+        assert pulse.beat(quick.address) == PingResult(pytest.approx(0.25), pytest.approx(began + 0.25))
+        assert pulse.beat(slow.address) == PingResult(pytest.approx(0.5), pytest.approx(began + 0.5))
+        assert pulse.beat(village.operators[3].address) == PingResult()
         host.takes[quick.peer.peer_id] = None
         await pass_time(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
-        assert pulse.beat(quick.address) == Beat(pytest.approx(0.25), pytest.approx(began + 0.25), failures=1)
+        assert pulse.beat(quick.address) == PingResult(
+            pytest.approx(0.25), pytest.approx(began + 0.25), failures=1
+        )
         assert sorted(host.asked) == sorted([quick.peer.peer_id, slow.peer.peer_id] * 2)
         host.takes[quick.peer.peer_id] = 0.125
         await pass_time(PAUSE_SECONDS)
@@ -92,7 +94,7 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         assert pulse.beat(quick.address).latency == pytest.approx(0.125)
         book.update(village.chain.operators[2:])
         await pass_time(LOOK_SECONDS * 1.5)
-        assert pulse.beat(quick.address) == Beat()
+        assert pulse.beat(quick.address) == PingResult()
         nursery.cancel_scope.cancel()
 
 
@@ -101,7 +103,7 @@ async def test_a_session_waits_for_the_slowest_operator_that_answers(
     village: Village, book: PeerBook, virtual_clock: MockClock
 ) -> None:
     """One message delay is half of its round trip. It is at least some, at most some, and goes by nobody that is silent."""
-    pulse, host = Pulse(book), Callee(village, 0.0, 0.25, 1.0, 0.0)
+    pulse, host = PeerPinger(book), Callee(village, 0.0, 0.25, 1.0, 0.0)
     quick, slow = (operator.peer.peer_id for operator in village.operators[1:3])
     assert pulse.grace() == MIN_GRACE, "nobody has answered yet"
     async with trio.open_nursery() as nursery:
@@ -126,7 +128,7 @@ async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
     monkeypatch.setattr(pulse_module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(pulse_module, "LOOK_SECONDS", 0.05)
     me, operator, mute = village.operators[:3]
-    pulse = Pulse(book)
+    pulse = PeerPinger(book)
 
     async def answer(_request: Request) -> bytes:
         return b""

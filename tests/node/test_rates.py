@@ -3,7 +3,7 @@
 import pytest
 
 from eigenkms.node.authorisation import rate_limiter
-from eigenkms.node.authorisation.rate_limiter import Pace, Rates
+from eigenkms.node.authorisation.rate_limiter import Pace, RateLimiter
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 def test_each_has_its_rate_and_its_burst() -> None:
     """And nobody else's."""
     clock = Clock()
-    made = Rates(2, 4, clock)
+    made = RateLimiter(2, 4, clock)
     assert [not made.take("a") for _ in range(5)] == [True] * 4 + [False]
     assert not made.take("b")
     clock.now = 0.5
@@ -28,11 +28,11 @@ def test_each_has_its_rate_and_its_burst() -> None:
 def test_who_is_refused_hears_when_to_come_back() -> None:
     """In whole seconds, after which there is room."""
     clock = Clock()
-    made = Rates(1, 2, clock)
+    made = RateLimiter(1, 2, clock)
     assert [made.take("a") for _ in range(3)] == [0, 0, 1]
     clock.now += 1
     assert made.take("a") == 0
-    slow = Rates(0.1, 1, clock)
+    slow = RateLimiter(0.1, 1, clock)
     assert [slow.take("a") for _ in range(2)] == [0, 10]
 
 
@@ -62,7 +62,7 @@ def test_nobody_waits_for_what_it_asked_for_long_ago() -> None:
 def test_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who came the longest ago is forgotten first."""
     monkeypatch.setattr(rate_limiter, "REMEMBERED", 2)
-    made = Rates(1, 2, Clock())
+    made = RateLimiter(1, 2, Clock())
     for name in ("a", "a", "b", "b", "a", "c"):
         made.take(name)
     assert len(made) == 2

@@ -17,8 +17,8 @@ from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey, parse_transport
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.dial_back import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
-from eigenkms.types import ClusterId, OperatorAddress, Reach
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.types import ClusterId, DialOutcome, OperatorAddress
 from tests.client.village import ANYWHERE, CLUSTER, Village
 from tests.node.support import a_node, asked, keep_version
 from tests.support.hosts import patient_host
@@ -92,7 +92,7 @@ async def test_a_node_that_listens_where_the_chain_says_is_reached(village: Vill
         here.keep_connected({peer.peer_id})
         await here.wait_connected(peer.peer_id, PATIENCE)
         before = there.statistics().accepted
-        assert await ask(node, request(village)) == ReachAnswer(str(there.addresses[0]), Reach.REACHED)
+        assert await ask(node, request(village)) == ReachAnswer(str(there.addresses[0]), DialOutcome.REACHED)
         assert there.statistics().accepted == before + 1
         assert peer.peer_id in here.connected()
 
@@ -103,7 +103,7 @@ async def test_a_closed_port_is_refused(village: Village, node: Node) -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
-    assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.REFUSED)
+    assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.REFUSED)
 
 
 async def test_silence_times_out(village: Village, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ async def test_silence_times_out(village: Village, node: Node, monkeypatch: pyte
     port = listener.socket.getsockname()[1]
     async with listener:
         socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
-        assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.TIMED_OUT)
+        assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.TIMED_OUT)
 
 
 async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(village: Village, node: Node) -> None:
@@ -138,7 +138,7 @@ async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(village: 
         async with await hole.accept():
             assert await ask(node, request(village, off=5)) == "busy"
             assert await ask(node, request(village, index=2)) == ReachAnswer(
-                str(there.addresses[0]), Reach.REACHED
+                str(there.addresses[0]), DialOutcome.REACHED
             )
             nursery.cancel_scope.cancel()
 
@@ -147,7 +147,7 @@ async def test_another_peer_at_the_address_is_told_apart(village: Village, node:
     """The socket on chain names a peer id, and whoever listens there must prove to have it."""
     async with patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other:
         socket = f"{other.addresses[0].multiaddr}/p2p/{village.operators[1].peer.peer_id}"
-        assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.OTHER_PEER)
+        assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.OTHER_PEER)
 
 
 async def test_what_does_not_speak_libp2p_is_a_failure(village: Village, node: Node) -> None:
@@ -160,7 +160,7 @@ async def test_what_does_not_speak_libp2p_is_a_failure(village: Village, node: N
         (listener, *_) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), hang_up, 0)
         port = listener.socket.getsockname()[1]
         socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
-        assert await with_host(node, village, socket) == ReachAnswer(socket, Reach.FAILED)
+        assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.FAILED)
         nursery.cancel_scope.cancel()
 
 
@@ -173,7 +173,7 @@ async def test_a_node_of_the_public_network_dials_no_private_address(village: Vi
             host.set_home(node._peers.home)
             answer = await ask(node, request(village))
         assert isinstance(answer, ReachAnswer)
-        assert answer.outcome is Reach.NOT_PUBLIC
+        assert answer.outcome is DialOutcome.NOT_PUBLIC
         assert there.statistics().accepted == 0
 
 
@@ -198,7 +198,7 @@ async def test_it_dials_for_nobody_else(village: Village, node: Node) -> None:
     )
     record = build_frame(
         asker.key,
-        kind=Kind.PEER_RECORD,
+        kind=FrameKind.PEER_RECORD,
         cluster=CLUSTER,
         sender=asker.address,
         recipient=village.operators[0].address,
@@ -263,4 +263,4 @@ async def test_a_name_that_does_not_resolve_is_a_failure(monkeypatch: pytest.Mon
     monkeypatch.setattr(resolver, "look_up", look_up)
     async with patient_host(PeerKey.generate()) as host:
         address = parse_transport("/dns4/does-not-exist.invalid/tcp/9400")
-        assert await host.probe(STRANGER, address, timeout=PATIENCE) is Reach.FAILED
+        assert await host.probe(STRANGER, address, timeout=PATIENCE) is DialOutcome.FAILED

@@ -22,15 +22,15 @@ from eigenkms.errors import StorageError, VerificationError
 from eigenkms.node import issuer
 from eigenkms.node.app import Node
 from eigenkms.node.authorisation.pipeline import Grant
-from eigenkms.node.issuer import Released, Releaser
+from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.records.audit_log import Entry, Head, LogVerifier, Release
+from eigenkms.protocols.records.audit_log import Entry, IssuedSignature, LogHead, LogVerifier
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.storage.audit_log import ReleaseLog, Signer, read_releases
+from eigenkms.storage.audit_log import AuditLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.client.village import CLUSTER, Village
 from tests.node.support import a_node, keep_version, open_log
@@ -46,7 +46,7 @@ KEY = b"\x03" * 32
 class SlowLog:
     """A real log that waits before each addition until the test lets it go on."""
 
-    def __init__(self, log: ReleaseLog) -> None:
+    def __init__(self, log: AuditLog) -> None:
         self._log = log
         self.additions: list[int] = []
         self.trouble: Exception | None = None
@@ -54,10 +54,10 @@ class SlowLog:
         self.gate.set()
 
     @property
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         return self._log.head
 
-    def append(self, releases: Sequence[Release], sign: Signer) -> None:
+    def append(self, releases: Sequence[IssuedSignature], sign: Signer) -> None:
         assert self.gate.wait(PATIENCE)
         if self.trouble is not None:
             raise self.trouble
@@ -72,13 +72,13 @@ def log(village: Village, tmp_path: Path) -> Iterator[SlowLog]:
 
 
 @pytest.fixture
-def releaser(village: Village, log: SlowLog) -> Releaser:
-    return Releaser(log, village.operators[0].key, clock=lambda: 1_800_000_000.5)
+def releaser(village: Village, log: SlowLog) -> PartialSignatureIssuer:
+    return PartialSignatureIssuer(log, village.operators[0].key, clock=lambda: 1_800_000_000.5)
 
 
 @pytest.fixture
-def released(village: Village) -> Released:
-    return Released(AppId("my-app"), 2, village.epoch.transcript, KEY)
+def released(village: Village) -> IssueRequest:
+    return IssueRequest(AppId("my-app"), 2, village.epoch.transcript, KEY)
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -115,8 +115,8 @@ CLAIMS = Claims(
     ids=["open", "signed", "attested"],
 )
 async def test_an_answer_is_logged_with_what_it_rests_on(
-    releaser: Releaser,
-    released: Released,
+    releaser: PartialSignatureIssuer,
+    released: IssueRequest,
     tmp_path: Path,
     grant: Grant | None,
     recorded: tuple[str, bytes | None, bytes | None],
@@ -129,11 +129,11 @@ async def test_an_answer_is_logged_with_what_it_rests_on(
     assert (found.app_id, found.ciphertext_version, found.time_ms) == ("my-app", 2, 1_800_000_000_500)
     assert (found.version, found.transcript_hash) == (transcript.version, transcript.hash)
     assert found.reply_key_digest == hashlib.sha256(KEY).digest()
-    assert releaser.head == Head(1, entry.hash)
+    assert releaser.head == LogHead(1, entry.hash)
 
 
 async def test_no_answer_leaves_before_its_entry_is_durable(
-    releaser: Releaser, released: Released, log: SlowLog, tmp_path: Path
+    releaser: PartialSignatureIssuer, released: IssueRequest, log: SlowLog, tmp_path: Path
 ) -> None:
     """While the disk takes its time, whoever asked waits."""
     log.gate.clear()
@@ -153,7 +153,7 @@ async def test_no_answer_leaves_before_its_entry_is_durable(
 
 
 async def test_what_waits_is_written_together(
-    releaser: Releaser, released: Released, log: SlowLog, tmp_path: Path
+    releaser: PartialSignatureIssuer, released: IssueRequest, log: SlowLog, tmp_path: Path
 ) -> None:
     """One addition, so one signature and one flush, for all that came meanwhile; each has its own answer and its own entry."""
     log.gate.clear()
@@ -182,7 +182,7 @@ async def test_what_waits_is_written_together(
 
 @pytest.mark.parametrize("who", ["first", "second", "third"])
 async def test_whoever_goes_away_takes_nobodys_entry_along(
-    releaser: Releaser, released: Released, log: SlowLog, tmp_path: Path, who: str
+    releaser: PartialSignatureIssuer, released: IssueRequest, log: SlowLog, tmp_path: Path, who: str
 ) -> None:
     """The one that is being written, the one that writes the next batch, one that waits for it: all others are answered."""
     log.gate.clear()
@@ -208,7 +208,7 @@ async def test_whoever_goes_away_takes_nobodys_entry_along(
 
 
 async def test_a_disk_that_refuses_lets_nothing_go_and_ends_the_node(
-    releaser: Releaser, released: Released, log: SlowLog, tmp_path: Path
+    releaser: PartialSignatureIssuer, released: IssueRequest, log: SlowLog, tmp_path: Path
 ) -> None:
     """Neither what waits for it, nor what comes later."""
     log.gate.clear()
@@ -236,7 +236,7 @@ async def test_a_disk_that_refuses_lets_nothing_go_and_ends_the_node(
 
 
 async def test_an_answer_that_cannot_be_made_is_not_logged(
-    releaser: Releaser, released: Released, tmp_path: Path
+    releaser: PartialSignatureIssuer, released: IssueRequest, tmp_path: Path
 ) -> None:
     """Nothing was released."""
 
@@ -250,7 +250,7 @@ async def test_an_answer_that_cannot_be_made_is_not_logged(
 
 @pytest.mark.parametrize("app_id", ["\ud800 lone", "long" * 300])
 async def test_what_could_not_be_read_again_is_not_released(
-    releaser: Releaser, released: Released, tmp_path: Path, app_id: str
+    releaser: PartialSignatureIssuer, released: IssueRequest, tmp_path: Path, app_id: str
 ) -> None:
     """Nor does it harm anybody else's entry."""
     with pytest.raises((UnicodeEncodeError, MalformedError)):
@@ -260,7 +260,7 @@ async def test_what_could_not_be_read_again_is_not_released(
 
 
 async def test_more_than_fit_are_refused_as_busy(
-    releaser: Releaser, released: Released, log: SlowLog, monkeypatch: pytest.MonkeyPatch
+    releaser: PartialSignatureIssuer, released: IssueRequest, log: SlowLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once; when the disk has caught up, there is room again."""
     monkeypatch.setattr(issuer, "MAX_UNDER_WAY", 2)

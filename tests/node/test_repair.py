@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from eigenkms.errors import StorageError
-from eigenkms.maintenance.repair import Condition, Health, examine, reset
+from eigenkms.maintenance.repair import Health, StoreCondition, examine, reset
 from eigenkms.storage.data_dir import FolderLock
 from eigenkms.storage.rebuild import RESTORED
-from eigenkms.storage.replay_cache import SpentTokens
+from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.store_reader import read_store
 from tests.client.village import CLUSTER, Village
@@ -27,12 +27,12 @@ def folder(tmp_path: Path, village: Village) -> Path:
     """Of an operator that holds a share of the village's version."""
     path = tmp_path / "data"
     keep_version(village, 0, path)
-    SpentTokens.open(path).close()
+    ReplayCache.open(path).close()
     open_log(village, 0, path).close()
     return path
 
 
-def look(folder: Path, village: Village, password: str = PASSWORD) -> Condition:
+def look(folder: Path, village: Village, password: str = PASSWORD) -> StoreCondition:
     return examine(folder, StoreIdentity(CLUSTER, village.operators[0].address), password)
 
 

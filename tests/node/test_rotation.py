@@ -14,10 +14,10 @@ from eigenkms.errors import StorageError
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.genesis import GenesisDealings
-from eigenkms.protocols.wire.client_rpc import Epoch
-from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, ref_of
-from eigenkms.protocols.wire.rpc_methods import Head
+from eigenkms.protocols.wire.rpc_methods import VersionHead
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Phase
@@ -166,7 +166,7 @@ class Joining:
     folder: Path
 
     @property
-    def head(self) -> Head:
+    def head(self) -> VersionHead:
         return head_of(self.version)
 
     @property
@@ -191,9 +191,9 @@ class Joining:
                 store.keep_key(listed.number, self.version.keys[address].secret.to_bytes())
 
 
-def head_of(version: KeyVersion) -> Head:
+def head_of(version: KeyVersion) -> VersionHead:
     """What an operator shows that has this version for its highest."""
-    return Head(version.transcript, version.certificate)
+    return VersionHead(version.transcript, version.certificate)
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ async def test_a_version_that_is_merely_prepared_is_dealt_from_and_not_served(jo
     """It may be certified without this operator's knowledge. Once it is known to be, it is served; in the next lives too."""
     at, source = joining.who.at(10), int(joining.version.transcript.version)
     rotated = version_of(at, _renewed(joining), source=source)
-    prepared = Head(rotated.transcript, certify(at, rotated.transcript, Phase.PREPARE))
+    prepared = VersionHead(rotated.transcript, certify(at, rotated.transcript, Phase.PREPARE))
     for head, served in ((prepared, 0), (head_of(rotated), 1)):
         async with alive(joining.who, joining.folder, str(served), [joining.joiner]) as (joiner,):
             await joiner.engine.learn(joiner, head)
@@ -327,11 +327,11 @@ async def test_versions_are_read_while_they_change(joining: Joining, monkeypatch
     assert read is not None
     with open_store(joining.folder / me.hex(), me) as store:
         versions = Versions(store)
-        versions.add(Epoch(rotated.transcript, rotated.certificate))
+        versions.add(CertifiedTranscript(rotated.transcript, rotated.certificate))
 
         def change() -> None:
             versions.erase(joining.version.transcript.hash)
-            versions.add(Epoch(later_one.transcript, later_one.certificate))
+            versions.add(CertifiedTranscript(later_one.transcript, later_one.certificate))
 
         for reading in (lambda: versions.newest, versions.known, lambda: list(versions)):
             meanwhile = Meanwhile(change)
@@ -402,7 +402,7 @@ async def test_a_session_tells_who_is_missing_while_it_changes(joining: Joining)
     assert newest is not None
     genesis = newest._sources.current
     assert isinstance(genesis, GenesisDealings)
-    said = who.frame(who.addresses[0], Kind.HASH, [bytes(32)], session=joining.session)
+    said = who.frame(who.addresses[0], FrameKind.HASH, [bytes(32)], session=joining.session)
 
     class Announcing:
         """The keys that were published; asked for one while a step takes an announcement."""

@@ -22,7 +22,7 @@ from eigenkms.node.authorisation.rate_limiter import Pace
 from eigenkms.node.network import client_handlers
 from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.ceremony.effects import Accuse
+from eigenkms.protocols.ceremony.effects import ReportFault
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import (
@@ -35,9 +35,9 @@ from eigenkms.protocols.wire.client_rpc import (
     open_partial,
     read_statement,
 )
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import sync_body
-from eigenkms.protocols.wire.rpc_methods import Head, check_head, decode_head
+from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
 from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
@@ -143,7 +143,7 @@ async def test_a_client_reads_and_verifies_what_a_node_kept(
     """Over real sockets, from what a machine accuses of to what the client believes."""
     operator, liar = village.operators[0], village.operators[1]
     noticed = equivocation(village, accused=1)
-    node._engine._make_durable([SessionEffect(village.session, Accuse(noticed.evidence))])
+    node._engine._make_durable([SessionEffect(village.session, ReportFault(noticed.evidence))])
     async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
         host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
         village.place(0, str(host.addresses[0]))
@@ -208,7 +208,7 @@ async def test_a_version_that_is_not_known_or_without_a_share(
 async def test_a_share_on_its_way_is_worth_asking_for_again(village: Village, node: Node) -> None:
     """The share of the version before is erased by then, so a client that gave up now would find a key nowhere."""
     newer = village.reshare(village.first, 110)
-    await node._engine.learn(Nowhere(), Head(newer.epoch.transcript, newer.epoch.certificate))
+    await node._engine.learn(Nowhere(), VersionHead(newer.epoch.transcript, newer.epoch.certificate))
     asking = request(village, transcript_hash=newer.epoch.transcript.hash)[1]
     assert await client(node, rpc_methods.PARTIAL, asking.encoded) == "busy"
 
@@ -380,7 +380,7 @@ async def test_hello_with_a_false_record_is_refused(village: Village, node: Node
         (nobody, "refused-frame"),
         (other.record(["nowhere"]), "bad-request"),
         (
-            _framed(other.key, other.address, Kind.PEER_RECORD, [b"id", [], 1], cluster=bytes(32)),
+            _framed(other.key, other.address, FrameKind.PEER_RECORD, [b"id", [], 1], cluster=bytes(32)),
             "refused-frame",
         ),
     ):
@@ -405,7 +405,7 @@ async def test_records_that_are_passed_on_are_taken_one_by_one(village: Village,
 def _framed(
     key: bn254.KeyPair,
     sender: OperatorAddress,
-    kind: Kind,
+    kind: FrameKind,
     body: list[object],
     *,
     cluster: bytes = CLUSTER,
@@ -425,7 +425,7 @@ async def known(village: Village, node: Node, index: int) -> PeerId:
 
 async def test_operators_are_asked_who_they_are(village: Village, node: Node) -> None:
     """Also those whose peer id stands on chain."""
-    frame = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
+    frame = _framed(village.operators[1].key, village.operators[1].address, FrameKind.SYNC, sync_body([]))
     for peer in (STRANGER, village.operators[1].peer.peer_id):
         for method in (
             rpc_methods.SYNC,
@@ -440,8 +440,8 @@ async def test_operators_are_asked_who_they_are(village: Village, node: Node) ->
 async def test_operators_speak_for_themselves(village: Village, node: Node) -> None:
     """A frame of somebody else, a body that is none, a method that is none."""
     peer, other = await known(village, node, 1), village.operators[2]
-    foreign = _framed(other.key, other.address, Kind.SYNC, sync_body([]))
-    own = _framed(village.operators[1].key, village.operators[1].address, Kind.SYNC, sync_body([]))
+    foreign = _framed(other.key, other.address, FrameKind.SYNC, sync_body([]))
+    own = _framed(village.operators[1].key, village.operators[1].address, FrameKind.SYNC, sync_body([]))
     assert await operator(node, peer, rpc_methods.SYNC, foreign.encoded) == "wrong-sender"
     assert await operator(node, peer, rpc_methods.SYNC, b"\xc1") == "refused-frame"
     assert await operator(node, peer, "info", own.encoded) == "unknown-method"
@@ -454,9 +454,9 @@ async def test_a_sync_request_is_checked_before_it_is_answered(village: Village,
     session = village.session.id
     stranger = bn254.KeyPair.from_secret(4711)
     for frame in (
-        _framed(other.key, other.address, Kind.VOTE, sync_body([]), session=session),
-        _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=session, cluster=bytes(32)),
-        _framed(stranger, other.address, Kind.SYNC, sync_body([]), session=session),
+        _framed(other.key, other.address, FrameKind.VOTE, sync_body([]), session=session),
+        _framed(other.key, other.address, FrameKind.SYNC, sync_body([]), session=session, cluster=bytes(32)),
+        _framed(stranger, other.address, FrameKind.SYNC, sync_body([]), session=session),
     ):
         assert await operator(node, peer, rpc_methods.SYNC, frame.encoded) == "refused-frame"
 
@@ -465,7 +465,7 @@ async def test_a_session_that_is_not_known_has_no_frames(village: Village, node:
     """Nothing comes of asking for it; what it made is shown as a version."""
     peer, other = await known(village, node, 1), village.operators[1]
     for session in (village.session.id, SessionId(b"\x05" * 32)):
-        asking = _framed(other.key, other.address, Kind.SYNC, sync_body([]), session=session)
+        asking = _framed(other.key, other.address, FrameKind.SYNC, sync_body([]), session=session)
         answer = await operator(node, peer, rpc_methods.SYNC, asking.encoded)
         assert isinstance(answer, bytes)
         assert rpc_methods.decode_frames(answer) == []
@@ -482,7 +482,7 @@ async def test_an_operator_is_shown_the_highest_version_with_what_proves_it(
         peer = await known(village, node, 1)
         for epoch, proof in ((village.epoch, None), (newer.epoch, village.settle(newer.epoch))):
             if proof is not None:
-                await node._engine.learn(Nowhere(), Head(epoch.transcript, epoch.certificate, proof))
+                await node._engine.learn(Nowhere(), VersionHead(epoch.transcript, epoch.certificate, proof))
             answer = await operator(node, peer, rpc_methods.HEAD, b"")
             assert isinstance(answer, bytes)
             head = decode_head(answer)
@@ -518,7 +518,7 @@ async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Vill
     gone, staying = village.operators[3], village.chain.operators[:3]
     node._peers.update(staying, holders=[o.address for o in village.operators])
     peer = await known(village, node, 3)
-    asking = _framed(gone.key, gone.address, Kind.SYNC, sync_body([]), session=village.session.id)
+    asking = _framed(gone.key, gone.address, FrameKind.SYNC, sync_body([]), session=village.session.id)
     for method, body in ((rpc_methods.SYNC, asking.encoded), (rpc_methods.HEAD, b"")):
         assert isinstance(await operator(node, peer, method, body), bytes)
     node._peers.update(staying)

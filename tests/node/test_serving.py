@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import NetworkError, StorageError
 from eigenkms.node.network import byte_budget
-from eigenkms.node.network.operator_handlers import OperatorServices
+from eigenkms.node.network.operator_handlers import OperatorHandlers
 from eigenkms.p2p.errors import RpcRefusal, RpcRefused
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.types import Request
@@ -113,12 +113,12 @@ class Disguised:
     def offer_body(self, source: Hashable, _name: bytes, _body: bytes) -> None:
         self.bodies.append(source)
 
-    def services(self) -> OperatorServices:
+    def services(self) -> OperatorHandlers:
         async def canary(_asker: OperatorAddress, body: bytes) -> bytes:
             return body
 
         self.known = frozenset({self.me})
-        return OperatorServices(CLUSTER, self, self, canary)  # type: ignore[arg-type]
+        return OperatorHandlers(CLUSTER, self, self, canary)  # type: ignore[arg-type]
 
     @staticmethod
     def request(method: str, body: bytes = b"") -> Request:

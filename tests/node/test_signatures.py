@@ -23,7 +23,7 @@ from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import encode_info_request
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import sync_body
 from tests.client.village import ANYWHERE, CLUSTER, Village
 from tests.node.support import a_node, keep_version
@@ -141,7 +141,7 @@ async def speak(village: Village, call: Callable[[str, str, bytes], Awaitable[by
     ) == [record.encoded]
     sync = build_frame(
         operator.key,
-        kind=Kind.SYNC,
+        kind=FrameKind.SYNC,
         cluster=CLUSTER,
         sender=operator.address,
         session=village.session.id,

@@ -6,10 +6,10 @@ import pytest
 
 from eigenkms.chain.reader import ChainOperator
 from eigenkms.node.key_versions import HeldVersion
-from eigenkms.node.network.version_sync import Sources
+from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.wire.client_rpc import Epoch
-from eigenkms.protocols.wire.rpc_methods import Head, encode_head
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.session import Parameters
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
@@ -22,9 +22,9 @@ PEER = PeerKey(bytes(range(32))).peer_id
 
 @dataclass
 class Node:
-    """What ``Sources`` sees of the rest of a node, and a peer that shows one head."""
+    """What ``VersionSync`` sees of the rest of a node, and a peer that shows one head."""
 
-    shown: Head
+    shown: VersionHead
     held: tuple[HeldVersion, ...] = ()
     learnt: list[bytes] = field(default_factory=list)
     holders: list[tuple[OperatorAddress, ...]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Node:
     def refresh(self) -> None:
         """Nobody is dialled."""
 
-    async def learn(self, _outlet: object, head: Head) -> None:
+    async def learn(self, _outlet: object, head: VersionHead) -> None:
         self.learnt.append(head.transcript.hash)
 
 
@@ -63,7 +63,7 @@ def on_chain(who: Cast) -> tuple[ChainOperator, ...]:
 async def ask(node: Node, chain: FakeChain, *, min_operators: int = 1) -> list[bytes]:
     """What the node learns from its peer: hashes of transcripts."""
     parameters = Parameters(10, "latest", 1000, min_operators=min_operators)
-    sources = Sources(chain, CLUSTER, node, node, node, node, node, parameters)  # type: ignore[arg-type]
+    sources = VersionSync(chain, CLUSTER, node, node, node, node, node, parameters)  # type: ignore[arg-type]
     await sources.ask_all()
     return node.learnt
 
@@ -80,11 +80,11 @@ def chain_of(who: Cast, lone: OperatorAddress) -> FakeChain:
     return chain
 
 
-def signed_alone(who: Cast, lone: OperatorAddress, **changes: object) -> Head:
+def signed_alone(who: Cast, lone: OperatorAddress, **changes: object) -> VersionHead:
     """A certified version of block 50, when one operator was the whole set."""
     made: Transcript = version_of(who.at(-50, [lone]), source=1).transcript
     made = replace(made, **changes)  # type: ignore[arg-type]
-    return Head(made, certify(who, made))
+    return VersionHead(made, certify(who, made))
 
 
 async def test_the_first_operator_alone_puts_no_version_above_todays(who: Cast) -> None:
@@ -93,11 +93,11 @@ async def test_the_first_operator_alone_puts_no_version_above_todays(who: Cast) 
     mpk = version.transcript.mpk
     late = replace(who.at(-50).session.boundary, timestamp=int(version.transcript.version) + 1)
     head = signed_alone(who, lone, boundary=late, mpk=mpk, commitments=(mpk,))
-    node = Node(head, (HeldVersion(Epoch(version.transcript, version.certificate), None),))
+    node = Node(head, (HeldVersion(CertifiedTranscript(version.transcript, version.certificate), None),))
     assert await ask(node, chain_of(who, lone)) == []
     assert node.holders == []
     newer = version_of(who.at(1), source=int(version.transcript.version))
-    node.shown = Head(
+    node.shown = VersionHead(
         replace(newer.transcript, mpk=mpk, commitments=version.transcript.commitments), newer.certificate
     )
     node.shown = replace(node.shown, certificate=certify(who, node.shown.transcript))

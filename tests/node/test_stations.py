@@ -8,15 +8,15 @@ import trio
 from eigenkms.node import engine
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network import operator_network
-from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
-from eigenkms.protocols.ceremony.effects import Accuse
+from eigenkms.protocols.ceremony.effects import ReportFault
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
 from eigenkms.protocols.wire.session import Session
 from tests.node.support import open_store
 from tests.node.town import Station, Town, kill_at
@@ -64,16 +64,16 @@ async def test_a_frame_is_decoded_once_on_its_way(town: Town, monkeypatch: pytes
         decoded[data] += 1
         return decode_frame(data)
 
-    async def pull_nothing(_links: Links) -> None:
+    async def pull_nothing(_links: OperatorNetwork) -> None:
         await trio.sleep_forever()
 
     for module in (operator_network, engine):
         monkeypatch.setattr(module, "decode_frame", decode)
-    monkeypatch.setattr(Links, "_pull", pull_nothing)
+    monkeypatch.setattr(OperatorNetwork, "_pull", pull_nothing)
     async with town.open(*town.people[:2]) as street:
         await street.meet(town.session(100), found=True)
         one, other = town.up.values()
-        said = [(s, kind) for s in (one, other) for kind in (Kind.KEY, Kind.HASH)]
+        said = [(s, kind) for s in (one, other) for kind in (FrameKind.KEY, FrameKind.HASH)]
 
         def taken() -> bool:
             return all(station.engine.statistics().frames >= 2 for station in (one, other))
@@ -88,7 +88,7 @@ async def test_evidence_is_stored_with_all_that_a_check_needs(town: Town) -> Non
     frames = tuple(
         build_frame(
             liar.key,
-            kind=Kind.HASH,
+            kind=FrameKind.HASH,
             cluster=session.cluster,
             sender=liar.address,
             session=session.id,
@@ -100,7 +100,7 @@ async def test_evidence_is_stored_with_all_that_a_check_needs(town: Town) -> Non
     async with town.open(town.people[0]):
         engine = town.up[town.people[0].address].engine
         for _ in range(2):
-            engine._make_durable([SessionEffect(session, Accuse(evidence))])
+            engine._make_durable([SessionEffect(session, ReportFault(evidence))])
             assert (engine.evidence, dict(engine.accused)) == (1, {liar.address: 1})
         page = await engine.evidence_page(0)
     ((_, kept),) = page.bundles

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eigenkms.node.systemd import Supervisor
+from eigenkms.node.systemd import SystemdNotifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -25,7 +25,7 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 def test_a_state_is_one_datagram(listener: tuple[str, socket.socket]) -> None:
     """To a socket in the file system, and to one of the abstract name space."""
     name, bound = listener
-    Supervisor({"NOTIFY_SOCKET": name}).tell("READY=1")
+    SystemdNotifier({"NOTIFY_SOCKET": name}).tell("READY=1")
     assert bound.recv(100) == b"READY=1"
     with pytest.raises(BlockingIOError):
         bound.recv(100)
@@ -36,7 +36,7 @@ async def test_signs_of_life_come_twice_as_often_as_needed(
 ) -> None:
     """WATCHDOG_USEC is in microseconds."""
     name, bound = listener
-    supervisor = Supervisor({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000"})
+    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000"})
     with trio.move_on_after(4):
         await supervisor.keep_beating()
     assert [bound.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
@@ -56,7 +56,7 @@ async def test_signs_of_life_come_twice_as_often_as_needed(
 )
 async def test_nobody_that_watches_is_no_trouble(environ: dict[str, str]) -> None:
     """No socket, one that is gone, a watch over another process: nothing happens, and nothing beats."""
-    supervisor = Supervisor(environ)
+    supervisor = SystemdNotifier(environ)
     assert supervisor.beat is None
     supervisor.tell("READY=1")
     await supervisor.keep_beating()
@@ -66,6 +66,6 @@ def test_a_listener_that_does_not_listen_costs_no_time(tmp_path: Path) -> None:
     """Its queue is full; nothing blocks."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(str(tmp_path / "notify"))
-        supervisor = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        supervisor = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
         for _ in range(2000):
             supervisor.tell("WATCHDOG=1")

@@ -19,19 +19,19 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import StorageError
 from eigenkms.node.engine import Engine
 from eigenkms.node.key_versions import HeldVersion, Versions
-from eigenkms.node.network.operator_handlers import OperatorServices
-from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.operator_handlers import OperatorHandlers
+from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import PeerBook
-from eigenkms.node.network.peer_records import Greeter
+from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import SignatureChecks
-from eigenkms.node.network.version_sync import Sources
+from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.node.workers import Workers
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import GOSSIP, Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame, Kind, Slot
+from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot
 from eigenkms.protocols.wire.messages import slot_of
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, HELLO
@@ -89,7 +89,7 @@ class Person:
     said: dict[tuple[bytes, Slot], bytes] = field(default_factory=dict)
 
 
-class WatchedLinks(Links):
+class WatchedLinks(OperatorNetwork):
     """Checks of each frame that leaves: it is in the journal on disk, and no earlier life said otherwise in its slot."""
 
     person: Person
@@ -98,12 +98,12 @@ class WatchedLinks(Links):
 
     async def broadcast(self, frame: Frame) -> None:
         slot = slot_of(frame)
-        if frame.kind is not Kind.CERTIFICATE:
+        if frame.kind is not FrameKind.CERTIFICATE:
             records = self.store.records(frame.session)
             assert any(r.kind == "frame" and r.body == frame.encoded for r in records), frame
-        if frame.kind is Kind.KEY:
+        if frame.kind is FrameKind.KEY:
             assert self.store.keys(), "a key is durable before it is published"
-        if frame.kind is Kind.DEALING:
+        if frame.kind is FrameKind.DEALING:
             assert any(r.kind == "body" for r in self.store.records(frame.session))
         if slot is not None:
             assert self.person.said.setdefault((frame.session, slot), frame.encoded) == frame.encoded
@@ -128,8 +128,8 @@ class Station:
     versions: Versions
     engine: Engine
     links: WatchedLinks
-    sources: Sources
-    services: OperatorServices
+    sources: VersionSync
+    services: OperatorHandlers
     peers: PeerBook
     _scope: trio.CancelScope
     mischief: Mischief = field(default=lambda _request, answer: answer)
@@ -241,20 +241,20 @@ class Town:
         )
         versions = Versions(store)
         rng = counter_rng("secrets of " + life)
-        operator = Operator(person.address, person.key, rng, lambda: GRACE)
+        operator = Participant(person.address, person.key, rng, lambda: GRACE)
         workers = Workers(counter_rng("work of " + life), table)
         engine = Engine(operator, store, versions, workers, peers.key_of)
-        greeter = Greeter(peers, SignatureChecks(peers), record)
+        greeter = PeerRecordService(peers, SignatureChecks(peers), record)
         links = WatchedLinks(host, peers, engine, greeter, CLUSTER)
         links.person, links.store = person, store
         links.set_window(0.1)
         parameters = Parameters(10, "latest", 100)
-        sources = Sources(self.chain, CLUSTER, host, peers, versions, engine, links, parameters)  # type: ignore[arg-type]
+        sources = VersionSync(self.chain, CLUSTER, host, peers, versions, engine, links, parameters)  # type: ignore[arg-type]
 
         async def canary(_asker: OperatorAddress, body: bytes) -> bytes:
             return body
 
-        services = OperatorServices(CLUSTER, peers, engine, canary)
+        services = OperatorHandlers(CLUSTER, peers, engine, canary)
         station = Station(person, host, store, versions, engine, links, sources, services, peers, scope)
 
         async def client(request: Request) -> bytes:

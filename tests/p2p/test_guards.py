@@ -41,12 +41,12 @@ from eigenkms.p2p.hardening import self_test
 from eigenkms.p2p.hardening.bounded_io import read_exactly
 from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux, PacedSession
-from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages, LongQueue
+from eigenkms.p2p.hardening.queues import RPC_BYTES, BatchingRpcQueue, KeptMessages
 from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.listening.read_allowances import Allowance
-from eigenkms.p2p.rpc.memory import Pool
+from eigenkms.p2p.rpc.memory import MemoryPool
 from tests.p2p.support import (
     ANYWHERE,
     ECHO,
@@ -300,7 +300,7 @@ async def test_p4_without_the_guard_a_cancelled_write_breaks_the_connection() ->
 async def test_p4_a_cancelled_write_is_finished_first() -> None:
     """The reader gets every frame, the one that was cancelled too, and those after it."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), Pool(1 << 30))
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), MemoryPool(1 << 30))
         written, read = 0, 0
 
         async def write() -> None:
@@ -319,7 +319,7 @@ async def test_p4_a_cancelled_write_is_finished_first() -> None:
 async def test_p4_a_peer_that_reads_nothing_loses_its_connection() -> None:
     """The shield has an end: then the socket is closed, and the writer learns it."""
     async with secured_pair() as (a, a_socket, _, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, MemoryPool(1 << 30))
         failure: trio.BrokenResourceError | None = None
         with trio.fail_after(PATIENCE):
             while failure is None:
@@ -341,7 +341,7 @@ async def test_p4_a_slow_link_is_no_peer_that_reads_nothing() -> None:
 
     async with secured_pair() as (_, socket, _, _):
         slow = SimpleNamespace(write=write, is_initiator=True)
-        muxer = GuardedYamux(slow, ID(b"x"), socket, Limits(), Pool(1 << 30))
+        muxer = GuardedYamux(slow, ID(b"x"), socket, Limits(), MemoryPool(1 << 30))
         async with trio.open_nursery() as writers:
             for _ in range(10):
                 writers.start_soon(muxer._write_frame, DATA_FRAME)
@@ -367,7 +367,7 @@ async def test_p5_without_the_guard_a_cancelled_open_leaks_a_slot_and_the_last_o
 async def test_p5_a_cancelled_open_is_finished_and_the_last_slot_says_so() -> None:
     """An open that began is carried through; without a slot it fails at once."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), Pool(1 << 30))
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(), MemoryPool(1 << 30))
         stream = None
         with trio.move_on_after(0) as scope:
             stream = await muxer.open_stream()
@@ -441,7 +441,7 @@ async def test_p7_a_dial_has_a_deadline_and_libp2p_has_none() -> None:
 async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
     """A peer that answers no ping loses its connection; libp2p's ping draws no conclusion."""
     async with secured_pair() as (a, a_socket, _, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, MemoryPool(1 << 30))
         with trio.fail_after(PATIENCE):
             await muxer.start()
         assert muxer.is_closed
@@ -458,7 +458,7 @@ async def test_p8_a_silent_peer_is_found_and_libp2p_never_looks() -> None:
 async def test_p8_a_peer_that_sends_data_is_not_silent() -> None:
     """A ping that queues behind a long transfer cuts nobody off."""
     async with secured_pair() as (a, a_socket, b, _):
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, Pool(1 << 30))
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, HASTY, MemoryPool(1 << 30))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(muxer.start)
             for _ in range(20):
@@ -489,7 +489,7 @@ async def test_p9_without_the_guard_a_stream_takes_whatever_is_pushed() -> None:
 async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
     """No more than two megabytes are ever held for one stream."""
     async with secured_pair() as (a, _, b, b_socket):
-        muxer = GuardedYamux(b, ID(b"x"), b_socket, Limits(), Pool(1 << 30))
+        muxer = GuardedYamux(b, ID(b"x"), b_socket, Limits(), MemoryPool(1 << 30))
         muxer.trust(trusted=True)
         most = 0
         async with trio.open_nursery() as nursery:
@@ -510,7 +510,7 @@ async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
 async def stream_to_a_byte_now_and_then() -> AsyncIterator[GuardedStream]:
     """A stream to a peer that reads one byte of it every three seconds; 256 KiB, the first window, are written."""
     async with secured_pair() as (a, a_socket, b, _), trio.open_nursery() as nursery:
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(keepalive_interval=1e6), Pool(1 << 30))
+        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(keepalive_interval=1e6), MemoryPool(1 << 30))
         nursery.start_soon(muxer.start)
         stream = await muxer.open_stream()
 
@@ -745,7 +745,7 @@ def message(size: int, number: int = 0, origin: bytes = b"origin") -> Any:
 
 def test_the_queue_to_a_peer_that_does_not_read_is_bounded_in_bytes() -> None:
     """Of messages of the largest size libp2p would hold 1024, a quarter of a gigabyte."""
-    queue = LongQueue(1 << 20)
+    queue = BatchingRpcQueue(1 << 20)
     rpc = rpc_pb2.RPC(publish=[message(256_000)])
     assert next(i for i in range(2000) if not queue.push(rpc)) == 4
     assert queue.held == 4 * rpc.ByteSize()
@@ -753,7 +753,7 @@ def test_the_queue_to_a_peer_that_does_not_read_is_bounded_in_bytes() -> None:
 
 async def test_what_left_the_queue_to_a_peer_makes_room() -> None:
     """Also what left together with others."""
-    queue = LongQueue(1 << 20)
+    queue = BatchingRpcQueue(1 << 20)
     for size in (1000, 2000, 3000):
         assert queue.push(rpc_pb2.RPC(publish=[message(size)]))
     assert len((await queue.pop()).publish) == 3
@@ -850,7 +850,7 @@ async def test_a_message_that_is_asked_for_a_thousand_times_is_sent_once() -> No
     peer = ID(b"peer")
     for router, expected in ((GossipSub([PROTOCOL_ID_V11], 8, 6, 12), 100), (GuardedRouter(Limits()), 1)):
         sent: list[Any] = []
-        queue = LongQueue()
+        queue = BatchingRpcQueue()
         router.pubsub = SimpleNamespace(peer_queues={peer: queue})
         router.send_rpc = lambda _peer, rpc, sent=sent: sent.append(rpc)
         router.mcache.put(message(1000, 1))
@@ -862,7 +862,7 @@ async def test_a_message_that_is_asked_for_a_thousand_times_is_sent_once() -> No
 async def test_what_is_asked_for_is_no_more_than_the_queue_takes() -> None:
     """Different messages, more than there is room for: the first ones."""
     peer, router, sent = ID(b"peer"), GuardedRouter(Limits()), []
-    router.pubsub = SimpleNamespace(peer_queues={peer: LongQueue(10_000)})
+    router.pubsub = SimpleNamespace(peer_queues={peer: BatchingRpcQueue(10_000)})
     router.send_rpc = lambda _peer, rpc: sent.append(rpc)
     for i in range(20):
         router.mcache.put(message(1000, i))
@@ -874,14 +874,15 @@ async def test_what_is_asked_for_is_no_more_than_the_queue_takes() -> None:
 def test_the_queue_to_a_peer_holds_a_burst() -> None:
     """libp2p's takes 32 messages, ours 1024, and its RPCs are small enough for a reader of ours."""
     counts = [
-        next(i for i in range(2000) if not queue.push(rpc_pb2.RPC())) for queue in (RpcQueue(), LongQueue())
+        next(i for i in range(2000) if not queue.push(rpc_pb2.RPC()))
+        for queue in (RpcQueue(), BatchingRpcQueue())
     ]
     assert counts == [32, 1024]
 
 
 async def test_messages_that_wait_for_a_peer_leave_together() -> None:
     """In their order, up to what a reader takes; subscriptions and control messages go alone, in their place."""
-    queue = LongQueue()
+    queue = BatchingRpcQueue()
     first, second, third = (
         rpc_pb2.RPC(publish=[rpc_pb2.Message(data=each * 1000)]) for each in (b"a", b"b", b"c")
     )
@@ -905,7 +906,7 @@ async def windows(stream_of: Any) -> int:
     sent = 0
     async with secured_pair() as (a, a_socket, b, b_socket):
         muxers = [
-            GuardedYamux(end, ID(b"x"), socket, Limits(), Pool(1 << 30))
+            GuardedYamux(end, ID(b"x"), socket, Limits(), MemoryPool(1 << 30))
             for end, socket in ((a, a_socket), (b, b_socket))
         ]
         for muxer in muxers:

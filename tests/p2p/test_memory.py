@@ -15,7 +15,7 @@ from eigenkms.p2p.hardening.swarm import guard_streams
 from eigenkms.p2p.host import CallTimeout, Limits, PeerUnreachable, Request, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.rpc import framing
-from eigenkms.p2p.rpc.memory import REQUEST_COST, Account, Hold, Places, Pool
+from eigenkms.p2p.rpc.memory import REQUEST_COST, Hold, MemoryAccount, MemoryPool, PeerPlaces
 from tests.p2p.support import ANYWHERE, ECHO, echo, introduce, regular
 from tests.support.p2p_attackers import DATA, RST, WINDOW, Staller, raw_peer, read_frame
 from tests.support.waiting import PATIENCE, eventually
@@ -198,7 +198,7 @@ async def test_requests_to_a_member_that_does_not_read_hold_what_one_peer_may() 
 
 async def test_places_wait_for_room_and_one_request_may_have_any_size() -> None:
     """The bound is one of bytes for several, and of the number always."""
-    places = Places(2, 100)
+    places = PeerPlaces(2, 100)
     await places.enter(500)
     with trio.move_on_after(1) as scope:
         await places.enter(1)
@@ -221,13 +221,13 @@ async def test_places_wait_for_room_and_one_request_may_have_any_size() -> None:
 
 def test_a_pool_cuts_whoever_holds_most_and_counts_nothing_twice() -> None:
     """Operators are not in it, and what was cut gives nothing back later."""
-    pool, cut = Pool(100), []
+    pool, cut = MemoryPool(100), []
     small, large, operator = (
-        Account(pool, lambda name=name: cut.append(name)) for name in ("small", "large", "operator")
+        MemoryAccount(pool, lambda name=name: cut.append(name)) for name in ("small", "large", "operator")
     )
     operator.take(1000)
     assert cut == ["operator"]
-    operator = Account(pool, lambda: cut.append("operator"))
+    operator = MemoryAccount(pool, lambda: cut.append("operator"))
     operator.trust(trusted=True)
     operator.take(1000)
     small.take(40)
@@ -243,8 +243,8 @@ def test_a_pool_cuts_whoever_holds_most_and_counts_nothing_twice() -> None:
 
 async def test_a_hold_gives_back_what_it_took() -> None:
     """In the places of the peer and on the account, also if it is cancelled while it waits."""
-    pool = Pool(MIB)
-    places, account = Places(1, MIB), Account(pool, lambda: None)
+    pool = MemoryPool(MIB)
+    places, account = PeerPlaces(1, MIB), MemoryAccount(pool, lambda: None)
     hold = Hold(places, account, 10)
     await hold.enter()
     assert pool.held == places.held == REQUEST_COST + 10

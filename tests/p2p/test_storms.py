@@ -11,7 +11,7 @@ import trio
 
 from eigenkms.p2p.host import Host, Limits, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.p2p.listening.handshake_turns import BUCKETS, OperatorAddresses, Turns
+from eigenkms.p2p.listening.handshake_turns import BUCKETS, HandshakeTurns, OperatorAddresses
 from eigenkms.p2p.prefixes import prefix_of
 from tests.p2p.support import ANYWHERE, ECHO, NEWCOMER_STEPS, echo, introduce, regular, steps_of_call
 from tests.support.p2p_attackers import NOISE_HELLO, connect
@@ -90,7 +90,7 @@ async def test_an_operator_that_restarts_does_not_wait_behind_strangers() -> Non
 
 async def test_turns_go_round_the_prefixes_and_each_has_a_rate() -> None:
     """A newcomer's prefix is next, however many of another one wait; none gets more than its own tokens."""
-    turns = Turns(rate=20, burst=2, prefix_rate=5, prefix_burst=4)
+    turns = HandshakeTurns(rate=20, burst=2, prefix_rate=5, prefix_burst=4)
     order: list[str] = []
 
     async def take(prefix: str) -> None:
@@ -115,7 +115,7 @@ async def test_turns_go_round_the_prefixes_and_each_has_a_rate() -> None:
 
 async def test_who_gives_up_its_turn_leaves_nothing() -> None:
     """Neither a place in a line nor, of ever new prefixes, more than so many tokens."""
-    turns = Turns(rate=1e6, burst=1e6, prefix_rate=1, prefix_burst=1)
+    turns = HandshakeTurns(rate=1e6, burst=1e6, prefix_rate=1, prefix_burst=1)
     with trio.move_on_after(1):
         await turns.take("192.0.2.1")
     assert not turns._waiting

@@ -25,7 +25,7 @@ import yaml
 
 from eigenkms.config.schema import SETTINGS
 from eigenkms.devnet.ports import free_ports
-from eigenkms.node.systemd import Supervisor
+from eigenkms.node.systemd import SystemdNotifier
 from tests.docs.pages import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -148,7 +148,7 @@ class Notified:
             self.told.append(datagram.decode())
 
     def close(self) -> None:
-        Supervisor({"NOTIFY_SOCKET": str(self.path)}).tell("CLOSE=1")
+        SystemdNotifier({"NOTIFY_SOCKET": str(self.path)}).tell("CLOSE=1")
         self._reader.join()
         self._socket.close()
 

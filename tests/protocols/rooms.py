@@ -13,15 +13,15 @@ from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.ceremony import Ceremony, HeldSource, Setting
+from eigenkms.protocols.ceremony.ceremony import Ceremony, CeremonyContext, HeldSource
 from eigenkms.protocols.ceremony.dealings import Dealings
 from eigenkms.protocols.ceremony.effects import (
-    Accuse,
     Broadcast,
     Certified,
     Closed,
     Effect,
     Erase,
+    EraseJournal,
     EraseKeys,
     Forget,
     Held,
@@ -30,15 +30,15 @@ from eigenkms.protocols.ceremony.effects import (
     Persist,
     Prepared,
     Publish,
-    Shred,
+    ReportFault,
     Work,
 )
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.ceremony.jobs import Checked, Dealt, Job, Result, carry_out
-from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
-from eigenkms.protocols.ceremony.signer import Voice
+from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult, Job, Result, carry_out
+from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.key_directory import KeyDirectory, key_slot
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, key_body, slot_of
 from eigenkms.protocols.wire.session import ZERO32, Session
@@ -87,7 +87,7 @@ def jobs_of(effects: Iterable[Effect]) -> list[Job]:
 
 
 def accusations(effects: Iterable[Effect]) -> list[Evidence]:
-    return [effect.evidence for effect in effects if isinstance(effect, Accuse)]
+    return [effect.evidence for effect in effects if isinstance(effect, ReportFault)]
 
 
 def noted(effects: Iterable[Effect]) -> list[str]:
@@ -95,12 +95,12 @@ def noted(effects: Iterable[Effect]) -> list[str]:
     return [event for effect in effects if (event := getattr(effect, "event", None)) is not None]
 
 
-def setting_of(who: Cast, me: OperatorAddress) -> Setting:
-    return Setting(me, who.keys[me], who.rng, lambda: GRACE)
+def setting_of(who: Cast, me: OperatorAddress) -> CeremonyContext:
+    return CeremonyContext(me, who.keys[me], who.rng, lambda: GRACE)
 
 
-def operator_of(who: Cast, me: OperatorAddress) -> Operator:
-    return Operator(me, who.keys[me], who.rng, lambda: GRACE)
+def operator_of(who: Cast, me: OperatorAddress) -> Participant:
+    return Participant(me, who.keys[me], who.rng, lambda: GRACE)
 
 
 def encryption_key(who: Cast, owner: OperatorAddress, number: int | None = None) -> pvss.EncryptionKey:
@@ -116,7 +116,7 @@ def key_frame(
     where = session or who.session
     key = key or encryption_key(who, sender, where.boundary.number)
     proof = pvss.prove_possession(key, key_slot(where, sender), counter_rng(f"proof {sender.hex()}"))
-    return who.frame(sender, Kind.KEY, key_body(key.public, proof), session=where)
+    return who.frame(sender, FrameKind.KEY, key_body(key.public, proof), session=where)
 
 
 def seat_of(
@@ -283,7 +283,7 @@ class Table:
         self._keep(sender, effects)
         self.settle()
 
-    def said(self, sender: OperatorAddress, kind: Kind) -> list[Frame]:
+    def said(self, sender: OperatorAddress, kind: FrameKind) -> list[Frame]:
         return broadcasts(self.effects[sender], kind)
 
     def decided(self) -> list[OperatorAddress]:
@@ -311,7 +311,7 @@ class Table:
                 worker, job = self._jobs.popleft()
                 if worker in self.seats and self.works(worker, job):
                     result = done(self.cast, job)
-                    assert isinstance(result, Checked | Dealt)
+                    assert isinstance(result, CheckResult | DealResult)
                     self._keep(worker, self.seats[worker].take_result(result, self.now))
 
     def _fetch(self) -> bool:
@@ -372,7 +372,7 @@ class Disk:
                 self.written += 1
                 self._write(item.session, item.effect)
 
-    DURABLE = (Persist, KeepKey, Prepared, Certified, Closed, Held, Erase, EraseKeys, Forget, Shred)
+    DURABLE = (Persist, KeepKey, Prepared, Certified, Closed, Held, Erase, EraseKeys, Forget, EraseJournal)
 
     def _write(self, session: Session | None, effect: Effect) -> None:
         match effect:
@@ -392,7 +392,7 @@ class Disk:
             case EraseKeys(numbers):
                 for number in numbers:
                     del self.keys[number]
-            case Shred(session_id):
+            case EraseJournal(session_id):
                 kept = [record for record in self.journals[session_id] if not record.secret]
                 self.journals[session_id] = kept
             case Forget(session_id):
@@ -419,7 +419,7 @@ class Room:
         self.serves: Callable[[OperatorAddress, OperatorAddress, bytes], bool] = lambda _by, _to, _name: True
         """Whether a body or a row is served (by, to, name of its dealing)."""
         self.works: Callable[[OperatorAddress, Job], bool] = lambda _operator, _job: True
-        self.operators: dict[OperatorAddress, Operator] = {}
+        self.operators: dict[OperatorAddress, Participant] = {}
         self.disks: dict[OperatorAddress, Disk] = {}
         self.effects: dict[OperatorAddress, list[SessionEffect]] = {}
         self.now = 0.0
@@ -445,7 +445,7 @@ class Room:
                     disk.keys[listed.number] = version.keys[address]
             self.operators[address] = self._alive(address)
 
-    def _alive(self, address: OperatorAddress) -> Operator:
+    def _alive(self, address: OperatorAddress) -> Participant:
         operator, disk = operator_of(self.cast, address), self.disks[address]
         for row in disk.versions.values():
             operator.know(row.transcript, row.certificate, row.share)
@@ -509,7 +509,7 @@ class Room:
                         self._frames += [(other, me, frame) for frame in _reply(ceremony, request)]
         self.settle()
 
-    def _ask_for_versions(self, me: OperatorAddress, operator: Operator) -> None:
+    def _ask_for_versions(self, me: OperatorAddress, operator: Participant) -> None:
         for other in operator.unknown_sources:
             peer = self.operators.get(other)
             for known in () if peer is None else peer.versions:
@@ -595,7 +595,7 @@ class Room:
         """All that an operator asked for."""
         return [item.effect for item in self.effects[address]]
 
-    def said(self, address: OperatorAddress, kind: Kind) -> list[Frame]:
+    def said(self, address: OperatorAddress, kind: FrameKind) -> list[Frame]:
         return broadcasts(self.done(address), kind)
 
     def certified(self, address: OperatorAddress) -> Transcript:
@@ -625,7 +625,7 @@ class Desk:
     def __init__(self, who: Cast, me: OperatorAddress, source: KeyVersion) -> None:
         self.cast, self.me, self.source = who, me, source
         self.log = FrameLog()
-        self.voice = Voice(who.session, me, who.keys[me], self.log)
+        self.voice = SlotSigner(who.session, me, who.keys[me], self.log)
         self.keys = KeyDirectory(who.session)
         share = source.shares.get(me)
         self.dealings = Dealings(self.voice, self.keys, who.rng, 0.0, GRACE, source.transcript, share)
@@ -640,10 +640,10 @@ class Desk:
         """My own dealing: its frame and its body."""
         (job,) = jobs_of(self.dealings.advance(now))
         result = done(self.cast, job)
-        assert isinstance(result, Dealt)
+        assert isinstance(result, DealResult)
         effects = self.dealings.take_dealt(result)
         (body,) = [e.body for e in effects if isinstance(e, Publish)]
-        (frame,) = broadcasts(effects, Kind.DEALING)
+        (frame,) = broadcasts(effects, FrameKind.DEALING)
         return frame, body
 
     def takes(self, frame: Frame, body: bytes, now: float = 0.0) -> list[Effect]:
@@ -653,7 +653,7 @@ class Desk:
             effects += self.dealings.take_body(name, body)
         for job in jobs_of(self.dealings.check(now)):
             result = done(self.cast, job)
-            assert isinstance(result, Checked)
+            assert isinstance(result, CheckResult)
             effects += self.dealings.take_checked(result)
         self.dealings.check(now)
         return effects

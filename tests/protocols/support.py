@@ -9,14 +9,14 @@ from eigenkms.crypto.hashing import Rng, be64, keccak256
 from eigenkms.crypto.scalars import SecretScalar, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import combine_shares
 from eigenkms.protocols.ceremony.effects import (
-    Accuse,
     Broadcast,
     Effect,
     JournalRecord,
     Persist,
+    ReportFault,
 )
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 
@@ -53,7 +53,7 @@ class Cast:
     def frame(
         self,
         sender: OperatorAddress,
-        kind: Kind,
+        kind: FrameKind,
         body: Any,
         recipient: OperatorAddress | None = None,
         session: Session | None = None,
@@ -98,7 +98,7 @@ def cast(n: int, *, quorum: int = 0, seed: str = "cast", min_operators: int = 1)
     return Cast(Session(CLUSTER, block, members, parameters), keys, rng)
 
 
-def broadcasts(effects: Sequence[Effect], kind: Kind) -> list[Frame]:
+def broadcasts(effects: Sequence[Effect], kind: FrameKind) -> list[Frame]:
     return [e.frame for e in effects if isinstance(e, Broadcast) and e.frame.kind is kind]
 
 
@@ -107,7 +107,7 @@ def journal(effects: Sequence[Effect]) -> list[JournalRecord]:
 
 
 def accusations(effects: Sequence[Effect]) -> list[Evidence]:
-    return [e.evidence for e in effects if isinstance(e, Accuse)]
+    return [e.evidence for e in effects if isinstance(e, ReportFault)]
 
 
 def secret_of(shares: Mapping[OperatorAddress, SecretScalar], threshold: int) -> SecretScalar:

@@ -17,7 +17,7 @@ from eigenkms.protocols.ceremony.pacemaker import REPEAT_WINDOWS
 from eigenkms.protocols.records.evidence import Fault, check_evidence
 from eigenkms.protocols.wire import messages
 from eigenkms.protocols.wire.codec import Fields
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     SourceRef,
@@ -69,7 +69,9 @@ class Voter:
         self.me = order[n - 1 if place is None else place]
         self.others = [a for a in order if a != self.me]
         self.table = Table(
-            self.cast, lambda _s, _l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE), source=self.source
+            self.cast,
+            lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE),
+            source=self.source,
         )
         self.table.serves = lambda asker, _name: serves or asker != self.me
         self.table.start()
@@ -115,7 +117,7 @@ class Voter:
         shown = self.keys if keys is None else keys
         source = self.dealt_from if transcript is not None else GENESIS
         leader = self.cast.session.coordinator(view)
-        return self.cast.frame(leader, Kind.PROPOSAL, proposal_body(view, source, encoded, proof, shown))
+        return self.cast.frame(leader, FrameKind.PROPOSAL, proposal_body(view, source, encoded, proof, shown))
 
     def proposes(
         self, view: int, transcript: Transcript | None, proof: Certificate | None = None
@@ -123,7 +125,7 @@ class Voter:
         return self.hears(self.proposal(view, transcript, proof))
 
     def change(self, sender: OperatorAddress, view: int, prepared: Certificate | None = None) -> Frame:
-        return self.cast.frame(sender, Kind.VIEW_CHANGE, view_change_body(view, prepared))
+        return self.cast.frame(sender, FrameKind.VIEW_CHANGE, view_change_body(view, prepared))
 
     def enters(self, view: int, prepared: Certificate | None = None, count: int = 2) -> list[Effect]:
         """Others change to ``view``."""
@@ -142,7 +144,7 @@ class Voter:
         return aggregate(self.cast.session.id, view, phase, digest, votes, self.cast.session.recipients)
 
     def announced(self, sender: OperatorAddress, certificate: Certificate, encoded: bytes | None) -> Frame:
-        return self.cast.frame(sender, Kind.CERTIFICATE, certificate_body(encoded, certificate))
+        return self.cast.frame(sender, FrameKind.CERTIFICATE, certificate_body(encoded, certificate))
 
     @property
     def prepared(self) -> Certificate:
@@ -151,7 +153,7 @@ class Voter:
 
     def vote(self, sender: OperatorAddress, view: int, phase: Phase, digest: bytes) -> Frame:
         signature = bn254.sign(self.cast.keys[sender], vote_digest(self.cast.session.id, view, phase, digest))
-        return self.cast.frame(sender, Kind.VOTE, vote_body(view, phase, digest, signature))
+        return self.cast.frame(sender, FrameKind.VOTE, vote_body(view, phase, digest, signature))
 
     def restarts(self) -> list[Effect]:
         again = self.table.sit(self.me, journal(self.table.effects[self.me]))
@@ -160,7 +162,7 @@ class Voter:
 
 
 def _votes(effects: Sequence[Effect]) -> list[tuple[int, Phase, bytes]]:
-    return [(v.view, v.phase, v.hash) for v in map(read_vote, broadcasts(effects, Kind.VOTE))]
+    return [(v.view, v.phase, v.hash) for v in map(read_vote, broadcasts(effects, FrameKind.VOTE))]
 
 
 # -- preparing -----------------------------------------------------------------------------------------------
@@ -195,9 +197,9 @@ def test_only_the_leader_proposes() -> None:
     leader = voter.cast.session.coordinator(0)
     for sender in voter.others[1:]:
         body = proposal_body(0, GENESIS, voter.transcript.encoded, None)
-        assert not voter.ceremony.wants(voter.cast.frame(sender, Kind.PROPOSAL, body))
+        assert not voter.ceremony.wants(voter.cast.frame(sender, FrameKind.PROPOSAL, body))
     unknown = proposal_body(0, SourceRef(4711, bytes(32)), voter.transcript.encoded, None)
-    assert not voter.ceremony.wants(voter.cast.frame(leader, Kind.PROPOSAL, unknown))
+    assert not voter.ceremony.wants(voter.cast.frame(leader, FrameKind.PROPOSAL, unknown))
 
 
 def test_a_proposal_names_the_source_of_its_transcript() -> None:
@@ -225,7 +227,7 @@ def test_entering_a_view_ends_voting_in_lower_ones_after_a_crash_too() -> None:
     voter = Voter()
     voter.enters(2)
     again = voter.restarts()
-    assert [read_view_change(f).view for f in broadcasts(again, Kind.VIEW_CHANGE)] == [2]
+    assert [read_view_change(f).view for f in broadcasts(again, FrameKind.VIEW_CHANGE)] == [2]
     assert voter.agreement.view == voter.ceremony.view == 2
     assert not _votes(voter.proposes(0, voter.transcript))
     assert not _votes(voter.proposes(1, voter.transcript))
@@ -234,9 +236,9 @@ def test_entering_a_view_ends_voting_in_lower_ones_after_a_crash_too() -> None:
 def test_a_vote_is_repeated_to_the_byte_after_a_crash() -> None:
     """And no second one is cast in its place, for whatever hash."""
     voter = Voter(superseded=True)
-    first = broadcasts(voter.proposes(0, None), Kind.VOTE)
+    first = broadcasts(voter.proposes(0, None), FrameKind.VOTE)
     again = voter.restarts()
-    assert broadcasts(again, Kind.VOTE) == first
+    assert broadcasts(again, FrameKind.VOTE) == first
     voter.ceremony.supersede(voter.now)
     assert not _votes(voter.proposes(0, voter.transcript, None))
 
@@ -259,7 +261,7 @@ def test_void_may_be_voted_only_after_the_next_boundary_and_then_nothing_fresh()
 def test_a_rotation_ends_at_the_next_boundary() -> None:
     """There is no ∅, and no vote, proposal or view change any more; a certificate is taken in."""
     voter = Voter(rotates=True)
-    assert not _votes(voter.hears(voter.cast.frame(voter.others[0], Kind.CERTIFICATE, _void(voter))))
+    assert not _votes(voter.hears(voter.cast.frame(voter.others[0], FrameKind.CERTIFICATE, _void(voter))))
     assert not voter.ceremony.decided
     voter.table.take(voter.me, voter.ceremony.supersede(voter.now))
     for effects in (
@@ -267,8 +269,8 @@ def test_a_rotation_ends_at_the_next_boundary() -> None:
         voter.enters(1, voter.prepared, count=3),
         voter.waits(60),
     ):
-        assert not broadcasts(effects, Kind.VOTE)
-        assert not broadcasts(effects, Kind.VIEW_CHANGE)
+        assert not broadcasts(effects, FrameKind.VOTE)
+        assert not broadcasts(effects, FrameKind.VIEW_CHANGE)
     assert voter.ceremony.deadline() is None
     certificate = voter.certificate(3, voter.transcript.hash, Phase.COMMIT, voter.others)
     effects = voter.hears(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
@@ -289,7 +291,7 @@ def test_one_that_is_no_recipient_only_listens() -> None:
     for now in (1.0, 2.0):
         table.at(now)
     assert leaver in table.decided()
-    assert {f.kind for k in Kind for f in table.said(leaver, k)} == {Kind.DEALING}
+    assert {f.kind for k in FrameKind for f in table.said(leaver, k)} == {FrameKind.DEALING}
 
 
 @pytest.mark.parametrize(
@@ -336,7 +338,7 @@ def test_locks_survive_a_crash() -> None:
     voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
     voter.restarts()
     voter.ceremony.supersede(voter.now)
-    (change,) = broadcasts(voter.enters(1), Kind.VIEW_CHANGE)
+    (change,) = broadcasts(voter.enters(1), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).prepared == voter.prepared
     assert not _votes(voter.proposes(1, None))
 
@@ -578,7 +580,10 @@ def test_a_body_is_read_once_however_many_parts_look_at_it(monkeypatch: pytest.M
 
     monkeypatch.setattr(messages, "Fields", count)
     monkeypatch.setattr(agreement_module, "decode_transcript", decode)
-    own = [*broadcasts(voter.hears(*frames), Kind.VIEW_CHANGE), *broadcasts(voter.waits(1), Kind.VIEW_CHANGE)]
+    own = [
+        *broadcasts(voter.hears(*frames), FrameKind.VIEW_CHANGE),
+        *broadcasts(voter.waits(1), FrameKind.VIEW_CHANGE),
+    ]
     assert (read["proposal"], read["view change"], read["transcript"]) == (2, 2 + len(own), 1)
 
 
@@ -590,15 +595,15 @@ def test_view_zero_ends_with_its_time_and_later_ones_run_from_a_quorum() -> None
     voter = Voter()
     voter.now = 0.3
     assert voter.agreement.deadline(voter.now) == pytest.approx(0.5)
-    (change,) = broadcasts(voter.waits(0.2), Kind.VIEW_CHANGE)
+    (change,) = broadcasts(voter.waits(0.2), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).view == 1
     assert not voter.waits(REPEAT_WINDOWS - 0.1)
     assert voter.agreement.deadline(voter.now) == pytest.approx(0.5 + REPEAT_WINDOWS)
-    assert broadcasts(voter.waits(0.2), Kind.VIEW_CHANGE) == [change]
+    assert broadcasts(voter.waits(0.2), FrameKind.VIEW_CHANGE) == [change]
     assert not voter.waits(0.2)
     voter.hears(*(voter.change(a, 1) for a in voter.others[:2]))
-    assert not broadcasts(voter.waits(0.9), Kind.VIEW_CHANGE)
-    (change,) = broadcasts(voter.waits(0.2), Kind.VIEW_CHANGE)
+    assert not broadcasts(voter.waits(0.9), FrameKind.VIEW_CHANGE)
+    (change,) = broadcasts(voter.waits(0.2), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).view == 2
 
 
@@ -607,21 +612,21 @@ def test_enough_members_above_take_me_along() -> None:
     voter = Voter(n=7)
     high = [voter.change(a, v) for a, v in zip(voter.others, (9, 5, 7), strict=False)]
     assert not voter.hears(*high[:2])
-    (change,) = broadcasts(voter.hears(high[2]), Kind.VIEW_CHANGE)
+    (change,) = broadcasts(voter.hears(high[2]), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).view == 5
 
 
 def test_a_leader_waits_for_the_rest_a_little() -> None:
     """T' members in the view, then all n or a quarter of a window: whoever knows a prepared transcript shall be heard."""
     voter = Voter(place=1)
-    assert not broadcasts(voter.enters(1, count=2), Kind.PROPOSAL)
+    assert not broadcasts(voter.enters(1, count=2), FrameKind.PROPOSAL)
     assert voter.agreement.deadline(voter.now) == pytest.approx(voter.now + 0.25)
     late = voter.change(voter.others[2], 1, voter.prepared)
-    (proposal,) = broadcasts(voter.hears(voter.proposal(0, voter.transcript), late), Kind.PROPOSAL)
+    (proposal,) = broadcasts(voter.hears(voter.proposal(0, voter.transcript), late), FrameKind.PROPOSAL)
     assert read_proposal(proposal).justification == voter.prepared
     alone = Voter(place=1)
     alone.enters(1, count=2)
-    (proposal,) = broadcasts(alone.waits(0.25), Kind.PROPOSAL)
+    (proposal,) = broadcasts(alone.waits(0.25), FrameKind.PROPOSAL)
     found = read_proposal(proposal)
     assert (found.justification, found.source) == (None, GENESIS)
     assert set(found.keys) == set(alone.keys)
@@ -631,17 +636,17 @@ def test_a_leader_that_lacks_the_prepared_transcript_proposes_nothing() -> None:
     """Another one may have it; a fresh or an empty proposal would lose against the locks."""
     voter = Voter(place=1)
     voter.hears(*(voter.change(a, 1, voter.certificate(0, b"\x09" * 32)) for a in voter.others))
-    assert not broadcasts(voter.waits(0.3), Kind.PROPOSAL)
+    assert not broadcasts(voter.waits(0.3), FrameKind.PROPOSAL)
 
 
 def test_a_leader_proposes_void_when_nothing_is_prepared() -> None:
     """After the next boundary, fresh; and justified where ∅ is prepared already."""
     voter = Voter(place=1, superseded=True)
-    (proposal,) = broadcasts(voter.enters(1, count=3), Kind.PROPOSAL)
+    (proposal,) = broadcasts(voter.enters(1, count=3), FrameKind.PROPOSAL)
     assert (read_proposal(proposal).transcript, read_proposal(proposal).justification) == (None, None)
     again = Voter(place=1, superseded=True)
     prepared = again.certificate(0, VOID_HASH, signers=again.others)
-    (proposal,) = broadcasts(again.enters(1, prepared, count=3), Kind.PROPOSAL)
+    (proposal,) = broadcasts(again.enters(1, prepared, count=3), FrameKind.PROPOSAL)
     assert read_proposal(proposal).justification == prepared
 
 
@@ -662,7 +667,7 @@ def test_one_view_change_wakes_a_session_left_behind() -> None:
     who = cast(4)
     ceremony = seat_of(who, who.addresses[0])
     ceremony.start(0.0)
-    change = [who.frame(a, Kind.VIEW_CHANGE, view_change_body(1, None)) for a in who.addresses[1:3]]
+    change = [who.frame(a, FrameKind.VIEW_CHANGE, view_change_body(1, None)) for a in who.addresses[1:3]]
     ceremony.receive(change[:1], 1.0)
     assert not ceremony._agreement.started
     ceremony.receive(change[1:], 1.0)
@@ -692,7 +697,9 @@ def test_a_vote_that_does_not_verify_is_evidence_and_stops_nobody(bad: str) -> N
         "no point": b"\xff" * 64,
         "cancels out": bn254.sign(bn254.KeyPair(-sum(secrets) % bn254.N), signed),
     }[bad]
-    effects = voter.hears(voter.cast.frame(liar, Kind.VOTE, vote_body(0, Phase.PREPARE, digest, signature)))
+    effects = voter.hears(
+        voter.cast.frame(liar, FrameKind.VOTE, vote_body(0, Phase.PREPARE, digest, signature))
+    )
     (evidence,) = accusations(effects)
     assert (evidence.fault, evidence.accused) == (Fault.BAD_VOTE, liar)
     check_evidence(evidence, voter.cast.session)
@@ -717,14 +724,16 @@ def test_a_flood_leaves_no_more_than_its_bounds() -> None:
             voter.vote(liar, view, Phase.PREPARE, k.to_bytes(32, "big")),
             voter.proposal(view, odd),
             voter.announced(liar, nothing, other.encoded),
-            voter.cast.frame(liar, Kind.VOTE, vote_body(view, Phase.PREPARE, bytes([k]) * 32, bytes(64))),
+            voter.cast.frame(
+                liar, FrameKind.VOTE, vote_body(view, Phase.PREPARE, bytes([k]) * 32, bytes(64))
+            ),
         ):
             if voter.ceremony.wants(frame):
                 voter.ceremony.receive([frame], voter.now)
     kept = [f.kind for f in voter.ceremony._log if f.sender == liar]
-    assert kept.count(Kind.VOTE) == MAX_VIEWS
-    assert kept.count(Kind.PROPOSAL) == MAX_VIEWS
-    assert kept.count(Kind.CERTIFICATE) == MAX_REPEATS
+    assert kept.count(FrameKind.VOTE) == MAX_VIEWS
+    assert kept.count(FrameKind.PROPOSAL) == MAX_VIEWS
+    assert kept.count(FrameKind.CERTIFICATE) == MAX_REPEATS
     agreement = voter.agreement
     assert len(agreement._ballots._votes) <= MAX_VIEWS + 1
     assert len(agreement._proposals) <= MAX_VIEWS + 1
@@ -757,7 +766,7 @@ def test_what_is_prepared_or_locked_outlives_its_proposal() -> None:
 def test_a_leader_that_proposes_in_many_views_displaces_no_proposal_of_another() -> None:
     """With two sources a view can have two leaders. What one of them has in too many views falls out alone."""
     voter = Voter()
-    liar = voter.cast.frame(voter.others[2], Kind.PROPOSAL, proposal_body(1, GENESIS, None, None, ()))
+    liar = voter.cast.frame(voter.others[2], FrameKind.PROPOSAL, proposal_body(1, GENESIS, None, None, ()))
     voter.agreement.receive(liar, voter.now)
     voter.hears(voter.proposal(1, voter.transcript, voter.prepared))
     voter.agreement.forget(liar)
@@ -794,7 +803,7 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
     justified.enters(1)
     verified.clear()
     justified.proposes(1, justified.transcript, forged)
-    key = keyed.cast.frame(keyed.others[0], Kind.KEY, key_body(bytes(48), bytes(80)))
+    key = keyed.cast.frame(keyed.others[0], FrameKind.KEY, key_body(bytes(48), bytes(80)))
     keyed.hears(keyed.proposal(0, keyed.transcript, keys=(*keyed.keys[1:], key.encoded)))
     for voter in (justified, keyed):
         assert not _votes(voter.waits(0.01) + voter.waits(0.01))
@@ -831,7 +840,8 @@ def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
     voter = Voter()
     digest = voter.transcript.hash
     votes = [
-        voter.cast.frame(a, Kind.VOTE, vote_body(0, Phase.PREPARE, digest, bytes(64))) for a in voter.others
+        voter.cast.frame(a, FrameKind.VOTE, vote_body(0, Phase.PREPARE, digest, bytes(64)))
+        for a in voter.others
     ]
     change = voter.change(voter.others[0], 1)
     voter.hears(*votes[:2], change)
@@ -862,4 +872,4 @@ def test_agreement_takes_only_its_own_frames() -> None:
     """A caller's mistake is an error, not a silence."""
     voter = Voter()
     with pytest.raises(ValueError, match="HASH frames are not agreement's"):
-        voter.agreement.receive(voter.cast.frame(voter.me, Kind.HASH, [bytes(32)]), 0.0)
+        voter.agreement.receive(voter.cast.frame(voter.me, FrameKind.HASH, [bytes(32)]), 0.0)

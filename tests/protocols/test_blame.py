@@ -15,7 +15,7 @@ from eigenkms.protocols.ceremony.blame import (
     Witness,
 )
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     SourceRef,
@@ -64,11 +64,11 @@ class Record:
     ) -> None:
         for sender in who:
             body = vote_body(view, phase, bytes([choice]) * 32, bytes(64))
-            self.log.add(self.cast.frame(sender, Kind.VOTE, body))
+            self.log.add(self.cast.frame(sender, FrameKind.VOTE, body))
 
     def changes_view(self, view: int, who: Iterable[OperatorAddress]) -> None:
         for sender in who:
-            self.log.add(self.cast.frame(sender, Kind.VIEW_CHANGE, view_change_body(view, None)))
+            self.log.add(self.cast.frame(sender, FrameKind.VIEW_CHANGE, view_change_body(view, None)))
 
     def blame(
         self, *, me: OperatorAddress | None = None, view: int = 0, newcomers: int = 0, leader: int = 3
@@ -154,7 +154,7 @@ def dealt() -> Record:
 def test_a_leader_without_a_proposal_is_named(dealt: Record) -> None:
     """Or with one that I did not prepare; members that did not vote then are not."""
     assert dealt.blame() == Blame(no_proposal=dealt.all[3:4])
-    dealt.log.add(dealt.cast.frame(dealt.all[3], Kind.PROPOSAL, proposal_body(0, GENESIS, None, None)))
+    dealt.log.add(dealt.cast.frame(dealt.all[3], FrameKind.PROPOSAL, proposal_body(0, GENESIS, None, None)))
     dealt.votes(0, dealt.others[:2])
     assert dealt.blame() == Blame(no_proposal=dealt.all[3:4])
 

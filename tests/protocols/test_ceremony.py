@@ -10,12 +10,12 @@ from eigenkms.crypto import pvss
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.base_versions import MAX_UNKNOWN
 from eigenkms.protocols.ceremony.ceremony import BYTES_A_PARTY, Ceremony
-from eigenkms.protocols.ceremony.effects import Certified, Shred, Work
-from eigenkms.protocols.ceremony.jobs import Deal
+from eigenkms.protocols.ceremony.effects import Certified, EraseJournal, Work
+from eigenkms.protocols.ceremony.jobs import DealJob
 from eigenkms.protocols.records.evidence import Fault, check_evidence
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing import UnboundBytesError
-from eigenkms.protocols.wire.frames import Frame, Kind, WrongScopeError, build_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, WrongScopeError, build_frame
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     SESSION_KINDS,
@@ -91,11 +91,11 @@ def test_who_says_what_in_a_rotation(who: Cast, version: KeyVersion) -> None:
     table.start()
     leader = who.session.coordinators[0]
     for address in who.addresses:
-        said = [f.kind for f in broadcasts(table.effects[address], Kind.KEY)]
-        assert said == [Kind.KEY]
-        assert len(table.said(address, Kind.DEALING)) == 1
-        assert not table.said(address, Kind.HASH)
-        assert len(table.said(address, Kind.PROPOSAL)) == (address == leader)
+        said = [f.kind for f in broadcasts(table.effects[address], FrameKind.KEY)]
+        assert said == [FrameKind.KEY]
+        assert len(table.said(address, FrameKind.DEALING)) == 1
+        assert not table.said(address, FrameKind.HASH)
+        assert len(table.said(address, FrameKind.PROPOSAL)) == (address == leader)
         first = next(r for r in journal(table.effects[address]))
         assert (first.kind, first.body) == ("source", version.transcript.encoded)
 
@@ -118,7 +118,7 @@ def test_too_few_dealers_propose_nothing(who: Cast, version: KeyVersion) -> None
     for now in (1.0, 10.0, 1000.0):
         table.at(now)
     assert table.seats[who.addresses[0]].status().missing == who.addresses[2:]
-    assert not any(table.said(a, Kind.PROPOSAL) for a in table.seats)
+    assert not any(table.said(a, FrameKind.PROPOSAL) for a in table.seats)
 
 
 def test_a_share_that_comes_late_is_dealt_from(who: Cast, version: KeyVersion) -> None:
@@ -136,7 +136,7 @@ def test_a_share_that_comes_late_is_dealt_from(who: Cast, version: KeyVersion) -
         if superseded:
             seat.supersede(0.1)
         effects = seat.take_share(source, version.shares[me], 0.2)
-        assert bool([job for job in jobs_of(effects) if isinstance(job, Deal)]) == deals
+        assert bool([job for job in jobs_of(effects) if isinstance(job, DealJob)]) == deals
 
 
 def test_a_session_that_ended_deals_and_verifies_no_more(who: Cast, version: KeyVersion) -> None:
@@ -145,7 +145,7 @@ def test_a_session_that_ended_deals_and_verifies_no_more(who: Cast, version: Key
     table = Table(who, source=version, works=lambda operator, _job: operator != me)
     table.start()
     seat = table.seats[me]
-    job = next(job for job in jobs_of(table.effects[me]) if isinstance(job, Deal))
+    job = next(job for job in jobs_of(table.effects[me]) if isinstance(job, DealJob))
     table.take(me, seat.supersede(0.1))
     assert not seat.supersede(0.2)
     assert seat.take_result(done(who, job), 0.3) == []  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ def test_a_frame_is_as_large_as_its_session_can_need(n: int) -> None:
     def proposal(encoded: bytes) -> Frame:
         justified = certify(who, transcript)
         body = proposal_body(2**31, GENESIS, encoded, justified, keys)
-        return who.frame(leader, Kind.PROPOSAL, body)
+        return who.frame(leader, FrameKind.PROPOSAL, body)
 
     largest = proposal(transcript.encoded)
     assert ceremony.wants(largest)
@@ -194,7 +194,9 @@ def test_a_frame_may_name_all_dealers_of_a_larger_set() -> None:
     made = version_of(who, source=int(source.transcript.version)).transcript
     transcript = replace(made, dealers=tuple((a, bytes(32)) for a in everybody.addresses))
     body = certificate_body(transcript.encoded, certify(who, transcript))
-    assert _seat(who, source, me).wants(everybody.frame(other, Kind.CERTIFICATE, body, session=who.session))
+    assert _seat(who, source, me).wants(
+        everybody.frame(other, FrameKind.CERTIFICATE, body, session=who.session)
+    )
 
 
 def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]) -> None:
@@ -205,36 +207,36 @@ def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]
     source = ref_of(version.transcript)
     certificate = certify(who, version.transcript)
     bodies = {
-        Kind.KEY: key_body(*_published(who, leaver)),
-        Kind.HASH: [bytes(32)],
-        Kind.DEALING: dealing_body(source, b"x"),
-        Kind.PROPOSAL: proposal_body(0, source, None, None),
-        Kind.VOTE: vote_body(0, Phase.PREPARE, bytes(32), bytes(64)),
-        Kind.VIEW_CHANGE: view_change_body(1, None),
-        Kind.CERTIFICATE: certificate_body(None, certificate),
+        FrameKind.KEY: key_body(*_published(who, leaver)),
+        FrameKind.HASH: [bytes(32)],
+        FrameKind.DEALING: dealing_body(source, b"x"),
+        FrameKind.PROPOSAL: proposal_body(0, source, None, None),
+        FrameKind.VOTE: vote_body(0, Phase.PREPARE, bytes(32), bytes(64)),
+        FrameKind.VIEW_CHANGE: view_change_body(1, None),
+        FrameKind.CERTIFICATE: certificate_body(None, certificate),
     }
     assert set(bodies) == SESSION_KINDS
     for kind, body in bodies.items():
-        leads = kind is not Kind.PROPOSAL or member == seat._sources.leader(0, source)
+        leads = kind is not FrameKind.PROPOSAL or member == seat._sources.leader(0, source)
         assert seat.wants(who.frame(member, kind, body)) == leads
         frame = who.frame(leaver, kind, body)
-        if kind in (Kind.DEALING, Kind.CERTIFICATE):
+        if kind in (FrameKind.DEALING, FrameKind.CERTIFICATE):
             assert seat.wants(frame)
         else:
             with pytest.raises(WrongScopeError):
                 seat.wants(frame)
     stranger = build_frame(
         who.keys[leaver],
-        kind=Kind.DEALING,
+        kind=FrameKind.DEALING,
         cluster=who.session.cluster,
         sender=OperatorAddress(bytes(20)),
         session=who.session.id,
-        body=bodies[Kind.DEALING],
+        body=bodies[FrameKind.DEALING],
     )
     with pytest.raises(WrongScopeError):
         seat.wants(stranger)
     assert joiner not in seat._sources.current.dealers
-    assert not seat.wants(who.frame(joiner, Kind.DEALING, bodies[Kind.DEALING]))
+    assert not seat.wants(who.frame(joiner, FrameKind.DEALING, bodies[FrameKind.DEALING]))
 
 
 def _published(who: Cast, owner: OperatorAddress) -> tuple[bytes, bytes]:
@@ -255,16 +257,16 @@ def test_a_ceremony_wants_only_what_is_its_own(who: Cast, version: KeyVersion) -
     """Neither what it knows, nor frames of other kinds, for one recipient, of other clusters or sessions."""
     me, peer, *_ = who.addresses
     seat = _seat(who, version)
-    (own,) = broadcasts(seat.start(0.0), Kind.KEY)
+    (own,) = broadcasts(seat.start(0.0), FrameKind.KEY)
     known = key_frame(who, peer)
     seat.receive([known], 0.1)
     for frame in (
         own,
         known,
-        who.frame(peer, Kind.VIEW_CHANGE, view_change_body(1, None), recipient=me),
-        who.frame(peer, Kind.SYNC, [b""]),
-        who.frame(peer, Kind.PEER_RECORD, []),
-        who.frame(peer, Kind.REACH, []),
+        who.frame(peer, FrameKind.VIEW_CHANGE, view_change_body(1, None), recipient=me),
+        who.frame(peer, FrameKind.SYNC, [b""]),
+        who.frame(peer, FrameKind.PEER_RECORD, []),
+        who.frame(peer, FrameKind.REACH, []),
     ):
         assert not seat.wants(frame)
     for session in (who.later(), replace(who.session, cluster=bytes(32))):
@@ -274,7 +276,7 @@ def test_a_ceremony_wants_only_what_is_its_own(who: Cast, version: KeyVersion) -
 
 @pytest.mark.parametrize("kind", sorted(SESSION_KINDS))
 def test_a_malformed_body_is_refused_before_it_is_verified(
-    who: Cast, version: KeyVersion, kind: Kind
+    who: Cast, version: KeyVersion, kind: FrameKind
 ) -> None:
     """Of each kind, and in a genesis as well."""
     for seat in (_seat(who, version), seat_of(who, who.addresses[0])):
@@ -297,23 +299,28 @@ def test_a_malformed_body_is_refused_before_it_is_verified(
 # -- evidence --------------------------------------------------------------------------------------------------
 
 
-def _twice(who: Cast, version: KeyVersion) -> dict[Kind, tuple[list[object], list[object]]]:
+def _twice(who: Cast, version: KeyVersion) -> dict[FrameKind, tuple[list[object], list[object]]]:
     source = ref_of(version.transcript)
     leader = who.session.coordinators[0]
     other = pvss.EncryptionKey.generate(who.rng)
     second = key_frame(who, leader, other).body
     return {
-        Kind.KEY: (key_frame(who, leader).body, second),
-        Kind.HASH: ([bytes(32)], [b"\x01" * 32]),
-        Kind.DEALING: (dealing_body(source, b"x"), dealing_body(source, b"y")),
-        Kind.PROPOSAL: (proposal_body(0, source, None, None), proposal_body(0, source, b"", None)),
-        Kind.VOTE: tuple(vote_body(0, Phase.PREPARE, bytes([i]) * 32, bytes(64)) for i in range(2)),  # type: ignore[dict-item]
-        Kind.VIEW_CHANGE: (view_change_body(1, None), view_change_body(1, certify(who, version.transcript))),
+        FrameKind.KEY: (key_frame(who, leader).body, second),
+        FrameKind.HASH: ([bytes(32)], [b"\x01" * 32]),
+        FrameKind.DEALING: (dealing_body(source, b"x"), dealing_body(source, b"y")),
+        FrameKind.PROPOSAL: (proposal_body(0, source, None, None), proposal_body(0, source, b"", None)),
+        FrameKind.VOTE: tuple(vote_body(0, Phase.PREPARE, bytes([i]) * 32, bytes(64)) for i in range(2)),  # type: ignore[dict-item]
+        FrameKind.VIEW_CHANGE: (
+            view_change_body(1, None),
+            view_change_body(1, certify(who, version.transcript)),
+        ),
     }
 
 
-@pytest.mark.parametrize("kind", sorted(SESSION_KINDS - {Kind.CERTIFICATE}))
-def test_two_different_frames_in_one_slot_are_evidence(who: Cast, version: KeyVersion, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", sorted(SESSION_KINDS - {FrameKind.CERTIFICATE}))
+def test_two_different_frames_in_one_slot_are_evidence(
+    who: Cast, version: KeyVersion, kind: FrameKind
+) -> None:
     """Of every kind that is said once. The first stays, and a third one is not wanted."""
     leader = who.session.coordinators[0]
     me = next(a for a in who.addresses if a != leader)
@@ -339,10 +346,10 @@ def test_two_different_frames_in_one_slot_are_evidence(who: Cast, version: KeyVe
 def test_whoever_deals_twice_is_in_no_draft(who: Cast, version: KeyVersion) -> None:
     """The first dealing, which may be good, is not counted by who knows of the second."""
     liar, me = who.session.coordinators[:2]
-    table = Table(who, lambda _s, _l, f: f.kind is not Kind.PROPOSAL, source=version)
+    table = Table(who, lambda _s, _l, f: f.kind is not FrameKind.PROPOSAL, source=version)
     table.start()
-    (frame,) = table.said(liar, Kind.DEALING)
-    second = who.frame(liar, Kind.DEALING, dealing_body(ref_of(version.transcript), b"x"))
+    (frame,) = table.said(liar, FrameKind.DEALING)
+    second = who.frame(liar, FrameKind.DEALING, dealing_body(ref_of(version.transcript), b"x"))
     assert accusations(table.hear(me, second))
     draft = table.seats[me]._sources.draft()
     assert draft is not None
@@ -376,7 +383,7 @@ def test_a_sync_request_is_answered_to_members_only(who: Cast, version: KeyVersi
     body = seat_of(who, peer).sync_request().body
     foreign = build_frame(
         stranger.keys[stranger.addresses[0]],
-        kind=Kind.SYNC,
+        kind=FrameKind.SYNC,
         cluster=who.session.cluster,
         sender=stranger.addresses[0],
         session=who.session.id,
@@ -384,16 +391,16 @@ def test_a_sync_request_is_answered_to_members_only(who: Cast, version: KeyVersi
     )
     for request in (
         foreign,
-        who.frame(peer, Kind.SYNC, body, session=who.later()),
-        who.frame(peer, Kind.SYNC, body, recipient=who.addresses[2]),
+        who.frame(peer, FrameKind.SYNC, body, session=who.later()),
+        who.frame(peer, FrameKind.SYNC, body, recipient=who.addresses[2]),
     ):
         with pytest.raises(WrongScopeError):
             seat.sync_reply(request)
     with pytest.raises(MalformedError):
-        seat.sync_reply(who.frame(peer, Kind.SYNC, [b"x"]))
-    everything = seat.sync_reply(who.frame(peer, Kind.SYNC, [b""]))
-    assert {f.kind for f in everything} == SESSION_KINDS - {Kind.HASH, Kind.VIEW_CHANGE}
-    assert [f.kind for f in seat.sync_reply(table.seats[peer].sync_request())] == [Kind.CERTIFICATE]
+        seat.sync_reply(who.frame(peer, FrameKind.SYNC, [b"x"]))
+    everything = seat.sync_reply(who.frame(peer, FrameKind.SYNC, [b""]))
+    assert {f.kind for f in everything} == SESSION_KINDS - {FrameKind.HASH, FrameKind.VIEW_CHANGE}
+    assert [f.kind for f in seat.sync_reply(table.seats[peer].sync_request())] == [FrameKind.CERTIFICATE]
 
 
 def test_junk_that_cannot_be_refused_does_not_stop_pulling(who: Cast, version: KeyVersion) -> None:
@@ -407,7 +414,7 @@ def test_junk_that_cannot_be_refused_does_not_stop_pulling(who: Cast, version: K
     for seat, member in enumerate(honest):
         for number in range(4):
             junk = certificate_body(bytes([seat, number]) + bytes(255_000), false)
-            table.hear(member, who.frame(liar, Kind.CERTIFICATE, junk))
+            table.hear(member, who.frame(liar, FrameKind.CERTIFICATE, junk))
     for step in range(1, 80):
         table.at(step / 4)
         for asker, asked in permutations(honest, 2):
@@ -419,7 +426,7 @@ def test_junk_that_cannot_be_refused_does_not_stop_pulling(who: Cast, version: K
 def test_bodies_are_fetched_and_served(who: Cast, version: KeyVersion) -> None:
     """Those that are verified, to anybody; wrong bytes are refused and asked for again."""
     me, peer, *_ = who.addresses
-    table = Table(who, lambda _s, _l, f: f.kind is not Kind.PROPOSAL, source=version)
+    table = Table(who, lambda _s, _l, f: f.kind is not FrameKind.PROPOSAL, source=version)
     table.serves = lambda asker, _name: asker != me
     table.start()
     seat = table.seats[me]
@@ -449,7 +456,7 @@ def test_bodies_are_fetched_and_served(who: Cast, version: KeyVersion) -> None:
 class Two:
     """A rotation from an old version, in which a newer one turns up."""
 
-    def __init__(self, lets: Sequence[Kind] = ()) -> None:
+    def __init__(self, lets: Sequence[FrameKind] = ()) -> None:
         self.first = cast(4)
         self.old = version_of(self.first)
         self.cast = self.first.at(20)
@@ -471,7 +478,7 @@ def _next_version(who: Cast, old: KeyVersion, older: dict[OperatorAddress, int] 
 
 def test_a_higher_source_that_turns_up_is_dealt_from_too() -> None:
     """Each deals from both; the proposal is from the higher one; the sources are journaled before anything is dealt from them."""
-    two = Two([Kind.DEALING])
+    two = Two([FrameKind.DEALING])
     two.table.start()
     for address in two.cast.addresses:
         two.add(address)
@@ -480,7 +487,7 @@ def test_a_higher_source_that_turns_up_is_dealt_from_too() -> None:
         assert seat.sources == (two.old.transcript, two.new.transcript)
         named = [r.body for r in journal(two.table.effects[address]) if r.kind == "source"]
         assert named == [two.old.transcript.encoded, two.new.transcript.encoded]
-        dealt = {read_dealing(f).source for f in two.table.said(address, Kind.DEALING)}
+        dealt = {read_dealing(f).source for f in two.table.said(address, FrameKind.DEALING)}
         assert dealt == {ref_of(s) for s in seat.sources}
     two.table.lets = lambda _s, _l, _f: True
     for step in range(1, 8):
@@ -495,19 +502,19 @@ def test_a_higher_source_that_turns_up_is_dealt_from_too() -> None:
 
 def test_what_others_propose_from_a_lower_source_may_be_prepared() -> None:
     """They had not heard of the higher one when they proposed; dealing from that too does not stop anybody from voting."""
-    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    two = Two([FrameKind.PROPOSAL, FrameKind.VOTE])
     two.table.start()
-    (proposal,) = two.table.said(two.leader, Kind.PROPOSAL)
+    (proposal,) = two.table.said(two.leader, FrameKind.PROPOSAL)
     me = two.cast.session.coordinators[1]
     two.add(me)
     assert read_proposal(proposal).source == ref_of(two.old.transcript)
     effects = two.table.hear(me, proposal)
-    assert broadcasts(effects, Kind.VOTE)
+    assert broadcasts(effects, FrameKind.VOTE)
 
 
 def test_of_two_proposals_in_a_view_that_from_the_better_source_is_prepared() -> None:
     """Each source has its own leader, so one view may have two proposals, and a member votes once."""
-    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    two = Two([FrameKind.PROPOSAL, FrameKind.VOTE])
     first, second, me, _ = two.cast.session.coordinators
     two.new = _next_version(two.first.at(10), two.old, older={first: 90})
     two.table.start()
@@ -516,36 +523,38 @@ def test_of_two_proposals_in_a_view_that_from_the_better_source_is_prepared() ->
     for address in two.cast.addresses:
         two.table.pull(address)
     two.table.at(GRACE)
-    proposals = [two.table.said(leader, Kind.PROPOSAL)[0] for leader in (first, second)]
+    proposals = [two.table.said(leader, FrameKind.PROPOSAL)[0] for leader in (first, second)]
     made = [read_proposal(frame) for frame in proposals]
     assert [p.source for p in made] == [ref_of(two.old.transcript), ref_of(two.new.transcript)]
     assert {p.view for p in made} == {0}
     seat = two.table.seats[me]
     assert all(seat.wants(frame) for frame in proposals)
-    (vote,) = broadcasts(seat.receive(proposals, GRACE), Kind.VOTE)
+    (vote,) = broadcasts(seat.receive(proposals, GRACE), FrameKind.VOTE)
     assert made[1].transcript is not None
     assert read_vote(vote).hash == decode_transcript(made[1].transcript).hash
 
 
 def test_a_leader_proposes_from_the_source_that_makes_it_one() -> None:
     """A good transcript from another source, named as if it were from its own, is not prepared; from that source's leader it is."""
-    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    two = Two([FrameKind.PROPOSAL, FrameKind.VOTE])
     first, second, me, _ = two.cast.session.coordinators
     two.new = _next_version(two.first.at(10), two.old, older={first: 90})
     two.table.start()
-    (right,) = two.table.said(first, Kind.PROPOSAL)
+    (right,) = two.table.said(first, FrameKind.PROPOSAL)
     two.add(me)
     made = read_proposal(right)
     body = proposal_body(0, ref_of(two.new.transcript), made.transcript, None, made.keys)
-    assert not broadcasts(two.table.hear(me, two.cast.frame(second, Kind.PROPOSAL, body)), Kind.VOTE)
-    assert broadcasts(two.table.hear(me, right), Kind.VOTE)
+    assert not broadcasts(
+        two.table.hear(me, two.cast.frame(second, FrameKind.PROPOSAL, body)), FrameKind.VOTE
+    )
+    assert broadcasts(two.table.hear(me, right), FrameKind.VOTE)
 
 
 def test_below_the_floor_nothing_fresh_is_proposed_or_prepared() -> None:
     """Who committed to a version prepares no fresh transcript from an older one; one that others prepared it may."""
-    two = Two([Kind.PROPOSAL, Kind.VOTE])
+    two = Two([FrameKind.PROPOSAL, FrameKind.VOTE])
     two.table.start()
-    (proposal,) = two.table.said(two.leader, Kind.PROPOSAL)
+    (proposal,) = two.table.said(two.leader, FrameKind.PROPOSAL)
     made = read_proposal(proposal).transcript
     assert made is not None
     me = two.cast.session.coordinators[1]
@@ -553,7 +562,7 @@ def test_below_the_floor_nothing_fresh_is_proposed_or_prepared() -> None:
     floor = ref_of(two.new.transcript)
     seat.raise_floor(floor)
     seat.raise_floor(GENESIS)
-    assert not broadcasts(two.table.hear(me, proposal), Kind.VOTE)
+    assert not broadcasts(two.table.hear(me, proposal), FrameKind.VOTE)
     assert seat._sources.draft() is None
     transcript = decode_transcript(made)
     prepared = certify(two.cast, transcript, Phase.PREPARE)
@@ -562,14 +571,14 @@ def test_below_the_floor_nothing_fresh_is_proposed_or_prepared() -> None:
     assert leader == me
     two.table.now = 2.0
     change = [
-        two.cast.frame(a, Kind.VIEW_CHANGE, view_change_body(1, prepared))
+        two.cast.frame(a, FrameKind.VIEW_CHANGE, view_change_body(1, prepared))
         for a in two.cast.addresses
         if a != me
     ]
     two.table.hear(me, *change)
-    (justified,) = two.table.said(me, Kind.PROPOSAL)
+    (justified,) = two.table.said(me, FrameKind.PROPOSAL)
     assert justified.body == body
-    assert len(two.table.said(me, Kind.VOTE)) == 1
+    assert len(two.table.said(me, FrameKind.VOTE)) == 1
 
 
 @pytest.mark.parametrize(
@@ -581,7 +590,7 @@ def test_a_ceremony_may_begin_with_a_floor(
     """At the source itself or below it proposes; with a higher one, or another transcript of the same version, it does not."""
     me, ref = who.addresses[0], ref_of(version.transcript)
     at = SourceRef(ref.version + above, ref.hash if same else bytes(32))
-    table = Table(who, lambda _s, _l, f: f.kind is not Kind.PROPOSAL, source=version)
+    table = Table(who, lambda _s, _l, f: f.kind is not FrameKind.PROPOSAL, source=version)
     table.seats[me] = seat_of(who, me, sources=[version.held_by(me)], floor=at)
     table.start()
     assert (table.seats[me]._sources.draft() is not None) == drafts
@@ -616,12 +625,12 @@ def test_another_transcript_of_the_same_version_is_dealt_from_as_well() -> None:
     seat = two.table.seats[me]
     seat.start(0.0)
     other = ref_of(sibling.transcript)
-    frame = two.cast.frame(peer, Kind.DEALING, dealing_body(other, b"x"))
+    frame = two.cast.frame(peer, FrameKind.DEALING, dealing_body(other, b"x"))
     assert other.version == two.old.transcript.version
     assert not seat.wants(frame)
     assert seat.unknown_sources == {peer: other}
     jobs = jobs_of(seat.add_source(sibling.held_by(me), 0.1))
-    assert [job.source for job in jobs if isinstance(job, Deal)] == [other]
+    assert [job.source for job in jobs if isinstance(job, DealJob)] == [other]
     assert seat.wants(frame)
     assert seat._sources.source == other
 
@@ -631,7 +640,9 @@ def test_senders_of_unknown_sources_are_remembered_and_bounded(who: Cast, versio
     seat, better = _seat(who, version), SourceRef(int(version.transcript.version) + 1, bytes(32))
     liars = [OperatorAddress(i.to_bytes(20, "big")) for i in range(MAX_UNKNOWN + 5)]
     for sender in (*liars, who.addresses[1]):
-        frame = replace(who.frame(who.addresses[2], Kind.DEALING, dealing_body(better, b"x")), sender=sender)
+        frame = replace(
+            who.frame(who.addresses[2], FrameKind.DEALING, dealing_body(better, b"x")), sender=sender
+        )
         assert not seat.wants(frame)
     assert set(seat.unknown_sources) == {*liars[:MAX_UNKNOWN], who.addresses[1]}
 
@@ -644,11 +655,11 @@ def test_dealings_from_an_unknown_source_are_asked_for_again_once_it_is_known() 
     seat.start(0.0)
     new, old = ref_of(two.new.transcript), ref_of(two.old.transcript)
     for source in (new, SourceRef(old.version - 1, old.hash)):
-        assert not seat.wants(two.cast.frame(peer, Kind.DEALING, dealing_body(source, b"x")))
+        assert not seat.wants(two.cast.frame(peer, FrameKind.DEALING, dealing_body(source, b"x")))
     assert seat.unknown_sources == {peer: new}
     seat.add_source(two.new.held_by(me), 0.1)
     assert seat.unknown_sources == {}
-    assert seat.wants(two.cast.frame(peer, Kind.DEALING, dealing_body(new, b"x")))
+    assert seat.wants(two.cast.frame(peer, FrameKind.DEALING, dealing_body(new, b"x")))
 
 
 # -- a genesis that becomes a rotation ---------------------------------------------------------------------------
@@ -691,7 +702,7 @@ def test_a_polynomial_that_a_crash_left_behind_is_destroyed() -> None:
     records = journal([*seat.start(0.0), *seat.add_source(version.held_by(me), 0.1)])
     assert any(record.secret for record in records)
     again = seat_of(who, me, records=records, sources=[version.held_by(me)])
-    assert again.start(1.0).count(Shred(who.session.id)) == 1
+    assert again.start(1.0).count(EraseJournal(who.session.id)) == 1
 
 
 def test_a_genesis_that_binds_me_stays_one() -> None:
@@ -700,7 +711,7 @@ def test_a_genesis_that_binds_me_stays_one() -> None:
     version = version_of(everybody)
     who = everybody.at(10)
     me = who.addresses[0]
-    table = Table(who, lambda _s, _l, f: f.kind is not Kind.VOTE)
+    table = Table(who, lambda _s, _l, f: f.kind is not FrameKind.VOTE)
     table.start()
     seat = table.seats[me]
     assert seat.binding
@@ -715,7 +726,7 @@ def test_digests_say_nothing_in_a_rotation(who: Cast, version: KeyVersion) -> No
     """A joiner that began a genesis announces one; the others are in a rotation."""
     seat = _seat(who, version)
     seat.start(0.0)
-    assert seat.receive([who.frame(who.addresses[1], Kind.HASH, [bytes(32)])], 0.1) == []
+    assert seat.receive([who.frame(who.addresses[1], FrameKind.HASH, [bytes(32)])], 0.1) == []
 
 
 def test_a_decision_from_elsewhere_is_taken_and_announced(who: Cast, version: KeyVersion) -> None:
@@ -734,8 +745,8 @@ def test_a_decision_from_elsewhere_is_taken_and_announced(who: Cast, version: Ke
     assert seat.decision is not None
     assert seat.decision.transcript == made
     assert seat.tick(1.0) == []
-    reply = seat.sync_reply(who.frame(who.addresses[1], Kind.SYNC, [b""]))
-    assert [f.body[0] for f in reply if f.kind is Kind.CERTIFICATE] == [made.encoded]
+    reply = seat.sync_reply(who.frame(who.addresses[1], FrameKind.SYNC, [b""]))
+    assert [f.body[0] for f in reply if f.kind is FrameKind.CERTIFICATE] == [made.encoded]
     assert me == seat.me
 
 
@@ -743,12 +754,12 @@ def test_a_key_is_published_by_recipients_that_have_one(change: tuple[Cast, KeyV
     """Not by a leaver; nobody else's; a key with a bad proof is dropped."""
     who, version = change
     leaver = version.transcript.recipients.addresses[0]
-    assert not broadcasts(_seat(who, version, leaver).start(0.0), Kind.KEY)
+    assert not broadcasts(_seat(who, version, leaver).start(0.0), FrameKind.KEY)
     me, peer, *_ = who.addresses
     seat = _seat(who, version, me)
-    (frame,) = broadcasts(seat.start(0.0), Kind.KEY)
+    (frame,) = broadcasts(seat.start(0.0), FrameKind.KEY)
     assert read_key(frame).public == encryption_key(who, me).public
-    forged = who.frame(peer, Kind.KEY, key_body(encryption_key(who, peer).public, bytes(80)))
+    forged = who.frame(peer, FrameKind.KEY, key_body(encryption_key(who, peer).public, bytes(80)))
     seat.receive([forged], 0.1)
     assert peer not in seat._keys
     assert me in seat._keys

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.crypto.pvss import Claim, EncryptedShares, InvalidDealing, check_dealing, decrypt, encoded_size
+from eigenkms.crypto.pvss import (
+    DealingClaim,
+    EncryptedShares,
+    InvalidDealing,
+    check_dealing,
+    decrypt,
+    encoded_size,
+)
 from eigenkms.crypto.scalars import R
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.wire.codec import MalformedError, decode, encode
@@ -47,7 +54,7 @@ HEADER_BYTES_OF_256 = 2**17
 """What the format promises for 256 operators: 128 KiB."""
 
 
-def _header(claim: Claim, newcomers: tuple[bytes, ...] = ()) -> DealingHeader:
+def _header(claim: DealingClaim, newcomers: tuple[bytes, ...] = ()) -> DealingHeader:
     version = 4711 if claim.context.source else 0
     numbers = range(40, 40 + len(claim.encrypted.rows))
     return build_dealing(claim.context, version, claim.commitments, claim.encrypted, numbers, newcomers)

@@ -9,10 +9,10 @@ from eigenkms.crypto.scalars import R
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS, Stage
 from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
-from eigenkms.protocols.ceremony.jobs import Check, Checked, Deal, Dealt
+from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, DealResult
 from eigenkms.protocols.wire.dealing import UnboundBytesError, build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, dealing_body, read_dealing
 from eigenkms.protocols.wire.session import ZERO32
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
@@ -77,16 +77,16 @@ def test_a_holder_deals_once_and_at_once_if_all_are_listed(small: Play) -> None:
     """One job, one dealing of its share of the source, kept before it is said; the body is handed to all."""
     desk = small.desk()
     (job,) = jobs_of(desk.dealings.advance(0.0))
-    assert isinstance(job, Deal)
+    assert isinstance(job, DealJob)
     assert job.polynomial.constant == small.source.shares[desk.me]
     assert job.polynomial.threshold == small.cast.session.threshold
     assert [r.address for r in job.recipients] == list(small.cast.addresses)
     assert not jobs_of(desk.dealings.advance(0.1)), "asked for once"
     result = done(small.cast, job)
-    assert isinstance(result, Dealt)
+    assert isinstance(result, DealResult)
     effects = desk.dealings.take_dealt(result)
     assert [r.kind for r in journal(effects)] == ["dealing", "body", "frame"]
-    (frame,) = broadcasts(effects, Kind.DEALING)
+    (frame,) = broadcasts(effects, FrameKind.DEALING)
     assert _header(frame).commitments[0] == small.source.transcript.public_share(desk.me)
     assert noted(effects) == ["dealt"]
     assert desk.dealings.take_dealt(result) == []
@@ -113,7 +113,7 @@ def test_a_result_that_nobody_asked_for_is_dropped(small: Play) -> None:
     first, second = small.desk(), small.desk()
     (job,) = jobs_of(first.dealings.advance(0.0))
     result = done(small.cast, job)
-    assert isinstance(result, Dealt)
+    assert isinstance(result, DealResult)
     assert second.dealings.take_dealt(result) == []
     later = Desk(small.cast.at(10), small.holders[0], small.source)
     assert jobs_of(later.dealings.advance(0.0))
@@ -128,7 +128,7 @@ def test_keys_of_newcomers_are_waited_for_half_a_window(play: Play) -> None:
     desk = play.desk().knows(two)
     assert jobs_of(desk.dealings.advance(WAIT - 0.01)) == []
     (job,) = jobs_of(desk.dealings.advance(WAIT))
-    assert isinstance(job, Deal)
+    assert isinstance(job, DealJob)
     assert [r.address for r in job.recipients] == [*play.holders, two]
     assert job.newcomers == (key_frame(play.cast, two).encoded,)
     assert jobs_of(play.desk().dealings.advance(1e6)) == [], "four of seven are too few"
@@ -185,10 +185,10 @@ def test_a_dealing_goes_from_announced_to_held_to_valid(play: Play) -> None:
     assert (known.stage, desk.dealings.wanted) == (Stage.HELD, ())
     assert desk.dealings.take_body(name, b"late and wrong") == []
     (job,) = jobs_of(desk.dealings.check(0.0))
-    assert isinstance(job, Check)
+    assert isinstance(job, CheckJob)
     assert jobs_of(desk.dealings.check(0.1)) == []
     result = done(play.cast, job)
-    assert isinstance(result, Checked)
+    assert isinstance(result, CheckResult)
     assert frame.sender in desk.dealings.missing
     assert desk.dealings.take_checked(result) == []
     assert known.stage is Stage.VALID
@@ -200,17 +200,17 @@ def test_what_comes_while_others_are_verified_is_verified_next(small: Play) -> N
     """All that waits together."""
     desk = small.desk()
     made = [small.dealt(a) for a in small.holders[1:]]
-    jobs: list[Check] = []
+    jobs: list[CheckJob] = []
     for frame, body in made:
         desk.dealings.receive(frame)
         desk.dealings.take_body(_header(frame).name, body)
-        jobs += [job for job in jobs_of(desk.dealings.check(0.0)) if isinstance(job, Check)]
+        jobs += [job for job in jobs_of(desk.dealings.check(0.0)) if isinstance(job, CheckJob)]
     (first,) = jobs
     result = done(small.cast, first)
-    assert isinstance(result, Checked)
+    assert isinstance(result, CheckResult)
     desk.dealings.take_checked(result)
     (second,) = jobs_of(desk.dealings.check(0.0))
-    assert isinstance(second, Check)
+    assert isinstance(second, CheckJob)
     assert [len(first.dealings), len(second.dealings)] == [1, 2]
 
 
@@ -228,7 +228,7 @@ def test_bytes_that_are_no_body_cost_their_server_and_not_the_dealer(play: Play)
 
 
 def _signed(play: Play, frame: Frame, header: bytes) -> Frame:
-    return play.cast.frame(frame.sender, Kind.DEALING, dealing_body(read_dealing(frame).source, header))
+    return play.cast.frame(frame.sender, FrameKind.DEALING, dealing_body(read_dealing(frame).source, header))
 
 
 _WRONG: dict[str, Callable[[Play, DealingHeader], DealingHeader]] = {
@@ -245,7 +245,7 @@ _WRONG: dict[str, Callable[[Play, DealingHeader], DealingHeader]] = {
     "twice": lambda _p, h: replace(h, newcomers=(h.newcomers[0], *h.newcomers)),
     "listed": lambda p, h: replace(h, newcomers=(key_frame(p.cast, p.holders[1]).encoded, *h.newcomers)),
     "no key frame": lambda p, h: replace(
-        h, newcomers=(*h.newcomers[:-1], p.cast.frame(p.newcomers[-1], Kind.HASH, [bytes(32)]).encoded)
+        h, newcomers=(*h.newcomers[:-1], p.cast.frame(p.newcomers[-1], FrameKind.HASH, [bytes(32)]).encoded)
     ),
     "nonsense": lambda _p, h: replace(h, newcomers=(b"nonsense", *h.newcomers[1:])),
     "another session's key": lambda p, h: replace(
@@ -278,11 +278,11 @@ def test_a_body_that_its_dealer_signed_and_nobody_decodes_bars_it(small: Play) -
     desk, dealer = small.desk(), small.holders[1]
     (job,) = jobs_of(small.desk(dealer).dealings.advance(0.0))
     result = done(small.cast, job)
-    assert isinstance(result, Dealt)
+    assert isinstance(result, DealResult)
     odd = replace(result.encrypted, answers=replace(result.encrypted.answers, base=R))
     commitments = result.job.polynomial.commitments()
     header = build_dealing(result.job.context, result.job.source.version, commitments, odd, (100,) * 4)
-    frame = small.cast.frame(dealer, Kind.DEALING, dealing_body(result.job.source, header.encoded))
+    frame = small.cast.frame(dealer, FrameKind.DEALING, dealing_body(result.job.source, header.encoded))
     assert desk.dealings.receive(frame) == []
     assert noted(desk.dealings.take_body(header.name, encode_body(odd))) == ["bad dealing"]
     assert desk.dealings.wanted == ()
@@ -305,20 +305,20 @@ def test_a_proof_that_does_not_hold_bars_its_dealer_and_no_other(small: Play) ->
     stages = [desk.dealings.get(a).stage for a in (liar, *others)]  # type: ignore[union-attr]
     assert stages == [Stage.INVALID, Stage.VALID, Stage.VALID]
     name = _header(frame).name
-    assert desk.dealings.take_checked(Checked(frozenset({name}), frozenset())) == []
+    assert desk.dealings.take_checked(CheckResult(frozenset({name}), frozenset())) == []
     assert desk.dealings.get(liar).stage is Stage.INVALID  # type: ignore[union-attr]
 
 
 def _false(play: Play, dealer: OperatorAddress) -> tuple[Frame, bytes]:
     """A dealing with the right constant term, whose shares are those of another polynomial."""
     (job,) = jobs_of(play.desk(dealer).dealings.advance(0.0))
-    assert isinstance(job, Deal)
+    assert isinstance(job, DealJob)
     result = done(play.cast, job)
-    assert isinstance(result, Dealt)
+    assert isinstance(result, DealResult)
     other = Polynomial.random(job.polynomial.threshold, play.cast.rng, job.polynomial.constant)
     numbers = tuple(100 for _ in job.recipients)
     header = build_dealing(job.context, job.source.version, other.commitments(), result.encrypted, numbers)
-    frame = play.cast.frame(dealer, Kind.DEALING, dealing_body(job.source, header.encoded))
+    frame = play.cast.frame(dealer, FrameKind.DEALING, dealing_body(job.source, header.encoded))
     return frame, encode_body(result.encrypted)
 
 
@@ -590,4 +590,4 @@ def _other_source(play: Play) -> JournalRecord:
     """A dealing frame that names another version as its source."""
     frame, _ = play.dealt(play.holders[3])
     body = dealing_body(SourceRef(4711, b"\x01" * 32), read_dealing(frame).header)
-    return JournalRecord("dealing", play.cast.frame(play.holders[3], Kind.DEALING, body).encoded)
+    return JournalRecord("dealing", play.cast.frame(play.holders[3], FrameKind.DEALING, body).encoded)

@@ -20,7 +20,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import R
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
-from eigenkms.protocols.ceremony.jobs import Deal, Dealt
+from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
 from eigenkms.protocols.records import evidence_bundle
 from eigenkms.protocols.records.evidence import Evidence, Fault, proves
 from eigenkms.protocols.records.evidence_bundle import (
@@ -34,7 +34,7 @@ from eigenkms.protocols.records.evidence_bundle import (
 from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     certificate_body,
@@ -88,7 +88,7 @@ class Scene:
         self.bodies: dict[bytes, bytes] = {}
         """Of all dealings that were made here, by name."""
 
-    def says(self, sender: OperatorAddress, kind: Kind, body: list[Any]) -> Frame:
+    def says(self, sender: OperatorAddress, kind: FrameKind, body: list[Any]) -> Frame:
         return self.cast.frame(sender, kind, body)
 
     def accuses(
@@ -102,9 +102,9 @@ class Scene:
     def desk(self, me: OperatorAddress) -> Desk:
         return Desk(self.cast, me, self.source).knows(self.newcomer)
 
-    def job(self, dealer: OperatorAddress) -> Deal:
+    def job(self, dealer: OperatorAddress) -> DealJob:
         (job,) = jobs_of(self.desk(dealer).dealings.advance(0.0))
-        assert isinstance(job, Deal)
+        assert isinstance(job, DealJob)
         return job
 
     def deals(
@@ -118,7 +118,7 @@ class Scene:
         """A dealing. Its commitments may be those of another polynomial, its body odd, and its header changed at last."""
         job = self.job(dealer)
         result = done(self.cast, job)
-        assert isinstance(result, Dealt)
+        assert isinstance(result, DealResult)
         encrypted = result.encrypted
         if odd:
             encrypted = replace(encrypted, answers=replace(encrypted.answers, base=R))
@@ -128,7 +128,7 @@ class Scene:
             job.context, job.source.version, commitments, encrypted, numbers, job.newcomers
         )
         changed = change(header)
-        frame = self.says(dealer, Kind.DEALING, dealing_body(job.source, changed.encoded))
+        frame = self.says(dealer, FrameKind.DEALING, dealing_body(job.source, changed.encoded))
         body = self.bodies[changed.name] = encode_body(encrypted)
         return Signed(changed, body, frame)
 
@@ -147,16 +147,16 @@ class Scene:
     def equivocations(self) -> dict[str, Bundle]:
         ref = ref_of(self.source.transcript)
         prepared = certify(self.cast, version_of(self.cast, source=100).transcript, Phase.PREPARE)
-        bodies: dict[Kind, tuple[list[Any], list[Any]]] = {
-            Kind.KEY: tuple(  # type: ignore[dict-item]
+        bodies: dict[FrameKind, tuple[list[Any], list[Any]]] = {
+            FrameKind.KEY: tuple(  # type: ignore[dict-item]
                 key_frame(self.cast, self.dealer, encryption_key(self.cast, self.dealer, n)).body
                 for n in (1, 2)
             ),
-            Kind.HASH: ([bytes(32)], [b"\x01" * 32]),
-            Kind.DEALING: (dealing_body(ref, b"x"), dealing_body(ref, b"y")),
-            Kind.PROPOSAL: (proposal_body(3, GENESIS, None, None), proposal_body(3, ref, None, None)),
-            Kind.VOTE: tuple(vote_body(3, Phase.COMMIT, bytes([i]) * 32, bytes(64)) for i in range(2)),  # type: ignore[dict-item]
-            Kind.VIEW_CHANGE: (view_change_body(3, None), view_change_body(3, prepared)),
+            FrameKind.HASH: ([bytes(32)], [b"\x01" * 32]),
+            FrameKind.DEALING: (dealing_body(ref, b"x"), dealing_body(ref, b"y")),
+            FrameKind.PROPOSAL: (proposal_body(3, GENESIS, None, None), proposal_body(3, ref, None, None)),
+            FrameKind.VOTE: tuple(vote_body(3, Phase.COMMIT, bytes([i]) * 32, bytes(64)) for i in range(2)),  # type: ignore[dict-item]
+            FrameKind.VIEW_CHANGE: (view_change_body(3, None), view_change_body(3, prepared)),
         }
         return {
             f"two {kind.name}": self.accuses(
@@ -188,7 +188,7 @@ class Scene:
             name: self.accuses(Fault.BAD_DEALING, signed.frame, source=source)
             for name, signed in headers.items()
         }
-        nonsense = self.says(self.dealer, Kind.DEALING, dealing_body(ref_of(source), b"\x90"))
+        nonsense = self.says(self.dealer, FrameKind.DEALING, dealing_body(ref_of(source), b"\x90"))
         found["no header"] = self.accuses(Fault.BAD_DEALING, nonsense, source=source)
         for name, signed in (
             ("false shares", self.false()),
@@ -202,7 +202,7 @@ class Scene:
 
     def _unproved(self) -> bytes:
         public, proof = key_frame(self.cast, self.newcomer).body
-        return self.says(self.newcomer, Kind.KEY, key_body(public, proof[:-1] + b"\x07")).encoded
+        return self.says(self.newcomer, FrameKind.KEY, key_body(public, proof[:-1] + b"\x07")).encoded
 
     def _of_genesis(self) -> dict[str, Bundle]:
         """A header that is one of a genesis, whatever the source of the session is elsewhere: nothing shows that here."""
@@ -212,8 +212,8 @@ class Scene:
             self.dealer,
             lambda h: replace(h, source_version=0, source_hash=ZERO32, newcomers=keys, key_numbers=numbers),
         )
-        frame = self.says(self.dealer, Kind.DEALING, dealing_body(GENESIS, signed.header.encoded))
-        announced = self.says(self.dealer, Kind.HASH, [bytes(32)])
+        frame = self.says(self.dealer, FrameKind.DEALING, dealing_body(GENESIS, signed.header.encoded))
+        announced = self.says(self.dealer, FrameKind.HASH, [bytes(32)])
         return {"not the announced one": self.accuses(Fault.BAD_DEALING, frame, announced)}
 
     def words(self) -> dict[str, Bundle]:
@@ -223,7 +223,7 @@ class Scene:
         public, proof = key_frame(self.cast, self.dealer).body
         ref = ref_of(self.source.transcript)
 
-        def one(fault: Fault, kind: Kind, body: list[Any]) -> Bundle:
+        def one(fault: Fault, kind: FrameKind, body: list[Any]) -> Bundle:
             return self.accuses(fault, self.says(self.dealer, kind, body))
 
         proposals: dict[str, list[Any]] = {
@@ -236,22 +236,23 @@ class Scene:
             ),
             "no keys": proposal_body(0, source_of(made), replace(made, keys=()).encoded, None),
         }
-        certificates: dict[str, tuple[Kind, list[Any]]] = {
-            "too few signers": (Kind.VIEW_CHANGE, view_change_body(1, few)),
+        certificates: dict[str, tuple[FrameKind, list[Any]]] = {
+            "too few signers": (FrameKind.VIEW_CHANGE, view_change_body(1, few)),
             "a foreign certificate": (
-                Kind.VIEW_CHANGE,
+                FrameKind.VIEW_CHANGE,
                 view_change_body(1, replace(few, session=self.source.transcript.session)),
             ),
-            "a justification": (Kind.PROPOSAL, proposal_body(1, source_of(made), made.encoded, few)),
-            "an announcement": (Kind.CERTIFICATE, certificate_body(made.encoded, few)),
+            "a justification": (FrameKind.PROPOSAL, proposal_body(1, source_of(made), made.encoded, few)),
+            "an announcement": (FrameKind.CERTIFICATE, certificate_body(made.encoded, few)),
         }
         return {
-            "an unproved key": one(Fault.BAD_KEY, Kind.KEY, key_body(public, proof[:-1] + b"\x07")),
+            "an unproved key": one(Fault.BAD_KEY, FrameKind.KEY, key_body(public, proof[:-1] + b"\x07")),
             "an unsigned vote": one(
-                Fault.BAD_VOTE, Kind.VOTE, vote_body(0, Phase.PREPARE, bytes(32), bytes(64))
+                Fault.BAD_VOTE, FrameKind.VOTE, vote_body(0, Phase.PREPARE, bytes(32), bytes(64))
             ),
             **{
-                f"proposes {name}": one(Fault.BAD_PROPOSAL, Kind.PROPOSAL, b) for name, b in proposals.items()
+                f"proposes {name}": one(Fault.BAD_PROPOSAL, FrameKind.PROPOSAL, b)
+                for name, b in proposals.items()
             },
             **{
                 f"passes on {name}": one(Fault.BAD_CERTIFICATE, k, b) for name, (k, b) in certificates.items()
@@ -351,7 +352,7 @@ def test_a_source_is_bound_by_the_dealing_and_needs_no_certificate(play: Scene) 
     assert _convicts(bundle.encoded)
     foreign = replace(play.source.transcript, cluster=type(play.session.cluster)(bytes(32)))
     body = dealing_body(ref_of(foreign), signed.header.encoded)
-    frame = play.says(play.dealer, Kind.DEALING, body)
+    frame = play.says(play.dealer, FrameKind.DEALING, body)
     assert not _convicts(play.accuses(Fault.BAD_DEALING, frame, source=foreign).encoded)
 
 
@@ -361,7 +362,7 @@ def test_keys_that_nobody_can_use_are_not_the_dealers_fault(play: Scene) -> None
     made_up = replace(play.source.transcript, keys=(listed[0], ListedKey(100, b"\x99" * 48), *listed[2:]))
     signed = play.false(play.leaver)
     header = replace(signed.header, source_hash=made_up.hash, source_version=int(made_up.version))
-    frame = play.says(play.leaver, Kind.DEALING, dealing_body(ref_of(made_up), header.encoded))
+    frame = play.says(play.leaver, FrameKind.DEALING, dealing_body(ref_of(made_up), header.encoded))
     bundle = play.accuses(Fault.BAD_DEALING, frame, source=made_up, body=signed.body)
     assert not _convicts(bundle.encoded)
 
@@ -394,11 +395,11 @@ def test_what_correct_operators_sign_convicts_nobody() -> None:
     """In any arrangement: of one operator's frames each and each two, under each fault, with any source and body."""
     for session, frames, sources, bodies in _harmless():
         assert {f.kind for f in frames} >= {
-            Kind.KEY,
-            Kind.DEALING,
-            Kind.PROPOSAL,
-            Kind.VOTE,
-            Kind.CERTIFICATE,
+            FrameKind.KEY,
+            FrameKind.DEALING,
+            FrameKind.PROPOSAL,
+            FrameKind.VOTE,
+            FrameKind.CERTIFICATE,
         }
         for sender in {f.sender for f in frames}:
             own = [f for f in frames if f.sender == sender]
@@ -446,7 +447,9 @@ def test_what_the_machines_accuse_of_is_this_evidence(play: Scene, all_proven: d
 
 def _heard(play: Scene, me: OperatorAddress, bundle: Bundle) -> list[Evidence]:
     """What a seat that knows the newcomer's key makes of the frames, and of the body that it asks for."""
-    table = Table(play.cast, lambda s, _l, f: f.kind is Kind.KEY and s == play.newcomer, source=play.source)
+    table = Table(
+        play.cast, lambda s, _l, f: f.kind is FrameKind.KEY and s == play.newcomer, source=play.source
+    )
     table.start()
     seat = table.seats[me]
     effects = table.hear(me, *bundle.evidence.frames)
@@ -461,7 +464,7 @@ def _heard(play: Scene, me: OperatorAddress, bundle: Bundle) -> list[Evidence]:
 def test_a_leader_is_accused_of_its_proposal(play: Scene) -> None:
     """Of a transcript that can be none of the session, and of a justification that does not verify: once each."""
     for view in range(4):
-        table = Table(play.cast, lambda _s, _l, f: f.kind is Kind.KEY, source=play.source)
+        table = Table(play.cast, lambda _s, _l, f: f.kind is FrameKind.KEY, source=play.source)
         table.start()
         seat = table.seats[play.cast.addresses[0]]
         ref = ref_of(play.source.transcript)
@@ -472,7 +475,9 @@ def test_a_leader_is_accused_of_its_proposal(play: Scene) -> None:
         few = certify(play.cast, made, Phase.PREPARE, signers=play.cast.addresses[:2])
         bodies = [proposal_body(v, ref, b"nonsense", None) for v in (view, view + 4)]
         bodies.append(proposal_body(view + 8, ref, None, few))
-        found = accusations(table.hear(seat.me, *(play.cast.frame(leader, Kind.PROPOSAL, b) for b in bodies)))  # type: ignore[arg-type]
+        found = accusations(
+            table.hear(seat.me, *(play.cast.frame(leader, FrameKind.PROPOSAL, b) for b in bodies))
+        )  # type: ignore[arg-type]
         assert [e.fault for e in found] == [Fault.BAD_PROPOSAL, Fault.BAD_CERTIFICATE]
         for evidence in found:
             check_bundle(decode_bundle(Bundle(play.session, evidence).encoded))

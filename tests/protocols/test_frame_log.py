@@ -2,7 +2,7 @@
 
 from eigenkms.protocols.ceremony import frame_log
 from eigenkms.protocols.ceremony.frame_log import MAX_EQUIVOCATIONS, MAX_REPEATS, MAX_VIEWS, FrameLog
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     SourceRef,
     certificate_body,
@@ -15,19 +15,19 @@ from tests.protocols.support import Cast, cast
 
 
 def _change(who: Cast, view: int, sender: int = 0) -> Frame:
-    return who.frame(who.addresses[sender], Kind.VIEW_CHANGE, view_change_body(view, None))
+    return who.frame(who.addresses[sender], FrameKind.VIEW_CHANGE, view_change_body(view, None))
 
 
 def _dealing(who: Cast, source: int, header: bytes) -> Frame:
     """From a source of its own, so in a slot of its own."""
     body = dealing_body(SourceRef(source, source.to_bytes(32, "big")), header)
-    return who.frame(who.addresses[0], Kind.DEALING, body)
+    return who.frame(who.addresses[0], FrameKind.DEALING, body)
 
 
 def test_the_first_stays_and_the_second_is_evidence() -> None:
     """A third in the same slot is not even looked at."""
     who, log = cast(4), FrameLog()
-    one, two, three = (who.frame(who.addresses[0], Kind.HASH, [bytes([i]) * 32]) for i in range(3))
+    one, two, three = (who.frame(who.addresses[0], FrameKind.HASH, [bytes([i]) * 32]) for i in range(3))
     assert log.add(one) is None
     assert log.add(one) is None
     assert log.add(two) == (one, two)
@@ -35,8 +35,8 @@ def test_the_first_stays_and_the_second_is_evidence() -> None:
     assert log.add(three) is None
     assert list(log) == [one]
     assert (len(log), log.keys(), log.has(one), log.has(two)) == (1, (one.key,), True, False)
-    assert log.get(who.addresses[0], (Kind.HASH, 0)) == one
-    assert log.get(who.addresses[1], (Kind.HASH, 0)) is None
+    assert log.get(who.addresses[0], (FrameKind.HASH, 0)) == one
+    assert log.get(who.addresses[1], (FrameKind.HASH, 0)) is None
 
 
 def test_only_the_highest_views_stay() -> None:
@@ -51,7 +51,7 @@ def test_only_the_highest_views_stay() -> None:
     assert not log.wants(mine[0])
     assert log.add(_change(who, 1, sender=1)) is None, "another sender has its own room"
     votes = [
-        who.frame(who.addresses[0], Kind.VOTE, vote_body(v, phase, bytes(32), bytes(64)))
+        who.frame(who.addresses[0], FrameKind.VOTE, vote_body(v, phase, bytes(32), bytes(64)))
         for v in range(MAX_VIEWS + 1)
         for phase in Phase
     ]
@@ -85,8 +85,8 @@ def test_evidence_and_repeats_have_bounds(monkeypatch) -> None:  # type: ignore[
     assert sum(twice is not None for twice in found) == MAX_EQUIVOCATIONS
     for view in range(MAX_REPEATS + 3):
         certificate = Certificate(who.session.id, view, Phase.COMMIT, bytes(32), b"\xf0", bytes(64))
-        log.add(who.frame(me, Kind.CERTIFICATE, certificate_body(None, certificate)))
-    assert sum(f.kind is Kind.CERTIFICATE for f in log) == MAX_REPEATS
+        log.add(who.frame(me, FrameKind.CERTIFICATE, certificate_body(None, certificate)))
+    assert sum(f.kind is FrameKind.CERTIFICATE for f in log) == MAX_REPEATS
     monkeypatch.setattr(frame_log, "MAX_PER_SENDER", 3)
     small = FrameLog()
     for i in range(5):

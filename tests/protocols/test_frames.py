@@ -9,7 +9,7 @@ from eigenkms.protocols.wire.frames import (
     SIZE_LIMITS,
     BadSignatureError,
     Frame,
-    Kind,
+    FrameKind,
     WrongScopeError,
     build_frame,
     decode_frame,
@@ -27,7 +27,7 @@ def who() -> Cast:
 
 @pytest.fixture
 def frame(who: Cast) -> Frame:
-    return who.frame(who.addresses[0], Kind.HASH, [bytes(32)])
+    return who.frame(who.addresses[0], FrameKind.HASH, [bytes(32)])
 
 
 def _payload(who: Cast, **changes: object) -> list[object]:
@@ -55,7 +55,7 @@ def test_a_frame_survives_the_wire(frame: Frame) -> None:
     ("changes", "why"),
     [
         ({"version": 1}, "decode HASH frame: version 1, not 2"),
-        ({"kind": Kind.STATEMENT}, "decode STATEMENT frame: version 2, not 1"),
+        ({"kind": FrameKind.STATEMENT}, "decode STATEMENT frame: version 2, not 1"),
         ({"version": "1"}, "number"),
         ({"kind": 0}, "unknown kind 0"),
         ({"kind": 3}, "unknown kind 3"),
@@ -98,8 +98,8 @@ def test_other_outer_shapes_are_refused(who: Cast, frame: Frame) -> None:
             decode_frame(item)
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_each_kind_has_its_size(who: Cast, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", FrameKind)
+def test_each_kind_has_its_size(who: Cast, kind: FrameKind) -> None:
     """The largest frame of a kind passes; one byte more does not."""
     sender = who.addresses[0]
     empty = who.frame(sender, kind, [b"x" * 300])
@@ -112,7 +112,7 @@ def test_each_kind_has_its_size(who: Cast, kind: Kind) -> None:
             with pytest.raises(MalformedError, match="more than"):
                 decode_frame(frame.encoded)
     assert SIZE_LIMITS[kind] <= MAX_FRAME_BYTES
-    assert kind not in BROADCAST_KINDS or kind <= Kind.CERTIFICATE or kind is Kind.KEY
+    assert kind not in BROADCAST_KINDS or kind <= FrameKind.CERTIFICATE or kind is FrameKind.KEY
 
 
 def test_scope_is_cluster_sender_recipient_session_in_this_order(who: Cast) -> None:
@@ -142,7 +142,7 @@ def test_scope_is_cluster_sender_recipient_session_in_this_order(who: Cast) -> N
 
 def _check(who: Cast, me: OperatorAddress, fields: dict[str, bytes]) -> None:
     key = bn254.KeyPair.generate(who.rng)
-    frame = build_frame(key, kind=Kind.HASH, body=[bytes(32)], **fields)  # type: ignore[arg-type]
+    frame = build_frame(key, kind=FrameKind.HASH, body=[bytes(32)], **fields)  # type: ignore[arg-type]
     frame.check_scope(
         cluster=who.session.cluster, me=me, members=who.session.recipients, session=who.session.id
     )
@@ -152,14 +152,14 @@ def test_only_the_senders_signature_counts(who: Cast, frame: Frame) -> None:
     """Another operator's signature, another payload's, none and nonsense are refused; in a batch the bad ones are named."""
     me, peer, *_ = who.addresses
     verify_frame(frame, who.keys[me].g2)
-    other = who.frame(peer, Kind.HASH, [bytes(32)])
+    other = who.frame(peer, FrameKind.HASH, [bytes(32)])
     forged = [
         decode_frame(encode([frame.payload, signature]))
         for signature in (
             other.signature,
             bytes(64),
             b"\xff" * 64,
-            who.frame(me, Kind.HASH, [b"x" * 32]).signature,
+            who.frame(me, FrameKind.HASH, [b"x" * 32]).signature,
         )
     ]
     for bad in forged:

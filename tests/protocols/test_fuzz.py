@@ -23,7 +23,7 @@ from eigenkms.protocols.wire.client_rpc import (
     encode_info_request,
 )
 from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.frames import Kind, build_frame, decode_frame
+from eigenkms.protocols.wire.frames import FrameKind, build_frame, decode_frame
 from eigenkms.protocols.wire.peer_record import read_peer_record
 from eigenkms.protocols.wire.session import decode_session
 from eigenkms.protocols.wire.transcript import decode_transcript
@@ -35,7 +35,7 @@ Decoder = Callable[[bytes], Any]
 CLUSTER = ClusterId(b"\xc1" * 32)
 FRAME = build_frame(
     bn254.KeyPair.from_secret(7),
-    kind=Kind.VOTE,
+    kind=FrameKind.VOTE,
     cluster=CLUSTER,
     sender=OperatorAddress(b"\x0a" * 20),
     session=SessionId(bytes(32)),

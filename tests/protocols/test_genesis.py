@@ -7,11 +7,11 @@ import pytest
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, Stage
 from eigenkms.protocols.ceremony.effects import Certified
-from eigenkms.protocols.ceremony.jobs import Deal, Dealt
+from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
 from eigenkms.protocols.records.evidence import Fault, check_evidence
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     commitments_digest,
@@ -48,17 +48,17 @@ def test_all_operators_agree_on_one_key(n: int) -> None:
     assert all(key is not None for key in made.keys)
 
 
-@pytest.mark.parametrize("kind", [Kind.HASH, Kind.KEY])
-def test_nobody_deals_before_all_have_announced_and_published_a_key(who: Cast, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FrameKind.HASH, FrameKind.KEY])
+def test_nobody_deals_before_all_have_announced_and_published_a_key(who: Cast, kind: FrameKind) -> None:
     """A dealing is chosen before any other is seen: with one digest or one key missing, nothing else has been said.
 
     The dealing of the late one, which has all, shows its key.
     """
     late = who.addresses[2]
-    table = Table(who, lambda s, _l, f: s != late or f.kind not in (kind, Kind.DEALING))
+    table = Table(who, lambda s, _l, f: s != late or f.kind not in (kind, FrameKind.DEALING))
     table.start()
     table.at(100.0)
-    assert [a for a in who.addresses if table.said(a, Kind.DEALING)] == [late], "it had those of all"
+    assert [a for a in who.addresses if table.said(a, FrameKind.DEALING)] == [late], "it had those of all"
     assert table.seats[who.addresses[0]].status().missing == (late,)
     table.lets = lambda _s, _l, _f: True
     for address in who.addresses:
@@ -76,7 +76,7 @@ def test_a_polynomial_is_durable_and_secret_before_its_digest_is_said(who: Cast)
     assert kinds[:4] == ["frame", "polynomial", "frame", "revealed"]
     assert [r.kind for r in records if r.secret] == ["polynomial"]
     polynomial = Polynomial.from_bytes(records[1].body)
-    (announced,), (dealt,) = table.said(me, Kind.HASH), table.said(me, Kind.DEALING)
+    (announced,), (dealt,) = table.said(me, FrameKind.HASH), table.said(me, FrameKind.DEALING)
     assert read_hash(announced) == commitments_digest(polynomial.commitments())
     assert _header(dealt).commitments == polynomial.commitments()
     assert (_header(dealt).is_genesis, read_dealing(dealt).source) == (True, GENESIS)
@@ -87,12 +87,12 @@ def test_two_members_that_publish_one_key_stop_nobody(who: Cast) -> None:
     """They can, if they work together: each proves that it holds the secret. All others deal, and to both of them."""
     *honest, one, other = who.addresses
     shared = encryption_key(who, one)
-    table = Table(who, lambda s, _l, f: f.kind is not Kind.KEY or s in honest)
+    table = Table(who, lambda s, _l, f: f.kind is not FrameKind.KEY or s in honest)
     table.start()
     for listener in honest:
         table.hear(listener, key_frame(who, one, shared), key_frame(who, other, shared))
     for dealer in honest:
-        (dealt,) = table.said(dealer, Kind.DEALING)
+        (dealt,) = table.said(dealer, FrameKind.DEALING)
         assert _header(dealt).rows == 4
         assert table.seats[honest[0]]._sources.current.get(dealer).stage is Stage.VALID  # type: ignore[union-attr]
 
@@ -109,26 +109,26 @@ def test_a_crash_between_the_records_of_a_step_changes_no_word(who: Cast, cut: i
     again.seats[me] = again.sit(me, records[:cut])
     again.start()
     assert len(again.decided()) == 4
-    (frame,) = again.said(me, Kind.DEALING)
+    (frame,) = again.said(me, FrameKind.DEALING)
     if cut > 1:
         assert announced
         assert _header(frame).commitments == Polynomial.from_bytes(announced[0].body).commitments()
-        assert {f.key for f in again.said(me, Kind.HASH)} <= {
-            f.key for f in table.said(me, Kind.HASH)
+        assert {f.key for f in again.said(me, FrameKind.HASH)} <= {
+            f.key for f in table.said(me, FrameKind.HASH)
         } or cut == 2
 
 
 def test_the_next_life_deals_to_all_and_not_only_to_those_whose_keys_are_back(who: Cast) -> None:
     """Who counts was fixed and journaled, the keys of the others were not: they are pulled first."""
     me = who.addresses[1]
-    table = Table(who, works=lambda operator, job: operator != me or not isinstance(job, Deal))
+    table = Table(who, works=lambda operator, job: operator != me or not isinstance(job, DealJob))
     table.start()
     assert [r.kind for r in journal(table.effects[me])][-1] == "revealed"
     table.works = lambda _operator, _job: True
     table.restart(me)
-    assert not table.said(me, Kind.DEALING)
+    assert not table.said(me, FrameKind.DEALING)
     table.pull(me)
-    (frame,) = table.said(me, Kind.DEALING)
+    (frame,) = table.said(me, FrameKind.DEALING)
     assert _header(frame).rows == 4
     assert len(table.decided()) == 4
 
@@ -143,7 +143,7 @@ def test_a_lowered_quorum_waits_for_the_rest_with_patience() -> None:
     table = Table(who)
     table.start(without=[away])
     table.at(PATIENCE - 0.01)
-    assert not table.said(who.addresses[0], Kind.DEALING)
+    assert not table.said(who.addresses[0], FrameKind.DEALING)
     table.at(PATIENCE)
     assert noted(table.effects[who.addresses[0]])[0] == "announced"
     for step in range(1, 8):
@@ -165,12 +165,12 @@ def test_whoever_announces_after_the_others_dealt_does_not_count() -> None:
     """It may have seen their dealings: a transcript that names it is not supported, and its dealing is in no draft."""
     who = cast(4, quorum=3)
     late = who.addresses[3]
-    table = Table(who, lambda s, _l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE) and s != late)
+    table = Table(who, lambda s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE) and s != late)
     table.start()
     table.at(PATIENCE)
     me = who.addresses[0]
     dealings = table.seats[me]._sources.current
-    table.lets = lambda _s, _l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE)
+    table.lets = lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE)
     for address in who.addresses:
         table.pull(address)
     table.at(PATIENCE + 0.01)
@@ -193,14 +193,16 @@ def test_a_proposal_before_anything_is_revealed_is_not_supported() -> None:
     """Nobody's dealing counts for one that has not fixed whose may."""
     who = cast(4, quorum=3)
     me = who.session.coordinators[1]
-    table = Table(who, lambda _s, lis, f: lis != me or f.kind in (Kind.KEY, Kind.DEALING, Kind.PROPOSAL))
+    table = Table(
+        who, lambda _s, lis, f: lis != me or f.kind in (FrameKind.KEY, FrameKind.DEALING, FrameKind.PROPOSAL)
+    )
     table.start()
     table.at(PATIENCE)
     table.at(PATIENCE + GRACE)
     made, seat = table.certified(), table.seats[me]
     assert (seat.decided, seat._sources.supports(made, (), 1e6)) == (False, False)
-    assert not table.said(me, Kind.DEALING)
-    assert not table.said(me, Kind.VOTE)
+    assert not table.said(me, FrameKind.DEALING)
+    assert not table.said(me, FrameKind.VOTE)
 
 
 # -- what is taken in --------------------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ def test_a_dealing_that_comes_before_its_announcement_waits_for_it(who: Cast) ->
     held: list[Frame] = []
 
     def lets(sender: OperatorAddress, listener: OperatorAddress, frame: Frame) -> bool:
-        if (sender, listener, frame.kind) == (early, me, Kind.HASH):
+        if (sender, listener, frame.kind) == (early, me, FrameKind.HASH):
             held.append(frame)
             return False
         return True
@@ -220,7 +222,7 @@ def test_a_dealing_that_comes_before_its_announcement_waits_for_it(who: Cast) ->
     table = Table(who, lets)
     table.start()
     assert me not in table.decided()
-    table.lets = lambda _s, _l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE, Kind.CERTIFICATE)
+    table.lets = lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE, FrameKind.CERTIFICATE)
     assert table.seats[me]._sources.current.get(early) is None
     table.hear(me, *held)
     assert table.seats[me]._sources.current.get(early) is not None
@@ -229,7 +231,7 @@ def test_a_dealing_that_comes_before_its_announcement_waits_for_it(who: Cast) ->
 def test_a_dealing_other_than_the_announced_one_is_barred(who: Cast) -> None:
     """Its commitments are those of another polynomial than the digest."""
     me, liar = who.addresses[:2]
-    table = Table(who, works=lambda operator, job: operator != liar or not isinstance(job, Deal))
+    table = Table(who, works=lambda operator, job: operator != liar or not isinstance(job, DealJob))
     table.start()
     frame, body = _other_dealing(table, liar)
     effects = table.hear(me, frame)
@@ -237,7 +239,7 @@ def test_a_dealing_other_than_the_announced_one_is_barred(who: Cast) -> None:
     (evidence,) = accusations(effects)
     assert (evidence.fault, [f.kind for f in evidence.frames]) == (
         Fault.BAD_DEALING,
-        [Kind.DEALING, Kind.HASH],
+        [FrameKind.DEALING, FrameKind.HASH],
     )
     check_evidence(evidence, who.session)
     assert table.seats[me].wanted_bodies == ()
@@ -247,29 +249,29 @@ def test_a_dealing_other_than_the_announced_one_is_barred(who: Cast) -> None:
 
 def _other_dealing(table: Table, dealer: OperatorAddress) -> tuple[Frame, bytes]:
     """A good dealing of ``dealer`` with another polynomial than it announced."""
-    job = next(job for job in jobs_of(table.effects[dealer]) if isinstance(job, Deal))
+    job = next(job for job in jobs_of(table.effects[dealer]) if isinstance(job, DealJob))
     other = replace(job, polynomial=Polynomial.random(job.polynomial.threshold, table.cast.rng))
     result = done(table.cast, other)
-    assert isinstance(result, Dealt)
+    assert isinstance(result, DealResult)
     numbers = (table.cast.session.boundary.number,) * len(job.recipients)
     commitments = other.polynomial.commitments()
     header = build_dealing(job.context, 0, commitments, result.encrypted, numbers, job.newcomers)
-    frame = table.cast.frame(dealer, Kind.DEALING, dealing_body(GENESIS, header.encoded))
+    frame = table.cast.frame(dealer, FrameKind.DEALING, dealing_body(GENESIS, header.encoded))
     return frame, encode_body(result.encrypted)
 
 
 def test_nobody_deals_with_commitments_that_it_copied(who: Cast) -> None:
     """A liar announces another's digest and deals the other's dealing under its own name: the proof is bound to its dealer."""
     me, honest, _, liar = who.addresses
-    table = Table(who, lambda s, _l, f: s != liar or f.kind is Kind.KEY)
+    table = Table(who, lambda s, _l, f: s != liar or f.kind is FrameKind.KEY)
     table.start()
-    digest = read_hash(table.said(honest, Kind.HASH)[0])
-    copied = who.frame(liar, Kind.HASH, [digest])
+    digest = read_hash(table.said(honest, FrameKind.HASH)[0])
+    copied = who.frame(liar, FrameKind.HASH, [digest])
     for address in who.addresses[:3]:
         table.hear(address, copied)
-    (frame,) = table.said(honest, Kind.DEALING)
+    (frame,) = table.said(honest, FrameKind.DEALING)
     header = replace(_header(frame), dealer=liar)
-    table.hear(me, who.frame(liar, Kind.DEALING, dealing_body(GENESIS, header.encoded)))
+    table.hear(me, who.frame(liar, FrameKind.DEALING, dealing_body(GENESIS, header.encoded)))
     assert table.seats[me].wanted_bodies == (header.name,)
     body = table.seats[honest].body(_header(frame).name)
     assert body is not None
@@ -285,7 +287,7 @@ def test_two_digests_are_evidence_and_the_first_counts(who: Cast) -> None:
     me, liar = who.addresses[:2]
     table = Table(who, lambda s, _l, f: s != liar)
     table.start()
-    frames = [who.frame(liar, Kind.HASH, [bytes([i]) * 32]) for i in range(2)]
+    frames = [who.frame(liar, FrameKind.HASH, [bytes([i]) * 32]) for i in range(2)]
     effects = table.hear(me, *frames)
     (evidence,) = accusations(effects)
     assert (evidence.fault, evidence.accused) == (Fault.EQUIVOCATION, liar)

@@ -2,9 +2,9 @@
 
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.ceremony.effects import Effect, Persist, Publish, Shred, Work
+from eigenkms.protocols.ceremony.effects import Effect, EraseJournal, Persist, Publish, Work
 from eigenkms.protocols.ceremony.jobs import carry_out
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 from tests.protocols.support import counter_rng
@@ -21,7 +21,7 @@ def test_polynomial_is_destroyed_once_its_dealing_is_durable() -> None:
         OperatorSet((Member(me, key.g2),)),
         Parameters(10, "latest", 1000),
     )
-    operator = Operator(me, key, rng, lambda: 0.1)
+    operator = Participant(me, key, rng, lambda: 0.1)
     steps = [operator.boundary(session, 0.0)]
     secrets = [e.effect for e in steps[0] if isinstance(e.effect, Persist) and e.effect.record.secret]
     assert len(secrets) == 1
@@ -29,4 +29,4 @@ def test_polynomial_is_destroyed_once_its_dealing_is_durable() -> None:
     (job,) = [e.effect.job for e in steps[0] if isinstance(e.effect, Work)]
     dealt: list[Effect] = [e.effect for e in operator.take_result(carry_out(job, rng, table), 0.0)]
     assert any(isinstance(effect, Publish) for effect in dealt)
-    assert dealt.count(Shred(session.id)) == 1
+    assert dealt.count(EraseJournal(session.id)) == 1

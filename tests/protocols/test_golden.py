@@ -18,7 +18,7 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.effects import Held, KeepKey
 from eigenkms.protocols.wire.dealing import read_body
 from eigenkms.protocols.wire.dealing_header import decode_header
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame, verify_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verify_frame
 from eigenkms.protocols.wire.key_directory import check_key_frame
 from eigenkms.protocols.wire.messages import (
     SESSION_KINDS,
@@ -56,7 +56,7 @@ def example() -> tuple[Cast, dict[str, str]]:
     room = Room(everybody)
     room.enter()
     room.boundary(genesis.session)
-    room.lets = lambda _s, _l, f: f.kind is not Kind.PROPOSAL or read_proposal(f).view > 0
+    room.lets = lambda _s, _l, f: f.kind is not FrameKind.PROPOSAL or read_proposal(f).view > 0
     room.boundary(rotation.session)
     room.run(1)
     golden: dict[str, str] = {}
@@ -68,7 +68,7 @@ def example() -> tuple[Cast, dict[str, str]]:
 def _of_session(room: Room, where: Cast, me: OperatorAddress) -> dict[str, str]:
     """The last frame of each kind, the results and the journal of one operator."""
     ceremony = room.ceremony(me, where.session)
-    frames = [f for f in ceremony._log if f.sender == me or f.kind is Kind.PROPOSAL]
+    frames = [f for f in ceremony._log if f.sender == me or f.kind is FrameKind.PROPOSAL]
     last = {f.kind.name: f for f in frames}
     assert ceremony.decision is not None
     made, certificate = ceremony.decision.transcript, ceremony.decision.certificate
@@ -103,7 +103,7 @@ def golden() -> dict[str, bytes]:
 
 
 def _frames(golden: dict[str, bytes], session: str) -> dict[str, Frame]:
-    names = [f"{session} {kind.name}" for kind in Kind]
+    names = [f"{session} {kind.name}" for kind in FrameKind]
     return {name.split()[1]: decode_frame(golden[name]) for name in names if name in golden}
 
 
@@ -119,12 +119,12 @@ def test_golden_frames_decode_verify_and_have_a_slot(
     """Strict decoders accept them, their signatures verify, and every kind of a session is there."""
     who, _ = made
     frames = _frames(golden, session)
-    absent = {Kind.VIEW_CHANGE} if session == "genesis" else {Kind.HASH}
-    assert {f.kind for f in frames.values()} == (SESSION_KINDS - absent) | {Kind.SYNC}
+    absent = {FrameKind.VIEW_CHANGE} if session == "genesis" else {FrameKind.HASH}
+    assert {f.kind for f in frames.values()} == (SESSION_KINDS - absent) | {FrameKind.SYNC}
     for frame in frames.values():
         verify_frame(frame, who.keys[frame.sender].g2)
         assert frame.encoded in golden.values()
-        assert (slot_of(frame) is None) == (frame.kind in (Kind.CERTIFICATE, Kind.SYNC))
+        assert (slot_of(frame) is None) == (frame.kind in (FrameKind.CERTIFICATE, FrameKind.SYNC))
 
 
 @pytest.mark.parametrize("session", ["genesis", "rotation"])
@@ -184,8 +184,8 @@ def test_golden_records_are_read_again(golden: dict[str, bytes]) -> None:
     assert golden["rotation record certificate"] == golden["rotation certificate"]
     lock = decode_certificate(golden["rotation record lock"])
     assert (lock.phase, lock.hash) == (Phase.PREPARE, decode_transcript(made).hash)
-    assert decode_frame(golden["rotation record dealing"]).kind is Kind.DEALING
-    assert decode_frame(golden["rotation record frame"]).kind is Kind.VOTE
+    assert decode_frame(golden["rotation record dealing"]).kind is FrameKind.DEALING
+    assert decode_frame(golden["rotation record frame"]).kind is FrameKind.VOTE
     change = read_view_change(decode_frame(golden["rotation VIEW_CHANGE"]))
     assert (change.view, change.prepared) == (1, None)
     assert read_proposal(decode_frame(golden["rotation PROPOSAL"])).source == ref_of(source)

@@ -12,7 +12,7 @@ from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import (
     BadSignatureError,
     Frame,
-    Kind,
+    FrameKind,
     WrongScopeError,
     build_frame,
     verify_frame,
@@ -61,7 +61,7 @@ def test_a_proof_of_possession_holds_for_one_key_of_one_operator_in_one_session(
     if case == "another cluster":
         slot = pvss.KeySlot(type(who.session.cluster)(bytes(32)), me, 100)
         proof = pvss.prove_possession(encryption_key(who, me), slot, who.rng)
-    frame = who.frame(sender, Kind.KEY, key_body(public, proof), session=session)
+    frame = who.frame(sender, FrameKind.KEY, key_body(public, proof), session=session)
     with pytest.raises(BadKeyError, match="read key of 0x"):
         check_key_frame(frame, session)
     directory = KeyDirectory(session)
@@ -98,7 +98,7 @@ def test_a_key_frame_inside_another_frame_convinces_by_itself(who: Cast) -> None
     assert directory.get(peer) == _listed(who, peer), "it is published, whoever shows it"
     forged = build_frame(
         who.keys[me],
-        kind=Kind.KEY,
+        kind=FrameKind.KEY,
         cluster=who.session.cluster,
         sender=peer,
         session=who.session.id,
@@ -107,9 +107,9 @@ def test_a_key_frame_inside_another_frame_convinces_by_itself(who: Cast) -> None
     stranger = cast(4, seed="other")
     for encoded, error in (
         (b"", MalformedError),
-        (who.frame(peer, Kind.HASH, [bytes(32)]).encoded, MalformedError),
-        (who.frame(peer, Kind.KEY, []).encoded, MalformedError),
-        (who.frame(peer, Kind.KEY, key_body(b"\xff" * 48, bytes(80))).encoded, BadKeyError),
+        (who.frame(peer, FrameKind.HASH, [bytes(32)]).encoded, MalformedError),
+        (who.frame(peer, FrameKind.KEY, []).encoded, MalformedError),
+        (who.frame(peer, FrameKind.KEY, key_body(b"\xff" * 48, bytes(80))).encoded, BadKeyError),
         (key_frame(who.at(10), peer).encoded, WrongScopeError),
         (key_frame(stranger, stranger.addresses[0]).encoded, WrongScopeError),
         (forged.encoded, BadSignatureError),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.protocols.wire.dealing_header import MAX_HEADER_BYTES, DealingHeader
-from eigenkms.protocols.wire.frames import SIZE_LIMITS, Frame, Kind, decode_frame
+from eigenkms.protocols.wire.frames import SIZE_LIMITS, Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     MAX_KEY_FRAME_BYTES,
@@ -56,15 +56,15 @@ def certificate(who: Cast) -> Certificate:
 def test_what_is_built_is_read_back(who: Cast, certificate: Certificate) -> None:
     """Each kind, with and without its optional parts."""
     me = who.addresses[0]
-    assert read_key(who.frame(me, Kind.KEY, key_body(PUBLIC, PROOF))) == KeyMessage(PUBLIC, PROOF)
-    dealing = read_dealing(who.frame(me, Kind.DEALING, dealing_body(SOURCE, b"header")))
+    assert read_key(who.frame(me, FrameKind.KEY, key_body(PUBLIC, PROOF))) == KeyMessage(PUBLIC, PROOF)
+    dealing = read_dealing(who.frame(me, FrameKind.DEALING, dealing_body(SOURCE, b"header")))
     assert dealing == DealingMessage(SOURCE, b"header")
     for proof in (None, certificate):
-        change = who.frame(me, Kind.VIEW_CHANGE, view_change_body(6, proof))
+        change = who.frame(me, FrameKind.VIEW_CHANGE, view_change_body(6, proof))
         assert read_view_change(change) == ViewChange(6, proof)
         for transcript, keys in ((None, ()), (b"t", (b"k", b"l"))):
             body = proposal_body(5, SOURCE, transcript, proof, keys)
-            found = read_proposal(who.frame(me, Kind.PROPOSAL, body))
+            found = read_proposal(who.frame(me, FrameKind.PROPOSAL, body))
             assert found == Proposal(5, SOURCE, transcript, proof, keys)
 
 
@@ -72,53 +72,58 @@ def test_slots_are_what_a_correct_operator_says_once(who: Cast, certificate: Cer
     """By source, view and phase, as the kind has it; certificates and what is no session's have none."""
     me = who.addresses[0]
     expected = {
-        (Kind.KEY, 0): who.frame(me, Kind.KEY, key_body(PUBLIC, PROOF)),
-        (Kind.HASH, 0): who.frame(me, Kind.HASH, [bytes(32)]),
-        (Kind.DEALING, bytes(32)): who.frame(me, Kind.DEALING, dealing_body(GENESIS, b"x")),
-        (Kind.DEALING, SOURCE.hash): who.frame(me, Kind.DEALING, dealing_body(SOURCE, b"x")),
-        (Kind.PROPOSAL, 4): who.frame(me, Kind.PROPOSAL, proposal_body(4, GENESIS, None, None)),
-        (Kind.VOTE, 2, 2): who.frame(me, Kind.VOTE, vote_body(2, Phase.COMMIT, bytes(32), bytes(64))),
-        (Kind.VIEW_CHANGE, 9): who.frame(me, Kind.VIEW_CHANGE, view_change_body(9, None)),
+        (FrameKind.KEY, 0): who.frame(me, FrameKind.KEY, key_body(PUBLIC, PROOF)),
+        (FrameKind.HASH, 0): who.frame(me, FrameKind.HASH, [bytes(32)]),
+        (FrameKind.DEALING, bytes(32)): who.frame(me, FrameKind.DEALING, dealing_body(GENESIS, b"x")),
+        (FrameKind.DEALING, SOURCE.hash): who.frame(me, FrameKind.DEALING, dealing_body(SOURCE, b"x")),
+        (FrameKind.PROPOSAL, 4): who.frame(me, FrameKind.PROPOSAL, proposal_body(4, GENESIS, None, None)),
+        (FrameKind.VOTE, 2, 2): who.frame(
+            me, FrameKind.VOTE, vote_body(2, Phase.COMMIT, bytes(32), bytes(64))
+        ),
+        (FrameKind.VIEW_CHANGE, 9): who.frame(me, FrameKind.VIEW_CHANGE, view_change_body(9, None)),
     }
     assert {slot_of(frame): frame for frame in expected.values()} == expected
-    assert slot_of(who.frame(me, Kind.CERTIFICATE, certificate_body(None, certificate))) is None
-    assert slot_of(who.frame(me, Kind.SYNC, [b""])) is None
-    assert slot_of(who.frame(me, Kind.PROPOSAL, proposal_body(4, SOURCE, None, None))) == (Kind.PROPOSAL, 4)
-    assert {frame.kind for frame in expected.values()} | {Kind.CERTIFICATE} == SESSION_KINDS
+    assert slot_of(who.frame(me, FrameKind.CERTIFICATE, certificate_body(None, certificate))) is None
+    assert slot_of(who.frame(me, FrameKind.SYNC, [b""])) is None
+    assert slot_of(who.frame(me, FrameKind.PROPOSAL, proposal_body(4, SOURCE, None, None))) == (
+        FrameKind.PROPOSAL,
+        4,
+    )
+    assert {frame.kind for frame in expected.values()} | {FrameKind.CERTIFICATE} == SESSION_KINDS
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "why"),
     [
-        (Kind.KEY, [PUBLIC], "not a list of 2"),
-        (Kind.KEY, [PUBLIC, PROOF, 0], "not a list of 2"),
-        (Kind.KEY, [PUBLIC[1:], PROOF], "48 bytes"),
-        (Kind.KEY, [PUBLIC, PROOF + b"\0"], "80 bytes"),
-        (Kind.HASH, [bytes(31)], "32 bytes"),
-        (Kind.HASH, [bytes(32), 0], "not a list of 1"),
-        (Kind.DEALING, [b"", bytes(32), b""], "number below 2.64"),
-        (Kind.DEALING, [0, bytes(31), b""], "32 bytes"),
-        (Kind.DEALING, [0, bytes(32), None], "bytes"),
-        (Kind.DEALING, [0, b""], "not a list of 3"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), None, None], "not a list of 6"),
-        (Kind.PROPOSAL, [2**32, 0, bytes(32), None, None, []], "number below 2.32"),
-        (Kind.PROPOSAL, [0, None, bytes(32), None, None, []], "number below 2.64"),
-        (Kind.PROPOSAL, [0, 0, b"", None, None, []], "32 bytes"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), 7, None, []], "bytes"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), None, b"x", []], "certificate"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), None, bytes(600), []], "at most 512"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, None], "a list"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, [b""] * (MAX_OPERATORS + 1)], "at most 256"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, [b"", None]], "at most 512"),
-        (Kind.PROPOSAL, [0, 0, bytes(32), None, None, [bytes(MAX_KEY_FRAME_BYTES + 1)]], "at most 512"),
-        (Kind.VOTE, [0, 3, bytes(32), bytes(64)], "unknown phase 3"),
-        (Kind.VIEW_CHANGE, [0], "not a list of 2"),
-        (Kind.VIEW_CHANGE, [2**32, None], "number"),
-        (Kind.VIEW_CHANGE, [0, b""], "certificate"),
-        (Kind.CERTIFICATE, [None, None], "at most 512"),
+        (FrameKind.KEY, [PUBLIC], "not a list of 2"),
+        (FrameKind.KEY, [PUBLIC, PROOF, 0], "not a list of 2"),
+        (FrameKind.KEY, [PUBLIC[1:], PROOF], "48 bytes"),
+        (FrameKind.KEY, [PUBLIC, PROOF + b"\0"], "80 bytes"),
+        (FrameKind.HASH, [bytes(31)], "32 bytes"),
+        (FrameKind.HASH, [bytes(32), 0], "not a list of 1"),
+        (FrameKind.DEALING, [b"", bytes(32), b""], "number below 2.64"),
+        (FrameKind.DEALING, [0, bytes(31), b""], "32 bytes"),
+        (FrameKind.DEALING, [0, bytes(32), None], "bytes"),
+        (FrameKind.DEALING, [0, b""], "not a list of 3"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), None, None], "not a list of 6"),
+        (FrameKind.PROPOSAL, [2**32, 0, bytes(32), None, None, []], "number below 2.32"),
+        (FrameKind.PROPOSAL, [0, None, bytes(32), None, None, []], "number below 2.64"),
+        (FrameKind.PROPOSAL, [0, 0, b"", None, None, []], "32 bytes"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), 7, None, []], "bytes"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), None, b"x", []], "certificate"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), None, bytes(600), []], "at most 512"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), None, None, None], "a list"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), None, None, [b""] * (MAX_OPERATORS + 1)], "at most 256"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), None, None, [b"", None]], "at most 512"),
+        (FrameKind.PROPOSAL, [0, 0, bytes(32), None, None, [bytes(MAX_KEY_FRAME_BYTES + 1)]], "at most 512"),
+        (FrameKind.VOTE, [0, 3, bytes(32), bytes(64)], "unknown phase 3"),
+        (FrameKind.VIEW_CHANGE, [0], "not a list of 2"),
+        (FrameKind.VIEW_CHANGE, [2**32, None], "number"),
+        (FrameKind.VIEW_CHANGE, [0, b""], "certificate"),
+        (FrameKind.CERTIFICATE, [None, None], "at most 512"),
     ],
 )
-def test_nearly_right_is_refused(who: Cast, kind: Kind, body: list[object], why: str) -> None:
+def test_nearly_right_is_refused(who: Cast, kind: FrameKind, body: list[object], why: str) -> None:
     """Arity, numbers, lengths and bounds."""
     with pytest.raises(MalformedError, match=why):
         slot_of(who.frame(who.addresses[0], kind, body))
@@ -126,7 +131,7 @@ def test_nearly_right_is_refused(who: Cast, kind: Kind, body: list[object], why:
 
 def test_a_key_frame_fits_where_others_carry_it(who: Cast) -> None:
     """With the largest addresses and numbers there are."""
-    frame = who.frame(who.addresses[0], Kind.KEY, key_body(b"\xff" * 48, b"\xff" * 80))
+    frame = who.frame(who.addresses[0], FrameKind.KEY, key_body(b"\xff" * 48, b"\xff" * 80))
     assert len(frame.encoded) < 330 < MAX_KEY_FRAME_BYTES
 
 
@@ -134,7 +139,7 @@ def test_the_dealing_of_the_largest_genesis_fits_its_frame() -> None:
     """256 operators, all of them newcomers, each with a key frame of the usual size."""
     who = cast(1)
     me, number = who.addresses[0], 2**64 - 1
-    frame = who.frame(me, Kind.KEY, key_body(PUBLIC, PROOF)).encoded
+    frame = who.frame(me, FrameKind.KEY, key_body(PUBLIC, PROOF)).encoded
     header = DealingHeader(
         who.session.id,
         me,
@@ -145,9 +150,9 @@ def test_the_dealing_of_the_largest_genesis_fits_its_frame() -> None:
         (number,) * MAX_OPERATORS,
         *(bytes(32),) * 3,
     )
-    encoded = who.frame(me, Kind.DEALING, dealing_body(GENESIS, header.encoded)).encoded
+    encoded = who.frame(me, FrameKind.DEALING, dealing_body(GENESIS, header.encoded)).encoded
     assert read_dealing(decode_frame(encoded)).header == header.encoded
-    assert SIZE_LIMITS[Kind.DEALING] >= MAX_HEADER_BYTES + 512
+    assert SIZE_LIMITS[FrameKind.DEALING] >= MAX_HEADER_BYTES + 512
 
 
 def test_a_source_is_a_version_and_the_hash_of_its_transcript(who: Cast) -> None:
@@ -165,11 +170,11 @@ def test_the_digest_of_commitments_is_of_all_of_them_in_order() -> None:
     assert len({commitments_digest(c) for c in ([one, two], [two, one], [one])}) == 3
 
 
-_READERS: dict[Kind, Callable[[Frame], object]] = {
-    Kind.KEY: read_key,
-    Kind.DEALING: read_dealing,
-    Kind.PROPOSAL: read_proposal,
-    Kind.VIEW_CHANGE: read_view_change,
+_READERS: dict[FrameKind, Callable[[Frame], object]] = {
+    FrameKind.KEY: read_key,
+    FrameKind.DEALING: read_dealing,
+    FrameKind.PROPOSAL: read_proposal,
+    FrameKind.VIEW_CHANGE: read_view_change,
 }
 _leaves = (
     st.none()
@@ -183,7 +188,7 @@ _bodies = st.lists(_leaves | st.lists(_leaves, max_size=4), max_size=6)
 @pytest.mark.parametrize("kind", _READERS)
 @given(body=_bodies)
 @settings(max_examples=60, derandomize=True)
-def test_anything_is_read_in_one_way_or_malformed(kind: Kind, body: list[object]) -> None:
+def test_anything_is_read_in_one_way_or_malformed(kind: FrameKind, body: list[object]) -> None:
     """Canonical lists of the allowed types: what is read is built again to the byte; nothing else is raised."""
     who = cast(1)
     frame = who.frame(who.addresses[0], kind, body)

@@ -16,7 +16,7 @@ from eigenkms.protocols.ceremony.effects import (
     KeepKey,
     Prepared,
 )
-from eigenkms.protocols.ceremony.jobs import Checked, Deal, Open, Opened
+from eigenkms.protocols.ceremony.jobs import CheckResult, DealJob, OpenJob, OpenResult
 from eigenkms.protocols.ceremony.participant import (
     KEPT_PULLED,
     KEPT_ROTATIONS,
@@ -26,7 +26,7 @@ from eigenkms.protocols.ceremony.participant import (
     MAX_EARLY_FRAMES,
 )
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     certificate_body,
@@ -71,12 +71,12 @@ def room(who: Cast, version: KeyVersion) -> Room:
 
 
 def _change(who: Cast, session: Session, sender: int = 1) -> Frame:
-    return who.frame(who.addresses[sender], Kind.VIEW_CHANGE, view_change_body(1, None), session=session)
+    return who.frame(who.addresses[sender], FrameKind.VIEW_CHANGE, view_change_body(1, None), session=session)
 
 
 def no_commits(_sender: OperatorAddress, _listener: OperatorAddress, frame: Frame) -> bool:
     """Commit votes get lost."""
-    return frame.kind is not Kind.VOTE or read_vote(frame).phase is not Phase.COMMIT
+    return frame.kind is not FrameKind.VOTE or read_vote(frame).phase is not Phase.COMMIT
 
 
 # -- joining -------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_members_join_each_new_boundary_with_a_new_key(who: Cast) -> None:
     effects = [e.effect for e in operator.boundary(who.session, 0.0)]
     assert isinstance(effects[0], KeepKey)
     assert effects[0].number == who.session.boundary.number
-    assert [f.kind for f in _frames(effects)] == [Kind.KEY, Kind.HASH]
+    assert [f.kind for f in _frames(effects)] == [FrameKind.KEY, FrameKind.HASH]
     assert not operator.boundary(who.session, 1.0)
     assert operator.boundary(who.later(), 2.0)
     assert [c.session.boundary.number for c in operator.live] == [100, 110]
@@ -172,7 +172,7 @@ def test_a_joiner_that_began_a_genesis_learns_the_version_that_its_session_made(
     assert joiner in room.shares(made.transcript)
     room.lets = lambda _s, _l, _f: True
     room.boundary(who.later(20))
-    assert room.said(joiner, Kind.DEALING)
+    assert room.said(joiner, FrameKind.DEALING)
     assert room.certified(joiner).session == who.later(20).id
 
 
@@ -183,8 +183,8 @@ def test_a_joiner_becomes_part_of_the_rotation_that_the_others_are_in(who: Cast)
     room = Room(who)
     room.enter(others, version)
     room.enter([joiner])
-    room.works = lambda operator, job: operator in others or not isinstance(job, Deal)
-    room.lets = lambda _s, _l, f: f.kind not in (Kind.PROPOSAL, Kind.VOTE)
+    room.works = lambda operator, job: operator in others or not isinstance(job, DealJob)
+    room.lets = lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE)
     room.boundary(who.later())
     assert set(room.operators[joiner].unknown_sources.values()) == {ref_of(version.transcript)}
     room.lets = lambda _s, _l, _f: True
@@ -267,7 +267,7 @@ def test_one_that_is_away_for_several_versions_gets_its_share_of_the_last(who: C
 def test_the_key_of_a_share_is_kept_until_the_share_is_durable(who: Cast, room: Room) -> None:
     """The version that lists a newer one is certified, its share not decrypted yet: the old key stays. Then it goes."""
     me, session = who.addresses[0], who.later()
-    room.works = lambda operator, job: operator != me or not isinstance(job, Open)
+    room.works = lambda operator, job: operator != me or not isinstance(job, OpenJob)
     room.boundary(session)
     operator, made = room.operators[me], room.certified(me)
     assert made.session == session.id
@@ -309,7 +309,7 @@ def test_a_newcomer_that_is_left_out_has_no_share_and_is_dealt_to_next_time(who:
     version = version_of(everybody.at(0, members))
     room = Room(everybody)
     room.enter(everybody.addresses, version)
-    room.lets = lambda _s, _l, f: f.kind is not Kind.KEY or f.sender != newcomer
+    room.lets = lambda _s, _l, f: f.kind is not FrameKind.KEY or f.sender != newcomer
     session = everybody.later()
     room.boundary(session)
     room.at(NEWCOMER_WINDOWS)
@@ -338,9 +338,11 @@ def test_a_leaver_deals_and_has_nothing_left_once_a_version_without_it_is_certif
     room.enter(version=version)
     session = everybody.at(10, everybody.addresses[1:]).session
     room.boundary(session)
-    assert {f.kind for f in room.said(leaver, Kind.DEALING)} == {Kind.DEALING}
+    assert {f.kind for f in room.said(leaver, FrameKind.DEALING)} == {FrameKind.DEALING}
     assert not [
-        f for k in (Kind.KEY, Kind.VOTE, Kind.PROPOSAL, Kind.VIEW_CHANGE) for f in room.said(leaver, k)
+        f
+        for k in (FrameKind.KEY, FrameKind.VOTE, FrameKind.PROPOSAL, FrameKind.VIEW_CHANGE)
+        for f in room.said(leaver, k)
     ]
     operator = room.operators[leaver]
     assert [(v.transcript.session, v.share) for v in operator.versions] == [(session.id, None)]
@@ -356,10 +358,10 @@ def test_results_of_jobs_find_the_session_that_asked(who: Cast, version: KeyVers
     jobs = []
     for blocks in (10, 20):
         jobs += [getattr(e.effect, "job", None) for e in operator.boundary(who.later(blocks), 0.0)]
-    first, second = [job for job in jobs if isinstance(job, Deal)]
+    first, second = [job for job in jobs if isinstance(job, DealJob)]
     assert not _frames(e.effect for e in operator.take_result(done(who, first), 0.1))
     (frame,) = _frames(e.effect for e in operator.take_result(done(who, second), 0.2))
-    assert (frame.kind, frame.session) == (Kind.DEALING, who.later(20).id)
+    assert (frame.kind, frame.session) == (FrameKind.DEALING, who.later(20).id)
 
 
 def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: KeyVersion, room: Room) -> None:
@@ -369,24 +371,24 @@ def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: Ke
     room.boundary(who.later())
     ceremony = room.ceremony(me, who.later())
     assert [k.stage for k in ceremony._known] == [Stage.HELD] * 3
-    assert not room.operators[me].take_result(Checked(frozenset({bytes(32)}), frozenset()), 0.1)
+    assert not room.operators[me].take_result(CheckResult(frozenset({bytes(32)}), frozenset()), 0.1)
 
 
 def test_a_share_that_does_not_open_is_noted(who: Cast, room: Room) -> None:
     """No share, no key erased; a result of a version that is unknown, or of which the share is held, changes nothing."""
     me = who.addresses[0]
-    room.works = lambda operator, job: operator != me or not isinstance(job, Open)
+    room.works = lambda operator, job: operator != me or not isinstance(job, OpenJob)
     room.boundary(who.later())
     operator, made = room.operators[me], room.certified(me)
-    effects = [e.effect for e in operator.take_result(Opened(made.hash, None), 0.1)]
+    effects = [e.effect for e in operator.take_result(OpenResult(made.hash, None), 0.1)]
     assert noted(effects) == ["share not opened"]
     assert not operator.is_opening_a_share
     assert not operator.is_obtaining(made.hash), "it is not said to be on its way for ever"
     assert operator.key_numbers == {100, 110}
-    assert not operator.take_result(Opened(bytes(32), None), 0.1)
+    assert not operator.take_result(OpenResult(bytes(32), None), 0.1)
     other = who.addresses[1]
     share = room.shares(made)[other]
-    assert room.operators[other].take_result(Opened(made.hash, share), 0.1) == []
+    assert room.operators[other].take_result(OpenResult(made.hash, share), 0.1) == []
 
 
 # -- versions --------------------------------------------------------------------------------------------------
@@ -410,7 +412,7 @@ def test_a_version_of_the_past_or_of_another_key_is_not_learnt(
     assert room.operators[me].versions == before
     late = who.frame(
         who.addresses[1],
-        Kind.CERTIFICATE,
+        FrameKind.CERTIFICATE,
         certificate_body(version.transcript.encoded, version.certificate),
     )
     assert not [e for e in room.hear(me, late) if isinstance(e.effect, Certified)]
@@ -454,7 +456,7 @@ def test_a_session_that_makes_a_version_of_the_past_makes_none(who: Cast, versio
     room.tell(me, made[1].transcript, made[1].certificate)
     late = who.frame(
         others[0],
-        Kind.CERTIFICATE,
+        FrameKind.CERTIFICATE,
         certificate_body(made[0].transcript.encoded, made[0].certificate),
         session=who.later(),
     )
@@ -524,7 +526,7 @@ def test_a_prepared_version_that_others_prove_is_dealt_from(
     assert prepared is not None
     assert not prepared.is_certified
     assert prepared.transcript.session == first.id
-    room.works = lambda operator, job: not isinstance(job, Deal)
+    room.works = lambda operator, job: not isinstance(job, DealJob)
     room.boundary(second)
     assert room.ceremony(me, second).sources == (version.transcript,)
     room.works = lambda _operator, _job: True
@@ -532,9 +534,9 @@ def test_a_prepared_version_that_others_prove_is_dealt_from(
     assert room.ceremony(me, second).sources == (version.transcript, prepared.transcript)
     assert Prepared(prepared.transcript, prepared.certificate) in room.done(me)
     assert me in room.shares(prepared.transcript)
-    assert sorted(read_dealing(f).source for f in room.said(me, Kind.DEALING) if f.session == second.id) == [
-        ref_of(prepared.transcript)
-    ], "the job of the other dealing was lost"
+    assert sorted(
+        read_dealing(f).source for f in room.said(me, FrameKind.DEALING) if f.session == second.id
+    ) == [ref_of(prepared.transcript)], "the job of the other dealing was lost"
 
 
 def test_a_certified_version_raises_the_floor_of_the_newest_session(
@@ -570,10 +572,10 @@ def test_a_lock_gives_way_to_what_its_session_prepared_later(
     def passes(sender: OperatorAddress, listener: OperatorAddress, frame: Frame) -> bool:
         if frame.session != first.id:
             return True
-        if frame.kind is Kind.KEY:
+        if frame.kind is FrameKind.KEY:
             return (frame.sender, listener) != (away, early)  # or both leaders propose the same transcript
-        if frame.kind is not Kind.VOTE:
-            return locked not in (sender, listener) or frame.kind in (Kind.DEALING, Kind.PROPOSAL)
+        if frame.kind is not FrameKind.VOTE:
+            return locked not in (sender, listener) or frame.kind in (FrameKind.DEALING, FrameKind.PROPOSAL)
         vote = read_vote(frame)
         return vote.phase is Phase.PREPARE and (listener == locked) == (vote.view == 0)
 
@@ -608,7 +610,7 @@ def test_frames_of_a_boundary_not_seen_yet_are_kept_for_it(who: Cast) -> None:
     session, (me, peer, other, third) = who.later(), who.addresses
     operator = operator_of(who, me)
     early = [
-        who.frame(peer, Kind.VIEW_CHANGE, view_change_body(i, None), session=session)
+        who.frame(peer, FrameKind.VIEW_CHANGE, view_change_body(i, None), session=session)
         for i in range(MAX_EARLY_FRAMES + 5)
     ]
     for frame in early:
@@ -618,15 +620,17 @@ def test_frames_of_a_boundary_not_seen_yet_are_kept_for_it(who: Cast) -> None:
     assert not operator.wants(early[-1]), "the sender has had its part"
     assert operator.wants(_change(who, session, 2))
     large = [
-        who.frame(third, Kind.PROPOSAL, proposal_body(view, GENESIS, bytes(200_000), None), session=session)
+        who.frame(
+            third, FrameKind.PROPOSAL, proposal_body(view, GENESIS, bytes(200_000), None), session=session
+        )
         for view in range(3)
     ]
     assert sum(len(f.encoded) for f in large) > MAX_EARLY_BYTES
     operator.receive(large, 0.0)
     assert not operator.wants(large[2])
     for frame in (
-        who.frame(other, Kind.SYNC, [b""], session=session),
-        who.frame(other, Kind.HASH, [bytes(32)], recipient=peer, session=session),
+        who.frame(other, FrameKind.SYNC, [b""], session=session),
+        who.frame(other, FrameKind.HASH, [bytes(32)], recipient=peer, session=session),
     ):
         assert not operator.wants(frame), "of another kind, or for somebody else"
     operator.boundary(session, 1.0)
@@ -653,9 +657,9 @@ def test_early_frames_are_screened_once_their_session_is_known(who: Cast, versio
     good = key_frame(members, follower)
     frames = [
         good,
-        members.frame(follower, Kind.KEY, []),
-        members.frame(stranger, Kind.VIEW_CHANGE, view_change_body(1, None)),
-        members.frame(follower, Kind.PROPOSAL, proposal_body(0, GENESIS, None, None)),
+        members.frame(follower, FrameKind.KEY, []),
+        members.frame(stranger, FrameKind.VIEW_CHANGE, view_change_body(1, None)),
+        members.frame(follower, FrameKind.PROPOSAL, proposal_body(0, GENESIS, None, None)),
     ]
     assert all(operator.wants(f) for f in frames)
     operator.receive(frames, 0.0)
@@ -677,7 +681,7 @@ def test_frames_of_several_sessions_find_theirs(who: Cast) -> None:
         assert ceremony.may_matter
     assert operator.take_early(who.later(20)) == batch[2:]
     with pytest.raises(MalformedError):
-        operator.wants(who.frame(who.addresses[1], Kind.KEY, []))
+        operator.wants(who.frame(who.addresses[1], FrameKind.KEY, []))
 
 
 # -- forgetting ------------------------------------------------------------------------------------------------
@@ -748,7 +752,7 @@ def test_a_deadline_that_has_passed_is_asked_for_until_its_session_was_told(who:
     due = operator.deadline()
     assert due == NEWCOMER_WINDOWS * who.session.window
     operator.receive([_change(who, who.later())], due + 1.0)
-    operator.take_result(Checked(frozenset(), frozenset()), due - 0.1)
+    operator.take_result(CheckResult(frozenset(), frozenset()), due - 0.1)
     assert operator.deadline() == due
     operator.tick(due)
     later = operator.deadline()

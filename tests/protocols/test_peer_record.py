@@ -10,7 +10,14 @@ import pytest
 from eigenkms.crypto import backends, bn254
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, Kind, build_frame, decode_frame, verify_frame
+from eigenkms.protocols.wire.frames import (
+    NO_SESSION,
+    Frame,
+    FrameKind,
+    build_frame,
+    decode_frame,
+    verify_frame,
+)
 from eigenkms.protocols.wire.peer_record import (
     MAX_ADDRESS_CHARACTERS,
     MAX_ADDRESSES,
@@ -41,7 +48,7 @@ def build(addresses: list[str], *, sequence: int = 1) -> Frame:
     )
 
 
-def framed(body: list[Any], kind: Kind = Kind.PEER_RECORD) -> Frame:
+def framed(body: list[Any], kind: FrameKind = FrameKind.PEER_RECORD) -> Frame:
     return build_frame(KEY, kind=kind, cluster=CLUSTER, sender=OPERATOR, session=NO_SESSION, body=body)
 
 
@@ -101,7 +108,7 @@ def test_a_body_that_is_none_is_malformed(body: list[Any]) -> None:
 def test_a_frame_of_another_kind_is_none() -> None:
     """With the very same body."""
     with pytest.raises(MalformedError, match="a STATEMENT frame"):
-        read_peer_record(framed([PEER, [HERE], 1], Kind.STATEMENT))
+        read_peer_record(framed([PEER, [HERE], 1], FrameKind.STATEMENT))
 
 
 def test_a_record_that_is_too_large_does_not_decode() -> None:

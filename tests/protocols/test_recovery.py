@@ -6,10 +6,10 @@ import pytest
 
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.jobs import Open, Opened
+from eigenkms.protocols.ceremony.jobs import OpenJob, OpenResult
 from eigenkms.protocols.ceremony.recovery import Recovery
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.dealing import BadDealingError, Row, UnboundBytesError
+from eigenkms.protocols.wire.dealing import BadDealingError, DealingRow, UnboundBytesError
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import KeyVersion, Room, done, version_of
@@ -33,7 +33,7 @@ class Served:
         self.made: Transcript = self.room.certified(self.everybody.addresses[0])
         self.names = tuple(name for _, name in self.made.dealers)
 
-    def row(self, name: bytes) -> Row:
+    def row(self, name: bytes) -> DealingRow:
         row = self.room.operators[self.everybody.addresses[0]].row(name, self.late)
         assert row is not None
         return row
@@ -61,10 +61,10 @@ def test_rows_from_anybody_make_the_share(served: Served) -> None:
     assert (recovery.is_possible({}), recovery.is_possible(keys)) == (False, True)
     assert recovery.job({110: served.version.keys[served.late]}) is None
     job = recovery.job(keys)
-    assert isinstance(job, Open)
+    assert isinstance(job, OpenJob)
     assert recovery.job(keys) is None
     result = done(served.cast, job)
-    assert isinstance(result, Opened)
+    assert isinstance(result, OpenResult)
     assert result.share is not None
     assert public_share_of(result.share) == served.made.public_share(served.late)
 
@@ -74,8 +74,8 @@ def test_a_row_that_is_known_or_not_named_is_left_aside(served: Served) -> None:
     recovery = Recovery(served.made, served.late)
     name = served.names[0]
     recovery.take(name, served.row(name))
-    recovery.take(name, Row(b"nonsense", b""))
-    recovery.take(bytes(32), Row(b"nonsense", b""))
+    recovery.take(name, DealingRow(b"nonsense", b""))
+    recovery.take(bytes(32), DealingRow(b"nonsense", b""))
     assert recovery.wanted == served.names[1:]
 
 
@@ -87,7 +87,7 @@ def test_wrong_bytes_are_refused_and_asked_for_again(served: Served) -> None:
     someone = served.room.operators[served.everybody.addresses[0]].row(name, served.everybody.addresses[0])
     assert someone is not None
     for wrong, error in (
-        (Row(b"nonsense", good.encoded), MalformedError),
+        (DealingRow(b"nonsense", good.encoded), MalformedError),
         (served.row(other), BadDealingError),
         (replace(good, encoded=b""), UnboundBytesError),
         (replace(good, encoded=good.encoded[:-1]), UnboundBytesError),

@@ -14,10 +14,10 @@ from eigenkms.crypto import backends, bn254
 from eigenkms.protocols.records.audit_log import (
     BadLogError,
     Entry,
-    Head,
+    IssuedSignature,
+    LogHead,
     LogHeader,
     LogVerifier,
-    Release,
     SignedHead,
     check_release,
     check_signature,
@@ -34,7 +34,7 @@ from tests.protocols.support import counter_rng
 GOLDEN = Path(__file__).parent / "golden" / "release_log.json"
 KEY = bn254.KeyPair.from_secret(7)
 HEADER = LogHeader(ClusterId(b"\xc1" * 32), OperatorAddress(b"\x0a" * 20), KEY.g2, 1_800_000_000_000)
-RELEASE = Release(
+RELEASE = IssuedSignature(
     time_ms=1_800_000_001_234,
     app_id=AppId("my-app"),
     ciphertext_version=2,
@@ -59,15 +59,15 @@ def _real_curves() -> Iterator[None]:
         yield
 
 
-def release(number: int) -> Release:
+def release(number: int) -> IssuedSignature:
     return replace(RELEASES[number % 3], app_id=AppId(f"app-{number}"))
 
 
 def a_log(count: int, header: LogHeader = HEADER) -> tuple[list[Entry], SignedHead]:
     """(entries, signed head) of a true log."""
-    start = Head(0, header.hash)
+    start = LogHead(0, header.hash)
     entries = extend(start, [release(number) for number in range(1, count + 1)])
-    return entries, sign_head(KEY, Head(count, entries[-1].hash) if entries else start)
+    return entries, sign_head(KEY, LogHead(count, entries[-1].hash) if entries else start)
 
 
 def verify(
@@ -93,10 +93,10 @@ def test_a_true_log_verifies(count: int) -> None:
 def test_a_log_that_was_added_to_piece_by_piece_is_the_same() -> None:
     """However entries were put together when they were written."""
     entries, signed = a_log(7)
-    head, pieces = Head(0, HEADER.hash), []
+    head, pieces = LogHead(0, HEADER.hash), []
     for batch in (range(1, 2), range(2, 6), range(6, 8)):
         pieces += extend(head, [release(number) for number in batch])
-        head = Head(pieces[-1].number, pieces[-1].hash)
+        head = LogHead(pieces[-1].number, pieces[-1].hash)
     assert (pieces, head) == (entries, signed.head)
 
 
@@ -145,7 +145,7 @@ def test_a_forgery_is_told_with_its_place(forgery: Forgery) -> None:
     assert error.value.exit_code == 4
 
 
-@given(place=st.integers(0, 5), field=st.sampled_from([f.name for f in fields(Release)]))
+@given(place=st.integers(0, 5), field=st.sampled_from([f.name for f in fields(IssuedSignature)]))
 def test_every_field_is_bound(place: int, field: str) -> None:
     """Whichever is changed in whichever entry."""
     entries, signed = a_log(6)
@@ -176,8 +176,8 @@ def test_every_bit_is_bound(place: int, data: st.DataObject) -> None:
 
 def test_a_chain_made_anew_needs_the_operators_key() -> None:
     """With all hashes right: signed by nobody, by somebody else, or with the signature of another head."""
-    entries = extend(Head(0, HEADER.hash), [release(n) for n in (1, 3, 4)])
-    head = Head(3, entries[-1].hash)
+    entries = extend(LogHead(0, HEADER.hash), [release(n) for n in (1, 3, 4)])
+    head = LogHead(3, entries[-1].hash)
     (_, true), stranger = a_log(3), bn254.KeyPair.generate(counter_rng("stranger"))
     for signature in (bytes(64), true.signature, sign_head(stranger, head).signature):
         with pytest.raises(BadLogError, match="the signature of its head, number 3, is not the operator's"):
@@ -189,7 +189,7 @@ def test_number_and_hash_are_both_signed() -> None:
     """Of the head."""
     _, signed = a_log(3)
     check_signature(HEADER, signed)
-    for head in (Head(4, signed.head.hash), Head(3, bytes(32))):
+    for head in (LogHead(4, signed.head.hash), LogHead(3, bytes(32))):
         with pytest.raises(BadLogError):
             check_signature(HEADER, SignedHead(head, signed.signature))
 
@@ -213,7 +213,7 @@ def test_a_log_belongs_to_its_header(changes: dict[str, Any]) -> None:
 def test_a_noted_head_finds_the_end_that_was_cut_off() -> None:
     """Whoever kept an older signed head can show the log as it was then, unless somebody noted a later one."""
     entries, signed = a_log(6)
-    older = sign_head(KEY, Head(4, entries[3].hash))
+    older = sign_head(KEY, LogHead(4, entries[3].hash))
     assert verify(encoded(entries[:4]), older, [entries[1].hash])
     for noted in ([signed.head.hash], [entries[4].hash], [entries[1].hash, entries[5].hash]):
         with pytest.raises(BadLogError, match=f"head {noted[-1].hex()} is not in it"):
@@ -223,8 +223,8 @@ def test_a_noted_head_finds_the_end_that_was_cut_off() -> None:
 def test_a_noted_head_finds_another_chain_of_the_operators_own() -> None:
     """Its key signs what it likes: two chains, of which one has the noted head."""
     entries, signed = a_log(6)
-    restored = extend(Head(4, entries[3].hash), [release(50)])
-    other = sign_head(KEY, Head(5, restored[-1].hash))
+    restored = extend(LogHead(4, entries[3].hash), [release(50)])
+    other = sign_head(KEY, LogHead(5, restored[-1].hash))
     assert verify(encoded([*entries[:4], *restored]), other)
     with pytest.raises(BadLogError, match="entries were taken away, or this is another log"):
         verify(encoded([*entries[:4], *restored]), other, [signed.head.hash])
@@ -232,7 +232,7 @@ def test_a_noted_head_finds_another_chain_of_the_operators_own() -> None:
 
 digests = st.binary(min_size=32, max_size=32)
 releases = st.builds(
-    Release,
+    IssuedSignature,
     time_ms=st.integers(0, 2**48 - 1),
     app_id=st.text(st.characters(exclude_categories=("Cs",)), max_size=256),
     ciphertext_version=st.integers(0, 2**16 - 1),
@@ -246,7 +246,7 @@ releases = st.builds(
 
 
 @given(releases, st.integers(0, 2**63 - 1), digests)
-def test_an_entry_has_one_form(found: Release, number: int, previous: bytes) -> None:
+def test_an_entry_has_one_form(found: IssuedSignature, number: int, previous: bytes) -> None:
     """What is written is read again, to the same bytes."""
     check_release(found)
     entry = Entry(number, found, previous)

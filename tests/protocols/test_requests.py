@@ -22,7 +22,7 @@ from eigenkms.protocols.wire.client_rpc import (
     MAX_APP_ID_BYTES,
     MAX_AUTHORISATION_BYTES,
     MAX_RECORDS,
-    Epoch,
+    CertifiedTranscript,
     EvidencePage,
     PartialRequest,
     build_statement,
@@ -49,14 +49,14 @@ from eigenkms.protocols.wire.dial_back import (
 from eigenkms.protocols.wire.frames import (
     BadSignatureError,
     Frame,
-    Kind,
+    FrameKind,
     build_frame,
     decode_frame,
     verify_frame,
 )
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import BadCertificateError, Phase
-from eigenkms.types import AppId, ClusterId, Reach
+from eigenkms.types import AppId, ClusterId, DialOutcome
 from tests.client.lies import false_epochs
 from tests.client.village import CLUSTER, Operator, Village, make_village
 from tests.protocols.support import counter_rng
@@ -64,7 +64,7 @@ from tests.protocols.support import counter_rng
 FILE = Path(__file__).parent / "golden" / "requests.json"
 NONCE = bytes(range(32))
 APP = AppId("my-app")
-DIALLED = ReachAnswer("/ip4/192.0.2.7/tcp/9400", Reach.TIMED_OUT)
+DIALLED = ReachAnswer("/ip4/192.0.2.7/tcp/9400", DialOutcome.TIMED_OUT)
 CANARY = CanaryRequest(CLUSTER, bytes(range(32, 64)), NONCE)
 PAGE = EvidencePage(((8, b"a bundle"), (11, b"another")), more=True)
 
@@ -346,7 +346,7 @@ def test_more_records_than_fit_are_left_out(village: Village) -> None:
 # -- statements and answers --------------------------------------------------------------------------------------
 
 
-def framed(village: Village, operator: Operator, kind: Kind, body: list[Any]) -> Frame:
+def framed(village: Village, operator: Operator, kind: FrameKind, body: list[Any]) -> Frame:
     return build_frame(
         operator.key,
         kind=kind,
@@ -361,12 +361,12 @@ def test_a_statement_is_its_own_kind(village: Village) -> None:
     """A frame of another kind with the same body is none, nor is one with another body."""
     operator, transcript = village.operators[0], village.epoch.transcript
     body = [NONCE, transcript.hash, transcript.mpk]
-    assert read_statement(framed(village, operator, Kind.STATEMENT, body)).nonce == NONCE
+    assert read_statement(framed(village, operator, FrameKind.STATEMENT, body)).nonce == NONCE
     with pytest.raises(MalformedError, match="PARTIAL frame"):
-        read_statement(framed(village, operator, Kind.PARTIAL, body))
+        read_statement(framed(village, operator, FrameKind.PARTIAL, body))
     for bad in (body[:2], [*body, b""], [b"", *body[1:]], [NONCE, transcript.hash, transcript.mpk[:48]]):
         with pytest.raises(MalformedError):
-            read_statement(framed(village, operator, Kind.STATEMENT, bad))
+            read_statement(framed(village, operator, FrameKind.STATEMENT, bad))
 
 
 def seal(village: Village, request: PartialRequest, frame: Frame) -> bytes:
@@ -382,16 +382,19 @@ def test_an_answer_is_bound_to_request_and_version(village: Village) -> None:
     operator, transcript = village.operators[0], village.epoch.transcript
     body = [request.digest, transcript.hash, bytes(48)]
     open_partial(
-        private, request, transcript, seal(village, request, framed(village, operator, Kind.PARTIAL, body))
+        private,
+        request,
+        transcript,
+        seal(village, request, framed(village, operator, FrameKind.PARTIAL, body)),
     )
     elsewhere = make_village(seed="elsewhere")
     for bad in (
-        framed(village, operator, Kind.STATEMENT, body),
-        framed(elsewhere, operator, Kind.PARTIAL, body),
-        framed(village, operator, Kind.PARTIAL, [bytes(32), *body[1:]]),
-        framed(village, operator, Kind.PARTIAL, [body[0], bytes(32), body[2]]),
-        framed(village, operator, Kind.PARTIAL, body[:2]),
-        framed(village, operator, Kind.PARTIAL, [*body[:2], bytes(47)]),
+        framed(village, operator, FrameKind.STATEMENT, body),
+        framed(elsewhere, operator, FrameKind.PARTIAL, body),
+        framed(village, operator, FrameKind.PARTIAL, [bytes(32), *body[1:]]),
+        framed(village, operator, FrameKind.PARTIAL, [body[0], bytes(32), body[2]]),
+        framed(village, operator, FrameKind.PARTIAL, body[:2]),
+        framed(village, operator, FrameKind.PARTIAL, [*body[:2], bytes(47)]),
     ):
         with pytest.raises(MalformedError):
             open_partial(private, request, transcript, seal(village, request, bad))
@@ -448,7 +451,8 @@ def test_an_epoch_that_a_quorum_signed_is_good(village: Village) -> None:
     for left_out in range(4):
         signers = [o for i, o in enumerate(village.operators) if i != left_out]
         check_epoch(
-            Epoch(village.epoch.transcript, village.certify(village.epoch.transcript, signers)), CLUSTER
+            CertifiedTranscript(village.epoch.transcript, village.certify(village.epoch.transcript, signers)),
+            CLUSTER,
         )
 
 
@@ -473,7 +477,7 @@ def test_prepare_votes_are_no_epoch(village: Village) -> None:
     """Although a quorum signed them."""
     certificate = replace(village.epoch.certificate, phase=Phase.PREPARE)
     with pytest.raises(BadCertificateError):
-        check_epoch(Epoch(village.epoch.transcript, certificate), CLUSTER)
+        check_epoch(CertifiedTranscript(village.epoch.transcript, certificate), CLUSTER)
 
 
 def test_a_changed_transcript_is_refused_byte_by_byte(village: Village) -> None:
@@ -483,12 +487,14 @@ def test_a_changed_transcript_is_refused_byte_by_byte(village: Village) -> None:
         changed = bytearray(encoded)
         changed[place] ^= 1
         with pytest.raises(EigenKmsError):
-            check_epoch(Epoch(decode_transcript(bytes(changed)), village.epoch.certificate), CLUSTER)
+            check_epoch(
+                CertifiedTranscript(decode_transcript(bytes(changed)), village.epoch.certificate), CLUSTER
+            )
 
 
 def test_a_frame_in_an_answer_is_a_frame(golden: dict[str, str]) -> None:
     """The statement of then decodes by itself."""
-    assert decode_frame(bytes.fromhex(golden["statement"])).kind is Kind.STATEMENT
+    assert decode_frame(bytes.fromhex(golden["statement"])).kind is FrameKind.STATEMENT
 
 
 if __name__ == "__main__":

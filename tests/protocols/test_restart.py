@@ -10,16 +10,16 @@ import pytest
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     Erase,
+    EraseJournal,
     EraseKeys,
     Forget,
     JournalRecord,
     KeepKey,
     Persist,
-    Shred,
     Work,
 )
 from eigenkms.protocols.ceremony.participant import SessionEffect
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_vote, ref_of, view_change_body
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
@@ -122,7 +122,7 @@ def test_a_dealing_that_was_kept_and_not_said_counts_once(who: Cast, version: Ke
     again.restart(me)
     dealings = again.ceremony(me, session)._sources.current
     assert dealings._valid == [me]
-    assert len(again.said(me, Kind.DEALING)) == 1
+    assert len(again.said(me, FrameKind.DEALING)) == 1
 
 
 def test_a_session_that_was_only_opened_is_joined_with_a_key(who: Cast, version: KeyVersion) -> None:
@@ -153,9 +153,11 @@ def test_a_decided_rotation_is_decided_in_every_life(who: Cast, room: Room) -> N
     effects = room.restart(me)
     ceremony = room.ceremony(me, session)
     assert (ceremony.is_rotation, ceremony.decided) == (True, True)
-    assert {f.kind for f in _broadcasts(effects, session)} == {Kind.KEY, Kind.DEALING, Kind.VOTE} | {
-        f.kind for f in room.said(me, Kind.PROPOSAL)
-    }
+    assert {f.kind for f in _broadcasts(effects, session)} == {
+        FrameKind.KEY,
+        FrameKind.DEALING,
+        FrameKind.VOTE,
+    } | {f.kind for f in room.said(me, FrameKind.PROPOSAL)}
     assert _kinds(room, me, session) == before
     assert not [e for e in effects if isinstance(e.effect, Work)]
 
@@ -206,7 +208,7 @@ def test_dealings_that_were_prepared_are_served_as_frames_in_the_next_life(
     *honest, late = who.addresses
     dealer, session = honest[0], who.later()
     room.leave(late)
-    room.lets = lambda _s, _l, f: f.kind is not Kind.VOTE or read_vote(f).phase is not Phase.COMMIT
+    room.lets = lambda _s, _l, f: f.kind is not FrameKind.VOTE or read_vote(f).phase is not Phase.COMMIT
     room.boundary(session)
     room.run(2)
     locked = room.ceremony(honest[1], session).locked
@@ -231,7 +233,7 @@ def test_a_lock_and_what_was_prepared_are_known_in_the_next_life(
 ) -> None:
     """No commit vote was heard: the version is the head all the same, and the next session deals from it."""
     me = who.addresses[0]
-    room.lets = lambda _s, _l, f: f.kind is not Kind.VOTE or read_vote(f).phase is not Phase.COMMIT
+    room.lets = lambda _s, _l, f: f.kind is not FrameKind.VOTE or read_vote(f).phase is not Phase.COMMIT
     room.boundary(who.later())
     locked = room.ceremony(me, who.later()).locked
     assert locked is not None
@@ -252,7 +254,7 @@ def test_the_floor_holds_in_sessions_that_are_restored_after_the_lock(
 ) -> None:
     """What was committed to in an older session is known before the newer one speaks."""
     me, first, second = who.addresses[0], who.later(), who.later(20)
-    room.lets = lambda _s, _l, f: f.kind is not Kind.VOTE or read_vote(f).phase is not Phase.COMMIT
+    room.lets = lambda _s, _l, f: f.kind is not FrameKind.VOTE or read_vote(f).phase is not Phase.COMMIT
     room.boundary(first)
     locked = room.ceremony(me, first).locked
     assert locked is not None
@@ -269,16 +271,16 @@ def test_a_polynomial_is_destroyed_again_after_a_crash_before_it(who: Cast) -> N
     room, me = Room(who), who.addresses[0]
     room.enter()
     room.boundary(who.session)
-    assert [e for e in room.done(me) if isinstance(e, Shred)] == [Shred(who.session.id)]
+    assert [e for e in room.done(me) if isinstance(e, EraseJournal)] == [EraseJournal(who.session.id)]
     assert "polynomial" not in _kinds(room, me, who.session)
     secret = [e.record for e in room.done(me) if isinstance(e, Persist) and e.record.secret]
     records = room.disks[me].journals[who.session.id]
     at = next(i for i, record in enumerate(records) if record.kind == "revealed")
     room.disks[me].journals[who.session.id] = [*records[:at], *secret, *records[at : at + 4]]
     effects = [e.effect for e in room.restart(me)]
-    assert effects.count(Shred(who.session.id)) == 1
+    assert effects.count(EraseJournal(who.session.id)) == 1
     assert "polynomial" not in _kinds(room, me, who.session)
-    assert len(room.said(me, Kind.DEALING)) == 2, "the same one, as the room checks"
+    assert len(room.said(me, FrameKind.DEALING)) == 2, "the same one, as the room checks"
     room.run(1)
     assert room.ceremony(me, who.session).decided
 
@@ -305,16 +307,16 @@ def test_a_store_that_may_have_forgotten_listens(who: Cast, version: KeyVersion,
     me, first = who.addresses[0], who.later()
     room.works = lambda operator, _job: operator != me
     room.boundary(first)
-    said = room.said(me, Kind.KEY)
+    said = room.said(me, FrameKind.KEY)
     room.works = lambda _operator, _job: True
     effects = room.restart(me, silent=True)
     assert _broadcasts(effects, first) == said
     room.run(3)
-    assert {f.kind for f in _broadcasts(room.effects[me], first)} == {Kind.KEY}
+    assert {f.kind for f in _broadcasts(room.effects[me], first)} == {FrameKind.KEY}
     assert room.certified(me).session == first.id
     assert me in room.shares(room.certified(me))
     room.boundary(who.later(20))
-    assert room.said(me, Kind.DEALING)
+    assert room.said(me, FrameKind.DEALING)
     assert room.certified(me).session == who.later(20).id
 
 
@@ -334,15 +336,17 @@ def test_another_copy_that_speaks_makes_this_one_silent(who: Cast, room: Room) -
     me, session = who.addresses[0], who.later()
     room.works = lambda operator, _job: operator != me
     room.boundary(session)
-    foreign = who.frame(me, Kind.VIEW_CHANGE, view_change_body(7, None), session=session)
-    again = who.frame(me, Kind.VIEW_CHANGE, view_change_body(8, None), session=session)
+    foreign = who.frame(me, FrameKind.VIEW_CHANGE, view_change_body(7, None), session=session)
+    again = who.frame(me, FrameKind.VIEW_CHANGE, view_change_body(8, None), session=session)
     room.hear(me, foreign, again)
     assert _kinds(room, me, session)[-1] == "silent"
     room.works = lambda _operator, _job: True
     assert not room.wants(me, again)
     for _ in range(2):
         room.run(3)
-        assert not [f for k in (Kind.DEALING, Kind.VOTE, Kind.VIEW_CHANGE) for f in room.said(me, k)]
+        assert not [
+            f for k in (FrameKind.DEALING, FrameKind.VOTE, FrameKind.VIEW_CHANGE) for f in room.said(me, k)
+        ]
         assert room.certified(me).session == session.id
         room.restart(me)
     assert _kinds(room, me, session).count("silent") == 1
@@ -353,15 +357,15 @@ def test_my_own_words_are_no_news(who: Cast, room: Room) -> None:
     me, session = who.addresses[0], who.later()
     room.leave(*who.addresses[1:])
     room.boundary(session)
-    for frame in room.said(me, Kind.KEY):
+    for frame in room.said(me, FrameKind.KEY):
         assert not room.wants(me, frame)
     for view in range(1, 12):
         changes = [
-            who.frame(a, Kind.VIEW_CHANGE, view_change_body(view, None), session=session)
+            who.frame(a, FrameKind.VIEW_CHANGE, view_change_body(view, None), session=session)
             for a in who.addresses[1:3]
         ]
         room.hear(me, *changes)
-    said = room.said(me, Kind.VIEW_CHANGE)
+    said = room.said(me, FrameKind.VIEW_CHANGE)
     assert len(said) == 11
     for frame in said:
         assert not room.wants(me, frame)

@@ -3,7 +3,7 @@
 import pytest
 
 from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.rpc_methods import decode_frames, encode_frames, gossip_topic
 from eigenkms.types import ClusterId
 from tests.protocols.support import CLUSTER, cast
@@ -12,7 +12,7 @@ from tests.protocols.support import CLUSTER, cast
 def test_a_list_of_frames_is_their_bytes() -> None:
     """In order, each as it was signed; a receiver decodes them one by one."""
     who = cast(2)
-    frames = [who.frame(a, Kind.SYNC, [b""]) for a in who.addresses]
+    frames = [who.frame(a, FrameKind.SYNC, [b""]) for a in who.addresses]
     assert decode_frames(encode_frames(frames)) == [f.encoded for f in frames]
     assert decode_frames(encode_frames([])) == []
 

@@ -6,8 +6,8 @@ Each bound is a formula of the limits that the machines name. Limits are read wh
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.protocols.ceremony import forgeries, frame_log, participant
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.participant import Operator
-from eigenkms.protocols.wire.frames import SIZE_LIMITS, Kind
+from eigenkms.protocols.ceremony.participant import Participant
+from eigenkms.protocols.wire.frames import SIZE_LIMITS, FrameKind
 from eigenkms.protocols.wire.messages import SESSION_KINDS
 from eigenkms.protocols.wire.votes import Phase
 
@@ -17,22 +17,22 @@ def most_dealings(ceremony: Ceremony) -> int:
     return len(ceremony.sources) + 1
 
 
-def most_frames(kind: Kind, ceremony: Ceremony) -> int:
+def most_frames(kind: FrameKind, ceremony: Ceremony) -> int:
     """Of one sender that a session keeps: one a slot, in its highest views or of the known sources."""
     match kind:
-        case Kind.PROPOSAL | Kind.VIEW_CHANGE:
+        case FrameKind.PROPOSAL | FrameKind.VIEW_CHANGE:
             return frame_log.MAX_VIEWS
-        case Kind.VOTE:
+        case FrameKind.VOTE:
             return frame_log.MAX_VIEWS * len(Phase)
-        case Kind.CERTIFICATE:
+        case FrameKind.CERTIFICATE:
             return frame_log.MAX_REPEATS
-        case Kind.DEALING:
+        case FrameKind.DEALING:
             return most_dealings(ceremony)
         case _:
             return 1
 
 
-def most_bytes(machine: Operator) -> int:
+def most_bytes(machine: Participant) -> int:
     """Of one sender over all sessions: slots full of the largest frames, bodies of its dealings, and early frames."""
     return participant.MAX_EARLY_BYTES + sum(
         sum(most_frames(kind, ceremony) * SIZE_LIMITS[kind] for kind in SESSION_KINDS)
@@ -41,7 +41,7 @@ def most_bytes(machine: Operator) -> int:
     )
 
 
-def most_sessions(machine: Operator, *, rotations: bool) -> int:
+def most_sessions(machine: Participant, *, rotations: bool) -> int:
     """Once the superfluous ones are forgotten: some of each sort, those that made a version, and the genesis that binds."""
     others = (
         participant.KEPT_ROTATIONS if rotations else participant.KEPT_UNTOUCHED + participant.KEPT_TOUCHED + 1

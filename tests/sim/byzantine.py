@@ -16,12 +16,12 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.dealings import Dealings
-from eigenkms.protocols.ceremony.jobs import Deal, Dealt, Job, Result, carry_out
-from eigenkms.protocols.wire.client_rpc import Epoch
+from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, Job, Result, carry_out
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
 from eigenkms.protocols.wire.key_directory import key_slot
 from eigenkms.protocols.wire.messages import (
     GENESIS,
@@ -101,7 +101,7 @@ class Byzantine:
         like: Frame,
         body: Any,
         *,
-        kind: Kind | None = None,
+        kind: FrameKind | None = None,
         recipient: OperatorAddress | None = None,
         session: Session | None = None,
         sender: OperatorAddress | None = None,
@@ -132,7 +132,7 @@ class Byzantine:
 
     def vote(self, like: Frame, view: int, phase: Phase, digest: bytes) -> Frame:
         signature = bn254.sign(self.node.key, vote_digest(self.session(like).id, view, phase, digest))
-        return self.say(like, vote_body(view, phase, digest, signature), kind=Kind.VOTE)
+        return self.say(like, vote_body(view, phase, digest, signature), kind=FrameKind.VOTE)
 
     def _serves(self, _asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
         return self.bodies.get(name, body)
@@ -147,14 +147,14 @@ class Byzantine:
             raise KeyError("it does not deal from this version")
         return found
 
-    def deal(self, job: Deal, polynomial: Polynomial) -> Dealt:
+    def deal(self, job: DealJob, polynomial: Polynomial) -> DealResult:
         """The job with another polynomial."""
         changed = replace(job, polynomial=polynomial)
         dealt = carry_out(changed, self.random.randbytes, logarithms(""))
-        assert isinstance(dealt, Dealt)
+        assert isinstance(dealt, DealResult)
         return dealt
 
-    def other_polynomial(self, job: Deal, *, constant: bool) -> Polynomial:
+    def other_polynomial(self, job: DealJob, *, constant: bool) -> Polynomial:
         """A random one of the same degree, with the same constant term or another one."""
         own = job.polynomial
         return Polynomial.random(
@@ -165,12 +165,12 @@ class Byzantine:
 # -- omissions -------------------------------------------------------------------------------------------------
 
 
-def mute(kinds: Sequence[Kind]) -> Attack:
+def mute(kinds: Sequence[FrameKind]) -> Attack:
     """Never says frames of these kinds."""
     return lambda _self, frame, to: [] if frame.kind in kinds else [(to, frame)]
 
 
-def mute_to_some(kinds: Sequence[Kind]) -> Attack:
+def mute_to_some(kinds: Sequence[FrameKind]) -> Attack:
     """Says them to some only, always the same ones."""
 
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -182,7 +182,7 @@ def mute_to_some(kinds: Sequence[Kind]) -> Attack:
     return attack
 
 
-def late(kinds: Sequence[Kind], seconds: float) -> Attack:
+def late(kinds: Sequence[FrameKind], seconds: float) -> Attack:
     """Says them late, by which time another phase has begun for some."""
 
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
@@ -198,7 +198,7 @@ def late(kinds: Sequence[Kind], seconds: float) -> Attack:
     return attack
 
 
-silent = mute(list(Kind))
+silent = mute(list(FrameKind))
 
 
 # -- dealing ---------------------------------------------------------------------------------------------------
@@ -206,9 +206,9 @@ silent = mute(list(Kind))
 
 def two_dealings(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """One dealing for some, another for the rest; both are valid."""
-    if frame.kind is not Kind.DEALING or self.memory.get("job") is None:
+    if frame.kind is not FrameKind.DEALING or self.memory.get("job") is None:
         return [(to, frame)]
-    job: Deal = self.memory["job"]
+    job: DealJob = self.memory["job"]
     if job.context.session != frame.session:
         return [(to, frame)]
 
@@ -230,7 +230,7 @@ def remembers_jobs(self: Byzantine) -> None:
     """Keeps what it deals, for ``two_dealings``."""
 
     def works(job: Job, result: Result) -> Result:
-        if isinstance(job, Deal):
+        if isinstance(job, DealJob):
             self.memory["job"] = job
         return result
 
@@ -241,7 +241,7 @@ def bad_header(change: Callable[[DealingHeader], DealingHeader]) -> Attack:
     """Deals with a header that does not fit."""
 
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
-        if frame.kind is not Kind.DEALING:
+        if frame.kind is not FrameKind.DEALING:
             return [(to, frame)]
         message = read_dealing(frame)
         own = decode_header(message.header)
@@ -300,12 +300,12 @@ def serves_garbage(self: Byzantine) -> None:
     self.node.serves_body = serves
 
 
-def _deals(change: Callable[[Byzantine, Deal, Dealt], Dealt]) -> Pose:
+def _deals(change: Callable[[Byzantine, DealJob, DealResult], DealResult]) -> Pose:
     def pose(self: Byzantine) -> None:
         def works(job: Job, result: Result) -> Result:
-            if not isinstance(job, Deal):
+            if not isinstance(job, DealJob):
                 return result
-            assert isinstance(result, Dealt)
+            assert isinstance(result, DealResult)
             return change(self, job, result)
 
         self.node.works_on = works
@@ -313,19 +313,19 @@ def _deals(change: Callable[[Byzantine, Deal, Dealt], Dealt]) -> Pose:
     return pose
 
 
-def _wrong_shares(self: Byzantine, job: Deal, result: Dealt) -> Dealt:
+def _wrong_shares(self: Byzantine, job: DealJob, result: DealResult) -> DealResult:
     """Shares of another polynomial than the committed one; the proof is of the other."""
-    return Dealt(result.job, self.deal(job, self.other_polynomial(job, constant=True)).encrypted)
+    return DealResult(result.job, self.deal(job, self.other_polynomial(job, constant=True)).encrypted)
 
 
-def _wrong_constant(self: Byzantine, job: Deal, _result: Dealt) -> Dealt:
+def _wrong_constant(self: Byzantine, job: DealJob, _result: DealResult) -> DealResult:
     """In a rotation another secret than its share."""
     return self.deal(job, self.other_polynomial(job, constant=False))
 
 
 def _without_newcomers(
-    self: Byzantine, job: Deal, result: Dealt, but: Collection[OperatorAddress] = ()
-) -> Dealt:
+    self: Byzantine, job: DealJob, result: DealResult, but: Collection[OperatorAddress] = ()
+) -> DealResult:
     """Leaves every newcomer out ``but`` these, if there are any and others remain."""
     session = self.world.session(job.context.session)
     ceremony = self.node.operator.ceremony(session.id)  # type: ignore[union-attr]
@@ -347,7 +347,7 @@ def key_at(moments: Mapping[OperatorAddress, float]) -> Attack:
     """Shows its encryption key to each at its own moment, in seconds from when it would."""
 
     def attack(self: Byzantine, frame: Frame, _to: OperatorAddress | None) -> Outgoing:
-        if frame.kind is not Kind.KEY:
+        if frame.kind is not FrameKind.KEY:
             return [(_to, frame)]
         for target, seconds in moments.items():
             self.world.at(seconds, partial(self.world.send, self.me, target, frame))
@@ -366,7 +366,7 @@ wrong_shares, wrong_constant, without_newcomers = map(
 
 def two_keys(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """One encryption key for some, another for the rest."""
-    if frame.kind is not Kind.KEY:
+    if frame.kind is not FrameKind.KEY:
         return [(to, frame)]
 
     def make() -> Frame:
@@ -380,7 +380,7 @@ def two_keys(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgo
 
 def unproved_key(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """A key whose proof of possession does not hold."""
-    if frame.kind is not Kind.KEY:
+    if frame.kind is not FrameKind.KEY:
         return [(to, frame)]
     public, proof = frame.body
     return [(to, self.say(frame, key_body(public, proof[:-1] + bytes([proof[-1] ^ 1]))))]
@@ -417,12 +417,12 @@ def _proposes(change: Callable[[Byzantine, Frame, Transcript], bytes], *, split:
 
     def attack(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
         if (
-            frame.kind is Kind.VOTE
+            frame.kind is FrameKind.VOTE
             and not split
             and ("proposal", frame.session, frame.body[0]) in self.memory
         ):
             return []
-        if frame.kind is not Kind.PROPOSAL:
+        if frame.kind is not FrameKind.PROPOSAL:
             return [(to, frame)]
         proposal = read_proposal(frame)
         if proposal.transcript is None or (proposal.justification is not None and not fresh):
@@ -506,7 +506,7 @@ def wrong_transcript(change: Callable[[Byzantine, Frame, Transcript], bytes]) ->
 
 def always_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """As leader proposes ∅, whatever is prepared already."""
-    if frame.kind is not Kind.PROPOSAL:
+    if frame.kind is not FrameKind.PROPOSAL:
         return [(to, frame)]
     proposal = read_proposal(frame)
     return [(to, self.say(frame, proposal_body(proposal.view, proposal.source, None, None)))]
@@ -514,18 +514,18 @@ def always_void(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Ou
 
 def hides_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Enters views as if nothing had been prepared, and releases nothing that was."""
-    if frame.kind is Kind.CERTIFICATE:
+    if frame.kind is FrameKind.CERTIFICATE:
         return []
-    if frame.kind is not Kind.VIEW_CHANGE:
+    if frame.kind is not FrameKind.VIEW_CHANGE:
         return [(to, frame)]
     return [(to, self.say(frame, view_change_body(read_view_change(frame).view, None)))]
 
 
 def commits_to_one(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Shows its commit votes to one operator: it, or nobody but the liar, learns of a certificate."""
-    if frame.kind is Kind.CERTIFICATE:
+    if frame.kind is FrameKind.CERTIFICATE:
         return []
-    if frame.kind is not Kind.VOTE or read_vote(frame).phase is not Phase.COMMIT:
+    if frame.kind is not FrameKind.VOTE or read_vote(frame).phase is not Phase.COMMIT:
         return [(to, frame)]
     victim = self.once(("told", frame.session), lambda: self.random.choice(self.others))
     return [(victim, frame)] if to in (None, victim) else []
@@ -533,16 +533,16 @@ def commits_to_one(self: Byzantine, frame: Frame, to: OperatorAddress | None) ->
 
 def falls_silent(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Prepares in view 0 like everybody else, and then says nothing that others need."""
-    keeps = frame.kind in (Kind.KEY, Kind.HASH, Kind.DEALING)
-    if frame.kind is Kind.VOTE:
+    keeps = frame.kind in (FrameKind.KEY, FrameKind.HASH, FrameKind.DEALING)
+    if frame.kind is FrameKind.VOTE:
         vote = read_vote(frame)
         keeps = vote.view == 0 and vote.phase is Phase.PREPARE
-    return [(to, frame)] if keeps or (frame.kind is Kind.PROPOSAL and frame.body[0] == 0) else []
+    return [(to, frame)] if keeps or (frame.kind is FrameKind.PROPOSAL and frame.body[0] == 0) else []
 
 
 def double_vote(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Votes for what was proposed and for ∅, some hearing one first and some the other."""
-    if frame.kind is not Kind.VOTE:
+    if frame.kind is not FrameKind.VOTE:
         return [(to, frame)]
     vote = read_vote(frame)
     other = self.vote(frame, vote.view, vote.phase, VOID_HASH if vote.hash != VOID_HASH else keccak256(b"h"))
@@ -552,7 +552,7 @@ def double_vote(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Ou
 
 def split_vote(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Votes for what was proposed towards some and for ∅ towards the rest."""
-    if frame.kind is not Kind.VOTE:
+    if frame.kind is not FrameKind.VOTE:
         return [(to, frame)]
     vote = read_vote(frame)
     other = self.vote(frame, vote.view, vote.phase, VOID_HASH)
@@ -561,7 +561,7 @@ def split_vote(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Out
 
 def eager_commit(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Commits to whatever is proposed, and prepares and commits ∅, in this view and the next ones, without any certificate."""
-    if frame.kind is not Kind.VOTE:
+    if frame.kind is not FrameKind.VOTE:
         return [(to, frame)]
     vote = read_vote(frame)
     votes = [self.vote(frame, vote.view, Phase.COMMIT, vote.hash)]
@@ -571,7 +571,7 @@ def eager_commit(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> O
 
 def bad_vote(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """A good frame around a vote that does not verify, or is no point at all."""
-    if frame.kind is not Kind.VOTE:
+    if frame.kind is not FrameKind.VOTE:
         return [(to, frame)]
     vote = read_vote(frame)
     wrong = bn254.sign(self.node.key, keccak256(b"something else"))
@@ -589,7 +589,7 @@ def storm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
     views = [top + 1, top + 2, top + self.random.randint(3, 2**31)]
     self.memory["storm"] = top + 2
     changes = [
-        self.say(frame, view_change_body(min(v, 2**32 - 1), None), kind=Kind.VIEW_CHANGE) for v in views
+        self.say(frame, view_change_body(min(v, 2**32 - 1), None), kind=FrameKind.VIEW_CHANGE) for v in views
     ]
     return [(to, frame), *((to, change) for change in changes)]
 
@@ -597,7 +597,11 @@ def storm(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
 def forged_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
     """Certificates that prove nothing: too few, foreign or repeated signers, spare bits."""
     session = self.session(frame)
-    if frame.kind in (Kind.HASH, Kind.KEY) or self.me not in session.x or self.random.random() < 0.5:
+    if (
+        frame.kind in (FrameKind.HASH, FrameKind.KEY)
+        or self.me not in session.x
+        or self.random.random() < 0.5
+    ):
         return [(to, frame)]
     view, phase = self.random.randint(0, 3), self.random.choice(list(Phase))
     digest = self.random.choice([VOID_HASH, keccak256(b"a transcript")])
@@ -611,8 +615,8 @@ def forged_certificates(self: Byzantine, frame: Frame, to: OperatorAddress | Non
     )
     forged = Certificate(session.id, view, phase, digest, bitmap, signature)
     extra = [
-        self.say(frame, [None, forged.encoded], kind=Kind.CERTIFICATE),
-        self.say(frame, view_change_body(view + 1, forged), kind=Kind.VIEW_CHANGE),
+        self.say(frame, [None, forged.encoded], kind=FrameKind.CERTIFICATE),
+        self.say(frame, view_change_body(view + 1, forged), kind=FrameKind.VIEW_CHANGE),
     ]
     return [(to, frame), *((to, f) for f in extra)]
 
@@ -641,7 +645,7 @@ def junk(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing:
         [self.me, bytes(32), None],
         [[self.me, None, bytes(32)]],
     ]
-    kind = self.random.choice(list(Kind))
+    kind = self.random.choice(list(FrameKind))
     body = [self.random.choice(pieces) for _ in range(self.random.randint(0, 5))]
     mixed = list(frame.body)
     mixed[self.random.randrange(len(mixed))] = self.random.choice(pieces)
@@ -665,10 +669,12 @@ def flood(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
     unseen = replace(session, boundary=replace(session.boundary, number=session.boundary.number + 10**6))
     extra = [
         self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)),
-        self.say(frame, view_change_body(view, None), kind=Kind.VIEW_CHANGE),
-        self.say(frame, proposal_body(view, source, self.random.randbytes(200), None), kind=Kind.PROPOSAL),
-        self.say(frame, dealing_body(unknown, b"header"), kind=Kind.DEALING),
-        self.say(frame, [self.random.randbytes(32)], kind=Kind.HASH, session=unseen),
+        self.say(frame, view_change_body(view, None), kind=FrameKind.VIEW_CHANGE),
+        self.say(
+            frame, proposal_body(view, source, self.random.randbytes(200), None), kind=FrameKind.PROPOSAL
+        ),
+        self.say(frame, dealing_body(unknown, b"header"), kind=FrameKind.DEALING),
+        self.say(frame, [self.random.randbytes(32)], kind=FrameKind.HASH, session=unseen),
     ]
     return [(to, frame), *((to, f) for f in extra)]
 
@@ -679,7 +685,7 @@ def forge(self: Byzantine, frame: Frame, to: OperatorAddress | None) -> Outgoing
         return [(to, frame)]
     victim, view = self.random.choice(self.others), self.random.randrange(2)
     votes = [self.vote(frame, view, Phase.PREPARE, self.random.randbytes(32)) for _ in range(8)]
-    forged = [self.say(frame, vote.body, kind=Kind.VOTE, sender=victim) for vote in votes]
+    forged = [self.say(frame, vote.body, kind=FrameKind.VOTE, sender=victim) for vote in votes]
     return [(to, frame), *((to, vote) for vote in forged)]
 
 
@@ -723,8 +729,8 @@ def lives_in_the_past(self: Byzantine) -> None:
     """Learns of no certificate and goes on dealing, and leading, from the version that it has."""
 
     def ignores(frame: Frame) -> bool:
-        return frame.kind is Kind.CERTIFICATE or (
-            frame.kind is Kind.VOTE and read_vote(frame).phase is Phase.COMMIT
+        return frame.kind is FrameKind.CERTIFICATE or (
+            frame.kind is FrameKind.VOTE and read_vote(frame).phase is Phase.COMMIT
         )
 
     self.node.is_deaf_to = ignores
@@ -743,8 +749,8 @@ def _forged(self: Byzantine, answer: "Answer") -> "Answer":
         transcript, certificate = epoch.transcript, epoch.certificate
         made_up = decode_transcript(_with(transcript, source_version=transcript.version + 1))
         bitmap = b"\xff" * (len(certificate.bitmap) - 1) + certificate.bitmap[-1:]
-        found.append(Epoch(made_up, replace(certificate, hash=made_up.hash)))
-        found.append(Epoch(transcript, replace(certificate, bitmap=bitmap, phase=Phase.COMMIT)))
+        found.append(CertifiedTranscript(made_up, replace(certificate, hash=made_up.hash)))
+        found.append(CertifiedTranscript(transcript, replace(certificate, bitmap=bitmap, phase=Phase.COMMIT)))
     return tuple(found)
 
 
@@ -776,21 +782,21 @@ POSES: tuple[Pose, ...] = (
 
 RANDOM_ATTACKS: tuple[Attack, ...] = (
     silent,
-    mute([Kind.PROPOSAL]),
-    mute([Kind.VOTE]),
-    mute([Kind.DEALING]),
-    mute([Kind.KEY]),
-    mute([Kind.VIEW_CHANGE, Kind.CERTIFICATE]),
-    mute_to_some([Kind.KEY]),
-    mute_to_some([Kind.HASH]),
-    mute_to_some([Kind.DEALING]),
-    mute_to_some([Kind.VOTE]),
-    mute_to_some([Kind.PROPOSAL, Kind.VIEW_CHANGE]),
-    late([Kind.KEY], 0.3),
-    late([Kind.DEALING], 0.5),
-    late([Kind.VOTE], 0.7),
-    late([Kind.PROPOSAL], 0.45),
-    late([Kind.HASH], 0.5),
+    mute([FrameKind.PROPOSAL]),
+    mute([FrameKind.VOTE]),
+    mute([FrameKind.DEALING]),
+    mute([FrameKind.KEY]),
+    mute([FrameKind.VIEW_CHANGE, FrameKind.CERTIFICATE]),
+    mute_to_some([FrameKind.KEY]),
+    mute_to_some([FrameKind.HASH]),
+    mute_to_some([FrameKind.DEALING]),
+    mute_to_some([FrameKind.VOTE]),
+    mute_to_some([FrameKind.PROPOSAL, FrameKind.VIEW_CHANGE]),
+    late([FrameKind.KEY], 0.3),
+    late([FrameKind.DEALING], 0.5),
+    late([FrameKind.VOTE], 0.7),
+    late([FrameKind.PROPOSAL], 0.45),
+    late([FrameKind.HASH], 0.5),
     two_dealings,
     two_dealings,
     *(bad_header(change) for change in BAD_HEADERS.values()),
@@ -832,9 +838,9 @@ DIVIDING_ATTACKS: tuple[Attack, ...] = (
     commits_to_one,
     hides_certificates,
     two_dealings,
-    mute_to_some([Kind.VOTE]),
-    mute_to_some([Kind.DEALING]),
-    mute([Kind.CERTIFICATE]),
+    mute_to_some([FrameKind.VOTE]),
+    mute_to_some([FrameKind.DEALING]),
+    mute([FrameKind.CERTIFICATE]),
     eager_commit,
 )
 """Those that may lead to two versions."""

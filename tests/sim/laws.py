@@ -28,12 +28,12 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.ceremony import participant as operator_module
 from eigenkms.protocols.ceremony.effects import Certified, Closed, Prepared
-from eigenkms.protocols.ceremony.jobs import Check
+from eigenkms.protocols.ceremony.jobs import CheckJob
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.messages import (
     GENESIS_SOURCE,
     read_key,
@@ -90,7 +90,7 @@ class Laws:
 
     def hears(self, frame: Frame) -> None:
         """Anybody says something to anybody: which dealing a name stands for."""
-        if frame.kind is Kind.DEALING:
+        if frame.kind is FrameKind.DEALING:
             try:
                 header = dealing_header(frame.encoded)
             except RemoteProtocolError:
@@ -122,18 +122,18 @@ class Laws:
             return
         self._spoken[key] = frame.payload
         match frame.kind:
-            case Kind.VIEW_CHANGE:
+            case FrameKind.VIEW_CHANGE:
                 place = (frame.sender, frame.session)
                 self._entered[place] = max(self._entered.get(place, 0), read_view_change(frame).view)
-            case Kind.VOTE:
+            case FrameKind.VOTE:
                 self._votes(node, frame)
-            case Kind.HASH:
+            case FrameKind.HASH:
                 self._require(not node.disk.held, "a genesis dealing announced with a key in hand")
-            case Kind.KEY:
+            case FrameKind.KEY:
                 kept = node.disk.keys.get(self.world.session(frame.session).boundary.number)
                 same = kept is not None and kept.public == read_key(frame).public
                 self._require(same, "an encryption key was published that is not durable")
-            case Kind.DEALING:
+            case FrameKind.DEALING:
                 name = dealing_header(frame.encoded).name
                 records = node.disk.journal.get(frame.session, ())
                 kept_body = any(r.kind == "body" and r.body[:32] == name for r in records)
@@ -340,7 +340,7 @@ class Laws:
 
     def _own_votes(self, node: "Node", session: SessionId) -> list[Frame]:
         frames = [decode_frame(r.body) for r in node.disk.journal.get(session, []) if r.kind == "frame"]
-        return [frame for frame in frames if frame.kind is Kind.VOTE]
+        return [frame for frame in frames if frame.kind is FrameKind.VOTE]
 
     # -- results -----------------------------------------------------------------------------------------------
 
@@ -442,7 +442,7 @@ class Laws:
             return
         kept: Counter[OperatorAddress] = Counter()
         for ceremony in machine._all:
-            counts: Counter[tuple[OperatorAddress, Kind]] = Counter()
+            counts: Counter[tuple[OperatorAddress, FrameKind]] = Counter()
             for frame in ceremony._log:
                 counts[frame.sender, frame.kind] += 1
                 kept[frame.sender] += len(frame.encoded)
@@ -493,7 +493,7 @@ class Laws:
                 node.forged[source] <= most_forged(), "too many bad signatures of one source verified"
             )
 
-    def checks(self, node: "Node", job: Check) -> None:
+    def checks(self, node: "Node", job: CheckJob) -> None:
         """One dealing of a dealer is verified for each session and source, so no more over all sessions than these have sources."""
         machine = node.operator
         if machine is None or node.tamper is not None:

@@ -20,31 +20,31 @@ from eigenkms.crypto.pvss import DealingContext
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.ceremony.effects import (
-    Accuse,
     Broadcast,
     Certified,
     Closed,
     Effect,
     Erase,
+    EraseJournal,
     EraseKeys,
     Forget,
     Held,
     JournalRecord,
     KeepKey,
-    Note,
+    LogEvent,
     Persist,
     Prepared,
     Publish,
-    Shred,
+    ReportFault,
     Work,
 )
 from eigenkms.protocols.ceremony.forgeries import Forgeries
-from eigenkms.protocols.ceremony.jobs import Check, Job, Result
-from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
+from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result
+from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.client_rpc import Epoch
-from eigenkms.protocols.wire.dealing import Row
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.dealing import DealingRow
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import certificate_body
 from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress, SessionId
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 Tamper: TypeAlias = Callable[[Frame, OperatorAddress | None], Sequence[tuple[OperatorAddress | None, Frame]]]
 Transaction: TypeAlias = Callable[[], None]
-Answer: TypeAlias = tuple[Epoch, ...]
+Answer: TypeAlias = tuple[CertifiedTranscript, ...]
 ServesBody: TypeAlias = Callable[[OperatorAddress, bytes, bytes | None], bytes | None]
 """(asker, name of the dealing, its body if it is here) to what is served."""
 KEPT_BODIES = 64
@@ -71,7 +71,7 @@ class Node:
     def __init__(self, world: "World", key: bn254.KeyPair, address: OperatorAddress, name: str) -> None:
         self.world, self.key, self.address, self.name = world, key, address, name
         self.disk = Disk()
-        self.operator: Operator | None = None
+        self.operator: Participant | None = None
         self.clock = Clock(world.random, Skew(), 0.0)
         self.persisted = 0
         """Transactions that are durable."""
@@ -90,7 +90,7 @@ class Node:
         self.crashes = 0
         self.backup: Disk | None = None
         self.has_lost_disk = False
-        self.notes: list[Note] = []
+        self.notes: list[LogEvent] = []
         self.tamper: Tamper | None = None
         """(recipient or None for all, frame) to what is said instead."""
         self.works_on: Callable[[Job, Result], Result] = lambda _job, result: result
@@ -122,7 +122,7 @@ class Node:
         """Start, or start again from the disk."""
         world = self.world
         self.clock = Clock(world.random, world.faults.skew, world.now)
-        self.operator = operator = Operator(self.address, self.key, world.rng, lambda: self.grace)
+        self.operator = operator = Participant(self.address, self.key, world.rng, lambda: self.grace)
         for version in self.disk.held:
             operator.know(version.transcript, version.certificate, version.share)
         for number, key in self.disk.keys.items():
@@ -171,7 +171,7 @@ class Node:
                 return
         self._at_boundary(operator, session)
 
-    def _at_boundary(self, operator: Operator, session: Session) -> None:
+    def _at_boundary(self, operator: Participant, session: Session) -> None:
         """Join the session unless something forbids it."""
         if self.operator is not operator or session.boundary.number < self.newest_boundary:
             return
@@ -188,13 +188,13 @@ class Node:
         waits = not joined and (operator.binding is not None or not operator.has_version)
         self.postponed = session if waits and may_vote else None
 
-    def _may_join(self, operator: Operator, session: Session) -> bool:
+    def _may_join(self, operator: Participant, session: Session) -> bool:
         number = session.boundary.number
         was_there = any(s.session.boundary.number == number for s in self.disk.sessions.values())
         may_found = self.disk.consent and not self.disk.held and not self.world.ever_left(number)
         return (may_found or operator.has_version) and operator.may_join(session) and not was_there
 
-    def _join(self, operator: Operator, session: Session) -> bool:
+    def _join(self, operator: Participant, session: Session) -> bool:
         """Whether the node survives it."""
         self.world.laws.joins(self, session)
         opened = self.clock.time_of_day(self.world.now)
@@ -205,7 +205,7 @@ class Node:
         self.carry_out([*effects, *self._received(operator, early)])
         return self.operator is operator
 
-    def _forget(self, operator: Operator) -> None:
+    def _forget(self, operator: Participant) -> None:
         for session in operator.forget():
             self.disk.drop_session(session.id)
             self.world.trace(self, f"forgets {session.id.hex()[:6]}")
@@ -213,7 +213,7 @@ class Node:
         self._forget_verified(operator)
         self.world.laws.forgets(self)
 
-    def _forget_verified(self, operator: Operator) -> None:
+    def _forget_verified(self, operator: Participant) -> None:
         """What is not known here, or not any more, is counted anew from each boundary on."""
         for place in [place for place in self.verified if operator.ceremony(place[0]) is None]:
             del self.verified[place]
@@ -224,7 +224,7 @@ class Node:
             self.carry_out(self._received(self.operator, frames, source))
 
     def _received(
-        self, operator: Operator, frames: Sequence[bytes], source: OperatorAddress | None = None
+        self, operator: Participant, frames: Sequence[bytes], source: OperatorAddress | None = None
     ) -> list[SessionEffect]:
         good = []
         for data in frames:
@@ -256,7 +256,7 @@ class Node:
         """The honest machine inside a Byzantine operator would fall silent if it saw what became of its words."""
         return (self.tamper is not None and frame.sender == self.address) or self.is_deaf_to(frame)
 
-    def take_result(self, life: Operator, result: Result) -> None:
+    def take_result(self, life: Participant, result: Result) -> None:
         """A job is done, if this is still the life that asked for it."""
         if self.operator is life:
             self.carry_out(life.take_result(result, self.now))
@@ -297,7 +297,7 @@ class Node:
             if body is not None and self.operator is operator:
                 self.take_body(name, body)
 
-    def take_row(self, name: bytes, row: Row) -> None:
+    def take_row(self, name: bytes, row: DealingRow) -> None:
         operator = self.operator
         if operator is None or name not in operator.wanted_rows:
             return
@@ -314,7 +314,7 @@ class Node:
             return None
         return self.serves_body(asker, name, self.operator.body(name))
 
-    def served_row(self, asker: OperatorAddress, name: bytes) -> Row | None:
+    def served_row(self, asker: OperatorAddress, name: bytes) -> DealingRow | None:
         return None if self.operator is None else self.operator.row(name, asker)
 
     # -- pulling -----------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ class Node:
         return [
             build_frame(
                 self.key,
-                kind=Kind.CERTIFICATE,
+                kind=FrameKind.CERTIFICATE,
                 cluster=request.cluster,
                 sender=self.address,
                 session=request.session,
@@ -385,7 +385,9 @@ class Node:
         """The versions that this operator deals from or serves: the highest certified one, and the head."""
         operator = self.operator
         found = () if operator is None else (operator.certified, operator.head)
-        answer = dict.fromkeys(Epoch(v.transcript, v.certificate) for v in found if v is not None)
+        answer = dict.fromkeys(
+            CertifiedTranscript(v.transcript, v.certificate) for v in found if v is not None
+        )
         return self.answers_head(tuple(answer))
 
     def told_head(self, answer: Answer) -> None:
@@ -435,7 +437,7 @@ class Node:
         if not all(self._commit(transaction) for transaction in self._transactions(effects)):
             return
         for item in effects:
-            if isinstance(item.effect, Note):
+            if isinstance(item.effect, LogEvent):
                 self.notes.append(item.effect)
                 where = "" if item.session is None else f" in {item.session.id.hex()[:6]}"
                 self.world.trace(self, f"{item.effect.event}{where} {item.effect.fields}")
@@ -447,7 +449,7 @@ class Node:
             return
         for item in effects:
             if isinstance(item.effect, Work) and operator is not None:
-                if isinstance(item.effect.job, Check):
+                if isinstance(item.effect.job, CheckJob):
                     self.world.laws.checks(self, item.effect.job)
                 self.world.work(self, operator, item.effect.job)
         self.world.schedule_tick(self)
@@ -485,11 +487,11 @@ class Node:
                 return partial(self._erase, transcript_hash)
             case EraseKeys(numbers):
                 return partial(self._erase_keys, numbers)
-            case Shred(session):
+            case EraseJournal(session):
                 return partial(self.disk.shred_session, session)
             case Forget(session):
                 return partial(self.disk.drop_session, session)
-            case Accuse(evidence):
+            case ReportFault(evidence):
                 return partial(self._accuse, evidence)
             case _:
                 return None
@@ -560,7 +562,7 @@ class Node:
         if self.tamper is None:
             self.world.laws.speaks(self, frame)
         for to, what in [(None, frame)] if self.tamper is None else self.tamper(frame, None):
-            if what.kind is Kind.PROPOSAL:
+            if what.kind is FrameKind.PROPOSAL:
                 self.world.laws.proposes(what)
             targets = [to] if to is not None else [a for a in self.world.nodes if a != self.address]
             for target in targets:

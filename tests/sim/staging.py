@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_vote
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
@@ -84,8 +84,8 @@ def withhold_certificates(world: World, session: Session, told: set[OperatorAddr
     def holds_back(frame: Frame, to: OperatorAddress) -> bool:
         if frame.session != session.id or to in told:
             return False
-        commits = frame.kind is Kind.VOTE and read_vote(frame).phase is Phase.COMMIT
-        return commits or frame.kind is Kind.CERTIFICATE
+        commits = frame.kind is FrameKind.VOTE and read_vote(frame).phase is Phase.COMMIT
+        return commits or frame.kind is FrameKind.CERTIFICATE
 
     world.holds_back = holds_back
 
@@ -94,8 +94,8 @@ def lose_the_first_commits(world: World, session: Session) -> None:
     """From now on no commit vote of view 0 of this session arrives, nor any certificate."""
 
     def holds_back(frame: Frame, _to: OperatorAddress) -> bool:
-        if frame.kind is not Kind.VOTE or frame.session != session.id:
-            return frame.kind is Kind.CERTIFICATE
+        if frame.kind is not FrameKind.VOTE or frame.session != session.id:
+            return frame.kind is FrameKind.CERTIFICATE
         vote = read_vote(frame)
         return vote.phase is Phase.COMMIT and vote.view == 0
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from eigenkms.crypto.scalars import threshold
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
 from tests.sim.byzantine import (
@@ -198,9 +198,9 @@ class Story:
         salt = self.random.randbytes(8)
 
         def holds_back(frame: Frame, to: OperatorAddress) -> bool:
-            if frame.kind not in (Kind.VOTE, Kind.CERTIFICATE):
+            if frame.kind not in (FrameKind.VOTE, FrameKind.CERTIFICATE):
                 return False
-            what = frame.body[:2] if frame.kind is Kind.VOTE else []
+            what = frame.body[:2] if frame.kind is FrameKind.VOTE else []
             drawn = hashlib.sha256(salt + frame.session + to + repr((frame.sender, what)).encode()).digest()
             return drawn[0] < share * 256
 

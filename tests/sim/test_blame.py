@@ -12,7 +12,7 @@ import pytest
 
 from eigenkms.protocols.ceremony import blame as blame_module
 from eigenkms.protocols.ceremony.blame import Blame
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
 from tests.sim import byzantine as b
@@ -25,7 +25,7 @@ from tests.sim.world import World
 COUNT = int(os.environ.get("EIGENKMS_SEEDS", "20"))
 LONG = 19.5
 """Seconds of a session; an interval has 20."""
-SPEAKING = (Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE)
+SPEAKING = (FrameKind.PROPOSAL, FrameKind.VOTE, FrameKind.VIEW_CHANGE)
 
 
 def _ends(world: World, culprits: Sequence[Node], session: Session) -> dict[str, Blame]:
@@ -78,17 +78,17 @@ def test_who_does_not_come_to_a_genesis_is_named() -> None:
 @pytest.mark.parametrize(
     ("kinds", "named"),
     [
-        ([Kind.KEY, Kind.DEALING], ["no_key"]),
-        ([Kind.HASH], ["no_hash"]),
-        ([Kind.DEALING], ["no_dealing"]),
+        ([FrameKind.KEY, FrameKind.DEALING], ["no_key"]),
+        ([FrameKind.HASH], ["no_hash"]),
+        ([FrameKind.DEALING], ["no_dealing"]),
         ([*SPEAKING], ["no_view_change"]),
     ],
 )
-def test_who_leaves_a_genesis_is_named_for_what_is_lacking(kinds: list[Kind], named: list[str]) -> None:
+def test_who_leaves_a_genesis_is_named_for_what_is_lacking(kinds: list[FrameKind], named: list[str]) -> None:
     """It says all the rest. A genesis can do without one member in agreement; so the last case has two such members."""
     world, liar, session = _at_genesis(b.mute(kinds))
     liars = [liar]
-    if Kind.VOTE in kinds:
+    if FrameKind.VOTE in kinds:
         Byzantine(world, nodes(world)[1], b.mute(kinds))
         liars.append(nodes(world)[1])
     for blame in _ends(world, liars, session).values():
@@ -109,7 +109,7 @@ def _announces_late(seed: int) -> None:
     world = World(4, seed, faults=QUICK)
     liar = nodes(world)[0]
     Byzantine(world, liar)
-    first = {Kind.KEY, Kind.HASH}
+    first = {FrameKind.KEY, FrameKind.HASH}
     world.holds_back = lambda frame, _to: frame.sender == liar.address and frame.kind in first
     session = world.next_boundary(spread=0.01)
     world.laws.culprits = frozenset([liar.address])
@@ -175,11 +175,14 @@ def test_members_that_do_not_vote_and_leaders_that_do_not_propose_are_named() ->
 def test_a_leader_that_shows_its_proposal_to_one_is_named_by_it() -> None:
     """It saw the proposal and the liars' votes; the others never did, and are named beside the leader that all of them lack."""
     world = founded(4)
-    session, (liar, other, told, _) = led_by_liars(world, b.mute([Kind.VIEW_CHANGE]))
-    Byzantine(world, other, b.mute([Kind.PROPOSAL, Kind.VIEW_CHANGE]))
+    session, (liar, other, told, _) = led_by_liars(world, b.mute([FrameKind.VIEW_CHANGE]))
+    Byzantine(world, other, b.mute([FrameKind.PROPOSAL, FrameKind.VIEW_CHANGE]))
 
     def holds_back(frame: Frame, to: OperatorAddress) -> bool:
-        hidden = frame.kind in (Kind.PROPOSAL, Kind.VOTE) and frame.sender in (liar.address, other.address)
+        hidden = frame.kind in (FrameKind.PROPOSAL, FrameKind.VOTE) and frame.sender in (
+            liar.address,
+            other.address,
+        )
         return hidden and to != told.address
 
     world.holds_back = holds_back

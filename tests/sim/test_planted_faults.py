@@ -19,15 +19,15 @@ from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.genesis import GenesisDealings
 from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
-from eigenkms.protocols.ceremony.pacemaker import Views
-from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
-from eigenkms.protocols.ceremony.signer import Voice
-from eigenkms.protocols.ceremony.vote_pool import Ballots
+from eigenkms.protocols.ceremony.pacemaker import Pacemaker
+from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.signer import SlotSigner
+from eigenkms.protocols.ceremony.vote_pool import VotePool
 from eigenkms.protocols.records import evidence as evidence_module
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.wire.dealing import claim_of
 from eigenkms.protocols.wire.dealing_terms import DealingTerms
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import GENESIS
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import ListedKey
@@ -103,7 +103,7 @@ def _leaves_a_view(seed: int) -> None:
     world = founded(4, seed)
     session, leaders = led_by_liars(world, count=0)
     victim = leaders[2]
-    withheld = {Kind.PROPOSAL, Kind.CERTIFICATE, Kind.VOTE}
+    withheld = {FrameKind.PROPOSAL, FrameKind.CERTIFICATE, FrameKind.VOTE}
     world.holds_back = lambda frame, to: frame.kind in withheld and to == victim.address
 
     def has_left() -> bool:
@@ -113,7 +113,7 @@ def _leaves_a_view(seed: int) -> None:
     assert world.run(5, until=has_left)
     victim.crash()
     world.restart(victim)
-    withheld.remove(Kind.PROPOSAL)
+    withheld.remove(FrameKind.PROPOSAL)
     world.run(5)
 
 
@@ -245,20 +245,20 @@ def test_the_directed_stories_are_clean_without_a_fault(act: Callable[[int], Non
 
 def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
     """The judge counts by its own arithmetic."""
-    honest = Ballots.count
-    monkeypatch.setattr(Ballots, "count", lambda self, ballot: honest(self, ballot) + 1)
+    honest = VotePool.count
+    monkeypatch.setattr(VotePool, "count", lambda self, ballot: honest(self, ballot) + 1)
     monkeypatch.setattr(agreement_module, "check_certificate", lambda _certificate, _session: None)
     catches("needed", _rotates)
 
 
 def test_frames_left_out_of_the_journal(monkeypatch: Patch) -> None:
     """Without its own words an operator says something else after a restart."""
-    honest = Voice.say
+    honest = SlotSigner.say
 
-    def forgetful(self: Voice, *args: Any) -> list[Any]:
+    def forgetful(self: SlotSigner, *args: Any) -> list[Any]:
         return [effect for effect in honest(self, *args) if not isinstance(effect, Persist)]
 
-    monkeypatch.setattr(Voice, "say", forgetful)
+    monkeypatch.setattr(SlotSigner, "say", forgetful)
     catches("said twice, differently", _crashes_often)
 
 
@@ -278,12 +278,12 @@ def test_sending_before_the_disk_has_it(monkeypatch: Patch) -> None:
 
 def test_a_key_published_and_not_kept(monkeypatch: Patch) -> None:
     """What is dealt to it could be decrypted by nobody after a crash."""
-    honest = Operator._join
+    honest = Participant._join
 
-    def forgetful(self: Operator, *args: Any, **options: Any) -> list[SessionEffect]:
+    def forgetful(self: Participant, *args: Any, **options: Any) -> list[SessionEffect]:
         return [e for e in honest(self, *args, **options) if not isinstance(e.effect, KeepKey)]
 
-    monkeypatch.setattr(Operator, "_join", forgetful)
+    monkeypatch.setattr(Participant, "_join", forgetful)
     catches("an encryption key was published that is not durable", _rotates)
 
 
@@ -295,7 +295,7 @@ def test_a_lock_that_is_forgotten(monkeypatch: Patch) -> None:
 
 def test_a_view_forgotten_in_a_crash(monkeypatch: Patch) -> None:
     """Having entered a view, an operator votes in no lower one, in its next life either."""
-    monkeypatch.setattr(Views, "restart", lambda _self, _view, _now: None)
+    monkeypatch.setattr(Pacemaker, "restart", lambda _self, _view, _now: None)
     catches("after entering", _leaves_a_view, range(10))
 
 
@@ -303,7 +303,7 @@ def test_two_blocks_at_one_boundary_number(monkeypatch: Patch) -> None:
     """A boundary that is reorged into another with the same number is not voted in again."""
     honest = Node._may_join
 
-    def again(self: Node, operator: Operator, session: Session) -> bool:
+    def again(self: Node, operator: Participant, session: Session) -> bool:
         if not operator.has_version:
             return honest(self, operator, session)
         return operator.ceremony(session.id) is None
@@ -315,7 +315,7 @@ def test_two_blocks_at_one_boundary_number(monkeypatch: Patch) -> None:
 def _prepares_before_a_reorg(seed: int) -> None:
     """All prepare in the session of a block, no vote arrives, and another block takes its place."""
     world = founded(4, seed)
-    world.holds_back = lambda frame, _to: frame.kind is Kind.VOTE
+    world.holds_back = lambda frame, _to: frame.kind is FrameKind.VOTE
     world.next_boundary(spread=0.01)
     world.run(0.3)
     world.reorg_boundary(spread=0.01)
@@ -326,7 +326,7 @@ def test_two_votes_at_one_boundary_number(monkeypatch: Patch) -> None:
     """The judge of votes needs no judge of joining to see it."""
     _prepares_before_a_reorg(0)
     monkeypatch.setattr(Node, "_may_join", lambda _self, operator, session: operator.may_join(session))
-    monkeypatch.setattr(Operator, "may_join", lambda self, session: self.ceremony(session.id) is None)
+    monkeypatch.setattr(Participant, "may_join", lambda self, session: self.ceremony(session.id) is None)
     monkeypatch.setattr(Laws, "joins", lambda _self, _node, _session: None)
     catches("two votes at one boundary number", _prepares_before_a_reorg)
 
@@ -337,9 +337,9 @@ def test_an_honest_operator_accused(monkeypatch: Patch) -> None:
 
     def careless(self: FrameLog, frame: Frame) -> tuple[Frame, Frame] | None:
         found = honest(self, frame)
-        if found is None and frame.kind is Kind.VOTE:
+        if found is None and frame.kind is FrameKind.VOTE:
             view, phase = frame.body[:2]
-            first = self.get(frame.sender, (Kind.VOTE, view, int(Phase.PREPARE)))
+            first = self.get(frame.sender, (FrameKind.VOTE, view, int(Phase.PREPARE)))
             if first is not None and phase == Phase.COMMIT:
                 return first, frame
         return found
@@ -375,7 +375,7 @@ def test_a_second_genesis_beside_the_first(monkeypatch: Patch) -> None:
         world.run(3)
 
     act(0)
-    monkeypatch.setattr(Operator, "binding", None)
+    monkeypatch.setattr(Participant, "binding", None)
     catches("while bound", act)
 
 
@@ -384,7 +384,7 @@ def test_a_second_genesis_beside_the_first(monkeypatch: Patch) -> None:
 
 def _forgets_what_was_prepared(monkeypatch: Patch) -> None:
     """The next session deals from the highest version that is known to be certified."""
-    monkeypatch.setattr(Operator, "head", property(lambda self: self.certified))
+    monkeypatch.setattr(Participant, "head", property(lambda self: self.certified))
 
 
 def test_a_floor_that_is_forgotten_with_the_head(monkeypatch: Patch) -> None:
@@ -412,7 +412,7 @@ def test_the_first_of_two_transcripts_dealt_from(monkeypatch: Patch) -> None:
         Byzantine(world, leaders[1], b.always_fresh)
 
         def holds_back(frame: Frame, to: OperatorAddress) -> bool:
-            return frame.kind is Kind.VOTE and frame.body[0] == 0 and to != leaders[2].address
+            return frame.kind is FrameKind.VOTE and frame.body[0] == 0 and to != leaders[2].address
 
         world.holds_back = holds_back
         assert world.run(10, until=know(session, leaders[2:]))
@@ -484,13 +484,13 @@ def test_a_share_erased_when_its_successor_is_only_prepared(monkeypatch: Patch) 
 
 def test_dealings_that_a_restart_forgets(monkeypatch: Patch) -> None:
     """A version of the past is needed to read the dealings that were made from it."""
-    honest = Operator.restore
+    honest = Participant.restore
 
-    def forgetful(self: Operator, session: Session, records: Any, *args: Any, **options: Any) -> Any:
+    def forgetful(self: Participant, session: Session, records: Any, *args: Any, **options: Any) -> Any:
         left = [r for r in records if r.kind != "source"]
         return honest(self, session, left or records, *args, **options)
 
-    monkeypatch.setattr(Operator, "restore", forgetful)
+    monkeypatch.setattr(Participant, "restore", forgetful)
 
     catches("a genesis dealing announced with a key in hand", _recovers)
 
@@ -545,7 +545,7 @@ def test_keys_that_are_never_erased(monkeypatch: Patch) -> None:
 
 def test_shares_that_are_never_erased(monkeypatch: Patch) -> None:
     """A certified version leaves no share of an older one."""
-    monkeypatch.setattr(Operator, "_erase", lambda _self: [])
+    monkeypatch.setattr(Participant, "_erase", lambda _self: [])
     catches("keeps a share of an older version", _rotates)
 
 
@@ -650,15 +650,15 @@ def test_a_certificate_that_a_genesis_drops(monkeypatch: Patch) -> None:
         assert world.run(5, until=know(session, [newcomer])), world.story("no version")
 
     act(0)
-    honest = Operator.learn
+    honest = Participant.learn
 
-    def drops(self: Operator, transcript: Any, certificate: Any, now: float) -> list[SessionEffect]:
+    def drops(self: Participant, transcript: Any, certificate: Any, now: float) -> list[SessionEffect]:
         maker: Ceremony | None = self._ceremonies.get(transcript.session)
         if maker is not None and not maker.is_rotation:
             return []
         return honest(self, transcript, certificate, now)
 
-    monkeypatch.setattr(Operator, "learn", drops)
+    monkeypatch.setattr(Participant, "learn", drops)
     catches("no version", act)
 
 
@@ -670,14 +670,14 @@ def test_early_frames_without_bound(limit: str, here: int, monkeypatch: Patch) -
     """Of boundaries that are not seen, so many frames of a sender are kept, and so many bytes; fewer here."""
     monkeypatch.setattr(operator_module, limit, here)
     _is_flooded(0)
-    honest = Operator._has_room
+    honest = Participant._has_room
 
-    def careless(self: Operator, frame: Frame) -> bool:
+    def careless(self: Participant, frame: Frame) -> bool:
         with monkeypatch.context() as patch:
             patch.setattr(operator_module, limit, 2**30)
             return honest(self, frame)
 
-    monkeypatch.setattr(Operator, "_has_room", careless)
+    monkeypatch.setattr(Participant, "_has_room", careless)
     catches("early frames", _is_flooded)
 
 
@@ -709,7 +709,7 @@ def test_a_dealer_without_a_slot(monkeypatch: Patch) -> None:
 
     def adds(self: FrameLog, frame: Frame) -> tuple[Frame, Frame] | None:
         found = add(self, frame)
-        if found is None or frame.kind is not Kind.DEALING:
+        if found is None or frame.kind is not FrameKind.DEALING:
             return found
         self._by_key[frame.key] = frame
         return None
@@ -725,5 +725,5 @@ def test_a_dealer_without_a_slot(monkeypatch: Patch) -> None:
 
 def test_sessions_that_are_never_forgotten(monkeypatch: Patch) -> None:
     """What a sender may fill in one session, it may fill in all that are kept."""
-    monkeypatch.setattr(Operator, "forget", lambda _self: [])
+    monkeypatch.setattr(Participant, "forget", lambda _self: [])
     catches("sessions", _goes_on)

@@ -6,9 +6,9 @@ import pytest
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends import Backends
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.records.evidence import Fault
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import SESSION_KINDS
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose
@@ -108,7 +108,7 @@ def test_a_newcomer_that_splits_the_dealers_keeps_no_other_from_its_share(seed: 
 
 LEADERS: dict[str, tuple[tuple[Attack, ...], tuple[Pose, ...]]] = {
     "silent": ((b.silent,), ()),
-    "no proposals": ((b.mute([Kind.PROPOSAL]),), ()),
+    "no proposals": ((b.mute([FrameKind.PROPOSAL]),), ()),
     "two transcripts": ((b.two_transcripts,), ()),
     "transcripts without proof": ((b.always_fresh,), ()),
     "keys carried over": ((b.carries_keys_over,), ()),
@@ -132,14 +132,14 @@ LEADERS: dict[str, tuple[tuple[Attack, ...], tuple[Pose, ...]]] = {
     "a flood": ((b.flood,), ()),
     "forged votes": ((b.forge,), ()),
     "falls silent": ((b.falls_silent,), ()),
-    "no dealing": ((b.mute([Kind.DEALING]),), ()),
-    "dealings to some": ((b.mute_to_some([Kind.DEALING]),), ()),
-    "keys to some": ((b.mute_to_some([Kind.KEY]),), ()),
-    "late dealings": ((b.late([Kind.DEALING], 0.5),), ()),
-    "late proposals": ((b.late([Kind.PROPOSAL], 0.45),), ()),
-    "no votes": ((b.mute([Kind.VOTE]),), ()),
-    "votes to some": ((b.mute_to_some([Kind.VOTE]),), ()),
-    "votes held back": ((b.late([Kind.VOTE], 0.7),), ()),
+    "no dealing": ((b.mute([FrameKind.DEALING]),), ()),
+    "dealings to some": ((b.mute_to_some([FrameKind.DEALING]),), ()),
+    "keys to some": ((b.mute_to_some([FrameKind.KEY]),), ()),
+    "late dealings": ((b.late([FrameKind.DEALING], 0.5),), ()),
+    "late proposals": ((b.late([FrameKind.PROPOSAL], 0.45),), ()),
+    "no votes": ((b.mute([FrameKind.VOTE]),), ()),
+    "votes to some": ((b.mute_to_some([FrameKind.VOTE]),), ()),
+    "votes held back": ((b.late([FrameKind.VOTE], 0.7),), ()),
     "split votes": ((b.split_vote,), ()),
     "votes without a proposal": ((b.eager_commit,), ()),
     "no keys listed": ((b.lists_no_keys,), ()),
@@ -221,15 +221,15 @@ class _NoCurve:
 
 def test_nothing_dearer_than_a_hash_comes_before_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a frame is worth a signature check costs no operation on a curve, whatever is said."""
-    wants, nothing = Operator.wants, Backends(*(_NoCurve(),) * 2)  # type: ignore[arg-type]
-    screened: set[Kind] = set()
+    wants, nothing = Participant.wants, Backends(*(_NoCurve(),) * 2)  # type: ignore[arg-type]
+    screened: set[FrameKind] = set()
 
-    def watched(self: Operator, frame: Frame) -> bool:
+    def watched(self: Participant, frame: Frame) -> bool:
         screened.add(frame.kind)
         with backends.use(nothing):
             return wants(self, frame)
 
-    monkeypatch.setattr(Operator, "wants", watched)
+    monkeypatch.setattr(Participant, "wants", watched)
     world = founded(4)
     led_by_liars(world, b.junk, b.flood, b.misdirected, b.replay, b.forged_certificates)
     world.run(3)

@@ -1,6 +1,6 @@
 """Schedules that once went wrong, each with what is promised of it."""
 
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
@@ -108,7 +108,7 @@ def _prepares_two(world: World) -> tuple[Session, list[Node]]:
     Byzantine(world, leaders[1], always_fresh)
 
     def holds_back(frame: Frame, to: OperatorAddress) -> bool:
-        return frame.kind is Kind.VOTE and frame.body[0] == 0 and to != leaders[2].address
+        return frame.kind is FrameKind.VOTE and frame.body[0] == 0 and to != leaders[2].address
 
     world.holds_back = holds_back
     correct = [leaders[0], *leaders[2:]]
@@ -137,7 +137,7 @@ def test_who_knows_another_transcript_of_a_session_than_its_certified_one_is_tol
     def holds_back(frame: Frame, to: OperatorAddress) -> bool:
         has_seen_one = misled.disk.held[-1].transcript.session == session.id
         alone = to == misled.address and frame.session == session.id and has_seen_one
-        return alone or (frame.kind is Kind.VOTE and frame.body[0] == 0 and to != misled.address)
+        return alone or (frame.kind is FrameKind.VOTE and frame.body[0] == 0 and to != misled.address)
 
     world.holds_back = holds_back
     assert world.run(10, until=know(session, [leaders[0], leaders[3]])), world.story("no rotation")
@@ -156,7 +156,9 @@ def test_a_newcomer_that_left_again_is_needed_if_its_session_prepared_a_version(
     stays, leaves = nodes(world)
     session = world.next_boundary(spread=0.01)
     world.holds_back = lambda frame, to: (
-        frame.kind in (Kind.VOTE, Kind.CERTIFICATE) and frame.session == session.id and to == leaves.address
+        frame.kind in (FrameKind.VOTE, FrameKind.CERTIFICATE)
+        and frame.session == session.id
+        and to == leaves.address
     )
     world.run(0.5)
     assert stays.disk.held[-1].transcript.session == session.id

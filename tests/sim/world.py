@@ -1,6 +1,6 @@
 """A small world for the real machines: virtual clocks, network, chain and processors, and disks that survive crashes.
 
-Every operator is the real ``Operator`` machine; frames are the real encoded bytes, decoded and verified on arrival. Only the
+Every operator is the real ``Participant`` machine; frames are the real encoded bytes, decoded and verified on arrival. Only the
 clocks (clock.py), the network, the chain's boundaries, the processors and the disks (node.py) are made here. Jobs take virtual time
 and are computed when that time is over; what depends on nothing but public bytes, whether dealings are valid, is computed once for
 all operators. Whatever an operator does is held against the laws (laws.py) when it does it. All that happens is written into a
@@ -20,11 +20,11 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.backends import bls12381
 from eigenkms.crypto.scalars import R
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.ceremony.jobs import Check, Checked, Job, Result, Unchecked, carry_out
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, Result, UncheckedDealing, carry_out
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.wire.client_rpc import Epoch
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import GENESIS_SOURCE
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.protocols.wire.transcript import check_self_consistent
@@ -161,7 +161,7 @@ class World:
 
     # -- processors --------------------------------------------------------------------------------------------
 
-    def work(self, node: Node, life: Operator, job: Job) -> None:
+    def work(self, node: Node, life: Participant, job: Job) -> None:
         """Carry out a job beside the machine; its result comes if that life still goes on."""
 
         def done() -> None:
@@ -172,17 +172,17 @@ class World:
 
     def _result(self, job: Job) -> Result:
         table = logarithms(bls12381().name)
-        if not isinstance(job, Check):
+        if not isinstance(job, CheckJob):
             return carry_out(job, self.rng, table)
         new = tuple(d for d in job.dealings if self._place(d) not in self._checked)
-        found = cast("Checked", carry_out(Check(new), self.rng, table))
+        found = cast("CheckResult", carry_out(CheckJob(new), self.rng, table))
         for dealing in new:
             self._checked[self._place(dealing)] = dealing.name in found.valid
         valid = frozenset(d.name for d in job.dealings if self._checked[self._place(d)])
-        return Checked(valid, frozenset(d.name for d in job.dealings) - valid)
+        return CheckResult(valid, frozenset(d.name for d in job.dealings) - valid)
 
     @staticmethod
-    def _place(dealing: Unchecked) -> tuple[bytes, object, int]:
+    def _place(dealing: UncheckedDealing) -> tuple[bytes, object, int]:
         """All that the validity of a dealing depends on; its name stands for header and body."""
         return (dealing.name, (dealing.recipients, dealing.claim.constant), dealing.threshold)
 
@@ -226,7 +226,7 @@ class World:
 
     def _deliver(self, source: OperatorAddress, to: OperatorAddress, frames: Sequence[Frame]) -> None:
         for frame in frames:
-            if frame.kind is Kind.PROPOSAL:
+            if frame.kind is FrameKind.PROPOSAL:
                 self.laws.proposes(frame)
         arriving = [f.encoded for f in frames if not self.holds_back(f, to)]
         if arriving:
@@ -324,7 +324,7 @@ class World:
             seen |= members
         return False
 
-    def verify_version(self, epoch: Epoch) -> None:
+    def verify_version(self, epoch: CertifiedTranscript) -> None:
         """What a node checks with the chain: the certificate of either phase, and that the block of this number had this set.
 
         A genesis that is merely prepared is no version: another one may be certified instead.

@@ -16,8 +16,15 @@ import pytest
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import StorageError
-from eigenkms.protocols.records.audit_log import BadLogError, Entry, Head, LogHeader, LogVerifier, sign_head
-from eigenkms.storage.audit_log import RELEASES_NAME, ReleaseLog, read_releases
+from eigenkms.protocols.records.audit_log import (
+    BadLogError,
+    Entry,
+    LogHead,
+    LogHeader,
+    LogVerifier,
+    sign_head,
+)
+from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, read_releases
 from eigenkms.storage.schema import RELEASES
 from tests.protocols.test_release_log import HEADER, KEY, RELEASE, release
 
@@ -25,12 +32,12 @@ GOLDEN = Path(__file__).parent / "golden" / "releases.sql"
 sign = partial(sign_head, KEY)
 
 
-def open_log(folder: Path, header: LogHeader = HEADER) -> ReleaseLog:
-    return ReleaseLog.open(folder, header, sign)
+def open_log(folder: Path, header: LogHeader = HEADER) -> AuditLog:
+    return AuditLog.open(folder, header, sign)
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[ReleaseLog]:
+def log(tmp_path: Path) -> Iterator[AuditLog]:
     with closing(open_log(tmp_path)) as log:
         yield log
 
@@ -44,7 +51,7 @@ def verified(folder: Path) -> list[Entry]:
     return found
 
 
-def write(log: ReleaseLog, *numbers: int) -> None:
+def write(log: AuditLog, *numbers: int) -> None:
     log.append([release(number) for number in numbers], sign)
 
 
@@ -63,11 +70,11 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
 def test_an_empty_log_is_signed_too(tmp_path: Path) -> None:
     """So that its beginning can be noted."""
     with closing(open_log(tmp_path)) as log:
-        assert log.head == Head(0, HEADER.hash)
+        assert log.head == LogHead(0, HEADER.hash)
     assert verified(tmp_path) == []
 
 
-def test_it_is_read_while_the_node_writes(log: ReleaseLog, tmp_path: Path) -> None:
+def test_it_is_read_while_the_node_writes(log: AuditLog, tmp_path: Path) -> None:
     """A reader sees the log as it was when it was opened; the writer does not wait for it."""
     write(log, 1, 2)
     with read_releases(tmp_path) as reader:
@@ -94,7 +101,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_long_log_is_read_in_constant_memory(log: ReleaseLog, tmp_path: Path) -> None:
+def test_a_long_log_is_read_in_constant_memory(log: AuditLog, tmp_path: Path) -> None:
     """Page by page; and what begins in the midst begins there."""
     for _ in range(24):
         log.append([RELEASE] * 500, sign)
@@ -209,7 +216,7 @@ def test_a_log_is_of_one_operator_cluster_and_key(tmp_path: Path, header: LogHea
         open_log(tmp_path, header)
 
 
-def test_a_disk_that_refuses_leaves_the_log_as_it_was(log: ReleaseLog, tmp_path: Path) -> None:
+def test_a_disk_that_refuses_leaves_the_log_as_it_was(log: AuditLog, tmp_path: Path) -> None:
     """All of an addition, or nothing, and the head with it."""
     write(log, 1)
     log._database.execute("PRAGMA max_page_count = 4")
@@ -282,7 +289,7 @@ def test_a_folder_without_a_log_has_none(tmp_path: Path) -> None:
         verified(tmp_path)
 
 
-def test_the_file_is_private(log: ReleaseLog, tmp_path: Path) -> None:
+def test_the_file_is_private(log: AuditLog, tmp_path: Path) -> None:
     """It tells which applications asked, and how often."""
     write(log, 1)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}

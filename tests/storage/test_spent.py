@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.errors import StorageError
-from eigenkms.storage.replay_cache import SPENT_NAME, Spending, SpentTokens, Use
+from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, Spending, TokenUse
 from eigenkms.storage.schema import SPENT
 
 NOW = 1_800_000_000.0
@@ -21,25 +21,25 @@ GOLDEN = Path(__file__).parent / "golden" / "spent.sql"
 FIRST, AGAIN, FULL = Spending
 
 
-def spend(spent: SpentTokens, number: int, until: int = LATER, now: float = NOW) -> Spending:
-    (outcome,) = spent.spend([Use(number.to_bytes(32, "big"), until)], now)
+def spend(spent: ReplayCache, number: int, until: int = LATER, now: float = NOW) -> Spending:
+    (outcome,) = spent.spend([TokenUse(number.to_bytes(32, "big"), until)], now)
     return outcome
 
 
 def test_each_is_spent_once(tmp_path: Path) -> None:
     """And once more after a restart is not the first time."""
-    spent = SpentTokens.open(tmp_path)
+    spent = ReplayCache.open(tmp_path)
     assert [spend(spent, n) for n in (1, 2, 1)] == [FIRST, FIRST, AGAIN]
     spent.close()
-    again = SpentTokens.open(tmp_path)
+    again = ReplayCache.open(tmp_path)
     assert [spend(again, n) for n in (1, 2, 3)] == [AGAIN, AGAIN, FIRST]
     again.close()
 
 
 def test_many_are_spent_together(tmp_path: Path) -> None:
     """Each has its own outcome, one that stands there twice too, and there is room for no more than there is."""
-    spent = SpentTokens.open(tmp_path, limit=3)
-    uses = [Use(n.to_bytes(32, "big"), LATER) for n in (1, 1, 2, 3, 4, 2)]
+    spent = ReplayCache.open(tmp_path, limit=3)
+    uses = [TokenUse(n.to_bytes(32, "big"), LATER) for n in (1, 1, 2, 3, 4, 2)]
     assert spent.spend(uses, NOW) == [FIRST, AGAIN, FIRST, FIRST, FULL, FULL]
     assert spent._count == spent._database.one("SELECT count(*) FROM spent")[0] == 3
     spent.close()
@@ -68,7 +68,7 @@ def test_what_was_answered_is_spent_whatever_kills_the_node(tmp_path: Path) -> N
         told = [int(process.stdout.readline()) for _ in range(50)]
         os.kill(process.pid, signal.SIGKILL)
         told += [int(line) for line in process.stdout if line.endswith("\n")]
-    spent = SpentTokens.open(tmp_path)
+    spent = ReplayCache.open(tmp_path)
     assert len(told) >= 50
     assert {spend(spent, n) for n in told} == {AGAIN}
     spent.close()
@@ -76,21 +76,21 @@ def test_what_was_answered_is_spent_whatever_kills_the_node(tmp_path: Path) -> N
 
 def test_a_full_memory_refuses_until_some_have_expired(tmp_path: Path) -> None:
     """Rather than forget one that could come again; also after a restart."""
-    spent = SpentTokens.open(tmp_path, limit=3)
+    spent = ReplayCache.open(tmp_path, limit=3)
     for n in range(3):
         assert spend(spent, n, LATER + n) is FIRST
     for opened in (spent, None):
-        full = opened or SpentTokens.open(tmp_path, limit=3)
+        full = opened or ReplayCache.open(tmp_path, limit=3)
         assert spend(full, 9) is FULL
         full.close()
-    spent = SpentTokens.open(tmp_path, limit=3)
+    spent = ReplayCache.open(tmp_path, limit=3)
     assert [spend(spent, n, LATER + 99, LATER) for n in (9, 1, 10)] == [FIRST, FULL, FULL]
     spent.close()
 
 
 def test_expired_ones_are_forgotten(tmp_path: Path) -> None:
     """Faster than new ones come, so the file does not grow."""
-    spent = SpentTokens.open(tmp_path)
+    spent = ReplayCache.open(tmp_path)
     for n in range(40):
         spend(spent, n)
     for n in range(40, 50):
@@ -101,7 +101,7 @@ def test_expired_ones_are_forgotten(tmp_path: Path) -> None:
 
 def test_of_many_at_once_one_is_the_first(tmp_path: Path) -> None:
     """Threads that spend the same."""
-    spent = SpentTokens.open(tmp_path)
+    spent = ReplayCache.open(tmp_path)
     found: list[Spending] = []
     threads = [threading.Thread(target=lambda: found.append(spend(spent, 1))) for _ in range(8)]
     for thread in threads:
@@ -118,18 +118,18 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
     for content in (b"no database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 200):
         path.write_bytes(content)
         with pytest.raises(StorageError, match="open database"):
-            SpentTokens.open(tmp_path)
+            ReplayCache.open(tmp_path)
         assert path.read_bytes() == content
 
 
 def test_the_file_is_private(tmp_path: Path) -> None:
     """It tells who asked for what, by hashes only, and still is nobody else's."""
-    SpentTokens.open(tmp_path).close()
+    ReplayCache.open(tmp_path).close()
     assert (tmp_path / SPENT_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def layout(folder: Path) -> str:
-    spent = SpentTokens.open(folder)
+    spent = ReplayCache.open(folder)
     rows = spent._database.all("SELECT type, name, sql FROM sqlite_master ORDER BY name")
     head = f"-- application id {spent._database._pragma('application_id')}, version {SPENT.version}\n"
     spent.close()

@@ -17,7 +17,7 @@ import pytest
 from eigenkms import __version__
 from eigenkms.errors import InputError, StorageError
 from eigenkms.storage.audit_log import RELEASES_NAME, read_releases
-from eigenkms.storage.replay_cache import SPENT_NAME, Spending, SpentTokens
+from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, Spending
 from eigenkms.storage.schema import RELEASES, SPENT, STORE, Schema
 from eigenkms.storage.store import Record, Store
 from eigenkms.storage.store_reader import read_store
@@ -39,14 +39,14 @@ def open_any(folder: Path, name: str) -> None:
         case "eigenkms.db":
             open_store(folder).close()
         case "spent.db":
-            SpentTokens.open(folder).close()
+            ReplayCache.open(folder).close()
         case _:
             open_log(folder).close()
 
 
 def make_all(folder: Path) -> None:
     example(folder).close()
-    with closing(SpentTokens.open(folder)) as spent:
+    with closing(ReplayCache.open(folder)) as spent:
         spend(spent, 7)
     with closing(open_log(folder)) as log:
         log.append([release(1), release(2)], sign)
@@ -182,7 +182,7 @@ def test_a_migration_that_is_killed_leaves_either_version(
 def test_used_evidence_of_version_1_stays_used(tmp_path: Path) -> None:
     """What was spent then is not spent again."""
     load(SPENT_NAME, tmp_path)
-    with closing(SpentTokens.open(tmp_path)) as spent:
+    with closing(ReplayCache.open(tmp_path)) as spent:
         assert [spend(spent, number, LATER) for number in (7, 8)] == [Spending.AGAIN, Spending.FIRST]
 
 

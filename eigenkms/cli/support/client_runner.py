@@ -18,12 +18,12 @@ from eigenkms.types import AppId, Cluster, ClusterId, ExactAppId
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
-    from eigenkms.client.anchor_check import Witnesses
+    from eigenkms.client.anchor_check import AnchorWitnesses
     from eigenkms.client.api import ClientSettings, ClusterInfo
     from eigenkms.client.attesters import Attester
     from eigenkms.client.release_environment import Secrets
     from eigenkms.crypto.ibe_v2 import ApplicationKey
-    from eigenkms.protocols.wire.client_rpc import Epoch
+    from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "Clust
 
 def fetch_witnessed(
     settings: Settings, anchor: "AnchorConfig | None", progress: Callable[[str], None]
-) -> "tuple[ClusterInfo, Witnesses | None]":
+) -> "tuple[ClusterInfo, AnchorWitnesses | None]":
     """As ``fetch_cluster``, and what the anchor says of it, if there is one to ask."""
     if anchor is None:
         return fetch_cluster(settings, progress), None
@@ -124,12 +124,12 @@ def fetch_witnessed(
     return run(anchor_check.fetch_witnessed, needed, progress)
 
 
-def ask_anchor(anchor: "AnchorConfig", named: ClusterId, epoch: "Epoch") -> "Witnesses":
+def ask_anchor(anchor: "AnchorConfig", named: ClusterId, epoch: "CertifiedTranscript") -> "AnchorWitnesses":
     """What the anchor says of a version that is verified already."""
     from eigenkms.chain.anchor import open_anchor
     from eigenkms.client import anchor_check
 
-    async def ask() -> "Witnesses":
+    async def ask() -> "AnchorWitnesses":
         async with open_anchor(anchor, named) as opened:
             return await anchor_check.ask_anchor(opened, epoch)
 

@@ -42,7 +42,7 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-class Source:
+class InputFile:
     """The input of a verb: a file, or stdin for None and ``-``."""
 
     def __init__(self, name: str | None) -> None:
@@ -66,10 +66,10 @@ class Source:
         return content
 
     @contextmanager
-    def open(self) -> Iterator["_Reader"]:
+    def open(self) -> Iterator["_InputReader"]:
         """Its bytes, to be read piece by piece. InputError where it cannot be read, now or later."""
         with self._opened() as file:
-            yield _Reader(file, self)
+            yield _InputReader(file, self)
 
     def _opened(self) -> AbstractContextManager[IO[bytes]]:
         number = 0 if self.name is None else descriptor_of(self.name)
@@ -99,10 +99,10 @@ class Source:
         return dearmor(content, label) if is_armored(content[:MAX_BEFORE]) else content
 
 
-class _Reader:
+class _InputReader:
     """A binary file whose errors name it."""
 
-    def __init__(self, file: IO[bytes], source: Source) -> None:
+    def __init__(self, file: IO[bytes], source: InputFile) -> None:
         self._file = file
         self._source = source
         self._held = b""
@@ -127,7 +127,7 @@ class _Reader:
         return content
 
 
-class Sink:
+class OutputFile:
     """The output of a verb: ``-o FILE``, or stdout for None and ``-``. Check it first, open it once."""
 
     def __init__(self, name: str | None, *, secret: bool = False) -> None:
@@ -148,7 +148,7 @@ class Sink:
         """Whether a file that is there would be lost."""
         return self._number is None and self.name is not None and Path(self.name).is_file()
 
-    def check(self, source: Source | None = None, *, binary: bool = False) -> None:
+    def check(self, source: InputFile | None = None, *, binary: bool = False) -> None:
         """Refuse what cannot go well, before any work is done. Raises InputError."""
         if self._number is not None:
             self._check_stream(self._number, binary=binary)
@@ -203,7 +203,7 @@ class Sink:
 
     @contextmanager
     def _to_stdout(self) -> Iterator["Writable"]:
-        kind = _TerminalOutput if sys.stdout.isatty() else _Output
+        kind = _TerminalOutput if sys.stdout.isatty() else _OutputStream
         with self._telling_of_a_cut(kind(sys.stdout.buffer, self._explained)) as output:
             yield output
 
@@ -211,12 +211,12 @@ class Sink:
     def _to_device(self, path: Path) -> Iterator["Writable"]:
         with self._explained():
             file = path.open("wb") if self._number is None else os.fdopen(os.dup(self._number), "wb")
-        kind = _TerminalOutput if file.isatty() else _Output
+        kind = _TerminalOutput if file.isatty() else _OutputStream
         with file, self._telling_of_a_cut(kind(file, self._explained)) as output:
             yield output
 
     @contextmanager
-    def _telling_of_a_cut(self, output: "_Output") -> Iterator["_Output"]:
+    def _telling_of_a_cut(self, output: "_OutputStream") -> Iterator["_OutputStream"]:
         try:
             yield output
             output.finish()
@@ -234,7 +234,7 @@ class Sink:
                 file = tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False)  # noqa: SIM115
             try:
                 signals.release()
-                output = _Output(file, explained)
+                output = _OutputStream(file, explained)
                 yield output
                 with explained():
                     self._sync(file)
@@ -266,7 +266,7 @@ class Sink:
             raise InputError(f"write {self}: {_reason(error)}", hint=hint) from error
 
 
-class _Output:
+class _OutputStream:
     """A binary file whose errors name it, and how many bytes it got."""
 
     def __init__(self, file: IO[bytes], explained: Callable[[], AbstractContextManager[None]]) -> None:
@@ -284,7 +284,7 @@ class _Output:
             self._file.flush()
 
 
-class _TerminalOutput(_Output):
+class _TerminalOutput(_OutputStream):
     """Shows text alone. A piece is shown when the next one comes, so a single one is known to be text to its last byte."""
 
     def __init__(self, file: IO[bytes], explained: Callable[[], AbstractContextManager[None]]) -> None:

@@ -48,7 +48,7 @@ def prepare() -> None:
     """Replace ``sys.stdin``, ``sys.stdout`` and ``sys.stderr``. Call it once, before anything is read, written or opened."""
     # In ascending order: what is opened gets the lowest number that is free.
     stdin = _Input(_descriptor(0, sys.stdin, os.O_WRONLY), "r", closefd=False)
-    stdout = _Output(_descriptor(1, sys.stdout, os.O_RDONLY), "w", closefd=False)
+    stdout = _StandardOutput(_descriptor(1, sys.stdout, os.O_RDONLY), "w", closefd=False)
     stderr = _Messages(_descriptor(2, sys.stderr, os.O_WRONLY), "w", closefd=False)
     undecodable = "strict" if sys.stdin is None else sys.stdin.errors
     sys.stdin = io.TextIOWrapper(io.BufferedReader(stdin), _encoding(sys.stdin), undecodable)
@@ -106,7 +106,7 @@ class _Input(io.FileIO):
             return super().readall()
 
 
-class _Output(io.FileIO):
+class _StandardOutput(io.FileIO):
     """A standard output whose errors name it."""
 
     def write(self, content: "ReadableBuffer", /) -> int:

@@ -14,17 +14,17 @@ from eigenkms.cli.support.output import note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.lifecycle import Plan, Registry, Step
+    from eigenkms.chain.lifecycle import OperatorRegistry, Plan, TransactionStep
     from eigenkms.chain.registration import Call
     from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.config.settings import Settings
 
-MakePlan = Callable[["Registry", bytes], Awaitable["Plan"]]
+MakePlan = Callable[["OperatorRegistry", bytes], Awaitable["Plan"]]
 """Of a registry and the account that sends."""
 
 
 @dataclass(frozen=True)
-class Manner:
+class SendOptions:
     """How transactions are sent: not at all, without asking, in place of a pending one; and how it is told."""
 
     dry_run: bool
@@ -38,7 +38,7 @@ def sending(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*, dry_run: bool, yes: bool, replace_pending: bool, as_json: bool, **rest: Any) -> Any:
-        return function(manner=Manner(dry_run, yes, replace_pending, as_json), **rest)
+        return function(manner=SendOptions(dry_run, yes, replace_pending, as_json), **rest)
 
     declared: Callable[..., Any] = json_option(wrapped)
     for option in reversed(
@@ -56,7 +56,7 @@ def sending(function: Callable[..., Any]) -> Callable[..., Any]:
     return declared
 
 
-def carry_out(settings: "Settings", action: str, make: MakePlan, manner: Manner) -> None:
+def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOptions) -> None:
     """Make the plan, and unless it is a dry run, have it confirmed and send it; print what came of it."""
     delegation_manager = settings.require("delegation_manager")
     config = client_runner.client_settings(settings).chain
@@ -90,7 +90,7 @@ def carry_out(settings: "Settings", action: str, make: MakePlan, manner: Manner)
         print_result(*_lines(facts))
 
 
-async def _simulated(registry: "Registry", plan: "Plan") -> dict[str, str]:
+async def _simulated(registry: "OperatorRegistry", plan: "Plan") -> dict[str, str]:
     """By the name of a step, what came of trying its call."""
     return {
         step.name: _outcome(await registry.simulate(plan, step.call))
@@ -105,7 +105,7 @@ def _outcome(reason: str | None) -> str:
     return f"would be refused: {reason}" if reason else "shows only after the calls before it"
 
 
-async def _confirm(plan: "Plan", fee: int, manner: Manner) -> None:
+async def _confirm(plan: "Plan", fee: int, manner: SendOptions) -> None:
     """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
     from eigenkms.chain.values import ether, hexed
     from eigenkms.cli.support.prompts import agrees
@@ -170,7 +170,7 @@ def _facts(
 
 
 def _step_facts(
-    step: "Step", fee: int, receipt: "Receipt | None", simulated: dict[str, str] | None
+    step: "TransactionStep", fee: int, receipt: "Receipt | None", simulated: dict[str, str] | None
 ) -> dict[str, Any]:
     from eigenkms.chain.values import hexed
 

@@ -96,7 +96,7 @@ def load(name: str) -> Backends:
     return chosen
 
 
-class _Choice:
+class _BackendChoice:
     """The process's current backends; one mutable cell, so that no module keeps its own copy."""
 
     current: Backends = load("auto")
@@ -104,12 +104,12 @@ class _Choice:
 
 def bls12381() -> Bls12381:
     """The BLS12-381 backend in use."""
-    return _Choice.current.bls12381
+    return _BackendChoice.current.bls12381
 
 
 def bn254() -> Bn254:
     """The BN254 backend in use."""
-    return _Choice.current.bn254
+    return _BackendChoice.current.bn254
 
 
 def names() -> dict[str, str]:
@@ -121,20 +121,20 @@ def fallbacks() -> dict[str, str]:
     """Curves that run on py_ecc because their native library is missing or failed its self-test, with the
     reason.
     """
-    return dict(_Choice.current.fallbacks)
+    return dict(_BackendChoice.current.fallbacks)
 
 
 def select(chosen: str | Backends) -> None:
     """Use these backends from now on, in the whole process."""
-    _Choice.current = load(chosen) if isinstance(chosen, str) else chosen
+    _BackendChoice.current = load(chosen) if isinstance(chosen, str) else chosen
 
 
 @contextmanager
 def use(chosen: str | Backends) -> Iterator[Backends]:
     """Use these backends inside the block, in the whole process; the former ones again after it."""
-    former = _Choice.current
+    former = _BackendChoice.current
     select(chosen)
     try:
-        yield _Choice.current
+        yield _BackendChoice.current
     finally:
-        _Choice.current = former
+        _BackendChoice.current = former

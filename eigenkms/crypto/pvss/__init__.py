@@ -74,12 +74,12 @@ from eigenkms.crypto.pvss.logarithms import LogarithmTable
 from eigenkms.crypto.pvss.parameters import MAX_RECIPIENTS, Bounds, bounds_for, encoded_size
 from eigenkms.crypto.pvss.prover import deal
 from eigenkms.crypto.pvss.recipients import Recipients, ShareRecipient
-from eigenkms.crypto.pvss.verifier import Claim, check_dealing, find_invalid
+from eigenkms.crypto.pvss.verifier import DealingClaim, check_dealing, find_invalid
 
 __all__ = [
     "MAX_RECIPIENTS",
     "Bounds",
-    "Claim",
+    "DealingClaim",
     "DealingContext",
     "EncryptedShare",
     "EncryptedShares",

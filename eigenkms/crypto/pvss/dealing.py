@@ -148,7 +148,7 @@ class EncryptedShares:
             raise InvalidDealing(
                 f"decode dealing: {len(encoding)} bytes, not the {encoded_size(recipients)} of {recipients} recipients"
             )
-        rest = _Reader(encoding)
+        rest = _ByteReader(encoding)
         return cls(
             rest.points(CHUNKS),
             tuple(rest.points(CHUNKS) for _ in range(recipients)),
@@ -165,7 +165,7 @@ def encode_response(response: int) -> bytes:
     return response.to_bytes(RESPONSE_SIZE, "big", signed=True)
 
 
-class _Reader:
+class _ByteReader:
     """What is left of an encoding whose whole length has been checked."""
 
     def __init__(self, encoding: bytes) -> None:

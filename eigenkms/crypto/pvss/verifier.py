@@ -34,7 +34,7 @@ from eigenkms.crypto.scalars import R
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class DealingClaim:
     """A dealing as its dealer published it.
 
     ``constant`` is what its first commitment must be: in a rotation the dealer's public share of the source
@@ -47,7 +47,7 @@ class Claim:
     constant: bytes | None
 
 
-def check_dealing(claim: Claim, recipients: Recipients, threshold: int, rng: Rng) -> None:
+def check_dealing(claim: DealingClaim, recipients: Recipients, threshold: int, rng: Rng) -> None:
     """Check one dealing; InvalidDealing if it is not valid.
 
     Valid: the encrypted shares are f(x_i) for the polynomial f of degree below ``threshold`` that the commitments
@@ -61,7 +61,7 @@ def check_dealing(claim: Claim, recipients: Recipients, threshold: int, rng: Rng
 
 
 def find_invalid(
-    claims: Sequence[Claim], recipients: Recipients, threshold: int, rng: Rng
+    claims: Sequence[DealingClaim], recipients: Recipients, threshold: int, rng: Rng
 ) -> dict[int, InvalidDealing]:
     """Return the faults of the claims that are not valid, by position.
 
@@ -133,7 +133,7 @@ class _Points:
     announced_public: Point
 
 
-def _equations(claim: Claim, recipients: Recipients, threshold: int, rng: Rng) -> _Equations:
+def _equations(claim: DealingClaim, recipients: Recipients, threshold: int, rng: Rng) -> _Equations:
     """Weight the claim's equations; InvalidDealing for what needs no equation."""
     _check_shape(claim, recipients)
     points = _decoded(claim, threshold)
@@ -145,7 +145,7 @@ def _equations(claim: Claim, recipients: Recipients, threshold: int, rng: Rng) -
     return _combined(points, encrypted, weighed, chi, recipients, rng)
 
 
-def _check_shape(claim: Claim, recipients: Recipients) -> None:
+def _check_shape(claim: DealingClaim, recipients: Recipients) -> None:
     encrypted, ranges = claim.encrypted, claim.encrypted.range_proof
     if len(encrypted.rows) != len(recipients):
         raise InvalidDealing(f"verify dealing: {len(encrypted.rows)} rows for {len(recipients)} recipients")
@@ -161,7 +161,7 @@ def _check_shape(claim: Claim, recipients: Recipients) -> None:
         raise InvalidDealing("verify dealing: it does not deal on the dealer's share of the source")
 
 
-def _decoded(claim: Claim, threshold: int) -> _Points:
+def _decoded(claim: DealingClaim, threshold: int) -> _Points:
     encrypted, ranges, announced = (
         claim.encrypted,
         claim.encrypted.range_proof,

@@ -12,6 +12,6 @@ Block timestamps are whole seconds and strictly increase, as on every Ethereum c
 The accounts are the same on both, derived from a public string: they are worthless anywhere else.
 """
 
-from eigenkms.devnet.engines.launch import ENGINES, Engine, EngineName, open_engine
+from eigenkms.devnet.engines.launch import ENGINES, ChainProcess, EngineName, open_engine
 
-__all__ = ["ENGINES", "Engine", "EngineName", "open_engine"]
+__all__ = ["ENGINES", "ChainProcess", "EngineName", "open_engine"]

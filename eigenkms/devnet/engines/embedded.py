@@ -25,7 +25,7 @@ _INVALID_REQUEST: Final = -32600
 _INTERNAL_ERROR: Final = -32603
 
 
-class RpcServer(ThreadingHTTPServer):
+class EmbeddedRpcServer(ThreadingHTTPServer):
     """JSON-RPC over HTTP/1.1 on a loopback port."""
 
     daemon_threads = True
@@ -75,7 +75,7 @@ def _error(number: Any, code: int, message: str, data: bytes | None = None) -> d
 class _Connection(BaseHTTPRequestHandler):
     """One connection. Writes are buffered and Nagle's algorithm is off: without either, each call costs 40 ms more."""
 
-    server: RpcServer
+    server: EmbeddedRpcServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--block-time", type=float, default=0.0, help="seconds; 0 mines transactions only")
     arguments = parser.parse_args()
     try:
-        server = RpcServer(arguments.port, Ledger(arguments.chain_id))
+        server = EmbeddedRpcServer(arguments.port, Ledger(arguments.chain_id))
     except OSError as exc:
         sys.exit(f"error: listen on port {arguments.port}: {exc.strerror}, is it in use?")
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -42,7 +42,7 @@ _GUARD: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ChainProcess:
     """A running chain. ``accounts`` are the private keys (32 bytes) of funded accounts; ``pid`` is that of its process."""
 
     name: EngineName
@@ -75,7 +75,7 @@ async def open_engine(
     port: int = 0,
     log_path: Path | None = None,
     behind: int = 0,
-) -> AsyncIterator[Engine]:
+) -> AsyncIterator[ChainProcess]:
     """A chain on 127.0.0.1, ready to be asked; it is killed at the end of the context, within two seconds.
 
     ``block_time`` in seconds; 0 mines transactions only. ``port`` 0 takes a free one. ``log_path`` is appended to. Anvil's clock is
@@ -101,7 +101,7 @@ async def open_engine(
             if name == "anvil":
                 await _prepare_anvil(url, block_time)
             async with _draining(process, log.fileno()):
-                yield Engine(name, url, chain_id, PRIVATE_KEYS, pid or process.pid)
+                yield ChainProcess(name, url, chain_id, PRIVATE_KEYS, pid or process.pid)
         finally:
             await _stop(process)
 
@@ -200,7 +200,7 @@ async def _prepare_anvil(url: str, block_time: float) -> None:
         await rpc.batch([("anvil_setBlockTimestampInterval", (step,)), *funding])
 
 
-async def set_clock(engine: Engine, rpc: "JsonRpc") -> None:
+async def set_clock(engine: ChainProcess, rpc: "JsonRpc") -> None:
     """The next block of an anvil that was started ``behind`` has this machine's time."""
     if engine.name == "anvil":
         await rpc.call("evm_setNextBlockTimestamp", hex(int(time.time())))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eigenkms.chain.reader import ChainOperator, EigenLayerChain, OperatorRead
+from eigenkms.chain.reader import ChainOperator, OperatorSetReader, RawOperatorSet
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.config.node import NodeConfig
 from eigenkms.p2p.identity import PeerAddress
@@ -15,12 +15,12 @@ from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import ClusterId, OperatorAddress
 
 if TYPE_CHECKING:
-    from eigenkms.keys.keystores import Key
+    from eigenkms.keys.keystores import PrivateKey
     from eigenkms.p2p.host import Host
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PeerStatus:
     """What a peer answered to ``status``: the fields, and how many seconds its clock is ahead of ours."""
 
     said: Mapping[str, object]
@@ -28,7 +28,7 @@ class Told:
 
 
 @dataclass
-class Case:
+class CheckContext:
     """``load`` and ``read_password`` raise ``InputError``; the latter gives None where there is none without asking.
 
     ``account`` gives the account that sends transactions, if one is configured.
@@ -46,7 +46,7 @@ class Case:
     rpcs: list[JsonRpc] = field(default_factory=list)
     """One for each URL, in the order of the configuration."""
     password: str | None = field(default=None, repr=False)
-    keys: dict[str, "Key"] = field(default_factory=dict, repr=False)
+    keys: dict[str, "PrivateKey"] = field(default_factory=dict, repr=False)
     """Opened keys by kind."""
     public: dict[str, dict[str, str]] = field(default_factory=dict)
     """Public values by kind, as the keystores say them."""
@@ -58,10 +58,10 @@ class Case:
     """Of that process, if it says."""
     rpc: JsonRpc | None = None
     """The first that answers, and for the configured chain."""
-    operators: OperatorRead | None = None
+    operators: RawOperatorSet | None = None
     me: ChainOperator | None = None
     socket: PeerAddress | None = None
-    peers: dict[OperatorAddress, Told] = field(default_factory=dict)
+    peers: dict[OperatorAddress, PeerStatus] = field(default_factory=dict)
     """Who answered."""
     addresses: dict[OperatorAddress, PeerAddress] = field(default_factory=dict)
     """Of the other operators, as far as their sockets can be dialled."""
@@ -95,10 +95,10 @@ class Case:
         return self.public.get(kind, {}).get(name) if opened is None else opened.public.get(name)
 
     @property
-    def chain(self) -> EigenLayerChain:
+    def chain(self) -> OperatorSetReader:
         """Only after the check rpc."""
         assert self.rpc is not None
-        return EigenLayerChain(self.config.chain, self.rpc)
+        return OperatorSetReader(self.config.chain, self.rpc)
 
     @property
     def p2p_path(self) -> Path:

@@ -15,14 +15,14 @@ import trio
 from eigenkms.config.schema import DEVNET_CHAIN_ID, TOKEN_METHODS
 from eigenkms.config.tls import TlsFiles
 from eigenkms.crypto.bn254 import KeyPair
-from eigenkms.keys.keystores import Key, open_key, peek
-from eigenkms.maintenance.doctor.context import Case
+from eigenkms.keys.keystores import PrivateKey, open_key, peek
+from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
 from eigenkms.maintenance.repair import Health, damaged_files, examine
 from eigenkms.protocols.records.audit_log import BadLogError, LogHeader
 from eigenkms.storage.audit_log import KEEP_HINT, check_end
 from eigenkms.storage.data_dir import FolderLock, storage_error
-from eigenkms.storage.open_store import DATABASE_NAME, LOCK_NAME, Opening
+from eigenkms.storage.open_store import DATABASE_NAME, LOCK_NAME, StoreOpener
 from eigenkms.storage.replay_cache import SPENT_NAME
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.snapshot import snapshot
@@ -35,12 +35,12 @@ _REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-async def configuration(case: Case) -> Finding:
+async def configuration(case: CheckContext) -> Finding:
     config = case.config
     return ok(f"operator 0x{config.operator.hex()} on chain {config.chain_id}, policy {config.policy}")
 
 
-async def policy(case: Case) -> Finding:
+async def policy(case: CheckContext) -> Finding:
     """An open policy is what a devnet is for; whether versions are anchored is no policy."""
     config = case.config
     usual = (
@@ -53,7 +53,7 @@ async def policy(case: Case) -> Finding:
     return ok(f"policy {config.policy}")
 
 
-async def issuers(case: Case) -> Finding:
+async def issuers(case: CheckContext) -> Finding:
     """The keys of the attestation services, over HTTPS."""
     from eigenkms.attestation.jwks import KeySource
 
@@ -73,7 +73,7 @@ async def issuers(case: Case) -> Finding:
 # -- keys ----------------------------------------------------------------------------------------------------------
 
 
-async def files(case: Case) -> Finding:
+async def files(case: CheckContext) -> Finding:
     """Keystores and password: there, and for the node's user alone."""
     config = case.config
     wanted = {"bn254": config.bn254_keystore, "p2p": config.p2p_keystore}
@@ -98,7 +98,7 @@ async def files(case: Case) -> Finding:
     return ok("only their owner can read keystores and password")
 
 
-async def keystores(case: Case) -> Finding:
+async def keystores(case: CheckContext) -> Finding:
     """Their kind, and what they say of their keys; no password is needed."""
     wanted = {"bn254": case.config.bn254_keystore}
     if case.p2p_path.exists():
@@ -116,7 +116,7 @@ async def keystores(case: Case) -> Finding:
     return ok(f"BN254 keystore, and p2p keystore of peer {case.public_value('p2p', 'peer_id')}")
 
 
-async def password(case: Case) -> Finding:
+async def password(case: CheckContext) -> Finding:
     """It opens the keystores, and each holds the key that it says."""
     case.password = case.read_password(case.config)
     if case.password is None:
@@ -131,7 +131,7 @@ async def password(case: Case) -> Finding:
     return ok(f"the password opens {' and '.join(str(path) for path in paths.values())}")
 
 
-def _open(path: Path, kind: str, password: str) -> Key:
+def _open(path: Path, kind: str, password: str) -> PrivateKey:
     return open_key(path, kind, password)
 
 
@@ -143,7 +143,7 @@ def _existing(path: Path) -> Path:
     return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
 
 
-async def disk(case: Case) -> Finding:
+async def disk(case: CheckContext) -> Finding:
     """Room, and a file system that keeps what it was given."""
     place = _existing(case.config.data_dir)
     free, kind = shutil.disk_usage(place).free, _file_system(place)
@@ -182,7 +182,7 @@ def _file_system(path: Path) -> str:
     return kind
 
 
-async def data_folder(case: Case) -> Finding:
+async def data_folder(case: CheckContext) -> Finding:
     """It is there or can be made, and takes and keeps what is written."""
     folder = case.config.data_dir
     case.is_running, case.pid = False, 0
@@ -222,18 +222,18 @@ def _try_disk(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def stored_state(case: Case) -> Finding:
+async def stored_state(case: CheckContext) -> Finding:
     """What is in the data folder is this operator's, of this cluster, opens with the password, and a node would start with it."""
     if case.is_running:
         return ok("a node has it open")
     return await trio.to_thread.run_sync(_look_at_store, case)
 
 
-def _look_at_store(case: Case) -> Finding:
+def _look_at_store(case: CheckContext) -> Finding:
     folder, identity = case.config.data_dir, StoreIdentity(case.cluster, case.config.operator)
     password, is_tried = case.password, True
     if (folder / DATABASE_NAME).exists():
-        opening = Opening(folder, password or "", identity, os.urandom)
+        opening = StoreOpener(folder, password or "", identity, os.urandom)
         with snapshot(folder / DATABASE_NAME) as database:
             if password is None:
                 is_tried = False
@@ -273,7 +273,7 @@ def _look_at_store(case: Case) -> Finding:
 # -- limits --------------------------------------------------------------------------------------------------------
 
 
-def _limit(case: Case, number: int, name: str) -> tuple[float, float, str]:
+def _limit(case: CheckContext, number: int, name: str) -> tuple[float, float, str]:
     """Soft and hard limit, and whose: of the node that runs if it can be seen, else of this command."""
     if case.pid:
         try:
@@ -295,7 +295,7 @@ def _finite(limit: int) -> float:
     return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
-async def open_files(case: Case) -> Finding:
+async def open_files(case: CheckContext) -> Finding:
     """A node raises its soft limit to 8192, as far as the hard one lets it."""
     _, hard, whose = _limit(case, resource.RLIMIT_NOFILE, "Max open files")
     sentence = f"{whose} may have {hard:g} files open"
@@ -305,7 +305,7 @@ async def open_files(case: Case) -> Finding:
     return warning(sentence, advice) if hard < FILES_WANTED else ok(sentence)
 
 
-async def core_dumps(case: Case) -> Finding:
+async def core_dumps(case: CheckContext) -> Finding:
     """A core file is a copy of the memory, keys included."""
     soft, _, whose = _limit(case, resource.RLIMIT_CORE, "Max core file size")
     if soft:
@@ -319,7 +319,7 @@ async def core_dumps(case: Case) -> Finding:
 # -- listeners -----------------------------------------------------------------------------------------------------
 
 
-async def certificate(case: Case) -> Finding:
+async def certificate(case: CheckContext) -> Finding:
     """The HTTP API's: readable, with its key, and good for a while."""
     config = case.config
     if config.http_listen is None:
@@ -340,7 +340,7 @@ async def certificate(case: Case) -> Finding:
     return ok(f"certificate {path} is good until {end:%Y-%m-%d}")
 
 
-async def monitor(case: Case) -> Finding:
+async def monitor(case: CheckContext) -> Finding:
     """It has no login."""
     listen = case.config.monitor_listen
     if listen is None:

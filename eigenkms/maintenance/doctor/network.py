@@ -14,7 +14,7 @@ from eigenkms.chain.values import hexed
 from eigenkms.config.node import parameters_of
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import EigenKmsError, InputError
-from eigenkms.maintenance.doctor.context import Case, Told
+from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
 from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.errors import RpcRefused
@@ -23,7 +23,7 @@ from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
 from eigenkms.p2p.listening.listener import bind_all
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.dial_back import ReachAnswer, build_reach_request, decode_reach_answer
-from eigenkms.types import OperatorAddress, Reach
+from eigenkms.types import DialOutcome, OperatorAddress
 
 ANSWER_SECONDS, NEAR_SECONDS = 6.0, 2.0
 BUSY_SECONDS, BUSY_TIMES = 0.7, 12
@@ -34,7 +34,7 @@ MAX_TIME: Final = 2**53
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to replace them
 
 
-async def peers(case: Case) -> Finding:
+async def peers(case: CheckContext) -> Finding:
     """The other operators answer at their sockets on chain."""
     assert case.operators is not None
     others = [o for o in case.operators.operators if o.address != case.config.operator]
@@ -60,7 +60,7 @@ async def peers(case: Case) -> Finding:
 
 
 async def _ask_status(
-    case: Case, operator: OperatorAddress, address: PeerAddress, reasons: dict[OperatorAddress, str]
+    case: CheckContext, operator: OperatorAddress, address: PeerAddress, reasons: dict[OperatorAddress, str]
 ) -> None:
     case.visitor.set_addresses(address.peer_id, [address.multiaddr])
     try:
@@ -80,10 +80,10 @@ async def _ask_status(
     ahead = None
     if isinstance(told, int | float) and not isinstance(told, bool) and abs(told) <= MAX_TIME:
         ahead = told - (begun + took / 2)
-    case.peers[operator] = Told(said, ahead)
+    case.peers[operator] = PeerStatus(said, ahead)
 
 
-async def parameters(case: Case) -> Finding:
+async def parameters(case: CheckContext) -> Finding:
     """What all operators must have alike; those of older versions do not tell."""
     mine, shown, wrong, odd = parameters_of(case.config), [], [], []
     told = {
@@ -133,7 +133,7 @@ def _setting(name: str, values: list[str]) -> str:
     return f'finality = "{value}"' if name == "finality" else f"{name} = {value}"
 
 
-async def clock(case: Case) -> Finding:
+async def clock(case: CheckContext) -> Finding:
     """Against the operators' clocks, and against the chain's newest block, which cannot come from the future."""
     ahead = [told.ahead for told in case.peers.values() if told.ahead is not None]
     early = case.head_time - case.clock()
@@ -161,7 +161,7 @@ async def clock(case: Case) -> Finding:
 # -- being reached -------------------------------------------------------------------------------------------------
 
 
-async def port(case: Case) -> Finding:
+async def port(case: CheckContext) -> Finding:
     """Free before the first start, and held by this node later."""
     busy = []
     for text in case.config.listen:
@@ -189,16 +189,16 @@ async def port(case: Case) -> Finding:
     return ok(f"this node listens at {listed}" if busy else f"{listed}: free")
 
 
-async def _occupied(case: Case, address: TransportAddress, error: InputError) -> Finding | None:
+async def _occupied(case: CheckContext, address: TransportAddress, error: InputError) -> Finding | None:
     """What is wrong with an address that cannot be bound; None if this very node has it."""
     own = case.public_value("p2p", "peer_id")
     near = TransportAddress(address.kind, _WILDCARDS.get(address.host, address.host), address.port)
-    met = Reach.FAILED
+    met = DialOutcome.FAILED
     if own is not None:
         met = await case.visitor.probe(PeerId.parse(own), near, timeout=NEAR_SECONDS)
-    if met is Reach.REACHED:
+    if met is DialOutcome.REACHED:
         return None
-    if met is Reach.OTHER_PEER:
+    if met is DialOutcome.OTHER_PEER:
         return failed(
             f"another node than that of peer {own} listens at {address}",
             "stop that node, give this one another port with listen, or start it again if its p2p keystore was changed",
@@ -209,7 +209,7 @@ async def _occupied(case: Case, address: TransportAddress, error: InputError) ->
     )
 
 
-async def reachable(case: Case) -> Finding:
+async def reachable(case: CheckContext) -> Finding:
     """Other operators dial the socket on chain. Where no node runs yet, this command listens in its place meanwhile."""
     if not case.peers or case.socket is None:
         return skipped("no operator can be asked")
@@ -222,7 +222,7 @@ async def reachable(case: Case) -> Finding:
 
 
 @asynccontextmanager
-async def _listening(case: Case) -> AsyncIterator[None]:
+async def _listening(case: CheckContext) -> AsyncIterator[None]:
     if case.holds_port or case.is_running:
         yield
         return
@@ -233,7 +233,7 @@ async def _listening(case: Case) -> AsyncIterator[None]:
 
 
 async def _ask_reach(
-    case: Case, operator: OperatorAddress, answers: dict[OperatorAddress, ReachAnswer | str]
+    case: CheckContext, operator: OperatorAddress, answers: dict[OperatorAddress, ReachAnswer | str]
 ) -> None:
     frame = await trio.to_thread.run_sync(_sign, case, operator)
     peer = case.addresses[operator].peer_id
@@ -243,7 +243,7 @@ async def _ask_reach(
         answers[operator] = str(error)[:200]
 
 
-async def _patiently(case: Case, peer: PeerId, frame: bytes) -> bytes:
+async def _patiently(case: CheckContext, peer: PeerId, frame: bytes) -> bytes:
     """The peer's answer; one that dials for somebody else, or did for us a moment ago, is asked again."""
     for _ in range(BUSY_TIMES):
         try:
@@ -259,7 +259,7 @@ async def _patiently(case: Case, peer: PeerId, frame: bytes) -> bytes:
     )
 
 
-def _sign(case: Case, recipient: OperatorAddress) -> bytes:
+def _sign(case: CheckContext, recipient: OperatorAddress) -> bytes:
     return build_reach_request(
         KeyPair.from_secret(case.keys["bn254"].secret),
         cluster=case.cluster,
@@ -269,7 +269,7 @@ def _sign(case: Case, recipient: OperatorAddress) -> bytes:
     ).encoded
 
 
-def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswer | str]) -> Finding:
+def _judge(case: CheckContext, socket: str, answers: Mapping[OperatorAddress, ReachAnswer | str]) -> Finding:
     tried = {o: a for o, a in answers.items() if isinstance(a, ReachAnswer)}
     if not tried:
         reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))
@@ -280,7 +280,7 @@ def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswe
             f"operators still dial {next(iter(tried.values())).address}, not {socket}",
             "ask again after the next boundary, when they read the chain",
         )
-    missed = {o: a for o, a in current.items() if a.outcome is not Reach.REACHED}
+    missed = {o: a for o, a in current.items() if a.outcome is not DialOutcome.REACHED}
     if not missed:
         return ok(f"{len(current)} of {len(current)} operators reach {socket}")
     says = "; ".join(f"{hexed(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
@@ -297,9 +297,9 @@ def _judge(case: Case, socket: str, answers: Mapping[OperatorAddress, ReachAnswe
 
 _UPDATE: Final = "or publish the address where it is: {update}"
 _ADVICE: Final = {
-    Reach.REFUSED: f"let the node listen at the port that is on chain, or forward that port to it; {_UPDATE}",
-    Reach.TIMED_OUT: f"open that TCP port to this machine in its firewall and router; {_UPDATE}",
-    Reach.OTHER_PEER: f"another peer answers there: give the keystore of peer {{peer}} as p2p_keystore, {_UPDATE}",
-    Reach.NOT_PUBLIC: f"the chain names a private address; {_UPDATE}",
-    Reach.FAILED: f"see that name, route and proxies lead to this node; {_UPDATE}",
+    DialOutcome.REFUSED: f"let the node listen at the port that is on chain, or forward that port to it; {_UPDATE}",
+    DialOutcome.TIMED_OUT: f"open that TCP port to this machine in its firewall and router; {_UPDATE}",
+    DialOutcome.OTHER_PEER: f"another peer answers there: give the keystore of peer {{peer}} as p2p_keystore, {_UPDATE}",
+    DialOutcome.NOT_PUBLIC: f"the chain names a private address; {_UPDATE}",
+    DialOutcome.FAILED: f"see that name, route and proxies lead to this node; {_UPDATE}",
 }

@@ -6,13 +6,13 @@ from eigenkms.chain import abi
 from eigenkms.chain.anchor import open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.logs import LogQuery
-from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.chain.reader import OperatorSetReader
 from eigenkms.chain.registration import gas_of_socket
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
 from eigenkms.config.schema import DEVNET_CHAIN_ID
 from eigenkms.errors import ChainError, InputError
-from eigenkms.maintenance.doctor.context import Case
+from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.p2p.identity import PeerAddress, parse_address, why_undialable
 from eigenkms.types import BlockRef
@@ -24,7 +24,7 @@ COMMON_DEPTH: Final = 8
 """Blocks below the newest one from which on RPCs must agree."""
 
 
-async def rpc(case: Case) -> Finding:
+async def rpc(case: CheckContext) -> Finding:
     """Each URL answers with a JSON-RPC answer."""
     silent: list[ChainError] = []
     for client in case.rpcs:
@@ -42,7 +42,7 @@ async def rpc(case: Case) -> Finding:
     return ok(f"{', '.join(client.endpoint for client in case.rpcs)}: answering")
 
 
-async def chain_id(case: Case) -> Finding:
+async def chain_id(case: CheckContext) -> Finding:
     """Each RPC that answers serves the configured chain."""
     wanted, others = case.config.chain_id, []
     for client in case.rpcs:
@@ -57,7 +57,7 @@ async def chain_id(case: Case) -> Finding:
     return ok(f"chain {wanted}")
 
 
-async def rpc_methods(case: Case) -> Finding:
+async def rpc_methods(case: CheckContext) -> Finding:
     """What a node asks for beyond the ordinary: blocks by finality, calls pinned to a block (EIP-1898), events."""
     chain, config = case.chain, case.config
     head = await chain.head()
@@ -78,7 +78,7 @@ async def rpc_methods(case: Case) -> Finding:
     return ok(f"the {config.finality} block is {head.number}; calls at a block and events are answered")
 
 
-async def rpc_head(case: Case) -> Finding:
+async def rpc_head(case: CheckContext) -> Finding:
     """The newest block is a new one, and all URLs tell of about the same chain."""
     heads = await _blocks(case, "latest")
     if not heads:
@@ -106,7 +106,7 @@ async def rpc_head(case: Case) -> Finding:
     return ok(f"block {newest.number}, {max(age, 0):.0f} s old")
 
 
-async def _blocks(case: Case, selector: str) -> dict[JsonRpc, BlockRef]:
+async def _blocks(case: CheckContext, selector: str) -> dict[JsonRpc, BlockRef]:
     """What each RPC tells; those that do not are left out, as the check rpc has named them."""
     found = {}
     for client in case.rpcs:
@@ -118,7 +118,7 @@ async def _blocks(case: Case, selector: str) -> dict[JsonRpc, BlockRef]:
     return found
 
 
-async def contracts(case: Case) -> Finding:
+async def contracts(case: CheckContext) -> Finding:
     """They are there; the set exists, with BN254 keys and a registrar; applications can be looked up if need be."""
     chain, config = case.chain, case.config
     await chain.check_deployment()
@@ -138,7 +138,7 @@ async def contracts(case: Case) -> Finding:
     return ok(f"operator set {config.operator_set_id} of AVS {hexed(config.avs)} has {members} operators")
 
 
-async def membership(case: Case) -> Finding:
+async def membership(case: CheckContext) -> Finding:
     """Whether the operator is in the set; if not, what comes next."""
     chain, me = case.chain, case.config.operator
     assert case.operators is not None
@@ -148,7 +148,7 @@ async def membership(case: Case) -> Finding:
     return await _absent(case, chain)
 
 
-async def _absent(case: Case, chain: EigenLayerChain) -> Finding:
+async def _absent(case: CheckContext, chain: OperatorSetReader) -> Finding:
     """Why, as far as the chain tells, and the next step."""
     assert case.operators is not None
     me = case.config.operator
@@ -189,7 +189,7 @@ async def _absent(case: Case, chain: EigenLayerChain) -> Finding:
     )
 
 
-async def account(case: Case) -> Finding:
+async def account(case: CheckContext) -> Finding:
     """The account that publishes sockets can pay for it."""
     address = case.account()
     if address is None:
@@ -211,7 +211,7 @@ async def account(case: Case) -> Finding:
     return warning(f"{sentence}; to publish another socket takes {needed / 10**18:.4f}", fund)
 
 
-async def anchor(case: Case) -> Finding:
+async def anchor(case: CheckContext) -> Finding:
     """The registry on the second chain is this cluster's; if the node is to write there, it takes this operator's entries."""
     config = case.config.anchor
     if config is None:
@@ -229,11 +229,11 @@ async def anchor(case: Case) -> Finding:
     return ok(f"commitment registry {hexed(config.registry)} on chain {config.chain_id}, {how}")
 
 
-def _is_devnet(case: Case) -> bool:
+def _is_devnet(case: CheckContext) -> bool:
     return case.config.chain_id == DEVNET_CHAIN_ID
 
 
-async def signing_key(case: Case) -> Finding:
+async def signing_key(case: CheckContext) -> Finding:
     """The chain has the keystore's key for this operator."""
     assert case.operators is not None
     if case.me is None:
@@ -251,7 +251,7 @@ async def signing_key(case: Case) -> Finding:
     )
 
 
-async def socket(case: Case) -> Finding:
+async def socket(case: CheckContext) -> Finding:
     """The socket on chain can be read, and is of this node."""
     if case.me is None:
         return skipped("the operator has not joined yet")
@@ -275,7 +275,7 @@ async def socket(case: Case) -> Finding:
     return _judge_address(case, case.socket, update)
 
 
-def _judge_address(case: Case, found: PeerAddress, update: str) -> Finding:
+def _judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:
     announce = case.config.announce
     if announce and found.multiaddr not in announce:
         return warning(

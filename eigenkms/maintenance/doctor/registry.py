@@ -7,10 +7,10 @@ from typing import Final
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.errors import EigenKmsError
 from eigenkms.maintenance.doctor import machine, network, onchain
-from eigenkms.maintenance.doctor.context import Case
+from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.findings import Check, Result, carry_out
 
-CHECKS: Final[tuple[Check[Case], ...]] = (
+CHECKS: Final[tuple[Check[CheckContext], ...]] = (
     Check(
         "configuration",
         "Do settings read, and fit together?",
@@ -216,8 +216,8 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
 
 
 async def examine(
-    case: Case, tell: Callable[[Result[Case]], None] = lambda _result: None
-) -> list[Result[Case]]:
+    case: CheckContext, tell: Callable[[Result[CheckContext]], None] = lambda _result: None
+) -> list[Result[CheckContext]]:
     """All checks; what they opened is closed. Each result is told as it comes."""
     async with AsyncExitStack() as stack:
         for url in _urls(case):
@@ -226,7 +226,7 @@ async def examine(
         return await carry_out(CHECKS, case, tell)
 
 
-def _urls(case: Case) -> tuple[str, ...]:
+def _urls(case: CheckContext) -> tuple[str, ...]:
     """None where the configuration cannot be read: the first check says why."""
     try:
         return case.config.chain.rpc_urls

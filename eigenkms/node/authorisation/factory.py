@@ -20,7 +20,7 @@ from eigenkms.attestation.jwks import KeySource
 from eigenkms.config.node import NodeConfig
 from eigenkms.node.authorisation.pipeline import Authoriser
 from eigenkms.node.authorisation.policy import Policy
-from eigenkms.storage.replay_cache import SpentTokens
+from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import ClusterId
 
 
@@ -61,7 +61,7 @@ async def open_authoriser(
 ) -> AsyncIterator[Authoriser]:
     """The pipeline that ``config`` describes, with its memory of used evidence in the data folder, whose lock the caller holds."""
     methods = make_methods(config)
-    spent = await trio.to_thread.run_sync(SpentTokens.open, config.data_dir)
+    spent = await trio.to_thread.run_sync(ReplayCache.open, config.data_dir)
     try:
         yield Authoriser(
             cluster=cluster,

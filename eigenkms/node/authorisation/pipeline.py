@@ -23,19 +23,19 @@ import trio
 from eigenkms.applications import (
     Application,
     Applications,
+    AppRelease,
     AppStatus,
     ContainerPolicy,
-    Release,
     UnusableReleaseError,
 )
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Context, Image, Method
 from eigenkms.crypto.app_ids import folded, is_same
 from eigenkms.errors import ChainError
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.storage.replay_cache import Spending, Use
+from eigenkms.storage.replay_cache import Spending, TokenUse
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ REMEMBERED_LONGER_SECONDS: Final = 60
 class Memory(Protocol):
     """Where used evidence is remembered (storage/replay_cache)."""
 
-    def spend(self, uses: Sequence[Use], now: float) -> list[Spending]: ...
+    def spend(self, uses: Sequence[TokenUse], now: float) -> list[Spending]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Authoriser:
         self._spent = spent
         self._clock = clock
         self._spending = GroupCommit(self._remember)
-        self._of_one = Rates(app_rate, BURST_OF_ONE * app_rate, time.monotonic)
+        self._of_one = RateLimiter(app_rate, BURST_OF_ONE * app_rate, time.monotonic)
         self._at_once: Counter[str] = Counter()
         self._told_full = False
 
@@ -190,12 +190,12 @@ class Authoriser:
         if self._of_one.take(folded(app_id)):
             raise busy("too many requests for this application")
 
-    def _remember(self, uses: list[Use]) -> list[Spending]:
+    def _remember(self, uses: list[TokenUse]) -> list[Spending]:
         return self._spent.spend(uses, self._clock())
 
     async def _spend(self, claims: Claims) -> None:
         outcome = await self._spending.submit(
-            Use(claims.use_id, claims.expires_at + REMEMBERED_LONGER_SECONDS)
+            TokenUse(claims.use_id, claims.expires_at + REMEMBERED_LONGER_SECONDS)
         )
         if outcome is Spending.AGAIN:
             raise AttestationRefused(
@@ -257,7 +257,7 @@ def check_signer(claims: Claims, application: Application) -> None:
         )
 
 
-def check_release(image: Image, release: Release | None) -> None:
+def check_release(image: Image, release: AppRelease | None) -> None:
     """Raise unless ``image`` is the one that ``release`` names, started as it says."""
     if release is None:
         raise AttestationRefused(

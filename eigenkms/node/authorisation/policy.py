@@ -12,7 +12,7 @@ from eigenkms.types import AppId
 Mode = Literal["open", "attested", "closed"]
 
 
-class Asking(Protocol):
+class AuthorisedRequest(Protocol):
     """What of a request says who asks for what."""
 
     @property
@@ -42,7 +42,7 @@ class Policy:
             )
 
     async def authorise(
-        self, request: Asking, *, client: str = "", reference_nonce: str | None = None
+        self, request: AuthorisedRequest, *, client: str = "", reference_nonce: str | None = None
     ) -> Grant | None:
         """Raise ``AttestationRefused`` unless the requester has shown its right to ``request.app_id``'s key.
 

@@ -9,7 +9,7 @@ REMEMBERED: Final = 8192
 """Names that are counted; beyond, the one that came the longest ago is forgotten."""
 
 
-class Rates:
+class RateLimiter:
     """A token bucket for each name: ``rate`` a second, ``burst`` at once. ``clock`` is in seconds, monotonic."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:

@@ -23,7 +23,7 @@ from eigenkms.crypto import bls
 from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http import responses
 from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
 from eigenkms.node.http.limits import ByteBudget, InProgress, TooManyError
@@ -35,7 +35,7 @@ from eigenkms.node.http.requests import (
     read_secrets_request,
     read_sign_request,
 )
-from eigenkms.node.issuer import Released, Releaser
+from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.node.key_versions import Versions
 from eigenkms.p2p.prefixes import prefix_of
 from eigenkms.protocols.wire.transcript import Transcript
@@ -67,7 +67,7 @@ class KeyApi:
         operator: OperatorAddress,
         versions: Versions,
         policy: Policy,
-        releaser: Releaser,
+        releaser: PartialSignatureIssuer,
         not_ready: Callable[[], Sequence[str]],
         rate: int,
         app_sign: bool,
@@ -79,8 +79,8 @@ class KeyApi:
         self._releaser = releaser
         self._not_ready = not_ready
         self._app_sign = app_sign and policy.mode == "open"
-        self._rate = Rates(rate, 2 * rate, trio.current_time)
-        self._probes = Rates(PROBES * rate, 2 * PROBES * rate, trio.current_time)
+        self._rate = RateLimiter(rate, 2 * rate, trio.current_time)
+        self._probes = RateLimiter(PROBES * rate, 2 * PROBES * rate, trio.current_time)
         self._in_progress = InProgress()
         self._bodies = ByteBudget()
         self._reading = trio.CapacityLimiter(_READERS)
@@ -141,7 +141,7 @@ class KeyApi:
             identity = identity_of(1, self._cluster, asked.app_id)
             return responses.sign_answer(self._operator, bls.partial_sign(share, identity))
 
-        released = Released(asked.app_id, 1, transcript, asked.reply_key)
+        released = IssueRequest(asked.app_id, 1, transcript, asked.reply_key)
         return _json(await self._releaser.release(released, grant, make, client=_client(request)))
 
     async def _secrets(self, request: Request) -> Response:
@@ -156,7 +156,7 @@ class KeyApi:
             identity = identity_of(asked.ciphertext_version, self._cluster, asked.key_id)
             return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
-        released = Released(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
+        released = IssueRequest(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
         return _json(await self._releaser.release(released, grant, make, client=client))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
@@ -243,7 +243,7 @@ def _client(request: Request) -> str:
     return prefix_of(request.client.host) if request.client else ""
 
 
-def _take(rates: Rates, client: str) -> None:
+def _take(rates: RateLimiter, client: str) -> None:
     if wait := rates.take(client):
         raise TooManyError(everybody=False, retry_after=wait)
 

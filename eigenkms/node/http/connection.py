@@ -16,7 +16,7 @@ import h11
 import trio
 
 from eigenkms.node.http.limits import ByteBudget, ServerLimits, TooManyError
-from eigenkms.node.http.places import Place, Use
+from eigenkms.node.http.places import Place, PlaceUse
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ class Connection:
     async def run(self) -> None:
         patience = self.limits.head_seconds
         while (request := await self._next_request(patience)) is not None:
-            self.place.turn(Use.WORK)
+            self.place.turn(PlaceUse.WORK)
             await self._answer(request)
-            self.place.turn(Use.IDLE)
+            self.place.turn(PlaceUse.IDLE)
             if self.h11.our_state is not h11.DONE or self.h11.their_state is not h11.DONE:
                 break
             self.h11.start_next_cycle()
@@ -133,7 +133,7 @@ class Connection:
 
     async def _linger(self) -> None:
         """Read on for a moment: closing with unread bytes would take the answer away from whoever still sends."""
-        self.place.turn(Use.IDLE)
+        self.place.turn(PlaceUse.IDLE)
         with trio.move_on_after(self.limits.linger_seconds):
             if isinstance(self._stream, trio.SocketStream):
                 await self._stream.send_eof()

@@ -12,7 +12,7 @@ from eigenkms.config.tls import TlsFiles
 from eigenkms.errors import InputError
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ACCEPTS_OF_ONE, ServerLimits
-from eigenkms.node.http.server import Listener, Server
+from eigenkms.node.http.server import HttpServer, Listener
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Bound:
+class HttpBinding:
     """Listeners that are open, the URL at which they are reached, and until when their certificate is valid, if they have one."""
 
     listeners: list[Listener]
@@ -32,7 +32,7 @@ class Bound:
 
 
 async def serve_api(
-    config: "NodeConfig", app: App, task_status: "TaskStatus[Bound | None]" = trio.TASK_STATUS_IGNORED
+    config: "NodeConfig", app: App, task_status: "TaskStatus[HttpBinding | None]" = trio.TASK_STATUS_IGNORED
 ) -> None:
     """The HTTP API until cancelled, if there is to be one; started with where it is. Raises ``InputError`` if it cannot listen."""
     if config.http_listen is None:
@@ -56,11 +56,11 @@ async def serve_api(
             f"{bound.certificate_end:%Y-%m-%d}",
         )
     async with trio.open_nursery() as nursery:
-        await nursery.start(Server(app, limits).serve, bound.listeners)
+        await nursery.start(HttpServer(app, limits).serve, bound.listeners)
         task_status.started(bound)
 
 
-async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--http-listen") -> Bound:
+async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--http-listen") -> HttpBinding:
     """Raises ``InputError`` for an address or files that cannot be used; ``setting`` is the one to change."""
     context, end = None, None
     if tls is not None:
@@ -76,6 +76,6 @@ async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--
     port = opened[0].socket.getsockname()[1]
     url = f"{'http' if context is None else 'https'}://{HttpAddress(address.host, port)}"
     if context is None:
-        return Bound(list(opened), url)
+        return HttpBinding(list(opened), url)
     secured: list[Listener] = [trio.SSLListener(each, context, https_compatible=True) for each in opened]
-    return Bound(secured, url, end)
+    return HttpBinding(secured, url, end)

@@ -22,7 +22,7 @@ from typing import Final
 import trio
 
 
-class Use(Enum):
+class PlaceUse(Enum):
     """What a connection waits for: a request, bytes to or from its client, or this machine."""
 
     IDLE = auto()
@@ -36,10 +36,10 @@ class Place:
     def __init__(self, client: str) -> None:
         self.client: Final = client
         self.scope: Final = trio.CancelScope()
-        self.use = Use.IDLE
+        self.use = PlaceUse.IDLE
         self.since = trio.current_time()
 
-    def turn(self, use: Use) -> None:
+    def turn(self, use: PlaceUse) -> None:
         """From now on it waits for something else."""
         self.use = use
         self.since = trio.current_time()
@@ -48,14 +48,14 @@ class Place:
     def transferring(self) -> Iterator[None]:
         """The block waits for the client."""
         before = self.use
-        self.turn(Use.TRANSFER)
+        self.turn(PlaceUse.TRANSFER)
         try:
             yield
         finally:
             self.turn(before)
 
 
-class Places:
+class ConnectionPlaces:
     """At most ``limit`` connections, ``of_one`` of them for one client."""
 
     def __init__(self, limit: int, of_one: int) -> None:
@@ -84,16 +84,16 @@ class Places:
     def _has_room(self, client: str) -> bool:
         """Whether there is a place for another connection of ``client``; one is made if it can be."""
         if self._count[client] >= self._of_one:
-            return self._end(self._longest(Use.IDLE, lambda place: place.client == client))
+            return self._end(self._longest(PlaceUse.IDLE, lambda place: place.client == client))
         if len(self._held) < self._limit:
             return True
         fewer = self._count[client] + 1
         return self._end(
-            self._longest(Use.IDLE, lambda _: True)
-            or self._longest(Use.TRANSFER, lambda place: self._count[place.client] > fewer)
+            self._longest(PlaceUse.IDLE, lambda _: True)
+            or self._longest(PlaceUse.TRANSFER, lambda place: self._count[place.client] > fewer)
         )
 
-    def _longest(self, use: Use, may_end: Callable[[Place], bool]) -> Place | None:
+    def _longest(self, use: PlaceUse, may_end: Callable[[Place], bool]) -> Place | None:
         """Of the client that holds the most."""
         found = (place for place in self._held if place.use is use and may_end(place))
         return min(found, key=lambda place: (-self._count[place.client], place.since), default=None)

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from eigenkms.applications import Release
+from eigenkms.applications import AppRelease
 from eigenkms.node.http.requests import SecretsRequest
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
@@ -36,7 +36,7 @@ def sign_answer(operator: OperatorAddress, signature: bytes) -> bytes:
     return encode_json({"OperatorAddress": _address(operator), "PartialSignature": _point(signature)})
 
 
-def secrets_answer(request: SecretsRequest, release: Release | None, signature: bytes) -> bytes:
+def secrets_answer(request: SecretsRequest, release: AppRelease | None, signature: bytes) -> bytes:
     """``POST /secrets``: 48 bytes of ``signature``, for the holder of the RSA key. Takes milliseconds for a large key."""
     answer = {
         "encrypted_env": "" if release is None else release.encrypted_env.hex(),

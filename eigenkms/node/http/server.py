@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http.connection import GONE, App, Connection, Stream
 from eigenkms.node.http.limits import ByteBudget, ServerLimits
-from eigenkms.node.http.places import Place, Places
+from eigenkms.node.http.places import ConnectionPlaces, Place
 from eigenkms.p2p.prefixes import prefix_of
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ _BURST_SECONDS: Final = 5
 """A client that was quiet may open at once what it may open in so many seconds."""
 
 
-class Server:
+class HttpServer:
     """Serves ``app`` on listeners that are open already. ``places`` and ``unread`` are what its connections hold, for tests."""
 
     def __init__(self, app: App, limits: ServerLimits) -> None:
         self._app = app
         self._limits = limits
-        self._accepts = Rates(
+        self._accepts = RateLimiter(
             limits.accepts_of_one, _BURST_SECONDS * limits.accepts_of_one, trio.current_time
         )
-        self.places: Final = Places(limits.connections, limits.connections_of_one)
+        self.places: Final = ConnectionPlaces(limits.connections, limits.connections_of_one)
         self.unread: Final = ByteBudget()
 
     async def serve(

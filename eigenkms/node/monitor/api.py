@@ -24,7 +24,7 @@ from eigenkms.config.addresses import HttpAddress
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listener import bind
-from eigenkms.node.http.server import Server
+from eigenkms.node.http.server import HttpServer
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -124,5 +124,5 @@ async def serve_monitor(
     if not address.host.is_loopback:
         log.warning("whoever reaches %s sees the state of this node, peers' addresses included", bound.url)
     async with trio.open_nursery() as nursery:
-        await nursery.start(Server(app, LIMITS).serve, bound.listeners)
+        await nursery.start(HttpServer(app, LIMITS).serve, bound.listeners)
         task_status.started(bound.url)

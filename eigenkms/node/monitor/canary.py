@@ -23,7 +23,7 @@ import trio
 from eigenkms.crypto import bls, ibe
 from eigenkms.crypto.scalars import coordinate
 from eigenkms.errors import EigenKmsError
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import PeerUnreachable, RpcRefusal
@@ -98,7 +98,7 @@ class Canary:
         self._versions = versions
         self._peers = peers
         self._every = every
-        self._rates = Rates(RATE, BURST, trio.current_time)
+        self._rates = RateLimiter(RATE, BURST, trio.current_time)
         self._working = trio.CapacityLimiter(1)
         self._failures_in_row = 0
         self.result: CanaryResult | None = None
@@ -163,7 +163,7 @@ class Canary:
         at, begun = time.time(), trio.current_time()
         transcript = held.epoch.transcript
         request = CanaryRequest(self._cluster, transcript.hash, os.urandom(32))
-        trial = await self._thread(Trial, request, transcript)
+        trial = await self._thread(CanaryProbe, request, transcript)
         if held.share is not None:
             trial.signatures[self._me] = await self._thread(bls.partial_sign, held.share, request.identity)
         others = [operator for operator in transcript.recipients.addresses if operator != self._me]
@@ -192,14 +192,16 @@ class Canary:
     async def _thread(self, call: Callable[..., Result], *args: object) -> Result:
         return await trio.to_thread.run_sync(partial(call, *args), limiter=self._working)
 
-    async def _ask_all(self, host: "Host", operators: Sequence[OperatorAddress], trial: "Trial") -> None:
+    async def _ask_all(
+        self, host: "Host", operators: Sequence[OperatorAddress], trial: "CanaryProbe"
+    ) -> None:
         """Ask them at the same time. The trial waits for nobody once all have answered or failed."""
         async with trio.open_nursery() as nursery:
             for operator in operators:
                 nursery.start_soon(self._ask, host, operator, trial)
         trial.enough.set()
 
-    async def _ask(self, host: "Host", operator: OperatorAddress, trial: "Trial") -> None:
+    async def _ask(self, host: "Host", operator: OperatorAddress, trial: "CanaryProbe") -> None:
         try:
             trial.take(operator, await self._signature_of(host, operator, trial.request))
         except EigenKmsError as error:
@@ -217,7 +219,7 @@ class Canary:
         return answer
 
 
-class Trial:
+class CanaryProbe:
     """One song: what was encrypted, and what the others gave to open it. All but ``take`` costs pairings."""
 
     def __init__(self, request: CanaryRequest, transcript: Transcript) -> None:

@@ -14,7 +14,7 @@ _FINE: Final = ("ok", "untried")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class HealthInput:
     """``phase`` is of the newest session once half an interval has passed since its boundary, when it should be over;
     ``holders`` are those of the newest version that are connected, this node among them; ``away`` are members that are not.
     """
@@ -41,14 +41,14 @@ class Seen:
     """Whether no RPC shows a recent block."""
 
 
-def judge(seen: Seen) -> tuple[str, list[str]]:
+def judge(seen: HealthInput) -> tuple[str, list[str]]:
     """The word, and the reasons with the gravest first; no reasons if all is well."""
     grave, light = list(_grave(seen)), list(_light(seen))
     word = CANNOT_SERVE if grave else DEGRADED if light else HEALTHY
     return word, grave + light
 
 
-def _grave(seen: Seen) -> Iterator[str]:
+def _grave(seen: HealthInput) -> Iterator[str]:
     yield from seen.not_ready
     if seen.holders < seen.threshold:
         yield f"{seen.holders} of the {seen.threshold} operators that a key takes are connected"
@@ -56,7 +56,7 @@ def _grave(seen: Seen) -> Iterator[str]:
         yield f"a trial decryption failed: {str(seen.canary.get('reason') or 'no reason given')[:200]}"
 
 
-def _light(seen: Seen) -> Iterator[str]:
+def _light(seen: HealthInput) -> Iterator[str]:
     if not seen.member:
         yield "this operator is not in the operator set"
     if not seen.share and not seen.not_ready:
@@ -73,7 +73,7 @@ def _light(seen: Seen) -> Iterator[str]:
         yield f"there is evidence against {_names(seen.accused)}"
 
 
-def _of_the_chain(seen: Seen) -> Iterator[str]:
+def _of_the_chain(seen: HealthInput) -> Iterator[str]:
     if seen.chain_error is not None:
         yield f"trouble with the chain: {seen.chain_error[:200]}"
     if seen.stale:
@@ -84,7 +84,7 @@ def _of_the_chain(seen: Seen) -> Iterator[str]:
             yield f"{failing} of {len(states)} RPC providers do not serve"
 
 
-def _of_the_session(seen: Seen) -> Iterator[str]:
+def _of_the_session(seen: HealthInput) -> Iterator[str]:
     if seen.phase == "void":
         yield "the newest session ended without a key"
     elif seen.phase not in (None, "certified"):

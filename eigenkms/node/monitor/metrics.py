@@ -77,7 +77,7 @@ Values = Iterator[tuple[tuple[str, ...], float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class MetricsInput:
     """What one look at the node found. ``status`` is what the status page is made of; times are trio's."""
 
     status: Mapping[str, Any]
@@ -98,7 +98,7 @@ class Read:
 
     name: str
     help: str
-    read: Callable[[Seen], Values]
+    read: Callable[[MetricsInput], Values]
     labels: tuple[str, ...] = ()
 
 
@@ -108,76 +108,76 @@ def _one(value: object) -> Values:
         yield (), float(value)
 
 
-def _field(name: str) -> Callable[[Seen], Values]:
+def _field(name: str) -> Callable[[MetricsInput], Values]:
     return lambda seen: _one(seen.status.get(name))
 
 
-def _of_host(name: str) -> Callable[[Seen], Values]:
+def _of_host(name: str) -> Callable[[MetricsInput], Values]:
     return lambda seen: _one(None if seen.host is None else getattr(seen.host, name))
 
 
-def _rpcs(seen: Seen) -> Sequence[Mapping[str, Any]]:
+def _rpcs(seen: MetricsInput) -> Sequence[Mapping[str, Any]]:
     return seen.status.get("rpc") or ()
 
 
-def _rpc_states(seen: Seen) -> Values:
+def _rpc_states(seen: MetricsInput) -> Values:
     for index, each in enumerate(_rpcs(seen), 1):
         for state in STATES:
             yield (str(index), state), float(each["state"] == state)
 
 
-def _rpc_latencies(seen: Seen) -> Values:
+def _rpc_latencies(seen: MetricsInput) -> Values:
     for index, each in enumerate(_rpcs(seen), 1):
         if each["latency_ms"] is not None:
             yield (str(index),), each["latency_ms"] / 1000
 
 
-def _rpc_heads(seen: Seen) -> Values:
+def _rpc_heads(seen: MetricsInput) -> Values:
     for index, each in enumerate(_rpcs(seen), 1):
         if each["head"] is not None:
             yield (str(index),), float(each["head"])
 
 
-def _members(seen: Seen) -> Sequence[Mapping[str, Any]]:
+def _members(seen: MetricsInput) -> Sequence[Mapping[str, Any]]:
     return seen.status.get("members") or ()
 
 
-def _peers_there(seen: Seen) -> Values:
+def _peers_there(seen: MetricsInput) -> Values:
     for each in _members(seen):
         if not each["me"] and not each["former"]:
             yield (str(each["operator"]),), float(bool(each["proven"]))
 
 
-def _peer_latencies(seen: Seen) -> Values:
+def _peer_latencies(seen: MetricsInput) -> Values:
     for each in _members(seen):
         if isinstance(each.get("latency_ms"), int | float) and not each["me"]:
             yield (str(each["operator"]),), each["latency_ms"] / 1000
 
 
-def _sessions(seen: Seen) -> Values:
+def _sessions(seen: MetricsInput) -> Values:
     for event in EVENTS:
         yield (event,), float(seen.engine.notes[event])
 
 
-def _canary(name: str) -> Callable[[Seen], Values]:
+def _canary(name: str) -> Callable[[MetricsInput], Values]:
     return lambda seen: _one(None if seen.canary.result is None else getattr(seen.canary.result, name))
 
 
-def _head_age(seen: Seen) -> Values:
+def _head_age(seen: MetricsInput) -> Values:
     at = None if seen.follower is None else seen.follower.head_at
     return _one(None if at is None else seen.now - at)
 
 
-def _health(seen: Seen) -> Values:
+def _health(seen: MetricsInput) -> Values:
     for word in ("healthy", "degraded", "cannot serve"):
         yield (word,), float(seen.status.get("health") == word)
 
 
-def _disk_free(seen: Seen) -> Values:
+def _disk_free(seen: MetricsInput) -> Values:
     return _one(shutil.disk_usage(seen.data_dir).free)
 
 
-def _database(seen: Seen) -> Values:
+def _database(seen: MetricsInput) -> Values:
     for path in sorted(seen.data_dir.glob("*.db")):
         yield (path.name,), float(path.stat().st_size)
 
@@ -335,7 +335,7 @@ COUNTERS: Final = (
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observation:
     """One metric that is counted as things happen."""
 
     name: str
@@ -344,19 +344,19 @@ class Observed:
     labels: tuple[str, ...]
 
 
-REQUESTS = Observed(
+REQUESTS = Observation(
     "requests_total",
     "counter",
     "Requests through libp2p, by method and outcome: ok, or the code of the refusal.",
     ("method", "outcome"),
 )
-REQUEST_SECONDS = Observed(
+REQUEST_SECONDS = Observation(
     "request_seconds", "histogram", "Seconds that a request through libp2p took.", ("method",)
 )
-HTTP_REQUESTS = Observed(
+HTTP_REQUESTS = Observation(
     "http_requests_total", "counter", "Requests to the HTTP API, by path and status.", ("path", "status")
 )
-HTTP_REQUEST_SECONDS = Observed(
+HTTP_REQUEST_SECONDS = Observation(
     "http_request_seconds",
     "histogram",
     "Seconds that a request to the HTTP API took, by path, its answer's last byte included.",
@@ -369,7 +369,7 @@ class Metrics:
     """The registry of one node. ``look`` takes stock of it when somebody asks."""
 
     def __init__(self) -> None:
-        self.look: Callable[[], Seen] | None = None
+        self.look: Callable[[], MetricsInput] | None = None
         self._registry = CollectorRegistry()
         self._requests = self._counter(REQUESTS)
         self._seconds = self._histogram(REQUEST_SECONDS)
@@ -382,10 +382,10 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
-    def _counter(self, row: Observed) -> Counter:
+    def _counter(self, row: Observation) -> Counter:
         return Counter(row.name, row.help, row.labels, namespace=NAMESPACE, registry=self._registry)
 
-    def _histogram(self, row: Observed) -> Histogram:
+    def _histogram(self, row: Observation) -> Histogram:
         return Histogram(
             row.name, row.help, row.labels, namespace=NAMESPACE, registry=self._registry, buckets=SECONDS
         )

@@ -14,12 +14,12 @@ from eigenkms.chain.boundaries import BoundaryStatistics, newest_boundary
 from eigenkms.config.node import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.key_versions import HeldVersion, Versions
-from eigenkms.node.monitor.health import Seen, judge
+from eigenkms.node.monitor.health import HealthInput, judge
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from eigenkms.node.network.peer_book import PeerBook, PeerEntry
-from eigenkms.node.network.ping import Pulse
+from eigenkms.node.network.ping import PeerPinger
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.session_progress import Step
+from eigenkms.protocols.ceremony.session_progress import SessionStep
 from eigenkms.types import OperatorAddress
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ _AFTER_DEALING: Final = ("prepared", "committed", "certified")
 
 
 @dataclass(frozen=True)
-class Overview:
+class OperatorStatus:
     """Reads the parts of one node."""
 
     config: NodeConfig
     peers: PeerBook
     versions: Versions
     engine: Engine
-    pulse: Pulse
+    pulse: PeerPinger
     recent: RecentWarnings
     started_at: float
     """On trio's clock."""
@@ -83,7 +83,7 @@ class Overview:
         not_ready: list[str],
         follower: BoundaryStatistics,
         members: list[dict[str, object]],
-    ) -> Seen:
+    ) -> HealthInput:
         newest, ceremony = self.versions.newest, self.engine.newest
         holders = frozenset() if newest is None else frozenset(newest.epoch.transcript.recipients.addresses)
         there = {m["operator"] for m in members if m["me"] or m["proven"]}
@@ -91,7 +91,7 @@ class Overview:
             None if ceremony is None or not self._should_be_over(ceremony, follower) else ceremony.status()
         )
         error, unanchored = public.get("chain_error"), public.get("anchor_error")
-        return Seen(
+        return HealthInput(
             not_ready=tuple(not_ready),
             member=any(m["me"] and not m["former"] for m in members),
             share=bool(public.get("share")) or newest is None,
@@ -184,7 +184,7 @@ class Overview:
         }
 
 
-def _steps(steps: tuple[Step, ...], *, certified: bool) -> list[dict[str, object]]:
+def _steps(steps: tuple[SessionStep, ...], *, certified: bool) -> list[dict[str, object]]:
     """Each with its state: whatever was seen of it, a step is done if somebody has gone on to vote."""
     behind = max((i for i, step in enumerate(steps) if step.done and step.name in _AFTER_DEALING), default=0)
     shown: list[dict[str, object]] = []

@@ -15,7 +15,7 @@ MAX_CHARACTERS: Final = 600
 
 
 @dataclass(frozen=True)
-class Warned:
+class RecentWarning:
     """``at`` is unix time of the last of ``count`` lines that say the same, or are of one kind that strangers can bring about."""
 
     at: float
@@ -32,7 +32,7 @@ class RecentWarnings(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._kept: OrderedDict[tuple[str, str | int], Warned] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str | int], RecentWarning] = OrderedDict()
 
     @classmethod
     @asynccontextmanager
@@ -56,11 +56,11 @@ class RecentWarnings(logging.Handler):
         level = record.levelname.lower()
         key = (record.name, record.lineno) if record.name in REACHED else (level, message)
         old = self._kept.pop(key, None)
-        self._kept[key] = Warned(time.time(), level, message, 1 if old is None else old.count + 1)
+        self._kept[key] = RecentWarning(time.time(), level, message, 1 if old is None else old.count + 1)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
 
-    def list(self) -> tuple[Warned, ...]:
+    def list(self) -> tuple[RecentWarning, ...]:
         self.acquire()
         try:
             return tuple(self._kept.values())

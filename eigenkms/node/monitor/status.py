@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
 from eigenkms.chain.providers import RpcPool
-from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.chain.reader import OperatorSetReader
 from eigenkms.config.node import NodeConfig, parameters_of
-from eigenkms.node.anchor_publisher import Anchoring
+from eigenkms.node.anchor_publisher import AnchorPublisher
 from eigenkms.node.engine import Engine
-from eigenkms.node.issuer import Releaser
+from eigenkms.node.issuer import PartialSignatureIssuer
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.monitor.canary import Canary
-from eigenkms.node.monitor.operator_status import Overview
+from eigenkms.node.monitor.operator_status import OperatorStatus
 from eigenkms.node.network.peer_book import PeerBook
-from eigenkms.node.network.ping import Pulse
+from eigenkms.node.network.ping import PeerPinger
 from eigenkms.types import ClusterId, OperatorAddress
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ CHAIN_FAILURES: Final = 3
 """Looks at the chain in a row that fail until the node says that it is not ready."""
 
 
-class Report:
+class StatusReporter:
     """Reads the parts of one node. ``follower``, ``host`` and ``overview`` are there from when the node runs."""
 
     def __init__(
         self,
         config: NodeConfig,
         cluster: ClusterId,
-        chain: EigenLayerChain,
+        chain: OperatorSetReader,
         peers: PeerBook,
         versions: Versions,
         engine: Engine,
-        releaser: Releaser,
+        releaser: PartialSignatureIssuer,
     ) -> None:
         self._config = config
         self._cluster = cluster
@@ -46,11 +46,11 @@ class Report:
         self._engine = engine
         self._releaser = releaser
         self.follower: BoundaryFollower | None = None
-        self.anchoring: Anchoring | None = None
+        self.anchoring: AnchorPublisher | None = None
         self.host: Host | None = None
-        self.overview: Overview | None = None
+        self.overview: OperatorStatus | None = None
         self.canary: Canary | None = None
-        self.pulse: Pulse | None = None
+        self.pulse: PeerPinger | None = None
         self.boundary_error: str | None = None
         """Why no session was opened at the newest boundary, if the chain is the reason."""
 

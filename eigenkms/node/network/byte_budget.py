@@ -18,7 +18,7 @@ CHECKED: Final = 128 << 10
 so much 16 times a second, and each time another one."""
 
 
-class Budget:
+class OperatorByteBudget:
     """A bucket of bytes for each operator. It may be overdrawn by one answer; nothing is served then until it is full again so far.
 
     ``clock`` is in seconds, monotonic.

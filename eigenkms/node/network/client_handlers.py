@@ -24,11 +24,11 @@ from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.rate_limiter import Pace
 from eigenkms.node.engine import Engine
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
-from eigenkms.node.issuer import Released, Releaser
+from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.node.key_versions import Versions
-from eigenkms.node.network.dial_back import Reacher
+from eigenkms.node.network.dial_back import DialBackService
 from eigenkms.node.network.peer_book import PeerBook
-from eigenkms.node.network.peer_records import Greeter
+from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import Caller, SignatureChecks
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
@@ -63,7 +63,7 @@ MAX_DELAY_SECONDS: Final = 5.0
 """Within the deadline of a handler."""
 
 
-class Services:
+class ClientHandlers:
     """The handlers of one node. ``status`` gives what ``eigenkms status`` shows; nothing in it is secret."""
 
     def __init__(
@@ -76,8 +76,8 @@ class Services:
         peers: PeerBook,
         versions: Versions,
         policy: Policy,
-        releaser: Releaser,
-        greeter: Greeter,
+        releaser: PartialSignatureIssuer,
+        greeter: PeerRecordService,
         checks: SignatureChecks,
         status: Callable[[], dict[str, object]],
     ) -> None:
@@ -96,7 +96,7 @@ class Services:
         self._signing = FairThread(owners=CLIENTS, each=STATEMENTS)
         self._refusals = Pace(REFUSALS_A_SECOND, REFUSAL_BURST, trio.current_time, latest=MAX_DELAY_SECONDS)
         self._paging = FairThread(owners=CLIENTS, each=PAGES)
-        self.reacher = Reacher(cluster, me, peers, checks)
+        self.reacher = DialBackService(cluster, me, peers, checks)
 
     async def client(self, request: Request) -> bytes:
         """The client protocol. A client that is refused much gets its refusals late, which holds its requests under way."""
@@ -177,7 +177,7 @@ class Services:
             raise RpcRefusal("no-share", "this operator holds no share of that key version")
         grant = await self._policy.authorise(request, client=client)
         transcript = held.epoch.transcript
-        released = Released(request.app_id, request.ciphertext_version, transcript, request.reply_key)
+        released = IssueRequest(request.app_id, request.ciphertext_version, transcript, request.reply_key)
         try:
             return await self._releaser.release(
                 released, grant, partial(self._sign_partial, transcript, held.share, request), client=client

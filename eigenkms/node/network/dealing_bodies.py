@@ -16,7 +16,7 @@ MAX_BYTES: Final = 2 << 20
 """What is kept of one source; a dealing for 256 recipients has 206 kB, and an operator deals once a session and source."""
 
 
-class Bodies:
+class DealingBodies:
     """Of few sources: the caller lets only operators put something here. ``put`` on the loop, ``take`` on any thread."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import trio
 
 from eigenkms.errors import EigenKmsError
-from eigenkms.node.engine import Engine, Outlet
+from eigenkms.node.engine import Engine, FrameSink
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
@@ -34,7 +34,7 @@ Want: TypeAlias = tuple[str, bytes]
 """Method and name of a dealing."""
 
 
-class Fetcher:
+class DealingFetcher:
     """``pause`` gives the seconds between two rounds."""
 
     def __init__(self, host: Host, peers: PeerBook, engine: Engine, pause: Callable[[], float]) -> None:
@@ -46,7 +46,7 @@ class Fetcher:
         self._asking: dict[PeerId, Want] = {}
         self._asked_at: dict[Want, float] = {}
 
-    async def run(self, outlet: Outlet) -> None:
+    async def run(self, outlet: FrameSink) -> None:
         """Fetch until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
@@ -84,7 +84,7 @@ class Fetcher:
         asked.add(chosen)
         return chosen
 
-    async def _ask(self, outlet: Outlet, peer: PeerId, want: Want) -> None:
+    async def _ask(self, outlet: FrameSink, peer: PeerId, want: Want) -> None:
         method, name = want
         operator = self._peers.operator_of(peer)
         try:

@@ -26,7 +26,7 @@ DIAL_SECONDS: Final = 4.0
 MAX_DIALS: Final = 4
 
 
-class Reacher:
+class DialBackService:
     """Answers ``reach`` requests of one node. ``host`` is there from when the node runs."""
 
     def __init__(

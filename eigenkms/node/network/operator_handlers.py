@@ -12,13 +12,13 @@ import trio
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.node.engine import Engine
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
-from eigenkms.node.network.byte_budget import CHECKED, LEAST, Budget
+from eigenkms.node.network.byte_budget import CHECKED, LEAST, OperatorByteBudget
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame, verify_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verify_frame
 from eigenkms.protocols.wire.rpc_methods import encode_frames
 from eigenkms.protocols.wire.session import MAX_OPERATORS
 from eigenkms.types import ClusterId, OperatorAddress
@@ -29,7 +29,7 @@ SYNCS: Final = 16
 Canary = Callable[[OperatorAddress, bytes], Awaitable[bytes]]
 
 
-class OperatorServices:
+class OperatorHandlers:
     """The handler of the operator protocol of one node. ``canary`` answers requests of that name."""
 
     def __init__(self, cluster: ClusterId, peers: PeerBook, engine: Engine, canary: Canary) -> None:
@@ -38,7 +38,7 @@ class OperatorServices:
         self._engine = engine
         self._canary = canary
         self._verifying = FairThread(owners=2 * MAX_OPERATORS, each=SYNCS)
-        self.budget = Budget(trio.current_time)
+        self.budget = OperatorByteBudget(trio.current_time)
 
     async def answer(self, request: Request) -> bytes:
         """Only peers that proved which operator they are get an answer."""
@@ -97,7 +97,7 @@ class OperatorServices:
 
     async def _check_sync(self, frame: Frame) -> None:
         key = self._peers.key_of(frame.sender)
-        if frame.kind is not Kind.SYNC or frame.cluster != self._cluster or key is None:
+        if frame.kind is not FrameKind.SYNC or frame.cluster != self._cluster or key is None:
             raise MalformedError("read sync request: not one of this cluster")
         try:
             await self._verifying.take(frame.sender, verify_frame, frame, key)

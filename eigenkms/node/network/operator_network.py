@@ -14,12 +14,12 @@ import trio
 
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
 from eigenkms.node import log_fields
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.engine import Engine
 from eigenkms.node.frame_queue import MAX_FRAMES
-from eigenkms.node.network.dealing_fetcher import Fetcher
+from eigenkms.node.network.dealing_fetcher import DealingFetcher
 from eigenkms.node.network.peer_book import PeerBook
-from eigenkms.node.network.peer_records import Greeter
+from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
@@ -45,11 +45,11 @@ MAX_WAITING = 4096
 """Pushes that wait. Those beyond are left out, and their recipients fetch the body."""
 
 
-class Links:
+class OperatorNetwork:
     """The node's side of the network; ``Outlet`` of the engine. Opened by ``run``."""
 
     def __init__(
-        self, host: Host, peers: PeerBook, engine: Engine, greeter: Greeter, cluster: ClusterId
+        self, host: Host, peers: PeerBook, engine: Engine, greeter: PeerRecordService, cluster: ClusterId
     ) -> None:
         self._host = host
         self._peers = peers
@@ -59,9 +59,9 @@ class Links:
         self._topic = rpc_methods.gossip_topic(cluster)
         self._to_push, self._pushes = trio.open_memory_channel[tuple[PeerId, bytes]](MAX_WAITING)
         self._window = 1.0
-        self._gossip_rates = Rates(GOSSIP_RATE, GOSSIP_BURST, trio.current_time)
+        self._gossip_rates = RateLimiter(GOSSIP_RATE, GOSSIP_BURST, trio.current_time)
         self._dialled: Mapping[PeerId, tuple[str, ...]] = {}
-        self._fetcher = Fetcher(host, peers, engine, self._pause)
+        self._fetcher = DealingFetcher(host, peers, engine, self._pause)
 
     def set_window(self, window: float) -> None:
         """Pull four times a protocol window (seconds)."""

@@ -16,7 +16,7 @@ from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_a
 from eigenkms.p2p.prefixes import plain_ip
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame, WrongScopeError
-from eigenkms.protocols.wire.peer_claims import Claim, Standing, dial_order
+from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
 from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
 
@@ -237,7 +237,7 @@ class PeerBook:
             self._expected = dial_order(self._find_claims())
         return self._expected
 
-    def _find_claims(self) -> Iterator[Claim[PeerId]]:
+    def _find_claims(self) -> Iterator[PeerClaim[PeerId]]:
         """What each of the others says: its record's addresses first, then its socket's, if both name one peer."""
         for operator in self._everybody:
             told: dict[PeerId, tuple[str, ...]] = {}
@@ -245,13 +245,13 @@ class PeerBook:
                 told[peer] = (*told.get(peer, ()), *addresses)
             for peer, addresses in told.items():
                 if peer != self._own_peer:
-                    yield Claim(peer, self._standing(operator, peer), addresses)
+                    yield PeerClaim(peer, self._standing(operator, peer), addresses)
 
-    def _standing(self, operator: OperatorAddress, peer: PeerId) -> Standing:
+    def _standing(self, operator: OperatorAddress, peer: PeerId) -> ClaimStanding:
         if self._proven.get(operator) == peer:
-            return Standing.PROVEN
+            return ClaimStanding.PROVEN
         socket = self._sockets.get(operator)
-        return Standing.ON_CHAIN if socket is not None and socket.peer_id == peer else Standing.SAID
+        return ClaimStanding.ON_CHAIN if socket is not None and socket.peer_id == peer else ClaimStanding.SAID
 
     def _addresses(self, operator: OperatorAddress) -> Iterable[tuple[PeerId, tuple[str, ...]]]:
         record, socket = self._records.get(operator), self._sockets.get(operator)

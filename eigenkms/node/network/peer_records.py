@@ -17,7 +17,7 @@ from eigenkms.protocols.wire.peer_record import PeerRecord
 log = logging.getLogger(__name__)
 
 
-class Greeter:
+class PeerRecordService:
     """``record`` is this node's own peer record, which is there once its addresses are known."""
 
     def __init__(self, peers: PeerBook, checks: SignatureChecks, record: Frame | None = None) -> None:

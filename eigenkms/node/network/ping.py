@@ -31,7 +31,7 @@ MIN_GRACE, MAX_GRACE = 0.1, 2.0
 
 
 @dataclass(frozen=True)
-class Beat:
+class PingResult:
     """``latency`` of the last answer in seconds and when it came, on trio's clock; ``failures`` in a row since."""
 
     latency: float | None = None
@@ -39,18 +39,18 @@ class Beat:
     failures: int = 0
 
 
-class Pulse:
+class PeerPinger:
     """Of all operators that are connected and proved who they are."""
 
     def __init__(self, peers: PeerBook) -> None:
         self._peers = peers
-        self._beats: dict[OperatorAddress, Beat] = {}
+        self._beats: dict[OperatorAddress, PingResult] = {}
         self._asked_at: dict[PeerId, float] = {}
         self._old: frozenset[OperatorAddress] = frozenset()
 
-    def beat(self, operator: OperatorAddress) -> Beat:
+    def beat(self, operator: OperatorAddress) -> PingResult:
         """What is known of an operator since the start."""
-        return self._beats.get(operator, Beat())
+        return self._beats.get(operator, PingResult())
 
     @property
     def outdated(self) -> tuple[OperatorAddress, ...]:
@@ -98,7 +98,7 @@ class Pulse:
                 await self._ask_for_old(host, peer, operator)
             return
         now = trio.current_time()
-        self._beats[operator] = Beat(now - began, now)
+        self._beats[operator] = PingResult(now - began, now)
         self._old -= {operator}
 
     async def _ask_for_old(self, host: "Host", peer: PeerId, operator: OperatorAddress) -> None:

@@ -25,7 +25,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
@@ -93,8 +93,8 @@ class SignatureChecks:
         self._peers = peers
         self._operators = FairThread(owners=2 * MAX_OPERATORS, each=OPERATOR_PLACES)
         self._strangers = FairThread(owners=STRANGERS, each=CLIENT_PLACES, pause=PAUSE_SECONDS)
-        self._operator_rates = Rates(OPERATOR_RATE, OPERATOR_BURST, trio.current_time)
-        self._client_rates = Rates(CLIENT_RATE, CLIENT_BURST, trio.current_time)
+        self._operator_rates = RateLimiter(OPERATOR_RATE, OPERATOR_BURST, trio.current_time)
+        self._client_rates = RateLimiter(CLIENT_RATE, CLIENT_BURST, trio.current_time)
         self._named: Counter[OperatorAddress] = Counter()
         self._refused: OrderedDict[bytes, None] = OrderedDict()
 
@@ -183,7 +183,7 @@ def _name_of(frame: Frame, key: bytes) -> bytes:
     return hashlib.sha256(key + frame.encoded).digest()
 
 
-def _take(rates: Rates, name: str) -> None:
+def _take(rates: RateLimiter, name: str) -> None:
     if wait := rates.take(name):
         raise _busy(wait)
 

@@ -11,17 +11,17 @@ from typing import Final
 import trio
 
 from eigenkms.chain.epochs import verify_holders
-from eigenkms.chain.reader import EigenLayerChain
+from eigenkms.chain.reader import OperatorSetReader
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.node import log_fields
 from eigenkms.node.engine import Engine
 from eigenkms.node.key_versions import Versions
-from eigenkms.node.network.operator_network import Links
+from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.rpc_methods import Head, check_head, decode_head
+from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
 from eigenkms.protocols.wire.session import Parameters
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId
@@ -30,18 +30,18 @@ ASK_SECONDS: Final = 2.0
 log = logging.getLogger(__name__)
 
 
-class Sources:
+class VersionSync:
     """Finds and learns them."""
 
     def __init__(
         self,
-        chain: EigenLayerChain,
+        chain: OperatorSetReader,
         cluster: ClusterId,
         host: Host,
         peers: PeerBook,
         versions: Versions,
         engine: Engine,
-        links: Links,
+        links: OperatorNetwork,
         parameters: Parameters,
     ) -> None:
         self._chain = chain
@@ -120,7 +120,7 @@ class Sources:
         self._links.refresh()
         await self._engine.learn(self._links, head)
 
-    def _is_news(self, head: Head) -> bool:
+    def _is_news(self, head: VersionHead) -> bool:
         """Whether it is higher than what is known here, or certifies what is known to be prepared."""
         known = self._versions.known()
         if any(held.is_certified and self._is_as_high(held.epoch.transcript, head) for held in known):
@@ -137,12 +137,12 @@ class Sources:
             )
 
     @staticmethod
-    def _is_as_high(known: Transcript, head: Head) -> bool:
+    def _is_as_high(known: Transcript, head: VersionHead) -> bool:
         """By time, or by block number: whoever signs a version chooses its time, and the chain is asked for its number alone."""
         made = head.transcript
         return known.version >= made.version or known.boundary.number >= made.boundary.number
 
-    def _refuse_other_key(self, peer: PeerId, head: Head) -> None:
+    def _refuse_other_key(self, peer: PeerId, head: VersionHead) -> None:
         """Say once of each such version that it is not taken over."""
         transcript = head.transcript
         if transcript.hash in self._refused:

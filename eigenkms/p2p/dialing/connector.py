@@ -20,7 +20,7 @@ from eigenkms.p2p.dialing.resolver import SLOW_SECONDS, Resolver
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId, TransportAddress, is_public
 from eigenkms.p2p.limits import Limits
-from eigenkms.types import Reach
+from eigenkms.types import DialOutcome
 
 log = logging.getLogger("eigenkms.p2p.dialing.connector")
 
@@ -53,14 +53,14 @@ def _reason(error: BaseException) -> str:
     return "it did not prove who it is"
 
 
-def _met(error: BaseException) -> Reach:
+def _met(error: BaseException) -> DialOutcome:
     """What a dial that failed with ``error`` met."""
     if isinstance(error, PrivateAddressError):
-        return Reach.NOT_PUBLIC
+        return DialOutcome.NOT_PUBLIC
     found = {one.errno for one in _causes(error) if isinstance(one, OSError) and one.errno is not None}
     if found == {errno.ECONNREFUSED}:
-        return Reach.REFUSED
-    return Reach.OTHER_PEER if _reason(error) == _ANOTHER_PEER else Reach.FAILED
+        return DialOutcome.REFUSED
+    return DialOutcome.OTHER_PEER if _reason(error) == _ANOTHER_PEER else DialOutcome.FAILED
 
 
 def _discard(muxed: Any) -> None:
@@ -100,13 +100,13 @@ class Connector:
 
     async def probe(
         self, peer: PeerId, address: TransportAddress, seconds: float, *, public_only: bool
-    ) -> Reach:
+    ) -> DialOutcome:
         """What a fresh dial meets, whatever connections there are. Nothing is kept of it. Never raises."""
-        reached = Reach.TIMED_OUT
+        reached = DialOutcome.TIMED_OUT
         try:
             with within(seconds):
                 muxed = await self._reach(peer, address, public_only or await self._is_public())
-                reached = Reach.REACHED
+                reached = DialOutcome.REACHED
                 await muxed.goodbye()
         except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
             log.debug("probe %s at %s: %s", peer, address, error)

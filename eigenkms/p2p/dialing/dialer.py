@@ -96,7 +96,7 @@ def read_addresses(peer: PeerId, addresses: Sequence[object]) -> tuple[Transport
     return tuple(dict.fromkeys(transports))
 
 
-class Dialler:
+class Dialer:
     """Keeps the peers of one host connected, and connects others on demand."""
 
     def __init__(

@@ -18,11 +18,11 @@ log = logging.getLogger("eigenkms.p2p.reading")
 CHUNK = 64 << 10
 
 
-class _Reader(Protocol):
+class _ExactReader(Protocol):
     async def read(self, n: int) -> bytes: ...
 
 
-async def read_exactly(reader: _Reader, n: int, retry_count: int = 0) -> bytes:  # noqa: ARG001 - libp2p's signature
+async def read_exactly(reader: _ExactReader, n: int, retry_count: int = 0) -> bytes:  # noqa: ARG001 - libp2p's signature
     """Exactly ``n`` bytes; raises IncompleteReadError at the end of the stream. P11."""
     buffer = bytearray()
     while len(buffer) < n:

@@ -20,7 +20,7 @@ from eigenkms.p2p.hardening.muxer import GuardedYamux
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.listening.read_allowances import Allowance
-from eigenkms.p2p.rpc.memory import Pool
+from eigenkms.p2p.rpc.memory import MemoryPool
 
 
 def noise_only(pair: KeyPair) -> dict[Any, Any]:
@@ -33,7 +33,7 @@ async def secure(
     socket: trio.SocketStream,
     expected: PeerId | None,
     limits: Limits,
-    strangers: Pool,
+    strangers: MemoryPool,
     allowance: Allowance,
 ) -> GuardedYamux:
     """Authenticate the peer at the other end and set up yamux; we dialled if ``expected`` is given.

@@ -20,7 +20,7 @@ from libp2p.stream_muxer.yamux import yamux
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.listening.read_allowances import Allowance
-from eigenkms.p2p.rpc.memory import Account, Pool
+from eigenkms.p2p.rpc.memory import MemoryAccount, MemoryPool
 
 log = logging.getLogger("eigenkms.p2p.muxer")
 
@@ -152,7 +152,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         peer: Any,
         socket: trio.SocketStream,
         limits: Limits,
-        strangers: Pool,
+        strangers: MemoryPool,
         allowance: Allowance | None = None,
     ) -> None:
         self._allowance = allowance or Allowance(limits.client_rate)
@@ -162,7 +162,9 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         self._turn = trio.Lock()
         self.socket = socket
         self.limits = limits
-        self.account = Account(strangers, partial(self.abort, "held the most of what is held for strangers"))
+        self.account = MemoryAccount(
+            strangers, partial(self.abort, "held the most of what is held for strangers")
+        )
         self.stream_buffers = CappedBuffers(self, limits.client_connection_buffer)
         self.stream_limit = limits.client_streams
         self.last_request = trio.current_time()

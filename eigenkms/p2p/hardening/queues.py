@@ -20,7 +20,7 @@ MESSAGE_COST: Final = 1 << 10
 """Bytes that a message which is kept counts for besides its own."""
 
 
-class LongQueue(RpcQueue):  # type: ignore[misc]
+class BatchingRpcQueue(RpcQueue):  # type: ignore[misc]
     """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes.
 
     It holds ``limit`` bytes at most, whatever the peer reads; libp2p counts RPCs only. Messages that wait leave together: what a

@@ -117,4 +117,4 @@ def apply_process_wide() -> None:
     yamux.MAX_WINDOW_SIZE = muxer.WINDOW
     yamux.YamuxStream._auto_tune_and_send_window_update = muxer.update_window_late  # noqa: SLF001
     yamux.YamuxStream = streams.GuardedStream
-    import_module("libp2p.pubsub.pubsub").RpcQueue = queues.LongQueue  # type: ignore[attr-defined]
+    import_module("libp2p.pubsub.pubsub").RpcQueue = queues.BatchingRpcQueue  # type: ignore[attr-defined]

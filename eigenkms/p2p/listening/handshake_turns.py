@@ -43,7 +43,7 @@ class Bucket:
         return 0.0 if self.left >= _ONE else (1.0 - self.left) / self.rate
 
 
-class Turns:
+class HandshakeTurns:
     """Turns of one lane: ``rate`` a second after ``burst``, and of one prefix ``prefix_rate`` after ``prefix_burst``."""
 
     def __init__(self, rate: float, burst: float, prefix_rate: float, prefix_burst: float) -> None:

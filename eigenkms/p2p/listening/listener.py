@@ -25,7 +25,7 @@ from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import TransportAddress, parse_transport
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.listening.handshake_turns import OperatorAddresses, Turns
+from eigenkms.p2p.listening.handshake_turns import HandshakeTurns, OperatorAddresses
 from eigenkms.p2p.prefixes import prefix_of
 
 log = logging.getLogger("eigenkms.p2p.listening.listener")
@@ -95,7 +95,7 @@ class _Lobby:
 
     def __init__(self, limits: Limits, counters: Counters) -> None:
         self.handshakes: dict[_Handshake, None] = {}
-        self.turns = Turns(
+        self.turns = HandshakeTurns(
             limits.handshake_rate, limits.handshake_burst, limits.prefix_rate, limits.prefix_burst
         )
         self._limits = limits
@@ -127,7 +127,7 @@ class _Lobby:
         handshake.scope.cancel()
 
 
-class Listener:
+class TcpListener:
     """Accepts on bound sockets for one host. Sockets from ``operators`` have places and turns of their own."""
 
     def __init__(

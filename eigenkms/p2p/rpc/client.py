@@ -26,7 +26,7 @@ from eigenkms.p2p.errors import CallTimeout, FrameError, PeerUnreachable, RpcRef
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.rpc import framing
-from eigenkms.p2p.rpc.memory import Places
+from eigenkms.p2p.rpc.memory import PeerPlaces
 
 log = logging.getLogger("eigenkms.p2p.rpc.client")
 
@@ -61,7 +61,7 @@ class _Call:
         raise self.outcome
 
 
-class Session:
+class RpcStream:
     """All requests of this host to one peer on one protocol."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Session:
         self._nursery = nursery
         self._limits = limits
         self._ids = count(1)
-        self._places = Places(limits.in_flight, limits.held)
+        self._places = PeerPlaces(limits.in_flight, limits.held)
         self._pending: dict[int, _Call] = {}
         self._outbox: trio.MemorySendChannel[_Call] | None = None
         self._scope: trio.CancelScope | None = None
@@ -222,13 +222,13 @@ def _printable(message: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in message)
 
 
-class Sessions:
+class RpcClient:
     """The sessions of one host, opened on demand."""
 
     def __init__(self, opener: Opener, limits: Limits) -> None:
         self._opener = opener
         self._limits = limits
-        self._sessions: dict[tuple[PeerId, str], Session] = {}
+        self._sessions: dict[tuple[PeerId, str], RpcStream] = {}
         self._nursery: trio.Nursery | None = None
         self.started = trio.Event()
 
@@ -250,14 +250,14 @@ class Sessions:
             self._nursery.cancel_scope.cancel()
             self._nursery = None
 
-    def get(self, peer: PeerId, protocol: str) -> Session:
+    def get(self, peer: PeerId, protocol: str) -> RpcStream:
         """The session with the peer, closed until it is first used. Raises PeerUnreachable once the host closes."""
         if self._nursery is None:
             raise PeerUnreachable(f"call {peer}: this host is closed")
         key = (peer, protocol)
         if key not in self._sessions:
             self._drop_closed()
-            self._sessions[key] = Session(peer, protocol, self._opener, self._nursery, self._limits)
+            self._sessions[key] = RpcStream(peer, protocol, self._opener, self._nursery, self._limits)
         return self._sessions[key]
 
     def _drop_closed(self) -> None:

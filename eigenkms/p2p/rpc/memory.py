@@ -4,10 +4,10 @@ Whatever a peer sends lies somewhere until it is worked off: unread in a buffer 
 request under way, in an answer that waits to be written. A peer decides how long that takes, since it may send the rest late and
 read its answers late. So two things are bounded, neither of them by time:
 
-- ``Places``: the requests of one peer, and the bytes of these and of their answers. A place is held until the answer is written
+- ``PeerPlaces``: the requests of one peer, and the bytes of these and of their answers. A place is held until the answer is written
   or its stream is reset. With no place left the peer's next request is not started, and then its streams are not read.
-- ``Pool``: the bytes of all strangers together, of whatever kind. Identities and connections cost a stranger little, so a bound
-  for each of them is none for all. Over the limit the stranger is cut off for which most is held. The pool has at least a whole
+- ``MemoryPool``: the bytes of all strangers together, of whatever kind. Identities and connections cost a stranger little, so a
+  bound for each of them is none for all. Over the limit the stranger is cut off for which most is held. The pool has at least a whole
   request for each place of a client, hence a client that holds no more than one is never the one that is cut.
 
 A byte is counted once, where it lies; copies that live for one step of the loop, and what noise and the kernel buffer for a
@@ -23,7 +23,7 @@ REQUEST_COST: Final = 8 << 10
 """Bytes that a request counts for besides its body: its task, and what the handler needs."""
 
 
-class Places:
+class PeerPlaces:
     """The requests of one peer that are under way: at most ``count``, which hold at most ``size`` bytes, or one of any size."""
 
     def __init__(self, count: int, size: int) -> None:
@@ -63,13 +63,13 @@ class Places:
         self.change(-size)
 
 
-class Account:
+class MemoryAccount:
     """The bytes that are held for the peer of one connection; part of the pool while that peer is a stranger.
 
     ``cut`` ends the connection now. It is called once at most.
     """
 
-    def __init__(self, pool: "Pool", cut: Callable[[], None]) -> None:
+    def __init__(self, pool: "MemoryPool", cut: Callable[[], None]) -> None:
         self.held = 0
         self._pool = pool
         self._cut = cut
@@ -103,16 +103,16 @@ class Account:
         self._cut()
 
 
-class Pool:
+class MemoryPool:
     """What all strangers of one host hold, at most ``limit`` bytes. ``cuts`` counts those that were cut off for it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
         self.cuts = 0
-        self._accounts: dict[Account, int] = {}
+        self._accounts: dict[MemoryAccount, int] = {}
 
-    def change(self, account: Account, count: int) -> None:
+    def change(self, account: MemoryAccount, count: int) -> None:
         """``account`` has ``count`` bytes more, or less."""
         self.held += count
         left = self._accounts.pop(account, 0) + count
@@ -129,7 +129,7 @@ class Pool:
 class Hold:
     """The place of one request, and its bytes: in the places of its peer and on the account of its connection."""
 
-    def __init__(self, places: Places, account: Account, size: int) -> None:
+    def __init__(self, places: PeerPlaces, account: MemoryAccount, size: int) -> None:
         self._places = places
         self._account = account
         self._size = REQUEST_COST + size

@@ -24,7 +24,7 @@ from eigenkms.p2p.errors import FrameError, RpcRefusal
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.rpc import framing
-from eigenkms.p2p.rpc.memory import Account, Hold, Places
+from eigenkms.p2p.rpc.memory import Hold, MemoryAccount, PeerPlaces
 from eigenkms.p2p.types import Gate, Handler, Request
 
 log = logging.getLogger("eigenkms.p2p.rpc.server")
@@ -34,14 +34,14 @@ _NO_ROOM: Final = RpcRefusal("busy", "the answers that wait to be read leave no 
 
 
 @dataclass(eq=False, slots=True)
-class _Guest:
+class _ClientQuota:
     """A peer that has at least one stream open."""
 
-    places: Places
+    places: PeerPlaces
     streams: dict[str, list[trio.CancelScope]] = field(default_factory=lambda: defaultdict(list))
 
 
-class Server:
+class RpcServer:
     """The handlers of one host, by protocol."""
 
     def __init__(self, gate: Gate, trusted: Any, limits: Limits, counters: Counters) -> None:
@@ -50,7 +50,7 @@ class Server:
         self._limits = limits
         self._counters = counters
         self._handlers: dict[str, Handler] = {}
-        self._guests: dict[PeerId, _Guest] = {}
+        self._guests: dict[PeerId, _ClientQuota] = {}
 
     def add(self, protocol: str, handler: Handler) -> None:
         """Requests on ``protocol`` go to ``handler`` from now on."""
@@ -58,7 +58,7 @@ class Server:
 
     async def serve(self, stream: Any, protocol: str) -> None:
         """Answer the requests on an inbound stream until it ends. Raises FrameError, or what libp2p raises."""
-        guest = self._guests.setdefault(stream.peer, _Guest(Places(self._limits.in_flight, 0)))
+        guest = self._guests.setdefault(stream.peer, _ClientQuota(PeerPlaces(self._limits.in_flight, 0)))
         guest.places.size = self._held_limit(stream.peer)
         scopes = guest.streams[protocol]
         if len(scopes) >= _STREAMS:
@@ -66,7 +66,7 @@ class Server:
         with trio.CancelScope() as scope:
             scopes.append(scope)
             try:
-                await _Conversation(self, stream, protocol, guest.places).run()
+                await _InboundStream(self, stream, protocol, guest.places).run()
             finally:
                 if scope in scopes:
                     scopes.remove(scope)
@@ -119,15 +119,15 @@ def _reply(id_: int, outcome: bytes | RpcRefusal) -> bytes:
     return framing.encode(framing.RefusalFrame(id_, code, outcome.message[: framing.MAX_MESSAGE]))
 
 
-class _Conversation:
+class _InboundStream:
     """One inbound stream."""
 
-    def __init__(self, server: Server, stream: Any, protocol: str, places: Places) -> None:
+    def __init__(self, server: RpcServer, stream: Any, protocol: str, places: PeerPlaces) -> None:
         self._server = server
         self._stream = stream
         self._protocol = protocol
         self._places = places
-        self._account: Account = stream.muxed_conn.account
+        self._account: MemoryAccount = stream.muxed_conn.account
         self._writing = trio.Lock()
         self._under_way: set[int] = set()
         self._limits = server._limits  # noqa: SLF001 - the same module

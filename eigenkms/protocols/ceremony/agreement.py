@@ -15,7 +15,7 @@ Why a certified version is never out of reach: t' members prepared it, so at lea
 recipient decrypts its share from them, whenever it comes back.
 
 Across sessions views go on as one sequence, ordered by boundary and view. A lock on a version keeps a member from preparing, in
-a later session, a fresh transcript that deals from an older one (``Deliberation.supports``). So once a version is certified, no
+a later session, a fresh transcript that deals from an older one (``ProposalSource.supports``). So once a version is certified, no
 session that deals from an older one is prepared any more.
 
 ∅, the end of a genesis session without a key, is a hash like any other here: it may be proposed fresh once the next boundary
@@ -28,13 +28,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.ceremony.effects import Accuse, Broadcast, Effect, JournalRecord, Note, Persist
-from eigenkms.protocols.ceremony.pacemaker import Views
-from eigenkms.protocols.ceremony.signer import Voice
-from eigenkms.protocols.ceremony.vote_pool import Ballots
+from eigenkms.protocols.ceremony.effects import (
+    Broadcast,
+    Effect,
+    JournalRecord,
+    LogEvent,
+    Persist,
+    ReportFault,
+)
+from eigenkms.protocols.ceremony.pacemaker import Pacemaker
+from eigenkms.protocols.ceremony.signer import SlotSigner
+from eigenkms.protocols.ceremony.vote_pool import VotePool
 from eigenkms.protocols.records.evidence import Evidence, Fault, carried_certificate, is_bad_proposal
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     GENESIS,
     GENESIS_SOURCE,
@@ -79,7 +86,7 @@ class Draft:
     keys: tuple[bytes, ...]
 
 
-class Deliberation(Protocol):
+class ProposalSource(Protocol):
     """What agreement asks of the dealings of its session."""
 
     def leader(self, view: int, source: SourceRef) -> OperatorAddress | None:
@@ -116,20 +123,20 @@ class Decision:
 class Agreement:
     """One operator's side of the agreement of a session; ``mpk`` is the master key that a rotation keeps (``None``: genesis)."""
 
-    def __init__(self, voice: Voice, deliberation: Deliberation, mpk: bytes | None = None) -> None:
+    def __init__(self, voice: SlotSigner, deliberation: ProposalSource, mpk: bytes | None = None) -> None:
         self._voice = voice
         self._deliberation = deliberation
         self.session = voice.session
         self.me = voice.me
         self._mpk = mpk
         self._ended = False
-        self._views = Views(voice.session)
+        self._views = Pacemaker(voice.session)
         self._may_void = False
         self._lock: Certificate | None = None
         self._highest: Certificate | None = None
         self._transcripts: dict[bytes, Transcript] = {}
         self._proposals: dict[int, list[Proposal]] = {}
-        self._ballots = Ballots(voice.session)
+        self._ballots = VotePool(voice.session)
         self._verified: dict[bytes, bool] = {}
         self._durable: set[bytes] = set()
         self._accused: set[tuple[OperatorAddress, Fault]] = set()
@@ -159,15 +166,15 @@ class Agreement:
     def receive(self, frame: Frame, now: float) -> list[Effect]:
         """Take note of a verified frame; ``advance`` draws the conclusions, except that a frame is a fault by itself."""
         match frame.kind:
-            case Kind.PROPOSAL:
+            case FrameKind.PROPOSAL:
                 self._receive_proposal(frame, now)
-            case Kind.VOTE:
+            case FrameKind.VOTE:
                 self._ballots.add(frame)
                 if frame.sender == self.me:
                     self._views.restart(read_vote(frame).view, now)
-            case Kind.VIEW_CHANGE:
+            case FrameKind.VIEW_CHANGE:
                 self._receive_view_change(frame, now)
-            case Kind.CERTIFICATE:
+            case FrameKind.CERTIFICATE:
                 message = read_certificate_frame(frame)
                 if self._is_believed(frame.sender) and self._is_valid(message.certificate):
                     self._keep_transcript(message.transcript)
@@ -182,7 +189,7 @@ class Agreement:
         certificate = carried_certificate(frame) if self._is_believed(frame.sender) else None
         if certificate is not None and not self._is_valid(certificate):
             return Fault.BAD_CERTIFICATE
-        if frame.kind is Kind.PROPOSAL:
+        if frame.kind is FrameKind.PROPOSAL:
             proposal = read_proposal(frame)
             if self._proposed_transcript(proposal) is None and is_bad_proposal(proposal, self.session):
                 return Fault.BAD_PROPOSAL
@@ -198,13 +205,13 @@ class Agreement:
         if place in self._accused or frame.sender not in self.session.x:
             return []
         self._accused.add(place)
-        return [Accuse(Evidence(fault, frame.sender, self.session.id, (frame,)))]
+        return [ReportFault(Evidence(fault, frame.sender, self.session.id, (frame,)))]
 
     def forget(self, frame: Frame) -> None:
         """A frame of an old view fell out of the log: so does what was kept of it here."""
-        if frame.kind is Kind.VOTE:
+        if frame.kind is FrameKind.VOTE:
             self._ballots.drop(frame)
-        elif frame.kind is Kind.PROPOSAL:
+        elif frame.kind is FrameKind.PROPOSAL:
             self._forget_proposal(read_proposal(frame))
             needed = self._durable | {c.hash for c in (self._highest, self._lock) if c is not None}
             proposed = {proposal.transcript for made in self._proposals.values() for proposal in made}
@@ -379,7 +386,7 @@ class Agreement:
 
     def _repeat(self, now: float) -> list[Effect]:
         """While I wait for t' members in my view, say every few windows again that I am there."""
-        said = self._voice.said((Kind.VIEW_CHANGE, self.view))
+        said = self._voice.said((FrameKind.VIEW_CHANGE, self.view))
         return [Broadcast(said)] if said is not None and self._views.repeats(now) else []
 
     def _tally(self) -> list[Effect]:
@@ -407,15 +414,15 @@ class Agreement:
             return []
         self._views.enter(target, now)
         said = self._voice.say(
-            Kind.VIEW_CHANGE,
-            (Kind.VIEW_CHANGE, target),
+            FrameKind.VIEW_CHANGE,
+            (FrameKind.VIEW_CHANGE, target),
             lambda: view_change_body(target, self._highest),
         )
-        return [*said, Note("view", {"view": target})]
+        return [*said, LogEvent("view", {"view": target})]
 
     def _propose(self, now: float) -> list[Effect]:
         """As leader: the highest prepared transcript I know, else a fresh one, else (once allowed) ∅."""
-        view, slot = self.view, (Kind.PROPOSAL, self.view)
+        view, slot = self.view, (FrameKind.PROPOSAL, self.view)
         if self._voice.said(slot) is not None or (view > 0 and not self._views.heard_enough(now)):
             return []
         chosen = self._chosen(now)
@@ -427,8 +434,8 @@ class Agreement:
             return []
         encoded, keys = (None, ()) if draft is None else (draft.transcript.encoded, draft.keys)
         body = proposal_body(view, source, encoded, justification, keys)
-        said = self._voice.say(Kind.PROPOSAL, slot, lambda: body)
-        return [*said, Note("proposed", {"view": view, "void": draft is None})]
+        said = self._voice.say(FrameKind.PROPOSAL, slot, lambda: body)
+        return [*said, LogEvent("proposed", {"view": view, "void": draft is None})]
 
     def _chosen(self, now: float) -> tuple[Draft | None, Certificate | None] | None:
         """What I would propose, ∅ as ``None``, and what justifies it."""
@@ -446,7 +453,7 @@ class Agreement:
 
     def _prepare(self, now: float) -> list[Effect]:
         """Prepare a proposal of my view, if the lock and what I hold allow it."""
-        if self._voice.said((Kind.VOTE, self.view, int(Phase.PREPARE))) is not None:
+        if self._voice.said((FrameKind.VOTE, self.view, int(Phase.PREPARE))) is not None:
             return []
         made = sorted(self._proposals.get(self.view, ()), key=lambda proposal: proposal.source, reverse=True)
         return next((voted for proposal in made if (voted := self._prepare_one(proposal, now))), [])
@@ -510,19 +517,21 @@ class Agreement:
         view = self.view
         digest = vote_digest(self.session.id, view, phase, transcript_hash)
         said = self._voice.say(
-            Kind.VOTE,
-            (Kind.VOTE, view, int(phase)),
+            FrameKind.VOTE,
+            (FrameKind.VOTE, view, int(phase)),
             lambda: vote_body(view, phase, transcript_hash, self._voice.sign(digest)),
         )
         return [
             *said,
-            Note("voted", {"phase": phase.name.lower(), "view": view, "hash": transcript_hash.hex()[:16]}),
+            LogEvent(
+                "voted", {"phase": phase.name.lower(), "view": view, "hash": transcript_hash.hex()[:16]}
+            ),
         ]
 
     def _commit(self) -> list[Effect]:
         """On a prepare certificate of my view: lock, durably, and commit."""
         prepared = self._highest
-        slot = (Kind.VOTE, self.view, int(Phase.COMMIT))
+        slot = (FrameKind.VOTE, self.view, int(Phase.COMMIT))
         if prepared is None or prepared.view != self.view or self._voice.said(slot) is not None:
             return []
         transcript = self._transcripts.get(prepared.hash)
@@ -536,4 +545,4 @@ class Agreement:
     def announcement(self, decision: Decision) -> Frame:
         """The decision as a frame that anyone can be served."""
         encoded = None if decision.transcript is None else decision.transcript.encoded
-        return self._voice.build(Kind.CERTIFICATE, certificate_body(encoded, decision.certificate))
+        return self._voice.build(FrameKind.CERTIFICATE, certificate_body(encoded, decision.certificate))

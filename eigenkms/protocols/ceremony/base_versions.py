@@ -23,7 +23,7 @@ remembered beside them.
 """
 
 
-class Sources:
+class BaseVersions:
     """Of a session with these ``members``."""
 
     def __init__(self, members: OperatorSet, floor: SourceRef) -> None:

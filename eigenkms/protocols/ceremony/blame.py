@@ -25,7 +25,7 @@ from itertools import pairwise
 from typing import Final
 
 from eigenkms.protocols.ceremony.frame_log import VIEW_KINDS, FrameLog
-from eigenkms.protocols.wire.frames import Kind
+from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, read_vote
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
@@ -236,7 +236,7 @@ class Inquest:
         return frozenset(prepared) if self._me in prepared else None
 
     def _votes(self, view: int, phase: Phase) -> dict[OperatorAddress, bytes]:
-        found = {a: self._log.get(a, (Kind.VOTE, view, int(phase))) for a in self._members}
+        found = {a: self._log.get(a, (FrameKind.VOTE, view, int(phase))) for a in self._members}
         return {a: read_vote(frame).hash for a, frame in found.items() if frame is not None}
 
 

@@ -16,29 +16,29 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.ceremony.agreement import Agreement, Decision
-from eigenkms.protocols.ceremony.base_versions import Sources
+from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.blame import DIGESTS, KEYS, Blame, Inquest, ViewHistory, Witness
 from eigenkms.protocols.ceremony.dealings import Dealings, KnownDealing, Stage
 from eigenkms.protocols.ceremony.effects import (
-    Accuse,
     Broadcast,
     Certified,
     Closed,
     Effect,
+    EraseJournal,
     JournalRecord,
-    Note,
+    LogEvent,
     Persist,
     Prepared,
-    Shred,
+    ReportFault,
 )
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.genesis import GenesisDealings
-from eigenkms.protocols.ceremony.jobs import Checked, Dealt
-from eigenkms.protocols.ceremony.membership import Parties
-from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, Step, steps_of
-from eigenkms.protocols.ceremony.signer import Voice
+from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult
+from eigenkms.protocols.ceremony.membership import SessionMembership
+from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep, steps_of
+from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.key_directory import KeyDirectory, key_slot
 from eigenkms.protocols.wire.messages import (
     GENESIS,
@@ -77,7 +77,7 @@ class HeldSource:
 
 
 @dataclass(frozen=True)
-class Setting:
+class CeremonyContext:
     """What is the same for all ceremonies of one operator: who it is, its BN254 key, its source of randomness, and how long, in
     seconds, a session that begins now waits for those that may be late (some round trips).
     """
@@ -99,7 +99,7 @@ class Ceremony:
     def __init__(
         self,
         session: Session,
-        setting: Setting,
+        setting: CeremonyContext,
         opened_at: float,
         *,
         records: Sequence[JournalRecord] = (),
@@ -114,10 +114,10 @@ class Ceremony:
         self._opened_at = opened_at
         self._fresh = fresh
         self._log = FrameLog()
-        self._voice = Voice(session, setting.me, setting.key, self._log)
+        self._voice = SlotSigner(session, setting.me, setting.key, self._log)
         self._keys = KeyDirectory(session)
-        self._parties = Parties(session, setting.me)
-        self._sources = Sources(session.recipients, floor)
+        self._parties = SessionMembership(session, setting.me)
+        self._sources = BaseVersions(session.recipients, floor)
         self._agreement = Agreement(
             self._voice, self._sources, sources[0].transcript.mpk if sources else None
         )
@@ -170,7 +170,7 @@ class Ceremony:
             self._leave()
         if self.is_rotation and any(record.kind == "polynomial" for record in self._restored):
             effects.append(
-                Shred(self.session.id)
+                EraseJournal(self.session.id)
             )  # a genesis until its source was journaled, and then a crash
         own = [decode_frame(r.body) for r in self._restored if r.kind == "frame"]
         for frame in own:
@@ -193,11 +193,11 @@ class Ceremony:
 
     def _publish_key(self) -> list[Effect]:
         """My fresh encryption key, which the caller made durable."""
-        key, slot = self._fresh, (Kind.KEY, 0)
+        key, slot = self._fresh, (FrameKind.KEY, 0)
         if key is None or self._silent or self.me not in self.session.x:
             return []
         proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._setting.rng)
-        said: list[Effect] = [*self._voice.say(Kind.KEY, slot, lambda: key_body(key.public, proof))]
+        said: list[Effect] = [*self._voice.say(FrameKind.KEY, slot, lambda: key_body(key.public, proof))]
         frame = self._voice.said(slot)
         assert frame is not None
         self._keys.add(frame)
@@ -214,7 +214,7 @@ class Ceremony:
         effects: list[Effect] = []
         if not self.is_rotation:
             effects += self.forget_secrets()
-            self._sources = Sources(self.session.recipients, GENESIS)
+            self._sources = BaseVersions(self.session.recipients, GENESIS)
             self._agreement = Agreement(self._voice, self._sources, transcript.mpk)
             self._witness.forget_views()
         dealings = self._dealings_from(source, now)
@@ -223,10 +223,10 @@ class Ceremony:
         effects.append(Persist(JournalRecord("source", transcript.encoded)))
         for frame in tuple(self._log):
             first = len(self.sources) == 1
-            of_it = frame.kind is Kind.DEALING and read_dealing(frame).source == dealings.ref
-            if of_it or (first and frame.kind not in (Kind.KEY, Kind.HASH, Kind.DEALING)):
+            of_it = frame.kind is FrameKind.DEALING and read_dealing(frame).source == dealings.ref
+            if of_it or (first and frame.kind not in (FrameKind.KEY, FrameKind.HASH, FrameKind.DEALING)):
                 effects += self._route(frame, now)
-        note = Note("source", {"version": int(transcript.version)})
+        note = LogEvent("source", {"version": int(transcript.version)})
         return [*effects, note, *self._run(now)]
 
     def take_share(self, source: Transcript, share: SecretScalar, now: float) -> list[Effect]:
@@ -258,10 +258,10 @@ class Ceremony:
 
         Evidence of a bad dealing convicts nobody else.
         """
-        if frame.kind is Kind.DEALING:
+        if frame.kind is FrameKind.DEALING:
             dealings = self._sources.get(read_dealing(frame).source)
             return dealings is not None and frame.sender in dealings.dealers
-        if frame.kind is not Kind.PROPOSAL:
+        if frame.kind is not FrameKind.PROPOSAL:
             return True
         proposal = read_proposal(frame)
         return frame.sender == self._sources.leader(proposal.view, proposal.source)
@@ -274,7 +274,7 @@ class Ceremony:
         return slot_of(frame) is not None and not self._silent and self._log.wants(frame)
 
     def _is_of_unknown_source(self, frame: Frame) -> bool:
-        if frame.kind is not Kind.DEALING:
+        if frame.kind is not FrameKind.DEALING:
             return False
         source = read_dealing(frame).source
         if self._sources.get(source) is not None:
@@ -294,7 +294,7 @@ class Ceremony:
             twice = self._log.add(frame)
             if twice is not None:
                 effects.append(self._accuse(Fault.EQUIVOCATION, *twice))
-                if frame.kind is Kind.DEALING:
+                if frame.kind is FrameKind.DEALING:
                     for dealings in self._sources:
                         dealings.equivocated(frame.sender)
             elif self._log.has(frame):
@@ -306,10 +306,10 @@ class Ceremony:
         effects = [effect for dealings in self._sources for effect in dealings.take_body(name, body)]
         return effects + self._run(now)
 
-    def take_result(self, result: Checked | Dealt, now: float) -> list[Effect]:
+    def take_result(self, result: CheckResult | DealResult, now: float) -> list[Effect]:
         """What became of a job that was asked for here, or in an earlier life."""
         effects: list[Effect] = []
-        if isinstance(result, Dealt):
+        if isinstance(result, DealResult):
             dealings = self._sources.get(result.job.source)
             if dealings is not None and not self._only_listens:
                 effects += dealings.take_dealt(result)
@@ -325,7 +325,7 @@ class Ceremony:
         self._leave()
         return [
             Persist(JournalRecord("silent", b"")),
-            Note("another copy of this operator speaks: silent from now on", {}),
+            LogEvent("another copy of this operator speaks: silent from now on", {}),
         ]
 
     def _leave(self) -> None:
@@ -366,7 +366,7 @@ class Ceremony:
         views = ViewHistory(self.view, leads, self._agreement.here)
         inquest = Inquest(self.session, self.me, self._witness, self._log, now)
         self.blame = inquest.blame(self._judged_dealings(now).duties, views)
-        return [Note(FAILED, self.blame.named)]
+        return [LogEvent(FAILED, self.blame.named)]
 
     def _judged_dealings(self, now: float) -> Dealings:
         """Those from the source that was known last, unless it was for less than a quarter of the time: then the one before it."""
@@ -390,7 +390,7 @@ class Ceremony:
 
     def sync_request(self) -> Frame:
         """A signed list of what I have, to ask any member for the rest."""
-        return self._voice.build(Kind.SYNC, sync_body(self._log.keys()))
+        return self._voice.build(FrameKind.SYNC, sync_body(self._log.keys()))
 
     def sync_reply(self, request: Frame) -> list[Frame]:
         """Frames that the (verified) request lacks. Raises ``WrongScopeError``, ``MalformedError``."""
@@ -483,7 +483,7 @@ class Ceremony:
             return None
         return len(dealings.served_by(transcript))
 
-    def progress(self) -> tuple[Step, ...]:
+    def progress(self) -> tuple[SessionStep, ...]:
         """Who has done which part."""
         agreement, frames = self._agreement, tuple(self._log)
         return steps_of(self.session, frames, self._sources.current, agreement.view, agreement.decision)
@@ -516,29 +516,29 @@ class Ceremony:
 
     def _route(self, frame: Frame, now: float) -> list[Effect]:
         match frame.kind:
-            case Kind.KEY:
+            case FrameKind.KEY:
                 return [] if self._keys.add(frame) else [self._accuse(Fault.BAD_KEY, frame)]
-            case Kind.HASH:
+            case FrameKind.HASH:
                 genesis = self._sources.get(GENESIS)
                 if isinstance(genesis, GenesisDealings):
                     return genesis.announce(frame)
-            case Kind.DEALING:
+            case FrameKind.DEALING:
                 dealings = self._sources.get(read_dealing(frame).source)
                 if dealings is not None:
                     return dealings.receive(frame)
             case _:
-                if frame.sender == self.me and frame.kind is Kind.VOTE:
+                if frame.sender == self.me and frame.kind is FrameKind.VOTE:
                     self._prepared |= read_vote(frame).hash != VOID_HASH
                 return self._agreement.receive(frame, now)
         return []
 
-    def _accuse(self, fault: Fault, *frames: Frame) -> Accuse:
+    def _accuse(self, fault: Fault, *frames: Frame) -> ReportFault:
         """With the source that makes the accused a party, if it is no member: all that it signs here is dealings from it."""
         accused, source = frames[0].sender, None
         if accused not in self.session.x:
             dealings = self._sources.get(read_dealing(frames[0]).source)
             source = None if dealings is None else dealings.source
-        return Accuse(Evidence(fault, accused, self.session.id, frames, source))
+        return ReportFault(Evidence(fault, accused, self.session.id, frames, source))
 
     def _run(self, now: float) -> list[Effect]:
         """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""
@@ -595,7 +595,7 @@ class Ceremony:
             journal = [] if transcript is None else self._agreement.journal_transcript(transcript)
             journal.append(Persist(JournalRecord("certificate", decision.certificate.encoded)))
         if transcript is None:
-            note = Note("closed without a key", {"view": decision.certificate.view})
+            note = LogEvent("closed without a key", {"view": decision.certificate.view})
             return [*journal, Closed(decision.certificate), note]
         summary = {
             "view": decision.certificate.view,
@@ -603,7 +603,7 @@ class Ceremony:
             "mpk": transcript.mpk.hex()[:16],
             "signers": len(decision.certificate.signers(self.session.recipients)),
         }
-        return [*journal, Certified(transcript, decision.certificate), Note("certified", summary)]
+        return [*journal, Certified(transcript, decision.certificate), LogEvent("certified", summary)]
 
     def _tell_prepared(self) -> list[Effect]:
         """In a rotation: a prepare certificate that is the highest so far."""

@@ -33,15 +33,23 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony.agreement import Draft
 from eigenkms.protocols.ceremony.blame import Duties
-from eigenkms.protocols.ceremony.effects import Accuse, Effect, JournalRecord, Note, Persist, Publish, Work
-from eigenkms.protocols.ceremony.jobs import Check, Checked, Deal, Dealt, Unchecked
+from eigenkms.protocols.ceremony.effects import (
+    Effect,
+    JournalRecord,
+    LogEvent,
+    Persist,
+    Publish,
+    ReportFault,
+    Work,
+)
+from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, DealResult, UncheckedDealing
 from eigenkms.protocols.ceremony.keys import next_keys
-from eigenkms.protocols.ceremony.signer import Voice
+from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import Evidence, Fault, has_bad_commitment
 from eigenkms.protocols.wire.dealing import BadDealingError, build_dealing, encode_body, read_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.dealing_terms import DealingTerms
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.key_directory import KeyDirectory
 from eigenkms.protocols.wire.messages import SourceRef, dealing_body, read_dealing, source_of
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
@@ -92,7 +100,7 @@ class Dealings:
 
     def __init__(
         self,
-        voice: Voice,
+        voice: SlotSigner,
         keys: KeyDirectory,
         rng: Rng,
         opened_at: float,
@@ -264,7 +272,7 @@ class Dealings:
             return self._bar(str(error), found.frame, body=body)
         return []
 
-    def take_checked(self, result: Checked) -> list[Effect]:
+    def take_checked(self, result: CheckResult) -> list[Effect]:
         """What became of a Check, of this session or another one."""
         waited_for = {k.header.name for k in self._by_dealer.values() if k.stage is Stage.HELD}
         if not waited_for & (result.valid | result.invalid):
@@ -283,7 +291,7 @@ class Dealings:
                 )
         return effects
 
-    def take_dealt(self, result: Dealt) -> list[Effect]:
+    def take_dealt(self, result: DealResult) -> list[Effect]:
         """My dealing is made: keep it, then announce and publish it.
 
         A job of the session before, from the same source, may be done only now: it is none of mine.
@@ -295,7 +303,7 @@ class Dealings:
         numbers = self._terms.numbers(job.recipients)
         header = build_dealing(job.context, self.ref.version, commitments, encrypted, numbers, job.newcomers)
         body = encode_body(encrypted)
-        said = self._voice.say(Kind.DEALING, self._slot, lambda: dealing_body(self.ref, header.encoded))
+        said = self._voice.say(FrameKind.DEALING, self._slot, lambda: dealing_body(self.ref, header.encoded))
         frame = self._said
         assert frame is not None
         known = self._by_dealer[self.me] = KnownDealing(frame, header, job.recipients)
@@ -307,7 +315,7 @@ class Dealings:
             Persist(JournalRecord("dealing", frame.encoded)),
             Persist(JournalRecord("body", header.name + body)),
         ]
-        return [*journal, *said, Publish(header.name, body), Note("dealt", {"source": self.ref.version})]
+        return [*journal, *said, Publish(header.name, body), LogEvent("dealt", {"source": self.ref.version})]
 
     # -- progress ----------------------------------------------------------------------------------------------
 
@@ -326,7 +334,7 @@ class Dealings:
         if self._is_checking or not waiting:
             return []
         self._is_checking = True
-        return [Work(Check(tuple(self._unchecked(known) for known in waiting)))]
+        return [Work(CheckJob(tuple(self._unchecked(known) for known in waiting)))]
 
     def deadline(self, since: float) -> float | None:
         """When, after ``since``, ``advance``, ``ready`` or ``supports`` would answer differently without anything being heard."""
@@ -395,8 +403,8 @@ class Dealings:
     # -- dealing -----------------------------------------------------------------------------------------------
 
     @property
-    def _slot(self) -> tuple[Kind, bytes]:
-        return (Kind.DEALING, self.ref.hash)
+    def _slot(self) -> tuple[FrameKind, bytes]:
+        return (FrameKind.DEALING, self.ref.hash)
 
     @property
     def _said(self) -> Frame | None:
@@ -413,7 +421,7 @@ class Dealings:
         if polynomial is None:
             return []
         self._is_dealing = True
-        job = Deal(self.ref, self._context(self.me), self._recipients(), self._key_frames(), polynomial)
+        job = DealJob(self.ref, self._context(self.me), self._recipients(), self._key_frames(), polynomial)
         return [Work(job)]
 
     def _polynomial(self, now: float) -> Polynomial | None:
@@ -466,14 +474,14 @@ class Dealings:
             self._by_dealer[dealer].stage = Stage.INVALID
         evidence = Evidence(Fault.BAD_DEALING, dealer, self.session.id, frames, self.source, body)
         return [
-            Accuse(evidence),
-            Note("bad dealing", {"dealer": "0x" + dealer.hex(), "reason": reason}),
+            ReportFault(evidence),
+            LogEvent("bad dealing", {"dealer": "0x" + dealer.hex(), "reason": reason}),
         ]
 
-    def _unchecked(self, known: KnownDealing) -> Unchecked:
+    def _unchecked(self, known: KnownDealing) -> UncheckedDealing:
         assert known.encrypted is not None
         claim = self._terms.claim(known.header, known.encrypted)
-        return Unchecked(known.header.name, claim, known.recipients, self.session.threshold)
+        return UncheckedDealing(known.header.name, claim, known.recipients, self.session.threshold)
 
     # -- choosing ----------------------------------------------------------------------------------------------
 

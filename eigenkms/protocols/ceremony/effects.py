@@ -1,8 +1,8 @@
 """What a machine asks for. The node carries effects out in one order: what is durable, what is sent, what takes long.
 
-``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys``, ``Shred`` and ``Forget`` are
-written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to all
-members. ``Work`` is carried out beside the machine and answered with its result. ``Note`` is for people.
+``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys``, ``EraseJournal`` and ``Forget``
+are written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to all
+members. ``Work`` is carried out beside the machine and answered with its result. ``LogEvent`` is for people.
 """
 
 from dataclasses import dataclass, field
@@ -128,14 +128,14 @@ class Forget:
 
 
 @dataclass(frozen=True)
-class Shred:
+class EraseJournal:
     """Destroy the secrets in the journal of this session, for good: they determine shares that are erased."""
 
     session: SessionId
 
 
 @dataclass(frozen=True)
-class Note:
+class LogEvent:
     """Something worth a log line; ``fields`` hold no secrets."""
 
     event: str
@@ -143,7 +143,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Accuse:
+class ReportFault:
     """Keep what proves an operator faulty."""
 
     evidence: Evidence
@@ -153,7 +153,7 @@ Effect: TypeAlias = (
     Persist
     | KeepKey
     | EraseKeys
-    | Shred
+    | EraseJournal
     | Broadcast
     | Publish
     | Work
@@ -163,6 +163,6 @@ Effect: TypeAlias = (
     | Held
     | Erase
     | Forget
-    | Accuse
-    | Note
+    | ReportFault
+    | LogEvent
 )

@@ -9,7 +9,7 @@ views without end would cost signature checks without end.
 from collections.abc import Collection, Iterator
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.wire.frames import Frame, Kind, Slot
+from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot
 from eigenkms.protocols.wire.messages import slot_of
 from eigenkms.types import OperatorAddress
 
@@ -19,7 +19,7 @@ MAX_REPEATS = 4
 MAX_EQUIVOCATIONS = 16
 MAX_TAKEN = 4096
 """A correct operator says at most four frames a view: this is for a thousand views of one session."""
-VIEW_KINDS = frozenset({Kind.PROPOSAL, Kind.VOTE, Kind.VIEW_CHANGE})
+VIEW_KINDS = frozenset({FrameKind.PROPOSAL, FrameKind.VOTE, FrameKind.VIEW_CHANGE})
 """Kinds whose slot names a view."""
 
 
@@ -43,7 +43,7 @@ class _Sender:
             return len(views) < MAX_VIEWS or _view(slot) >= views[0]
         return len(self.slots) < MAX_PER_SENDER
 
-    def views(self, kind: Kind) -> list[int]:
+    def views(self, kind: FrameKind) -> list[int]:
         """Views spoken in by frames of ``kind``, ascending."""
         return sorted({_view(slot) for slot in self.slots if slot[0] is kind})
 
@@ -149,7 +149,7 @@ class FrameLog:
                 found.append(frame)
         return found
 
-    def _evict_old_views(self, sender: _Sender, kind: Kind) -> None:
+    def _evict_old_views(self, sender: _Sender, kind: FrameKind) -> None:
         views = sender.views(kind)
         if len(views) <= MAX_VIEWS:
             return

@@ -13,22 +13,24 @@ from collections.abc import Collection, Iterable
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, Dealings
-from eigenkms.protocols.ceremony.effects import Effect, JournalRecord, Note, Persist, Shred
-from eigenkms.protocols.ceremony.signer import Voice
+from eigenkms.protocols.ceremony.effects import Effect, EraseJournal, JournalRecord, LogEvent, Persist
+from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import is_not_announced
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.key_directory import KeyDirectory
 from eigenkms.protocols.wire.messages import commitments_digest
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
-_SLOT = (Kind.HASH, 0)
+_SLOT = (FrameKind.HASH, 0)
 
 
 class GenesisDealings(Dealings):
     """Those of a genesis session."""
 
-    def __init__(self, voice: Voice, keys: KeyDirectory, rng: Rng, opened_at: float, grace: float) -> None:
+    def __init__(
+        self, voice: SlotSigner, keys: KeyDirectory, rng: Rng, opened_at: float, grace: float
+    ) -> None:
         super().__init__(voice, keys, rng, opened_at, grace, None)
         self._own: Polynomial | None = None
         self._announced: dict[OperatorAddress, Frame] = {}
@@ -81,7 +83,7 @@ class GenesisDealings(Dealings):
         if self._own is None:
             return []
         self._own = None
-        return [*super().forget_secrets(), Shred(self.session.id)]
+        return [*super().forget_secrets(), EraseJournal(self.session.id)]
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class GenesisDealings(Dealings):
             self._own = Polynomial.random(self.session.threshold, self._rng)
             journal = [Persist(JournalRecord("polynomial", self._own.to_bytes(), secret=True))]
         polynomial = self._own
-        said = self._voice.say(Kind.HASH, _SLOT, lambda: [commitments_digest(polynomial.commitments())])
+        said = self._voice.say(FrameKind.HASH, _SLOT, lambda: [commitments_digest(polynomial.commitments())])
         frame = self._voice.said(_SLOT)
         assert frame is not None
         self._announced.setdefault(self.me, frame)
@@ -112,7 +114,7 @@ class GenesisDealings(Dealings):
             return []
         self._revealed = self._ready_to_deal
         record = JournalRecord("revealed", b"".join(sorted(self._revealed)))
-        return [Persist(record), Note("announced", {"dealers": len(self._revealed)})]
+        return [Persist(record), LogEvent("announced", {"dealers": len(self._revealed)})]
 
     def _may_reveal(self, now: float) -> bool:
         ready = len(self._ready_to_deal)

@@ -21,14 +21,14 @@ from eigenkms.protocols.ceremony.effects import (
     Erase,
     EraseKeys,
     Held,
-    Note,
+    LogEvent,
     Prepared,
     Work,
 )
-from eigenkms.protocols.ceremony.jobs import Opened
+from eigenkms.protocols.ceremony.jobs import OpenResult
 from eigenkms.protocols.ceremony.keys import needed_numbers
 from eigenkms.protocols.ceremony.recovery import Recovery
-from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress
@@ -175,7 +175,7 @@ class Holdings:
         """Names of dealings of which my row is lacking."""
         return tuple(name for recovery in self._recoveries.values() for name in recovery.wanted)
 
-    def take_row(self, name: bytes, row: Row) -> None:
+    def take_row(self, name: bytes, row: DealingRow) -> None:
         """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
         for recovery in self._recoveries.values():
             recovery.take(name, row)
@@ -190,7 +190,7 @@ class Holdings:
         """Whether a share is being decrypted; its rows are all here."""
         return any(recovery.is_opening for recovery in self._recoveries.values())
 
-    def take_opened(self, result: Opened) -> list[Effect]:
+    def take_opened(self, result: OpenResult) -> list[Effect]:
         """The outcome of a decryption; nothing if the version is of the past by now, or its share is here."""
         known = self._versions.get(result.version)
         if known is None or known.share is not None:
@@ -199,9 +199,9 @@ class Holdings:
         if result.share is None:
             if (recovery := self._recoveries.get(result.version)) is not None:
                 recovery.fail()
-            return [Note(NOT_OPENED, {"version": number})]
+            return [LogEvent(NOT_OPENED, {"version": number})]
         self._versions[result.version] = replace(known, share=result.share)
-        return [Held(result.version, result.share), Note("share held", {"version": number})]
+        return [Held(result.version, result.share), LogEvent("share held", {"version": number})]
 
     # -- encryption keys ---------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from eigenkms.types import OperatorAddress
 
 
 @dataclass(frozen=True)
-class Deal:
+class DealJob:
     """Encrypt the shares of ``polynomial`` to the recipients, in a dealing from ``source``.
 
     CPU: 0.1 s for 7 recipients, 0.3 s for 50.
@@ -32,35 +32,35 @@ class Deal:
 
 
 @dataclass(frozen=True)
-class Dealt:
+class DealResult:
     """``job`` done."""
 
-    job: Deal
+    job: DealJob
     encrypted: pvss.EncryptedShares
 
 
 @dataclass(frozen=True)
-class Unchecked:
+class UncheckedDealing:
     """A dealing, by its name, whose proof has to be verified."""
 
     name: bytes
-    claim: pvss.Claim
+    claim: pvss.DealingClaim
     recipients: tuple[pvss.ShareRecipient, ...]
     threshold: int
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckJob:
     """Verify dealings; those to the same recipients together.
 
     CPU: 65 µs for each point, 16·recipients + 180 a dealing.
     """
 
-    dealings: tuple[Unchecked, ...]
+    dealings: tuple[UncheckedDealing, ...]
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """Names of the dealings that are valid, and of those that are not."""
 
     valid: frozenset[bytes]
@@ -68,7 +68,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Open:
+class OpenJob:
     """Decrypt this operator's shares of the dealings that make a version, and combine them.
 
     ``dealings`` in the order of the transcript, each with the number of its recipients. CPU: 20 ms a dealing.
@@ -84,32 +84,32 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenResult:
     """``share`` is ``None`` if a dealing does not decrypt, which a verified one always does."""
 
     version: bytes
     share: SecretScalar | None = field(repr=False)
 
 
-Job: TypeAlias = Deal | Check | Open
-Result: TypeAlias = Dealt | Checked | Opened
+Job: TypeAlias = DealJob | CheckJob | OpenJob
+Result: TypeAlias = DealResult | CheckResult | OpenResult
 
 
 def carry_out(job: Job, rng: Rng, table: pvss.LogarithmTable | None) -> Result:
-    """Do the work of ``job``; blocks. ``rng`` yields secret randomness; only ``Open`` needs the ``table``."""
+    """Do the work of ``job``; blocks. ``rng`` yields secret randomness; only ``OpenJob`` needs the ``table``."""
     match job:
-        case Deal():
+        case DealJob():
             recipients = pvss.Recipients(job.recipients)
-            return Dealt(job, pvss.deal(job.context, job.polynomial, recipients, rng))
-        case Check():
+            return DealResult(job, pvss.deal(job.context, job.polynomial, recipients, rng))
+        case CheckJob():
             return _check(job, rng)
-        case Open():
+        case OpenJob():
             assert table is not None
             return _open(job, rng, table)
 
 
-def _check(job: Check, rng: Rng) -> Checked:
-    groups: dict[tuple[tuple[pvss.ShareRecipient, ...], int], list[Unchecked]] = {}
+def _check(job: CheckJob, rng: Rng) -> CheckResult:
+    groups: dict[tuple[tuple[pvss.ShareRecipient, ...], int], list[UncheckedDealing]] = {}
     for dealing in job.dealings:
         groups.setdefault((dealing.recipients, dealing.threshold), []).append(dealing)
     invalid: set[bytes] = set()
@@ -117,15 +117,15 @@ def _check(job: Check, rng: Rng) -> Checked:
         claims = [dealing.claim for dealing in group]
         faults = pvss.find_invalid(claims, pvss.Recipients(members), threshold, rng)
         invalid |= {group[i].name for i in faults}
-    return Checked(frozenset(d.name for d in job.dealings) - invalid, frozenset(invalid))
+    return CheckResult(frozenset(d.name for d in job.dealings) - invalid, frozenset(invalid))
 
 
-def _open(job: Open, rng: Rng, table: pvss.LogarithmTable) -> Opened:
+def _open(job: OpenJob, rng: Rng, table: pvss.LogarithmTable) -> OpenResult:
     dealers = [dealer for dealer, _, _ in job.dealings]
     try:
         shares = [pvss.decrypt(share, job.key, n, table, rng) for _, share, n in job.dealings]
     except (pvss.InvalidDealing, pvss.UndecryptableShare):
-        return Opened(job.version, None)
+        return OpenResult(job.version, None)
     factors = [1] * len(dealers) if job.is_genesis else lagrange_at_zero(coordinates(dealers))
     combined = combine_shares(factors, shares)
-    return Opened(job.version, combined if public_share_of(combined) == job.public_share else None)
+    return OpenResult(job.version, combined if public_share_of(combined) == job.public_share else None)

@@ -3,16 +3,16 @@
 Recipients speak here. Holders of a source deal and listen even if they are no recipients.
 """
 
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
 
-_HOLDERS_KINDS = frozenset({Kind.DEALING, Kind.CERTIFICATE, Kind.SYNC})
+_HOLDERS_KINDS = frozenset({FrameKind.DEALING, FrameKind.CERTIFICATE, FrameKind.SYNC})
 """What a holder of the source that is no recipient may say."""
 
 
-class Parties:
+class SessionMembership:
     """Those of one session, as ``me`` knows them. Sources are admitted in ascending order."""
 
     def __init__(self, session: Session, me: OperatorAddress) -> None:

@@ -12,7 +12,7 @@ REPEAT_WINDOWS = 4
 """Windows after which a view change that too few joined is said again."""
 
 
-class Views:
+class Pacemaker:
     """``view`` is mine, and never falls; ``entered_at`` is ``None`` until the first one begins."""
 
     def __init__(self, session: Session) -> None:

@@ -28,7 +28,7 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.ceremony import Ceremony, HeldSource, Setting
+from eigenkms.protocols.ceremony.ceremony import Ceremony, CeremonyContext, HeldSource
 from eigenkms.protocols.ceremony.dealings import KnownDealing
 from eigenkms.protocols.ceremony.effects import (
     Certified,
@@ -39,8 +39,8 @@ from eigenkms.protocols.ceremony.effects import (
     Prepared,
 )
 from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
-from eigenkms.protocols.ceremony.jobs import Opened, Result
-from eigenkms.protocols.wire.dealing import Row, row_of
+from eigenkms.protocols.ceremony.jobs import OpenResult, Result
+from eigenkms.protocols.wire.dealing import DealingRow, row_of
 from eigenkms.protocols.wire.frames import Frame
 from eigenkms.protocols.wire.messages import GENESIS, SESSION_KINDS, SourceRef, ref_of
 from eigenkms.protocols.wire.session import Session
@@ -69,12 +69,14 @@ class SessionEffect:
     effect: Effect
 
 
-class Operator:
-    """The sessions and versions of one operator. ``key`` signs; ``rng`` yields secret randomness; ``grace`` as in ``Setting``."""
+class Participant:
+    """The sessions and versions of one operator. ``key`` signs; ``rng`` yields secret randomness; ``grace`` as in
+    ``CeremonyContext``.
+    """
 
     def __init__(self, me: OperatorAddress, key: bn254.KeyPair, rng: Rng, grace: Callable[[], float]) -> None:
         self.me = me
-        self._setting = Setting(me, key, rng, grace)
+        self._setting = CeremonyContext(me, key, rng, grace)
         self._ceremonies: OrderedDict[SessionId, Ceremony] = OrderedDict()
         self._early: dict[OperatorAddress, list[Frame]] = {}
         self._holdings = Holdings(me)
@@ -290,14 +292,14 @@ class Operator:
                 effects += self._of(ceremony.session, ceremony.take_body(name, body, now))
         return self._finish(effects, now)
 
-    def take_row(self, name: bytes, row: Row, now: float) -> list[SessionEffect]:
+    def take_row(self, name: bytes, row: DealingRow, now: float) -> list[SessionEffect]:
         """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
         self._holdings.take_row(name, row)
         return self._finish([], now)
 
     def take_result(self, result: Result, now: float) -> list[SessionEffect]:
         """A job that was asked for is done."""
-        if isinstance(result, Opened):
+        if isinstance(result, OpenResult):
             return self._finish(self._take_opened(result, now), now)
         effects: list[SessionEffect] = []
         for ceremony in self._all:
@@ -381,7 +383,7 @@ class Operator:
         """The body of a dealing, to be served to any member."""
         return next((body for c in self._all if (body := c.body(name)) is not None), None)
 
-    def row(self, name: bytes, recipient: OperatorAddress) -> Row | None:
+    def row(self, name: bytes, recipient: OperatorAddress) -> DealingRow | None:
         """One recipient's row of a dealing, to be served to that recipient. CPU: 4 ms for 256 recipients."""
         for ceremony in self._all:
             dealing, members = ceremony.dealing(name), ceremony.session.recipients.addresses
@@ -389,7 +391,7 @@ class Operator:
                 continue
             position = dealing.header.position(members.index(recipient))
             encoded = b"" if position is None else row_of(dealing.encrypted, position)
-            return Row(dealing.header.encoded, encoded)
+            return DealingRow(dealing.header.encoded, encoded)
         return None
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -494,7 +496,7 @@ class Operator:
         maker = self._ceremonies.get(transcript.session)
         return None if maker is None else maker.dealing(name)
 
-    def _take_opened(self, result: Opened, now: float) -> list[SessionEffect]:
+    def _take_opened(self, result: OpenResult, now: float) -> list[SessionEffect]:
         """A share that is decrypted goes to the newest session, too."""
         opened = self._holdings.take_opened(result)
         known, newest = self._holdings.version(result.version), self.newest

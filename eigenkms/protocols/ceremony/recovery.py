@@ -8,8 +8,8 @@ from collections.abc import Container, Mapping
 
 from eigenkms.crypto import pvss
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.jobs import Open
-from eigenkms.protocols.wire.dealing import BadDealingError, Row, read_row
+from eigenkms.protocols.ceremony.jobs import OpenJob
+from eigenkms.protocols.wire.dealing import BadDealingError, DealingRow, read_row
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.messages import GENESIS_SOURCE
 from eigenkms.protocols.wire.transcript import Transcript
@@ -58,7 +58,7 @@ class Recovery:
         """The rows did not make the share; this operator does not try again in this life."""
         self._has_failed = True
 
-    def take(self, name: bytes, row: Row) -> None:
+    def take(self, name: bytes, row: DealingRow) -> None:
         """A row that somebody served. Raises ``RemoteProtocolError`` if it is not the one that the transcript names."""
         if name not in self._names or name in self._numbers:
             return
@@ -87,7 +87,7 @@ class Recovery:
         if position is not None:
             self._rows[header.name] = (header, encrypted.share(position))
 
-    def job(self, keys: Mapping[int, pvss.EncryptionKey]) -> Open | None:
+    def job(self, keys: Mapping[int, pvss.EncryptionKey]) -> OpenJob | None:
         """The work that is left once all rows are here, if I have the key; asked for once."""
         if self._is_opening or self.is_hopeless or len(self._rows) < len(self._names):
             return None
@@ -100,4 +100,4 @@ class Recovery:
             for dealer, name in self.transcript.dealers
         )
         genesis = self.transcript.source_version == GENESIS_SOURCE
-        return Open(self.transcript.hash, self.transcript.public_share(self._me), dealings, genesis, key)
+        return OpenJob(self.transcript.hash, self.transcript.public_share(self._me), dealings, genesis, key)

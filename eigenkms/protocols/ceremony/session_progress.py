@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from eigenkms.protocols.ceremony.agreement import Decision
 from eigenkms.protocols.ceremony.dealings import Dealings
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_vote
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
@@ -28,7 +28,7 @@ class CeremonyStatus:
 
 
 @dataclass(frozen=True)
-class Step:
+class SessionStep:
     """``done`` are those of the ``expected`` operators that did their part; ``needed`` how many of them it takes to go on."""
 
     name: str
@@ -43,7 +43,7 @@ class Step:
 
 def steps_of(
     session: Session, frames: Sequence[Frame], dealings: Dealings, view: int, decision: Decision | None
-) -> tuple[Step, ...]:
+) -> tuple[SessionStep, ...]:
     """``announced`` (at genesis), ``dealt``, ``prepared``, ``committed``, ``certified``. Votes are those of ``view``, or of the
     certificate's where there is one.
     """
@@ -52,23 +52,23 @@ def steps_of(
     made = None if decision is None or decision.transcript is None else decision.certificate
     signers = () if made is None else made.signers(session.recipients)
 
-    def step(name: str, senders: Iterable[OperatorAddress], needed: int) -> Step:
+    def step(name: str, senders: Iterable[OperatorAddress], needed: int) -> SessionStep:
         said = set(senders)
-        return Step(name, tuple(a for a in members if a in said), members, needed)
+        return SessionStep(name, tuple(a for a in members if a in said), members, needed)
 
     def voters(phase: Phase) -> set[OperatorAddress]:
-        votes = ((f.sender, read_vote(f)) for f in frames if f.kind is Kind.VOTE)
+        votes = ((f.sender, read_vote(f)) for f in frames if f.kind is FrameKind.VOTE)
         cast = {sender for sender, vote in votes if (vote.view, vote.phase) == (asked, phase)}
         return cast | set(signers if phase is Phase.COMMIT else ())
 
     missing = dealings.missing
     steps = (
-        Step("dealt", tuple(a for a in dealers if a not in missing), dealers, dealings.needed),
+        SessionStep("dealt", tuple(a for a in dealers if a not in missing), dealers, dealings.needed),
         step("prepared", voters(Phase.PREPARE), session.threshold),
         step("committed", voters(Phase.COMMIT), session.threshold),
         step("certified", signers, session.threshold),
     )
     if dealings.source is not None:
         return steps
-    announced = {f.sender for f in frames if f.kind is Kind.HASH}
+    announced = {f.sender for f in frames if f.kind is FrameKind.HASH}
     return (step("announced", announced, session.genesis_quorum), *steps)

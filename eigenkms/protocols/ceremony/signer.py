@@ -11,12 +11,12 @@ from typing import Any
 from eigenkms.crypto import bn254
 from eigenkms.protocols.ceremony.effects import Broadcast, JournalRecord, Persist
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.wire.frames import Frame, Kind, Slot, build_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot, build_frame
 from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
 
 
-class Voice:
+class SlotSigner:
     """Builds this operator's frames for one session and remembers them in the session's frame log."""
 
     def __init__(self, session: Session, me: OperatorAddress, key: bn254.KeyPair, log: FrameLog) -> None:
@@ -29,7 +29,7 @@ class Voice:
         """What I said in ``slot``, in this life or an earlier one."""
         return self._log.get(self.me, slot)
 
-    def build(self, kind: Kind, body: list[Any], recipient: OperatorAddress | None = None) -> Frame:
+    def build(self, kind: FrameKind, body: list[Any], recipient: OperatorAddress | None = None) -> Frame:
         """Sign a frame that commits to nothing (a request, or a share that the journaled polynomial determines)."""
         return build_frame(
             self._key,
@@ -41,7 +41,7 @@ class Voice:
             recipient=recipient,
         )
 
-    def say(self, kind: Kind, slot: Slot, body: Callable[[], list[Any]]) -> list[Persist | Broadcast]:
+    def say(self, kind: FrameKind, slot: Slot, body: Callable[[], list[Any]]) -> list[Persist | Broadcast]:
         """Say ``body()`` in ``slot`` unless something stands there already: journal first, then broadcast."""
         if self.said(slot) is not None:
             return []

@@ -21,7 +21,7 @@ def ballot_of(frame: Frame) -> Ballot:
     return (vote.view, vote.phase, vote.hash)
 
 
-class Ballots:
+class VotePool:
     """Frames are verified by the caller, the vote signatures inside them only when a ballot's do not add up."""
 
     def __init__(self, session: Session) -> None:

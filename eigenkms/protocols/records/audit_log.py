@@ -69,7 +69,7 @@ def decode_header(data: bytes) -> LogHeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class IssuedSignature:
     """One answer with a partial signature in it.
 
     ``method`` is the one that proved the right, ``open`` where none was asked for. ``evidence_digest`` (32 bytes) and ``subject``
@@ -93,7 +93,7 @@ class Entry:
     """``release`` in its place: ``number`` counts from 1, ``previous`` is the hash of what comes before."""
 
     number: int
-    release: Release
+    release: IssuedSignature
     previous: bytes
 
     @cached_property
@@ -125,7 +125,7 @@ def decode_entry(data: bytes) -> Entry:
     what = "release"
     fields = Fields(decode(data, what=what, limit=MAX_ENTRY_BYTES), 11, what)
     number = fields.uint(63)
-    release = Release(
+    release = IssuedSignature(
         time_ms=fields.uint(TIME_BITS),
         app_id=AppId(fields.text(MAX_APP_ID_BYTES)),
         ciphertext_version=fields.uint(16),
@@ -141,13 +141,13 @@ def decode_entry(data: bytes) -> Entry:
     return Entry(number, release, fields.fixed(32))
 
 
-def check_release(release: Release) -> None:
+def check_release(release: IssuedSignature) -> None:
     """Raise ``ValueError`` or ``MalformedError`` for what could not be read again."""
     decode_entry(Entry(1, release, bytes(32)).encoded)
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LogHead:
     """The end of a chain: how many entries, and the hash of the last one, or of the header where there is none."""
 
     number: int
@@ -163,7 +163,7 @@ class Head:
 class SignedHead:
     """``signature`` (64 bytes) is by the key of the header."""
 
-    head: Head
+    head: LogHead
     signature: bytes
 
     @property
@@ -171,7 +171,7 @@ class SignedHead:
         return encode([self.head.number, self.head.hash, self.signature])
 
 
-def sign_head(key: bn254.KeyPair, head: Head) -> SignedHead:
+def sign_head(key: bn254.KeyPair, head: LogHead) -> SignedHead:
     return SignedHead(head, bn254.sign(key, head.digest))
 
 
@@ -179,7 +179,7 @@ def decode_head(data: bytes) -> SignedHead:
     """Raises ``MalformedError``."""
     what = "release log's head"
     fields = Fields(decode(data, what=what, limit=256), 3, what)
-    return SignedHead(Head(fields.uint(63), fields.fixed(32)), fields.fixed(64))
+    return SignedHead(LogHead(fields.uint(63), fields.fixed(32)), fields.fixed(64))
 
 
 class BadLogError(VerificationError):
@@ -196,12 +196,12 @@ def check_signature(header: LogHeader, signed: SignedHead) -> None:
         )
 
 
-def extend(head: Head, releases: Iterable[Release]) -> list[Entry]:
+def extend(head: LogHead, releases: Iterable[IssuedSignature]) -> list[Entry]:
     """The entries that continue the chain which ends in ``head``."""
     entries = []
     for release in releases:
         entry = Entry(head.number + 1, release, head.hash)
-        head = Head(entry.number, entry.hash)
+        head = LogHead(entry.number, entry.hash)
         entries.append(entry)
     return entries
 
@@ -213,7 +213,7 @@ class LogVerifier:
         self._header = header
         self._signed = signed
         self._noted = set(noted) - {header.hash}
-        self._at = Head(0, header.hash)
+        self._at = LogHead(0, header.hash)
 
     def take(self, encoded: bytes) -> Entry:
         """The next entry. Raises ``BadLogError`` that says which entry is wrong, and how."""
@@ -232,7 +232,7 @@ class LogVerifier:
             )
         if entry.previous != self._at.hash:
             raise BadLogError(f"verify release log: entry {number} does not continue {self._before(number)}")
-        self._at = Head(number, entry.hash)
+        self._at = LogHead(number, entry.hash)
         self._noted.discard(entry.hash)
         return entry
 

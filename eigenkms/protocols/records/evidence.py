@@ -27,7 +27,7 @@ from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing import BadDealingError, UnboundBytesError, read_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.dealing_terms import DealingTerms
-from eigenkms.protocols.wire.frames import BadSignatureError, Frame, Kind, verify_frame
+from eigenkms.protocols.wire.frames import BadSignatureError, Frame, FrameKind, verify_frame
 from eigenkms.protocols.wire.key_directory import BadKeyError, KeyDirectory, check_key_frame
 from eigenkms.protocols.wire.messages import (
     GENESIS,
@@ -122,7 +122,7 @@ def proves(evidence: Evidence, session: Session) -> bool:
         return False
 
 
-def _frame_of(evidence: Evidence, *kinds: Kind) -> Frame | None:
+def _frame_of(evidence: Evidence, *kinds: FrameKind) -> Frame | None:
     """The one frame of evidence that needs nothing else and only a recipient can give."""
     bare = evidence.source is None and evidence.body is None
     if not bare or len(evidence.frames) != 1 or evidence.frames[0].kind not in kinds:
@@ -142,7 +142,7 @@ def _proves_equivocation(evidence: Evidence, session: Session) -> bool:
         return False
     if session.recipients.get(evidence.accused) is not None:
         return evidence.source is None
-    return first.kind is Kind.DEALING and _is_source_of(evidence.source, first)
+    return first.kind is FrameKind.DEALING and _is_source_of(evidence.source, first)
 
 
 def _is_source_of(source: Transcript | None, frame: Frame) -> bool:
@@ -157,14 +157,14 @@ def _proves_bad_dealing(evidence: Evidence, session: Session) -> bool:
     """Frames: the DEALING, and at genesis the HASH if it is not that of the commitments."""
     frame, *announced = evidence.frames
     terms = DealingTerms(session, evidence.source)
-    if frame.kind is not Kind.DEALING or not _is_source_of(evidence.source, frame):
+    if frame.kind is not FrameKind.DEALING or not _is_source_of(evidence.source, frame):
         return False
     if evidence.accused not in terms.dealers:
         return False
     if announced:
         bare = evidence.source is None and evidence.body is None
         hashed = announced[0]
-        is_one = len(announced) == 1 and hashed.kind is Kind.HASH
+        is_one = len(announced) == 1 and hashed.kind is FrameKind.HASH
         return bare and is_one and is_not_announced(frame, hashed)
     return _is_bad_dealing(frame, terms, evidence.body)
 
@@ -209,7 +209,7 @@ def _is_bad_dealing(frame: Frame, terms: DealingTerms, body: bytes | None) -> bo
 
 
 def _is_refuted(
-    claim: pvss.Claim, recipients: tuple[pvss.ShareRecipient, ...], threshold: int, name: bytes
+    claim: pvss.DealingClaim, recipients: tuple[pvss.ShareRecipient, ...], threshold: int, name: bytes
 ) -> bool:
     """The verdict is the same for everybody: the verifier's weights are drawn from the dealing's name, which binds all of it.
 
@@ -246,7 +246,7 @@ def _drawn_from(name: bytes) -> Rng:
 
 
 def _proves_bad_key(evidence: Evidence, session: Session) -> bool:
-    frame = _frame_of(evidence, Kind.KEY)
+    frame = _frame_of(evidence, FrameKind.KEY)
     if frame is None:
         return False
     try:
@@ -257,7 +257,7 @@ def _proves_bad_key(evidence: Evidence, session: Session) -> bool:
 
 
 def _proves_bad_vote(evidence: Evidence, session: Session) -> bool:
-    frame, member = _frame_of(evidence, Kind.VOTE), session.recipients.get(evidence.accused)
+    frame, member = _frame_of(evidence, FrameKind.VOTE), session.recipients.get(evidence.accused)
     if frame is None or member is None:
         return False
     vote = read_vote(frame)
@@ -266,7 +266,7 @@ def _proves_bad_vote(evidence: Evidence, session: Session) -> bool:
 
 
 def _proves_bad_proposal(evidence: Evidence, session: Session) -> bool:
-    frame = _frame_of(evidence, Kind.PROPOSAL)
+    frame = _frame_of(evidence, FrameKind.PROPOSAL)
     return frame is not None and is_bad_proposal(read_proposal(frame), session)
 
 
@@ -288,7 +288,7 @@ def is_bad_proposal(proposal: Proposal, session: Session) -> bool:
 
 
 def _proves_bad_certificate(evidence: Evidence, session: Session) -> bool:
-    frame = _frame_of(evidence, Kind.PROPOSAL, Kind.VIEW_CHANGE, Kind.CERTIFICATE)
+    frame = _frame_of(evidence, FrameKind.PROPOSAL, FrameKind.VIEW_CHANGE, FrameKind.CERTIFICATE)
     certificate = None if frame is None else carried_certificate(frame)
     if certificate is None:
         return False
@@ -302,11 +302,11 @@ def _proves_bad_certificate(evidence: Evidence, session: Session) -> bool:
 def carried_certificate(frame: Frame) -> Certificate | None:
     """The certificate in a frame of agreement, if there is one."""
     match frame.kind:
-        case Kind.PROPOSAL:
+        case FrameKind.PROPOSAL:
             return read_proposal(frame).justification
-        case Kind.VIEW_CHANGE:
+        case FrameKind.VIEW_CHANGE:
             return read_view_change(frame).prepared
-        case Kind.CERTIFICATE:
+        case FrameKind.CERTIFICATE:
             return read_certificate_frame(frame).certificate
         case _:
             return None

@@ -24,7 +24,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.identities import Identity, identity_of
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.frames import Frame, Kind, build_frame, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
 from eigenkms.protocols.wire.transcript import Transcript, check_self_consistent, decode_transcript
 from eigenkms.protocols.wire.votes import BadCertificateError, Certificate, Phase, decode_certificate
 from eigenkms.types import AppId, ClusterId, ExactAppId, OperatorAddress
@@ -42,14 +42,14 @@ _HPKE_INFO = b"eigenkms/partial/1"
 
 
 @dataclass(frozen=True)
-class Epoch:
+class CertifiedTranscript:
     """A version with its proof: the transcript and the commit certificate over it."""
 
     transcript: Transcript
     certificate: Certificate
 
 
-def check_epoch(epoch: Epoch, cluster: ClusterId) -> None:
+def check_epoch(epoch: CertifiedTranscript, cluster: ClusterId) -> None:
     """Raise ``VerificationError`` unless t' of the transcript's own recipients signed this transcript of ``cluster``.
 
     Whether those recipients are the operators the chain knew at that block is the caller's to check (chain/epochs).
@@ -85,12 +85,12 @@ def decode_info_request(data: bytes) -> tuple[ClusterId, bytes]:
 class Info:
     """``statement`` and ``records`` are unverified frames."""
 
-    epoch: Epoch
+    epoch: CertifiedTranscript
     statement: Frame
     records: tuple[Frame, ...]
 
 
-def encode_info(epoch: Epoch, statement: Frame, records: Sequence[Frame]) -> bytes:
+def encode_info(epoch: CertifiedTranscript, statement: Frame, records: Sequence[Frame]) -> bytes:
     value: list[Any] = [
         epoch.transcript.encoded,
         epoch.certificate.encoded,
@@ -108,7 +108,9 @@ def decode_info(data: bytes) -> Info:
     records = fields.items(MAX_RECORDS)
     if not all(isinstance(r, bytes) for r in records):
         raise MalformedError("decode info answer: a record is not bytes")
-    return Info(Epoch(transcript, certificate), statement, tuple(decode_frame(r) for r in records))
+    return Info(
+        CertifiedTranscript(transcript, certificate), statement, tuple(decode_frame(r) for r in records)
+    )
 
 
 def build_statement(
@@ -117,7 +119,7 @@ def build_statement(
     """``operator``'s word, over the client's nonce, that this is the version it was asked for."""
     return build_frame(
         key,
-        kind=Kind.STATEMENT,
+        kind=FrameKind.STATEMENT,
         cluster=transcript.cluster,
         sender=operator,
         session=transcript.session,
@@ -134,7 +136,7 @@ class Statement:
 
 def read_statement(frame: Frame) -> Statement:
     """Raises ``MalformedError``; the signature is the caller's to verify."""
-    if frame.kind is not Kind.STATEMENT:
+    if frame.kind is not FrameKind.STATEMENT:
         raise MalformedError(f"read statement: a {frame.kind.name} frame")
     fields = Fields(frame.body, 3, "statement")
     return Statement(fields.fixed(32), fields.fixed(32), fields.fixed(96))
@@ -220,7 +222,7 @@ def seal_partial(
     """
     frame = build_frame(
         key,
-        kind=Kind.PARTIAL,
+        kind=FrameKind.PARTIAL,
         cluster=transcript.cluster,
         sender=operator,
         session=transcript.session,
@@ -242,7 +244,7 @@ def open_partial(
     frame = decode_frame(
         sealing.hpke_open(private_key, _HPKE_INFO + transcript.cluster, request.digest, sealed)
     )
-    if frame.kind is not Kind.PARTIAL:
+    if frame.kind is not FrameKind.PARTIAL:
         raise MalformedError(f"read partial signature: a {frame.kind.name} frame")
     fields = Fields(frame.body, 3, "partial signature")
     digest, transcript_hash, signature = fields.fixed(32), fields.fixed(32), fields.fixed(48)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss import (
-    Claim,
+    DealingClaim,
     DealingContext,
     EncryptedShare,
     EncryptedShares,
@@ -58,7 +58,7 @@ class UnboundBytesError(RemoteProtocolError):
 
 
 @dataclass(frozen=True)
-class Row:
+class DealingRow:
     """What one recipient needs of a dealing: the header's bytes and the row encoding."""
 
     header: bytes
@@ -158,7 +158,7 @@ def read_row(header: DealingHeader, position: int, data: bytes) -> EncryptedShar
 
 def claim_of(
     header: DealingHeader, encrypted: EncryptedShares, cluster: ClusterId, constant: bytes | None
-) -> Claim:
+) -> DealingClaim:
     """Return what ``pvss.check_dealing`` verifies of a header and its body.
 
     ``constant`` is the dealer's public share of the source in a rotation, 96 bytes, and None at genesis. ValueError for
@@ -169,7 +169,7 @@ def claim_of(
         raise ValueError(
             "a rotation dealing is verified with the dealer's public share, a genesis dealing without"
         )
-    return Claim(_context(header, cluster), header.commitments, encrypted, constant)
+    return DealingClaim(_context(header, cluster), header.commitments, encrypted, constant)
 
 
 def _context(header: DealingHeader, cluster: ClusterId) -> DealingContext:

@@ -104,6 +104,6 @@ class DealingTerms:
             None if a not in served else published if key is None else key.number for a, key in listed
         )
 
-    def claim(self, header: DealingHeader, encrypted: pvss.EncryptedShares) -> pvss.Claim:
+    def claim(self, header: DealingHeader, encrypted: pvss.EncryptedShares) -> pvss.DealingClaim:
         """What the proof of a dealing must show whose header keeps the terms."""
         return claim_of(header, encrypted, self.session.cluster, self.constant(header.dealer))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from eigenkms.crypto import bn254
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, Kind, WrongScopeError, build_frame
-from eigenkms.types import ClusterId, OperatorAddress, Reach
+from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, WrongScopeError, build_frame
+from eigenkms.types import ClusterId, DialOutcome, OperatorAddress
 
 VALID_MS = 5 * 60 * 1000
 MAX_ADDRESS_CHARACTERS = 1024
@@ -29,7 +29,7 @@ def build_reach_request(
     """``operator``'s signed question to ``recipient``."""
     return build_frame(
         key,
-        kind=Kind.REACH,
+        kind=FrameKind.REACH,
         cluster=cluster,
         sender=operator,
         recipient=recipient,
@@ -43,7 +43,7 @@ def read_reach_request(frame: Frame, *, cluster: ClusterId, me: OperatorAddress)
 
     Signature and time are the caller's to check.
     """
-    if frame.kind is not Kind.REACH or frame.session != NO_SESSION:
+    if frame.kind is not FrameKind.REACH or frame.session != NO_SESSION:
         raise MalformedError(f"read reach request: a {frame.kind.name} frame, or one of a session")
     if frame.cluster != cluster or frame.recipient != me:
         raise WrongScopeError("read reach request: for another cluster or recipient")
@@ -55,7 +55,7 @@ class ReachAnswer:
     """What the asked operator met at ``address``, the sender's socket on chain as far as it knows the chain."""
 
     address: str
-    outcome: Reach
+    outcome: DialOutcome
 
     @property
     def encoded(self) -> bytes:
@@ -67,6 +67,6 @@ def decode_reach_answer(data: bytes) -> ReachAnswer:
     fields = Fields(decode(data, what="reach answer", limit=8192), 2, "reach answer")
     address, outcome = fields.text(MAX_ADDRESS_CHARACTERS), fields.text(32)
     try:
-        return ReachAnswer(address, Reach(outcome))
+        return ReachAnswer(address, DialOutcome(outcome))
     except ValueError:
         raise MalformedError("decode reach answer: an unknown outcome") from None

@@ -27,7 +27,7 @@ KEY_BYTES = 32
 NO_SESSION = SessionId(bytes(32))
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame says. The numbers are wire values; those that are left out were of protocol 1."""
 
     HASH = 1
@@ -51,38 +51,38 @@ class Kind(IntEnum):
 
 
 _SMALL = 1024
-SIZE_LIMITS: dict[Kind, int] = {
-    Kind.HASH: _SMALL,
-    Kind.DEALING: 132 * 1024,
-    Kind.PROPOSAL: MAX_FRAME_BYTES,
-    Kind.VOTE: _SMALL,
-    Kind.VIEW_CHANGE: 2 * _SMALL,
-    Kind.CERTIFICATE: MAX_FRAME_BYTES,
-    Kind.PEER_RECORD: 4 * _SMALL,
-    Kind.SYNC: MAX_FRAME_BYTES,
-    Kind.STATEMENT: _SMALL,
-    Kind.PARTIAL: _SMALL,
-    Kind.REACH: _SMALL,
-    Kind.KEY: _SMALL,
+SIZE_LIMITS: dict[FrameKind, int] = {
+    FrameKind.HASH: _SMALL,
+    FrameKind.DEALING: 132 * 1024,
+    FrameKind.PROPOSAL: MAX_FRAME_BYTES,
+    FrameKind.VOTE: _SMALL,
+    FrameKind.VIEW_CHANGE: 2 * _SMALL,
+    FrameKind.CERTIFICATE: MAX_FRAME_BYTES,
+    FrameKind.PEER_RECORD: 4 * _SMALL,
+    FrameKind.SYNC: MAX_FRAME_BYTES,
+    FrameKind.STATEMENT: _SMALL,
+    FrameKind.PARTIAL: _SMALL,
+    FrameKind.REACH: _SMALL,
+    FrameKind.KEY: _SMALL,
 }
 """Largest encoded frame of a kind, in bytes; 256 operators fit."""
 
 BROADCAST_KINDS = frozenset(
     {
-        Kind.HASH,
-        Kind.DEALING,
-        Kind.PROPOSAL,
-        Kind.VOTE,
-        Kind.VIEW_CHANGE,
-        Kind.CERTIFICATE,
-        Kind.KEY,
+        FrameKind.HASH,
+        FrameKind.DEALING,
+        FrameKind.PROPOSAL,
+        FrameKind.VOTE,
+        FrameKind.VIEW_CHANGE,
+        FrameKind.CERTIFICATE,
+        FrameKind.KEY,
     }
 )
 """Kinds that travel by gossip and are re-served to anyone in the session; the others go to one recipient."""
 
-_SESSION_KINDS = BROADCAST_KINDS | {Kind.SYNC}
+_SESSION_KINDS = BROADCAST_KINDS | {FrameKind.SYNC}
 
-Slot: TypeAlias = tuple[Kind, int | bytes] | tuple[Kind, int, int | bytes]
+Slot: TypeAlias = tuple[FrameKind, int | bytes] | tuple[FrameKind, int, int | bytes]
 
 
 class WrongScopeError(RemoteProtocolError):
@@ -101,7 +101,7 @@ class BadSignatureError(RemoteProtocolError):
 class Frame:
     """A decoded frame. ``body`` is the decoded msgpack list; ``encoded`` the exact bytes that travelled."""
 
-    kind: Kind
+    kind: FrameKind
     cluster: ClusterId
     sender: OperatorAddress
     recipient: OperatorAddress | None
@@ -148,7 +148,7 @@ class Frame:
             raise WrongScopeError(f"read {self.kind.name} frame: for session {self.session.hex()}")
 
 
-def _version_of(kind: Kind) -> int:
+def _version_of(kind: FrameKind) -> int:
     """The protocol's for what is said in sessions. All else has kept the form that it had in protocol 1."""
     return PROTOCOL if kind in _SESSION_KINDS else 1
 
@@ -156,7 +156,7 @@ def _version_of(kind: Kind) -> int:
 def build_frame(
     key: bn254.KeyPair,
     *,
-    kind: Kind,
+    kind: FrameKind,
     cluster: ClusterId,
     sender: OperatorAddress,
     session: SessionId,
@@ -179,7 +179,7 @@ def decode_frame(data: bytes) -> Frame:
     fields = Fields(decode(payload, what="frame payload"), 7, "frame payload")
     version, number = fields.uint(16), fields.uint(16)
     try:
-        kind = Kind(number)
+        kind = FrameKind(number)
     except ValueError:
         raise MalformedError(f"decode frame: unknown kind {number}") from None
     if version != _version_of(kind):

@@ -6,7 +6,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss import InvalidEncryptionKey, KeySlot, check_possession
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame, verify_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verify_frame
 from eigenkms.protocols.wire.messages import read_key
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import ListedKey
@@ -89,7 +89,7 @@ class KeyDirectory:
 
     def _verify(self, encoded: bytes) -> tuple[Frame, ListedKey]:
         frame, session = decode_frame(encoded), self._session
-        if frame.kind is not Kind.KEY:
+        if frame.kind is not FrameKind.KEY:
             raise MalformedError(f"decode key frame: it is a {frame.kind.name}")
         members = session.recipients
         frame.check_scope(cluster=session.cluster, me=None, members=members, session=session.id)

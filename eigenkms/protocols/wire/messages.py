@@ -27,7 +27,7 @@ from eigenkms.crypto.backends.interface import BLS_G1_SIZE
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss.encryption_key import POSSESSION_SIZE
 from eigenkms.protocols.wire.codec import Fields, MalformedError
-from eigenkms.protocols.wire.frames import Frame, Kind, Slot
+from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot
 from eigenkms.protocols.wire.session import MAX_OPERATORS, ZERO32
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import MAX_CERTIFICATE_BYTES, Certificate, Phase, decode_certificate
@@ -273,14 +273,14 @@ def _no_slot(frame: Frame) -> None:
     read_certificate_frame(frame)
 
 
-_SLOTS: dict[Kind, Callable[[Frame], Slot | None]] = {
-    Kind.KEY: _slot_of_key,
-    Kind.HASH: _slot_of_hash,
-    Kind.DEALING: lambda frame: (frame.kind, read_dealing(frame).source.hash),
-    Kind.PROPOSAL: lambda frame: (frame.kind, read_proposal(frame).view),
-    Kind.VOTE: _slot_of_vote,
-    Kind.VIEW_CHANGE: lambda frame: (frame.kind, read_view_change(frame).view),
-    Kind.CERTIFICATE: _no_slot,
+_SLOTS: dict[FrameKind, Callable[[Frame], Slot | None]] = {
+    FrameKind.KEY: _slot_of_key,
+    FrameKind.HASH: _slot_of_hash,
+    FrameKind.DEALING: lambda frame: (frame.kind, read_dealing(frame).source.hash),
+    FrameKind.PROPOSAL: lambda frame: (frame.kind, read_proposal(frame).view),
+    FrameKind.VOTE: _slot_of_vote,
+    FrameKind.VIEW_CHANGE: lambda frame: (frame.kind, read_view_change(frame).view),
+    FrameKind.CERTIFICATE: _no_slot,
 }
 SESSION_KINDS = frozenset(_SLOTS)
 """Kinds of frames that a ceremony takes in."""

@@ -21,7 +21,7 @@ P = TypeVar("P")
 """A peer id."""
 
 
-class Standing(IntEnum):
+class ClaimStanding(IntEnum):
     """How well an operator's claim to a peer id is founded, the best first."""
 
     PROVEN = 0
@@ -33,30 +33,30 @@ class Standing(IntEnum):
 
 
 @dataclass(frozen=True)
-class Claim(Generic[P]):
+class PeerClaim(Generic[P]):
     """An operator's word that it is ``peer`` and can be dialled at ``addresses``: texts of multiaddrs, the best first."""
 
     peer: P
-    standing: Standing
+    standing: ClaimStanding
     addresses: tuple[str, ...]
 
 
-def dial_order(claims: Iterable[Claim[P]]) -> dict[P, tuple[str, ...]]:
+def dial_order(claims: Iterable[PeerClaim[P]]) -> dict[P, tuple[str, ...]]:
     """Return the addresses at which to dial each peer that is claimed, the first to try first, each once.
 
     ``claims`` of one standing keep their order. Pure and cheap: linear in the number of addresses.
     """
-    of_peer: dict[P, list[Claim[P]]] = {}
+    of_peer: dict[P, list[PeerClaim[P]]] = {}
     for claim in claims:
         of_peer.setdefault(claim.peer, []).append(claim)
     return {peer: _merge(rivals) for peer, rivals in of_peer.items()}
 
 
-def _merge(rivals: list[Claim[P]]) -> tuple[str, ...]:
-    if any(claim.standing is Standing.PROVEN for claim in rivals):
-        rivals = [claim for claim in rivals if claim.standing is Standing.PROVEN]
+def _merge(rivals: list[PeerClaim[P]]) -> tuple[str, ...]:
+    if any(claim.standing is ClaimStanding.PROVEN for claim in rivals):
+        rivals = [claim for claim in rivals if claim.standing is ClaimStanding.PROVEN]
     found: dict[str, None] = {}
-    for standing in Standing:
+    for standing in ClaimStanding:
         equals = [claim.addresses for claim in rivals if claim.standing is standing]
         in_turn = chain.from_iterable(zip_longest(*equals))
         found.update(dict.fromkeys(address for address in in_turn if address is not None))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from eigenkms.crypto import bn254
 from eigenkms.protocols.wire.codec import Fields, MalformedError
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, Kind, build_frame
+from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, build_frame
 from eigenkms.types import ClusterId, OperatorAddress
 
 MIN_PEER_ID_BYTES, MAX_PEER_ID_BYTES = 2, 64
@@ -40,13 +40,13 @@ def build_peer_record(
     """Sign ``operator``'s record; addresses beyond the first ``MAX_ADDRESSES`` are left out."""
     body = [peer_id, list(addresses[:MAX_ADDRESSES]), sequence]
     return build_frame(
-        key, kind=Kind.PEER_RECORD, cluster=cluster, sender=operator, session=NO_SESSION, body=body
+        key, kind=FrameKind.PEER_RECORD, cluster=cluster, sender=operator, session=NO_SESSION, body=body
     )
 
 
 def read_peer_record(frame: Frame) -> PeerRecord:
     """Raises ``MalformedError``; the frame's signature is the caller's to verify."""
-    if frame.kind is not Kind.PEER_RECORD:
+    if frame.kind is not FrameKind.PEER_RECORD:
         raise MalformedError(f"read peer record: a {frame.kind.name} frame")
     fields = Fields(frame.body, 3, "peer record")
     peer_id = fields.binary(MAX_PEER_ID_BYTES)

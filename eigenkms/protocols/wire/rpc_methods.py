@@ -21,7 +21,7 @@ from typing import Final
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.dealing_header import MAX_HEADER_BYTES
 from eigenkms.protocols.wire.frames import Frame
 from eigenkms.protocols.wire.hash_tree import HASH_SIZE
@@ -96,20 +96,20 @@ def decode_push(data: bytes) -> tuple[bytes, bytes]:
     return name, body
 
 
-def encode_row(row: Row) -> bytes:
+def encode_row(row: DealingRow) -> bytes:
     """An answer to ``row``."""
     return encode([row.header, row.encoded])
 
 
-def decode_row(data: bytes) -> Row:
+def decode_row(data: bytes) -> DealingRow:
     """Raises ``MalformedError``. The header and the row encoding are only measured."""
     limit = MAX_HEADER_BYTES + 2 * MAX_ROW_BYTES
     fields = Fields(decode(data, what="row of a dealing", limit=limit), 2, "row of a dealing")
-    return Row(fields.binary(MAX_HEADER_BYTES), fields.binary(MAX_ROW_BYTES))
+    return DealingRow(fields.binary(MAX_HEADER_BYTES), fields.binary(MAX_ROW_BYTES))
 
 
 @dataclass(frozen=True)
-class Head:
+class VersionHead:
     """A version with the certificate that says that it is certified, or at least prepared; ``proof`` is one of protocol 1."""
 
     transcript: Transcript
@@ -117,22 +117,22 @@ class Head:
     proof: SettlementProof | None = None
 
 
-def encode_head(head: Head) -> bytes:
+def encode_head(head: VersionHead) -> bytes:
     """An answer to ``head``."""
     proof = None if head.proof is None else head.proof.encoded
     return encode([head.transcript.encoded, head.certificate.encoded, proof])
 
 
-def decode_head(data: bytes) -> Head:
+def decode_head(data: bytes) -> VersionHead:
     """Raises ``MalformedError``. Nothing is verified."""
     fields = Fields(decode(data, what="head", limit=MAX_HEAD_BYTES), 3, "head")
     transcript = decode_transcript(fields.binary(MAX_FRAME_BYTES))
     certificate = decode_certificate(fields.binary(MAX_CERTIFICATE_BYTES))
     proof = fields.optional_binary(MAX_PROOF_BYTES)
-    return Head(transcript, certificate, None if proof is None else decode_settlement_proof(proof))
+    return VersionHead(transcript, certificate, None if proof is None else decode_settlement_proof(proof))
 
 
-def check_head(head: Head, cluster: ClusterId) -> None:
+def check_head(head: VersionHead, cluster: ClusterId) -> None:
     """Raise ``VerificationError`` unless t' of the transcript's own recipients prepared or committed to it.
 
     A genesis must be certified, as one that is prepared binds nobody who did not vote in it. Whether those recipients are the

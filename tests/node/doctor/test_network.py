@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.chain.reader import OperatorRead
+from eigenkms.chain.reader import RawOperatorSet
 from eigenkms.maintenance.doctor import machine, network, onchain
-from eigenkms.maintenance.doctor.context import Case, Told
+from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.findings import Finding, Verdict
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire.dial_back import ReachAnswer
-from eigenkms.types import OperatorAddress, Reach
+from eigenkms.types import DialOutcome, OperatorAddress
 from tests.attestation.issuer import Authority, Endpoint
 from tests.client.village import Village, block_at
 from tests.node.support import make_config
@@ -30,32 +30,34 @@ def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def case(village: Village, tmp_path: Path) -> Case:
+def case(village: Village, tmp_path: Path) -> CheckContext:
     """The first operator's; it visits nobody."""
     config = make_config(village, 0, tmp_path, announce=("/ip4/9.9.9.9/tcp/9400",))
-    found = Case(lambda: config, lambda _config: None, None, file="my node.toml")  # type: ignore[arg-type]
+    found = CheckContext(lambda: config, lambda _config: None, None, file="my node.toml")  # type: ignore[arg-type]
     found.socket = parse_address(SOCKET)
     return found
 
 
-def judged(case: Case, **answers: Reach | str) -> Finding:
+def judged(case: CheckContext, **answers: DialOutcome | str) -> Finding:
     """The verdict over what operators a, b and c met at the socket; a text is a refusal."""
     names = {"a": A, "b": B, "c": C}
-    told = {names[n]: ReachAnswer(SOCKET, a) if isinstance(a, Reach) else a for n, a in answers.items()}
+    told = {names[n]: ReachAnswer(SOCKET, a) if isinstance(a, DialOutcome) else a for n, a in answers.items()}
     return network._judge(case, SOCKET, told)
 
 
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        (Reach.REFUSED, "forward that port"),
-        (Reach.TIMED_OUT, "firewall"),
-        (Reach.OTHER_PEER, f"give the keystore of peer {SOCKET.rpartition('/')[2]} as p2p_keystore"),
-        (Reach.NOT_PUBLIC, "private address"),
-        (Reach.FAILED, "name, route and proxies"),
+        (DialOutcome.REFUSED, "forward that port"),
+        (DialOutcome.TIMED_OUT, "firewall"),
+        (DialOutcome.OTHER_PEER, f"give the keystore of peer {SOCKET.rpartition('/')[2]} as p2p_keystore"),
+        (DialOutcome.NOT_PUBLIC, "private address"),
+        (DialOutcome.FAILED, "name, route and proxies"),
     ],
 )
-def test_each_way_of_not_being_reached_has_its_next_step(case: Case, outcome: Reach, words: str) -> None:
+def test_each_way_of_not_being_reached_has_its_next_step(
+    case: CheckContext, outcome: DialOutcome, words: str
+) -> None:
     """And the command that publishes another address, quoted for a shell."""
     found = judged(case, a=outcome, b=outcome)
     assert found.verdict is Verdict.FAILED
@@ -64,68 +66,68 @@ def test_each_way_of_not_being_reached_has_its_next_step(case: Case, outcome: Re
     assert "eigenkms operator update-socket --config 'my node.toml'" in str(found.hint)
 
 
-def test_some_that_do_not_reach_it_are_a_warning(case: Case) -> None:
+def test_some_that_do_not_reach_it_are_a_warning(case: CheckContext) -> None:
     """They are named; refusals count neither way."""
-    found = judged(case, a=Reach.REACHED, b=Reach.TIMED_OUT, c="busy: one dial at a time")
+    found = judged(case, a=DialOutcome.REACHED, b=DialOutcome.TIMED_OUT, c="busy: one dial at a time")
     assert found.verdict is Verdict.WARNING
     assert found.sentence.startswith(f"1 of 2 operators reach {SOCKET}; 0x{B.hex()}: timed-out")
-    assert judged(case, a=Reach.REACHED, c="busy").verdict is Verdict.OK
+    assert judged(case, a=DialOutcome.REACHED, c="busy").verdict is Verdict.OK
 
 
-def test_nobody_who_tried_is_no_verdict(case: Case) -> None:
+def test_nobody_who_tried_is_no_verdict(case: CheckContext) -> None:
     """Such as for an operator that has just joined."""
     found = judged(case, a="not-a-member: …")
     assert found.verdict is Verdict.WARNING
     assert "after the next boundary" in str(found.hint)
 
 
-def test_operators_that_know_an_older_socket_are_not_wrong(case: Case) -> None:
+def test_operators_that_know_an_older_socket_are_not_wrong(case: CheckContext) -> None:
     """They read the chain at boundaries."""
-    old = ReachAnswer(SOCKET.replace("9400", "9401"), Reach.REFUSED)
+    old = ReachAnswer(SOCKET.replace("9400", "9401"), DialOutcome.REFUSED)
     found = network._judge(case, SOCKET, {A: old})
     assert found.verdict is Verdict.WARNING
     assert "ask again after the next boundary" in str(found.hint)
-    assert network._judge(case, SOCKET, {A: replace(old, outcome=Reach.REACHED)}) == found
+    assert network._judge(case, SOCKET, {A: replace(old, outcome=DialOutcome.REACHED)}) == found
 
 
-async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: Case) -> None:
+async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: CheckContext) -> None:
     """Not us, who have what most have. Operators that do not say are not counted."""
     from eigenkms.config.node import parameters_of
 
     mine = parameters_of(case.config)
     case.peers = {
-        A: Told({"parameters": mine}, 0),
-        B: Told({"parameters": {**mine, "window_ms": 7}}, 0),
-        C: Told({}, 0),
+        A: PeerStatus({"parameters": mine}, 0),
+        B: PeerStatus({"parameters": {**mine, "window_ms": 7}}, 0),
+        C: PeerStatus({}, 0),
     }
     found = await network.parameters(case)
     assert found.verdict is Verdict.WARNING
     assert found.sentence == f"others differ: window_ms at 0x{B.hex()}"
-    case.peers = {C: Told({}, 0)}
+    case.peers = {C: PeerStatus({}, 0)}
     assert (await network.parameters(case)).verdict is Verdict.SKIPPED
 
 
-async def test_a_strangers_value_is_no_line_to_write(case: Case) -> None:
+async def test_a_strangers_value_is_no_line_to_write(case: CheckContext) -> None:
     """Unless it is one that the setting could have."""
     from eigenkms.config.node import parameters_of
 
     evil = {**parameters_of(case.config), "finality": 'latest"\npolicy = "open'}
-    case.peers = {A: Told({"parameters": evil}, 0)}
+    case.peers = {A: PeerStatus({"parameters": evil}, 0)}
     assert (await network.parameters(case)).hint == "set finality as the others have it"
 
 
 @pytest.mark.parametrize(
     ("ahead", "words"), [(100.0, "100 s behind those"), (-100.0, "100 s ahead of those")]
 )
-async def test_which_way_a_clock_is_off(case: Case, ahead: float, words: str) -> None:
+async def test_which_way_a_clock_is_off(case: CheckContext, ahead: float, words: str) -> None:
     """By the middle one of the operators: one liar does not count."""
-    case.peers = {A: Told({}, ahead), B: Told({}, ahead), C: Told({}, 1e12)}
+    case.peers = {A: PeerStatus({}, ahead), B: PeerStatus({}, ahead), C: PeerStatus({}, 1e12)}
     found = await network.clock(case)
     assert found.verdict is Verdict.FAILED
     assert words in found.sentence
 
 
-async def test_without_operators_the_chain_alone_tells(case: Case) -> None:
+async def test_without_operators_the_chain_alone_tells(case: CheckContext) -> None:
     """A block from the future."""
     case.head_time = int(case.clock()) + 100
     assert "in the future of this machine's clock" in (await network.clock(case)).sentence
@@ -133,7 +135,7 @@ async def test_without_operators_the_chain_alone_tells(case: Case) -> None:
     assert (await network.clock(case)).verdict is Verdict.OK
 
 
-async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case: Case) -> None:
+async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case: CheckContext) -> None:
     """It is named with what was wrong; the others are asked all the same."""
     from eigenkms.protocols.wire import rpc_methods
     from tests.client.village import ANYWHERE
@@ -147,7 +149,7 @@ async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case:
     ):
         other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
-        case.operators = OperatorRead(block_at(7), members, ())
+        case.operators = RawOperatorSet(block_at(7), members, ())
         case.addresses = {
             o.address: parse_address(o.socket) for o in members if o.address != case.config.operator
         }
@@ -157,7 +159,7 @@ async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case:
 
 
 @pytest.mark.parametrize("time", ["1" + "0" * 400, "true", '"noon"', "null", str(2**60)])
-async def test_a_time_that_is_none_is_left_out(village: Village, case: Case, time: str) -> None:
+async def test_a_time_that_is_none_is_left_out(village: Village, case: CheckContext, time: str) -> None:
     """An operator that says nonsense of its clock answers otherwise, and its clock is not compared."""
     from eigenkms.protocols.wire import rpc_methods
     from tests.client.village import ANYWHERE
@@ -171,7 +173,7 @@ async def test_a_time_that_is_none_is_left_out(village: Village, case: Case, tim
     ):
         other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
-        case.operators = OperatorRead(block_at(7), members, ())
+        case.operators = RawOperatorSet(block_at(7), members, ())
         case.addresses = {
             o.address: parse_address(o.socket) for o in members if o.address != case.config.operator
         }
@@ -187,7 +189,9 @@ def test_the_file_system_of_a_path_is_known() -> None:
     assert machine._file_system(Path("/proc/self")) == "proc"
 
 
-async def test_a_folder_that_cannot_be_made_is_told(case: Case, village: Village, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_told(
+    case: CheckContext, village: Village, tmp_path: Path
+) -> None:
     """Where it would have to be made."""
     (tmp_path / "file").touch()
     config = make_config(village, 0, tmp_path / "file" / "data")
@@ -196,7 +200,7 @@ async def test_a_folder_that_cannot_be_made_is_told(case: Case, village: Village
     assert (found.verdict, "would be in a file" in found.sentence) == (Verdict.FAILED, True)
 
 
-def test_a_data_folder_is_left_as_it_was(case: Case, tmp_path: Path) -> None:
+def test_a_data_folder_is_left_as_it_was(case: CheckContext, tmp_path: Path) -> None:
     """What was written to try it is gone; a folder that others can look into is a warning with the command."""
     tmp_path.chmod(0o700)
     assert trio.run(machine.data_folder, case).verdict is Verdict.OK
@@ -206,7 +210,7 @@ def test_a_data_folder_is_left_as_it_was(case: Case, tmp_path: Path) -> None:
 
 
 async def test_an_open_policy_outside_of_a_devnet_is_told(
-    case: Case, village: Village, tmp_path: Path
+    case: CheckContext, village: Village, tmp_path: Path
 ) -> None:
     """On a devnet it is what one has."""
     assert (await machine.policy(case)).verdict is Verdict.OK
@@ -215,7 +219,7 @@ async def test_an_open_policy_outside_of_a_devnet_is_told(
 
 
 async def test_a_private_address_on_a_public_chain_is_told(
-    case: Case, village: Village, tmp_path: Path
+    case: CheckContext, village: Village, tmp_path: Path
 ) -> None:
     """It may be meant, among operators of one network."""
     case._config = make_config(village, 0, tmp_path, chain_id=1, policy="closed")
@@ -226,7 +230,7 @@ async def test_a_private_address_on_a_public_chain_is_told(
 
 @pytest.mark.parametrize(("host", "chain_id"), [("127.0.0.1", 1), ("0.0.0.0", 1), ("0.0.0.0", 31337)])
 async def test_a_socket_that_nobody_can_dial_is_a_fault(
-    case: Case, village: Village, tmp_path: Path, host: str, chain_id: int
+    case: CheckContext, village: Village, tmp_path: Path, host: str, chain_id: int
 ) -> None:
     """Worse than a private one: it leads to whoever dials it."""
     case._config = make_config(village, 0, tmp_path, chain_id=chain_id, policy="closed")
@@ -235,7 +239,9 @@ async def test_a_socket_that_nobody_can_dial_is_a_fault(
     assert f"nobody can dial the socket on chain, /ip4/{host}/tcp/" in found.sentence
 
 
-async def test_issuers_that_cannot_be_reached_are_named(case: Case, village: Village, tmp_path: Path) -> None:
+async def test_issuers_that_cannot_be_reached_are_named(
+    case: CheckContext, village: Village, tmp_path: Path
+) -> None:
     """With the policy attested; no other needs them."""
     from eigenkms.attestation.jwks import KeysUnavailableError
 
@@ -257,7 +263,7 @@ async def test_issuers_that_cannot_be_reached_are_named(case: Case, village: Vil
 
 
 async def test_issuers_that_serve_their_keys_are_told_with_the_images_that_are_accepted(
-    case: Case, village: Village, tmp_path: Path, issuer: Endpoint, authority: Authority
+    case: CheckContext, village: Village, tmp_path: Path, issuer: Endpoint, authority: Authority
 ) -> None:
     """Each enabled service, with the support attributes of which an image must have one."""
     case._config = make_config(

@@ -25,7 +25,7 @@ from eigenkms.node.app import Node
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listener import bind
-from eigenkms.node.http.server import Server
+from eigenkms.node.http.server import HttpServer
 from tests.attestation.issuer import APP
 from tests.support.waiting import PATIENCE
 
@@ -48,7 +48,7 @@ async def served(
     """The URL at which ``app`` is served, until the block ends."""
     bound = await bind(HttpAddress.parse("127.0.0.1:0"), tls)
     async with trio.open_nursery() as nursery:
-        await nursery.start(Server(app, limits or ServerLimits()).serve, bound.listeners)
+        await nursery.start(HttpServer(app, limits or ServerLimits()).serve, bound.listeners)
         with trio.fail_after(PATIENCE):
             yield bound.url
         nursery.cancel_scope.cancel()

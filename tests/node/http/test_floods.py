@@ -22,7 +22,7 @@ from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import IN_PROGRESS_OF_ONE, LARGE_BYTES_OF_ONE, ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.requests import MAX_SECRETS_BODY
-from eigenkms.node.http.server import Server
+from eigenkms.node.http.server import HttpServer
 from eigenkms.p2p.listening.listener import raise_file_limit
 from tests.attestation.issuer import Authority
 from tests.node.http.support import PATIENT, client_at, connect, eventually_gone, exchange, stop_rates
@@ -38,9 +38,9 @@ PIECE: Final = memoryview(bytes(MIB))
 @asynccontextmanager
 async def serving(
     app: App, limits: ServerLimits = PATIENT, *, tls: TlsFiles | None = None
-) -> AsyncIterator[tuple[Server, int]]:
+) -> AsyncIterator[tuple[HttpServer, int]]:
     """(server, port)."""
-    server, bound = Server(app, limits), await bind(HttpAddress.parse("127.0.0.1:0"), tls)
+    server, bound = HttpServer(app, limits), await bind(HttpAddress.parse("127.0.0.1:0"), tls)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, bound.listeners)
         with trio.fail_after(PATIENCE):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from eigenkms.node.http.places import Place, Places, Use
+from eigenkms.node.http.places import ConnectionPlaces, Place, PlaceUse
 from tests.support.waiting import pass_time
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")
@@ -16,11 +16,11 @@ class Room:
     """Connections that last until they are ended."""
 
     def __init__(self, nursery: trio.Nursery, limit: int, of_one: int) -> None:
-        self.places = Places(limit, of_one)
+        self.places = ConnectionPlaces(limit, of_one)
         self.ended: list[str] = []
         self._nursery = nursery
 
-    async def enter(self, client: str, use: Use = Use.IDLE, name: str = "") -> bool:
+    async def enter(self, client: str, use: PlaceUse = PlaceUse.IDLE, name: str = "") -> bool:
         """Whether there is a place for one more; a second later than the one before."""
         await pass_time(1)
         place: Place | None = await self._nursery.start(self._stay, client, name or client)
@@ -75,10 +75,10 @@ async def test_who_holds_the_most_pays_when_all_is_full() -> None:
 async def test_what_is_worked_on_is_never_ended() -> None:
     """Then there is no place: neither within a client's share nor within that of all."""
     async with room(limit=3, of_one=2) as entered:
-        assert await entered.enter("one", Use.WORK)
-        assert await entered.enter("one", Use.WORK)
+        assert await entered.enter("one", PlaceUse.WORK)
+        assert await entered.enter("one", PlaceUse.WORK)
         assert not await entered.enter("one")
-        assert await entered.enter("two", Use.WORK)
+        assert await entered.enter("two", PlaceUse.WORK)
         assert not await entered.enter("three")
         assert await entered.told() == []
 
@@ -86,13 +86,13 @@ async def test_what_is_worked_on_is_never_ended() -> None:
 async def test_a_transfer_ends_for_a_client_that_has_less() -> None:
     """Only if none is idle, and not among clients that hold as many as each other."""
     async with room(limit=3, of_one=2) as entered:
-        assert await entered.enter("one", Use.TRANSFER, name="stuck")
-        assert await entered.enter("one", Use.TRANSFER, name="newer")
+        assert await entered.enter("one", PlaceUse.TRANSFER, name="stuck")
+        assert await entered.enter("one", PlaceUse.TRANSFER, name="newer")
         assert await entered.enter("two", name="idle")
         assert not await entered.enter("one"), "it has its share, in transfers"
-        assert await entered.enter("three", Use.TRANSFER)
+        assert await entered.enter("three", PlaceUse.TRANSFER)
         assert await entered.told() == ["idle"]
-        assert await entered.enter("four", Use.TRANSFER)
+        assert await entered.enter("four", PlaceUse.TRANSFER)
         assert await entered.told() == ["idle", "stuck"]
         assert not await entered.enter("five")
 
@@ -100,9 +100,9 @@ async def test_a_transfer_ends_for_a_client_that_has_less() -> None:
 async def test_waiting_for_a_client_inside_of_other_waiting_is_still_waiting() -> None:
     """As when a body is waited for, and the client is first told to go on."""
     place = Place("one")
-    place.turn(Use.WORK)
+    place.turn(PlaceUse.WORK)
     with place.transferring():
         with place.transferring():
             pass
-        assert place.use is Use.TRANSFER
-    assert place.use is Use.WORK
+        assert place.use is PlaceUse.TRANSFER
+    assert place.use is PlaceUse.WORK

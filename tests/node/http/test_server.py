@@ -28,12 +28,12 @@ from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
 from eigenkms.errors import InputError
 from eigenkms.node.app import Node
-from eigenkms.node.authorisation.rate_limiter import Rates
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http import api as api_module
 from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.requests import MAX_SECRETS_BODY, MAX_SIGN_BODY
-from eigenkms.node.http.server import Server
+from eigenkms.node.http.server import HttpServer
 from tests.attestation.issuer import Authority
 from tests.node.http.support import (
     PATIENT,
@@ -263,7 +263,7 @@ async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCa
         + b"\r\n0\r\n\r\n"
     )
     random = Random(4711)
-    open_node._api._rate = Rates(10**6, 10**6, trio.current_time)
+    open_node._api._rate = RateLimiter(10**6, 10**6, trio.current_time)
     async with served(open_node._api.app, PATIENT) as url:
         for number in range(300):
             sent = bytearray(random.choice((good, chunked)))
@@ -359,16 +359,16 @@ async def test_a_body_that_goes_on_has_its_time() -> None:
 
 
 @asynccontextmanager
-async def watched() -> AsyncIterator[tuple[Server, str]]:
+async def watched() -> AsyncIterator[tuple[HttpServer, str]]:
     """(server, URL)."""
-    server, bound = Server(ECHO, LIMITS), await bind(HttpAddress.parse("127.0.0.1:0"), None)
+    server, bound = HttpServer(ECHO, LIMITS), await bind(HttpAddress.parse("127.0.0.1:0"), None)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, bound.listeners)
         yield server, bound.url
         nursery.cancel_scope.cancel()
 
 
-async def all_gone(server: Server) -> None:
+async def all_gone(server: HttpServer) -> None:
     await eventually(lambda: not server.places)
 
 

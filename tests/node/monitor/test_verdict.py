@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from eigenkms.node.monitor.health import Seen, judge
+from eigenkms.node.monitor.health import HealthInput, judge
 
-WELL = Seen(
+WELL = HealthInput(
     operators=4, holders=4, threshold=3, phase="certified", providers=[{"state": "ok"}], canary={"ok": True}
 )
 OPERATORS = tuple("0x" + f"{i:040x}" for i in range(1, 6))
@@ -23,7 +23,7 @@ OPERATORS = tuple("0x" + f"{i:040x}" for i in range(1, 6))
         replace(WELL, canary={"ok": None}),
     ],
 )
-def test_well_needs_no_reasons(seen: Seen) -> None:
+def test_well_needs_no_reasons(seen: HealthInput) -> None:
     """Nor does what is off, or has not been tried yet, make a node unwell."""
     assert judge(seen) == ("healthy", [])
 

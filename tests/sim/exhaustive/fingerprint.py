@@ -14,7 +14,7 @@ from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.dealings import Dealings, Stage
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.wire.dealing_header import decode_header
-from eigenkms.protocols.wire.frames import Frame, Kind, decode_frame
+from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.messages import Proposal, read_dealing, read_view_change, read_vote, slot_of
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase, decode_certificate
@@ -22,8 +22,8 @@ from eigenkms.types import SessionId
 from tests.sim.exhaustive.life import Life
 
 Fingerprint: TypeAlias = tuple[Any, ...]
-_OF_VIEWS = frozenset({Kind.VOTE, Kind.VIEW_CHANGE})
-_OF_ENDED = frozenset({Kind.VOTE, Kind.VIEW_CHANGE, Kind.KEY})
+_OF_VIEWS = frozenset({FrameKind.VOTE, FrameKind.VIEW_CHANGE})
+_OF_ENDED = frozenset({FrameKind.VOTE, FrameKind.VIEW_CHANGE, FrameKind.KEY})
 """Frames that are left out once their session ended here."""
 
 
@@ -67,13 +67,13 @@ def _is_left(frame: Frame, view: int) -> bool:
 
 def _said(frame: Frame) -> Fingerprint:
     match frame.kind:
-        case Kind.VOTE:
+        case FrameKind.VOTE:
             vote = read_vote(frame)
             return (frame.kind, vote.view, int(vote.phase), vote.hash)
-        case Kind.VIEW_CHANGE:
+        case FrameKind.VIEW_CHANGE:
             change = read_view_change(frame)
             return (frame.kind, change.view, _of(change.prepared))
-        case Kind.DEALING:
+        case FrameKind.DEALING:
             return (frame.kind, decode_header(read_dealing(frame).header).name)
         case _:
             return (frame.kind, slot_of(frame))

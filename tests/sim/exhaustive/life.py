@@ -1,7 +1,7 @@
 """One correct operator: the real machines of protocol 2, the disk under them, and what it has said so far.
 
-The machine is ``Operator``, unchanged. Its jobs are answered at once. What it asks to be durable is on the disk before anything of
-the same step is said. A step can be *torn*: the process dies after so many durable writes, says nothing of what is left, and
+The machine is ``Participant``, unchanged. Its jobs are answered at once. What it asks to be durable is on the disk before
+anything of the same step is said. A step can be *torn*: the process dies after so many durable writes, says nothing of what is left, and
 starts again from the disk.
 """
 
@@ -16,14 +16,14 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.agreement import Decision
-from eigenkms.protocols.ceremony.ceremony import HeldSource, Setting
+from eigenkms.protocols.ceremony.ceremony import CeremonyContext, HeldSource
 from eigenkms.protocols.ceremony.effects import Broadcast, Certified, JournalRecord, Prepared, Work
 from eigenkms.protocols.ceremony.holdings import KnownVersion
-from eigenkms.protocols.ceremony.jobs import Check, Checked, Deal, Job, Open, Result
-from eigenkms.protocols.ceremony.participant import Operator, SessionEffect
-from eigenkms.protocols.wire.dealing import Row
+from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, Job, OpenJob, Result
+from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import Proposal, slot_of
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
@@ -65,10 +65,10 @@ IMMUTABLE: tuple[type, ...] = (
     OperatorSet,
     Polynomial,
     Proposal,
-    Row,
+    DealingRow,
     SecretScalar,
     Session,
-    Setting,
+    CeremonyContext,
     Transcript,
     bn254.KeyPair,
     pvss.EncryptedShare,
@@ -98,7 +98,7 @@ class Life:
     scene: Scene
     index: int
     draw: Draw
-    operator: Operator
+    operator: Participant
     disk: Disk
     now: float = 0.0
     said: dict[tuple[SessionId, Any], Frame] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Life:
     # -- steps -------------------------------------------------------------------------------------------------
 
     def step(
-        self, act: Callable[[Operator], Sequence[SessionEffect]], session: Session | None = None
+        self, act: Callable[[Participant], Sequence[SessionEffect]], session: Session | None = None
     ) -> None:
         """One call of the machine, and of its jobs until none is left; ``session`` if it may begin one."""
         if session is not None:
@@ -150,14 +150,14 @@ class Life:
 
     def _do(self, job: Job) -> Result:
         match job:
-            case Deal():
+            case DealJob():
                 done = self.scene.dealt(self.index, job.context.session, job.context.source)
                 assert (done.job.recipients, done.job.context) == (job.recipients, job.context)
                 assert done.job.polynomial.constant == job.polynomial.constant
                 return done
-            case Check():
-                return Checked(frozenset(dealing.name for dealing in job.dealings), frozenset())
-            case Open():
+            case CheckJob():
+                return CheckResult(frozenset(dealing.name for dealing in job.dealings), frozenset())
+            case OpenJob():
                 return self.scene.open(self.index, job)
 
     def _carry_out(self, effects: Sequence[SessionEffect], jobs: deque[Job]) -> None:
@@ -174,7 +174,7 @@ class Life:
     def _say(self, frame: Frame) -> None:
         self.outbox.append(frame)
         before = self.said.setdefault((frame.session, slot_of(frame)), frame)
-        if before.key != frame.key and frame.kind is not Kind.KEY:
+        if before.key != frame.key and frame.kind is not FrameKind.KEY:
             self.equivocated = (before, frame)
 
     # -- inputs ------------------------------------------------------------------------------------------------
@@ -208,6 +208,6 @@ class Life:
         self.step(lambda o: o.tick(self.now))
 
 
-def _operator(scene: Scene, index: int, draw: Draw) -> Operator:
+def _operator(scene: Scene, index: int, draw: Draw) -> Participant:
     me = scene.addresses[index]
-    return Operator(me, scene.cast.keys[me], draw, lambda: GRACE)
+    return Participant(me, scene.cast.keys[me], draw, lambda: GRACE)

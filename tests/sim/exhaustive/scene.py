@@ -13,10 +13,10 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.scalars import SecretScalar, coordinate, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
-from eigenkms.protocols.ceremony.jobs import Deal, Dealt, Open, Opened, carry_out
-from eigenkms.protocols.wire.dealing import Row, build_dealing, encode_body, read_body, row_of
+from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, OpenJob, OpenResult, carry_out
+from eigenkms.protocols.wire.dealing import DealingRow, build_dealing, encode_body, read_body, row_of
 from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     certificate_body,
     dealing_body,
@@ -79,8 +79,8 @@ class Scene:
         self.transcripts: dict[bytes, Transcript] = {}
         self.labels: dict[bytes, str] = {}
         self._polynomials: dict[bytes, Polynomial] = {}
-        self._dealings: dict[tuple[int, int, bytes], tuple[Dealt, DealingHeader, bytes]] = {}
-        self._opened: dict[tuple[bytes, bytes], Opened] = {}
+        self._dealings: dict[tuple[int, int, bytes], tuple[DealResult, DealingHeader, bytes]] = {}
+        self._opened: dict[tuple[bytes, bytes], OpenResult] = {}
         self.first = version_of(self.cast)
         self.transcripts[self.first.transcript.hash] = self.first.transcript
         self.labels[self.first.transcript.hash] = "V0"
@@ -101,7 +101,7 @@ class Scene:
     def _listed(self, operator: int, number: int) -> ListedKey:
         return ListedKey(self.session(number).boundary.number, self.key(operator, number).public)
 
-    def _frame(self, operator: int, number: int, kind: Kind, body: list[Any]) -> Frame:
+    def _frame(self, operator: int, number: int, kind: FrameKind, body: list[Any]) -> Frame:
         return self.cast.frame(self.addresses[operator], kind, body, session=self.session(number))
 
     # -- versions ----------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Scene:
 
     # -- dealings ----------------------------------------------------------------------------------------------
 
-    def dealt(self, operator: int, session: SessionId, source: bytes) -> Dealt:
+    def dealt(self, operator: int, session: SessionId, source: bytes) -> DealResult:
         """An operator's only dealing from a version in a session, as the result of its job."""
         number = next(n for n in range(1, BLOCKS) if self.session(n).id == session)
         return self._dealing(operator, number, source)[0]
@@ -174,23 +174,23 @@ class Scene:
         """The frame, the name and the body of a dealing."""
         _, header, body = self._dealing(operator, number, source)
         said = dealing_body(ref_of(self.transcripts[source]), header.encoded)
-        return self._frame(operator, number, Kind.DEALING, said), header.name, body
+        return self._frame(operator, number, FrameKind.DEALING, said), header.name, body
 
-    def _dealing(self, operator: int, number: int, source: bytes) -> tuple[Dealt, DealingHeader, bytes]:
+    def _dealing(self, operator: int, number: int, source: bytes) -> tuple[DealResult, DealingHeader, bytes]:
         key = (operator, number, source)
         if key not in self._dealings:
             self._dealings[key] = self._deal(operator, number, source)
         return self._dealings[key]
 
-    def _deal(self, operator: int, number: int, source: bytes) -> tuple[Dealt, DealingHeader, bytes]:
+    def _deal(self, operator: int, number: int, source: bytes) -> tuple[DealResult, DealingHeader, bytes]:
         session, origin = self.session(number), self.transcripts[source]
         draw = counter_rng(f"dealing {operator} {number} {source.hex()}")
         polynomial = Polynomial.random(session.threshold, draw, self.share(operator, source))
         context = pvss.DealingContext(session.cluster, session.id, self.addresses[operator], source)
         listed = [(a, key) for a in self.addresses if (key := origin.key_of(a)) is not None]
         recipients = tuple(pvss.ShareRecipient(a, key.public) for a, key in listed)
-        done = carry_out(Deal(ref_of(origin), context, recipients, (), polynomial), draw, None)
-        assert isinstance(done, Dealt)
+        done = carry_out(DealJob(ref_of(origin), context, recipients, (), polynomial), draw, None)
+        assert isinstance(done, DealResult)
         numbers = tuple(key.number for _, key in listed)
         header = build_dealing(
             context, int(origin.version), polynomial.commitments(), done.encrypted, numbers
@@ -199,28 +199,30 @@ class Scene:
         self.meanings[header.name] = ((frozenset({operator}),), "dealing", number, source)
         return done, header, encode_body(done.encrypted)
 
-    def open(self, operator: int, job: Open) -> Opened:
+    def open(self, operator: int, job: OpenJob) -> OpenResult:
         """The result of decrypting, worked out once for each operator and key."""
         key = (job.version, job.key.public)
         if key not in self._opened:
             done = carry_out(job, counter_rng(f"open {operator}"), self._table)
-            assert isinstance(done, Opened)
+            assert isinstance(done, OpenResult)
             assert done.share is None or done.share == self.share(operator, job.version)
             self._opened[key] = done
         return self._opened[key]
 
-    def row(self, name: bytes, operator: int) -> Row:
+    def row(self, name: bytes, operator: int) -> DealingRow:
         """What an operator gets of a dealing."""
         _, header, body = next(made for made in self._dealings.values() if made[1].name == name)
         position = header.position(operator)
-        return Row(header.encoded, b"" if position is None else row_of(read_body(header, body), position))
+        return DealingRow(
+            header.encoded, b"" if position is None else row_of(read_body(header, body), position)
+        )
 
     # -- what is said ------------------------------------------------------------------------------------------
 
     def _vote(self, operator: int, number: int, view: int, phase: Phase, digest: bytes) -> Frame:
         signed = vote_digest(self.session(number).id, view, phase, digest)
         signature = bn254.sign(self.cast.keys[self.addresses[operator]], signed)
-        return self._frame(operator, number, Kind.VOTE, vote_body(view, phase, digest, signature))
+        return self._frame(operator, number, FrameKind.VOTE, vote_body(view, phase, digest, signature))
 
     def _certificate(self, view: int, phase: Phase, digest: bytes, signers: tuple[int, ...]) -> Certificate:
         """One by these operators, each of which has voted so, or is the liar."""
@@ -237,21 +239,21 @@ class Scene:
         ]
         keys = [key_frame(self.cast, a, session=session).encoded for a in fresh]
         body = proposal_body(view, source_of(transcript), transcript.encoded, justification, keys)
-        return self._frame(LIAR, number, Kind.PROPOSAL, body)
+        return self._frame(LIAR, number, FrameKind.PROPOSAL, body)
 
     def dud(self, number: int, view: int, source: bytes) -> Frame:
         """The liar proposes something that nobody can prepare: the view begins, and is wasted."""
         body = proposal_body(view, ref_of(self.transcripts[source]), b"nothing", None)
-        return self._frame(LIAR, number, Kind.PROPOSAL, body)
+        return self._frame(LIAR, number, FrameKind.PROPOSAL, body)
 
     def view_change(self, number: int, view: int) -> Frame:
         """The liar says that it is in a view and knows of nothing."""
-        return self._frame(LIAR, number, Kind.VIEW_CHANGE, view_change_body(view, None))
+        return self._frame(LIAR, number, FrameKind.VIEW_CHANGE, view_change_body(view, None))
 
     def announcement(self, transcript: Transcript, certificate: Certificate) -> Frame:
         """The liar hands out a transcript with a certificate, of either phase."""
         body = certificate_body(transcript.encoded, certificate)
-        return self._frame(LIAR, self.number_of(transcript), Kind.CERTIFICATE, body)
+        return self._frame(LIAR, self.number_of(transcript), FrameKind.CERTIFICATE, body)
 
     # -- symmetry ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from itertools import permutations
 from typing import TypeAlias
 
 from eigenkms.protocols.wire.dealing_header import decode_header
-from eigenkms.protocols.wire.frames import Frame, Kind
+from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_dealing, read_view_change, read_vote
 from eigenkms.protocols.wire.votes import Phase
 from tests.sim.exhaustive.fingerprint import Fingerprint, fingerprint
@@ -58,16 +58,16 @@ class State:
         self.decided = newest is not None and newest.decided
         self.equivocated = life.equivocated
         said = [f for f in life.said.values() if newest is not None and f.session == newest.session.id]
-        votes = [read_vote(f) for f in said if f.kind is Kind.VOTE]
+        votes = [read_vote(f) for f in said if f.kind is FrameKind.VOTE]
         self.votes = frozenset((v.phase, v.view, v.hash) for v in votes if keep_votes or v.view >= self.view)
         """Of the session that is on, and, but for a walk without rounds, of the view that is on."""
         self.view_changes: dict[int, tuple[tuple[int, bytes], Frame]] = {}
         for frame in said:
-            if frame.kind is Kind.VIEW_CHANGE:
+            if frame.kind is FrameKind.VIEW_CHANGE:
                 change = read_view_change(frame)
                 of = (-1, b"") if change.prepared is None else (change.prepared.view, change.prepared.hash)
                 self.view_changes[change.view] = (of, frame)
-        headers = [decode_header(read_dealing(f).header) for f in said if f.kind is Kind.DEALING]
+        headers = [decode_header(read_dealing(f).header) for f in said if f.kind is FrameKind.DEALING]
         self.dealt = frozenset(header.source_hash for header in headers)
         self.sources = () if newest is None else tuple(source.hash for source in newest.sources)
         self.proposed = frozenset({} if newest is None else newest._agreement._proposals)

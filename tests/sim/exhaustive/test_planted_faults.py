@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import pytest
 
 from eigenkms.protocols.ceremony.agreement import Agreement
-from eigenkms.protocols.ceremony.base_versions import Sources
+from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.dealings import Dealings
 from eigenkms.protocols.ceremony.effects import JournalRecord
-from eigenkms.protocols.ceremony.participant import Operator
+from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, ref_of
 from eigenkms.types import OperatorSet
 from tests.sim.exhaustive.calm import find_stuck
@@ -36,7 +36,7 @@ def _is_stuck(scene: Scene, bound: Bound) -> bool:
 
 
 def _forget_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Operator, "head", property(lambda self: self.certified))
+    monkeypatch.setattr(Participant, "head", property(lambda self: self.certified))
 
 
 def test_prepared_versions_that_are_not_dealt_from(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,13 +53,13 @@ def test_a_lock_that_does_not_bind_across_sessions(scene: Scene, monkeypatch: py
     """
     _forget_heads(monkeypatch)
     Walk(scene, TWO_SESSIONS).run()
-    honest = Sources.__init__
+    honest = BaseVersions.__init__
 
-    def unbound(self: Sources, members: OperatorSet, _floor: SourceRef) -> None:
+    def unbound(self: BaseVersions, members: OperatorSet, _floor: SourceRef) -> None:
         honest(self, members, GENESIS)
 
-    monkeypatch.setattr(Sources, "__init__", unbound)
-    monkeypatch.setattr(Sources, "raise_floor", lambda _self, _floor: None)
+    monkeypatch.setattr(BaseVersions, "__init__", unbound)
+    monkeypatch.setattr(BaseVersions, "raise_floor", lambda _self, _floor: None)
     _finds(scene, TWO_SESSIONS, "loss: V2")
 
 
@@ -85,8 +85,8 @@ def test_a_lock_that_a_crash_forgets(scene: Scene, monkeypatch: pytest.MonkeyPat
 def test_a_lock_that_never_gives_way(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """One is locked on what view 0 prepared and deals from what view 1 prepared: it never prepares again."""
 
-    def unyielding(_self: Operator, ceremony: Ceremony) -> SourceRef | None:
+    def unyielding(_self: Participant, ceremony: Ceremony) -> SourceRef | None:
         return None if ceremony.locked is None else ref_of(ceremony.locked)
 
-    monkeypatch.setattr(Operator, "_bound_by", unyielding)
+    monkeypatch.setattr(Participant, "_bound_by", unyielding)
     assert _is_stuck(scene, Bound(views=(2,)))

@@ -23,7 +23,7 @@ from itertools import product
 from time import process_time
 from typing import NamedTuple, TypeAlias
 
-from eigenkms.protocols.ceremony.base_versions import Sources
+from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.wire.messages import SourceRef
 from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
@@ -73,7 +73,7 @@ class Context(NamedTuple):
     ended: tuple[Ended, ...] = ()
 
 
-HONEST_LEADER = Sources.leader
+HONEST_LEADER = BaseVersions.leader
 
 
 @contextmanager
@@ -81,14 +81,14 @@ def liar_leads(scene: Scene) -> Iterator[None]:
     """Inside the block, the liar leads every view, whatever the source. The machines are unchanged but for that."""
     liar = scene.addresses[LIAR]
 
-    def leader(self: Sources, view: int, source: SourceRef) -> OperatorAddress | None:
+    def leader(self: BaseVersions, view: int, source: SourceRef) -> OperatorAddress | None:
         return None if HONEST_LEADER(self, view, source) is None else liar
 
-    Sources.leader = leader  # type: ignore[method-assign]
+    BaseVersions.leader = leader  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Sources.leader = HONEST_LEADER  # type: ignore[method-assign]
+        BaseVersions.leader = HONEST_LEADER  # type: ignore[method-assign]
 
 
 class Facts(NamedTuple):
