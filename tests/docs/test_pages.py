@@ -257,7 +257,7 @@ def test_records_of_the_journal_are_the_code_s() -> None:
     """Every record that a session leaves on disk has its row, and says whether it is sealed."""
     rows = page("docs/protocol.md").rows("record")
     assert {row[0].split("`")[1] for row in rows} == set(get_args(RecordKind))
-    code = "".join(path.read_text() for path in (ROOT / "eigenkms" / "protocols").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "eigenkms" / "protocols").rglob("*.py"))
     sealed = set(re.findall(r'JournalRecord\("([a-z-]+)", [^\n]*secret=True', code))
     assert {row[0].split("`")[1] for row in rows if row[3] == "yes"} == sealed
 
@@ -334,9 +334,16 @@ def test_every_warning_of_a_node_is_explained() -> None:
     quoted = [
         row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
     ]
-    for name in ("app.py", "authorisation.py", "peers.py", "engine.py", "sources.py", "config.py"):
-        path = ROOT / "eigenkms" / "node" / name
-        for warning in _warnings(path):
+    logging = (
+        "node/app.py",
+        "node/authorisation/pipeline.py",
+        "node/network/peer_book.py",
+        "node/engine.py",
+        "node/network/version_sync.py",
+        "config/node.py",
+    )
+    for name in logging:
+        for warning in _warnings(ROOT / "eigenkms" / name):
             assert any(can_say(q, [warning]) for q in quoted), f"{name}: {warning}"
 
 

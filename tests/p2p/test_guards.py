@@ -37,7 +37,7 @@ from multiaddr import Multiaddr
 
 from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
-from eigenkms.p2p.hardening import self_test
+from eigenkms.p2p.hardening import self_test, version_check
 from eigenkms.p2p.hardening.bounded_io import read_exactly
 from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux, PacedSession
@@ -1001,16 +1001,18 @@ def test_the_private_names_are_there() -> None:
 
 def test_a_missing_name_is_an_error_that_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another libp2p is refused before a port is opened."""
-    monkeypatch.setattr(self_test, "NAMES", (*self_test.NAMES, ("libp2p.network.swarm", "Swarm._gone")))
-    with pytest.raises(self_test.HardeningError, match=r"libp2p\.network\.swarm\.Swarm\._gone") as caught:
+    monkeypatch.setattr(
+        version_check, "NAMES", (*version_check.NAMES, ("libp2p.network.swarm", "Swarm._gone"))
+    )
+    with pytest.raises(version_check.HardeningError, match=r"libp2p\.network\.swarm\.Swarm\._gone") as caught:
         self_test()
     assert caught.value.hint == "install libp2p==0.8.1"
 
 
 def test_another_version_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pin is checked at start too, not only by the installer."""
-    monkeypatch.setattr(self_test, "LIBP2P", "0.9.0")
-    with pytest.raises(self_test.HardeningError, match=r"0\.8\.1 is installed"):
+    monkeypatch.setattr(version_check, "LIBP2P", "0.9.0")
+    with pytest.raises(version_check.HardeningError, match=r"0\.8\.1 is installed"):
         self_test()
 
 

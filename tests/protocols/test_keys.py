@@ -6,8 +6,8 @@ import pytest
 
 from eigenkms.crypto import pvss
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony import keys
 from eigenkms.protocols.ceremony.keys import needed_numbers, next_keys
+from eigenkms.protocols.wire import key_directory
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import (
     BadSignatureError,
@@ -121,14 +121,14 @@ def test_a_key_frame_inside_another_frame_convinces_by_itself(who: Cast) -> None
 
 def test_a_directory_remembers_a_bounded_number_of_frames(who: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """A leader can put other frames into each proposal; good ones and bad ones are verified once while they are few."""
-    monkeypatch.setattr(keys, "MAX_READ", 3)
+    monkeypatch.setattr(key_directory, "MAX_READ", 3)
     verified: list[bytes] = []
 
     def verify(frame: Frame, key: bytes) -> None:
         verified.append(frame.encoded)
         verify_frame(frame, key)
 
-    monkeypatch.setattr(keys, "verify_frame", verify)
+    monkeypatch.setattr(key_directory, "verify_frame", verify)
     directory = KeyDirectory(who.session)
     good, owner = key_frame(who, who.addresses[0]), who.addresses[0]
     bad = [replace(good, signature=bytes([n]) * 64).encoded for n in range(1, 4)]

@@ -26,6 +26,6 @@ All of it touches names that libp2p calls private. Its version is therefore pinn
 start that every one of those names is still there.
 """
 
-from eigenkms.p2p.hardening.self_test import apply_process_wide, self_test
+from eigenkms.p2p.hardening.version_check import apply_process_wide, self_test
 
 __all__ = ["apply_process_wide", "self_test"]

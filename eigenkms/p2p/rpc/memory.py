@@ -7,8 +7,8 @@ read its answers late. So two things are bounded, neither of them by time:
 - ``PeerPlaces``: the requests of one peer, and the bytes of these and of their answers. A place is held until the answer is written
   or its stream is reset. With no place left the peer's next request is not started, and then its streams are not read.
 - ``MemoryPool``: the bytes of all strangers together, of whatever kind. Identities and connections cost a stranger little, so a
-  bound for each of them is none for all. Over the limit the stranger is cut off for which most is held. The pool has at least a whole
-  request for each place of a client, hence a client that holds no more than one is never the one that is cut.
+  bound for each of them is none for all. Over the limit the stranger is cut off for which most is held. The pool has at least a
+  whole request for each place of a client, hence a client that holds no more than one is never the one that is cut.
 
 A byte is counted once, where it lies; copies that live for one step of the loop, and what noise and the kernel buffer for a
 connection, are not counted (docs/operators.md has the sum).

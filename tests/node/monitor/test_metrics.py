@@ -106,8 +106,8 @@ def test_states_and_events_are_those_of_the_code() -> None:
     from eigenkms.chain.provider import ProviderState
 
     assert set(STATES) == {str(state.value) for state in ProviderState}
-    code = "".join(path.read_text() for path in (ROOT / "eigenkms/protocols").glob("*.py"))
-    noted = set(re.findall(r'Note\("([^"]+)"', code)) - {
+    code = "".join(path.read_text() for path in (ROOT / "eigenkms/protocols").rglob("*.py"))
+    noted = set(re.findall(r'LogEvent\(\s*"([^"]+)"', code)) - {
         "another copy of this operator speaks: silent from now on"
     }
     assert set(EVENTS) == noted | {FAILED, NOT_OPENED}

@@ -1,8 +1,8 @@
 """One correct operator: the real machines of protocol 2, the disk under them, and what it has said so far.
 
 The machine is ``Participant``, unchanged. Its jobs are answered at once. What it asks to be durable is on the disk before
-anything of the same step is said. A step can be *torn*: the process dies after so many durable writes, says nothing of what is left, and
-starts again from the disk.
+anything of the same step is said. A step can be *torn*: the process dies after so many durable writes, says nothing of what is
+left, and starts again from the disk.
 """
 
 import copy
