@@ -4,7 +4,7 @@
 when. Times are those of the nodes' log lines, in unix seconds; all nodes share this machine's clock.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -149,6 +149,18 @@ class BoundaryTracker:
             return found if over else None
 
         return await self._wait(outcome, seconds, f"certify the boundary at block {block}")
+
+    async def all_hold(self, members: Collection[int], seconds: float) -> BoundaryRecord:
+        """The newest boundary once it has a certificate and ``members`` hold their shares: what a network should be when it stops.
+
+        Raises ``NetworkError`` if that does not happen in time.
+        """
+
+        def held() -> BoundaryRecord | None:
+            newest = self._rounds[max(self._rounds)] if self._rounds else None
+            return newest if newest is not None and newest.certified.shares.keys() >= set(members) else None
+
+        return await self._wait(held, seconds, "hold their shares of the newest version")
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition`` holds, which is asked at each event."""

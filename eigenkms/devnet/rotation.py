@@ -163,6 +163,11 @@ async def run_rotation(
             observer, client = [await stack.enter_async_context(open_client(settings)) for _ in range(2)]
             steady = LoadGenerator(client, await client.fetch())
             await _RotationScenario(network, rounds, observer, steady, plan, result, say).tell(rotations)
+        living = {member.index for member in network.registered} - set(range(dead))
+        try:
+            await rounds.all_hold(living, result.interval + GRACE_SECONDS)
+        except NetworkError as error:
+            result.faults.append(str(error))
         try:
             await stop(network, say, except_for=frozenset(range(dead)))
         except NetworkError as error:

@@ -125,6 +125,23 @@ async def test_the_next_boundary_ends_a_session_without_a_certificate(
         await rounds.outcome(30, 1.0)
 
 
+async def test_a_network_is_whole_when_all_hold_a_share_of_the_newest_version(
+    rounds: BoundaryTracker, autojump_clock: trio.abc.Clock
+) -> None:
+    """A certificate is not enough, nor are shares of the version before."""
+    for index in range(3):
+        certified(rounds, index, 10, 3.0, event="share held")
+    assert (await rounds.all_hold({0, 1, 2}, 1.0)).block == 10
+    boundary(rounds, 0, 20, 11.0)
+    for index in range(3):
+        certified(rounds, index, 20, 12.0)
+    with pytest.raises(NetworkError, match="hold their shares of the newest version: not within 1 s"):
+        await rounds.all_hold({0, 1, 2}, 1.0)
+    for index in range(3):
+        certified(rounds, index, 20, 13.0, event="share held")
+    assert (await rounds.all_hold({0, 1, 2}, 1.0)).block == 20
+
+
 async def test_boundaries_are_gone_through_in_order(
     rounds: BoundaryTracker, autojump_clock: trio.abc.Clock
 ) -> None:

@@ -1,8 +1,8 @@
 """What a machine asks for. The node carries effects out in one order: what is durable, what is sent, what takes long.
 
 ``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys``, ``EraseJournal`` and
-``Forget`` are written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to all
-members. ``Work`` is carried out beside the machine and answered with its result. ``LogEvent`` is for people.
+``Forget`` are written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body
+to all members. ``Work`` is carried out beside the machine and answered with its result. ``LogEvent`` is for people.
 """
 
 from dataclasses import dataclass, field
