@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -68,9 +67,6 @@ from eigenkms.storage.rebuild import RESTORED
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress
 
-if TYPE_CHECKING:
-    from trio_typing import TaskStatus
-
 log = logging.getLogger(__name__)
 
 _FLOOR, _CONSENT, _SEQUENCE = "vote-floor", "genesis-consent", "record-sequence"
@@ -90,7 +86,7 @@ class NodeKeys:
 async def run_node(
     config: NodeConfig,
     keys: NodeKeys,
-    task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[Host] = trio.TASK_STATUS_IGNORED,
     *,
     applications: Applications | None = None,
 ) -> None:
@@ -103,7 +99,7 @@ async def run_node(
 
 
 async def _run_node(
-    config: NodeConfig, keys: NodeKeys, task_status: "TaskStatus[Host]", applications: Applications | None
+    config: NodeConfig, keys: NodeKeys, task_status: trio.TaskStatus[Host], applications: Applications | None
 ) -> None:
     chain_config = config.chain
     cluster = cluster_id(chain_config.cluster)
@@ -357,7 +353,7 @@ class Node:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    async def run(self, host: Host, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, host: Host, task_status: trio.TaskStatus[Host] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
         self._host = self._report.host = self._services.reacher.host = host
         self._report.overview = OperatorStatus(
