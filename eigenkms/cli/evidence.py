@@ -33,7 +33,7 @@ Verb = Callable[..., Any]
 
 @click.group("evidence")
 def command() -> None:
-    """Show, export and verify signed frames that prove an operator faulty."""
+    """Show, export and verify proofs of operators' faults."""
 
 
 # -- which evidence ----------------------------------------------------------------------------------------------
@@ -110,20 +110,23 @@ def _chosen(function: Verb) -> Verb:
 
     options = (
         click.option(
-            "--operator", multiple=True, metavar="ADDRESS", help="Ask this operator only; may be repeated."
+            "--operator", multiple=True, metavar="ADDRESS", help="Query this operator only; may be repeated."
         ),
         click.option(
-            "--data-dir", metavar="FOLDER", help="Read the folder of a node that does not run; asks nobody."
+            "--data-dir", metavar="FOLDER", help="Read the data folder of a stopped node; needs no network."
         ),
         click.option(
             "--fault",
             multiple=True,
             metavar="NAME",
-            help="Only this kind of fault; may be repeated.",
+            help="Show this kind of fault only; may be repeated.",
             shell_complete=lambda _ctx, _param, text: [n for n in _fault_names() if n.startswith(text)],
         ),
         click.option(
-            "--accused", multiple=True, metavar="ADDRESS", help="Only against this operator; may be repeated."
+            "--accused",
+            multiple=True,
+            metavar="ADDRESS",
+            help="Show evidence against this operator only; may be repeated.",
         ),
     )
     declared: Verb = wrapped
@@ -196,23 +199,15 @@ def _from_folder(folder: Path) -> _Gathered:
 # -- list --------------------------------------------------------------------------------------------------------
 
 
-@verb(
-    "list",
-    "eigenkms evidence list --environment sepolia --rpc-url https://rpc.example.org\n"
-    "eigenkms evidence list --data-dir /var/lib/eigenkms",
-)
+@verb("list", "eigenkms evidence list --environment sepolia --rpc-url https://rpc.example.org")
 @with_settings(*client_runner.NETWORK_SETTINGS)
 @_chosen
 @json_option
 def _list(*, settings: "Settings", choice: _EvidenceChoice, as_json: bool) -> None:
-    """List the evidence that operators hold against others. Every piece that is shown proves its fault, and names the
-    operators and keys that the chain had at its block.
+    """List the evidence that operators hold against others.
 
-    With --data-dir the keys are not compared with the chain, and no password is needed.
-
-    With --json: evidence (a list: fault, accused, block, block_hash, version, session, cluster, noticed_by, noticed in
-    unix seconds, with --data-dir only), rejected (operator and reason for each piece that did not verify), silent
-    (address: why its evidence is missing).
+    Each piece listed proves its fault, and names the operators and keys that the chain had at its block. With --data-dir no
+    password is needed, and keys are not compared with the chain.
     """
     gathered = _gather(settings, choice)
     if as_json:
@@ -276,19 +271,15 @@ def _noticed_by(piece: _Found, asked: int) -> str:
 # -- export ------------------------------------------------------------------------------------------------------
 
 
-@verb(
-    "export",
-    "eigenkms evidence export -o evidence.bin --environment sepolia --rpc-url https://rpc.example.org\n"
-    "eigenkms evidence export -a --fault equivocation --data-dir /var/lib/eigenkms > evidence.txt",
-)
+@verb("export", "eigenkms evidence export --config client.toml --fault equivocation -o evidence.bin")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
 @with_settings(*client_runner.NETWORK_SETTINGS)
 @_chosen
 def _export(*, output: str | None, armored: bool, settings: "Settings", choice: _EvidenceChoice) -> None:
-    """Write evidence to a file that anyone can verify, offline and long after: frames, and what they need to be checked.
+    """Write evidence to a file that anyone can verify.
 
-    Only what verifies is written. Exit code 1 if there is nothing to write.
+    Only evidence that verifies is written. Exit code 1 if there is none.
     """
     sink = OutputFile(output)
     sink.check(binary=not armored)
@@ -317,25 +308,16 @@ class _EvidenceVerdict:
     reason: str | None
 
 
-@verb(
-    "verify",
-    "eigenkms evidence verify evidence.bin\n"
-    "eigenkms evidence verify --online --environment sepolia --rpc-url https://rpc.example.org evidence.bin",
-)
+@verb("verify", "eigenkms evidence verify evidence.bin")
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--online", is_flag=True, help="Compare the operators and their keys with the chain.")
 @with_settings(*CHAIN_SETTINGS)
 @json_option
 def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bool) -> None:
-    """Verify the evidence in FILE or stdin, binary or armored, from the file alone. Exit code 4 if a piece does not hold.
+    """Verify an evidence file, offline.
 
-    A piece that holds proves that whoever has the accused's BN254 key, as the file names it, broke the protocol. That the
-    operators and keys in the file are those of the cluster, only the chain can say: compare them at each piece's block,
-    or let --online do it.
-
-    With --json: online, and evidence, a list: holds, reason, fault, accused, block, block_hash, version, session,
-    cluster, frames (what kinds, by whom), operators (the set that it names: ADDRESS KEY), source (where the fault is
-    about an older version: version, block, block_hash, transcript_hash, operators).
+    Reads FILE or stdin, binary or armored. Exit code 4 if a piece does not hold. A piece proves that the owner of the BN254 key in
+    the file broke the protocol. Only the chain knows whether that key is the operator's: use --online to compare.
     """
     chain = client_runner.client_settings(settings).chain if online else None
     verdicts = [_judge(encoded) for encoded in _read(file)]

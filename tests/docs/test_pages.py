@@ -393,11 +393,10 @@ def test_tests_of_attacks_exist() -> None:
 
 
 def test_python_versions_are_those_of_the_project_file() -> None:
-    """The README names the versions that the classifiers name, and no others as tested."""
+    """The page on the state names the versions that the classifiers name, and no others as tested."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     tested = [c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r":: 3\.\d+$", c)]
-    readme = page("README.md").text
-    assert f"All tests pass on Python {' and '.join(tested)};" in readme
+    assert f"All tests pass on Python {' and '.join(tested)};" in page("docs/status.md").text
     assert project["requires-python"] == f">={min(tested)}"
 
 

@@ -43,12 +43,12 @@ def sending(function: Callable[..., Any]) -> Callable[..., Any]:
     declared: Callable[..., Any] = json_option(wrapped)
     for option in reversed(
         (
-            click.option("--dry-run", is_flag=True, help="Show the calls and try them; send nothing."),
-            click.option("--yes", is_flag=True, help="Send without asking."),
+            click.option("--dry-run", is_flag=True, help="Show and simulate the calls; send nothing."),
+            click.option("--yes", is_flag=True, help="Send without confirmation."),
             click.option(
                 "--replace-pending",
                 is_flag=True,
-                help="Outbid a transaction of the account that is pending, instead of waiting for it.",
+                help="Outbid the account's pending transaction instead of waiting for it.",
             ),
         )
     ):
