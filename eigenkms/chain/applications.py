@@ -27,7 +27,7 @@ from eigenkms.applications import Application, AppRelease, AppStatus, UnusableRe
 from eigenkms.chain import abi
 from eigenkms.chain.app_releases import decode_release
 from eigenkms.chain.logs import LogQuery
-from eigenkms.chain.reader import OperatorSetReader
+from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.errors import ChainError
@@ -87,7 +87,7 @@ class Familiar(Protocol):
 class ChainApplications:
     """``Applications`` of one app controller (20 bytes). Safe for many tasks at once. ``kept`` is read now."""
 
-    def __init__(self, chain: OperatorSetReader, contract: bytes, kept: Familiar | None = None) -> None:
+    def __init__(self, chain: OperatorSetSource, contract: bytes, kept: Familiar | None = None) -> None:
         self._chain = chain
         self._contract = contract
         self._kept = kept
@@ -254,7 +254,7 @@ class ChainApplications:
         return await trio.to_thread.run_sync(decode_release, events[-1].data, what, limiter=self._decoding)
 
 
-def applications_of(chain: OperatorSetReader, kept: Familiar | None = None) -> ChainApplications | None:
+def applications_of(chain: OperatorSetSource, kept: Familiar | None = None) -> ChainApplications | None:
     """Those of the app controller that ``chain`` is configured with, None without one."""
     contract = chain.config.app_controller
     return None if contract is None else ChainApplications(chain, contract, kept)

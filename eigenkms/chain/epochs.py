@@ -5,14 +5,15 @@ under which frames are shown. It counts once the chain says that the boundary bl
 that these were the operator set at that block.
 """
 
-from eigenkms.chain.reader import OperatorSetReader, RawOperatorSet
+from eigenkms.chain.operator_set import RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
 from eigenkms.types import BlockRef, ClusterId, OperatorSet
 
 
 async def verify_epoch(
-    chain: OperatorSetReader, cluster: ClusterId, epoch: CertifiedTranscript
+    chain: OperatorSetSource, cluster: ClusterId, epoch: CertifiedTranscript
 ) -> RawOperatorSet:
     """The operators at the block of ``epoch``; raise ``VerificationError`` unless they certified it and the block is canonical.
 
@@ -26,7 +27,7 @@ async def verify_epoch(
 
 
 async def verify_operators(
-    chain: OperatorSetReader, boundary: BlockRef, operators: OperatorSet, action: str
+    chain: OperatorSetSource, boundary: BlockRef, operators: OperatorSet, action: str
 ) -> RawOperatorSet:
     """The operators at ``boundary``; raise ``VerificationError``, which begins with ``action``, unless that block is canonical
     and its operators are these.
@@ -42,7 +43,7 @@ async def verify_operators(
 
 
 async def verify_holders(
-    chain: OperatorSetReader, boundary: BlockRef, holders: OperatorSet, action: str
+    chain: OperatorSetSource, boundary: BlockRef, holders: OperatorSet, action: str
 ) -> RawOperatorSet:
     """The operators at the block with the number of ``boundary``; raise ``VerificationError``, which begins with ``action``, unless
     they are these.
@@ -66,7 +67,7 @@ async def verify_holders(
     return await _read_same(chain, block, holders, action)
 
 
-async def _block_at(chain: OperatorSetReader, number: int, action: str) -> BlockRef | None:
+async def _block_at(chain: OperatorSetSource, number: int, action: str) -> BlockRef | None:
     if number > (await chain.head()).number:
         raise VerificationError(
             f"{action}: block {number} of its session is not final yet",
@@ -76,7 +77,7 @@ async def _block_at(chain: OperatorSetReader, number: int, action: str) -> Block
 
 
 async def _read_same(
-    chain: OperatorSetReader, block: BlockRef, operators: OperatorSet, action: str
+    chain: OperatorSetSource, block: BlockRef, operators: OperatorSet, action: str
 ) -> RawOperatorSet:
     found = await chain.agreed_operators_at(block)
     if found.operator_set != operators:

@@ -17,7 +17,8 @@ from eigenkms.chain import abi, registration
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES, OperatorKey
-from eigenkms.chain.reader import MAX_MEMBERS, OperatorSetReader, open_chain
+from eigenkms.chain.operator_set import MAX_MEMBERS
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import Call
 from eigenkms.chain.reverts import sentence
 from eigenkms.chain.rpc import RpcRefusedError, pin
@@ -93,7 +94,7 @@ class Plan:
 class OperatorRegistry:
     """One operator set of a chain, and what the calls need to know of it."""
 
-    chain: OperatorSetReader
+    chain: OperatorSetSource
     contracts: Deployment
 
     @property

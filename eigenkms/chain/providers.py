@@ -112,7 +112,7 @@ class RpcPool:
         """Those that may be asked what another one said: all that work, or else whom ``call`` would ask."""
         return tuple(sorted(self._candidates(), key=lambda provider: provider.index))
 
-    def heard(self, block: BlockRef, *, disagree: bool) -> None:
+    def count_block(self, block: BlockRef, *, disagree: bool) -> None:
         """Count a block about which they disagree, once."""
         if disagree and block.number != self._disputed:
             self.disagreements += 1
@@ -294,12 +294,12 @@ class RpcPool:
         wrong = isinstance(error, WrongChainError)
         if not wrong and provider.state is ProviderState.WRONG_CHAIN:
             return
-        self._become(provider, ProviderState.WRONG_CHAIN if wrong else ProviderState.FAILING)
+        self._set_state(provider, ProviderState.WRONG_CHAIN if wrong else ProviderState.FAILING)
 
     def _answered(self, provider: Provider) -> None:
         provider.failures = 0
         if provider.state not in RANK or provider.state is ProviderState.UNTRIED:
-            self._become(provider, self._state_of(provider))
+            self._set_state(provider, self._state_of(provider))
         if provider is not self._used and provider is self._candidates()[0]:
             level = logging.WARNING if provider.index > self._used.index else logging.INFO
             log.log(level, "using %s instead of %s", provider.rpc.endpoint, self._used.rpc.endpoint)
@@ -313,25 +313,30 @@ class RpcPool:
         is_old = head is not None and time.time() - head.timestamp > self.stale_seconds
         return ProviderState.STALE if is_old else ProviderState.OK
 
-    def dissents(self, provider: Provider, number: int, what: str | None) -> None:
-        """Remember that an endpoint contradicts the majority about a block, and how, or (None) that it agrees. Of an older block
-        than the one it was overruled about, that it agrees says nothing.
-        """
-        if number < provider.dissented_at and what is None:
-            return
-        provider.dissent = what
-        if what is not None:
-            provider.dissented_at = max(number, provider.dissented_at)
+    def record_disagreement(self, provider: Provider, number: int, dissent: str) -> None:
+        """Record that an endpoint contradicts the majority about a block, and how."""
+        provider.dissented_at = max(number, provider.dissented_at)
+        provider.dissent = dissent
         if provider.state in RANK:
-            if what is not None:
-                provider.last_error = what
-            self._become(provider, self._state_of(provider))
+            provider.last_error = dissent
+            self._set_state(provider, self._state_of(provider))
 
-    def _become(self, provider: Provider, state: ProviderState) -> None:
+    def record_agreement(self, provider: Provider, number: int) -> None:
+        """Record that an endpoint agrees with the majority about a block.
+
+        A block older than the one it was overruled about proves nothing.
+        """
+        if number < provider.dissented_at:
+            return
+        provider.dissent = None
+        if provider.state in RANK:
+            self._set_state(provider, self._state_of(provider))
+
+    def _set_state(self, provider: Provider, state: ProviderState) -> None:
         before, provider.state = provider.state, state
         if state is before:
             return
-        level = self._level(state, before)
+        level = self._log_level(state, before)
         if state is ProviderState.OK:
             log.log(level, "%s is well", provider.rpc.endpoint)
         elif state is ProviderState.STALE:
@@ -347,7 +352,7 @@ class RpcPool:
         else:
             log.log(level, "%s is not used (%s): %s", provider.rpc.endpoint, state.value, provider.last_error)
 
-    def _level(self, state: ProviderState, before: ProviderState) -> int:
+    def _log_level(self, state: ProviderState, before: ProviderState) -> int:
         """How loud a change is told. The failure of the only endpoint is told by whoever asked."""
         if state is ProviderState.WRONG_CHAIN:
             return logging.ERROR
@@ -392,7 +397,7 @@ class RpcPool:
             self.failed(provider, error)
         else:
             provider.latency = trio.current_time() - begun
-            self._become(provider, self._state_of(provider))
+            self._set_state(provider, self._state_of(provider))
         self._probed.set()
         self._probed = trio.Event()
 

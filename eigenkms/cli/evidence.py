@@ -133,7 +133,7 @@ def _chosen(function: Verb) -> Verb:
 
 
 def _folder(text: str) -> Path:
-    from eigenkms.config.paths import expanded
+    from eigenkms.config.home_folder import expanded
 
     try:
         return expanded(text)

@@ -26,7 +26,7 @@ from eigenkms.errors import InputError
 if TYPE_CHECKING:
     from eigenkms.chain.lifecycle import OperatorRegistration, OperatorRegistry, Plan
     from eigenkms.chain.operator_keys import OperatorKey
-    from eigenkms.chain.reader import OperatorSetReader
+    from eigenkms.chain.operator_set_source import OperatorSetSource
     from eigenkms.config.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
@@ -277,7 +277,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
     async def visit() -> dict[str, Any]:
         from eigenkms.chain import abi
         from eigenkms.chain.config import Finality
-        from eigenkms.chain.reader import open_chain
+        from eigenkms.chain.operator_set_source import open_chain
 
         newest, curves = replace(config, finality=Finality("latest")), (abi.CURVE_BN254, abi.CURVE_ECDSA)
         async with open_chain(newest, curves=curves) as chain:
@@ -294,7 +294,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
 Rows = list[dict[str, Any]]
 
 
-async def _bn254_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
+async def _bn254_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
     """The block, and a row for each member; a key that no node could verify votes with is a problem."""
     read = await chain.operators_at(await chain.head())
     rows = [_row(each.address, each.socket, "BN254", each.key.hex(), None) for each in read.operators]
@@ -302,7 +302,7 @@ async def _bn254_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
     return read.block.number, rows
 
 
-async def _ecdsa_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
+async def _ecdsa_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
     block, found = await chain.set_now()
     rows = []
     for member, key in found.keys.items():

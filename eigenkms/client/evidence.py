@@ -13,7 +13,7 @@ import trio
 
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.epochs import verify_operators
-from eigenkms.chain.reader import OperatorSetReader, open_chain
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName, check_bundle, decode_bundle
@@ -60,7 +60,7 @@ class EvidenceGathering:
     """Asks operators for all their evidence and verifies it; ``result`` also gives what there is when time ran out."""
 
     def __init__(
-        self, chain: OperatorSetReader, cluster: ClusterId, ask: Ask, progress: Callable[[str], None]
+        self, chain: OperatorSetSource, cluster: ClusterId, ask: Ask, progress: Callable[[str], None]
     ) -> None:
         self._chain = chain
         self._cluster = cluster
@@ -174,7 +174,7 @@ def read_and_check(encoded: bytes) -> Bundle:
     return bundle
 
 
-async def verify_on_chain(chain: OperatorSetReader, cluster: ClusterId, bundle: Bundle) -> None:
+async def verify_on_chain(chain: OperatorSetSource, cluster: ClusterId, bundle: Bundle) -> None:
     """Raise ``VerificationError`` unless the operators that ``bundle`` names, and those of its source, are the chain's.
 
     Raises ``ChainError`` if the chain cannot say.

@@ -25,7 +25,8 @@ from eigenkms.applications import Applications
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
-from eigenkms.chain.reader import ChainOperator, OperatorSetReader, RawOperatorSet, open_chain
+from eigenkms.chain.operator_set import ChainOperator, RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
@@ -127,7 +128,7 @@ async def _run_node(
             await node.run(host, task_status)
 
 
-async def _applications(config: NodeConfig, chain: OperatorSetReader) -> Applications | None:
+async def _applications(config: NodeConfig, chain: OperatorSetSource) -> Applications | None:
     """Those of the chain, if the policy asks for them. Raises ``StorageError``, ``ChainError`` if their contract is not there."""
     if config.policy != "attested":
         return None
@@ -190,7 +191,7 @@ class Node:
         config: NodeConfig,
         keys: NodeKeys,
         cluster: ClusterId,
-        chain: OperatorSetReader,
+        chain: OperatorSetSource,
         store: Store,
         policy: Policy,
         releaser: PartialSignatureIssuer,

@@ -6,7 +6,7 @@ from eigenkms.chain import abi, registration
 from eigenkms.chain.config import Finality
 from eigenkms.chain.lifecycle import Plan, open_registry
 from eigenkms.chain.operator_keys import Bn254Key, EcdsaKey
-from eigenkms.chain.reader import open_chain
+from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform
 from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.devnet.contract_deployment import deploy_contracts
