@@ -76,7 +76,3 @@ class TokenBuckets:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(name)
         return self._buckets[name]
-
-    def clear(self) -> None:
-        """Forget all names."""
-        self._buckets.clear()
