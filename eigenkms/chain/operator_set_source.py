@@ -15,9 +15,9 @@ from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.deployment_check import check_deployment
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_reader import OperatorSetReader
-from eigenkms.chain.providers import RpcPool, open_pool
 from eigenkms.chain.rpc import Rpc
 from eigenkms.chain.rpc_majority import read_by_majority
+from eigenkms.chain.rpc_pool import RpcPool, open_pool
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef
 

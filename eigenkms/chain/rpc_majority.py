@@ -21,8 +21,8 @@ import trio
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_reader import OperatorSetReader
 from eigenkms.chain.provider import Provider, ProviderState
-from eigenkms.chain.providers import RpcPool
 from eigenkms.chain.rpc import Rpc, RpcUnavailableError
+from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef, OperatorAddress
@@ -112,15 +112,15 @@ async def read_by_majority(
 
 def _record_outcome(pool: RpcPool, poll: _Poll, decided: _RpcAnswer | None) -> None:
     block = poll.block
-    pool.count_block(block, disagree=len(set(poll.answers.values())) > 1)
+    pool.health.count_block(block, disagree=len(set(poll.answers.values())) > 1)
     if decided is None:
         return
     for provider, answer in poll.answers.items():
         if answer == decided:
-            pool.record_agreement(provider, block.number)
+            pool.health.record_agreement(provider, block.number)
         else:
             dissent = f"of block {block.number} it has {answer}, most have {decided}"
-            pool.record_disagreement(provider, block.number, dissent)
+            pool.health.record_disagreement(provider, block.number, dissent)
 
 
 async def _poll_one(reader: OperatorSetReader, pool: RpcPool, provider: Provider, poll: _Poll) -> None:
@@ -130,10 +130,10 @@ async def _poll_one(reader: OperatorSetReader, pool: RpcPool, provider: Provider
             await _query(reader, pool, provider, poll)
     except trio.TooSlowError:
         late = f"read block {poll.block.number} at {provider.rpc.endpoint}: no answer within {WITNESS_SECONDS:g} s"
-        pool.failed(provider, RpcUnavailableError(late))
+        pool.health.record_failure(provider, RpcUnavailableError(late))
         poll.failures.append(RpcUnavailableError(late))
     except ChainError as error:
-        pool.note(provider, error)
+        pool.health.record_error(provider, error)
         poll.failures.append(error)
 
 
@@ -141,7 +141,7 @@ async def _query(reader: OperatorSetReader, pool: RpcPool, provider: Provider, p
     block = poll.block
     there = await _block_with_retry(reader, block.number)
     if there is None:
-        await pool.probe(provider)
+        await pool.probes.probe(provider)
         if provider.state in (ProviderState.OK, ProviderState.DISAGREES):
             poll.answers[provider] = _RpcAnswer(None)
         else:

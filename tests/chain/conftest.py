@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain import applications, providers, registration, rpc_majority
+from eigenkms.chain import applications, provider_probes, registration, rpc_majority, rpc_pool
 from eigenkms.chain.config import Deployment, Finality
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.rpc import JsonRpc
@@ -47,8 +47,8 @@ def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 def put_deadlines_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
     monkeypatch.setitem(Sender.__init__.__kwdefaults__, "deadline", PATIENCE)
-    monkeypatch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
-    monkeypatch.setattr(providers, "PROBE_SECONDS", PATIENCE)
+    monkeypatch.setattr(rpc_pool, "DEADLINE_SECONDS", PATIENCE)
+    monkeypatch.setattr(provider_probes, "PROBE_SECONDS", PATIENCE)
     monkeypatch.setattr(rpc_majority, "WITNESS_SECONDS", PATIENCE)
     monkeypatch.setattr(applications, "LOOKUP_SECONDS", PATIENCE)
     monkeypatch.setattr(applications, "FRESH_SECONDS", PATIENCE)

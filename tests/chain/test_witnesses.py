@@ -9,13 +9,13 @@ import pytest
 import trio
 
 from eigenkms.applications import AppStatus
-from eigenkms.chain import abi, providers, rpc_majority, transport
+from eigenkms.chain import abi, provider_probes, rpc_majority, transport
 from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.chain.config import Finality
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
-from eigenkms.chain.providers import RpcPool
 from eigenkms.chain.rpc_majority import DisagreementError
+from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
@@ -32,8 +32,8 @@ OLD = 100_000
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(providers, "PROBE_PAUSE", 1.0)
-    monkeypatch.setattr(providers, "MAX_PROBE_PAUSE", 0.05)
+    monkeypatch.setattr(provider_probes, "PROBE_PAUSE", 1.0)
+    monkeypatch.setattr(provider_probes, "MAX_PROBE_PAUSE", 0.05)
     monkeypatch.setattr(rpc_majority, "LAG_PAUSE", 0.05)
     monkeypatch.setattr(rpc_majority, "LAG_LOOKS", 3)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
 from eigenkms.chain.operator_set_source import OperatorSetSource
-from eigenkms.chain.providers import RpcPool
+from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.config.node import NodeConfig, parameters_of
 from eigenkms.node.anchor_publisher import AnchorPublisher
 from eigenkms.node.engine import Engine
