@@ -1,4 +1,4 @@
-"""``eigenkms operator``: an operator's life on chain. ``chain.lifecycle`` makes plans; here they are shown, confirmed, sent."""
+"""``eigenkms operator``: show, confirm and send the plans of ``chain.operator_registry``."""
 
 import os
 from pathlib import Path
@@ -24,8 +24,8 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.lifecycle import OperatorRegistration, OperatorRegistry, Plan
     from eigenkms.chain.operator_keys import OperatorKey
+    from eigenkms.chain.operator_registry import OperatorRegistration, OperatorRegistry, Plan
     from eigenkms.chain.operator_set_source import OperatorSetSource
     from eigenkms.config.settings import Settings
 
@@ -160,7 +160,7 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: SendOp
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
-        address = place(socket, settings, (await registry.standing(sender)).socket)
+        address = place(socket, settings, (await registry.read_registration(sender)).socket)
         made = await registry.update_socket(sender, f"{address}/p2p/{rotation.new}")
         if not manner.dry_run:
             rotation.prepare(password, secrets.token_bytes)
@@ -217,11 +217,11 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     keystore: Path | None = settings.get("bn254_keystore")
 
     async def visit() -> tuple["OperatorRegistration", int]:
-        from eigenkms.chain.lifecycle import open_registry
+        from eigenkms.chain.operator_registry import open_registry
         from eigenkms.chain.transactions import pending_of
 
         async with open_registry(config, delegation_manager) as registry:
-            return await registry.standing(asked), await pending_of(registry.chain.rpc, asked)
+            return await registry.read_registration(asked), await pending_of(registry.chain.rpc, asked)
 
     found, pending = client_runner.run(visit)
     _print_standing(found, pending, keystore if asked == own else None, as_json=as_json)

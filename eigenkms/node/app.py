@@ -467,7 +467,7 @@ class Node:
             self._doubts += 1
             self._report.boundary_error = str(error)
             text = "boundary at block %d opens no session: %s; trying again"
-            if not follower.retract(block):
+            if not follower.requeue(block):
                 text = "boundary at block %d is lost to this node: %s"
             elif self._doubts & (self._doubts - 1):  # told at the 1st, 2nd, 4th, 8th … in a row
                 return

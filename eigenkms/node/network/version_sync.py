@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.chain.epochs import verify_holders
+from eigenkms.chain.certificate_check import verify_holders
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.node import log_fields
