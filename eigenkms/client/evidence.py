@@ -20,7 +20,7 @@ from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName, check
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import decode_evidence_page, encode_evidence_request
 from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.storage.store import EVIDENCE_LIMIT
+from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import ClusterId, OperatorAddress
 
 MAX_REJECTED = 8

@@ -140,7 +140,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from eigenkms.storage.database import Database
-from eigenkms.storage.open_store import Opening
+from eigenkms.storage.open_store import StoreOpener
 from tests.storage.conftest import open_store
 left, migrating = int(sys.argv[2]), False
 execute, migrate = Database.execute, Database.migrate
@@ -159,7 +159,7 @@ def begin(self):
     migrating = False
     if left == 0:
         die()
-Database.execute, Database.migrate, Opening.count = count, begin, die
+Database.execute, Database.migrate, StoreOpener.check_generation = count, begin, die
 open_store(Path(sys.argv[1]))
 """
 
