@@ -136,7 +136,7 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
 
     async def look() -> dict[str, Any]:
         from eigenkms.chain.anchor import open_anchor
-        from eigenkms.chain.reader import open_chain
+        from eigenkms.chain.operator_set_source import open_chain
         from eigenkms.protocols.wire.session import cluster_id
 
         async with (

@@ -17,7 +17,7 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.reader import ChainOperator
+    from eigenkms.chain.operator_set import ChainOperator
     from eigenkms.client.network_snapshot import NetworkSnapshot
     from eigenkms.config.settings import Settings
     from eigenkms.maintenance.backup_file import Backup

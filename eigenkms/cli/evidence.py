@@ -136,7 +136,7 @@ def _chosen(function: Verb) -> Verb:
 
 
 def _folder(text: str) -> Path:
-    from eigenkms.config.paths import expanded
+    from eigenkms.config.home_folder import expanded
 
     try:
         return expanded(text)
@@ -181,11 +181,11 @@ def _from_network(settings: "Settings", choice: _EvidenceChoice) -> _Gathered:
 
 def _from_folder(folder: Path) -> _Gathered:
     from eigenkms.client.evidence import in_order, read_and_check
-    from eigenkms.storage.evidence import read_folder
+    from eigenkms.storage.queries import read_evidence
 
     found: dict[object, _Found] = {}
     gathered = _Gathered([])
-    for row in read_folder(folder):
+    for row in read_evidence(folder):
         try:
             bundle = read_and_check(row.bundle)
         except VerificationError as error:

@@ -1,4 +1,4 @@
-"""``eigenkms operator``: an operator's life on chain. ``chain.lifecycle`` makes plans; here they are shown, confirmed, sent."""
+"""``eigenkms operator``: show, confirm and send the plans of ``chain.operator_registry``."""
 
 import os
 from pathlib import Path
@@ -24,9 +24,9 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.lifecycle import OperatorRegistration, OperatorRegistry, Plan
     from eigenkms.chain.operator_keys import OperatorKey
-    from eigenkms.chain.reader import OperatorSetReader
+    from eigenkms.chain.operator_registry import OperatorRegistration, OperatorRegistry, Plan
+    from eigenkms.chain.operator_set_source import OperatorSetSource
     from eigenkms.config.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
@@ -156,7 +156,7 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: SendOp
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
-        address = place(socket, settings, (await registry.standing(sender)).socket)
+        address = place(socket, settings, (await registry.read_registration(sender)).socket)
         made = await registry.update_socket(sender, f"{address}/p2p/{rotation.new}")
         if not manner.dry_run:
             rotation.prepare(password, secrets.token_bytes)
@@ -211,11 +211,11 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     keystore: Path | None = settings.get("bn254_keystore")
 
     async def visit() -> tuple["OperatorRegistration", int]:
-        from eigenkms.chain.lifecycle import open_registry
+        from eigenkms.chain.operator_registry import open_registry
         from eigenkms.chain.transactions import pending_of
 
         async with open_registry(config, delegation_manager) as registry:
-            return await registry.standing(asked), await pending_of(registry.chain.rpc, asked)
+            return await registry.read_registration(asked), await pending_of(registry.chain.rpc, asked)
 
     found, pending = client_runner.run(visit)
     _print_standing(found, pending, keystore if asked == own else None, as_json=as_json)
@@ -267,7 +267,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
     async def visit() -> dict[str, Any]:
         from eigenkms.chain import abi
         from eigenkms.chain.config import Finality
-        from eigenkms.chain.reader import open_chain
+        from eigenkms.chain.operator_set_source import open_chain
 
         newest, curves = replace(config, finality=Finality("latest")), (abi.CURVE_BN254, abi.CURVE_ECDSA)
         async with open_chain(newest, curves=curves) as chain:
@@ -284,7 +284,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
 Rows = list[dict[str, Any]]
 
 
-async def _bn254_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
+async def _bn254_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
     """The block, and a row for each member; a key that no node could verify votes with is a problem."""
     read = await chain.operators_at(await chain.head())
     rows = [_row(each.address, each.socket, "BN254", each.key.hex(), None) for each in read.operators]
@@ -292,7 +292,7 @@ async def _bn254_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
     return read.block.number, rows
 
 
-async def _ecdsa_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
+async def _ecdsa_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
     block, found = await chain.set_now()
     rows = []
     for member, key in found.keys.items():

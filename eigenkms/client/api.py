@@ -26,8 +26,9 @@ from eigenkms.applications import Applications, AppRelease, UnusableReleaseError
 from eigenkms.chain.anchor import AnchorConfig
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.config import ChainConfig, Finality
-from eigenkms.chain.epochs import verify_epoch
-from eigenkms.chain.reader import OperatorSetReader, RawOperatorSet, open_chain
+from eigenkms.chain.certificate_check import verify_epoch
+from eigenkms.chain.operator_set import RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.client import ciphertexts
 from eigenkms.client.address_book import AddressBook, Place
 from eigenkms.client.attesters import Attester
@@ -125,7 +126,7 @@ class Client:
     def __init__(
         self,
         settings: ClientSettings,
-        chain: OperatorSetReader,
+        chain: OperatorSetSource,
         host: Host,
         applications: Applications | None = None,
     ) -> None:

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import trio
 
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.epochs import verify_operators
-from eigenkms.chain.reader import OperatorSetReader, open_chain
+from eigenkms.chain.certificate_check import verify_operators
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName, check_bundle, decode_bundle
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import decode_evidence_page, encode_evidence_request
 from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.storage.store import EVIDENCE_LIMIT
+from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import ClusterId, OperatorAddress
 
 MAX_REJECTED = 8
@@ -60,7 +60,7 @@ class EvidenceGathering:
     """Asks operators for all their evidence and verifies it; ``result`` also gives what there is when time ran out."""
 
     def __init__(
-        self, chain: OperatorSetReader, cluster: ClusterId, ask: Ask, progress: Callable[[str], None]
+        self, chain: OperatorSetSource, cluster: ClusterId, ask: Ask, progress: Callable[[str], None]
     ) -> None:
         self._chain = chain
         self._cluster = cluster
@@ -174,7 +174,7 @@ def read_and_check(encoded: bytes) -> Bundle:
     return bundle
 
 
-async def verify_on_chain(chain: OperatorSetReader, cluster: ClusterId, bundle: Bundle) -> None:
+async def verify_on_chain(chain: OperatorSetSource, cluster: ClusterId, bundle: Bundle) -> None:
     """Raise ``VerificationError`` unless the operators that ``bundle`` names, and those of its source, are the chain's.
 
     Raises ``ChainError`` if the chain cannot say.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from eigenkms.errors import EigenKmsError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.reader import ChainOperator
+    from eigenkms.chain.operator_set import ChainOperator
     from eigenkms.client.api import Client, ClientSettings
     from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
     from eigenkms.types import OperatorAddress, Version
@@ -98,7 +98,7 @@ async def look(settings: "ClientSettings") -> NetworkSnapshot:
 async def _look_once(settings: "ClientSettings") -> NetworkSnapshot:
     import trio
 
-    from eigenkms.chain.reader import open_chain
+    from eigenkms.chain.operator_set_source import open_chain
     from eigenkms.client.api import open_client
 
     async with open_chain(settings.chain) as chain:

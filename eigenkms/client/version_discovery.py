@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-from eigenkms.chain.reader import RawOperatorSet
+from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.client.address_book import AddressBook
 from eigenkms.client.errors import NoVersionError, QuorumError
 from eigenkms.crypto import bn254

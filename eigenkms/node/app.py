@@ -24,7 +24,8 @@ from eigenkms.applications import Applications
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
-from eigenkms.chain.reader import ChainOperator, OperatorSetReader, RawOperatorSet, open_chain
+from eigenkms.chain.operator_set import ChainOperator, RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
@@ -123,7 +124,7 @@ async def _run_node(
             await node.run(host, task_status)
 
 
-async def _applications(config: NodeConfig, chain: OperatorSetReader) -> Applications | None:
+async def _applications(config: NodeConfig, chain: OperatorSetSource) -> Applications | None:
     """Those of the chain, if the policy asks for them. Raises ``StorageError``, ``ChainError`` if their contract is not there."""
     if config.policy != "attested":
         return None
@@ -186,7 +187,7 @@ class Node:
         config: NodeConfig,
         keys: NodeKeys,
         cluster: ClusterId,
-        chain: OperatorSetReader,
+        chain: OperatorSetSource,
         store: Store,
         policy: Policy,
         releaser: PartialSignatureIssuer,
@@ -462,7 +463,7 @@ class Node:
             self._doubts += 1
             self._report.boundary_error = str(error)
             text = "boundary at block %d opens no session: %s; trying again"
-            if not follower.retract(block):
+            if not follower.requeue(block):
                 text = "boundary at block %d is lost to this node: %s"
             elif self._doubts & (self._doubts - 1):  # told at the 1st, 2nd, 4th, 8th … in a row
                 return

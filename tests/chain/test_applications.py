@@ -18,7 +18,8 @@ from eigenkms.applications import Application, AppRelease, AppStatus, ContainerP
 from eigenkms.chain import abi, applications
 from eigenkms.chain.app_releases import MAX_RELEASE_BYTES, decode_release, encode_release
 from eigenkms.chain.applications import ChainApplications, applications_of
-from eigenkms.chain.reader import Finality, open_chain
+from eigenkms.chain.config import Finality
+from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.values import hexed, octets, quantity
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.hashing import keccak256

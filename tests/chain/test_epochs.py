@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from eigenkms.chain.epochs import verify_holders, verify_operators
+from eigenkms.chain.certificate_check import verify_holders, verify_operators
 from eigenkms.errors import VerificationError
 from tests.client.village import Village, block_at, make_village
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain import abi, lifecycle, registration
+from eigenkms.chain import abi, operator_registry, registration
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.values import hexed
 from eigenkms.cli.main import run
@@ -330,7 +330,7 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
 def test_a_full_set_is_refused(place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """One with as many members as a node can follow."""
     allow(place, place.address(NEWCOMER))
-    monkeypatch.setattr(lifecycle, "MAX_MEMBERS", 4)
+    monkeypatch.setattr(operator_registry, "MAX_MEMBERS", 4)
     said = operator("register", "--yes")
     assert said.code == 1
     assert "is full: it has 4 members" in said.err

@@ -15,7 +15,7 @@ import pytest
 from eigenkms.cli.main import VERBS, cli, run
 from eigenkms.cli.support import standard_streams
 from eigenkms.cli.support.standard_streams import descriptor_of
-from eigenkms.config.paths import expanded, home
+from eigenkms.config.home_folder import expanded, home
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from tests.cli.conftest import (
     APP,

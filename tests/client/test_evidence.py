@@ -22,7 +22,7 @@ from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import dealing_body, ref_of
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.storage.store import EVIDENCE_LIMIT
+from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet
 from tests.client.test_api import Keyless, living, pins
 from tests.client.village import (

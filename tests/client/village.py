@@ -12,7 +12,7 @@ from typing import Any
 
 from eigenkms.applications import Applications
 from eigenkms.chain.config import Finality
-from eigenkms.chain.reader import ChainOperator, RawOperatorSet
+from eigenkms.chain.operator_set import ChainOperator, RawOperatorSet
 from eigenkms.client.api import Client, ClientSettings
 from eigenkms.crypto import bls, bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments

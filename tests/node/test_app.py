@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.chain.reader import RawOperatorSet
+from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import ChainError, InputError, NetworkError

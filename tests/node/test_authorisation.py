@@ -35,7 +35,7 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import encode
-from eigenkms.storage.replay_cache import ReplayCache, Spending, TokenUse
+from eigenkms.storage.replay_cache import ReplayCache, UseResult, TokenUse
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.attestation.issuer import (
     APP,
@@ -431,7 +431,7 @@ async def test_evidence_is_remembered_longer_than_it_is_accepted(
     fresh = signed(other, nonce=b"\x06" * 32, at=int(clock.now))
     assert isinstance(await outcome(authoriser, fresh), Grant)
     assert authoriser._spent.spend([TokenUse(claims.use_id, claims.expires_at)], clock.now) == [
-        Spending.AGAIN
+        UseResult.AGAIN
     ]
 
 

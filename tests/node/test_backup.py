@@ -366,7 +366,7 @@ def test_what_goes_wrong_leaves_nothing(
 ) -> None:
     """A full disk at any of its writes: a sentence, and the new folder is not there; then it goes well."""
     backup, there = home.backup(), tmp_path / "new"
-    for point in ("begin", "write_new"):
+    for point in ("rebuild", "write_new"):
         for turn in range(3 if point == "write_new" else 1):
             calls = iter(range(10))
 

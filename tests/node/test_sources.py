@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from eigenkms.chain.reader import ChainOperator
+from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.node.key_versions import HeldVersion
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.p2p.identity import PeerId, PeerKey

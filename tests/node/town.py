@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import trio
 
-from eigenkms.chain.reader import ChainOperator
+from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import StorageError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.errors import StorageError
-from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, Spending, TokenUse
+from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, TokenUse, UseResult
 from eigenkms.storage.schema import SPENT
 
 NOW = 1_800_000_000.0
@@ -18,10 +18,10 @@ LATER = int(NOW) + 3600
 GOLDEN = Path(__file__).parent / "golden" / "spent.sql"
 
 
-FIRST, AGAIN, FULL = Spending
+FIRST, AGAIN, FULL = UseResult
 
 
-def spend(spent: ReplayCache, number: int, until: int = LATER, now: float = NOW) -> Spending:
+def spend(spent: ReplayCache, number: int, until: int = LATER, now: float = NOW) -> UseResult:
     (outcome,) = spent.spend([TokenUse(number.to_bytes(32, "big"), until)], now)
     return outcome
 
@@ -48,11 +48,11 @@ def test_many_are_spent_together(tmp_path: Path) -> None:
 SPENDER = """
 import sys
 from pathlib import Path
-from eigenkms.storage.replay_cache import SpentTokens, Use
-spent = SpentTokens.open(Path(sys.argv[1]))
+from eigenkms.storage.replay_cache import ReplayCache, TokenUse
+spent = ReplayCache.open(Path(sys.argv[1]))
 number = 0
 while True:
-    spent.spend([Use(number.to_bytes(32, "big"), 1_800_003_600)], 1_800_000_000.0)
+    spent.spend([TokenUse(number.to_bytes(32, "big"), 1_800_003_600)], 1_800_000_000.0)
     print(number, flush=True)
     number += 1
 """
@@ -102,7 +102,7 @@ def test_expired_ones_are_forgotten(tmp_path: Path) -> None:
 def test_of_many_at_once_one_is_the_first(tmp_path: Path) -> None:
     """Threads that spend the same."""
     spent = ReplayCache.open(tmp_path)
-    found: list[Spending] = []
+    found: list[UseResult] = []
     threads = [threading.Thread(target=lambda: found.append(spend(spent, 1))) for _ in range(8)]
     for thread in threads:
         thread.start()

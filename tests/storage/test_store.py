@@ -11,8 +11,9 @@ import pytest
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import StorageError
 from eigenkms.protocols.wire.session import MAX_OPERATORS
-from eigenkms.storage.evidence import read_folder
-from eigenkms.storage.store import EVIDENCE_LIMIT, Record, Store, StoreIdentity, VersionRow
+from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
+from eigenkms.storage.queries import read_evidence
+from eigenkms.storage.store import Record, Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress, Version
 from tests.storage.conftest import open_store, session
 from tests.support.waiting import PATIENCE
@@ -288,7 +289,7 @@ class TestFolder:
         with open_store(folder) as store:
             store.add_evidence("bad-share", ACCUSED, session(1), b"f")
             kept = store.evidence()
-        assert read_folder(folder) == kept
+        assert read_evidence(folder) == kept
         with open_store(folder) as store:
             assert not store.rolled_back
             assert store.evidence() == kept
@@ -298,20 +299,20 @@ class TestFolder:
         with open_store(folder) as store:
             store.add_evidence("bad-share", ACCUSED, session(1), b"f")
             shutil.copytree(folder, tmp_path / "killed")
-        assert [row.bundle for row in read_folder(tmp_path / "killed")] == [b"f"]
+        assert [row.bundle for row in read_evidence(tmp_path / "killed")] == [b"f"]
 
     def test_a_running_node_is_not_disturbed(self, folder: Path) -> None:
         """Its lock is respected."""
         with open_store(folder), pytest.raises(StorageError, match="is using it"):
-            read_folder(folder)
+            read_evidence(folder)
 
     def test_a_folder_without_a_database_stays_as_it_is(self, tmp_path: Path) -> None:
         """No file is made, not even a lock; a database in which nothing was ever created has no evidence."""
         with pytest.raises(StorageError, match=r"there is no eigenkms\.db"):
-            read_folder(tmp_path)
+            read_evidence(tmp_path)
         assert list(tmp_path.iterdir()) == []
         (tmp_path / "eigenkms.db").touch()
-        assert read_folder(tmp_path) == ()
+        assert read_evidence(tmp_path) == ()
 
 
 def test_meta_is_a_small_durable_table(folder: Path) -> None:

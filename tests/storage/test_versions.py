@@ -17,7 +17,7 @@ import pytest
 from eigenkms import __version__
 from eigenkms.errors import InputError, StorageError
 from eigenkms.storage.audit_log import RELEASES_NAME, read_releases
-from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, Spending
+from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, UseResult
 from eigenkms.storage.schema import RELEASES, SPENT, STORE, Schema
 from eigenkms.storage.store import Record, Store
 from eigenkms.storage.store_reader import read_store
@@ -140,7 +140,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from eigenkms.storage.database import Database
-from eigenkms.storage.open_store import Opening
+from eigenkms.storage.open_store import StoreOpener
 from tests.storage.conftest import open_store
 left, migrating = int(sys.argv[2]), False
 execute, migrate = Database.execute, Database.migrate
@@ -159,7 +159,7 @@ def begin(self):
     migrating = False
     if left == 0:
         die()
-Database.execute, Database.migrate, Opening.count = count, begin, die
+Database.execute, Database.migrate, StoreOpener.check_generation = count, begin, die
 open_store(Path(sys.argv[1]))
 """
 
@@ -183,7 +183,7 @@ def test_used_evidence_of_version_1_stays_used(tmp_path: Path) -> None:
     """What was spent then is not spent again."""
     load(SPENT_NAME, tmp_path)
     with closing(ReplayCache.open(tmp_path)) as spent:
-        assert [spend(spent, number, LATER) for number in (7, 8)] == [Spending.AGAIN, Spending.FIRST]
+        assert [spend(spent, number, LATER) for number in (7, 8)] == [UseResult.AGAIN, UseResult.FIRST]
 
 
 def test_a_release_log_of_version_1_is_continued(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plans of ``chain.lifecycle`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
+"""Plans of ``chain.operator_registry`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from eigenkms.cli.support.output import note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.lifecycle import OperatorRegistry, Plan, TransactionStep
+    from eigenkms.chain.operator_registry import OperatorRegistry, Plan, TransactionStep
     from eigenkms.chain.registration import Call
     from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.config.settings import Settings
@@ -63,7 +63,7 @@ def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOpt
     sender_account = account(settings, action)
 
     async def visit() -> dict[str, Any]:
-        from eigenkms.chain.lifecycle import open_registry
+        from eigenkms.chain.operator_registry import open_registry
         from eigenkms.chain.transactions import Sender
 
         conditions = terms(settings, replace_pending=manner.replace_pending)
@@ -75,7 +75,7 @@ def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOpt
                         f"{pending} transactions of the account are pending: what they change does not show yet"
                     )
             else:
-                await sender.settle(action)
+                await sender.wait_for_pending(action)
             plan = await make(registry, sender.address)
             fee = await registry.fee(plan, conditions)
             if manner.dry_run:

@@ -35,7 +35,7 @@ from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.storage.replay_cache import Spending, TokenUse
+from eigenkms.storage.replay_cache import TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ REMEMBERED_LONGER_SECONDS: Final = 60
 class Memory(Protocol):
     """Where used evidence is remembered (storage/replay_cache)."""
 
-    def spend(self, uses: Sequence[TokenUse], now: float) -> list[Spending]: ...
+    def spend(self, uses: Sequence[TokenUse], now: float) -> list[UseResult]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +190,20 @@ class Authoriser:
         if self._of_one.take(folded(app_id)):
             raise busy("too many requests for this application")
 
-    def _remember(self, uses: list[TokenUse]) -> list[Spending]:
+    def _remember(self, uses: list[TokenUse]) -> list[UseResult]:
         return self._spent.spend(uses, self._clock())
 
     async def _spend(self, claims: Claims) -> None:
         outcome = await self._spending.submit(
             TokenUse(claims.use_id, claims.expires_at + REMEMBERED_LONGER_SECONDS)
         )
-        if outcome is Spending.AGAIN:
+        if outcome is UseResult.AGAIN:
             raise AttestationRefused(
                 Refusal.ALREADY_USED,
                 "this evidence was used before",
                 hint="make new evidence for each request",
             )
-        is_full = outcome is Spending.FULL
+        is_full = outcome is UseResult.FULL
         if is_full and not self._told_full:
             log.warning("evidence is refused: as much as can be remembered was used lately")
         self._told_full = is_full

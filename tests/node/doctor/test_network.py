@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.chain.reader import RawOperatorSet
+from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.maintenance.doctor import machine, network, onchain
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.findings import Finding, Verdict

@@ -17,9 +17,10 @@ from eigenkms.chain import abi, registration
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES, OperatorKey
-from eigenkms.chain.reader import MAX_MEMBERS, OperatorSetReader, open_chain
+from eigenkms.chain.operator_set import MAX_MEMBERS
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import Call
-from eigenkms.chain.reverts import sentence
+from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import RpcRefusedError, pin
 from eigenkms.chain.transactions import Terms, base_fee_of
 from eigenkms.chain.values import ether, gwei, hexed, quantity
@@ -93,7 +94,7 @@ class Plan:
 class OperatorRegistry:
     """One operator set of a chain, and what the calls need to know of it."""
 
-    chain: OperatorSetReader
+    chain: OperatorSetSource
     contracts: Deployment
 
     @property
@@ -106,7 +107,7 @@ class OperatorRegistry:
 
     # ------------------------------------------------------------------------------------------------- reading
 
-    async def standing(self, operator: bytes) -> OperatorRegistration:
+    async def read_registration(self, operator: bytes) -> OperatorRegistration:
         """What the chain says of ``operator`` (20 bytes) now. Raises ChainError."""
         chain, contracts, of_set = self.chain, self.contracts, self._set
         head = await chain.head()
@@ -190,7 +191,7 @@ class OperatorRegistry:
         """From a bare account to a member with this key and socket. Raises InputError for what cannot work, and ChainError."""
         action = f"register operator {hexed(account)}"
         self._check_curve(action, key)
-        now = await self.standing(account)
+        now = await self.read_registration(account)
         if now.is_member:
             return self._registered(action, now, key, socket)
         self._check_may_join(action, now)
@@ -293,7 +294,7 @@ class OperatorRegistry:
     async def leave(self, account: bytes) -> Plan:
         """Out of the set. Raises InputError for one that never was in it, and ChainError."""
         action = f"deregister operator {hexed(account)}"
-        now = await self.standing(account)
+        now = await self.read_registration(account)
         if now.is_member:
             delay = await self._delay()
             after = (
@@ -321,7 +322,7 @@ class OperatorRegistry:
     async def give_up_key(self, account: bytes) -> Plan:
         """Deregister the key, for good. Raises InputError while it is slashable, and ChainError."""
         action = f"deregister the key of operator {hexed(account)}"
-        now = await self.standing(account)
+        now = await self.read_registration(account)
         if now.is_member:
             raise InputError(
                 f"{action}: it is in the set, and a member must have a key",
@@ -343,7 +344,7 @@ class OperatorRegistry:
     async def update_socket(self, account: bytes, socket: str) -> Plan:
         """Publish ``socket``, unless the chain has it. Raises InputError for one that is no member, and ChainError."""
         action = f"update the socket of operator {hexed(account)}"
-        now = await self.standing(account)
+        now = await self.read_registration(account)
         if not now.is_member:
             raise InputError(
                 f"{action}: it is not in {self._named_set}", hint="join with operator register first"
@@ -407,7 +408,7 @@ class OperatorRegistry:
         try:
             await self.chain.rpc.call("eth_call", {**request, "gas": hex(call.gas)}, "latest")
         except RpcRefusedError as refusal:
-            return sentence(refusal.data, refusal.text)[0] if call is plan.calls[0] else ""
+            return explain_revert(refusal.data, refusal.text)[0] if call is plan.calls[0] else ""
         return None
 
 

@@ -1,4 +1,4 @@
-"""What the contracts mean when they refuse: error selectors to sentences and next steps."""
+"""Map the error selectors of the contracts to reasons and next steps."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from eth_abi.exceptions import DecodingError
 
 from eigenkms.crypto.hashing import keccak256
 
-_SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
+_REASONS: Final[dict[str, tuple[str, str | None]]] = {
     "ActivelyDelegated()": (
         "the account is an operator already, or has delegated to one",
         "an account that has delegated its stake cannot become an operator: use another one",
@@ -112,18 +112,21 @@ _SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     "ZeroPubkey()": ("the key is zero", None),
 }
 
-_BY_SELECTOR: Final = {keccak256(name.encode())[:4]: words for name, words in _SENTENCES.items()}
+_BY_SELECTOR: Final = {keccak256(name.encode())[:4]: words for name, words in _REASONS.items()}
 _ERROR_STRING: Final = keccak256(b"Error(string)")[:4]
 _PANIC: Final = keccak256(b"Panic(uint256)")[:4]
 
 
-def sentence(data: bytes, text: str) -> tuple[str, str | None]:
-    """The reason and the hint for the revert data of a call; ``text`` is the node's own message, used if nothing fits."""
+def explain_revert(data: bytes, text: str) -> tuple[str, str | None]:
+    """Return the reason and the hint for the revert data of a call.
+
+    ``text`` is the node's own message, used if nothing fits.
+    """
     known = _BY_SELECTOR.get(data[:4])
     if known is not None:
         return known
     if data[:4] == _ERROR_STRING:
-        return f"the contract refused: {_reason(data[4:])!r}", None
+        return f"the contract refused: {_decode_text(data[4:])!r}", None
     if data[:4] == _PANIC:
         return f"the contract failed with panic code 0x{data[4:].hex().lstrip('0') or '0'}", None
     if data:
@@ -131,7 +134,7 @@ def sentence(data: bytes, text: str) -> tuple[str, str | None]:
     return f"the contract refused without a reason ({text[:80]!r})", None
 
 
-def _reason(arguments: bytes) -> str:
+def _decode_text(arguments: bytes) -> str:
     try:
         return str(decode(("string",), arguments)[0])[:120]
     except (DecodingError, OverflowError, ValueError):

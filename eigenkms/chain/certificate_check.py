@@ -1,22 +1,23 @@
-"""Whether operators that a certificate or a session names are those that the chain knew (docs/protocol.md, Clients).
+"""Check the operators of a certificate or a session against the chain (docs/protocol.md, Clients).
 
-A transcript names its own recipients, so its certificate alone proves only that *somebody* agreed; so does the header of a session,
-under which frames are shown. It counts once the chain says that the boundary block is canonical, at the configured finality, and
-that these were the operator set at that block.
+A transcript names its own recipients, so its certificate alone proves only that *some* operators agreed. The same holds for the
+header of a session, under which frames are shown. It counts if the chain states that the boundary block is canonical, at the
+configured finality, and that these were the operator set at that block.
 """
 
-from eigenkms.chain.reader import OperatorSetReader, RawOperatorSet
+from eigenkms.chain.operator_set import RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
 from eigenkms.types import BlockRef, ClusterId, OperatorSet
 
 
 async def verify_epoch(
-    chain: OperatorSetReader, cluster: ClusterId, epoch: CertifiedTranscript
+    chain: OperatorSetSource, cluster: ClusterId, epoch: CertifiedTranscript
 ) -> RawOperatorSet:
-    """The operators at the block of ``epoch``; raise ``VerificationError`` unless they certified it and the block is canonical.
+    """Return the operators at the block of ``epoch``.
 
-    Raises ``ChainError`` if the chain cannot say.
+    Raises ``VerificationError`` unless they certified it and the block is canonical, ``ChainError`` if the chain cannot answer.
     """
     check_epoch(epoch, cluster)
     transcript = epoch.transcript
@@ -26,12 +27,12 @@ async def verify_epoch(
 
 
 async def verify_operators(
-    chain: OperatorSetReader, boundary: BlockRef, operators: OperatorSet, action: str
+    chain: OperatorSetSource, boundary: BlockRef, operators: OperatorSet, action: str
 ) -> RawOperatorSet:
-    """The operators at ``boundary``; raise ``VerificationError``, which begins with ``action``, unless that block is canonical
-    and its operators are these.
+    """Return the operators at ``boundary``.
 
-    Raises ``ChainError`` if the chain cannot say.
+    Raises ``VerificationError``, which begins with ``action``, unless that block is canonical and its operators are these;
+    ``ChainError`` if the chain cannot answer.
     """
     if await _block_at(chain, boundary.number, action) != boundary:
         raise VerificationError(
@@ -42,16 +43,15 @@ async def verify_operators(
 
 
 async def verify_holders(
-    chain: OperatorSetReader, boundary: BlockRef, holders: OperatorSet, action: str
+    chain: OperatorSetSource, boundary: BlockRef, holders: OperatorSet, action: str
 ) -> RawOperatorSet:
-    """The operators at the block with the number of ``boundary``; raise ``VerificationError``, which begins with ``action``, unless
-    they are these.
+    """Return the operators at the block with the number of ``boundary``.
 
-    Enough for a version to deal from, though a reorganisation replaced its block: a threshold of these operators signed it, some
-    of them deal from it alone, and the next version has a block that everybody finds. The chain does not confirm the time then, so
-    one that lies ahead of the head is refused: the next version would be older.
+    Raises ``VerificationError``, which begins with ``action``, unless they are these; ``ChainError`` if the chain cannot answer.
 
-    Raises ``ChainError`` if the chain cannot say.
+    This suffices for a version to deal from, even if a reorganisation replaced its block: a threshold of these operators signed
+    it, some of them deal from it alone, and the next version has a canonical block. The chain does not confirm the time then. So
+    a time ahead of the head is refused: the next version would be older.
     """
     block = await _block_at(chain, boundary.number, action)
     if block is None:
@@ -66,7 +66,7 @@ async def verify_holders(
     return await _read_same(chain, block, holders, action)
 
 
-async def _block_at(chain: OperatorSetReader, number: int, action: str) -> BlockRef | None:
+async def _block_at(chain: OperatorSetSource, number: int, action: str) -> BlockRef | None:
     if number > (await chain.head()).number:
         raise VerificationError(
             f"{action}: block {number} of its session is not final yet",
@@ -76,7 +76,7 @@ async def _block_at(chain: OperatorSetReader, number: int, action: str) -> Block
 
 
 async def _read_same(
-    chain: OperatorSetReader, block: BlockRef, operators: OperatorSet, action: str
+    chain: OperatorSetSource, block: BlockRef, operators: OperatorSet, action: str
 ) -> RawOperatorSet:
     found = await chain.agreed_operators_at(block)
     if found.operator_set != operators:
