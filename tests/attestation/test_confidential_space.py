@@ -23,7 +23,7 @@ from eigenkms.attestation.jwks import KeySource
 from eigenkms.config.schema import GCP_SUPPORT, INTEL_SUPPORT
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import (
+from tests.support.token_issuer import (
     APP,
     DIGEST,
     GCP_ISSUER,

@@ -13,7 +13,7 @@ from eigenkms.attestation.jwks import KeySource, parse_key_set
 from eigenkms.config.schema import SETTINGS
 from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import jwk, jwk_set, token
+from tests.support.token_issuer import jwk, jwk_set, token
 
 FOLDER = Path(__file__).parent / "documented"
 FILES = sorted(path.stem for path in FOLDER.glob("*.json"))

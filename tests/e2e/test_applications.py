@@ -11,12 +11,12 @@ from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, Ecdsa
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.storage.familiar import FAMILIAR_NAME
 from eigenkms.types import AppId
-from tests.attestation.issuer import DIGEST, gcp_claims, token
-from tests.attestation.launcher import fresh
 from tests.e2e.attested import Attested
-from tests.e2e.harness import eigenkms_process
 from tests.node.test_attested_network import bad_signatures, bad_tokens
 from tests.node.test_authorisation import signed
+from tests.support.launcher import fresh
+from tests.support.live_network import eigenkms_process
+from tests.support.token_issuer import DIGEST, gcp_claims, token
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 IMAGE = "sha256:" + DIGEST.hex()

@@ -35,10 +35,10 @@ from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.storage.audit_log import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
-from tests.attestation.issuer import make_authority
-from tests.chain.servers import Reply, Tamper, scripted, tampering
-from tests.e2e.harness import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
 from tests.support.hosts import patient_host
+from tests.support.live_network import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
+from tests.support.rpc_servers import Reply, Tamper, scripted, tampering
+from tests.support.token_issuer import make_authority
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -305,11 +305,11 @@ def test_a_clock_that_is_off(patient: Patient) -> None:
 async def _with_clock(file: Path, off: float) -> dict[str, Any]:
     import time
 
-    async with patient_host(PeerKey.generate()) as visitor:
+    async with patient_host(PeerKey.generate()) as network_client:
         case = CheckContext(
             lambda: NodeConfig.load({}, environ={}, file=file),
             lambda _config: None,
-            visitor,
+            network_client,
             clock=lambda: time.time() + off,
         )
         return {result.check.name: result.finding for result in await examine(case)}

@@ -20,9 +20,9 @@ from eigenkms.devnet.node_processes import make_member, run_node_process, write_
 from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.storage.schema import STORE
 from eigenkms.types import AppId, OperatorAddress
-from tests.e2e.facts import events, query
-from tests.e2e.harness import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
-from tests.e2e.valve import Valve
+from tests.e2e.tcp_gate import TcpGate
+from tests.support.live_network import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
+from tests.support.node_observation import events, query
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -497,17 +497,17 @@ def test_two_closed_operators_are_a_refusal_and_one_is_worked_around(
 def test_a_node_whose_rpc_goes_down_serves_on_and_recovers(net: LiveNetwork, ciphertext: Path) -> None:
     """It says so in its log and its status, gives partial signatures meanwhile, and follows the chain again later."""
     net.stop(3)
-    with Valve.before(net.network.engine.url) as valve:
-        net.start(3, "--rpc-url", valve.url)
+    with TcpGate.before(net.network.engine.url) as gate:
+        net.start(3, "--rpc-url", gate.url)
         net.wait_linked(3)
         net.pause(2)  # before it: the two others alone make no new version, of which it could know nothing
         size = net.log_size(3)
-        valve.shut()
+        gate.shut()
         assert "trying again" in net.wait_log(3, "follow boundaries", after=size)
-        assert valve.url in net.wait_status(3, lambda status: status["chain_error"])["chain_error"]
+        assert gate.url in net.wait_status(3, lambda status: status["chain_error"])["chain_error"]
         assert works(net, ciphertext)
         net.wake()
-        valve.reopen()
+        gate.reopen()
         net.wait_log(3, "the chain answers again", after=size)
         net.wait_status(3, lambda status: not status["chain_error"] and status["share"])
 

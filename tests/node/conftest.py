@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attestation.issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
-from tests.client.village import Village, make_village
 from tests.node.town import Town
+from tests.support.fake_network import FakeNetwork, make_network
+from tests.support.token_issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
 from tests.support.toy_backend import toy_crypto
 from tests.support.waiting import PATIENCE
 
@@ -44,9 +44,9 @@ def town(toy_curves: None, tmp_path: Path) -> Town:
 
 
 @pytest.fixture
-def village() -> Village:
+def network() -> FakeNetwork:
     """Four operators, threshold three, one version at block 100."""
-    return make_village()
+    return make_network()
 
 
 @pytest.fixture(scope="session")

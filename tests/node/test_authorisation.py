@@ -37,7 +37,13 @@ from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import encode
 from eigenkms.storage.replay_cache import ReplayCache, Spending, TokenUse
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import (
+from tests.node.test_app import running
+from tests.node.test_services import STRANGER
+from tests.protocols.support import counter_rng
+from tests.support.fake_network import CLUSTER, FakeNetwork
+from tests.support.hosts import patient_host
+from tests.support.nodes import a_node, asked, keep_version, make_config
+from tests.support.token_issuer import (
     APP,
     DIGEST,
     GCP_ISSUER,
@@ -48,13 +54,7 @@ from tests.attestation.issuer import (
     gcp_claims,
     token,
 )
-from tests.attestation.issuer import NOW as ISSUED
-from tests.client.village import CLUSTER, Village
-from tests.node.support import a_node, asked, keep_version, make_config
-from tests.node.test_app import running
-from tests.node.test_services import STRANGER
-from tests.protocols.support import counter_rng
-from tests.support.hosts import patient_host
+from tests.support.token_issuer import NOW as ISSUED
 from tests.support.waiting import PATIENCE
 
 CREATOR_KEY = b"\x11" * 32
@@ -108,10 +108,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def config(village: Village, tmp_path: Path, authority: Authority, issuer: Endpoint) -> NodeConfig:
+def config(network: FakeNetwork, tmp_path: Path, authority: Authority, issuer: Endpoint) -> NodeConfig:
     """Both ways to attest."""
     return make_config(
-        village,
+        network,
         0,
         tmp_path,
         policy="attested",
@@ -564,20 +564,20 @@ async def test_methods_are_those_of_the_configuration(config: NodeConfig) -> Non
 
 
 async def test_a_node_answers_who_has_the_right_and_nobody_else(
-    village: Village, config: NodeConfig, authoriser: Authoriser, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, authoriser: Authoriser, tmp_path: Path
 ) -> None:
     """Through the client protocol: refusals carry the codes, and the answer is the sealed signature."""
     folder = tmp_path / "node"
-    keep_version(village, 0, folder)
+    keep_version(network, 0, folder)
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
     mine = scope_of(config.operator, reply_key=public)
-    bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
+    bare = PartialRequest(CLUSTER, APP_ID, 2, network.epoch.transcript.hash, public, bytes(32))
 
     async def ask(authorisation: bytes | None) -> bytes | str:
         body = replace(bare, authorisation=authorisation).encoded
         return await asked(node._services.client, STRANGER, rpc_methods.PARTIAL, body)
 
-    with a_node(village, 0, folder, deciding=Policy("attested", authoriser)) as node:
+    with a_node(network, 0, folder, deciding=Policy("attested", authoriser)) as node:
         assert await ask(None) == "no-authorisation"
         assert await ask(b"\x00") == "bad-authorisation"
         assert await ask(Authorisation("tpm", b"x").encoded) == "method-not-enabled"
@@ -594,11 +594,11 @@ def test_attested_needs_somebody_to_ask() -> None:
 
 
 async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_network(
-    village: Village, config: NodeConfig, authoriser: Authoriser, issuer: Endpoint, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, authoriser: Authoriser, issuer: Endpoint, tmp_path: Path
 ) -> None:
     """Before anybody asks; and a stranger with a good token gets its answer through a real connection."""
     folder = tmp_path / "node"
-    keep_version(village, 0, folder)
+    keep_version(network, 0, folder)
     fetched = trio.Event()
 
     async def asked_for() -> None:
@@ -607,10 +607,10 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
     issuer.on_request = asked_for
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
     mine = scope_of(config.operator, reply_key=public)
-    bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
+    bare = PartialRequest(CLUSTER, APP_ID, 2, network.epoch.transcript.hash, public, bytes(32))
     good = replace(bare, authorisation=attested(mine).authorisation.encoded)
-    with a_node(village, 0, folder, deciding=Policy("attested", authoriser)) as node:
-        async with running(village, node) as host, patient_host(PeerKey.generate()) as client:
+    with a_node(network, 0, folder, deciding=Policy("attested", authoriser)) as node:
+        async with running(network, node) as host, patient_host(PeerKey.generate()) as client:
             with trio.fail_after(PATIENCE):
                 await fetched.wait()
             client.set_addresses(host.peer_id, host.addresses)
@@ -626,11 +626,11 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
             sealed = await client.call(
                 host.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.PARTIAL, good.encoded, timeout=PATIENCE
             )
-            open_partial(private, good, village.epoch.transcript, sealed)
+            open_partial(private, good, network.epoch.transcript, sealed)
 
 
 async def test_the_policy_is_opened_as_configured(
-    village: Village, config: NodeConfig, register: Register, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, register: Register, tmp_path: Path
 ) -> None:
     """Only the policy attested remembers anything, and only with somebody to ask."""
     async with open_policy(config, CLUSTER, register) as policy:
@@ -638,7 +638,7 @@ async def test_the_policy_is_opened_as_configured(
     with pytest.raises(InputError, match="no way to look applications up"):
         async with open_policy(config, CLUSTER, None):
             pass
-    other = make_config(village, 0, tmp_path / "other", policy="closed")
+    other = make_config(network, 0, tmp_path / "other", policy="closed")
     async with open_policy(other, CLUSTER, register) as policy:
         assert (policy.mode, policy.authoriser) == ("closed", None)
     assert not (tmp_path / "other").exists()

@@ -17,8 +17,8 @@ from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
 from tests.node.engines import Seat, alive, seated_cast, see
-from tests.node.support import open_store
 from tests.protocols.support import Cast
+from tests.support.nodes import open_store
 from tests.support.waiting import eventually
 
 
