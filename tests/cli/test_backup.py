@@ -14,6 +14,7 @@ from tests.node.test_backup import BACKUP_PASSWORD, Home, make_home
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.live_network import Said, eigenkms
 from tests.support.nodes import PASSWORD, keep_version, open_store
+from tests.support.private_files import write_private
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,7 @@ def home(tmp_path: Path, network: FakeNetwork) -> Home:
     made = make_home(tmp_path / "home", network)
     keep_version(network, 0, made.data)
     for name, password in (("password.txt", PASSWORD), ("backup.txt", BACKUP_PASSWORD)):
-        (made.folder / name).write_text(password + "\n")
-        (made.folder / name).chmod(0o600)
+        write_private(made.folder / name, password + "\n")
     return made
 
 

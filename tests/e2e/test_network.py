@@ -23,6 +23,7 @@ from eigenkms.types import AppId, OperatorAddress
 from tests.e2e.tcp_gate import TcpGate
 from tests.support.live_network import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
 from tests.support.node_observation import events, query
+from tests.support.private_files import write_private
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -258,8 +259,7 @@ def _another_key(net: LiveNetwork, tmp_path: Path) -> list[str | Path]:
 
 def _another_password(net: LiveNetwork, tmp_path: Path) -> list[str | Path]:
     path = tmp_path / "password"
-    path.write_text("not it\n")
-    path.chmod(0o600)
+    write_private(path, "not it\n")
     return ["--password-file", path]
 
 
@@ -360,8 +360,7 @@ def test_a_data_folder_that_cannot_be_opened_is_left_as_it_was(net: LiveNetwork,
             key = open_key(member.folder / f"{kind}.json", kind, password)
             path.write_bytes(key.seal("a new one", secrets.token_bytes, cost=CHEAP))
             flags += [f"--{kind}-keystore", path]
-        (tmp_path / "password").write_text("a new one\n")
-        (tmp_path / "password").chmod(0o600)
+        write_private(tmp_path / "password", "a new one\n")
         said = net.start_badly(3, *flags, "--password-file", tmp_path / "password")
         assert (said.code, "the password does not open it" in said.err) == (1, True), said.err
         _set_schema(data, 99)

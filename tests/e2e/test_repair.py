@@ -23,6 +23,7 @@ from eigenkms.types import ClusterId
 from tests.support.hosts import patient_host
 from tests.support.live_network import LiveNetwork, Said, eigenkms
 from tests.support.node_observation import query
+from tests.support.private_files import write_private
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -42,8 +43,7 @@ class Operator:
         account = PrivateKey("secp256k1", secret, public_values("secp256k1", secret))
         (folder / "account.json").write_bytes(account.seal("account", secrets.token_bytes, cost=CHEAP))
         for name in ("account", "backup"):
-            (folder / f"{name}.txt").write_text(name + "\n")
-            (folder / f"{name}.txt").chmod(0o600)
+            write_private(folder / f"{name}.txt", name + "\n")
 
     def __call__(self, *verb: str | Path) -> Said:
         known = (

@@ -1,7 +1,7 @@
 """libp2p is imported once, with its own warnings set aside."""
 
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,6 @@ import pytest
 from tests.node.town import Town
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.token_issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
-from tests.support.toy_backend import toy_crypto
 from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
@@ -28,13 +27,6 @@ def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dealing_fetcher, "FETCH_SECONDS", PATIENCE)
     monkeypatch.setattr(operator_network, "CALL_SECONDS", PATIENCE)
     monkeypatch.setattr(version_sync, "ASK_SECONDS", PATIENCE)
-
-
-@pytest.fixture
-def toy_curves() -> Iterator[None]:
-    """Groups that cost nothing."""
-    with toy_crypto():
-        yield
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ a new version byte.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from eigenkms.crypto import backends, bls, bn254, sealing
+from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.crypto.identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
@@ -69,11 +69,7 @@ CANARY = CanaryRequest(CLUSTER, bytes(range(32, 64)), NONCE)
 PAGE = EvidencePage(((8, b"a bundle"), (11, b"another")), more=True)
 
 
-@pytest.fixture(autouse=True)
-def _toy_curves() -> Iterator[None]:
-    """These tests compute on the real curves."""
-    with backends.use("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("real_curves")
 
 
 @pytest.fixture(scope="module")
