@@ -62,14 +62,22 @@ class TcpGate:
     def before(cls, target: str) -> Iterator["TcpGate"]:
         """An open gate in front of the server at ``target`` (an http URL)."""
         gate = cls(target)
-        gate._thread.start()
+        gate.start()
         try:
             yield gate
         finally:
-            gate._listener.shutdown(socket.SHUT_RDWR)
-            gate._thread.join(PATIENCE)
-            gate._listener.close()
-            gate.shut()
+            gate.stop()
+
+    def start(self) -> None:
+        """Accept connections from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept no more connections, and close all."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self._listener.close()
+        self.shut()
 
 
 def _hang_up(each: socket.socket) -> None:

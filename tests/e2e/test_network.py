@@ -21,8 +21,9 @@ from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.storage.schema import STORE
 from eigenkms.types import AppId, OperatorAddress
 from tests.e2e.tcp_gate import TcpGate
+from tests.support.databases import query
 from tests.support.live_network import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
-from tests.support.node_observation import events, query
+from tests.support.node_observation import events
 from tests.support.private_files import write_private
 from tests.support.waiting import PATIENCE
 

@@ -20,9 +20,9 @@ from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId
+from tests.support.databases import query
 from tests.support.hosts import patient_host
 from tests.support.live_network import LiveNetwork, Said, eigenkms
-from tests.support.node_observation import query
 from tests.support.private_files import write_private
 from tests.support.waiting import PATIENCE
 

@@ -95,13 +95,21 @@ class Loop:
     @contextmanager
     def opened(cls) -> Iterator["Loop"]:
         loop = cls()
-        loop._thread.start()
+        loop.start()
         try:
             yield loop
         finally:
-            loop._jobs.put(None)
-            loop._thread.join(PATIENCE)
-            assert not loop._thread.is_alive(), "the network's loop did not end"
+            loop.stop()
+
+    def start(self) -> None:
+        """Start the loop's thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop when its jobs are done, and check that it ended."""
+        self._jobs.put(None)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the network's loop did not end"
 
 
 @dataclass(frozen=True)

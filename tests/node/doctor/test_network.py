@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from eigenkms.chain.reader import RawOperatorSet
+from eigenkms.config.node import NodeConfig
 from eigenkms.maintenance.doctor import machine, onchain
 from eigenkms.maintenance.doctor import network as network_checks
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
@@ -33,7 +34,11 @@ def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def case(network: FakeNetwork, tmp_path: Path) -> CheckContext:
     """The first operator's; it visits nobody."""
-    config = make_config(network, 0, tmp_path, announce=("/ip4/9.9.9.9/tcp/9400",))
+    return case_of(make_config(network, 0, tmp_path, announce=("/ip4/9.9.9.9/tcp/9400",)))
+
+
+def case_of(config: NodeConfig) -> CheckContext:
+    """An operator with this configuration and the socket."""
     found = CheckContext(lambda: config, lambda _config: None, None, file="my node.toml")  # type: ignore[arg-type]
     found.socket = parse_address(SOCKET)
     return found
@@ -43,7 +48,7 @@ def judged(case: CheckContext, **answers: DialOutcome | str) -> Finding:
     """The verdict over what operators a, b and c met at the socket; a text is a refusal."""
     names = {"a": A, "b": B, "c": C}
     told = {names[n]: ReachAnswer(SOCKET, a) if isinstance(a, DialOutcome) else a for n, a in answers.items()}
-    return network_checks._judge(case, SOCKET, told)
+    return network_checks.judge_answers(case, SOCKET, told)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +90,10 @@ def test_nobody_who_tried_is_no_verdict(case: CheckContext) -> None:
 def test_operators_that_know_an_older_socket_are_not_wrong(case: CheckContext) -> None:
     """They read the chain at boundaries."""
     old = ReachAnswer(SOCKET.replace("9400", "9401"), DialOutcome.REFUSED)
-    found = network_checks._judge(case, SOCKET, {A: old})
+    found = network_checks.judge_answers(case, SOCKET, {A: old})
     assert found.verdict is Verdict.WARNING
     assert "ask again after the next boundary" in str(found.hint)
-    assert network_checks._judge(case, SOCKET, {A: replace(old, outcome=DialOutcome.REACHED)}) == found
+    assert network_checks.judge_answers(case, SOCKET, {A: replace(old, outcome=DialOutcome.REACHED)}) == found
 
 
 async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: CheckContext) -> None:
@@ -187,16 +192,13 @@ async def test_a_time_that_is_none_is_left_out(network: FakeNetwork, case: Check
 
 def test_the_file_system_of_a_path_is_known() -> None:
     """On Linux, whose /proc is one."""
-    assert machine._file_system(Path("/proc/self")) == "proc"
+    assert machine.file_system_type(Path("/proc/self")) == "proc"
 
 
-async def test_a_folder_that_cannot_be_made_is_told(
-    case: CheckContext, network: FakeNetwork, tmp_path: Path
-) -> None:
+async def test_a_folder_that_cannot_be_made_is_told(network: FakeNetwork, tmp_path: Path) -> None:
     """Where it would have to be made."""
     (tmp_path / "file").touch()
-    config = make_config(network, 0, tmp_path / "file" / "data")
-    case._config = config
+    case = case_of(make_config(network, 0, tmp_path / "file" / "data"))
     found = await machine.data_folder(case)
     assert (found.verdict, "would be in a file" in found.sentence) == (Verdict.FAILED, True)
 
@@ -215,27 +217,25 @@ async def test_an_open_policy_outside_of_a_devnet_is_told(
 ) -> None:
     """On a devnet it is what one has."""
     assert (await machine.policy(case)).verdict is Verdict.OK
-    case._config = make_config(network, 0, tmp_path, chain_id=1, force_open_policy=True)
+    case = case_of(make_config(network, 0, tmp_path, chain_id=1, force_open_policy=True))
     assert "every client gets" in (await machine.policy(case)).sentence
 
 
-async def test_a_private_address_on_a_public_chain_is_told(
-    case: CheckContext, network: FakeNetwork, tmp_path: Path
-) -> None:
+async def test_a_private_address_on_a_public_chain_is_told(network: FakeNetwork, tmp_path: Path) -> None:
     """It may be meant, among operators of one network."""
-    case._config = make_config(network, 0, tmp_path, chain_id=1, policy="closed")
+    case = case_of(make_config(network, 0, tmp_path, chain_id=1, policy="closed"))
     address = parse_address(SOCKET.replace("9.9.9.9", "10.0.0.1"))
-    assert "private network" in onchain._judge_address(case, address, "update").sentence
-    assert onchain._judge_address(case, parse_address(SOCKET), "update").verdict is Verdict.OK
+    assert "private network" in onchain.judge_address(case, address, "update").sentence
+    assert onchain.judge_address(case, parse_address(SOCKET), "update").verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(("host", "chain_id"), [("127.0.0.1", 1), ("0.0.0.0", 1), ("0.0.0.0", 31337)])
 async def test_a_socket_that_nobody_can_dial_is_a_fault(
-    case: CheckContext, network: FakeNetwork, tmp_path: Path, host: str, chain_id: int
+    network: FakeNetwork, tmp_path: Path, host: str, chain_id: int
 ) -> None:
     """Worse than a private one: it leads to whoever dials it."""
-    case._config = make_config(network, 0, tmp_path, chain_id=chain_id, policy="closed")
-    found = onchain._judge_address(case, parse_address(SOCKET.replace("9.9.9.9", host)), "update")
+    case = case_of(make_config(network, 0, tmp_path, chain_id=chain_id, policy="closed"))
+    found = onchain.judge_address(case, parse_address(SOCKET.replace("9.9.9.9", host)), "update")
     assert found.verdict is Verdict.FAILED
     assert f"nobody can dial the socket on chain, /ip4/{host}/tcp/" in found.sentence
 
@@ -250,33 +250,37 @@ async def test_issuers_that_cannot_be_reached_are_named(
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     url = f"https://127.0.0.1:{listener.socket.getsockname()[1]}/keys"
     await listener.aclose()
-    case._config = make_config(
-        network,
-        0,
-        tmp_path,
-        policy="attested",
-        attestation_methods=("gcp",),
-        attestation_project="my-project",
-        attestation_gcp_keys=url,
+    case = case_of(
+        make_config(
+            network,
+            0,
+            tmp_path,
+            policy="attested",
+            attestation_methods=("gcp",),
+            attestation_project="my-project",
+            attestation_gcp_keys=url,
+        )
     )
     with pytest.raises(KeysUnavailableError, match="fetch the issuer's keys"):
         await machine.issuers(case)
 
 
 async def test_issuers_that_serve_their_keys_are_told_with_the_images_that_are_accepted(
-    case: CheckContext, network: FakeNetwork, tmp_path: Path, issuer: Endpoint, authority: Authority
+    network: FakeNetwork, tmp_path: Path, issuer: Endpoint, authority: Authority
 ) -> None:
     """Each enabled service, with the support attributes of which an image must have one."""
-    case._config = make_config(
-        network,
-        0,
-        tmp_path,
-        policy="attested",
-        attestation_methods=("gcp", "intel"),
-        attestation_project="my-project",
-        attestation_gcp_keys=issuer.url,
-        attestation_intel_keys=issuer.url,
-        attestation_ca=authority.ca,
+    case = case_of(
+        make_config(
+            network,
+            0,
+            tmp_path,
+            policy="attested",
+            attestation_methods=("gcp", "intel"),
+            attestation_project="my-project",
+            attestation_gcp_keys=issuer.url,
+            attestation_intel_keys=issuer.url,
+            attestation_ca=authority.ca,
+        )
     )
     finding = await machine.issuers(case)
     assert finding.verdict is Verdict.OK
