@@ -151,7 +151,7 @@ async def test_an_operator_that_talks_nonsense_is_silent(network: FakeNetwork, c
 
     async with (
         patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
-        patient_host(PeerKey.generate()) as case.network_client,
+        patient_host(PeerKey.generate()) as case.visitor,
     ):
         other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in network.chain.operators[:2])
@@ -175,7 +175,7 @@ async def test_a_time_that_is_none_is_left_out(network: FakeNetwork, case: Check
 
     async with (
         patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other,
-        patient_host(PeerKey.generate()) as case.network_client,
+        patient_host(PeerKey.generate()) as case.visitor,
     ):
         other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
         members = tuple(replace(o, socket=str(other.addresses[0])) for o in network.chain.operators[:2])

@@ -22,7 +22,7 @@ from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import ChainError
 from eigenkms.node.app import Node
-from eigenkms.node.authorisation import pipeline
+from eigenkms.node.authorisation import request_slots
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import errors
@@ -331,7 +331,7 @@ async def test_stacks_are_refused(node: Node) -> None:
 
 async def test_too_many_at_once_are_refused_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the pipeline."""
-    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 0)
+    monkeypatch.setattr(request_slots, "MAX_AT_ONCE", 0)
     answer = await post(node, attested())
     assert code_of(answer) == (503, "busy")
     assert int(answer.headers["retry-after"]) > 0
