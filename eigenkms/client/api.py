@@ -25,8 +25,8 @@ import trio
 from eigenkms.applications import Applications, AppRelease, UnusableReleaseError
 from eigenkms.chain.anchor import AnchorConfig
 from eigenkms.chain.applications import applications_of
-from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.certificate_check import verify_epoch
+from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.client import ciphertexts

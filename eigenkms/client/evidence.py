@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import trio
 
-from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.certificate_check import verify_operators
+from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.protocols.records.evidence import Fault

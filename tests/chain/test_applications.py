@@ -27,7 +27,7 @@ from eigenkms.devnet import app_publishing
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 from tests.chain.conftest import World, one_engine
-from tests.chain.servers import Call, Tamper, tampering
+from tests.support.rpc_servers import Call, Tamper, tampering
 from tests.support.waiting import eventually
 
 CREATOR, OTHER = 10, 11

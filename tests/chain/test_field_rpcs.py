@@ -18,7 +18,7 @@ from eigenkms.errors import ChainError
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster
 from tests.chain.conftest import MEMBERS, World, one_engine
-from tests.chain.servers import Call, Reply, Server, serve, tampering
+from tests.support.rpc_servers import Call, Reply, Server, serve, tampering
 from tests.support.waiting import PATIENCE
 
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP only, and cheap to make

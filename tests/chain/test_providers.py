@@ -18,7 +18,7 @@ from eigenkms.chain.provider import ProviderState, WrongChainError
 from eigenkms.chain.rpc import RpcAnswerError, RpcRefusedError, RpcTooLargeError, RpcUnavailableError
 from eigenkms.chain.rpc_pool import RpcPool, open_pool
 from eigenkms.errors import InputError
-from tests.chain.servers import Reply, Server, serve
+from tests.support.rpc_servers import Reply, Server, serve
 from tests.support.waiting import PATIENCE, pass_time
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")

@@ -17,7 +17,7 @@ from eigenkms.crypto import bn254
 from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.errors import ChainError, InputError
 from tests.chain.conftest import DELAY, MEMBERS, World, bn254_key, one_engine, socket_of
-from tests.chain.servers import Call, Tamper, tampering
+from tests.support.rpc_servers import Call, Tamper, tampering
 
 
 async def read_head(world: World, finality: str = "latest") -> RawOperatorSet:

@@ -20,7 +20,7 @@ from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 from tests.chain.conftest import MEMBERS, World, one_engine
-from tests.chain.servers import Call, tampering
+from tests.support.rpc_servers import Call, tampering
 from tests.support.waiting import eventually
 
 FALSE = "0x" + "ee" * 32

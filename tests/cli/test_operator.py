@@ -24,6 +24,7 @@ from eigenkms.maintenance.peer_key import PeerKeyRotation
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal
+from tests.support.private_files import write_private
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 NEWCOMER = 9
@@ -86,8 +87,7 @@ class Place:
         ):
             (self.folder / f"{name}-{number}.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
         for name in ("password", "account-password"):
-            (self.folder / name).write_text("pass\n")
-            (self.folder / name).chmod(0o600)
+            write_private(self.folder / name, "pass\n")
         values: dict[str, object] = {
             "environment": "devnet",
             "rpc_url": engine.url,

@@ -9,7 +9,7 @@ import pytest
 from eigenkms.chain import rpc, rpc_pool
 from eigenkms.cli import status
 from tests.e2e.attested import Attested, attested_network
-from tests.e2e.harness import LiveNetwork, live_network
+from tests.support.live_network import LiveNetwork, live_network
 from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():

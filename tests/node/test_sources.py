@@ -13,9 +13,9 @@ from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.session import Parameters
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
-from tests.client.village import CLUSTER, FakeChain
 from tests.protocols.rooms import certify, version_of
 from tests.protocols.support import Cast, cast
+from tests.support.fake_network import CLUSTER, FakeChain
 
 PEER = PeerKey(bytes(range(32))).peer_id
 

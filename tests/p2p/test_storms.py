@@ -147,7 +147,9 @@ def test_operators_are_where_they_are_said_to_be_and_where_they_came_from() -> N
     """As long as they are operators; nobody else's addresses count."""
     one, other = (PeerKey.generate().peer_id for _ in range(2))
     known = OperatorAddresses()
-    known.set_announced(one, ["/ip4/192.0.2.1/tcp/9000", "/ip6/2001:db8::1/tcp/9000", "/dns4/example.com/tcp/9000"])
+    known.set_announced(
+        one, ["/ip4/192.0.2.1/tcp/9000", "/ip6/2001:db8::1/tcp/9000", "/dns4/example.com/tcp/9000"]
+    )
     known.set_announced(other, ["/ip4/192.0.2.9/tcp/9000"])
     assert "192.0.2.1" not in known
     known.set_operators(frozenset({one}))

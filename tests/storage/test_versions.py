@@ -114,8 +114,8 @@ def test_a_store_of_version_2_opens(tmp_path: Path) -> None:
 def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
     """To the letter of their text, so there is one format of each version."""
     load("eigenkms.db", tmp_path)
-    with open_store(tmp_path) as store:
-        assert schema(store) == (GOLDEN / "schema.sql").read_text()
+    open_store(tmp_path).close()
+    assert schema(tmp_path) == (GOLDEN / "schema.sql").read_text()
 
 
 def test_a_copy_of_a_store_of_version_1_is_read_and_left_alone(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_migration_that_is_killed_leaves_either_version(
     assert version_of(path) == version
     with open_store(tmp_path) as store:
         check_example(store)
-        assert schema(store) == (GOLDEN / "schema.sql").read_text()
+    assert schema(tmp_path) == (GOLDEN / "schema.sql").read_text()
 
 
 def test_used_evidence_of_version_1_stays_used(tmp_path: Path) -> None:

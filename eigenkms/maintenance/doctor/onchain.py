@@ -273,10 +273,10 @@ async def socket(case: CheckContext) -> Finding:
             f"the socket on chain names peer {case.socket.peer_id}, the p2p keystore is that of peer {own}",
             f"give the keystore of that peer as p2p_keystore, or {update}",
         )
-    return _judge_address(case, case.socket, update)
+    return judge_address(case, case.socket, update)
 
 
-def _judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:
+def judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:
     announce = case.config.announce
     if announce and found.multiaddr not in announce:
         return warning(

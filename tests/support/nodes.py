@@ -1,4 +1,4 @@
-"""A node of the village in this process: real store, engine, services and keys; the chain is the village's."""
+"""A node of the network in this process: real store, engine, services and keys; the chain is the network's."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,8 +24,8 @@ from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.audit_log import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
-from tests.client.village import ANYWHERE, CHAIN, CLUSTER, Honest, KeyVersion, Operator, Village
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import ANYWHERE, CHAIN, CLUSTER, FakeNetwork, Honest, KeyVersion, Operator
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 PASSWORD = "correct horse"
@@ -36,7 +36,7 @@ def open_store(folder: Path, operator: OperatorAddress, *, seed: str = "store") 
     return Store.open(folder, password=PASSWORD, identity=identity, rng=counter_rng(seed), kdf=CHEAP)
 
 
-def make_config(village: Village, index: int, folder: Path, **changes: Any) -> NodeConfig:
+def make_config(network: FakeNetwork, index: int, folder: Path, **changes: Any) -> NodeConfig:
     """As a devnet has it, a boundary every ten blocks."""
     values: dict[str, Any] = {
         "data_dir": folder,
@@ -47,7 +47,7 @@ def make_config(village: Village, index: int, folder: Path, **changes: Any) -> N
         "allocation_manager": b"\x01" * 20,
         "key_registrar": b"\x02" * 20,
         "finality": Finality.parse("latest"),
-        "operator": village.operators[index].address,
+        "operator": network.operators[index].address,
         "bn254_keystore": folder / "bn254.json",
         "listen": (ANYWHERE,),
         "interval_blocks": 10,
@@ -61,7 +61,7 @@ def make_config(village: Village, index: int, folder: Path, **changes: Any) -> N
 
 @contextmanager
 def a_node(
-    village: Village,
+    network: FakeNetwork,
     index: int,
     folder: Path,
     *,
@@ -71,23 +71,23 @@ def a_node(
     **changes: Any,
 ) -> Iterator[Node]:
     """The node of one operator, not running; its store is closed at the end."""
-    operator = village.operators[index]
+    operator = network.operators[index]
     keys = NodeKeys(key or operator.key, operator.peer, PASSWORD)
-    with open_store(folder, operator.address) as store, closing(open_log(village, index, folder)) as log:
-        config = make_config(village, index, folder, **changes)
+    with open_store(folder, operator.address) as store, closing(open_log(network, index, folder)) as log:
+        config = make_config(network, index, folder, **changes)
         policy, releaser = deciding or Policy(config.policy), PartialSignatureIssuer(log, operator.key)
-        yield Node(config, keys, CLUSTER, village.chain, store, policy, releaser, anchor=anchor)  # type: ignore[arg-type]
+        yield Node(config, keys, CLUSTER, network.chain, store, policy, releaser, anchor=anchor)  # type: ignore[arg-type]
 
 
-def open_log(village: Village, index: int, folder: Path) -> AuditLog:
+def open_log(network: FakeNetwork, index: int, folder: Path) -> AuditLog:
     """The release log of one operator; close it."""
-    operator = village.operators[index]
+    operator = network.operators[index]
     header = LogHeader(CLUSTER, operator.address, operator.key.g2, 1_800_000_000_000)
     return AuditLog.open(folder, header, partial(sign_head, operator.key))
 
 
 def keep_version(
-    village: Village,
+    network: FakeNetwork,
     index: int,
     folder: Path,
     *,
@@ -95,8 +95,8 @@ def keep_version(
     version: KeyVersion | None = None,
     settled: bool = True,
 ) -> None:
-    """Put a version, by default the village's first one, into an operator's store. One of protocol 1 may be not ``settled``."""
-    operator, kept = village.operators[index], village.first if version is None else version
+    """Put a version, by default the network's first one, into an operator's store. One of protocol 1 may be not ``settled``."""
+    operator, kept = network.operators[index], network.first if version is None else version
     transcript = kept.epoch.transcript
     row = VersionRow(
         transcript.version,

@@ -20,12 +20,38 @@ from cryptography.x509.oid import NameOID
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
+from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.jwks import KeySet, parse_key_set
+from eigenkms.protocols.wire.authorisation import Refusal
+
 NOW = 1_800_000_000.0
 APP = "0x" + "ab" * 20
 PROJECT = "my-project"
 DIGEST = bytes.fromhex("cd" * 32)
 GCP_ISSUER = "https://confidentialcomputing.googleapis.com"
 INTEL_ISSUER = "https://portal.trustauthority.intel.com"
+
+
+@dataclass(frozen=True)
+class FetchedKeys:
+    """An issuer's keys that need no fetch."""
+
+    keys: KeySet
+    url: str = "https://127.0.0.1:1/certs"
+
+    @classmethod
+    def of(cls, document: bytes, url: str = "https://127.0.0.1:1/certs") -> "FetchedKeys":
+        """Read the keys of a JWK set."""
+        return cls(parse_key_set(document), url)
+
+    async def run(self) -> None:
+        """Do nothing: the keys stay fresh."""
+
+    async def find(self, kid: str, alg: str) -> RSAKey:
+        key = self.keys.find(kid, alg)
+        if key is None:
+            raise AttestationRefused(Refusal.UNKNOWN_KEY, "no key of the issuer", hint="use another token")
+        return key
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Operators of the village that ask for a right to the key, by the pipeline, the methods and the memory that a node has."""
+"""Operators of the network that ask for a right to the key, by the pipeline, the methods and the memory that a node has."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
@@ -19,7 +19,7 @@ from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_partial_request
 from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import AppId, OperatorAddress
-from tests.client.village import CLUSTER, Keeper, Operator, Village, at_home
+from tests.support.fake_network import CLUSTER, FakeNetwork, Keeper, Operator, operator_host
 from tests.support.waiting import PATIENCE
 
 APP = AppId("0x" + "ab" * 20)
@@ -47,8 +47,8 @@ class Register:
 class Guarded(Keeper):
     """Keeps to the policy attested. ``seen`` are all requests for a partial signature, with who got them."""
 
-    def __init__(self, village: Village, policies: dict[OperatorAddress, Policy]) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, policies: dict[OperatorAddress, Policy]) -> None:
+        super().__init__(network)
         self.policies = policies
         self.seen: list[tuple[OperatorAddress, PartialRequest]] = []
 
@@ -65,12 +65,12 @@ class Guarded(Keeper):
 
 @contextmanager
 def policies(
-    village: Village, register: Register, folder: Path, methods: Callable[[], list[Method]]
+    network: FakeNetwork, register: Register, folder: Path, methods: Callable[[], list[Method]]
 ) -> Iterator[dict[OperatorAddress, Policy]]:
     """One for each operator, with a memory of its own."""
     made = {}
     with ExitStack() as stack:
-        for operator in village.operators:
+        for operator in network.operators:
             home = folder / operator.address.hex()
             home.mkdir()
             authoriser = Authoriser(
@@ -91,20 +91,20 @@ def ecdsa() -> list[Method]:
 
 @asynccontextmanager
 async def guarded(
-    village: Village,
+    network: FakeNetwork,
     register: Register,
     folder: Path,
     *,
     methods: Callable[[], list[Method]] = ecdsa,
-    make: Callable[[Village, dict[OperatorAddress, Policy]], Guarded] = Guarded,
+    make: Callable[[FakeNetwork, dict[OperatorAddress, Policy]], Guarded] = Guarded,
 ) -> AsyncIterator[Guarded]:
     """All operators at home, and with the policy attested."""
-    for operator in village.operators:
-        operator.learn(village.first)
+    for operator in network.operators:
+        operator.learn(network.first)
     async with AsyncExitStack() as stack:
-        ways = make(village, stack.enter_context(policies(village, register, folder, methods)))
-        for index in range(len(village.operators)):
-            await stack.enter_async_context(at_home(village, index, ways))
+        ways = make(network, stack.enter_context(policies(network, register, folder, methods)))
+        for index in range(len(network.operators)):
+            await stack.enter_async_context(operator_host(network, index, ways))
         yield ways
 
 
@@ -121,10 +121,10 @@ class Watched:
         return made
 
 
-async def show(host: Host, village: Village, index: int, request: PartialRequest) -> bytes:
+async def show(host: Host, network: FakeNetwork, index: int, request: PartialRequest) -> bytes:
     """Send a request as it is to an operator, from anybody."""
-    operator = village.operators[index]
-    socket = next(o.socket for o in village.chain.operators if o.address == operator.address)
+    operator = network.operators[index]
+    socket = next(o.socket for o in network.chain.operators if o.address == operator.address)
     host.set_addresses(operator.peer.peer_id, [socket])
     return await host.call(
         operator.peer.peer_id,

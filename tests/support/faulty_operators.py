@@ -8,31 +8,31 @@ from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import ClusterId
-from tests.client.village import Honest, Village, block_at, make_epoch, make_village
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import FakeNetwork, Honest, block_at, make_epoch, make_network
 
 
 class Serving(Honest):
-    """Serves another epoch than the village's, and vouches for it."""
+    """Serves another epoch than the network's, and vouches for it."""
 
-    def __init__(self, village: Village, epoch: CertifiedTranscript) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, epoch: CertifiedTranscript) -> None:
+        super().__init__(network)
         self._epoch = epoch
 
     def epoch(self) -> CertifiedTranscript:
         return self._epoch
 
 
-def other_polynomial(village: Village) -> Transcript:
+def other_polynomial(network: FakeNetwork) -> Transcript:
     """Another key for the same session, as if another genesis had happened."""
-    return make_epoch(village.session, Polynomial.random(3, counter_rng("other polynomial")))
+    return make_epoch(network.session, Polynomial.random(3, counter_rng("other polynomial")))
 
 
-def false_epochs(village: Village) -> dict[str, tuple[CertifiedTranscript, str]]:
+def false_epochs(network: FakeNetwork) -> dict[str, tuple[CertifiedTranscript, str]]:
     """What a liar may show, and what is said of it."""
-    good, operators = village.epoch.transcript, village.operators
-    other = other_polynomial(village)
-    strangers = make_village(seed="strangers")
+    good, operators = network.epoch.transcript, network.operators
+    other = other_polynomial(network)
+    strangers = make_network(seed="strangers")
     at_fork = replace(good, boundary=block_at(100, "fork"))
     shorter = replace(good, commitments=good.commitments[:2], threshold=2)
     of_prepare = {
@@ -41,33 +41,33 @@ def false_epochs(village: Village) -> dict[str, tuple[CertifiedTranscript, str]]
     }
     return {
         "too few signers": (
-            CertifiedTranscript(good, village.certify(good, operators[:2])),
+            CertifiedTranscript(good, network.certify(good, operators[:2])),
             "2 signers, 3 needed",
         ),
         "one signer shown as three": (
-            CertifiedTranscript(good, village.certify(good, operators[:1], bitmap=b"\xe0")),
+            CertifiedTranscript(good, network.certify(good, operators[:1], bitmap=b"\xe0")),
             "aggregate signature does not verify",
         ),
         "a signature of zeros": (
-            CertifiedTranscript(good, village.certify(good, signature=bytes(64))),
+            CertifiedTranscript(good, network.certify(good, signature=bytes(64))),
             "does not verify",
         ),
         "no point as signature": (
-            CertifiedTranscript(good, village.certify(good, signature=b"\xff" * 64)),
+            CertifiedTranscript(good, network.certify(good, signature=b"\xff" * 64)),
             "does not verify",
         ),
         "a bitmap too long": (
-            CertifiedTranscript(good, village.certify(good, bitmap=b"\xf0\x00")),
+            CertifiedTranscript(good, network.certify(good, bitmap=b"\xf0\x00")),
             "bitmap of 2 bytes",
         ),
-        "spare bits": (CertifiedTranscript(good, village.certify(good, bitmap=b"\xff")), "spare bits"),
+        "spare bits": (CertifiedTranscript(good, network.certify(good, bitmap=b"\xff")), "spare bits"),
         "another transcript under it": (
-            CertifiedTranscript(other, village.epoch.certificate),
+            CertifiedTranscript(other, network.epoch.certificate),
             "does not certify this transcript",
         ),
         "another session's": (
             CertifiedTranscript(
-                good, village.certify(replace(good, session=strangers.session.id), hash=good.hash)
+                good, network.certify(replace(good, session=strangers.session.id), hash=good.hash)
             ),
             "of another session",
         ),
@@ -78,28 +78,28 @@ def false_epochs(village: Village) -> dict[str, tuple[CertifiedTranscript, str]]
             "does not certify this transcript",
         ),
         "strangers as operators": (strangers.epoch, "are not the 4 that the chain had at block 100"),
-        "a block of a fork": (CertifiedTranscript(at_fork, village.certify(at_fork)), "is not on this chain"),
+        "a block of a fork": (CertifiedTranscript(at_fork, network.certify(at_fork)), "is not on this chain"),
         "a lower threshold": (
-            CertifiedTranscript(shorter, village.certify(shorter)),
+            CertifiedTranscript(shorter, network.certify(shorter)),
             "threshold 2 for 4 recipients",
         ),
         "a key that is not the commitments'": (
-            CertifiedTranscript(replace(good, mpk=other.mpk), village.certify(replace(good, mpk=other.mpk))),
+            CertifiedTranscript(replace(good, mpk=other.mpk), network.certify(replace(good, mpk=other.mpk))),
             "combined constant term is not the master public key",
         ),
         "commitments that are no points": (
             CertifiedTranscript(
-                bad := replace(good, commitments=(good.mpk, b"\xff" * 96, good.mpk)), village.certify(bad)
+                bad := replace(good, commitments=(good.mpk, b"\xff" * 96, good.mpk)), network.certify(bad)
             ),
             "check transcript",
         ),
         "another cluster": (
             CertifiedTranscript(
-                away := replace(good, cluster=ClusterId(b"\x01" * 32)), village.certify(away)
+                away := replace(good, cluster=ClusterId(b"\x01" * 32)), network.certify(away)
             ),
             "it is of another cluster",
         ),
     }
 
 
-CASES = list(false_epochs(make_village()))
+CASES = list(false_epochs(make_network()))

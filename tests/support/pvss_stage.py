@@ -17,8 +17,8 @@ from eigenkms.crypto.pvss import (
 )
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.types import ClusterId, OperatorAddress, SessionId
-from tests.crypto.pvss_by_the_book import Encrypted, Statement
 from tests.crypto.support import counter_rng
+from tests.support.pvss_reference import Encrypted, Statement
 
 CLUSTER = ClusterId(keccak256(b"cluster"))
 SESSION = SessionId(keccak256(b"session"))

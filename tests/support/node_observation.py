@@ -1,8 +1,6 @@
-"""Facts read from outside a node: its status answer, its log file, its database once it is stopped."""
+"""Facts read from outside a node: its status answer and its log file."""
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +37,3 @@ def events(log: Path, name: str) -> list[dict[str, Any]]:
         if isinstance(record, dict) and record.get("event") == name:
             found.append(record)
     return found
-
-
-def query(database: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Rows of a stopped node's database."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute(sql).fetchall()

@@ -1,4 +1,4 @@
-"""The launcher of a Confidential Space VM for a workload: HTTP on a unix socket, and tokens of ``tests.attestation.issuer``.
+"""The launcher of a Confidential Space VM for a workload: HTTP on a unix socket, and tokens of ``tests.support.token_issuer``.
 
 It takes what the real one does: POST of a JSON object with ``audience``, ``token_type`` and ``nonces`` and nothing that it does not
 know, to ``/v1/token`` or ``/v1/intel/token``; the token is the body of the answer, an error is text.
@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from tests.attestation.issuer import gcp_claims, intel_claims, token
+from tests.support.token_issuer import gcp_claims, intel_claims, token
 
 _serial = itertools.count(1)
 Answer = tuple[int, bytes]

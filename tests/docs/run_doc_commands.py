@@ -25,7 +25,7 @@ from queue import Empty, Queue
 
 import pytest
 
-from tests.docs.pages import ROOT, Block, page
+from tests.support.doc_pages import ROOT, Block, page
 from tests.support.forker import forker
 from tests.support.waiting import PATIENCE
 

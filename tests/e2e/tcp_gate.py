@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from tests.support.waiting import PATIENCE
 
 
-class Valve:
+class TcpGate:
     """Forwards connections of ``url`` to the server behind it while it is open."""
 
     def __init__(self, target: str) -> None:
@@ -20,7 +20,7 @@ class Valve:
         self._open = True
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._accept, name="valve")
+        self._thread = threading.Thread(target=self._accept, name="gate")
 
     def shut(self) -> None:
         """Hang up, and from now on on everybody at once."""
@@ -59,17 +59,25 @@ class Valve:
 
     @classmethod
     @contextlib.contextmanager
-    def before(cls, target: str) -> Iterator["Valve"]:
-        """An open valve in front of the server at ``target`` (an http URL)."""
-        valve = cls(target)
-        valve._thread.start()
+    def before(cls, target: str) -> Iterator["TcpGate"]:
+        """An open gate in front of the server at ``target`` (an http URL)."""
+        gate = cls(target)
+        gate.start()
         try:
-            yield valve
+            yield gate
         finally:
-            valve._listener.shutdown(socket.SHUT_RDWR)
-            valve._thread.join(PATIENCE)
-            valve._listener.close()
-            valve.shut()
+            gate.stop()
+
+    def start(self) -> None:
+        """Accept connections from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept no more connections, and close all."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self._listener.close()
+        self.shut()
 
 
 def _hang_up(each: socket.socket) -> None:

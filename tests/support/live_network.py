@@ -32,8 +32,8 @@ from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire import rpc_methods
-from tests.e2e import facts
 from tests.e2e.boundaries import Boundaries, follow_the_clock
+from tests.support import node_observation
 from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
 
@@ -95,13 +95,21 @@ class Loop:
     @contextmanager
     def opened(cls) -> Iterator["Loop"]:
         loop = cls()
-        loop._thread.start()
+        loop.start()
         try:
             yield loop
         finally:
-            loop._jobs.put(None)
-            loop._thread.join(PATIENCE)
-            assert not loop._thread.is_alive(), "the network's loop did not end"
+            loop.stop()
+
+    def start(self) -> None:
+        """Start the loop's thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop when its jobs are done, and check that it ended."""
+        self._jobs.put(None)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the network's loop did not end"
 
 
 @dataclass(frozen=True)
@@ -325,7 +333,7 @@ class LiveNetwork:
         async def fulfilled() -> dict[str, Any] | None:
             nonlocal last
             try:
-                last = status = facts.read_status(await self._call(index, rpc_methods.STATUS, b""))
+                last = status = node_observation.read_status(await self._call(index, rpc_methods.STATUS, b""))
             except EigenKmsError as error:
                 last = error
                 return None
@@ -356,11 +364,11 @@ class LiveNetwork:
     def wait_log(self, index: int, text: str, *, after: int = 0) -> str:
         """The first line of an operator's log, from byte ``after`` on, that has ``text``, while boundaries come."""
         log = self.members[index].log
-        return facts.first_line(log, text, after) or self._wait_log(log, text, after)
+        return node_observation.first_line(log, text, after) or self._wait_log(log, text, after)
 
     def _wait_log(self, log: Path, text: str, after: int) -> str:
         with self.turning():
-            return facts.wait_line(log, text, after)
+            return node_observation.wait_line(log, text, after)
 
     # -- commands --------------------------------------------------------------------------------------------
 

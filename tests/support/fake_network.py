@@ -105,7 +105,7 @@ class Operator:
     key: bn254.KeyPair
     peer: PeerKey
     share: SecretScalar
-    """Of the village's first version; of the others see ``shares``."""
+    """Of the network's first version; of the others see ``shares``."""
     records: list[Frame] = field(default_factory=list)
     """What it passes on of others."""
     known: list[CertifiedTranscript] = field(default_factory=list)
@@ -145,7 +145,7 @@ class KeyVersion:
 
 
 @dataclass
-class Village:
+class FakeNetwork:
     """``operators`` ascend by address, but for those that joined: they follow."""
 
     operators: list[Operator]
@@ -175,7 +175,7 @@ class Village:
 
     @property
     def first(self) -> KeyVersion:
-        """The version that the village began with."""
+        """The version that the network began with."""
         return KeyVersion(
             self.epoch,
             {o.address: o.share for o in self.operators if self.epoch.transcript.recipients.get(o.address)},
@@ -269,10 +269,9 @@ def make_session(keys: dict[OperatorAddress, bn254.KeyPair], number: int) -> Ses
     return Session(CLUSTER, block_at(number), members, PARAMETERS)
 
 
-def make_epoch(village_session: Session, polynomial: Polynomial, cluster: ClusterId = CLUSTER) -> Transcript:
+def make_epoch(session: Session, polynomial: Polynomial, cluster: ClusterId = CLUSTER) -> Transcript:
     """The transcript that a genesis with this combined polynomial would have had."""
     commitments = polynomial.commitments()
-    session = village_session
     dealers = tuple((a, keccak256(b"dealing", a)) for a in session.recipients.addresses)
     return Transcript(
         cluster,
@@ -288,7 +287,7 @@ def make_epoch(village_session: Session, polynomial: Polynomial, cluster: Cluste
     )
 
 
-def make_village(n: int = 4, *, seed: str = "village", number: int = 100) -> Village:
+def make_network(n: int = 4, *, seed: str = "village", number: int = 100) -> FakeNetwork:
     """``n`` operators with a version of block ``number``; the same for the same seed."""
     rng = counter_rng(seed)
     keys = {OperatorAddress(rng(20)): bn254.KeyPair.generate(rng) for _ in range(n)}
@@ -300,15 +299,15 @@ def make_village(n: int = 4, *, seed: str = "village", number: int = 100) -> Vil
     ]
     on_chain = tuple(ChainOperator(o.address, o.key.g1, o.key.g2, "nowhere") for o in operators)
     transcript = make_epoch(session, polynomial)
-    village = Village(
+    network = FakeNetwork(
         operators,
         session,
         CertifiedTranscript(transcript, Certificate(session.id, 0, Phase.COMMIT, transcript.hash, b"", b"")),
         FakeChain(on_chain),
         polynomial.constant,
     )
-    village.epoch = CertifiedTranscript(transcript, village.certify(transcript))
-    return village
+    network.epoch = CertifiedTranscript(transcript, network.certify(transcript))
+    return network
 
 
 Answer = Callable[[Operator, Request], Awaitable[bytes]]
@@ -317,8 +316,8 @@ Answer = Callable[[Operator, Request], Awaitable[bytes]]
 class Honest:
     """Answers as an operator does; a liar overrides a part."""
 
-    def __init__(self, village: Village) -> None:
-        self.village = village
+    def __init__(self, network: FakeNetwork) -> None:
+        self.network = network
         self.asked: list[str] = []
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
@@ -330,7 +329,7 @@ class Honest:
         raise RpcRefusal("unknown-method")
 
     def epoch(self) -> CertifiedTranscript:
-        return self.village.epoch
+        return self.network.epoch
 
     def info(self, operator: Operator, body: bytes) -> bytes:
         _, nonce = decode_info_request(body)
@@ -354,7 +353,7 @@ class Keeper(Honest):
     async def answer(self, operator: Operator, request: Request) -> bytes:
         partial = request.method == rpc_methods.PARTIAL
         what = decode_partial_request(request.body).transcript_hash if partial else request.method
-        self.village.asked.append((operator.address, what))
+        self.network.asked.append((operator.address, what))
         return await super().answer(operator, request)
 
     def info(self, operator: Operator, body: bytes) -> bytes:
@@ -383,9 +382,9 @@ class Keeper(Honest):
 
 
 @asynccontextmanager
-async def at_home(village: Village, index: int, ways: Honest) -> AsyncIterator[Host]:
+async def operator_host(network: FakeNetwork, index: int, ways: Honest) -> AsyncIterator[Host]:
     """One operator's host, answering by ``ways``, with its socket on the chain."""
-    operator = village.operators[index]
+    operator = network.operators[index]
 
     async def handler(request: Request) -> bytes:
         return await ways.answer(operator, request)
@@ -393,15 +392,15 @@ async def at_home(village: Village, index: int, ways: Honest) -> AsyncIterator[H
     async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
         host.serve(rpc_methods.CLIENT_PROTOCOL, handler)
         host.serve(rpc_methods.OPERATOR_PROTOCOL, handler)
-        village.place(index, str(host.addresses[0]))
+        network.place(index, str(host.addresses[0]))
         yield host
 
 
 @asynccontextmanager
-async def visitor(
-    village: Village, known: Path, *, within: float = PATIENCE, applications: Applications | None = None
+async def network_client(
+    network: FakeNetwork, known: Path, *, within: float = PATIENCE, applications: Applications | None = None
 ) -> AsyncIterator[Client]:
-    """A client of the village."""
+    """A client of the network."""
     settings = ClientSettings(
         rpc_url="http://fake.invalid",
         chain_id=CHAIN.chain_id,
@@ -414,4 +413,4 @@ async def visitor(
         timeout=within,
     )
     async with patient_host(PeerKey.generate()) as host:
-        yield Client(settings, village.chain, host, applications)  # type: ignore[arg-type]
+        yield Client(settings, network.chain, host, applications)  # type: ignore[arg-type]
