@@ -28,7 +28,6 @@ from eigenkms.node.http import errors
 from eigenkms.node.policy import Policy
 from eigenkms.p2p.listener import raise_file_limit
 from eigenkms.protocols.authorisation import Refusal, Scope
-from eigenkms.protocols.operator import Operator
 from eigenkms.types import AppId
 from tests.attestation.issuer import APP, Endpoint, changed, gcp_claims, sign, token
 from tests.attestation.issuer import NOW as ISSUED
@@ -418,15 +417,6 @@ async def test_health_and_readiness(village: Village, tmp_path: Path) -> None:
         "ready": False,
         "reasons": ["no share of the master key is held", "the chain has not been read yet"],
     }
-
-
-async def test_a_node_is_ready_while_it_decrypts_its_share(
-    village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As after each certificate: clients are told to ask again, and no balancer is to take it out."""
-    monkeypatch.setattr(Operator, "is_opening_a_share", True)
-    with a_node(village, 0, tmp_path) as node:
-        assert node._report.not_ready() == ["the chain has not been read yet"]
 
 
 @pytest.mark.parametrize("path", ["/pubkey", "/health", "/ready", "/openapi.json"])
