@@ -85,7 +85,7 @@ def test_the_library_does_what_the_command_does(net: LiveNetwork) -> None:
 
 def test_all_operators_have_one_master_key(net: LiveNetwork) -> None:
     """The same key by the same transcript, each with a share, and that key is the one that clients get."""
-    said = [net.status(index) for index in range(4)]
+    said = [net.wait_share(index) for index in range(4)]
     assert len({status["mpk"] for status in said}) == 1
     assert len({status["transcript"] for status in said}) == 1
     assert all(status["share"] and status["peers"] == 3 and not status["evidence"] for status in said)
@@ -330,7 +330,7 @@ def test_a_node_that_is_told_something_wrong_ends_and_says_what(
     assert words in error, said.err
     assert hint in said.err
     assert data.exists() == makes_folder
-    assert net.status(3)["share"]
+    net.wait_share(3)
 
 
 def test_one_data_folder_serves_one_process(net: LiveNetwork) -> None:
@@ -338,7 +338,7 @@ def test_one_data_folder_serves_one_process(net: LiveNetwork) -> None:
     said = net.start_badly(3, "--listen", "/ip4/127.0.0.1/tcp/0")
     assert (said.code, f"process {net.pid(3)} is using it" in said.err) == (1, True), said.err
     assert "hint: stop that process first" in said.err
-    assert net.status(3)["share"]
+    net.wait_share(3)
 
 
 @contextmanager

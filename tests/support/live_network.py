@@ -349,6 +349,16 @@ class LiveNetwork:
 
         return self.loop.run(wait)
 
+    def wait_share(self, index: int, *, at_rest: bool = False) -> dict[str, Any]:
+        """Its status once it holds its share of the newest version: for moments after each certificate it does not. No boundary is
+        made for it. ``at_rest``: once no session is under way either, so that it can be stopped while it holds its share.
+        """
+
+        def holds(status: dict[str, Any]) -> bool:
+            return status["share"] and not (at_rest and status["phase"] in ("dealing", "voting"))
+
+        return self.wait_status(index, holds, still=PATIENCE)
+
     def wait_event(self, index: int, name: str) -> dict[str, Any]:
         """The last event of that name that the running process of an operator logged, once there is one."""
         return self.loop.run(self.network.nodes[index].wait_event, name, PATIENCE)
