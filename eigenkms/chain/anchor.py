@@ -61,9 +61,10 @@ class AnchorConfig:
 
 
 def commitment_to(transcript: Transcript) -> Commitment:
-    """What an operator anchors of a version: the transcript's hash, and
+    """Return the commitment that operators anchor of a version.
 
-    ``root = keccak256("eigenkms/anchor/1" ‖ cluster ‖ be64(version) ‖ MPK ‖ keccak256(R))``, R the recipients as in a session's id.
+    It has the transcript's hash, and ``root = keccak256("eigenkms/anchor/1" ‖ cluster ‖ be64(version) ‖ MPK ‖ keccak256(R))``. R is
+    the recipients as in a session's id.
     """
     recipients = keccak256(canonical(encode_recipients(transcript.recipients)))
     root = keccak256(_TAG, transcript.cluster, be64(transcript.version), transcript.mpk, recipients)

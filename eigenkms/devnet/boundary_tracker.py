@@ -151,9 +151,9 @@ class BoundaryTracker:
         return await self._wait(outcome, seconds, f"certify the boundary at block {block}")
 
     async def all_hold(self, members: Collection[int], seconds: float) -> BoundaryRecord:
-        """The newest boundary once it has a certificate and ``members`` hold their shares: what a network should be when it stops.
+        """Wait until the newest boundary has a certificate and ``members`` hold shares.
 
-        Raises ``NetworkError`` if that does not happen in time.
+        A network should be in this state when it stops. Raises ``NetworkError`` if that does not happen in time.
         """
 
         def held() -> BoundaryRecord | None:

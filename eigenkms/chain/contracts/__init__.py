@@ -1,4 +1,6 @@
-"""The contracts of a development chain, and the commitment registry: own source in ``src``, compiled artefacts in ``artifacts``.
+"""The contracts of a development chain, and the commitment registry.
+
+Their source is in ``src``, and the compiled artefacts are in ``artifacts``.
 
 They offer the part of EigenLayer's interface that the network uses, with the same names, events, errors and order of
 checks. What they leave out: delegation, stake, slashing, appointed callers, contract (ERC-1271) signers and upgradeable

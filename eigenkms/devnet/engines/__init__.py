@@ -1,4 +1,4 @@
-"""Chains that run on this machine, each in a process of its own that dies with its parent.
+"""Chains on this machine, each in a process that dies with its parent.
 
 ``embedded`` is py-evm behind JSON-RPC and needs nothing but Python; ``anvil`` is Foundry's, faster and closer to a
 public node. Both mine each transaction at once in a block of its own, and an empty block every ``block_time`` seconds besides.

@@ -1,4 +1,4 @@
-"""py-libp2p 0.8.1, made safe to expose: one guard for each way in which it fails as it comes.
+"""Guards that make py-libp2p 0.8.1 safe to expose, one for each defect.
 
 Each line below is a defect that a stranger, or a slow afternoon, is enough to trigger; each guard is named in the
 comment that stands over it, and tests/p2p/test_guards.py shows every defect without its guard.
