@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree as ET
 
 import click
 import pytest
@@ -398,6 +399,25 @@ def test_python_versions_are_those_of_the_project_file() -> None:
     tested = [c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r":: 3\.\d+$", c)]
     assert f"All tests pass on Python {' and '.join(tested)};" in page("docs/status.md").text
     assert project["requires-python"] == f">={min(tested)}"
+
+
+def test_the_readme_is_one_page() -> None:
+    """What needs more words has a page of its own."""
+    assert len(page("README.md").text.split()) <= 450
+
+
+def test_pictures_have_a_description() -> None:
+    """The page describes each one; a drawing also has a description inside, and colours for light and dark."""
+    pictures = [(p, *found) for p in PAGES for found in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", p.prose)]
+    assert "docs/overview.md" in {str(page_) for page_, _, _ in pictures}
+    for page_, description, name in pictures:
+        assert len(description.split()) > 3, f"{page_}: {name}"
+        if name.endswith(".svg"):
+            drawing = ET.parse(page_.path.parent / name).getroot()
+            parts = {part.tag.rpartition("}")[2]: part.text or "" for part in drawing}
+            assert parts["title"]
+            assert parts["desc"]
+            assert "prefers-color-scheme: dark" in parts["style"]
 
 
 def test_scripts_that_are_named_can_be_run() -> None:
