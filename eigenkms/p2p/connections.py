@@ -16,7 +16,6 @@ from weakref import WeakSet
 import trio
 
 from eigenkms.p2p.counters import Counters
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
@@ -34,7 +33,7 @@ def is_loopback(ip: str) -> bool:
 
 
 def is_alive(muxed: Any) -> bool:
-    """Whether a connection is neither cut nor parted from, by either side."""
+    """Whether a connection is neither cut nor closed, by either side."""
     return muxed.socket.socket.fileno() != -1 and not muxed.event_shutting_down.is_set()
 
 
@@ -49,16 +48,24 @@ class Connections:
     """The connections of one swarm."""
 
     def __init__(
-        self, swarm: Any, own: PeerId, limits: Limits, trusted: Callable[[PeerId], bool], counters: Counters
+        self,
+        swarm: Any,
+        own: PeerId,
+        limits: Limits,
+        trusted: Callable[[PeerId], bool],
+        counters: Counters,
+        *,
+        on_admitted: Callable[[PeerId, str], None],
+        on_closed: Callable[[Any], None],
     ) -> None:
         self.swarm = swarm
         self.own = own
         self.limits = limits
         self.trusted = trusted
         self.counters = counters
-        self.closed_hooks: list[Callable[[Any], None]] = []
-        self.admitted_hooks: list[Callable[[PeerId, str], None]] = []
-        """Called with a trusted peer and the address at its end."""
+        self._on_admitted = on_admitted
+        """Called with a trusted peer and its IP address."""
+        self._on_closed = on_closed
         self._changed = trio.Event()
         self._admitted: WeakSet[Any] = WeakSet()
         swarm.register_notifee(self)
@@ -87,20 +94,19 @@ class Connections:
         """Return when a connection is next opened or closed."""
         await self._changed.wait()
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
     # ----- what the swarm reports (libp2p's notifee interface)
 
     async def connected(self, _network: Any, _connection: Any) -> None:
-        self._tell()
+        self._wake()
 
     async def disconnected(self, _network: Any, connection: Any) -> None:
         self.counters.lost_connections += 1
-        for hook in self.closed_hooks:
-            hook(connection)
-        self._tell()
+        self._on_closed(connection)
+        self._wake()
 
     async def opened_stream(self, _network: Any, _stream: Any) -> None:
         """Of no interest."""
@@ -128,7 +134,7 @@ class Connections:
         ip = remote_ip(muxed.socket)
         self._make_room(peer, None if trusted else ip)
         try:
-            with within(_ADMISSION, shield=True) as scope:
+            with trio.CancelScope(deadline=trio.current_time() + _ADMISSION, shield=True) as scope:
                 await self.swarm.add_conn(muxed, direction)
         except Exception as error:
             muxed.abort("could not be set up")
@@ -138,8 +144,7 @@ class Connections:
             raise PeerUnreachable(f"connect to {peer}: not set up within {_ADMISSION:g} s")
         log.debug("connected to %s (%s)", peer, direction)
         if trusted:
-            for hook in self.admitted_hooks:
-                hook(peer, ip)
+            self._on_admitted(peer, ip)
 
     def _make_room(self, peer: PeerId, client_ip: str | None) -> None:
         self._evict([conn.muxed_conn for conn in self.of(peer)], self.limits.connections_per_peer)
@@ -168,7 +173,7 @@ class Connections:
                     if not trusted and now - conn.muxed_conn.last_request > self.limits.idle_stream:
                         nursery.start_soon(conn.muxed_conn.goodbye)
 
-    async def part(self, peer: PeerId) -> None:
+    async def disconnect(self, peer: PeerId) -> None:
         """Say goodbye to one peer; one that does not hear it within ``close_timeout`` is cut."""
         leaving = self.of(peer)
         async with trio.open_nursery() as timer:

@@ -127,7 +127,7 @@ class GossipService:
             try:
                 self.started.set()
                 if self._pubsub is not None:
-                    nursery.start_soon(self._pubsub.tend)
+                    nursery.start_soon(self._pubsub.repair_streams)
                 await trio.sleep_forever()
             finally:
                 self._nursery = None

@@ -524,7 +524,7 @@ async def test_an_operator_that_answers_what_was_not_asked() -> None:
                 await stream.write(lies.pop())  # type: ignore[attr-defined]
                 await pass_time(0.2)
             else:
-                await liar._server.serve(stream, ECHO)
+                await liar._rpc_server.serve(stream, ECHO)
 
         liar.serve(ECHO, echo)
         from eigenkms.p2p.hardening.swarm import guard_streams

@@ -262,7 +262,7 @@ async def test_an_idle_session_closes_its_stream_and_the_next_call_opens_another
         introduce(client, server)
         for _ in range(5):
             assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
-            await eventually(lambda: not client._sessions.get(server.peer_id, ECHO).running)
+            await eventually(lambda: not client._rpc_client.get(server.peer_id, ECHO).running)
         assert server.statistics().accepted == 1
 
 
@@ -340,7 +340,7 @@ async def test_a_session_whose_answers_stay_out_is_given_up() -> None:
             with pytest.raises((CallTimeout, PeerUnreachable)):
                 await client.call(server.peer_id, ECHO, "echo", b"", timeout=0.15)
         hang = False
-        await eventually(lambda: not client._sessions.get(server.peer_id, ECHO).running)
+        await eventually(lambda: not client._rpc_client.get(server.peer_id, ECHO).running)
         assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b"done"
 
 
@@ -473,6 +473,6 @@ async def test_calls_that_wait_for_a_place_when_the_host_closes_fail() -> None:
 
             for _ in range(3):
                 nursery.start_soon(ask)
-            await eventually(lambda: len(client._sessions.get(server.peer_id, ECHO)._pending) == 1)
+            await eventually(lambda: len(client._rpc_client.get(server.peer_id, ECHO)._pending) == 1)
             await pass_time(0.05)
     assert len(outcomes) == 3

@@ -86,7 +86,7 @@ async def test_a_peer_that_comes_itself_ends_the_dial(holes: list[str]) -> None:
         here.set_addresses(there.peer_id, holes)
         introduce(there, here)
         begun = trio.current_time()
-        nursery.start_soon(there._dialler.connect, here.peer_id)
+        nursery.start_soon(there._dialer.connect, here.peer_id)
         assert await here.call(there.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
         assert trio.current_time() - begun < 1.0
         assert here.statistics().failed_dials == 0
@@ -218,7 +218,7 @@ async def test_a_host_of_the_public_network_dials_no_private_address(monkeypatch
             client.set_home(home)
             await pass_time(1)
             assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
-            await client.part(server.peer_id)
+            await client.disconnect(server.peer_id)
 
 
 async def test_a_home_whose_name_stands_for_nothing_is_public(monkeypatch: pytest.MonkeyPatch) -> None:

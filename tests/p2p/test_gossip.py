@@ -153,10 +153,10 @@ async def test_a_broken_gossip_stream_is_mended() -> None:
         inbox = b.subscribe(TOPIC, everything)
         await link(a, b)
         await gossiping(a, b)
-        (stream,) = a._topics._pubsub.peers.values()
+        (stream,) = a._gossip._pubsub.peers.values()
         await stream.reset()
         await a.publish(TOPIC, b"lost or replayed")
-        await eventually(lambda: list(a._topics._pubsub.peers.values()) not in ([], [stream]))
+        await eventually(lambda: list(a._gossip._pubsub.peers.values()) not in ([], [stream]))
         await a.publish(TOPIC, b"after")
 
         with trio.fail_after(PATIENCE):

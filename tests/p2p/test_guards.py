@@ -645,7 +645,7 @@ async def test_p13_a_host_goes_on_whomever_a_member_names() -> None:
     ):
         prune = prune_that_names(key, stranger.addresses[0].multiaddr)
         rpc = rpc_pb2.RPC(control=rpc_pb2.ControlMessage(prune=[prune]))
-        await host._topics._pubsub._take(ID(member.peer_id.raw), rpc)
+        await host._gossip._pubsub._take(ID(member.peer_id.raw), rpc)
         assert host.connected() == frozenset()
         assert stranger.statistics().accepted == 0
         with pytest.raises(SwarmException):
@@ -655,7 +655,7 @@ async def test_p13_a_host_goes_on_whomever_a_member_names() -> None:
 async def test_what_is_said_of_topics_that_nobody_has_is_not_remembered() -> None:
     """libp2p would keep each of them, for as long as the member likes."""
     async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
-        pubsub, member = host._topics._pubsub, ID(PeerKey.generate().peer_id.raw)
+        pubsub, member = host._gossip._pubsub, ID(PeerKey.generate().peer_id.raw)
         prunes = [rpc_pb2.ControlPrune(topicID=f"{i}", backoff=2**40) for i in range(100)]
         haves = [rpc_pb2.ControlIHave(topicID=f"{i}") for i in range(100)]
         ours = rpc_pb2.ControlPrune(topicID=TOPIC)
@@ -678,7 +678,7 @@ async def test_who_subscribes_again_and_again_is_sent_nothing_again() -> None:
         await link(host, member)
         await gossiping(host, member)
         await host.publish(TOPIC, bytes(1000))
-        pubsub, peer = host._topics._pubsub, ID(member.peer_id.raw)
+        pubsub, peer = host._gossip._pubsub, ID(member.peer_id.raw)
         changes = [rpc_pb2.RPC.SubOpts(subscribe=on, topicid=TOPIC) for on in (False, True)]
         async with pubsub._stream_locks.setdefault(pubsub.peers[peer], trio.Lock()):
             before = trio.lowlevel.current_statistics().tasks_living
@@ -693,7 +693,7 @@ async def test_an_rpc_has_so_many_messages() -> None:
     rpc = rpc_pb2.RPC(publish=[rpc_pb2.Message()] * 5000)
     async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
         with pytest.raises(MessageTooLarge):
-            await host._topics._pubsub._take(ID(b"member"), rpc)
+            await host._gossip._pubsub._take(ID(b"member"), rpc)
 
 
 # ----- gossip
@@ -953,9 +953,9 @@ async def test_sequence_numbers_do_not_repeat_after_a_quick_restart() -> None:
         each.seen_messages.stop()
 
     async with open_host(PeerKey.generate(), topics=["t"]) as first:
-        before = first._topics._pubsub.counter
+        before = first._gossip._pubsub.counter
     async with open_host(PeerKey.generate(), topics=["t"]) as second:
-        assert second._topics._pubsub.counter - before > 100_000
+        assert second._gossip._pubsub.counter - before > 100_000
 
 
 class SlowStream:
@@ -985,8 +985,8 @@ async def test_two_writers_of_one_stream_do_not_interleave() -> None:
     assert b"a" * 1000 not in await both(stock)
     stock.seen_messages.stop()
     async with open_host(PeerKey.generate(), topics=["t"]) as host:
-        assert isinstance(host._topics._pubsub, GuardedPubsub)
-        mixed = await both(host._topics._pubsub)
+        assert isinstance(host._gossip._pubsub, GuardedPubsub)
+        mixed = await both(host._gossip._pubsub)
         assert b"a" * 1000 in mixed
         assert b"b" * 1000 in mixed
 

@@ -187,7 +187,7 @@ async def test_requests_to_a_member_that_does_not_read_hold_what_one_peer_may() 
         async with trio.open_nursery() as nursery:
             for _ in range(32):
                 nursery.start_soon(ask)
-            places = host._sessions.get(member.peer_id, ECHO)._places
+            places = host._rpc_client.get(member.peer_id, ECHO)._places
             await eventually(lambda: places.held > 6 * MIB)
             assert places.held <= Limits().held
         await eventually(lambda: places.held <= MIB + framing.ENVELOPE)

@@ -14,7 +14,6 @@ from typing import Any, Final
 import trio
 
 from eigenkms.p2p.counters import Counters
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.dialing.race import first_of
 from eigenkms.p2p.dialing.resolver import SLOW_SECONDS, Resolver
 from eigenkms.p2p.errors import PeerUnreachable
@@ -53,8 +52,8 @@ def _reason(error: BaseException) -> str:
     return "it did not prove who it is"
 
 
-def _met(error: BaseException) -> DialOutcome:
-    """What a dial that failed with ``error`` met."""
+def _reach_from_error(error: BaseException) -> DialOutcome:
+    """Return the outcome of a dial that failed with ``error``."""
     if isinstance(error, PrivateAddressError):
         return DialOutcome.NOT_PUBLIC
     found = {one.errno for one in _causes(error) if isinstance(one, OSError) and one.errno is not None}
@@ -89,7 +88,7 @@ class Connector:
         Raises PeerUnreachable after ``Limits.dial_timeout`` seconds, all included.
         """
         seconds = self._limits.dial_timeout
-        with within(seconds) as scope:
+        with trio.move_on_after(seconds) as scope:
             public_only = await self._is_public()
             attempts = [partial(self._reach, peer, address, public_only) for address in addresses]
             muxed = await first_of(attempts, _discard)
@@ -104,20 +103,20 @@ class Connector:
         """What a fresh dial meets, whatever connections there are. Nothing is kept of it. Never raises."""
         reached = DialOutcome.TIMED_OUT
         try:
-            with within(seconds):
+            with trio.move_on_after(max(0.0, seconds)):
                 muxed = await self._reach(peer, address, public_only or await self._is_public())
                 reached = DialOutcome.REACHED
                 await muxed.goodbye()
         except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
             log.debug("probe %s at %s: %s", peer, address, error)
-            return _met(error)
+            return _reach_from_error(error)
         return reached
 
     async def _is_public(self) -> bool:
         """Whether this host is in the public network, for all that can be seen."""
         if self.home is None:
             return False
-        with within(SLOW_SECONDS):
+        with trio.move_on_after(SLOW_SECONDS):
             try:
                 return any(map(is_public, await self.resolver.resolve(self._own, self.home)))
             except OSError as error:

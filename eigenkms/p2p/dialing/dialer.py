@@ -20,7 +20,6 @@ import trio
 
 from eigenkms.p2p.connections import Connections
 from eigenkms.p2p.counters import Counters
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.dialing.connector import Connector
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId, TransportAddress, parse_transport
@@ -131,8 +130,8 @@ class Dialer:
             return
         self._wanted.set()
 
-    def keep(self, peers: frozenset[PeerId]) -> None:
-        """These peers, and only these, are dialled without being asked for."""
+    def keep_connected(self, peers: frozenset[PeerId]) -> None:
+        """Dial these peers, and only these, whenever they are not connected."""
         self._kept = peers
         self._wanted.set()
 
@@ -197,7 +196,7 @@ class Dialer:
 
     async def _end_turn(self, done: trio.Event) -> None:
         """A dial that goes on for longer computes nothing, and others have their turn beside it."""
-        with within(self._limits.dial_turn):
+        with trio.move_on_after(self._limits.dial_turn):
             await done.wait()
         self._turns.release()
 

@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 
 import trio
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
 
 STAGGER_SECONDS: Final = 0.25
@@ -42,7 +41,7 @@ async def first_of(attempts: Sequence[Callable[[], Awaitable[T]]], discard: Call
             for index in range(len(attempts)):
                 failed = trio.Event()
                 nursery.start_soon(run, index, failed)
-                with within(STAGGER_SECONDS):
+                with trio.move_on_after(STAGGER_SECONDS):
                     await failed.wait()
     except BaseException:
         for each in won:

@@ -14,7 +14,6 @@ from typing import Final
 
 import trio
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.identity import PeerId, TransportAddress
 
 THREADS: Final = 32
@@ -85,7 +84,7 @@ class Resolver:
             return (address.host,)
         name = (address.kind, address.host)
         answer = self._answers.get(name)
-        with within(SLOW_SECONDS if answer is not None and answer.ips else float("inf")):
+        with trio.move_on_after(SLOW_SECONDS if answer is not None and answer.ips else float("inf")):
             answer = await self._refreshed(peer, name)
         assert answer is not None, "a lookup without an answer before it has no deadline here"
         if not answer.ips:

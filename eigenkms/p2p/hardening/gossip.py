@@ -5,12 +5,13 @@ What the stock classes do with their default settings, and what is done about it
 * garbage protobuf, a bad key inside a message, a validator that raises: each ends the host (P3). Here reading is one guarded
   loop, and tasks that libp2p starts on its own are guarded where they begin.
 * Per forwarder and topic 10 messages a second pass, of 100 in a row 10 arrive: spam protection off. The queue to a peer
-  holds 32: ``queues.LongQueue``. The channel to the subscriber holds 32: it is not used at all, messages go straight to the host.
+  holds 32: ``queues.BatchingRpcQueue``. The channel to the subscriber holds 32: it is not used, messages go straight to the
+  host.
 * Sequence numbers start at the unix time in seconds, so after a quick restart message ids repeat and are dropped as
   seen: they start at nanoseconds.
 * With the adaptive features on, the heartbeat slows to a minute in quiet times: off.
 * A peer whose first pubsub stream fails is never tried again, and a stream that dies with one of two connections is noticed
-  only by the loss of a message: ``tend`` and ``connection_closed`` mend both.
+  only by the loss of a message: ``repair_streams`` and ``connection_closed`` mend both.
 * When a stream to a peer breaks, libp2p forgets what that peer subscribed to, and the peer, whose own stream is fine, does
   not say it again: subscriptions are kept while the peer is connected.
 * Between the moment at which a peer can be sent to and the one at which it joins the mesh (in another task, or at the next
@@ -319,18 +320,18 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
 
     # ----- repairing
 
-    async def tend(self) -> None:
-        """Again and again, give each admitted connected peer a living stream, and take it from all others."""
+    async def repair_streams(self) -> None:
+        """Keep a working stream to each admitted connected peer and to no other, until cancelled."""
         while True:
             await trio.sleep(self._limits.gossip_upkeep)
             for peer, stream in list(self.peers.items()):
-                await self._tend_stream(peer, stream)
+                await self._repair_stream(peer, stream)
             async with trio.open_nursery() as nursery:
                 for peer in self.host.get_connected_peers():
                     if peer not in self.peers and self._admits(PeerId(peer.to_bytes())):
                         nursery.start_soon(self.ensure_peer_stream, peer, 5.0)
 
-    async def _tend_stream(self, peer: ID, stream: Any) -> None:
+    async def _repair_stream(self, peer: ID, stream: Any) -> None:
         if not self._admits(PeerId(peer.to_bytes())):
             await stream.reset()
             self._handle_dead_peer(peer)

@@ -17,7 +17,6 @@ from libp2p.io.exceptions import IncompleteReadError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.listening.read_allowances import new_allowance
 from eigenkms.p2p.rpc.memory import MemoryAccount, MemoryPool
@@ -209,7 +208,9 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     # begins with its turn: on a slow link those of other streams, 64 KiB each, take longer together than a peer may.
     async def _write_frame(self, data: bytes) -> None:
         async with self._turn:
-            with within(self.limits.write_stall, shield=True) as scope:
+            with trio.CancelScope(
+                deadline=trio.current_time() + self.limits.write_stall, shield=True
+            ) as scope:
                 await super()._write_frame(data)
             if scope.cancelled_caught:
                 self.abort(f"did not read for {self.limits.write_stall:g} s")
@@ -253,7 +254,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     # but draws no conclusion. Whoever neither answers a ping nor sends data in time is cut off.
     async def _measure_rtt_loop(self) -> None:
         while not self.event_shutting_down.is_set():
-            with within(self.limits.keepalive_interval) as scope:
+            with trio.move_on_after(self.limits.keepalive_interval) as scope:
                 await self.event_shutting_down.wait()
             if scope.cancelled_caught and not await self._answers_ping():
                 self.abort(f"was silent for {self.limits.keepalive_timeout:g} s")
@@ -270,6 +271,6 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - any failure to write is an answer
             log.debug("ping of %s: %r", self.peer_id, error)
             return False
-        with within(self.limits.keepalive_timeout):
+        with trio.move_on_after(self.limits.keepalive_timeout):
             await self._ping_event.wait()
         return self._ping_event.is_set() or self._heard != heard

@@ -15,7 +15,6 @@ import trio
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
 
 PIECE: Final = yamux.MAX_MESSAGE_SIZE - yamux.HEADER_SIZE
@@ -60,7 +59,7 @@ class GuardedStream(yamux.YamuxStream):  # type: ignore[misc]
         """Send all of ``data``. Raises MuxedStreamError if the stream is over, or the peer reads too slowly."""
         limits = getattr(self.conn, "limits", _DEFAULTS)
         seconds = limits.write_deadline + len(data) / limits.write_pace
-        with within(seconds) as scope:
+        with trio.move_on_after(seconds) as scope:
             await self._write_all(data)
         if scope.cancelled_caught:
             raise MuxedStreamError(f"{len(data)} bytes were not read within {seconds:g} s")

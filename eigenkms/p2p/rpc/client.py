@@ -21,7 +21,6 @@ from typing import Any, Final
 import trio
 
 from eigenkms.errors import InputError
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import CallTimeout, FrameError, PeerUnreachable, RpcRefused
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
@@ -91,7 +90,7 @@ class RpcStream:
         if len(body) > self._limits.body:
             raise InputError(f"call {method}: {len(body)} bytes are over the limit of {self._limits.body}")
         call: _Call | None = None
-        with within(timeout):
+        with trio.move_on_after(max(0.0, timeout)):
             size = len(body) + framing.ENVELOPE
             await self._places.enter(size)
             if self.closed:

@@ -19,13 +19,13 @@ import trio
 
 from eigenkms.p2p.connections import remote_ip
 from eigenkms.p2p.counters import Counters
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import FrameError, RpcRefusal
+from eigenkms.p2p.gate import ProtocolGate
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.rpc import framing
 from eigenkms.p2p.rpc.memory import Hold, MemoryAccount, PeerPlaces
-from eigenkms.p2p.types import Gate, Handler, Request
+from eigenkms.p2p.types import Handler, Request
 
 log = logging.getLogger("eigenkms.p2p.rpc.server")
 
@@ -44,9 +44,8 @@ class _ClientQuota:
 class RpcServer:
     """The handlers of one host, by protocol."""
 
-    def __init__(self, gate: Gate, trusted: Any, limits: Limits, counters: Counters) -> None:
+    def __init__(self, gate: ProtocolGate, limits: Limits, counters: Counters) -> None:
         self._gate = gate
-        self._trusted = trusted
         self._limits = limits
         self._counters = counters
         self._handlers: dict[str, Handler] = {}
@@ -74,16 +73,16 @@ class RpcServer:
                     del self._guests[stream.peer]
 
     def _held_limit(self, peer: PeerId) -> int:
-        return self._limits.held if self._trusted(peer) else self._limits.client_held
+        return self._limits.held if self._gate.trusts(peer) else self._limits.client_held
 
     def request_limit(self, peer: PeerId) -> int:
         """The largest request frame that this peer may send, in bytes."""
-        body = self._limits.body if self._trusted(peer) else self._limits.client_body
+        body = self._limits.body if self._gate.trusts(peer) else self._limits.client_body
         return body + framing.ENVELOPE
 
     def allows(self, peer: PeerId, protocol: str) -> bool:
         """Whether the gate (still) lets the peer use the protocol."""
-        return self._gate(peer, protocol)
+        return self._gate.admits(peer, protocol)
 
     async def answer(self, protocol: str, request: Request) -> bytes | RpcRefusal:
         """What the handler makes of the request. Never raises but for cancellation."""
@@ -156,7 +155,7 @@ class _InboundStream:
         """The next request; None at the end of the stream, after a long silence, or once the gate is shut."""
         peer = self._stream.peer
         frame: framing.Frame | None = None
-        with within(self._limits.idle_stream):
+        with trio.move_on_after(self._limits.idle_stream):
             frame = await reader.next(self._server.request_limit(peer))
         if frame is None or not self._server.allows(peer, self._protocol):
             return None
