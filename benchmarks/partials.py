@@ -30,8 +30,10 @@ from eigenkms.client.ciphertexts import NEWEST
 from eigenkms.crypto import sealing
 from eigenkms.devnet.boundary_tracker import BoundaryRecord
 from eigenkms.devnet.load_generator import LatencyStats
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import DevnetOperator, Timing
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Timing
+from eigenkms.devnet.operators import DevnetOperator
+from eigenkms.devnet.provisioning import open_network
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import (

@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.network import GENESIS_SECONDS
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import Timing
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Timing
+from eigenkms.devnet.provisioning import open_network
 
 APP = "benchmark-app"
 _BLOCK = 1 << 20

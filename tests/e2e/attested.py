@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eigenkms.client.attesters import Attester, EcdsaAttester
 from eigenkms.crypto import sealing
-from eigenkms.devnet.node_processes import Access, Timing
+from eigenkms.devnet.node_config import Access, Timing
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Authorisation, Scope
