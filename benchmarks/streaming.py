@@ -43,7 +43,7 @@ print(json.dumps([took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss])
 """A small process between us and what is measured: the peak of a child counts what its parent had when it was started."""
 _LIBRARY = """
 import sys
-from eigenkms.crypto.identities import identity_v2
+from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.client.ciphertexts import decrypt_stream, encrypt_stream
 from eigenkms.crypto.bls import partial_sign
 from eigenkms.crypto.feldman import public_share_of

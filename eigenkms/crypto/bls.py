@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, Bls12381, InvalidPoint, Point
-from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.batch_verify import coefficients, find_failing
 from eigenkms.crypto.hashing import Rng
-from eigenkms.crypto.identities import Identity
+from eigenkms.crypto.ibe_identities import Identity
 from eigenkms.crypto.scalars import SecretScalar, lagrange_at_zero
 
 
@@ -61,7 +61,7 @@ def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rn
 
     malformed = [i for i, pair in enumerate(decoded) if pair is None]
     wellformed = [i for i, pair in enumerate(decoded) if pair is not None]
-    return tuple(sorted([*malformed, *culprits(wellformed, holds)]))
+    return tuple(sorted([*malformed, *find_failing(wellformed, holds)]))
 
 
 def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:

@@ -14,7 +14,7 @@ from typing import Self
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends.bn254_field import N
 from eigenkms.crypto.backends.interface import BN_G1_INFINITY, InvalidPoint, Point
-from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.batch_verify import coefficients, find_failing
 from eigenkms.crypto.hashing import Rng
 
 __all__ = [
@@ -122,7 +122,7 @@ def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple
 
     malformed = [i for i, part in enumerate(decoded) if part is None]
     wellformed = [i for i, part in enumerate(decoded) if part is not None]
-    return tuple(sorted([*malformed, *culprits(wellformed, holds)]))
+    return tuple(sorted([*malformed, *find_failing(wellformed, holds)]))
 
 
 def aggregate_signatures(signatures: Sequence[bytes]) -> bytes:

@@ -32,7 +32,7 @@ from eigenkms.crypto.app_ids import other_spelling
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
 from eigenkms.crypto.bls import hashed
 from eigenkms.crypto.hashing import Rng
-from eigenkms.crypto.identities import Identity, app_id_bytes, identity_v1
+from eigenkms.crypto.ibe_identities import Identity, app_id_bytes, identity_v1
 from eigenkms.crypto.scalars import random_scalar
 from eigenkms.errors import InputError, VerificationError
 

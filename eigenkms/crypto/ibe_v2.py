@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from eigenkms.crypto import ibe
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
 from eigenkms.crypto.hashing import Rng
-from eigenkms.crypto.identities import CLUSTER_SIZE, IdentityKind, identity_v2
+from eigenkms.crypto.ibe_identities import CLUSTER_SIZE, IdentityKind, identity_v2
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 

@@ -1,4 +1,4 @@
-"""Dealings checked by anybody, many at once, with the culprits named.
+"""Verify dealings, many at once, and find the invalid ones.
 
 All equations of all dealings are checked as one random linear combination. Every point is decoded strictly:
 canonical, on the curve, in the subgroup, not infinity. Multi-scalar multiplication then costs a quarter of
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from eigenkms.crypto import backends, feldman
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint, Point
-from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.batch_verify import coefficients, find_failing
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.pvss.challenges import (
     Weighed,
@@ -74,7 +74,7 @@ def find_invalid(
             equations[i] = _equations(claim, recipients, threshold, rng)
         except InvalidDealing as error:
             faults[i] = error
-    refuted = culprits(list(equations), lambda group: _hold([equations[i] for i in group], recipients))
+    refuted = find_failing(list(equations), lambda group: _hold([equations[i] for i in group], recipients))
     return faults | {i: _refuted() for i in refuted}
 
 

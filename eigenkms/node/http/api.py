@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.crypto import bls
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.rate_limiter import RateLimiter

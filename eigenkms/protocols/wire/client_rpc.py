@@ -21,7 +21,7 @@ from typing import Any
 from eigenkms.crypto import bn254, identities, sealing
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.crypto.identities import Identity, identity_of
+from eigenkms.crypto.ibe_identities import Identity, identity_of
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
