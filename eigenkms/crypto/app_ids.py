@@ -11,7 +11,7 @@ spelled. The canonical spelling is ``0x`` and 40 lower-case hex digits.
 Lower case, because a Confidential Space instance carries the id in its name, and names of instances have no capitals. A workload of
 the reference can therefore ask for this spelling only.
 
-The hash is of bytes (``identities``), as in the reference: another spelling is another identity, with another key. So each door
+The hash is of bytes (``ibe_identities``), as in the reference: another spelling is another identity, with another key. So each door
 makes ids canonical before anything is hashed, and ``ExactAppId`` says that the spelling is meant: it opens what was encrypted, by
 the reference or by an older release, under another one. An operator signs the identity that a request spells out, and everything
 else about the request (right, rate, release log) is the application's, whatever the spelling.

@@ -1,7 +1,7 @@
 """Threshold BLS signatures on BLS12-381: an application's key is the signature of its identity under the
 master secret.
 
-H hashes an identity to G1 (``identities``). A partial signature is ``share·H(id)``, 48 bytes; t of them give the
+H hashes an identity to G1 (``ibe_identities``). A partial signature is ``share·H(id)``, 48 bytes; t of them give the
 application key by Lagrange interpolation; both verify by ``e(σ, G2) = e(H(id), Y)`` with Y the operator's
 public share or the master public key. Infinity and encodings that are not canonical never verify. The
 identity is not checked here for its length: that is a rule of encryption.

@@ -1,7 +1,7 @@
 """Ciphertext version 2: bound to its cluster, and cut into chunks, so that a file of any size passes through a small memory
 (docs/formats.md, Ciphertext).
 
-The encapsulation is that of version 1 (``ibe``), to an identity that names kind and cluster too (``identities``): the key of an
+The encapsulation is that of version 1 (``ibe``), to an identity that names kind and cluster too (``ibe_identities``): the key of an
 application for one version opens nothing of the other. The keys are derived from more than it, and what follows is new:
 
     context = MPK ‖ head ‖ app id                            head: the first 134 bytes, C1 among them
