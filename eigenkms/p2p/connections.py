@@ -147,14 +147,18 @@ class Connections:
             self._on_admitted(peer, ip)
 
     def _make_room(self, peer: PeerId, client_ip: str | None) -> None:
-        self._evict([conn.muxed_conn for conn in self.of(peer)], self.limits.connections_per_peer)
+        self._evict([conn.muxed_conn for conn in self.of(peer)], self.limits.connections.per_peer)
         if client_ip is None:
             return
         clients = self.clients()
-        per_ip = self.limits.loopback_per_ip if is_loopback(client_ip) else self.limits.clients_per_ip
+        per_ip = (
+            self.limits.connections.loopback_per_ip
+            if is_loopback(client_ip)
+            else self.limits.connections.clients_per_ip
+        )
         prefix = prefix_of(client_ip)
         self._evict([each for each in clients if prefix_of(remote_ip(each.socket)) == prefix], per_ip)
-        self._evict(clients, self.limits.clients)
+        self._evict(clients, self.limits.connections.clients)
 
     def _evict(self, muxed: list[Any], places: int) -> None:
         for each in sorted(muxed, key=lambda one: one.last_request)[: max(0, len(muxed) + 1 - places)]:
@@ -170,7 +174,7 @@ class Connections:
                 for conn in self._all():
                     trusted = self.trusted(PeerId(conn.muxed_conn.peer_id.to_bytes()))
                     conn.muxed_conn.trust(trusted)
-                    if not trusted and now - conn.muxed_conn.last_request > self.limits.idle_stream:
+                    if not trusted and now - conn.muxed_conn.last_request > self.limits.rpc.idle_stream:
                         nursery.start_soon(conn.muxed_conn.goodbye)
 
     async def disconnect(self, peer: PeerId) -> None:
@@ -201,6 +205,6 @@ class Connections:
 
     async def _cut(self, connections: list[Any]) -> None:
         """A goodbye to a peer that does not read is shielded like any write (P4): only a closed socket ends it."""
-        await trio.sleep(self.limits.close_timeout)
+        await trio.sleep(self.limits.connections.close_timeout)
         for conn in connections:
             conn.muxed_conn.abort("did not let go")

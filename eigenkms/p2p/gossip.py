@@ -12,7 +12,7 @@ from eigenkms.errors import InputError
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.types import GossipMessage, Validator
+from eigenkms.p2p.types import GossipMessage, GossipStatistics, Validator
 
 log = logging.getLogger("eigenkms.p2p.gossip")
 
@@ -106,15 +106,17 @@ class GossipService:
                 libp2p, self._topics, limits, admits=admits, accepts=self._accepts, delivers=self._deliver
             )
 
-    @property
-    def peers(self) -> int:
-        """Peers that we can send gossip to."""
-        return len(self._pubsub.peers) if self._pubsub is not None else 0
-
-    @property
-    def errors(self) -> int:
-        """Messages that were malformed."""
-        return int(self._pubsub.errors) if self._pubsub is not None else 0
+    def statistics(self) -> GossipStatistics:
+        """Return the peers of now, and the counts of messages since the host was opened."""
+        counters, pubsub = self._counters, self._pubsub
+        return GossipStatistics(
+            peers=0 if pubsub is None else len(pubsub.peers),
+            received=counters.gossip_received,
+            published=counters.gossip_published,
+            dropped=counters.gossip_dropped,
+            refused=counters.gossip_refused,
+            errors=0 if pubsub is None else int(pubsub.errors),
+        )
 
     def services(self) -> list[Any]:
         """libp2p's services to run."""
@@ -151,9 +153,9 @@ class GossipService:
     async def publish(self, topic: str, data: bytes) -> None:
         """See ``Host.publish``."""
         self._check(topic)
-        if len(data) > self._limits.gossip:
+        if len(data) > self._limits.gossip.message:
             raise InputError(
-                f"publish on {topic}: {len(data)} bytes are over the limit of {self._limits.gossip}"
+                f"publish on {topic}: {len(data)} bytes are over the limit of {self._limits.gossip.message}"
             )
         self._counters.gossip_published += 1
         with trio.CancelScope(shield=True):  # queues only; half a publication would be none to some peers
@@ -165,7 +167,7 @@ class GossipService:
         if topic in self._subscriptions or self._nursery is None:
             raise InputError(f"subscribe to {topic!r}: subscribed already, or the host is closed")
         self._validators[topic] = validator
-        subscription = Subscription(self._limits.subscription, self._limits.gossip_of_one)
+        subscription = Subscription(self._limits.gossip.subscription, self._limits.gossip.of_one)
         self._subscriptions[topic] = subscription
         self._nursery.start_soon(self._pubsub.subscribe, topic)
         return subscription

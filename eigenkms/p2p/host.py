@@ -120,7 +120,7 @@ class Host:
         *,
         timeout: float = 5.0,  # noqa: ASYNC109 - part of the promise
     ) -> bytes:
-        """Call ``method`` of ``peer`` on ``protocol``; return the body of the answer, at most ``Limits.body`` bytes.
+        """Call ``method`` of ``peer`` on ``protocol``; return the body of the answer, at most ``Limits.rpc.body`` bytes.
 
         Connects if need be. Raises PeerUnreachable, CallTimeout (after ``timeout`` seconds, all included), RpcRefused
         if the peer refuses, InputError for a body over the limit. May be cancelled at any time without harm to the
@@ -200,16 +200,16 @@ class Host:
     async def publish(self, topic: str, data: bytes) -> None:
         """Publish ``data`` to the mesh of ``topic``, not to this host's own subscription. A lost message must be pulled.
 
-        Raises InputError over ``Limits.gossip`` bytes, or for a topic that the host was not opened with.
+        Raises InputError over ``Limits.gossip.message`` bytes, or for a topic that the host was not opened with.
         """
         await self._gossip.publish(topic, data)
 
     def subscribe(self, topic: str, validator: Validator) -> Subscription:
         """Return the messages of ``topic`` that ``validator`` accepts: new ones, and those of the last 30 s that peers hold.
 
-        The subscription holds ``Limits.subscription`` messages, and ``Limits.gossip_of_one`` bytes of each origin. Newer ones are
-        dropped, and counted, until it is read. Raises InputError for a topic that the host was not opened with, or that has a
-        subscription already.
+        The subscription holds ``Limits.gossip.subscription`` messages, and ``Limits.gossip.of_one`` bytes of each origin. Newer
+        ones are dropped, and counted, until it is read. Raises InputError for a topic that the host was not opened with, or that
+        has a subscription already.
         """
         return self._gossip.subscribe(topic, validator)
 
@@ -217,13 +217,12 @@ class Host:
 
     def statistics(self) -> Statistics:
         """Return counters since the host was opened, and the connections and requests of now."""
-        counted = {name: getattr(self._counters, name) for name in Counters.__slots__}
+        counted = {name: getattr(self._counters, name) for name in Counters.__slots__ if "gossip" not in name}
         return Statistics(
             connected=len(self._connections.peers()),
             clients=len(self._connections.clients()),
             handshakes=self._listener.handshakes,
-            gossip_peers=self._gossip.peers,
-            gossip_errors=self._gossip.errors,
+            gossip=self._gossip.statistics(),
             held_for_strangers=self._upgrader.strangers.held,
             cut_strangers=self._upgrader.strangers.cuts,
             **counted,

@@ -16,9 +16,9 @@ class Upgrader:
     """Upgrades the sockets of one swarm. All strangers share ``strangers``, and those of one address an allowance."""
 
     def __init__(self, swarm: Any, limits: Limits) -> None:
-        self.strangers: Final = MemoryPool(limits.strangers)
+        self.strangers: Final = MemoryPool(limits.rpc.strangers)
         self._secure = import_module("eigenkms.p2p.hardening.handshake").secure
-        self._allowances = Allowances(limits.client_rate)
+        self._allowances = Allowances(limits.streams.client_rate)
         self._swarm = swarm
         self._limits = limits
 

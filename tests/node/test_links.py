@@ -82,7 +82,7 @@ async def test_a_victim_is_reached_whatever_members_say_about_its_addresses(
         begun = trio.current_time()
         links.refresh()
         await here.wait_connected(victim.peer.peer_id, PATIENCE)
-        assert trio.current_time() - begun < SECONDS + Limits().dial_grace
+        assert trio.current_time() - begun < SECONDS + Limits().dialing.grace
 
 
 async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: FakeNetwork) -> None:

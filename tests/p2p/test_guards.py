@@ -45,6 +45,7 @@ from eigenkms.p2p.hardening.queues import RPC_BYTES, BatchingRpcQueue, KeptMessa
 from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
+from eigenkms.p2p.limits import ConnectionLimits, HandshakeLimits
 from eigenkms.p2p.listening.read_allowances import new_allowance
 from eigenkms.p2p.rpc.memory import MemoryPool
 from tests.p2p.support import (
@@ -190,7 +191,7 @@ async def test_p2_without_the_guard_a_host_accepts_only_so_many_connections_in_i
 
 async def test_p2_places_are_given_back() -> None:
     """With places for four, forty come and go, and one more is served."""
-    limits = Limits(clients=4, handshakes=4)
+    limits = Limits(connections=ConnectionLimits(clients=4), handshakes=HandshakeLimits(at_once=4))
     async with open_host(
         PeerKey.generate(), listen=[ANYWHERE], limits=limits, gate=lambda _, p: p == ECHO
     ) as server:
@@ -510,7 +511,13 @@ async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
 async def stream_to_a_byte_now_and_then() -> AsyncIterator[GuardedStream]:
     """A stream to a peer that reads one byte of it every three seconds; 256 KiB, the first window, are written."""
     async with secured_pair() as (a, a_socket, b, _), trio.open_nursery() as nursery:
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(keepalive_interval=1e6), MemoryPool(1 << 30))
+        muxer = GuardedYamux(
+            a,
+            ID(b"x"),
+            a_socket,
+            Limits(connections=ConnectionLimits(keepalive_interval=1e6)),
+            MemoryPool(1 << 30),
+        )
         nursery.start_soon(muxer.start)
         stream = await muxer.open_stream()
 

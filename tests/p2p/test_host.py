@@ -19,6 +19,7 @@ from eigenkms.p2p.host import (
     open_host,
 )
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.limits import RpcLimits
 from tests.p2p.support import ANYWHERE, ECHO, HASTY, OPERATORS_ONLY, echo, introduce, keys, link
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
@@ -194,7 +195,7 @@ async def test_no_more_than_the_limit_of_one_peer_is_carried_out_at_a_time() -> 
         running -= 1
         return request.body
 
-    greedy = Limits(in_flight=100)
+    greedy = Limits(rpc=RpcLimits(in_flight=100))
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
         open_host(PeerKey.generate(), limits=greedy) as client,

@@ -85,9 +85,9 @@ class Connector:
     async def connect(self, peer: PeerId, addresses: Sequence[TransportAddress]) -> Any:
         """Return the muxed connection of the first address at which ``peer`` proves who it is.
 
-        Raises PeerUnreachable after ``Limits.dial_timeout`` seconds, all included.
+        Raises PeerUnreachable after ``Limits.dialing.dial_timeout`` seconds, all included.
         """
-        seconds = self._limits.dial_timeout
+        seconds = self._limits.dialing.dial_timeout
         with trio.move_on_after(seconds) as scope:
             public_only = await self._is_public()
             attempts = [partial(self._reach, peer, address, public_only) for address in addresses]

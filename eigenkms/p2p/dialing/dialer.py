@@ -107,7 +107,7 @@ class Dialer:
         self._counters = counters
         self._peers: dict[PeerId, _Peer] = {}
         self._kept: frozenset[PeerId] = frozenset()
-        self._turns = trio.Semaphore(limits.dials)
+        self._turns = trio.Semaphore(limits.dialing.at_once)
         self._wanted = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.started = trio.Event()
@@ -115,7 +115,7 @@ class Dialer:
     def set_addresses(self, peer: PeerId, addresses: Sequence[object]) -> None:
         """Replace what is known about where ``peer`` is. Raises InputError.
 
-        New addresses are tried at once, but once in ``Limits.backoff_max`` seconds: whoever renews them without end waits.
+        New addresses are tried at once, but once in ``Limits.dialing.backoff_max`` seconds: whoever renews them without end waits.
         """
         transports = read_addresses(peer, addresses)
         if not transports and peer not in self._kept:
@@ -125,7 +125,7 @@ class Dialer:
         if known is None:
             self._peers[peer] = _Peer(transports)
         elif transports != known.addresses:
-            known.renew(transports, trio.current_time(), self._limits.backoff_max)
+            known.renew(transports, trio.current_time(), self._limits.dialing.backoff_max)
         else:
             return
         self._wanted.set()
@@ -167,7 +167,7 @@ class Dialer:
             self._counters.failed_dials += 1
             known.failure = error
             known.failed_at = trio.current_time()
-            known.skip(self._limits.dial_addresses)
+            known.skip(self._limits.dialing.addresses)
             log.debug("%s", error)
         finally:
             self._back_off(known)
@@ -178,11 +178,11 @@ class Dialer:
     def _back_off(self, known: _Peer) -> None:
         """Wait longer each time."""
         limits = self._limits
-        known.backoff = min(max(2 * known.backoff, limits.backoff_min), limits.backoff_max)
+        known.backoff = min(max(2 * known.backoff, limits.dialing.backoff_min), limits.dialing.backoff_max)
         known.next_dial = trio.current_time() + known.backoff * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
     async def _dial_addresses(self, peer: PeerId, known: _Peer) -> None:
-        addresses = known.in_turn(self._limits.dial_addresses)
+        addresses = known.in_turn(self._limits.dialing.addresses)
         if self._connections.of(peer):
             return
         if not addresses:
@@ -196,7 +196,7 @@ class Dialer:
 
     async def _end_turn(self, done: trio.Event) -> None:
         """A dial that goes on for longer computes nothing, and others have their turn beside it."""
-        with trio.move_on_after(self._limits.dial_turn):
+        with trio.move_on_after(self._limits.dialing.turn):
             await done.wait()
         self._turns.release()
 
@@ -244,10 +244,10 @@ class Dialer:
         if connected:
             return now + _LASTED
         if known.dialling is not None or not known.addresses:
-            return now + self._limits.backoff_max
-        grace = self._limits.dial_grace if self._connections.own > peer and known.failure is None else 0.0
+            return now + self._limits.dialing.backoff_max
+        grace = self._limits.dialing.grace if self._connections.own > peer and known.failure is None else 0.0
         due = max(known.next_dial, (now if known.since is None else known.since) + grace)
         if due > now:
             return due
         self._start(peer, known)
-        return now + self._limits.backoff_max
+        return now + self._limits.dialing.backoff_max

@@ -94,7 +94,7 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
         self.recent_message_deliveries: defaultdict[str, deque[float]] = defaultdict(
             partial(deque[float], maxlen=100)
         )
-        self.mcache = KeptMessages(_WINDOW, _HISTORY, limits.gossip_of_one)
+        self.mcache = KeptMessages(_WINDOW, _HISTORY, limits.gossip.of_one)
 
     async def heartbeat(self) -> None:
         while True:
@@ -249,7 +249,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     def _worth_verifying(self, msg: Any) -> bool:
         if len(msg.topicIDs) != 1 or msg.topicIDs[0] not in self.topic_ids or len(msg.seqno) != 8:
             return False
-        if len(msg.data) > self._limits.gossip or not 2 <= len(msg.from_id) <= 64:
+        if len(msg.data) > self._limits.gossip.message or not 2 <= len(msg.from_id) <= 64:
             return False
         return msg.from_id != self.my_id.to_bytes() and self._admits(PeerId(msg.from_id))
 
@@ -281,7 +281,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
                 return
             await super()._handle_new_peer(peer_id)
             if peer_id in self.peer_queues:
-                self.peer_queues[peer_id].limit = self._limits.gossip_queue
+                self.peer_queues[peer_id].limit = self._limits.gossip.queue
             for topic in self.subscriptions_of(peer_id):
                 if peer_id in self.router.mesh.get(topic, ()):
                     self.router.send_graft(peer_id, topic)
@@ -323,7 +323,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     async def repair_streams(self) -> None:
         """Keep a working stream to each admitted connected peer and to no other, until cancelled."""
         while True:
-            await trio.sleep(self._limits.gossip_upkeep)
+            await trio.sleep(self._limits.gossip.upkeep)
             for peer, stream in list(self.peers.items()):
                 await self._repair_stream(peer, stream)
             async with trio.open_nursery() as nursery:

@@ -157,7 +157,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         strangers: MemoryPool,
         allowance: TokenBucket | None = None,
     ) -> None:
-        self._allowance = allowance or new_allowance(limits.client_rate)
+        self._allowance = allowance or new_allowance(limits.streams.client_rate)
         paced = PacedSession(secured, self._allowance)
         super().__init__(paced, peer, is_initiator=secured.is_initiator)
         self._paced = paced
@@ -167,8 +167,8 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         self.account = MemoryAccount(
             strangers, partial(self.abort, "held the most of what is held for strangers")
         )
-        self.stream_buffers = CappedBuffers(self, limits.client_connection_buffer)
-        self.stream_limit = limits.client_streams
+        self.stream_buffers = CappedBuffers(self, limits.streams.client_connection_buffer)
+        self.stream_limit = limits.streams.client_at_once
         self.last_request = trio.current_time()
         self.born = self.last_request
         self._heard = 0
@@ -179,8 +179,10 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         limits = self.limits
         self.account.trust(trusted)
         self._paced.allowance = None if trusted else self._allowance
-        self.stream_buffers.limit = limits.connection_buffer if trusted else limits.client_connection_buffer
-        self.stream_limit = limits.streams if trusted else limits.client_streams
+        self.stream_buffers.limit = (
+            limits.streams.connection_buffer if trusted else limits.streams.client_connection_buffer
+        )
+        self.stream_limit = limits.streams.at_once if trusted else limits.streams.client_at_once
 
     def abort(self, reason: str) -> None:
         """Close the socket now. All streams end; nothing is sent."""
@@ -209,11 +211,11 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     async def _write_frame(self, data: bytes) -> None:
         async with self._turn:
             with trio.CancelScope(
-                deadline=trio.current_time() + self.limits.write_stall, shield=True
+                deadline=trio.current_time() + self.limits.connections.write_stall, shield=True
             ) as scope:
                 await super()._write_frame(data)
             if scope.cancelled_caught:
-                self.abort(f"did not read for {self.limits.write_stall:g} s")
+                self.abort(f"did not read for {self.limits.connections.write_stall:g} s")
                 raise trio.BrokenResourceError("write stalled")
 
     # P5: a task cancelled in here leaks the slot, and with none of 256 left libp2p waits for ever.
@@ -254,10 +256,10 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     # but draws no conclusion. Whoever neither answers a ping nor sends data in time is cut off.
     async def _measure_rtt_loop(self) -> None:
         while not self.event_shutting_down.is_set():
-            with trio.move_on_after(self.limits.keepalive_interval) as scope:
+            with trio.move_on_after(self.limits.connections.keepalive_interval) as scope:
                 await self.event_shutting_down.wait()
             if scope.cancelled_caught and not await self._answers_ping():
-                self.abort(f"was silent for {self.limits.keepalive_timeout:g} s")
+                self.abort(f"was silent for {self.limits.connections.keepalive_timeout:g} s")
                 return
 
     async def _answers_ping(self) -> bool:
@@ -271,6 +273,6 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - any failure to write is an answer
             log.debug("ping of %s: %r", self.peer_id, error)
             return False
-        with trio.move_on_after(self.limits.keepalive_timeout):
+        with trio.move_on_after(self.limits.connections.keepalive_timeout):
             await self._ping_event.wait()
         return self._ping_event.is_set() or self._heard != heard

@@ -28,7 +28,7 @@ class BatchingRpcQueue(RpcQueue):  # type: ignore[misc]
     writes.
     """
 
-    def __init__(self, limit: int = Limits().gossip_queue) -> None:
+    def __init__(self, limit: int = Limits().gossip.queue) -> None:
         super().__init__(max_size=OUTBOUND_QUEUE, max_message_size=RPC_BYTES)
         self.limit = limit
         self.held = 0

@@ -58,7 +58,7 @@ class GuardedStream(yamux.YamuxStream):  # type: ignore[misc]
     async def write(self, data: bytes) -> None:
         """Send all of ``data``. Raises MuxedStreamError if the stream is over, or the peer reads too slowly."""
         limits = getattr(self.conn, "limits", _DEFAULTS)
-        seconds = limits.write_deadline + len(data) / limits.write_pace
+        seconds = limits.streams.write_deadline + len(data) / limits.streams.write_pace
         with trio.move_on_after(seconds) as scope:
             await self._write_all(data)
         if scope.cancelled_caught:

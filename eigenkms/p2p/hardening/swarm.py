@@ -40,8 +40,8 @@ def build(key: PeerKey, limits: Limits) -> Any:
         low_watermark=0,
         high_watermark=_UNBOUNDED,
         max_connections_per_peer=_UNBOUNDED,
-        inbound_stream_protocol_negotiation_timeout=limits.negotiation,
-        outbound_stream_protocol_negotiation_timeout=limits.negotiation,
+        inbound_stream_protocol_negotiation_timeout=limits.streams.negotiation,
+        outbound_stream_protocol_negotiation_timeout=limits.streams.negotiation,
     )
     host = new_host(
         key_pair=pair,
@@ -89,7 +89,7 @@ def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None
         bytestream = ByteStream(stream, peer, allowance=NEGOTIATION_BYTES)
         try:
             protocol, _ = await host.get_mux().negotiate(
-                MultiselectCommunicator(bytestream), limits.negotiation
+                MultiselectCommunicator(bytestream), limits.streams.negotiation
             )
             bytestream.allowance = None
             await handle(bytestream, str(protocol))
@@ -109,7 +109,7 @@ async def open_stream(host: Any, connection: Any, peer: PeerId, protocol: str, l
     bytestream = ByteStream(stream, peer, allowance=NEGOTIATION_BYTES)
     try:
         await host.multiselect_client.select_one_of(
-            [TProtocol(protocol)], MultiselectCommunicator(bytestream), limits.negotiation
+            [TProtocol(protocol)], MultiselectCommunicator(bytestream), limits.streams.negotiation
         )
     except BaseException:
         await bytestream.reset()

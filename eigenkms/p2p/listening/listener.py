@@ -96,7 +96,10 @@ class _Lobby:
     def __init__(self, limits: Limits, counters: Counters) -> None:
         self.handshakes: dict[_Handshake, None] = {}
         self.turns = HandshakeTurns(
-            limits.handshake_rate, limits.handshake_burst, limits.prefix_rate, limits.prefix_burst
+            limits.handshakes.rate,
+            limits.handshakes.burst,
+            limits.handshakes.prefix_rate,
+            limits.handshakes.prefix_burst,
         )
         self._limits = limits
         self._counters = counters
@@ -114,11 +117,13 @@ class _Lobby:
             self.handshakes.pop(handshake, None)
 
     def _make_room(self, prefix: str, ip: str) -> None:
-        places = self._limits.loopback_per_ip if is_loopback(ip) else self._limits.handshakes_per_ip
+        places = (
+            self._limits.connections.loopback_per_ip if is_loopback(ip) else self._limits.handshakes.per_ip
+        )
         same = [each for each in self.handshakes if each.prefix == prefix]
         if len(same) >= places:
             self._evict(same[0])
-        elif len(self.handshakes) >= self._limits.handshakes:
+        elif len(self.handshakes) >= self._limits.handshakes.at_once:
             self._evict(next(iter(self.handshakes)))
 
     def _evict(self, handshake: _Handshake) -> None:
@@ -184,12 +189,12 @@ class TcpListener:
         lobby = self._familiar if prefix_of(ip) in self._operators else self._strangers
         try:
             with lobby.place(ip) as handshake:
-                handshake.scope.deadline = trio.current_time() + self._limits.upgrade_timeout
+                handshake.scope.deadline = trio.current_time() + self._limits.handshakes.upgrade_timeout
                 if not await socket.socket.recv(1, stdlib_socket.MSG_PEEK):
                     return None
                 await lobby.turns.take(handshake.prefix)
                 self._counters.handshakes_begun += 1
-                handshake.scope.deadline = trio.current_time() + self._limits.upgrade_timeout
+                handshake.scope.deadline = trio.current_time() + self._limits.handshakes.upgrade_timeout
                 return await self._secure(socket)
         except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
             log.debug("handshake with %s: %s", ip, type(error).__name__)

@@ -72,7 +72,7 @@ class RpcStream:
         self._nursery = nursery
         self._limits = limits
         self._ids = count(1)
-        self._places = PeerPlaces(limits.in_flight, limits.held)
+        self._places = PeerPlaces(limits.rpc.in_flight, limits.rpc.held)
         self._pending: dict[int, _Call] = {}
         self._outbox: trio.MemorySendChannel[_Call] | None = None
         self._scope: trio.CancelScope | None = None
@@ -87,8 +87,10 @@ class RpcStream:
         """The body of the answer. Raises RpcRefused, PeerUnreachable or CallTimeout."""
         if not framing.valid_method(method):
             raise InputError(f"call {method!r}: not the name of a method")
-        if len(body) > self._limits.body:
-            raise InputError(f"call {method}: {len(body)} bytes are over the limit of {self._limits.body}")
+        if len(body) > self._limits.rpc.body:
+            raise InputError(
+                f"call {method}: {len(body)} bytes are over the limit of {self._limits.rpc.body}"
+            )
         call: _Call | None = None
         with trio.move_on_after(max(0.0, timeout)):
             size = len(body) + framing.ENVELOPE
@@ -114,7 +116,7 @@ class RpcStream:
         call = _Call(id_, frame, size, trio.current_time())
         self._pending[id_] = call
         if self._outbox is None:
-            self._outbox, inbox = trio.open_memory_channel[_Call](self._limits.in_flight)
+            self._outbox, inbox = trio.open_memory_channel[_Call](self._limits.rpc.in_flight)
             self._nursery.start_soon(self._run, inbox)
         self._outbox.send_nowait(call)
         self._postpone()
@@ -134,14 +136,14 @@ class RpcStream:
 
     def _give_up_if_stuck(self) -> None:
         oldest = min((call.started for call in self._pending.values()), default=trio.current_time())
-        if self._scope is not None and trio.current_time() - oldest > self._limits.stuck_session:
+        if self._scope is not None and trio.current_time() - oldest > self._limits.rpc.stuck_session:
             log.info("session %s with %s is stuck: closed", self._protocol, self._peer)
             self._scope.cancel()
 
     def _postpone(self) -> None:
         """An idle session closes itself; a busy one lives on."""
         if self._scope is not None:
-            idle = trio.current_time() + self._limits.idle_session
+            idle = trio.current_time() + self._limits.rpc.idle_session
             self._scope.deadline = float("inf") if self._pending else idle
 
     # ----- the session's own tasks
@@ -205,7 +207,7 @@ class RpcStream:
 
     async def _read(self, stream: Any) -> None:
         reader = framing.FrameReader(stream.receive)
-        while (frame := await reader.next(self._limits.body + framing.ENVELOPE)) is not None:
+        while (frame := await reader.next(self._limits.rpc.body + framing.ENVELOPE)) is not None:
             match frame:
                 case framing.AnswerFrame(id_, body) if id_ in self._pending:
                     self._settle(self._pending[id_], body)

@@ -57,7 +57,7 @@ class RpcServer:
 
     async def serve(self, stream: Any, protocol: str) -> None:
         """Answer the requests on an inbound stream until it ends. Raises FrameError, or what libp2p raises."""
-        guest = self._guests.setdefault(stream.peer, _ClientQuota(PeerPlaces(self._limits.in_flight, 0)))
+        guest = self._guests.setdefault(stream.peer, _ClientQuota(PeerPlaces(self._limits.rpc.in_flight, 0)))
         guest.places.size = self._held_limit(stream.peer)
         scopes = guest.streams[protocol]
         if len(scopes) >= _STREAMS:
@@ -73,11 +73,11 @@ class RpcServer:
                     del self._guests[stream.peer]
 
     def _held_limit(self, peer: PeerId) -> int:
-        return self._limits.held if self._gate.trusts(peer) else self._limits.client_held
+        return self._limits.rpc.held if self._gate.trusts(peer) else self._limits.rpc.client_held
 
     def request_limit(self, peer: PeerId) -> int:
         """The largest request frame that this peer may send, in bytes."""
-        body = self._limits.body if self._gate.trusts(peer) else self._limits.client_body
+        body = self._limits.rpc.body if self._gate.trusts(peer) else self._limits.rpc.client_body
         return body + framing.ENVELOPE
 
     def allows(self, peer: PeerId, protocol: str) -> bool:
@@ -86,7 +86,7 @@ class RpcServer:
 
     async def answer(self, protocol: str, request: Request) -> bytes | RpcRefusal:
         """What the handler makes of the request. Never raises but for cancellation."""
-        seconds = self._limits.handler_deadline
+        seconds = self._limits.rpc.handler_deadline
         try:
             with trio.fail_after(seconds):
                 body = await self._handlers[protocol](request)
@@ -101,7 +101,7 @@ class RpcServer:
             self._counters.handler_errors += 1
             log.exception("%s %s of %s", protocol, request.method, request.peer)
             return RpcRefusal("internal")
-        if not isinstance(body, bytes) or len(body) > self._limits.body:
+        if not isinstance(body, bytes) or len(body) > self._limits.rpc.body:
             self._counters.handler_errors += 1
             log.error(
                 "%s %s of %s: the answer is no bytes, or too many", protocol, request.method, request.peer
@@ -155,7 +155,7 @@ class _InboundStream:
         """The next request; None at the end of the stream, after a long silence, or once the gate is shut."""
         peer = self._stream.peer
         frame: framing.Frame | None = None
-        with trio.move_on_after(self._limits.idle_stream):
+        with trio.move_on_after(self._limits.rpc.idle_stream):
             frame = await reader.next(self._server.request_limit(peer))
         if frame is None or not self._server.allows(peer, self._protocol):
             return None
