@@ -27,7 +27,7 @@ from joserfc.util import urlsafe_b64decode
 from eigenkms import bounded_json
 from eigenkms.attestation.interface import (
     CLOCK_SKEW_SECONDS,
-    AttestationRefused,
+    AttestationRefusedError,
     Claims,
     Container,
     Context,
@@ -121,7 +121,7 @@ class ConfidentialSpace:
         await self._keys.run()
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """The claims of a token in compact form. Raises ``AttestationRefused``."""
+        """The claims of a token in compact form. Raises ``AttestationRefusedError``."""
         del context  # what a token is for stands in it
         header = _read_header(evidence, self._service.algorithms, self._keys.url)
         key = await self._keys.find(header.kid, header.alg)
@@ -373,4 +373,4 @@ def _malformed(why: str) -> NoReturn:
 
 
 def _refuse(code: Refusal, message: str, hint: str) -> NoReturn:
-    raise AttestationRefused(code, message, hint=hint)
+    raise AttestationRefusedError(code, message, hint=hint)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import coincurve
 
-from eigenkms.attestation.interface import CLOCK_SKEW_SECONDS, AttestationRefused, Claims, Context
+from eigenkms.attestation.interface import CLOCK_SKEW_SECONDS, AttestationRefusedError, Claims, Context
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
@@ -94,14 +94,14 @@ class Ecdsa:
         """Nothing: all that is needed comes with the request."""
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """The signer, which is the creator or not. Raises ``AttestationRefused``."""
+        """The signer, which is the creator or not. Raises ``AttestationRefusedError``."""
         try:
             value = decode(evidence, what="signed request", limit=MAX_EVIDENCE_BYTES)
             if isinstance(value, list) and value[:1] == [1]:
                 return self._verify_reference(Fields(value, 4, "signed request"), evidence, context, now)
             return self._verify(Fields(value, 4, "signed request"), evidence, context, now)
         except MalformedError as error:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.BAD_EVIDENCE, str(error), hint="see the format in docs/attestation.md"
             ) from None
 
@@ -129,7 +129,7 @@ class Ecdsa:
 
     def _verify_reference(self, fields: Fields, evidence: bytes, context: Context, now: float) -> Claims:
         if not self._accept_reference:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.METHOD_NOT_ENABLED,
                 "this operator does not accept version 1 of the signed text",
                 hint="sign version 2, which names operator and reply key",
@@ -163,11 +163,11 @@ def _expiry(issued_at: int) -> int:
 
 def _check_time(issued_at: int, now: float) -> None:
     if issued_at > now + CLOCK_SKEW_SECONDS:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.EVIDENCE_FROM_FUTURE, "the signed time is in the future", hint="set your machine's clock"
         )
     if now >= _expiry(issued_at):
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.EVIDENCE_EXPIRED,
             f"the signature is older than {MAX_AGE_SECONDS} seconds",
             hint="sign again; if you just did, set your machine's clock",
@@ -176,15 +176,15 @@ def _check_time(issued_at: int, now: float) -> None:
 
 def _check_low_s(signature: bytes) -> None:
     if not 1 <= int.from_bytes(signature[32:64], "big") <= _ORDER // 2:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.BAD_SIGNATURE,
             "the signature is not one in the lower half",
             hint="use s, or n − s if that is less",
         )
 
 
-def _bad_signature() -> AttestationRefused:
-    return AttestationRefused(
+def _bad_signature() -> AttestationRefusedError:
+    return AttestationRefusedError(
         Refusal.BAD_SIGNATURE, "the signature does not verify", hint="sign exactly this request"
     )
 

@@ -15,7 +15,7 @@ CLOCK_SKEW_SECONDS = 30
 """How far the clock of whoever made evidence may be ahead of ours."""
 
 
-class AttestationRefused(RefusedError):  # noqa: N818 - the sentence a requester reads
+class AttestationRefusedError(RefusedError):
     """An operator does not accept the evidence, or what it proves is not enough; ``code`` says why."""
 
     def __init__(self, code: Refusal, message: str, *, hint: str | None = None) -> None:
@@ -96,7 +96,7 @@ class Method(Protocol):
         ...
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """What ``evidence`` proves at ``now`` (unix seconds). Raises ``AttestationRefused``.
+        """What ``evidence`` proves at ``now`` (unix seconds). Raises ``AttestationRefusedError``.
 
         Within seconds, whatever the evidence. The claims' nonces are not compared here.
         """

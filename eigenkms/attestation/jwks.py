@@ -24,7 +24,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from eigenkms import bounded_json
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.protocols.wire.authorisation import Refusal
 
@@ -105,7 +105,7 @@ class IssuerKeys(Protocol):
         """Keep the keys fresh until cancelled."""
 
     async def find(self, kid: str, alg: str) -> RSAKey:
-        """Return the key that ``kid`` names for ``alg``. Raises ``AttestationRefused``."""
+        """Return the key that ``kid`` names for ``alg``. Raises ``AttestationRefusedError``."""
 
 
 class KeySource:
@@ -136,7 +136,7 @@ class KeySource:
     async def find(self, kid: str, alg: str) -> RSAKey:
         """The key that ``kid`` names for ``alg``, within two times ``FETCH_SECONDS``.
 
-        Raises ``AttestationRefused``: no such key, or no keys fresh enough at all.
+        Raises ``AttestationRefusedError``: no such key, or no keys fresh enough at all.
         """
         key = self._known(kid, alg)
         if key is None:
@@ -145,12 +145,12 @@ class KeySource:
         if key is not None:
             return key
         if not self._is_fresh or self._fetched_at < self._asked_at:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.KEYS_UNAVAILABLE,
                 "this operator has not got the issuer's keys at the moment",
                 hint="try again in a minute, or ask the operators",
             )
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.UNKNOWN_KEY, "the token is not signed with a key of the issuer", hint="use a fresh token"
         )
 

@@ -85,7 +85,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class _SignedTransaction:
     """One signed transaction, under the nonce of its action."""
 
     hash: bytes
@@ -220,7 +220,7 @@ class Sender:
 
     # ------------------------------------------------------------------------------------------------- sending
 
-    async def _submit_first(self, what: str, fields: dict[str, Any]) -> _Sent:
+    async def _submit_first(self, what: str, fields: dict[str, Any]) -> _SignedTransaction:
         """Sign and send. A pending transaction under this nonce is outbid, an eighth at a time."""
         for _ in range(MAX_RAISES):
             sent = await self._signed(fields)
@@ -237,11 +237,11 @@ class Sender:
             hint="raise max_gas_price_gwei, or wait for it",
         )
 
-    async def _signed(self, fields: dict[str, Any]) -> _Sent:
+    async def _signed(self, fields: dict[str, Any]) -> _SignedTransaction:
         raw = await self._signer.sign(fields)
-        return _Sent(keccak256(raw), raw, fields)
+        return _SignedTransaction(keccak256(raw), raw, fields)
 
-    async def _submit(self, sent: _Sent) -> RpcRefusedError | None:
+    async def _submit(self, sent: _SignedTransaction) -> RpcRefusedError | None:
         """The node's refusal, None if it took the transaction, or may have: then the receipt tells."""
         try:
             await self.rpc.call("eth_sendRawTransaction", hexed(sent.raw), retry=False)
@@ -265,7 +265,7 @@ class Sender:
 
     # ------------------------------------------------------------------------------------------------- waiting
 
-    async def _wait(self, what: str, sent: list[_Sent]) -> dict[str, Json]:
+    async def _wait(self, what: str, sent: list[_SignedTransaction]) -> dict[str, Json]:
         """The receipt of one of ``sent``, deep enough; what replaces a transaction is added to the list."""
         with trio.move_on_after(self.terms.deadline):
             return await self._included(what, sent)
@@ -274,7 +274,7 @@ class Sender:
             hint="look it up by its hash before trying again; it may still be included",
         )
 
-    async def _included(self, what: str, sent: list[_Sent]) -> dict[str, Json]:
+    async def _included(self, what: str, sent: list[_SignedTransaction]) -> dict[str, Json]:
         pause, patience = RECEIPT_POLL_SECONDS, self.terms.replace_after or self.terms.deadline
         due = trio.current_time() + patience
         elsewhere = 0
@@ -294,7 +294,7 @@ class Sender:
             hint="let no other program use the account meanwhile, and try again: what is done already is skipped",
         )
 
-    async def _receipt(self, sent: list[_Sent]) -> dict[str, Json] | None:
+    async def _receipt(self, sent: list[_SignedTransaction]) -> dict[str, Json] | None:
         """That of the newest that has one. Whatever the RPC says else, once something was sent, is no answer yet."""
         for each in reversed(sent):
             try:
@@ -325,7 +325,7 @@ class Sender:
             return False
         return latest > nonce
 
-    async def _outbid(self, what: str, sent: list[_Sent]) -> None:
+    async def _outbid(self, what: str, sent: list[_SignedTransaction]) -> None:
         """Replace the newest by a dearer one, within the bound, else send it again: a reorganisation may have dropped it.
 
         A refusal is not the end: that of before may be under way still, and the receipts tell.
@@ -350,7 +350,7 @@ class Sender:
 
     # --------------------------------------------------------------------------------------------- the outcome
 
-    async def _accepted(self, what: str, receipt: dict[str, Json], sent: list[_Sent]) -> Receipt:
+    async def _accepted(self, what: str, receipt: dict[str, Json], sent: list[_SignedTransaction]) -> Receipt:
         transaction_hash = octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
         (fields,) = (each.fields for each in sent if each.hash == transaction_hash)
         number = quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)

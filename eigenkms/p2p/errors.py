@@ -11,7 +11,7 @@ class CallTimeout(NetworkError):  # noqa: N818
     """The peer did not answer in time. The request may or may not have been carried out."""
 
 
-class RpcRefused(RefusedError):  # noqa: N818
+class CallRefusedError(RefusedError):
     """The peer answered with a refusal; ``code`` is for programs, ``message`` for people and comes from the peer."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -33,7 +33,7 @@ class FrameError(RemoteProtocolError):
     """A peer sent bytes that are no frame of the session layer. Its stream is reset."""
 
 
-class HostStopped(NetworkError):  # noqa: N818
+class HostStoppedError(NetworkError):
     """The peer-to-peer host died. Nothing of it can be used; let the process manager start the node again."""
 
     default_hint = "see the log for the cause, then start the node again"

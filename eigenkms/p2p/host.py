@@ -4,7 +4,7 @@ The layers above have operators, keys and protocols. This layer has only peers, 
 peer with an answer, *gossip* to all peers that the gate admits, and the *connections* under both, which it keeps up itself.
 ``limits`` bounds what a stranger can use. ``hardening`` makes libp2p survive one. ::
 
-    open_host ─┬─ libp2p swarm, pubsub and router   (its death ends the context with HostStopped)
+    open_host ─┬─ libp2p swarm, pubsub and router   (its death ends the context with HostStoppedError)
                ├─ listener   ── one task a connection
                ├─ dialer     ── one task a dial, an address that it tries, a name
                ├─ RPC client ── one task an outbound stream
@@ -28,7 +28,7 @@ from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.dialing.connector import Connector
 from eigenkms.p2p.dialing.dialer import Dialer
 from eigenkms.p2p.dialing.stream_opener import StreamOpener
-from eigenkms.p2p.errors import CallTimeout, HostStopped, PeerUnreachable, RpcRefusal, RpcRefused
+from eigenkms.p2p.errors import CallRefusedError, CallTimeout, HostStoppedError, PeerUnreachable, RpcRefusal
 from eigenkms.p2p.gate import ProtocolGate
 from eigenkms.p2p.gossip import GossipService, Subscription
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
@@ -43,17 +43,17 @@ from eigenkms.types import DialOutcome
 
 __all__ = [
     "GOSSIP",
+    "CallRefusedError",
     "CallTimeout",
     "Gate",
     "GossipMessage",
     "Handler",
     "Host",
-    "HostStopped",
+    "HostStoppedError",
     "Limits",
     "PeerUnreachable",
     "Request",
     "RpcRefusal",
-    "RpcRefused",
     "Statistics",
     "Validator",
     "open_host",
@@ -122,7 +122,7 @@ class Host:
     ) -> bytes:
         """Call ``method`` of ``peer`` on ``protocol``; return the body of the answer, at most ``Limits.rpc.body`` bytes.
 
-        Connects if need be. Raises PeerUnreachable, CallTimeout (after ``timeout`` seconds, all included), RpcRefused
+        Connects if need be. Raises PeerUnreachable, CallTimeout (after ``timeout`` seconds, all included), CallRefusedError
         if the peer refuses, InputError for a body over the limit. May be cancelled at any time without harm to the
         connection. If it raises PeerUnreachable or CallTimeout, the request may still have been carried out.
         """
@@ -284,7 +284,7 @@ async def open_host(
     have none. ``gate``: decides which peer may use which protocol; without one, every peer may. A peer that it admits to
     ``GOSSIP`` is trusted, all others are clients. ``topics``: the only topics; without any there is no gossip.
 
-    Raises InputError naming the address that cannot be bound, HardeningError for another libp2p than ours, HostStopped if
+    Raises InputError naming the address that cannot be bound, HardeningError for another libp2p than ours, HostStoppedError if
     the swarm dies while the context is open. An exception of the context's body passes through unchanged.
     """
     if not _load.cache_info().currsize:
@@ -308,7 +308,7 @@ async def open_host(
                 nursery.cancel_scope.cancel()
     except* Exception as group:
         log.exception("host %s stopped", host.peer_id)
-        failure = HostStopped(f"run host {host.peer_id}: {_first(group)}")
+        failure = HostStoppedError(f"run host {host.peer_id}: {_first(group)}")
         failure.__cause__ = group
     finally:
         host._release()  # noqa: SLF001

@@ -18,7 +18,7 @@ from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY,
 from eigenkms.crypto.batch_verify import coefficients, find_failing
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.pvss.challenges import (
-    Weighed,
+    WeightedTranscript,
     after_masks,
     after_responses,
     linear_challenge,
@@ -193,7 +193,7 @@ def _decoded(claim: DealingClaim, threshold: int) -> _Points:
 def _combined(
     points: _Points,
     encrypted: EncryptedShares,
-    weighed: Weighed,
+    weighed: WeightedTranscript,
     chi: int,
     recipients: Recipients,
     rng: Rng,

@@ -17,7 +17,7 @@ from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
 from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress, parse_transport
 from eigenkms.p2p.listening.listener import bind_all
@@ -250,7 +250,7 @@ async def _patiently(case: CheckContext, peer: PeerId, frame: bytes) -> bytes:
             return await case.visitor.call(
                 peer, rpc_methods.CLIENT_PROTOCOL, rpc_methods.REACH, frame, timeout=ANSWER_SECONDS
             )
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             if refused.code != "busy":
                 raise
             await trio.sleep(BUSY_SECONDS)

@@ -21,7 +21,7 @@ from typing import Any, Final
 import trio
 
 from eigenkms.errors import InputError
-from eigenkms.p2p.errors import CallTimeout, FrameError, PeerUnreachable, RpcRefused
+from eigenkms.p2p.errors import CallRefusedError, CallTimeout, FrameError, PeerUnreachable
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.rpc import framing
@@ -47,9 +47,9 @@ class _Call:
     given: bool = False
     """Whether its frame was given to a stream."""
     abandoned: bool = False
-    outcome: bytes | RpcRefused | PeerUnreachable | None = None
+    outcome: bytes | CallRefusedError | PeerUnreachable | None = None
 
-    def finish(self, outcome: bytes | RpcRefused | PeerUnreachable) -> None:
+    def finish(self, outcome: bytes | CallRefusedError | PeerUnreachable) -> None:
         self.outcome = outcome
         self.done.set()
 
@@ -84,7 +84,7 @@ class RpcStream:
         return self._outbox is not None
 
     async def call(self, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - part of the promise
-        """The body of the answer. Raises RpcRefused, PeerUnreachable or CallTimeout."""
+        """The body of the answer. Raises CallRefusedError, PeerUnreachable or CallTimeout."""
         if not framing.valid_method(method):
             raise InputError(f"call {method!r}: not the name of a method")
         if len(body) > self._limits.rpc.body:
@@ -122,7 +122,7 @@ class RpcStream:
         self._postpone()
         return call
 
-    def _settle(self, call: _Call, outcome: bytes | RpcRefused | PeerUnreachable) -> None:
+    def _settle(self, call: _Call, outcome: bytes | CallRefusedError | PeerUnreachable) -> None:
         if self._pending.pop(call.id, None) is not None:
             self._places.leave(call.size)
             call.size = 0
@@ -212,7 +212,7 @@ class RpcStream:
                 case framing.AnswerFrame(id_, body) if id_ in self._pending:
                     self._settle(self._pending[id_], body)
                 case framing.RefusalFrame(id_, code, message) if id_ in self._pending:
-                    self._settle(self._pending[id_], RpcRefused(code, _printable(message)))
+                    self._settle(self._pending[id_], CallRefusedError(code, _printable(message)))
                 case _:
                     raise FrameError("read frame: answer to no request")
             self._postpone()
