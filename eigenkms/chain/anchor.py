@@ -23,8 +23,8 @@ from eigenkms.chain.config import Finality, explain_refusal, finality_hint
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
+from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity, to_hex
 from eigenkms.chain.transactions import Receipt, Sender, Terms, base_fee_of
-from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.wire.codec import encode as canonical
@@ -119,10 +119,10 @@ class Anchor:
 
     async def _check(self, block_hash: bytes) -> None:
         config = self.config
-        what = f"check commitment registry {hexed(config.registry)} on chain {config.chain_id}"
+        what = f"check commitment registry {to_hex(config.registry)} on chain {config.chain_id}"
         hint = "correct anchor_registry and anchor_chain_id, or leave the anchor out"
-        code = await self.rpc.call("eth_getCode", hexed(config.registry), pin(block_hash))
-        if not octets(code, "code of the commitment registry"):
+        code = await self.rpc.call("eth_getCode", to_hex(config.registry), pin(block_hash))
+        if not parse_bytes(code, "code of the commitment registry"):
             raise ChainError(f"{what}: there is no contract at this address", hint=hint)
         try:
             found = await self._read_at(
@@ -145,15 +145,15 @@ class Anchor:
     async def _read_at(
         self, block_hash: bytes, calls: Sequence[tuple[abi.Function, tuple[object, ...]]]
     ) -> list[tuple[Any, ...]]:
-        at, to = pin(block_hash), hexed(self.config.registry)
+        at, to = pin(block_hash), to_hex(self.config.registry)
         answers = await self.rpc.batch(
             [
-                ("eth_call", ({"to": to, "data": hexed(function.encode(*values))}, at))
+                ("eth_call", ({"to": to, "data": to_hex(function.encode(*values))}, at))
                 for function, values in calls
             ]
         )
         return [
-            function.decode(octets(answer, f"answer of {function.name}"))
+            function.decode(parse_bytes(answer, f"answer of {function.name}"))
             for (function, _), answer in zip(calls, answers, strict=True)
         ]
 
@@ -178,12 +178,12 @@ class Anchor:
         if answer is None:
             hint = finality_hint(self.config.finality.tag, "--anchor-finality")
             raise ChainError(f"read {where}: the node has none", hint=hint)
-        header = mapping(answer, where)
-        number = quantity(header.get("number"), f"number of {where}", bits=63)
-        return number, octets(header.get("hash"), f"hash of {where}", size=32)
+        header = parse_object(answer, where)
+        number = parse_quantity(header.get("number"), f"number of {where}", bits=63)
+        return number, parse_bytes(header.get("hash"), f"hash of {where}", size=32)
 
     def _check_chain_id(self, answer: Json) -> None:
-        chain_id = quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
+        chain_id = parse_quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
         if chain_id != self.config.chain_id:
             raise ChainError(
                 f"use the anchor's chain {self.config.chain_id}: the RPC at {self.rpc.endpoint} serves chain {chain_id}",
@@ -211,9 +211,9 @@ class Anchor:
 
     async def _try(self, what: str, operator: Sender, data: bytes) -> None:
         call: dict[str, Json] = {
-            "from": hexed(operator.address),
-            "to": hexed(self.config.registry),
-            "data": hexed(data),
+            "from": to_hex(operator.address),
+            "to": to_hex(self.config.registry),
+            "data": to_hex(data),
         }
         try:
             await self.rpc.call("eth_call", call, "latest")
@@ -221,23 +221,23 @@ class Anchor:
             if not refusal.is_revert:
                 raise
             reason, hint = explain_revert(refusal.data, refusal.text)
-            raise ChainError(f"{what} as {hexed(operator.address)}: {reason}", hint=hint) from refusal
+            raise ChainError(f"{what} as {to_hex(operator.address)}: {reason}", hint=hint) from refusal
 
     async def _require_ether(self, what: str, operator: Sender) -> None:
         """Enough for the transaction at the most that it may cost now, which is not more than the sender's terms allow."""
         balance, block = await self.rpc.batch(
             [
-                ("eth_getBalance", (hexed(operator.address), "latest")),
+                ("eth_getBalance", (to_hex(operator.address), "latest")),
                 ("eth_getBlockByNumber", ("latest", False)),
             ]
         )
         base = base_fee_of(block)
         operator.terms.check(what, base)
         needed = GAS_COMMITMENT * operator.terms.fee(base)
-        held = quantity(balance, "balance", bits=256)
+        held = parse_quantity(balance, "balance", bits=256)
         if held < needed:
             raise ChainError(
-                f"{what}: account {hexed(operator.address)} has {held} wei on chain {self.config.chain_id}, "
+                f"{what}: account {to_hex(operator.address)} has {held} wei on chain {self.config.chain_id}, "
                 f"and {needed} are needed",
                 hint="send it ether on the anchor's chain",
             )
@@ -273,5 +273,5 @@ async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
 async def set_member(owner: Sender, registry: bytes, operator: bytes, *, member: bool = True) -> Receipt:
     """Let ``operator`` (20 bytes) write from now on, or not any more. The sender must own the registry. Raises ChainError."""
     verb = "put" if member else "take"
-    what = f"{verb} operator {hexed(operator)} {'on' if member else 'off'} the member list of the registry"
+    what = f"{verb} operator {to_hex(operator)} {'on' if member else 'off'} the member list of the registry"
     return await owner.send(what, registry, abi.SET_MEMBER.encode(operator, member), gas=GAS_MEMBER)

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 import trio
 
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import BlockRef
 
@@ -154,7 +154,7 @@ class BoundaryFollower:
             seen, boundary=boundary, delivered=seen.delivered + 1, redelivered=seen.redelivered + int(again)
         )
         event = "boundary replaced by a reorganisation" if again else "boundary"
-        log.info("%s: block %d %s", event, boundary.number, hexed(boundary.hash))
+        log.info("%s: block %d %s", event, boundary.number, to_hex(boundary.hash))
         return True
 
     def _failed(self, exc: ChainError) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from eigenkms.chain.rpc import Rpc, RpcRefusedError, RpcTooLargeError
-from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
+from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity, to_hex
 from eigenkms.errors import ChainError
 
 MAX_REQUESTS: Final = 2_000
@@ -38,11 +38,11 @@ class LogQuery:
     second_topic: bytes | None = None
 
     def _filter(self, start: int, end: int) -> dict[str, Json]:
-        topics: list[Json] = [[hexed(topic) for topic in self.first_topics]]
+        topics: list[Json] = [[to_hex(topic) for topic in self.first_topics]]
         if self.second_topic is not None:
-            topics.append(hexed(self.second_topic))
+            topics.append(to_hex(self.second_topic))
         bounds: dict[str, Json] = {"fromBlock": hex(start), "toBlock": hex(end)}
-        return {"address": hexed(self.address), "topics": topics, **bounds}
+        return {"address": to_hex(self.address), "topics": topics, **bounds}
 
     def _admits(self, log: EventLog, start: int, end: int) -> bool:
         return (
@@ -84,19 +84,19 @@ class LogQuery:
 
 
 def _parse_log(entry: Json) -> EventLog:
-    fields = mapping(entry, "event")
+    fields = parse_object(entry, "event")
     topics = fields.get("topics")
     if not isinstance(topics, list) or len(topics) > MAX_TOPICS:
         raise ChainError("read event: topics are not a list of at most four")
     if fields.get("removed") not in {None, False}:
         raise ChainError("read event: it belongs to a block that was reorganised away")
-    number = quantity(fields.get("blockNumber"), "event block number", bits=63)
-    index = quantity(fields.get("logIndex"), "event index", bits=32)
+    number = parse_quantity(fields.get("blockNumber"), "event block number", bits=63)
+    index = parse_quantity(fields.get("logIndex"), "event index", bits=32)
     return EventLog(
-        address=octets(fields.get("address"), "event address", size=20),
-        topics=tuple(octets(topic, "event topic", size=32) for topic in topics),
-        data=octets(fields.get("data"), "event data"),
-        block_hash=octets(fields.get("blockHash"), "event block hash", size=32),
+        address=parse_bytes(fields.get("address"), "event address", size=20),
+        topics=tuple(parse_bytes(topic, "event topic", size=32) for topic in topics),
+        data=parse_bytes(fields.get("data"), "event data"),
+        block_hash=parse_bytes(fields.get("blockHash"), "event block hash", size=32),
         position=(number, index),
     )
 

@@ -22,8 +22,8 @@ from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import Call
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import RpcRefusedError, pin
+from eigenkms.chain.rpc_values import format_ether, format_gwei, parse_quantity, to_hex
 from eigenkms.chain.transactions import Terms, base_fee_of
-from eigenkms.chain.values import ether, gwei, hexed, quantity
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import OperatorAddress
@@ -103,7 +103,7 @@ class OperatorRegistry:
 
     @property
     def _named_set(self) -> str:
-        return f"operator set {self.contracts.operator_set_id} of AVS {hexed(self.contracts.avs)}"
+        return f"operator set {self.contracts.operator_set_id} of AVS {to_hex(self.contracts.avs)}"
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -158,8 +158,8 @@ class OperatorRegistry:
 
     async def balance(self, account: bytes) -> int:
         """In wei. Raises ChainError."""
-        answer = await self.chain.rpc.call("eth_getBalance", hexed(account), "latest")
-        return quantity(answer, f"balance of {hexed(account)}", bits=256)
+        answer = await self.chain.rpc.call("eth_getBalance", to_hex(account), "latest")
+        return parse_quantity(answer, f"balance of {to_hex(account)}", bits=256)
 
     async def _optional(self, function: abi.Function, *values: object) -> Any:
         """What a function of the registrar returns; None where the registrar has no such function."""
@@ -189,7 +189,7 @@ class OperatorRegistry:
         self, account: bytes, key: OperatorKey, socket: str, *, metadata_uri: str = ""
     ) -> Plan:
         """From a bare account to a member with this key and socket. Raises InputError for what cannot work, and ChainError."""
-        action = f"register operator {hexed(account)}"
+        action = f"register operator {to_hex(account)}"
         self._check_curve(action, key)
         now = await self.read_registration(account)
         if now.is_member:
@@ -250,11 +250,11 @@ class OperatorRegistry:
             raise InputError(f"{action}: the {self._named_set} is full: it has {now.members} members")
         if now.is_allowed is False:
             owner = (
-                "its owner" if now.owner is None else f"the owner of the AVS registrar, {hexed(now.owner)},"
+                "its owner" if now.owner is None else f"the owner of the AVS registrar, {to_hex(now.owner)},"
             )
             raise InputError(
                 f"{action}: it is not on the allow-list of {self._named_set}",
-                hint=f"{owner} must run: eigenkms operator allow {hexed(now.address)}",
+                hint=f"{owner} must run: eigenkms operator allow {to_hex(now.address)}",
             )
 
     async def _key_step(self, action: str, now: OperatorRegistration, key: OperatorKey) -> TransactionStep:
@@ -293,7 +293,7 @@ class OperatorRegistry:
 
     async def leave(self, account: bytes) -> Plan:
         """Out of the set. Raises InputError for one that never was in it, and ChainError."""
-        action = f"deregister operator {hexed(account)}"
+        action = f"deregister operator {to_hex(account)}"
         now = await self.read_registration(account)
         if now.is_member:
             delay = await self._delay()
@@ -321,7 +321,7 @@ class OperatorRegistry:
 
     async def give_up_key(self, account: bytes) -> Plan:
         """Deregister the key, for good. Raises InputError while it is slashable, and ChainError."""
-        action = f"deregister the key of operator {hexed(account)}"
+        action = f"deregister the key of operator {to_hex(account)}"
         now = await self.read_registration(account)
         if now.is_member:
             raise InputError(
@@ -343,7 +343,7 @@ class OperatorRegistry:
 
     async def update_socket(self, account: bytes, socket: str) -> Plan:
         """Publish ``socket``, unless the chain has it. Raises InputError for one that is no member, and ChainError."""
-        action = f"update the socket of operator {hexed(account)}"
+        action = f"update the socket of operator {to_hex(account)}"
         now = await self.read_registration(account)
         if not now.is_member:
             raise InputError(
@@ -358,11 +358,11 @@ class OperatorRegistry:
 
     async def allow(self, account: bytes, operator: bytes, *, remove: bool = False) -> Plan:
         """``operator`` onto the allow-list, or off it, by its owner. Raises InputError for another account, and ChainError."""
-        action = f"{'take off the allow-list' if remove else 'allow'} operator {hexed(operator)}"
+        action = f"{'take off the allow-list' if remove else 'allow'} operator {to_hex(operator)}"
         allowed, owner = await self.is_allowed(operator), await self.owner()
         if allowed is None:
             raise InputError(
-                f"{action}: the AVS registrar {hexed(self.contracts.registrar)} keeps no allow-list",
+                f"{action}: the AVS registrar {to_hex(self.contracts.registrar)} keeps no allow-list",
                 hint="check avs; what its registrar asks for, its owner knows",
             )
         name = "take off the allow-list" if remove else "put on the allow-list"
@@ -371,7 +371,7 @@ class OperatorRegistry:
             return Plan(action, account, (TransactionStep(name, None, done),))
         if owner is not None and owner != account:
             raise InputError(
-                f"{action}: the account {hexed(account)} is not the owner of the AVS registrar, {hexed(owner)} is",
+                f"{action}: the account {to_hex(account)} is not the owner of the AVS registrar, {to_hex(owner)} is",
                 hint="give the owner's account with --account-keystore, or ask the owner",
             )
         make = registration.call_disallow if remove else registration.call_allow
@@ -393,9 +393,9 @@ class OperatorRegistry:
         needed, balance = plan.gas * fee, await self.balance(plan.account)
         if balance < needed:
             raise InputError(
-                f"{plan.action}: the account {hexed(plan.account)} has {ether(balance)} ether, and up to {ether(needed)} "
-                f"may be needed ({plan.gas} gas at {gwei(fee)} gwei)",
-                hint=f"send at least {ether(needed - balance)} ether to {checksummed(plan.account)}; nothing was sent",
+                f"{plan.action}: the account {to_hex(plan.account)} has {format_ether(balance)} ether, "
+                f"and up to {format_ether(needed)} may be needed ({plan.gas} gas at {format_gwei(fee)} gwei)",
+                hint=f"send at least {format_ether(needed - balance)} ether to {checksummed(plan.account)}; nothing was sent",
             )
         return fee
 
@@ -404,7 +404,7 @@ class OperatorRegistry:
 
         Raises ChainError if it cannot be asked.
         """
-        request = {"from": hexed(plan.account), "to": hexed(call.to), "data": hexed(call.data)}
+        request = {"from": to_hex(plan.account), "to": to_hex(call.to), "data": to_hex(call.data)}
         try:
             await self.chain.rpc.call("eth_call", {**request, "gas": hex(call.gas)}, "latest")
         except RpcRefusedError as refusal:

@@ -15,7 +15,7 @@ import trio
 
 from eigenkms.chain.provider import RANK, Provider, ProviderState, ProviderStatus, WrongChainError
 from eigenkms.chain.rpc import JsonRpc, RpcAnswerError, RpcTooLargeError, RpcUnavailableError
-from eigenkms.chain.values import Json, quantity
+from eigenkms.chain.rpc_values import Json, parse_quantity
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef
 
@@ -60,7 +60,7 @@ class ProviderHealth:
 
     def check_chain(self, provider: Provider, answer: Json) -> None:
         """Mark an endpoint as verified by its answer to eth_chainId. Raises WrongChainError."""
-        chain_id = quantity(answer, f"chain id at {provider.rpc.endpoint}", bits=256)
+        chain_id = parse_quantity(answer, f"chain id at {provider.rpc.endpoint}", bits=256)
         if chain_id != self.chain_id:
             provider.verified = False
             raise WrongChainError(

@@ -7,7 +7,7 @@ with an HTTP status and a body of their own: an error object, ``{"message": …}
 from typing import Final
 
 from eigenkms import bounded_json
-from eigenkms.chain.values import Json
+from eigenkms.chain.rpc_values import Json
 
 MAX_BODY_BYTES: Final = 4096
 """Of an HTTP error, looked at for words."""

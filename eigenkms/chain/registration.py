@@ -16,8 +16,8 @@ from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.operator_keys import CURVES, Bn254Key, OperatorKey, registration_digest
 from eigenkms.chain.rpc import Rpc
+from eigenkms.chain.rpc_values import parse_bytes, to_hex
 from eigenkms.chain.transactions import Receipt, Sender
-from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError
 
@@ -61,8 +61,10 @@ def _set_of(contracts: Deployment) -> tuple[bytes, int]:
 
 
 async def _read(rpc: Rpc, to: bytes, function: abi.Function, *values: object) -> object:
-    answer = await rpc.call("eth_call", {"to": hexed(to), "data": hexed(function.encode(*values))}, "latest")
-    return function.decode(octets(answer, f"answer of {function.name}"))[0]
+    answer = await rpc.call(
+        "eth_call", {"to": to_hex(to), "data": to_hex(function.encode(*values))}, "latest"
+    )
+    return function.decode(parse_bytes(answer, f"answer of {function.name}"))[0]
 
 
 # --- the calls, by who must send them
@@ -70,20 +72,20 @@ async def _read(rpc: Rpc, to: bytes, function: abi.Function, *values: object) ->
 
 def call_register_as_operator(contracts: Deployment, operator: bytes, metadata_uri: str = "") -> Call:
     """By the account that becomes an operator."""
-    what, arguments = f"register {hexed(operator)} as an operator", (bytes(20), 0, metadata_uri)
+    what, arguments = f"register {to_hex(operator)} as an operator", (bytes(20), 0, metadata_uri)
     to = contracts.delegation_manager
     return Call(what, "delegation manager", to, abi.REGISTER_AS_OPERATOR, arguments, GAS_OPERATOR)
 
 
 def call_allow(contracts: Deployment, operator: bytes) -> Call:
     """By the registrar's owner: let ``operator`` join the set."""
-    what, arguments = f"allow operator {hexed(operator)} to join", (_set_of(contracts), operator)
+    what, arguments = f"allow operator {to_hex(operator)} to join", (_set_of(contracts), operator)
     return Call(what, "AVS registrar", contracts.registrar, abi.ADD_TO_ALLOWLIST, arguments, GAS_ALLOWLIST)
 
 
 def call_disallow(contracts: Deployment, operator: bytes) -> Call:
     """By the registrar's owner: let ``operator`` join no more. A member stays one."""
-    what, arguments = f"take operator {hexed(operator)} off the allow-list", (_set_of(contracts), operator)
+    what, arguments = f"take operator {to_hex(operator)} off the allow-list", (_set_of(contracts), operator)
     return Call(
         what, "AVS registrar", contracts.registrar, abi.REMOVE_FROM_ALLOWLIST, arguments, GAS_ALLOWLIST
     )
@@ -96,7 +98,7 @@ async def call_register_key(rpc: Rpc, contracts: Deployment, operator: bytes, ke
     """
     digest = await _agreed_digest(rpc, contracts, operator, key)
     return Call(
-        f"register the {CURVES[key.curve]} key of operator {hexed(operator)}",
+        f"register the {CURVES[key.curve]} key of operator {to_hex(operator)}",
         "key registrar",
         contracts.key_registrar,
         abi.REGISTER_KEY,
@@ -121,7 +123,7 @@ async def _agreed_digest(rpc: Rpc, contracts: Deployment, operator: bytes, key: 
 
 def call_deregister_key(contracts: Deployment, operator: bytes) -> Call:
     """By the operator: give up its key, for good."""
-    what, arguments = f"deregister the key of operator {hexed(operator)}", (operator, _set_of(contracts))
+    what, arguments = f"deregister the key of operator {to_hex(operator)}", (operator, _set_of(contracts))
     return Call(
         what, "key registrar", contracts.key_registrar, abi.DEREGISTER_KEY, arguments, GAS_DEREGISTER_KEY
     )
@@ -131,7 +133,7 @@ def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:
     """By the operator: join the set, with a socket (a multiaddr as text)."""
     params = (contracts.avs, [contracts.operator_set_id], encode(("string",), (socket,)))
     return Call(
-        f"register operator {hexed(operator)} for the operator set",
+        f"register operator {to_hex(operator)} for the operator set",
         "allocation manager",
         contracts.allocation_manager,
         abi.REGISTER_FOR_SETS,
@@ -144,7 +146,7 @@ def call_leave(contracts: Deployment, operator: bytes) -> Call:
     """By the operator, or the AVS: ``operator`` leaves the set."""
     params = (operator, contracts.avs, [contracts.operator_set_id])
     return Call(
-        f"deregister operator {hexed(operator)} from the operator set",
+        f"deregister operator {to_hex(operator)} from the operator set",
         "allocation manager",
         contracts.allocation_manager,
         abi.DEREGISTER_FROM_SETS,
@@ -155,7 +157,7 @@ def call_leave(contracts: Deployment, operator: bytes) -> Call:
 
 def call_update_socket(contracts: Deployment, operator: bytes, socket: str) -> Call:
     """By the operator: publish another socket."""
-    what, gas = f"update the socket of operator {hexed(operator)}", gas_of_socket(socket)
+    what, gas = f"update the socket of operator {to_hex(operator)}", gas_of_socket(socket)
     return Call(what, "AVS registrar", contracts.registrar, abi.UPDATE_SOCKET, (operator, socket), gas)
 
 
@@ -201,5 +203,5 @@ async def update_socket(operator: Sender, contracts: Deployment, socket: str) ->
 
 async def transfer(sender: Sender, to: bytes, wei: int) -> Receipt:
     """Send ether. Raises ChainError."""
-    what = f"send {wei} wei to {hexed(to)}"
+    what = f"send {wei} wei to {to_hex(to)}"
     return await sender.send(what, to, b"", gas=GAS_TRANSFER, value=wei)

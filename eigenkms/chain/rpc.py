@@ -24,6 +24,7 @@ import trio
 
 from eigenkms import bounded_json
 from eigenkms.chain.reasons import reason_in
+from eigenkms.chain.rpc_values import Json, excerpt, parse_object, to_hex
 from eigenkms.chain.transport import (
     ATTEMPTS,
     REASON_CHARACTERS,
@@ -32,7 +33,6 @@ from eigenkms.chain.transport import (
     RpcTooLargeError,
     RpcUnavailableError,
 )
-from eigenkms.chain.values import Json, excerpt, hexed, mapping
 from eigenkms.errors import ChainError
 
 __all__ = [
@@ -90,7 +90,7 @@ class RpcRefusedError(ChainError):
 
 def pin(block_hash: bytes) -> BlockPin:
     """The block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
-    return BlockPin({"blockHash": hexed(block_hash), "requireCanonical": True})
+    return BlockPin({"blockHash": to_hex(block_hash), "requireCanonical": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ class JsonRpc:
             self._reject(name, "the answer is not a list with one entry for each request", answers)
         by_id: dict[int, Json] = {}
         for answer in answers:
-            number = mapping(answer, f"{name} at {self.endpoint}").get("id")
+            number = parse_object(answer, f"{name} at {self.endpoint}").get("id")
             if type(number) is not int or number not in ids or number in by_id:
                 self._reject(name, "an answer has an id that was not asked, or twice the same")
             by_id[number] = answer

@@ -35,7 +35,7 @@ from eigenkms.chain.rpc import (
     RpcTooLargeError,
     RpcUnavailableError,
 )
-from eigenkms.chain.values import Json
+from eigenkms.chain.rpc_values import Json
 from eigenkms.errors import ChainError, InputError
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError
-from eigenkms.chain.values import Json, hexed, octets
+from eigenkms.chain.rpc_values import Json, parse_bytes, to_hex
 from eigenkms.errors import ChainError, InputError, VerificationError
 
 Fields = Mapping[str, Any]
@@ -51,7 +51,7 @@ class LocalSigner:
         self.address: Final = bytes.fromhex(self._account.address[2:])
 
     def __repr__(self) -> str:
-        return f"<LocalSigner {hexed(self.address)} key redacted>"
+        return f"<LocalSigner {to_hex(self.address)} key redacted>"
 
     async def sign(self, fields: Fields) -> bytes:
         signed = await trio.to_thread.run_sync(self._account.sign_transaction, dict(fields))
@@ -66,10 +66,10 @@ class RemoteSigner:
         self.address: Final = address
 
     def __repr__(self) -> str:
-        return f"<RemoteSigner {hexed(self.address)} at {self._rpc.endpoint}>"
+        return f"<RemoteSigner {to_hex(self.address)} at {self._rpc.endpoint}>"
 
     async def sign(self, fields: Fields) -> bytes:
-        what = f"sign with {hexed(self.address)} at {self._rpc.endpoint}"
+        what = f"sign with {to_hex(self.address)} at {self._rpc.endpoint}"
         try:
             answer = await self._rpc.call("eth_signTransaction", self._request(fields))
         except RpcRefusedError as refusal:
@@ -82,14 +82,14 @@ class RemoteSigner:
                 f"{what}: {str(error).partition(': ')[2]}",
                 hint="check web3signer_url, and that the signer is up; nothing was sent",
             ) from error
-        raw = octets(answer, "transaction that the signer signed")
+        raw = parse_bytes(answer, "transaction that the signer signed")
         check_signed(raw, fields, self.address, what)
         return raw
 
     def _request(self, fields: Fields) -> dict[str, Json]:
         request: dict[str, Json] = {name: hex(fields[name]) for name in (*_NUMBERS, "value", "type")}
-        request |= {"from": hexed(self.address), "data": fields["data"]}
-        return request | {"to": hexed(fields["to"])} if "to" in fields else request
+        request |= {"from": to_hex(self.address), "data": fields["data"]}
+        return request | {"to": to_hex(fields["to"])} if "to" in fields else request
 
 
 def check_signed(raw: bytes, fields: Fields, address: bytes, what: str) -> None:

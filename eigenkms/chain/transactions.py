@@ -19,8 +19,8 @@ import trio
 
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import Rpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
+from eigenkms.chain.rpc_values import Json, format_gwei, parse_bytes, parse_object, parse_quantity, to_hex
 from eigenkms.chain.signing import LocalSigner, Signer
-from eigenkms.chain.values import Json, gwei, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, EigenKmsError
 
@@ -79,7 +79,8 @@ class Terms:
         asked = base_fee + self.tip_wei
         if self.max_fee_wei is not None and asked > self.max_fee_wei:
             raise ChainError(
-                f"{what}: the network asks {gwei(asked)} gwei for a unit of gas, and the ceiling is {gwei(self.max_fee_wei)} gwei",
+                f"{what}: the network asks {format_gwei(asked)} gwei for a unit of gas, "
+                f"and the ceiling is {format_gwei(self.max_fee_wei)} gwei",
                 hint="wait until it asks less, or raise max_gas_price_gwei; nothing was sent",
             )
 
@@ -118,7 +119,7 @@ class Sender:
         """The lowest nonce that this sender has not used; a node that lags behind may tell a lower one."""
 
     def __repr__(self) -> str:
-        return f"<Sender {hexed(self.address)} key redacted>"
+        return f"<Sender {to_hex(self.address)} key redacted>"
 
     async def send(self, what: str, to: bytes | None, data: bytes, *, gas: int, value: int = 0) -> Receipt:
         """Send and wait until it is in a block. ``to`` None makes a contract; ``what`` names the action in messages.
@@ -145,7 +146,7 @@ class Sender:
         waiting = await self.pending()
         if not waiting or self.terms.replace_pending:
             return
-        self.terms.tell(f"waiting for {waiting} pending transactions of {hexed(self.address)}")
+        self.terms.tell(f"waiting for {waiting} pending transactions of {to_hex(self.address)}")
         patience = self.terms.replace_after or self.terms.deadline
         pause = RECEIPT_POLL_SECONDS
         with trio.move_on_after(patience):
@@ -154,7 +155,7 @@ class Sender:
                 pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
             return
         raise ChainError(
-            f"{what}: a transaction of {hexed(self.address)} is pending since more than {patience:g} s",
+            f"{what}: a transaction of {to_hex(self.address)} is pending since more than {patience:g} s",
             hint="wait until it is in a block and try again, or replace it with --replace-pending",
         )
 
@@ -165,18 +166,18 @@ class Sender:
         chain_id, latest, pending, block = await self.rpc.batch(
             [
                 ("eth_chainId", ()),
-                ("eth_getTransactionCount", (hexed(self.address), "latest")),
-                ("eth_getTransactionCount", (hexed(self.address), "pending")),
+                ("eth_getTransactionCount", (to_hex(self.address), "latest")),
+                ("eth_getTransactionCount", (to_hex(self.address), "pending")),
                 ("eth_getBlockByNumber", ("latest", False)),
             ]
         )
-        if quantity(chain_id, "chain id", bits=256) != self.chain_id:
+        if parse_quantity(chain_id, "chain id", bits=256) != self.chain_id:
             raise ChainError(
                 f"send a transaction: the RPC at {self.rpc.endpoint} is not chain {self.chain_id}"
             )
         base = base_fee_of(block)
         self.terms.check(what, base)
-        nonce = quantity(latest if self.terms.replace_pending else pending, "nonce")
+        nonce = parse_quantity(latest if self.terms.replace_pending else pending, "nonce")
         fee = self.terms.fee(base)
         fields: dict[str, Any] = {
             "type": 2,
@@ -186,7 +187,7 @@ class Sender:
             "maxFeePerGas": fee,
             "maxPriorityFeePerGas": min(self.terms.tip_wei, fee),
             "value": value,
-            "data": hexed(data),
+            "data": to_hex(data),
         }
         if to is not None:
             fields["to"] = to
@@ -196,7 +197,7 @@ class Sender:
         """A quarter above what the node says it takes, and no more than the limit given."""
         try:
             answer = await self.rpc.call("eth_estimateGas", self._as_call(fields), "latest")
-            needed = quantity(answer, "estimated gas")
+            needed = parse_quantity(answer, "estimated gas")
         except RpcRefusedError as refusal:
             if not refusal.is_revert:
                 raise self._refused(what, refusal) from refusal
@@ -212,11 +213,11 @@ class Sender:
 
     def _as_call(self, fields: dict[str, Any]) -> dict[str, Json]:
         call: dict[str, Json] = {
-            "from": hexed(self.address),
+            "from": to_hex(self.address),
             "data": fields["data"],
             "value": hex(fields["value"]),
         }
-        return call | {"to": hexed(fields["to"])} if "to" in fields else call
+        return call | {"to": to_hex(fields["to"])} if "to" in fields else call
 
     # ------------------------------------------------------------------------------------------------- sending
 
@@ -233,7 +234,8 @@ class Sender:
             if self.terms.max_fee_wei is not None and fields["maxFeePerGas"] > self.terms.max_fee_wei:
                 break
         raise ChainError(
-            f"{what}: replacing the pending transaction would cost more than {gwei(fields['maxFeePerGas'])} gwei for a unit of gas",
+            f"{what}: replacing the pending transaction would cost more than "
+            f"{format_gwei(fields['maxFeePerGas'])} gwei for a unit of gas",
             hint="raise max_gas_price_gwei, or wait for it",
         )
 
@@ -244,7 +246,7 @@ class Sender:
     async def _submit(self, sent: _SignedTransaction) -> RpcRefusedError | None:
         """The node's refusal, None if it took the transaction, or may have: then the receipt tells."""
         try:
-            await self.rpc.call("eth_sendRawTransaction", hexed(sent.raw), retry=False)
+            await self.rpc.call("eth_sendRawTransaction", to_hex(sent.raw), retry=False)
         except (RpcUnavailableError, RpcAnswerError):
             return None
         except RpcRefusedError as refusal:
@@ -254,7 +256,7 @@ class Sender:
     def _refused(self, what: str, refusal: RpcRefusedError) -> ChainError:
         hint = None
         if "insufficient funds" in refusal.text.lower() or "balance" in refusal.text.lower():
-            hint = f"send ether to {hexed(self.address)}"
+            hint = f"send ether to {to_hex(self.address)}"
         return ChainError(f"{what}: the node refused the transaction: {refusal.text[:120]}", hint=hint)
 
     @staticmethod
@@ -270,7 +272,7 @@ class Sender:
         with trio.move_on_after(self.terms.deadline):
             return await self._included(what, sent)
         raise ChainError(
-            f"{what}: transaction {', '.join(hexed(each.hash) for each in sent)} is in no block after {self.terms.deadline:g} s",
+            f"{what}: transaction {', '.join(to_hex(each.hash) for each in sent)} is in no block after {self.terms.deadline:g} s",
             hint="look it up by its hash before trying again; it may still be included",
         )
 
@@ -290,7 +292,7 @@ class Sender:
             await trio.sleep(pause)
             pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
         raise ChainError(
-            f"{what}: another transaction of {hexed(self.address)} took nonce {sent[0].fields['nonce']}",
+            f"{what}: another transaction of {to_hex(self.address)} took nonce {sent[0].fields['nonce']}",
             hint="let no other program use the account meanwhile, and try again: what is done already is skipped",
         )
 
@@ -298,12 +300,15 @@ class Sender:
         """That of the newest that has one. Whatever the RPC says else, once something was sent, is no answer yet."""
         for each in reversed(sent):
             try:
-                answer = await self.rpc.call("eth_getTransactionReceipt", hexed(each.hash))
+                answer = await self.rpc.call("eth_getTransactionReceipt", to_hex(each.hash))
             except ChainError:
                 return None
             if answer is not None:
-                receipt = mapping(answer, "transaction receipt")
-                if octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32) != each.hash:
+                receipt = parse_object(answer, "transaction receipt")
+                if (
+                    parse_bytes(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
+                    != each.hash
+                ):
                     raise ChainError("read a receipt: it is that of another transaction")
                 return receipt
         return None
@@ -312,10 +317,10 @@ class Sender:
         if self.terms.confirmations <= 1:
             return True
         try:
-            head = quantity(await self.rpc.call("eth_blockNumber"), "block number", bits=63)
+            head = parse_quantity(await self.rpc.call("eth_blockNumber"), "block number", bits=63)
         except ChainError:
             return False
-        depth = head + 1 - quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
+        depth = head + 1 - parse_quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
         return depth >= self.terms.confirmations
 
     async def _is_used(self, nonce: int) -> bool:
@@ -336,7 +341,7 @@ class Sender:
             await self._submit(sent[-1])
             return
         self.terms.tell(
-            f"{what}: in no block yet, replaced at {gwei(raised['maxFeePerGas'])} gwei for a unit of gas"
+            f"{what}: in no block yet, replaced at {format_gwei(raised['maxFeePerGas'])} gwei for a unit of gas"
         )
         try:
             replacement = await self._signed(raised)
@@ -351,14 +356,14 @@ class Sender:
     # --------------------------------------------------------------------------------------------- the outcome
 
     async def _accepted(self, what: str, receipt: dict[str, Json], sent: list[_SignedTransaction]) -> Receipt:
-        transaction_hash = octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
+        transaction_hash = parse_bytes(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
         (fields,) = (each.fields for each in sent if each.hash == transaction_hash)
-        number = quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
-        used = quantity(receipt.get("gasUsed"), "receipt's gas")
-        if quantity(receipt.get("status"), "receipt's status") != 1:
+        number = parse_quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
+        used = parse_quantity(receipt.get("gasUsed"), "receipt's gas")
+        if parse_quantity(receipt.get("status"), "receipt's status") != 1:
             raise await self._reverted(what, number, used, fields)
         made = receipt.get("contractAddress")
-        contract = None if made is None else octets(made, "receipt's contract address", size=20)
+        contract = None if made is None else parse_bytes(made, "receipt's contract address", size=20)
         return Receipt(transaction_hash, number, used, contract)
 
     async def _reverted(self, what: str, number: int, used: int, fields: dict[str, Any]) -> ChainError:
@@ -377,9 +382,9 @@ class Sender:
 async def nonces(rpc: Rpc, account: bytes) -> tuple[int, int]:
     """The account's next nonce in the newest block, and after all that is under way. Raises ChainError."""
     latest, pending = await rpc.batch(
-        [("eth_getTransactionCount", (hexed(account), tag)) for tag in ("latest", "pending")]
+        [("eth_getTransactionCount", (to_hex(account), tag)) for tag in ("latest", "pending")]
     )
-    return quantity(latest, "nonce"), quantity(pending, "pending nonce")
+    return parse_quantity(latest, "nonce"), parse_quantity(pending, "pending nonce")
 
 
 async def pending_of(rpc: Rpc, account: bytes) -> int:
@@ -390,7 +395,7 @@ async def pending_of(rpc: Rpc, account: bytes) -> int:
 
 def base_fee_of(block: Json) -> int:
     """In wei, of a block as ``eth_getBlockByNumber`` has it. Raises ChainError."""
-    return quantity(mapping(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
+    return parse_quantity(parse_object(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
 
 
 def _has_reason(refusal: RpcRefusedError, words: tuple[str, ...]) -> bool:

@@ -22,7 +22,7 @@ import trio
 
 from eigenkms.chain.endpoints import display_url, secrets_of
 from eigenkms.chain.reasons import MAX_BODY_BYTES, reason_in_body
-from eigenkms.chain.values import excerpt
+from eigenkms.chain.rpc_values import excerpt
 from eigenkms.errors import ChainError, InputError
 
 ATTEMPTS: Final = 4

@@ -176,9 +176,9 @@ def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> N
 
 
 def _wei(text: str) -> int:
-    from eigenkms.chain.values import wei_of
+    from eigenkms.chain.rpc_values import parse_ether
 
-    amount = wei_of(text)
+    amount = parse_ether(text)
     if amount is None or not 0 < amount <= 1000 * 10**18:
         raise InputError(f"read --ether {text[:40]!r}: it is not a number above 0 and up to 1000")
     return amount

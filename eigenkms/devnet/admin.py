@@ -7,8 +7,8 @@ from eigenkms.chain.operator_registry import Plan, open_registry
 from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform, transfer
 from eigenkms.chain.rpc import Rpc
+from eigenkms.chain.rpc_values import parse_quantity, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed, quantity
 from eigenkms.config.schema import DEVNET_CHAIN_ID
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.errors import InputError
@@ -32,8 +32,8 @@ async def fund(config: ChainConfig, account: bytes, wei: int) -> int:
     async with open_chain(config) as chain:
         deployer = devnet_sender(chain.rpc, config.chain_id, PRIVATE_KEYS[DEPLOYER], "fund an account")
         await transfer(deployer, account, wei)
-        balance = await chain.rpc.call("eth_getBalance", hexed(account), "latest")
-        return quantity(balance, "balance", bits=256)
+        balance = await chain.rpc.call("eth_getBalance", to_hex(account), "latest")
+        return parse_quantity(balance, "balance", bits=256)
 
 
 async def allow(config: ChainConfig, delegation_manager: bytes, operator: bytes) -> Plan:

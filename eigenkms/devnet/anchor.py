@@ -13,8 +13,8 @@ from eigenkms.chain.anchor import AnchorConfig, deploy_registry, open_anchor, se
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.devnet.engines.launch import EngineName, open_engine
 from eigenkms.errors import InputError
@@ -40,7 +40,7 @@ class DevnetAnchor:
         return {
             "anchor_rpc_url": self.config.rpc_url,
             "anchor_chain_id": self.config.chain_id,
-            "anchor_registry": hexed(self.config.registry),
+            "anchor_registry": to_hex(self.config.registry),
         }
 
 

@@ -14,8 +14,8 @@ from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import transfer
+from eigenkms.chain.rpc_values import parse_quantity, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed, quantity
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.devnet import app_publishing
 from eigenkms.devnet.admin import devnet_sender
@@ -38,7 +38,7 @@ class ApplicationAdmin:
         """A new application, started if it has a release. Raises ``ChainError``, ``UnusableReleaseError``."""
         creator = await self._creator(creator_key)
         return await self.show(
-            AppId(hexed(await app_publishing.create_app(creator, self.controller, release)))
+            AppId(to_hex(await app_publishing.create_app(creator, self.controller, release)))
         )
 
     async def release(self, app_id: AppId, creator_key: bytes, release: AppRelease) -> Application:
@@ -74,8 +74,8 @@ class ApplicationAdmin:
     async def _creator(self, key: bytes) -> Sender:
         """Its account, with ether."""
         creator = self._sender(key)
-        balance = await self.chain.rpc.call("eth_getBalance", hexed(creator.address), "latest")
-        if quantity(balance, "balance", bits=256) < LEAST_WEI:
+        balance = await self.chain.rpc.call("eth_getBalance", to_hex(creator.address), "latest")
+        if parse_quantity(balance, "balance", bits=256) < LEAST_WEI:
             await transfer(self._sender(PRIVATE_KEYS[DEPLOYER]), creator.address, GIFT_WEI)
         return creator
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eigenkms.chain.config import Deployment
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.devnet.anchor import DevnetAnchor
 from eigenkms.devnet.operators import DevnetOperator, write_private
 
@@ -40,7 +40,7 @@ class Access:
 def contract_settings(contracts: Deployment) -> dict[str, str]:
     """Return the contracts of a devnet, by the keys of docs/configuration.md."""
     names = ("avs", "allocation_manager", "delegation_manager", "key_registrar", "app_controller")
-    return {name: hexed(getattr(contracts, name)) for name in names}
+    return {name: to_hex(getattr(contracts, name)) for name in names}
 
 
 def network_settings(
