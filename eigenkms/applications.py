@@ -80,7 +80,9 @@ class Applications(Protocol):
     """Where applications are looked up."""
 
     async def lookup(self, app_id: AppId, client: str = "") -> Application | None:
-        """The application, or None if there is none or ``app_id`` cannot be one. ``client`` is who wants to know, if anybody else.
+        """Return the application, or None if there is none or ``app_id`` cannot be one.
+
+        ``client`` is who wants to know, if anybody else.
 
         Raises ``ChainError`` if that cannot be read, and ``UnusableReleaseError`` if its release is not one, such as one with two
         artefacts.

@@ -58,6 +58,9 @@ class VerificationError(EigenKmsError):
 
 
 class RemoteProtocolError(EigenKmsError):
-    """A peer broke the protocol. Its frame is dropped; where it proves a fault, it is kept as evidence."""
+    """A peer broke the protocol.
+
+    Its frame is dropped; where it proves a fault, it is kept as evidence.
+    """
 
     exit_code = 2

@@ -19,7 +19,10 @@ class NotUtf8Error(ValueError):
 
 
 def decode_text(data: bytes) -> str:
-    """Return the text without its byte-order mark. Raises NotUtf8Error, which repeats nothing of ``data``."""
+    """Return the text without its byte-order mark.
+
+    Raises NotUtf8Error, which repeats nothing of ``data``.
+    """
     if data.startswith(UTF16_MARKS):
         raise NotUtf8Error(UTF16)
     try:

@@ -55,7 +55,10 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is fixed about an attestation service. ``exact`` are claims that must have one value, by their path."""
+    """What is fixed about an attestation service.
+
+    ``exact`` are claims that must have one value, by their path.
+    """
 
     name: str
     algorithms: tuple[str, ...]
@@ -92,8 +95,9 @@ INTEL: Final = Service(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
-    """What the operator demands of tokens, beyond what the service fixes. ``project_id`` is the Google Cloud project; of
-    ``support`` the image must have one attribute.
+    """What the operator demands of tokens, beyond what the service fixes.
+
+    ``project_id`` is the Google Cloud project; of ``support`` the image must have one attribute.
     """
 
     issuer: str
@@ -121,7 +125,10 @@ class ConfidentialSpace:
         await self._keys.run()
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """The claims of a token in compact form. Raises ``AttestationRefusedError``."""
+        """Return the claims of a token in compact form.
+
+        Raises ``AttestationRefusedError``.
+        """
         del context  # what a token is for stands in it
         header = _read_header(evidence, self._service.algorithms, self._keys.url)
         key = await self._keys.find(header.kid, header.alg)
@@ -241,7 +248,7 @@ def _object(data: bytes, what: str) -> Json:
 
 
 def _check_times(claims: Json, now: float) -> int:
-    """The time at which the token expires."""
+    """Return the time at which the token expires."""
     issued, expires = _integer(claims, "iat"), _integer(claims, "exp")
     begins = _integer(claims, "nbf") if "nbf" in claims else issued
     if max(issued, begins) > now + CLOCK_SKEW_SECONDS:

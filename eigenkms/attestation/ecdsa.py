@@ -61,7 +61,7 @@ def typed_data(scope: Scope, nonce: bytes, issued_at: int) -> dict[str, Any]:
 
 
 def signing_digest(scope: Scope, nonce: bytes, issued_at: int) -> bytes:
-    """The 32 bytes that are signed for ``typed_data`` of these."""
+    """Return the 32 bytes that are signed for ``typed_data`` of these."""
     from eth_account.messages import encode_typed_data
 
     signable = encode_typed_data(full_message=typed_data(scope, nonce, issued_at))
@@ -94,7 +94,10 @@ class Ecdsa:
         """Nothing: all that is needed comes with the request."""
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """The signer, which is the creator or not. Raises ``AttestationRefusedError``."""
+        """Return the signer, which is the creator or not.
+
+        Raises ``AttestationRefusedError``.
+        """
         try:
             value = decode(evidence, what="signed request", limit=MAX_EVIDENCE_BYTES)
             if isinstance(value, list) and value[:1] == [1]:
@@ -190,7 +193,7 @@ def _bad_signature() -> AttestationRefusedError:
 
 
 def _recover(digest: bytes, signature: bytes) -> bytes:
-    """The 20-byte address whose key made ``signature`` over ``digest``."""
+    """Return the 20-byte address whose key made ``signature`` over ``digest``."""
     recovery = signature[64] - 27 if signature[64] >= 27 else signature[64]
     key = _recover_key(digest, signature, recovery) if recovery in (0, 1) else None
     if key is None:
@@ -199,7 +202,7 @@ def _recover(digest: bytes, signature: bytes) -> bytes:
 
 
 def _recover_key(digest: bytes, signature: bytes, recovery: int) -> bytes | None:
-    """The public key (65 bytes) that fits, or None where there is none."""
+    """Return the public key (65 bytes) that fits, or None where there is none."""
     try:
         key = coincurve.PublicKey.from_signature_and_message(
             signature[:64] + bytes([recovery]), digest, hasher=None

@@ -53,7 +53,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The container image that runs. ``digest`` is 32 bytes, ``registry`` its name without tag and digest, maybe empty."""
+    """The container image that runs.
+
+    ``digest`` is 32 bytes, ``registry`` its name without tag and digest, maybe empty.
+    """
 
     digest: bytes
     registry: str
@@ -96,7 +99,9 @@ class Method(Protocol):
         ...
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """What ``evidence`` proves at ``now`` (unix seconds). Raises ``AttestationRefusedError``.
+        """What ``evidence`` proves at ``now`` (unix seconds).
+
+        Raises ``AttestationRefusedError``.
 
         Within seconds, whatever the evidence. The claims' nonces are not compared here.
         """

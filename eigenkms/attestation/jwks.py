@@ -58,7 +58,7 @@ class KeySet:
 
 
 def parse_key_set(document: bytes) -> KeySet:
-    """The RSA keys in a JWK set that can verify signatures; others are left out.
+    """Return the RSA keys in a JWK set that can verify signatures; others are left out.
 
     Raises ``ValueError`` for what is no JWK set, has more than ``MAX_KEYS``, or has no usable key.
     """
@@ -83,7 +83,7 @@ def _usable(item: object) -> tuple[str, str | None, RSAKey] | None:
 
 
 def _public_key(item: Mapping[str, Any]) -> RSAKey | None:
-    """An RSA key, as all services use; never a secret one: whoever published it could be anybody."""
+    """Return an RSA key, as all services use; never a secret one: whoever published it could be anybody."""
     if item.get("kty") != "RSA" or "d" in item or not all(isinstance(item.get(name), str) for name in "ne"):
         return None
     try:
@@ -105,11 +105,17 @@ class IssuerKeys(Protocol):
         """Keep the keys fresh until cancelled."""
 
     async def find(self, kid: str, alg: str) -> RSAKey:
-        """Return the key that ``kid`` names for ``alg``. Raises ``AttestationRefusedError``."""
+        """Return the key that ``kid`` names for ``alg``.
+
+        Raises ``AttestationRefusedError``.
+        """
 
 
 class KeySource:
-    """One issuer's keys. ``run`` keeps them fresh, and must be running; ``find`` looks one up."""
+    """One issuer's keys.
+
+    ``run`` keeps them fresh, and must be running; ``find`` looks one up.
+    """
 
     def __init__(self, url: str, *, ca_file: Path | None = None) -> None:
         """Raises ``InputError`` for a URL that is not HTTPS, or a file that holds no authorities."""
@@ -134,7 +140,7 @@ class KeySource:
             await trio.sleep(REFRESH_SECONDS if self._fetched_at >= self._asked_at else RETRY_SECONDS)
 
     async def find(self, kid: str, alg: str) -> RSAKey:
-        """The key that ``kid`` names for ``alg``, within two times ``FETCH_SECONDS``.
+        """Return the key that ``kid`` names for ``alg``, within two times ``FETCH_SECONDS``.
 
         Raises ``AttestationRefusedError``: no such key, or no keys fresh enough at all.
         """
@@ -162,7 +168,10 @@ class KeySource:
         return self._keys.find(kid, alg) if self._keys is not None and self._is_fresh else None
 
     async def check(self) -> int:
-        """Fetch once, whatever is known already; how many usable keys there are. Raises ``KeysUnavailableError``."""
+        """Fetch once, whatever is known already; how many usable keys there are.
+
+        Raises ``KeysUnavailableError``.
+        """
         return len((await self._fetch()).keys)
 
     async def _refresh(self) -> None:
@@ -198,7 +207,10 @@ class KeySource:
         raise KeysUnavailableError(f"fetch the issuer's keys from {self._url}: {reason[:200]}")
 
     async def _get(self) -> bytes:
-        """The body, uncompressed. Reading stops by cancellation, which closes httpx's generators in order."""
+        """Return the body, uncompressed.
+
+        Reading stops by cancellation, which closes httpx's generators in order.
+        """
         body, status = bytearray(), 0
         async with (
             httpx.AsyncClient(

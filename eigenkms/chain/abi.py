@@ -38,7 +38,10 @@ class Function:
         return self.selector + encode(self.arguments, values)
 
     def decode(self, answer: bytes) -> tuple[Any, ...]:
-        """The returned values. Raises ChainError if the bytes are not what the function returns."""
+        """Return the returned values.
+
+        Raises ChainError if the bytes are not what the function returns.
+        """
         try:
             return decode(self.returns, answer)
         except (DecodingError, OverflowError, ValueError) as exc:
@@ -46,7 +49,7 @@ class Function:
 
 
 def topic(signature: str) -> bytes:
-    """The first topic of an event, 32 bytes."""
+    """Return the first topic of an event, 32 bytes."""
     return keccak256(signature.encode())
 
 

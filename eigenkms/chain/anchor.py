@@ -48,7 +48,10 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class AnchorConfig:
-    """Where the registry stands (20 bytes), and which of its chain's blocks count. The URL may hold an API key."""
+    """Where the registry stands (20 bytes), and which of its chain's blocks count.
+
+    The URL may hold an API key.
+    """
 
     rpc_url: str = field(repr=False)
     chain_id: int
@@ -71,7 +74,10 @@ def commitment_to(transcript: Transcript) -> Commitment:
 
 
 class Anchor:
-    """One registry, of one cluster. Made by ``open_anchor``, which asks nothing yet; safe for many tasks at once."""
+    """One registry, of one cluster.
+
+    Made by ``open_anchor``, which asks nothing yet; safe for many tasks at once.
+    """
 
     def __init__(self, config: AnchorConfig, cluster: ClusterId, rpc: JsonRpc) -> None:
         self.config: Final = config
@@ -97,12 +103,14 @@ class Anchor:
         }
 
     async def submissions(self) -> int:
-        """How many entries were ever made, by whomever: not zero once the cluster has a key that is anchored. Raises ChainError."""
+        """Return how many entries were ever made, by whomever: not zero once the cluster has a key that is anchored. Raises
+        ChainError.
+        """
         ((count,),) = await self._read([(abi.SUBMISSIONS, ())])
         return int(count)
 
     async def members_among(self, operators: Iterable[OperatorAddress]) -> frozenset[OperatorAddress]:
-        """Those of whom the registry takes entries. Raises ChainError."""
+        """Return those of whom the registry takes entries. Raises ChainError."""
         asked = tuple(operators)
         answers = await self._read([(abi.IS_REGISTRY_MEMBER, (operator,)) for operator in asked])
         return frozenset(operator for operator, (member,) in zip(asked, answers, strict=True) if member)
@@ -193,11 +201,16 @@ class Anchor:
     # ------------------------------------------------------------------------------------------------- writing
 
     def sender(self, account_key: bytes, terms: Terms | None = None) -> Sender:
-        """The account (32-byte private key) that writes, and pays for it. Raises InputError."""
+        """Return the account (32-byte private key) that writes, and pays for it.
+
+        Raises InputError.
+        """
         return Sender(self.rpc, account_key, self.config.chain_id, terms=terms)
 
     async def submit(self, operator: Sender, version: int, commitment: Commitment) -> Receipt:
-        """Write the sender's entry for a version, once and for all. Tried as a call first, so that a refusal costs nothing.
+        """Write the sender's entry for a version, once and for all.
+
+        Tried as a call first, so that a refusal costs nothing.
 
         Raises ChainError: not a member, written before, too little ether, or no answer; then ask ``commitments`` before trying
         again.
@@ -259,7 +272,7 @@ def _cluster_of(chain_id: int, avs: str, operator_set_id: int) -> ClusterId | No
 
 
 async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
-    """A new registry of ``cluster``, whose list of members the sender keeps; its address. Raises ChainError."""
+    """Return a new registry of ``cluster``, whose list of members the sender keeps; its address. Raises ChainError."""
     arguments = (owner.address, cluster.chain_id, cluster.avs, cluster.operator_set_id)
     creation = artefact("CommitmentRegistry").bytecode + encode(
         ("address", "uint256", "address", "uint32"), arguments
@@ -271,7 +284,10 @@ async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
 
 
 async def set_member(owner: Sender, registry: bytes, operator: bytes, *, member: bool = True) -> Receipt:
-    """Let ``operator`` (20 bytes) write from now on, or not any more. The sender must own the registry. Raises ChainError."""
+    """Let ``operator`` (20 bytes) write from now on, or not any more.
+
+    The sender must own the registry. Raises ChainError.
+    """
     verb = "put" if member else "take"
     what = f"{verb} operator {to_hex(operator)} {'on' if member else 'off'} the member list of the registry"
     return await owner.send(what, registry, abi.SET_MEMBER.encode(operator, member), gas=GAS_MEMBER)

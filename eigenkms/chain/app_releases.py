@@ -20,7 +20,9 @@ MAX_RELEASE_BYTES: Final = 128 * 1024
 
 
 def decode_release(event_data: bytes, what: str) -> AppRelease:
-    """The release in the data of an event; ``what`` names it in messages. Milliseconds of CPU for a large one.
+    """Return the release in the data of an event; ``what`` names it in messages.
+
+    Milliseconds of CPU for a large one.
 
     Raises ``UnusableReleaseError`` for what the creator did wrong, ``ChainError`` if the data is not that of such an event.
     """
@@ -45,7 +47,7 @@ def decode_release(event_data: bytes, what: str) -> AppRelease:
 
 
 def encode_release(release: AppRelease) -> tuple[Any, ...]:
-    """The ABI value of a release with its one artefact, and no time by which to upgrade."""
+    """Return the ABI value of a release with its one artefact, and no time by which to upgrade."""
     policy = release.policy
     return (
         ([(release.image_digest, release.registry)], 0),
@@ -67,7 +69,10 @@ def _policy(fields: tuple[Any, ...]) -> ContainerPolicy:
 
 
 def _bytes_in(value: object) -> int:
-    """The size of all texts and byte strings in a decoded value. No contract writes them over one another."""
+    """Return the size of all texts and byte strings in a decoded value.
+
+    No contract writes them over one another.
+    """
     if isinstance(value, tuple):
         return sum(map(_bytes_in, value))
     if isinstance(value, str):

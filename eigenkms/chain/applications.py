@@ -70,14 +70,20 @@ class _CachedLookup:
 
 @dataclass(slots=True)
 class _InFlightRead:
-    """A read under way. ``answer`` returns its result, or raises; it is None if the read was cancelled."""
+    """A read under way.
+
+    ``answer`` returns its result, or raises; it is None if the read was cancelled.
+    """
 
     over: trio.Event = field(default_factory=trio.Event)
     answer: Callable[[], Application | None] | None = None
 
 
 class Familiar(Protocol):
-    """Storage of the addresses at which an application was found (storage/familiar). Blocking."""
+    """Storage of the addresses at which an application was found (storage/familiar).
+
+    Blocking.
+    """
 
     def addresses(self) -> Sequence[bytes]: ...
 
@@ -85,7 +91,10 @@ class Familiar(Protocol):
 
 
 class ChainApplications:
-    """``Applications`` of one app controller (20 bytes). Safe for many tasks at once. ``kept`` is read now."""
+    """``Applications`` of one app controller (20 bytes).
+
+    Safe for many tasks at once. ``kept`` is read now.
+    """
 
     def __init__(self, chain: OperatorSetSource, contract: bytes, kept: Familiar | None = None) -> None:
         self._chain = chain
@@ -106,7 +115,10 @@ class ChainApplications:
         self._is_there = False
 
     async def check(self) -> None:
-        """Check that the contract is there; a lookup does it too, once. Raises ``ChainError``."""
+        """Check that the contract is there; a lookup does it too, once.
+
+        Raises ``ChainError``.
+        """
         if not self._is_there:
             await self._chain.require_contract("app controller", self._contract)
             self._is_there = True
@@ -132,7 +144,10 @@ class ChainApplications:
 
     @contextmanager
     def _strange_place(self, address: bytes, client: str) -> Iterator[None]:
-        """Hold a place for a lookup of an address at which nothing was ever found. Unnamed clients are counted as one."""
+        """Hold a place for a lookup of an address at which nothing was ever found.
+
+        Unnamed clients are counted as one.
+        """
         is_full = self._strangers.total() >= STRANGERS
         if is_full or (client and self._strangers[client] >= STRANGERS_OF_ONE):
             raise ChainError(

@@ -21,7 +21,10 @@ from eigenkms.types import BlockRef
 
 
 class BlockReader:
-    """Reads blocks, and contract values at a block. Each method raises ChainError if the RPC cannot answer."""
+    """Reads blocks, and contract values at a block.
+
+    Each method raises ChainError if the RPC cannot answer.
+    """
 
     def __init__(self, config: ChainConfig, rpc: Rpc) -> None:
         self.config = config

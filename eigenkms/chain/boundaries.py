@@ -65,7 +65,9 @@ class BoundaryStatistics:
 
 
 class BoundaryFollower:
-    """Delivers boundaries above ``start_after``. Run ``run`` as a task; cancel it to stop.
+    """Delivers boundaries above ``start_after``.
+
+    Run ``run`` as a task; cancel it to stop.
 
     ``poll_seconds`` is the time between two reads of the head.
     """

@@ -39,7 +39,7 @@ class Finality:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises InputError."""
+        """Raise InputError."""
         if text == "finalized":
             return cls("finalized")
         if text == "safe":
@@ -68,8 +68,10 @@ def explain_refusal(refusal: RpcRefusedError, tag: Tag, flag: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """One operator set of one AVS on one chain. Addresses are 20 bytes. ``rpc_url`` is one URL or several, the preferred one
-    first; they may hold API keys: no repr shows them.
+    """One operator set of one AVS on one chain.
+
+    Addresses are 20 bytes. ``rpc_url`` is one URL or several, the preferred one first; they may hold API keys: no repr
+    shows them.
 
     ``stale_seconds``: age of its newest block from which on an RPC is asked after the others. ``app_controller``: where
     applications are looked up, None where that is not wanted.
@@ -108,7 +110,9 @@ class ChainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The contracts of one operator set, as the writer side needs them. Addresses are 20 bytes.
+    """The contracts of one operator set, as the writer side needs them.
+
+    Addresses are 20 bytes.
 
     ``app_controller`` is None where applications are no concern.
     """

@@ -20,7 +20,10 @@ _HINT: Final = "use an RPC that serves eth_getLogs over long ranges of blocks"
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """One event. ``position`` orders the events of a chain: (block number, index in the block)."""
+    """One event.
+
+    ``position`` orders the events of a chain: (block number, index in the block).
+    """
 
     address: bytes
     topics: tuple[bytes, ...]
@@ -54,7 +57,7 @@ class LogQuery:
         )
 
     async def read(self, rpc: Rpc, start: int, end: int) -> list[EventLog]:
-        """All events in blocks ``start..end``, in chain order. Raises ChainError."""
+        """Return all events in blocks ``start..end``, in chain order. Raises ChainError."""
         found: list[EventLog] = []
         width = max(1, end - start + 1)
         for _ in range(MAX_REQUESTS):
@@ -102,5 +105,5 @@ def _parse_log(entry: Json) -> EventLog:
 
 
 def last_before(logs: Sequence[EventLog], block_number: int) -> EventLog | None:
-    """The newest event at or below a block."""
+    """Return the newest event at or below a block."""
     return next((log for log in reversed(logs) if log.position[0] <= block_number), None)

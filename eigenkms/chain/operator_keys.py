@@ -85,7 +85,7 @@ class OperatorKey(Protocol):
         """32 bytes; burned once it was registered."""
 
     def prove(self, digest: bytes) -> bytes:
-        """The proof of possession."""
+        """Return the proof of possession."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,10 @@ class Bn254Key:
 
 
 class EcdsaKey:
-    """A secp256k1 key of 32 bytes; its repr does not show it. Raises InputError for what is no key."""
+    """A secp256k1 key of 32 bytes; its repr does not show it.
+
+    Raises InputError for what is no key.
+    """
 
     curve: ClassVar[int] = abi.CURVE_ECDSA
     gas: ClassVar[int] = 300_000

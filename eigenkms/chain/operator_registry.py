@@ -54,7 +54,7 @@ class OperatorRegistration:
 
     @property
     def until(self) -> str:
-        """How long one who left stays slashable, for a sentence."""
+        """Return how long one who left stays slashable, for a sentence."""
         return "" if self.slashable_until is None else f" until block {self.slashable_until}"
 
 
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def gas(self) -> int:
-        """The most that all calls together may use."""
+        """Return the most that all calls together may use."""
         return sum(call.gas for call in self.calls)
 
 
@@ -152,7 +152,10 @@ class OperatorRegistry:
         return None if answer is None else bytes.fromhex(answer[2:])
 
     async def is_allowed(self, operator: bytes) -> bool | None:
-        """Whether ``operator`` may join; None if the registrar keeps no such list. Raises ChainError."""
+        """Return whether ``operator`` may join; None if the registrar keeps no such list.
+
+        Raises ChainError.
+        """
         allowed: bool | None = await self._optional(abi.IS_ALLOWED, self._set, operator)
         return allowed
 
@@ -188,7 +191,10 @@ class OperatorRegistry:
     async def register(
         self, account: bytes, key: OperatorKey, socket: str, *, metadata_uri: str = ""
     ) -> Plan:
-        """From a bare account to a member with this key and socket. Raises InputError for what cannot work, and ChainError."""
+        """From a bare account to a member with this key and socket.
+
+        Raises InputError for what cannot work, and ChainError.
+        """
         action = f"register operator {to_hex(account)}"
         self._check_curve(action, key)
         now = await self.read_registration(account)
@@ -320,7 +326,10 @@ class OperatorRegistry:
         return blocks
 
     async def give_up_key(self, account: bytes) -> Plan:
-        """Deregister the key, for good. Raises InputError while it is slashable, and ChainError."""
+        """Deregister the key, for good.
+
+        Raises InputError while it is slashable, and ChainError.
+        """
         action = f"deregister the key of operator {to_hex(account)}"
         now = await self.read_registration(account)
         if now.is_member:
@@ -342,7 +351,10 @@ class OperatorRegistry:
         return Plan(action, account, (TransactionStep("deregister key", call),), warning=warning)
 
     async def update_socket(self, account: bytes, socket: str) -> Plan:
-        """Publish ``socket``, unless the chain has it. Raises InputError for one that is no member, and ChainError."""
+        """Publish ``socket``, unless the chain has it.
+
+        Raises InputError for one that is no member, and ChainError.
+        """
         action = f"update the socket of operator {to_hex(account)}"
         now = await self.read_registration(account)
         if not now.is_member:
@@ -357,7 +369,10 @@ class OperatorRegistry:
         return Plan(action, account, (TransactionStep("update socket", call),))
 
     async def allow(self, account: bytes, operator: bytes, *, remove: bool = False) -> Plan:
-        """``operator`` onto the allow-list, or off it, by its owner. Raises InputError for another account, and ChainError."""
+        """``operator`` onto the allow-list, or off it, by its owner.
+
+        Raises InputError for another account, and ChainError.
+        """
         action = f"{'take off the allow-list' if remove else 'allow'} operator {to_hex(operator)}"
         allowed, owner = await self.is_allowed(operator), await self.owner()
         if allowed is None:
@@ -381,7 +396,7 @@ class OperatorRegistry:
     # ----------------------------------------------------------------------------------------- before sending
 
     async def fee(self, plan: Plan, terms: Terms) -> int:
-        """The most that a unit of gas would cost now, in wei.
+        """Return the most that a unit of gas would cost now, in wei.
 
         Raises ChainError if the network asks more than ``terms`` allow, InputError if the account cannot pay the plan.
         """
@@ -400,7 +415,8 @@ class OperatorRegistry:
         return fee
 
     async def simulate(self, plan: Plan, call: Call) -> str | None:
-        """Why the newest state would refuse ``call``, None if it would not; "" if that shows only after the calls before it.
+        """Return why the newest state would refuse ``call``, None if it would not; "" if that shows only after the calls
+        before it.
 
         Raises ChainError if it cannot be asked.
         """

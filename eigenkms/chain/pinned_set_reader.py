@@ -33,14 +33,20 @@ class PinnedSetReader(BlockReader):
         return event_data[:64] == self.config.avs.rjust(32, b"\0") + self.set_id[1].to_bytes(32, "big")
 
     async def set_now(self) -> tuple[BlockRef, OperatorSetAt]:
-        """Return the newest block, whatever the configured finality, and the set at it. Raises ChainError."""
+        """Return the newest block, whatever the configured finality, and the set at it.
+
+        Raises ChainError.
+        """
         newest = await self._block_by("latest", "the latest block")
         if newest is None:
             raise ChainError(f"read the latest block at {self.rpc.endpoint}: the node has none")
         return newest, await self.set_pinned(newest)
 
     async def set_pinned(self, block: BlockRef) -> OperatorSetAt:
-        """Return the set at exactly this block. Raises RpcRefusedError if the RPC has its state no more."""
+        """Return the set at exactly this block.
+
+        Raises RpcRefusedError if the RPC has its state no more.
+        """
         at, config = pin(block.hash), self.config
         members_call = call_request(config.allocation_manager, abi.GET_MEMBERS.encode(self.set_id), at)
         registrar_call = call_request(config.allocation_manager, abi.GET_AVS_REGISTRAR.encode(config.avs), at)

@@ -52,14 +52,20 @@ class ProviderHealth:
         return ProviderState.STALE in states and not states & {ProviderState.OK, ProviderState.UNTRIED}
 
     def candidates(self, without: Collection[Provider] = ()) -> list[Provider]:
-        """Return the endpoints to use, in order. Those that fail, or serve another chain, only if there are no others."""
+        """Return the endpoints to use, in order.
+
+        Those that fail, or serve another chain, only if there are no others.
+        """
         ranked = sorted((p for p in self.providers if p not in without), key=lambda provider: provider.rank)
         good = [provider for provider in ranked if provider.state in RANK]
         failing = [provider for provider in ranked if provider.state is ProviderState.FAILING]
         return good or failing or ranked
 
     def check_chain(self, provider: Provider, answer: Json) -> None:
-        """Mark an endpoint as verified by its answer to eth_chainId. Raises WrongChainError."""
+        """Mark an endpoint as verified by its answer to eth_chainId.
+
+        Raises WrongChainError.
+        """
         chain_id = parse_quantity(answer, f"chain id at {provider.rpc.endpoint}", bits=256)
         if chain_id != self.chain_id:
             provider.verified = False
@@ -154,7 +160,10 @@ class ProviderHealth:
             log.log(level, "%s is not used (%s): %s", provider.rpc.endpoint, state.value, provider.last_error)
 
     def _log_level(self, state: ProviderState, before: ProviderState) -> int:
-        """Return the level at which a change is logged. The caller reports the failure of the only endpoint."""
+        """Return the level at which a change is logged.
+
+        The caller reports the failure of the only endpoint.
+        """
         if state is ProviderState.WRONG_CHAIN:
             return logging.ERROR
         if state is ProviderState.OK:

@@ -29,7 +29,10 @@ log = logging.getLogger("eigenkms.chain.rpc_pool")
 
 
 class ProviderProbes:
-    """Probes of all endpoints. ``split`` states what each has of one block, while they are on different forks."""
+    """Probes of all endpoints.
+
+    ``split`` states what each has of one block, while they are on different forks.
+    """
 
     def __init__(self, health: ProviderHealth) -> None:
         self.split: str | None = None
@@ -100,7 +103,10 @@ class ProviderProbes:
         return f"of block {number} {', '.join(each)}"
 
     async def _read_hash(self, provider: Provider, number: int, hashes: dict[Provider, bytes]) -> None:
-        """Read the hash of a block. An endpoint that fails is left out; probes find out why."""
+        """Read the hash of a block.
+
+        An endpoint that fails is left out; probes find out why.
+        """
         try:
             with trio.move_on_after(PROBE_SECONDS):
                 answer = await provider.rpc.call("eth_getBlockByNumber", hex(number), False)

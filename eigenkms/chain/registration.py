@@ -37,7 +37,10 @@ def gas_of_socket(socket: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One transaction, before it is signed. ``what`` names the action in messages; ``gas`` is the limit."""
+    """One transaction, before it is signed.
+
+    ``what`` names the action in messages; ``gas`` is the limit.
+    """
 
     what: str
     contract: str
@@ -170,19 +173,28 @@ async def register_as_operator(operator: Sender, contracts: Deployment, *, metad
 
 
 async def add_to_allowlist(owner: Sender, contracts: Deployment, operator: bytes) -> Receipt:
-    """Let ``operator`` (20 bytes) join the set. The sender must be the registrar's owner. Raises ChainError."""
+    """Let ``operator`` (20 bytes) join the set.
+
+    The sender must be the registrar's owner. Raises ChainError.
+    """
     return await perform(owner, call_allow(contracts, operator))
 
 
 async def register_bn254_key(operator: Sender, contracts: Deployment, key: bn254.KeyPair) -> Receipt:
-    """Register the sender's signing key for the set, with its proof of possession. Raises ChainError."""
+    """Register the sender's signing key for the set, with its proof of possession.
+
+    Raises ChainError.
+    """
     return await perform(
         operator, await call_register_key(operator.rpc, contracts, operator.address, Bn254Key(key))
     )
 
 
 async def deregister_key(operator: Sender, contracts: Deployment) -> Receipt:
-    """Give up the sender's key, for good: it can never be registered again. Raises ChainError while slashable."""
+    """Give up the sender's key, for good: it can never be registered again.
+
+    Raises ChainError while slashable.
+    """
     return await perform(operator, call_deregister_key(contracts, operator.address))
 
 
@@ -192,7 +204,10 @@ async def register_for_operator_set(operator: Sender, contracts: Deployment, soc
 
 
 async def deregister(sender: Sender, contracts: Deployment, operator: bytes | None = None) -> Receipt:
-    """Leave the set; an AVS may name another ``operator`` to remove it. Raises ChainError."""
+    """Leave the set; an AVS may name another ``operator`` to remove it.
+
+    Raises ChainError.
+    """
     return await perform(sender, call_leave(contracts, sender.address if operator is None else operator))
 
 

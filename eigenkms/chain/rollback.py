@@ -46,7 +46,10 @@ async def roll_back(chain: PinnedSetReader, block: BlockRef) -> OperatorSetAt:
 
 
 def members_before(now: tuple[OperatorAddress, ...], moves: list[EventLog]) -> tuple[OperatorAddress, ...]:
-    """Return the members before ``moves``, which lead in chain order to ``now``. Raises ChainError if they cannot."""
+    """Return the members before ``moves``, which lead in chain order to ``now``.
+
+    Raises ChainError if they cannot.
+    """
     members = set(now)
     for move in reversed(moves):
         operator, was_added = _operator(move), move.topics[0] == abi.ADDED

@@ -84,12 +84,12 @@ class RpcRefusedError(ChainError):
 
     @property
     def is_revert(self) -> bool:
-        """Whether the contract itself refused the call, as opposed to the node."""
+        """Return whether the contract itself refused the call, as opposed to the node."""
         return self.code == 3 or "revert" in self.text.lower()
 
 
 def pin(block_hash: bytes) -> BlockPin:
-    """The block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
+    """Return the block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
     return BlockPin({"blockHash": to_hex(block_hash), "requireCanonical": True})
 
 
@@ -120,7 +120,9 @@ class Rpc(Protocol):
 
 
 class JsonRpc:
-    """One endpoint, with pooled connections. Use as ``async with JsonRpc(url) as rpc``; safe for many tasks at once.
+    """One endpoint, with pooled connections.
+
+    Use as ``async with JsonRpc(url) as rpc``; safe for many tasks at once.
 
     ``deadline`` is in seconds and bounds each call as a whole, retries included. ``label`` tells endpoints of one host apart in
     messages.
@@ -153,7 +155,7 @@ class JsonRpc:
         return RpcStatistics(self._requests, self._http.retries, self._http.failures)
 
     async def call(self, method: str, *params: Json, retry: bool = True) -> Json:
-        """The result of one call.
+        """Return the result of one call.
 
         Raises RpcUnavailableError, RpcAnswerError or RpcRefusedError (all ChainError).
         """
@@ -163,13 +165,19 @@ class JsonRpc:
         return _accepted(self._result(method, number, answer))
 
     async def batch(self, requests: Sequence[Request]) -> tuple[Json, ...]:
-        """The results of many calls, in their order; raises the first refusal. See ``batch_outcomes``."""
+        """Return the results of many calls, in their order; raises the first refusal.
+
+        See ``batch_outcomes``.
+        """
         return tuple(_accepted(outcome) for outcome in await self.batch_outcomes(requests))
 
     async def batch_outcomes(
         self, requests: Sequence[Request], *, retry: bool = True
     ) -> tuple[Json | RpcRefusedError, ...]:
-        """As ``batch``, with a refusal standing in the place of its result. At most MAX_BATCH calls a round trip."""
+        """As ``batch``, with a refusal standing in the place of its result.
+
+        At most MAX_BATCH calls a round trip.
+        """
         outcomes: list[Json | RpcRefusedError] = []
         for start in range(0, len(requests), MAX_BATCH):
             outcomes += await self._one_batch(requests[start : start + MAX_BATCH], retry)
@@ -193,7 +201,7 @@ class JsonRpc:
         return await self._one_by_one(requests)
 
     async def _is_answered_alone(self, request: Request, of_batch: ChainError) -> bool:
-        """Whether a call is answered by itself, or at least not with what its batch was answered with."""
+        """Return whether a call is answered by itself, or at least not with what its batch was answered with."""
         try:
             outcome = await self._single(request, retry=False)
         except ChainError:
@@ -317,7 +325,7 @@ class JsonRpc:
 
 
 def _is_of_batch(outcome: Json | RpcRefusedError) -> bool:
-    """Whether a call was refused because of the batch that it was in."""
+    """Return whether a call was refused because of the batch that it was in."""
     return isinstance(outcome, RpcRefusedError) and not outcome.is_revert and "batch" in outcome.text.lower()
 
 
@@ -337,7 +345,7 @@ def _accepted(outcome: Json | RpcRefusedError) -> Json:
 
 
 def _revert_data(value: Json) -> bytes:
-    """The bytes that a reverting contract returned, or none where the node does not say."""
+    """Return the bytes that a reverting contract returned, or none where the node does not say."""
     if not isinstance(value, str) or not value.startswith("0x"):
         return b""
     try:

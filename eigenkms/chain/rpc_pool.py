@@ -44,7 +44,10 @@ MAX_PROVIDERS: Final = 8
 
 
 class RpcPool:
-    """The endpoints as one ``Rpc``. Made by ``open_pool``; safe for many tasks at once."""
+    """The endpoints as one ``Rpc``.
+
+    Made by ``open_pool``; safe for many tasks at once.
+    """
 
     def __init__(self, health: ProviderHealth, probes: ProviderProbes, *, deadline: float) -> None:
         self.health: Final = health

@@ -35,11 +35,17 @@ class Signer(Protocol):
         """Of the account, 20 bytes."""
 
     async def sign(self, fields: Fields) -> bytes:
-        """The raw transaction. Raises ChainError or VerificationError if there is none that can be sent."""
+        """Return the raw transaction.
+
+        Raises ChainError or VerificationError if there is none that can be sent.
+        """
 
 
 class LocalSigner:
-    """Holds an account's private key (32 bytes); its repr does not. Raises InputError for what is no key."""
+    """Holds an account's private key (32 bytes); its repr does not.
+
+    Raises InputError for what is no key.
+    """
 
     def __init__(self, private_key: bytes) -> None:
         from eth_account import Account
@@ -59,7 +65,10 @@ class LocalSigner:
 
 
 class RemoteSigner:
-    """An account whose key a web3signer (eth1 mode, ``eth_signTransaction``) holds. ``rpc`` is a connection to it."""
+    """An account whose key a web3signer (eth1 mode, ``eth_signTransaction``) holds.
+
+    ``rpc`` is a connection to it.
+    """
 
     def __init__(self, rpc: JsonRpc, address: bytes) -> None:
         self._rpc = rpc
@@ -112,7 +121,7 @@ def check_signed(raw: bytes, fields: Fields, address: bytes, what: str) -> None:
 
 
 def _unsigned(fields: Fields) -> list[Any]:
-    """The nine fields that EIP-1559 signs, as RLP has them; the access list is empty."""
+    """Return the nine fields that EIP-1559 signs, as RLP has them; the access list is empty."""
     numbers = [_minimal(fields[name]) for name in _NUMBERS]
     data = bytes.fromhex(fields["data"][2:])
     return [*numbers, fields.get("to", b""), _minimal(fields["value"]), data, []]

@@ -41,7 +41,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A transaction that is in a block and was not reverted. ``contract`` is the address that it made, if any."""
+    """A transaction that is in a block and was not reverted.
+
+    ``contract`` is the address that it made, if any.
+    """
 
     transaction_hash: bytes
     block_number: int
@@ -70,7 +73,9 @@ class Terms:
     tell: Tell = log.info
 
     def fee(self, base_fee: int) -> int:
-        """The most that a unit of gas may cost in a transaction sent now: twice the base fee and the tip, within the bound."""
+        """Return the most that a unit of gas may cost in a transaction sent now: twice the base fee and the tip, within the
+        bound.
+        """
         fee = 2 * base_fee + self.tip_wei
         return fee if self.max_fee_wei is None else min(fee, self.max_fee_wei)
 
@@ -95,7 +100,9 @@ class _SignedTransaction:
 
 
 class Sender:
-    """One account that sends transactions, one at a time. ``key`` is its private key (32 bytes) or what signs for it.
+    """One account that sends transactions, one at a time.
+
+    ``key`` is its private key (32 bytes) or what signs for it.
 
     ``deadline`` is how long, in seconds, a transaction may take to get into a block; ``terms`` say the rest, and win.
     """
@@ -122,7 +129,9 @@ class Sender:
         return f"<Sender {to_hex(self.address)} key redacted>"
 
     async def send(self, what: str, to: bytes | None, data: bytes, *, gas: int, value: int = 0) -> Receipt:
-        """Send and wait until it is in a block. ``to`` None makes a contract; ``what`` names the action in messages.
+        """Send and wait until it is in a block.
+
+        ``to`` None makes a contract; ``what`` names the action in messages.
 
         ``gas`` is the limit, or with ``Terms.estimate`` the most it may be. Raises ChainError: refused, reverted (with the
         contract's reason), too dear, or in no block within the deadline.
@@ -135,7 +144,7 @@ class Sender:
         return await self._accepted(what, receipt, sent)
 
     async def pending(self) -> int:
-        """How many transactions of the account are under way, as far as the node knows. Raises ChainError."""
+        """Return how many transactions of the account are under way, as far as the node knows. Raises ChainError."""
         return await pending_of(self.rpc, self.address)
 
     async def wait_for_pending(self, what: str) -> None:
@@ -194,7 +203,7 @@ class Sender:
         return fields | {"gas": await self._estimated(what, fields)} if self.terms.estimate else fields
 
     async def _estimated(self, what: str, fields: dict[str, Any]) -> int:
-        """A quarter above what the node says it takes, and no more than the limit given."""
+        """Return a quarter above what the node says it takes, and no more than the limit given."""
         try:
             answer = await self.rpc.call("eth_estimateGas", self._as_call(fields), "latest")
             needed = parse_quantity(answer, "estimated gas")
@@ -222,7 +231,10 @@ class Sender:
     # ------------------------------------------------------------------------------------------------- sending
 
     async def _submit_first(self, what: str, fields: dict[str, Any]) -> _SignedTransaction:
-        """Sign and send. A pending transaction under this nonce is outbid, an eighth at a time."""
+        """Sign and send.
+
+        A pending transaction under this nonce is outbid, an eighth at a time.
+        """
         for _ in range(MAX_RAISES):
             sent = await self._signed(fields)
             refusal = await self._submit(sent)
@@ -244,7 +256,7 @@ class Sender:
         return _SignedTransaction(keccak256(raw), raw, fields)
 
     async def _submit(self, sent: _SignedTransaction) -> RpcRefusedError | None:
-        """The node's refusal, None if it took the transaction, or may have: then the receipt tells."""
+        """Return the node's refusal, None if it took the transaction, or may have: then the receipt tells."""
         try:
             await self.rpc.call("eth_sendRawTransaction", to_hex(sent.raw), retry=False)
         except (RpcUnavailableError, RpcAnswerError):
@@ -261,14 +273,16 @@ class Sender:
 
     @staticmethod
     def _raised(fields: dict[str, Any]) -> dict[str, Any]:
-        """The same action at fees that are higher by an eighth, the least that nodes let replace one (go-ethereum, PriceBump)."""
+        """Return the same action at fees that are higher by an eighth, the least that nodes let replace one (go-ethereum,
+        PriceBump).
+        """
         names = ("maxFeePerGas", "maxPriorityFeePerGas")
         return fields | {name: fields[name] + fields[name] // 8 + 1 for name in names}
 
     # ------------------------------------------------------------------------------------------------- waiting
 
     async def _wait(self, what: str, sent: list[_SignedTransaction]) -> dict[str, Json]:
-        """The receipt of one of ``sent``, deep enough; what replaces a transaction is added to the list."""
+        """Return the receipt of one of ``sent``, deep enough; what replaces a transaction is added to the list."""
         with trio.move_on_after(self.terms.deadline):
             return await self._included(what, sent)
         raise ChainError(
@@ -297,7 +311,10 @@ class Sender:
         )
 
     async def _receipt(self, sent: list[_SignedTransaction]) -> dict[str, Json] | None:
-        """That of the newest that has one. Whatever the RPC says else, once something was sent, is no answer yet."""
+        """That of the newest that has one.
+
+        Whatever the RPC says else, once something was sent, is no answer yet.
+        """
         for each in reversed(sent):
             try:
                 answer = await self.rpc.call("eth_getTransactionReceipt", to_hex(each.hash))
@@ -380,7 +397,7 @@ class Sender:
 
 
 async def nonces(rpc: Rpc, account: bytes) -> tuple[int, int]:
-    """The account's next nonce in the newest block, and after all that is under way. Raises ChainError."""
+    """Return the account's next nonce in the newest block, and after all that is under way. Raises ChainError."""
     latest, pending = await rpc.batch(
         [("eth_getTransactionCount", (to_hex(account), tag)) for tag in ("latest", "pending")]
     )
@@ -388,7 +405,7 @@ async def nonces(rpc: Rpc, account: bytes) -> tuple[int, int]:
 
 
 async def pending_of(rpc: Rpc, account: bytes) -> int:
-    """How many transactions of ``account`` are under way, as far as the node knows. Raises ChainError."""
+    """Return how many transactions of ``account`` are under way, as far as the node knows. Raises ChainError."""
     latest, pending = await nonces(rpc, account)
     return max(0, pending - latest)
 

@@ -69,8 +69,10 @@ def _checked_url(url: str) -> str:
 
 @cache
 def _tls(scheme: str) -> ssl.SSLContext:
-    """Certificates are verified. Loading the authorities takes tens of milliseconds: once, and not for plain HTTP, where
-    a context that trusts nobody stands in.
+    """Certificates are verified.
+
+    Loading the authorities takes tens of milliseconds: once, and not for plain HTTP, where a context that trusts nobody
+    stands in.
     """
     return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -101,7 +103,9 @@ _NO_URLS: Final = _NoUrls()
 
 
 class HttpTransport:
-    """One URL, with pooled connections; an asynchronous context manager. Safe for many tasks at once.
+    """One URL, with pooled connections; an asynchronous context manager.
+
+    Safe for many tasks at once.
 
     ``label`` tells endpoints of one host apart in messages. Raises InputError for what is no URL of an RPC.
     """
@@ -138,7 +142,9 @@ class HttpTransport:
             await self._client.__aexit__(kind, exc, trace)
 
     async def post(self, name: str, content: bytes, *, retry: bool) -> bytes:
-        """The body of the answer to ``content``; messages call it ``name``. The caller's cancel scope is the deadline.
+        """Return the body of the answer to ``content``; messages call it ``name``.
+
+        The caller's cancel scope is the deadline.
 
         Raises RpcUnavailableError, RpcAnswerError.
         """
@@ -200,7 +206,7 @@ class HttpTransport:
         return text
 
     def quoted(self, reason: str) -> str:
-        """The other end's own words, at the end of a message; nothing where there are none."""
+        """Return the other end's own words, at the end of a message; nothing where there are none."""
         return f": {excerpt(self.scrubbed(reason), REASON_CHARACTERS)}" if reason else ""
 
 
@@ -213,8 +219,10 @@ _TRANSPORT: Final[dict[type[BaseException], str]] = {
 
 
 async def _read_bounded(response: httpx.Response, limit: int) -> bytes:
-    """The body, uncompressed, as far as the piece that exceeds ``limit``. Leaving httpx's nested generators early would leave them
-    to the garbage collector, so the reading is cancelled from within instead.
+    """Return the body, uncompressed, as far as the piece that exceeds ``limit``.
+
+    Leaving httpx's nested generators early would leave them to the garbage collector, so the reading is cancelled from
+    within instead.
     """
     body = bytearray()
     with trio.CancelScope() as reading:

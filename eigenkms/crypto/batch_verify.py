@@ -16,14 +16,20 @@ def coefficients(count: int, rng: Rng) -> list[int]:
 
 
 def find_failing(indexes: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> tuple[int, ...]:
-    """Return the indexes whose equation fails, in their order. ``holds`` returns whether a group passes together."""
+    """Return the indexes whose equation fails, in their order.
+
+    ``holds`` returns whether a group passes together.
+    """
     if not indexes or holds(indexes):
         return ()
     return _split(indexes, holds)
 
 
 def _split(indexes: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> tuple[int, ...]:
-    """Return the invalid indexes of a group that fails. If its left half passes, the right half is not checked."""
+    """Return the invalid indexes of a group that fails.
+
+    If its left half passes, the right half is not checked.
+    """
     if len(indexes) == 1:
         return (indexes[0],)
     middle = len(indexes) // 2

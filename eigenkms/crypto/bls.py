@@ -18,14 +18,15 @@ from eigenkms.crypto.scalars import SecretScalar, lagrange_at_zero
 
 
 def hash_to_g1(identity: Identity) -> bytes:
-    """The identity as a point of G1, 48 bytes."""
+    """Return the identity as a point of G1, 48 bytes."""
     curve = backends.bls12381()
     return curve.encode_g1(hashed(curve, identity))
 
 
 def partial_sign(share: SecretScalar, identity: Identity) -> bytes:
-    """``share·H(identity)``, 48 bytes, by the backend's constant-time multiplication. ValueError for a share
-    of zero.
+    """``share·H(identity)``, 48 bytes, by the backend's constant-time multiplication.
+
+    ValueError for a share of zero.
     """
     if share.value == 0:
         raise ValueError("a share of zero signs nothing")
@@ -34,8 +35,9 @@ def partial_sign(share: SecretScalar, identity: Identity) -> bytes:
 
 
 def verify_partial(identity: Identity, signature: bytes, public_share: bytes) -> bool:
-    """Whether ``e(signature, G2) = e(H(identity), public_share)``. False as well for malformed input and for
-    infinity.
+    """Return whether ``e(signature, G2) = e(H(identity), public_share)``.
+
+    False as well for malformed input and for infinity.
     """
     curve = backends.bls12381()
     try:
@@ -46,8 +48,8 @@ def verify_partial(identity: Identity, signature: bytes, public_share: bytes) ->
 
 
 def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rng: Rng) -> tuple[int, ...]:
-    """The indexes of the (signature, public share) that do not verify, ascending; empty when all do. Two
-    pairings if all do.
+    """Return the indexes of the (signature, public share) that do not verify, ascending; empty when all do. Two pairings if
+    all do.
     """
     curve = backends.bls12381()
     decoded = [_decode_or_none(curve, *item) for item in items]
@@ -65,8 +67,7 @@ def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rn
 
 
 def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
-    """The application key ``Σ λ_i·σ_i``, 48 bytes, from partial signatures at distinct non-zero
-    coordinates.
+    """Return the application key ``Σ λ_i·σ_i``, 48 bytes, from partial signatures at distinct non-zero coordinates.
 
     It is right only if there are at least t of them and all are valid: verify the result against the master
     public key. ValueError for coordinates that are zero, equal or not one for each signature; InvalidPoint
@@ -81,8 +82,8 @@ def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
 
 
 def verify_app_key(identity: Identity, key: bytes, mpk: bytes) -> bool:
-    """Whether ``key`` is the key of ``identity`` under the master public key: the same equation as for a
-    partial signature.
+    """Return whether ``key`` is the key of ``identity`` under the master public key: the same equation as for a partial
+    signature.
     """
     return verify_partial(identity, key, mpk)
 

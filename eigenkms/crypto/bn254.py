@@ -50,7 +50,7 @@ class KeyPair:
 
     @classmethod
     def generate(cls, rng: Rng) -> Self:
-        """A key uniform in 1..N-1."""
+        """Return a key uniform in 1..N-1."""
         while True:
             candidate = int.from_bytes(rng(32), "big") >> 2
             if 0 < candidate < N:
@@ -78,16 +78,18 @@ class KeyPair:
 
 
 def sign(key: KeyPair, digest: bytes) -> bytes:
-    """``secret·H(digest)``, 64 bytes; digest 32 bytes (else ValueError). Deterministic, the multiplication
-    blinded.
+    """``secret·H(digest)``, 64 bytes; digest 32 bytes (else ValueError).
+
+    Deterministic, the multiplication blinded.
     """
     curve = backends.bn254()
     return curve.encode_g1(curve.secret_mul_g1(curve.hash_to_g1(digest), key.secret))
 
 
 def verify(digest: bytes, signature: bytes, g2_key: bytes) -> bool:
-    """Whether the signature of the digest verifies under the key. False as well for malformed points;
-    ValueError if the digest is not 32 bytes, which is the caller's to ensure.
+    """Return whether the signature of the digest verifies under the key.
+
+    False as well for malformed points; ValueError if the digest is not 32 bytes, which is the caller's to ensure.
     """
     curve = backends.bn254()
     hashed = curve.hash_to_g1(digest)
@@ -99,7 +101,7 @@ def verify(digest: bytes, signature: bytes, g2_key: bytes) -> bool:
 
 
 def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple[int, ...]:
-    """The indexes of the (digest, signature, key) that do not verify, ascending; empty when all do.
+    """Return the indexes of the (digest, signature, key) that do not verify, ascending; empty when all do.
 
     One random linear combination: a pairing for each *different* key and one more, instead of two for each
     item.
@@ -126,8 +128,9 @@ def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple
 
 
 def aggregate_signatures(signatures: Sequence[bytes]) -> bytes:
-    """The sum, 64 bytes. ValueError for none; InvalidPoint for a malformed one, or if they cancel to
-    infinity.
+    """Return the sum, 64 bytes.
+
+    ValueError for none; InvalidPoint for a malformed one, or if they cancel to infinity.
     """
     if not signatures:
         raise ValueError("no signature to aggregate")
@@ -140,9 +143,10 @@ def aggregate_signatures(signatures: Sequence[bytes]) -> bytes:
 
 
 def verify_aggregate(digest: bytes, signature: bytes, g2_keys: Sequence[bytes]) -> bool:
-    """Whether the aggregate of one digest verifies under the sum of the keys. False as well when there is
-    no key, one is malformed, or their sum is infinity. The keys must be registered ones (proof of
-    possession), each signer's once.
+    """Return whether the aggregate of one digest verifies under the sum of the keys.
+
+    False as well when there is no key, one is malformed, or their sum is infinity. The keys must be registered ones (proof
+    of possession), each signer's once.
     """
     curve = backends.bn254()
     try:
@@ -161,9 +165,7 @@ def registration_key_data(key: KeyPair) -> bytes:
 
 
 def sign_registration(key: KeyPair, digest: bytes) -> bytes:
-    """The proof of possession that the key registrar wants: the signature of its EIP-712 registration
-    digest, 64 bytes.
-    """
+    """Return the proof of possession that the key registrar wants: the signature of its EIP-712 registration digest, 64 bytes."""
     return sign(key, digest)
 
 
@@ -173,8 +175,9 @@ def check_key(g2: bytes) -> None:
 
 
 def keys_match(g1: bytes, g2: bytes) -> bool:
-    """Whether the two points have one secret: ``e(g1, G2) = e(G1, g2)``. False as well for malformed
-    points.
+    """Return whether the two points have one secret: ``e(g1, G2) = e(G1, g2)``.
+
+    False as well for malformed points.
     """
     curve = backends.bn254()
     try:

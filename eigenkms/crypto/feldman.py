@@ -44,7 +44,10 @@ def check_commitments(commitments: Sequence[bytes], expected_count: int) -> None
 
 
 def verify_share(share: SecretScalar, x: int, commitments: Sequence[bytes]) -> bool:
-    """Whether ``share·G2 = Σ x^k·C_k``. False as well when a commitment is not a point."""
+    """Return whether ``share·G2 = Σ x^k·C_k``.
+
+    False as well when a commitment is not a point.
+    """
     try:
         return public_share_of(share) == public_share(x, commitments)
     except InvalidPoint:
@@ -65,8 +68,10 @@ def public_share_of(share: SecretScalar) -> bytes:
 
 
 def combine_commitments(lambdas: Sequence[int], vectors: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
-    """``A_k = Σ λ_i·C_ik`` for all k. ValueError unless there is a λ for each vector; InvalidPoint for
-    vectors that are malformed, of unequal length or none, and when A_0 is infinity.
+    """``A_k = Σ λ_i·C_ik`` for all k.
+
+    ValueError unless there is a λ for each vector; InvalidPoint for vectors that are malformed, of unequal length or none,
+    and when A_0 is infinity.
     """
     if len(lambdas) != len(vectors):
         raise ValueError(f"{len(lambdas)} coefficients, but {len(vectors)} commitment vectors")

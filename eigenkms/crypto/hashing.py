@@ -11,8 +11,9 @@ Rng = Callable[[int], bytes]
 
 
 def keccak256(*parts: bytes) -> bytes:
-    """32 bytes: the Keccak-256 digest of the concatenated parts. Parts are not delimited: the caller's
-    format must be.
+    """32 bytes: the Keccak-256 digest of the concatenated parts.
+
+    Parts are not delimited: the caller's format must be.
     """
     return keccak.new(digest_bits=256, data=b"".join(parts)).digest()
 
@@ -28,8 +29,8 @@ def be64(i: int) -> bytes:
 
 
 def hash_to_int(modulus: int, *parts: bytes) -> int:
-    """An integer in 0..modulus-1 from 512 bits: ``keccak256(0x00 ‖ parts) ‖ keccak256(0x01 ‖ parts)``
-    big-endian, reduced.
+    """Return an integer in 0..modulus-1 from 512 bits: ``keccak256(0x00 ‖ parts) ‖ keccak256(0x01 ‖ parts)`` big-endian,
+    reduced.
 
     Twice the width of a 256-bit modulus leaves a bias below 2^-250 (the reasoning of RFC 9380, section 5).
     """

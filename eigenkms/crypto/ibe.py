@@ -53,8 +53,9 @@ _INFO = b"IBE-encryption|v1|"
 
 @dataclass(frozen=True, slots=True)
 class CiphertextHeader:
-    """What a ciphertext says without a key. ``c1`` is 96 bytes as they stand there: whether it is a point
-    is not checked.
+    """What a ciphertext says without a key.
+
+    ``c1`` is 96 bytes as they stand there: whether it is a point is not checked.
     """
 
     version: int
@@ -64,7 +65,7 @@ class CiphertextHeader:
 
 
 def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
-    """A version 1 ciphertext, 128 bytes longer than the plaintext, which may be empty.
+    """Return a version 1 ciphertext, 128 bytes longer than the plaintext, which may be empty.
 
     InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
     master public key.
@@ -79,8 +80,10 @@ def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
 
 
 def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
-    """The plaintext. InputError if it is not a ciphertext or the application id is below 5 bytes;
-    VerificationError if the key is not the right one, is not a point, or the ciphertext was changed.
+    """Return the plaintext.
+
+    InputError if it is not a ciphertext or the application id is below 5 bytes; VerificationError if the key is not the
+    right one, is not a point, or the ciphertext was changed.
     """
     name = checked_app_id(app_id)
     header = parse(ciphertext)
@@ -93,8 +96,9 @@ def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
 
 
 def parse(ciphertext: bytes) -> CiphertextHeader:
-    """Read the header; InputError for what is not a version 1 ciphertext. Nothing of it is authenticated
-    before ``decrypt``.
+    """Read the header; InputError for what is not a version 1 ciphertext.
+
+    Nothing of it is authenticated before ``decrypt``.
     """
     read_version(ciphertext, (VERSION,))
     if len(ciphertext) < OVERHEAD:
@@ -109,7 +113,7 @@ def parse(ciphertext: bytes) -> CiphertextHeader:
 
 
 def checked_app_id(app_id: str) -> bytes:
-    """The application id in UTF-8; InputError below 5 bytes."""
+    """Return the application id in UTF-8; InputError below 5 bytes."""
     name = app_id_bytes(app_id)
     if len(name) < MIN_APP_ID_BYTES:
         raise InputError(f"application id {app_id!r} has {len(name)} bytes, fewer than {MIN_APP_ID_BYTES}")
@@ -127,13 +131,13 @@ def encapsulate(identity: Identity, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]
 
 
 def decapsulate(app_key: bytes, c1: bytes) -> bytes:
-    """The same g, for the holder of the application's key; InvalidPoint if one of the two is no point."""
+    """Return the same g, for the holder of the application's key; InvalidPoint if one of the two is no point."""
     curve = backends.bls12381()
     return curve.pairing_bytes(curve.decode_g1(app_key), curve.decode_g2(c1))
 
 
 def read_version(ciphertext: bytes, known: Collection[int]) -> int:
-    """The version byte; InputError for what is no ciphertext or of a version that is not ``known``."""
+    """Return the version byte; InputError for what is no ciphertext or of a version that is not ``known``."""
     if not ciphertext.startswith(MAGIC):
         raise InputError(
             "read ciphertext: it does not begin with IBE", hint="give a file made by eigenkms encrypt"

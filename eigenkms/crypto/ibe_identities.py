@@ -53,7 +53,10 @@ def app_id_bytes(app_id: str) -> bytes:
 
 
 def identity_v1(app_id: str) -> Identity:
-    """Return the identity of an application in any cluster. Raises InputError as ``app_id_bytes``."""
+    """Return the identity of an application in any cluster.
+
+    Raises InputError as ``app_id_bytes``.
+    """
     return Identity(app_id_bytes(app_id), DST)
 
 
@@ -78,7 +81,10 @@ def canary_identity(cluster: ClusterId, nonce: bytes) -> Identity:
 
 
 def identity_of(version: int, cluster: ClusterId, app_id: str) -> Identity:
-    """Return the identity that ciphertexts of a version are encrypted to. Raises ValueError for an unknown version."""
+    """Return the identity that ciphertexts of a version are encrypted to.
+
+    Raises ValueError for an unknown version.
+    """
     if version not in VERSIONS:
         raise ValueError(f"no ciphertext version {version}")
     return identity_v1(app_id) if version == 1 else identity_v2(cluster, app_id)

@@ -76,7 +76,10 @@ class ApplicationKey:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a ciphertext says without a key. ``c1`` is 96 bytes as they stand there, point or not; ``check`` 32 bytes."""
+    """What a ciphertext says without a key.
+
+    ``c1`` is 96 bytes as they stand there, point or not; ``check`` 32 bytes.
+    """
 
     kind: IdentityKind
     chunk_bits: int
@@ -109,7 +112,10 @@ class Header:
 
 
 def parse_header(encoded: bytes) -> Header:
-    """Read the first 166 bytes. InputError for what is not a version 2 ciphertext; nothing is authenticated before ``Opener``."""
+    """Read the first 166 bytes.
+
+    InputError for what is not a version 2 ciphertext; nothing is authenticated before ``Opener``.
+    """
     ibe.read_version(encoded, (VERSION,))
     if len(encoded) < HEADER_SIZE:
         raise ibe.too_short(len(encoded), HEADER_SIZE + TAG_SIZE)
@@ -133,7 +139,10 @@ def parse_header(encoded: bytes) -> Header:
 
 
 def check_cluster(header: Header, cluster: ClusterId) -> None:
-    """VerificationError unless the ciphertext says that it is for ``cluster``. Needs no key."""
+    """VerificationError unless the ciphertext says that it is for ``cluster``.
+
+    Needs no key.
+    """
     if header.cluster != cluster:
         raise VerificationError(
             f"decrypt: the ciphertext is for cluster {header.cluster.hex()}, not for {cluster.hex()}",
@@ -185,8 +194,9 @@ class Sealer(_Chunks):
         self.chunk_size = 1 << chunk_bits
 
     def seal(self, plaintext: bytes, *, last: bool) -> bytes:
-        """The next chunk, 16 bytes longer. ValueError for a wrong size: full, but the last, which may be shorter, and is empty only
-        if it is the only one.
+        """Return the next chunk, 16 bytes longer.
+
+        ValueError for a wrong size: full, but the last, which may be shorter, and is empty only if it is the only one.
         """
         self._check_more()
         full, first = len(plaintext) == self.chunk_size, self._index == 0
@@ -198,7 +208,9 @@ class Sealer(_Chunks):
 
 
 class Opener(_Chunks):
-    """Decrypts one file. What ``open`` gives is authentic, and in its place; that the file is whole is known after the last chunk.
+    """Decrypts one file.
+
+    What ``open`` gives is authentic, and in its place; that the file is whole is known after the last chunk.
 
     VerificationError if the key, its application, cluster or master public key are not those that the header was made for, or the
     header was changed.
@@ -220,8 +232,9 @@ class Opener(_Chunks):
         self._app_id = owner.app_id
 
     def open(self, sealed: bytes, *, last: bool) -> bytes:
-        """The plaintext of the next chunk; ``last`` says that nothing follows it. VerificationError if it is not what was encrypted
-        at this place.
+        """Return the plaintext of the next chunk; ``last`` says that nothing follows it.
+
+        VerificationError if it is not what was encrypted at this place.
         """
         self._check_more()
         plaintext = self._opened(sealed, last=last)
@@ -251,14 +264,17 @@ class Opener(_Chunks):
 
 
 def encrypt(recipient: Recipient, plaintext: bytes, rng: Rng, chunk_bits: int = CHUNK_BITS) -> bytes:
-    """A version 2 ciphertext of bytes in memory. Errors as ``Sealer``."""
+    """Return a version 2 ciphertext of bytes in memory. Errors as ``Sealer``."""
     sealer = Sealer(recipient, rng, chunk_bits)
     chunks = _split(plaintext, sealer.chunk_size)
     return sealer.header + b"".join(sealer.seal(chunk, last=last) for chunk, last in chunks)
 
 
 def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
-    """The whole plaintext. InputError for what is no version 2 ciphertext; VerificationError as ``Opener``."""
+    """Return the whole plaintext.
+
+    InputError for what is no version 2 ciphertext; VerificationError as ``Opener``.
+    """
     header = parse_header(ciphertext)
     opener = Opener(header, key)
     chunks = _split(ciphertext[HEADER_SIZE:], header.sealed_size)

@@ -1,7 +1,8 @@
-"""Key files: one secret key under a password, as JSON. Bytes in, bytes out; where they lie is the caller's
-business.
+"""Key files: one secret key under a password, as JSON.
 
-    {"format": "eigenkms-keystore", "version": 1, "kind": "bn254", "public": {"g2": "…"},
+Bytes in, bytes out; where they lie is the caller's business.
+
+{"format": "eigenkms-keystore", "version": 1, "kind": "bn254", "public": {"g2": "…"},
      "kdf": {"name": "scrypt", "n": 131072, "r": 8, "p": 1, "salt": "<64 hex>"},
      "cipher": {"name": "aes-256-gcm", "nonce": "<24 hex>"}, "ciphertext": "<hex>"}
 
@@ -47,7 +48,10 @@ PASSWORD_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class ScryptCost:
-    """Cost of guessing one password. The default takes 128 MiB; anything less is for tests."""
+    """Cost of guessing one password.
+
+    The default takes 128 MiB; anything less is for tests.
+    """
 
     n: int = 2**17
     r: int = 8
@@ -87,8 +91,9 @@ def seal(
     *,
     cost: ScryptCost = DEFAULT_COST,
 ) -> bytes:
-    """A key file. InputError for an empty password; ValueError for a kind, secret or public value that the
-    format does not know.
+    """Return a key file.
+
+    InputError for an empty password; ValueError for a kind, secret or public value that the format does not know.
     """
     if kind not in KINDS:
         raise ValueError(f"keystore kind {kind!r} is not one of {', '.join(KINDS)}")
@@ -107,8 +112,9 @@ def seal(
 
 
 def open_keystore(data: bytes, password: str) -> OpenedKey:
-    """The key in a file. InputError for a file that is not a key file, a newer version, or a password that
-    does not open it.
+    """Return the key in a file.
+
+    InputError for a file that is not a key file, a newer version, or a password that does not open it.
     """
     fields = _parse(data)
     kdf, cipher = fields["kdf"], fields["cipher"]
@@ -151,7 +157,10 @@ def password_bytes(password: str) -> bytes:
 
 
 def utf8(password: str) -> bytes:
-    """Its UTF-8 bytes as it stands, which is what geth derives keys from. InputError where there are none."""
+    """Its UTF-8 bytes as it stands, which is what geth derives keys from.
+
+    InputError where there are none.
+    """
     try:
         return password.encode()
     except UnicodeEncodeError:
@@ -164,9 +173,7 @@ def _cipher(password: str, salt: bytes, cost: ScryptCost) -> AESGCM:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """The file as a mapping of the known fields, their shapes checked; values are checked by
-    ``open_keystore``.
-    """
+    """Return the file as a mapping of the known fields, their shapes checked; values are checked by ``open_keystore``."""
     if len(data) > MAX_FILE_BYTES:
         raise _malformed(f"{len(data)} bytes, more than {MAX_FILE_BYTES}")
     try:

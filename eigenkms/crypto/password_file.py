@@ -35,7 +35,7 @@ def seal_file(
     *,
     cost: ScryptCost = DEFAULT_COST,
 ) -> bytes:
-    """The file of format ``name``. InputError for an empty password."""
+    """Return the file of format ``name``. InputError for an empty password."""
     if not password:
         raise InputError(f"seal {name}: the password is empty", hint="choose one of at least one character")
     salt, nonce = rng(_SALT_BYTES), rng(_NONCE_BYTES)
@@ -51,7 +51,10 @@ def seal_file(
 
 
 def open_file(name: str, version: int, data: bytes, password: str) -> bytes:
-    """What was sealed. InputError for another format or version, and where the password does not open it."""
+    """What was sealed.
+
+    InputError for another format or version, and where the password does not open it.
+    """
     line, newline, ciphertext = data[:MAX_LINE_BYTES].partition(b"\n")
     ciphertext = data[len(line) + 1 :]
     fields = _fields(line, name) if newline else None
@@ -83,7 +86,7 @@ def _derivation(fields: dict[str, Any]) -> tuple[ScryptCost, bytes, bytes]:
 
 
 def _fields(line: bytes, name: str) -> dict[str, Any] | None:
-    """The first line, as far as it is one of this format in any version."""
+    """Return the first line, as far as it is one of this format in any version."""
     try:
         fields = bounded_json.loads_strict(line)
     except ValueError:

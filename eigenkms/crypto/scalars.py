@@ -63,8 +63,9 @@ def random_scalar(rng: Rng) -> SecretScalar:
 
 
 def coordinate(address: OperatorAddress) -> int:
-    """Where an operator's share lies: ``keccak256(address) mod R``. ValueError if the address is not 20
-    bytes or x is 0.
+    """Where an operator's share lies: ``keccak256(address) mod R``.
+
+    ValueError if the address is not 20 bytes or x is 0.
     """
     if len(address) != 20:
         raise ValueError(f"operator address has {len(address)} bytes, not 20")
@@ -73,7 +74,7 @@ def coordinate(address: OperatorAddress) -> int:
 
 
 def coordinates(addresses: Sequence[OperatorAddress]) -> tuple[int, ...]:
-    """The coordinates in the order of the addresses; ValueError unless all are distinct and non-zero."""
+    """Return the coordinates in the order of the addresses; ValueError unless all are distinct and non-zero."""
     return _distinct([coordinate(address) for address in addresses])
 
 
@@ -96,7 +97,7 @@ def _product(factors: Sequence[int]) -> int:
 
 
 def _inverses(values: Sequence[int]) -> list[int]:
-    """The inverses modulo R of non-zero values, by a single inversion (Montgomery's trick)."""
+    """Return the inverses modulo R of non-zero values, by a single inversion (Montgomery's trick)."""
     products = [1]
     for value in values:
         products.append(products[-1] * value % R)

@@ -32,22 +32,27 @@ _ANSWER_INFO = b"eigenkms/answer/1"
 
 
 def derive_key(secret: bytes, info: bytes, salt: bytes) -> bytes:
-    """32 bytes by HKDF-SHA256 (RFC 5869). ``secret`` must have entropy of its own: a password goes through
-    scrypt first.
+    """32 bytes by HKDF-SHA256 (RFC 5869).
+
+    ``secret`` must have entropy of its own: a password goes through scrypt first.
     """
     return HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=info).derive(secret)
 
 
 def seal(key: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
-    """``nonce (12) ‖ AES-256-GCM``: 28 bytes longer than the plaintext. ValueError unless the key has 32
-    bytes.
+    """``nonce (12) ‖ AES-256-GCM``: 28 bytes longer than the plaintext.
+
+    ValueError unless the key has 32 bytes.
     """
     nonce = rng(NONCE_SIZE)
     return nonce + _aes(key).encrypt(nonce, plaintext, aad)
 
 
 def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """The inverse of ``seal``. VerificationError for another key, other aad or changed bytes."""
+    """Return the inverse of ``seal``.
+
+    VerificationError for another key, other aad or changed bytes.
+    """
     try:
         return _aes(key).decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], aad)
     except (InvalidTag, ValueError):
@@ -61,7 +66,7 @@ def x25519_keypair(rng: Rng) -> tuple[bytes, bytes]:
 
 
 def x25519_public(private: bytes) -> bytes:
-    """The public key of a private one, 32 bytes each; ValueError for another length."""
+    """Return the public key of a private one, 32 bytes each; ValueError for another length."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
@@ -78,8 +83,10 @@ def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> byt
 
 
 def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """The inverse of ``answer_seal``, with the recipient's private key. VerificationError when it does not open,
-    also for keys of low order or of another length: both keys may come from a stranger.
+    """Return the inverse of ``answer_seal``, with the recipient's private key.
+
+    VerificationError when it does not open, also for keys of low order or of another length: both keys may come from a
+    stranger.
     """
     if len(private) != X25519_SIZE:
         raise VerificationError(f"open answer: private key has {len(private)} bytes, not {X25519_SIZE}")
@@ -92,8 +99,9 @@ def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def hpke_seal(recipient: bytes, info: bytes, aad: bytes, plaintext: bytes) -> bytes:
-    """HPKE to a recipient's X25519 public key: 48 bytes longer than the plaintext. The ephemeral key comes
-    from the operating system.
+    """HPKE to a recipient's X25519 public key: 48 bytes longer than the plaintext.
+
+    The ephemeral key comes from the operating system.
 
     The library's public interface takes no aad, so it is bound through the key schedule: HPKE's info is
     ``be32(len(info)) ‖ info ‖ aad`` and its aad is empty. VerificationError for a public key of low order
@@ -107,8 +115,9 @@ def hpke_seal(recipient: bytes, info: bytes, aad: bytes, plaintext: bytes) -> by
 
 
 def hpke_open(private: bytes, info: bytes, aad: bytes, sealed: bytes) -> bytes:
-    """The inverse of ``hpke_seal``. VerificationError when it does not open; ValueError for a private key
-    that is not 32 bytes.
+    """Return the inverse of ``hpke_seal``.
+
+    VerificationError when it does not open; ValueError for a private key that is not 32 bytes.
     """
     key = X25519PrivateKey.from_private_bytes(private)
     try:

@@ -1,4 +1,6 @@
-"""A secret under a password, in the two layouts that Ethereum's programs write. Bytes in, bytes out; read only.
+"""A secret under a password, in the two layouts that Ethereum's programs write.
+
+Bytes in, bytes out; read only.
 
 - Web3 Secret Storage version 3 (ethereum.org, "Web3 secret storage definition"): flat fields, the MAC is Keccak-256, the
   password is its UTF-8 bytes.
@@ -37,7 +39,9 @@ _STRANGE: Final = (
 
 
 def decrypt_web3(crypto: Mapping[str, Any], password: str) -> bytes:
-    """Return the secret under the ``crypto`` object of a version 3 keystore. Takes as long as its key derivation.
+    """Return the secret under the ``crypto`` object of a version 3 keystore.
+
+    Takes as long as its key derivation.
 
     Raises InputError: the password is wrong, or the object is malformed or costs too much.
     """
@@ -55,7 +59,9 @@ def decrypt_web3(crypto: Mapping[str, Any], password: str) -> bytes:
 
 
 def decrypt_eip2335(crypto: Mapping[str, Any], password: str) -> bytes:
-    """Return the secret under the ``crypto`` object of an EIP-2335 keystore. Takes as long as its key derivation.
+    """Return the secret under the ``crypto`` object of an EIP-2335 keystore.
+
+    Takes as long as its key derivation.
 
     Raises InputError: the password is wrong, or the object is malformed or costs too much.
     """

@@ -15,8 +15,9 @@ MAX_COEFFICIENTS = 0xFFFF
 
 
 class Polynomial:
-    """A dealer's secret polynomial, coefficients from the constant term up. All are non-zero, so that no
-    commitment is infinity.
+    """A dealer's secret polynomial, coefficients from the constant term up.
+
+    All are non-zero, so that no commitment is infinity.
     """
 
     __slots__ = ("_coefficients",)
@@ -40,7 +41,7 @@ class Polynomial:
 
     @property
     def threshold(self) -> int:
-        """How many shares determine the polynomial."""
+        """Return how many shares determine the polynomial."""
         return len(self._coefficients)
 
     @property
@@ -49,7 +50,10 @@ class Polynomial:
         return self._coefficients[0]
 
     def evaluate(self, x: int) -> SecretScalar:
-        """The share at x. ValueError at x = 0 modulo R, where it would be the secret itself."""
+        """Return the share at x.
+
+        ValueError at x = 0 modulo R, where it would be the secret itself.
+        """
         if x % R == 0:
             raise ValueError("a polynomial is not evaluated at zero")
         value = 0
@@ -68,7 +72,7 @@ class Polynomial:
 
     @classmethod
     def from_bytes(cls, encoding: bytes) -> Self:
-        """The inverse of ``to_bytes``, strict; ValueError for anything that it would not have written."""
+        """Return the inverse of ``to_bytes``, strict; ValueError for anything that it would not have written."""
         count = int.from_bytes(encoding[:2], "big")
         if len(encoding) != 2 + 32 * count:
             raise ValueError(

@@ -15,7 +15,10 @@ from eigenkms.errors import InputError
 
 
 def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> Sender:
-    """An account that sends on a devnet alone. Raises InputError, which begins with ``action``, for another chain."""
+    """Return an account that sends on a devnet alone.
+
+    Raises InputError, which begins with ``action``, for another chain.
+    """
     if chain_id != DEVNET_CHAIN_ID:
         raise InputError(
             f"{action} of chain {chain_id}: it is no devnet",

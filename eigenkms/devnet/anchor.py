@@ -48,7 +48,10 @@ class DevnetAnchor:
 async def open_devnet_anchor(
     engine: EngineName, contracts: Deployment, log_path: Path
 ) -> AsyncIterator[DevnetAnchor]:
-    """The chain is up and the registry deployed; both end with the context. Raises ``InputError``, ``ChainError``."""
+    """The chain is up and the registry deployed; both end with the context.
+
+    Raises ``InputError``, ``ChainError``.
+    """
     async with (
         open_engine(engine, block_time=0, chain_id=ANCHOR_CHAIN_ID, log_path=log_path) as chain,
         JsonRpc(chain.url) as rpc,
@@ -74,7 +77,10 @@ async def admit(config: AnchorConfig, cluster: ClusterId, operator: OperatorAddr
 
 
 async def fund(config: AnchorConfig, account: bytes, wei: int) -> None:
-    """Send ether on the anchor's chain, from another process than the network's. Raises as ``admit``."""
+    """Send ether on the anchor's chain, from another process than the network's.
+
+    Raises as ``admit``.
+    """
     _require_devnet(config, "fund an account on the anchor's chain")
     async with JsonRpc(config.rpc_url) as rpc:
         await transfer(Sender(rpc, PRIVATE_KEYS[DEPLOYER], config.chain_id), account, wei)

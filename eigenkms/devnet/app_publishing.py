@@ -27,7 +27,9 @@ COORDINATOR_CHANGES: Final = {"suspend": abi.SUSPEND_APP, "resume": abi.RESUME_A
 async def create_app(
     creator: Sender, controller: bytes, release: AppRelease | None, *, salt: bytes | None = None
 ) -> bytes:
-    """Make an application of the sender's account; its address. ``salt`` is 32 bytes, random if it is not given.
+    """Make an application of the sender's account; its address.
+
+    ``salt`` is 32 bytes, random if it is not given.
 
     With a release it is started, without one it waits for it. Raises ``ChainError``, and before anything is sent
     ``UnusableReleaseError``.
@@ -47,7 +49,10 @@ async def create_app(
 
 
 async def publish_release(creator: Sender, controller: bytes, app: bytes, release: AppRelease) -> Receipt:
-    """Publish another release of ``app``, which then waits to be confirmed. Raises as ``create_app``."""
+    """Publish another release of ``app``, which then waits to be confirmed.
+
+    Raises as ``create_app``.
+    """
     check_release(release, "the release")
     data = abi.UPGRADE_APP.encode(app, encode_release(release))
     what = f"publish a release of application {to_hex(app)}"

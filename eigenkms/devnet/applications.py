@@ -29,27 +29,39 @@ GIFT_WEI: Final = 10 * 10**18
 
 @dataclass(frozen=True)
 class ApplicationAdmin:
-    """Where applications of one devnet are changed and shown. ``controller`` is the address of its contract."""
+    """Where applications of one devnet are changed and shown.
+
+    ``controller`` is the address of its contract.
+    """
 
     chain: OperatorSetSource = field(repr=False)
     controller: bytes
 
     async def create(self, creator_key: bytes, release: AppRelease | None) -> Application:
-        """A new application, started if it has a release. Raises ``ChainError``, ``UnusableReleaseError``."""
+        """Return a new application, started if it has a release.
+
+        Raises ``ChainError``, ``UnusableReleaseError``.
+        """
         creator = await self._creator(creator_key)
         return await self.show(
             AppId(to_hex(await app_publishing.create_app(creator, self.controller, release)))
         )
 
     async def release(self, app_id: AppId, creator_key: bytes, release: AppRelease) -> Application:
-        """Publish a release, and confirm it. Raises ``InputError`` for an id that cannot be one, and as ``create``."""
+        """Publish a release, and confirm it.
+
+        Raises ``InputError`` for an id that cannot be one, and as ``create``.
+        """
         creator, app = await self._creator(creator_key), _address(app_id)
         await app_publishing.publish_release(creator, self.controller, app, release)
         await app_publishing.confirm_release(self._sender(PRIVATE_KEYS[AVS_OWNER]), self.controller, app)
         return await self.show(app_id)
 
     async def change(self, app_id: AppId, creator_key: bytes | None, change: str) -> Application:
-        """Change the status, as its creator or, without a key, as the coordinator. Raises as ``release``."""
+        """Change the status, as its creator or, without a key, as the coordinator.
+
+        Raises as ``release``.
+        """
         app = _address(app_id)
         sender = self._sender(PRIVATE_KEYS[AVS_OWNER])
         if creator_key is not None:
@@ -58,7 +70,10 @@ class ApplicationAdmin:
         return await self.show(app_id)
 
     async def show(self, app_id: AppId) -> Application:
-        """What the chain says now. Raises ``InputError`` if there is no such application, and as ``Applications.lookup``."""
+        """What the chain says now.
+
+        Raises ``InputError`` if there is no such application, and as ``Applications.lookup``.
+        """
         _address(app_id)
         found = await ChainApplications(self.chain, self.controller).lookup(app_id)
         if found is None:

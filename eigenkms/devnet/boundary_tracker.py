@@ -105,7 +105,10 @@ class BoundaryTracker:
 
     @property
     def genesis(self) -> BoundaryRecord:
-        """Return the first boundary that has a certificate. Raises ``NetworkError`` if there is none."""
+        """Return the first boundary that has a certificate.
+
+        Raises ``NetworkError`` if there is none.
+        """
         for _, found in sorted(self._boundaries.items()):
             if found.certified.taken:
                 return found
@@ -129,7 +132,10 @@ class BoundaryTracker:
         return self._boundaries[block]
 
     async def after(self, block: int, seconds: float) -> BoundaryRecord:
-        """Return the lowest boundary above ``block`` that an operator saw. Raises ``NetworkError`` after ``seconds``."""
+        """Return the lowest boundary above ``block`` that an operator saw.
+
+        Raises ``NetworkError`` after ``seconds``.
+        """
 
         def after() -> BoundaryRecord | None:
             later = [number for number in self._boundaries if number > block]

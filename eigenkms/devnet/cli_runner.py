@@ -19,7 +19,7 @@ IMAGE = "sha256:" + "5a" * 32
 
 
 async def application(network: Devnet, say: Say) -> str:
-    """The id of an application to decrypt for: one that was created for it, where operators ask. Raises ``NetworkError``."""
+    """Return the id of an application to decrypt for: one that was created for it, where operators ask. Raises ``NetworkError``."""
     if network.access.policy == "open":
         return APP_ID
     said = await run_command(network, say, "devnet", "app", "create", arguments=("--image-digest", IMAGE))
@@ -52,7 +52,10 @@ async def decrypt(
 
 
 async def run_command(network: Devnet, say: Say, *verb: str, arguments: Sequence[str]) -> str:
-    """Run ``eigenkms VERB`` with the network's client configuration; its stdout. Raises ``NetworkError`` with what it said."""
+    """Run ``eigenkms VERB`` with the network's client configuration; its stdout.
+
+    Raises ``NetworkError`` with what it said.
+    """
     words = [*verb, "--config", network.client_config.name, *arguments]
     say("$ eigenkms " + shlex.join(words))
     with trio.move_on_after(COMMAND_SECONDS):

@@ -48,7 +48,10 @@ async def start(network: Devnet, say: Say) -> None:
 
 
 async def stop(network: Devnet, say: Say, *, except_for: frozenset[int] = frozenset()) -> None:
-    """Stop all nodes. Raises ``NetworkError`` if one, except those that were killed, exits with an error."""
+    """Stop all nodes.
+
+    Raises ``NetworkError`` if one, except those that were killed, exits with an error.
+    """
     for index, code in (await network.stop_all()).items():
         member = network.members[index]
         if index not in except_for and code != 0:

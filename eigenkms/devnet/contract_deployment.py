@@ -28,8 +28,9 @@ async def deploy_contracts(
     deallocation_delay: int = DEALLOCATION_DELAY_BLOCKS,
     curve_type: int = abi.CURVE_BN254,
 ) -> Deployment:
-    """Deploy and wire everything. The AVS is the account of ``avs_owner_key``, which also owns the allow-list and confirms the
-    releases of applications.
+    """Deploy and wire everything.
+
+    The AVS is the account of ``avs_owner_key``, which also owns the allow-list and confirms the releases of applications.
 
     Both accounts need ether. ``deallocation_delay`` is in blocks: how long an operator that left stays slashable.
     Raises ChainError.

@@ -50,7 +50,7 @@ class LatencyStats:
         return len(self.latencies)
 
     def quantile(self, share: float) -> float:
-        """The latency that this share of the successes did not exceed; NaN without any."""
+        """Return the latency that this share of the successes did not exceed; NaN without any."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
@@ -108,7 +108,7 @@ class LoadGenerator:
                 await trio.sleep(AFTER_FAILURE_SECONDS)
 
     async def _decrypt(self, app: AppId, ciphertext: bytes, secret: bytes) -> str | None:
-        """Why it failed, if it did."""
+        """Return why it failed, if it did."""
         try:
             plaintext = await self._client.decrypt(app, ciphertext)
         except EigenKmsError as error:

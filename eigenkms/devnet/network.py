@@ -42,7 +42,10 @@ STATE_FILE = "network.json"
 
 @dataclass
 class Devnet:
-    """A running devnet. ``nodes`` are the processes that were started, by member index."""
+    """A running devnet.
+
+    ``nodes`` are the processes that were started, by member index.
+    """
 
     folder: Path
     engine: ChainProcess
@@ -244,7 +247,10 @@ class Devnet:
 
 
 def started_at(pid: int) -> int | None:
-    """Return the start of a process in clock ticks since boot, None if there is none. It identifies a reused pid."""
+    """Return the start of a process in clock ticks since boot, None if there is none.
+
+    It identifies a reused pid.
+    """
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
     except (OSError, IndexError):

@@ -62,7 +62,10 @@ def network_settings(
 
 
 def toml(values: Mapping[str, object]) -> str:
-    """Return a configuration file. TOML writes texts, numbers, truth values and lists of texts as JSON does."""
+    """Return a configuration file.
+
+    TOML writes texts, numbers, truth values and lists of texts as JSON does.
+    """
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 

@@ -24,7 +24,10 @@ Listener = Callable[[DevnetOperator, Mapping[str, Any]], None]
 
 
 class NodeProcess:
-    """A running ``eigenkms node``. Its log lines are events; ``wait_event`` waits for one."""
+    """A running ``eigenkms node``.
+
+    Its log lines are events; ``wait_event`` waits for one.
+    """
 
     def __init__(
         self, member: DevnetOperator, process: trio.Process, listener: Listener | None = None
@@ -62,7 +65,10 @@ class NodeProcess:
         return self._seen[name]
 
     async def follow(self) -> None:
-        """Copy the log to its file and record events, until the process ends. Only ``abandon`` cancels it."""
+        """Copy the log to its file and record events, until the process ends.
+
+        Only ``abandon`` cancels it.
+        """
         assert self.process.stderr is not None
         buffer = b""
         with self._reading, self.member.log.open("ab") as file:
@@ -120,7 +126,10 @@ async def run_node_process(
     launcher: Sequence[str] = TETHERED,
     listener: Listener | None = None,
 ) -> AsyncIterator[NodeProcess]:
-    """Run a node process for the length of the context. ``launcher`` makes Python the ``eigenkms`` command."""
+    """Run a node process for the length of the context.
+
+    ``launcher`` makes Python the ``eigenkms`` command.
+    """
     command = [
         sys.executable,
         *launcher,

@@ -1,4 +1,7 @@
-"""Run background tasks for the length of a context. An exception of the body is raised as it is, not in a group."""
+"""Run background tasks for the length of a context.
+
+An exception of the body is raised as it is, not in a group.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -20,7 +20,10 @@ _LIGHT = ScryptCost(n=2**12, r=8, p=1)
 
 @dataclass
 class DevnetOperator:
-    """One operator. ``folder`` holds its keystores, configuration, data and log; ``port`` is where its node listens."""
+    """One operator.
+
+    ``folder`` holds its keystores, configuration, data and log; ``port`` is where its node listens.
+    """
 
     index: int
     address: OperatorAddress
@@ -52,7 +55,10 @@ class DevnetOperator:
 
 
 def make_operator_of(folder: Path, index: int, account: Sender, port: int) -> DevnetOperator:
-    """Make the operator of one of the engine's accounts. CPU-bound: call in a worker thread."""
+    """Make the operator of one of the engine's accounts.
+
+    CPU-bound: call in a worker thread.
+    """
     key = next(key for key in PRIVATE_KEYS if address_of(key) == account.address)
     return make_operator(
         index, OperatorAddress(account.address), folder / f"operator-{index + 1}", port, account_key=key
@@ -97,7 +103,10 @@ def write_private(path: Path, text: str) -> None:
 async def register_operator(
     member: DevnetOperator, account: Sender, owner: Sender, contracts: Deployment
 ) -> None:
-    """Register an account as a member of the operator set, with its key and socket. Raises ``ChainError``."""
+    """Register an account as a member of the operator set, with its key and socket.
+
+    Raises ``ChainError``.
+    """
     await registration.add_to_allowlist(owner, contracts, member.address)
     await registration.register_as_operator(account, contracts)
     await registration.register_bn254_key(account, contracts, member.key)

@@ -53,7 +53,7 @@ def _first_own() -> int:
 
 
 def _bound(port: int) -> socket.socket | None:
-    """A socket that nobody shares the port with."""
+    """Return a socket that nobody shares the port with."""
     probe = socket.socket()
     try:
         probe.bind(("127.0.0.1", port))

@@ -1,4 +1,6 @@
-"""Provision a devnet: start a chain, deploy the contracts, register operators. No node is started.
+"""Provision a devnet: start a chain, deploy the contracts, register operators.
+
+No node is started.
 
 The scenarios of ``devnet run``, ``devnet up``, benchmarks and the end-to-end tests all begin with ``open_network``. It reports each
 step to a callback, a line a step.
@@ -29,7 +31,10 @@ SETUP_BLOCKS = 600
 
 
 def checked_accounts(accounts: Sequence[bytes], operators: int) -> Sequence[bytes]:
-    """Return the accounts of deployer, AVS owner and operators. Raises ``ChainError`` if the engine has fewer."""
+    """Return the accounts of deployer, AVS owner and operators.
+
+    Raises ``ChainError`` if the engine has fewer.
+    """
     if len(accounts) < operators + 2:
         raise ChainError(
             f"start devnet: the engine has {len(accounts)} accounts, {operators + 2} needed",

@@ -58,7 +58,9 @@ async def run_rotation(
     *,
     dead: int = 0,
 ) -> RotationResult:
-    """Run genesis, then ``rotations`` boundaries in a row, and stop the network. ``plan`` replaces the default plan.
+    """Run genesis, then ``rotations`` boundaries in a row, and stop the network.
+
+    ``plan`` replaces the default plan.
 
     With ``dead`` operators there is no plan: these are killed after genesis, and stay dead. ``mine`` makes the blocks if ``timing``
     has them on demand. It gets the network, and a function that returns whether a decryption has succeeded since a boundary.
@@ -134,7 +136,10 @@ class _RotationScenario:
     """When the last fault was applied, in unix seconds."""
 
     async def run(self, rotations: int) -> None:
-        """Run all rotations. Load, faults and commands have tasks of their own, because boundaries do not wait for them."""
+        """Run all rotations.
+
+        Load, faults and commands have tasks of their own, because boundaries do not wait for them.
+        """
         send, receive = trio.open_memory_channel[ScheduledFault](math.inf)
         async with open_scope() as nursery:
             nursery.start_soon(self.load.run)
@@ -237,7 +242,10 @@ class _RotationScenario:
             row.missing = [self._name(a) for a in source.recipients.addresses if a not in dealers]
 
     async def _fetch(self, block: int) -> ClusterInfo:
-        """Return the version of a boundary, or a newer one. Raises ``NetworkError`` after an interval."""
+        """Return the version of a boundary, or a newer one.
+
+        Raises ``NetworkError`` after an interval.
+        """
         failure: object = "an older version is served"
         with trio.move_on_after(self.result.interval):
             while True:

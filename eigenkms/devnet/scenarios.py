@@ -146,7 +146,10 @@ async def run_until_stopped(
 
 
 async def stop_running(folder: Path | None) -> None:
-    """Stop the network that runs in ``folder``, and wait until it is gone. Raises ``InputError`` if none does."""
+    """Stop the network that runs in ``folder``, and wait until it is gone.
+
+    Raises ``InputError`` if none does.
+    """
     state = (folder or Path()) / STATE_FILE
     try:
         known = json.loads(state.read_text())

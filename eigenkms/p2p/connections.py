@@ -28,17 +28,17 @@ _SWEEP: Final = 10.0
 
 
 def is_loopback(ip: str) -> bool:
-    """Whether the address is this machine's own."""
+    """Return whether the address is this machine's own."""
     return ip.startswith("127.") or ip in {"::1", ""}
 
 
 def is_alive(muxed: Any) -> bool:
-    """Whether a connection is neither cut nor closed, by either side."""
+    """Return whether a connection is neither cut nor closed, by either side."""
     return muxed.socket.socket.fileno() != -1 and not muxed.event_shutting_down.is_set()
 
 
 def remote_ip(socket: trio.SocketStream) -> str:
-    """The address at the other end, "" if it is gone already."""
+    """Return the address at the other end, "" if it is gone already."""
     with suppress(OSError):
         return str(socket.socket.getpeername()[0])
     return ""
@@ -78,15 +78,15 @@ class Connections:
         ]
 
     def of(self, peer: PeerId) -> list[Any]:
-        """The open connections of a peer, the newest last."""
+        """Return the open connections of a peer, the newest last."""
         return [conn for conn in self._all() if conn.muxed_conn.peer_id.to_bytes() == peer.raw]
 
     def peers(self) -> frozenset[PeerId]:
-        """All peers with an open connection."""
+        """Return all peers with an open connection."""
         return frozenset(PeerId(conn.muxed_conn.peer_id.to_bytes()) for conn in self._all())
 
     def clients(self) -> list[Any]:
-        """The muxed connections of peers that are not trusted."""
+        """Return the muxed connections of peers that are not trusted."""
         muxed = [conn.muxed_conn for conn in self._all()]
         return [each for each in muxed if not self.trusted(PeerId(each.peer_id.to_bytes()))]
 
@@ -123,7 +123,10 @@ class Connections:
     # ----- who may enter
 
     async def admit(self, muxed: Any, direction: str) -> None:
-        """Give an authenticated connection to the swarm. Raises PeerUnreachable if it cannot be had."""
+        """Give an authenticated connection to the swarm.
+
+        Raises PeerUnreachable if it cannot be had.
+        """
         peer = PeerId(muxed.peer_id.to_bytes())
         if peer == self.own:
             muxed.abort("is this very host")

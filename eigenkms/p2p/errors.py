@@ -4,11 +4,17 @@ from eigenkms.errors import NetworkError, RefusedError, RemoteProtocolError
 
 
 class PeerUnreachable(NetworkError):  # noqa: N818 - the sentence a caller reads
-    """No connection to the peer, or it broke before the answer came. The request may or may not have been carried out."""
+    """No connection to the peer, or it broke before the answer came.
+
+    The request may or may not have been carried out.
+    """
 
 
 class CallTimeout(NetworkError):  # noqa: N818
-    """The peer did not answer in time. The request may or may not have been carried out."""
+    """The peer did not answer in time.
+
+    The request may or may not have been carried out.
+    """
 
 
 class CallRefusedError(RefusedError):
@@ -21,7 +27,10 @@ class CallRefusedError(RefusedError):
 
 
 class RpcRefusal(Exception):  # noqa: N818 - raised by handlers to answer, not to fail
-    """Raised by a handler: answer this request with a refusal. ``code`` has 1 to 64 characters of ``[a-z0-9-]``."""
+    """Raised by a handler: answer this request with a refusal.
+
+    ``code`` has 1 to 64 characters of ``[a-z0-9-]``.
+    """
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code}: {message}")
@@ -34,6 +43,9 @@ class FrameError(RemoteProtocolError):
 
 
 class HostStoppedError(NetworkError):
-    """The peer-to-peer host died. Nothing of it can be used; let the process manager start the node again."""
+    """The peer-to-peer host died.
+
+    Nothing of it can be used; let the process manager start the node again.
+    """
 
     default_hint = "see the log for the cause, then start the node again"

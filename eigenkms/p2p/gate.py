@@ -9,7 +9,10 @@ log = logging.getLogger("eigenkms.p2p.host")
 
 
 class ProtocolGate:
-    """The gate of one host. Without a gate all peers are admitted; a gate that raises refuses."""
+    """The gate of one host.
+
+    Without a gate all peers are admitted; a gate that raises refuses.
+    """
 
     def __init__(self, gate: Gate | None) -> None:
         self._gate = gate

@@ -47,7 +47,10 @@ class Subscription:
             raise StopAsyncIteration from None
 
     async def receive(self) -> GossipMessage:
-        """The oldest message, once there is one. Raises trio.EndOfChannel when the host is closed and none is left."""
+        """Return the oldest message, once there is one.
+
+        Raises trio.EndOfChannel when the host is closed and none is left.
+        """
         await trio.lowlevel.checkpoint()
         while not self._messages:
             if self._closed:
@@ -82,7 +85,10 @@ def _cost(message: GossipMessage) -> int:
 
 
 class GossipService:
-    """The topics of one host. Without any, gossip is not offered and none of its code runs."""
+    """The topics of one host.
+
+    Without any, gossip is not offered and none of its code runs.
+    """
 
     def __init__(
         self,

@@ -153,11 +153,16 @@ class Host:
         self._operators.set_announced(peer, addresses)
 
     def set_home(self, address: TransportAddress | None) -> None:
-        """Set an address of the network of this host and its peers. If it is public, no private address is dialled."""
+        """Set an address of the network of this host and its peers.
+
+        If it is public, no private address is dialled.
+        """
         self._connector.home = address
 
     def keep_connected(self, peers: set[PeerId] | frozenset[PeerId]) -> None:
-        """Dial these peers whenever they are not connected. Replaces the former set; closes nothing.
+        """Dial these peers whenever they are not connected.
+
+        Replaces the former set; closes nothing.
 
         Sockets from their addresses do not wait behind those of strangers.
         """
@@ -174,7 +179,10 @@ class Host:
         return self._connections.peers()
 
     async def wait_connected(self, peer: PeerId, timeout: float) -> None:  # noqa: ASYNC109
-        """Return when ``peer`` is connected, inbound or outbound. Raises PeerUnreachable after ``timeout`` seconds."""
+        """Return when ``peer`` is connected, inbound or outbound.
+
+        Raises PeerUnreachable after ``timeout`` seconds.
+        """
         with trio.move_on_after(max(0.0, timeout)) as scope:
             while peer not in self._connections.peers():
                 await self._connections.changed()
@@ -198,7 +206,9 @@ class Host:
     # ----- gossip
 
     async def publish(self, topic: str, data: bytes) -> None:
-        """Publish ``data`` to the mesh of ``topic``, not to this host's own subscription. A lost message must be pulled.
+        """Publish ``data`` to the mesh of ``topic``, not to this host's own subscription.
+
+        A lost message must be pulled.
 
         Raises InputError over ``Limits.gossip.message`` bytes, or for a topic that the host was not opened with.
         """

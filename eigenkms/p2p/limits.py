@@ -56,7 +56,10 @@ class DialLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandshakeLimits:
-    """Inbound sockets that are not yet authenticated. Strangers and addresses of operators have these limits apart."""
+    """Inbound sockets that are not yet authenticated.
+
+    Strangers and addresses of operators have these limits apart.
+    """
 
     at_once: int = 512
     """Over it a newcomer pushes out the oldest."""
@@ -132,7 +135,10 @@ class GossipLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one host. The defaults serve an operator set of a hundred and a thousand clients."""
+    """Bounds of one host.
+
+    The defaults serve an operator set of a hundred and a thousand clients.
+    """
 
     rpc: RpcLimits = field(default_factory=RpcLimits)
     dialing: DialLimits = field(default_factory=DialLimits)

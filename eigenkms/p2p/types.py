@@ -20,7 +20,9 @@ remembered; one that raises refuses."""
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as a handler sees it. ``peer`` is authenticated, ``body`` is not looked at by this layer.
+    """A request as a handler sees it.
+
+    ``peer`` is authenticated, ``body`` is not looked at by this layer.
 
     ``address`` is the IP address that the connection comes from, "" if it is gone or the request came through none.
     """
@@ -40,7 +42,10 @@ Handler = Callable[[Request], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class GossipMessage:
-    """A message of a topic. ``origin`` signed it, ``forwarder`` (maybe the same peer) handed it to us."""
+    """A message of a topic.
+
+    ``origin`` signed it, ``forwarder`` (maybe the same peer) handed it to us.
+    """
 
     origin: PeerId
     forwarder: PeerId

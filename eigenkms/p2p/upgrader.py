@@ -13,7 +13,10 @@ from eigenkms.p2p.rpc.memory import MemoryPool
 
 
 class Upgrader:
-    """Upgrades the sockets of one swarm. All strangers share ``strangers``, and those of one address an allowance."""
+    """Upgrades the sockets of one swarm.
+
+    All strangers share ``strangers``, and those of one address an allowance.
+    """
 
     def __init__(self, swarm: Any, limits: Limits) -> None:
         self.strangers: Final = MemoryPool(limits.rpc.strangers)
@@ -23,6 +26,9 @@ class Upgrader:
         self._limits = limits
 
     async def upgrade(self, socket: trio.SocketStream, expected: PeerId | None = None) -> Any:
-        """Return the muxed connection; ``expected`` is the peer if this host dialled. See ``handshake.secure``."""
+        """Return the muxed connection; ``expected`` is the peer if this host dialled.
+
+        See ``handshake.secure``.
+        """
         allowance = self._allowances.of(remote_ip(socket))
         return await self._secure(self._swarm, socket, expected, self._limits, self.strangers, allowance)

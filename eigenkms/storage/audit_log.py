@@ -40,7 +40,10 @@ Signer = Callable[[LogHead], SignedHead]
 
 
 class AuditLog:
-    """The log of one node, being written. Blocking, one call at a time; ``head`` may be read by anyone meanwhile."""
+    """The log of one node, being written.
+
+    Blocking, one call at a time; ``head`` may be read by anyone meanwhile.
+    """
 
     def __init__(self, database: Database, header: LogHeader, head: LogHead) -> None:
         self._database = database
@@ -68,7 +71,10 @@ class AuditLog:
             raise
 
     def append(self, releases: Sequence[IssuedSignature], sign: Signer) -> None:
-        """Add them all and sign the new head, durably, or none of them. Raises ``StorageError`` if the disk refuses."""
+        """Add them all and sign the new head, durably, or none of them.
+
+        Raises ``StorageError`` if the disk refuses.
+        """
         entries = extend(self.head, releases)
         head = LogHead(entries[-1].number, entries[-1].hash)
         signed = sign(head)
@@ -99,7 +105,10 @@ def _read_log(database: Database) -> tuple[LogHeader, SignedHead]:
 
 
 def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, LogHead]:
-    """Header and head. Raises ``BadLogError`` unless it is my log and ends as I signed: what is added stands on all before it."""
+    """Header and head.
+
+    Raises ``BadLogError`` unless it is my log and ends as I signed: what is added stands on all before it.
+    """
     header, signed = _read_log(database)
     if (header.cluster, header.operator, header.key) != (mine.cluster, mine.operator, mine.key):
         raise BadLogError("verify release log: it is of another cluster, operator or key")

@@ -18,7 +18,7 @@ _MIRROR_BYTES = 21
 
 
 def storage_error(action: str, path: Path, error: OSError) -> StorageError:
-    """The operating system's refusal as one sentence with a next step."""
+    """Return the operating system's refusal as one sentence with a next step."""
     hints = {
         errno.ENOSPC: "free some disk space and try again; what was stored before is intact",
         errno.EDQUOT: "free some disk space or raise the quota; what was stored before is intact",
@@ -39,7 +39,9 @@ def make_folder(folder: Path) -> None:
 
 
 def make_file(folder: Path, name: str) -> Path:
-    """A file in ``folder`` (made too), mode 0600, empty where it was missing; its name is durable. Raises ``StorageError``."""
+    """Return a file in ``folder`` (made too), mode 0600, empty where it was missing; its name is durable. Raises
+    ``StorageError``.
+    """
     make_folder(folder)
     path = folder / name
     try:
@@ -97,7 +99,10 @@ class FolderLock:
 
     @staticmethod
     def holder(path: Path) -> str | None:
-        """The process that has the lock, as the file says; None where nobody has. Takes nothing and changes nothing."""
+        """Return the process that has the lock, as the file says; None where nobody has.
+
+        Takes nothing and changes nothing.
+        """
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -125,7 +130,7 @@ class GenerationFile:
 
     @staticmethod
     def read(path: Path) -> int | None:
-        """The counter, or None where the file is missing or not one that this class wrote."""
+        """Return the counter, or None where the file is missing or not one that this class wrote."""
         try:
             text = path.read_bytes()
         except FileNotFoundError:

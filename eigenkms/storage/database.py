@@ -32,7 +32,10 @@ _RESTORE = "stop the node and look at the disk; eigenkms share repair --reset mo
 
 
 class DamagedError(StorageError):
-    """A database that is no database any more, or lacks what each one has. Nothing was changed."""
+    """A database that is no database any more, or lacks what each one has.
+
+    Nothing was changed.
+    """
 
     default_hint = _RESTORE
 
@@ -56,7 +59,10 @@ def _explain(error: sqlite3.Error) -> tuple[str, str | None]:
 
 
 class Database:
-    """The connection, its schema and its error messages. Not thread-safe by itself: Store holds the lock."""
+    """The connection, its schema and its error messages.
+
+    Not thread-safe by itself: Store holds the lock.
+    """
 
     def __init__(
         self,
@@ -125,7 +131,7 @@ class Database:
 
     @property
     def is_old(self) -> bool:
-        """Whether it has to be migrated before it is used."""
+        """Return whether it has to be migrated before it is used."""
         return self._pragma("user_version") < self._schema.version
 
     def is_blank(self) -> bool:
@@ -198,7 +204,7 @@ class Database:
         return self._connection.execute(sql, values).fetchall()
 
     def one(self, sql: str, *values: Any) -> Any:
-        """The first row, or None."""
+        """Return the first row, or None."""
         return self._connection.execute(sql, values).fetchone()
 
     def truncate_log(self, action: str) -> None:

@@ -17,7 +17,10 @@ class EvidenceTable(StoreConnection):
     """Bundles in the order in which they came."""
 
     def add_evidence(self, kind: str, accused: OperatorAddress, session: SessionId, bundle: bytes) -> bool:
-        """Store a bundle. Return False if it is known, or if the accused has EVIDENCE_LIMIT of this kind."""
+        """Store a bundle.
+
+        Return False if it is known, or if the accused has EVIDENCE_LIMIT of this kind.
+        """
         with self._writing("store evidence in"):
             (count,) = self._database.one(
                 "SELECT count(*) FROM evidence WHERE kind = ? AND accused = ?", kind, accused

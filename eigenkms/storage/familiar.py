@@ -22,7 +22,10 @@ _SIZE: Final = len(HEADER)
 
 
 class FamiliarApplications:
-    """The file of one data folder, whose lock the caller holds. Not safe for several threads at once."""
+    """The file of one data folder, whose lock the caller holds.
+
+    Not safe for several threads at once.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,13 +34,19 @@ class FamiliarApplications:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """The file in ``folder``, made where it is missing. Raises ``StorageError``."""
+        """Return the file in ``folder``, made where it is missing.
+
+        Raises ``StorageError``.
+        """
         found = cls(folder / FAMILIAR_NAME)
         found._write(found.addresses())
         return found
 
     def addresses(self) -> tuple[bytes, ...]:
-        """At most ``MAX_FAMILIAR``, each once, the one found last at the end. Raises ``StorageError``."""
+        """At most ``MAX_FAMILIAR``, each once, the one found last at the end.
+
+        Raises ``StorageError``.
+        """
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -51,7 +60,10 @@ class FamiliarApplications:
         return tuple(reversed(tuple(dict.fromkeys(reversed(found)))[:MAX_FAMILIAR]))
 
     def add(self, address: bytes) -> None:
-        """Keep an address of 20 bytes. A disk that refuses is logged once; from then on nothing is kept."""
+        """Keep an address of 20 bytes.
+
+        A disk that refuses is logged once; from then on nothing is kept.
+        """
         if self._is_broken:
             return
         try:

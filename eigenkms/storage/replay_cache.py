@@ -66,7 +66,9 @@ class ReplayCache:
             raise
 
     def spend(self, uses: Sequence[TokenUse], now: float) -> list[UseResult]:
-        """Whether each is used for the first time; from now on it is used, durably. All of it in one transaction.
+        """Return whether each is used for the first time; from now on it is used, durably.
+
+        All of it in one transaction.
 
         Raises ``StorageError`` if the disk refuses; then none is.
         """

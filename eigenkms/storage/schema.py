@@ -1,5 +1,6 @@
-"""The tables of the databases, and the way from one version to the next. Golden files hold their text; a change needs both a new
-number here and a step to get there.
+"""The tables of the databases, and the way from one version to the next.
+
+Golden files hold their text; a change needs both a new number here and a step to get there.
 
 A new database is made as version 1 and led through all steps, so it has the very text of one that was migrated.
 

@@ -25,7 +25,10 @@ class SessionJournal(StoreConnection):
     """Sessions that were opened, and their records."""
 
     def open_session(self, session: SessionId, block_number: int, header: bytes) -> None:
-        """Begin the journal of ``session`` (32 bytes) at ``block_number``. To open the same again is no error."""
+        """Begin the journal of ``session`` (32 bytes) at ``block_number``.
+
+        To open the same again is no error.
+        """
         with self._writing("open session in"):
             known = self._database.one("SELECT block_number, header FROM sessions WHERE session = ?", session)
             if known == (block_number, header):
@@ -71,7 +74,10 @@ class SessionJournal(StoreConnection):
         )
 
     def records(self, session: SessionId) -> tuple[Record, ...]:
-        """Return the journal in order, of a shredded session its public records. Empty for an unknown session."""
+        """Return the journal in order, of a shredded session its public records.
+
+        Empty for an unknown session.
+        """
         with self._reading("read the journal in"):
             rows = self._database.all(
                 "SELECT position, kind, secret, body FROM records WHERE session = ? ORDER BY position",
@@ -101,7 +107,10 @@ class SessionJournal(StoreConnection):
             )
 
     def shred_session(self, session: SessionId) -> None:
-        """Destroy the session's key and its sealed records; public records stay. Again is no error."""
+        """Destroy the session's key and its sealed records; public records stay.
+
+        Again is no error.
+        """
         with self._writing("destroy the key of a session in"):
             self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
             self._vault.destroy_key(Owner.SESSION, session)
@@ -109,14 +118,20 @@ class SessionJournal(StoreConnection):
         self._truncate_log("destroy the key of a session in")
 
     def destroy_secrets(self, session: SessionId) -> None:
-        """Destroy the session's key and its sealed records; the journal stays open. Again is no error."""
+        """Destroy the session's key and its sealed records; the journal stays open.
+
+        Again is no error.
+        """
         with self._writing("destroy the key of a session in"):
             self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
             self._vault.destroy_key(Owner.SESSION, session)
         self._truncate_log("destroy the key of a session in")
 
     def drop_session(self, session: SessionId) -> None:
-        """Destroy the session's key and drop its whole journal; its header stays. Again is no error."""
+        """Destroy the session's key and drop its whole journal; its header stays.
+
+        Again is no error.
+        """
         with self._writing("drop the journal of a session in"):
             self._database.execute("DELETE FROM records WHERE session = ?", session)
             self._vault.destroy_key(Owner.SESSION, session)

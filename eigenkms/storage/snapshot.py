@@ -75,7 +75,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _with_log(content: bytes, log: bytes) -> bytes:
-    """The database after the last commit in its log."""
+    """Return the database after the last commit in its log."""
     pages, size, page_size = _committed(log)
     whole = bytearray(content)
     if size:

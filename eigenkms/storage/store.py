@@ -37,7 +37,10 @@ __all__ = ["EvidenceRow", "Record", "ScryptCost", "SessionHeader", "Store", "Sto
 
 
 class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
-    """See the module. Made by :meth:`open`, ended by :meth:`close` or as a context manager."""
+    """See the module.
+
+    Made by :meth:`open`, ended by :meth:`close` or as a context manager.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,9 @@ class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
     def open(
         cls, folder: Path, *, password: str, identity: StoreIdentity, rng: Rng, kdf: ScryptCost | None = None
     ) -> Self:
-        """Open the store in ``folder``, or create it there. ``kdf`` is used only for a new one.
+        """Open the store in ``folder``, or create it there.
+
+        ``kdf`` is used only for a new one.
 
         Raises StorageError: another process has it, it belongs to another operator or cluster, it was written by a newer
         eigenkms, it is damaged, or the disk refuses. Raises InputError: the password is wrong. An error changes nothing.
@@ -80,7 +85,10 @@ class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
 
     @property
     def is_new(self) -> bool:
-        """Return whether this open created the store. It does not stay true: record its consequence as shown above."""
+        """Return whether this open created the store.
+
+        It does not stay true: record its consequence as shown above.
+        """
         return self._is_new
 
     @property

@@ -63,7 +63,7 @@ class WrappedRoot:
         return cls(cost, salt, sealing.seal(key, root, _root_aad(identity), rng))
 
     def open(self, password: str, identity: StoreIdentity) -> bytes:
-        """The root key, or InputError: the tag of the sealed root is what tells a wrong password."""
+        """Return the root key, or InputError: the tag of the sealed root is what tells a wrong password."""
         key = _password_key(password, self.cost, self.salt)
         try:
             return sealing.unseal(key, self.wrapped, _root_aad(identity))
@@ -75,7 +75,10 @@ class WrappedRoot:
 
 
 class Vault:
-    """Seals and opens secrets under their owners' keys. Callers hold a transaction where it writes."""
+    """Seals and opens secrets under their owners' keys.
+
+    Callers hold a transaction where it writes.
+    """
 
     def __init__(self, database: Database, root: bytes, rng: Rng) -> None:
         self._database = database
@@ -98,7 +101,10 @@ class Vault:
             )
 
     def destroy_key(self, owner: Owner, name: bytes) -> None:
-        """Zero the slot. The caller truncates the log after its commit: only then the key is gone."""
+        """Zero the slot.
+
+        The caller truncates the log after its commit: only then the key is gone.
+        """
         self._database.execute(
             "UPDATE key_slots SET owner = ?, wrapped = zeroblob(length(wrapped)) WHERE owner = ?",
             _FREE,

@@ -57,8 +57,9 @@ class PairingCurve(Protocol):
         """−G2: with it ``e(σ, G2) = e(H, Y)`` is the product check ``e(σ, −G2)·e(H, Y) = 1``."""
 
     def decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
-        """Strict, as the module says; raises InvalidPoint. With ``infinity`` its canonical encoding is
-        accepted as well.
+        """Strict, as the module says; raises InvalidPoint.
+
+        With ``infinity`` its canonical encoding is accepted as well.
         """
 
     def decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point: ...
@@ -78,7 +79,7 @@ class PairingCurve(Protocol):
     def secret_mul_g2(self, point: Point, scalar: int) -> Point: ...
 
     def pairing_check(self, pairs: Sequence[tuple[Point, Point]]) -> bool:
-        """Whether ``Π e(a, b) = 1`` over the pairs (a in G1, b in G2)."""
+        """Return whether ``Π e(a, b) = 1`` over the pairs (a in G1, b in G2)."""
 
 
 class Bls12381(PairingCurve, Protocol):
@@ -110,7 +111,10 @@ class Bn254(PairingCurve, Protocol):
 
 
 def check_dst(dst: bytes) -> bytes:
-    """RFC 9380, section 5.3.1: 1..255 bytes. Libraries differ on longer tags, so none is let through."""
+    """RFC 9380, section 5.3.1: 1..255 bytes.
+
+    Libraries differ on longer tags, so none is let through.
+    """
     if not 1 <= len(dst) <= 255:
         raise ValueError(f"domain separation tag has {len(dst)} bytes, not 1..255")
     return dst

@@ -120,8 +120,9 @@ def _msm(zero: Point, points: Sequence[Point], scalars: Sequence[int]) -> Point:
 
 
 def _conjugate(f: Any) -> Any:
-    """f^(p⁶): the sign of the odd powers of w changes. On the unit circle, where reduced pairings lie, this
-    is 1/f.
+    """f^(p⁶): the sign of the odd powers of w changes.
+
+    On the unit circle, where reduced pairings lie, this is 1/f.
     """
     return curve.FQ12([-c if k % 2 else c for k, c in enumerate(f.coeffs)])
 

@@ -94,7 +94,10 @@ class WeightedTranscript:
 def after_responses(
     masked: MaskedTranscript, responses: Sequence[int], recipients: int
 ) -> WeightedTranscript:
-    """Return the weights of the linear proof. Raises OverflowError for a response of more than 5 bytes."""
+    """Return the weights of the linear proof.
+
+    Raises OverflowError for a response of more than 5 bytes.
+    """
     transcript = masked.transcript.absorb(b"responses", *map(encode_response, responses))
     omega = transcript.weights(b"omega", REPETITIONS, WEIGHT_SIZE)
     gamma = transcript.weights(b"gamma", recipients, WEIGHT_SIZE)

@@ -161,7 +161,10 @@ class EncryptedShares:
 
 
 def encode_response(response: int) -> bytes:
-    """A masked sum as 5 bytes. OverflowError outside ±2^39, which no accepted one is."""
+    """Return a masked sum as 5 bytes.
+
+    OverflowError outside ±2^39, which no accepted one is.
+    """
     return response.to_bytes(RESPONSE_SIZE, "big", signed=True)
 
 
@@ -199,5 +202,5 @@ def _cut(encoding: bytes, size: int) -> tuple[bytes, ...]:
 
 
 def flat(rows: Sequence[Sequence[bytes]]) -> bytes:
-    """All points of all rows, one after another."""
+    """Return all points of all rows, one after another."""
     return b"".join(chunk for row in rows for chunk in row)

@@ -55,12 +55,12 @@ class EncryptionKey:
 
     @classmethod
     def generate(cls, rng: Rng) -> "EncryptionKey":
-        """A fresh pair; the public key by the backend's constant-time multiplication."""
+        """Return a fresh pair; the public key by the backend's constant-time multiplication."""
         return cls.of(random_scalar(rng))
 
     @classmethod
     def of(cls, secret: SecretScalar) -> "EncryptionKey":
-        """The pair of this secret. ValueError for zero."""
+        """Return the pair of this secret. ValueError for zero."""
         if secret.value == 0:
             raise ValueError("the secret of an encryption key is zero")
         return cls(_times_g1(secret.value), secret)

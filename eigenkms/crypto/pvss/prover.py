@@ -144,7 +144,7 @@ def _linear_proof(
 
 
 def _announcements(nonces: _Witness, weighed: WeightedTranscript, recipients: Recipients) -> Announcements:
-    """The equations' left sides, with nonces in the place of the secrets."""
+    """Return the equations' left sides, with nonces in the place of the secrets."""
     curve = backends.bls12381()
     mul, add = curve.secret_mul_g1, curve.secret_add_g1
     chunks = mul(curve.msm_g1(mask_keys(), weighed.sums), nonces.beta)

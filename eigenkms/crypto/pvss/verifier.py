@@ -102,7 +102,7 @@ class _Equations:
 
 
 def _hold(group: Sequence[_Equations], recipients: Recipients) -> bool:
-    """Whether the sums of all dealings of the group are zero."""
+    """Return whether the sums of all dealings of the group are zero."""
     curve = backends.bls12381()
     points = [p for one in group for p in one.g1_points] + recipients.points + mask_keys() + [curve.g1]
     scalars = [k for one in group for k in one.g1_scalars]
@@ -198,7 +198,7 @@ def _combined(
     recipients: Recipients,
     rng: Rng,
 ) -> _Equations:
-    """The equations of ``eigenkms.crypto.pvss``, moved to one side and weighted: (1) to (5) by τ."""
+    """Return the equations of ``eigenkms.crypto.pvss``, moved to one side and weighted: (1) to (5) by τ."""
     u, ranges = encrypted.answers, encrypted.range_proof
     *tau_1, tau_2, tau_3, tau_4, tau_5 = coefficients(CHUNKS + 4, rng)
     chunk_scalars = [

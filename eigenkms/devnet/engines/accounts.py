@@ -1,4 +1,7 @@
-"""The funded accounts of a development chain. Their keys are public: never send anything of worth to them."""
+"""The funded accounts of a development chain.
+
+Their keys are public: never send anything of worth to them.
+"""
 
 from typing import Final
 

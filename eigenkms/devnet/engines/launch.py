@@ -43,7 +43,10 @@ _GUARD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ChainProcess:
-    """A running chain. ``accounts`` are the private keys (32 bytes) of funded accounts; ``pid`` is that of its process."""
+    """A running chain.
+
+    ``accounts`` are the private keys (32 bytes) of funded accounts; ``pid`` is that of its process.
+    """
 
     name: EngineName
     url: str
@@ -53,7 +56,7 @@ class ChainProcess:
 
 
 def find_anvil() -> Path:
-    """The anvil binary: EIGENKMS_ANVIL, else PATH, else what ``npm ci`` puts into contracts/. Raises InputError."""
+    """Return the anvil binary: EIGENKMS_ANVIL, else PATH, else what ``npm ci`` puts into contracts/. Raises InputError."""
     named = os.environ.get("EIGENKMS_ANVIL")
     here = Path(__file__).resolve().parents[3] / "contracts" / "node_modules" / ".bin" / "anvil"
     for candidate in (named,) if named else (shutil.which("anvil"), str(here)):
@@ -134,7 +137,7 @@ def _command(name: EngineName, block_time: float, chain_id: int, port: int, behi
 
 
 async def _ready(name: str, process: trio.Process, log_path: Path | None) -> tuple[int, int | None]:
-    """The port that the engine says it listens on, and its process id if a guard says it. Both say it in a line."""
+    """Return the port that the engine says it listens on, and its process id if a guard says it. Both say it in a line."""
     assert process.stdout is not None
     said = b""
     with trio.move_on_after(START_SECONDS):

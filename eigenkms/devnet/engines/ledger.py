@@ -68,7 +68,7 @@ class Ledger:
         }
 
     def rpc(self, method: str, params: list[Any]) -> Any:
-        """The result of one JSON-RPC call, as JSON data. Raises RPCError."""
+        """Return the result of one JSON-RPC call, as JSON data. Raises RPCError."""
         try:
             params = self._with_plain_block(method, params)
             own = self._own.get(method)
@@ -116,7 +116,7 @@ class Ledger:
     # ---------------------------------------------------------------------------------------- block parameters
 
     def _with_plain_block(self, method: str, params: list[Any]) -> list[Any]:
-        """The parameters with tags and EIP-1898 objects replaced by a block number; nothing else is touched."""
+        """Return the parameters with tags and EIP-1898 objects replaced by a block number; nothing else is touched."""
         place = _BLOCK_PARAMETER.get(method)
         if place is None or len(params) <= place:
             return params
@@ -138,7 +138,7 @@ class Ledger:
         return hex(header.block_number)
 
     def _canonical(self, block_hash: str) -> BlockHeaderAPI | None:
-        """The header of that hash, if the block is on the chain now."""
+        """Return the header of that hash, if the block is on the chain now."""
         try:
             header: BlockHeaderAPI = self._chain.get_block_header_by_hash(bytes.fromhex(block_hash[2:]))
             return header if self._by_number(header.block_number).hash == header.hash else None
@@ -146,7 +146,10 @@ class Ledger:
             return None
 
     def _by_number(self, number: int) -> BlockHeaderAPI:
-        """Raises HeaderNotFound. The database keeps the numbers of blocks that were rolled back until others take them."""
+        """Raises HeaderNotFound.
+
+        The database keeps the numbers of blocks that were rolled back until others take them.
+        """
         if number > self._head.block_number:
             raise HeaderNotFound(f"block {number} is above the head")
         header: BlockHeaderAPI = self._chain.get_canonical_block_header_by_number(number)

@@ -100,7 +100,10 @@ class Connector:
     async def probe(
         self, peer: PeerId, address: TransportAddress, seconds: float, *, public_only: bool
     ) -> DialOutcome:
-        """What a fresh dial meets, whatever connections there are. Nothing is kept of it. Never raises."""
+        """What a fresh dial meets, whatever connections there are.
+
+        Nothing is kept of it. Never raises.
+        """
         reached = DialOutcome.TIMED_OUT
         try:
             with trio.move_on_after(max(0.0, seconds)):
@@ -113,7 +116,7 @@ class Connector:
         return reached
 
     async def _is_public(self) -> bool:
-        """Whether this host is in the public network, for all that can be seen."""
+        """Return whether this host is in the public network, for all that can be seen."""
         if self.home is None:
             return False
         with trio.move_on_after(SLOW_SECONDS):
@@ -124,7 +127,10 @@ class Connector:
         return True
 
     async def _reach(self, peer: PeerId, address: TransportAddress, public_only: bool) -> Any:
-        """The muxed connection to ``peer`` at what ``address`` stands for. Raises PeerUnreachable."""
+        """Return the muxed connection to ``peer`` at what ``address`` stands for.
+
+        Raises PeerUnreachable.
+        """
         try:
             ips = await self.resolver.resolve(peer, address)
         except OSError as error:

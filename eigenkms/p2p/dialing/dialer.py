@@ -53,7 +53,7 @@ class _Peer:
     failure: PeerUnreachable | None = None
 
     def in_turn(self, most: int) -> tuple[TransportAddress, ...]:
-        """The addresses of the next dial."""
+        """Return the addresses of the next dial."""
         if len(self.addresses) <= most:
             return self.addresses
         first = self.first % len(self.addresses)
@@ -64,7 +64,10 @@ class _Peer:
         self.first += most
 
     def renew(self, addresses: tuple[TransportAddress, ...], now: float, pause: float) -> None:
-        """Take other addresses. They end the back-off, unless others did so within ``pause`` seconds."""
+        """Take other addresses.
+
+        They end the back-off, unless others did so within ``pause`` seconds.
+        """
         if now - self.renewed_at >= pause:
             self.backoff = self.next_dial = 0.0
             self.renewed_at = now
@@ -84,7 +87,7 @@ class _Peer:
 
 
 def read_addresses(peer: PeerId, addresses: Sequence[object]) -> tuple[TransportAddress, ...]:
-    """The transport parts of multiaddrs (or their text), which may name ``peer`` and no other. Raises InputError."""
+    """Return the transport parts of multiaddrs (or their text), which may name ``peer`` and no other. Raises InputError."""
     transports = []
     for address in map(str, addresses):
         transport, separator, named = address.partition("/p2p/")
@@ -138,7 +141,10 @@ class Dialer:
     # ----- on demand
 
     async def connect(self, peer: PeerId) -> None:
-        """Return when ``peer`` is connected. Raises PeerUnreachable; fails at once within a second of a failed dial."""
+        """Return when ``peer`` is connected.
+
+        Raises PeerUnreachable; fails at once within a second of a failed dial.
+        """
         if self._connections.of(peer):
             return
         known = self._peers.setdefault(peer, _Peer())

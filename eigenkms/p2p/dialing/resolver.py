@@ -47,7 +47,10 @@ class _Answer:
 
 
 async def look_up(name: Name, limiter: trio.CapacityLimiter) -> list[str]:
-    """Return all IP addresses of a name, in the system's order. Raises OSError. A cancelled lookup keeps its thread to its end."""
+    """Return all IP addresses of a name, in the system's order.
+
+    Raises OSError. A cancelled lookup keeps its thread to its end.
+    """
     kind, host = name
     found = await trio.to_thread.run_sync(
         lambda: stdlib_socket.getaddrinfo(host, None, family=_FAMILIES[kind], type=stdlib_socket.SOCK_STREAM),
@@ -92,7 +95,7 @@ class Resolver:
         return answer.ips
 
     async def _refreshed(self, peer: PeerId, name: Name) -> _Answer:
-        """A fresh answer, once there is one."""
+        """Return a fresh answer, once there is one."""
         while True:
             answer = self._answers.get(name)
             if answer is not None and trio.current_time() - answer.at < FRESH_SECONDS:

@@ -105,7 +105,10 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
             await trio.sleep(self.heartbeat_interval)
 
     def enmesh(self, peer: ID, topic: str) -> bool:
-        """Add a subscribed peer to the mesh of ``topic`` if it has room. Without a pause, so no message falls between."""
+        """Add a subscribed peer to the mesh of ``topic`` if it has room.
+
+        Without a pause, so no message falls between.
+        """
         mesh = self.mesh.get(topic)
         if mesh is None or peer in mesh or len(mesh) >= self.degree_low or not self._is_gossipsub_peer(peer):
             return False
@@ -171,7 +174,10 @@ def _control_ids(control: Any) -> int:
 
 
 class GuardedPubsub(Pubsub):  # type: ignore[misc]
-    """Pubsub among admitted peers. ``accepts`` and ``delivers`` are called for each message of a subscribed topic."""
+    """Pubsub among admitted peers.
+
+    ``accepts`` and ``delivers`` are called for each message of a subscribed topic.
+    """
 
     def __init__(
         self,
@@ -204,7 +210,10 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     # ----- reading
 
     async def read_from(self, stream: ByteStream) -> None:
-        """Take RPCs until the stream ends. Raises for the first that is none: the caller resets the stream."""
+        """Take RPCs until the stream ends.
+
+        Raises for the first that is none: the caller resets the stream.
+        """
         peer = ID(stream.peer.raw)
         while True:
             try:
@@ -291,7 +300,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             await super()._handle_new_peer_with_retry(peer_id, 5.0 if timeout is None else timeout)
 
     def subscriptions_of(self, peer: ID) -> list[str]:
-        """The topics that ``peer`` subscribed to."""
+        """Return the topics that ``peer`` subscribed to."""
         return [topic for topic, peers in self.peer_topics.items() if peer in peers]
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:

@@ -76,7 +76,9 @@ class CappedBuffer(bytearray):
 
 
 class CappedBuffers(dict[int, bytearray]):
-    """P9: libp2p logs that a peer exceeds its receive window, and stores the bytes. Here it costs the connection.
+    """P9: libp2p logs that a peer exceeds its receive window, and stores the bytes.
+
+    Here it costs the connection.
 
     Streams and their bytes are on the account of the connection, from the moment at which they are in here until they leave.
     """
@@ -103,7 +105,7 @@ class CappedBuffers(dict[int, bytearray]):
         self.muxer.account.give(STREAM_COST)
 
     def pop(self, stream_id: int, default: Any = None) -> Any:
-        """The unread bytes of a stream that is over; they are freed."""
+        """Return the unread bytes of a stream that is over; they are freed."""
         if stream_id not in self:
             return default
         buffer = self[stream_id]
@@ -144,8 +146,9 @@ class PacedSession:
 
 
 class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
-    """One muxed connection over ``socket``. ``trust`` sets how much of our memory the peer may use. A client is read at the pace
-    of its ``allowance``.
+    """One muxed connection over ``socket``.
+
+    ``trust`` sets how much of our memory the peer may use. A client is read at the pace of its ``allowance``.
     """
 
     def __init__(
@@ -226,7 +229,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             return await super().open_stream()
 
     async def accept_stream(self) -> yamux.YamuxStream:
-        """The next stream that the peer opens; those over its limit are reset unseen."""
+        """Return the next stream that the peer opens; those over its limit are reset unseen."""
         while True:
             stream = await super().accept_stream()
             inbound = sum(not each.is_initiator for each in self.streams.values())

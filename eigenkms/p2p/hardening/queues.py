@@ -1,4 +1,6 @@
-"""Gossip that waits: to be sent to one peer, and for peers that missed it. Both are bounded in bytes.
+"""Gossip that waits: to be sent to one peer, and for peers that missed it.
+
+Both are bounded in bytes.
 
 libp2p counts messages, 32 for a peer and a minute of them for all, and a message may have a quarter of a megabyte. Messages come
 from members alone, but one member that gossips without end, or does not read, must not fill the memory of all the others.
@@ -90,7 +92,10 @@ class KeptMessages(MessageCache):  # type: ignore[misc]
         self.history.insert(0, [])
 
     def _forget(self, id_: bytes) -> None:
-        """Forget a message. It may have come again since it was forgotten, and then goes with its first coming."""
+        """Forget a message.
+
+        It may have come again since it was forgotten, and then goes with its first coming.
+        """
         message = self.msgs.pop(id_, None)
         if message is None:
             return

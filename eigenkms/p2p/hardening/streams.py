@@ -42,7 +42,7 @@ class GuardedStream(yamux.YamuxStream):  # type: ignore[misc]
 
     @property
     def closed(self) -> bool:
-        """Whether the stream is over in both directions."""
+        """Return whether the stream is over in both directions."""
         return self._closed
 
     @closed.setter
@@ -56,7 +56,10 @@ class GuardedStream(yamux.YamuxStream):  # type: ignore[misc]
             self._opened = None
 
     async def write(self, data: bytes) -> None:
-        """Send all of ``data``. Raises MuxedStreamError if the stream is over, or the peer reads too slowly."""
+        """Send all of ``data``.
+
+        Raises MuxedStreamError if the stream is over, or the peer reads too slowly.
+        """
         limits = getattr(self.conn, "limits", _DEFAULTS)
         seconds = limits.streams.write_deadline + len(data) / limits.streams.write_pace
         with trio.move_on_after(seconds) as scope:

@@ -28,7 +28,7 @@ StreamHandler = Callable[[ByteStream, str], Awaitable[None]]
 
 
 def build(key: PeerKey, limits: Limits) -> Any:
-    """A libp2p host that listens nowhere, dials nobody by itself and serves no protocol yet.
+    """Return a libp2p host that listens nowhere, dials nobody by itself and serves no protocol yet.
 
     Metrics stay off (P10). The swarm's connection limits are set out of the way: ``listener`` keeps them, per kind of
     peer, and the resource manager would count the same connections once more.
@@ -103,7 +103,10 @@ def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None
 
 
 async def open_stream(host: Any, connection: Any, peer: PeerId, protocol: str, limits: Limits) -> ByteStream:
-    """A stream on ``connection`` with ``protocol`` agreed. Raises whatever libp2p raises; leaves no slot behind (P5)."""
+    """Return a stream on ``connection`` with ``protocol`` agreed.
+
+    Raises whatever libp2p raises; leaves no slot behind (P5).
+    """
     with trio.CancelScope(shield=True):
         stream = await connection.new_stream()
     bytestream = ByteStream(stream, peer, allowance=NEGOTIATION_BYTES)

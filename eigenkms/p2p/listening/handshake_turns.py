@@ -40,7 +40,10 @@ class HandshakeTurns:
         self._came = trio.Event()
 
     async def take(self, prefix: str) -> None:
-        """Return when it is the turn of one socket from ``prefix``. ``run`` must be running."""
+        """Return when it is the turn of one socket from ``prefix``.
+
+        ``run`` must be running.
+        """
         turn = trio.Event()
         self._waiting.setdefault(prefix, deque()).append(turn)
         self._came.set()
@@ -105,7 +108,10 @@ class OperatorAddresses:
         return prefix in self._prefixes
 
     def set_announced(self, peer: PeerId, addresses: Sequence[object]) -> None:
-        """Record the multiaddrs, or their text, at which ``peer`` is announced. Names are not resolved."""
+        """Record the multiaddrs, or their text, at which ``peer`` is announced.
+
+        Names are not resolved.
+        """
         prefixes = tuple(
             prefix_of(str(each).split("/")[2]) for each in addresses if str(each).startswith("/ip")
         )

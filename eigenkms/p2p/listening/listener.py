@@ -133,7 +133,10 @@ class _Lobby:
 
 
 class TcpListener:
-    """Accepts on bound sockets for one host. Sockets from ``operators`` have places and turns of their own."""
+    """Accepts on bound sockets for one host.
+
+    Sockets from ``operators`` have places and turns of their own.
+    """
 
     def __init__(
         self,
@@ -158,7 +161,10 @@ class TcpListener:
         return len(self._strangers.handshakes) + len(self._familiar.handshakes)
 
     async def serve(self, listeners: Sequence[trio.SocketListener], nursery: trio.Nursery) -> None:
-        """Accept until ``stop``; each connection is a task of ``nursery``. Closes the listeners."""
+        """Accept until ``stop``; each connection is a task of ``nursery``.
+
+        Closes the listeners.
+        """
         for lobby in (self._strangers, self._familiar):
             nursery.start_soon(lobby.turns.run)
         with self._accepting:
@@ -184,7 +190,7 @@ class TcpListener:
             await muxed.event_closed.wait()
 
     async def _authenticate(self, socket: trio.SocketStream) -> Any | None:
-        """The muxed connection; None for one that failed, dawdled or made room."""
+        """Return the muxed connection; None for one that failed, dawdled or made room."""
         ip = remote_ip(socket)
         lobby = self._familiar if prefix_of(ip) in self._operators else self._strangers
         try:

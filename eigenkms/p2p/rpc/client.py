@@ -80,11 +80,14 @@ class RpcStream:
 
     @property
     def running(self) -> bool:
-        """Whether a stream is open or being opened."""
+        """Return whether a stream is open or being opened."""
         return self._outbox is not None
 
     async def call(self, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - part of the promise
-        """The body of the answer. Raises CallRefusedError, PeerUnreachable or CallTimeout."""
+        """Return the body of the answer.
+
+        Raises CallRefusedError, PeerUnreachable or CallTimeout.
+        """
         if not framing.valid_method(method):
             raise InputError(f"call {method!r}: not the name of a method")
         if len(body) > self._limits.rpc.body:
@@ -219,7 +222,7 @@ class RpcStream:
 
 
 def _printable(message: str) -> str:
-    """A peer's words as they may be shown on a terminal."""
+    """Return a peer's words as they may be shown on a terminal."""
     return "".join(char if char.isprintable() else "?" for char in message)
 
 
@@ -252,7 +255,10 @@ class RpcClient:
             self._nursery = None
 
     def get(self, peer: PeerId, protocol: str) -> RpcStream:
-        """The session with the peer, closed until it is first used. Raises PeerUnreachable once the host closes."""
+        """Return the session with the peer, closed until it is first used.
+
+        Raises PeerUnreachable once the host closes.
+        """
         if self._nursery is None:
             raise PeerUnreachable(f"call {peer}: this host is closed")
         key = (peer, protocol)

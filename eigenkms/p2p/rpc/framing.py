@@ -65,12 +65,12 @@ Frame = RequestFrame | AnswerFrame | RefusalFrame
 
 
 def valid_method(method: str) -> bool:
-    """Whether ``method`` may name a request: 1 to 64 characters of ``[a-z0-9_./-]``, a letter first."""
+    """Return whether ``method`` may name a request: 1 to 64 characters of ``[a-z0-9_./-]``, a letter first."""
     return _METHOD.match(method) is not None
 
 
 def valid_code(code: str) -> bool:
-    """Whether ``code`` may name a refusal: 1 to 64 characters of ``[a-z0-9-]``, a letter first."""
+    """Return whether ``code`` may name a refusal: 1 to 64 characters of ``[a-z0-9-]``, a letter first."""
     return _CODE.match(code) is not None
 
 
@@ -85,7 +85,7 @@ def _fields(frame: Frame) -> list[object]:
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame with its length prefix."""
+    """Return the frame with its length prefix."""
     payload: bytes = msgpack.packb(_fields(frame), use_bin_type=True)
     return _LENGTH.pack(len(payload)) + payload
 
@@ -105,7 +105,10 @@ def _build(fields: object) -> Frame:
 
 
 def decode(payload: bytes) -> Frame:
-    """The frame in ``payload`` (without the length prefix). Raises FrameError unless it is one, canonically encoded."""
+    """Return the frame in ``payload`` (without the length prefix).
+
+    Raises FrameError unless it is one, canonically encoded.
+    """
     try:
         fields = msgpack.unpackb(
             payload, raw=False, strict_map_key=True, max_array_len=4, max_map_len=0, max_ext_len=0
@@ -129,7 +132,10 @@ class Meter(Protocol):
 
 
 class FrameReader:
-    """Cuts a byte stream into frames. ``receive`` gives the next bytes of it, b"" at its end; ``meter`` counts what lies here."""
+    """Cuts a byte stream into frames.
+
+    ``receive`` gives the next bytes of it, b"" at its end; ``meter`` counts what lies here.
+    """
 
     def __init__(self, receive: Callable[[], Awaitable[bytes]], meter: Meter | None = None) -> None:
         self._receive = receive
@@ -156,7 +162,7 @@ class FrameReader:
         return True
 
     async def next(self, limit: int) -> Frame | None:
-        """The next frame of at most ``limit`` bytes; None if the stream ended between frames. Raises FrameError."""
+        """Return the next frame of at most ``limit`` bytes; None if the stream ended between frames. Raises FrameError."""
         if not await self._fill(_LENGTH.size):
             if self._buffer:
                 raise FrameError("read frame: stream ended within a length")

@@ -48,7 +48,7 @@ class PeerPlaces:
         self._held += size
 
     def has_room(self, more: int, *, inside: bool = False) -> bool:
-        """Whether ``more`` bytes fit: of a new request, or of one that is ``inside``."""
+        """Return whether ``more`` bytes fit: of a new request, or of one that is ``inside``."""
         return self._inside <= inside or self._held + more <= self.size
 
     def change(self, more: int) -> None:
@@ -77,7 +77,10 @@ class MemoryAccount:
         self._ended = False
 
     def take(self, count: int) -> None:
-        """Hold ``count`` bytes more. Somebody may be cut for it, the peer of this account too."""
+        """Hold ``count`` bytes more.
+
+        Somebody may be cut for it, the peer of this account too.
+        """
         self._change(count)
         self._pool.enforce()
 
@@ -97,14 +100,20 @@ class MemoryAccount:
             self._shared = not trusted
 
     def cut(self) -> None:
-        """End the connection. Its bytes leave the pool: they are freed as soon as its tasks have ended."""
+        """End the connection.
+
+        Its bytes leave the pool: they are freed as soon as its tasks have ended.
+        """
         self.trust(trusted=True)
         self._ended = True
         self._cut()
 
 
 class MemoryPool:
-    """What all strangers of one host hold, at most ``limit`` bytes. ``cuts`` counts those that were cut off for it."""
+    """What all strangers of one host hold, at most ``limit`` bytes.
+
+    ``cuts`` counts those that were cut off for it.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -144,7 +153,7 @@ class Hold:
             raise
 
     def has_room(self, size: int) -> bool:
-        """Whether the body of this request may be replaced by an answer of ``size`` bytes."""
+        """Return whether the body of this request may be replaced by an answer of ``size`` bytes."""
         return self._places.has_room(REQUEST_COST + size - self._size, inside=True)
 
     def resize(self, size: int) -> None:

@@ -56,7 +56,10 @@ class RpcServer:
         self._handlers[protocol] = handler
 
     async def serve(self, stream: Any, protocol: str) -> None:
-        """Answer the requests on an inbound stream until it ends. Raises FrameError, or what libp2p raises."""
+        """Answer the requests on an inbound stream until it ends.
+
+        Raises FrameError, or what libp2p raises.
+        """
         guest = self._guests.setdefault(stream.peer, _ClientQuota(PeerPlaces(self._limits.rpc.in_flight, 0)))
         guest.places.size = self._held_limit(stream.peer)
         scopes = guest.streams[protocol]
@@ -76,12 +79,12 @@ class RpcServer:
         return self._limits.rpc.held if self._gate.trusts(peer) else self._limits.rpc.client_held
 
     def request_limit(self, peer: PeerId) -> int:
-        """The largest request frame that this peer may send, in bytes."""
+        """Return the largest request frame that this peer may send, in bytes."""
         body = self._limits.rpc.body if self._gate.trusts(peer) else self._limits.rpc.client_body
         return body + framing.ENVELOPE
 
     def allows(self, peer: PeerId, protocol: str) -> bool:
-        """Whether the gate (still) lets the peer use the protocol."""
+        """Return whether the gate (still) lets the peer use the protocol."""
         return self._gate.admits(peer, protocol)
 
     async def answer(self, protocol: str, request: Request) -> bytes | RpcRefusal:
@@ -152,7 +155,7 @@ class _InboundStream:
             nursery.start_soon(self._serve, frame, hold, nursery.cancel_scope)
 
     async def _next(self, reader: framing.FrameReader) -> framing.RequestFrame | None:
-        """The next request; None at the end of the stream, after a long silence, or once the gate is shut."""
+        """Return the next request; None at the end of the stream, after a long silence, or once the gate is shut."""
         peer = self._stream.peer
         frame: framing.Frame | None = None
         with trio.move_on_after(self._limits.rpc.idle_stream):
