@@ -1,10 +1,10 @@
-"""The authenticated connections of a host: who is connected, who may be, and who makes room for whom.
+"""The authenticated connections of a host: which exist, which are admitted or evicted.
 
-libp2p's swarm keeps the list; this class decides what enters it. A peer that the gate names an operator always gets in
-and may have four connections (one that dialled us, one that we dialled, and their successors while a dead one is not
-yet noticed). Everybody else is a client, and clients have a fixed number of places, per address and in total. A newcomer
-always gets one: the client that asked for nothing for the longest time loses its own. So an attacker who fills all places
-and stays silent excludes nobody, and one who keeps asking pays a handshake and a request for every place, each time.
+libp2p's swarm keeps the list; this class decides what enters it. A trusted peer always gets in and may have four connections
+(one that it dialled, one that this host dialled, and their successors while a dead one is not yet noticed). All other peers are
+clients, and clients have a fixed number of places, per address and in total. A newcomer always gets one: the client without a
+request for the longest time loses its own. So an attacker that fills all places and stays silent excludes no client. One that
+keeps sending requests pays a handshake and a request for every place, each time.
 """
 
 import logging
@@ -109,16 +109,16 @@ class Connections:
         self._wake()
 
     async def opened_stream(self, _network: Any, _stream: Any) -> None:
-        """Of no interest."""
+        """Do nothing."""
 
     async def closed_stream(self, _network: Any, _stream: Any) -> None:
-        """Of no interest."""
+        """Do nothing."""
 
     async def listen(self, _network: Any, _address: Any) -> None:
-        """Of no interest."""
+        """Do nothing."""
 
     async def listen_close(self, _network: Any, _address: Any) -> None:
-        """Of no interest."""
+        """Do nothing."""
 
     # ----- who may enter
 
@@ -169,7 +169,7 @@ class Connections:
             each.abort("made room")
 
     async def sweep(self) -> None:
-        """Every ten seconds: apply changed trust, and part from clients that ask for nothing."""
+        """Apply changed trust and disconnect idle clients, every ten seconds."""
         while True:
             await trio.sleep(_SWEEP)
             now = trio.current_time()
@@ -181,7 +181,7 @@ class Connections:
                         nursery.start_soon(conn.muxed_conn.goodbye)
 
     async def disconnect(self, peer: PeerId) -> None:
-        """Say goodbye to one peer; one that does not hear it within ``close_timeout`` is cut."""
+        """Say goodbye to one peer, and cut it after ``close_timeout``."""
         leaving = self.of(peer)
         async with trio.open_nursery() as timer:
             timer.start_soon(self._cut, leaving)
@@ -191,7 +191,7 @@ class Connections:
             timer.cancel_scope.cancel()
 
     async def close(self) -> None:
-        """Say goodbye to all peers at once, and cut those that do not hear it within ``close_timeout``."""
+        """Say goodbye to all peers at once, and cut the rest after ``close_timeout``."""
         leaving = self.swarm.get_connections()
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as timer:
@@ -202,12 +202,18 @@ class Connections:
                 timer.cancel_scope.cancel()
 
     def cut_all(self) -> None:
-        """Close the socket of every connection there ever was, such as one that was being set up when the host closed."""
+        """Close the socket of every connection that was ever admitted.
+
+        One of them may have been in set-up when the host closed.
+        """
         for muxed in self._admitted:
             muxed.socket.socket.close()
 
     async def _cut(self, connections: list[Any]) -> None:
-        """A goodbye to a peer that does not read is shielded like any write (P4): only a closed socket ends it."""
+        """Cut connections after ``close_timeout``.
+
+        A goodbye to a peer that does not read is shielded like any write (P4): only a closed socket ends it.
+        """
         await trio.sleep(self.limits.connections.close_timeout)
         for conn in connections:
             conn.muxed_conn.abort("did not let go")

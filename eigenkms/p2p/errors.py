@@ -1,4 +1,4 @@
-"""What can go wrong between two peers, as a caller sees it."""
+"""Errors between two peers, as a caller sees them."""
 
 from eigenkms.errors import NetworkError, RefusedError, RemoteProtocolError
 
@@ -18,7 +18,10 @@ class CallTimeout(NetworkError):  # noqa: N818
 
 
 class CallRefusedError(RefusedError):
-    """The peer answered with a refusal; ``code`` is for programs, ``message`` for people and comes from the peer."""
+    """The peer answered with a refusal.
+
+    ``code`` is for programs, ``message`` for people; both come from the peer.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}" if message else code)

@@ -1,4 +1,4 @@
-"""Decide which peer may use which protocol: the operator's gate, asked the same way everywhere."""
+"""Decide which peer may use which protocol, by the operator's gate."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Gossip as the host offers it: topics, validators and bounded subscriptions over the guarded pubsub."""
+"""Gossip of a host: topics, validators and bounded subscriptions over the guarded pubsub."""
 
 import logging
 from collections import Counter, deque
@@ -21,9 +21,10 @@ _MESSAGE_COST: Final = 1 << 10
 
 
 class Subscription:
-    """The messages of one topic that wait for their reader: ``count`` of them, and of one origin at most ``size`` bytes.
+    """The messages of one topic that wait for their reader.
 
-    A member that gossips faster than its messages are taken crowds out its own, not those of others.
+    It holds ``count`` messages, and at most ``size`` bytes of one origin. A member that gossips faster than its messages are read
+    crowds out its own, not those of others.
     """
 
     def __init__(self, count: int, size: int) -> None:

@@ -107,7 +107,10 @@ class Host:
     # ----- calls
 
     def serve(self, protocol: str, handler: Handler) -> None:
-        """Answer requests on ``protocol`` (``/eigenkms/NAME/VERSION``) with ``handler``, from peers that the gate admits."""
+        """Answer requests on ``protocol`` with ``handler``, from peers that the gate admits.
+
+        A protocol is written ``/eigenkms/NAME/VERSION``.
+        """
         self._rpc_server.add(protocol, handler)
         self._libp2p.set_stream_handler(protocol, None)
 
@@ -120,11 +123,12 @@ class Host:
         *,
         timeout: float = 5.0,  # noqa: ASYNC109 - part of the promise
     ) -> bytes:
-        """Call ``method`` of ``peer`` on ``protocol``; return the body of the answer, at most ``Limits.rpc.body`` bytes.
+        """Call ``method`` of ``peer`` on ``protocol`` and return the body of the answer.
 
-        Connects if need be. Raises PeerUnreachable, CallTimeout (after ``timeout`` seconds, all included), CallRefusedError
-        if the peer refuses, InputError for a body over the limit. May be cancelled at any time without harm to the
-        connection. If it raises PeerUnreachable or CallTimeout, the request may still have been carried out.
+        The body has at most ``Limits.rpc.body`` bytes. Connects if need be. Raises PeerUnreachable, CallTimeout (after
+        ``timeout`` seconds, all included), CallRefusedError if the peer refuses, InputError for a body over the limit. May be
+        cancelled at any time without harm to the connection. If it raises PeerUnreachable or CallTimeout, the request may
+        still have been carried out.
         """
         return await self._rpc_client.get(peer, protocol).call(method, body, timeout)
 
@@ -145,9 +149,10 @@ class Host:
     # ----- connections
 
     def set_addresses(self, peer: PeerId, addresses: Sequence[object]) -> None:
-        """Set the addresses of ``peer``: multiaddrs or their text, with or without ``/p2p/``, the best first.
+        """Set the addresses of ``peer``, the best first.
 
-        They replace the former ones; an empty sequence forgets them. Raises InputError for text that is no address.
+        They are multiaddrs or their text, with or without ``/p2p/``. They replace the former ones; an empty sequence forgets
+        them. Raises InputError for text that is no address.
         """
         self._dialer.set_addresses(peer, addresses)
         self._operators.set_announced(peer, addresses)
@@ -197,9 +202,9 @@ class Host:
         timeout: float,  # noqa: ASYNC109 - part of the promise
         public_only: bool = False,
     ) -> DialOutcome:
-        """Dial ``peer`` at ``address`` and return the outcome within ``timeout`` seconds; the connection is closed.
+        """Dial ``peer`` at ``address`` and return the outcome within ``timeout`` seconds.
 
-        ``public_only`` tries no address of a private network, whatever this host's home is. Never raises.
+        The connection is closed. ``public_only`` tries no address of a private network, whatever this host's home is. Never raises.
         """
         return await self._connector.probe(peer, address, timeout, public_only=public_only)
 
@@ -215,18 +220,18 @@ class Host:
         await self._gossip.publish(topic, data)
 
     def subscribe(self, topic: str, validator: Validator) -> Subscription:
-        """Return the messages of ``topic`` that ``validator`` accepts: new ones, and those of the last 30 s that peers hold.
+        """Return the messages of ``topic`` that ``validator`` accepts.
 
-        The subscription holds ``Limits.gossip.subscription`` messages, and ``Limits.gossip.of_one`` bytes of each origin. Newer
-        ones are dropped, and counted, until it is read. Raises InputError for a topic that the host was not opened with, or that
-        has a subscription already.
+        These are new ones, and those of the last 30 s that peers hold. The subscription holds ``Limits.gossip.subscription``
+        messages, and ``Limits.gossip.of_one`` bytes of each origin. Newer ones are dropped, and counted, until it is read.
+        Raises InputError for a topic that the host was not opened with, or that has a subscription already.
         """
         return self._gossip.subscribe(topic, validator)
 
     # ----- statistics
 
     def statistics(self) -> Statistics:
-        """Return counters since the host was opened, and the connections and requests of now."""
+        """Return the connections of now, and counters since the host was opened."""
         counted = {name: getattr(self._counters, name) for name in Counters.__slots__ if "gossip" not in name}
         return Statistics(
             connected=len(self._connections.peers()),
@@ -273,7 +278,7 @@ class Host:
 
 @cache
 def _load() -> None:
-    """Import libp2p, which takes half a second, and check that it is the version that the guards are for."""
+    """Import libp2p, which takes half a second, and check its version."""
     for module in ("swarm", "handshake", "gossip"):
         import_module(f"eigenkms.p2p.hardening.{module}")
     import_module("eigenkms.p2p.hardening").apply_process_wide()
@@ -290,9 +295,9 @@ async def open_host(
 ) -> AsyncIterator[Host]:
     """Run a host for the length of the context.
 
-    ``listen``: multiaddrs such as ``/ip4/0.0.0.0/tcp/9000`` (port 0 takes a free one, see ``Host.addresses``); clients
-    have none. ``gate``: decides which peer may use which protocol; without one, every peer may. A peer that it admits to
-    ``GOSSIP`` is trusted, all others are clients. ``topics``: the only topics; without any there is no gossip.
+    ``listen``: multiaddrs such as ``/ip4/0.0.0.0/tcp/9000`` (port 0 takes a free one, see ``Host.addresses``). Clients
+    have none. ``gate``: decides which peer may use which protocol. Without one, every peer may. A peer that it admits to
+    ``GOSSIP`` is trusted, all others are clients. ``topics``: the only topics. Without any there is no gossip.
 
     Raises InputError naming the address that cannot be bound, HardeningError for another libp2p than ours, HostStoppedError if
     the swarm dies while the context is open. An exception of the context's body passes through unchanged.

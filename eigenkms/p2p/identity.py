@@ -1,4 +1,4 @@
-"""Who a peer is: its secp256k1 key, its peer id, and the address under which it can be dialled.
+"""The identity of a peer: its secp256k1 key, its peer id, and its dialable address.
 
 A peer id is the multihash of the peer's public key (libp2p specifications, "Peer Ids and Keys"). A secp256k1 key is
 short enough to be inlined (identity multihash), so the id *is* the key::
@@ -152,7 +152,7 @@ class PeerKey:
 
 @dataclass(frozen=True, slots=True)
 class TransportAddress:
-    """Where a TCP socket is: ``kind`` is ip4, ip6, dns, dns4 or dns6.
+    """The address of a TCP socket: ``kind`` is ip4, ip6, dns, dns4 or dns6.
 
     ``str()`` gives the multiaddr.
     """
@@ -166,7 +166,7 @@ class TransportAddress:
 
     @property
     def is_public(self) -> bool | None:
-        """Return whether the host is an IP address of the public network; None for a name, which may lead anywhere."""
+        """Return whether the host is a public IP address; None for a name."""
         return None if self.kind.startswith("dns") else is_public(self.host)
 
 
@@ -239,7 +239,7 @@ def why_undialable(address: TransportAddress, *, local: bool = False) -> str | N
 
 
 def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that a host stands for, IPv4 for an IPv6 form of it; None for a name."""
+    """Return the IP address of a host, IPv4 for an IPv6 form of it; None for a name."""
     with suppress(ValueError):
         ip = ipaddress.ip_address(host)
         return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
@@ -249,7 +249,10 @@ def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def check_dialable(address: TransportAddress, action: str, *, local: bool) -> None:
-    """Raise InputError, which begins with ``action``, for an address that nobody else can dial (``why_undialable``)."""
+    """Raise InputError for an address that no other peer can dial (``why_undialable``).
+
+    The error begins with ``action``.
+    """
     reason = why_undialable(address, local=local)
     if reason is not None:
         raise InputError(
@@ -259,9 +262,10 @@ def check_dialable(address: TransportAddress, action: str, *, local: bool) -> No
 
 
 def parse_transport(text: str, *, listening: bool = False) -> TransportAddress:
-    """Read ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``; with ``listening`` the port may be 0 and the host must be an IP.
+    """Read ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``.
 
-    Raises InputError for anything else, including a second spelling of the same address.
+    With ``listening`` the port may be 0 and the host must be an IP address. Raises InputError for anything else, including a
+    second spelling of the same address.
     """
     parts = text.split("/")
     if len(text) > _MAX_ADDRESS_TEXT or len(parts) != 5 or parts[0] or parts[3] != "tcp":

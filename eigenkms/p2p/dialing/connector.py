@@ -33,7 +33,7 @@ class PrivateAddressError(PeerUnreachable):
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what it came from, the members of groups one by one."""
+    """Yield the error and its causes, the members of groups one by one."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(cause)
@@ -42,7 +42,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong with a dial, in words."""
+    """Return the reason of a failed dial, in words."""
     causes = list(_causes(error))
     if any("Mismatch" in type(each).__name__ or "mismatch" in str(each) for each in causes):
         return _ANOTHER_PEER
@@ -83,7 +83,7 @@ class Connector:
         self.home: TransportAddress | None = None
 
     async def connect(self, peer: PeerId, addresses: Sequence[TransportAddress]) -> Any:
-        """Return the muxed connection of the first address at which ``peer`` proves who it is.
+        """Return the connection of the first address at which ``peer`` authenticates.
 
         Raises PeerUnreachable after ``Limits.dialing.dial_timeout`` seconds, all included.
         """
@@ -100,9 +100,9 @@ class Connector:
     async def probe(
         self, peer: PeerId, address: TransportAddress, seconds: float, *, public_only: bool
     ) -> DialOutcome:
-        """What a fresh dial meets, whatever connections there are.
+        """Return the outcome of a new dial, independent of existing connections.
 
-        Nothing is kept of it. Never raises.
+        The connection is closed again. Never raises.
         """
         reached = DialOutcome.TIMED_OUT
         try:

@@ -1,13 +1,13 @@
-"""The address book and the dialler: from a peer id to a connection, and back to one when it is lost.
+"""Dial peers: from a peer id to a connection, and again when it is lost.
 
-Dials run in the host's own nursery; whoever waits for one may be cancelled without touching it. Per peer there is one dial
-at a time and a back-off that doubles from a quarter of a second to half a minute, with jitter, and starts afresh once a
-connection has lasted. A dial tries a peer's addresses side by side (``connector``) and ends after five seconds. A few begin
-at once, because a handshake computes; one that lasts longer than a second only waits, and gives its turn to the next peer.
-So peers that never answer keep nobody waiting.
+Dials run in the host's own nursery, so a caller that waits for one may be cancelled without effect on it. Per peer there is one
+dial at a time. Its back-off doubles from a quarter of a second to half a minute, with jitter, and starts again once a connection
+has lasted. A dial tries a peer's addresses side by side (``connector``) and ends after five seconds. A few begin at once, because
+a handshake computes. A dial that lasts longer than a second only waits, and gives its turn to the next peer. So peers that never
+answer delay no other peer.
 
-Of two operators that want each other the one with the lower peer id dials; the other waits two seconds and dials too if nothing
-came, since the first may be unable to (a firewall, an address that changed).
+If two operators want each other, the one with the lower peer id dials. The other waits two seconds and then dials too, since the
+first may be unable to (a firewall, an address that changed).
 """
 
 import logging
@@ -33,7 +33,7 @@ _FAIL_FAST: Final = 1.0
 
 @dataclass(slots=True)
 class _Peer:
-    """What the dialler knows about a peer."""
+    """The addresses of a peer, and the state of its dials."""
 
     addresses: tuple[TransportAddress, ...] = ()
     first: int = 0
@@ -60,7 +60,7 @@ class _Peer:
         return (*self.addresses[first:], *self.addresses[:first])[:most]
 
     def skip(self, most: int) -> None:
-        """These failed: the next dial begins with those that it had no room for, so that each has its turn."""
+        """Let the next dial begin with the addresses that this one had no room for."""
         self.first += most
 
     def renew(self, addresses: tuple[TransportAddress, ...], now: float, pause: float) -> None:
@@ -75,7 +75,10 @@ class _Peer:
         self.failed_at = -1e9
 
     def note(self, connected: bool, now: float) -> None:
-        """Keep ``since`` and ``connected_at``; a connection that lasted ends the series of back-offs."""
+        """Update ``since`` and ``connected_at``.
+
+        A connection that lasted ends the series of back-offs.
+        """
         if self.connected_at is not None and now - self.connected_at > _LASTED:
             self.backoff = self.next_dial = 0.0
         if connected:
@@ -87,7 +90,10 @@ class _Peer:
 
 
 def read_addresses(peer: PeerId, addresses: Sequence[object]) -> tuple[TransportAddress, ...]:
-    """Return the transport parts of multiaddrs (or their text), which may name ``peer`` and no other. Raises InputError."""
+    """Return the transport parts of multiaddrs, or of their text.
+
+    They may name ``peer`` and no other. Raises InputError.
+    """
     transports = []
     for address in map(str, addresses):
         transport, separator, named = address.partition("/p2p/")
@@ -118,7 +124,7 @@ class Dialer:
     def set_addresses(self, peer: PeerId, addresses: Sequence[object]) -> None:
         """Replace what is known about where ``peer`` is. Raises InputError.
 
-        New addresses are tried at once, but once in ``Limits.dialing.backoff_max`` seconds: whoever renews them without end waits.
+        New addresses are tried immediately, but once in ``Limits.dialing.backoff_max`` seconds: endless renewals wait.
         """
         transports = read_addresses(peer, addresses)
         if not transports and peer not in self._kept:
@@ -201,7 +207,7 @@ class Dialer:
             await self._connections.admit(muxed, "outbound")
 
     async def _end_turn(self, done: trio.Event) -> None:
-        """A dial that goes on for longer computes nothing, and others have their turn beside it."""
+        """Give the turn to the next dial once this one is done, or only waits."""
         with trio.move_on_after(self._limits.dialing.turn):
             await done.wait()
         self._turns.release()

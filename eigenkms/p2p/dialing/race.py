@@ -1,7 +1,7 @@
-"""Connection attempts side by side, as browsers make them (RFC 8305, Happy Eyeballs).
+"""Race connection attempts, as browsers do (RFC 8305, Happy Eyeballs).
 
-An address that neither answers nor refuses must not keep the next one waiting. So the next attempt begins once the one before has
-failed, or has gone on for a quarter of a second; the first to succeed ends the others.
+An address that neither answers nor refuses must not delay the next one. So the next attempt begins once the one before has failed,
+or has gone on for a quarter of a second. The first to succeed ends the others.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -39,7 +39,7 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a name stands for, and since when that is known; ``error`` if its last lookup failed."""
+    """The addresses of a name and the time of their lookup; ``error`` if it failed."""
 
     at: float
     ips: tuple[str, ...]
@@ -78,10 +78,10 @@ class Resolver:
         self._nursery = None
 
     async def resolve(self, peer: PeerId, address: TransportAddress) -> tuple[str, ...]:
-        """Return the IP addresses that the host of ``address`` stands for, four at most, families in turn.
+        """Return the IP addresses of the host in ``address``, at most four.
 
-        ``peer`` is whom the lookup is for. Raises OSError for a name that stands for nothing. The caller owns the deadline.
-        Source: RFC 8305, section 4.
+        Address families alternate. ``peer`` is whom the lookup is for. Raises OSError for a name that stands for nothing. The
+        caller owns the deadline. Source: RFC 8305, section 4.
         """
         if address.kind not in _FAMILIES:
             return (address.host,)
@@ -125,7 +125,10 @@ class Resolver:
 
 
 def choose(ips: Iterable[str]) -> tuple[str, ...]:
-    """Return the first four, families in turn, beginning with the family that the system has first."""
+    """Return the first four addresses, families in turn.
+
+    The family that the system has first begins.
+    """
     distinct = list(dict.fromkeys(ips))
     first = [ip for ip in distinct if (":" in ip) == (":" in distinct[0])]
     second = [ip for ip in distinct if ip not in first]

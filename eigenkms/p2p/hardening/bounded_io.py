@@ -54,7 +54,7 @@ class MeteredConnection(RawConnection):  # type: ignore[misc]
 
 
 class ByteStream:
-    """A libp2p stream behind a 64 KiB read buffer, with the few verbs that the layers above need.
+    """A libp2p stream behind a 64 KiB read buffer, with few methods.
 
     Without the buffer each byte of a length would be a read of the yamux stream. While ``allowance`` is set (the negotiation
     of the protocol), that many bytes are all the peer gets.
@@ -85,7 +85,7 @@ class ByteStream:
             return b""
 
     async def read(self, n: int) -> bytes:
-        """Exactly ``n`` bytes, fewer only at the end of the stream.
+        """Return exactly ``n`` bytes, fewer only at the end of the stream.
 
         Raises MessageTooLarge over the allowance.
         """
@@ -103,14 +103,14 @@ class ByteStream:
         return result
 
     async def write(self, data: bytes) -> None:
-        """All of ``data``.
+        """Write all of ``data``.
 
         Raises StreamError if the stream is over or the peer did not read for five seconds.
         """
         await self._stream.write(data)
 
     async def reset(self) -> None:
-        """Give the stream up; what it had buffered is freed.
+        """Give the stream up and free its buffer.
 
         Not cancelled; bounded by the deadline of a write.
         """

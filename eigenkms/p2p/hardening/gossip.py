@@ -1,6 +1,6 @@
 """Gossipsub that neither dies of a message nor loses one in silence.
 
-What the stock classes do with their default settings, and what is done about it here:
+The stock classes have these defects with their default settings; the clause after the last colon is the guard:
 
 * garbage protobuf, a bad key inside a message, a validator that raises: each ends the host (P3). Here reading is one guarded
   loop, and tasks that libp2p starts on its own are guarded where they begin.
@@ -20,7 +20,7 @@ What the stock classes do with their default settings, and what is done about it
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
 * A PRUNE may name other peers, and libp2p dials them at any address, past every guard (P13): nobody is dialled.
-* What is said of any topic, in a GRAFT or a PRUNE, is remembered: what is said of topics that are not ours is left out.
+* Each topic in a GRAFT or a PRUNE is remembered: foreign topics are left out.
 * Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the
   cache one for each origin (``queues``). A request for messages copies each as often as it is named, 5000 times a quarter
   of a megabyte: once, and no more than the queue takes.
@@ -67,11 +67,11 @@ _WINDOW, _HISTORY = 30, 60
 
 _forwarder: ContextVar[Any] = ContextVar("forwarder")
 _content: ContextVar[object] = ContextVar("content", default=None)
-"""What the validator made of the message that is being pushed."""
+"""The validator's result for the message that is being pushed."""
 
 Admits = Callable[[PeerId], bool]
 Accepts = Callable[[str, PeerId, bytes], object]
-"""What a validator makes of a message, a true value, or a false one if it refuses it."""
+"""A validator: it returns a true value for a message, or a false one to refuse it."""
 Delivers = Callable[[str, GossipMessage], None]
 
 
@@ -129,7 +129,7 @@ class GuardedRouter(GossipSub):  # type: ignore[misc]
         self.send_rpc(peer, rpc_pb2.RPC(control=rpc_pb2.ControlMessage(graft=[graft])), priority=True)
 
     async def handle_iwant(self, iwant_msg: Any, sender_peer_id: ID) -> None:
-        """As libp2p's, but each message once, and no more than there is room for in the peer's queue."""
+        """Send requested messages, each once, as far as the peer's queue has room."""
         queue = self.pubsub.peer_queues.get(sender_peer_id)
         room = 0 if queue is None else queue.limit - queue.held
         wanted = []
@@ -263,7 +263,10 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         return msg.from_id != self.my_id.to_bytes() and self._admits(PeerId(msg.from_id))
 
     async def validate_msg(self, msg_forwarder: ID, msg: Any) -> None:
-        """Ask the topic's validator, each time: libp2p would remember a refusal for five minutes."""
+        """Call the topic's validator each time.
+
+        libp2p would remember a refusal for five minutes.
+        """
         if msg_forwarder == self.my_id:
             return
         content = self._accepts(msg.topicIDs[0], PeerId(msg.from_id), msg.data)
@@ -304,10 +307,10 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         return [topic for topic, peers in self.peer_topics.items() if peer in peers]
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
-        """As libp2p's; and the peer is in the mesh when this returns, not some tasks later.
+        """Record a subscription, and put the peer into the mesh before this returns.
 
-        Nobody unsubscribes who stays connected. Whoever did, and subscribed again, would get all recent messages again, a copy of
-        them in a task of its own each time.
+        A peer that stays connected does not unsubscribe. One that did, and subscribed again, would get all recent messages again, a
+        copy of them in a task of its own each time.
         """
         if not sub_message.subscribe:
             return
@@ -330,7 +333,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     # ----- repairing
 
     async def repair_streams(self) -> None:
-        """Keep a working stream to each admitted connected peer and to no other, until cancelled."""
+        """Keep a working stream to each admitted connected peer and to no other."""
         while True:
             await trio.sleep(self._limits.gossip.upkeep)
             for peer, stream in list(self.peers.items()):
@@ -349,7 +352,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             self._handle_dead_peer(peer)
 
     def connection_closed(self, connection: Any) -> None:
-        """The swarm lost ``connection``: if our stream to the peer ran over it, replace it now, not at the next loss."""
+        """Replace the stream to a peer whose connection was lost now, not at the next loss."""
         stream = self.peers.get(connection.muxed_conn.peer_id)
         if stream is not None and stream.muxed_conn is connection.muxed_conn:
             self._handle_dead_peer(connection.muxed_conn.peer_id)

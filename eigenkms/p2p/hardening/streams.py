@@ -1,11 +1,11 @@
 """Streams whose writes wait without work, and end: guard P12.
 
-libp2p's write gives up when the window stays at zero for five seconds. A peer that opens it by one byte every three seconds is
-therefore waited for without end, with all that is to be written in memory; and while it waits, libp2p looks at the window a
-hundred times a second, for each stream. Here a write waits for an event. It has one deadline for all of its bytes, which allows
-for the slowest pace that a peer may read at; and it sends no crumbs, since a frame costs us the same whatever is in it.
+libp2p's write gives up if the window stays at zero for five seconds. So it waits without end for a peer that opens the window by
+one byte every three seconds, with all the data in memory. While it waits, it polls the window a hundred times a second, for each
+stream. Here a write waits for an event. It has one deadline for all of its bytes, which allows for the slowest permitted reader.
+It sends no crumbs, since every frame costs the same.
 
-The deadline holds for whatever is written: answers, requests, gossip, the negotiation of a protocol.
+The deadline holds for all writes: answers, requests, gossip, the negotiation of a protocol.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The libp2p host as we build it, and the one door through which every inbound stream comes."""
+"""The libp2p host of this program, and the one entry of every inbound stream."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ StreamHandler = Callable[[ByteStream, str], Awaitable[None]]
 
 
 def build(key: PeerKey, limits: Limits) -> Any:
-    """Return a libp2p host that listens nowhere, dials nobody by itself and serves no protocol yet.
+    """Return a libp2p host that listens nowhere, dials no peer and serves no protocol.
 
     Metrics stay off (P10). The swarm's connection limits are set out of the way: ``listener`` keeps them, per kind of
     peer, and the resource manager would count the same connections once more.
@@ -58,9 +58,9 @@ def build(key: PeerKey, limits: Limits) -> Any:
 
 
 def strip(host: Any) -> None:
-    """Take out what a stranger could talk to and nobody needs: identify, identify push, ping and their hooks.
+    """Take out identify, identify push, ping and their hooks: strangers reach them.
 
-    The auto-connector would dial whom it knows until half of the high watermark is reached (a low watermark of 0 does not
+    The auto-connector would dial known peers until half of the high watermark is reached (a low watermark of 0 does not
     stop it), and keep a record of every peer that ever disconnected.
     """
     swarm = host.get_network()
@@ -73,7 +73,10 @@ def strip(host: Any) -> None:
 
 
 async def _dial_nobody(peer: Any) -> Any:
-    """P13: connections of libp2p's own making have none of the guards, and the host stops at the first that it looks at."""
+    """Refuse to dial (P13).
+
+    Connections of libp2p's own making have none of the guards, and the host stops at the first of them.
+    """
     raise SwarmException(f"{peer} is not connected")
 
 

@@ -1,11 +1,11 @@
-"""Accepting strangers: from a listening socket to a connection that ``connections`` may admit.
+"""Accept strangers: from a listening socket to a connection that may be admitted.
 
-Until a socket has proven who it is, nothing is known about it but its IP address. Such sockets have places of their own, three
-seconds to say something and get a turn (``turns``), three more, and 64 KiB; when the places are full, the oldest handshake goes,
-first among those of the same prefix. An honest handshake takes some ten milliseconds, so fifteen hundred silent sockets do not
-keep it out: they only push out each other. Places and turns are there twice, for strangers and for addresses at which an operator
-is: whatever strangers do, an operator that restarts gets in. Ports are bound without SO_REUSEPORT, with which a second process
-would silently take half of the connections.
+Until a socket is authenticated, only its IP address is known. Such sockets have places of their own. A socket has three seconds to
+send something and get a turn (``handshake_turns``), three more, and 64 KiB. When the places are full, the oldest handshake is cut,
+first among those of the same prefix. An honest handshake takes some ten milliseconds, so fifteen hundred silent sockets do not keep
+it out: they only push out each other. Places and turns exist twice, for strangers and for addresses of operators. So an operator
+that restarts gets in, whatever strangers do. Ports are bound without SO_REUSEPORT, with which a second process would silently take
+half of the connections.
 """
 
 import errno
@@ -75,7 +75,10 @@ def bind_all(addresses: Sequence[str]) -> list[tuple[TransportAddress, trio.Sock
 
 
 def raise_file_limit() -> None:
-    """A listener needs more file descriptors than the customary 1024: take what the system allows, up to 8192."""
+    """Raise the limit of open files as far as the system allows, up to 8192.
+
+    A listener needs more than the customary 1024.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -106,7 +109,7 @@ class _Lobby:
 
     @contextmanager
     def place(self, ip: str) -> Iterator[_Handshake]:
-        """A place while the context lasts; its scope is cancelled if a newcomer needs it."""
+        """Hold a place; its scope is cancelled if a newcomer needs it."""
         handshake = _Handshake(prefix_of(ip))
         self._make_room(handshake.prefix, ip)
         self.handshakes[handshake] = None
@@ -168,13 +171,13 @@ class TcpListener:
         for lobby in (self._strangers, self._familiar):
             nursery.start_soon(lobby.turns.run)
         with self._accepting:
-            await trio.serve_listeners(self._welcome, list(listeners), handler_nursery=nursery)
+            await trio.serve_listeners(self._accept, list(listeners), handler_nursery=nursery)
 
     def stop(self) -> None:
         """Accept no more. Connections that are open stay open."""
         self._accepting.cancel()
 
-    async def _welcome(self, socket: trio.SocketStream) -> None:
+    async def _accept(self, socket: trio.SocketStream) -> None:
         self._counters.accepted += 1
         muxed = await self._authenticate(socket)
         if muxed is None:
