@@ -95,7 +95,10 @@ class Method(Protocol):
         ...
 
     async def run(self) -> None:
-        """What the method does in the background, until cancelled; returns if that is nothing."""
+        """What the method does in the background, until cancelled.
+
+        Returns if that is nothing.
+        """
         ...
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:

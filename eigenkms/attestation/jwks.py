@@ -58,7 +58,9 @@ class KeySet:
 
 
 def parse_key_set(document: bytes) -> KeySet:
-    """Return the RSA keys in a JWK set that can verify signatures; others are left out.
+    """Return the RSA keys in a JWK set that can verify signatures.
+
+    Others are left out.
 
     Raises ``ValueError`` for what is no JWK set, has more than ``MAX_KEYS``, or has no usable key.
     """
@@ -83,7 +85,10 @@ def _usable(item: object) -> tuple[str, str | None, RSAKey] | None:
 
 
 def _public_key(item: Mapping[str, Any]) -> RSAKey | None:
-    """Return an RSA key, as all services use; never a secret one: whoever published it could be anybody."""
+    """Return an RSA key, as all services use.
+
+    Never a secret one: whoever published it could be anybody.
+    """
     if item.get("kty") != "RSA" or "d" in item or not all(isinstance(item.get(name), str) for name in "ne"):
         return None
     try:
@@ -175,7 +180,10 @@ class KeySource:
         return len((await self._fetch()).keys)
 
     async def _refresh(self) -> None:
-        """Fetch, unless that was tried a moment ago; who comes while others fetch waits for them."""
+        """Fetch, unless that was tried a moment ago.
+
+        Who comes while others fetch waits for them.
+        """
         async with self._fetching:
             if trio.current_time() - self._asked_at < RETRY_SECONDS:
                 return

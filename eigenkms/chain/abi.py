@@ -1,4 +1,4 @@
-"""The few functions, events and errors of EigenLayer that this program speaks, by their signatures.
+"""The functions, events and errors of EigenLayer that are used, by their signatures.
 
 A selector is the first four bytes of Keccak-256 of the signature (Solidity ABI specification). Tuples that stand for
 an operator set are ``(address avs, uint32 id)``.

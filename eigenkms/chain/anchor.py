@@ -1,12 +1,13 @@
-"""The anchor: what operators say of each key version in a commitment registry, a contract on a chain of its own choosing.
+"""The anchor: entries of operators for each key version, in a commitment registry.
 
-It is a witness. No node needs it to make, rotate or use a key; a client that asks it as well learns whether operators said the
-same to everybody (docs/protocol.md, Anchor). An entry is that of an operator for a version: the hash of the transcript, and a
-root that binds cluster, master public key and recipients, so that these can be compared without the transcript.
+The registry is a contract on a chain of its own choosing, and a witness. No node needs it to make, rotate or use a key. A client
+that queries it as well learns whether operators stated the same to all clients (docs/protocol.md, Anchor). An entry is that of an
+operator for a version: the hash of the transcript, and a root that binds cluster, master public key and recipients. So these can be
+compared without the transcript.
 
-Anyone may be on the registry's list of members, as far as a reader knows. So readers ask for the entries of given operators,
-in practice the recipients of the version, and never for "all". Entries are written once and hold the number of their block: who
-reads later, with the same ``cutoff``, reads the same.
+Any account may be on the registry's list of members, as far as a reader can see. So readers request the entries of given
+operators, in practice the recipients of the version, and never "all". Entries are written once and hold the number of their
+block. A later read with the same ``cutoff`` returns the same.
 
 Each read is of one block, named by its hash (EIP-1898), and has the chain's id in it.
 """
@@ -48,7 +49,7 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class AnchorConfig:
-    """Where the registry stands (20 bytes), and which of its chain's blocks count.
+    """The address of the registry (20 bytes), and the finality of its chain.
 
     The URL may hold an API key.
     """
@@ -64,9 +65,10 @@ class AnchorConfig:
 
 
 def commitment_to(transcript: Transcript) -> Commitment:
-    """What an operator anchors of a version: the transcript's hash, and
+    """Return the commitment that an operator anchors of a version.
 
-    ``root = keccak256("eigenkms/anchor/1" ‖ cluster ‖ be64(version) ‖ MPK ‖ keccak256(R))``, R the recipients as in a session's id.
+    It is the transcript's hash and ``root = keccak256("eigenkms/anchor/1" ‖ cluster ‖ be64(version) ‖ MPK ‖ keccak256(R))``, R the
+    recipients as in a session's id.
     """
     recipients = keccak256(canonical(encode_recipients(transcript.recipients)))
     root = keccak256(_TAG, transcript.cluster, be64(transcript.version), transcript.mpk, recipients)
@@ -90,9 +92,9 @@ class Anchor:
     async def commitments(
         self, version: int, operators: Iterable[OperatorAddress], *, cutoff: int | None = None
     ) -> dict[OperatorAddress, Commitment]:
-        """What of ``operators`` those who have written for this version wrote, up to block ``cutoff`` if it is given.
+        """Return the entries for this version of those of ``operators`` that have one.
 
-        Raises ChainError.
+        With ``cutoff`` later entries are left out. Raises ChainError.
         """
         asked = tuple(operators)
         entries = await self._read([(abi.GET_COMMITMENT, (version, operator)) for operator in asked])
@@ -103,8 +105,9 @@ class Anchor:
         }
 
     async def submissions(self) -> int:
-        """Return how many entries were ever made, by whomever: not zero once the cluster has a key that is anchored. Raises
-        ChainError.
+        """Return how many entries were ever made, by all operators together.
+
+        It is not zero once the cluster has an anchored key. Raises ChainError.
         """
         ((count,),) = await self._read([(abi.SUBMISSIONS, ())])
         return int(count)
@@ -116,12 +119,15 @@ class Anchor:
         return frozenset(operator for operator, (member,) in zip(asked, answers, strict=True) if member)
 
     async def owner(self) -> bytes:
-        """Who keeps the list, 20 bytes. Raises ChainError."""
+        """Return the owner of the list, 20 bytes. Raises ChainError."""
         ((owner,),) = await self._read([(abi.OWNER, ())])
         return bytes.fromhex(owner[2:])
 
     async def check(self) -> None:
-        """That it is the registry of this very cluster; every read does it too, until it was so once. Raises ChainError."""
+        """Check that the registry is of this cluster.
+
+        Every read checks it too, until it succeeded once. Raises ChainError.
+        """
         if not self._is_checked:
             await self._check(await self._block_hash())
 
@@ -166,7 +172,7 @@ class Anchor:
         ]
 
     async def _block_hash(self) -> bytes:
-        """Of the newest block that counts."""
+        """Return the hash of the newest block at the configured finality."""
         finality = self.config.finality
         try:
             number, block_hash = await self._block(finality.tag)
@@ -237,7 +243,10 @@ class Anchor:
             raise ChainError(f"{what} as {to_hex(operator.address)}: {reason}", hint=hint) from refusal
 
     async def _require_ether(self, what: str, operator: Sender) -> None:
-        """Enough for the transaction at the most that it may cost now, which is not more than the sender's terms allow."""
+        """Raise ChainError unless the account can pay for the transaction.
+
+        The highest possible cost of now counts, within the sender's terms.
+        """
         balance, block = await self.rpc.batch(
             [
                 ("eth_getBalance", (to_hex(operator.address), "latest")),
@@ -258,13 +267,16 @@ class Anchor:
 
 @asynccontextmanager
 async def open_anchor(config: AnchorConfig, cluster: ClusterId) -> AsyncIterator[Anchor]:
-    """Asks nothing of the chain yet, so that who only wants a witness need not wait for it. Raises InputError for a bad URL."""
+    """Open the anchor; the chain is not queried yet, so a client need not wait for it.
+
+    Raises InputError for a bad URL.
+    """
     async with JsonRpc(config.rpc_url) as rpc:
         yield Anchor(config, cluster, rpc)
 
 
 def _cluster_of(chain_id: int, avs: str, operator_set_id: int) -> ClusterId | None:
-    """None for numbers that no cluster has."""
+    """Return the cluster id, or None for numbers that no cluster has."""
     try:
         return cluster_id(Cluster(chain_id, bytes.fromhex(avs[2:]), operator_set_id))
     except ValueError:
@@ -272,7 +284,10 @@ def _cluster_of(chain_id: int, avs: str, operator_set_id: int) -> ClusterId | No
 
 
 async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
-    """Return a new registry of ``cluster``, whose list of members the sender keeps; its address. Raises ChainError."""
+    """Deploy a registry of ``cluster`` and return its address.
+
+    The sender keeps the list of members. Raises ChainError.
+    """
     arguments = (owner.address, cluster.chain_id, cluster.avs, cluster.operator_set_id)
     creation = artefact("CommitmentRegistry").bytecode + encode(
         ("address", "uint256", "address", "uint32"), arguments

@@ -54,7 +54,9 @@ class BlockReader:
         return block
 
     async def block(self, number_or_hash: int | bytes) -> BlockRef | None:
-        """Return the canonical block of that number, or the block of that hash; None if the node has none.
+        """Return the canonical block of that number, or the block of that hash.
+
+        Returns None if the node has none.
 
         Raises ChainError if the node answers with another block.
         """

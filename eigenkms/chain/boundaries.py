@@ -42,7 +42,10 @@ class BlockSource(Protocol):
 
 
 def newest_boundary(block_number: int, interval_blocks: int) -> int:
-    """Return the largest multiple of the interval at or below a block number; 0 if there is no boundary yet."""
+    """Return the largest multiple of the interval at or below a block number.
+
+    Returns 0 if there is no boundary yet.
+    """
     return block_number - block_number % interval_blocks
 
 

@@ -12,7 +12,9 @@ from eigenkms.errors import ChainError
 
 
 async def check_deployment(chain: BlockReader, curves: Collection[int] = (abi.CURVE_BN254,)) -> int:
-    """Check chain id, contracts, operator set and registrar; return the curve of the set's keys, one of ``curves``.
+    """Check chain id, contracts, operator set and registrar.
+
+    Return the curve of the set's keys, one of ``curves``.
 
     Raises ChainError.
     """

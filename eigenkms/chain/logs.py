@@ -1,8 +1,8 @@
-"""Event logs: strict parsing, and reading long ranges from nodes that each allow another length.
+"""Event logs: strict parsing, and reads of long ranges from any node.
 
-Providers refuse a range of blocks that is too long, by blocks or by results, with messages that nothing standardises.
-So a range is asked whole first; what is refused, or is larger than the answer bound, is halved, and the length that
-worked is kept for the rest. The number of requests is bounded.
+Providers refuse a range of blocks that is too long, by blocks or by results, with messages that no standard defines. So a range is
+requested whole first. A range that is refused, or larger than the answer bound, is halved, and the length that worked is kept for
+the rest. The number of requests is bounded.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,10 @@ class EventLog:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Events of ``address`` whose first topic is one of ``first_topics`` and whose second is ``second_topic``, if given."""
+    """A query for events of ``address`` by their topics.
+
+    The first topic is one of ``first_topics``, the second is ``second_topic``, if given.
+    """
 
     address: bytes
     first_topics: tuple[bytes, ...]

@@ -43,7 +43,7 @@ _REGISTRATION: Final = {
 def registration_digest(
     contracts: Deployment, operator: bytes, curve: int, data: bytes, *, version: str = "1"
 ) -> bytes:
-    """32 bytes: what a key (its curve, its key data) signs to be registered for ``operator``.
+    """Return the 32 bytes that a key signs to be registered for ``operator``.
 
     ``version`` is what the key registrar's version() says.
     """

@@ -1,11 +1,10 @@
-"""What an operator does on chain, as plans: the steps of an action, each checked on chain before anything is sent.
+"""The actions of an operator on chain, as plans that are checked before they are sent.
 
-A step that is done already is skipped, and the plan says so; where an action cannot work, it is refused with a sentence
-before anything is sent. So an action that was interrupted is completed by asking for it again. Everything is read at the
-newest block, whatever the configured finality, since that is what the next transaction meets.
+A plan has the steps of an action. A completed step is skipped, and the plan states so. If an action cannot work, it is
+refused with a reason before anything is sent. So an interrupted action is completed by a second request. Everything is read
+at the newest block, whatever the configured finality, since the next transaction meets that block.
 
-An account acts for itself alone: EigenLayer lets an operator appoint others to act for it, this program sends none of
-that.
+An account acts for itself alone: EigenLayer lets an operator appoint others to act for it, and this program sends none of that.
 """
 
 from collections.abc import AsyncIterator
@@ -108,7 +107,7 @@ class OperatorRegistry:
     # ------------------------------------------------------------------------------------------------- reading
 
     async def read_registration(self, operator: bytes) -> OperatorRegistration:
-        """What the chain says of ``operator`` (20 bytes) now. Raises ChainError."""
+        """Return the state of ``operator`` (20 bytes) on chain now. Raises ChainError."""
         chain, contracts, of_set = self.chain, self.contracts, self._set
         head = await chain.head()
         is_member, is_slashable, members, delay = await chain.read_at(
@@ -147,7 +146,7 @@ class OperatorRegistry:
         )
 
     async def owner(self) -> bytes | None:
-        """Of the AVS registrar, 20 bytes; None if it has none. Raises ChainError."""
+        """Return the owner of the AVS registrar, 20 bytes, or None. Raises ChainError."""
         answer = await self._optional(abi.OWNER)
         return None if answer is None else bytes.fromhex(answer[2:])
 
@@ -160,12 +159,15 @@ class OperatorRegistry:
         return allowed
 
     async def balance(self, account: bytes) -> int:
-        """In wei. Raises ChainError."""
+        """Return an account's balance in wei. Raises ChainError."""
         answer = await self.chain.rpc.call("eth_getBalance", to_hex(account), "latest")
         return parse_quantity(answer, f"balance of {to_hex(account)}", bits=256)
 
     async def _optional(self, function: abi.Function, *values: object) -> Any:
-        """What a function of the registrar returns; None where the registrar has no such function."""
+        """Return the result of a function of the registrar.
+
+        Returns None if the registrar has no such function.
+        """
         try:
             (answer,) = await self.chain.read_at(
                 await self.chain.head(), self.contracts.registrar, [(function, values)]
@@ -177,7 +179,10 @@ class OperatorRegistry:
         return answer
 
     async def _slashable_until(self, operator: bytes, head: int, delay: int) -> int | None:
-        """From the newest event of its leaving; None where the RPC does not serve events of that time."""
+        """Return the last slashable block, from the newest event of its leaving.
+
+        Returns None if the RPC does not serve events of that time.
+        """
         query = LogQuery(self.contracts.allocation_manager, (abi.REMOVED,), operator.rjust(32, b"\0"))
         try:
             events = await query.read(self.chain.rpc, max(0, head - delay), head)
@@ -191,7 +196,7 @@ class OperatorRegistry:
     async def register(
         self, account: bytes, key: OperatorKey, socket: str, *, metadata_uri: str = ""
     ) -> Plan:
-        """From a bare account to a member with this key and socket.
+        """Plan the way from a bare account to a member with this key and socket.
 
         Raises InputError for what cannot work, and ChainError.
         """
@@ -222,7 +227,7 @@ class OperatorRegistry:
         )
 
     def _registered(self, action: str, now: OperatorRegistration, key: OperatorKey, socket: str) -> Plan:
-        """Nothing to do for a member, unless its key is another one."""
+        """Return an empty plan for a member; raise InputError if its key is another one."""
         self._check_own_key(action, now, key)
         steps = (
             TransactionStep("become operator", None, "it is an operator already"),
@@ -369,7 +374,7 @@ class OperatorRegistry:
         return Plan(action, account, (TransactionStep("update socket", call),))
 
     async def allow(self, account: bytes, operator: bytes, *, remove: bool = False) -> Plan:
-        """``operator`` onto the allow-list, or off it, by its owner.
+        """Plan to put ``operator`` on the allow-list, or off it, as its owner.
 
         Raises InputError for another account, and ChainError.
         """
@@ -415,8 +420,9 @@ class OperatorRegistry:
         return fee
 
     async def simulate(self, plan: Plan, call: Call) -> str | None:
-        """Return why the newest state would refuse ``call``, None if it would not; "" if that shows only after the calls
-        before it.
+        """Return why the newest state would refuse ``call``, None if it would not.
+
+        Returns "" if that shows only after the calls before it.
 
         Raises ChainError if it cannot be asked.
         """
@@ -435,7 +441,9 @@ def _allowed_step(now: OperatorRegistration) -> TransactionStep:
 
 @asynccontextmanager
 async def open_registry(config: ChainConfig, delegation_manager: bytes) -> AsyncIterator[OperatorRegistry]:
-    """Connect, check the deployment, and find the AVS's registrar; reads are of the newest block.
+    """Connect, check the deployment, and find the AVS's registrar.
+
+    Reads are of the newest block.
 
     Raises ChainError: chain id, missing contracts, operator set, registrar or curve; RPC down.
     """

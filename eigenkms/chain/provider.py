@@ -10,7 +10,7 @@ from eigenkms.types import BlockRef
 
 
 class ProviderState(Enum):
-    """What is known of an endpoint; those that come first are asked first."""
+    """The state of an endpoint, in the order in which endpoints are used."""
 
     OK = "ok"
     UNTRIED = "untried"
@@ -75,9 +75,9 @@ class Provider:
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """Where it stands in the order in which they are asked.
+        """Return its place in the order of use.
 
-        Among stale ones the one that is furthest comes first.
+        Among stale endpoints the one with the highest head comes first.
         """
         level = RANK.get(self.state, len(RANK))
         behind = -self.head.number if self.state is ProviderState.STALE and self.head else 0

@@ -1,4 +1,4 @@
-"""What is known of the RPC endpoints of one chain: which may be used, in which order, and why.
+"""The health of the RPC endpoints of one chain: which may be used, in which order.
 
 An endpoint is trusted with nothing before it has stated the right chain id. One that states another id is left out and
 logged as an error. An endpoint that fails is passed over until a probe finds it well. An endpoint is *stale* if its
@@ -98,7 +98,10 @@ class ProviderHealth:
         self._set_state(provider, ProviderState.WRONG_CHAIN if wrong else ProviderState.FAILING)
 
     def record_answer(self, provider: Provider) -> None:
-        """Record that an endpoint answered; it becomes the one in use if it is the first to use."""
+        """Record that an endpoint answered.
+
+        It becomes the one in use if it is the first to use.
+        """
         provider.failures = 0
         if provider.state not in RANK or provider.state is ProviderState.UNTRIED:
             self._set_state(provider, self._state_of(provider))

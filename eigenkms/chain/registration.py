@@ -1,7 +1,7 @@
-"""An operator's life on chain: becoming an operator, registering its key, joining and leaving the set.
+"""The calls of an operator on chain: register, join the set, leave it.
 
-The order that the contracts ask for: the AVS's owner puts the operator on the allow-list; the account registers as an operator; its
-key is registered with a proof of possession; then it joins the set with its socket. What is missing is told by name.
+The contracts require this order: the AVS's owner puts the operator on the allow-list; the account registers as an operator; its
+key is registered with a proof of possession; then it joins the set with its socket. An error names the missing step.
 
 The digest under a key's proof is computed here (``operator_keys``), and compared with what the key registrar says it is: a node
 that serves another chain, or lies, cannot make the key sign anything else.
@@ -74,20 +74,23 @@ async def _read(rpc: Rpc, to: bytes, function: abi.Function, *values: object) ->
 
 
 def call_register_as_operator(contracts: Deployment, operator: bytes, metadata_uri: str = "") -> Call:
-    """By the account that becomes an operator."""
+    """Return the call that registers an account as an operator; the account sends it."""
     what, arguments = f"register {to_hex(operator)} as an operator", (bytes(20), 0, metadata_uri)
     to = contracts.delegation_manager
     return Call(what, "delegation manager", to, abi.REGISTER_AS_OPERATOR, arguments, GAS_OPERATOR)
 
 
 def call_allow(contracts: Deployment, operator: bytes) -> Call:
-    """By the registrar's owner: let ``operator`` join the set."""
+    """Return the call that lets ``operator`` join; the registrar's owner sends it."""
     what, arguments = f"allow operator {to_hex(operator)} to join", (_set_of(contracts), operator)
     return Call(what, "AVS registrar", contracts.registrar, abi.ADD_TO_ALLOWLIST, arguments, GAS_ALLOWLIST)
 
 
 def call_disallow(contracts: Deployment, operator: bytes) -> Call:
-    """By the registrar's owner: let ``operator`` join no more. A member stays one."""
+    """Return the call that lets ``operator`` join no more; the registrar's owner sends it.
+
+    A member stays one.
+    """
     what, arguments = f"take operator {to_hex(operator)} off the allow-list", (_set_of(contracts), operator)
     return Call(
         what, "AVS registrar", contracts.registrar, abi.REMOVE_FROM_ALLOWLIST, arguments, GAS_ALLOWLIST
@@ -95,7 +98,7 @@ def call_disallow(contracts: Deployment, operator: bytes) -> Call:
 
 
 async def call_register_key(rpc: Rpc, contracts: Deployment, operator: bytes, key: OperatorKey) -> Call:
-    """By the operator: register its key for the set, with its proof of possession.
+    """Return the call that registers a key with its proof; the operator sends it.
 
     Raises ChainError, also if the key registrar asks to sign another message than the one computed here.
     """
@@ -125,7 +128,7 @@ async def _agreed_digest(rpc: Rpc, contracts: Deployment, operator: bytes, key: 
 
 
 def call_deregister_key(contracts: Deployment, operator: bytes) -> Call:
-    """By the operator: give up its key, for good."""
+    """Return the call that gives up a key permanently; the operator sends it."""
     what, arguments = f"deregister the key of operator {to_hex(operator)}", (operator, _set_of(contracts))
     return Call(
         what, "key registrar", contracts.key_registrar, abi.DEREGISTER_KEY, arguments, GAS_DEREGISTER_KEY
@@ -133,7 +136,7 @@ def call_deregister_key(contracts: Deployment, operator: bytes) -> Call:
 
 
 def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:
-    """By the operator: join the set, with a socket (a multiaddr as text)."""
+    """Return the call that joins the set with a socket, a multiaddr; the operator sends it."""
     params = (contracts.avs, [contracts.operator_set_id], encode(("string",), (socket,)))
     return Call(
         f"register operator {to_hex(operator)} for the operator set",
@@ -146,7 +149,7 @@ def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:
 
 
 def call_leave(contracts: Deployment, operator: bytes) -> Call:
-    """By the operator, or the AVS: ``operator`` leaves the set."""
+    """Return the call by which ``operator`` leaves; the operator or the AVS sends it."""
     params = (operator, contracts.avs, [contracts.operator_set_id])
     return Call(
         f"deregister operator {to_hex(operator)} from the operator set",
@@ -159,7 +162,7 @@ def call_leave(contracts: Deployment, operator: bytes) -> Call:
 
 
 def call_update_socket(contracts: Deployment, operator: bytes, socket: str) -> Call:
-    """By the operator: publish another socket."""
+    """Return the call that publishes another socket; the operator sends it."""
     what, gas = f"update the socket of operator {to_hex(operator)}", gas_of_socket(socket)
     return Call(what, "AVS registrar", contracts.registrar, abi.UPDATE_SOCKET, (operator, socket), gas)
 

@@ -1,16 +1,15 @@
-"""A JSON-RPC client that believes nothing.
+"""A JSON-RPC client that trusts no answer.
 
-The node at the other end may be down, behind a proxy that answers HTML, rate limited, or hostile. So each call has
-one deadline for everything (connection, retries, body); bodies are read up to a size bound, uncompressed; the JSON
-is checked for shape, version and request ids; and whatever is wrong becomes a ``ChainError`` that names the method
-and the endpoint, and what the other end says for itself (``reasons``) without the secrets of its URL (``endpoints``).
+The node at the other end may be down, behind a proxy that answers HTML, rate limited, or hostile. So each call has one
+deadline for everything (connection, retries, body). Bodies are read up to a size bound, uncompressed. The JSON is checked for
+shape, version and request ids. Every fault becomes a ``ChainError`` that names the method and the endpoint, with the
+provider's own words (``reasons``) and without the secrets of its URL (``endpoints``).
 
-Many providers take no batches, or short ones, each with an error of its own: an error object in place of the list, a shorter list,
-an HTTP status, a refusal of each call. So when a batch was not answered as one, its first call is made alone; if that is
-answered, the endpoint is asked one by one from then on.
+Many providers take no batches, or short ones, each with an error of its own: an error object in place of the list, a shorter
+list, an HTTP status, a refusal of each call. So if a batch was not answered as one, its first call is made alone. If that is
+answered, the endpoint gets single calls from then on.
 
-Only the transport is retried (``transport``). An answer is never retried, whatever it says. ``retry=False`` is for requests that
-change something.
+Only the transport is retried (``transport``). An answer is never retried. ``retry=False`` is for requests that change something.
 """
 
 import json
@@ -103,11 +102,11 @@ class RpcStatistics:
 
 
 class Rpc(Protocol):
-    """What readers and senders need: one endpoint (``JsonRpc``) or several (``providers.RpcPool``)."""
+    """The interface of one endpoint (``JsonRpc``) or several (``rpc_pool.RpcPool``)."""
 
     @property
     def endpoint(self) -> str:
-        """Who answers, for messages; nothing in it is secret."""
+        """Return the endpoint for messages; it holds no secret."""
         ...
 
     async def call(self, method: str, *params: Json, retry: bool = True) -> Json: ...
@@ -174,7 +173,7 @@ class JsonRpc:
     async def batch_outcomes(
         self, requests: Sequence[Request], *, retry: bool = True
     ) -> tuple[Json | RpcRefusedError, ...]:
-        """As ``batch``, with a refusal standing in the place of its result.
+        """Return the results as ``batch``, each refusal in the place of its result.
 
         At most MAX_BATCH calls a round trip.
         """
@@ -201,7 +200,7 @@ class JsonRpc:
         return await self._one_by_one(requests)
 
     async def _is_answered_alone(self, request: Request, of_batch: ChainError) -> bool:
-        """Return whether a call is answered by itself, or at least not with what its batch was answered with."""
+        """Return whether a single call gets another answer than its batch did."""
         try:
             outcome = await self._single(request, retry=False)
         except ChainError:
@@ -218,7 +217,7 @@ class JsonRpc:
             return refusal
 
     async def _one_by_one(self, requests: Sequence[Request]) -> list[Json | RpcRefusedError]:
-        """As a batch, with the deadline of one: each call by itself, a few at a time."""
+        """Make each call by itself, a few at a time, within the deadline of a batch."""
         outcomes: list[Json | RpcRefusedError] = [None] * len(requests)
         failures: list[ChainError] = []
         waiting = iter(enumerate(requests))

@@ -81,6 +81,9 @@ def _decimal(amount: int, places: int) -> str:
 
 
 def parse_ether(text: str) -> int | None:
-    """Return in wei an amount in ether, a decimal number with at most 18 places; None for any other text."""
+    """Return in wei an amount in ether, a decimal number with at most 18 places.
+
+    Returns None for any other text.
+    """
     found = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]{1,18}))?", text, re.ASCII)
     return None if found is None else int(found[1]) * 10**18 + int((found[2] or "").ljust(18, "0"))

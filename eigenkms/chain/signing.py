@@ -1,8 +1,8 @@
-"""Who signs transactions: a key in this process, or a web3signer that holds it elsewhere.
+"""Sign transactions: by a key in this process, or by a remote web3signer.
 
-A remote signer is believed no further than its answer can be checked: what comes back must be exactly the transaction that
-was asked for (type 2 of EIP-2718, fields of EIP-1559), signed by the account. The hash of a transaction is Keccak-256 of
-its raw bytes. What knows of accounts is imported where one signs: it costs half a second, and most commands send nothing.
+A remote signer is trusted no further than its answer can be checked: it must return exactly the requested transaction
+ (type 2 of EIP-2718, fields of EIP-1559), signed by the account. The hash of a transaction is Keccak-256 of
+its raw bytes. Account libraries are imported at the first signature: that takes half a second, and most commands send nothing.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _NUMBERS: Final = ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "
 
 
 class Signer(Protocol):
-    """What signs for one account."""
+    """A signer for one account."""
 
     @property
     def address(self) -> bytes:
@@ -121,7 +121,10 @@ def check_signed(raw: bytes, fields: Fields, address: bytes, what: str) -> None:
 
 
 def _unsigned(fields: Fields) -> list[Any]:
-    """Return the nine fields that EIP-1559 signs, as RLP has them; the access list is empty."""
+    """Return the nine fields that EIP-1559 signs, as RLP has them.
+
+    The access list is empty.
+    """
     numbers = [_minimal(fields[name]) for name in _NUMBERS]
     data = bytes.fromhex(fields["data"][2:])
     return [*numbers, fields.get("to", b""), _minimal(fields["value"]), data, []]

@@ -148,7 +148,9 @@ class Sender:
         return await pending_of(self.rpc, self.address)
 
     async def wait_for_pending(self, what: str) -> None:
-        """Wait until no transaction of the account is under way; at once where ``Terms.replace_pending`` says to replace it.
+        """Wait until no transaction of the account is under way.
+
+        At once where ``Terms.replace_pending`` says to replace it.
 
         Raises ChainError, which begins with ``what``, if it takes longer than a transaction may.
         """
@@ -282,7 +284,10 @@ class Sender:
     # ------------------------------------------------------------------------------------------------- waiting
 
     async def _wait(self, what: str, sent: list[_SignedTransaction]) -> dict[str, Json]:
-        """Return the receipt of one of ``sent``, deep enough; what replaces a transaction is added to the list."""
+        """Return the receipt of one of ``sent``, deep enough.
+
+        What replaces a transaction is added to the list.
+        """
         with trio.move_on_after(self.terms.deadline):
             return await self._included(what, sent)
         raise ChainError(

@@ -179,7 +179,10 @@ class HttpTransport:
             raise RpcUnavailableError(f"call {name} at {self.endpoint}: {reason}") from None
 
     async def _http_complaint(self, name: str, response: httpx.Response) -> str:
-        """What a status that is no success means; the body is waited for a moment, as it says why."""
+        """What a status that is no success means.
+
+        The body is waited for a moment, as it says why.
+        """
         body = b""
         with trio.move_on_after(REASON_SECONDS), suppress(httpx.HTTPError, httpx.StreamError):
             body = await _read_bounded(response, MAX_BODY_BYTES)
@@ -206,7 +209,10 @@ class HttpTransport:
         return text
 
     def quoted(self, reason: str) -> str:
-        """Return the other end's own words, at the end of a message; nothing where there are none."""
+        """Return the other end's own words, at the end of a message.
+
+        Nothing where there are none.
+        """
         return f": {excerpt(self.scrubbed(reason), REASON_CHARACTERS)}" if reason else ""
 
 

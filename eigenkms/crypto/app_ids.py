@@ -61,7 +61,10 @@ def folded(app_id: str) -> str:
 
 
 def address_of(app_id: str) -> bytes | None:
-    """Return the 20 bytes that an id is the address of; None for any other name, and for a wrong checksum."""
+    """Return the 20 bytes that an id is the address of.
+
+    Returns None for any other name, and for a wrong checksum.
+    """
     try:
         spelling = canonical(app_id)
     except InputError:

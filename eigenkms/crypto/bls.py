@@ -26,7 +26,7 @@ def hash_to_g1(identity: Identity) -> bytes:
 def partial_sign(share: SecretScalar, identity: Identity) -> bytes:
     """``share·H(identity)``, 48 bytes, by the backend's constant-time multiplication.
 
-    ValueError for a share of zero.
+    Raises ValueError for a share of zero.
     """
     if share.value == 0:
         raise ValueError("a share of zero signs nothing")

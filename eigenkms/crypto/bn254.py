@@ -130,7 +130,7 @@ def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple
 def aggregate_signatures(signatures: Sequence[bytes]) -> bytes:
     """Return the sum, 64 bytes.
 
-    ValueError for none; InvalidPoint for a malformed one, or if they cancel to infinity.
+    Raises ValueError for none; InvalidPoint for a malformed one, or if they cancel to infinity.
     """
     if not signatures:
         raise ValueError("no signature to aggregate")

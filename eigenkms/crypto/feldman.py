@@ -56,7 +56,7 @@ def verify_share(share: SecretScalar, x: int, commitments: Sequence[bytes]) -> b
 
 def public_share(x: int, commitments: Sequence[bytes]) -> bytes:
     """``Y = Σ x^k·C_k``, 96 bytes: checks the partial signatures and the next dealing of the operator at x.
-    InvalidPoint for a vector that is empty or holds what is not a point.
+    Raises InvalidPoint for a vector that is empty or holds what is not a point.
     """
     return _combine(_decode(commitments), _powers(x, len(commitments)))
 
@@ -70,7 +70,7 @@ def public_share_of(share: SecretScalar) -> bytes:
 def combine_commitments(lambdas: Sequence[int], vectors: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
     """``A_k = Σ λ_i·C_ik`` for all k.
 
-    ValueError unless there is a λ for each vector; InvalidPoint for vectors that are malformed, of unequal length or none,
+    Raises ValueError unless there is a λ for each vector; InvalidPoint for vectors that are malformed, of unequal length or none,
     and when A_0 is infinity.
     """
     if len(lambdas) != len(vectors):

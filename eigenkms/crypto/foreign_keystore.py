@@ -47,7 +47,10 @@ _SECRET_BYTES: Final = 32
 
 
 def parse(data: bytes) -> dict[str, Any] | None:
-    """Return the fields of a key file, of whatever format; None for what is no JSON object of bounded size."""
+    """Return the fields of a key file, of whatever format.
+
+    Returns None for what is no JSON object of bounded size.
+    """
     try:
         fields = bounded_json.loads_strict(data) if len(data) <= MAX_FILE_BYTES else None
     except ValueError:
@@ -103,7 +106,10 @@ def nature(data: bytes) -> str | None:
 
 
 def claimed_address(fields: Mapping[str, Any]) -> bytes | None:
-    """Return the account that a geth keystore says it is of, 20 bytes; None if it does not say."""
+    """Return the account that a geth keystore says it is of, 20 bytes.
+
+    Returns None if it does not say.
+    """
     text = fields.get("address", fields.get("Address"))
     if not isinstance(text, str) or not re.fullmatch(r"(0[xX])?[0-9a-fA-F]{40}", text, re.ASCII):
         return None
@@ -166,7 +172,10 @@ def open_devkit(fields: Mapping[str, Any], password: str) -> bytes:
 
 
 def _readings(content: bytes) -> Iterator[int]:
-    """The scalars in 1..N-1 that the content may stand for; the writer's own reading first."""
+    """The scalars in 1..N-1 that the content may stand for.
+
+    The writer's own reading first.
+    """
     numbers = [int.from_bytes(content, "big")]
     if re.fullmatch(rb"[0-9]{1,78}", content):
         numbers.append(int(content))

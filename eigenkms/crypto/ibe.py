@@ -67,7 +67,7 @@ class CiphertextHeader:
 def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
     """Return a version 1 ciphertext, 128 bytes longer than the plaintext, which may be empty.
 
-    InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
+    Raises InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
     master public key.
     """
     name = checked_app_id(app_id)
@@ -82,7 +82,7 @@ def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
 def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
     """Return the plaintext.
 
-    InputError if it is not a ciphertext or the application id is below 5 bytes; VerificationError if the key is not the
+    Raises InputError if it is not a ciphertext or the application id is below 5 bytes; VerificationError if the key is not the
     right one, is not a point, or the ciphertext was changed.
     """
     name = checked_app_id(app_id)
@@ -121,7 +121,10 @@ def checked_app_id(app_id: str) -> bytes:
 
 
 def encapsulate(identity: Identity, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]:
-    """C1 (96 bytes) and g (576 bytes) with a fresh r; InvalidPoint for a malformed master public key."""
+    """C1 (96 bytes) and g (576 bytes) with a fresh r.
+
+    Raises InvalidPoint for a malformed master public key.
+    """
     curve = backends.bls12381()
     key_point = curve.decode_g2(mpk)
     r = random_scalar(rng)
@@ -131,13 +134,19 @@ def encapsulate(identity: Identity, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]
 
 
 def decapsulate(app_key: bytes, c1: bytes) -> bytes:
-    """Return the same g, for the holder of the application's key; InvalidPoint if one of the two is no point."""
+    """Return the same g, for the holder of the application's key.
+
+    Raises InvalidPoint if one of the two is no point.
+    """
     curve = backends.bls12381()
     return curve.pairing_bytes(curve.decode_g1(app_key), curve.decode_g2(c1))
 
 
 def read_version(ciphertext: bytes, known: Collection[int]) -> int:
-    """Return the version byte; InputError for what is no ciphertext or of a version that is not ``known``."""
+    """Return the version byte.
+
+    Raises InputError for what is no ciphertext or of a version that is not ``known``.
+    """
     if not ciphertext.startswith(MAGIC):
         raise InputError(
             "read ciphertext: it does not begin with IBE", hint="give a file made by eigenkms encrypt"

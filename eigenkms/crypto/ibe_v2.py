@@ -103,7 +103,10 @@ class Header:
         return _head(self.kind, self.chunk_bits, self.cluster, self.c1)
 
     def plaintext_size(self, sealed: int) -> int:
-        """Bytes of plaintext in ``sealed`` bytes of chunks; InputError where no number of chunks has so many."""
+        """Bytes of plaintext in ``sealed`` bytes of chunks.
+
+        Raises InputError where no number of chunks has so many.
+        """
         count = max(1, -(-sealed // self.sealed_size))
         last = sealed - (count - 1) * self.sealed_size
         if last < TAG_SIZE or (last == TAG_SIZE and count > 1):
@@ -114,7 +117,7 @@ class Header:
 def parse_header(encoded: bytes) -> Header:
     """Read the first 166 bytes.
 
-    InputError for what is not a version 2 ciphertext; nothing is authenticated before ``Opener``.
+    Raises InputError for what is not a version 2 ciphertext; nothing is authenticated before ``Opener``.
     """
     ibe.read_version(encoded, (VERSION,))
     if len(encoded) < HEADER_SIZE:
@@ -176,8 +179,8 @@ class _Chunks:
 class Sealer(_Chunks):
     """Encrypts one file: ``header``, then what ``seal`` gives for each chunk.
 
-    InputError for an application id below 5 bytes; InvalidPoint for a malformed master public key; ValueError for a cluster id that
-    is not 32 bytes or a chunk size out of range.
+    Raises InputError for an application id below 5 bytes; InvalidPoint for a malformed master public key; ValueError for a
+    cluster id that is not 32 bytes or a chunk size out of range.
     """
 
     def __init__(self, recipient: Recipient, rng: Rng, chunk_bits: int = CHUNK_BITS) -> None:
@@ -196,7 +199,7 @@ class Sealer(_Chunks):
     def seal(self, plaintext: bytes, *, last: bool) -> bytes:
         """Return the next chunk, 16 bytes longer.
 
-        ValueError for a wrong size: full, but the last, which may be shorter, and is empty only if it is the only one.
+        Raises ValueError for a wrong size: full, but the last, which may be shorter, and is empty only if it is the only one.
         """
         self._check_more()
         full, first = len(plaintext) == self.chunk_size, self._index == 0
@@ -212,8 +215,8 @@ class Opener(_Chunks):
 
     What ``open`` gives is authentic, and in its place; that the file is whole is known after the last chunk.
 
-    VerificationError if the key, its application, cluster or master public key are not those that the header was made for, or the
-    header was changed.
+    Raises VerificationError if the key, its application, cluster or master public key are not those that the header was made
+    for, or the header was changed.
     """
 
     def __init__(self, header: Header, key: ApplicationKey) -> None:
@@ -234,7 +237,7 @@ class Opener(_Chunks):
     def open(self, sealed: bytes, *, last: bool) -> bytes:
         """Return the plaintext of the next chunk; ``last`` says that nothing follows it.
 
-        VerificationError if it is not what was encrypted at this place.
+        Raises VerificationError if it is not what was encrypted at this place.
         """
         self._check_more()
         plaintext = self._opened(sealed, last=last)
@@ -273,7 +276,7 @@ def encrypt(recipient: Recipient, plaintext: bytes, rng: Rng, chunk_bits: int = 
 def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
     """Return the whole plaintext.
 
-    InputError for what is no version 2 ciphertext; VerificationError as ``Opener``.
+    Raises InputError for what is no version 2 ciphertext; VerificationError as ``Opener``.
     """
     header = parse_header(ciphertext)
     opener = Opener(header, key)
@@ -282,7 +285,10 @@ def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
 
 
 def _split(content: bytes, size: int) -> list[tuple[bytes, bool]]:
-    """(chunk, whether it is the last); one at least, which is empty if there is nothing."""
+    """(chunk, whether it is the last).
+
+    One at least, which is empty if there is nothing.
+    """
     ends = range(size, len(content) + size, size) or range(size, size + 1)
     return [(content[end - size : end], end >= len(content)) for end in ends]
 

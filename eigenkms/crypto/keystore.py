@@ -93,7 +93,7 @@ def seal(
 ) -> bytes:
     """Return a key file.
 
-    InputError for an empty password; ValueError for a kind, secret or public value that the format does not know.
+    Raises InputError for an empty password; ValueError for a kind, secret or public value that the format does not know.
     """
     if kind not in KINDS:
         raise ValueError(f"keystore kind {kind!r} is not one of {', '.join(KINDS)}")
@@ -114,7 +114,7 @@ def seal(
 def open_keystore(data: bytes, password: str) -> OpenedKey:
     """Return the key in a file.
 
-    InputError for a file that is not a key file, a newer version, or a password that does not open it.
+    Raises InputError for a file that is not a key file, a newer version, or a password that does not open it.
     """
     fields = _parse(data)
     kdf, cipher = fields["kdf"], fields["cipher"]
@@ -159,7 +159,7 @@ def password_bytes(password: str) -> bytes:
 def utf8(password: str) -> bytes:
     """Its UTF-8 bytes as it stands, which is what geth derives keys from.
 
-    InputError where there are none.
+    Raises InputError where there are none.
     """
     try:
         return password.encode()
@@ -173,7 +173,10 @@ def _cipher(password: str, salt: bytes, cost: ScryptCost) -> AESGCM:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """Return the file as a mapping of the known fields, their shapes checked; values are checked by ``open_keystore``."""
+    """Return the file as a mapping of the known fields, their shapes checked.
+
+    Values are checked by ``open_keystore``.
+    """
     if len(data) > MAX_FILE_BYTES:
         raise _malformed(f"{len(data)} bytes, more than {MAX_FILE_BYTES}")
     try:
@@ -208,7 +211,10 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def written_by(fields: Mapping[str, Any]) -> str:
-    """Which release says to have written a file, for the message that refuses it; formats of later versions say it."""
+    """Which release says to have written a file, for the message that refuses it.
+
+    Formats of later versions say it.
+    """
     release = fields.get("release")
     known = isinstance(release, str) and re.fullmatch(r"[0-9A-Za-z.+!_-]{1,64}", release)
     return f" (written by release {release})" if known else ""

@@ -53,7 +53,7 @@ def seal_file(
 def open_file(name: str, version: int, data: bytes, password: str) -> bytes:
     """What was sealed.
 
-    InputError for another format or version, and where the password does not open it.
+    Raises InputError for another format or version, and where the password does not open it.
     """
     line, newline, ciphertext = data[:MAX_LINE_BYTES].partition(b"\n")
     ciphertext = data[len(line) + 1 :]

@@ -37,7 +37,10 @@ class SecretScalar:
 
     @classmethod
     def from_bytes(cls, encoding: bytes, *, allow_zero: bool = False) -> Self:
-        """Strict: exactly 32 bytes, below R, not zero unless allowed; ValueError otherwise."""
+        """Strict: exactly 32 bytes, below R, not zero unless allowed.
+
+        Raises ValueError otherwise.
+        """
         if len(encoding) != 32:
             raise ValueError(f"secret scalar has {len(encoding)} bytes, not 32")
         scalar = cls(int.from_bytes(encoding, "big"))
@@ -65,7 +68,7 @@ def random_scalar(rng: Rng) -> SecretScalar:
 def coordinate(address: OperatorAddress) -> int:
     """Where an operator's share lies: ``keccak256(address) mod R``.
 
-    ValueError if the address is not 20 bytes or x is 0.
+    Raises ValueError if the address is not 20 bytes or x is 0.
     """
     if len(address) != 20:
         raise ValueError(f"operator address has {len(address)} bytes, not 20")
@@ -74,14 +77,17 @@ def coordinate(address: OperatorAddress) -> int:
 
 
 def coordinates(addresses: Sequence[OperatorAddress]) -> tuple[int, ...]:
-    """Return the coordinates in the order of the addresses; ValueError unless all are distinct and non-zero."""
+    """Return the coordinates in the order of the addresses.
+
+    Raises ValueError unless all are distinct and non-zero.
+    """
     return _distinct([coordinate(address) for address in addresses])
 
 
 def lagrange_at_zero(xs: Sequence[int]) -> tuple[int, ...]:
     """``λ_i = Π_{j≠i} x_j / (x_j − x_i) mod R``: f(0) = Σ λ_i f(x_i) for every f of degree below len(xs).
 
-    ValueError unless the coordinates are distinct and non-zero modulo R.
+    Raises ValueError unless the coordinates are distinct and non-zero modulo R.
     """
     xs = _distinct([_usable(x % R) for x in xs])
     total = _product(xs)

@@ -42,7 +42,7 @@ def derive_key(secret: bytes, info: bytes, salt: bytes) -> bytes:
 def seal(key: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
     """``nonce (12) ‖ AES-256-GCM``: 28 bytes longer than the plaintext.
 
-    ValueError unless the key has 32 bytes.
+    Raises ValueError unless the key has 32 bytes.
     """
     nonce = rng(NONCE_SIZE)
     return nonce + _aes(key).encrypt(nonce, plaintext, aad)
@@ -51,7 +51,7 @@ def seal(key: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
 def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
     """Return the inverse of ``seal``.
 
-    VerificationError for another key, other aad or changed bytes.
+    Raises VerificationError for another key, other aad or changed bytes.
     """
     try:
         return _aes(key).decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], aad)
@@ -66,7 +66,10 @@ def x25519_keypair(rng: Rng) -> tuple[bytes, bytes]:
 
 
 def x25519_public(private: bytes) -> bytes:
-    """Return the public key of a private one, 32 bytes each; ValueError for another length."""
+    """Return the public key of a private one, 32 bytes each.
+
+    Raises ValueError for another length.
+    """
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
@@ -74,7 +77,7 @@ def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> byt
     """Seal to a recipient's X25519 public key: ``ephemeral key (32) ‖ AES-256-GCM``, 48 bytes longer than
     the plaintext.
 
-    VerificationError for a public key of low order or of another length than 32 bytes.
+    Raises VerificationError for a public key of low order or of another length than 32 bytes.
     """
     private, public = x25519_keypair(rng)
     return public + _answer_cipher(private, recipient, public, recipient).encrypt(
@@ -85,7 +88,7 @@ def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> byt
 def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
     """Return the inverse of ``answer_seal``, with the recipient's private key.
 
-    VerificationError when it does not open, also for keys of low order or of another length: both keys may come from a
+    Raises VerificationError when it does not open, also for keys of low order or of another length: both keys may come from a
     stranger.
     """
     if len(private) != X25519_SIZE:
@@ -117,7 +120,7 @@ def hpke_seal(recipient: bytes, info: bytes, aad: bytes, plaintext: bytes) -> by
 def hpke_open(private: bytes, info: bytes, aad: bytes, sealed: bytes) -> bytes:
     """Return the inverse of ``hpke_seal``.
 
-    VerificationError when it does not open; ValueError for a private key that is not 32 bytes.
+    Raises VerificationError when it does not open; ValueError for a private key that is not 32 bytes.
     """
     key = X25519PrivateKey.from_private_bytes(private)
     try:

@@ -31,8 +31,9 @@ class Polynomial:
 
     @classmethod
     def random(cls, threshold: int, rng: Rng, constant: SecretScalar | None = None) -> Self:
-        """``threshold`` coefficients, uniform and non-zero; the constant term is ``constant`` where one is
-        given.
+        """``threshold`` coefficients, uniform and non-zero.
+
+        The constant term is ``constant`` where one is given.
         """
         if not 1 <= threshold <= MAX_COEFFICIENTS:
             raise ValueError(f"a polynomial has 1..{MAX_COEFFICIENTS} coefficients, not {threshold}")
@@ -72,7 +73,10 @@ class Polynomial:
 
     @classmethod
     def from_bytes(cls, encoding: bytes) -> Self:
-        """Return the inverse of ``to_bytes``, strict; ValueError for anything that it would not have written."""
+        """Return the inverse of ``to_bytes``, strict.
+
+        Raises ValueError for anything that it would not have written.
+        """
         count = int.from_bytes(encoding[:2], "big")
         if len(encoding) != 2 + 32 * count:
             raise ValueError(
@@ -85,8 +89,9 @@ class Polynomial:
 
 
 def combine_shares(lambdas: Sequence[int], shares: Sequence[SecretScalar]) -> SecretScalar:
-    """``Σ λ_i·s_i mod R``; all λ are 1 at genesis, Lagrange coefficients of the dealers in a rotation.
-    ValueError on unequal lengths.
+    """``Σ λ_i·s_i mod R``.
+
+    All λ are 1 at genesis, Lagrange coefficients of the dealers in a rotation. ValueError on unequal lengths.
     """
     if len(lambdas) != len(shares):
         raise ValueError(f"{len(lambdas)} coefficients, but {len(shares)} shares")

@@ -28,7 +28,9 @@ def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> S
 
 
 async def fund(config: ChainConfig, account: bytes, wei: int) -> int:
-    """Send ether from the account that deployed the contracts; what ``account`` (20 bytes) has then, in wei.
+    """Send ether from the account that deployed the contracts.
+
+    What ``account`` (20 bytes) has then, in wei.
 
     Raises ``InputError`` for what is no devnet, and ``ChainError``.
     """

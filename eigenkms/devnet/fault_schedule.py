@@ -61,7 +61,9 @@ _EPISODES = (
 
 
 def default_plan(rotations: int, operators: int, spare: int) -> tuple[ScheduledFault, ...]:
-    """Episodes one after another, over and over, as many as fit; each time with the operator that was left in peace the longest.
+    """Episodes one after another, over and over, as many as fit.
+
+    Each time with the operator that was left in peace the longest.
 
     ``spare`` is how many may join. Raises ``InputError`` for fewer operators than can bear that one is missing.
     """

@@ -50,7 +50,10 @@ class LatencyStats:
         return len(self.latencies)
 
     def quantile(self, share: float) -> float:
-        """Return the latency that this share of the successes did not exceed; NaN without any."""
+        """Return the latency that this share of the successes did not exceed.
+
+        NaN without any.
+        """
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 

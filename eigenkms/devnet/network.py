@@ -173,7 +173,9 @@ class Devnet:
         self._left.add(index)
 
     async def move(self, index: int, *, publish: bool = False) -> None:
-        """Let an operator's node listen on another port; with ``publish`` its socket on chain is updated first.
+        """Let an operator's node listen on another port.
+
+        With ``publish`` its socket on chain is updated first.
 
         Without it only the node's own signed record announces the new address. Raises ``ChainError``, ``NetworkError``.
         """

@@ -66,7 +66,10 @@ def _bound(port: int) -> socket.socket | None:
 
 
 def _reserve(bound: socket.socket) -> None:
-    """Hold the port, if the system lets another socket listen on it meanwhile; else give it back."""
+    """Hold the port, if the system lets another socket listen on it meanwhile.
+
+    Else give it back.
+    """
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         socket.create_server(bound.getsockname()).close()

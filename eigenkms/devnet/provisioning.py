@@ -72,7 +72,9 @@ async def open_network(
     anchor: bool = False,
     say: Say = lambda _line: None,
 ) -> AsyncIterator[Devnet]:
-    """Start a chain, deploy the contracts and register the operators; start no node yet. All stops with the context.
+    """Start a chain, deploy the contracts and register the operators.
+
+    Start no node yet. All stops with the context.
 
     ``folder`` is a new or empty one that stays; ``None`` works in a temporary one. With ``anchor`` there is a second chain, whose
     registry nodes and clients know. Raises ``InputError`` or ``ChainError``.

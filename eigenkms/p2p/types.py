@@ -1,4 +1,4 @@
-"""What this layer gives to those above it, and takes from them."""
+"""Types of the interface between this layer and those above it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class GossipMessage:
     forwarder: PeerId
     data: bytes
     content: object = field(default=None, compare=False)
-    """What the topic's validator made of ``data``."""
+    """The result of the topic's validator for ``data``."""
 
     def __repr__(self) -> str:
         return f"<GossipMessage of {self.origin}, {len(self.data)} bytes>"

@@ -153,7 +153,10 @@ class AuditLogReader:
             self._last = int(database.one("SELECT coalesce(max(number), 0) FROM entries")[0])
 
     def entries(self, after: int = _BEFORE_ALL) -> Iterator[bytes]:
-        """Encoded entries in the order of their numbers, those beyond ``after``; unverified."""
+        """Encoded entries in the order of their numbers, those beyond ``after``.
+
+        Unverified.
+        """
         while page := self._page(after):
             for number, entry in page:
                 yield entry

@@ -31,7 +31,10 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
 
 
 def make_folder(folder: Path) -> None:
-    """Create ``folder`` (mode 0700) where it is missing; leave an existing one's mode alone."""
+    """Create ``folder`` (mode 0700) where it is missing.
+
+    Leave an existing one's mode alone.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -39,8 +42,9 @@ def make_folder(folder: Path) -> None:
 
 
 def make_file(folder: Path, name: str) -> Path:
-    """Return a file in ``folder`` (made too), mode 0600, empty where it was missing; its name is durable. Raises
-    ``StorageError``.
+    """Return a file in ``folder`` (made too), mode 0600, empty where it was missing.
+
+    Its name is durable. Raises ``StorageError``.
     """
     make_folder(folder)
     path = folder / name

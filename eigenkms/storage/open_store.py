@@ -43,7 +43,10 @@ class StoreOpener:
         return f"<Opening {self._folder}>"
 
     def connect(self) -> Database:
-        """Return the database, its header checked; a new file (mode 0600) where there never was one."""
+        """Return the database, its header checked.
+
+        A new file (mode 0600) where there never was one.
+        """
         blank = not self._path.exists() or self._path.stat().st_size == 0
         if blank and (self._folder / STAGING_NAME).exists():
             raise StorageError(
@@ -67,7 +70,10 @@ class StoreOpener:
             raise storage_error("open database", self._path, error) from error
 
     def create(self, database: Database, cost: ScryptCost) -> bytes:
-        """Create tables, identity and a new root key in one transaction; return the root key."""
+        """Create tables, identity and a new root key in one transaction.
+
+        Return the root key.
+        """
         root = self._rng(32)
         wrapped = WrappedRoot.create(root, self._password, self._identity, cost, self._rng)
         with database.transaction("create database"):
@@ -162,7 +168,9 @@ class StoreOpener:
         return rolled_back
 
     def _inode_ctime(self) -> int:
-        """Return the ``st_ctime`` of this folder's birth file, in nanoseconds; the file is made if it is missing.
+        """Return the ``st_ctime`` of this folder's birth file, in nanoseconds.
+
+        The file is made if it is missing.
 
         Only the kernel sets this time, so a folder that was copied, restored or unpacked has another. An inode number would not do:
         it is used again.

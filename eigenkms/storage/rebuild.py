@@ -174,7 +174,10 @@ def temporary(path: Path) -> Path:
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that does not exist yet, mode 0600, whole or not at all; it is durable on return. Raises ``StorageError``."""
+    """Write a file that does not exist yet, mode 0600, whole or not at all.
+
+    It is durable on return. Raises ``StorageError``.
+    """
     fresh = temporary(path)
     try:
         fresh.unlink(missing_ok=True)

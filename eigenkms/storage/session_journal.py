@@ -139,7 +139,10 @@ class SessionJournal(StoreConnection):
         self._truncate_log("drop the journal of a session in")
 
     def forget_sessions(self, below: int) -> int:
-        """Drop shredded sessions and the numbers of erased keys below a block number; return the count of sessions."""
+        """Drop shredded sessions and the numbers of erased keys below a block number.
+
+        Return the count of sessions.
+        """
         with self._writing("forget old sessions in"):
             self._database.execute("DELETE FROM encryption_keys WHERE sealed IS NULL AND number < ?", below)
             return self._database.execute(

@@ -34,7 +34,9 @@ _ROLLBACK_MODE: Final = b"\x01\x01"
 
 @contextmanager
 def snapshot(path: Path, schema: Schema = STORE) -> Iterator[Database]:
-    """The database at ``path`` as of now, in memory; what is written to it goes nowhere. One of an older version is migrated there.
+    """The database at ``path`` as of now, in memory.
+
+    What is written to it goes nowhere. One of an older version is migrated there.
 
     Raises ``DamagedError`` where it is missing, empty or damaged, ``StorageError`` where it is none of ours, of another version,
     or too busy to be read.
@@ -89,7 +91,10 @@ def _with_log(content: bytes, log: bytes) -> bytes:
 
 
 def _committed(log: bytes) -> tuple[dict[int, bytes], int, int]:
-    """Newest image of each page that was committed, by its number from 1; pages of the database; bytes a page."""
+    """Newest image of each page that was committed, by its number from 1.
+
+    Pages of the database; bytes a page.
+    """
     if len(log) < _HEADER.size:
         return {}, 0, 0
     magic, _, page_size, _, *salts, first, second = _HEADER.unpack_from(log)

@@ -44,7 +44,10 @@ class StoreConnection:
 
     @contextmanager
     def _writing(self, action: str) -> Iterator[None]:
-        """Run one transaction that also counts itself; the mirror follows once it is durable."""
+        """Run one transaction that also counts itself.
+
+        The mirror follows once it is durable.
+        """
         with self._lock:
             self._check_open(action)
             with self._database.transaction(action):

@@ -74,7 +74,10 @@ class VersionTable(StoreConnection):
             raise StorageError(f"store the share of {transcript_hash.hex()}: another share is already stored")
 
     def versions(self) -> tuple[VersionRow, ...]:
-        """Return all versions, ascending; two of one version number in the order they came."""
+        """Return all versions, ascending.
+
+        Two of one version number in the order they came.
+        """
         with self._reading("read key versions in"):
             return all_versions(self._database)
 

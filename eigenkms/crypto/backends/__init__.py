@@ -81,7 +81,7 @@ def _first_good(native: Callable[[], Curve], reference: Callable[[], Curve]) -> 
 def load(name: str) -> Backends:
     """Return the backends called ``auto``, ``native`` or ``py_ecc``, self-tested.
 
-    InputError if the name is unknown or native ones are missing.
+    Raises InputError if the name is unknown or native ones are missing.
     """
     if name == "py_ecc":
         return Backends(_reference_bls12381(), _reference_bn254())
@@ -135,7 +135,10 @@ def select(chosen: str | Backends) -> None:
 
 @contextmanager
 def use(chosen: str | Backends) -> Iterator[Backends]:
-    """Use these backends inside the block, in the whole process; the former ones again after it."""
+    """Use these backends inside the block, in the whole process.
+
+    The former ones again after it.
+    """
     former = _BackendChoice.current
     select(chosen)
     try:

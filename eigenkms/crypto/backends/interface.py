@@ -69,7 +69,10 @@ class PairingCurve(Protocol):
     def encode_g2(self, point: Point) -> bytes: ...
 
     def msm_g1(self, points: Sequence[Point], scalars: Sequence[int]) -> Point:
-        """``Σ scalars[i]·points[i]``, in variable time; ValueError when the lengths differ."""
+        """``Σ scalars[i]·points[i]``, in variable time.
+
+        Raises ValueError when the lengths differ.
+        """
 
     def msm_g2(self, points: Sequence[Point], scalars: Sequence[int]) -> Point: ...
 
@@ -107,7 +110,10 @@ class Bn254(PairingCurve, Protocol):
     """BN254 (alt_bn128), as the EVM's precompiles have it."""
 
     def hash_to_g1(self, digest: bytes) -> Point:
-        """EigenLayer's try-and-increment from a 32-byte digest; in variable time, for public digests."""
+        """EigenLayer's try-and-increment from a 32-byte digest.
+
+        In variable time, for public digests.
+        """
 
 
 def check_dst(dst: bytes) -> bytes:
@@ -129,7 +135,9 @@ def check_same_length(points: Sequence[Point], scalars: Sequence[int]) -> None:
 def decode_compressed(
     encoding: bytes, size: int, load: Callable[[bytes], Point], save: Callable[[Point], bytes]
 ) -> Point:
-    """Decode a compressed BLS12-381 point strictly; ``load`` checks curve and subgroup and raises ValueError.
+    """Decode a compressed BLS12-381 point strictly.
+
+    ``load`` checks curve and subgroup and raises ValueError.
 
     Re-encoding refuses what some libraries let pass as infinity: ``ff…ff``, ``e0 00…``, ``c0 00…01``.
     """

@@ -128,8 +128,9 @@ def _conjugate(f: Any) -> Any:
 
 
 def _gt_bytes(f: Any) -> bytes:
-    """py_ecc writes Fp12 as a polynomial in w with ``u = w⁶ − 1``; the wire wants it in the tower, highest
-    coefficient first.
+    """py_ecc writes Fp12 as a polynomial in w with ``u = w⁶ − 1``.
+
+    The wire wants it in the tower, highest coefficient first.
     """
     coefficients = [int(c) for c in f.coeffs]
     limbs = []

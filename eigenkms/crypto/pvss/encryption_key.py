@@ -55,7 +55,10 @@ class EncryptionKey:
 
     @classmethod
     def generate(cls, rng: Rng) -> "EncryptionKey":
-        """Return a fresh pair; the public key by the backend's constant-time multiplication."""
+        """Return a fresh pair.
+
+        The public key by the backend's constant-time multiplication.
+        """
         return cls.of(random_scalar(rng))
 
     @classmethod
@@ -76,7 +79,9 @@ def prove_possession(key: EncryptionKey, slot: KeySlot, rng: Rng) -> bytes:
 
 
 def check_possession(public: bytes, slot: KeySlot, proof: bytes) -> None:
-    """Check that the owner of ``public`` knows its secret; InvalidEncryptionKey otherwise.
+    """Check that the owner of ``public`` knows its secret.
+
+    Raises InvalidEncryptionKey otherwise.
 
     ``public`` must be a point of G1, canonical and not infinity, and the proof must be for it in this slot.
     """

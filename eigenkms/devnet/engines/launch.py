@@ -79,7 +79,9 @@ async def open_engine(
     log_path: Path | None = None,
     behind: int = 0,
 ) -> AsyncIterator[ChainProcess]:
-    """A chain on 127.0.0.1, ready to be asked; it is killed at the end of the context, within two seconds.
+    """A chain on 127.0.0.1, ready to be asked.
+
+    It is killed at the end of the context, within two seconds.
 
     ``block_time`` in seconds; 0 mines transactions only. ``port`` 0 takes a free one. ``log_path`` is appended to. Anvil's clock is
     ``behind`` seconds slow, until ``set_clock``: each transaction is a block, and each block a second later than the one before.

@@ -146,7 +146,7 @@ class Ledger:
             return None
 
     def _by_number(self, number: int) -> BlockHeaderAPI:
-        """Raises HeaderNotFound.
+        """Raise HeaderNotFound.
 
         The database keeps the numbers of blocks that were rolled back until others take them.
         """

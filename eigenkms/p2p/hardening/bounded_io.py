@@ -57,7 +57,7 @@ class ByteStream:
     """A libp2p stream behind a 64 KiB read buffer, with few methods.
 
     Without the buffer each byte of a length would be a read of the yamux stream. While ``allowance`` is set (the negotiation
-    of the protocol), that many bytes are all the peer gets.
+    of the protocol), the peer gets that many bytes only.
     """
 
     def __init__(self, stream: Any, peer: PeerId, *, allowance: int | None = None) -> None:
@@ -112,7 +112,7 @@ class ByteStream:
     async def reset(self) -> None:
         """Give the stream up and free its buffer.
 
-        Not cancelled; bounded by the deadline of a write.
+        It cannot be cancelled. The deadline of a write bounds it.
         """
         with trio.CancelScope(shield=True):
             try:

@@ -36,7 +36,9 @@ async def secure(
     strangers: MemoryPool,
     allowance: TokenBucket,
 ) -> GuardedYamux:
-    """Authenticate the peer at the other end and set up yamux; we dialled if ``expected`` is given.
+    """Authenticate the peer at the other end and set up yamux.
+
+    We dialled if ``expected`` is given.
 
     What is held for the peer counts in ``strangers``, and what is read from it in ``allowance``, until it is trusted.
 

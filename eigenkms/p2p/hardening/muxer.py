@@ -1,9 +1,8 @@
-"""Yamux with the courage to give a connection up: guards P4, P5, P8 and P9.
+"""Yamux that gives up a broken connection: guards P4, P5, P8 and P9.
 
-A muxed connection is one TCP socket shared by all streams between two peers. Whatever goes wrong below the streams is
-beyond repair, since noise counts its frames: so the answer to a stalled write, a silent peer and an overrun buffer is the
-same, ``abort``. It closes the socket at once, without a goodbye that a stuck peer would not read; every stream of the
-connection then ends by itself and the dialler starts again.
+A muxed connection is one TCP socket shared by all streams between two peers. A failure below the streams is beyond repair, since
+noise counts its frames. So the answer to a stalled write, a silent peer and an overrun buffer is the same: ``abort``. It closes the
+socket without a goodbye, which a stuck peer would not read. Every stream of the connection then ends, and the dialer starts again.
 """
 
 import logging
@@ -28,7 +27,7 @@ WINDOW: Final = 1 << 20
 """Largest receive window advertised for a stream (libp2p lets it grow to 16 MiB)."""
 STREAM_BUFFER: Final = 2 * WINDOW
 FRAME_COST: Final = 2 << 10
-"""What a read counts for besides its bytes; a frame takes one or two."""
+"""Bytes that a read counts for in addition to its own; a frame takes one or two reads."""
 BODY_SECONDS: Final = 60.0
 """The time for one frame, as in libp2p. Frames of ours have 64 KiB, so this is a pace of one KiB a second."""
 STREAM_COST: Final = 16 << 10
@@ -39,9 +38,9 @@ _update_window = yamux.YamuxStream._auto_tune_and_send_window_update  # noqa: SL
 
 
 async def update_window_late(stream: Any, *, bytes_read: int = 0) -> None:
-    """Tell the peer what it may send once half of the window is used up, as the specification of yamux advises.
+    """Update the peer's window once half of it is used up, as yamux advises.
 
-    libp2p tells it after every read, and each time both sides pay for a frame, which costs about as much as the data did.
+    libp2p updates it after every read, and each time both sides pay for a frame, which costs about as much as the data did.
     """
     buffered = len(stream.conn.stream_buffers.get(stream.stream_id, b""))
     used = stream.target_recv_window - stream.recv_window - buffered
@@ -57,7 +56,7 @@ class CappedBuffer(bytearray):
         self._buffers = buffers
 
     def extend(self, data: Iterable[SupportsIndex]) -> None:
-        """Raises BufferError, and cuts the connection, if the peer overruns what it may send."""
+        """Add data; raise BufferError and cut the connection if the peer overruns its window."""
         chunk = bytes(data)
         if len(self) + len(chunk) > STREAM_BUFFER or self._buffers.unread + len(chunk) > self._buffers.limit:
             self._buffers.muxer.abort("overran its receive window")
@@ -119,11 +118,11 @@ class CappedBuffers(dict[int, bytearray]):
 
 
 class PacedSession:
-    """What is read from a client, no faster than its allowance: TCP then slows the peer down.
+    """Reads from a client no faster than its allowance; TCP then slows the peer down.
 
-    Frames cost us CPU even where yamux throws them away (data for no stream, pings, resets), so no limit above this one
-    would be noticed by a peer that just sends them. A message of noise has five thousand of them, which libp2p reads without a
-    pause. So others have a turn after each read, whoever the peer is.
+    Frames cost CPU even if yamux discards them (data for no stream, pings, resets), so no limit above this one stops a peer that
+    only sends them. A message of noise has five thousand of them, which libp2p reads without a pause. So other tasks have a turn
+    after each read, from any peer.
     """
 
     def __init__(self, secured: Any, allowance: TokenBucket | None) -> None:
@@ -134,7 +133,7 @@ class PacedSession:
         return getattr(self._secured, name)
 
     async def read(self, n: int) -> bytes:
-        """As the session's own, after the wait that the bytes cost."""
+        """Read from the session, after the wait that the bytes cost."""
         data: bytes = await self._secured.read(n)
         if self.allowance is not None and (
             wait := self.allowance.spend(trio.current_time(), len(data) + FRAME_COST)
@@ -195,7 +194,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             self.socket.socket.close()
 
     async def goodbye(self) -> None:
-        """Tell the peer that we leave, and leave (libp2p's ``close`` does the same and sleeps for 0.2 s)."""
+        """Send a goodbye and close; libp2p's ``close`` does so too and sleeps for 0.2 s."""
         header = struct.pack(yamux.YAMUX_HEADER_FORMAT, 0, yamux.TYPE_GO_AWAY, 0, 0, yamux.GO_AWAY_NORMAL)
         try:
             await self._write_frame(header)
@@ -204,7 +203,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         self.socket.socket.close()
 
     def forget(self, stream: yamux.YamuxStream) -> None:
-        """Free what a stream that we reset had buffered (libp2p keeps it for a minute and more)."""
+        """Free the buffer of a reset stream; libp2p keeps it for a minute and more."""
         for table in (self.streams, self.stream_buffers, self.stream_events):
             table.pop(stream.stream_id, None)
 
@@ -229,7 +228,10 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             return await super().open_stream()
 
     async def accept_stream(self) -> yamux.YamuxStream:
-        """Return the next stream that the peer opens; those over its limit are reset unseen."""
+        """Return the next stream that the peer opens.
+
+        Those over its limit are reset unseen.
+        """
         while True:
             stream = await super().accept_stream()
             inbound = sum(not each.is_initiator for each in self.streams.values())
@@ -239,7 +241,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             self.forget(stream)
 
     async def _read_data_body(self, length: int) -> bytes:
-        """As libp2p's, and what has come is on the account while the rest is waited for."""
+        """Read a frame's body; received bytes are on the account during the wait."""
         self._heard += 1
         body = bytearray()
         try:

@@ -1,15 +1,14 @@
-"""The asking side of direct traffic: one long-lived stream per peer and protocol, shared by all callers.
+"""The client side of RPC: one long-lived stream per peer and protocol for all callers.
 
-Opening a stream costs four times a small request, and a task that is cancelled inside libp2p may take the whole connection
-with it (guards P4, P5). So callers never touch a stream: ``call`` puts a frame into a queue and waits for an event, and a
-session's own tasks write, read and match answers to requests by their id. A caller may be cancelled or time out at any
-moment; its answer is dropped when it comes.
+Opening a stream costs four times a small request, and a task that is cancelled inside libp2p may end the whole connection (guards
+P4, P5). So callers never touch a stream: ``call`` puts a frame into a queue and waits for an event. The stream's own tasks write,
+read, and match answers to requests by their id. A caller may be cancelled or time out at any moment; its answer is dropped then.
 
-A request keeps its place among the ``in_flight`` until its answer comes, even when nobody waits for it any more: the peer counts
-it too, and stops reading when there are too many. Its bytes are held until they are written, or nobody waits; of one peer no more
-than ``held`` at a time, and callers beyond wait for their turn. If answers stay out for ``stuck_session`` seconds, the session is
-given up and the next call opens another. Nothing is ever sent twice: whether a request that was under way when the connection
-broke has been carried out, only the caller can find out.
+A request keeps its place among the ``in_flight`` until its answer comes, even if no caller waits for it: the peer counts it
+too, and stops reading at its limit. Its bytes are held until they are written, or no caller waits. Of one peer at most
+``held`` bytes are held, and further callers wait for their turn. If answers are missing for ``stuck_session`` seconds, the
+stream is given up and the next call opens another. No request is sent twice. If the connection broke during a request, only
+the caller can find out whether it was carried out.
 """
 
 import logging
@@ -132,7 +131,10 @@ class RpcStream:
             call.finish(outcome)
 
     def _free(self, call: _Call) -> None:
-        """Free the bytes of a frame that is written, or that nobody waits for; the call keeps its place."""
+        """Free the bytes of a frame that is written, or that nobody waits for.
+
+        The call keeps its place.
+        """
         call.frame = b""
         self._places.change(-call.size)
         call.size = 0
@@ -144,7 +146,7 @@ class RpcStream:
             self._scope.cancel()
 
     def _postpone(self) -> None:
-        """An idle session closes itself; a busy one lives on."""
+        """Postpone the close of an idle stream."""
         if self._scope is not None:
             idle = trio.current_time() + self._limits.rpc.idle_session
             self._scope.deadline = float("inf") if self._pending else idle
@@ -152,7 +154,7 @@ class RpcStream:
     # ----- the session's own tasks
 
     async def _run(self, inbox: trio.MemoryReceiveChannel[_Call]) -> None:
-        """One stream after another, while there are requests that none of them has been given."""
+        """Run one stream after another, while there are requests to send."""
         failure = PeerUnreachable(f"call {self._peer}: the connection broke before it answered")
         try:
             while True:
@@ -268,6 +270,6 @@ class RpcClient:
         return self._sessions[key]
 
     def _drop_closed(self) -> None:
-        """Sessions are cheap but peers come and go: keep no more than a thousand closed ones."""
+        """Drop closed streams beyond a thousand: peers come and go."""
         if len(self._sessions) >= 1024:
             self._sessions = {key: each for key, each in self._sessions.items() if each.running}

@@ -1,17 +1,17 @@
-"""Frames of the session layer: what travels on the one long-lived stream between two peers for one protocol.
+"""Frames of the RPC layer, on the one stream between two peers for one protocol.
 
 A frame is a 4-byte big-endian length and that many bytes of msgpack, one of::
 
-    [id, 0, method, body]    a request; the side that opened the stream asks
+    [id, 0, method, body]    a request, from the side that opened the stream
     [id, 1, body]            its answer
     [id, 2, code, message]   its refusal
 
-``id`` is an unsigned 32-bit number chosen by the asking side, unique among its requests in flight. Answers come in any
+``id`` is an unsigned 32-bit number chosen by the requesting side, unique among its requests in flight. Answers come in any
 order. The decoder takes one encoding of each frame: exact arity, exact types, the shortest msgpack form (checked by
 encoding again), nothing after it. The length is checked before a single byte of the frame is buffered.
 
-There is no half-valid frame: whoever gets one wrong loses the stream (docs/protocol.md has the same rule for the signed
-frames that travel *inside* bodies; this layer knows nothing of them).
+There is no half-valid frame: a peer that sends an invalid one loses the stream. docs/protocol.md has the same rule for the signed
+frames *inside* bodies, which this layer does not read.
 """
 
 import re
@@ -46,7 +46,7 @@ class RequestFrame:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFrame:
-    """What the request with this id gave."""
+    """The answer to the request with this id."""
 
     id: int
     body: bytes
@@ -65,12 +65,18 @@ Frame = RequestFrame | AnswerFrame | RefusalFrame
 
 
 def valid_method(method: str) -> bool:
-    """Return whether ``method`` may name a request: 1 to 64 characters of ``[a-z0-9_./-]``, a letter first."""
+    """Return whether ``method`` may name a request.
+
+    It has 1 to 64 characters of ``[a-z0-9_./-]``, a letter first.
+    """
     return _METHOD.match(method) is not None
 
 
 def valid_code(code: str) -> bool:
-    """Return whether ``code`` may name a refusal: 1 to 64 characters of ``[a-z0-9-]``, a letter first."""
+    """Return whether ``code`` may name a refusal.
+
+    It has 1 to 64 characters of ``[a-z0-9-]``, a letter first.
+    """
     return _CODE.match(code) is not None
 
 
@@ -124,7 +130,7 @@ def decode(payload: bytes) -> Frame:
 
 
 class Meter(Protocol):
-    """Where bytes are counted that lie somewhere (``memory.Account``)."""
+    """A counter of held bytes (``memory.MemoryAccount``)."""
 
     def take(self, count: int) -> None: ...
 
@@ -162,7 +168,10 @@ class FrameReader:
         return True
 
     async def next(self, limit: int) -> Frame | None:
-        """Return the next frame of at most ``limit`` bytes; None if the stream ended between frames. Raises FrameError."""
+        """Return the next frame of at most ``limit`` bytes.
+
+        Returns None if the stream ended between frames. Raises FrameError.
+        """
         if not await self._fill(_LENGTH.size):
             if self._buffer:
                 raise FrameError("read frame: stream ended within a length")

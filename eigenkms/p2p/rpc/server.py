@@ -52,7 +52,7 @@ class RpcServer:
         self._guests: dict[PeerId, _ClientQuota] = {}
 
     def add(self, protocol: str, handler: Handler) -> None:
-        """Requests on ``protocol`` go to ``handler`` from now on."""
+        """Let ``handler`` answer requests on ``protocol``."""
         self._handlers[protocol] = handler
 
     async def serve(self, stream: Any, protocol: str) -> None:
@@ -88,7 +88,7 @@ class RpcServer:
         return self._gate.admits(peer, protocol)
 
     async def answer(self, protocol: str, request: Request) -> bytes | RpcRefusal:
-        """What the handler makes of the request. Never raises but for cancellation."""
+        """Return the handler's answer or refusal. Raises only if cancelled."""
         seconds = self._limits.rpc.handler_deadline
         try:
             with trio.fail_after(seconds):
@@ -155,7 +155,10 @@ class _InboundStream:
             nursery.start_soon(self._serve, frame, hold, nursery.cancel_scope)
 
     async def _next(self, reader: framing.FrameReader) -> framing.RequestFrame | None:
-        """Return the next request; None at the end of the stream, after a long silence, or once the gate is shut."""
+        """Return the next request.
+
+        Returns None at the end of the stream, after a long silence, or once the gate is shut.
+        """
         peer = self._stream.peer
         frame: framing.Frame | None = None
         with trio.move_on_after(self._limits.rpc.idle_stream):
@@ -171,7 +174,10 @@ class _InboundStream:
         return frame
 
     async def _serve(self, frame: framing.RequestFrame, hold: Hold, scope: trio.CancelScope) -> None:
-        """Carry out a request and write its answer; ``hold`` is kept until it is written, or the stream is over."""
+        """Carry out a request and write its answer.
+
+        ``hold`` is kept until it is written, or the stream is over.
+        """
         id_ = frame.id
         try:
             address = remote_ip(self._stream.muxed_conn.socket)
