@@ -55,7 +55,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is fixed about an attestation service.
+    """The fixed properties of an attestation service.
 
     ``exact`` are claims that must have one value, by their path.
     """
@@ -95,7 +95,7 @@ INTEL: Final = Service(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
-    """What the operator demands of tokens, beyond what the service fixes.
+    """The operator's demands on tokens, in addition to those of the service.
 
     ``project_id`` is the Google Cloud project; of ``support`` the image must have one attribute.
     """
@@ -146,7 +146,7 @@ class ConfidentialSpace:
         return self._claims(_object(verified.payload, "claims"), evidence, now)
 
     def _name(self, claims: Json, evidence: bytes) -> bytes:
-        """What a token is remembered by once it was used, 32 bytes."""
+        """Return the 32 bytes by which a used token is remembered."""
         issuer = self._expected.issuer
         if "jti" in claims:
             return _use_id(1, self.name, issuer, _text(claims, "jti").encode())
@@ -287,7 +287,7 @@ def _nonces(claims: Json) -> frozenset[str]:
 
 
 def _app_id(instance: Json) -> AppId:
-    """What follows the last dash of the VM's name."""
+    """Return the part after the last dash of the VM's name."""
     _, dash, app_id = _text(instance, "instance_name").rpartition("-")
     if not dash or not app_id:
         _refuse(
@@ -316,7 +316,7 @@ def _image(container: Json) -> Image:
 
 
 def _repository(reference: str) -> str:
-    """``host:5000/name`` of ``host:5000/name:tag@sha256:…``."""
+    """Return ``host:5000/name`` of ``host:5000/name:tag@sha256:…``."""
     name = reference.partition("@")[0]
     head, colon, tag = name.rpartition(":")
     return head if colon and "/" not in tag else name

@@ -41,7 +41,10 @@ _FIELDS: Final = (
 
 
 def typed_data(scope: Scope, nonce: bytes, issued_at: int) -> dict[str, Any]:
-    """What the creator signs, as ``eth_signTypedData_v4`` takes it: 32 bytes of ``nonce``, ``issued_at`` in unix seconds."""
+    """Return the creator's message, as ``eth_signTypedData_v4`` takes it.
+
+    ``nonce`` has 32 bytes, ``issued_at`` is in unix seconds.
+    """
     return {
         "types": {
             "EIP712Domain": [{"name": "name", "type": "string"}, {"name": "version", "type": "string"}],
@@ -91,7 +94,7 @@ class Ecdsa:
         return NAME
 
     async def run(self) -> None:
-        """Nothing: all that is needed comes with the request."""
+        """Return: the request brings all that is needed."""
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
         """Return the signer, which is the creator or not.

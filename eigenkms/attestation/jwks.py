@@ -1,10 +1,10 @@
-"""The public keys of an issuer of tokens, as a JWK set behind HTTPS (RFC 7517), kept fresh and never trusted for too long.
+"""The public keys of an issuer of tokens: a JWK set behind HTTPS (RFC 7517).
 
-Fetched when ``run`` begins, again every hour, and when a token names a key that is not known: issuers rotate. A stranger can name
-unknown keys at will, so that happens at most once in ``RETRY_SECONDS``, and requests with known keys do not wait for it. A fetch
-that fails leaves the last good set in place; after ``MAX_STALE_SECONDS`` without a good one it is not used any more, since a key
-that was withdrawn meanwhile would never be noticed. A node starts without the issuer, and the method answers ``keys-unavailable``
-until then.
+It is fetched when ``run`` begins, again every hour, and when a token names a key that is not known: issuers rotate. A
+stranger can name unknown keys at will, so that happens at most once in ``RETRY_SECONDS``, and requests with known keys do not
+wait for it. A fetch that fails leaves the last good set in place; after ``MAX_STALE_SECONDS`` without a good one it is not
+used any more, since a key that was withdrawn meanwhile would never be noticed. A node starts without the issuer, and the
+method answers ``keys-unavailable`` until then.
 
 The connection is verified: the system's authorities, or those of a file. No redirect is followed, an answer has a bound and a
 deadline. Intel publishes one key id for several algorithms, so a key is found by both.
@@ -87,7 +87,7 @@ def _usable(item: object) -> tuple[str, str | None, RSAKey] | None:
 def _public_key(item: Mapping[str, Any]) -> RSAKey | None:
     """Return an RSA key, as all services use.
 
-    Never a secret one: whoever published it could be anybody.
+    A secret key is refused: any holder of it could be the issuer.
     """
     if item.get("kty") != "RSA" or "d" in item or not all(isinstance(item.get(name), str) for name in "ne"):
         return None
@@ -173,7 +173,7 @@ class KeySource:
         return self._keys.find(kid, alg) if self._keys is not None and self._is_fresh else None
 
     async def check(self) -> int:
-        """Fetch once, whatever is known already; how many usable keys there are.
+        """Fetch once, whatever is known, and return the number of usable keys.
 
         Raises ``KeysUnavailableError``.
         """
@@ -182,7 +182,7 @@ class KeySource:
     async def _refresh(self) -> None:
         """Fetch, unless that was tried a moment ago.
 
-        Who comes while others fetch waits for them.
+        Callers in the meantime wait for the same fetch.
         """
         async with self._fetching:
             if trio.current_time() - self._asked_at < RETRY_SECONDS:

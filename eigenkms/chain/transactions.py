@@ -1,13 +1,13 @@
-"""Signing and sending transactions whose fate is known whatever happens on the way.
+"""Sign and send transactions whose outcome is known whatever fails on the way.
 
-A transaction is signed, with its nonce and so its hash fixed, before anything is sent. If sending fails in a way that
-leaves open whether it arrived, the hash is still asked for until the deadline. One action has one nonce: a transaction that
-is not included is replaced, under the same nonce, by one that pays at least an eighth more, and whichever of them gets into
-a block counts. An account with transactions under way that are not ours is waited for first.
+A transaction is signed, with its nonce and so its hash fixed, before anything is sent. If a failed send leaves open whether it
+arrived, the hash is still queried until the deadline. One action has one nonce. A transaction that is not included is replaced,
+under the same nonce, by one that pays at least an eighth more. The one that gets into a block counts. If the account has foreign
+transactions under way, the sender waits for them first.
 
-The gas limit is explicit, since estimating a BN254 registration on a chain in Python costs more than making it; where
-``Terms.estimate`` is set, the explicit limit is the most that an estimate may be. What the fee may be is bounded by
-``Terms.max_fee_wei``. A revert is replayed as a call against the parent block to learn its error, which is told as a sentence.
+The gas limit is explicit, since estimating a BN254 registration on a chain in Python costs more than making it. With
+``Terms.estimate``, the explicit limit bounds the estimate. ``Terms.max_fee_wei`` bounds the fee. A revert is replayed as a call
+against the parent block to find its error, which is explained in words.
 """
 
 import logging
@@ -54,13 +54,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a sender pays and how long it waits.
+    """The fees of a sender, and how long it waits.
 
     ``max_fee_wei``: most for a unit of gas, None for no bound. ``estimate``: ask the node for the gas limit, up to the one given.
     ``replace_after``: seconds in no block after which a transaction is replaced, None for never. ``replace_pending``: take
     the nonce of a transaction of the account that is under way, instead of waiting for it. ``confirmations``: blocks, its
-    own included, that a transaction must be deep. ``deadline``: seconds that all of it may take. ``tell`` gets a line where
-    something is waited for or replaced.
+    own included, that a transaction must be deep. ``deadline``: seconds that all of it may take. ``tell`` gets a line for
+    each wait and each replacement.
     """
 
     max_fee_wei: int | None = None
@@ -73,14 +73,15 @@ class Terms:
     tell: Tell = log.info
 
     def fee(self, base_fee: int) -> int:
-        """Return the most that a unit of gas may cost in a transaction sent now: twice the base fee and the tip, within the
-        bound.
+        """Return the most that a unit of gas may cost now.
+
+        It is twice the base fee and the tip, within the bound.
         """
         fee = 2 * base_fee + self.tip_wei
         return fee if self.max_fee_wei is None else min(fee, self.max_fee_wei)
 
     def check(self, what: str, base_fee: int) -> None:
-        """Raise ChainError, which begins with ``what``, if the network asks more than the bound."""
+        """Raise ChainError, which begins with ``what``, if the network's fee is over the bound."""
         asked = base_fee + self.tip_wei
         if self.max_fee_wei is not None and asked > self.max_fee_wei:
             raise ChainError(
@@ -144,15 +145,14 @@ class Sender:
         return await self._accepted(what, receipt, sent)
 
     async def pending(self) -> int:
-        """Return how many transactions of the account are under way, as far as the node knows. Raises ChainError."""
+        """Return how many transactions of the account are under way. Raises ChainError."""
         return await pending_of(self.rpc, self.address)
 
     async def wait_for_pending(self, what: str) -> None:
         """Wait until no transaction of the account is under way.
 
-        At once where ``Terms.replace_pending`` says to replace it.
-
-        Raises ChainError, which begins with ``what``, if it takes longer than a transaction may.
+        With ``Terms.replace_pending`` it returns without a wait. Raises ChainError, which begins with ``what``, if it takes
+        longer than a transaction may.
         """
         waiting = await self.pending()
         if not waiting or self.terms.replace_pending:
@@ -286,7 +286,7 @@ class Sender:
     async def _wait(self, what: str, sent: list[_SignedTransaction]) -> dict[str, Json]:
         """Return the receipt of one of ``sent``, deep enough.
 
-        What replaces a transaction is added to the list.
+        Replacements are added to the list.
         """
         with trio.move_on_after(self.terms.deadline):
             return await self._included(what, sent)

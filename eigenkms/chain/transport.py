@@ -1,9 +1,9 @@
 """HTTP to one RPC: a POST that is retried, with its errors named.
 
-Only the transport is retried: no connection, a connection cut, and the HTTP statuses that say "later" (429, 502, 503, 504). Who
-says when to come back (``Retry-After``) is asked again then, or not at all if that is after the deadline. Bodies are read up to
-a size bound, uncompressed. Whatever is wrong becomes a ``ChainError`` that names the call and the endpoint, and what the other
-end says for itself (``reasons``) without the secrets of its URL (``endpoints``).
+Only the transport is retried: no connection, a connection cut, and the HTTP statuses that mean "later" (429, 502, 503, 504). If an
+answer has ``Retry-After``, the next attempt is at that time, or none is made if that is after the deadline. Bodies are read up to a
+size bound, uncompressed. Every fault becomes a ``ChainError`` that names the call and the endpoint, with the provider's own words
+(``reasons``) and without the secrets of its URL (``endpoints``).
 """
 
 import logging
@@ -46,7 +46,7 @@ class RpcUnavailableError(ChainError):
 
 
 class RpcAnswerError(ChainError):
-    """What came back is not a JSON-RPC answer to the question."""
+    """The answer is no JSON-RPC answer to the request."""
 
     default_hint = "check that the URL is that of an Ethereum JSON-RPC endpoint, or use another RPC URL"
 
@@ -69,16 +69,19 @@ def _checked_url(url: str) -> str:
 
 @cache
 def _tls(scheme: str) -> ssl.SSLContext:
-    """Certificates are verified.
+    """Return a TLS context that verifies certificates.
 
-    Loading the authorities takes tens of milliseconds: once, and not for plain HTTP, where a context that trusts nobody
-    stands in.
+    Loading the authorities takes tens of milliseconds. It happens once, and not for plain HTTP, which gets a context without
+    authorities.
     """
     return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a request. httpx's own is a generator, which a cancellation while it is sent leaves to the garbage collector."""
+    """The body of a request.
+
+    httpx's own is a generator, which a cancellation in the middle leaves to the garbage collector.
+    """
 
     def __init__(self, content: bytes) -> None:
         self._pieces = [content]
@@ -179,9 +182,9 @@ class HttpTransport:
             raise RpcUnavailableError(f"call {name} at {self.endpoint}: {reason}") from None
 
     async def _http_complaint(self, name: str, response: httpx.Response) -> str:
-        """What a status that is no success means.
+        """Return the meaning of an HTTP error.
 
-        The body is waited for a moment, as it says why.
+        It waits a moment for the body, which has the reason.
         """
         body = b""
         with trio.move_on_after(REASON_SECONDS), suppress(httpx.HTTPError, httpx.StreamError):
@@ -211,7 +214,7 @@ class HttpTransport:
     def quoted(self, reason: str) -> str:
         """Return the other end's own words, at the end of a message.
 
-        Nothing where there are none.
+        Returns an empty text if there are none.
         """
         return f": {excerpt(self.scrubbed(reason), REASON_CHARACTERS)}" if reason else ""
 

@@ -1,5 +1,6 @@
-"""What an operator needs from others before it can register, done by a devnet's own accounts, whose keys are public: ether, and a
-place on the allow-list. From another process than the network's.
+"""Give an operator ether and a place on the allow-list, by a devnet's public accounts.
+
+An operator needs both before it can register. This runs in another process than the network's.
 """
 
 from eigenkms.chain.config import ChainConfig
@@ -28,11 +29,9 @@ def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> S
 
 
 async def fund(config: ChainConfig, account: bytes, wei: int) -> int:
-    """Send ether from the account that deployed the contracts.
+    """Send ether from the account that deployed the contracts, and return the balance.
 
-    What ``account`` (20 bytes) has then, in wei.
-
-    Raises ``InputError`` for what is no devnet, and ``ChainError``.
+    ``account`` has 20 bytes, the balance is in wei. Raises ``InputError`` unless the chain is a devnet, and ``ChainError``.
     """
     async with open_chain(config) as chain:
         deployer = devnet_sender(chain.rpc, config.chain_id, PRIVATE_KEYS[DEPLOYER], "fund an account")
@@ -44,7 +43,7 @@ async def fund(config: ChainConfig, account: bytes, wei: int) -> int:
 async def allow(config: ChainConfig, delegation_manager: bytes, operator: bytes) -> Plan:
     """Put ``operator`` (20 bytes) on the allow-list, as its owner, unless it is there; the plan that was carried out.
 
-    Raises ``InputError`` for what is no devnet, and ``ChainError``.
+    Raises ``InputError`` unless the chain is a devnet, and ``ChainError``.
     """
     async with open_registry(config, delegation_manager) as registry:
         key = PRIVATE_KEYS[AVS_OWNER]

@@ -1,6 +1,6 @@
-"""The anchor of a devnet: a second chain, which has the commitment registry alone, and its owner, who is the AVS's.
+"""The anchor of a devnet: a second chain that has only the commitment registry.
 
-It makes blocks for transactions only, so nodes and clients read its newest block.
+Its owner is the AVS's. It makes blocks for transactions only, so nodes and clients read its newest block.
 """
 
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ class DevnetAnchor:
 async def open_devnet_anchor(
     engine: EngineName, contracts: Deployment, log_path: Path
 ) -> AsyncIterator[DevnetAnchor]:
-    """The chain is up and the registry deployed; both end with the context.
+    """Start the chain and deploy the registry; both end with the context.
 
     Raises ``InputError``, ``ChainError``.
     """
@@ -63,9 +63,9 @@ async def open_devnet_anchor(
 
 
 async def admit(config: AnchorConfig, cluster: ClusterId, operator: OperatorAddress) -> bool:
-    """From another process than the network's: whether the operator had to be put on the list, and now is on it.
+    """Put an operator on the list; return False if it was there.
 
-    Raises ``InputError`` for what is no devnet's anchor, and ``ChainError``.
+    This runs in another process than the network's. Raises ``InputError`` unless it is a devnet's anchor, and ``ChainError``.
     """
     _require_devnet(config, "admit an operator to the anchor")
     async with open_anchor(config, cluster) as anchor:

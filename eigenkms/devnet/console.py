@@ -1,4 +1,4 @@
-"""Print what a devnet does: its start, the events of operators at a boundary, and rotations, as lines on stderr."""
+"""Print the events of a devnet as lines on stderr."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""Putting the contracts of a development chain in place, with one operator set that asks for BN254 keys."""
+"""Deploy the contracts of a development chain, with one operator set of BN254 keys."""
 
 from typing import Final
 

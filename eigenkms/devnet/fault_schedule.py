@@ -17,7 +17,7 @@ MIN_OPERATORS = 3
 
 
 class FaultKind(StrEnum):
-    """What happens to an operator."""
+    """The kind of fault or change of an operator."""
 
     KILL = "killed"
     RESTART = "restarted"
@@ -61,11 +61,10 @@ _EPISODES = (
 
 
 def default_plan(rotations: int, operators: int, spare: int) -> tuple[ScheduledFault, ...]:
-    """Episodes one after another, over and over, as many as fit.
+    """Return episodes one after another, repeated as often as they fit.
 
-    Each time with the operator that was left in peace the longest.
-
-    ``spare`` is how many may join. Raises ``InputError`` for fewer operators than can bear that one is missing.
+    Each takes the operator that had no fault for the longest time. ``spare`` is how many may join. Raises ``InputError`` for
+    too few operators to tolerate one that is absent.
     """
     if operators < MIN_OPERATORS:
         raise InputError(

@@ -138,8 +138,9 @@ class Devnet:
     # -- the operator set ------------------------------------------------------------------------------------
 
     async def join(self) -> DevnetOperator:
-        """Add an operator: start its node, without ``--genesis`` and with an empty data folder, then register it.
+        """Add an operator: start its node, then register it.
 
+        It starts without ``--genesis`` and with an empty data folder.
         Raises ``InputError`` if the chain has no account left, ``ChainError``, ``NetworkError``.
         """
         if not self.spare_accounts:
@@ -175,9 +176,8 @@ class Devnet:
     async def move(self, index: int, *, publish: bool = False) -> None:
         """Let an operator's node listen on another port.
 
-        With ``publish`` its socket on chain is updated first.
-
-        Without it only the node's own signed record announces the new address. Raises ``ChainError``, ``NetworkError``.
+        With ``publish`` its socket on chain is updated first. Without it only the node's own signed record announces the new
+        address. Raises ``ChainError``, ``NetworkError``.
         """
         member = self.members[index]
         (member.port,) = free_ports(1)

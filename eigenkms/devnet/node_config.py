@@ -1,4 +1,4 @@
-"""The configuration of the nodes of a devnet: what all have in common, and the file of each."""
+"""The configuration of the nodes of a devnet: shared settings, and the file of each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Access:
-    """The policy of all nodes, and their settings of attestation, by name, that differ from the default."""
+    """The policy of all nodes, and their settings of attestation by name."""
 
     policy: str = "open"
     attestation: Mapping[str, Any] = field(default_factory=dict)

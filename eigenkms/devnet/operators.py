@@ -68,9 +68,9 @@ def make_operator_of(folder: Path, index: int, account: Sender, port: int) -> De
 def make_operator(
     index: int, address: OperatorAddress, folder: Path, port: int, account_key: bytes | None = None
 ) -> DevnetOperator:
-    """Make keystores under a random password, also one of the operator's account if its key (32 bytes) is given.
+    """Make keystores under a random password.
 
-    CPU-bound: call in a worker thread.
+    With the key of its account (32 bytes) there is one for it too. CPU-bound: call in a worker thread.
     """
     folder.mkdir(mode=0o700, parents=True)
     password = secrets.token_urlsafe(24)

@@ -45,7 +45,7 @@ def checked_accounts(accounts: Sequence[bytes], operators: int) -> Sequence[byte
 
 @contextmanager
 def _work_folder(folder: Path | None) -> Iterator[Path]:
-    """Return ``folder``, which must be new or empty, or a temporary one that is removed with the context."""
+    """Return ``folder``, new or empty, or a temporary one for the length of the context."""
     if folder is not None:
         if folder.exists() and any(folder.iterdir()):
             raise InputError(
@@ -74,10 +74,9 @@ async def open_network(
 ) -> AsyncIterator[Devnet]:
     """Start a chain, deploy the contracts and register the operators.
 
-    Start no node yet. All stops with the context.
-
-    ``folder`` is a new or empty one that stays; ``None`` works in a temporary one. With ``anchor`` there is a second chain, whose
-    registry nodes and clients know. Raises ``InputError`` or ``ChainError``.
+    No node is started. All stops with the context. ``folder`` is a new or empty one that stays; ``None`` works in a temporary
+    one. With ``anchor`` there is a second chain, whose registry nodes and clients know. Raises ``InputError`` or
+    ``ChainError``.
     """
     with _work_folder(folder) as workplace:
         async with _open(

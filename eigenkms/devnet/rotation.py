@@ -1,8 +1,9 @@
-"""The rotation scenario: boundaries in a row, while operators die, return, join, leave and move, and a client decrypts.
+"""The rotation scenario: boundaries in a row, with faults, under a client's load.
 
-Each rotation in the result was verified: a second client fetches the version that the boundary made and checks its certificate
-against the chain. Only the seconds come from the nodes' logs. A run is without fault if every boundary was certified, there was one
-master key, no decryption failed, and the real command line opens at the end what it sealed at the beginning.
+Operators die, return, join, leave and move. Each rotation in the result was verified: a second client fetches the version
+that the boundary made and checks its certificate against the chain. Only the seconds come from the nodes' logs. A run is
+without fault if every boundary was certified, there was one master key, no decryption failed, and the real command line opens
+at the end what it sealed at the beginning.
 """
 
 import math
@@ -88,7 +89,7 @@ async def run_rotation(
         load: LoadGenerator | None = None
 
         def served(block: int) -> bool:
-            """Return whether a decryption is counted for the row of this boundary, which ends at the next one."""
+            """Return whether a decryption has succeeded since this boundary, the newest."""
             seen = bool(result.rows) and result.rows[-1].block >= block
             return seen and load is not None and load.this_lap.succeeded > 0
 
@@ -222,7 +223,7 @@ class _RotationScenario:
         return row
 
     async def _record_version(self, row: RotationRow, found: BoundaryRecord) -> None:
-        """Record the version that the boundary made: by the logs, and as a client that trusts only the chain finds it."""
+        """Record a boundary's version, by the logs and as a client on the chain finds it."""
         row.version, row.seconds = found.certified.version, found.seconds
         try:
             info = await self._fetch(row.block)
@@ -301,7 +302,7 @@ class _RotationScenario:
             self._pending -= 1
 
     def _is_whole(self) -> bool:
-        """Return whether every operator of the set has its share of a version that is newer than the last fault."""
+        """Return whether all members have a share of a version newer than the last fault."""
         members = {member.index for member in self.network.registered}
         newest = self.tracker.newest_certified
         return (

@@ -1,4 +1,4 @@
-"""The result of the rotation scenario: a row for each boundary, and the faults of the whole run."""
+"""The result of the rotation scenario: a row for each boundary, and its faults."""
 
 import math
 from dataclasses import dataclass, field

@@ -107,9 +107,10 @@ async def run_until_stopped(
     nodes: bool = True,
     anchor: bool = False,
 ) -> None:
-    """Start a network, print the lines to try it with and each rotation, and stay until SIGINT or SIGTERM.
+    """Run a network until SIGINT or SIGTERM, and print its rotations.
 
-    Without ``nodes`` the operators are registered and have their files, and the user starts their nodes.
+    Lines to try it with are printed first. Without ``nodes`` the operators are registered and have their files, and the user
+    starts their nodes.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_network(

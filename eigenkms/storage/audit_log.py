@@ -1,7 +1,8 @@
-"""The release log on disk: entries are only ever added, and each addition is durable, with the signed head, before it returns.
+"""The audit log on disk, to which entries are only ever added.
 
-A file of its own, without secrets. Others may read it while the node runs; whoever does sees whole additions. It is read in
-pages, and never as a whole, neither at the node's start nor when it is verified.
+Each addition is durable, with the signed head, before it returns. The log is a file of its own, without secrets. Other
+processes may read it while the node runs, and see whole additions. It is read in pages, and never as a whole, neither at the
+node's start nor when it is verified.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -119,7 +120,10 @@ def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, LogHead]:
 
 
 def check_end(folder: Path, mine: LogHeader) -> None:
-    """Raises ``BadLogError`` where ``AuditLog.open`` would not continue the log in ``folder``. The folder keeps what it has."""
+    """Raise ``BadLogError`` if ``AuditLog.open`` would not continue the log in ``folder``.
+
+    The folder is not changed.
+    """
     path = folder / RELEASES_NAME
     if not path.is_file() or not path.stat().st_size:
         return
@@ -133,7 +137,7 @@ def check_end(folder: Path, mine: LogHeader) -> None:
 
 
 def _last(database: Database, header: LogHeader) -> LogHead | None:
-    """What the head should be, by the last entry; None if that is none."""
+    """Return the head that follows from the last entry, or None."""
     row = database.one("SELECT number, entry FROM entries ORDER BY number DESC LIMIT 1")
     if row is None:
         return LogHead(0, header.hash)
@@ -153,9 +157,9 @@ class AuditLogReader:
             self._last = int(database.one("SELECT coalesce(max(number), 0) FROM entries")[0])
 
     def entries(self, after: int = _BEFORE_ALL) -> Iterator[bytes]:
-        """Encoded entries in the order of their numbers, those beyond ``after``.
+        """Yield encoded entries above ``after`` in the order of their numbers.
 
-        Unverified.
+        They are not verified.
         """
         while page := self._page(after):
             for number, entry in page:

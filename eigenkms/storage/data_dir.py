@@ -1,4 +1,4 @@
-"""The data folder: its rights, the lock that lets one process in, and the mirror that betrays an old copy.
+"""The data folder: its rights, its lock, and the mirror that reveals an old copy.
 
 The mirror is a small file beside the database that repeats the database's commit counter. After every commit
 the counter in the database is written first, then the mirror. So the mirror may lag (a crash in between,

@@ -1,4 +1,4 @@
-"""Evidence of faults: bundles that prove a fault by themselves, bounded for each accused operator."""
+"""Evidence of faults, bounded for each accused operator."""
 
 import time
 from collections.abc import Mapping

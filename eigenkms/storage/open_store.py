@@ -45,7 +45,7 @@ class StoreOpener:
     def connect(self) -> Database:
         """Return the database, its header checked.
 
-        A new file (mode 0600) where there never was one.
+        It is a new file (mode 0600) if there never was one.
         """
         blank = not self._path.exists() or self._path.stat().st_size == 0
         if blank and (self._folder / STAGING_NAME).exists():

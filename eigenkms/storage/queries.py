@@ -1,4 +1,4 @@
-"""Read key versions and evidence out of a database, for an open store and for readers of a folder or a copy.
+"""Read key versions and evidence out of a database, open or copied.
 
 Evidence is public, so it is not sealed: to read it takes the folder and no password.
 """
@@ -20,7 +20,7 @@ _LAST_ID: Final = 2**63 - 1
 def all_versions(database: Database) -> tuple[VersionRow, ...]:
     """Return all versions, ascending.
 
-    Two of one version number in the order they came.
+    Two of one version number are in the order in which they came.
     """
     rows = database.all(
         "SELECT version, session, transcript_hash, transcript, certificate, settled, prepared, proof,"

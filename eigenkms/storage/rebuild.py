@@ -92,10 +92,10 @@ def _clear_staging(folder: Path) -> None:
 
 
 def replace(folder: Path, spec: RebuildSpec, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
-    """Move the store of ``folder`` and the files in ``broken`` into its new subfolder ``aside``, and rebuild the store.
+    """Move the store of ``folder`` into its new subfolder ``aside``, and rebuild it.
 
-    The caller holds the lock. Returns the subfolder. Raises ``StorageError``: files that were moved by then stay moved, and a
-    second call completes it.
+    The files in ``broken`` are moved too. The caller holds the lock. Returns the subfolder. Raises ``StorageError``: files
+    that were moved by then stay moved, and a second call completes it.
     """
     kept = folder / aside
     try:

@@ -100,7 +100,7 @@ ENCRYPTION_KEYS = (
 
 @dataclass(frozen=True)
 class Schema:
-    """What a database file is: its number in the header, its version, its tables.
+    """The schema of a database file: its number in the header, its version, its tables.
 
     ``tables`` are those of version 1. ``steps`` has the statements that lead from version i + 1 to i + 2 at place i.
     A log is read by other processes while it is written, and too long to be checked at each start.
@@ -145,4 +145,4 @@ RELEASES = Schema(
     ),
     is_log=True,
 )
-"""What was released to whom (releases.db)."""
+"""The audit log (releases.db)."""

@@ -1,4 +1,4 @@
-"""The journals of ceremony sessions: records in order, of which the secret ones can be destroyed.
+"""The journals of ceremony sessions: records in order, some of them secret.
 
 Secret records are sealed under a key of their session. To destroy that key is to destroy them, wherever a copy of the
 database lies.
@@ -47,7 +47,7 @@ class SessionJournal(StoreConnection):
             self._vault.add_key(Owner.SESSION, session)
 
     def append(self, session: SessionId, records: Sequence[Record]) -> None:
-        """Append ``records`` to the journal in one transaction: all or none, durable on return."""
+        """Append ``records`` in one transaction: all or none, durable on return."""
         with self._writing("append to the journal in"):
             known = self._database.one("SELECT shredded FROM sessions WHERE session = ?", session)
             if known is None:
@@ -95,7 +95,7 @@ class SessionJournal(StoreConnection):
         return self._sessions("ORDER BY rowid")
 
     def sessions_at(self, block_number: int) -> tuple[SessionHeader, ...]:
-        """Return the sessions at one boundary number: more than one if a reorganisation replaced the boundary."""
+        """Return the sessions at a boundary number, several after a reorganisation."""
         return self._sessions("WHERE block_number = ? ORDER BY rowid", block_number)
 
     def _sessions(self, where: str, *values: Any) -> tuple[SessionHeader, ...]:
@@ -141,7 +141,7 @@ class SessionJournal(StoreConnection):
     def forget_sessions(self, below: int) -> int:
         """Drop shredded sessions and the numbers of erased keys below a block number.
 
-        Return the count of sessions.
+        Returns the count of sessions.
         """
         with self._writing("forget old sessions in"):
             self._database.execute("DELETE FROM encryption_keys WHERE sealed IS NULL AND number < ?", below)

@@ -1,4 +1,6 @@
-"""The durable key store of one operator: ceremony journal, key versions, encryption keys, evidence, and settings.
+"""The durable key store of one operator.
+
+It holds ceremony journals, key versions, encryption keys, evidence and settings.
 
 When a method returns, its writes are on disk, fsynced. A crash at any moment leaves the work of each call either whole or
 absent. "Persist first, then send" (docs/protocol.md, Crashes) depends on that. Methods block on the disk (about a

@@ -56,7 +56,10 @@ class ChainProcess:
 
 
 def find_anvil() -> Path:
-    """Return the anvil binary: EIGENKMS_ANVIL, else PATH, else what ``npm ci`` puts into contracts/. Raises InputError."""
+    """Return the anvil binary: EIGENKMS_ANVIL, else PATH, else that in contracts/.
+
+    ``npm ci`` puts it there. Raises InputError.
+    """
     named = os.environ.get("EIGENKMS_ANVIL")
     here = Path(__file__).resolve().parents[3] / "contracts" / "node_modules" / ".bin" / "anvil"
     for candidate in (named,) if named else (shutil.which("anvil"), str(here)):
@@ -79,7 +82,7 @@ async def open_engine(
     log_path: Path | None = None,
     behind: int = 0,
 ) -> AsyncIterator[ChainProcess]:
-    """A chain on 127.0.0.1, ready to be asked.
+    """Run a chain on 127.0.0.1.
 
     It is killed at the end of the context, within two seconds.
 

@@ -79,7 +79,7 @@ class Ledger:
             raise RPCError.with_code(RPCErrorCode.INVALID_PARAMETER, f"bad parameters of {method}") from exc
 
     def mine(self) -> None:
-        """A block of what is pending, one second after its parent or now, whichever is later."""
+        """Mine a block of the pending transactions, at least a second after its parent."""
         timestamp = max(self._head.timestamp + 1, int(self._now()))
         self._node.mine_block(timestamp=timestamp + 1)  # alysis stores one less than it is told
 
@@ -116,7 +116,7 @@ class Ledger:
     # ---------------------------------------------------------------------------------------- block parameters
 
     def _with_plain_block(self, method: str, params: list[Any]) -> list[Any]:
-        """Return the parameters with tags and EIP-1898 objects replaced by a block number; nothing else is touched."""
+        """Return the parameters with tags and EIP-1898 objects replaced by a block number."""
         place = _BLOCK_PARAMETER.get(method)
         if place is None or len(params) <= place:
             return params
@@ -146,7 +146,7 @@ class Ledger:
             return None
 
     def _by_number(self, number: int) -> BlockHeaderAPI:
-        """Raise HeaderNotFound.
+        """Return a header of the chain, or raise HeaderNotFound.
 
         The database keeps the numbers of blocks that were rolled back until others take them.
         """
@@ -178,7 +178,7 @@ class Ledger:
         return transaction_hash
 
     def _logs(self, query: dict[str, Any]) -> list[Any]:
-        """Block by block, leaving out those whose bloom filter is empty: that is most of an idle chain."""
+        """Return logs block by block, without blocks whose bloom filter is empty."""
         if "blockHash" in query:
             start = end = int(self._pinned(query), 16)
         else:
