@@ -1,4 +1,4 @@
-"""Plans of ``chain.operator_registry`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
+"""Show, confirm and send plans of ``chain.operator_registry``, for every verb that does."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -109,7 +109,10 @@ class Authoriser:
                 nursery.start_soon(method.run)
 
     async def authorise(self, request: KeyRequest) -> Grant:
-        """Say yes, or raise ``AttestationRefusedError``. Raises ``StorageError`` if the disk refuses."""
+        """Grant the request, or raise ``AttestationRefusedError``.
+
+        Raises ``StorageError`` if the disk refuses.
+        """
         with self._slots.hold(request.client):
             return await self._authorise(request)
 

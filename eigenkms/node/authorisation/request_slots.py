@@ -29,7 +29,10 @@ class RequestSlots:
 
     @contextmanager
     def hold(self, client: str) -> Iterator[None]:
-        """Hold one slot for the block. Raises ``AttestationRefusedError`` (busy) if the client may have no more."""
+        """Hold one slot for the block.
+
+        Raises ``AttestationRefusedError`` (busy) if the client may have no more.
+        """
         free = MAX_AT_ONCE - self.held
         if free <= 0 or (client and self._held[client] >= free):
             raise busy("too many requests at once")
