@@ -16,6 +16,7 @@ from eigenkms.chain import abi, registration
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES, OperatorKey
+from eigenkms.chain.operator_plan import OperatorRegistration, Plan, TransactionStep
 from eigenkms.chain.operator_set import MAX_MEMBERS
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import Call
@@ -26,67 +27,6 @@ from eigenkms.chain.transactions import Terms, base_fee_of
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import OperatorAddress
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorRegistration:
-    """One operator as the chain has it at block ``block``.
-
-    ``is_allowed`` and ``owner`` (of the registrar, 20 bytes) are None where the registrar keeps no such list. ``curve`` is that of
-    the set's keys, as ``abi`` numbers it; ``key`` as registered (``operator_keys``), None without one. ``slashable_until`` is the
-    last block at which one who left can be slashed, None where that is not so, or not known. ``balance`` in wei.
-    """
-
-    address: bytes
-    block: int
-    is_operator: bool
-    is_allowed: bool | None
-    owner: bytes | None
-    curve: int
-    key: bytes | None
-    is_member: bool
-    is_slashable: bool
-    slashable_until: int | None
-    members: int
-    socket: str
-    balance: int
-
-    @property
-    def until(self) -> str:
-        """Return how long one who left stays slashable, for a sentence."""
-        return "" if self.slashable_until is None else f" until block {self.slashable_until}"
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionStep:
-    """A part of a plan: its call, or None with the reason why nothing is to be done."""
-
-    name: str
-    call: Call | None
-    done: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An action of an account (20 bytes) and its steps, in order.
-
-    ``after`` is what the person should know when it is done, ``warning`` what before that.
-    """
-
-    action: str
-    account: bytes
-    steps: tuple[TransactionStep, ...]
-    after: tuple[str, ...] = ()
-    warning: str = ""
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(step.call for step in self.steps if step.call is not None)
-
-    @property
-    def gas(self) -> int:
-        """Return the most that all calls together may use."""
-        return sum(call.gas for call in self.calls)
 
 
 @dataclass(frozen=True, slots=True)

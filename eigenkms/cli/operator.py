@@ -25,7 +25,8 @@ from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.chain.operator_keys import OperatorKey
-    from eigenkms.chain.operator_registry import OperatorRegistration, OperatorRegistry, Plan
+    from eigenkms.chain.operator_plan import OperatorRegistration, Plan
+    from eigenkms.chain.operator_registry import OperatorRegistry
     from eigenkms.chain.operator_set_source import OperatorSetSource
     from eigenkms.config.settings import Settings
 

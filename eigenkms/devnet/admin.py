@@ -4,7 +4,8 @@ An operator needs both before it can register. This runs in another process than
 """
 
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.operator_registry import Plan, open_registry
+from eigenkms.chain.operator_plan import Plan
+from eigenkms.chain.operator_registry import open_registry
 from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform, transfer
 from eigenkms.chain.rpc import Rpc

@@ -39,7 +39,8 @@ from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
 from eigenkms.p2p.hardening import self_test, version_check
 from eigenkms.p2p.hardening.bounded_io import read_exactly
-from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
+from eigenkms.p2p.hardening.gossip import GuardedPubsub
+from eigenkms.p2p.hardening.gossip_router import GuardedRouter
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux, PacedSession
 from eigenkms.p2p.hardening.queues import RPC_BYTES, BatchingRpcQueue, KeptMessages
 from eigenkms.p2p.hardening.streams import GuardedStream

@@ -14,7 +14,8 @@ from eigenkms.cli.support.output import note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.operator_registry import OperatorRegistry, Plan, TransactionStep
+    from eigenkms.chain.operator_plan import Plan, TransactionStep
+    from eigenkms.chain.operator_registry import OperatorRegistry
     from eigenkms.chain.registration import Call
     from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.config.settings import Settings
