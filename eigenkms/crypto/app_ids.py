@@ -46,7 +46,10 @@ def canonical(app_id: str) -> AppId:
 
 
 def is_nearly_address(app_id: str) -> bool:
-    """Return whether a name looks like an address with its 0x left out, a digit or two too many or too few, or blanks around it."""
+    """Return whether a name looks like a misspelt address.
+
+    Its 0x is left out, it has a digit or two too many or too few, or it has blanks around it.
+    """
     return not _ADDRESS.fullmatch(app_id) and _NEARLY.fullmatch(app_id.strip()) is not None
 
 
@@ -56,7 +59,7 @@ def is_same(one: str, other: str) -> bool:
 
 
 def folded(app_id: str) -> str:
-    """Return a text that is the same for all spellings of an application, right or wrong."""
+    """Return a text that all spellings of an application share, right or wrong."""
     return app_id.lower() if _ADDRESS.fullmatch(app_id) else app_id
 
 
@@ -73,8 +76,9 @@ def address_of(app_id: str) -> bytes | None:
 
 
 def other_spelling(app_id: str) -> str | None:
-    """Return how else the application may have been spelled: EIP-55 if ``app_id`` is canonical, else the canonical spelling.
-    None for an id that is no address.
+    """Return the other spelling: EIP-55 if ``app_id`` is canonical, else the canonical one.
+
+    Returns None for an id that is no address.
     """
     address = address_of(app_id)
     if address is None:

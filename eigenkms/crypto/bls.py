@@ -1,10 +1,10 @@
-"""Threshold BLS signatures on BLS12-381: an application's key is the signature of its identity under the
-master secret.
+"""Threshold BLS signatures on BLS12-381.
 
-H hashes an identity to G1 (``ibe_identities``). A partial signature is ``share·H(id)``, 48 bytes; t of them give the
-application key by Lagrange interpolation; both verify by ``e(σ, G2) = e(H(id), Y)`` with Y the operator's
-public share or the master public key. Infinity and encodings that are not canonical never verify. The
-identity is not checked here for its length: that is a rule of encryption.
+An application's key is the signature of its identity under the master secret. H hashes an identity to G1
+(``ibe_identities``). A partial signature is ``share·H(id)``, 48 bytes; t of them give the application key by Lagrange
+interpolation; both verify by ``e(σ, G2) = e(H(id), Y)`` with Y the operator's public share or the master public key. Infinity
+and encodings that are not canonical never verify. The identity is not checked here for its length: that is a rule of
+encryption.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ def hash_to_g1(identity: Identity) -> bytes:
 
 
 def partial_sign(share: SecretScalar, identity: Identity) -> bytes:
-    """``share·H(identity)``, 48 bytes, by the backend's constant-time multiplication.
+    """Return ``share·H(identity)``, 48 bytes.
 
-    Raises ValueError for a share of zero.
+    The backend's multiplication takes constant time. Raises ValueError for a share of zero.
     """
     if share.value == 0:
         raise ValueError("a share of zero signs nothing")
@@ -48,8 +48,9 @@ def verify_partial(identity: Identity, signature: bytes, public_share: bytes) ->
 
 
 def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rng: Rng) -> tuple[int, ...]:
-    """Return the indexes of the (signature, public share) that do not verify, ascending; empty when all do. Two pairings if
-    all do.
+    """Return the indexes of the (signature, public share) that do not verify, ascending.
+
+    CPU: two pairings if all verify.
     """
     curve = backends.bls12381()
     decoded = [_decode_or_none(curve, *item) for item in items]
@@ -67,11 +68,11 @@ def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rn
 
 
 def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
-    """Return the application key ``Σ λ_i·σ_i``, 48 bytes, from partial signatures at distinct non-zero coordinates.
+    """Return the application key ``Σ λ_i·σ_i``, 48 bytes, from partial signatures.
 
-    It is right only if there are at least t of them and all are valid: verify the result against the master
-    public key. ValueError for coordinates that are zero, equal or not one for each signature; InvalidPoint
-    for a malformed signature or a result at infinity.
+    It is right only if there are at least t of them and all are valid: verify the result against the master public key. Raises
+    ValueError for coordinates that are zero, equal or not one for each signature, and InvalidPoint for a malformed signature or
+    a result at infinity.
     """
     curve = backends.bls12381()
     points = [curve.decode_g1(signature) for signature in signatures]
@@ -82,8 +83,9 @@ def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
 
 
 def verify_app_key(identity: Identity, key: bytes, mpk: bytes) -> bool:
-    """Return whether ``key`` is the key of ``identity`` under the master public key: the same equation as for a partial
-    signature.
+    """Return whether ``key`` is the key of ``identity`` under the master public key.
+
+    The equation is that of a partial signature.
     """
     return verify_partial(identity, key, mpk)
 

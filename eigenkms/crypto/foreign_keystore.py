@@ -1,4 +1,6 @@
-"""Key files that others write: geth's, and those of EigenLayer's programs for BN254 keys. Bytes in, bytes out; read only.
+"""Key files of foreign programs: geth's, and EigenLayer's for BN254 keys.
+
+Bytes in, bytes out; they are only read.
 
 - geth, most wallets, and ``eigenlayer operator keys create --key-type ecdsa``: ``version`` 3, ``crypto`` (ethers writes
   ``Crypto``), ``address``; the plaintext is a secp256k1 key, big-endian. Old ones have no leading zeros: 31 bytes, or 30.
@@ -59,7 +61,7 @@ def parse(data: bytes) -> dict[str, Any] | None:
 
 
 def format_of(fields: Mapping[str, Any]) -> KeystoreFormat | None:
-    """Which writer's a key file is, by its fields alone; None if no known one's."""
+    """Return the format of a key file by its fields alone, or None."""
     if fields.get("format") == FORMAT:
         return "eigenkms"
     if {"encseed", "ethaddr"} <= fields.keys():
@@ -93,9 +95,9 @@ def _crypto(fields: Mapping[str, Any]) -> Any:
 
 
 def nature(data: bytes) -> str | None:
-    """What a file is that is no JSON, as a clause; None if that is not known.
+    """Return a clause for a file that is no JSON, or None.
 
-    Nothing of its content is in it.
+    It holds nothing of the content.
     """
     if data.startswith(UTF16_MARKS):
         return UTF16
@@ -117,7 +119,10 @@ def claimed_address(fields: Mapping[str, Any]) -> bytes | None:
 
 
 def claimed_g1(fields: Mapping[str, Any]) -> bytes:
-    """Return the key in G1 (64 bytes) that a keystore of the EigenLayer CLI says it is of. Raises InputError."""
+    """Return the key in G1 (64 bytes) that a keystore of the EigenLayer CLI names.
+
+    Raises InputError.
+    """
     found = _POINT.fullmatch(str(fields["pubKey"]))
     coordinates = [int(digits) for digits in found.groups()] if found else [2**256]
     if max(coordinates) >> 256:
@@ -161,7 +166,10 @@ def open_eigenlayer(fields: Mapping[str, Any], password: str) -> bytes:
 
 
 def open_devkit(fields: Mapping[str, Any], password: str) -> bytes:
-    """Return the BN254 key (32 bytes) in it, whose public key is its own in one of the readings. Raises InputError."""
+    """Return the BN254 key (32 bytes) whose public key is the file's in one reading.
+
+    Raises InputError.
+    """
     claimed, crypto = claimed_g2(fields), _crypto(fields)
     decrypt = decrypt_eip2335 if isinstance(crypto.get("kdf"), dict) else decrypt_web3
     for scalar in _readings(decrypt(crypto, password)):
@@ -172,9 +180,9 @@ def open_devkit(fields: Mapping[str, Any], password: str) -> bytes:
 
 
 def _readings(content: bytes) -> Iterator[int]:
-    """The scalars in 1..N-1 that the content may stand for.
+    """Yield the scalars in 1..N-1 that the content may stand for.
 
-    The writer's own reading first.
+    The writer's own reading comes first.
     """
     numbers = [int.from_bytes(content, "big")]
     if re.fullmatch(rb"[0-9]{1,78}", content):

@@ -1,8 +1,7 @@
-"""Identity-based encryption: whoever holds the application's key can read, and nobody needs it to write. What all versions of
-ciphertexts share, and version 1; version 2 is in ``ibe_v2``.
+"""Identity-based encryption, version 1, and the parts that all versions share.
 
-Version 1 is Boneh and Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no
-Fujisaki-Okamoto transform):
+The holder of an application's key can read; to write takes no key. Version 2 is in ``ibe_v2``. Version 1 is Boneh and
+Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no Fujisaki-Okamoto transform):
 
     r random, C1 = r·G2, g = e(H(id), MPK)^r    which the holder of sk = s·H(id) finds as e(sk, C1)
     key  = HKDF-SHA256(ikm = g, salt = "eigenx-kms-go-ibe-encryption", info = "IBE-encryption|v1|" ‖ app_id)
@@ -53,7 +52,7 @@ _INFO = b"IBE-encryption|v1|"
 
 @dataclass(frozen=True, slots=True)
 class CiphertextHeader:
-    """What a ciphertext says without a key.
+    """The fields of a ciphertext that are readable without a key.
 
     ``c1`` is 96 bytes as they stand there: whether it is a point is not checked.
     """
@@ -65,10 +64,10 @@ class CiphertextHeader:
 
 
 def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
-    """Return a version 1 ciphertext, 128 bytes longer than the plaintext, which may be empty.
+    """Return a version 1 ciphertext, 128 bytes longer than the plaintext.
 
-    Raises InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
-    master public key.
+    The plaintext may be empty. Raises InputError for an application id below 5 bytes or a plaintext above 2 GiB, InvalidPoint
+    for a malformed master public key.
     """
     name = checked_app_id(app_id)
     if len(plaintext) > MAX_PLAINTEXT:
@@ -121,7 +120,7 @@ def checked_app_id(app_id: str) -> bytes:
 
 
 def encapsulate(identity: Identity, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]:
-    """C1 (96 bytes) and g (576 bytes) with a fresh r.
+    """Return C1 (96 bytes) and g (576 bytes) with a fresh r.
 
     Raises InvalidPoint for a malformed master public key.
     """

@@ -1,4 +1,4 @@
-"""Identities of identity-based encryption: the message that an application's key is the signature of.
+"""Identities of the IBE: an application's key is the signature of its identity.
 
 Each version of ciphertexts has identities of its own, hashed to G1 by RFC 9380 (suite ``BLS12381G1_XMD:SHA-256_SSWU_RO_``)
 under its own tag, so that no key of one version is ever a key of another, whatever applications are called:
@@ -71,9 +71,9 @@ def identity_v2(cluster: ClusterId, app_id: str, kind: IdentityKind = IdentityKi
 
 
 def canary_identity(cluster: ClusterId, nonce: bytes) -> Identity:
-    """Return the identity with which operators probe the master key: 32 random bytes, never an application's.
+    """Return the identity with which operators probe the master key.
 
-    Raises ValueError for other sizes.
+    It has 32 random bytes, and is never an application's. Raises ValueError for other sizes.
     """
     if len(cluster) != CLUSTER_SIZE or len(nonce) != 32:
         raise ValueError("a cluster id and a nonce have 32 bytes each")

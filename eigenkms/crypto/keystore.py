@@ -1,8 +1,8 @@
 """Key files: one secret key under a password, as JSON.
 
-Bytes in, bytes out; where they lie is the caller's business.
+Bytes in, bytes out; the caller stores them.
 
-{"format": "eigenkms-keystore", "version": 1, "kind": "bn254", "public": {"g2": "…"},
+    {"format": "eigenkms-keystore", "version": 1, "kind": "bn254", "public": {"g2": "…"},
      "kdf": {"name": "scrypt", "n": 131072, "r": 8, "p": 1, "salt": "<64 hex>"},
      "cipher": {"name": "aes-256-gcm", "nonce": "<24 hex>"}, "ciphertext": "<hex>"}
 
@@ -73,8 +73,9 @@ DEFAULT_COST = ScryptCost()
 
 @dataclass(frozen=True, slots=True)
 class OpenedKey:
-    """A key out of its file: its kind, the secret bytes (not printed), and the public values that stood
-    beside it.
+    """A key out of its file: its kind, the secret bytes, and its public values.
+
+    The repr does not show the secret.
     """
 
     kind: str
@@ -152,14 +153,17 @@ def _aad(header: Mapping[str, Any]) -> bytes:
 
 
 def password_bytes(password: str) -> bytes:
-    """UTF-8 of its Unicode form NFKD, so that it is the same however its accents were typed. InputError where there is none."""
+    """Return the UTF-8 form of its NFKD form, the same for any spelling of accents.
+
+    Raises InputError if there is none.
+    """
     return utf8(unicodedata.normalize("NFKD", password))
 
 
 def utf8(password: str) -> bytes:
-    """Its UTF-8 bytes as it stands, which is what geth derives keys from.
+    """Return its UTF-8 bytes unchanged, from which geth derives keys.
 
-    Raises InputError where there are none.
+    Raises InputError if there are none.
     """
     try:
         return password.encode()
@@ -211,9 +215,9 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def written_by(fields: Mapping[str, Any]) -> str:
-    """Which release says to have written a file, for the message that refuses it.
+    """Return the release that wrote a file, for the message that refuses it.
 
-    Formats of later versions say it.
+    Formats of later versions name it.
     """
     release = fields.get("release")
     known = isinstance(release, str) and re.fullmatch(r"[0-9A-Za-z.+!_-]{1,64}", release)

@@ -1,11 +1,13 @@
-"""A file under a password, for more than one key: a line that everybody may read, and sealed bytes that it is bound to.
+"""A file under a password, for several keys: a public line, and sealed bytes.
+
+The line is bound to the bytes.
 
     {"format": "…", "version": 1, "release": "0.1.0", "kdf": {"name": "scrypt", "n": 131072, "r": 8, "p": 1, "salt": "<64 hex>"},
      "cipher": {"name": "aes-256-gcm", "nonce": "<24 hex>"}}⏎ ciphertext
 
 The line is JSON of at most MAX_LINE_BYTES, and it is authenticated to the byte: a change of any bit of the file is refused. The key
-is made as for key files (``keystore``), cost and bounds are the same. ``release`` is the release that wrote it, for whoever meets a
-version that it does not know.
+is made as for key files (``keystore``), cost and bounds are the same. ``release`` is the release that wrote it, for a reader of
+an unknown version.
 """
 
 import json
@@ -51,9 +53,9 @@ def seal_file(
 
 
 def open_file(name: str, version: int, data: bytes, password: str) -> bytes:
-    """What was sealed.
+    """Return the sealed bytes.
 
-    Raises InputError for another format or version, and where the password does not open it.
+    Raises InputError for another format or version, and if the password does not open it.
     """
     line, newline, ciphertext = data[:MAX_LINE_BYTES].partition(b"\n")
     ciphertext = data[len(line) + 1 :]

@@ -1,4 +1,4 @@
-"""The scalar field of BLS12-381: operator coordinates, Lagrange coefficients, and scalars that are secret."""
+"""The scalar field of BLS12-381: coordinates, Lagrange coefficients, secrets."""
 
 from collections.abc import Sequence
 from hmac import compare_digest
@@ -12,11 +12,10 @@ R = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 
 
 class SecretScalar:
-    """An integer in 0..R-1 that nobody may see: redacted in repr and str, compared in constant time, not
-    hashable.
+    """A secret integer in 0..R-1.
 
-    Python integers are neither constant time nor erasable; this type guards against leaks by log, message
-    and traceback only.
+    It is redacted in repr and str, compared in constant time, and not hashable. Python integers are neither constant time nor
+    erasable; this type guards against leaks by log, message and traceback only.
     """
 
     __slots__ = ("_value",)
@@ -32,7 +31,7 @@ class SecretScalar:
         return self._value
 
     def to_bytes(self) -> bytes:
-        """32 bytes, big-endian."""
+        """Return 32 bytes, big-endian."""
         return self._value.to_bytes(32, "big")
 
     @classmethod
@@ -66,7 +65,7 @@ def random_scalar(rng: Rng) -> SecretScalar:
 
 
 def coordinate(address: OperatorAddress) -> int:
-    """Where an operator's share lies: ``keccak256(address) mod R``.
+    """Return the coordinate of an operator's share: ``keccak256(address) mod R``.
 
     Raises ValueError if the address is not 20 bytes or x is 0.
     """
@@ -85,9 +84,10 @@ def coordinates(addresses: Sequence[OperatorAddress]) -> tuple[int, ...]:
 
 
 def lagrange_at_zero(xs: Sequence[int]) -> tuple[int, ...]:
-    """``λ_i = Π_{j≠i} x_j / (x_j − x_i) mod R``: f(0) = Σ λ_i f(x_i) for every f of degree below len(xs).
+    """Return ``λ_i = Π_{j≠i} x_j / (x_j − x_i) mod R``.
 
-    Raises ValueError unless the coordinates are distinct and non-zero modulo R.
+    f(0) = Σ λ_i f(x_i) for every f of degree below len(xs). Raises ValueError unless the coordinates are distinct and
+    non-zero modulo R.
     """
     xs = _distinct([_usable(x % R) for x in xs])
     total = _product(xs)
@@ -103,7 +103,7 @@ def _product(factors: Sequence[int]) -> int:
 
 
 def _inverses(values: Sequence[int]) -> list[int]:
-    """Return the inverses modulo R of non-zero values, by a single inversion (Montgomery's trick)."""
+    """Return the inverses modulo R of non-zero values, by one inversion (Montgomery)."""
     products = [1]
     for value in values:
         products.append(products[-1] * value % R)
@@ -128,8 +128,9 @@ def _distinct(xs: list[int]) -> tuple[int, ...]:
 
 
 def threshold(n: int) -> int:
-    """``⌈2n/3⌉``: shares that decrypt, length of a commitment vector, and quorum of a certificate for n
-    operators.
+    """Return ``⌈2n/3⌉``, the threshold and the quorum of n operators.
+
+    So many shares decrypt, and so many votes certify. A commitment vector has this length.
     """
     if n < 1:
         raise ValueError(f"an operator set has at least one member, not {n}")

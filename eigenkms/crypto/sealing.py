@@ -1,4 +1,4 @@
-"""Bytes kept from other eyes: in storage under a key, and in a message for one reader.
+"""Seal bytes: in storage under a key, and in a message for one reader.
 
 Storage: AES-256-GCM with a random 96-bit nonce in front; a key seals at most 2^32 times (NIST SP 800-38D,
 8.3). Keys come from HKDF-SHA256.
@@ -32,7 +32,7 @@ _ANSWER_INFO = b"eigenkms/answer/1"
 
 
 def derive_key(secret: bytes, info: bytes, salt: bytes) -> bytes:
-    """32 bytes by HKDF-SHA256 (RFC 5869).
+    """Return 32 bytes by HKDF-SHA256 (RFC 5869).
 
     ``secret`` must have entropy of its own: a password goes through scrypt first.
     """
@@ -40,7 +40,7 @@ def derive_key(secret: bytes, info: bytes, salt: bytes) -> bytes:
 
 
 def seal(key: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
-    """``nonce (12) ‖ AES-256-GCM``: 28 bytes longer than the plaintext.
+    """Return ``nonce (12) ‖ AES-256-GCM``, 28 bytes longer than the plaintext.
 
     Raises ValueError unless the key has 32 bytes.
     """
@@ -49,7 +49,7 @@ def seal(key: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
 
 
 def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """Return the inverse of ``seal``.
+    """Return the plaintext that ``seal`` sealed.
 
     Raises VerificationError for another key, other aad or changed bytes.
     """
@@ -60,7 +60,7 @@ def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def x25519_keypair(rng: Rng) -> tuple[bytes, bytes]:
-    """(private, public), 32 bytes each (RFC 7748)."""
+    """Return (private, public), 32 bytes each (RFC 7748)."""
     private = rng(X25519_SIZE)
     return private, x25519_public(private)
 
@@ -74,10 +74,10 @@ def x25519_public(private: bytes) -> bytes:
 
 
 def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
-    """Seal to a recipient's X25519 public key: ``ephemeral key (32) ‖ AES-256-GCM``, 48 bytes longer than
-    the plaintext.
+    """Seal to a recipient's X25519 public key, 48 bytes longer than the plaintext.
 
-    Raises VerificationError for a public key of low order or of another length than 32 bytes.
+    The result is ``ephemeral key (32) ‖ AES-256-GCM``. Raises VerificationError for a public key of low order or of another
+    length than 32 bytes.
     """
     private, public = x25519_keypair(rng)
     return public + _answer_cipher(private, recipient, public, recipient).encrypt(
@@ -86,7 +86,7 @@ def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> byt
 
 
 def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """Return the inverse of ``answer_seal``, with the recipient's private key.
+    """Return the plaintext that ``answer_seal`` sealed, by the recipient's private key.
 
     Raises VerificationError when it does not open, also for keys of low order or of another length: both keys may come from a
     stranger.
@@ -102,7 +102,7 @@ def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def hpke_seal(recipient: bytes, info: bytes, aad: bytes, plaintext: bytes) -> bytes:
-    """HPKE to a recipient's X25519 public key: 48 bytes longer than the plaintext.
+    """Seal by HPKE to a recipient's X25519 public key, 48 bytes longer.
 
     The ephemeral key comes from the operating system.
 
@@ -118,7 +118,7 @@ def hpke_seal(recipient: bytes, info: bytes, aad: bytes, plaintext: bytes) -> by
 
 
 def hpke_open(private: bytes, info: bytes, aad: bytes, sealed: bytes) -> bytes:
-    """Return the inverse of ``hpke_seal``.
+    """Return the plaintext that ``hpke_seal`` sealed.
 
     Raises VerificationError when it does not open; ValueError for a private key that is not 32 bytes.
     """

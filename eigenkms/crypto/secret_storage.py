@@ -35,7 +35,7 @@ _STRANGE: Final = (
     AssertionError,
     OverflowError,
 )
-"""What reading a field of the wrong shape raises, here and in eth-account."""
+"""Errors of reading a field of the wrong shape, here and in eth-account."""
 
 
 def decrypt_web3(crypto: Mapping[str, Any], password: str) -> bytes:
@@ -108,7 +108,7 @@ def _check_cipher(name: object) -> None:
 
 
 def _check_cost(parameters: Mapping[str, Any]) -> None:
-    """A file must not be able to eat the machine: ValueError."""
+    """Raise ValueError for costs that would exhaust the machine."""
     n, r, p, c = (parameters.get(name, 1) for name in ("n", "r", "p", "c"))
     length = parameters["dklen"]
     if not all(type(number) is int and number > 0 for number in (n, r, p, c, length)):
@@ -118,5 +118,5 @@ def _check_cost(parameters: Mapping[str, Any]) -> None:
 
 
 def _malformed() -> NoReturn:
-    """``ValueError``, which becomes the sentence of the layout that is read."""
+    """Raise ``ValueError``; the caller replaces it by a message for its layout."""
     raise ValueError("malformed")

@@ -1,4 +1,4 @@
-"""Shamir's secret sharing over the scalars of BLS12-381: polynomials, their shares, and shares combined.
+"""Shamir's secret sharing over the scalars of BLS12-381.
 
 A dealer's polynomial f of degree t−1 hides f(0); the share of an operator with coordinate x is f(x); any t
 shares determine f.
@@ -31,9 +31,9 @@ class Polynomial:
 
     @classmethod
     def random(cls, threshold: int, rng: Rng, constant: SecretScalar | None = None) -> Self:
-        """``threshold`` coefficients, uniform and non-zero.
+        """Return a polynomial of ``threshold`` coefficients, uniform and non-zero.
 
-        The constant term is ``constant`` where one is given.
+        The constant term is ``constant`` if it is given.
         """
         if not 1 <= threshold <= MAX_COEFFICIENTS:
             raise ValueError(f"a polynomial has 1..{MAX_COEFFICIENTS} coefficients, not {threshold}")
@@ -63,20 +63,20 @@ class Polynomial:
         return SecretScalar(value)
 
     def commitments(self) -> tuple[bytes, ...]:
-        """``C_k = a_k·G2`` as 96 bytes each, by the backend's constant-time multiplication."""
+        """Return ``C_k = a_k·G2``, 96 bytes each, by constant-time multiplication."""
         curve = backends.bls12381()
         return tuple(curve.encode_g2(curve.secret_mul_g2(curve.g2, a.value)) for a in self._coefficients)
 
     def to_bytes(self) -> bytes:
-        """For sealed storage: number of coefficients (2 bytes big-endian), then 32 bytes each."""
+        """Return the number of coefficients (2 bytes big-endian), then 32 bytes each.
+
+        The bytes are for sealed storage.
+        """
         return len(self._coefficients).to_bytes(2, "big") + b"".join(a.to_bytes() for a in self._coefficients)
 
     @classmethod
     def from_bytes(cls, encoding: bytes) -> Self:
-        """Return the inverse of ``to_bytes``, strict.
-
-        Raises ValueError for anything that it would not have written.
-        """
+        """Read the bytes of ``to_bytes``; raise ValueError for any other bytes."""
         count = int.from_bytes(encoding[:2], "big")
         if len(encoding) != 2 + 32 * count:
             raise ValueError(
@@ -89,9 +89,9 @@ class Polynomial:
 
 
 def combine_shares(lambdas: Sequence[int], shares: Sequence[SecretScalar]) -> SecretScalar:
-    """``Σ λ_i·s_i mod R``.
+    """Return ``Σ λ_i·s_i mod R``.
 
-    All λ are 1 at genesis, Lagrange coefficients of the dealers in a rotation. ValueError on unequal lengths.
+    All λ are 1 at genesis, Lagrange coefficients of the dealers in a rotation. Raises ValueError for unequal lengths.
     """
     if len(lambdas) != len(shares):
         raise ValueError(f"{len(lambdas)} coefficients, but {len(shares)} shares")
