@@ -102,7 +102,7 @@ class Method(Protocol):
         ...
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """What ``evidence`` proves at ``now`` (unix seconds).
+        """Return the claims that ``evidence`` proves at ``now`` (unix seconds).
 
         Raises ``AttestationRefusedError``.
 

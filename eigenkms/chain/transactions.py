@@ -316,7 +316,7 @@ class Sender:
         )
 
     async def _receipt(self, sent: list[_SignedTransaction]) -> dict[str, Json] | None:
-        """That of the newest that has one.
+        """Return the receipt of the newest transaction that has one.
 
         Whatever the RPC says else, once something was sent, is no answer yet.
         """

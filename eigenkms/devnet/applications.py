@@ -29,7 +29,7 @@ GIFT_WEI: Final = 10 * 10**18
 
 @dataclass(frozen=True)
 class ApplicationAdmin:
-    """Where applications of one devnet are changed and shown.
+    """The place where applications of one devnet are changed and shown.
 
     ``controller`` is the address of its contract.
     """
@@ -70,7 +70,7 @@ class ApplicationAdmin:
         return await self.show(app_id)
 
     async def show(self, app_id: AppId) -> Application:
-        """What the chain says now.
+        """Return the application as the chain has it now.
 
         Raises ``InputError`` if there is no such application, and as ``Applications.lookup``.
         """

@@ -95,5 +95,5 @@ def _acts(rotations: int, operators: int, spare: int) -> Iterator[ScheduledFault
 
 
 def due(plan: Sequence[ScheduledFault], rotation: int, *, during: bool) -> tuple[ScheduledFault, ...]:
-    """What a plan has for that moment of a rotation."""
+    """Return the faults that a plan has for this moment of a rotation."""
     return tuple(act for act in plan if act.rotation == rotation and act.during == during)

@@ -178,7 +178,7 @@ class AuditLogReader:
 
 @contextmanager
 def read_releases(folder: Path) -> Iterator[AuditLogReader]:
-    """The log in ``folder``, of a node that runs or not. The folder keeps what it has.
+    """Open the log in ``folder``, of a node that runs or not. The folder keeps what it has.
 
     Raises ``StorageError`` where there is none, ``BadLogError`` where it does not say whose it is.
     """

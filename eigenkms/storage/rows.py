@@ -7,7 +7,7 @@ from eigenkms.types import ClusterId, OperatorAddress, SessionId, Version
 
 @dataclass(frozen=True, slots=True)
 class StoreIdentity:
-    """Whose store it is: one operator in one cluster. A store opens for no other."""
+    """The owner of a store: one operator in one cluster. A store opens for no other."""
 
     cluster_id: ClusterId
     operator: OperatorAddress

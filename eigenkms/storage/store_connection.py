@@ -18,7 +18,7 @@ _log = logging.getLogger("eigenkms.storage.store")
 
 
 class StoreConnection:
-    """What each table of a store reads and writes through.
+    """The connection through which each table of a store reads and writes.
 
     ``resources`` are closed with it.
     """

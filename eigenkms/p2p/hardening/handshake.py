@@ -40,7 +40,7 @@ async def secure(
 
     We dialled if ``expected`` is given.
 
-    What is held for the peer counts in ``strangers``, and what is read from it in ``allowance``, until it is trusted.
+    Until the peer is trusted, bytes held for it count in ``strangers``, and bytes read from it in ``allowance``.
 
     The caller owns the deadline, and the socket until this returns. Raises whatever libp2p raises for a peer that
     fails: callers treat every Exception alike.
