@@ -1,4 +1,4 @@
-"""eigenkms: a master secret that operators of an EigenLayer AVS hold together and nobody ever sees.
+"""eigenkms: a master secret that operators of an EigenLayer AVS hold by threshold.
 
 CONTRIBUTING.md has the tree of its packages, and ``pyproject.toml`` their layers. Nothing imports upwards, which the gate checks.
 """

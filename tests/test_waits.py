@@ -34,7 +34,7 @@ DEADLINE_PLACES: Final = {
     **dict.fromkeys(("wait_connected", "create_connection"), 1),
 }
 """Functions that take a deadline in seconds by its place."""
-DEADLINE_NAMES: Final = {"timeout", "seconds", "deadline", "within", "call_timeout"}
+DEADLINE_NAMES: Final = {"timeout", "seconds", "deadline", "within"}
 """Parameters that are a deadline in seconds."""
 PACED: Final = {
     "tests/chain/test_rpc.py",

@@ -91,7 +91,7 @@ class PartialSignatureIssuer:
         """The answer that ``make`` returns, once the log says that it leaves. ``make`` runs in a thread; what it raises is raised,
         and nothing is written. Clients take turns; a request without one is a client of its own.
 
-        Raises ``AttestationRefused`` (busy) if too many wait, ``StorageError`` if the log cannot be written.
+        Raises ``AttestationRefusedError`` (busy) if too many wait, ``StorageError`` if the log cannot be written.
         """
         if self._under_way >= MAX_UNDER_WAY:
             raise busy("too many answers wait to be logged")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from eigenkms.crypto import bls, ibe
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.devnet.app_publishing import change_status, confirm_release, create_app, publish_release
 from eigenkms.node.http.errors import STATUS

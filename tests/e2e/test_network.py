@@ -16,7 +16,9 @@ from eigenkms.client.api import decrypt, encrypt, fetch_cluster
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import backends
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.devnet.node_processes import make_member, run_node_process, write_config
+from eigenkms.devnet.node_config import write_config
+from eigenkms.devnet.node_processes import run_node_process
+from eigenkms.devnet.operators import make_operator
 from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.storage.schema import STORE
 from eigenkms.types import AppId, OperatorAddress
@@ -407,7 +409,7 @@ def test_a_client_that_is_told_something_wrong_says_what(net: LiveNetwork, ciphe
 def test_an_operator_that_is_not_registered_waits(net: LiveNetwork, tmp_path: Path) -> None:
     """It says so, follows the chain, takes part in nothing, and stops cleanly."""
     address = OperatorAddress(secrets.token_bytes(20))
-    member = make_member(4, address, tmp_path / "fifth", free_port())
+    member = make_operator(4, address, tmp_path / "fifth", free_port())
     write_config(member, net.network.shared_settings)
 
     async def life() -> tuple[int, str]:

@@ -15,7 +15,7 @@ from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import ChainError, InputError, NetworkError
 from eigenkms.node.app import Node
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
@@ -283,7 +283,7 @@ async def asked_for_head(asking: Host, node: Host) -> str:
         await asking.call(
             node.peer_id, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=PATIENCE
         )
-    except RpcRefused as refused:
+    except CallRefusedError as refused:
         return refused.code
     except NetworkError as error:
         return str(error)

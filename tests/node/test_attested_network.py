@@ -19,7 +19,7 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import sealing
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
@@ -98,7 +98,7 @@ class Served:
                 request.encoded,
                 timeout=PATIENCE,
             )
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             said = f"{refused} {refused.hint}"
             assert not any(secret in said for secret in (PROJECT, GCP_ISSUER, DIGEST.hex(), self.scope.nonce))
             return refused.code

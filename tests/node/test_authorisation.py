@@ -20,7 +20,7 @@ from eigenkms.applications import (
     UnusableReleaseError,
 )
 from eigenkms.attestation import ecdsa
-from eigenkms.attestation.interface import AttestationRefused, Context
+from eigenkms.attestation.interface import AttestationRefusedError, Context
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import sealing
 from eigenkms.crypto.app_ids import checksummed
@@ -30,7 +30,7 @@ from eigenkms.node.authorisation.factory import make_methods, open_authoriser, o
 from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.request_slots import RequestSlots
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
@@ -155,7 +155,7 @@ async def outcome(authoriser: Authoriser, request: KeyRequest) -> Grant | Refusa
     with trio.fail_after(PATIENCE):
         try:
             return await authoriser.authorise(request)
-        except AttestationRefused as error:
+        except AttestationRefusedError as error:
             return error.code
 
 
@@ -292,7 +292,7 @@ async def test_a_chain_that_cannot_be_read_grants_nothing(
 ) -> None:
     """Down, or with a release that is none; nothing of the chain's trouble reaches the requester."""
     register.trouble = trouble
-    with pytest.raises(AttestationRefused) as error:
+    with pytest.raises(AttestationRefusedError) as error:
         await authoriser.authorise(attested(scope))
     assert error.value.code == code
     assert str(trouble) not in str(error.value)
@@ -302,7 +302,7 @@ async def test_a_chain_that_cannot_be_read_grants_nothing(
 async def test_a_method_that_is_not_enabled(authoriser: Authoriser, scope: Scope, method: str) -> None:
     """Also a known one; the hint says which are."""
     request = replace(attested(scope), authorisation=Authorisation(method, b"x"))
-    with pytest.raises(AttestationRefused) as error:
+    with pytest.raises(AttestationRefusedError) as error:
         await authoriser.authorise(request)
     assert error.value.code == Refusal.METHOD_NOT_ENABLED
     assert error.value.hint == "it accepts gcp, ecdsa"
@@ -541,7 +541,7 @@ def test_few_clients_do_not_take_all_places() -> None:
     slots = RequestSlots()
     with ExitStack() as held:
         for client in range(5):
-            with suppress(AttestationRefused):
+            with suppress(AttestationRefusedError):
                 while True:
                     held.enter_context(slots.hold(f"203.0.113.{client}"))
         assert slots.held > request_slots.MAX_AT_ONCE * 3 // 4
@@ -553,7 +553,7 @@ def test_the_first_step_is_shape() -> None:
     """Nothing, or anything but a method's name and evidence."""
     good = Authorisation("gcp", b"token")
     assert read_authorisation(good.encoded) == good
-    with pytest.raises(AttestationRefused) as error:
+    with pytest.raises(AttestationRefusedError) as error:
         read_authorisation(None)
     assert error.value.code == Refusal.NO_AUTHORISATION
     for field_ in (
@@ -569,7 +569,7 @@ def test_the_first_step_is_shape() -> None:
         encode(["gcp", b"x" * 61_441]),
         good.encoded + b"\x00",
     ):
-        with pytest.raises(AttestationRefused) as error:
+        with pytest.raises(AttestationRefusedError) as error:
             read_authorisation(field_)
         assert error.value.code == Refusal.BAD_AUTHORISATION
 
@@ -635,7 +635,7 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
             with trio.fail_after(PATIENCE):
                 await fetched.wait()
             client.set_addresses(host.peer_id, host.addresses)
-            with pytest.raises(RpcRefused) as error:
+            with pytest.raises(CallRefusedError) as error:
                 await client.call(
                     host.peer_id,
                     rpc_methods.CLIENT_PROTOCOL,

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from eigenkms.config.schema import MIN_CANARY_SECONDS
 from eigenkms.crypto import bls
-from eigenkms.crypto.identities import DST_V2, canary_identity, identity_v2
+from eigenkms.crypto.ibe_identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.app import Node
 from eigenkms.node.authorisation.rate_limiter import RateLimiter

@@ -10,6 +10,7 @@ from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerKey
+from eigenkms.p2p.limits import Limits
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import FrameKind, build_frame
 from eigenkms.types import SessionId
@@ -81,7 +82,7 @@ async def test_a_victim_is_reached_whatever_members_say_about_its_addresses(
         begun = trio.current_time()
         links.refresh()
         await here.wait_connected(victim.peer.peer_id, PATIENCE)
-        assert trio.current_time() - begun < SECONDS + here._limits.dial_grace
+        assert trio.current_time() - begun < SECONDS + Limits().dialing.grace
 
 
 async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: FakeNetwork) -> None:
@@ -96,7 +97,7 @@ async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: FakeNetwork) -
             learn(book, liar, ["/ip4/127.0.0.1/tcp/1"], PeerKey.generate(), sequence)
             links.refresh()
         assert len(book.expected()) == others
-        assert len(here._dialler._peers) == others
+        assert len(here._dialer._peers) == others
 
 
 async def test_frames_of_one_operator_are_passed_on_at_a_rate(

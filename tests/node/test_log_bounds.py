@@ -9,7 +9,7 @@ import pytest
 
 import eigenkms
 from eigenkms.applications import Application
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.errors import ChainError
 from eigenkms.node.authorisation.pipeline import Authoriser, KeyRequest
 from eigenkms.node.monitor.log_bounds import LINES, PERIOD_SECONDS, REACHED, bounded_lines
@@ -60,7 +60,7 @@ async def test_made_up_applications_write_a_few_lines_a_minute(
 
     async def ask(number: int) -> None:
         request = KeyRequest(AppId(f"0x{number:040x}"), bytes(32), Authorisation("gcp", b""))
-        with pytest.raises(AttestationRefused):
+        with pytest.raises(AttestationRefusedError):
             await authoriser.authorise(request)
 
     with caplog.at_level(logging.INFO, "eigenkms"):

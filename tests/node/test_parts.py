@@ -287,4 +287,4 @@ def test_the_largest_body_fits_a_call() -> None:
     """With its name, and with room for the envelope."""
     from eigenkms.p2p.limits import Limits
 
-    assert len(rpc_methods.encode_push(NAMES[0], bytes(rpc_methods.MAX_BODY_BYTES))) < Limits().body
+    assert len(rpc_methods.encode_push(NAMES[0], bytes(rpc_methods.MAX_BODY_BYTES))) < Limits().rpc.body

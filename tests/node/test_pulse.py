@@ -18,7 +18,7 @@ from eigenkms.node.network.ping import (
     PeerPinger,
     PingResult,
 )
-from eigenkms.p2p.errors import CallTimeout, RpcRefused
+from eigenkms.p2p.errors import CallRefusedError, CallTimeout
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
@@ -48,7 +48,7 @@ class Callee:
         if seconds is None:
             raise CallTimeout("call ping: no answer")
         if peer in self.refuses:
-            raise RpcRefused("unknown-method", "this node does not know that method")
+            raise CallRefusedError("unknown-method", "this node does not know that method")
         return b""
 
 

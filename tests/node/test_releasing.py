@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Image
+from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Image
 from eigenkms.cli.support.output import leaves
 from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
@@ -23,7 +23,7 @@ from eigenkms.node import issuer
 from eigenkms.node.app import Node
 from eigenkms.node.authorisation.pipeline import Grant
 from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import Entry, IssuedSignature, LogHead, LogVerifier
 from eigenkms.protocols.wire import rpc_methods
@@ -274,7 +274,7 @@ async def test_more_than_fit_are_refused_as_busy(
             nursery.start_soon(ask)
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
-            with pytest.raises(AttestationRefused, match="too many answers") as error:
+            with pytest.raises(AttestationRefusedError, match="too many answers") as error:
                 await ask()
             log.gate.set()
         assert error.value.code == Refusal.BUSY
@@ -341,7 +341,7 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(
     async def live(node: Node) -> None:
         async with running(network, node) as host, patient_host(PeerKey.generate()) as client:
             client.set_addresses(host.peer_id, host.addresses)
-            with suppress(RpcRefused):
+            with suppress(CallRefusedError):
                 while True:
                     answered.append(
                         await client.call(

@@ -13,7 +13,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from eigenkms.crypto import bls, bn254, sealing
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
 from eigenkms.node.app import Node

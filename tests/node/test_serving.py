@@ -12,7 +12,7 @@ from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import NetworkError, StorageError
 from eigenkms.node.network import byte_budget
 from eigenkms.node.network.operator_handlers import OperatorHandlers
-from eigenkms.p2p.errors import RpcRefusal, RpcRefused
+from eigenkms.p2p.errors import CallRefusedError, RpcRefusal
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire import rpc_methods
@@ -29,7 +29,7 @@ from tests.support.waiting import PATIENCE, eventually
 
 async def refusal(call: Any, method: str, body: bytes) -> str:
     """The code of a refusal."""
-    with pytest.raises(RpcRefused) as refused:
+    with pytest.raises(CallRefusedError) as refused:
         await call(method, body)
     return refused.value.code
 

@@ -18,7 +18,7 @@ from eigenkms.node.app import Node
 from eigenkms.node.network import signature_checks
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.signature_checks import Caller, SignatureChecks
-from eigenkms.p2p.errors import RpcRefusal, RpcRefused
+from eigenkms.p2p.errors import CallRefusedError, RpcRefusal
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire import rpc_methods
@@ -85,7 +85,7 @@ async def flood(network: FakeNetwork, host: Host, target: PeerId, first: int, co
         try:
             body = forged(network, host.peer_id, number).encoded
             await host.call(target, rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, body, timeout=PATIENCE)
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             codes[refused.code] += 1
         except NetworkError:
             return

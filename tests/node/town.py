@@ -315,7 +315,7 @@ class Street:
         def ready() -> bool:
             others = len(stations) - 1
             return all(
-                len(s.links.bound()) >= others and s.host.statistics().gossip_peers >= others
+                len(s.links.bound()) >= others and s.host.statistics().gossip.peers >= others
                 for s in stations
             )
 

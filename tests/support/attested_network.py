@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eigenkms.applications import Application, AppRelease, AppStatus
 from eigenkms.attestation.ecdsa import Ecdsa
-from eigenkms.attestation.interface import AttestationRefused, Method
+from eigenkms.attestation.interface import AttestationRefusedError, Method
 from eigenkms.client.attesters import Attester
 from eigenkms.node.authorisation.pipeline import Authoriser
 from eigenkms.node.authorisation.policy import Policy
@@ -58,7 +58,7 @@ class Guarded(Keeper):
             self.seen.append((operator.address, asked))
             try:
                 await self.policies[operator.address].authorise(asked)
-            except AttestationRefused as error:
+            except AttestationRefusedError as error:
                 raise RpcRefusal(error.code, explain(error)) from error
         return await super().answer(operator, request)
 

@@ -24,10 +24,12 @@ import trio
 
 from eigenkms.cli import main as cli
 from eigenkms.devnet.engines.launch import EngineName, find_anvil
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import Access, DevnetOperator, Timing
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Access, Timing
 from eigenkms.devnet.nurseries import open_scope
+from eigenkms.devnet.operators import DevnetOperator
 from eigenkms.devnet.ports import free_ports
+from eigenkms.devnet.provisioning import open_network
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey, parse_address
@@ -226,7 +228,7 @@ class LiveNetwork:
 
     def has_certified(self, index: int) -> bool:
         """Whether the running process took the certificate of a key."""
-        return self.network.nodes[index].has_said("certified")
+        return self.network.nodes[index].has_logged("certified")
 
     def stop(self, *indexes: int, number: signal.Signals = signal.SIGTERM) -> list[int]:
         """Send a signal to these operators and wait for the end of them all; their exit codes."""

@@ -18,9 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.crypto import bls
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
@@ -229,7 +229,7 @@ class _Limited:
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 return await self._endpoint(request)
-        except AttestationRefused as error:
+        except AttestationRefusedError as error:
             raise refused(error) from error
         except trio.TooSlowError as error:
             raise _busy() from error

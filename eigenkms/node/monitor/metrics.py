@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,7 +114,7 @@ def _field(name: str) -> Callable[[MetricsInput], Values]:
 
 
 def _of_host(name: str) -> Callable[[MetricsInput], Values]:
-    return lambda seen: _one(None if seen.host is None else getattr(seen.host, name))
+    return lambda seen: _one(None if seen.host is None else attrgetter(name)(seen.host))
 
 
 def _rpcs(seen: MetricsInput) -> Sequence[Mapping[str, Any]]:
@@ -260,7 +261,7 @@ GAUGES: Final = (
     Read("canary_answers", "Operators that answered it, this one among them.", _canary("answered")),
     Read("connections", "Open libp2p connections of operators.", _of_host("connected")),
     Read("client_connections", "Open libp2p connections of others.", _of_host("clients")),
-    Read("gossip_peers", "Peers that gossip can be sent to.", _of_host("gossip_peers")),
+    Read("gossip_peers", "Peers that gossip can be sent to.", _of_host("gossip.peers")),
     Read(
         "clock_behind_seconds",
         "Seconds from this machine's clock to the newest boundary block, when it came from the future; 0 if it did not.",
@@ -327,9 +328,9 @@ COUNTERS: Final = (
         "Requests through libp2p that ended by an error of this node, or by its deadline: in no other count of requests.",
         _of_host("handler_errors"),
     ),
-    Read("gossip_received_total", "Gossip messages that came.", _of_host("gossip_received")),
-    Read("gossip_refused_total", "Those that a check refused.", _of_host("gossip_refused")),
-    Read("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip_dropped")),
+    Read("gossip_received_total", "Gossip messages that came.", _of_host("gossip.received")),
+    Read("gossip_refused_total", "Those that a check refused.", _of_host("gossip.refused")),
+    Read("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip.dropped")),
 )
 """Values that only grow, until a restart."""
 

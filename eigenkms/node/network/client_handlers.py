@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError, VerificationError
@@ -116,7 +116,7 @@ class ClientHandlers:
             raise RpcRefusal("busy", "too many requests wait here: ask again in a second") from None
         except RemoteProtocolError as error:
             raise RpcRefusal("refused-frame", str(error)) from error
-        except AttestationRefused as error:
+        except AttestationRefusedError as error:
             raise RpcRefusal(error.code, explain(error)) from error
 
     async def _answer(self, request: Request) -> bytes:

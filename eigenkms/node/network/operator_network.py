@@ -169,7 +169,7 @@ class OperatorNetwork:
                 expected = frozenset(self._peers.expected())
                 for peer in (before - expected) & self._host.connected():
                     log.info("disconnecting from %s: no operator is that peer any more", peer)
-                    nursery.start_soon(self._host.part, peer)
+                    nursery.start_soon(self._host.disconnect, peer)
                 before = expected
                 for peer in self._host.connected() & self._peers.expected().keys() - greeting:
                     if self._peers.operator_of(peer) is None:

@@ -19,7 +19,7 @@ from eigenkms.attestation import ecdsa
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bls
 from eigenkms.crypto.app_ids import checksummed
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.errors import ChainError
 from eigenkms.node.app import Node
 from eigenkms.node.authorisation import request_slots

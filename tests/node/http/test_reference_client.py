@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from eigenkms.crypto import bls, ibe
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import coordinate
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy

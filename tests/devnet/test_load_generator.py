@@ -10,8 +10,8 @@ from eigenkms.client.api import ClusterInfo
 from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.errors import QuorumError
 from eigenkms.crypto import bls
+from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.crypto.ibe_v2 import ApplicationKey
-from eigenkms.crypto.identities import identity_v2
 from eigenkms.devnet.load_generator import LatencyStats, LoadGenerator
 from eigenkms.types import AppId, Version
 from tests.support.fake_network import CLUSTER, FakeNetwork, make_network

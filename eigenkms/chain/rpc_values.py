@@ -1,8 +1,8 @@
-"""Reading what an Ethereum node answers: every value is checked before it is believed.
+"""Parse the answers of an Ethereum node: every value is checked before it is used.
 
 Quantities and byte strings follow the Ethereum JSON-RPC conventions (execution-apis, "Hex value encoding"): a quantity
-is ``0x`` and hex digits without leading zeros, byte strings are ``0x`` and an even number of digits. What does not
-fit raises ``ChainError`` with the name of the value, never with more than a few characters of it.
+is ``0x`` and hex digits without leading zeros, byte strings are ``0x`` and an even number of digits. Another
+form raises ``ChainError`` with the name of the value, never with more than a few characters of it.
 """
 
 import re
@@ -18,13 +18,13 @@ _BYTES = re.compile(r"0x([0-9a-fA-F]{2})*", re.ASCII)
 
 
 def excerpt(value: object, limit: int = 40) -> str:
-    """At most ``limit`` printable characters of an untrusted value, for a message."""
+    """Return at most ``limit`` printable characters of an untrusted value, for a message."""
     text = repr(value[:limit] if isinstance(value, str) else type(value).__name__)
     return text[: limit + 2]
 
 
-def quantity(value: Json, what: str, *, bits: int = 64) -> int:
-    """A non-negative integer below 2^bits. Raises ChainError."""
+def parse_quantity(value: Json, what: str, *, bits: int = 64) -> int:
+    """Return a non-negative integer below 2^bits. Raises ChainError."""
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise ChainError(f"read {what}: {excerpt(value)} is not a hex quantity")
     number = int(value, 16)
@@ -33,8 +33,8 @@ def quantity(value: Json, what: str, *, bits: int = 64) -> int:
     return number
 
 
-def octets(value: Json, what: str, *, size: int | None = None) -> bytes:
-    """A byte string, of exactly ``size`` bytes if given. Raises ChainError."""
+def parse_bytes(value: Json, what: str, *, size: int | None = None) -> bytes:
+    """Return a byte string, of exactly ``size`` bytes if given. Raises ChainError."""
     if not isinstance(value, str) or not _BYTES.fullmatch(value):
         raise ChainError(f"read {what}: {excerpt(value)} is not a hex byte string")
     raw = bytes.fromhex(value[2:])
@@ -43,35 +43,35 @@ def octets(value: Json, what: str, *, size: int | None = None) -> bytes:
     return raw
 
 
-def mapping(value: Json, what: str) -> dict[str, Json]:
-    """A JSON object. Raises ChainError."""
+def parse_object(value: Json, what: str) -> dict[str, Json]:
+    """Return a JSON object. Raises ChainError."""
     if not isinstance(value, dict):
         raise ChainError(f"read {what}: {excerpt(value)} is not a JSON object")
     return value
 
 
-def block_ref(value: Json, what: str) -> BlockRef:
-    """A block's number, hash and time from its header. Raises ChainError."""
-    header = mapping(value, what)
+def parse_block(value: Json, what: str) -> BlockRef:
+    """Return a block's number, hash and time from its header. Raises ChainError."""
+    header = parse_object(value, what)
     return BlockRef(
-        number=quantity(header.get("number"), f"number of {what}", bits=63),
-        hash=octets(header.get("hash"), f"hash of {what}", size=32),
-        timestamp=quantity(header.get("timestamp"), f"timestamp of {what}", bits=63),
+        number=parse_quantity(header.get("number"), f"number of {what}", bits=63),
+        hash=parse_bytes(header.get("hash"), f"hash of {what}", size=32),
+        timestamp=parse_quantity(header.get("timestamp"), f"timestamp of {what}", bits=63),
     )
 
 
-def hexed(raw: bytes) -> str:
-    """``0x`` and lowercase hex: how byte strings stand in requests and in messages."""
+def to_hex(raw: bytes) -> str:
+    """Return ``0x`` and lowercase hex, the form of byte strings in requests and in messages."""
     return "0x" + raw.hex()
 
 
-def ether(wei: int) -> str:
-    """An amount in ether, exact, without trailing zeros."""
+def format_ether(wei: int) -> str:
+    """Return an amount in ether, exact, without trailing zeros."""
     return _decimal(wei, 18)
 
 
-def gwei(wei: int) -> str:
-    """An amount in gwei, exact, without trailing zeros."""
+def format_gwei(wei: int) -> str:
+    """Return an amount in gwei, exact, without trailing zeros."""
     return _decimal(wei, 9)
 
 
@@ -80,7 +80,10 @@ def _decimal(amount: int, places: int) -> str:
     return f"{whole}.{rest:0{places}d}".rstrip("0").rstrip(".")
 
 
-def wei_of(text: str) -> int | None:
-    """An amount in ether, written as a decimal number with at most 18 places, in wei; None for anything else."""
+def parse_ether(text: str) -> int | None:
+    """Return in wei an amount in ether, a decimal number with at most 18 places.
+
+    Returns None for any other text.
+    """
     found = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]{1,18}))?", text, re.ASCII)
     return None if found is None else int(found[1]) * 10**18 + int((found[2] or "").ljust(18, "0"))

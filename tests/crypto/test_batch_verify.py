@@ -1,4 +1,4 @@
-"""The search for culprits."""
+"""Verification of many equations as one, and the search for those that fail."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.batch_verify import coefficients, find_failing
 from tests.crypto.support import counter_rng
 
 
@@ -21,7 +21,7 @@ def test_halving_finds_all_and_asks_little(count: int, data: st.DataObject) -> N
         asked.append(tuple(group))
         return not guilty & set(group)
 
-    assert tuple(sorted(guilty)) == culprits(range(count), holds)
+    assert tuple(sorted(guilty)) == find_failing(range(count), holds)
     assert len(asked) <= 1 + 2 * len(guilty) * count.bit_length()
     assert () not in asked
 

@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 
-from eigenkms.devnet.console import say_all, tell_stderr
+from eigenkms.devnet.console import print_lines, print_stderr
 from eigenkms.devnet.network import Devnet
-from eigenkms.devnet.node_processes import Access
+from eigenkms.devnet.node_config import Access
 from eigenkms.devnet.scenarios import commands_of_nodes, invitation
 
 
@@ -26,7 +26,7 @@ def network(access: Access) -> Devnet:
 
 def test_the_lines_to_try_a_network_with_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """They can be copied: no end of line is written out as a foreign one would be."""
-    say_all(invitation(network(Access())), tell_stderr)
+    print_lines(invitation(network(Access())), print_stderr)
     head, encrypt, decrypt, status, pids, end = capsys.readouterr().err.splitlines()
     assert head == "the network has a master key; try, in another terminal:"
     for verb, line in {"encrypt": encrypt, "decrypt": decrypt, "status": status}.items():
@@ -38,7 +38,7 @@ def test_the_lines_of_an_attested_network_begin_with_an_application(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its id is what the others name."""
-    say_all(invitation(network(Access("attested", {"attestation_methods": ["ecdsa"]}))), tell_stderr)
+    print_lines(invitation(network(Access("attested", {"attestation_methods": ["ecdsa"]}))), print_stderr)
     lines = capsys.readouterr().err.splitlines()
     assert lines[1].startswith("  APP=$(")
     assert all('--app-id "$APP"' in line for line in lines[2:4])
@@ -46,7 +46,7 @@ def test_the_lines_of_an_attested_network_begin_with_an_application(
 
 def test_the_commands_that_start_nodes_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """One for each operator."""
-    say_all(commands_of_nodes(network(Access())), tell_stderr)
+    print_lines(commands_of_nodes(network(Access())), print_stderr)
     first, node, end = capsys.readouterr().err.splitlines()
     assert first.startswith("no nodes were started; ")
     assert node.endswith(" node --config /net/operator-1/node.toml")

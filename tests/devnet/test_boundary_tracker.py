@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
-from eigenkms.devnet.node_processes import DevnetOperator
+from eigenkms.devnet.operators import DevnetOperator
 from eigenkms.errors import NetworkError
 from eigenkms.types import OperatorAddress
 
@@ -25,14 +25,14 @@ def at(second: float) -> str:
 
 def boundary(rounds: BoundaryTracker, index: int, block: int, second: float, operators: int = 4) -> None:
     event = {"event": "boundary", "block": block, "session": f"s{block}", "operators": operators}
-    rounds.hear(member(index), {**event, "time": at(second)})
+    rounds.on_event(member(index), {**event, "time": at(second)})
 
 
 def certified(
     rounds: BoundaryTracker, index: int, block: int, second: float, *, event: str = "certified"
 ) -> None:
     told = {"event": event, "session": f"s{block}", "version": 1000 + block, "time": at(second)}
-    rounds.hear(member(index), told)
+    rounds.on_event(member(index), told)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_erasing_is_told_of_the_version_that_is_erased(rounds: BoundaryTracker) 
     """By its session, without its number; it certifies nothing, and a version without a session is nobody's."""
     boundary(rounds, 0, 20, 21.0)
     erased = {"event": "erased", "transcript": "ab", "time": at(22.0)}
-    rounds.hear(member(0), {**erased, "session": "s10"})
-    rounds.hear(member(1), erased)
+    rounds.on_event(member(0), {**erased, "session": "s10"})
+    rounds.on_event(member(1), erased)
     found = rounds.at(10).certified
     assert (found.version, set(found.erased), len(found.taken)) == (1010, {0}, 4)
     assert (rounds.at(20).certified.erased, rounds.at(20).is_certified) == ({}, False)

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 
 from eigenkms.crypto.bls import hash_to_g1
-from eigenkms.crypto.identities import identity_of, identity_v1, identity_v2
+from eigenkms.crypto.ibe_identities import identity_of, identity_v1, identity_v2
 from eigenkms.errors import InputError
 from eigenkms.types import ClusterId
 

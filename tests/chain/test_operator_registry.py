@@ -5,7 +5,8 @@ import pytest
 from eigenkms.chain import abi, registration
 from eigenkms.chain.config import Finality
 from eigenkms.chain.operator_keys import Bn254Key, EcdsaKey
-from eigenkms.chain.operator_registry import Plan, open_registry
+from eigenkms.chain.operator_plan import Plan
+from eigenkms.chain.operator_registry import open_registry
 from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform
 from eigenkms.chain.transactions import Sender, Terms

@@ -136,7 +136,7 @@ def spent_layout(folder: Path) -> str:
 
 
 def test_its_layout_is_the_golden_one(tmp_path: Path) -> None:
-    """A change on purpose means a new version, and this file made anew (``python -m tests.storage.test_spent``)."""
+    """A change on purpose means a new version, and this file made anew (``python -m tests.storage.test_replay_cache``)."""
     assert spent_layout(tmp_path) == GOLDEN.read_text()
 
 

@@ -12,7 +12,7 @@ from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.operator_set import MAX_SOCKET_CHARACTERS, RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.rpc import RpcRefusedError
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto import bn254
 from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.errors import ChainError, InputError
@@ -26,7 +26,7 @@ async def read_head(world: World, finality: str = "latest") -> RawOperatorSet:
 
 
 def selector(function: abi.Function) -> str:
-    return hexed(function.selector)
+    return to_hex(function.selector)
 
 
 def is_call(request: Call, function: abi.Function) -> bool:
@@ -55,17 +55,17 @@ async def test_the_contract_swaps_and_pops_but_the_set_stays_sorted(world: World
     raw = await world.rpc.call(
         "eth_call",
         {
-            "to": hexed(contracts.allocation_manager),
-            "data": hexed(abi.GET_MEMBERS.encode((contracts.avs, contracts.operator_set_id))),
+            "to": to_hex(contracts.allocation_manager),
+            "data": to_hex(abi.GET_MEMBERS.encode((contracts.avs, contracts.operator_set_id))),
         },
         "latest",
     )
     assert isinstance(raw, str)
     (listed,) = abi.GET_MEMBERS.decode(bytes.fromhex(raw[2:]))
-    joined = [hexed(world.operator(i).address) for i in range(MEMBERS)]
+    joined = [to_hex(world.operator(i).address) for i in range(MEMBERS)]
     assert list(listed) == [joined[3], joined[1], joined[2]]
     addresses = (await read_head(world)).operator_set.addresses
-    assert [hexed(address) for address in addresses] == sorted(joined[1:])
+    assert [to_hex(address) for address in addresses] == sorted(joined[1:])
 
 
 async def test_a_set_without_members_is_empty(world: World) -> None:
@@ -125,7 +125,7 @@ def with_key(number: int, world: World, key: bytes) -> Callable[[Call, dict[str,
 
     def tamper(request: Call, answer: dict[str, Any]) -> dict[str, Any]:
         if is_call(request, abi.GET_BN254_KEY) and request["params"][0]["data"].endswith(operator):
-            return answer | {"result": hexed(key)}
+            return answer | {"result": to_hex(key)}
         return answer
 
     return tamper
@@ -200,7 +200,7 @@ async def test_a_set_costs_two_round_trips(world: World) -> None:
     pins = [
         call["params"][1] for body in node.seen for call in json.loads(body) if call["method"] == "eth_call"
     ]
-    assert all(pin == {"blockHash": hexed(head.hash), "requireCanonical": True} for pin in pins)
+    assert all(pin == {"blockHash": to_hex(head.hash), "requireCanonical": True} for pin in pins)
 
 
 # ---------------------------------------------------------------------------------------------------- pruned state
@@ -250,7 +250,7 @@ async def test_a_pruned_node_still_tells_the_old_set(world: World, log_range: in
         await registration.register_for_operator_set(changer, world.contracts, socket_of(70))
         now = await honest.operators_at(await honest.head())
         assert now.operator_set != truth.operator_set
-    tamper = pruned_before(block.number + 1, {hexed(block.hash): block.number}, log_range)
+    tamper = pruned_before(block.number + 1, {to_hex(block.hash): block.number}, log_range)
     async with tampering(world.engine.url, tamper) as node, world.reader(url=node.url) as chain:
         rolled = await chain.operators_at(block)
         assert rolled.operator_set == truth.operator_set
@@ -268,11 +268,11 @@ async def test_a_pruned_node_that_hides_an_event_is_caught(world: World) -> None
     await registration.deregister(world.operator(0), world.contracts)
     await world.mine(DELAY)
     await registration.register_for_operator_set(world.operator(0), world.contracts, socket_of(0))
-    prune = pruned_before(block.number + 1, {hexed(block.hash): block.number})
+    prune = pruned_before(block.number + 1, {to_hex(block.hash): block.number})
 
     def hide(request: Call, answer: dict[str, Any]) -> dict[str, Any]:
-        if request["method"] == "eth_getLogs" and hexed(abi.ADDED) in json.dumps(request):
-            logs = [log for log in answer["result"] if log["topics"][0] == hexed(abi.ADDED)]
+        if request["method"] == "eth_getLogs" and to_hex(abi.ADDED) in json.dumps(request):
+            logs = [log for log in answer["result"] if log["topics"][0] == to_hex(abi.ADDED)]
             return answer | {"result": logs + logs}
         return prune(request, answer)
 
@@ -287,7 +287,7 @@ async def test_a_reorganisation_during_the_roll_back_is_noticed(world: World) ->
     async with world.reader() as honest:
         block = await honest.head()
     await world.mine(2)
-    prune = pruned_before(block.number + 1, {hexed(block.hash): block.number})
+    prune = pruned_before(block.number + 1, {to_hex(block.hash): block.number})
     replaced = False
 
     def tamper(request: Call, answer: dict[str, Any]) -> dict[str, Any] | None:
@@ -305,7 +305,7 @@ async def test_a_reorganisation_during_the_roll_back_is_noticed(world: World) ->
 def shorter(data: str) -> str:
     """Event data (avs, id, curve, offset, length, key) with a key of 160 bytes."""
     raw = bytes.fromhex(data[2:])
-    return hexed(raw[:128] + (160).to_bytes(32, "big") + raw[160:320])
+    return to_hex(raw[:128] + (160).to_bytes(32, "big") + raw[160:320])
 
 
 KEY_HISTORIES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
@@ -325,7 +325,7 @@ async def test_an_old_key_that_no_event_tells_is_none(world: World, history: str
     await registration.deregister(changer, world.contracts)
     await world.mine(DELAY)
     await registration.deregister_key(changer, world.contracts)
-    prune = pruned_before(block.number + 1, {hexed(block.hash): block.number})
+    prune = pruned_before(block.number + 1, {to_hex(block.hash): block.number})
 
     def tamper(request: Call, answer: dict[str, Any]) -> dict[str, Any] | None:
         if request["method"] == "eth_getLogs" and len(request["params"][0]["topics"]) == 2:
@@ -488,9 +488,9 @@ async def test_start_refuses_a_registrar_of_another_avs(world: World, case: str)
     def tamper(request: Call, answer: dict[str, Any]) -> dict[str, Any]:
         if is_call(request, abi.GET_AVS_REGISTRAR):
             other = {"zero": bytes(32), "supports nothing": world.contracts.key_registrar.rjust(32, b"\0")}
-            return answer | ({"result": hexed(other[case])} if case in other else {})
+            return answer | ({"result": to_hex(other[case])} if case in other else {})
         if is_call(request, abi.SUPPORTS_AVS) and case == "does not support":
-            return answer | {"result": hexed(bytes(32))}
+            return answer | {"result": to_hex(bytes(32))}
         return answer
 
     async with tampering(world.engine.url, tamper) as node:

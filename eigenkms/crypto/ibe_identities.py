@@ -1,4 +1,4 @@
-"""Identities: what an application's key is the signature of.
+"""Identities of the IBE: an application's key is the signature of its identity.
 
 Each version of ciphertexts has identities of its own, hashed to G1 by RFC 9380 (suite ``BLS12381G1_XMD:SHA-256_SSWU_RO_``)
 under its own tag, so that no key of one version is ever a key of another, whatever applications are called:
@@ -8,8 +8,8 @@ under its own tag, so that no key of one version is ever a key of another, whate
     2         kind (1 byte) ‖ cluster (32) ‖ app id      EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_
     canary    2 ‖ cluster (32) ‖ nonce (32)              the same; no ciphertext has this kind, so its key opens none
 
-An application id is its UTF-8 bytes exactly as given: whoever asks has chosen the spelling (``app_ids``). Version 1 is what other
-implementations have; its identities name no cluster.
+An application id is its UTF-8 bytes exactly as given: the caller has chosen the spelling (``app_ids``). Other implementations have
+version 1; its identities name no cluster.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ DST_V2: Final = b"EIGENKMS-V02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_"
 VERSIONS: Final = (1, 2)
 CLUSTER_SIZE: Final = 32
 _CANARY: Final = 2
-"""Stands where ``IdentityKind`` does, and is none of them: of what operators try out among themselves."""
+"""In the place of an ``IdentityKind``, and none of them: operators use it for probes among themselves."""
 
 
 class IdentityKind(IntEnum):
-    """What an identity of version 2 names."""
+    """The kind of name in an identity of version 2."""
 
     APPLICATION = 1
 
@@ -42,8 +42,9 @@ class Identity:
 
 
 def app_id_bytes(app_id: str) -> bytes:
-    """UTF-8, exactly as given: no normalisation, no case folding. InputError for text that has no UTF-8
-    form.
+    """Return the UTF-8 form exactly as given: no normalisation, no case folding.
+
+    Raises InputError for text that has no UTF-8 form.
     """
     try:
         return app_id.encode()
@@ -52,26 +53,38 @@ def app_id_bytes(app_id: str) -> bytes:
 
 
 def identity_v1(app_id: str) -> Identity:
-    """An application, in whatever cluster. InputError as ``app_id_bytes``."""
+    """Return the identity of an application in any cluster.
+
+    Raises InputError as ``app_id_bytes``.
+    """
     return Identity(app_id_bytes(app_id), DST)
 
 
 def identity_v2(cluster: ClusterId, app_id: str, kind: IdentityKind = IdentityKind.APPLICATION) -> Identity:
-    """An application of one cluster. InputError as ``app_id_bytes``; ValueError for a cluster id that is not 32 bytes."""
+    """Return the identity of an application of one cluster.
+
+    Raises InputError as ``app_id_bytes``, and ValueError for a cluster id that is not 32 bytes.
+    """
     if len(cluster) != CLUSTER_SIZE:
         raise ValueError("a cluster id has 32 bytes")
     return Identity(bytes([kind]) + cluster + app_id_bytes(app_id), DST_V2)
 
 
 def canary_identity(cluster: ClusterId, nonce: bytes) -> Identity:
-    """What operators try the master key out on: 32 fresh bytes, never an application's identity. ValueError for other sizes."""
+    """Return the identity with which operators probe the master key.
+
+    It has 32 random bytes, and is never an application's. Raises ValueError for other sizes.
+    """
     if len(cluster) != CLUSTER_SIZE or len(nonce) != 32:
         raise ValueError("a cluster id and a nonce have 32 bytes each")
     return Identity(bytes([_CANARY]) + cluster + nonce, DST_V2)
 
 
 def identity_of(version: int, cluster: ClusterId, app_id: str) -> Identity:
-    """The identity that ciphertexts of this version are encrypted to. ValueError for a version that there is not."""
+    """Return the identity that ciphertexts of a version are encrypted to.
+
+    Raises ValueError for an unknown version.
+    """
     if version not in VERSIONS:
         raise ValueError(f"no ciphertext version {version}")
     return identity_v1(app_id) if version == 1 else identity_v2(cluster, app_id)

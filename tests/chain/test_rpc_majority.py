@@ -16,7 +16,7 @@ from eigenkms.chain.config import Finality
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.rpc_majority import DisagreementError
 from eigenkms.chain.rpc_pool import RpcPool
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 from tests.chain.conftest import MEMBERS, World, one_engine
@@ -87,7 +87,7 @@ def other_hash(number: int) -> Callable[[Call], Any]:
 def other_set(call: Call) -> Any:
     """One member fewer."""
     is_members = call["method"] == "eth_call" and call["params"][0]["data"].startswith(
-        hexed(abi.GET_MEMBERS.selector)
+        to_hex(abi.GET_MEMBERS.selector)
     )
     return "0x" + f"{32:064x}" + f"{0:064x}" if is_members else _UNCHANGED
 
@@ -147,7 +147,7 @@ async def test_two_that_differ_decide_nothing(world: World, lie: str) -> None:
                 await chain.agreed_operators_at(head)
         text = str(caught.value)
         assert text.startswith(f"agree on block {head.number}: ")
-        assert f"{hexed(head.hash)} with {MEMBERS} operators" in text
+        assert f"{to_hex(head.hash)} with {MEMBERS} operators" in text
         assert said in text
         assert "rpc 1 (http" in text
         assert "rpc 2 (http" in text
@@ -171,7 +171,7 @@ async def test_one_of_three_is_overruled_and_asked_last(
         assert pool(chain).disagreements == 1
         told = next(r.getMessage() for r in caplog.records if "disagrees" in r.getMessage())
         assert told.startswith(f"rpc {liar + 1} (http")
-        assert f"it has {hexed(head.hash)} with no operators, most have {hexed(head.hash)} with 4" in told
+        assert f"it has {to_hex(head.hash)} with no operators, most have {to_hex(head.hash)} with 4" in told
         assert len((await chain.operators_at(head)).operators) == MEMBERS, "the others are asked first"
         proxies[liar].answer = Proxy().answer
         await chain.agreed_operators_at(head)
