@@ -62,11 +62,11 @@ class Seat:
         self.nursery.start_soon(travel)
 
     async def broadcast(self, frame: Frame) -> None:
-        self._send(lambda other: other.engine.offer(self.me, frame.encoded))
+        self._send(lambda other: other.engine.submit(self.me, frame.encoded))
 
     async def publish(self, session: Session, name: bytes, body: bytes) -> None:
         del session
-        self._send(lambda other: other.engine.offer_body(self.me, name, body))
+        self._send(lambda other: other.engine.submit_body(self.me, name, body))
 
     def version_of(self, session: Session) -> HeldVersion | None:
         """The certified version that the session made."""
@@ -85,7 +85,7 @@ class Seat:
                 for request in await self.engine.sync_requests():
                     for other in tuple(self.everybody.values()):
                         for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
-                            self.engine.offer(frame.sender, frame.encoded)
+                            self.engine.submit(frame.sender, frame.encoded)
 
 
 @asynccontextmanager

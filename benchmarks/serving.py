@@ -122,7 +122,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
         ):
             policy = Policy("open") if method == "open" else Policy("attested", authoriser)
             with a_node(network, 0, folder, deciding=policy, http_rate=10**6) as node:
-                host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
+                host.serve(rpc_methods.CLIENT_PROTOCOL, node.services.client_handlers.answer)
                 yield node, network, str(host.addresses[0])
 
 
@@ -180,7 +180,7 @@ async def measure(folder: Path, count: int, at_once: Sequence[int]) -> list[dict
                 requests = make_requests("libp2p", method, network, used)
                 rows.append(await measured("libp2p", method, together, address, requests))
                 requests = make_requests("HTTP", method, network, range(used.stop, used.stop + count))
-                async with served(node._api.app) as url:
+                async with served(node.services.key_api.app) as url:
                     rows.append(await measured("HTTP", method, together, url, requests))
     return rows
 

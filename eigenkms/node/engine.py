@@ -189,7 +189,7 @@ class Engine:
         """Pieces of evidence that the store holds."""
         return sum(self.accused.values())
 
-    def offer(self, source: Hashable, frame: Frame | bytes) -> None:
+    def submit(self, source: Hashable, frame: Frame | bytes) -> None:
         """A frame from the network, and who vouches for its being worth a look; never blocks.
 
         Bytes are decoded beside the event loop; a frame that was decoded on its way is not decoded again.
@@ -197,7 +197,7 @@ class Engine:
         if not self._frames.put(source, frame):
             self._statistics = replace(self._statistics, dropped=self._statistics.dropped + 1)
 
-    def offer_body(self, source: Hashable, name: bytes, body: bytes) -> None:
+    def submit_body(self, source: Hashable, name: bytes, body: bytes) -> None:
         """The body of a dealing, which ``source`` served or pushed. Never blocks."""
         displaced = self._bodies.put(source, name, body)
         self._statistics = replace(
@@ -208,38 +208,38 @@ class Engine:
 
     # -- tasks -----------------------------------------------------------------------------------------------
 
-    async def run(self, outlet: FrameSink) -> None:
+    async def run(self, sink: FrameSink) -> None:
         """Take frames, bodies, results and the passing of time until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._take_frames, outlet)
-            nursery.start_soon(self._take_bodies, outlet)
-            nursery.start_soon(self._keep_time, outlet)
+            nursery.start_soon(self._take_frames, sink)
+            nursery.start_soon(self._take_bodies, sink)
+            nursery.start_soon(self._keep_time, sink)
             async for job in self._jobs:
-                nursery.start_soon(self._work, outlet, job)
+                nursery.start_soon(self._work, sink, job)
 
-    async def _take_frames(self, outlet: FrameSink) -> None:
+    async def _take_frames(self, sink: FrameSink) -> None:
         while True:
             batch = await self._frames.take()
-            await self._step(outlet, lambda now, batch=batch: self._process(batch, now))  # type: ignore[misc]
+            await self._step(sink, lambda now, batch=batch: self._process(batch, now))  # type: ignore[misc]
 
-    async def _take_bodies(self, outlet: FrameSink) -> None:
+    async def _take_bodies(self, sink: FrameSink) -> None:
         while True:
             await self._bodies.arrival()
-            await self._step(outlet, lambda _now: [])
+            await self._step(sink, lambda _now: [])
 
-    async def _work(self, outlet: FrameSink, job: Job) -> None:
+    async def _work(self, sink: FrameSink, job: Job) -> None:
         result = await self._workers.carry_out(job)
-        await self._step(outlet, lambda now: self._operator.take_result(result, now))
+        await self._step(sink, lambda now: self._operator.take_result(result, now))
 
-    async def _keep_time(self, outlet: FrameSink) -> None:
+    async def _keep_time(self, sink: FrameSink) -> None:
         while True:
             self._wake = trio.Event()
             with trio.move_on_at(self._tick_at):
                 await self._wake.wait()
             if trio.current_time() >= self._tick_at:
-                await self._step(outlet, lambda _now: [])
+                await self._step(sink, lambda _now: [])
 
-    async def _step(self, outlet: FrameSink, work: Callable[[float], list[SessionEffect]]) -> None:
+    async def _step(self, sink: FrameSink, work: Callable[[float], list[SessionEffect]]) -> None:
         """One step of the machines: compute, make durable, send, and hand on what takes longer."""
         async with self._lock:
             effects = await trio.to_thread.run_sync(
@@ -248,15 +248,15 @@ class Engine:
         self._tell_waiting()
         for item in effects:
             if isinstance(item.effect, Broadcast):
-                await outlet.broadcast(item.effect.frame)
+                await sink.broadcast(item.effect.frame)
         for item in effects:
             if isinstance(item.effect, Publish) and item.session is not None:
-                await outlet.publish(item.session, item.effect.name, item.effect.body)
+                await sink.publish(item.session, item.effect.name, item.effect.body)
         for item in effects:
             if isinstance(item.effect, Work):
                 self._asked.send_nowait(item.effect.job)
         self._report(effects)
-        await self._join_postponed(outlet, effects)
+        await self._join_postponed(sink, effects)
 
     def _tell_waiting(self) -> None:
         """Wake those who wait for what a step may have changed."""
@@ -303,7 +303,7 @@ class Engine:
 
     # -- events ----------------------------------------------------------------------------------------------
 
-    async def restore(self, outlet: FrameSink, now_unix: float, *, floor: int = 0) -> None:
+    async def restore(self, sink: FrameSink, now_unix: float, *, floor: int = 0) -> None:
         """Resume the sessions of an earlier life, oldest first; in silence those at or below block ``floor``, where the store may
         have forgotten votes.
         """
@@ -325,9 +325,9 @@ class Engine:
                 effects += self._operator.restore(session, records, opened_at, now, silent=silent)
             return effects + self._operator.tick(now)
 
-        await self._step(outlet, work)
+        await self._step(sink, work)
 
-    async def boundary(self, outlet: FrameSink, session: Session, *, may_vote: bool, may_found: bool) -> bool:
+    async def boundary(self, sink: FrameSink, session: Session, *, may_vote: bool, may_found: bool) -> bool:
         """A boundary was seen; whether this operator takes part in its session.
 
         ``may_vote``: its store can have forgotten no vote at this boundary. ``may_found``: nor one in a genesis.
@@ -339,7 +339,7 @@ class Engine:
             self._forgeries.renew()
             joined = self._operator.ceremony(session.id) is not None
             permitted = may_vote and (may_found or self._operator.has_version)
-            if not permitted or not self._operator.may_join(session) or self._was_at(session):
+            if not permitted or not self._operator.may_join(session) or self._already_voted_at(session):
                 return self._operator.pass_boundary(session, now)
             joined = True
             self._begun = {session.id: now}
@@ -348,38 +348,38 @@ class Engine:
             early = self._operator.take_early(session)
             return effects + self._verified([(None, frame) for frame in early], now)
 
-        await self._step(outlet, work)
-        await self._forget(session)
+        await self._step(sink, work)
+        await self._prune(session)
         waits = not joined and (self._operator.binding is not None or not self._operator.has_version)
         self._postponed = _Postponed(session, may_found) if waits and may_vote else None
         return joined
 
-    async def _join_postponed(self, outlet: FrameSink, effects: Sequence[SessionEffect]) -> None:
+    async def _join_postponed(self, sink: FrameSink, effects: Sequence[SessionEffect]) -> None:
         """The session that bound this operator at the newest boundary was just closed without a key: join that one after all."""
         if any(isinstance(item.effect, Closed) for item in effects):
-            await self._join_late(outlet, "the one before it is closed")
+            await self._join_late(sink, "the one before it is closed")
 
-    async def _join_late(self, outlet: FrameSink, why: str) -> None:
+    async def _join_late(self, sink: FrameSink, why: str) -> None:
         """Join the newest boundary's session, which could not be joined when the boundary was seen."""
         postponed, self._postponed = self._postponed, None
         if postponed is None:
             return
         session = postponed.session
-        if await self.boundary(outlet, session, may_vote=True, may_found=postponed.may_found):
+        if await self.boundary(sink, session, may_vote=True, may_found=postponed.may_found):
             log.info(
                 "session %s: joined, now that %s",
-                log_fields.named(session.id),
+                log_fields.short_id(session.id),
                 why,
-                extra=log_fields.of(session.id, "joined-late"),
+                extra=log_fields.session_fields(session.id, "joined-late"),
             )
 
-    def _was_at(self, session: Session) -> bool:
+    def _already_voted_at(self, session: Session) -> bool:
         """At most one session a boundary number, whatever its block hash, and at most once: of one that was joined and is not live
         any more the journal was dropped, and what was said in it is forgotten.
         """
         return bool(self._store.sessions_at(session.boundary.number))
 
-    async def _forget(self, newest: Session) -> None:
+    async def _prune(self, newest: Session) -> None:
         """Drop the journals that nobody needs any more."""
 
         def work() -> None:
@@ -392,7 +392,7 @@ class Engine:
         async with self._lock:
             await trio.to_thread.run_sync(work, limiter=self._limiter)
 
-    async def learn(self, outlet: FrameSink, head: VersionHead) -> None:
+    async def adopt_version(self, sink: FrameSink, head: VersionHead) -> None:
         """A version that others certified or prepared and the chain confirmed, unless it is one of the past by now.
 
         The caller has checked it (``check_head``, chain/certificate_check).
@@ -406,11 +406,11 @@ class Engine:
                 return self._operator.learn(transcript, head.certificate, now, share)
             return self._operator.learn(transcript, head.certificate, now)
 
-        await self._step(outlet, work)
+        await self._step(sink, work)
         if self.has_version:
-            await self._join_late(outlet, "the version to deal from is known")
+            await self._join_late(sink, "the version to deal from is known")
 
-    async def take_row(self, outlet: FrameSink, name: bytes, row: DealingRow) -> None:
+    async def take_row(self, sink: FrameSink, name: bytes, row: DealingRow) -> None:
         """My row of a dealing, which a peer served."""
 
         def work(now: float) -> list[SessionEffect]:
@@ -420,7 +420,7 @@ class Engine:
                 self._count_refused(None, str(error))
                 return []
 
-        await self._step(outlet, work)
+        await self._step(sink, work)
 
     @property
     def has_version(self) -> bool:
@@ -439,7 +439,7 @@ class Engine:
         """
         return self._operator.is_obtaining_a_share and trio.current_time() < self._erased_at + SHARE_SECONDS
 
-    async def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
+    async def unknown_bases(self) -> dict[OperatorAddress, SourceRef]:
         """Wait until somebody deals, in the newest session, from a version that this operator does not know."""
         await self._source_wanted.wait()
         self._source_wanted = trio.Event()
@@ -457,7 +457,7 @@ class Engine:
             await self._lacks.wait()
         return self._wanted
 
-    async def other_than(self, transcript_hash: bytes | None) -> CertifiedTranscript:
+    async def wait_for_newer(self, transcript_hash: bytes | None) -> CertifiedTranscript:
         """The newest certified version, once its transcript has another hash than this one."""
         while True:
             newest = self._versions.newest
@@ -565,7 +565,7 @@ class Engine:
 
     def _count_refused(self, session: SessionId | None, why: str) -> None:
         self._statistics = replace(self._statistics, refused=self._statistics.refused + 1)
-        log.debug("refused: %s", why, extra=log_fields.of(session, "refused"))
+        log.debug("refused: %s", why, extra=log_fields.session_fields(session, "refused"))
 
     def _make_durable(self, effects: Sequence[SessionEffect]) -> None:
         """Everything that must outlive a crash before anything of this step is sent."""
@@ -612,7 +612,7 @@ class Engine:
         epoch, erased = self._versions.epoch(transcript_hash), transcript_hash.hex()[:16]
         self._versions.erase(transcript_hash)
         session = None if epoch is None else epoch.transcript.session
-        extra = log_fields.of(session, "erased", transcript=erased)
+        extra = log_fields.session_fields(session, "erased", transcript=erased)
         log.info("version with transcript %s: my share is erased", erased, extra=extra)
 
     def _keep_evidence(self, session: Session, evidence: Evidence) -> None:
@@ -632,15 +632,15 @@ class Engine:
         """Tell people."""
         for item in effects:
             effect, session = item.effect, None if item.session is None else item.session.id
-            name = "" if session is None else log_fields.named(session)
+            name = "" if session is None else log_fields.short_id(session)
             if isinstance(effect, LogEvent):
                 self._count(item.session, effect)
-                extra = log_fields.of(session, effect.event, **effect.fields)
+                extra = log_fields.session_fields(session, effect.event, **effect.fields)
                 level = _LEVELS.get(effect.event, logging.INFO)
                 log.log(level, "session %s: %s %s", name, effect.event, _plain(effect.fields), extra=extra)
             elif isinstance(effect, ReportFault):
                 accused, fault = "0x" + effect.evidence.accused.hex(), effect.evidence.fault.value
-                extra = log_fields.of(session, "evidence", fault=fault, accused=accused)
+                extra = log_fields.session_fields(session, "evidence", fault=fault, accused=accused)
                 log.warning("session %s: evidence of %s against %s", name, fault, accused, extra=extra)
 
     def _count(self, session: Session | None, note: LogEvent) -> None:

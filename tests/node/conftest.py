@@ -26,7 +26,7 @@ def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "ANSWER_SECONDS", PATIENCE)
     monkeypatch.setattr(dealing_fetcher, "FETCH_SECONDS", PATIENCE)
     monkeypatch.setattr(operator_network, "CALL_SECONDS", PATIENCE)
-    monkeypatch.setattr(version_sync, "ASK_SECONDS", PATIENCE)
+    monkeypatch.setattr(version_sync, "QUERY_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -75,14 +75,14 @@ class Seat:
     async def broadcast(self, frame: Frame) -> None:
         self.before_sending(self, frame)
         self.sent.append(frame)
-        self.room.spread(self.me, lambda other: other.engine.offer(frame.sender, frame.encoded))
+        self.room.spread(self.me, lambda other: other.engine.submit(frame.sender, frame.encoded))
 
     async def publish(self, session: Session, name: bytes, body: bytes) -> None:
         self.published.append(body)
 
         def arrive(other: Seat) -> None:
             if session.recipients.get(other.me) is not None:
-                other.engine.offer_body(self.me, name, body)
+                other.engine.submit_body(self.me, name, body)
 
         self.room.spread(self.me, arrive)
 
@@ -98,7 +98,7 @@ class Seat:
             for request in await self.engine.sync_requests():
                 for other in self.room.others(self.me):
                     for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
-                        self.engine.offer(frame.sender, frame.encoded)
+                        self.engine.submit(frame.sender, frame.encoded)
             for other in self.room.others(self.me):
                 await self._fetch_from(other)
 
@@ -107,7 +107,7 @@ class Seat:
         for name in wanted.bodies:
             body = await other.engine.body(name)
             if body is not None:
-                self.engine.offer_body(other.me, name, body)
+                self.engine.submit_body(other.me, name, body)
         for name in wanted.rows:
             row = await other.engine.row(name, self.me)
             if row is not None:

@@ -63,7 +63,7 @@ class News:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def other_than(self, transcript_hash: bytes | None) -> CertifiedTranscript:
+    async def wait_for_newer(self, transcript_hash: bytes | None) -> CertifiedTranscript:
         while self._newest is None or self._newest.hash == transcript_hash:
             await self._changed.wait()
         return CertifiedTranscript(self._newest, None)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ class Place:
         chosen = anchor or self.anchor
         address = OperatorAddress(address_of(account))
         writer = chosen.sender(account, anchoring_terms(self.ceiling))
-        return AnchorPublisher(chosen, writer, address, self.news.other_than)
+        return AnchorPublisher(chosen, writer, address, self.news.wait_for_newer)
 
     async def entry(self, version: int, account: bytes = ME) -> Commitment | None:
         address = OperatorAddress(address_of(account))
@@ -230,9 +230,9 @@ async def test_an_anchor_with_entries_forbids_a_genesis_unless_the_operator_insi
         await node.guard_votes()
     with an_operator(anchor=place.anchor) as node:
         await node.guard_votes()
-        assert await node._may_found(block_at(110))
+        assert await node.state.guard.may_join_genesis(block_at(110))
         await place.anchor.submit(place.anchor.sender(ME), 1_800_000_000, Commitment(b"\1" * 32, b"\2" * 32))
-        assert not await node._may_found(block_at(110))
+        assert not await node.state.guard.may_join_genesis(block_at(110))
         assert (
             "the anchor has entries of this cluster (1), so it has a key: genesis needs --genesis"
             in caplog.text
@@ -242,13 +242,12 @@ async def test_an_anchor_with_entries_forbids_a_genesis_unless_the_operator_insi
     ) as unreachable:
         with an_operator(anchor=unreachable) as node:
             await node.guard_votes()
-            assert not await node._may_found(block_at(110))
+            assert not await node.state.guard.may_join_genesis(block_at(110))
             assert "the anchor cannot be read" in caplog.text
     with an_operator(genesis=True, anchor=place.anchor) as node:
         await node.guard_votes()
-        assert await node._may_found(block_at(110))
-        assert node._anchoring is not None
-        await node._anchoring.warn_of_genesis()
+        assert await node.state.guard.may_join_genesis(block_at(110))
+        await node.state.guard.warn_if_anchored()
         assert "--genesis is given all the same: leave it out if there is a key" in caplog.text
         assert (node.status()["anchored"], node.status()["anchor_error"]) == (None, None)
 
@@ -259,12 +258,12 @@ async def test_the_engine_tells_of_its_newest_version(network: FakeNetwork, tmp_
 
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path) as node:
-        epoch = await node._engine.other_than(None)
+        epoch = await node.ceremonies.engine.wait_for_newer(None)
         assert epoch.transcript.hash == network.epoch.transcript.hash
         told: list[CertifiedTranscript] = []
 
         async def wait_for_another() -> None:
-            told.append(await node._engine.other_than(epoch.transcript.hash))
+            told.append(await node.ceremonies.engine.wait_for_newer(epoch.transcript.hash))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait_for_another)

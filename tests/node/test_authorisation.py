@@ -596,7 +596,7 @@ async def test_a_node_answers_who_has_the_right_and_nobody_else(
 
     async def ask(authorisation: bytes | None) -> bytes | str:
         body = replace(bare, authorisation=authorisation).encoded
-        return await asked(node._services.client, STRANGER, rpc_methods.PARTIAL, body)
+        return await asked(node.services.client_handlers.answer, STRANGER, rpc_methods.PARTIAL, body)
 
     with a_node(network, 0, folder, deciding=Policy("attested", authoriser)) as node:
         assert await ask(None) == "no-authorisation"

@@ -310,8 +310,8 @@ def _check_silent(data: Path, network: FakeNetwork) -> None:
     for _ in range(2):
         with a_node(network, 0, data, genesis=True) as node:
             trio.run(node.guard_votes)
-            assert node._floor == 100
-            assert not node._consent
+            assert node.state.guard.limits.floor == 100
+            assert not node.state.guard.limits.genesis_consent
 
 
 @pytest.mark.parametrize("what", ["store", "keystore", "folder"])

@@ -12,7 +12,6 @@ from eigenkms.config.schema import MIN_CANARY_SECONDS
 from eigenkms.crypto import bls
 from eigenkms.crypto.identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.node.app import Node
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.monitor import canary as canary_module
 from eigenkms.node.monitor.canary import AGAIN_SECONDS, BURST, RATE, Canary, CanaryResult
@@ -25,6 +24,7 @@ from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.types import ClusterId
 from tests.node.test_app import _all_is_heard, neighbours_known, running, said
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, operator_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import Neighbour, a_node, asked, keep_version
 from tests.support.waiting import PATIENCE, eventually
 
@@ -34,7 +34,7 @@ Singer = Callable[[FakeNetwork, Operator, bytes], bytes]
 
 
 @pytest.fixture
-def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[LocalNode]:
     """The first operator's, with its share; it sings when told to."""
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path, canary_seconds=0.0) as node:
@@ -91,7 +91,7 @@ class Choir(Neighbour):
 
 @asynccontextmanager
 async def together(
-    network: FakeNetwork, node: Node, **singers: Singer
+    network: FakeNetwork, node: LocalNode, **singers: Singer
 ) -> AsyncIterator[Callable[[], "object"]]:
     """The node in touch with neighbours, by index (``b``, ``c``, ``d``); gives what sings once."""
     by_index = {"bcd".index(name) + 1: singer for name, singer in singers.items()}
@@ -101,22 +101,22 @@ async def together(
             await stack.enter_async_context(operator_host(network, index, choir))
         host = await stack.enter_async_context(running(network, node))
         await neighbours_known(node, len(by_index))
-        held = node._versions.newest
+        held = node.state.versions.newest
         assert held is not None
 
         async def sing() -> CanaryResult:
-            return await node._canary.sing(host, held)
+            return await node.services.canary.sing(host, held)
 
         yield sing
 
 
-async def song(network: FakeNetwork, node: Node, **singers: Singer) -> CanaryResult:
+async def song(network: FakeNetwork, node: LocalNode, **singers: Singer) -> CanaryResult:
     async with together(network, node, **singers) as sing:
         return await sing()  # type: ignore[misc]
 
 
 @pytest.mark.slow
-async def test_it_sings_when_all_answer(network: FakeNetwork, node: Node) -> None:
+async def test_it_sings_when_all_answer(network: FakeNetwork, node: LocalNode) -> None:
     """All four partial signatures, its own among them; the time that it took, and the version it was."""
     result = await song(network, node, b=sign, c=sign, d=sign)
     assert (result.ok, result.answered, result.asked, result.silent, result.reason) == (True, 4, 4, (), None)
@@ -125,7 +125,7 @@ async def test_it_sings_when_all_answer(network: FakeNetwork, node: Node) -> Non
 
 
 @pytest.mark.slow
-async def test_one_operator_may_be_silent_and_is_named(network: FakeNetwork, node: Node) -> None:
+async def test_one_operator_may_be_silent_and_is_named(network: FakeNetwork, node: LocalNode) -> None:
     """A quorum is left: a decrypt works now, and the operator that would be missed is known."""
     result = await song(network, node, b=sign, c=sign, d=refuse)
     assert (result.ok, result.answered, result.silent) == (True, 3, (network.operators[3].address,))
@@ -134,7 +134,7 @@ async def test_one_operator_may_be_silent_and_is_named(network: FakeNetwork, nod
 @pytest.mark.slow
 @pytest.mark.parametrize("false", [lie, garble])
 async def test_it_fails_below_the_quorum_and_says_why(
-    network: FakeNetwork, node: Node, false: Singer
+    network: FakeNetwork, node: LocalNode, false: Singer
 ) -> None:
     """Two that do not help are one too many, whether they refuse, lie or talk nonsense."""
     result = await song(network, node, b=sign, c=refuse, d=false)
@@ -147,7 +147,7 @@ async def test_it_fails_below_the_quorum_and_says_why(
 
 @pytest.mark.slow
 async def test_it_ends_although_operators_never_answer(
-    network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: LocalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hang: the trial fails when its time is up, and names them."""
     monkeypatch.setattr("eigenkms.node.monitor.canary.ANSWER_SECONDS", 0.5)
@@ -158,20 +158,20 @@ async def test_it_ends_although_operators_never_answer(
 
 @pytest.mark.slow
 async def test_a_false_signature_is_put_aside_and_its_operator_named(
-    network: FakeNetwork, node: Node
+    network: FakeNetwork, node: LocalNode
 ) -> None:
     """The others are enough; whose share does not give what it sent is told."""
     result = await song(network, node, b=lie, c=sign, d=sign)
     assert (result.ok, result.false) == (True, (network.operators[1].address,))
 
 
-async def test_a_node_alone_fails(network: FakeNetwork, node: Node) -> None:
+async def test_a_node_alone_fails(network: FakeNetwork, node: LocalNode) -> None:
     """Nobody is connected: nobody could decrypt through it. It waits for no answer then."""
     async with running(network, node) as host:
-        held = node._versions.newest
+        held = node.state.versions.newest
         assert held is not None
         with trio.fail_after(PATIENCE / 2):
-            result = await node._canary.sing(host, held)
+            result = await node.services.canary.sing(host, held)
     assert (result.ok, result.answered, len(result.silent)) == (False, 1, 3)
 
 
@@ -179,19 +179,19 @@ async def test_a_node_alone_fails(network: FakeNetwork, node: Node) -> None:
 
 
 async def test_failure_and_recovery_are_told_once_each(
-    network: FakeNetwork, node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: LocalNode, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At growing distances while it lasts, and when it is over; the status has the last result."""
     monkeypatch.setattr(canary_module, "AGAIN_SECONDS", 0.0)
-    assert node._report.full()["canary"] is None
+    assert node.services.reporter.full()["canary"] is None
     good = CanaryResult(True, 1.0, 0.5, 1, 4, 4)
     bad = CanaryResult(False, 2.0, 5.0, 1, 2, 4, reason="2 good partial signatures")
     for result in (good, bad, bad, bad, bad, good):
-        node._canary._take(result)
+        node.services.canary._take(result)
     assert len(said(caplog, "a trial decryption failed: 2 good partial signatures")) == 3
     assert len(said(caplog, "a trial decryption works again")) == 1
-    assert (node._canary.sung, node._canary.failed) == (6, 4)
-    assert node._report.full()["canary"] == good.fields
+    assert (node.services.canary.sung, node.services.canary.failed) == (6, 4)
+    assert node.services.reporter.full()["canary"] == good.fields
     assert node.status()["canary"] is True
 
 
@@ -204,19 +204,19 @@ async def test_it_sings_by_itself(
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path, canary_seconds=0.05) as node:
         async with together(network, node, b=sign, c=sign, d=sign):
-            await eventually(lambda: node._canary.sung - node._canary.failed >= 2)
-            assert node._canary.result is not None
+            await eventually(lambda: node.services.canary.sung - node.services.canary.failed >= 2)
+            assert node.services.canary.result is not None
 
 
 # -- who is answered ---------------------------------------------------------------------------------------------
 
 
 async def test_an_operator_is_answered_with_the_share_of_that_version(
-    network: FakeNetwork, node: Node
+    network: FakeNetwork, node: LocalNode
 ) -> None:
     """And the answer is good for nothing but the canary's identity."""
     body = request_for(network)
-    answer = await node._canary.answer(network.operators[1].address, body)
+    answer = await node.services.canary.answer(network.operators[1].address, body)
     me = network.operators[0].address
     assert bls.verify_partial(
         canary_identity(CLUSTER, NONCE), answer, network.epoch.transcript.public_share(me)
@@ -228,16 +228,18 @@ async def test_the_policy_does_not_matter(network: FakeNetwork, tmp_path: Path, 
     """It releases no application's key, so that no policy keeps an operator from trying the quorum."""
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path, policy=policy) as node:
-        assert len(await node._canary.answer(network.operators[1].address, request_for(network))) == 48
+        assert (
+            len(await node.services.canary.answer(network.operators[1].address, request_for(network))) == 48
+        )
 
 
-async def test_bad_requests_are_refused(network: FakeNetwork, node: Node, tmp_path: Path) -> None:
+async def test_bad_requests_are_refused(network: FakeNetwork, node: LocalNode, tmp_path: Path) -> None:
     """Each with its code."""
     asker = network.operators[1].address
 
-    async def code(body: bytes, by: object = asker, at: Node = node) -> str:
+    async def code(body: bytes, by: object = asker, at: LocalNode = node) -> str:
         with pytest.raises(RpcRefusal) as refusal:
-            await at._canary.answer(by, body)  # type: ignore[arg-type]
+            await at.services.canary.answer(by, body)  # type: ignore[arg-type]
         return refusal.value.code
 
     assert await code(request_for(network, cluster=ClusterId(bytes(32)))) == "wrong-cluster"
@@ -249,19 +251,21 @@ async def test_bad_requests_are_refused(network: FakeNetwork, node: Node, tmp_pa
     good = decode_canary_request(request_for(network))
     for broken in (b"", b"\x90", encode([2, CLUSTER, good.transcript_hash, NONCE]), good.encoded + b"\x00"):
         with pytest.raises(MalformedError):
-            await node._canary.answer(asker, broken)
+            await node.services.canary.answer(asker, broken)
 
 
-async def test_nobody_is_answered_more_often_than_a_canary_asks(network: FakeNetwork, node: Node) -> None:
+async def test_nobody_is_answered_more_often_than_a_canary_asks(
+    network: FakeNetwork, node: LocalNode
+) -> None:
     """Each operator by itself."""
     asker, other = network.operators[1].address, network.operators[2].address
-    node._canary._rates._clock = lambda: 0.0
+    node.services.canary._rates._clock = lambda: 0.0
     for _ in range(BURST):
-        await node._canary.answer(asker, request_for(network))
+        await node.services.canary.answer(asker, request_for(network))
     with pytest.raises(RpcRefusal, match="ask again in") as refusal:
-        await node._canary.answer(asker, request_for(network))
+        await node.services.canary.answer(asker, request_for(network))
     assert refusal.value.code == "busy"
-    assert len(await node._canary.answer(other, request_for(network))) == 48
+    assert len(await node.services.canary.answer(other, request_for(network))) == 48
 
 
 @pytest.mark.parametrize(("every", "refused"), [(MIN_CANARY_SECONDS, False), (MIN_CANARY_SECONDS / 2, True)])
@@ -278,12 +282,17 @@ def test_as_often_as_may_be_set_a_canary_is_answered(every: float, *, refused: b
     assert any(waits) == refused
 
 
-async def test_a_stranger_gets_nothing_by_either_protocol(network: FakeNetwork, node: Node) -> None:
+async def test_a_stranger_gets_nothing_by_either_protocol(network: FakeNetwork, node: LocalNode) -> None:
     """It is no client's method, and the operator protocol wants to know which operator it is."""
     stranger: PeerId = PeerKey.generate().peer_id
     body = request_for(network)
-    assert await asked(node._services.client, stranger, rpc_methods.CANARY, body) == "unknown-method"
-    assert await asked(node._operator_services.answer, stranger, rpc_methods.CANARY, body) == "say-hello"
+    assert (
+        await asked(node.services.client_handlers.answer, stranger, rpc_methods.CANARY, body)
+        == "unknown-method"
+    )
+    assert (
+        await asked(node.services.operator_handlers.answer, stranger, rpc_methods.CANARY, body) == "say-hello"
+    )
 
 
 def test_its_identity_is_no_application_s() -> None:

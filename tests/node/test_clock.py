@@ -32,5 +32,5 @@ async def test_a_node_looks_at_its_start(
     network.chain.number = round((time.time() + 86_400 - block_at(0).timestamp) / 12)
     with a_node(network, 0, tmp_path) as node:
         await node.check_registration()
-        assert 3600 < value(node._metrics.exposition(), "eigenkms_clock_behind_seconds") <= 86_412
+        assert 3600 < value(node.services.metrics.exposition(), "eigenkms_clock_behind_seconds") <= 86_412
     assert [r for r in caplog.records if "this machine's clock is behind" in r.getMessage()]

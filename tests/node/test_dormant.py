@@ -154,12 +154,12 @@ async def test_a_version_that_turns_out_to_be_settled_is_dealt_from_with_the_sha
     async with alive(who, upgraded.folder, "first") as seats:
         *early, late = seats
         for each in early:
-            await each.engine.learn(each, upgraded.proven)
+            await each.engine.adopt_version(each, upgraded.proven)
         await see([late], who.session)
         await see(early, who.session)
         assert late.engine.newest is not None
         assert [t.hash for t in late.engine.newest.sources] == [upgraded.first.transcript.hash]
-        await late.engine.learn(late, upgraded.proven)
+        await late.engine.adopt_version(late, upgraded.proven)
         await eventually(hold(seats, who.session))
         for each in seats:
             assert each.versions.newest is not None
@@ -175,7 +175,7 @@ async def test_a_version_that_woke_stays_awake(upgraded: Upgraded) -> None:
     """Served, dealt from and shown with its proof, also in the next life; the version before it is erased."""
     second = upgraded.second
     async with alive(upgraded.who, upgraded.folder, "first", [upgraded.me]) as (one,):
-        await one.engine.learn(one, upgraded.proven)
+        await one.engine.adopt_version(one, upgraded.proven)
         assert shares(one.store, upgraded.first, second) == [False, True]
     async with alive(upgraded.who, upgraded.folder, "second", [upgraded.me]) as (one,):
         (held,) = one.versions
@@ -192,7 +192,7 @@ async def test_a_version_of_the_past_does_not_wake(upgraded: Upgraded) -> None:
         await see(seats, upgraded.who.session)
         await eventually(hold(seats, upgraded.who.session))
         rows = seats[0].store.versions()
-        await seats[0].engine.learn(seats[0], upgraded.proven)
+        await seats[0].engine.adopt_version(seats[0], upgraded.proven)
         assert seats[0].store.versions() == rows
         assert len(seats[0].versions.known()) == 1
 

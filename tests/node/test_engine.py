@@ -163,7 +163,7 @@ async def test_a_frame_that_comes_before_its_boundary_and_cannot_be_read_harms_n
     me, liar = who.addresses[:2]
     async with seated(who, Room(), tmp_path, me) as (one,):
         for session in (who.session, who.later()):
-            one.engine.offer(liar, who.frame(liar, FrameKind.VOTE, [], session=session).encoded)
+            one.engine.submit(liar, who.frame(liar, FrameKind.VOTE, [], session=session).encoded)
         await eventually(lambda: one.engine.statistics().frames == 2)
         for session in (who.session, who.later()):
             assert await one.engine.boundary(one, session, may_vote=True, may_found=True)
@@ -206,7 +206,9 @@ async def test_a_known_version_ends_genesis(who: Cast, tmp_path: Path) -> None:
     for life in (1, 2):
         async with seated(who, room, tmp_path / "b", who.addresses[0]) as (one,):
             if life == 1:
-                await one.engine.learn(one, VersionHead(held.epoch.transcript, held.epoch.certificate))
+                await one.engine.adopt_version(
+                    one, VersionHead(held.epoch.transcript, held.epoch.certificate)
+                )
             assert one.versions.newest is not None
             assert one.versions.newest.share is None
             session = later(who.session, 10 * life)
@@ -229,7 +231,7 @@ async def test_noise_is_counted_and_does_no_harm(who: Cast, tmp_path: Path) -> N
             stranger.frame(stranger.addresses[0], FrameKind.HASH, [bytes(32)]).encoded,
             good.encoded[:-64] + bytes(64),
         ):
-            one.engine.offer(other, data)
+            one.engine.submit(other, data)
         await eventually(lambda: one.engine.statistics().frames == 5)
         assert one.engine.statistics().refused >= 4
         assert one.store.evidence() == ()
@@ -241,9 +243,9 @@ async def test_a_flood_is_dropped_at_a_bound(who: Cast, tmp_path: Path) -> None:
     with open_store(tmp_path, who.addresses[0]) as store:
         one = seat(who, who.addresses[0], Room(), store)
         for _ in range(MAX_FRAMES + 15):
-            one.engine.offer(flooding, b"x")
+            one.engine.submit(flooding, b"x")
         assert one.engine.statistics().dropped == 15
-        one.engine.offer(other, b"x")
+        one.engine.submit(other, b"x")
         assert one.engine.statistics().dropped == 15
 
 
@@ -270,19 +272,19 @@ async def test_who_hands_over_forged_frames_pays_for_them_and_nobody_else(
     async with seated(who, Room(), tmp_path, me) as (one,):
         await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         for number in range(2 * MAX_FORGERIES):
-            one.engine.offer(liar, forged(number, who.session if number % 2 else later(who.session)))
+            one.engine.submit(liar, forged(number, who.session if number % 2 else later(who.session)))
         await eventually(lambda: one.engine.statistics().frames == 2 * MAX_FORGERIES)
         assert MAX_FORGERIES <= len(verified) < MAX_FORGERIES + MAX_OF_ONE
         assert one.engine.statistics().dropped == 2 * MAX_FORGERIES - len(verified)
         for source, expected in ((liar, []), (other, [FrameKind.HASH])):
             verified.clear()
-            one.engine.offer(source, who.frame(victim, FrameKind.HASH, [bytes(32)]))
+            one.engine.submit(source, who.frame(victim, FrameKind.HASH, [bytes(32)]))
             before = one.engine.statistics().frames
             await eventually(lambda before=before: one.engine.statistics().frames > before)  # type: ignore[misc]
             assert [frame.kind for frame in verified] == expected
         await one.engine.boundary(one, later(who.session, 20), may_vote=True, may_found=True)
         verified.clear()
-        one.engine.offer(liar, forged(0, who.session))
+        one.engine.submit(liar, forged(0, who.session))
         await eventually(lambda: verified)
 
 
@@ -292,7 +294,7 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
         await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         for number in (1, 2):
-            one.engine.offer(liar, who.frame(liar, FrameKind.HASH, [bytes([number]) * 32]).encoded)
+            one.engine.submit(liar, who.frame(liar, FrameKind.HASH, [bytes([number]) * 32]).encoded)
         await eventually(lambda: one.engine.evidence == 1)
         (kept,) = one.store.evidence()
         assert (kept.kind, kept.accused, kept.session) == ("equivocation", liar, who.session.id)
@@ -323,9 +325,11 @@ async def test_evidence_is_kept_once_and_shown(network: FakeNetwork, tmp_path: P
     liar = network.operators[1]
     with a_node(network, 0, tmp_path) as node:
         for _ in range(2):
-            node._engine._make_durable([SessionEffect(network.session, ReportFault(noticed.evidence))])
-            assert (len(node._store.evidence()), node._engine.evidence) == (1, 1)
-        (kept,) = node._store.evidence()
+            node.ceremonies.engine._make_durable(
+                [SessionEffect(network.session, ReportFault(noticed.evidence))]
+            )
+            assert (len(node.resources.store.evidence()), node.ceremonies.engine.evidence) == (1, 1)
+        (kept,) = node.resources.store.evidence()
         check_bundle(decode_bundle(kept.bundle))
         status = node.status()
         assert (status["evidence"], status["accused"]) == (1, ["0x" + liar.address.hex()])

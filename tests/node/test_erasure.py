@@ -154,7 +154,7 @@ class Past:
                 for each in seats:
                     self.witnesses.setdefault(each.me, []).append(Witness(each.store))
                     if number and not len(each.versions):
-                        await each.engine.learn(each, heads[0])
+                        await each.engine.adopt_version(each, heads[0])
                 part = [s for s in seats if session.recipients.get(s.me) or number == 1]
                 await see(seats, session, may_found=number == 0)
                 await eventually(lambda part=part, session=session: self._all_are_done(part, session))  # type: ignore[misc]

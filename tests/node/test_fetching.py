@@ -50,7 +50,7 @@ class SomeSilent:
     async def wants(self) -> Wanted:
         return self.wanted
 
-    def offer_body(self, _source: object, name: bytes, _body: bytes) -> None:
+    def submit_body(self, _origin_of: object, name: bytes, _body: bytes) -> None:
         self.offered.add(name)
         self.wanted = Wanted(tuple(n for n in self.wanted.bodies if n != name), ())
 
@@ -86,9 +86,9 @@ async def test_on_a_busy_machine_nothing_is_asked_for_twice_at_once(autojump_clo
 async def test_frames_are_pulled_from_others_than_a_silent_peer(autojump_clock: MockClock) -> None:
     """It is asked once, until it answers."""
     world: Any = SomeSilent()
-    links = OperatorNetwork(world, world, world, world, CLUSTER)
+    links = OperatorNetwork(world, world, world, world, CLUSTER, window=1.0)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(links._pull)
+        nursery.start_soon(links._sync)
         await pass_time(12)
         nursery.cancel_scope.cancel()
     assert world.of(SILENT) == 1

@@ -38,7 +38,7 @@ def holes() -> Iterator[list[str]]:
 
 def links_of(host: Host, book: PeerBook) -> OperatorNetwork:
     """Those of the first operator, of which nothing runs."""
-    return OperatorNetwork(host, book, NOBODY, NOBODY, CLUSTER)
+    return OperatorNetwork(host, book, NOBODY, NOBODY, CLUSTER, window=1.0)
 
 
 def book_of(network: FakeNetwork, me: Operator) -> PeerBook:
@@ -53,7 +53,7 @@ def book_of(network: FakeNetwork, me: Operator) -> PeerBook:
 def learn(book: PeerBook, operator: Operator, addresses: list[str], peer: PeerKey, sequence: int = 1) -> None:
     """A record that somebody passed on, as the greeter takes it."""
     frame = operator.record(addresses, peer=peer.peer_id, sequence=sequence)
-    record = book.screen(frame, sequence)
+    record = book.check_fresh(frame, sequence)
     assert record is not None
     book.accept(record, frame)
 

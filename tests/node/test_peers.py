@@ -40,12 +40,12 @@ def book(network: FakeNetwork) -> PeerBook:
 
 def tell(book: PeerBook, frame: Frame, source: PeerKey | None = None) -> None:
     """A record arrives, handed over by ``source``, as the services take it."""
-    record = book.screen(frame, NOW)
+    record = book.check_fresh(frame, NOW)
     if record is not None:
         verify_frame(frame, book.key_of(frame.sender) or b"")
         book.accept(record, frame)
     if source is not None:
-        book.prove(source.peer_id, frame)
+        book.mark_authenticated(source.peer_id, frame)
 
 
 # -- the chain ---------------------------------------------------------------------------------------------------
@@ -56,12 +56,12 @@ def test_the_others_sockets_are_whom_to_dial(network: FakeNetwork, book: PeerBoo
     others = network.operators[1:]
     assert book.expected() == {o.peer.peer_id: (HERE,) for o in others}
     for other in others:
-        assert book.may_speak(other.peer.peer_id)
+        assert book.may_open_operator_streams(other.peer.peer_id)
         assert book.operator_of(other.peer.peer_id) is None
         assert book.peer_of(other.address) is None
         assert book.key_of(other.address) == other.key.g2
     stranger = make_network(seed="elsewhere").operators[0]
-    assert not book.may_speak(stranger.peer.peer_id)
+    assert not book.may_open_operator_streams(stranger.peer.peer_id)
     assert book.key_of(stranger.address) is None
 
 
@@ -123,7 +123,7 @@ def test_who_leaves_the_set_loses_its_standing(network: FakeNetwork, book: PeerB
     book.update(network.chain.operators[:3])
     assert book.operator_of(gone.peer.peer_id) is None
     assert book.key_of(gone.address) is None
-    assert not book.may_speak(gone.peer.peer_id)
+    assert not book.may_open_operator_streams(gone.peer.peer_id)
     assert book.records() == ()
     book.update(network.chain.operators)
     assert book.operator_of(gone.peer.peer_id) is None
@@ -143,7 +143,7 @@ def test_who_left_and_still_deals_keeps_its_standing(network: FakeNetwork, book:
         assert book.key_of(gone.address) == gone.key.g2
         assert book.operator_of(gone.peer.peer_id) == gone.address
         assert book.expected()[gone.peer.peer_id] == (THERE, HERE)
-        assert book.may_speak(gone.peer.peer_id)
+        assert book.may_open_operator_streams(gone.peer.peer_id)
         assert book.records() == (record,)
     book.update(staying, holders=[o.address for o in network.operators[:3]])
     assert book.key_of(gone.address) is None
@@ -200,12 +200,12 @@ def test_a_record_from_the_peer_itself_proves_who_it_is(network: FakeNetwork, bo
 def test_who_may_gossip_an_operators_words(network: FakeNetwork, book: PeerBook) -> None:
     """The peer that its socket names, or its record; none of the others, though all may speak."""
     other, third = network.operators[1:3]
-    assert book.is_said_to_be(other.peer.peer_id, other.address)
-    assert not book.is_said_to_be(third.peer.peer_id, other.address)
+    assert book.is_claimed_peer(other.peer.peer_id, other.address)
+    assert not book.is_claimed_peer(third.peer.peer_id, other.address)
     moved = PeerKey.generate()
     tell(book, other.record([HERE], peer=moved.peer_id, sequence=NOW))
-    assert book.is_said_to_be(moved.peer_id, other.address)
-    assert not book.is_said_to_be(other.peer.peer_id, other.address), "the socket is stale"
+    assert book.is_claimed_peer(moved.peer_id, other.address)
+    assert not book.is_claimed_peer(other.peer.peer_id, other.address), "the socket is stale"
 
 
 def test_a_record_that_is_passed_on_gives_addresses_and_no_identity(
@@ -219,7 +219,7 @@ def test_a_record_that_is_passed_on_gives_addresses_and_no_identity(
     assert book.expected()[moved.peer_id] == (THERE,)
     assert other.peer.peer_id not in book.expected()
     assert book.peer_of(other.address) == moved.peer_id
-    assert book.may_speak(moved.peer_id)
+    assert book.may_open_operator_streams(moved.peer_id)
     assert book.operator_of(moved.peer_id) is None
     tell(book, frame, moved)
     assert book.operator_of(moved.peer_id) == other.address
@@ -293,7 +293,7 @@ def test_a_newer_record_replaces_an_older_one_and_never_the_other_way(
     assert book.peer_of(other.address) == moved.peer_id
     assert book.operator_of(other.peer.peer_id) is None
     assert book.operator_of(moved.peer_id) is None
-    assert not book.may_speak(other.peer.peer_id)
+    assert not book.may_open_operator_streams(other.peer.peer_id)
 
 
 def test_an_operator_may_become_another_peer(network: FakeNetwork, book: PeerBook) -> None:
@@ -308,7 +308,7 @@ def test_an_operator_may_become_another_peer(network: FakeNetwork, book: PeerBoo
         tell(book, first, other.peer)
         assert book.operator_of(new.peer_id) == other.address
         assert book.operator_of(other.peer.peer_id) is None
-        assert not book.may_speak(other.peer.peer_id)
+        assert not book.may_open_operator_streams(other.peer.peer_id)
         assert other.peer.peer_id not in book.expected()
 
 
@@ -324,11 +324,11 @@ def test_a_proof_survives_a_newer_record_of_the_same_peer(network: FakeNetwork, 
 def test_what_is_not_worth_a_signature_check_is_passed_over(network: FakeNetwork, book: PeerBook) -> None:
     """My own record, one from the far future, one that is known."""
     me, other = network.operators[:2]
-    assert book.screen(me.record([THERE], sequence=NOW), NOW) is None
-    assert book.screen(other.record([THERE], sequence=NOW + FUTURE_MS + 1), NOW) is None
-    assert book.screen(other.record([THERE], sequence=NOW + FUTURE_MS), NOW) is not None
+    assert book.check_fresh(me.record([THERE], sequence=NOW), NOW) is None
+    assert book.check_fresh(other.record([THERE], sequence=NOW + FUTURE_MS + 1), NOW) is None
+    assert book.check_fresh(other.record([THERE], sequence=NOW + FUTURE_MS), NOW) is not None
     tell(book, other.record([THERE], sequence=7))
-    assert book.screen(other.record([HERE], sequence=7), NOW) is None
+    assert book.check_fresh(other.record([HERE], sequence=7), NOW) is None
 
 
 def out_of_scope(operator: Operator) -> dict[str, Frame]:
@@ -361,7 +361,7 @@ def test_a_frame_that_is_no_record_of_this_cluster_is_refused(
     """Before its signature costs anything."""
     _, frame = list(out_of_scope(network.operators[1]).items())[index]
     with pytest.raises((WrongScopeError, MalformedError)):
-        book.screen(frame, NOW)
+        book.check_fresh(frame, NOW)
 
 
 BAD_ADDRESSES = [
@@ -424,12 +424,12 @@ def test_a_proof_needs_the_record_that_was_verified(network: FakeNetwork, book: 
     """A frame that looks like it and was never checked proves nothing."""
     other = network.operators[1]
     frame = other.record([HERE])
-    book.prove(other.peer.peer_id, frame)
+    book.mark_authenticated(other.peer.peer_id, frame)
     assert book.operator_of(other.peer.peer_id) is None
     tell(book, frame)
-    book.prove(other.peer.peer_id, replace(frame, signature=bytes(64)))
+    book.mark_authenticated(other.peer.peer_id, replace(frame, signature=bytes(64)))
     assert book.operator_of(other.peer.peer_id) is None
-    book.prove(other.peer.peer_id, frame)
+    book.mark_authenticated(other.peer.peer_id, frame)
     assert book.operator_of(other.peer.peer_id) == other.address
 
 

@@ -60,10 +60,10 @@ def book(network: FakeNetwork) -> PeerBook:
     book.update(network.chain.operators)
     for operator in network.operators[1:3]:
         frame = operator.record([HERE])
-        record = book.screen(frame, 1)
+        record = book.check_fresh(frame, 1)
         assert record is not None
         book.accept(record, frame)
-        book.prove(operator.peer.peer_id, frame)
+        book.mark_authenticated(operator.peer.peer_id, frame)
     return book
 
 
@@ -79,22 +79,22 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         nursery.start_soon(pulse.run, host)
         began = trio.current_time()
         await pass_time(1)
-        assert pulse.beat(quick.address) == PingResult(pytest.approx(0.25), pytest.approx(began + 0.25))
-        assert pulse.beat(slow.address) == PingResult(pytest.approx(0.5), pytest.approx(began + 0.5))
-        assert pulse.beat(network.operators[3].address) == PingResult()
+        assert pulse.result_of(quick.address) == PingResult(pytest.approx(0.25), pytest.approx(began + 0.25))
+        assert pulse.result_of(slow.address) == PingResult(pytest.approx(0.5), pytest.approx(began + 0.5))
+        assert pulse.result_of(network.operators[3].address) == PingResult()
         host.takes[quick.peer.peer_id] = None
         await pass_time(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
-        assert pulse.beat(quick.address) == PingResult(
+        assert pulse.result_of(quick.address) == PingResult(
             pytest.approx(0.25), pytest.approx(began + 0.25), failures=1
         )
         assert sorted(host.asked) == sorted([quick.peer.peer_id, slow.peer.peer_id] * 2)
         host.takes[quick.peer.peer_id] = 0.125
         await pass_time(PAUSE_SECONDS)
-        assert pulse.beat(quick.address).failures == 0
-        assert pulse.beat(quick.address).latency == pytest.approx(0.125)
+        assert pulse.result_of(quick.address).failures == 0
+        assert pulse.result_of(quick.address).latency == pytest.approx(0.125)
         book.update(network.chain.operators[2:])
         await pass_time(LOOK_SECONDS * 1.5)
-        assert pulse.beat(quick.address) == PingResult()
+        assert pulse.result_of(quick.address) == PingResult()
         nursery.cancel_scope.cancel()
 
 
@@ -145,10 +145,12 @@ async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
         host.keep_connected({other.peer_id, stranger.peer_id})
         nursery.start_soon(pulse.run, host)
         await eventually(lambda: pulse.outdated == (operator.address,))
-        await eventually(lambda: pulse.beat(mute.address).failures > 2)
+        await eventually(lambda: pulse.result_of(mute.address).failures > 2)
         assert pulse.outdated == (operator.address,)
         other.serve(rpc_methods.OPERATOR_PROTOCOL, answer)
-        await eventually(lambda: pulse.outdated == () and pulse.beat(operator.address).latency is not None)
+        await eventually(
+            lambda: pulse.outdated == () and pulse.result_of(operator.address).latency is not None
+        )
         nursery.cancel_scope.cancel()
     said = [r.getMessage() for r in caplog.records if "earlier release" in r.getMessage()]
     assert len(said) == 1

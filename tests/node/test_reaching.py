@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.node.app import Node
 from eigenkms.node.network import dial_back
 from eigenkms.p2p.dialing import resolver
 from eigenkms.p2p.host import Host
@@ -21,6 +20,7 @@ from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import ClusterId, DialOutcome, OperatorAddress
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, asked, keep_version
 from tests.support.waiting import PATIENCE
 
@@ -35,7 +35,7 @@ def _far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[LocalNode]:
     """The first operator's."""
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path) as node:
@@ -56,37 +56,42 @@ def request(
     )
 
 
-def know(node: Node, network: FakeNetwork, socket: str, *, own: str = "/ip4/127.0.0.1/tcp/9/p2p/") -> None:
+def know(
+    node: LocalNode, network: FakeNetwork, socket: str, *, own: str = "/ip4/127.0.0.1/tcp/9/p2p/"
+) -> None:
     """The node's chain says that the second operator is at ``socket``, and itself at ``own`` and its peer id."""
     sockets = {
         network.operators[0].address: own + str(network.operators[0].peer.peer_id),
         network.operators[1].address: socket,
     }
     found = network.chain.operators
-    node._peers.update([replace(o, socket=sockets.get(o.address, o.socket)) for o in found])
+    node.state.peers.update([replace(o, socket=sockets.get(o.address, o.socket)) for o in found])
 
 
-async def ask(node: Node, frame: Frame, peer: PeerId = STRANGER) -> ReachAnswer | str:
-    answer = await asked(node._services.client, peer, rpc_methods.REACH, frame.encoded)
+async def ask(node: LocalNode, frame: Frame, peer: PeerId = STRANGER) -> ReachAnswer | str:
+    answer = await asked(node.services.client_handlers.answer, peer, rpc_methods.REACH, frame.encoded)
     return answer if isinstance(answer, str) else decode_reach_answer(answer)
 
 
-async def with_host(node: Node, network: FakeNetwork, socket: str) -> ReachAnswer | str:
+async def with_host(node: LocalNode, network: FakeNetwork, socket: str) -> ReachAnswer | str:
     """What the node tells the second operator whose socket on chain is ``socket``."""
     know(node, network, socket)
-    async with patient_host(network.operators[0].peer) as node._services.reacher.host:
+    async with patient_host(network.operators[0].peer) as host:
+        node.build(host)
         return await ask(node, request(network))
 
 
 @pytest.mark.slow
-async def test_a_node_that_listens_where_the_chain_says_is_reached(network: FakeNetwork, node: Node) -> None:
+async def test_a_node_that_listens_where_the_chain_says_is_reached(
+    network: FakeNetwork, node: LocalNode
+) -> None:
     """By a dial of its own, although both are connected already; whoever asks in the operator's name may be any peer."""
     peer = network.operators[1].peer
     async with (
         patient_host(peer, listen=[ANYWHERE]) as there,
         patient_host(network.operators[0].peer) as here,
     ):
-        node._services.reacher.host = here
+        node.build(here)
         know(node, network, str(there.addresses[0]))
         here.set_addresses(peer.peer_id, [str(there.addresses[0])])
         here.keep_connected({peer.peer_id})
@@ -97,7 +102,7 @@ async def test_a_node_that_listens_where_the_chain_says_is_reached(network: Fake
         assert peer.peer_id in here.connected()
 
 
-async def test_a_closed_port_is_refused(network: FakeNetwork, node: Node) -> None:
+async def test_a_closed_port_is_refused(network: FakeNetwork, node: LocalNode) -> None:
     """And the address that was tried is told."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
@@ -106,7 +111,9 @@ async def test_a_closed_port_is_refused(network: FakeNetwork, node: Node) -> Non
     assert await with_host(node, network, socket) == ReachAnswer(socket, DialOutcome.REFUSED)
 
 
-async def test_silence_times_out(network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_times_out(
+    network: FakeNetwork, node: LocalNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As behind a firewall that swallows what is sent: here somebody who accepts and says nothing."""
     monkeypatch.setattr(dial_back, "DIAL_SECONDS", 0.2)
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -117,23 +124,24 @@ async def test_silence_times_out(network: FakeNetwork, node: Node, monkeypatch: 
 
 
 async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(
-    network: FakeNetwork, node: Node
+    network: FakeNetwork, node: LocalNode
 ) -> None:
     """Its own next question waits for the first; another member's is dialled beside it."""
     (hole,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     second, third = network.operators[1:3]
     async with (
         patient_host(third.peer, listen=[ANYWHERE]) as there,
-        patient_host(network.operators[0].peer) as node._services.reacher.host,
+        patient_host(network.operators[0].peer) as here,
         hole,
         trio.open_nursery() as nursery,
     ):
+        node.build(here)
         port = hole.socket.getsockname()[1]
         know(node, network, f"/ip4/127.0.0.1/tcp/{port}/p2p/{second.peer.peer_id}")
-        node._peers.update(
+        node.state.peers.update(
             [
                 replace(o, socket=str(there.addresses[0])) if o.address == third.address else o
-                for o in node._peers.operators
+                for o in node.state.peers.operators
             ]
         )
         nursery.start_soon(ask, node, request(network))
@@ -145,14 +153,14 @@ async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(
             nursery.cancel_scope.cancel()
 
 
-async def test_another_peer_at_the_address_is_told_apart(network: FakeNetwork, node: Node) -> None:
+async def test_another_peer_at_the_address_is_told_apart(network: FakeNetwork, node: LocalNode) -> None:
     """The socket on chain names a peer id, and whoever listens there must prove to have it."""
     async with patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other:
         socket = f"{other.addresses[0].multiaddr}/p2p/{network.operators[1].peer.peer_id}"
         assert await with_host(node, network, socket) == ReachAnswer(socket, DialOutcome.OTHER_PEER)
 
 
-async def test_what_does_not_speak_libp2p_is_a_failure(network: FakeNetwork, node: Node) -> None:
+async def test_what_does_not_speak_libp2p_is_a_failure(network: FakeNetwork, node: LocalNode) -> None:
     """Such as a web server."""
 
     async def hang_up(stream: trio.SocketStream) -> None:
@@ -167,28 +175,31 @@ async def test_what_does_not_speak_libp2p_is_a_failure(network: FakeNetwork, nod
 
 
 async def test_a_node_of_the_public_network_dials_no_private_address(
-    network: FakeNetwork, node: Node
+    network: FakeNetwork, node: LocalNode
 ) -> None:
     """Else a member could scan the network that the node is in, at the price of a transaction an address."""
     async with patient_host(network.operators[1].peer, listen=[ANYWHERE]) as there:
         know(node, network, str(there.addresses[0]), own="/ip4/9.9.9.9/tcp/9/p2p/")
         async with patient_host(network.operators[0].peer) as host:
-            node._services.reacher.host = host
-            host.set_home(node._peers.home)
+            node.build(host)
+            host.set_home(node.state.peers.home)
             answer = await ask(node, request(network))
         assert isinstance(answer, ReachAnswer)
         assert answer.outcome is DialOutcome.NOT_PUBLIC
         assert there.statistics().accepted == 0
 
 
-async def _count(host: Host, node: Node, network: FakeNetwork, *frames: Frame) -> list[ReachAnswer | str]:
+async def _count(
+    host: Host, node: LocalNode, network: FakeNetwork, *frames: Frame
+) -> list[ReachAnswer | str]:
     """The answers of a node that could reach the asker, one after another."""
     know(node, network, str(host.addresses[0]))
-    async with patient_host(network.operators[0].peer) as node._services.reacher.host:
+    async with patient_host(network.operators[0].peer) as asked_host:
+        node.build(asked_host)
         return [await ask(node, frame) for frame in frames]
 
 
-async def test_it_dials_for_nobody_else(network: FakeNetwork, node: Node) -> None:
+async def test_it_dials_for_nobody_else(network: FakeNetwork, node: LocalNode) -> None:
     """Not for a stranger, a forger, or a question to another operator, of another cluster, of another kind or time."""
     asker = network.operators[1]
     forged = replace(request(network), signature=request(network, index=2).signature)
@@ -234,7 +245,7 @@ async def test_it_dials_for_nobody_else(network: FakeNetwork, node: Node) -> Non
     ]
 
 
-async def test_a_question_is_answered_once_and_seldom(network: FakeNetwork, node: Node) -> None:
+async def test_a_question_is_answered_once_and_seldom(network: FakeNetwork, node: LocalNode) -> None:
     """A copy is refused, and so is the next question until the pause is over, whichever peer brings it."""
     first = request(network)
     async with patient_host(network.operators[1].peer, listen=[ANYWHERE]) as there:
@@ -244,7 +255,7 @@ async def test_a_question_is_answered_once_and_seldom(network: FakeNetwork, node
         assert there.statistics().accepted == 1
 
 
-async def test_a_socket_that_is_no_address_is_said_to_be_none(network: FakeNetwork, node: Node) -> None:
+async def test_a_socket_that_is_no_address_is_said_to_be_none(network: FakeNetwork, node: LocalNode) -> None:
     """There is nothing to dial."""
     assert await with_host(node, network, "somewhere") == "no-address"
 

@@ -20,7 +20,6 @@ from eigenkms.cli.support.output import leaves
 from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
 from eigenkms.node import issuer
-from eigenkms.node.app import Node
 from eigenkms.node.authorisation.pipeline import Grant
 from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.p2p.errors import RpcRefused
@@ -37,6 +36,7 @@ from tests.node.test_authorisation import APPLICATION
 from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version, open_log
 from tests.support.waiting import PATIENCE
 
@@ -287,7 +287,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import trio
-from eigenkms.node.issuer import Released, open_releaser
+from eigenkms.node.issuer import Released, open_issuer
 from eigenkms.types import AppId
 from tests.support.fake_network import CLUSTER, make_network
 
@@ -303,7 +303,7 @@ async def main():
             print(app_id, flush=True)
             number += 10
 
-    async with open_releaser(Path(sys.argv[1]), CLUSTER, operator.address, operator.key) as releaser:
+    async with open_issuer(Path(sys.argv[1]), CLUSTER, operator.address, operator.key) as releaser:
         async with trio.open_nursery() as nursery:
             for number in range(10):
                 nursery.start_soon(ask, releaser, number)
@@ -338,7 +338,7 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(
     request = PartialRequest(CLUSTER, AppId("my-app"), 2, network.epoch.transcript.hash, public, bytes(32))
     answered: list[bytes] = []
 
-    async def live(node: Node) -> None:
+    async def live(node: LocalNode) -> None:
         async with running(network, node) as host, patient_host(PeerKey.generate()) as client:
             client.set_addresses(host.peer_id, host.addresses)
             with suppress(RpcRefused):
@@ -352,7 +352,7 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(
                             timeout=PATIENCE,
                         )
                     )
-                    node._releaser._log._database.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
+                    node.resources.issuer._log._database.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
             await trio.sleep_forever()
 
     with a_node(network, 0, tmp_path) as node, trio.fail_after(PATIENCE):

@@ -114,8 +114,8 @@ def test_each_breakage_is_told_and_begun_anew(folder: Path, network: FakeNetwork
         assert copy.meta(RESTORED) == b"aside"
     with a_node(network, 0, folder, genesis=True) as node:
         trio.run(node.guard_votes)
-        assert node._floor == 100
-        assert not node._consent
+        assert node.state.guard.limits.floor == 100
+        assert not node.state.guard.limits.genesis_consent
 
 
 def test_what_is_not_broken_but_wrong_is_left_alone(folder: Path, network: FakeNetwork) -> None:

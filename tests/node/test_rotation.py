@@ -245,7 +245,7 @@ async def test_a_boundary_without_a_source_is_joined_when_there_is_one(
         assert await see(seats, joining.session) == [True, True, True, True, False]
         assert not joiner.engine.has_version
         assert joiner.engine.newest is None
-        await joiner.engine.learn(joiner, joining.head)
+        await joiner.engine.adopt_version(joiner, joining.head)
         assert joiner.engine.has_version
         assert joiner.engine.newest is not None
         assert joiner.engine.newest.session == joining.session
@@ -265,11 +265,11 @@ async def test_who_deals_from_an_unknown_version_is_told_to_the_node(joining: Jo
         assert not joiner.engine.newest.is_rotation
         await see(holders, joining.session)
         with trio.fail_after(PATIENCE):
-            found = await joiner.engine.unknown_sources()
+            found = await joiner.engine.unknown_bases()
         assert found
         assert set(found) <= set(joining.version.shares)
         assert set(found.values()) == {ref_of(joining.version.transcript)}
-        await joiner.engine.learn(joiner, joining.head)
+        await joiner.engine.adopt_version(joiner, joining.head)
         assert joiner.engine.newest.is_rotation
         await eventually(hold(seats, joining.session))
         assert [s.engine.evidence for s in seats] == [0] * 5
@@ -282,7 +282,7 @@ async def test_a_version_that_is_merely_prepared_is_dealt_from_and_not_served(jo
     prepared = VersionHead(rotated.transcript, certify(at, rotated.transcript, Phase.PREPARE))
     for head, served in ((prepared, 0), (head_of(rotated), 1)):
         async with alive(joining.who, joining.folder, str(served), [joining.joiner]) as (joiner,):
-            await joiner.engine.learn(joiner, head)
+            await joiner.engine.adopt_version(joiner, head)
             assert joiner.engine.has_version
             assert len(joiner.versions) == served
     async with alive(joining.who, joining.folder, "last", [joining.joiner]) as (joiner,):
@@ -307,11 +307,11 @@ async def test_a_version_of_the_past_or_of_another_key_is_not_even_stored(joinin
     earlier = version_of(joining.who.at(-10), _renewed(joining))
     foreign = version_of(joining.who.at(20), source=int(rotated.transcript.version))
     async with alive(joining.who, joining.folder, "first", [me]) as (one,):
-        await one.engine.learn(one, head_of(rotated))
+        await one.engine.adopt_version(one, head_of(rotated))
         assert [r.erased for r in one.store.versions()] == [True, False]
         rows = one.store.versions()
         for late in (earlier, joining.version, foreign):
-            await one.engine.learn(one, head_of(late))
+            await one.engine.adopt_version(one, head_of(late))
             assert one.store.versions() == rows
             assert one.versions.get(late.transcript.hash) is None
         assert one.versions.newest is not None
@@ -323,7 +323,7 @@ async def test_a_learnt_version_wakes_nobody_who_was_not_waiting(joining: Joinin
     async with alive(joining.who, joining.folder, "first", [joining.joiner]) as (joiner,):
         passed = await joiner.engine.boundary(joiner, joining.session, may_vote=False, may_found=False)
         assert not passed
-        await joiner.engine.learn(joiner, joining.head)
+        await joiner.engine.adopt_version(joiner, joining.head)
         assert joiner.engine.newest is None
         assert joiner.store.sessions() == ()
 

@@ -16,7 +16,6 @@ from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import RefusedError
 from eigenkms.node import engine as engine_module
-from eigenkms.node.app import Node
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.rate_limiter import Pace
 from eigenkms.node.network import client_handlers
@@ -43,6 +42,7 @@ from tests.client.test_evidence import equivocation
 from tests.protocols.support import counter_rng
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork, network_client
 from tests.support.hosts import patient_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import Nowhere, a_node, asked, keep_version
 from tests.support.waiting import PATIENCE, pass_time
 
@@ -52,11 +52,11 @@ HERE = "/ip4/127.0.0.1/tcp/9001"
 
 
 @pytest.fixture
-def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[LocalNode]:
     """The first operator's, with its share of the version; it knows the set, and nobody has said hello."""
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path) as node:
-        node._peers.update(network.chain.operators)
+        node.state.peers.update(network.chain.operators)
         yield node
 
 
@@ -67,18 +67,18 @@ def request(network: FakeNetwork, **changes: object) -> tuple[bytes, PartialRequ
     return private, replace(good, **changes)  # type: ignore[arg-type]
 
 
-async def client(node: Node, method: str, body: bytes, peer: PeerId = STRANGER) -> bytes | str:
-    return await asked(node._services.client, peer, method, body)
+async def client(node: LocalNode, method: str, body: bytes, peer: PeerId = STRANGER) -> bytes | str:
+    return await asked(node.services.client_handlers.answer, peer, method, body)
 
 
-async def operator(node: Node, peer: PeerId, method: str, frame: bytes) -> bytes | str:
-    return await asked(node._operator_services.answer, peer, method, frame)
+async def operator(node: LocalNode, peer: PeerId, method: str, frame: bytes) -> bytes | str:
+    return await asked(node.services.operator_handlers.answer, peer, method, frame)
 
 
 # -- everybody ---------------------------------------------------------------------------------------------------
 
 
-async def test_info_has_the_epoch_and_my_word_on_it(network: FakeNetwork, node: Node) -> None:
+async def test_info_has_the_epoch_and_my_word_on_it(network: FakeNetwork, node: LocalNode) -> None:
     """Over the client's nonce, signed by the operator's key."""
     answer = await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE))
     assert isinstance(answer, bytes)
@@ -94,7 +94,7 @@ async def test_info_has_the_epoch_and_my_word_on_it(network: FakeNetwork, node: 
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_a_partial_signature_is_sealed_to_the_asker(
-    network: FakeNetwork, node: Node, version: int
+    network: FakeNetwork, node: LocalNode, version: int
 ) -> None:
     """It is the operator's share of the application's key for that ciphertext version, and nobody else can read the answer."""
     private, asking = request(network, ciphertext_version=version)
@@ -106,7 +106,7 @@ async def test_a_partial_signature_is_sealed_to_the_asker(
     assert signature not in answer
 
 
-async def test_status_holds_no_secret(network: FakeNetwork, node: Node) -> None:
+async def test_status_holds_no_secret(network: FakeNetwork, node: LocalNode) -> None:
     """JSON, with the version and whether a share is held."""
     answer = await client(node, rpc_methods.STATUS, b"")
     assert isinstance(answer, bytes)
@@ -116,7 +116,7 @@ async def test_status_holds_no_secret(network: FakeNetwork, node: Node) -> None:
     assert network.operators[0].share.to_bytes().hex() not in answer.decode()
 
 
-async def test_another_cluster_is_told_so(network: FakeNetwork, node: Node) -> None:
+async def test_another_cluster_is_told_so(network: FakeNetwork, node: LocalNode) -> None:
     """By all methods that name one."""
     away = ClusterId(b"\x01" * 32)
     assert await client(node, rpc_methods.INFO, encode_info_request(away, NONCE)) == "wrong-cluster"
@@ -127,7 +127,7 @@ async def test_another_cluster_is_told_so(network: FakeNetwork, node: Node) -> N
 
 
 async def test_evidence_is_shown_to_everybody_page_by_page(
-    network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: LocalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole bundles in the order they came, each once; nothing is not refused."""
     monkeypatch.setattr(engine_module, "MAX_PAGE_BYTES", 100)
@@ -135,19 +135,19 @@ async def test_evidence_is_shown_to_everybody_page_by_page(
     liar = network.operators[1].address
     bundles = [bytes([size]) * size for size in (40, 60, 1, 200, 7)]
     for bundle in bundles:
-        node._store.add_evidence("bad-vote", liar, network.session.id, bundle)
+        node.resources.store.add_evidence("bad-vote", liar, network.session.id, bundle)
     assert await _evidence_of(node) == [bundles[:2], bundles[2:3], bundles[3:4], bundles[4:]]
 
 
 async def test_a_client_reads_and_verifies_what_a_node_kept(
-    network: FakeNetwork, node: Node, tmp_path: Path
+    network: FakeNetwork, node: LocalNode, tmp_path: Path
 ) -> None:
     """Over real sockets, from what a machine accuses of to what the client believes."""
     operator, liar = network.operators[0], network.operators[1]
     noticed = equivocation(network, accused=1)
-    node._engine._make_durable([SessionEffect(network.session, ReportFault(noticed.evidence))])
+    node.ceremonies.engine._make_durable([SessionEffect(network.session, ReportFault(noticed.evidence))])
     async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
-        host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
+        host.serve(rpc_methods.CLIENT_PROTOCOL, node.services.client_handlers.answer)
         network.place(0, str(host.addresses[0]))
         async with network_client(network, tmp_path / "known") as reader:
             findings = await reader.fetch_evidence([operator.address])
@@ -157,7 +157,7 @@ async def test_a_client_reads_and_verifies_what_a_node_kept(
     assert piece.bundle.evidence.accused == liar.address
 
 
-async def _evidence_of(node: Node) -> list[list[bytes]]:
+async def _evidence_of(node: LocalNode) -> list[list[bytes]]:
     """All that a client gets, in pages."""
     pages, after, more = [], 0, True
     while more:
@@ -196,7 +196,7 @@ async def test_a_node_without_a_version_says_so(network: FakeNetwork, tmp_path: 
 
 
 async def test_a_version_that_is_not_known_or_without_a_share(
-    network: FakeNetwork, node: Node, tmp_path: Path
+    network: FakeNetwork, node: LocalNode, tmp_path: Path
 ) -> None:
     """Two codes: another operator can help with the second only."""
     unknown = request(network, transcript_hash=bytes(32))[1]
@@ -207,10 +207,12 @@ async def test_a_version_that_is_not_known_or_without_a_share(
         assert isinstance(await client(other, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
 
 
-async def test_a_share_on_its_way_is_worth_asking_for_again(network: FakeNetwork, node: Node) -> None:
+async def test_a_share_on_its_way_is_worth_asking_for_again(network: FakeNetwork, node: LocalNode) -> None:
     """The share of the version before is erased by then, so a client that gave up now would find a key nowhere."""
     newer = network.reshare(network.first, 110)
-    await node._engine.learn(Nowhere(), VersionHead(newer.epoch.transcript, newer.epoch.certificate))
+    await node.ceremonies.engine.adopt_version(
+        Nowhere(), VersionHead(newer.epoch.transcript, newer.epoch.certificate)
+    )
     asking = request(network, transcript_hash=newer.epoch.transcript.hash)[1]
     assert await client(node, rpc_methods.PARTIAL, asking.encoded) == "busy"
 
@@ -236,7 +238,9 @@ BAD_KEYS = [bytes(32), (1).to_bytes(32, "little"), b"\xec" + b"\xff" * 30 + b"\x
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-async def test_nothing_is_sealed_to_a_key_of_low_order(network: FakeNetwork, node: Node, key: bytes) -> None:
+async def test_nothing_is_sealed_to_a_key_of_low_order(
+    network: FakeNetwork, node: LocalNode, key: bytes
+) -> None:
     """Its shared secret would be known to everybody (RFC 7748, section 6.1)."""
     assert (
         await client(node, rpc_methods.PARTIAL, request(network, reply_key=key)[1].encoded) == "bad-request"
@@ -249,12 +253,14 @@ async def test_nothing_is_sealed_to_a_key_of_low_order(network: FakeNetwork, nod
 @pytest.mark.parametrize(
     "body", [b"", b"\xc1", b"\x90", b"\x93\x01\xc0\xc0", b"\xff" * 1000, b"\x93" + bytes(70)]
 )
-async def test_a_body_that_is_none_is_a_bad_request(node: Node, method: str, body: bytes) -> None:
+async def test_a_body_that_is_none_is_a_bad_request(node: LocalNode, method: str, body: bytes) -> None:
     """Whatever the method; nothing is computed for it."""
     assert await client(node, method, body) == "bad-request"
 
 
-async def test_an_application_id_that_is_too_short_is_a_bad_request(network: FakeNetwork, node: Node) -> None:
+async def test_an_application_id_that_is_too_short_is_a_bad_request(
+    network: FakeNetwork, node: LocalNode
+) -> None:
     """Five bytes are the least."""
     assert (
         await client(node, rpc_methods.PARTIAL, request(network, app_id=AppId("four"))[1].encoded)
@@ -263,7 +269,7 @@ async def test_an_application_id_that_is_too_short_is_a_bad_request(network: Fak
 
 
 @pytest.mark.parametrize("method", ["frame", "sync", "head", "no-such-method"])
-async def test_a_method_of_nobodys_is_refused(node: Node, method: str) -> None:
+async def test_a_method_of_nobodys_is_refused(node: LocalNode, method: str) -> None:
     """Those of the operator protocol too, on this one."""
     assert await client(node, method, b"") == "unknown-method"
 
@@ -272,7 +278,7 @@ async def test_a_method_of_nobodys_is_refused(node: Node, method: str) -> None:
 
 
 async def test_clients_take_turns_at_statements(
-    network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: LocalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that asks for more than may wait is refused; another one is served after one statement of the first."""
     free, signed = threading.Event(), list[bytes]()
@@ -302,7 +308,7 @@ async def test_clients_take_turns_at_statements(
 
 
 async def test_a_status_is_read_ten_times_a_second_at_most(
-    node: Node, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    node: LocalNode, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is asked for; the time in it is that of the answer."""
     read, now = list[int](), 1000.0
@@ -311,7 +317,7 @@ async def test_a_status_is_read_ten_times_a_second_at_most(
         read.append(1)
         return {"reading": len(read), "time": 0.0}
 
-    monkeypatch.setattr(node._services, "_status", status)
+    monkeypatch.setattr(node.services.client_handlers, "_status", client_handlers.StatusCache(status))
     monkeypatch.setattr("time.time", lambda: now)
     for expected, pause in ((1, 0.0), (1, 0.0), (1, client_handlers.STATUS_SECONDS), (2, 0.0)):
         now += 1
@@ -322,10 +328,10 @@ async def test_a_status_is_read_ten_times_a_second_at_most(
 
 
 async def test_a_client_that_is_refused_much_is_refused_late(
-    node: Node, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    node: LocalNode, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From its burst on at a pace, whatever it sends at once; another client waits for nothing."""
-    node._services._refusals = Pace(2, 4, trio.current_time)
+    node.services.client_handlers._refusals = Pace(2, 4, trio.current_time)
     begun = trio.current_time()
     async with trio.open_nursery() as nursery:
         for _ in range(8):
@@ -338,31 +344,31 @@ async def test_a_client_that_is_refused_much_is_refused_late(
 # -- hello -------------------------------------------------------------------------------------------------------
 
 
-async def test_hello_with_a_true_record_proves_who_calls(network: FakeNetwork, node: Node) -> None:
-    """The answer has all records that we know, the caller's among them, and ours once we have one."""
+async def test_hello_with_a_true_record_proves_who_calls(network: FakeNetwork, node: LocalNode) -> None:
+    """The answer has all records that we know, the caller's among them, and ours."""
     other = network.operators[1]
     record = other.record([HERE])
-    node._greeter.record = network.operators[0].record([HERE])
+    node.build(node.host, network.operators[0].record([HERE]))
     answer = await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id)
     assert isinstance(answer, bytes)
     assert rpc_methods.decode_frames(answer) == [network.operators[0].record([HERE]).encoded, record.encoded]
-    assert node._peers.operator_of(other.peer.peer_id) == other.address
+    assert node.state.peers.operator_of(other.peer.peer_id) == other.address
     assert isinstance(await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id), bytes)
 
 
 async def test_hello_of_a_peer_whose_record_came_before_it_proves_it(
-    network: FakeNetwork, node: Node
+    network: FakeNetwork, node: LocalNode
 ) -> None:
     """The record is known already, through another operator; its own word is still needed, and enough."""
     other, messenger = network.operators[1:3]
     record = other.record([HERE])
-    await node._greeter.take_records(rpc_methods.encode_frames([record]), messenger.peer.peer_id)
-    assert node._peers.operator_of(other.peer.peer_id) is None
+    await node.ceremonies.records.take_records(rpc_methods.encode_frames([record]), messenger.peer.peer_id)
+    assert node.state.peers.operator_of(other.peer.peer_id) is None
     assert isinstance(await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id), bytes)
-    assert node._peers.operator_of(other.peer.peer_id) == other.address
+    assert node.state.peers.operator_of(other.peer.peer_id) == other.address
 
 
-async def test_hello_with_anothers_record_is_refused(network: FakeNetwork, node: Node) -> None:
+async def test_hello_with_anothers_record_is_refused(network: FakeNetwork, node: LocalNode) -> None:
     """Signed well, and not by the one who calls."""
     victim, thief = network.operators[1:3]
     assert (
@@ -370,11 +376,11 @@ async def test_hello_with_anothers_record_is_refused(network: FakeNetwork, node:
         == "wrong-peer"
     )
     assert await client(node, rpc_methods.HELLO, victim.record([HERE]).encoded, STRANGER) == "wrong-peer"
-    assert node._peers.operator_of(thief.peer.peer_id) is None
-    assert node._peers.records() == ()
+    assert node.state.peers.operator_of(thief.peer.peer_id) is None
+    assert node.state.peers.records() == ()
 
 
-async def test_hello_with_a_false_record_is_refused(network: FakeNetwork, node: Node) -> None:
+async def test_hello_with_a_false_record_is_refused(network: FakeNetwork, node: LocalNode) -> None:
     """Signed by somebody else, of nobody, of another cluster, or with an address that is none."""
     other = network.operators[1]
     forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
@@ -389,18 +395,18 @@ async def test_hello_with_a_false_record_is_refused(network: FakeNetwork, node: 
         ),
     ):
         assert await client(node, rpc_methods.HELLO, frame.encoded, other.peer.peer_id) == code
-    assert node._peers.records() == ()
+    assert node.state.peers.records() == ()
 
 
-async def test_records_that_are_passed_on_are_taken_one_by_one(network: FakeNetwork, node: Node) -> None:
+async def test_records_that_are_passed_on_are_taken_one_by_one(network: FakeNetwork, node: LocalNode) -> None:
     """A false one among them is passed over; bytes that are no list are the messenger's fault."""
     messenger, other = network.operators[1:3]
     forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
     frames = [forged, messenger.record([HERE]), other.record([HERE])]
-    await node._greeter.take_records(rpc_methods.encode_frames(frames), messenger.peer.peer_id)
-    assert node._peers.records() == (frames[1], frames[2])
-    assert node._peers.operator_of(messenger.peer.peer_id) == messenger.address
-    assert node._peers.operator_of(other.peer.peer_id) is None
+    await node.ceremonies.records.take_records(rpc_methods.encode_frames(frames), messenger.peer.peer_id)
+    assert node.state.peers.records() == (frames[1], frames[2])
+    assert node.state.peers.operator_of(messenger.peer.peer_id) == messenger.address
+    assert node.state.peers.operator_of(other.peer.peer_id) is None
 
 
 # -- operators ---------------------------------------------------------------------------------------------------
@@ -418,7 +424,7 @@ def _framed(
     return build_frame(key, kind=kind, cluster=ClusterId(cluster), sender=sender, session=session, body=body)
 
 
-async def known(network: FakeNetwork, node: Node, index: int) -> PeerId:
+async def known(network: FakeNetwork, node: LocalNode, index: int) -> PeerId:
     """An operator that has said hello."""
     other = network.operators[index]
     assert isinstance(
@@ -427,7 +433,7 @@ async def known(network: FakeNetwork, node: Node, index: int) -> PeerId:
     return other.peer.peer_id
 
 
-async def test_operators_are_asked_who_they_are(network: FakeNetwork, node: Node) -> None:
+async def test_operators_are_asked_who_they_are(network: FakeNetwork, node: LocalNode) -> None:
     """Also those whose peer id stands on chain."""
     frame = _framed(network.operators[1].key, network.operators[1].address, FrameKind.SYNC, sync_body([]))
     for peer in (STRANGER, network.operators[1].peer.peer_id):
@@ -441,7 +447,7 @@ async def test_operators_are_asked_who_they_are(network: FakeNetwork, node: Node
             assert await operator(node, peer, method, frame.encoded) == "say-hello"
 
 
-async def test_operators_speak_for_themselves(network: FakeNetwork, node: Node) -> None:
+async def test_operators_speak_for_themselves(network: FakeNetwork, node: LocalNode) -> None:
     """A frame of somebody else, a body that is none, a method that is none."""
     peer, other = await known(network, node, 1), network.operators[2]
     foreign = _framed(other.key, other.address, FrameKind.SYNC, sync_body([]))
@@ -452,7 +458,7 @@ async def test_operators_speak_for_themselves(network: FakeNetwork, node: Node) 
     assert await operator(node, peer, "frame", own.encoded) == "unknown-method"
 
 
-async def test_a_sync_request_is_checked_before_it_is_answered(network: FakeNetwork, node: Node) -> None:
+async def test_a_sync_request_is_checked_before_it_is_answered(network: FakeNetwork, node: LocalNode) -> None:
     """Its kind, its cluster and its signature."""
     peer, other = await known(network, node, 1), network.operators[1]
     session = network.session.id
@@ -465,7 +471,7 @@ async def test_a_sync_request_is_checked_before_it_is_answered(network: FakeNetw
         assert await operator(node, peer, rpc_methods.SYNC, frame.encoded) == "refused-frame"
 
 
-async def test_a_session_that_is_not_known_has_no_frames(network: FakeNetwork, node: Node) -> None:
+async def test_a_session_that_is_not_known_has_no_frames(network: FakeNetwork, node: LocalNode) -> None:
     """Nothing comes of asking for it; what it made is shown as a version."""
     peer, other = await known(network, node, 1), network.operators[1]
     for session in (network.session.id, SessionId(b"\x05" * 32)):
@@ -482,11 +488,13 @@ async def test_an_operator_is_shown_the_highest_version_with_what_proves_it(
     newer = network.reshare(network.first, 110, lists_keys=False)
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path) as node:
-        node._peers.update(network.chain.operators)
+        node.state.peers.update(network.chain.operators)
         peer = await known(network, node, 1)
         for epoch, proof in ((network.epoch, None), (newer.epoch, network.settle(newer.epoch))):
             if proof is not None:
-                await node._engine.learn(Nowhere(), VersionHead(epoch.transcript, epoch.certificate, proof))
+                await node.ceremonies.engine.adopt_version(
+                    Nowhere(), VersionHead(epoch.transcript, epoch.certificate, proof)
+                )
             answer = await operator(node, peer, rpc_methods.HEAD, b"")
             assert isinstance(answer, bytes)
             head = decode_head(answer)
@@ -506,13 +514,13 @@ async def test_an_operator_without_a_version_to_deal_from_says_so(
     keep_version(network, 1, tmp_path / "dormant", version=dormant, settled=False)
     for index, folder in ((0, "empty"), (1, "dormant")):
         with a_node(network, index, tmp_path / folder) as node:
-            node._peers.update(network.chain.operators)
+            node.state.peers.update(network.chain.operators)
             peer = await known(network, node, 2)
             assert await operator(node, peer, rpc_methods.HEAD, b"") == "no-version"
 
 
 async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(
-    network: FakeNetwork, node: Node
+    network: FakeNetwork, node: LocalNode
 ) -> None:
     """Whatever its body says."""
     peer = await known(network, node, 1)
@@ -521,26 +529,30 @@ async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(
     assert await operator(node, peer, rpc_methods.PING, b"x" * 1000) == b""
 
 
-async def test_a_holder_that_left_the_set_is_served_while_it_deals(network: FakeNetwork, node: Node) -> None:
+async def test_a_holder_that_left_the_set_is_served_while_it_deals(
+    network: FakeNetwork, node: LocalNode
+) -> None:
     """Its hello is taken and what it asks for is answered; once it holds nothing that is dealt from, it is a stranger."""
     gone, staying = network.operators[3], network.chain.operators[:3]
-    node._peers.update(staying, holders=[o.address for o in network.operators])
+    node.state.peers.update(staying, holders=[o.address for o in network.operators])
     peer = await known(network, node, 3)
     asking = _framed(gone.key, gone.address, FrameKind.SYNC, sync_body([]), session=network.session.id)
     for method, body in ((rpc_methods.SYNC, asking.encoded), (rpc_methods.HEAD, b"")):
         assert isinstance(await operator(node, peer, method, body), bytes)
-    node._peers.update(staying)
+    node.state.peers.update(staying)
     for method, body in ((rpc_methods.SYNC, asking.encoded), (rpc_methods.HEAD, b"")):
         assert await operator(node, peer, method, body) == "say-hello"
 
 
-async def test_the_gate_lets_strangers_to_the_client_protocol_alone(network: FakeNetwork, node: Node) -> None:
+async def test_the_gate_lets_strangers_to_the_client_protocol_alone(
+    network: FakeNetwork, node: LocalNode
+) -> None:
     """Whoever stands on chain reaches the others too."""
     network.place(1, f"{HERE}/p2p/{network.operators[1].peer.peer_id}")
-    node._peers.update(network.chain.operators)
-    assert node.gate(STRANGER, rpc_methods.CLIENT_PROTOCOL)
+    node.state.peers.update(network.chain.operators)
+    assert node.state.peers.admits(STRANGER, rpc_methods.CLIENT_PROTOCOL)
     for protocol in (rpc_methods.OPERATOR_PROTOCOL, GOSSIP):
-        assert not node.gate(STRANGER, protocol)
-        assert node.gate(network.operators[1].peer.peer_id, protocol)
+        assert not node.state.peers.admits(STRANGER, protocol)
+        assert node.state.peers.admits(network.operators[1].peer.peer_id, protocol)
     for protocol in ("/eigenkms/client/2", "/eigenkms/operator/1", "/ipfs/id/1.0.0", ""):
-        assert not node.gate(network.operators[1].peer.peer_id, protocol)
+        assert not node.state.peers.admits(network.operators[1].peer.peer_id, protocol)

@@ -110,7 +110,7 @@ class Disguised:
     async def head(self) -> None:
         return None
 
-    def offer_body(self, source: Hashable, _name: bytes, _body: bytes) -> None:
+    def submit_body(self, source: Hashable, _name: bytes, _body: bytes) -> None:
         self.bodies.append(source)
 
     def services(self) -> OperatorHandlers:

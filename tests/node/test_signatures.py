@@ -14,7 +14,6 @@ import trio.testing
 
 from eigenkms.crypto import bn254
 from eigenkms.errors import NetworkError, RemoteProtocolError
-from eigenkms.node.app import Node
 from eigenkms.node.network import signature_checks
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.signature_checks import Caller, SignatureChecks
@@ -27,6 +26,7 @@ from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import sync_body
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version
 from tests.support.waiting import PATIENCE, eventually
 
@@ -62,11 +62,11 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stuck]:
 
 
 @pytest.fixture
-def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[LocalNode]:
     """The first operator's. The chain names the peers of all."""
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path) as node:
-        node._peers.update(
+        node.state.peers.update(
             replace(o, socket=f"{HERE}/p2p/{network.operators[i].peer.peer_id}")
             for i, o in enumerate(network.chain.operators)
         )
@@ -93,7 +93,7 @@ async def flood(network: FakeNetwork, host: Host, target: PeerId, first: int, co
 
 
 async def test_an_operator_waits_for_no_strangers_signature(
-    network: FakeNetwork, node: Node, stuck: Stuck
+    network: FakeNetwork, node: LocalNode, stuck: Stuck
 ) -> None:
     """Twenty connections flood with forged hellos, and the check of one of them never ends. An operator says hello, pulls, and is
     known again after a restart; a client gets its statement.
@@ -101,10 +101,10 @@ async def test_an_operator_waits_for_no_strangers_signature(
     operator, codes = network.operators[1], Counter[str]()
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(
-            patient_host(network.operators[0].peer, listen=[ANYWHERE], gate=node.gate)
+            patient_host(network.operators[0].peer, listen=[ANYWHERE], gate=node.state.peers.admits)
         )
-        there.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
-        there.serve(rpc_methods.OPERATOR_PROTOCOL, node._operator_services.answer)
+        there.serve(rpc_methods.CLIENT_PROTOCOL, node.services.client_handlers.answer)
+        there.serve(rpc_methods.OPERATOR_PROTOCOL, node.services.operator_handlers.answer)
 
         async def visit(key: PeerKey) -> Host:
             host = await stack.enter_async_context(patient_host(key))
@@ -128,7 +128,7 @@ async def test_an_operator_waits_for_no_strangers_signature(
             assert stuck.bad == 1
             stuck.free.set()
             nursery.cancel_scope.cancel()
-    assert node._peers.operator_of(operator.peer.peer_id) == operator.address
+    assert node.state.peers.operator_of(operator.peer.peer_id) == operator.address
     assert set(codes) <= {"busy", "refused-frame"}
 
 
@@ -293,8 +293,8 @@ async def test_an_operator_that_passes_forgeries_on_pays_for_them(
     checks = SignatureChecks(book)
     liar, honest = network.operators[2:4]
     record = liar.record([HERE])
-    book.accept(book.screen(record, 1) or pytest.fail("no news"), record)
-    book.prove(liar.peer.peer_id, record)
+    book.accept(book.check_fresh(record, 1) or pytest.fail("no news"), record)
+    book.mark_authenticated(liar.peer.peer_id, record)
     found = [
         await outcome(checks, forged(network, stranger().peer, number), Caller(liar.peer.peer_id))
         for number in range(1, 6)

@@ -52,7 +52,7 @@ class Node:
     def refresh(self) -> None:
         """Nobody is dialled."""
 
-    async def learn(self, _outlet: object, head: VersionHead) -> None:
+    async def adopt_version(self, _sink: object, head: VersionHead) -> None:
         self.learnt.append(head.transcript.hash)
 
 
@@ -64,7 +64,7 @@ async def ask(node: Node, chain: FakeChain, *, min_operators: int = 1) -> list[b
     """What the node learns from its peer: hashes of transcripts."""
     parameters = Parameters(10, "latest", 1000, min_operators=min_operators)
     sources = VersionSync(chain, CLUSTER, node, node, node, node, node, parameters)  # type: ignore[arg-type]
-    await sources.ask_all()
+    await sources.query_all()
     return node.learnt
 
 

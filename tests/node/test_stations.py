@@ -69,7 +69,7 @@ async def test_a_frame_is_decoded_once_on_its_way(town: Town, monkeypatch: pytes
 
     for module in (operator_network, engine):
         monkeypatch.setattr(module, "decode_frame", decode)
-    monkeypatch.setattr(OperatorNetwork, "_pull", pull_nothing)
+    monkeypatch.setattr(OperatorNetwork, "_sync", pull_nothing)
     async with town.open(*town.people[:2]) as street:
         await street.meet(town.session(100), found=True)
         one, other = town.up.values()

@@ -25,7 +25,7 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 def test_a_state_is_one_datagram(listener: tuple[str, socket.socket]) -> None:
     """To a socket in the file system, and to one of the abstract name space."""
     name, bound = listener
-    SystemdNotifier({"NOTIFY_SOCKET": name}).tell("READY=1")
+    SystemdNotifier({"NOTIFY_SOCKET": name}).notify("READY=1")
     assert bound.recv(100) == b"READY=1"
     with pytest.raises(BlockingIOError):
         bound.recv(100)
@@ -36,9 +36,9 @@ async def test_signs_of_life_come_twice_as_often_as_needed(
 ) -> None:
     """WATCHDOG_USEC is in microseconds."""
     name, bound = listener
-    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000"})
+    systemd = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000"})
     with trio.move_on_after(4):
-        await supervisor.keep_beating()
+        await systemd.run_watchdog()
     assert [bound.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
     with pytest.raises(BlockingIOError):
         bound.recv(100)
@@ -56,16 +56,16 @@ async def test_signs_of_life_come_twice_as_often_as_needed(
 )
 async def test_nobody_that_watches_is_no_trouble(environ: dict[str, str]) -> None:
     """No socket, one that is gone, a watch over another process: nothing happens, and nothing beats."""
-    supervisor = SystemdNotifier(environ)
-    assert supervisor.beat is None
-    supervisor.tell("READY=1")
-    await supervisor.keep_beating()
+    systemd = SystemdNotifier(environ)
+    assert systemd.interval is None
+    systemd.notify("READY=1")
+    await systemd.run_watchdog()
 
 
 def test_a_listener_that_does_not_listen_costs_no_time(tmp_path: Path) -> None:
     """Its queue is full; nothing blocks."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(str(tmp_path / "notify"))
-        supervisor = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        systemd = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
         for _ in range(2000):
-            supervisor.tell("WATCHDOG=1")
+            systemd.notify("WATCHDOG=1")

@@ -46,14 +46,14 @@ class DealingFetcher:
         self._asking: dict[PeerId, Want] = {}
         self._asked_at: dict[Want, float] = {}
 
-    async def run(self, outlet: FrameSink) -> None:
+    async def run(self, sink: FrameSink) -> None:
         """Fetch until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 await self._engine.wants()
                 await trio.sleep(self._pause())
                 for peer, want in self._round(trio.current_time()):
-                    nursery.start_soon(self._ask, outlet, peer, want)
+                    nursery.start_soon(self._ask, sink, peer, want)
 
     def _round(self, now: float) -> Iterator[tuple[PeerId, Want]]:
         """Whom to ask for what now."""
@@ -84,7 +84,7 @@ class DealingFetcher:
         asked.add(chosen)
         return chosen
 
-    async def _ask(self, outlet: FrameSink, peer: PeerId, want: Want) -> None:
+    async def _ask(self, sink: FrameSink, peer: PeerId, want: Want) -> None:
         method, name = want
         operator = self._peers.operator_of(peer)
         try:
@@ -92,9 +92,9 @@ class DealingFetcher:
                 peer, rpc_methods.OPERATOR_PROTOCOL, method, name, timeout=FETCH_SECONDS
             )
             if method == rpc_methods.ROW:
-                await self._engine.take_row(outlet, name, rpc_methods.decode_row(answer))
+                await self._engine.take_row(sink, name, rpc_methods.decode_row(answer))
             else:
-                self._engine.offer_body(operator, name, answer)
+                self._engine.submit_body(operator, name, answer)
         except EigenKmsError as error:
             log.debug("%s of dealing %s from %s: %s", method, name.hex()[:16], peer, error)
         finally:

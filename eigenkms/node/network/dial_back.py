@@ -27,10 +27,15 @@ MAX_DIALS: Final = 4
 
 
 class DialBackService:
-    """Answers ``reach`` requests of one node. ``host`` is there from when the node runs."""
+    """Answers the ``reach`` requests that come to one node, by dials from ``host``."""
 
     def __init__(
-        self, cluster: ClusterId, me: OperatorAddress, peers: PeerBook, checks: SignatureChecks
+        self,
+        cluster: ClusterId,
+        me: OperatorAddress,
+        peers: PeerBook,
+        checks: SignatureChecks,
+        host: "Host",
     ) -> None:
         self._cluster = cluster
         self._me = me
@@ -39,7 +44,7 @@ class DialBackService:
         self._served: dict[OperatorAddress, tuple[int, float]] = {}
         """Of each member that asked: the time that its last request names, and when that came by our own clock."""
         self._dialling: set[OperatorAddress] = set()
-        self.host: Host | None = None
+        self._host = host
 
     async def answer(self, request: Request) -> bytes:
         """Raises ``RpcRefusal``, and ``RemoteProtocolError`` for what no operator of the set signed."""
@@ -75,11 +80,9 @@ class DialBackService:
             raise RpcRefusal("busy", f"few dials at a time, and one in {PAUSE_SECONDS:g} s for each operator")
 
     async def _dial(self, asker: OperatorAddress, socket: PeerAddress) -> ReachAnswer:
-        if self.host is None:
-            raise RpcRefusal("busy", "this node is starting")
         self._dialling.add(asker)
         try:
-            outcome = await self.host.probe(
+            outcome = await self._host.probe(
                 socket.peer_id, socket.transport, timeout=DIAL_SECONDS, public_only=self._peers.home is None
             )
         finally:

@@ -60,7 +60,7 @@ class OperatorHandlers:
 
     def _take_body(self, request: Request, sender: OperatorAddress) -> bytes:
         name, body = rpc_methods.decode_push(request.body)
-        self._engine.offer_body(sender, name, body)
+        self._engine.submit_body(sender, name, body)
         return b""
 
     async def _serve(self, request: Request, sender: OperatorAddress) -> bytes:

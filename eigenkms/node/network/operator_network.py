@@ -49,31 +49,34 @@ class OperatorNetwork:
     """The node's side of the network; ``Outlet`` of the engine. Opened by ``run``."""
 
     def __init__(
-        self, host: Host, peers: PeerBook, engine: Engine, greeter: PeerRecordService, cluster: ClusterId
+        self,
+        host: Host,
+        peers: PeerBook,
+        engine: Engine,
+        records: PeerRecordService,
+        cluster: ClusterId,
+        *,
+        window: float,
     ) -> None:
         self._host = host
         self._peers = peers
         self._engine = engine
-        self._greeter = greeter
+        self._records = records
         self._cluster = cluster
         self._topic = rpc_methods.gossip_topic(cluster)
         self._to_push, self._pushes = trio.open_memory_channel[tuple[PeerId, bytes]](MAX_WAITING)
-        self._window = 1.0
+        self._window = window
         self._gossip_rates = RateLimiter(GOSSIP_RATE, GOSSIP_BURST, trio.current_time)
         self._dialled: Mapping[PeerId, tuple[str, ...]] = {}
         self._fetcher = DealingFetcher(host, peers, engine, self._pause)
 
-    def set_window(self, window: float) -> None:
-        """Pull four times a protocol window (seconds)."""
-        self._window = window
-
     async def run(self) -> None:
         """All loops, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen)
-            nursery.start_soon(self._greet)
-            nursery.start_soon(self._pull)
-            nursery.start_soon(self._push)
+            nursery.start_soon(self._receive_gossip)
+            nursery.start_soon(self._identify_peers)
+            nursery.start_soon(self._sync)
+            nursery.start_soon(self._send_bodies)
             nursery.start_soon(self._fetcher.run, self)
 
     def refresh(self) -> None:
@@ -110,14 +113,14 @@ class OperatorNetwork:
             except trio.WouldBlock:
                 log.debug("body of dealing %s to %s: too many wait", name.hex()[:16], peer)
 
-    async def _push(self) -> None:
+    async def _send_bodies(self) -> None:
         async with trio.open_nursery() as nursery:
             places = trio.Semaphore(MAX_PUSHES)
             async for peer, message in self._pushes:
                 await places.acquire()
-                nursery.start_soon(self._push_one, peer, message, places)
+                nursery.start_soon(self._send_body, peer, message, places)
 
-    async def _push_one(self, peer: PeerId, message: bytes, places: trio.Semaphore) -> None:
+    async def _send_body(self, peer: PeerId, message: bytes, places: trio.Semaphore) -> None:
         try:
             await self._host.call(
                 peer, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.PUSH, message, timeout=CALL_SECONDS
@@ -140,25 +143,25 @@ class OperatorNetwork:
             slot_of(frame)
         except RemoteProtocolError:
             return None
-        if self._peers.key_of(frame.sender) is None or not self._peers.is_said_to_be(origin, frame.sender):
+        if self._peers.key_of(frame.sender) is None or not self._peers.is_claimed_peer(origin, frame.sender):
             return None
         return None if self._gossip_rates.take(frame.sender.hex()) else frame
 
-    async def _listen(self) -> None:
+    async def _receive_gossip(self) -> None:
         async for message in self._host.subscribe(self._topic, self._read_gossip):
             assert isinstance(message.content, Frame), "what the validator returned"
-            self._engine.offer(self._source(message.origin), message.content)
+            self._engine.submit(self._origin_of(message.origin), message.content)
 
-    def _source(self, peer: PeerId) -> Hashable:
+    def _origin_of(self, peer: PeerId) -> Hashable:
         """Whose place in the engine's queues is used: an operator has one, however many peer ids it makes."""
         return self._peers.operator_of(peer) or peer
 
-    async def _greet(self) -> None:
+    async def _identify_peers(self) -> None:
         greeting: set[PeerId] = set()
 
         async def greet(peer: PeerId) -> None:
             try:
-                await self._greet_one(peer)
+                await self._identify_peer(peer)
             finally:
                 greeting.discard(peer)
 
@@ -177,22 +180,21 @@ class OperatorNetwork:
                         nursery.start_soon(greet, peer)
                 await trio.sleep(GREET_SECONDS)
 
-    async def _greet_one(self, peer: PeerId) -> None:
-        record = self._greeter.record
-        assert record is not None, "links run once this node has its record"
+    async def _identify_peer(self, peer: PeerId) -> None:
+        own = self._records.own.encoded
         try:
-            answer = await self._host.call(peer, CLIENT_PROTOCOL, HELLO, record.encoded, timeout=CALL_SECONDS)
-            await self._greeter.take_records(answer, peer)
+            answer = await self._host.call(peer, CLIENT_PROTOCOL, HELLO, own, timeout=CALL_SECONDS)
+            await self._records.take_records(answer, peer)
         except EigenKmsError as error:
             log.debug("hello to %s: %s", peer, error)
 
-    async def _pull(self) -> None:
+    async def _sync(self) -> None:
         """One peer after another; one that does not answer holds nobody up, and on a busy machine no more are asked than two."""
         pulling: set[PeerId] = set()
 
         async def pull(peer: PeerId) -> None:
             try:
-                await self._pull_from(peer)
+                await self._sync_with(peer)
             finally:
                 pulling.discard(peer)
 
@@ -209,7 +211,7 @@ class OperatorNetwork:
         """A quarter of a window, jittered so that nodes do not ask in step."""
         return min(max(self._window / 4, MIN_PULL_SECONDS), MAX_PULL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311
 
-    async def _pull_from(self, peer: PeerId) -> None:
+    async def _sync_with(self, peer: PeerId) -> None:
         for request in await self._engine.sync_requests():
             try:
                 answer = await self._host.call(
@@ -220,8 +222,11 @@ class OperatorNetwork:
                     timeout=CALL_SECONDS,
                 )
                 for data in decode_frames(answer):
-                    self._engine.offer(self._source(peer), data)
+                    self._engine.submit(self._origin_of(peer), data)
             except EigenKmsError as error:
                 log.debug(
-                    "pull from %s: %s", peer, error, extra=log_fields.of(request.session, "pull-failed")
+                    "pull from %s: %s",
+                    peer,
+                    error,
+                    extra=log_fields.session_fields(request.session, "pull-failed"),
                 )

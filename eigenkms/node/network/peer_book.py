@@ -14,10 +14,12 @@ from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.p2p.prefixes import plain_ip
+from eigenkms.p2p.types import GOSSIP
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame, WrongScopeError
 from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
 from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
+from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, OPERATOR_PROTOCOL
 from eigenkms.types import ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class PeerBook:
         self._hosts: frozenset[str] = frozenset()
         self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
         self._proven: dict[OperatorAddress, PeerId] = {}
-        self._complained: set[tuple[OperatorAddress, str]] = set()
+        self._warned: set[tuple[OperatorAddress, str]] = set()
         self._expected: Mapping[PeerId, tuple[str, ...]] | None = None
 
     def update(
@@ -77,26 +79,26 @@ class PeerBook:
             try:
                 self._sockets[operator.address] = parse_address(operator.socket)
             except InputError as error:
-                self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
+                self._warn_once(operator.address, f"its socket on chain cannot be dialled: {error}")
         self._hosts = frozenset(socket.transport.host for socket in self._sockets.values())
-        self._complain_of_private_sockets()
+        self._warn_of_private_sockets()
         self._records = {a: r for a, r in self._records.items() if a in self._everybody}
         self._expected = None
         self._proven = {a: p for a, p in self._proven.items() if a in self._everybody}
         for peer_id, owners in self._claimants().items():
             if len(owners) > 1:
                 for owner in owners:
-                    self._complain(
+                    self._warn_once(
                         owner, f"its socket names peer id {peer_id}, which another operator names too"
                     )
 
-    def _complain_of_private_sockets(self) -> None:
+    def _warn_of_private_sockets(self) -> None:
         """A node of the public network does not dial them (``p2p.dialing.connector``). What a name stands for is not known here."""
         if self.home is None or not self.home.is_public:
             return
         for operator, socket in self._sockets.items():
             if socket.transport.is_public is False:
-                self._complain(
+                self._warn_once(
                     operator, f"its socket on chain, {socket.multiaddr}, is private: it is not dialled there"
                 )
 
@@ -106,9 +108,9 @@ class PeerBook:
             claims.setdefault(socket.peer_id, []).append(address)
         return claims
 
-    def _complain(self, operator: OperatorAddress, sentence: str) -> None:
-        if (operator, sentence) not in self._complained:
-            self._complained.add((operator, sentence))
+    def _warn_once(self, operator: OperatorAddress, sentence: str) -> None:
+        if (operator, sentence) not in self._warned:
+            self._warned.add((operator, sentence))
             log.warning("operator 0x%s: %s", operator.hex(), sentence)
 
     @property
@@ -157,7 +159,7 @@ class PeerBook:
 
     # -- records ---------------------------------------------------------------------------------------------
 
-    def screen(self, frame: Frame, now_ms: int) -> PeerRecord | None:
+    def check_fresh(self, frame: Frame, now_ms: int) -> PeerRecord | None:
         """The record in ``frame`` if it is worth a signature check: an operator's, in scope, newer than the one we have.
 
         Raises ``RemoteProtocolError`` for a frame that is no peer record of this cluster, or has an address that is none.
@@ -186,7 +188,7 @@ class PeerBook:
                 self._proven.pop(record.operator, None)
             log.info("operator 0x%s says to be peer %s", record.operator.hex(), peer)
 
-    def prove(self, peer: PeerId, frame: Frame) -> None:
+    def mark_authenticated(self, peer: PeerId, frame: Frame) -> None:
         """``peer`` itself handed this record over: if it is the one we keep and names it, the peer is that operator.
 
         Raises ``RemoteProtocolError`` if it is proven to be another one already.
@@ -220,13 +222,19 @@ class PeerBook:
         """Whether an operator's socket on chain is at this IP address; one that names a host is at none."""
         return str(plain_ip(address)) in self._hosts
 
-    def is_said_to_be(self, peer: PeerId, operator: OperatorAddress) -> bool:
+    def is_claimed_peer(self, peer: PeerId, operator: OperatorAddress) -> bool:
         """Whether the operator's socket on chain or its record names this peer."""
         return any(named == peer for named, _ in self._addresses(operator))
 
-    def may_speak(self, peer: PeerId) -> bool:
+    def may_open_operator_streams(self, peer: PeerId) -> bool:
         """Whether the peer may open operator streams: named by a socket on chain, or by a record."""
         return peer in self.expected() or self.operator_of(peer) is not None
+
+    def admits(self, peer: PeerId, protocol: str) -> bool:
+        """Return whether the host may speak a protocol with a peer: with strangers, the client protocol only."""
+        if protocol in (GOSSIP, OPERATOR_PROTOCOL):
+            return self.may_open_operator_streams(peer)
+        return protocol == CLIENT_PROTOCOL
 
     def expected(self) -> Mapping[PeerId, tuple[str, ...]]:
         """Peers of the other operators with the addresses to dial them at, the first to try first.

@@ -156,7 +156,7 @@ class SignatureChecks:
 
     def _operator_behind(self, sender: OperatorAddress, caller: Caller) -> str | None:
         """The name that stands for the operator whose work this is, None for a stranger's."""
-        if self._peers.is_said_to_be(caller.peer, sender):
+        if self._peers.is_claimed_peer(caller.peer, sender):
             return sender.hex()
         if (proven := self._peers.operator_of(caller.peer)) is not None:
             return proven.hex()
