@@ -25,9 +25,9 @@ import trio
 from benchmarks.tables import show
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.crypto.pvss import LogarithmTable
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import HeldVersion, Versions
-from eigenkms.node.workers import Workers
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame, decode_frame
 from eigenkms.protocols.wire.session import Parameters, Session
@@ -82,9 +82,9 @@ class Seat:
             nursery.start_soon(self.engine.run, self)
             while True:
                 await trio.sleep(PULL_SECONDS)
-                for request in await self.engine.sync_requests():
+                for request in await self.engine.queries.sync_requests():
                     for other in tuple(self.everybody.values()):
-                        for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
+                        for frame in await other.engine.queries.sync_reply(decode_frame(request.encoded)):
                             self.engine.submit(frame.sender, frame.encoded)
 
 

@@ -16,7 +16,7 @@ from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.errors import ChainError, InputError
 from eigenkms.node import log_fields
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.node.registration import log_rejected

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
 from eigenkms.node.boundary_handler import BoundaryHandler
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.workers import Workers
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.ping import PeerPinger
@@ -18,7 +19,6 @@ from eigenkms.node.network.signature_checks import SignatureChecks
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.node.resources import NodeResources
 from eigenkms.node.state import NodeState
-from eigenkms.node.workers import Workers
 from eigenkms.p2p.host import Host
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame

@@ -642,7 +642,7 @@ async def test_a_version_of_protocol_1_that_is_not_proven_to_be_settled_is_not_d
         for name, shown in false.items():
             prover.shown = shown
             caplog.clear()
-            holder.ceremonies.engine._source_wanted.set()
+            holder.ceremonies.engine._base_unknown.set()
             await eventually(lambda: said(caplog, "head of "))
             assert not said(caplog, "was made while this node did not take part"), name
             assert holder.status()["source"] == network.epoch.transcript.version
@@ -671,7 +671,7 @@ async def test_a_version_that_is_proven_is_dealt_from(
 
 def asked_again(node: LocalNode, prover: Prover, times: int) -> bool:
     """Whether the prover was asked so often; if not, let the node look again."""
-    node.ceremonies.engine._source_wanted.set()
+    node.ceremonies.engine._base_unknown.set()
     return prover.asked.count(rpc_methods.HEAD) >= times
 
 

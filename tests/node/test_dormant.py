@@ -125,7 +125,7 @@ async def test_all_deal_from_the_settled_version_and_erase_the_other(upgraded: U
     who, first, second = upgraded.who, upgraded.first, upgraded.second
     async with alive(who, upgraded.folder, "first") as seats:
         for each in seats:
-            head = await each.engine.head()
+            head = await each.engine.queries.head()
             assert head is not None
             assert (head.transcript, head.certificate, head.proof) == (
                 first.transcript,
@@ -180,7 +180,7 @@ async def test_a_version_that_woke_stays_awake(upgraded: Upgraded) -> None:
     async with alive(upgraded.who, upgraded.folder, "second", [upgraded.me]) as (one,):
         (held,) = one.versions
         assert (held.epoch.transcript, held.share) == (second.transcript, second.shares[upgraded.me])
-        assert await one.engine.head() == upgraded.proven
+        assert await one.engine.queries.head() == upgraded.proven
         assert await see([one], upgraded.who.session) == [True]
         assert one.engine.newest is not None
         assert [t.hash for t in one.engine.newest.sources] == [second.transcript.hash]

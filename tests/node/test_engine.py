@@ -18,9 +18,9 @@ from trio.testing import MockClock
 
 from eigenkms.crypto.hashing import Rng
 from eigenkms.errors import StorageError
-from eigenkms.node import engine
-from eigenkms.node.engine import MAX_IDLE_SECONDS
-from eigenkms.node.frame_queue import MAX_FRAMES, MAX_OF_ONE
+from eigenkms.node.engine import intake
+from eigenkms.node.engine.frame_queue import MAX_FRAMES, MAX_OF_ONE
+from eigenkms.node.engine.machines import MAX_IDLE_SECONDS
 from eigenkms.protocols.ceremony.effects import LogEvent, ReportFault
 from eigenkms.protocols.ceremony.forgeries import MAX_FORGERIES
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
@@ -261,7 +261,7 @@ async def test_who_hands_over_forged_frames_pays_for_them_and_nobody_else(
         verified.extend(frames)
         return verify_frames(frames, keys, rng)
 
-    monkeypatch.setattr(engine, "verify_frames", count)
+    monkeypatch.setattr(intake, "verify_frames", count)
     me, liar, victim, other = who.addresses
 
     def forged(number: int, session: Session) -> Frame:
@@ -301,9 +301,9 @@ async def test_an_equivocation_is_kept_as_evidence(who: Cast, tmp_path: Path) ->
         bundle = decode_bundle(kept.bundle)
         check_bundle(bundle)
         assert (bundle.session, len(bundle.evidence.frames)) == (who.session, 2)
-        page = await one.engine.evidence_page(0)
+        page = await one.engine.queries.evidence_page(0)
         assert page == EvidencePage(((kept.id, kept.bundle),), more=False)
-        assert await one.engine.evidence_page(kept.id) == EvidencePage((), more=False)
+        assert await one.engine.queries.evidence_page(kept.id) == EvidencePage((), more=False)
     async with seated(who, room, tmp_path, who.addresses[0]) as (one,):
         assert (one.engine.evidence, one.engine.accused) == (1, {liar: 1})
 
@@ -314,7 +314,7 @@ async def test_a_share_that_does_not_open_is_an_error(
     """Its operator must report it; what happens every day is information."""
     async with seated(who, Room(), tmp_path, who.addresses[0]) as (one,):
         notes = [LogEvent(NOT_OPENED, {"version": 7}), LogEvent("share held", {"version": 7})]
-        one.engine._report([SessionEffect(None, note) for note in notes])
+        one.engine._reporter.report([SessionEffect(None, note) for note in notes])
     levels = {r.levelno for r in caplog.records if NOT_OPENED in r.getMessage()}
     assert levels == {logging.ERROR}
 
@@ -325,7 +325,7 @@ async def test_evidence_is_kept_once_and_shown(network: FakeNetwork, tmp_path: P
     liar = network.operators[1]
     with a_node(network, 0, tmp_path) as node:
         for _ in range(2):
-            node.ceremonies.engine._make_durable(
+            node.ceremonies.engine.effects.make_durable(
                 [SessionEffect(network.session, ReportFault(noticed.evidence))]
             )
             assert (len(node.resources.store.evidence()), node.ceremonies.engine.evidence) == (1, 1)
@@ -345,7 +345,7 @@ async def test_what_is_due_is_done_in_the_next_step_whatever_that_is_for(
     who = seated_cast(4, window_ms=20_000)
     with open_store(tmp_path, who.addresses[0]) as store:
         one = seat(who, who.addresses[0], Room(), store)
-        ticks, tick = list[float](), one.engine._operator.tick
+        ticks, tick = list[float](), one.engine._participant.tick
 
         told = trio.Event()
 
@@ -354,7 +354,7 @@ async def test_what_is_due_is_done_in_the_next_step_whatever_that_is_for(
             trio.from_thread.run_sync(lambda: told.set())  # noqa: PLW0108 - it is another one later
             return tick(now)
 
-        monkeypatch.setattr(one.engine._operator, "tick", tell)
+        monkeypatch.setattr(one.engine._participant, "tick", tell)
         began = trio.current_time()
         assert await one.engine.boundary(one, who.session, may_vote=True, may_found=True)
         for seconds in (9.9, 0.14):
@@ -417,8 +417,10 @@ async def test_a_store_that_refuses_ends_the_engine_and_nothing_of_that_step_is_
                     with trio.fail_after(PATIENCE):
                         await trio.sleep_forever()
             del room.seats[victim]
-            for request in await seats[0].engine.sync_requests():
-                assert await failing.engine.sync_reply(request) == [], "what is asked for is no exception"
+            for request in await seats[0].engine.queries.sync_requests():
+                assert await failing.engine.queries.sync_reply(request) == [], (
+                    "what is asked for is no exception"
+                )
             with pytest.raises(StorageError, match="earlier step"):
                 await failing.engine.boundary(failing, later(who.session), may_vote=True, may_found=True)
             unsaid = {r.body for r in _records(refusal.refused) if r.kind == "frame"}

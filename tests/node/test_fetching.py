@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.node.engine import Wanted
+from eigenkms.node.engine.machines import Wanted
 from eigenkms.node.network.dealing_fetcher import FREE_PLACES, HEDGE_SECONDS, DealingFetcher
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.p2p.identity import PeerId, PeerKey
@@ -47,7 +47,11 @@ class SomeSilent:
             await trio.sleep_forever()
         return rpc_methods.encode_frames([]) if method == rpc_methods.SYNC else body
 
-    async def wants(self) -> Wanted:
+    @property
+    def queries(self) -> "SomeSilent":
+        return self
+
+    async def wait_for_wanted(self) -> Wanted:
         return self.wanted
 
     def submit_body(self, _origin_of: object, name: bytes, _body: bytes) -> None:

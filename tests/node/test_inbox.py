@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from eigenkms.node.frame_queue import MAX_BATCH, MAX_BYTES, MAX_FRAMES, MAX_OF_ONE, FairFrameQueue
+from eigenkms.node.engine.frame_queue import MAX_BATCH, MAX_BYTES, MAX_FRAMES, MAX_OF_ONE, FairFrameQueue
 
 
 async def test_a_flood_displaces_its_own_frames_only() -> None:

@@ -10,10 +10,10 @@ from trio.testing import MockClock
 from eigenkms.crypto import pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import VerificationError
+from eigenkms.node.engine.dealing_bodies import MAX_BYTES, MAX_OF_ONE, DealingBodies
+from eigenkms.node.engine.workers import Workers
 from eigenkms.node.network import byte_budget
 from eigenkms.node.network.byte_budget import OperatorByteBudget
-from eigenkms.node.network.dealing_bodies import MAX_BYTES, MAX_OF_ONE, DealingBodies
-from eigenkms.node.workers import Workers
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, OpenJob, OpenResult, Result
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.codec import MalformedError, encode
@@ -144,12 +144,12 @@ async def test_workers_make_their_table_when_it_is_needed_and_once() -> None:
 
     with toy_crypto():
         workers = Workers(cast(1).rng, make)
-        assert await workers.carry_out(CheckJob(())) == CheckResult(frozenset(), frozenset())
+        assert await workers.run_job(CheckJob(())) == CheckResult(frozenset(), frozenset())
         assert made == []
         results: list[Result] = []
 
         async def work(job: Job) -> None:
-            results.append(await workers.carry_out(job))
+            results.append(await workers.run_job(job))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work, an_open())
@@ -171,7 +171,7 @@ async def test_work_under_way_keeps_nobody_from_leaving() -> None:
     with toy_crypto():
         workers = Workers(cast(1).rng, make)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(workers.carry_out, an_open())
+            nursery.start_soon(workers.run_job, an_open())
             await eventually(begun.is_set)
             nursery.cancel_scope.cancel()
         assert not ended.is_set()

@@ -13,8 +13,8 @@ from eigenkms.node.network.ping import (
     MAX_GRACE,
     MIN_GRACE,
     OLD_PROTOCOL,
-    PATIENCE_SECONDS,
     PAUSE_SECONDS,
+    PING_SECONDS,
     PeerPinger,
     PingResult,
 )
@@ -83,7 +83,7 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         assert pulse.result_of(slow.address) == PingResult(pytest.approx(0.5), pytest.approx(began + 0.5))
         assert pulse.result_of(network.operators[3].address) == PingResult()
         host.takes[quick.peer.peer_id] = None
-        await pass_time(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
+        await pass_time(PAUSE_SECONDS + PING_SECONDS + 1)
         assert pulse.result_of(quick.address) == PingResult(
             pytest.approx(0.25), pytest.approx(began + 0.25), failures=1
         )
@@ -112,7 +112,7 @@ async def test_a_session_waits_for_the_slowest_operator_that_answers(
         assert pulse.grace() == pytest.approx(0.5)
         for seconds, grace in ((None, 0.125), (2 * MAX_GRACE + 0.5, MAX_GRACE), (0.01, 0.125)):
             host.takes[slow] = seconds
-            await pass_time(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
+            await pass_time(PAUSE_SECONDS + PING_SECONDS + 1)
             assert pulse.grace() == pytest.approx(grace)
         host.takes[quick] = 0.01
         await pass_time(PAUSE_SECONDS + 1)

@@ -108,22 +108,22 @@ async def test_a_share_is_on_its_way_between_an_erasure_and_the_last_row(
     async with alive(who, tmp_path, "both") as seats:
         await see(seats, who.session, may_found=True)
         await eventually(hold(seats, who.session))
-        late, offer, fetch = seats[-1], seats[-1].engine.offer_body, seats[-1]._fetch_from
+        late, offer, fetch = seats[-1], seats[-1].engine.submit_body, seats[-1]._fetch_from
         assert not late.engine.is_obtaining_a_share
 
         async def fetch_nothing(_other: Seat) -> None:
             pass
 
-        monkeypatch.setattr(late.engine, "offer_body", lambda *_: None)
+        monkeypatch.setattr(late.engine, "submit_body", lambda *_: None)
         monkeypatch.setattr(late, "_fetch_from", fetch_nothing)
         await see(seats, who.later(10))
         await eventually(lambda: not any(held.share for held in late.versions))
         assert late.engine.wanted.rows
         assert late.engine.is_obtaining_a_share
         with monkeypatch.context() as patched:
-            patched.setattr("eigenkms.node.engine.SHARE_SECONDS", 0.0)
+            patched.setattr("eigenkms.node.engine.machines.SHARE_SECONDS", 0.0)
             assert not late.engine.is_obtaining_a_share
-        monkeypatch.setattr(late.engine, "offer_body", offer)
+        monkeypatch.setattr(late.engine, "submit_body", offer)
         monkeypatch.setattr(late, "_fetch_from", fetch)
         await eventually(hold(seats, who.later(10)))
         assert not late.engine.is_obtaining_a_share

@@ -15,9 +15,9 @@ from trio.testing import MockClock
 from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import RefusedError
-from eigenkms.node import engine as engine_module
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.rate_limiter import Pace
+from eigenkms.node.engine import effect_store
 from eigenkms.node.network import client_handlers
 from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
@@ -130,7 +130,7 @@ async def test_evidence_is_shown_to_everybody_page_by_page(
     network: FakeNetwork, node: LocalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole bundles in the order they came, each once; nothing is not refused."""
-    monkeypatch.setattr(engine_module, "MAX_PAGE_BYTES", 100)
+    monkeypatch.setattr(effect_store, "MAX_PAGE_BYTES", 100)
     assert await _evidence_of(node) == []
     liar = network.operators[1].address
     bundles = [bytes([size]) * size for size in (40, 60, 1, 200, 7)]
@@ -145,7 +145,9 @@ async def test_a_client_reads_and_verifies_what_a_node_kept(
     """Over real sockets, from what a machine accuses of to what the client believes."""
     operator, liar = network.operators[0], network.operators[1]
     noticed = equivocation(network, accused=1)
-    node.ceremonies.engine._make_durable([SessionEffect(network.session, ReportFault(noticed.evidence))])
+    node.ceremonies.engine.effects.make_durable(
+        [SessionEffect(network.session, ReportFault(noticed.evidence))]
+    )
     async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
         host.serve(rpc_methods.CLIENT_PROTOCOL, node.services.client_handlers.answer)
         network.place(0, str(host.addresses[0]))

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import trio
 
-from eigenkms.node import engine
+from eigenkms.node.engine import intake
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network import operator_network
 from eigenkms.node.network.operator_network import OperatorNetwork
@@ -67,7 +67,7 @@ async def test_a_frame_is_decoded_once_on_its_way(town: Town, monkeypatch: pytes
     async def pull_nothing(_links: OperatorNetwork) -> None:
         await trio.sleep_forever()
 
-    for module in (operator_network, engine):
+    for module in (operator_network, intake):
         monkeypatch.setattr(module, "decode_frame", decode)
     monkeypatch.setattr(OperatorNetwork, "_sync", pull_nothing)
     async with town.open(*town.people[:2]) as street:
@@ -100,9 +100,9 @@ async def test_evidence_is_stored_with_all_that_a_check_needs(town: Town) -> Non
     async with town.open(town.people[0]):
         engine = town.up[town.people[0].address].engine
         for _ in range(2):
-            engine._make_durable([SessionEffect(session, ReportFault(evidence))])
+            engine.effects.make_durable([SessionEffect(session, ReportFault(evidence))])
             assert (engine.evidence, dict(engine.accused)) == (1, {liar.address: 1})
-        page = await engine.evidence_page(0)
+        page = await engine.queries.evidence_page(0)
     ((_, kept),) = page.bundles
     bundle = decode_bundle(kept)
     check_bundle(bundle)

@@ -17,7 +17,8 @@ from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import StorageError
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.network.operator_handlers import OperatorHandlers
 from eigenkms.node.network.operator_network import OperatorNetwork
@@ -25,7 +26,6 @@ from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import SignatureChecks
 from eigenkms.node.network.version_sync import VersionSync
-from eigenkms.node.workers import Workers
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from eigenkms import __version__
 from eigenkms.chain.boundaries import BoundaryStatistics
-from eigenkms.node.engine import EngineStatistics
+from eigenkms.node.engine.statistics import EngineStatistics
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Handler, Statistics

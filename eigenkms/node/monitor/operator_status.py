@@ -12,7 +12,7 @@ import trio
 from eigenkms import __version__
 from eigenkms.chain.boundaries import BoundaryStatistics, newest_boundary
 from eigenkms.config.node import NodeConfig
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.monitor.health import HealthInput, judge
 from eigenkms.node.monitor.recent_warnings import RecentWarnings

@@ -20,7 +20,7 @@ from eigenkms.crypto import bls
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError, VerificationError
 from eigenkms.node.authorisation.rate_limiter import Pace
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.issuer import IssueRequest
 from eigenkms.node.key_versions import Versions
@@ -162,7 +162,7 @@ class ClientHandlers:
         cluster, after = decode_evidence_request(request.body)
         self._check_cluster(cluster)
         async with self._paging.turn(Caller.of(request).client):
-            return (await self._engine.evidence_page(after)).encoded
+            return (await self._engine.queries.evidence_page(after)).encoded
 
     async def _partial(self, asked: Request) -> bytes:
         request, client = decode_partial_request(asked.body), Caller.of(asked).client

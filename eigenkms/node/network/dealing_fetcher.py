@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import trio
 
 from eigenkms.errors import EigenKmsError
-from eigenkms.node.engine import Engine, FrameSink
+from eigenkms.node.engine.engine import Engine, FrameSink
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
@@ -50,7 +50,7 @@ class DealingFetcher:
         """Fetch until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                await self._engine.wants()
+                await self._engine.wait_for_wanted()
                 await trio.sleep(self._pause())
                 for peer, want in self._round(trio.current_time()):
                     nursery.start_soon(self._ask, sink, peer, want)

@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.network.byte_budget import CHECKED, LEAST, OperatorByteBudget
 from eigenkms.node.network.peer_book import PeerBook
@@ -93,7 +93,7 @@ class OperatorHandlers:
         if frame.sender != sender:
             raise RpcRefusal("wrong-sender", "the frame is signed by another operator than the peer is")
         await self._check_sync(frame)
-        return encode_frames(await self._engine.sync_reply(frame))
+        return encode_frames(await self._engine.queries.sync_reply(frame))
 
     async def _check_sync(self, frame: Frame) -> None:
         key = self._peers.key_of(frame.sender)
@@ -105,19 +105,19 @@ class OperatorHandlers:
             raise RpcRefusal("busy", "too many requests of yours wait here: ask again in a second") from None
 
     async def _body(self, request: bytes) -> bytes:
-        body = await self._engine.body(rpc_methods.read_name(request))
+        body = await self._engine.queries.body(rpc_methods.read_name(request))
         if body is None:
             raise RpcRefusal("no-dealing", "this operator has no such dealing, or has not verified it yet")
         return body
 
     async def _row(self, request: bytes, sender: OperatorAddress) -> bytes:
-        row = await self._engine.row(rpc_methods.read_name(request), sender)
+        row = await self._engine.queries.row(rpc_methods.read_name(request), sender)
         if row is None:
             raise RpcRefusal("no-dealing", "this operator has no such dealing, or it is of another session")
         return rpc_methods.encode_row(row)
 
     async def _head(self) -> bytes:
-        head = await self._engine.head()
+        head = await self._engine.queries.head()
         if head is None:
             raise RpcRefusal("no-version", "this operator knows no version")
         return rpc_methods.encode_head(head)

@@ -15,8 +15,8 @@ import trio
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
 from eigenkms.node import log_fields
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
-from eigenkms.node.engine import Engine
-from eigenkms.node.frame_queue import MAX_FRAMES
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.frame_queue import MAX_FRAMES
 from eigenkms.node.network.dealing_fetcher import DealingFetcher
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.peer_records import PeerRecordService
@@ -212,7 +212,7 @@ class OperatorNetwork:
         return min(max(self._window / 4, MIN_PULL_SECONDS), MAX_PULL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311
 
     async def _sync_with(self, peer: PeerId) -> None:
-        for request in await self._engine.sync_requests():
+        for request in await self._engine.queries.sync_requests():
             try:
                 answer = await self._host.call(
                     peer,

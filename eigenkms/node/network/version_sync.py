@@ -14,7 +14,7 @@ from eigenkms.chain.certificate_check import verify_holders
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.node import log_fields
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import PeerBook

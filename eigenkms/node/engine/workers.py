@@ -40,15 +40,15 @@ class Workers:
             abandon_on_cancel=True,
         )
 
-    async def carry_out(self, job: Job) -> Result:
+    async def run_job(self, job: Job) -> Result:
         """Do the work of a job. Cancelled at once, although the thread goes on."""
         return await trio.to_thread.run_sync(
-            partial(self._carry_out, job),
+            partial(self._compute, job),
             limiter=self._limiter,
             abandon_on_cancel=True,
         )
 
-    def _carry_out(self, job: Job) -> Result:
+    def _compute(self, job: Job) -> Result:
         table = self._known_table() if isinstance(job, OpenJob) else None
         return carry_out(job, self._rng, table)
 

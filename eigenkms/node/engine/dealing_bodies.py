@@ -1,7 +1,7 @@
-"""Bodies of dealings on their way to the machines, each source's in a place of its own.
+"""Bodies of dealings on their way to the machines, each origin's in a place of its own.
 
 A body may come before the header that names it, or before its boundary is seen here. It is kept then, until a machine wants it or
-its source sends newer ones. What a source sends displaces its own bodies only, so nobody floods anybody else's away.
+its origin sends newer ones. What a origin sends displaces its own bodies only, so nobody floods anybody else's away.
 """
 
 import threading
@@ -13,11 +13,11 @@ import trio
 
 MAX_OF_ONE: Final = 8
 MAX_BYTES: Final = 2 << 20
-"""What is kept of one source; a dealing for 256 recipients has 206 kB, and an operator deals once a session and source."""
+"""What is kept of one origin; a dealing for 256 recipients has 206 kB, and an operator deals once a session and origin."""
 
 
 class DealingBodies:
-    """Of few sources: the caller lets only operators put something here. ``put`` on the loop, ``take`` on any thread."""
+    """Of few origins: the caller lets only operators put something here. ``put`` on the loop, ``take`` on any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,10 +27,10 @@ class DealingBodies:
     def __len__(self) -> int:
         return sum(len(kept) for kept in tuple(self._kept.values()))
 
-    def put(self, source: Hashable, name: bytes, body: bytes) -> int:
-        """Keep a body; how many others of its source, the oldest, had to go. Never blocks."""
+    def put(self, origin: Hashable, name: bytes, body: bytes) -> int:
+        """Keep a body; how many others of its origin, the oldest, had to go. Never blocks."""
         with self._lock:
-            kept = self._kept.setdefault(source, OrderedDict())
+            kept = self._kept.setdefault(origin, OrderedDict())
             kept.pop(name, None)
             kept[name] = body
             displaced = 0
@@ -46,12 +46,12 @@ class DealingBodies:
         self._arrived = trio.Event()
 
     def take(self, wanted: Collection[bytes]) -> list[tuple[bytes, bytes]]:
-        """All that is here under these names, perhaps several of a name: a source may have lied."""
+        """All that is here under these names, perhaps several of a name: a origin may have lied."""
         found: list[tuple[bytes, bytes]] = []
         with self._lock:
-            for source in tuple(self._kept):
-                kept = self._kept[source]
+            for origin in tuple(self._kept):
+                kept = self._kept[origin]
                 found += [(name, kept.pop(name)) for name in wanted if name in kept]
                 if not kept:
-                    del self._kept[source]
+                    del self._kept[origin]
         return found

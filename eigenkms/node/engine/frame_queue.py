@@ -1,4 +1,4 @@
-"""Frames on their way to the machines, each source's in a queue of its own, so that a flood displaces its own frames only."""
+"""Frames on their way to the machines, each origin's in a queue of its own, so that a flood displaces its own frames only."""
 
 from collections import deque
 from collections.abc import Hashable
@@ -9,47 +9,47 @@ import trio
 from eigenkms.protocols.wire.frames import Frame
 
 MAX_FRAMES, MAX_BYTES = 1024, 4 << 20
-"""What may wait of one source: more than one operator says in a session of the largest set."""
+"""What may wait of one origin: more than one operator says in a session of the largest set."""
 MAX_BATCH = 128
 MAX_OF_ONE = 16
-"""How many frames of one source a batch has: a bad signature costs many times what a good one does."""
+"""How many frames of one origin a batch has: a bad signature costs many times what a good one does."""
 
 
 Offer: TypeAlias = tuple[Hashable, Frame | bytes]
-"""A frame, decoded or not, and the source that it is from."""
+"""A frame, decoded or not, and the origin that it is from."""
 
 
 class FairFrameQueue:
-    """Of few sources: the caller lets only operators put something here."""
+    """Of few origins: the caller lets only operators put something here."""
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, deque[Frame | bytes]] = {}
         self._sizes: dict[Hashable, int] = {}
         self._filled = trio.Event()
 
-    def put(self, source: Hashable, frame: Frame | bytes) -> bool:
+    def put(self, origin: Hashable, frame: Frame | bytes) -> bool:
         """Whether there was room for a frame, decoded or encoded. Never blocks."""
-        queue = self._queues.setdefault(source, deque())
-        size = self._sizes.get(source, 0) + _size(frame)
+        queue = self._queues.setdefault(origin, deque())
+        size = self._sizes.get(origin, 0) + _size(frame)
         if len(queue) >= MAX_FRAMES or size > MAX_BYTES:
             return False
         queue.append(frame)
-        self._sizes[source] = size
+        self._sizes[origin] = size
         self._filled.set()
         return True
 
     async def take(self) -> list[Offer]:
-        """The next batch, once there is one: up to ``MAX_OF_ONE`` of each source, who was served goes to the end."""
+        """The next batch, once there is one: up to ``MAX_OF_ONE`` of each origin, who was served goes to the end."""
         await self._filled.wait()
         batch: list[Offer] = []
-        for source in tuple(self._queues):
+        for origin in tuple(self._queues):
             if len(batch) + MAX_OF_ONE > MAX_BATCH:
                 break
-            queue, size = self._queues.pop(source), self._sizes.pop(source)
+            queue, size = self._queues.pop(origin), self._sizes.pop(origin)
             taken = [queue.popleft() for _ in range(min(MAX_OF_ONE, len(queue)))]
-            batch += [(source, frame) for frame in taken]
+            batch += [(origin, frame) for frame in taken]
             if queue:
-                self._queues[source], self._sizes[source] = queue, size - sum(map(_size, taken))
+                self._queues[origin], self._sizes[origin] = queue, size - sum(map(_size, taken))
         if not self._queues:
             self._filled = trio.Event()
         return batch
