@@ -94,7 +94,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
     from eigenkms.node.authorisation.policy import Policy
     from eigenkms.p2p.host import open_host
     from eigenkms.protocols.wire import rpc_methods
-    from tests.node.test_authorisation import Clock, Register
+    from tests.node.authorisation.test_pipeline import Clock, Register
     from tests.support.fake_network import ANYWHERE, CLUSTER, make_network
     from tests.support.nodes import a_node, keep_version, make_config
     from tests.support.token_issuer import GCP_ISSUER, PROJECT, Endpoint, jwk, jwk_set, make_authority, serve
@@ -127,7 +127,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
 
 
 def evidence(method: str, scope: Any, number: int) -> bytes:
-    from tests.node.test_authorisation import signed
+    from tests.node.authorisation.test_pipeline import signed
     from tests.support.token_issuer import gcp_claims, token
 
     if method == "ecdsa":
@@ -140,7 +140,7 @@ def make_requests(transport: str, method: str, network: Any, numbers: range) -> 
     from eigenkms.protocols.wire.authorisation import Authorisation, Scope
     from eigenkms.protocols.wire.client_rpc import PartialRequest
     from tests.node.http.support import ReferenceClient
-    from tests.node.test_authorisation import APP_ID
+    from tests.node.authorisation.test_pipeline import APP_ID
     from tests.protocols.support import counter_rng
     from tests.support.fake_network import CLUSTER
 

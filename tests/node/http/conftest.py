@@ -9,7 +9,7 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import api
-from tests.node.test_authorisation import Clock, Register
+from tests.node.authorisation.test_pipeline import Clock, Register
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version, make_config

@@ -28,6 +28,7 @@ from eigenkms.node.http import errors
 from eigenkms.p2p.listening.listener import raise_file_limit
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
+from tests.node.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, Clock, Register
 from tests.node.http.support import (
     PATIENT,
     ReferenceClient,
@@ -41,7 +42,6 @@ from tests.node.http.support import (
     shape_of,
     stop_rates,
 )
-from tests.node.test_authorisation import APPLICATION, CREATOR_KEY, Clock, Register
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version

@@ -15,8 +15,8 @@ import trio
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.node.monitor.page import POLICY
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
+from tests.node.monitor.test_canary import Choir, sign
 from tests.node.test_app import boundary_seen, neighbours_known, running
-from tests.node.test_canary import Choir, sign
 from tests.support.browser import Page, browser
 from tests.support.fake_network import FakeNetwork, operator_host
 from tests.support.local_node import LocalNode

@@ -27,8 +27,7 @@ from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.types import AppId
 from tests.attestation.test_ecdsa import high
-from tests.node.test_app import running
-from tests.node.test_authorisation import (
+from tests.node.authorisation.test_pipeline import (
     APP_ID,
     APPLICATION,
     CREATOR_KEY,
@@ -40,6 +39,7 @@ from tests.node.test_authorisation import (
     register,
     signed,
 )
+from tests.node.test_app import running
 from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import PATIENT, patient_host

@@ -1,20 +1,12 @@
-"""The small parts beside the engine: bodies that wait, what an operator is served, the threads that work, and what travels."""
+"""Messages of the operator protocol: heads of versions, rows and bodies of dealings."""
 
-import threading
 from dataclasses import replace
 
 import pytest
-import trio
-from trio.testing import MockClock
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import VerificationError
-from eigenkms.node.engine.dealing_bodies import MAX_BYTES, MAX_OF_ONE, DealingBodies
-from eigenkms.node.engine.workers import Workers
-from eigenkms.node.network import byte_budget
-from eigenkms.node.network.byte_budget import OperatorByteBudget
-from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, OpenJob, OpenResult, Result
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.protocols.wire.dealing import DealingRow
@@ -28,158 +20,11 @@ from eigenkms.protocols.wire.rpc_methods import (
 )
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
-from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import version_of
 from tests.protocols.support import CLUSTER, Cast, cast
 from tests.support.fake_network import prove_settled
-from tests.support.toy_backend import toy_crypto
-from tests.support.waiting import eventually
 
 NAMES = [keccak256(b"%d" % number) for number in range(20)]
-
-
-def operators(n: int) -> list[OperatorAddress]:
-    return [OperatorAddress(bytes([i]) * 20) for i in range(n)]
-
-
-# -- bodies ------------------------------------------------------------------------------------------------------
-
-
-async def test_bodies_wait_until_they_are_wanted() -> None:
-    """Each under its name, of all sources that sent one; what nobody wants stays, and a newer one takes an older one's place."""
-    bodies = DealingBodies()
-    bodies.put("a", NAMES[0], b"early")
-    bodies.put("a", NAMES[0], b"one")
-    bodies.put("b", NAMES[0], b"another")
-    bodies.put("b", NAMES[1], b"two")
-    await bodies.arrival()
-    assert bodies.take([NAMES[2]]) == []
-    assert sorted(bodies.take([NAMES[0], NAMES[2]])) == sorted([(NAMES[0], b"one"), (NAMES[0], b"another")])
-    assert len(bodies) == 1
-    assert bodies.take(NAMES) == [(NAMES[1], b"two")]
-    assert len(bodies) == 0
-
-
-async def test_a_source_displaces_its_own_bodies_only() -> None:
-    """By number and by bytes, the oldest first; how many went is said."""
-    bodies = DealingBodies()
-    bodies.put("honest", NAMES[0], b"body")
-    displaced = [bodies.put("liar", name, b"x") for name in NAMES]
-    assert displaced == [0] * MAX_OF_ONE + [1] * (len(NAMES) - MAX_OF_ONE)
-    assert bodies.put("liar", NAMES[0], bytes(MAX_BYTES)) == MAX_OF_ONE
-    assert bodies.take(NAMES) == [(NAMES[0], b"body"), (NAMES[0], bytes(MAX_BYTES))]
-
-
-async def test_an_arrival_is_told_once(autojump_clock: MockClock) -> None:
-    """Whoever waits again waits for the next one."""
-    bodies = DealingBodies()
-    bodies.put("a", NAMES[0], b"one")
-    await bodies.arrival()
-    with trio.move_on_after(1) as waiting:
-        await bodies.arrival()
-    assert waiting.cancelled_caught
-
-
-# -- what an operator is served -----------------------------------------------------------------------------------------
-
-
-def test_an_operator_is_served_so_many_bytes_in_a_while() -> None:
-    """It may overdraw by one answer; then it waits until it has paid, and nobody else does."""
-    now = 100.0
-    served = OperatorByteBudget(lambda: now)
-    greedy, other = operators(2)
-    for _ in range(byte_budget.BURST // (1 << 20)):
-        assert served.allows(greedy)
-        served.spend(greedy, 1 << 20)
-    assert not served.allows(greedy)
-    assert served.allows(other)
-    now += 0.001
-    assert served.allows(greedy)
-    served.spend(greedy, 8 << 20)
-    now += 1.9
-    assert not served.allows(greedy)
-    now += 0.2
-    assert served.allows(greedy)
-
-
-def test_short_answers_are_not_free() -> None:
-    """They cost as if they were longer, and what is known of one that left is forgotten."""
-    served = OperatorByteBudget(lambda: 0.0)
-    one, two = operators(2)
-    for _ in range(byte_budget.BURST // byte_budget.LEAST):
-        assert served.allows(one)
-        served.spend(one, 1)
-    assert not served.allows(one)
-    served.forget(frozenset({one}))
-    assert not served.allows(one)
-    served.forget(frozenset({two}))
-    assert served.allows(one)
-
-
-def test_an_answer_that_needs_a_check_costs_more() -> None:
-    """So a flood of bad signatures ends after a while, as one of long answers does."""
-    served = OperatorByteBudget(lambda: 0.0)
-    one, _ = operators(2)
-    for _ in range(byte_budget.BURST // byte_budget.CHECKED):
-        assert served.allows(one)
-        served.spend(one, 0, byte_budget.CHECKED)
-    assert not served.allows(one)
-
-
-# -- threads -------------------------------------------------------------------------------------------------------
-
-
-def an_open() -> OpenJob:
-    key = pvss.EncryptionKey.generate(cast(1).rng)
-    return OpenJob(bytes(32), bytes(96), (), is_genesis=True, key=key)
-
-
-async def test_workers_make_their_table_when_it_is_needed_and_once() -> None:
-    """Opening shares needs it, checking does not; two at once do not make two."""
-    made: list[int] = []
-
-    def make() -> pvss.LogarithmTable:
-        made.append(1)
-        return pvss.LogarithmTable(width=1)
-
-    with toy_crypto():
-        workers = Workers(cast(1).rng, make)
-        assert await workers.run_job(CheckJob(())) == CheckResult(frozenset(), frozenset())
-        assert made == []
-        results: list[Result] = []
-
-        async def work(job: Job) -> None:
-            results.append(await workers.run_job(job))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(work, an_open())
-            nursery.start_soon(work, an_open())
-        assert results == [OpenResult(bytes(32), None)] * 2
-        assert made == [1]
-
-
-async def test_work_under_way_keeps_nobody_from_leaving() -> None:
-    """Its thread goes on and is left alone."""
-    begun, end, ended = threading.Event(), threading.Event(), threading.Event()
-
-    def make() -> pvss.LogarithmTable:
-        begun.set()
-        end.wait()
-        ended.set()
-        return pvss.LogarithmTable(width=1)
-
-    with toy_crypto():
-        workers = Workers(cast(1).rng, make)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(workers.run_job, an_open())
-            await eventually(begun.is_set)
-            nursery.cancel_scope.cancel()
-        assert not ended.is_set()
-        end.set()
-        await eventually(ended.is_set)
-
-
-# -- what travels --------------------------------------------------------------------------------------------------
 
 
 def signed(who: Cast, transcript: Transcript, phase: Phase, signers: int = 4) -> Certificate:

@@ -31,8 +31,8 @@ from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.storage.audit_log import AuditLog, Signer, read_releases
 from eigenkms.types import AppId
+from tests.node.authorisation.test_pipeline import APPLICATION
 from tests.node.test_app import running
-from tests.node.test_authorisation import APPLICATION
 from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host

@@ -214,7 +214,7 @@ def test_a_share_of_another_version_or_operator_is_noticed(home: Home, network: 
 
 
 def test_the_files_layout_is_the_golden_one(home: Home) -> None:
-    """Version 1 as it was first written opens for ever; made anew by ``python -m tests.node.test_backup``."""
+    """Version 1 as it was first written opens for ever; made anew by ``python -m tests.maintenance.test_backup``."""
     golden = open_backup(GOLDEN.read_bytes(), BACKUP_PASSWORD)
     check(golden)
     assert check_keys(golden.keystores, PASSWORD).keys() == {"bn254_keystore", "p2p_keystore"}
@@ -390,7 +390,7 @@ from pathlib import Path
 from eigenkms.errors import EigenKmsError
 from eigenkms.maintenance.backup_file import open_backup
 from eigenkms.maintenance.restore import target_in
-from tests.node.test_backup import BACKUP_PASSWORD, put_back
+from tests.maintenance.test_backup import BACKUP_PASSWORD, put_back
 backup = open_backup(Path(sys.argv[1]).read_bytes(), BACKUP_PASSWORD)
 for limit in sys.argv[3:]:
     child = os.fork()
@@ -427,7 +427,7 @@ import os, signal, sys
 from pathlib import Path
 from eigenkms.maintenance.backup_file import open_backup
 from eigenkms.maintenance.restore import target_in
-from tests.node.test_backup import BACKUP_PASSWORD, put_back
+from tests.maintenance.test_backup import BACKUP_PASSWORD, put_back
 backup = open_backup(Path(sys.argv[1]).read_bytes(), BACKUP_PASSWORD)
 left = -1
 def watch(event, args):

@@ -150,7 +150,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.support.fake_network import make_network
-from tests.node.test_repair import begin_anew
+from tests.maintenance.test_repair import begin_anew
 network, left = make_network(), -1
 def watch(event, args):
     global left

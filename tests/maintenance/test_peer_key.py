@@ -75,7 +75,7 @@ def test_a_new_keystore_that_does_not_open_is_named(keystore: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.node.test_peer_key import begin, go_through
+from tests.maintenance.test_peer_key import begin, go_through
 left = -1
 def watch(event, args):
     global left

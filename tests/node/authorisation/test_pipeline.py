@@ -38,8 +38,8 @@ from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import encode
 from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from tests.node.network.test_client_handlers import STRANGER
 from tests.node.test_app import running
-from tests.node.test_services import STRANGER
 from tests.protocols.support import counter_rng
 from tests.support.databases import query
 from tests.support.fake_network import CLUSTER, FakeNetwork
