@@ -1,7 +1,7 @@
-"""The anchor publisher: it writes this operator's entry for each version that it is a recipient of.
+"""The anchor publisher: it writes this operator's entry for each version it has.
 
-The anchor is a witness, and nothing waits for it. The publisher's task waits for a newer version, checks whether the chain has this
-operator's entry already, from this process or an earlier one, and writes it if not. A failure is a warning, shown in ``status``.
+The anchor is a witness, and nothing waits for it. The publisher's task waits for a newer version and checks whether the chain has
+this operator's entry already. If not, it writes one. A failure is a warning, shown in ``status``.
 The publisher tries again after a pause that doubles, until it succeeds or a newer version exists. Then it anchors the newer one,
 and the older stays without an entry of this operator. The anchor's other use is in ``vote_guard``.
 """
@@ -39,9 +39,10 @@ WaitForNewer = Callable[[bytes | None], Awaitable[CertifiedTranscript]]
 
 
 class AnchorPublisher:
-    """Writes with ``writer``, the operator's own account; without one nothing is written.
+    """Writes entries with ``writer``, the operator's own account.
 
-    ``anchored`` is the newest version that the chain has this operator's entry of, ``failure`` why the next one is not there.
+    Without an account nothing is written. ``anchored`` is the newest version that the chain has this operator's entry of,
+    ``failure`` why the next one is not there.
     """
 
     def __init__(

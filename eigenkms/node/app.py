@@ -1,4 +1,4 @@
-"""The operator node: its parts, constructed over one open host, and their tasks in one nursery.
+"""The operator node: its parts over one open host, their tasks in one nursery.
 
     run_node ─┬─ boundary follower      (retries chain errors for ever, and shows them)
               ├─ boundary handler       (reads the operator set at each boundary, opens or passes its session)
@@ -6,8 +6,8 @@
               ├─ engine                 (the ceremonies; a disk that refuses ends the node)
               └─ operator network       (identifies peers, syncs, pushes, fetches, gossips)
 
-Construction goes from the bottom to the top, and each part is complete when it is made: the resources (storage, chain, policy), the
-state that is checked before anything is sent, the host, the ceremony parts, the service parts.
+Construction goes from the bottom to the top, and each part is complete when it is made. First come the resources: storage, chain
+and policy. Then the state is checked, before anything is sent. Then the host opens, and the ceremony and service parts are over it.
 
 SIGTERM and SIGINT cancel the root. Everything that must be durable is durable before it is sent, so stopping takes no longer than
 to close the connections.
@@ -77,7 +77,10 @@ async def _run_over_host(
 
 
 async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:
-    """Run a node until SIGTERM or SIGINT; notify systemd when it is up, and when it stops."""
+    """Run a node until SIGTERM or SIGINT.
+
+    Notify systemd when it is up, and when it stops.
+    """
     systemd = SystemdNotifier(os.environ)
     async with trio.open_nursery() as root:
 
@@ -96,7 +99,10 @@ async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:
 
 
 class Node:
-    """One node over an open host. ``own_record`` is its peer record there, ``started_at`` on trio's clock."""
+    """One node over an open host.
+
+    ``own_record`` is its peer record there, ``started_at`` is on trio's clock.
+    """
 
     def __init__(
         self,
@@ -138,7 +144,10 @@ class Node:
         self.host.serve(rpc_methods.OPERATOR_PROTOCOL, metered(services.operator_handlers.answer))
 
     async def _resume_ceremonies(self, nursery: trio.Nursery) -> None:
-        """Resume the sessions of the journal, before any boundary is read. The issuer ends the node if its log is refused."""
+        """Start the tasks of the ceremonies, and resume the sessions of the journal.
+
+        No boundary is read before.
+        """
         parts, resources = self.ceremonies, self.resources
         nursery.start_soon(parts.workers.prepare)
         nursery.start_soon(parts.network.run)

@@ -1,7 +1,8 @@
-"""What a node does at each boundary: read the operator set by majority, update the peers, open the session.
+"""Handling of boundaries: the node reads the set and opens the session.
 
-The follower delivers the newest boundary (chain/boundaries). If RPCs disagree, or the chain cannot be read, no session is opened:
-the handler gives the boundary back, and the follower delivers it again after a pause. A set that no session can have, such as an
+The follower delivers the newest boundary (chain/boundaries). The handler reads the operator set by majority and updates the peers.
+If RPCs disagree, or the chain cannot be read, it opens no session. It gives the boundary back, and the follower delivers it again
+after a pause. A set that no session can have, such as an
 empty one, costs that boundary only.
 
 If a genesis needs fewer than all operators, the node asks all peers for a version first, as one may exist without it. Otherwise
@@ -64,7 +65,10 @@ class BoundaryHandler:
                 await self.handle(block)
 
     async def handle(self, block: BlockRef) -> None:
-        """Open the session of a boundary, or give the boundary back if the chain does not tell enough about it."""
+        """Open the session of a boundary, or give the boundary back.
+
+        It is given back if the chain does not tell enough about it.
+        """
         try:
             await self._open_session(block)
         except ChainError as error:
@@ -108,7 +112,10 @@ class BoundaryHandler:
         )
 
     async def _update_peers(self, block: BlockRef) -> OperatorSet:
-        """Read the set at a boundary and connect to its operators. Raises ``InputError`` if it lists another key of this one."""
+        """Read the set at a boundary and connect to its operators.
+
+        Raises ``InputError`` if the set lists another key of this operator.
+        """
         registration, peers = self._state.registration, self._state.peers
         found = await self._resources.chain.agreed_operators_at(block)
         registration.check_clock(block)
@@ -127,7 +134,7 @@ class BoundaryHandler:
         return frozenset(known[-1].epoch.transcript.recipients.addresses) if known else frozenset()
 
     async def _operators_before(self, block: BlockRef) -> tuple[ChainOperator, ...]:
-        """Return the set one boundary ago at the first boundary, and nothing at later ones.
+        """Return the set of one boundary ago, at the first boundary alone.
 
         An operator that left the set meanwhile may still have to deal to this node.
         """

@@ -1,7 +1,7 @@
 """The parts of a node that make key versions, wired over an open host.
 
-Each part is complete when it is constructed, so the order here is the order of their needs: the pinger's latencies feed the
-participant, the engine needs the participant, the network needs the engine, and the boundary handler needs all of them.
+Each part is complete when it is constructed, so the order here is the order of their needs. The pinger's latencies feed the
+participant. The engine needs the participant, and the network needs the engine. The boundary handler needs all of them.
 """
 
 import os
@@ -82,7 +82,10 @@ def _make_engine(resources: NodeResources, state: NodeState, pinger: PeerPinger,
 
 
 def _make_publisher(resources: NodeResources, engine: Engine) -> AnchorPublisher | None:
-    """Return the publisher if there is an anchor. Without the operator's account it publishes nothing."""
+    """Return the publisher if there is an anchor.
+
+    Without the operator's account it publishes nothing.
+    """
     config, anchor, account = resources.config, resources.anchor, resources.keys.account
     if anchor is None:
         return None

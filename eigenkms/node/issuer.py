@@ -1,8 +1,10 @@
-"""The issuer: the last step of every answer with a partial signature. It makes the answer, logs it, and only then returns it.
+"""The issuer: the last step of every answer with a partial signature.
+
+It makes the answer, logs it, and only then returns it.
 
 A request waits until its entry in the audit log is durable. Entries that wait at the same time are written together
-(``group_commit``), with one signature. An entry stays if its answer never left, as when the client went away or the node was
-killed: the log may name more than was issued, never less.
+(``group_commit``), with one signature. An entry stays if its answer never left, as when the client went away. So the log
+may name more than was issued, never less.
 
 If the disk refuses, the issuer returns no answer any more, and ``run`` ends the node.
 """
@@ -53,9 +55,9 @@ class AuditLogWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """A request for an application's key for ``ciphertext_version``, by the share of ``transcript``.
+    """A request for an application's key, by the share of ``transcript``.
 
-    The answer is sealed to ``reply_key``, as in ``Scope``.
+    The key is for ``ciphertext_version``. The answer is sealed to ``reply_key``, as in ``Scope``.
     """
 
     app_id: AppId
@@ -89,9 +91,9 @@ class PartialSignatureIssuer:
     async def issue(
         self, request: IssueRequest, grant: Grant | None, make: Callable[[], bytes], *, client: str = ""
     ) -> bytes:
-        """Return the answer that ``make`` makes, once its entry in the audit log is durable.
+        """Return the answer that ``make`` makes, once its log entry is durable.
 
-        ``make`` runs in a thread; if it raises, nothing is written. Clients take turns; a request without one has its own turn.
+        ``make`` runs in a thread; if it raises, nothing is written. Clients take turns, and a request without one has its own.
         Raises ``AttestationRefused`` (busy) if too many wait, and ``StorageError`` if the log cannot be written.
         """
         if self._under_way >= MAX_UNDER_WAY:
@@ -136,7 +138,10 @@ class PartialSignatureIssuer:
 async def open_issuer(
     folder: Path, cluster: ClusterId, operator: OperatorAddress, key: bn254.KeyPair
 ) -> AsyncIterator[PartialSignatureIssuer]:
-    """Open the issuer with the log in the data folder, whose lock the caller holds. Raises ``StorageError``."""
+    """Open the issuer with the log in the data folder, whose lock the caller holds.
+
+    Raises ``StorageError``.
+    """
     header = LogHeader(cluster, operator, key.g2, time.time_ns() // 1_000_000)
     log = await trio.to_thread.run_sync(AuditLog.open, folder, header, lambda head: sign_head(key, head))
     try:

@@ -1,4 +1,4 @@
-"""Registration on chain: the set must list this operator under the key of its keystore.
+"""Registration on chain: the set must list this operator under its key.
 
 The check is made before the network opens, and again at each boundary, as an operator may register another key meanwhile. A node
 that signs with another key is refused by all others, so it ends with ``InputError``. An operator that is not in the set yet waits.
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class RegistrationCheck:
-    """Compares operator sets with the key that this operator has. ``key`` is its BN254 G2 key."""
+    """Compares operator sets with this operator's BN254 G2 key, ``key``."""
 
     def __init__(self, operator: OperatorAddress, key: bytes) -> None:
         self._operator = operator
@@ -29,7 +29,10 @@ class RegistrationCheck:
         """Seconds that the last block lies in the future of this machine's clock, 0 if it does not."""
 
     async def check_at_start(self, chain: OperatorSetSource, peers: PeerBook) -> None:
-        """Read the set at the head into ``peers``. Raises ``InputError`` for another key, ``ChainError``."""
+        """Read the set at the head into ``peers``, and compare.
+
+        Raises ``InputError`` for another key, and ``ChainError``.
+        """
         found = await chain.operators_at(await chain.head())
         self.check_clock(found.block)
         peers.update(found.operators)
@@ -46,7 +49,7 @@ class RegistrationCheck:
         self.clock_behind = tell_clock(block, time.time())
 
     def check_key(self, found: RawOperatorSet) -> None:
-        """Raise ``InputError`` if the set lists this operator under another key than the keystore's."""
+        """Raise ``InputError`` if the set lists this operator under another key."""
         mine = found.operator_set.get(self._operator)
         if mine is not None and mine.key != self._key:
             raise InputError(

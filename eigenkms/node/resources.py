@@ -1,4 +1,4 @@
-"""The resources of a node that exist before its network: storage, chain, policy, audit log and anchor.
+"""Resources of a node before its network: storage, chain, policy, log, anchor.
 
 ``open_resources`` opens them in the order in which they need each other, and closes them in the reverse order. So the chain
 outlives the store, and the store outlives everything that writes to it.
@@ -68,7 +68,10 @@ class NodeResources:
 async def open_resources(
     config: NodeConfig, keys: NodeKeys, applications: Applications | None
 ) -> AsyncIterator[NodeResources]:
-    """Open everything that a node needs before its network. Raises ``EigenKmsError`` if the operator must correct something."""
+    """Open everything that a node needs before its network.
+
+    Raises ``EigenKmsError`` if the operator must correct something.
+    """
     cluster = cluster_id(config.chain.cluster)
     async with (
         open_chain(config.chain, watch=True) as chain,
@@ -96,7 +99,10 @@ async def _open_applications(config: NodeConfig, chain: OperatorSetSource) -> Ap
 
 @asynccontextmanager
 async def _open_anchor(config: NodeConfig, cluster: ClusterId) -> AsyncIterator[Anchor | None]:
-    """Open the anchor if one is configured. A failure to reach it shows later, as nothing waits for it."""
+    """Open the anchor if one is configured.
+
+    A failure to reach it shows later, as nothing waits for it.
+    """
     if config.anchor is None:
         yield None
         return

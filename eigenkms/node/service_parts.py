@@ -1,4 +1,7 @@
-"""The parts of a node that others talk to, wired over the parts that make versions: libp2p handlers, HTTP API, monitoring."""
+"""The parts of a node that answer others: libp2p handlers, HTTP API, monitoring.
+
+They are wired over the parts that make key versions.
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +27,7 @@ from eigenkms.p2p.host import Host
 
 @dataclass(frozen=True)
 class ServiceParts:
-    """``key_api`` answers over HTTP at ``api_listener``, ``monitor`` at the monitoring listener."""
+    """``key_api`` answers at ``api_listener``, ``monitor`` at a listener of its own."""
 
     canary: Canary
     reporter: StatusReporter
@@ -45,7 +48,10 @@ def make_service_parts(
     *,
     started_at: float,
 ) -> ServiceParts:
-    """Wire the parts. ``recent`` collects warnings for the status page; ``started_at`` is on trio's clock."""
+    """Wire the parts.
+
+    ``recent`` collects warnings for the status page; ``started_at`` is on trio's clock.
+    """
     config, cluster = resources.config, resources.cluster
     canary = Canary(cluster, config.operator, state.versions, state.peers, config.canary_seconds)
     details = OperatorStatus(

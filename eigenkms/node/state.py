@@ -1,4 +1,4 @@
-"""What a node knows before its network is open: peers, versions, its registration, and where it may vote."""
+"""The state of a node before its network: peers, versions, registration, votes."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,9 @@ class NodeState:
 
 
 async def read_state(resources: NodeResources) -> NodeState:
-    """Check this operator's registration, then fix where it may vote; both before anything is sent.
+    """Check this operator's registration, then fix where it may vote.
 
-    Raises ``InputError`` if the chain lists another key, and ``ChainError``.
+    Both come before anything is sent. Raises ``InputError`` if the chain lists another key, and ``ChainError``.
     """
     config, keys = resources.config, resources.keys
     peers = PeerBook(resources.cluster, config.operator, keys.peer.peer_id)

@@ -1,4 +1,4 @@
-"""Notifications to a process manager that implements systemd's protocol, sd_notify(3): ready, stopping, watchdog.
+"""Notifications by systemd's protocol, sd_notify(3): ready, stopping, watchdog.
 
 Nothing is sent if NOTIFY_SOCKET is not in the environment. The watchdog's messages come from the event loop: if the loop hangs,
 they stop, and systemd restarts the node.
@@ -30,7 +30,7 @@ class SystemdNotifier:
         )
 
     def notify(self, state: str) -> None:
-        """Send one datagram. A socket that is missing or full is logged and never stops the node."""
+        """Send one datagram; a socket that is missing or full is only logged."""
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:

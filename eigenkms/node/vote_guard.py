@@ -1,8 +1,8 @@
-"""The vote guard: where this store may vote, so that no operator votes twice after it lost its votes.
+"""The vote guard: a store that may have forgotten votes does not vote twice.
 
-A store that is new, restored or copied may lack votes that this operator gave. It votes in no boundary up to the newest one at its
-first start, which is the *vote floor*, and in no genesis unless the operator consents with ``--genesis`` (docs/protocol.md,
-Crashes). Both limits are durable before anything is sent. They stay until the store is restored or copied again.
+A store that is new, restored or copied may lack votes that this operator gave. It votes at no boundary up to the newest one of its
+first start, the *vote floor*. It joins no genesis unless the operator consents with ``--genesis`` (docs/protocol.md, Crashes). Both
+limits are durable before anything is sent. They stay until the store is restored or copied again.
 
 A genesis needs more than consent: no version is known, no member ever left the set, and the anchor has no entry of this cluster.
 The operator's word replaces the last two, since a departed member or an entry only suggests that a key exists.
@@ -31,14 +31,20 @@ _FLOOR, _CONSENT = "vote-floor", "genesis-consent"
 
 @dataclass(frozen=True)
 class VoteLimits:
-    """The durable limits of a store. ``floor`` is the highest block at which it may have forgotten votes."""
+    """The durable limits of a store.
+
+    ``floor`` is the highest block at which it may have forgotten votes.
+    """
 
     floor: int = 0
     genesis_consent: bool = False
 
 
 class VoteGuard:
-    """Decides which sessions this operator may join. ``genesis`` is the operator's word that no key exists."""
+    """Decides which sessions this operator may join.
+
+    ``genesis`` is the operator's word that no key exists.
+    """
 
     def __init__(
         self,
@@ -57,7 +63,10 @@ class VoteGuard:
 
     @classmethod
     async def open(cls, resources: NodeResources, versions: Versions) -> Self:
-        """Read the limits of the store, and raise them first if it may have forgotten votes. Raises ``ChainError``."""
+        """Read the limits of the store; raise them first if it may have forgotten votes.
+
+        Raises ``ChainError``.
+        """
         chain, config = resources.chain, resources.config
         head, newest = await chain.head(), await chain.newest_number()
         seen = newest_boundary(max(head.number, newest), config.interval_blocks)
@@ -69,7 +78,10 @@ class VoteGuard:
         return block.number > self.limits.floor
 
     async def may_join_genesis(self, block: BlockRef) -> bool:
-        """Return whether this operator may take part in a genesis at this boundary. Raises ``ChainError``."""
+        """Return whether this operator may take part in a genesis at this boundary.
+
+        Raises ``ChainError``.
+        """
         if not self.limits.genesis_consent or len(self._versions):
             return False
         if self._genesis:
@@ -85,7 +97,7 @@ class VoteGuard:
         return objection is None
 
     async def warn_if_anchored(self) -> None:
-        """Warn an operator that consented and knows no version, if the anchor shows that a key exists."""
+        """Warn if the operator consented to a genesis and the anchor shows a key."""
         if not self._genesis or len(self._versions):
             return
         objection = await self._anchor_objection()
@@ -97,7 +109,10 @@ class VoteGuard:
 
 
 async def genesis_objection(anchor: Anchor) -> str | None:
-    """Return why no second master key may be made, or None. A registry that cannot be read is a reason too."""
+    """Return why no second master key may be made, or None.
+
+    A registry that cannot be read is a reason too.
+    """
     try:
         entries = await anchor.submissions()
     except EigenKmsError as error:
@@ -106,7 +121,10 @@ async def genesis_objection(anchor: Anchor) -> str | None:
 
 
 def _update_limits(resources: NodeResources, versions: Versions, newest: int) -> VoteLimits:
-    """Blocks on the disk. ``newest`` is the number of the newest boundary."""
+    """Raise the floor if need be, and return the limits; blocks on the disk.
+
+    ``newest`` is the number of the newest boundary.
+    """
     store, genesis = resources.store, resources.config.genesis
     if store.get_meta(_FLOOR) is None or store.rolled_back:
         _raise_floor(store, newest)

@@ -1,1 +1,1 @@
-"""The engine: it runs the ceremonies' machines, makes their effects durable, and sends what they ask to send."""
+"""The engine: it runs the ceremonies' machines and applies their effects."""

@@ -1,7 +1,7 @@
-"""Bodies of dealings on their way to the machines, each origin's in a place of its own.
+"""Bodies of dealings on their way to the machines, separate for each origin.
 
 A body may come before the header that names it, or before its boundary is seen here. It is kept then, until a machine wants it or
-its origin sends newer ones. What a origin sends displaces its own bodies only, so nobody floods anybody else's away.
+its origin sends newer ones. A body displaces only bodies of its own origin, so no origin floods another one's away.
 """
 
 import threading
@@ -13,11 +13,14 @@ import trio
 
 MAX_OF_ONE: Final = 8
 MAX_BYTES: Final = 2 << 20
-"""What is kept of one origin; a dealing for 256 recipients has 206 kB, and an operator deals once a session and origin."""
+"""Kept bytes of one origin. A dealing for 256 recipients has 206 kB; an operator deals once a session and base."""
 
 
 class DealingBodies:
-    """Of few origins: the caller lets only operators put something here. ``put`` on the loop, ``take`` on any thread."""
+    """Bodies of few origins, as the caller lets only operators put something here.
+
+    Call ``put`` on the loop, and ``take`` on any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,7 +31,7 @@ class DealingBodies:
         return sum(len(kept) for kept in tuple(self._kept.values()))
 
     def put(self, origin: Hashable, name: bytes, body: bytes) -> int:
-        """Keep a body; how many others of its origin, the oldest, had to go. Never blocks."""
+        """Keep a body; return how many older ones of its origin it displaced."""
         with self._lock:
             kept = self._kept.setdefault(origin, OrderedDict())
             kept.pop(name, None)
@@ -46,7 +49,10 @@ class DealingBodies:
         self._arrived = trio.Event()
 
     def take(self, wanted: Collection[bytes]) -> list[tuple[bytes, bytes]]:
-        """All that is here under these names, perhaps several of a name: a origin may have lied."""
+        """Remove and return the bodies of these names.
+
+        There may be several of a name, as an origin may have lied.
+        """
         found: list[tuple[bytes, bytes]] = []
         with self._lock:
             for origin in tuple(self._kept):

@@ -1,4 +1,4 @@
-"""The durable effects of a step: keys, versions, journals, evidence, and what is erased.
+"""The durable effects of a step: keys, versions, journals, evidence, erasures.
 
 The order of a step's durable effects. Keys and versions come first, as journals refer to them. Then come the journals, and then the
 erasures that follow from them. So a crash in between leaves something twice or too long, and never a promise without its ground.
@@ -35,7 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class EffectStore:
-    """Writes effects into the store and the versions. All but ``evidence_page`` block on the disk."""
+    """Writes effects into the store and the versions.
+
+    All methods but ``evidence_page`` block on the disk.
+    """
 
     def __init__(self, store: Store, versions: Versions) -> None:
         self._store = store
@@ -45,7 +48,10 @@ class EffectStore:
         """Pieces of evidence that the store holds, by the accused operator; replaced, never changed."""
 
     def make_durable(self, effects: Sequence[SessionEffect]) -> None:
-        """Write everything that must outlive a crash, before anything of this step is sent. Raises ``StorageError``."""
+        """Write everything that must outlive a crash.
+
+        Nothing of the step is sent before. Raises ``StorageError``.
+        """
         for item in effects:
             self._keep(item)
         self._append_journals(effects)
@@ -103,7 +109,7 @@ class EffectStore:
             self.accused = {**self.accused, accused: self.accused.get(accused, 0) + 1}
 
     async def evidence_page(self, after: int) -> EvidencePage:
-        """Return the evidence that this operator holds against others, with ids above ``after``."""
+        """Return evidence against others, with ids above ``after``."""
         rows, more = await trio.to_thread.run_sync(
             self._store.evidence_page, after, MAX_PAGE_BYTES, limiter=self._reading
         )

@@ -1,14 +1,14 @@
-"""The engine: feeds the operator's machines and applies their effects, durable things first.
+"""The engine: it feeds the operator's machines and applies their effects.
 
     intake ──→ machines ──→ effect store ──→ sink        (frames, bodies)
        ↑          ↑  └──────────────────────→ workers    (jobs, whose results are steps of their own)
     network     time
 
-A step runs in a worker thread and is durable when it returns (``machines``). Then its frames are sent, its bodies are published,
-and its jobs are started beside the machines, as a job takes longer than a step may. Last its events are logged.
+A step runs in a worker thread and is durable when it returns (``machines``). Then its frames are sent and its bodies published. Its
+jobs are started beside the machines, as a job takes longer than a step may. Last its events are logged.
 
-A session that could not be joined at its boundary is joined late: once the session that bound this operator is closed, or a version
-to deal from is known.
+A session that could not be joined at its boundary may be joined late. That happens once the session that bound this operator is
+closed, or once a version to deal from is known.
 
 If the disk refuses, the node stops: a machine whose promises were not kept must not speak again.
 """
@@ -25,7 +25,7 @@ from eigenkms.errors import RemoteProtocolError
 from eigenkms.node import log_fields
 from eigenkms.node.engine.effect_store import EffectStore
 from eigenkms.node.engine.intake import Intake, KeyOf
-from eigenkms.node.engine.machines import Machines, Step, Wanted
+from eigenkms.node.engine.machines import Machines, Step, WantedDealings
 from eigenkms.node.engine.newest_version import NewestVersion
 from eigenkms.node.engine.queries import EngineQueries
 from eigenkms.node.engine.session_entry import DeferredSession, SessionEntry
@@ -91,7 +91,7 @@ class Engine:
         return self._counters.statistics
 
     def submit(self, origin: Hashable, frame: Frame | bytes) -> None:
-        """Queue a frame from the network, under the origin that is accountable for it. Never blocks."""
+        """Queue a frame under the origin that is accountable for it. Never blocks."""
         self._intake.submit(origin, frame)
 
     def submit_body(self, origin: Hashable, name: bytes, body: bytes) -> None:
@@ -130,7 +130,7 @@ class Engine:
         await self._step(sink, lambda now: self._participant.take_result(result, now))
 
     async def _step(self, sink: FrameSink, work: Step) -> None:
-        """Make one step of the machines, then send, publish, start jobs and log what it asks for, in this order."""
+        """Make one step of the machines, then apply its effects and log its events."""
         effects = await self._machines.step(work)
         self._newest.wake_if_changed()
         if self._participant.unknown_sources:
@@ -141,7 +141,7 @@ class Engine:
             await self._join_late(sink, "the one before it is closed")
 
     async def _apply(self, sink: FrameSink, effects: Sequence[SessionEffect]) -> None:
-        """Apply the effects that are not durable: frames first, as others wait for them."""
+        """Send frames, publish bodies, start jobs. Frames come first, as others wait."""
         for item in effects:
             if isinstance(item.effect, Broadcast):
                 await sink.broadcast(item.effect.frame)
@@ -163,7 +163,7 @@ class Engine:
         await self._step(sink, lambda now: self._entry.restore(now, now_unix, floor=floor))
 
     async def boundary(self, sink: FrameSink, session: Session, *, may_vote: bool, may_found: bool) -> bool:
-        """Enter the session of a boundary; return whether this operator takes part in it.
+        """Enter the session of a boundary; return whether this operator takes part.
 
         ``may_vote``: the store can have forgotten no vote at this boundary. ``may_found``: nor one in a genesis.
         """
@@ -181,7 +181,7 @@ class Engine:
         return joined
 
     async def _join_late(self, sink: FrameSink, reason: str) -> None:
-        """Join the newest boundary's session if it could not be joined when the boundary was seen."""
+        """Join the deferred session, if there is one."""
         deferred, self._deferred = self._deferred, None
         if deferred is None:
             return
@@ -195,7 +195,7 @@ class Engine:
             )
 
     async def adopt_version(self, sink: FrameSink, head: VersionHead) -> None:
-        """Adopt a version that others certified or prepared, unless it is one of the past by now.
+        """Adopt a version that others certified or prepared, unless it is superseded.
 
         The caller has checked it, with the chain (``check_head``, ``verify_holders``).
         """
@@ -230,7 +230,10 @@ class Engine:
         return self._participant.has_version
 
     def is_obtaining(self, transcript_hash: bytes) -> bool:
-        """Return whether this operator's share of a version is on its way; may be called while a step runs."""
+        """Return whether this operator's share of a version is on its way.
+
+        May be called while a step runs.
+        """
         return self._participant.is_obtaining(transcript_hash)
 
     @property
@@ -245,7 +248,7 @@ class Engine:
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
-        """Sessions in which others may have frames that this operator lacks, oldest first."""
+        """Sessions in which others may have frames that are not here, oldest first."""
         return self._participant.live
 
     @property
@@ -259,29 +262,32 @@ class Engine:
         return sum(self.accused.values())
 
     def served(self, transcript: Transcript) -> int | None:
-        """Return how many recipients a version has a share for; None if its dealings are not here."""
+        """Return how many recipients a version has a share for.
+
+        None if its dealings are not here.
+        """
         maker = self._participant.ceremony(transcript.session)
         return None if maker is None else maker.served(transcript)
 
     # -- what others wait for ----------------------------------------------------------------------------------
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> WantedDealings:
         """Dealings of which something is to be fetched now."""
         return self._machines.wanted
 
-    async def wait_for_wanted(self) -> Wanted:
+    async def wait_for_wanted(self) -> WantedDealings:
         """Wait until something is to be fetched."""
         return await self._machines.wait_for_wanted()
 
     async def unknown_bases(self) -> dict[OperatorAddress, SourceRef]:
-        """Wait until an operator deals, in the newest session, from a version that is not known here."""
+        """Wait until an operator deals from a version that is not known here."""
         await self._base_unknown.wait()
         self._base_unknown = trio.Event()
         return self._participant.unknown_sources
 
     async def wait_for_newer(self, transcript_hash: bytes | None) -> CertifiedTranscript:
-        """Return the newest certified version, once its transcript has another hash than this one."""
+        """Return the newest certified version once its hash is another one."""
         return await self._newest.wait_for_newer(transcript_hash)
 
 

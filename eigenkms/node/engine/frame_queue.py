@@ -1,4 +1,7 @@
-"""Frames on their way to the machines, each origin's in a queue of its own, so that a flood displaces its own frames only."""
+"""Frames on their way to the machines, in one queue for each origin.
+
+A flood fills only the queue of its own origin.
+"""
 
 from collections import deque
 from collections.abc import Hashable
@@ -9,10 +12,10 @@ import trio
 from eigenkms.protocols.wire.frames import Frame
 
 MAX_FRAMES, MAX_BYTES = 1024, 4 << 20
-"""What may wait of one origin: more than one operator says in a session of the largest set."""
+"""Frames and bytes of one origin that may wait: more than an operator sends in the largest session."""
 MAX_BATCH = 128
 MAX_OF_ONE = 16
-"""How many frames of one origin a batch has: a bad signature costs many times what a good one does."""
+"""Frames of one origin in a batch. A bad signature costs many times as much as a good one."""
 
 
 Offer: TypeAlias = tuple[Hashable, Frame | bytes]
@@ -20,7 +23,7 @@ Offer: TypeAlias = tuple[Hashable, Frame | bytes]
 
 
 class FairFrameQueue:
-    """Of few origins: the caller lets only operators put something here."""
+    """Queues of few origins, as the caller lets only operators put something here."""
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, deque[Frame | bytes]] = {}
@@ -28,7 +31,7 @@ class FairFrameQueue:
         self._filled = trio.Event()
 
     def put(self, origin: Hashable, frame: Frame | bytes) -> bool:
-        """Whether there was room for a frame, decoded or encoded. Never blocks."""
+        """Add a frame, decoded or encoded; return False if there is no room."""
         queue = self._queues.setdefault(origin, deque())
         size = self._sizes.get(origin, 0) + _size(frame)
         if len(queue) >= MAX_FRAMES or size > MAX_BYTES:
@@ -39,7 +42,10 @@ class FairFrameQueue:
         return True
 
     async def take(self) -> list[Offer]:
-        """The next batch, once there is one: up to ``MAX_OF_ONE`` of each origin, who was served goes to the end."""
+        """Return the next batch once there is one, up to ``MAX_OF_ONE`` of each origin.
+
+        An origin that was served goes to the end.
+        """
         await self._filled.wait()
         batch: list[Offer] = []
         for origin in tuple(self._queues):

@@ -18,7 +18,10 @@ from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.types import OperatorAddress
 
 KeyOf = Callable[[OperatorAddress], bytes | None]
-"""Returns the BN254 G2 key of a current operator, for frames that come before their boundary."""
+"""Returns the BN254 G2 key of a current operator.
+
+It verifies frames that come before their boundary.
+"""
 
 
 class Intake:
@@ -63,7 +66,7 @@ class Intake:
         return self.verify(wanted, now)
 
     def verify(self, offers: Sequence[tuple[Hashable, Frame]], now: float) -> list[SessionEffect]:
-        """Verify the signatures of all frames in one batch, and give the machines the good ones.
+        """Verify all signatures in one batch, and give the machines the good frames.
 
         Each bad one is charged to its origin.
         """

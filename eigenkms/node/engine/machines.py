@@ -1,4 +1,4 @@
-"""The machines of the ceremonies behind one lock, and the disk that must keep up with them.
+"""The machines of the ceremonies behind one lock, with durable steps.
 
 Machines are not thread-safe, and a step may cost many pairings. So every step runs in one worker thread under one lock, and its
 durable effects are fsynced there before the lock is released. Only then anything of the step is sent.
@@ -36,7 +36,7 @@ SHARE_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedDealings:
     """Names of dealings of which the body, or this operator's row, is to be fetched."""
 
     bodies: tuple[bytes, ...]
@@ -47,7 +47,10 @@ class Wanted:
 
 
 class Machines:
-    """Steps of one participant's machines, one at a time. ``wanted`` is what is to be fetched after the last step."""
+    """Makes the steps of one participant's machines, one at a time.
+
+    ``wanted`` is to be fetched after the last step.
+    """
 
     def __init__(self, participant: Participant, effects: EffectStore, intake: Intake) -> None:
         self._participant = participant
@@ -62,7 +65,7 @@ class Machines:
         """When a share was erased last, on trio's clock."""
         self._stepped = trio.Event()
         self._lacks = trio.Event()
-        self.wanted = Wanted((), ())
+        self.wanted = WantedDealings((), ())
 
     @property
     def is_obtaining_a_share(self) -> bool:
@@ -74,7 +77,10 @@ class Machines:
         return self._participant.is_obtaining_a_share and not is_late
 
     async def step(self, work: Step) -> list[SessionEffect]:
-        """Make one step; its effects are durable when it returns. Raises ``StorageError``, and what ``work`` raises."""
+        """Make one step; its effects are durable when it returns.
+
+        Raises ``StorageError``, and the errors of ``work``.
+        """
         async with self._lock:
             effects = await trio.to_thread.run_sync(
                 self._compute, work, trio.current_time(), limiter=self._limiter
@@ -85,11 +91,11 @@ class Machines:
         return effects
 
     async def read(self, read: Callable[[], Answer], nothing: Answer) -> Answer:
-        """Ask the machines between steps; return ``nothing`` if they are ahead of the disk."""
+        """Ask the machines between steps; ``nothing`` if they are ahead of the disk."""
         return await self.run(lambda: nothing if self._is_ahead_of_disk else read())
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
-        """Run something between steps that serves nobody else, even if the machines are ahead of the disk."""
+        """Run something between steps, even if the machines are ahead of the disk."""
         async with self._lock:
             return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
@@ -102,7 +108,7 @@ class Machines:
             if trio.current_time() >= self._tick_at:
                 return
 
-    async def wait_for_wanted(self) -> Wanted:
+    async def wait_for_wanted(self) -> WantedDealings:
         """Wait until something is to be fetched."""
         while not self.wanted:
             self._lacks = trio.Event()
@@ -129,6 +135,6 @@ class Machines:
     def _plan(self, now: float) -> None:
         """Read what is to be fetched, and when the machines must get the time."""
         participant = self._participant
-        self.wanted = Wanted(participant.wanted_bodies, participant.wanted_rows)
+        self.wanted = WantedDealings(participant.wanted_bodies, participant.wanted_rows)
         due, latest = participant.deadline(), now + MAX_IDLE_SECONDS
         self._tick_at = latest if due is None else due

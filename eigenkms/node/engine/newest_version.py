@@ -7,7 +7,7 @@ from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 
 
 class NewestVersion:
-    """Wakes its waiters when the newest version, or this operator's share of it, has changed."""
+    """Wakes its waiters when the newest version, or the share of it, has changed."""
 
     def __init__(self, versions: Versions) -> None:
         self._versions = versions
@@ -22,7 +22,7 @@ class NewestVersion:
             self._changed = trio.Event()
 
     async def wait_for_newer(self, transcript_hash: bytes | None) -> CertifiedTranscript:
-        """Return the newest certified version, once its transcript has another hash than this one."""
+        """Return the newest certified version once its hash is another one."""
         while True:
             newest = self._versions.newest
             if newest is not None and newest.epoch.transcript.hash != transcript_hash:

@@ -1,4 +1,4 @@
-"""What the network asks of the machines: answers for other operators, and this node's own requests for frames.
+"""Queries of the machines: answers for other operators, and sync requests.
 
 All answers are read between two steps, so nothing is served that is not durable.
 """
@@ -26,7 +26,7 @@ class EngineQueries:
         self._effects = effects
 
     async def sync_requests(self) -> list[Frame]:
-        """Return this node's request for frames of each session in which others may have more."""
+        """Return a request for frames of each session in which others may have more."""
 
         def read() -> list[Frame]:
             return [ceremony.sync_request() for ceremony in self._participant.live]
@@ -34,7 +34,7 @@ class EngineQueries:
         return await self._machines.run(read)
 
     async def sync_reply(self, request: Frame) -> list[Frame]:
-        """Return the frames that the sender of a verified request lacks of a session that is known here."""
+        """Return the frames that the sender of a verified request lacks."""
 
         def read() -> list[Frame]:
             ceremony = self._participant.ceremony(request.session)
@@ -51,7 +51,10 @@ class EngineQueries:
         return await self._machines.read(lambda: self._participant.row(name, recipient), None)
 
     async def head(self) -> VersionHead | None:
-        """Return the highest version that is certified or prepared; none of a genesis that is only prepared."""
+        """Return the highest version that is certified or prepared.
+
+        A genesis that is only prepared is none.
+        """
 
         def read() -> VersionHead | None:
             head = self._participant.head
@@ -63,5 +66,5 @@ class EngineQueries:
         return await self._machines.read(read, None)
 
     async def evidence_page(self, after: int) -> EvidencePage:
-        """Return the evidence that this operator holds against others, with ids above ``after``."""
+        """Return evidence against others, with ids above ``after``."""
         return await self._effects.evidence_page(after)

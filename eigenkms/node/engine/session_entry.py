@@ -1,4 +1,4 @@
-"""How sessions begin: at a boundary, after a restart, or late; and how their journals are dropped.
+"""Session entry: at a boundary, after a restart, and the end of journals.
 
 At most one session a boundary number is joined, whatever the block's hash, and at most once. If the journal of a session was
 dropped, its votes are forgotten, so the session is not joined again.
@@ -46,8 +46,9 @@ class SessionEntry:
     def enter(
         self, session: Session, now: float, *, may_vote: bool, may_found: bool
     ) -> tuple[bool, list[SessionEffect]]:
-        """Join the session of a boundary, or pass it; return whether this operator takes part, and the effects.
+        """Join the session of a boundary, or pass it.
 
+        Return whether this operator takes part, and the effects.
         The session is in the store before anything of it is sent.
         """
         participant = self._participant
@@ -63,11 +64,14 @@ class SessionEntry:
         return True, effects + self._intake.verify([(None, frame) for frame in early], now)
 
     def _already_voted_at(self, session: Session) -> bool:
-        """Return whether a session of this boundary number was joined before, whatever its block's hash."""
+        """Return whether a session of this boundary number was joined before."""
         return bool(self._store.sessions_at(session.boundary.number))
 
     def restore(self, now: float, now_unix: float, *, floor: int) -> list[SessionEffect]:
-        """Resume the sessions of the journal, oldest first; those at or below block ``floor`` only listen."""
+        """Resume the sessions of the journal, oldest first.
+
+        Sessions at or below block ``floor`` only listen.
+        """
         effects: list[SessionEffect] = []
         headers = [h for h in self._store.sessions() if not h.shredded]
         for header in sorted(headers, key=lambda h: h.block_number):

@@ -31,7 +31,10 @@ class EngineStatistics:
 
 
 class EngineCounters:
-    """Holds the newest ``statistics``, which are replaced and never changed; ``notes`` alone counts in place."""
+    """Holds the newest ``statistics``.
+
+    They are replaced and never changed; ``notes`` alone counts in place.
+    """
 
     def __init__(self) -> None:
         self.statistics = EngineStatistics()

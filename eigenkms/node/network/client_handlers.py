@@ -1,6 +1,7 @@
-"""Handlers of the client protocol, which anybody may call: info, partial signatures, status, evidence, hello, reach.
+"""Handlers of the client protocol, which anybody may call.
 
-The handlers for operators alone are in ``operator_handlers``.
+They answer info, partial signatures, status, evidence, hello and reach. The handlers for operators alone are in
+``operator_handlers``.
 
 Each handler checks in the order of cost: size and shape, scope, policy, signature. Only then it computes. Work in a thread is done
 in turns, one client after another; work for operators waits for no client (``signature_checks``). A refusal has a code for
@@ -60,7 +61,7 @@ MAX_DELAY_SECONDS: Final = 5.0
 
 
 class StatusCache:
-    """The public status as JSON, read again after ``STATUS_SECONDS``. Nothing in it is secret."""
+    """The public status as JSON, read again after ``STATUS_SECONDS``."""
 
     def __init__(self, read: Callable[[], dict[str, object]]) -> None:
         self._read = read
@@ -68,7 +69,7 @@ class StatusCache:
         self._read_at = float("-inf")
 
     def encode(self) -> bytes:
-        """Return the status. Its ``time`` is always the current one, as the caller compares it with its own."""
+        """Return the status. Its ``time`` is always the current one."""
         now = trio.current_time()
         if now - self._read_at >= STATUS_SECONDS:
             self._status, self._read_at = self._read(), now
@@ -102,9 +103,9 @@ class ClientHandlers:
         self._paging = FairThread(owners=CLIENTS, each=PAGES)
 
     async def answer(self, request: Request) -> bytes:
-        """Answer a request. A client that is refused often gets its refusals late, which holds its requests in flight.
+        """Answer a request.
 
-        Raises ``RpcRefusal``.
+        A client that is refused often gets its refusals late, which holds its requests in flight. Raises ``RpcRefusal``.
         """
         try:
             return await self._answer_in_code(request)

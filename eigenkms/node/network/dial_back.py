@@ -1,9 +1,10 @@
-"""Dialling an operator that asks whether it can be reached (docs/protocol.md, Reach).
+"""Dial-back: test whether an operator can be reached (docs/protocol.md, Reach).
 
-What could be abused is the dial, so it goes where the chain says and nowhere else, for members alone, ``MAX_DIALS`` at a time and
-one for each of them, once in ``PAUSE_SECONDS``. So a member whose socket is a black hole keeps no other from its answer. A member
-could still write an address of somebody else's network on chain and read from the answers what listens there: a node whose own
-socket is a public address dials no private one, here or elsewhere (``connector``), and one that has no socket answers for none.
+A dial could be abused. So it goes to the socket on chain alone, and for members alone. There are ``MAX_DIALS`` at a time, and one
+for each member in ``PAUSE_SECONDS``. So a member whose socket is a black hole keeps no other from its answer.
+
+A member could still write an address of another network on chain, and read from the answers what listens there. So a node whose own
+socket is a public address dials no private one (``connector``), and a node without a socket dials public ones alone.
 """
 
 import time
@@ -47,7 +48,10 @@ class DialBackService:
         self._host = host
 
     async def answer(self, request: Request) -> bytes:
-        """Raises ``RpcRefusal``, and ``RemoteProtocolError`` for what no operator of the set signed."""
+        """Dial the sender of a request, and return the outcome.
+
+        Raises ``RpcRefusal``, and ``RemoteProtocolError`` if no operator of the set signed the request.
+        """
         frame = decode_frame(request.body)
         asked_ms = read_reach_request(frame, cluster=self._cluster, me=self._me)
         asker = frame.sender

@@ -1,6 +1,7 @@
-"""Own peer record: the addresses and the peer id that this node announces, signed with the operator's key.
+"""Own peer record: the addresses and the peer id that this node announces.
 
-A record replaces one with a lower sequence, so sequences must ascend over restarts, even if the clock goes back.
+The operator's key signs it. A record replaces one with a lower sequence, so sequences must ascend over restarts, even if the clock
+goes back.
 """
 
 import time
@@ -34,18 +35,20 @@ async def make_own_record(resources: NodeResources, host: Host) -> Frame:
 
 
 def announced_addresses(configured: Sequence[str], host: Host) -> list[str]:
-    """Return the addresses of the record, without the peer id: those configured, or else those that ``host`` listens at.
+    """Return the addresses of the record, without the peer id.
 
-    An address such as 0.0.0.0, which nobody else can dial, is left out.
+    They are those configured, or else those that ``host`` listens at. An address such as 0.0.0.0, which nobody else can dial, is
+    left out.
     """
     bound = (a for a in host.addresses if not ip_address(a.transport.host).is_unspecified)
     return list(configured) or [a.multiaddr for a in bound]
 
 
 def next_sequence(store: Store) -> int:
-    """Return the sequence of a new record, and keep it: unix milliseconds, or one more than the last record's.
+    """Return the sequence of a new record, and keep it.
 
-    The last one does not count if the clock was so far ahead then that no other operator accepted the record.
+    It is unix milliseconds, or one more than the last record's. The last one does not count if the clock was so far ahead then that
+    no other operator accepted the record.
     """
     now = time.time_ns() // 1_000_000
     last = int(store.get_meta(_SEQUENCE) or b"0")

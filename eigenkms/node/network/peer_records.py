@@ -30,9 +30,9 @@ class PeerRecordService:
         return [self.own, *self._peers.records()]
 
     async def hello(self, request: Request) -> bytes:
-        """Accept the caller's record, which must name the peer that calls, and return all records.
+        """Accept the caller's record, and return all records.
 
-        Raises ``RpcRefusal``, ``RemoteProtocolError``.
+        The record must name the peer that calls. Raises ``RpcRefusal``, ``RemoteProtocolError``.
         """
         frame = decode_frame(request.body)
         record = self._check_fresh(frame)
@@ -58,7 +58,10 @@ class PeerRecordService:
         return self._peers.check_fresh(frame, time.time_ns() // 1_000_000)
 
     async def _accept(self, frame: Frame, fresh: PeerRecord | None, caller: Caller) -> None:
-        """Keep ``fresh``, the frame's record if it is not known yet. A known record authenticates its bearer."""
+        """Keep ``fresh``, the frame's record if it is not known yet.
+
+        A known record authenticates its bearer.
+        """
 
         def is_fresh() -> bool:
             return self._check_fresh(frame) is not None

@@ -1,4 +1,4 @@
-"""Pings: empty requests to every operator's peer, to measure how long an answer takes and when one last came.
+"""Pings: empty requests to every operator's peer, to measure its latency.
 
 The latencies decide how long a session waits for late operators (``grace``), and the status page shows them.
 """
@@ -36,7 +36,10 @@ MIN_GRACE, MAX_GRACE = 0.1, 2.0
 
 @dataclass(frozen=True)
 class PingResult:
-    """``latency`` of the last answer in seconds and when it came, on trio's clock; ``failures`` in a row since."""
+    """The last answer of an operator: ``latency`` in seconds, ``seen_at`` on trio's clock.
+
+    ``failures`` are those in a row since.
+    """
 
     latency: float | None = None
     seen_at: float | None = None
@@ -62,7 +65,10 @@ class PeerPinger:
         return tuple(sorted(self._outdated))
 
     def grace(self) -> float:
-        """Return the seconds that a session waits for late operators: one message delay of the slowest that answers."""
+        """Return the seconds that a session waits for late operators.
+
+        It is one message delay of the slowest operator that answers.
+        """
         slowest = max(
             (b.latency for b in self._results.values() if b.latency is not None and not b.failures),
             default=0.0,

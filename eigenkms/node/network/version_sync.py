@@ -1,7 +1,7 @@
-"""Synchronisation of versions: the node queries other operators for versions that were made while it did not take part.
+"""Synchronisation of versions that were made while the node did not take part.
 
-A version is adopted if a certificate proves that it is certified, or at least prepared in a rotation, and if the chain confirms its
-operators. A peer's word counts for nothing. The next sessions deal from an adopted version.
+The node queries other operators. It adopts a version if a certificate proves that it is certified, or in a rotation at least
+prepared, and if the chain confirms its operators. A peer's word counts for nothing. The next sessions deal from an adopted version.
 """
 
 import logging
@@ -56,7 +56,7 @@ class VersionSync:
         self._refused: set[bytes] = set()
 
     async def follow_unknown_bases(self) -> None:
-        """Query each operator that deals from a version that this node does not know, until cancelled."""
+        """Query each operator that deals from an unknown version, until cancelled."""
         pause = min(max(self._window / 4, 0.25), 5.0)
         while True:
             peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_bases()]
@@ -64,7 +64,10 @@ class VersionSync:
             await trio.sleep(pause)
 
     async def bootstrap(self) -> None:
-        """Query each operator when it is first connected, and one after another while no version is known."""
+        """Query each operator when it is first connected.
+
+        While no version is known, query one after another.
+        """
         asked: set[PeerId] = set()
         turn = 0
         while True:
@@ -88,7 +91,7 @@ class VersionSync:
                 nursery.start_soon(self._query, peer)
 
     async def _query(self, peer: PeerId) -> None:
-        """Adopt the highest version of a peer if it is new and proven. A failure is logged at debug level."""
+        """Adopt the highest version of a peer if it is new and proven."""
         try:
             answer = await self._host.call(
                 peer, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=QUERY_SECONDS
@@ -121,7 +124,7 @@ class VersionSync:
         await self._engine.adopt_version(self._network, head)
 
     def _is_new(self, head: VersionHead) -> bool:
-        """Return whether a head is higher than what is known here, or certifies what is known to be prepared."""
+        """Return whether a head is higher than what is known, or certifies it."""
         known = self._versions.known()
         if any(held.is_certified and self._is_as_high(held.epoch.transcript, head) for held in known):
             return False
@@ -129,7 +132,7 @@ class VersionSync:
         return head.certificate.encoded not in certificates
 
     def _check_size(self, transcript: Transcript) -> None:
-        """Raise ``VerificationError`` if the version has fewer recipients than any session may have.
+        """Raise ``VerificationError`` if the version has too few recipients.
 
         Before a cluster is complete, the chain confirms a set of one operator too.
         """
@@ -141,7 +144,10 @@ class VersionSync:
 
     @staticmethod
     def _is_as_high(known: Transcript, head: VersionHead) -> bool:
-        """Compare by time or by block number. The signers choose a version's time; the chain confirms its number alone."""
+        """Compare by time or by block number.
+
+        The signers choose a version's time; the chain confirms its number alone.
+        """
         made = head.transcript
         return known.version >= made.version or known.boundary.number >= made.boundary.number
 

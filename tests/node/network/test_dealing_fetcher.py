@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.node.engine.machines import Wanted
+from eigenkms.node.engine.machines import WantedDealings
 from eigenkms.node.network.dealing_fetcher import FREE_PLACES, HEDGE_SECONDS, DealingFetcher
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.p2p.identity import PeerId, PeerKey
@@ -29,7 +29,7 @@ SILENT = PEERS[0]
 class SomeSilent:
     """A host whose ``silent`` peers take every call and never answer. The engine and peer book of the same tests, too."""
 
-    wanted: Wanted = field(default_factory=lambda: Wanted((), ()))
+    wanted: WantedDealings = field(default_factory=lambda: WantedDealings((), ()))
     live: bool = True
     silent: set[PeerId] = field(default_factory=lambda: {SILENT})
     calls: list[tuple[PeerId, str, bytes]] = field(default_factory=list)
@@ -51,12 +51,12 @@ class SomeSilent:
     def queries(self) -> "SomeSilent":
         return self
 
-    async def wait_for_wanted(self) -> Wanted:
+    async def wait_for_wanted(self) -> WantedDealings:
         return self.wanted
 
     def submit_body(self, _origin_of: object, name: bytes, _body: bytes) -> None:
         self.offered.add(name)
-        self.wanted = Wanted(tuple(n for n in self.wanted.bodies if n != name), ())
+        self.wanted = WantedDealings(tuple(n for n in self.wanted.bodies if n != name), ())
 
     async def sync_requests(self) -> Iterable[Frame]:
         return [cast(4).frame(cast(4).addresses[0], FrameKind.SYNC, sync_body([]))]
@@ -67,7 +67,7 @@ class SomeSilent:
 
 async def test_bodies_are_fetched_from_others_than_a_silent_peer(autojump_clock: MockClock) -> None:
     """It is left with one request, and what it was asked for is asked for elsewhere after a while."""
-    world: Any = SomeSilent(Wanted(tuple(NAMES), ()))
+    world: Any = SomeSilent(WantedDealings(tuple(NAMES), ()))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(DealingFetcher(world, world, world, lambda: 1.0).run, Nowhere())
         await pass_time(len(NAMES) + HEDGE_SECONDS)
@@ -78,7 +78,7 @@ async def test_bodies_are_fetched_from_others_than_a_silent_peer(autojump_clock:
 
 async def test_on_a_busy_machine_nothing_is_asked_for_twice_at_once(autojump_clock: MockClock) -> None:
     """All are silent: a few requests are on their way, one a peer, for different dealings."""
-    world: Any = SomeSilent(Wanted(tuple(NAMES), ()), silent=set(PEERS))
+    world: Any = SomeSilent(WantedDealings(tuple(NAMES), ()), silent=set(PEERS))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(DealingFetcher(world, world, world, lambda: 0.1).run, Nowhere())
         await pass_time(HEDGE_SECONDS - 0.1)
