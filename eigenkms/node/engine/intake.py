@@ -25,7 +25,7 @@ It verifies frames that come before their boundary.
 
 
 class Intake:
-    """``submit`` and ``submit_body`` never block; the other methods run in a step of the machines."""
+    """``submit`` and ``submit_body`` never block; other methods run in a step."""
 
     def __init__(self, participant: Participant, key_of: KeyOf, counters: EngineCounters) -> None:
         self._participant = participant

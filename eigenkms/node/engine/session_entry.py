@@ -33,7 +33,7 @@ class DeferredSession:
 
 
 class SessionEntry:
-    """The blocking work of entering and leaving sessions, within steps of the machines."""
+    """The blocking work of entering and leaving sessions, in steps of the machines."""
 
     def __init__(
         self, participant: Participant, store: Store, intake: Intake, reporter: SessionReporter

@@ -1,7 +1,7 @@
-"""What a node answers other operators in protocol 2: frames that they lack, dealings' bodies and rows, its highest version.
+"""Handlers of the operator protocol: frames, bodies, rows, the highest version.
 
-Each handler checks in the order of cost: who asks, how much it was served lately, size and shape, signature. All answers come from
-the machines between two of their steps, so nothing is served that is not durable.
+Each handler checks in the order of cost: the sender, its budget, size and shape, signature. All answers are read from the machines
+between two of their steps, so nothing is served that is not durable.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,13 +24,13 @@ from eigenkms.protocols.wire.session import MAX_OPERATORS
 from eigenkms.types import ClusterId, OperatorAddress
 
 SYNCS: Final = 16
-"""Requests for frames of one operator that wait: it asks for a few sessions, one after another."""
+"""Requests for frames of one operator that may wait. It asks for a few sessions, one after another."""
 
 Canary = Callable[[OperatorAddress, bytes], Awaitable[bytes]]
 
 
 class OperatorHandlers:
-    """The handler of the operator protocol of one node. ``canary`` answers requests of that name."""
+    """Answers the operator protocol of one node; ``canary`` answers its own method."""
 
     def __init__(self, cluster: ClusterId, peers: PeerBook, engine: Engine, canary: Canary) -> None:
         self._cluster = cluster
@@ -41,7 +41,7 @@ class OperatorHandlers:
         self.budget = OperatorByteBudget(trio.current_time)
 
     async def answer(self, request: Request) -> bytes:
-        """Only peers that proved which operator they are get an answer."""
+        """Answer a peer that is authenticated. Raises ``RpcRefusal``."""
         sender = self._peers.operator_of(request.peer)
         if sender is None:
             raise RpcRefusal("say-hello", "prove first which operator you are")
@@ -64,7 +64,10 @@ class OperatorHandlers:
         return b""
 
     async def _serve(self, request: Request, sender: OperatorAddress) -> bytes:
-        """Refusals are charged, too: a bad signature costs more than most answers."""
+        """Answer within the operator's budget, and charge the answer.
+
+        Refusals are charged too, as a bad signature costs more than most answers.
+        """
         if not self.budget.allows(sender):
             raise RpcRefusal("busy", "this operator served you much lately: ask another one, or later")
         answer = b""

@@ -1,8 +1,12 @@
-"""Links: keep connected to every operator, learn which peer is which, pull what gossip lost, push the bodies of dealings.
+"""The operator network: connections to every operator, gossip, sync, and bodies.
 
-Three loops over one peer book: *greet* says hello to connected peers that have not proven who they are, *pull* asks bound peers,
-one after another, for frames of the sessions under way, *listen* feeds gossip to the engine. A fourth one hands bodies over: a
-session takes one message delay for a dealing, not three as if each member asked for the body once it has the header.
+Four loops run over one peer book:
+
+- *identify* says hello to connected peers that are not authenticated yet;
+- *sync* asks authenticated peers, one after another, for frames of the sessions in progress that gossip lost;
+- *receive gossip* feeds gossip to the engine;
+- *send bodies* pushes the bodies of this operator's dealings. So a dealing takes one message delay. It would take three if each
+  member fetched the body after the header.
 """
 
 import logging
@@ -36,17 +40,18 @@ CALL_SECONDS = 5.0
 MIN_PULL_SECONDS, MAX_PULL_SECONDS = 0.25, 5.0
 MAX_PULLS = 2
 MAX_PUSHES = 16
-"""Bodies on their way at once."""
+"""Bodies that are sent at the same time."""
 GOSSIP_RATE, GOSSIP_BURST = 64, MAX_FRAMES
-"""Frames of one operator a second that are taken and passed on, and at once: what it says in a session of the largest set, twice a
-minute. Those beyond are pulled, if they are good.
+"""Frames of one operator that are taken and passed on: a second, and at once.
+
+An operator sends so many in a session of the largest set, twice a minute. Good ones beyond are synced.
 """
 MAX_WAITING = 4096
-"""Pushes that wait. Those beyond are left out, and their recipients fetch the body."""
+"""Pushes that may wait. Beyond it a push is left out, and its recipient fetches the body."""
 
 
 class OperatorNetwork:
-    """The node's side of the network; ``Outlet`` of the engine. Opened by ``run``."""
+    """The ``FrameSink`` of the engine. ``window`` is the protocol window in seconds."""
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class OperatorNetwork:
         self._fetcher = DealingFetcher(host, peers, engine, self._pause)
 
     async def run(self) -> None:
-        """All loops, until cancelled."""
+        """Run all loops until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive_gossip)
             nursery.start_soon(self._identify_peers)
@@ -80,7 +85,7 @@ class OperatorNetwork:
             nursery.start_soon(self._fetcher.run, self)
 
     def refresh(self) -> None:
-        """Dial whom the peer book names now, where it says, from where the chain says this node is."""
+        """Connect to the peers that the peer book names now, and disconnect others."""
         self._host.set_home(self._peers.home)
         expected = self._peers.expected()
         if expected is self._dialled:
@@ -93,16 +98,16 @@ class OperatorNetwork:
         self._dialled = expected
 
     def bound(self) -> list[PeerId]:
-        """Connected peers that proved which operator they are."""
+        """Return the connected peers that are authenticated, ascending."""
         return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
 
-    # -- outlet ----------------------------------------------------------------------------------------------
+    # -- frame sink ----------------------------------------------------------------------------------------------
 
     async def broadcast(self, frame: Frame) -> None:
         await self._host.publish(self._topic, frame.encoded)
 
     async def publish(self, session: Session, name: bytes, body: bytes) -> None:
-        """Push the body of my dealing to the members that are connected."""
+        """Push the body of this operator's dealing to the connected members."""
         message = rpc_methods.encode_push(name, body)
         for peer in self.bound():
             operator = self._peers.operator_of(peer)
@@ -133,8 +138,10 @@ class OperatorNetwork:
     # -- loops -----------------------------------------------------------------------------------------------
 
     def _read_gossip(self, origin: PeerId, data: bytes) -> Frame | None:
-        """The frame of a message that is worth passing on, by cheap checks: one that can be read, of this cluster, which its own
-        operator gossips, and not too often: whatever one operator says, every member passes on to others.
+        """Return the frame of a message if it is worth passing on, else None.
+
+        The checks are cheap: the frame decodes, is of this cluster, comes from its own operator, and not too often. The rate
+        matters, as every member passes each frame on to others.
         """
         try:
             frame = decode_frame(data)
@@ -153,7 +160,7 @@ class OperatorNetwork:
             self._engine.submit(self._origin_of(message.origin), message.content)
 
     def _origin_of(self, peer: PeerId) -> Hashable:
-        """Whose place in the engine's queues is used: an operator has one, however many peer ids it makes."""
+        """Return the owner of a queue in the engine: one for all peers of an operator."""
         return self._peers.operator_of(peer) or peer
 
     async def _identify_peers(self) -> None:
@@ -189,7 +196,10 @@ class OperatorNetwork:
             log.debug("hello to %s: %s", peer, error)
 
     async def _sync(self) -> None:
-        """One peer after another; one that does not answer holds nobody up, and on a busy machine no more are asked than two."""
+        """Sync with one peer after another, with ``MAX_PULLS`` at the same time.
+
+        So a peer that does not answer delays no other.
+        """
         pulling: set[PeerId] = set()
 
         async def pull(peer: PeerId) -> None:
@@ -208,7 +218,7 @@ class OperatorNetwork:
                     nursery.start_soon(pull, chosen)
 
     def _pause(self) -> float:
-        """A quarter of a window, jittered so that nodes do not ask in step."""
+        """Return a quarter of a window, jittered so that nodes do not ask in step."""
         return min(max(self._window / 4, MIN_PULL_SECONDS), MAX_PULL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311
 
     async def _sync_with(self, peer: PeerId) -> None:

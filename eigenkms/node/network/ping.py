@@ -36,9 +36,9 @@ MIN_GRACE, MAX_GRACE = 0.1, 2.0
 
 @dataclass(frozen=True)
 class PingResult:
-    """The last answer of an operator: ``latency`` in seconds, ``seen_at`` on trio's clock.
+    """The last answer of an operator.
 
-    ``failures`` are those in a row since.
+    ``latency`` is in seconds, ``seen_at`` on trio's clock. ``failures`` are those in a row since.
     """
 
     latency: float | None = None
