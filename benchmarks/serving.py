@@ -139,8 +139,8 @@ def make_requests(transport: str, method: str, network: Any, numbers: range) -> 
     from eigenkms.crypto import sealing
     from eigenkms.protocols.wire.authorisation import Authorisation, Scope
     from eigenkms.protocols.wire.client_rpc import PartialRequest
-    from tests.node.http.support import ReferenceClient
     from tests.node.authorisation.test_pipeline import APP_ID
+    from tests.node.http.support import ReferenceClient
     from tests.protocols.support import counter_rng
     from tests.support.fake_network import CLUSTER
 

@@ -34,8 +34,8 @@ FUTURE_MS = 5 * 60 * 1000
 class PeerEntry:
     """An operator and its peer.
 
-    ``socket`` is as on chain, ``peer`` and ``addresses`` are as dialled. The latter are of its record, or else of its socket. ``former``: it has left the set and is kept as it holds a version.
-    ``proven``: the peer is authenticated.
+    ``socket`` is as on chain, ``peer`` and ``addresses`` are as dialled. The latter are of its record, or else of its socket.
+    ``former``: it has left the set and is kept as it holds a version. ``proven``: the peer is authenticated.
     """
 
     operator: OperatorAddress

@@ -1,7 +1,8 @@
 """Synchronisation of versions that were made while the node did not take part.
 
-The node queries other operators. It adopts a version if a certificate proves it, and if the chain confirms its operators.
-The version is certified, or in a rotation at least prepared. A peer's word counts for nothing. The next sessions deal from an adopted version.
+The node queries other operators. It adopts a version if a certificate proves it, and if the chain confirms its operators. The
+version is certified, or in a rotation at least prepared. A peer's word counts for nothing. The next sessions deal from an adopted
+version.
 """
 
 import logging
