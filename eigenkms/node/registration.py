@@ -12,7 +12,7 @@ import time
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import InputError
-from eigenkms.node.monitor.clock_skew import tell_clock
+from eigenkms.node.clock_skew import tell_clock
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.types import BlockRef, OperatorAddress
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS, tell_clock
+from eigenkms.node.clock_skew import CLOCK_SECONDS, tell_clock
 from tests.node.monitor.test_metrics import value
 from tests.support.fake_network import FakeNetwork, block_at
 from tests.support.nodes import a_node
