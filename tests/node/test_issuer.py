@@ -122,7 +122,7 @@ async def test_an_answer_is_logged_with_what_it_rests_on(
     recorded: tuple[str, bytes | None, bytes | None],
 ) -> None:
     """When, for which application and version, by what right, to which key."""
-    assert await releaser.release(released, grant, lambda: b"answer") == b"answer"
+    assert await releaser.issue(released, grant, lambda: b"answer") == b"answer"
     (entry,) = entries(tmp_path)
     found, transcript = entry.release, released.transcript
     assert (found.method, found.evidence_digest, found.subject) == recorded
@@ -140,7 +140,7 @@ async def test_no_answer_leaves_before_its_entry_is_durable(
     answers: list[bytes] = []
 
     async def ask() -> None:
-        answers.append(await releaser.release(released, None, lambda: b"answer"))
+        answers.append(await releaser.issue(released, None, lambda: b"answer"))
         assert len(entries(tmp_path)) == 1
 
     async with trio.open_nursery() as nursery:
@@ -166,7 +166,7 @@ async def test_what_waits_is_written_together(
 
     async def ask(number: int) -> None:
         one = replace(released, app_id=AppId(f"app-{number}"))
-        answers.append(await releaser.release(one, None, lambda: answer(number)))
+        answers.append(await releaser.issue(one, None, lambda: answer(number)))
 
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
@@ -191,7 +191,7 @@ async def test_whoever_goes_away_takes_nobodys_entry_along(
 
     async def ask(name: str) -> None:
         with scopes[name]:
-            await releaser.release(replace(released, app_id=AppId(f"app-{name}")), None, lambda: b"")
+            await releaser.issue(replace(released, app_id=AppId(f"app-{name}")), None, lambda: b"")
             answers.add(name)
 
     with trio.fail_after(PATIENCE):
@@ -217,7 +217,7 @@ async def test_a_disk_that_refuses_lets_nothing_go_and_ends_the_node(
 
     async def ask() -> None:
         with pytest.raises(StorageError, match="the disk refused"):
-            await releaser.release(released, None, lambda: b"answer")
+            await releaser.issue(released, None, lambda: b"answer")
         refused.append("refused")
 
     with trio.fail_after(PATIENCE):
@@ -244,7 +244,7 @@ async def test_an_answer_that_cannot_be_made_is_not_logged(
         raise VerificationError("nothing can be sealed to that key")
 
     with pytest.raises(VerificationError):
-        await releaser.release(released, None, fail)
+        await releaser.issue(released, None, fail)
     assert entries(tmp_path) == []
 
 
@@ -254,8 +254,8 @@ async def test_what_could_not_be_read_again_is_not_released(
 ) -> None:
     """Nor does it harm anybody else's entry."""
     with pytest.raises((UnicodeEncodeError, MalformedError)):
-        await releaser.release(replace(released, app_id=AppId(app_id)), None, lambda: b"answer")
-    assert await releaser.release(released, None, lambda: b"answer") == b"answer"
+        await releaser.issue(replace(released, app_id=AppId(app_id)), None, lambda: b"answer")
+    assert await releaser.issue(released, None, lambda: b"answer") == b"answer"
     assert len(entries(tmp_path)) == 1
 
 
@@ -267,7 +267,7 @@ async def test_more_than_fit_are_refused_as_busy(
     log.gate.clear()
 
     async def ask() -> None:
-        await releaser.release(released, None, lambda: b"")
+        await releaser.issue(released, None, lambda: b"")
 
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
@@ -299,7 +299,7 @@ async def main():
     async def ask(releaser, number):
         while True:
             app_id = f"app-{number}"
-            await releaser.release(replace(released, app_id=AppId(app_id)), None, lambda: b"")
+            await releaser.issue(replace(released, app_id=AppId(app_id)), None, lambda: b"")
             print(app_id, flush=True)
             number += 10
 
