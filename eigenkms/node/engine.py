@@ -37,21 +37,21 @@ from eigenkms.node.workers import Workers
 from eigenkms.protocols.ceremony.ceremony import FAILED, Ceremony
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
-    Certified,
-    Closed,
-    Erase,
-    EraseJournal,
+    CloseSession,
+    DropJournal,
+    EraseJournalSecrets,
     EraseKeys,
-    Forget,
-    Held,
+    EraseShare,
     JournalRecord,
     KeepKey,
+    KeepShare,
     LogEvent,
     Persist,
-    Prepared,
     Publish,
     ReportFault,
-    Work,
+    RunJob,
+    StoreCertified,
+    StorePrepared,
 )
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
@@ -171,9 +171,9 @@ class Engine:
         self._newest_changed = trio.Event()
         self._newest_told = versions.newest
         for held in versions.known():
-            operator.know(held.epoch.transcript, held.epoch.certificate, held.share)
+            operator.load_version(held.epoch.transcript, held.epoch.certificate, held.share)
         for number, secret in store.keys().items():
-            operator.know_key(number, EncryptionKey.of(SecretScalar.from_bytes(secret)))
+            operator.load_key(number, EncryptionKey.of(SecretScalar.from_bytes(secret)))
         self._statistics = EngineStatistics()
         self._begun: dict[SessionId, float] = {}
         self._erased_at = -math.inf
@@ -253,7 +253,7 @@ class Engine:
             if isinstance(item.effect, Publish) and item.session is not None:
                 await outlet.publish(item.session, item.effect.name, item.effect.body)
         for item in effects:
-            if isinstance(item.effect, Work):
+            if isinstance(item.effect, RunJob):
                 self._asked.send_nowait(item.effect.job)
         self._report(effects)
         await self._join_postponed(outlet, effects)
@@ -281,7 +281,7 @@ class Engine:
         if now >= self._tick_at:
             effects = [*effects, *self._operator.tick(now)]
         effects = [*effects, *self._feed(now)]
-        if any(isinstance(item.effect, Erase) for item in effects):
+        if any(isinstance(item.effect, EraseShare) for item in effects):
             self._erased_at = now
         self._make_durable(effects)
         self._is_ahead_of_disk = False
@@ -322,7 +322,7 @@ class Engine:
                 )
                 opened_at = now - max(0.0, now_unix - header.opened)
                 session, silent = decode_session(header.header), header.block_number <= floor
-                effects += self._operator.restore(session, records, opened_at, now, silent=silent)
+                effects += self._operator.restore(session, records, opened_at, now, listen_only=silent)
             return effects + self._operator.tick(now)
 
         await self._step(outlet, work)
@@ -345,18 +345,18 @@ class Engine:
             self._begun = {session.id: now}
             self._store.open_session(session.id, session.boundary.number, encode_session(session))
             effects = self._operator.boundary(session, now)
-            early = self._operator.take_early(session)
+            early = self._operator.pop_buffered(session)
             return effects + self._verified([(None, frame) for frame in early], now)
 
         await self._step(outlet, work)
         await self._forget(session)
-        waits = not joined and (self._operator.binding is not None or not self._operator.has_version)
+        waits = not joined and (self._operator.binding_session is not None or not self._operator.has_version)
         self._postponed = _Postponed(session, may_found) if waits and may_vote else None
         return joined
 
     async def _join_postponed(self, outlet: FrameSink, effects: Sequence[SessionEffect]) -> None:
         """The session that bound this operator at the newest boundary was just closed without a key: join that one after all."""
-        if any(isinstance(item.effect, Closed) for item in effects):
+        if any(isinstance(item.effect, CloseSession) for item in effects):
             await self._join_late(outlet, "the one before it is closed")
 
     async def _join_late(self, outlet: FrameSink, why: str) -> None:
@@ -383,7 +383,7 @@ class Engine:
         """Drop the journals that nobody needs any more."""
 
         def work() -> None:
-            for session in self._operator.forget():
+            for session in self._operator.prune():
                 self._store.drop_session(session.id)
             interval = newest.parameters.interval_blocks
             self._store.forget_sessions(max(0, newest.boundary.number - KEPT_BOUNDARIES * interval))
@@ -400,11 +400,11 @@ class Engine:
         transcript = head.transcript
 
         def work(now: float) -> list[SessionEffect]:
-            if head.proof is not None and self._operator.may_learn(transcript):
+            if head.proof is not None and self._operator.can_adopt(transcript):
                 share = self._versions.share_of(transcript.hash)
                 self._versions.add(CertifiedTranscript(transcript, head.certificate), head.proof)
-                return self._operator.learn(transcript, head.certificate, now, share)
-            return self._operator.learn(transcript, head.certificate, now)
+                return self._operator.adopt(transcript, head.certificate, now, share)
+            return self._operator.adopt(transcript, head.certificate, now)
 
         await self._step(outlet, work)
         if self.has_version:
@@ -479,13 +479,13 @@ class Engine:
 
     @property
     def live(self) -> tuple[Ceremony, ...]:
-        return self._operator.live
+        return self._operator.syncable
 
     async def sync_requests(self) -> list[Frame]:
         """A request for each live session."""
 
         def work() -> list[Frame]:
-            return [ceremony.sync_request() for ceremony in self._operator.live]
+            return [ceremony.sync_request() for ceremony in self._operator.syncable]
 
         async with self._lock:
             return await trio.to_thread.run_sync(work, limiter=self._limiter)
@@ -536,7 +536,7 @@ class Engine:
         for source, item in looked_at:
             try:
                 frame = decode_frame(item) if isinstance(item, bytes) else item
-                if self._operator.wants(frame):
+                if self._operator.should_verify(frame):
                     worth.append((source, frame))
             except RemoteProtocolError as error:
                 self._count_refused(None, str(error))
@@ -591,21 +591,21 @@ class Engine:
         match item.effect:
             case KeepKey(number, key):
                 self._store.keep_key(number, key.secret.to_bytes())
-            case Prepared(transcript, certificate) | Certified(transcript, certificate):
+            case StorePrepared(transcript, certificate) | StoreCertified(transcript, certificate):
                 self._versions.add(CertifiedTranscript(transcript, certificate))
-            case Held(transcript_hash, share):
+            case KeepShare(transcript_hash, share):
                 self._versions.hold(transcript_hash, share)
 
     def _give_up(self, item: SessionEffect) -> None:
         """What is destroyed, in the order of the step."""
         match item.effect:
-            case Erase(transcript_hash):
+            case EraseShare(transcript_hash):
                 self._erase(transcript_hash)
             case EraseKeys(numbers):
                 self._store.erase_keys(numbers)
-            case EraseJournal(session):
+            case EraseJournalSecrets(session):
                 self._store.destroy_secrets(session)
-            case Forget(session):
+            case DropJournal(session):
                 self._store.drop_session(session)
 
     def _erase(self, transcript_hash: bytes) -> None:

@@ -43,9 +43,7 @@ def most_bytes(machine: Participant) -> int:
 
 def most_sessions(machine: Participant, *, rotations: bool) -> int:
     """Once the superfluous ones are forgotten: some of each sort, those that made a version, and the genesis that binds."""
-    others = (
-        participant.KEPT_ROTATIONS if rotations else participant.KEPT_UNTOUCHED + participant.KEPT_TOUCHED + 1
-    )
+    others = participant.KEEP_ROTATIONS if rotations else participant.KEEP_IDLE + participant.KEEP_VOTED + 1
     return len(machine.versions) + others
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import Dealings
-from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, Job, Result, carry_out
+from eigenkms.protocols.ceremony.dealings import SharingPhase
+from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, Job, Result, run_job
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
@@ -137,7 +137,7 @@ class Byzantine:
     def _serves(self, _asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
         return self.bodies.get(name, body)
 
-    def dealings(self, frame: Frame, source: SourceRef | None = None) -> Dealings:
+    def dealings(self, frame: Frame, source: SourceRef | None = None) -> SharingPhase:
         """What the honest machine inside knows of the dealings from a source, or the highest one, in the session of ``frame``."""
         ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
         if ceremony is None:
@@ -150,7 +150,7 @@ class Byzantine:
     def deal(self, job: DealJob, polynomial: Polynomial) -> DealResult:
         """The job with another polynomial."""
         changed = replace(job, polynomial=polynomial)
-        dealt = carry_out(changed, self.random.randbytes, logarithms(""))
+        dealt = run_job(changed, self.random.randbytes, logarithms(""))
         assert isinstance(dealt, DealResult)
         return dealt
 

@@ -27,7 +27,7 @@ from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.ceremony import participant as operator_module
-from eigenkms.protocols.ceremony.effects import Certified, Closed, Prepared
+from eigenkms.protocols.ceremony.effects import CloseSession, StoreCertified, StorePrepared
 from eigenkms.protocols.ceremony.jobs import CheckJob
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
@@ -344,12 +344,12 @@ class Laws:
 
     # -- results -----------------------------------------------------------------------------------------------
 
-    def certifies(self, node: "Node", effect: Certified) -> None:
+    def certifies(self, node: "Node", effect: StoreCertified) -> None:
         if node.tamper is None:
             self._counts_for(effect.transcript, effect.certificate, Phase.COMMIT)
             self._exists(effect.transcript)
 
-    def prepares(self, node: "Node", effect: Prepared) -> None:
+    def prepares(self, node: "Node", effect: StorePrepared) -> None:
         if node.tamper is None:
             self._counts_for(effect.transcript, effect.certificate, Phase.PREPARE)
             rotation = effect.transcript.source_version != GENESIS_SOURCE
@@ -359,7 +359,7 @@ class Laws:
         self._require(certificate.hash == transcript.hash, "a certificate of another transcript")
         self._counts(certificate, self.world.session(certificate.session), phase)
 
-    def closes(self, node: "Node", effect: Closed) -> None:
+    def closes(self, node: "Node", effect: CloseSession) -> None:
         if node.tamper is None:
             self._counts(effect.certificate, self.world.session(effect.certificate.session))
             self._decides(effect.certificate.session, VOID_HASH)

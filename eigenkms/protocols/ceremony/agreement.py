@@ -124,22 +124,22 @@ class Agreement:
     """One operator's side of the agreement of a session; ``mpk`` is the master key that a rotation keeps (``None``: genesis)."""
 
     def __init__(self, voice: SlotSigner, deliberation: ProposalSource, mpk: bytes | None = None) -> None:
-        self._voice = voice
-        self._deliberation = deliberation
+        self._signer = voice
+        self._proposal_source = deliberation
         self.session = voice.session
         self.me = voice.me
         self._mpk = mpk
-        self._ended = False
-        self._views = Pacemaker(voice.session)
-        self._may_void = False
+        self._is_stopped = False
+        self._pacemaker = Pacemaker(voice.session)
+        self._void_allowed = False
         self._lock: Certificate | None = None
         self._highest: Certificate | None = None
         self._transcripts: dict[bytes, Transcript] = {}
         self._proposals: dict[int, list[Proposal]] = {}
-        self._ballots = VotePool(voice.session)
+        self._vote_pool = VotePool(voice.session)
         self._verified: dict[bytes, bool] = {}
         self._durable: set[bytes] = set()
-        self._accused: set[tuple[OperatorAddress, Fault]] = set()
+        self._reported: set[tuple[OperatorAddress, Fault]] = set()
         self.decision: Decision | None = None
 
     # -- what the journal holds ------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Agreement:
             elif record.kind == "lock":
                 self._lock = decode_certificate(record.body)
                 self._learn_certificate(self._lock)
-                self._views.entered_at = now
+                self._pacemaker.entered_at = now
         self._durable = set(self._transcripts)
 
     def learn_decision(self, transcript: Transcript | None, certificate: Certificate) -> None:
@@ -169,24 +169,24 @@ class Agreement:
             case FrameKind.PROPOSAL:
                 self._receive_proposal(frame, now)
             case FrameKind.VOTE:
-                self._ballots.add(frame)
+                self._vote_pool.add(frame)
                 if frame.sender == self.me:
-                    self._views.restart(read_vote(frame).view, now)
+                    self._pacemaker.restart(read_vote(frame).view, now)
             case FrameKind.VIEW_CHANGE:
                 self._receive_view_change(frame, now)
             case FrameKind.CERTIFICATE:
                 message = read_certificate_frame(frame)
-                if self._is_believed(frame.sender) and self._is_valid(message.certificate):
+                if self._is_trusted(frame.sender) and self._is_valid(message.certificate):
                     self._keep_transcript(message.transcript)
                     self._learn_certificate(message.certificate)
             case _:
                 raise ValueError(f"{frame.kind.name} frames are not agreement's")
         fault = self._fault_of(frame)
-        return [] if fault is None else self._accuse(fault, frame)
+        return [] if fault is None else self._report_fault(fault, frame)
 
     def _fault_of(self, frame: Frame) -> Fault | None:
         """What of a frame its sender cannot have verified before it signed it."""
-        certificate = carried_certificate(frame) if self._is_believed(frame.sender) else None
+        certificate = carried_certificate(frame) if self._is_trusted(frame.sender) else None
         if certificate is not None and not self._is_valid(certificate):
             return Fault.BAD_CERTIFICATE
         if frame.kind is FrameKind.PROPOSAL:
@@ -195,22 +195,22 @@ class Agreement:
                 return Fault.BAD_PROPOSAL
         return None
 
-    def _is_believed(self, sender: OperatorAddress) -> bool:
+    def _is_trusted(self, sender: OperatorAddress) -> bool:
         """Whether certificates that ``sender`` shows are worth a pairing: one that showed a bad one could show thousands."""
-        return (sender, Fault.BAD_CERTIFICATE) not in self._accused
+        return (sender, Fault.BAD_CERTIFICATE) not in self._reported
 
-    def _accuse(self, fault: Fault, frame: Frame) -> list[Effect]:
+    def _report_fault(self, fault: Fault, frame: Frame) -> list[Effect]:
         """Once for each operator and fault. A holder of a source that is no member gives no such evidence."""
         place = (frame.sender, fault)
-        if place in self._accused or frame.sender not in self.session.x:
+        if place in self._reported or frame.sender not in self.session.x:
             return []
-        self._accused.add(place)
+        self._reported.add(place)
         return [ReportFault(Evidence(fault, frame.sender, self.session.id, (frame,)))]
 
     def forget(self, frame: Frame) -> None:
         """A frame of an old view fell out of the log: so does what was kept of it here."""
         if frame.kind is FrameKind.VOTE:
-            self._ballots.drop(frame)
+            self._vote_pool.remove(frame)
         elif frame.kind is FrameKind.PROPOSAL:
             self._forget_proposal(read_proposal(frame))
             needed = self._durable | {c.hash for c in (self._highest, self._lock) if c is not None}
@@ -227,23 +227,23 @@ class Agreement:
 
     def _receive_proposal(self, frame: Frame, now: float) -> None:
         proposal = read_proposal(frame)
-        if proposal.justification is not None and not self._is_believed(frame.sender):
+        if proposal.justification is not None and not self._is_trusted(frame.sender):
             return
         self._keep_transcript(proposal.transcript)
         self._learn_certificate(proposal.justification)
         self._proposals.setdefault(proposal.view, []).append(proposal)
         if proposal.view == self.view:
-            self._views.begin(now)
+            self._pacemaker.begin(now)
 
     def _receive_view_change(self, frame: Frame, now: float) -> None:
         change = read_view_change(frame)
-        if self._is_believed(frame.sender):
+        if self._is_trusted(frame.sender):
             self._learn_certificate(change.prepared)
-        self._views.note(frame.sender, change.view)
+        self._pacemaker.note_view(frame.sender, change.view)
         if frame.sender == self.me:
-            self._views.restart(change.view, now)
-        elif self._may_void or self._views.include_a_correct_member:
-            self._views.begin(now)  # I gave this session up, or missed its start, and others go on
+            self._pacemaker.restart(change.view, now)
+        elif self._void_allowed or self._pacemaker.has_weak_quorum:
+            self._pacemaker.begin(now)  # I gave this session up, or missed its start, and others go on
 
     def _keep_transcript(self, encoded: bytes | None) -> None:
         if encoded is not None:
@@ -309,27 +309,27 @@ class Agreement:
     @property
     def started(self) -> bool:
         """Whether the first view began."""
-        return self._views.entered_at is not None
+        return self._pacemaker.entered_at is not None
 
     @property
     def view(self) -> int:
         """The view that I am in."""
-        return self._views.view
+        return self._pacemaker.view
 
     @property
     def is_waiting(self) -> bool:
         """Whether too few members are in my view for its time to run."""
-        return self._views.is_waiting
+        return self._pacemaker.is_waiting
 
     @property
     def here(self) -> frozenset[OperatorAddress]:
         """Members that said that they are in my view or above."""
-        return self._views.here
+        return self._pacemaker.here
 
     @property
-    def touched(self) -> bool:
+    def has_activity(self) -> bool:
         """Whether anybody was seen to propose, vote or change the view: somebody may be bound to this session."""
-        return bool(self._proposals or self._ballots or self._views)
+        return bool(self._proposals or self._vote_pool or self._pacemaker)
 
     @property
     def locked(self) -> Transcript | None:
@@ -348,25 +348,25 @@ class Agreement:
         transcript = None if highest is None else self._transcripts.get(highest.hash)
         return None if transcript is None or highest is None else (transcript, highest)
 
-    def supersede(self) -> None:
+    def on_next_boundary(self) -> None:
         """The next boundary was seen: in a genesis only ∅ or a justified proposal may be voted from now on; a rotation is over."""
         if self._mpk is None:
-            self._may_void = True
+            self._void_allowed = True
         else:
-            self.leave()
+            self.stop_voting()
 
-    def leave(self) -> None:
+    def stop_voting(self) -> None:
         """Propose and vote here no more; certificates are still taken in."""
-        self._ended = True
+        self._is_stopped = True
 
     def advance(self, now: float) -> list[Effect]:
         """Do everything that the frames so far and the time allow, until the decision."""
-        if not self.started and self._takes_part and self._deliberation.ready(now):
-            self._views.begin(now)
+        if not self.started and self._takes_part and self._proposal_source.ready(now):
+            self._pacemaker.begin(now)
         effects = self._tally()
         if self.started and self.decision is None and self._takes_part:
-            self._views.count(now)
-            effects += self._repeat(now)
+            self._pacemaker.note_quorum(now)
+            effects += self._rebroadcast(now)
             effects += self._move_view(now)
             effects += self._propose(now)
             effects += self._prepare(now)
@@ -376,44 +376,44 @@ class Agreement:
     @property
     def _takes_part(self) -> bool:
         """Whether I may still propose and vote."""
-        return not self._ended and self.me in self.session.x
+        return not self._is_stopped and self.me in self.session.x
 
     def deadline(self, since: float) -> float | None:
         """When, after ``since``, ``advance`` would do something without any further frame."""
         if self.decision is not None or not self.started or not self._takes_part:
             return None
-        return self._views.deadline(since)
+        return self._pacemaker.deadline(since)
 
-    def _repeat(self, now: float) -> list[Effect]:
+    def _rebroadcast(self, now: float) -> list[Effect]:
         """While I wait for t' members in my view, say every few windows again that I am there."""
-        said = self._voice.said((FrameKind.VIEW_CHANGE, self.view))
-        return [Broadcast(said)] if said is not None and self._views.repeats(now) else []
+        said = self._signer.previous((FrameKind.VIEW_CHANGE, self.view))
+        return [Broadcast(said)] if said is not None and self._pacemaker.should_rebroadcast(now) else []
 
     def _tally(self) -> list[Effect]:
         """Turn votes into certificates; accuse whoever signed a frame around a vote that does not verify."""
         effects: list[Effect] = []
-        for ballot in self._ballots.open:
+        for ballot in self._vote_pool.pending:
             _, phase, transcript_hash = ballot
-            if self._ballots.count(ballot) < self.session.threshold:
+            if self._vote_pool.count(ballot) < self.session.threshold:
                 continue
-            certificate = self._ballots.certificate(ballot)
+            certificate = self._vote_pool.certificate(ballot)
             if certificate is None or not self._is_valid(certificate):
-                for frame in self._ballots.expel_bad(ballot):
-                    effects += self._accuse(Fault.BAD_VOTE, frame)
+                for frame in self._vote_pool.reject_invalid(ballot):
+                    effects += self._report_fault(Fault.BAD_VOTE, frame)
                 continue
             known = transcript_hash == VOID_HASH or transcript_hash in self._transcripts
             if known or phase is Phase.PREPARE:
-                self._ballots.close(ballot)
+                self._vote_pool.close(ballot)
             self._learn_certificate(certificate)
         return effects
 
     def _move_view(self, now: float) -> list[Effect]:
         """Leave a view that took too long, or follow n−t'+1 members that are in higher ones."""
-        target = self._views.target(now)
+        target = self._pacemaker.next_view(now)
         if target == self.view:
             return []
-        self._views.enter(target, now)
-        said = self._voice.say(
+        self._pacemaker.enter(target, now)
+        said = self._signer.sign_once(
             FrameKind.VIEW_CHANGE,
             (FrameKind.VIEW_CHANGE, target),
             lambda: view_change_body(target, self._highest),
@@ -423,18 +423,18 @@ class Agreement:
     def _propose(self, now: float) -> list[Effect]:
         """As leader: the highest prepared transcript I know, else a fresh one, else (once allowed) ∅."""
         view, slot = self.view, (FrameKind.PROPOSAL, self.view)
-        if self._voice.said(slot) is not None or (view > 0 and not self._views.heard_enough(now)):
+        if self._signer.previous(slot) is not None or (view > 0 and not self._pacemaker.may_propose(now)):
             return []
         chosen = self._chosen(now)
         if chosen is None:
             return []
         draft, justification = chosen
         source = GENESIS if draft is None else source_of(draft.transcript)
-        if self._deliberation.leader(view, source) != self.me:
+        if self._proposal_source.leader(view, source) != self.me:
             return []
         encoded, keys = (None, ()) if draft is None else (draft.transcript.encoded, draft.keys)
         body = proposal_body(view, source, encoded, justification, keys)
-        said = self._voice.say(FrameKind.PROPOSAL, slot, lambda: body)
+        said = self._signer.sign_once(FrameKind.PROPOSAL, slot, lambda: body)
         return [*said, LogEvent("proposed", {"view": view, "void": draft is None})]
 
     def _chosen(self, now: float) -> tuple[Draft | None, Certificate | None] | None:
@@ -445,15 +445,15 @@ class Agreement:
             if transcript is None:
                 return (None, highest) if highest.hash == VOID_HASH else None
             return Draft(transcript, ()), highest
-        if self._may_void:
+        if self._void_allowed:
             return None, None
-        leads = self._deliberation.leader(self.view, self._deliberation.source) == self.me
-        draft = self._deliberation.draft() if leads and self._deliberation.ready(now) else None
+        leads = self._proposal_source.leader(self.view, self._proposal_source.source) == self.me
+        draft = self._proposal_source.draft() if leads and self._proposal_source.ready(now) else None
         return None if draft is None else (draft, None)
 
     def _prepare(self, now: float) -> list[Effect]:
         """Prepare a proposal of my view, if the lock and what I hold allow it."""
-        if self._voice.said((FrameKind.VOTE, self.view, int(Phase.PREPARE))) is not None:
+        if self._signer.previous((FrameKind.VOTE, self.view, int(Phase.PREPARE))) is not None:
             return []
         made = sorted(self._proposals.get(self.view, ()), key=lambda proposal: proposal.source, reverse=True)
         return next((voted for proposal in made if (voted := self._prepare_one(proposal, now))), [])
@@ -469,16 +469,18 @@ class Agreement:
         if not self._lock_allows(transcript_hash, justified):
             return []
         if transcript is None:
-            return [] if justified is None and not self._may_void else self._vote(Phase.PREPARE, VOID_HASH)
+            return (
+                [] if justified is None and not self._void_allowed else self._vote(Phase.PREPARE, VOID_HASH)
+            )
         if justified is None and not self._supports(transcript, proposal.keys, now):
             return []
-        if not self._deliberation.holds(transcript):
+        if not self._proposal_source.holds(transcript):
             return []
-        journal = [*self._deliberation.journal(transcript), *self.journal_transcript(transcript)]
+        journal = [*self._proposal_source.journal(transcript), *self.journal_transcript(transcript)]
         return [*journal, *self._vote(Phase.PREPARE, transcript_hash)]
 
     def _supports(self, transcript: Transcript, keys: Sequence[bytes], now: float) -> bool:
-        return not self._may_void and self._deliberation.supports(transcript, keys, now)
+        return not self._void_allowed and self._proposal_source.supports(transcript, keys, now)
 
     def _proposed_transcript(self, proposal: Proposal) -> Transcript | None:
         """The proposal's transcript if it is a valid one that I learnt, from the source that the proposal names."""
@@ -516,10 +518,10 @@ class Agreement:
     def _vote(self, phase: Phase, transcript_hash: bytes) -> list[Effect]:
         view = self.view
         digest = vote_digest(self.session.id, view, phase, transcript_hash)
-        said = self._voice.say(
+        said = self._signer.sign_once(
             FrameKind.VOTE,
             (FrameKind.VOTE, view, int(phase)),
-            lambda: vote_body(view, phase, transcript_hash, self._voice.sign(digest)),
+            lambda: vote_body(view, phase, transcript_hash, self._signer.sign(digest)),
         )
         return [
             *said,
@@ -532,7 +534,7 @@ class Agreement:
         """On a prepare certificate of my view: lock, durably, and commit."""
         prepared = self._highest
         slot = (FrameKind.VOTE, self.view, int(Phase.COMMIT))
-        if prepared is None or prepared.view != self.view or self._voice.said(slot) is not None:
+        if prepared is None or prepared.view != self.view or self._signer.previous(slot) is not None:
             return []
         transcript = self._transcripts.get(prepared.hash)
         if transcript is None and prepared.hash != VOID_HASH:
@@ -545,4 +547,4 @@ class Agreement:
     def announcement(self, decision: Decision) -> Frame:
         """The decision as a frame that anyone can be served."""
         encoded = None if decision.transcript is None else decision.transcript.encoded
-        return self._voice.build(FrameKind.CERTIFICATE, certificate_body(encoded, decision.certificate))
+        return self._signer.build(FrameKind.CERTIFICATE, certificate_body(encoded, decision.certificate))

@@ -11,7 +11,7 @@ Whoever deals from a source that is not known here is remembered: it may be a be
 from collections.abc import Iterator, Sequence
 
 from eigenkms.protocols.ceremony.agreement import Draft
-from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import Effect
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, source_of
 from eigenkms.protocols.wire.transcript import Transcript
@@ -29,20 +29,20 @@ class BaseVersions:
     def __init__(self, members: OperatorSet, floor: SourceRef) -> None:
         self._members = frozenset(members.addresses)
         self._floor = floor
-        self._by_ref: dict[SourceRef, Dealings] = {}
+        self._by_ref: dict[SourceRef, SharingPhase] = {}
         self._unknown: dict[OperatorAddress, SourceRef] = {}
 
-    def __iter__(self) -> Iterator[Dealings]:
+    def __iter__(self) -> Iterator[SharingPhase]:
         return iter(tuple(self._by_ref.values()))
 
-    def add(self, dealings: Dealings) -> None:
+    def add(self, dealings: SharingPhase) -> None:
         self._by_ref[dealings.ref] = dealings
 
-    def get(self, ref: SourceRef) -> Dealings | None:
+    def get(self, ref: SourceRef) -> SharingPhase | None:
         return self._by_ref.get(ref)
 
     @property
-    def current(self) -> Dealings:
+    def current(self) -> SharingPhase:
         """Those from the source that was added last."""
         return tuple(self._by_ref.values())[-1]
 
@@ -87,7 +87,7 @@ class BaseVersions:
 
     # -- sources that are not known here -----------------------------------------------------------------------
 
-    def hear(self, sender: OperatorAddress, ref: SourceRef) -> None:
+    def note_unknown(self, sender: OperatorAddress, ref: SourceRef) -> None:
         """Remember who deals from a source that is not known here and may be a better one."""
         strangers = sum(1 for known in self._unknown if known not in self._members)
         has_room = sender in self._members or sender in self._unknown or strangers < MAX_UNKNOWN

@@ -18,24 +18,24 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.ceremony.agreement import Agreement, Decision
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.blame import DIGESTS, KEYS, Blame, Inquest, ViewHistory, Witness
-from eigenkms.protocols.ceremony.dealings import Dealings, KnownDealing, Stage
+from eigenkms.protocols.ceremony.dealings import DealingStage, KnownDealing, SharingPhase
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
-    Certified,
-    Closed,
+    CloseSession,
     Effect,
-    EraseJournal,
+    EraseJournalSecrets,
     JournalRecord,
     LogEvent,
     Persist,
-    Prepared,
     ReportFault,
+    StoreCertified,
+    StorePrepared,
 )
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.ceremony.genesis import GenesisDealings
+from eigenkms.protocols.ceremony.genesis import GenesisSharing
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult
 from eigenkms.protocols.ceremony.membership import SessionMembership
-from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep, steps_of
+from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep, session_steps
 from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
@@ -69,7 +69,7 @@ thirds of it. Frames of 256 operators fit any session otherwise, and a sender ha
 
 
 @dataclass(frozen=True)
-class HeldSource:
+class SourceVersion:
     """A version that a rotation deals from, and my share of it if I hold one."""
 
     transcript: Transcript
@@ -103,32 +103,32 @@ class Ceremony:
         opened_at: float,
         *,
         records: Sequence[JournalRecord] = (),
-        sources: Sequence[HeldSource] = (),
+        sources: Sequence[SourceVersion] = (),
         fresh: pvss.EncryptionKey | None = None,
         floor: SourceRef = GENESIS,
-        silent: bool = False,
+        listen_only: bool = False,
     ) -> None:
         self.session = session
         self.me = setting.me
-        self._setting = setting
+        self._context = setting
         self._opened_at = opened_at
         self._fresh = fresh
         self._log = FrameLog()
-        self._voice = SlotSigner(session, setting.me, setting.key, self._log)
+        self._signer = SlotSigner(session, setting.me, setting.key, self._log)
         self._keys = KeyDirectory(session)
-        self._parties = SessionMembership(session, setting.me)
+        self._membership = SessionMembership(session, setting.me)
         self._sources = BaseVersions(session.recipients, floor)
         self._agreement = Agreement(
-            self._voice, self._sources, sources[0].transcript.mpk if sources else None
+            self._signer, self._sources, sources[0].transcript.mpk if sources else None
         )
         if not sources:
-            genesis = GenesisDealings(self._voice, self._keys, setting.rng, opened_at, setting.grace())
+            genesis = GenesisSharing(self._signer, self._keys, setting.rng, opened_at, setting.grace())
             self._sources.add(genesis)
         for source in sources:
             self._sources.add(self._dealings_from(source, opened_at))
-            self._parties.admit(source.transcript)
+            self._membership.add_source(source.transcript)
         self._silent = False
-        if silent:
+        if listen_only:
             self._leave()
         self._announced = False
         self._prepared_told: bytes | None = None
@@ -143,10 +143,10 @@ class Ceremony:
         self.blame: Blame | None = None
         """Whom I had not heard from in time, if the next boundary found this session without a certificate."""
 
-    def _dealings_from(self, source: HeldSource, opened_at: float) -> Dealings:
-        setting = self._setting
-        return Dealings(
-            self._voice,
+    def _dealings_from(self, source: SourceVersion, opened_at: float) -> SharingPhase:
+        setting = self._context
+        return SharingPhase(
+            self._signer,
             self._keys,
             setting.rng,
             opened_at,
@@ -170,7 +170,7 @@ class Ceremony:
             self._leave()
         if self.is_rotation and any(record.kind == "polynomial" for record in self._restored):
             effects.append(
-                EraseJournal(self.session.id)
+                EraseJournalSecrets(self.session.id)
             )  # a genesis until its source was journaled, and then a crash
         own = [decode_frame(r.body) for r in self._restored if r.kind == "frame"]
         for frame in own:
@@ -182,7 +182,7 @@ class Ceremony:
             dealings.restore(self._restored)
         self._agreement.restore(self._restored, now)
         for frame in own:
-            effects += self._route(frame, now)
+            effects += self._dispatch(frame, now)
             effects.append(Broadcast(frame))
         for record in self._restored:
             if record.kind == "certificate":
@@ -196,62 +196,64 @@ class Ceremony:
         key, slot = self._fresh, (FrameKind.KEY, 0)
         if key is None or self._silent or self.me not in self.session.x:
             return []
-        proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._setting.rng)
-        said: list[Effect] = [*self._voice.say(FrameKind.KEY, slot, lambda: key_body(key.public, proof))]
-        frame = self._voice.said(slot)
+        proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._context.rng)
+        said: list[Effect] = [
+            *self._signer.sign_once(FrameKind.KEY, slot, lambda: key_body(key.public, proof))
+        ]
+        frame = self._signer.previous(slot)
         assert frame is not None
         self._keys.add(frame)
         return said
 
-    def add_source(self, source: HeldSource, now: float) -> list[Effect]:
+    def add_source(self, source: SourceVersion, now: float) -> list[Effect]:
         """A better head turned up: deal from it as well. A genesis becomes a rotation, unless my vote binds me to it."""
         transcript = source.transcript
         known = self._sources.get(ref_of(transcript)) is not None
         before = transcript.boundary.number < self.session.boundary.number
-        closed = self.binding or self.decided or self._superseded or self._silent
+        closed = self.has_prepared_key or self.decided or self._superseded or self._silent
         if closed or known or not before:
             return []
         effects: list[Effect] = []
         if not self.is_rotation:
             effects += self.forget_secrets()
             self._sources = BaseVersions(self.session.recipients, GENESIS)
-            self._agreement = Agreement(self._voice, self._sources, transcript.mpk)
+            self._agreement = Agreement(self._signer, self._sources, transcript.mpk)
             self._witness.forget_views()
         dealings = self._dealings_from(source, now)
         self._sources.add(dealings)
-        self._parties.admit(transcript)
+        self._membership.add_source(transcript)
         effects.append(Persist(JournalRecord("source", transcript.encoded)))
         for frame in tuple(self._log):
             first = len(self.sources) == 1
             of_it = frame.kind is FrameKind.DEALING and read_dealing(frame).source == dealings.ref
             if of_it or (first and frame.kind not in (FrameKind.KEY, FrameKind.HASH, FrameKind.DEALING)):
-                effects += self._route(frame, now)
+                effects += self._dispatch(frame, now)
         note = LogEvent("source", {"version": int(transcript.version)})
         return [*effects, note, *self._run(now)]
 
-    def take_share(self, source: Transcript, share: SecretScalar, now: float) -> list[Effect]:
+    def add_share(self, source: Transcript, share: SecretScalar, now: float) -> list[Effect]:
         """My share of a source, which I lacked."""
         dealings = self._sources.get(ref_of(source))
-        if dealings is None or self._only_listens:
+        if dealings is None or self._is_passive:
             return []
-        dealings.take_share(share)
+        dealings.add_share(share)
         return self._run(now)
 
-    def wants(self, frame: Frame) -> bool:
+    def should_verify(self, frame: Frame) -> bool:
         """Whether a decoded frame is worth verifying: in scope, readable, not known, not a flood.
 
         Raises ``WrongScopeError`` if it does not belong here, ``MalformedError`` if its body is not its kind's.
         """
         if frame.kind not in SESSION_KINDS or frame.recipient is not None:
             return False
-        if len(frame.encoded) > BYTES_A_PARTY * (self._parties.count + 4):
+        if len(frame.encoded) > BYTES_A_PARTY * (self._membership.count + 4):
             return False
         if self._is_of_unknown_source(frame):
             return False
-        self._parties.check_scope(frame)
+        self._membership.check_scope(frame)
         if frame.sender == self.me:
-            return self._is_of_another_life(frame)
-        return self._log.wants(frame) and self._may_say(frame)
+            return self._is_own_frame_not_in_journal(frame)
+        return self._log.accepts(frame) and self._may_say(frame)
 
     def _may_say(self, frame: Frame) -> bool:
         """Whether a proposal is its view's leader's, and a dealing of a holder of its source; other frames are any party's.
@@ -266,12 +268,12 @@ class Ceremony:
         proposal = read_proposal(frame)
         return frame.sender == self._sources.leader(proposal.view, proposal.source)
 
-    def _is_of_another_life(self, frame: Frame) -> bool:
+    def _is_own_frame_not_in_journal(self, frame: Frame) -> bool:
         """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run.
 
         Of a view below those that the log keeps it cannot tell.
         """
-        return slot_of(frame) is not None and not self._silent and self._log.wants(frame)
+        return slot_of(frame) is not None and not self._silent and self._log.accepts(frame)
 
     def _is_of_unknown_source(self, frame: Frame) -> bool:
         if frame.kind is not FrameKind.DEALING:
@@ -279,7 +281,7 @@ class Ceremony:
         source = read_dealing(frame).source
         if self._sources.get(source) is not None:
             return False
-        self._sources.hear(frame.sender, source)
+        self._sources.note_unknown(frame.sender, source)
         return True
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
@@ -289,16 +291,16 @@ class Ceremony:
             if self._log.has(frame):
                 continue  # twice in one batch
             if frame.sender == self.me:
-                effects += self._fall_silent()
+                effects += self._enter_listen_only()
                 continue
             twice = self._log.add(frame)
             if twice is not None:
-                effects.append(self._accuse(Fault.EQUIVOCATION, *twice))
+                effects.append(self._report_fault(Fault.EQUIVOCATION, *twice))
                 if frame.kind is FrameKind.DEALING:
                     for dealings in self._sources:
-                        dealings.equivocated(frame.sender)
+                        dealings.note_equivocation(frame.sender)
             elif self._log.has(frame):
-                effects += self._route(frame, now)
+                effects += self._dispatch(frame, now)
         return effects + self._run(now)
 
     def take_body(self, name: bytes, body: bytes, now: float) -> list[Effect]:
@@ -311,14 +313,14 @@ class Ceremony:
         effects: list[Effect] = []
         if isinstance(result, DealResult):
             dealings = self._sources.get(result.job.source)
-            if dealings is not None and not self._only_listens:
-                effects += dealings.take_dealt(result)
+            if dealings is not None and not self._is_passive:
+                effects += dealings.take_deal_result(result)
         else:
             for dealings in self._sources:
-                effects += dealings.take_checked(result)
+                effects += dealings.take_check_result(result)
         return effects + self._run(now)
 
-    def _fall_silent(self) -> list[Effect]:
+    def _enter_listen_only(self) -> list[Effect]:
         """Say nothing more here: whatever I said now could contradict what another life of mine said."""
         if self._silent:
             return []
@@ -330,7 +332,7 @@ class Ceremony:
 
     def _leave(self) -> None:
         self._silent = True
-        self._agreement.leave()
+        self._agreement.stop_voting()
 
     def raise_floor(self, floor: SourceRef) -> None:
         """A version is certified: no fresh transcript from another one that is not later is supported any more."""
@@ -349,13 +351,13 @@ class Ceremony:
         """Time passed."""
         return self._run(now)
 
-    def supersede(self, now: float) -> list[Effect]:
+    def on_next_boundary(self, now: float) -> list[Effect]:
         """The next boundary was seen."""
         effects: list[Effect] = []
         if not self._superseded:
             self._superseded = True
             effects += self._name_late(now)
-            self._agreement.supersede()
+            self._agreement.on_next_boundary()
         return effects + self._run(now)
 
     def _name_late(self, now: float) -> list[Effect]:
@@ -368,7 +370,7 @@ class Ceremony:
         self.blame = inquest.blame(self._judged_dealings(now).duties, views)
         return [LogEvent(FAILED, self.blame.named)]
 
-    def _judged_dealings(self, now: float) -> Dealings:
+    def _judged_dealings(self, now: float) -> SharingPhase:
         """Those from the source that was known last, unless it was for less than a quarter of the time: then the one before it."""
         known = tuple(self._sources)
         old = [d for d in known if self._witness.since(d.ref) <= now - (now - self._started_at) / 4]
@@ -380,7 +382,7 @@ class Ceremony:
         One that has passed is returned until an event of this session comes with a later time: what other sessions
         take in meanwhile does not make it forgotten.
         """
-        if self.decided or self._only_listens:
+        if self.decided or self._is_passive:
             return None
         since = self._ran_at
         times = [self._agreement.deadline(since), *(d.deadline(since) for d in self._sources)]
@@ -390,30 +392,30 @@ class Ceremony:
 
     def sync_request(self) -> Frame:
         """A signed list of what I have, to ask any member for the rest."""
-        return self._voice.build(FrameKind.SYNC, sync_body(self._log.keys()))
+        return self._signer.build(FrameKind.SYNC, sync_body(self._log.keys()))
 
     def sync_reply(self, request: Frame) -> list[Frame]:
         """Frames that the (verified) request lacks. Raises ``WrongScopeError``, ``MalformedError``."""
-        self._parties.check_scope(request)
-        return self._log.missing(read_sync(request), SYNC_REPLY_BYTES)
+        self._membership.check_scope(request)
+        return self._log.frames_missing_from(read_sync(request), SYNC_REPLY_BYTES)
 
     @property
     def wanted_bodies(self) -> tuple[bytes, ...]:
         """Names of dealings whose bodies are to be fetched from anybody."""
-        if self._only_listens or self.decided:
+        if self._is_passive or self.decided:
             return ()
         return tuple(name for dealings in self._sources for name in dealings.wanted)
 
     def body(self, name: bytes) -> bytes | None:
         """The body of a dealing that is here, to be served to anybody in the session."""
         for known in self._known:
-            if known.header.name == name and known.stage is Stage.VALID:
+            if known.header.name == name and known.stage is DealingStage.VALID:
                 return known.body
         return None
 
     def dealing(self, name: bytes) -> KnownDealing | None:
         """A dealing of which the body is here, by its name; one that a certified transcript names is valid."""
-        held = (Stage.HELD, Stage.VALID)
+        held = (DealingStage.HELD, DealingStage.VALID)
         return next((k for k in self._known if k.header.name == name and k.stage in held), None)
 
     @property
@@ -452,7 +454,7 @@ class Ceremony:
     @property
     def sources(self) -> tuple[Transcript, ...]:
         """The versions that are dealt from here, ascending; none at genesis."""
-        return self._parties.sources
+        return self._membership.sources
 
     @property
     def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
@@ -461,7 +463,7 @@ class Ceremony:
 
     def key_of(self, sender: OperatorAddress) -> bytes | None:
         """BN254 G2 key of a recipient, or else of a holder of a source."""
-        return self._parties.key_of(sender)
+        return self._membership.key_of(sender)
 
     @property
     def view(self) -> int:
@@ -486,26 +488,26 @@ class Ceremony:
     def progress(self) -> tuple[SessionStep, ...]:
         """Who has done which part."""
         agreement, frames = self._agreement, tuple(self._log)
-        return steps_of(self.session, frames, self._sources.current, agreement.view, agreement.decision)
+        return session_steps(self.session, frames, self._sources.current, agreement.view, agreement.decision)
 
     @property
-    def pulls(self) -> bool:
+    def needs_sync(self) -> bool:
         """Whether others may have what I need: an undecided session that goes on.
 
         A genesis session that the next boundary left behind sleeps, unless my vote binds me or a view change wakes it.
         """
         if self.decided:
             return False
-        awake = not self.is_rotation and (self.binding or self._agreement.started)
+        awake = not self.is_rotation and (self.has_prepared_key or self._agreement.started)
         return not self._superseded or awake
 
     @property
-    def may_matter(self) -> bool:
+    def must_stay_answerable(self) -> bool:
         """Whether somebody may still be bound to this session, so that it must stay answerable."""
-        return self.decided or self._agreement.touched
+        return self.decided or self._agreement.has_activity
 
     @property
-    def binding(self) -> bool:
+    def has_prepared_key(self) -> bool:
         """I voted for a key in this genesis and no certificate closed it: I may join no later genesis.
 
         A vote for ∅ does not bind.
@@ -514,13 +516,13 @@ class Ceremony:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _route(self, frame: Frame, now: float) -> list[Effect]:
+    def _dispatch(self, frame: Frame, now: float) -> list[Effect]:
         match frame.kind:
             case FrameKind.KEY:
-                return [] if self._keys.add(frame) else [self._accuse(Fault.BAD_KEY, frame)]
+                return [] if self._keys.add(frame) else [self._report_fault(Fault.BAD_KEY, frame)]
             case FrameKind.HASH:
                 genesis = self._sources.get(GENESIS)
-                if isinstance(genesis, GenesisDealings):
+                if isinstance(genesis, GenesisSharing):
                     return genesis.announce(frame)
             case FrameKind.DEALING:
                 dealings = self._sources.get(read_dealing(frame).source)
@@ -532,7 +534,7 @@ class Ceremony:
                 return self._agreement.receive(frame, now)
         return []
 
-    def _accuse(self, fault: Fault, *frames: Frame) -> ReportFault:
+    def _report_fault(self, fault: Fault, *frames: Frame) -> ReportFault:
         """With the source that makes the accused a party, if it is no member: all that it signs here is dealings from it."""
         accused, source = frames[0].sender, None
         if accused not in self.session.x:
@@ -543,19 +545,19 @@ class Ceremony:
     def _run(self, now: float) -> list[Effect]:
         """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""
         self._ran_at = now
-        for frame in self._log.take_evicted():
+        for frame in self._log.drain_evicted():
             self._agreement.forget(frame)
         effects: list[Effect] = []
         while not self.decided:
             step = [*self._advance_dealings(now), *self._agreement.advance(now)]
             for effect in step:
                 if isinstance(effect, Broadcast):
-                    step = [*step, *self._route(effect.frame, now)]
+                    step = [*step, *self._dispatch(effect.frame, now)]
             effects += step
             if not step:
                 break
         self._observe(now)
-        return effects + self._conclude()
+        return effects + self._finalise()
 
     def _observe(self, now: float) -> None:
         """Note what is here by now."""
@@ -565,22 +567,22 @@ class Ceremony:
         witness.see(KEYS, self._keys.owners, now)
         for dealings in self._sources:
             witness.see(dealings.ref, dealings.counted, now)
-            if isinstance(dealings, GenesisDealings):
+            if isinstance(dealings, GenesisSharing):
                 witness.see(DIGESTS, dealings.announced, now)
         if self._agreement.started:
             witness.enter(self.view, now, waits=self._agreement.is_waiting)
 
     def _advance_dealings(self, now: float) -> list[Effect]:
         """A rotation that the next boundary left behind deals no more."""
-        if self._only_listens:
+        if self._is_passive:
             return []
         return [effect for dealings in self._sources for effect in dealings.advance(now)]
 
     @property
-    def _only_listens(self) -> bool:
+    def _is_passive(self) -> bool:
         return self._silent or (self.is_rotation and self._superseded)
 
-    def _conclude(self) -> list[Effect]:
+    def _finalise(self) -> list[Effect]:
         """Hand over what was prepared, and the decision once."""
         decision = self._agreement.decision
         if decision is None:
@@ -596,14 +598,14 @@ class Ceremony:
             journal.append(Persist(JournalRecord("certificate", decision.certificate.encoded)))
         if transcript is None:
             note = LogEvent("closed without a key", {"view": decision.certificate.view})
-            return [*journal, Closed(decision.certificate), note]
+            return [*journal, CloseSession(decision.certificate), note]
         summary = {
             "view": decision.certificate.view,
             "version": int(transcript.version),
             "mpk": transcript.mpk.hex()[:16],
             "signers": len(decision.certificate.signers(self.session.recipients)),
         }
-        return [*journal, Certified(transcript, decision.certificate), LogEvent("certified", summary)]
+        return [*journal, StoreCertified(transcript, decision.certificate), LogEvent("certified", summary)]
 
     def _tell_prepared(self) -> list[Effect]:
         """In a rotation: a prepare certificate that is the highest so far."""
@@ -611,4 +613,4 @@ class Ceremony:
         if prepared is None or prepared[1].encoded == self._prepared_told:
             return []
         self._prepared_told = prepared[1].encoded
-        return [Prepared(*prepared)]
+        return [StorePrepared(*prepared)]

@@ -5,7 +5,7 @@ that the source does not list (*newcomers*) are waited for half a window, and a 
 The header of a dealing is gossiped; its body, fetched from anybody, is bound by the header. A body is verified beside the
 machine (jobs.Check).
 
-A dealing passes through the stages of ``Stage``; nothing but INVALID is final, and nothing goes back.
+A dealing passes through the stages of ``DealingStage``; nothing but INVALID is final, and nothing goes back.
 
 * ``draft`` is what a leader proposes: t(source) valid dealings (at genesis those of all that announced) that serve the newcomers
   whose keys came first, and no others serve one more. It is due when all expected dealings and keys are in, or else a grace after
@@ -40,7 +40,7 @@ from eigenkms.protocols.ceremony.effects import (
     Persist,
     Publish,
     ReportFault,
-    Work,
+    RunJob,
 )
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, DealResult, UncheckedDealing
 from eigenkms.protocols.ceremony.keys import next_keys
@@ -63,7 +63,7 @@ PATIENCE_WINDOWS = 1.0
 """Windows after which a transcript that leaves a newcomer out may be supported."""
 
 
-class Stage(Enum):
+class DealingStage(Enum):
     """How far a dealing is here. ANNOUNCED → HELD → VALID or INVALID; a header that is wrong is INVALID from the start."""
 
     ANNOUNCED = auto()
@@ -82,7 +82,7 @@ class KnownDealing:
     header: DealingHeader
     recipients: tuple[pvss.ShareRecipient, ...]
     """Whom it serves, in order, with the keys it is encrypted to."""
-    stage: Stage = Stage.ANNOUNCED
+    stage: DealingStage = DealingStage.ANNOUNCED
     body: bytes = b""
     encrypted: pvss.EncryptedShares | None = None
 
@@ -91,7 +91,7 @@ class KnownDealing:
         return frozenset(recipient.address for recipient in self.recipients)
 
 
-class Dealings:
+class SharingPhase:
     """Those from one ``source`` (``None`` at genesis) in one session; ``share`` is mine of the source, if I hold one.
 
     ``opened_at`` is the moment from which newcomers' keys are waited for; ``grace`` is how long, in seconds, a leader waits for
@@ -108,7 +108,7 @@ class Dealings:
         source: Transcript | None,
         share: SecretScalar | None = None,
     ) -> None:
-        self._voice = voice
+        self._signer = voice
         self._keys = keys
         self._rng = rng
         self.session = voice.session
@@ -242,11 +242,11 @@ class Dealings:
             return self._bar(str(error), frame)
         return []
 
-    def equivocated(self, dealer: OperatorAddress) -> None:
+    def note_equivocation(self, dealer: OperatorAddress) -> None:
         """Whoever signed two dealings is not counted in a draft of mine. What is prepared stays."""
         self._barred.add(dealer)
 
-    def take_share(self, share: SecretScalar) -> None:
+    def add_share(self, share: SecretScalar) -> None:
         """My share of the source, which I lacked."""
         self._share = share
 
@@ -259,12 +259,12 @@ class Dealings:
     def wanted(self) -> tuple[bytes, ...]:
         """Names of the dealings whose bodies are to be fetched."""
         known = self._by_dealer.values()
-        return tuple(k.header.name for k in known if k.stage is Stage.ANNOUNCED)
+        return tuple(k.header.name for k in known if k.stage is DealingStage.ANNOUNCED)
 
     def take_body(self, name: bytes, body: bytes) -> list[Effect]:
         """The body of a dealing, from anybody. Raises ``RemoteProtocolError`` if it is not."""
         found = next((k for k in self._by_dealer.values() if k.header.name == name), None)
-        if found is None or found.stage is not Stage.ANNOUNCED:
+        if found is None or found.stage is not DealingStage.ANNOUNCED:
             return []
         try:
             self._attach(found, body)
@@ -272,15 +272,15 @@ class Dealings:
             return self._bar(str(error), found.frame, body=body)
         return []
 
-    def take_checked(self, result: CheckResult) -> list[Effect]:
+    def take_check_result(self, result: CheckResult) -> list[Effect]:
         """What became of a Check, of this session or another one."""
-        waited_for = {k.header.name for k in self._by_dealer.values() if k.stage is Stage.HELD}
+        waited_for = {k.header.name for k in self._by_dealer.values() if k.stage is DealingStage.HELD}
         if not waited_for & (result.valid | result.invalid):
             return []
         self._is_checking = False
         effects: list[Effect] = []
         for dealer, known in self._by_dealer.items():
-            if known.stage is not Stage.HELD:
+            if known.stage is not DealingStage.HELD:
                 continue
             if known.header.name in result.valid:
                 self._approve(dealer)
@@ -291,7 +291,7 @@ class Dealings:
                 )
         return effects
 
-    def take_dealt(self, result: DealResult) -> list[Effect]:
+    def take_deal_result(self, result: DealResult) -> list[Effect]:
         """My dealing is made: keep it, then announce and publish it.
 
         A job of the session before, from the same source, may be done only now: it is none of mine.
@@ -303,8 +303,10 @@ class Dealings:
         numbers = self._terms.numbers(job.recipients)
         header = build_dealing(job.context, self.ref.version, commitments, encrypted, numbers, job.newcomers)
         body = encode_body(encrypted)
-        said = self._voice.say(FrameKind.DEALING, self._slot, lambda: dealing_body(self.ref, header.encoded))
-        frame = self._said
+        said = self._signer.sign_once(
+            FrameKind.DEALING, self._slot, lambda: dealing_body(self.ref, header.encoded)
+        )
+        frame = self._own_frame
         assert frame is not None
         known = self._by_dealer[self.me] = KnownDealing(frame, header, job.recipients)
         self._attach(known, body)
@@ -330,11 +332,11 @@ class Dealings:
         """Verify what has come, all that waits together."""
         if self._enough_at is None and self._has_enough:
             self._enough_at = now
-        waiting = [k for k in self._by_dealer.values() if k.stage is Stage.HELD]
+        waiting = [k for k in self._by_dealer.values() if k.stage is DealingStage.HELD]
         if self._is_checking or not waiting:
             return []
         self._is_checking = True
-        return [Work(CheckJob(tuple(self._unchecked(known) for known in waiting)))]
+        return [RunJob(CheckJob(tuple(self._unchecked(known) for known in waiting)))]
 
     def deadline(self, since: float) -> float | None:
         """When, after ``since``, ``advance``, ``ready`` or ``supports`` would answer differently without anything being heard."""
@@ -407,12 +409,12 @@ class Dealings:
         return (FrameKind.DEALING, self.ref.hash)
 
     @property
-    def _said(self) -> Frame | None:
-        return self._voice.said(self._slot)
+    def _own_frame(self) -> Frame | None:
+        return self._signer.previous(self._slot)
 
     @property
     def _has_dealt(self) -> bool:
-        return self._said is not None
+        return self._own_frame is not None
 
     def _deal(self, now: float) -> list[Effect]:
         if self._is_dealing or self._has_dealt or self.me not in self.dealers:
@@ -422,7 +424,7 @@ class Dealings:
             return []
         self._is_dealing = True
         job = DealJob(self.ref, self._context(self.me), self._recipients(), self._key_frames(), polynomial)
-        return [Work(job)]
+        return [RunJob(job)]
 
     def _polynomial(self, now: float) -> Polynomial | None:
         """What I deal, if I may deal now."""
@@ -460,10 +462,10 @@ class Dealings:
 
     def _attach(self, known: KnownDealing, body: bytes) -> None:
         known.encrypted = read_body(known.header, body)
-        known.body, known.stage = body, Stage.HELD
+        known.body, known.stage = body, DealingStage.HELD
 
     def _approve(self, dealer: OperatorAddress) -> None:
-        self._by_dealer[dealer].stage = Stage.VALID
+        self._by_dealer[dealer].stage = DealingStage.VALID
         self._valid.append(dealer)
 
     def _bar(self, reason: str, *frames: Frame, body: bytes | None = None) -> list[Effect]:
@@ -471,7 +473,7 @@ class Dealings:
         dealer = frames[0].sender
         self._barred.add(dealer)
         if dealer in self._by_dealer:
-            self._by_dealer[dealer].stage = Stage.INVALID
+            self._by_dealer[dealer].stage = DealingStage.INVALID
         evidence = Evidence(Fault.BAD_DEALING, dealer, self.session.id, frames, self.source, body)
         return [
             ReportFault(evidence),
@@ -527,7 +529,7 @@ class Dealings:
 
     def _valid_dealing(self, dealer: OperatorAddress, name: bytes) -> KnownDealing | None:
         known = self._by_dealer.get(dealer)
-        valid = known is not None and known.stage is Stage.VALID and known.header.name == name
+        valid = known is not None and known.stage is DealingStage.VALID and known.header.name == name
         return known if valid else None
 
     def _combine(self, dealers: tuple[OperatorAddress, ...]) -> tuple[bytes, ...]:

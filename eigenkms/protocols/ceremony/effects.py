@@ -1,8 +1,8 @@
 """What a machine asks for. The node carries effects out in one order: what is durable, what is sent, what takes long.
 
-``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys``, ``EraseJournal`` and
-``Forget`` are written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body
-to all members. ``Work`` is carried out beside the machine and answered with its result. ``LogEvent`` is for people.
+``Persist``, ``KeepKey``, ``StorePrepared``, ``StoreCertified``, ``CloseSession``, ``KeepShare``, ``EraseShare``, ``EraseKeys``, ``EraseJournalSecrets`` and ``DropJournal``
+are written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to all
+members. ``RunJob`` is carried out beside the machine and answered with its result. ``LogEvent`` is for people.
 """
 
 from dataclasses import dataclass, field
@@ -76,12 +76,12 @@ class Publish:
 
 
 @dataclass(frozen=True)
-class Work:
+class RunJob:
     job: Job
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StorePrepared:
     """A version may have been certified without my knowledge: t' members hold its dealings. It is dealt from unless a higher
     one is.
     """
@@ -91,7 +91,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Certified:
+class StoreCertified:
     """A version exists: store it, serve it."""
 
     transcript: Transcript
@@ -99,14 +99,14 @@ class Certified:
 
 
 @dataclass(frozen=True)
-class Closed:
+class CloseSession:
     """The session is certified to have ended without a key."""
 
     certificate: Certificate
 
 
 @dataclass(frozen=True)
-class Held:
+class KeepShare:
     """My share of a version, decrypted."""
 
     transcript_hash: bytes
@@ -114,21 +114,21 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Erase:
+class EraseShare:
     """Destroy my share of the version with this transcript hash, for good."""
 
     transcript_hash: bytes
 
 
 @dataclass(frozen=True)
-class Forget:
+class DropJournal:
     """Drop the journal of this session: nobody can need its dealings any more."""
 
     session: SessionId
 
 
 @dataclass(frozen=True)
-class EraseJournal:
+class EraseJournalSecrets:
     """Destroy the secrets in the journal of this session, for good: they determine shares that are erased."""
 
     session: SessionId
@@ -153,16 +153,16 @@ Effect: TypeAlias = (
     Persist
     | KeepKey
     | EraseKeys
-    | EraseJournal
+    | EraseJournalSecrets
     | Broadcast
     | Publish
-    | Work
-    | Prepared
-    | Certified
-    | Closed
-    | Held
-    | Erase
-    | Forget
+    | RunJob
+    | StorePrepared
+    | StoreCertified
+    | CloseSession
+    | KeepShare
+    | EraseShare
+    | DropJournal
     | ReportFault
     | LogEvent
 )

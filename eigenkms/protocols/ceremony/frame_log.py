@@ -74,7 +74,7 @@ class FrameLog:
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._by_key.values())
 
-    def wants(self, frame: Frame) -> bool:
+    def accepts(self, frame: Frame) -> bool:
         """Whether ``frame`` is worth a signature check: neither known, nor a third in its slot, nor a flood.
 
         Raises ``MalformedError`` for a body that is not its kind's.
@@ -127,12 +127,12 @@ class FrameLog:
     def keys(self) -> tuple[bytes, ...]:
         return tuple(self._by_key)
 
-    def take_evicted(self) -> list[Frame]:
+    def drain_evicted(self) -> list[Frame]:
         """Frames that fell out since the last call: whoever drew conclusions from them may forget them too."""
         evicted, self._evicted = self._evicted, []
         return evicted
 
-    def missing(self, have: Collection[bytes], limit_bytes: int) -> list[Frame]:
+    def frames_missing_from(self, have: Collection[bytes], limit_bytes: int) -> list[Frame]:
         """Broadcast frames that ``have`` lacks, as many as fit ``limit_bytes``; if not all do, others each time.
 
         So what an asker does not want, and cannot say that it does not, fills no more than its part of the answers.

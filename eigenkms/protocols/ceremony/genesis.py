@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, Dealings
-from eigenkms.protocols.ceremony.effects import Effect, EraseJournal, JournalRecord, LogEvent, Persist
+from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, SharingPhase
+from eigenkms.protocols.ceremony.effects import Effect, EraseJournalSecrets, JournalRecord, LogEvent, Persist
 from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import is_not_announced
 from eigenkms.protocols.wire.frames import Frame, FrameKind
@@ -25,7 +25,7 @@ from eigenkms.types import OperatorAddress
 _SLOT = (FrameKind.HASH, 0)
 
 
-class GenesisDealings(Dealings):
+class GenesisSharing(SharingPhase):
     """Those of a genesis session."""
 
     def __init__(
@@ -83,7 +83,7 @@ class GenesisDealings(Dealings):
         if self._own is None:
             return []
         self._own = None
-        return [*super().forget_secrets(), EraseJournal(self.session.id)]
+        return [*super().forget_secrets(), EraseJournalSecrets(self.session.id)]
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -97,13 +97,15 @@ class GenesisDealings(Dealings):
             return []
         journal: list[Effect] = []
         if self._own is None:
-            if self._voice.said(_SLOT) is not None:
+            if self._signer.previous(_SLOT) is not None:
                 return []
             self._own = Polynomial.random(self.session.threshold, self._rng)
             journal = [Persist(JournalRecord("polynomial", self._own.to_bytes(), secret=True))]
         polynomial = self._own
-        said = self._voice.say(FrameKind.HASH, _SLOT, lambda: [commitments_digest(polynomial.commitments())])
-        frame = self._voice.said(_SLOT)
+        said = self._signer.sign_once(
+            FrameKind.HASH, _SLOT, lambda: [commitments_digest(polynomial.commitments())]
+        )
+        frame = self._signer.previous(_SLOT)
         assert frame is not None
         self._announced.setdefault(self.me, frame)
         return [*journal, *said]

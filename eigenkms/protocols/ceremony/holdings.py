@@ -13,17 +13,17 @@ from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.ceremony.ceremony import HeldSource
+from eigenkms.protocols.ceremony.ceremony import SourceVersion
 from eigenkms.protocols.ceremony.dealings import KnownDealing
 from eigenkms.protocols.ceremony.effects import (
-    Certified,
     Effect,
-    Erase,
     EraseKeys,
-    Held,
+    EraseShare,
+    KeepShare,
     LogEvent,
-    Prepared,
-    Work,
+    RunJob,
+    StoreCertified,
+    StorePrepared,
 )
 from eigenkms.protocols.ceremony.jobs import OpenResult
 from eigenkms.protocols.ceremony.keys import needed_numbers
@@ -58,9 +58,9 @@ class KnownVersion:
         return (int(self.transcript.version), self.is_certified, self.certificate.view)
 
     @property
-    def source(self) -> HeldSource:
+    def source(self) -> SourceVersion:
         """What a session deals from."""
-        return HeldSource(self.transcript, self.share)
+        return SourceVersion(self.transcript, self.share)
 
 
 class Holdings:
@@ -74,7 +74,7 @@ class Holdings:
 
     # -- versions ----------------------------------------------------------------------------------------------
 
-    def know(self, version: KnownVersion) -> None:
+    def load_version(self, version: KnownVersion) -> None:
         """One of an earlier life."""
         self._versions[version.transcript.hash] = version
 
@@ -100,15 +100,15 @@ class Holdings:
         found = [known for known in self.versions if known.is_certified]
         return found[-1] if found else None
 
-    def may_learn(self, transcript: Transcript) -> bool:
+    def can_adopt(self, transcript: Transcript) -> bool:
         """Whether a version of others is none of the past and has the master key of those that I know: a cluster has one."""
         mpks = {known.transcript.mpk for known in self._versions.values()}
-        return mpks <= {transcript.mpk} and not self._is_past(transcript)
+        return mpks <= {transcript.mpk} and not self._is_superseded(transcript)
 
-    def note(self, told: Certified | Prepared) -> bool:
+    def adopt(self, told: StoreCertified | StorePrepared) -> bool:
         """Take a version in; whether it is news, and not of the past."""
         transcript = told.transcript
-        if not self.may_learn(transcript):
+        if not self.can_adopt(transcript):
             return False
         known = self._versions.get(transcript.hash)
         if known is None:
@@ -120,7 +120,7 @@ class Holdings:
         self._versions[transcript.hash] = better
         return True
 
-    def _is_past(self, transcript: Transcript) -> bool:
+    def _is_superseded(self, transcript: Transcript) -> bool:
         """Whether a certified version is known that is higher, or is what its session made instead.
 
         By block number, too: the operators of an early block, who may have been few, sign any time that they like.
@@ -164,10 +164,10 @@ class Holdings:
             for name in recovery.wanted:
                 dealing = find(recovery.transcript, name)
                 if dealing is not None and dealing.encrypted is not None:
-                    recovery.take_whole(dealing.header, dealing.encrypted)
+                    recovery.add_dealing(dealing.header, dealing.encrypted)
             job = recovery.job(self._keys)
             if job is not None:
-                effects.append(Work(job))
+                effects.append(RunJob(job))
         return effects
 
     @property
@@ -178,7 +178,7 @@ class Holdings:
     def take_row(self, name: bytes, row: DealingRow) -> None:
         """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
         for recovery in self._recoveries.values():
-            recovery.take(name, row)
+            recovery.add_row(name, row)
 
     def is_obtaining(self, transcript_hash: bytes) -> bool:
         """Whether the share of a version is on its way: its rows are fetched, or decrypted."""
@@ -198,10 +198,10 @@ class Holdings:
         number = int(known.transcript.version)
         if result.share is None:
             if (recovery := self._recoveries.get(result.version)) is not None:
-                recovery.fail()
+                recovery.mark_failed()
             return [LogEvent(NOT_OPENED, {"version": number})]
         self._versions[result.version] = replace(known, share=result.share)
-        return [Held(result.version, result.share), LogEvent("share held", {"version": number})]
+        return [KeepShare(result.version, result.share), LogEvent("share held", {"version": number})]
 
     # -- encryption keys ---------------------------------------------------------------------------------------
 
@@ -224,9 +224,9 @@ class Holdings:
         if certified is None:
             return []
         effects: list[Effect] = []
-        for version in [known for known in self.versions if self._is_past(known.transcript)]:
+        for version in [known for known in self.versions if self._is_superseded(known.transcript)]:
             del self._versions[version.transcript.hash]
-            effects.append(Erase(version.transcript.hash))
+            effects.append(EraseShare(version.transcript.hash))
         needed = self._needed_keys(certified)
         erased = self.key_numbers - needed
         if erased:
@@ -238,7 +238,7 @@ class Holdings:
         """See ``needed_numbers``; until it is known which key a share is encrypted to, all of them."""
         recovery = self._recoveries.get(certified.transcript.hash)
         has_share = certified.share is not None
-        if recovery is not None and recovery.used is None and not recovery.is_hopeless:
+        if recovery is not None and recovery.key_number is None and not recovery.is_hopeless:
             return self.key_numbers
-        used = None if recovery is None else recovery.used
+        used = None if recovery is None else recovery.key_number
         return needed_numbers(self._keys, self._me, certified.transcript, used, has_share=has_share)

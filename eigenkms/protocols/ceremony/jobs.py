@@ -95,7 +95,7 @@ Job: TypeAlias = DealJob | CheckJob | OpenJob
 Result: TypeAlias = DealResult | CheckResult | OpenResult
 
 
-def carry_out(job: Job, rng: Rng, table: pvss.LogarithmTable | None) -> Result:
+def run_job(job: Job, rng: Rng, table: pvss.LogarithmTable | None) -> Result:
     """Do the work of ``job``; blocks. ``rng`` yields secret randomness; only ``OpenJob`` needs the ``table``."""
     match job:
         case DealJob():

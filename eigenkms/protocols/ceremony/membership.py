@@ -21,7 +21,7 @@ class SessionMembership:
         self._members = session.recipients
         self.sources: tuple[Transcript, ...] = ()
 
-    def admit(self, source: Transcript) -> None:
+    def add_source(self, source: Transcript) -> None:
         """The holders of a source have a say here."""
         self.sources = (*self.sources, source)
         known = {member.address: member for member in (*source.recipients, *self._members)}

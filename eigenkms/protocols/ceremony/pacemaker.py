@@ -41,11 +41,11 @@ class Pacemaker:
         if view > self.view or self.entered_at is None:
             self.enter(max(view, self.view), now)
 
-    def note(self, member: OperatorAddress, view: int) -> None:
+    def note_view(self, member: OperatorAddress, view: int) -> None:
         """``member`` says that it is in ``view``."""
         self._members[member] = max(view, self._members.get(member, 0))
 
-    def count(self, now: float) -> None:
+    def note_quorum(self, now: float) -> None:
         """Note the moment at which t' members are in my view."""
         if self._quorum_seen_at is None and self._members_here >= self._session.threshold:
             self._quorum_seen_at = now
@@ -56,36 +56,36 @@ class Pacemaker:
         return frozenset(member for member, view in self._members.items() if view >= self.view)
 
     @property
-    def include_a_correct_member(self) -> bool:
+    def has_weak_quorum(self) -> bool:
         """Whether so many changed the view that one of them is correct."""
-        return len(self._members) >= self._followed
+        return len(self._members) >= self._weak_quorum
 
     @property
     def is_waiting(self) -> bool:
         """Whether too few are in my view for its time to run."""
         return self.view > 0 and self._quorum_seen_at is None
 
-    def repeats(self, now: float) -> bool:
+    def should_rebroadcast(self, now: float) -> bool:
         """Whether it is time to say again that I am here, while I wait; the next time is later."""
         if not self.is_waiting or now < self._repeat_at:
             return False
         self._repeat_at = now + REPEAT_WINDOWS * self._session.window
         return True
 
-    def heard_enough(self, now: float) -> bool:
+    def may_propose(self, now: float) -> bool:
         """T' members are in my view, and then all n are or p/4 has passed."""
         if self._quorum_seen_at is None:
             return False
-        return self._members_here == self._session.n or now >= self._quorum_seen_at + self._patience
+        return self._members_here == self._session.n or now >= self._quorum_seen_at + self._proposal_delay
 
-    def target(self, now: float) -> int:
+    def next_view(self, now: float) -> int:
         """The view to be in: mine, the next if it took too long, or a higher one that n−t'+1 members are in."""
         target, since = self.view, self._running_since
         if since is not None and now >= since + self._length:
             target = self.view + 1
         above = sorted((v for v in self._members.values() if v > self.view), reverse=True)
-        if len(above) >= self._followed:
-            target = max(target, above[self._followed - 1])
+        if len(above) >= self._weak_quorum:
+            target = max(target, above[self._weak_quorum - 1])
         return target
 
     def deadline(self, since: float) -> float | None:
@@ -94,7 +94,7 @@ class Pacemaker:
         if (began := self._running_since) is not None:
             times.append(began + self._length)
         if self._quorum_seen_at is not None:
-            times.append(self._quorum_seen_at + self._patience)
+            times.append(self._quorum_seen_at + self._proposal_delay)
         return min((t for t in times if t > since), default=None)
 
     @property
@@ -107,7 +107,7 @@ class Pacemaker:
         return min((1 + self.view) * self._session.window / 2, WINDOWS_PER_INTERVAL * self._session.window)
 
     @property
-    def _patience(self) -> float:
+    def _proposal_delay(self) -> float:
         return self._session.window / 4
 
     @property
@@ -115,6 +115,6 @@ class Pacemaker:
         return sum(1 for v in self._members.values() if v >= self.view)
 
     @property
-    def _followed(self) -> int:
+    def _weak_quorum(self) -> int:
         """n−t'+1: so many members include a correct one."""
         return self._session.n - self._session.threshold + 1

@@ -28,15 +28,15 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.ceremony import Ceremony, CeremonyContext, HeldSource
+from eigenkms.protocols.ceremony.ceremony import Ceremony, CeremonyContext, SourceVersion
 from eigenkms.protocols.ceremony.dealings import KnownDealing
 from eigenkms.protocols.ceremony.effects import (
-    Certified,
+    DropJournal,
     Effect,
-    Forget,
     JournalRecord,
     KeepKey,
-    Prepared,
+    StoreCertified,
+    StorePrepared,
 )
 from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
 from eigenkms.protocols.ceremony.jobs import OpenResult, Result
@@ -48,13 +48,13 @@ from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
 
-KEPT_PULLED = 3
+KEEP_SYNCING = 3
 """Undecided genesis sessions that are pulled although the next boundary left them behind: others may have decided them."""
-KEPT_UNTOUCHED = 16
+KEEP_IDLE = 16
 """Genesis sessions that stay answerable although nobody was seen to vote in them."""
-KEPT_TOUCHED = 256
+KEEP_VOTED = 256
 """Genesis sessions with votes, or decided, that stay: whoever is bound to one needs the others, or the certificate, to get free."""
-KEPT_ROTATIONS = 3
+KEEP_ROTATIONS = 3
 """Rotation sessions that stay answerable although no version that counts was made there."""
 MAX_EARLY_FRAMES = 64
 MAX_EARLY_BYTES = 512 * 1024
@@ -76,7 +76,7 @@ class Participant:
 
     def __init__(self, me: OperatorAddress, key: bn254.KeyPair, rng: Rng, grace: Callable[[], float]) -> None:
         self.me = me
-        self._setting = CeremonyContext(me, key, rng, grace)
+        self._context = CeremonyContext(me, key, rng, grace)
         self._ceremonies: OrderedDict[SessionId, Ceremony] = OrderedDict()
         self._early: dict[OperatorAddress, list[Frame]] = {}
         self._holdings = Holdings(me)
@@ -85,11 +85,13 @@ class Participant:
 
     # -- versions and keys -------------------------------------------------------------------------------------
 
-    def know(self, transcript: Transcript, certificate: Certificate, share: SecretScalar | None) -> None:
+    def load_version(
+        self, transcript: Transcript, certificate: Certificate, share: SecretScalar | None
+    ) -> None:
         """A version of an earlier life, before anything is restored."""
-        self._holdings.know(KnownVersion(transcript, certificate, share))
+        self._holdings.load_version(KnownVersion(transcript, certificate, share))
 
-    def know_key(self, number: int, key: pvss.EncryptionKey) -> None:
+    def load_key(self, number: int, key: pvss.EncryptionKey) -> None:
         """An encryption key of an earlier life, before anything is restored."""
         self._holdings.add_key(number, key)
 
@@ -116,11 +118,11 @@ class Participant:
         """Of the encryption keys that I hold."""
         return self._holdings.key_numbers
 
-    def may_learn(self, transcript: Transcript) -> bool:
-        """See ``Holdings.may_learn``."""
-        return self._holdings.may_learn(transcript)
+    def can_adopt(self, transcript: Transcript) -> bool:
+        """See ``Holdings.can_adopt``."""
+        return self._holdings.can_adopt(transcript)
 
-    def learn(
+    def adopt(
         self,
         transcript: Transcript,
         certificate: Certificate,
@@ -135,20 +137,20 @@ class Participant:
         of two that are prepared, another one may become the cluster's.
         """
         founds = transcript.source_version == GENESIS.version
-        if not self.may_learn(transcript) or (founds and certificate.phase is not Phase.COMMIT):
+        if not self.can_adopt(transcript) or (founds and certificate.phase is not Phase.COMMIT):
             return []
         told: Effect = (
-            Certified(transcript, certificate)
+            StoreCertified(transcript, certificate)
             if certificate.phase is Phase.COMMIT
-            else Prepared(transcript, certificate)
+            else StorePrepared(transcript, certificate)
         )
-        effects = self._of(None, [told])
+        effects = self._record(None, [told])
         if share is not None:
             self._holdings.add_share(transcript, share)
         maker = self._ceremonies.get(transcript.session)
         if maker is not None and not maker.decided:
-            effects += self._of(maker.session, maker.decide(transcript, certificate, now))
-        return self._finish(effects, now)
+            effects += self._record(maker.session, maker.decide(transcript, certificate, now))
+        return self._finish_step(effects, now)
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -159,7 +161,7 @@ class Participant:
         opened_at: float,
         now: float,
         *,
-        silent: bool = False,
+        listen_only: bool = False,
     ) -> list[SessionEffect]:
         """Resume a session of an earlier life: versions and keys first, then sessions, oldest first, and then ``tick``.
 
@@ -168,17 +170,17 @@ class Participant:
 
         ``silent`` if the journal may have lost what was said: it is not said again differently, but not at all.
         """
-        effects = self._supersede(session, now)
+        effects = self._close_older(session, now)
         named = [decode_transcript(record.body) for record in records if record.kind == "source"]
         is_known = any(self._holdings.version(source.hash) is not None for source in named)
         has_made = any(known.transcript.session == session.id for known in self.versions)
         if named and not is_known and not has_made:
-            return [*effects, SessionEffect(session, Forget(session.id))]
+            return [*effects, SessionEffect(session, DropJournal(session.id))]
         if not records:
-            effects += self._join(session, now, opened_at=opened_at, silent=silent)
+            effects += self._join(session, now, opened_at=opened_at, listen_only=listen_only)
         else:
-            sources = [HeldSource(source, self._holdings.share_of(source)) for source in named]
-            effects += self._begin(session, records, sources, opened_at, now, silent=silent)
+            sources = [SourceVersion(source, self._holdings.share_of(source)) for source in named]
+            effects += self._begin(session, records, sources, opened_at, now, listen_only=listen_only)
         self._raise_floor()  # what was committed to here binds in the sessions that follow
         return effects
 
@@ -190,18 +192,18 @@ class Participant:
         return effects + self.pass_boundary(session, now)
 
     def _join(
-        self, session: Session, now: float, *, opened_at: float | None = None, silent: bool = False
+        self, session: Session, now: float, *, opened_at: float | None = None, listen_only: bool = False
     ) -> list[SessionEffect]:
         """Begin a session in which nothing was said yet, with a fresh encryption key."""
         fresh: list[SessionEffect] = []
         number = session.boundary.number
-        if session.recipients.get(self.me) is not None and number not in self.key_numbers and not silent:
-            key = pvss.EncryptionKey.generate(self._setting.rng)
+        if session.recipients.get(self.me) is not None and number not in self.key_numbers and not listen_only:
+            key = pvss.EncryptionKey.generate(self._context.rng)
             self._holdings.add_key(number, key)
             fresh = [SessionEffect(session, KeepKey(number, key))]
         sources = self._sources_of(session)
         began = now if opened_at is None else opened_at
-        return fresh + self._begin(session, (), sources, began, now, silent=silent)
+        return fresh + self._begin(session, (), sources, began, now, listen_only=listen_only)
 
     def pass_boundary(self, session: Session, now: float) -> list[SessionEffect]:
         """A new boundary was seen: leave or finish older sessions, whether or not this one is joined."""
@@ -210,13 +212,13 @@ class Participant:
             for sender, frames in self._early.items()
             if (kept := [f for f in frames if f.session == session.id])
         }
-        return self._finish(self._supersede(session, now), now)
+        return self._finish_step(self._close_older(session, now), now)
 
-    def _supersede(self, session: Session, now: float) -> list[SessionEffect]:
+    def _close_older(self, session: Session, now: float) -> list[SessionEffect]:
         effects: list[SessionEffect] = []
         for ceremony in self._all:
             if ceremony.session.boundary.number < session.boundary.number:
-                effects += self._of(ceremony.session, ceremony.supersede(now))
+                effects += self._record(ceremony.session, ceremony.on_next_boundary(now))
         return effects
 
     def may_join(self, session: Session) -> bool:
@@ -230,7 +232,7 @@ class Participant:
         if session.boundary.number <= newest:
             return False
         if self.head is None:
-            return member and self.binding is None
+            return member and self.binding_session is None
         holds = any(known.share is not None for known in self.versions)
         return bool(self._sources_of(session)) and (member or holds or self._was_member)
 
@@ -242,15 +244,15 @@ class Participant:
         return any(self.me in c.session.x and c.session.boundary.number > floor for c in self._all)
 
     @property
-    def binding(self) -> Session | None:
+    def binding_session(self) -> Session | None:
         """The undecided genesis session in which I voted for a key."""
-        return next((c.session for c in self._all if c.binding), None)
+        return next((c.session for c in self._all if c.has_prepared_key), None)
 
-    def wants(self, frame: Frame) -> bool:
-        """Whether a decoded frame is worth a signature check; raises what ``Ceremony.wants`` raises."""
+    def should_verify(self, frame: Frame) -> bool:
+        """Whether a decoded frame is worth a signature check; raises what ``Ceremony.should_verify`` raises."""
         ceremony = self._ceremonies.get(frame.session)
         if ceremony is not None:
-            return ceremony.wants(frame)
+            return ceremony.should_verify(frame)
         return frame.kind in SESSION_KINDS and frame.recipient is None and self._has_room(frame)
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[SessionEffect]:
@@ -262,12 +264,12 @@ class Participant:
         for session_id, group in by_session.items():
             ceremony = self._ceremonies.get(session_id)
             if ceremony is not None:
-                effects += self._of(ceremony.session, ceremony.receive(group, now))
+                effects += self._record(ceremony.session, ceremony.receive(group, now))
             else:
                 self._keep_early(group)
-        return self._finish(effects, now)
+        return self._finish_step(effects, now)
 
-    def take_early(self, session: Session) -> list[Frame]:
+    def pop_buffered(self, session: Session) -> list[Frame]:
         """Frames that came before their boundary and that its session wants, to be verified and received; others stay."""
         taken = [f for frames in self._early.values() for f in frames if f.session == session.id]
         self._early = {
@@ -275,12 +277,12 @@ class Participant:
             for sender, frames in self._early.items()
             if (rest := [f for f in frames if f.session != session.id])
         }
-        return [frame for frame in taken if self._is_wanted(frame)]
+        return [frame for frame in taken if self._passes_filter(frame)]
 
-    def _is_wanted(self, frame: Frame) -> bool:
+    def _passes_filter(self, frame: Frame) -> bool:
         """Whether ``wants`` takes a frame of which nothing was known when it came but who signed it."""
         try:
-            return self.wants(frame)
+            return self.should_verify(frame)
         except RemoteProtocolError:
             return False
 
@@ -289,43 +291,43 @@ class Participant:
         effects: list[SessionEffect] = []
         for ceremony in self._all:
             if name in ceremony.wanted_bodies:
-                effects += self._of(ceremony.session, ceremony.take_body(name, body, now))
-        return self._finish(effects, now)
+                effects += self._record(ceremony.session, ceremony.take_body(name, body, now))
+        return self._finish_step(effects, now)
 
     def take_row(self, name: bytes, row: DealingRow, now: float) -> list[SessionEffect]:
         """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
         self._holdings.take_row(name, row)
-        return self._finish([], now)
+        return self._finish_step([], now)
 
     def take_result(self, result: Result, now: float) -> list[SessionEffect]:
         """A job that was asked for is done."""
         if isinstance(result, OpenResult):
-            return self._finish(self._take_opened(result, now), now)
+            return self._finish_step(self._take_opened(result, now), now)
         effects: list[SessionEffect] = []
         for ceremony in self._all:
-            effects += self._of(ceremony.session, ceremony.take_result(result, now))
-        return self._finish(effects, now)
+            effects += self._record(ceremony.session, ceremony.take_result(result, now))
+        return self._finish_step(effects, now)
 
     def tick(self, now: float) -> list[SessionEffect]:
         """Time passed."""
         effects: list[SessionEffect] = []
         for ceremony in self._all:
-            effects += self._of(ceremony.session, ceremony.tick(now))
-        return self._finish(effects, now)
+            effects += self._record(ceremony.session, ceremony.tick(now))
+        return self._finish_step(effects, now)
 
     def deadline(self) -> float | None:
         """When to call ``tick`` if nothing else happens; it may have passed. See ``Ceremony.deadline``."""
         times = (c.deadline() for c in self._all)
         return min((t for t in times if t is not None), default=None)
 
-    def forget(self) -> list[Session]:
+    def prune(self) -> list[Session]:
         """Sessions that nobody needs from me any more; their journals may be dropped."""
         made = {known.transcript.session for known in self.versions}
         idle = [c for c in self._all if c.session.id not in made]
-        free = [c for c in idle if not c.binding and not c.is_rotation]
-        untouched = [c for c in free if not c.may_matter]
-        old = untouched[:-KEPT_UNTOUCHED] + [c for c in free if c.may_matter][:-KEPT_TOUCHED]
-        old += [c for c in idle if c.is_rotation][:-KEPT_ROTATIONS]
+        free = [c for c in idle if not c.has_prepared_key and not c.is_rotation]
+        untouched = [c for c in free if not c.must_stay_answerable]
+        old = untouched[:-KEEP_IDLE] + [c for c in free if c.must_stay_answerable][:-KEEP_VOTED]
+        old += [c for c in idle if c.is_rotation][:-KEEP_ROTATIONS]
         for ceremony in old:
             del self._ceremonies[ceremony.session.id]
         return [c.session for c in old]
@@ -354,11 +356,11 @@ class Participant:
         }
 
     @property
-    def live(self) -> tuple[Ceremony, ...]:
+    def syncable(self) -> tuple[Ceremony, ...]:
         """Sessions in which others may have what I need, oldest first."""
         ceremonies = self._all
-        genesis = [c for c in ceremonies if not c.decided and not c.is_rotation][-KEPT_PULLED:]
-        return tuple(c for c in ceremonies if c.pulls or c in genesis)
+        genesis = [c for c in ceremonies if not c.decided and not c.is_rotation][-KEEP_SYNCING:]
+        return tuple(c for c in ceremonies if c.needs_sync or c in genesis)
 
     @property
     def wanted_bodies(self) -> tuple[bytes, ...]:
@@ -401,7 +403,7 @@ class Participant:
         """Oldest first. A copy, as the node asks between steps, from another thread than the steps run in."""
         return tuple(self._ceremonies.values())
 
-    def _sources_of(self, session: Session) -> list[HeldSource]:
+    def _sources_of(self, session: Session) -> list[SourceVersion]:
         """What a session that begins now deals from: the head, if it is from before it."""
         head = self.head
         if head is None or head.transcript.boundary.number >= session.boundary.number:
@@ -412,24 +414,24 @@ class Participant:
         self,
         session: Session,
         records: Sequence[JournalRecord],
-        sources: Sequence[HeldSource],
+        sources: Sequence[SourceVersion],
         opened_at: float,
         now: float,
         *,
-        silent: bool,
+        listen_only: bool,
     ) -> list[SessionEffect]:
         ceremony = Ceremony(
             session,
-            self._setting,
+            self._context,
             opened_at,
             records=records,
             sources=sources,
             fresh=self._holdings.key(session.boundary.number),
             floor=self._floor,
-            silent=silent,
+            listen_only=listen_only,
         )
         self._ceremonies[session.id] = ceremony
-        return self._of(session, ceremony.start(now))
+        return self._record(session, ceremony.start(now))
 
     def _has_room(self, frame: Frame) -> bool:
         kept = self._early.get(frame.sender, [])
@@ -442,15 +444,15 @@ class Participant:
             if self._has_room(frame):
                 self._early.setdefault(frame.sender, []).append(frame)
 
-    def _of(self, session: Session | None, effects: Sequence[Effect]) -> list[SessionEffect]:
+    def _record(self, session: Session | None, effects: Sequence[Effect]) -> list[SessionEffect]:
         """Note what the effects of a ceremony change here. What they say of a version of the past is dropped."""
         return [
             SessionEffect(session, effect)
             for effect in effects
-            if not isinstance(effect, Certified | Prepared) or self._holdings.note(effect)
+            if not isinstance(effect, StoreCertified | StorePrepared) or self._holdings.adopt(effect)
         ]
 
-    def _finish(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
+    def _finish_step(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
         """Draw the conclusions of a step: what to deal from, what to decrypt, what to erase."""
         self._raise_floor()
         return [*effects, *self._deal_from_head(now), *self._recover(), *self._erase()]
@@ -485,7 +487,7 @@ class Participant:
         head, newest = self.head, self.newest
         if head is None or newest is None:
             return []
-        return self._of(newest.session, newest.add_source(head.source, now))
+        return self._record(newest.session, newest.add_source(head.source, now))
 
     def _recover(self) -> list[SessionEffect]:
         """Get at the shares that are lacking, of dealings that are here."""
@@ -505,7 +507,7 @@ class Participant:
         maker = self._ceremonies.get(known.transcript.session)
         effects = [SessionEffect(None if maker is None else maker.session, effect) for effect in opened]
         if opened and known.share is not None and newest is not None:
-            effects += self._of(newest.session, newest.take_share(known.transcript, known.share, now))
+            effects += self._record(newest.session, newest.add_share(known.transcript, known.share, now))
         return effects
 
     def _erase(self) -> list[SessionEffect]:
@@ -516,5 +518,5 @@ class Participant:
         effects: list[SessionEffect] = []
         for ceremony in self._all:
             if ceremony.session.boundary.number <= certified.transcript.boundary.number:
-                effects += self._of(ceremony.session, ceremony.forget_secrets())
+                effects += self._record(ceremony.session, ceremony.forget_secrets())
         return effects + [SessionEffect(None, effect) for effect in self._holdings.erase()]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from eigenkms.protocols.ceremony.agreement import Decision
-from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_vote
 from eigenkms.protocols.wire.session import Session
@@ -41,8 +41,8 @@ class SessionStep:
         return tuple(address for address in self.expected if address not in self.done)
 
 
-def steps_of(
-    session: Session, frames: Sequence[Frame], dealings: Dealings, view: int, decision: Decision | None
+def session_steps(
+    session: Session, frames: Sequence[Frame], dealings: SharingPhase, view: int, decision: Decision | None
 ) -> tuple[SessionStep, ...]:
     """``announced`` (at genesis), ``dealt``, ``prepared``, ``committed``, ``certified``. Votes are those of ``view``, or of the
     certificate's where there is one.

@@ -25,7 +25,7 @@ class SlotSigner:
         self._key = key
         self._log = log
 
-    def said(self, slot: Slot) -> Frame | None:
+    def previous(self, slot: Slot) -> Frame | None:
         """What I said in ``slot``, in this life or an earlier one."""
         return self._log.get(self.me, slot)
 
@@ -41,9 +41,11 @@ class SlotSigner:
             recipient=recipient,
         )
 
-    def say(self, kind: FrameKind, slot: Slot, body: Callable[[], list[Any]]) -> list[Persist | Broadcast]:
+    def sign_once(
+        self, kind: FrameKind, slot: Slot, body: Callable[[], list[Any]]
+    ) -> list[Persist | Broadcast]:
         """Say ``body()`` in ``slot`` unless something stands there already: journal first, then broadcast."""
-        if self.said(slot) is not None:
+        if self.previous(slot) is not None:
             return []
         frame = self.build(kind, body())
         self._log.add(frame)

@@ -9,13 +9,13 @@ from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
 
-Ballot: TypeAlias = tuple[int, Phase, bytes]
+VoteKey: TypeAlias = tuple[int, Phase, bytes]
 """(view, phase, hash): what votes are counted for."""
 Votes: TypeAlias = dict[OperatorAddress, tuple[bytes, Frame]]
 """Who voted, with which signature, in which frame."""
 
 
-def ballot_of(frame: Frame) -> Ballot:
+def vote_key(frame: Frame) -> VoteKey:
     """What a VOTE frame is counted for."""
     vote = read_vote(frame)
     return (vote.view, vote.phase, vote.hash)
@@ -26,36 +26,36 @@ class VotePool:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._votes: dict[Ballot, Votes] = {}
-        self._closed: set[Ballot] = set()
+        self._votes: dict[VoteKey, Votes] = {}
+        self._closed: set[VoteKey] = set()
 
     def __bool__(self) -> bool:
         return bool(self._votes)
 
     def add(self, frame: Frame) -> None:
-        self._votes.setdefault(ballot_of(frame), {})[frame.sender] = (read_vote(frame).signature, frame)
+        self._votes.setdefault(vote_key(frame), {})[frame.sender] = (read_vote(frame).signature, frame)
 
-    def drop(self, frame: Frame) -> None:
+    def remove(self, frame: Frame) -> None:
         """As if it had never come."""
-        ballot = ballot_of(frame)
+        ballot = vote_key(frame)
         self._votes.get(ballot, {}).pop(frame.sender, None)
         if not self._votes.get(ballot):
             self._votes.pop(ballot, None)
             self._closed.discard(ballot)
 
     @property
-    def open(self) -> list[Ballot]:
+    def pending(self) -> list[VoteKey]:
         """Those that were not closed, in order."""
         return sorted(self._votes.keys() - self._closed)
 
-    def close(self, ballot: Ballot) -> None:
+    def close(self, ballot: VoteKey) -> None:
         """Its certificate is known."""
         self._closed.add(ballot)
 
-    def count(self, ballot: Ballot) -> int:
+    def count(self, ballot: VoteKey) -> int:
         return len(self._votes[ballot])
 
-    def certificate(self, ballot: Ballot) -> Certificate | None:
+    def certificate(self, ballot: VoteKey) -> Certificate | None:
         """The votes added up, unverified, or ``None`` if one is not even a point or they were made to cancel out."""
         signatures = {address: signature for address, (signature, _) in self._votes[ballot].items()}
         try:
@@ -63,7 +63,7 @@ class VotePool:
         except bn254.InvalidPoint:
             return None
 
-    def expel_bad(self, ballot: Ballot) -> list[Frame]:
+    def reject_invalid(self, ballot: VoteKey) -> list[Frame]:
         """Drop the votes that do not verify; the frames that they stand in convict whoever signed them."""
         votes, digest = self._votes[ballot], vote_digest(self._session.id, *ballot)
         bad = [

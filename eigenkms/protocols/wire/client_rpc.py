@@ -49,7 +49,7 @@ class CertifiedTranscript:
     certificate: Certificate
 
 
-def check_epoch(epoch: CertifiedTranscript, cluster: ClusterId) -> None:
+def check_certified_transcript(epoch: CertifiedTranscript, cluster: ClusterId) -> None:
     """Raise ``VerificationError`` unless t' of the transcript's own recipients signed this transcript of ``cluster``.
 
     Whether those recipients are the operators the chain knew at that block is the caller's to check (chain/certificate_check).

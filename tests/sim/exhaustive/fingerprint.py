@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.dealings import Dealings, Stage
+from eigenkms.protocols.ceremony.dealings import DealingStage, SharingPhase
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.wire.dealing_header import decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
@@ -99,13 +99,13 @@ def _ceremony(ceremony: Ceremony, *, ended: bool) -> Fingerprint:
 
 
 def _progress(agreement: Agreement) -> Fingerprint:
-    views = agreement._views
+    views = agreement._pacemaker
     made = sorted((v, made) for v, made in agreement._proposals.items() if v >= views.view)
     proposals = ((view, tuple(_proposal(proposal) for proposal in found)) for view, found in made)
     return (
         _of(agreement._lock),
         frozenset(agreement._transcripts),
-        agreement._ended,
+        agreement._is_stopped,
         views.view,
         views.entered_at is not None,
         views._quorum_seen_at is not None,
@@ -119,8 +119,8 @@ def _proposal(proposal: Proposal) -> Fingerprint:
     return (proposal.source.hash, proposal.transcript, _of(proposal.justification))
 
 
-def _dealings(dealings: Dealings, *, ended: bool) -> Fingerprint:
-    valid = frozenset(k.header.name for k in dealings._by_dealer.values() if k.stage is Stage.VALID)
+def _dealings(dealings: SharingPhase, *, ended: bool) -> Fingerprint:
+    valid = frozenset(k.header.name for k in dealings._by_dealer.values() if k.stage is DealingStage.VALID)
     common = (dealings.ref.hash, valid, frozenset(dealings._durable))
     if ended:
         return common

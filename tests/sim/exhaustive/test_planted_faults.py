@@ -7,7 +7,7 @@ import pytest
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, ref_of
@@ -67,7 +67,7 @@ def test_a_vote_without_durable_dealings(scene: Scene, monkeypatch: pytest.Monke
     """One is absent, and the liar is a dealer. After a crash of the two that voted nobody has its dealing."""
     bound = Bound(views=(1,), stale=(), absences=1, late=0)
     Walk(scene, bound).run()
-    monkeypatch.setattr(Dealings, "journal", lambda _self, _transcript: [])
+    monkeypatch.setattr(SharingPhase, "journal", lambda _self, _transcript: [])
     _finds(scene, bound, "loss: V1")
 
 
