@@ -34,7 +34,7 @@ from eigenkms.node.frame_queue import FairFrameQueue, Offer
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network.dealing_bodies import DealingBodies
 from eigenkms.node.workers import Workers
-from eigenkms.protocols.ceremony.ceremony import FAILED, Ceremony
+from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     CloseSession,
@@ -57,6 +57,7 @@ from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.jobs import Job
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle
 from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, CertifiedTranscript, EvidencePage

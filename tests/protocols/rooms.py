@@ -13,7 +13,8 @@ from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.ceremony import Ceremony, CeremonyContext, SourceVersion
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion, StartData
 from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
@@ -134,9 +135,8 @@ def seat_of(
         who.session,
         setting_of(who, me),
         opened_at,
-        records=records,
+        data=StartData(tuple(records), encryption_key(who, me)),
         sources=sources,
-        fresh=encryption_key(who, me),
         floor=floor,
         listen_only=listen_only,
     )

@@ -679,7 +679,11 @@ def test_one_view_change_wakes_a_session_left_behind() -> None:
     sleeper.on_next_boundary(1.0)
     assert (sleeper.needs_sync, sleeper.must_stay_answerable, sleeper.deadline()) == (False, False, None)
     sleeper.receive(change[:1], 5.0)
-    assert (sleeper.needs_sync, sleeper.must_stay_answerable, sleeper._agreement.started) == (True, True, True)
+    assert (sleeper.needs_sync, sleeper.must_stay_answerable, sleeper._agreement.started) == (
+        True,
+        True,
+        True,
+    )
 
 
 # -- bad votes -------------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ import pytest
 from eigenkms.crypto import pvss
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.base_versions import MAX_UNKNOWN
-from eigenkms.protocols.ceremony.ceremony import BYTES_A_PARTY, Ceremony
+from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.effects import EraseJournalSecrets, RunJob, StoreCertified
+from eigenkms.protocols.ceremony.frame_filter import BYTES_A_PARTY
 from eigenkms.protocols.ceremony.jobs import DealJob
 from eigenkms.protocols.records.evidence import Fault, check_evidence
 from eigenkms.protocols.wire.codec import MalformedError

@@ -370,7 +370,7 @@ def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: Ke
     room.works = lambda operator, _job: operator != me
     room.boundary(who.later())
     ceremony = room.ceremony(me, who.later())
-    assert [k.stage for k in ceremony._known] == [DealingStage.HELD] * 3
+    assert [k.stage for k in ceremony._dealings] == [DealingStage.HELD] * 3
     assert not room.operators[me].take_result(CheckResult(frozenset({bytes(32)}), frozenset()), 0.1)
 
 

@@ -446,7 +446,7 @@ class Laws:
             for frame in ceremony._log:
                 counts[frame.sender, frame.kind] += 1
                 kept[frame.sender] += len(frame.encoded)
-            for known in ceremony._known:
+            for known in ceremony._dealings:
                 kept[known.header.dealer] += len(known.body)
             few = all(count <= most_frames(kind, ceremony) for (_, kind), count in counts.items())
             self._require(few, f"{node.name} keeps too many frames of one sender and session")

@@ -393,7 +393,9 @@ def test_a_floor_that_is_forgotten_with_the_head(monkeypatch: Patch) -> None:
     _forgets_what_was_prepared(monkeypatch)
     monkeypatch.setattr(BaseVersions, "raise_floor", lambda _self, _version: None)
     honest = BaseVersions.__init__
-    monkeypatch.setattr(BaseVersions, "__init__", lambda self, members, _floor: honest(self, members, GENESIS))
+    monkeypatch.setattr(
+        BaseVersions, "__init__", lambda self, members, _floor: honest(self, members, GENESIS)
+    )
     catches("two versions on different branches", _withholds)
 
 

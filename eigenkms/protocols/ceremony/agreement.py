@@ -141,6 +141,7 @@ class Agreement:
         self._durable: set[bytes] = set()
         self._reported: set[tuple[OperatorAddress, Fault]] = set()
         self.decision: Decision | None = None
+        self._journaled_decision: Certificate | None = None
 
     # -- what the journal holds ------------------------------------------------------------------------------
 
@@ -159,6 +160,11 @@ class Agreement:
         """A certificate with its transcript, from elsewhere than the session's frames; believed if it verifies."""
         if transcript is not None:
             self._learn_transcript(transcript.encoded)
+        self._learn_certificate(certificate)
+
+    def restore_decision(self, certificate: Certificate) -> None:
+        """Take back the certificate that the journal holds; its transcript is here."""
+        self._journaled_decision = certificate
         self._learn_certificate(certificate)
 
     # -- frames ----------------------------------------------------------------------------------------------
@@ -514,6 +520,14 @@ class Agreement:
             return []
         self._durable.add(transcript.hash)
         return [Persist(JournalRecord("transcript", transcript.encoded))]
+
+    def journal_decision(self, decision: Decision) -> list[Effect]:
+        """Return what makes the decision durable, unless it was in an earlier run."""
+        if self._journaled_decision is not None:
+            return []
+        transcript = decision.transcript
+        journal = [] if transcript is None else self.journal_transcript(transcript)
+        return [*journal, Persist(JournalRecord("certificate", decision.certificate.encoded))]
 
     def _vote(self, phase: Phase, transcript_hash: bytes) -> list[Effect]:
         view = self.view

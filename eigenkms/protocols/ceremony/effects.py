@@ -1,8 +1,9 @@
-"""What a machine asks for. The node carries effects out in one order: what is durable, what is sent, what takes long.
+"""Effects: what a machine asks the node to do. The node does it in one order: make durable, send, start long work.
 
-``Persist``, ``KeepKey``, ``StorePrepared``, ``StoreCertified``, ``CloseSession``, ``KeepShare``, ``EraseShare``, ``EraseKeys``, ``EraseJournalSecrets`` and ``DropJournal``
-are written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body to all
-members. ``RunJob`` is carried out beside the machine and answered with its result. ``LogEvent`` is for people.
+``Persist``, ``KeepKey``, ``StorePrepared``, ``StoreCertified``, ``CloseSession``, ``KeepShare``, ``EraseShare``, ``EraseKeys``,
+``EraseJournalSecrets`` and ``DropJournal`` are written and fsynced before any ``Broadcast`` of the same batch leaves the process.
+``Publish`` hands a dealing's body to all members. ``RunJob`` is done beside the machine and answered with its result.
+``LogEvent`` is for people.
 """
 
 from dataclasses import dataclass, field
@@ -42,19 +43,21 @@ class JournalRecord:
 
 @dataclass(frozen=True)
 class Persist:
+    """Append a record to the session's journal."""
+
     record: JournalRecord
 
 
 @dataclass(frozen=True)
 class Broadcast:
-    """Gossip to everybody in the session."""
+    """Gossip a frame to everybody in the session."""
 
     frame: Frame
 
 
 @dataclass(frozen=True)
 class KeepKey:
-    """Keep a fresh encryption key of mine: it is published once it is durable."""
+    """Keep a fresh encryption key of this operator: it is published once it is durable."""
 
     number: int
     key: EncryptionKey = field(repr=False)
@@ -62,14 +65,14 @@ class KeepKey:
 
 @dataclass(frozen=True)
 class EraseKeys:
-    """Destroy my encryption keys with these numbers, for good."""
+    """Destroy this operator's encryption keys with these numbers, for good."""
 
     numbers: frozenset[int]
 
 
 @dataclass(frozen=True)
 class Publish:
-    """Hand the body of my dealing with this name to every member, over streams."""
+    """Hand the body of this operator's dealing with this name to every member, over streams."""
 
     name: bytes
     body: bytes
@@ -77,13 +80,16 @@ class Publish:
 
 @dataclass(frozen=True)
 class RunJob:
+    """Do long work beside the machine, and feed its result back."""
+
     job: Job
 
 
 @dataclass(frozen=True)
 class StorePrepared:
-    """A version may have been certified without my knowledge: t' members hold its dealings. It is dealt from unless a higher
-    one is.
+    """Store a version that t' members prepared: it may have been certified without this operator's knowledge.
+
+    It is dealt from unless a higher one is.
     """
 
     transcript: Transcript
@@ -92,7 +98,7 @@ class StorePrepared:
 
 @dataclass(frozen=True)
 class StoreCertified:
-    """A version exists: store it, serve it."""
+    """Store a certified version, and serve it."""
 
     transcript: Transcript
     certificate: Certificate
@@ -100,14 +106,14 @@ class StoreCertified:
 
 @dataclass(frozen=True)
 class CloseSession:
-    """The session is certified to have ended without a key."""
+    """Close a session that is certified to have ended without a key."""
 
     certificate: Certificate
 
 
 @dataclass(frozen=True)
 class KeepShare:
-    """My share of a version, decrypted."""
+    """Keep this operator's share of a version, which was decrypted."""
 
     transcript_hash: bytes
     share: SecretScalar = field(repr=False)
@@ -115,7 +121,7 @@ class KeepShare:
 
 @dataclass(frozen=True)
 class EraseShare:
-    """Destroy my share of the version with this transcript hash, for good."""
+    """Destroy this operator's share of the version with this transcript hash, for good."""
 
     transcript_hash: bytes
 
@@ -136,7 +142,7 @@ class EraseJournalSecrets:
 
 @dataclass(frozen=True)
 class LogEvent:
-    """Something worth a log line; ``fields`` hold no secrets."""
+    """Log one line; ``fields`` hold no secrets."""
 
     event: str
     fields: dict[str, object] = field(default_factory=dict)
@@ -144,7 +150,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class ReportFault:
-    """Keep what proves an operator faulty."""
+    """Keep and log the evidence that an operator is faulty."""
 
     evidence: Evidence
 

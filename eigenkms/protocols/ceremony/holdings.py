@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.ceremony.ceremony import SourceVersion
+from eigenkms.protocols.ceremony.context import SourceVersion
 from eigenkms.protocols.ceremony.dealings import KnownDealing
 from eigenkms.protocols.ceremony.effects import (
     Effect,

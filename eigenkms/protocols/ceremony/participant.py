@@ -28,7 +28,8 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.ceremony import Ceremony, CeremonyContext, SourceVersion
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion, StartData
 from eigenkms.protocols.ceremony.dealings import KnownDealing
 from eigenkms.protocols.ceremony.effects import (
     DropJournal,
@@ -424,9 +425,8 @@ class Participant:
             session,
             self._context,
             opened_at,
-            records=records,
+            data=StartData(tuple(records), self._holdings.key(session.boundary.number)),
             sources=sources,
-            fresh=self._holdings.key(session.boundary.number),
             floor=self._floor,
             listen_only=listen_only,
         )

@@ -13,6 +13,7 @@ from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.dealings import DealingStage, SharingPhase
 from eigenkms.protocols.ceremony.effects import JournalRecord
+from eigenkms.protocols.ceremony.session_state import PAST
 from eigenkms.protocols.wire.dealing_header import decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.messages import Proposal, read_dealing, read_view_change, read_vote, slot_of
@@ -81,12 +82,12 @@ def _said(frame: Frame) -> Fingerprint:
 
 def _ceremony(ceremony: Ceremony, *, ended: bool) -> Fingerprint:
     agreement, locked = ceremony._agreement, ceremony.locked
-    told = None if ceremony.decided else ceremony._prepared_told
+    told = None if ceremony.decided else ceremony._reported_prepare
     common = (
         ceremony.session.id,
-        ceremony._silent,
-        ceremony._superseded,
-        ceremony._was_decided,
+        ceremony._is_silent,
+        ceremony.state in PAST,
+        agreement._journaled_decision is not None,
         None if told is None else _of(decode_certificate(told)),
         tuple(source.hash for source in ceremony.sources),
         None if locked is None else (locked.hash, ceremony.locked_in),

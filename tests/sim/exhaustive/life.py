@@ -16,7 +16,7 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.agreement import Decision
-from eigenkms.protocols.ceremony.ceremony import CeremonyContext, SourceVersion
+from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     JournalRecord,
