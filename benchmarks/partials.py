@@ -34,13 +34,8 @@ from eigenkms.devnet.network import Devnet, open_network
 from eigenkms.devnet.node_processes import DevnetOperator, Timing
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    PartialRequest,
-    decode_info,
-    encode_info_request,
-    open_partial,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, encode_info_request, open_partial
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 

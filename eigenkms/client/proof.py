@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from eigenkms import bounded_json
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_certified_transcript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import decode_certificate

@@ -23,7 +23,7 @@ from eigenkms.maintenance.backup_file import (
     SavedShare,
 )
 from eigenkms.plain_text import NotUtf8Error, decode_text
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_certified_transcript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.protocols.wire.settlement_proof import check_settled, decode_settlement_proof
 from eigenkms.protocols.wire.transcript import decode_transcript

@@ -60,7 +60,8 @@ from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle
-from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, CertifiedTranscript, EvidencePage
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, EvidencePage
 from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.protocols.wire.messages import SourceRef

@@ -15,7 +15,6 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion, StartData
-from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     CloseSession,
@@ -37,6 +36,7 @@ from eigenkms.protocols.ceremony.effects import (
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult, Job, Result, run_job
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.wire.frames import Frame, FrameKind

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.ceremony import agreement as agreement_module
+from eigenkms.protocols.ceremony import transcript_pool
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.effects import CloseSession, Effect, StoreCertified, StorePrepared
 from eigenkms.protocols.ceremony.frame_log import MAX_REPEATS, MAX_VIEWS
 from eigenkms.protocols.ceremony.pacemaker import REPEAT_WINDOWS
-from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire import messages
 from eigenkms.protocols.wire.codec import Fields
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
@@ -581,7 +582,7 @@ def test_a_body_is_read_once_however_many_parts_look_at_it(monkeypatch: pytest.M
         return decode_transcript(data)
 
     monkeypatch.setattr(messages, "Fields", count)
-    monkeypatch.setattr(agreement_module, "decode_transcript", decode)
+    monkeypatch.setattr(transcript_pool, "decode_transcript", decode)
     own = [
         *broadcasts(voter.hears(*frames), FrameKind.VIEW_CHANGE),
         *broadcasts(voter.waits(1), FrameKind.VIEW_CHANGE),
@@ -781,12 +782,12 @@ def test_a_leader_that_proposes_in_many_views_displaces_no_proposal_of_another()
 
 def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it they are verified again, and still accepted."""
-    monkeypatch.setattr("eigenkms.protocols.ceremony.agreement.MAX_VERIFIED", 2)
+    monkeypatch.setattr("eigenkms.protocols.ceremony.transcript_pool.MAX_VERIFIED", 2)
     voter = Voter()
     for view in range(5):
-        assert voter.agreement._is_valid(voter.certificate(view, VOID_HASH))
-    assert len(voter.agreement._verified) <= 2
-    assert voter.agreement._is_valid(voter.certificate(0, VOID_HASH))
+        assert voter.agreement._transcripts.is_valid(voter.certificate(view, VOID_HASH))
+    assert len(voter.agreement._transcripts._verified) <= 2
+    assert voter.agreement._transcripts.is_valid(voter.certificate(0, VOID_HASH))
 
 
 def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -802,7 +803,7 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
 
         monkeypatch.setattr(name, counted)
 
-    count("eigenkms.protocols.ceremony.agreement.check_certificate")
+    count("eigenkms.protocols.ceremony.transcript_pool.check_certificate")
     count("eigenkms.protocols.wire.key_directory.verify_frame")
     forged = replace(Voter().prepared, signature=Voter().certificate(1, VOID_HASH).signature)
     justified, keyed, many = Voter(place=2), Voter(), Voter()
@@ -826,7 +827,7 @@ def test_who_showed_a_bad_certificate_shows_no_more_of_them(monkeypatch: pytest.
         verified.append(certificate)
         check_certificate(certificate, session)
 
-    monkeypatch.setattr(agreement_module, "check_certificate", count)
+    monkeypatch.setattr(transcript_pool, "check_certificate", count)
     liar, other = voter.others[:2]
     bad = [replace(voter.prepared, hash=bytes([k]) * 32) for k in range(1, 7)]
     changes = [voter.change(liar, k, certificate) for k, certificate in enumerate(bad, 1)]
@@ -837,7 +838,7 @@ def test_who_showed_a_bad_certificate_shows_no_more_of_them(monkeypatch: pytest.
     assert voter.agreement._pacemaker._members[liar] == len(bad)
     voter.hears(voter.change(other, 1, voter.prepared))
     assert verified == [bad[0], voter.prepared]
-    assert voter.agreement._highest == voter.prepared
+    assert voter.agreement._transcripts.highest == voter.prepared
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.effects import EraseJournalSecrets, RunJob, StoreCertified
 from eigenkms.protocols.ceremony.frame_filter import BYTES_A_PARTY
 from eigenkms.protocols.ceremony.jobs import DealJob
-from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing import UnboundBytesError
 from eigenkms.protocols.wire.frames import Frame, FrameKind, WrongScopeError, build_frame

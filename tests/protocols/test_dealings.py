@@ -7,12 +7,8 @@ import pytest
 
 from eigenkms.crypto.scalars import R
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import (
-    NEWCOMER_WINDOWS,
-    PATIENCE_WINDOWS,
-    TIMELY_WINDOWS,
-    DealingStage,
-)
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage
+from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS
 from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, DealResult
 from eigenkms.protocols.wire.dealing import UnboundBytesError, build_dealing, encode_body
@@ -493,7 +489,7 @@ def test_a_transcript_that_serves_too_few_is_not_held() -> None:
     good = [play.dealt(a, (one,)) for a in play.holders[:3]]
     right, _ = _draft(_collected(play, *good))
     names = tuple((f.sender, _header(f).name) for f, _ in made)
-    commitments = desk.dealings._combine(play.holders[:3])
+    commitments = desk.dealings._pool.combine(play.holders[:3])
     transcript = replace(right, dealers=names, mpk=commitments[0], commitments=commitments)
     assert not desk.dealings.holds(transcript)
     assert desk.dealings.served_by(transcript) == set(play.holders)

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, DealingStage
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage
+from eigenkms.protocols.ceremony.drafter import PATIENCE_WINDOWS
 from eigenkms.protocols.ceremony.effects import StoreCertified
 from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
-from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind
@@ -181,7 +183,7 @@ def test_whoever_announces_after_the_others_dealt_does_not_count() -> None:
     assert draft is not None
     assert late not in {d for d, _ in draft.transcript.dealers}
     chosen = (*who.addresses[1:3], late)
-    commitments = dealings._combine(chosen)
+    commitments = dealings._pool.combine(chosen)
     names = tuple((a, dealings.get(a).header.name) for a in chosen)  # type: ignore[union-attr]
     other = replace(draft.transcript, dealers=names, commitments=commitments, mpk=commitments[0])
     assert dealings.holds(other)

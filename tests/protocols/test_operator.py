@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS, DealingStage
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage
+from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS
+from eigenkms.protocols.ceremony.early_frames import MAX_EARLY_BYTES, MAX_EARLY_FRAMES
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     EraseKeys,
@@ -17,14 +19,8 @@ from eigenkms.protocols.ceremony.effects import (
     StorePrepared,
 )
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealJob, OpenJob, OpenResult
-from eigenkms.protocols.ceremony.participant import (
-    KEEP_IDLE,
-    KEEP_ROTATIONS,
-    KEEP_SYNCING,
-    KEEP_VOTED,
-    MAX_EARLY_BYTES,
-    MAX_EARLY_FRAMES,
-)
+from eigenkms.protocols.ceremony.retention import KEEP_IDLE, KEEP_ROTATIONS, KEEP_SYNCING, KEEP_VOTED
+from eigenkms.protocols.ceremony.session_state import SessionState
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
@@ -704,13 +700,13 @@ def test_old_sessions_are_forgotten_unless_somebody_may_be_bound(who: Cast) -> N
 
 def test_a_session_that_binds_me_is_never_forgotten(who: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many came after it."""
-    monkeypatch.setattr("eigenkms.protocols.ceremony.participant.KEEP_VOTED", 1)
+    monkeypatch.setattr("eigenkms.protocols.ceremony.retention.KEEP_VOTED", 1)
     operator = operator_of(who, who.addresses[0])
     sessions = [who.later(10 * k) for k in range(3)]
     for session in sessions:
         operator.boundary(session, 0.0)
         operator.receive([_change(who, session)], 0.1)
-    operator.ceremony(sessions[0].id)._prepared = True  # type: ignore[union-attr]
+    operator.ceremony(sessions[0].id)._state = SessionState.GENESIS_PAST_BOUND  # type: ignore[union-attr]
     assert operator.prune() == [sessions[1]]
     assert operator.binding_session == sessions[0]
 

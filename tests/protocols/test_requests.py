@@ -18,15 +18,14 @@ from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.crypto.identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.protocols.wire.client_rpc import (
     MAX_APP_ID_BYTES,
     MAX_AUTHORISATION_BYTES,
     MAX_RECORDS,
-    CertifiedTranscript,
     EvidencePage,
     PartialRequest,
     build_statement,
-    check_certified_transcript,
     decode_evidence_page,
     decode_evidence_request,
     decode_info,

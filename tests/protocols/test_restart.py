@@ -121,7 +121,7 @@ def test_a_dealing_that_was_kept_and_not_said_counts_once(who: Cast, version: Ke
     disk.keys.update(room.disks[me].keys)
     again.restart(me)
     dealings = again.ceremony(me, session)._sources.current
-    assert dealings._valid == [me]
+    assert dealings._pool.valid == {me}
     assert len(again.said(me, FrameKind.DEALING)) == 1
 
 

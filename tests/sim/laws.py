@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
-from eigenkms.protocols.ceremony import participant as operator_module
+from eigenkms.protocols.ceremony import early_frames
 from eigenkms.protocols.ceremony.effects import CloseSession, StoreCertified, StorePrepared
 from eigenkms.protocols.ceremony.jobs import CheckJob
 from eigenkms.protocols.records.evidence import Evidence
@@ -452,7 +452,7 @@ class Laws:
             self._require(few, f"{node.name} keeps too many frames of one sender and session")
         for sender, frames in machine._early.items():
             size = sum(len(frame.encoded) for frame in frames)
-            few = len(frames) <= operator_module.MAX_EARLY_FRAMES and size <= operator_module.MAX_EARLY_BYTES
+            few = len(frames) <= early_frames.MAX_EARLY_FRAMES and size <= early_frames.MAX_EARLY_BYTES
             self._require(few, f"{node.name} keeps {len(frames)} early frames of {size} bytes")
             kept[sender] += size
         most = max(kept.values(), default=0)

@@ -42,7 +42,7 @@ from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import certificate_body

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from eigenkms.protocols.ceremony import agreement as agreement_module
+from eigenkms.protocols.ceremony import early_frames, transcript_pool
 from eigenkms.protocols.ceremony import forgeries as forgeries_module
 from eigenkms.protocols.ceremony import frame_log as frame_log_module
 from eigenkms.protocols.ceremony import holdings as holdings_module
-from eigenkms.protocols.ceremony import participant as operator_module
-from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.dealings import SharingPhase
+from eigenkms.protocols.ceremony.dealing_pool import DealingPool
+from eigenkms.protocols.ceremony.drafter import TranscriptDrafter
+from eigenkms.protocols.ceremony.early_frames import EarlyFrames
 from eigenkms.protocols.ceremony.effects import Broadcast, JournalRecord, KeepKey, Persist
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.frame_log import FrameLog
@@ -22,9 +22,11 @@ from eigenkms.protocols.ceremony.genesis import GenesisSharing
 from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
 from eigenkms.protocols.ceremony.pacemaker import Pacemaker
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.ceremony.signer import SlotSigner
+from eigenkms.protocols.ceremony.vote_lock import VoteLock
 from eigenkms.protocols.ceremony.vote_pool import VotePool
-from eigenkms.protocols.records import evidence as evidence_module
+from eigenkms.protocols.records import fault_proofs
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.wire.dealing import claim_of
 from eigenkms.protocols.wire.dealing_terms import DealingTerms
@@ -248,7 +250,7 @@ def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
     """The judge counts by its own arithmetic."""
     honest = VotePool.count
     monkeypatch.setattr(VotePool, "count", lambda self, ballot: honest(self, ballot) + 1)
-    monkeypatch.setattr(agreement_module, "check_certificate", lambda _certificate, _session: None)
+    monkeypatch.setattr(transcript_pool, "check_certificate", lambda _certificate, _session: None)
     catches("needed", _rotates)
 
 
@@ -290,7 +292,7 @@ def test_a_key_published_and_not_kept(monkeypatch: Patch) -> None:
 
 def test_a_lock_that_is_forgotten(monkeypatch: Patch) -> None:
     """Having committed to one transcript, nobody prepares another one of the session without proof that this is safe."""
-    monkeypatch.setattr(Agreement, "_lock_allows", lambda _self, _hash, _justified: True)
+    monkeypatch.setattr(VoteLock, "allows", lambda _self, _hash, _justified: True)
     catches("votes for two certificates", _loses_the_first_commits, range(8))
 
 
@@ -359,8 +361,8 @@ def test_evidence_that_nobody_believes(monkeypatch: Patch) -> None:
         assert world.accused(), "nobody is accused"
 
     act(0)
-    proofs = {**evidence_module._PROOFS, Fault.EQUIVOCATION: lambda _evidence, _session: False}
-    monkeypatch.setattr(evidence_module, "_PROOFS", proofs)
+    proofs = {**fault_proofs._PROOFS, Fault.EQUIVOCATION: lambda _evidence, _session: False}
+    monkeypatch.setattr(fault_proofs, "_PROOFS", proofs)
     catches("evidence that convinces nobody", act)
 
 
@@ -426,7 +428,7 @@ def test_the_first_of_two_transcripts_dealt_from(monkeypatch: Patch) -> None:
     honest = Holdings._is_superseded
     monkeypatch.setattr(
         Holdings,
-        "_is_past",
+        "_is_superseded",
         lambda self, t: honest(self, t) and t.version < self.certified.transcript.version,
     )
     catches("keeps a share of an older version", act, range(5))
@@ -447,7 +449,7 @@ def test_a_prepare_vote_without_the_dealings(monkeypatch: Patch) -> None:
     monkeypatch.setattr(SharingPhase, "supports", lambda _self, _transcript, _keys, _now: True)
 
     def journal(self: SharingPhase, transcript: Any) -> list[Any]:
-        kept = [self._by_dealer[d] for d, _ in transcript.dealers if d in self._by_dealer]
+        kept = [known for d, _ in transcript.dealers if (known := self.get(d)) is not None]
         return [Persist(JournalRecord("dealing", known.frame.encoded)) for known in kept]
 
     monkeypatch.setattr(SharingPhase, "journal", journal)
@@ -472,7 +474,7 @@ def test_a_newcomer_that_is_left_out(monkeypatch: Patch) -> None:
 
     def careless(self: SharingPhase, *args: Any) -> bool:
         with monkeypatch.context() as patch:
-            patch.setattr(SharingPhase, "_newcomers", ())
+            patch.setattr(TranscriptDrafter, "_newcomers", ())
             return honest(self, *args)
 
     monkeypatch.setattr(SharingPhase, "supports", careless)
@@ -560,30 +562,33 @@ def test_a_polynomial_that_outlives_its_dealing(monkeypatch: Patch) -> None:
 
 def test_an_older_key_that_is_listed(monkeypatch: Patch) -> None:
     """It may be erased, and is no key of this session."""
-    monkeypatch.setattr(SharingPhase, "_keys_are_right", lambda _self, _transcript, _keys: True)
+    monkeypatch.setattr(TranscriptDrafter, "_keys_are_right", lambda _self, _transcript, _keys: True)
     catches("lists an older key than its source", _ages_keys)
 
 
 def test_a_key_that_is_left_out(monkeypatch: Patch) -> None:
     """Its owner would be a newcomer to the next session, which serves it only if it is there."""
-    honest = SharingPhase._keys_are_right
+    honest = TranscriptDrafter._keys_are_right
 
-    def forgiving(self: SharingPhase, transcript: Any, keys: Any) -> bool:
+    def forgiving(self: TranscriptDrafter, transcript: Any, keys: Any) -> bool:
         filled: list[ListedKey | None] = [
-            key or self._listed(a)
+            key or self._terms.listed(a)
             for a, key in zip(transcript.recipients.addresses, transcript.keys, strict=True)
         ]
         return honest(self, replace(transcript, keys=tuple(filled)), keys)
 
-    monkeypatch.setattr(SharingPhase, "_keys_are_right", forgiving)
+    monkeypatch.setattr(TranscriptDrafter, "_keys_are_right", forgiving)
     catches("lists an older key than its source", _drops_keys)
 
 
 def test_newcomers_that_are_counted_by_address(monkeypatch: Patch) -> None:
     """One that lies and comes late keeps those that were there in time from their shares."""
-    monkeypatch.setattr(SharingPhase, "_timely", frozenset())
+    monkeypatch.setattr(TranscriptDrafter, "_timely", frozenset())
     monkeypatch.setattr(
-        SharingPhase, "_keyed_at", property(lambda _self: {}, lambda _self, _moments: None), raising=False
+        TranscriptDrafter,
+        "_keyed_at",
+        property(lambda _self: {}, lambda _self, _moments: None),
+        raising=False,
     )
     catches("newcomers have no share", split_by_a_late_newcomer)
 
@@ -603,7 +608,7 @@ def test_a_result_taken_in_the_wrong_session(monkeypatch: Patch) -> None:
     honest = SharingPhase.take_deal_result
     monkeypatch.setattr(
         SharingPhase,
-        "take_dealt",
+        "take_deal_result",
         lambda self, dealt: honest(
             self, replace(dealt, job=replace(dealt.job, context=self._context(self.me)))
         ),
@@ -616,13 +621,13 @@ def test_a_result_taken_in_the_wrong_session(monkeypatch: Patch) -> None:
 
 def test_evidence_that_lacks_the_body(monkeypatch: Patch) -> None:
     """It convinces nobody who has nothing else."""
-    honest = SharingPhase._bar
+    honest = DealingPool.bar
 
-    def bare(self: SharingPhase, reason: str, *frames: Frame, body: bytes | None = None) -> Any:
+    def bare(self: DealingPool, reason: str, *frames: Frame, body: bytes | None = None) -> Any:
         del body
         return honest(self, reason, *frames)
 
-    monkeypatch.setattr(SharingPhase, "_bar", bare)
+    monkeypatch.setattr(DealingPool, "bar", bare)
 
     def act(seed: int) -> None:
         world = founded(4, seed)
@@ -671,16 +676,16 @@ def test_a_certificate_that_a_genesis_drops(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize(("limit", "here"), [("MAX_EARLY_FRAMES", 16), ("MAX_EARLY_BYTES", 4096)])
 def test_early_frames_without_bound(limit: str, here: int, monkeypatch: Patch) -> None:
     """Of boundaries that are not seen, so many frames of a sender are kept, and so many bytes; fewer here."""
-    monkeypatch.setattr(operator_module, limit, here)
+    monkeypatch.setattr(early_frames, limit, here)
     _is_flooded(0)
-    honest = Participant._has_room
+    honest = EarlyFrames.has_room
 
-    def careless(self: Participant, frame: Frame) -> bool:
+    def careless(self: EarlyFrames, frame: Frame) -> bool:
         with monkeypatch.context() as patch:
-            patch.setattr(operator_module, limit, 2**30)
+            patch.setattr(early_frames, limit, 2**30)
             return honest(self, frame)
 
-    monkeypatch.setattr(Participant, "_has_room", careless)
+    monkeypatch.setattr(EarlyFrames, "has_room", careless)
     catches("early frames", _is_flooded)
 
 
@@ -718,7 +723,7 @@ def test_a_dealer_without_a_slot(monkeypatch: Patch) -> None:
         return None
 
     def receives(self: SharingPhase, frame: Frame) -> list[Any]:
-        self._by_dealer.pop(frame.sender, None)
+        self._pool._by_dealer.pop(frame.sender, None)
         return receive(self, frame)
 
     monkeypatch.setattr(FrameLog, "add", adds)

@@ -23,7 +23,7 @@ from eigenkms.errors import VerificationError
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, Result, UncheckedDealing, run_job
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import GENESIS_SOURCE
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id

@@ -10,9 +10,9 @@ Whoever deals from a source that is not known here is remembered: it may be a be
 
 from collections.abc import Iterator, Sequence
 
-from eigenkms.protocols.ceremony.agreement import Draft
-from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import Effect
+from eigenkms.protocols.ceremony.proposals import Draft
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, source_of
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
@@ -88,7 +88,7 @@ class BaseVersions:
     # -- sources that are not known here -----------------------------------------------------------------------
 
     def note_unknown(self, sender: OperatorAddress, ref: SourceRef) -> None:
-        """Remember who deals from a source that is not known here and may be a better one."""
+        """Remember an operator that deals from an unknown source, which may be a better one."""
         strangers = sum(1 for known in self._unknown if known not in self._members)
         has_room = sender in self._members or sender in self._unknown or strangers < MAX_UNKNOWN
         if self._may_be_better(ref) and has_room:

@@ -17,7 +17,6 @@ from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony_reader import CeremonyReader
 from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion, StartData
-from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     Effect,
@@ -33,6 +32,7 @@ from eigenkms.protocols.ceremony.genesis import GenesisSharing
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult
 from eigenkms.protocols.ceremony.outcome import outcome_of
 from eigenkms.protocols.ceremony.session_state import DECIDED, OPEN_TO_SOURCES, PAST, SessionEvent, next_state
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.key_directory import key_slot
@@ -132,7 +132,10 @@ class Ceremony(CeremonyReader):
     # -- events ------------------------------------------------------------------------------------------------
 
     def add_source(self, source: SourceVersion, now: float) -> list[Effect]:
-        """Deal from a better head as well. A genesis becomes a rotation, unless this operator's vote binds it."""
+        """Deal from a better head as well.
+
+        A genesis becomes a rotation, unless this operator's vote binds it.
+        """
         transcript = source.transcript
         known = self._sources.get(ref_of(transcript)) is not None
         before = transcript.boundary.number < self.session.boundary.number
@@ -169,7 +172,10 @@ class Ceremony(CeremonyReader):
         return self._advance(now)
 
     def should_verify(self, frame: Frame) -> bool:
-        """Return whether a decoded frame is worth a signature check; raises what ``FrameFilter.accepts`` raises."""
+        """Return whether a decoded frame is worth a signature check.
+
+        Raises what ``FrameFilter.accepts`` raises.
+        """
         return self._filter.accepts(frame, self._sources, is_silent=self._is_silent)
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
@@ -192,7 +198,10 @@ class Ceremony(CeremonyReader):
         return effects + self._advance(now)
 
     def take_body(self, name: bytes, body: bytes, now: float) -> list[Effect]:
-        """Take the body of a dealing, from anybody. Raises ``RemoteProtocolError`` for bytes that are not the named dealing's."""
+        """Take the body of a dealing, from anybody.
+
+        Raises ``RemoteProtocolError`` for bytes that are not the named dealing's.
+        """
         effects = [effect for dealings in self._sources for effect in dealings.take_body(name, body)]
         return effects + self._advance(now)
 
@@ -240,7 +249,10 @@ class Ceremony(CeremonyReader):
         return self._advance(now)
 
     def on_next_boundary(self, now: float) -> list[Effect]:
-        """Note that the next boundary was seen; the first time, name the operators that were late."""
+        """Note that the next boundary was seen.
+
+        The first time, name the operators that were late.
+        """
         effects: list[Effect] = []
         if self._state not in PAST:
             self._state = next_state(self._state, SessionEvent.BOUNDARY)
@@ -281,7 +293,10 @@ class Ceremony(CeremonyReader):
         return ReportFault(Evidence(fault, accused, self.session.id, frames, source))
 
     def _advance(self, now: float) -> list[Effect]:
-        """Let the parts advance until nothing follows from what they know; this operator's own frames are news to them too."""
+        """Let the parts advance until nothing follows from what they know.
+
+        This operator's own frames are news to them too.
+        """
         self._observer.advanced_at = now
         for frame in self._log.drain_evicted():
             self._agreement.forget(frame)
@@ -315,7 +330,7 @@ class Ceremony(CeremonyReader):
         return [*self._agreement.journal_decision(decision), *outcome_of(decision, self.session)]
 
     def _report_prepared(self) -> list[Effect]:
-        """In a rotation, hand over a prepare certificate that is the highest so far."""
+        """Hand over, in a rotation, a prepare certificate that is the highest so far."""
         prepared = self._agreement.prepared if self.is_rotation else None
         if prepared is None or prepared[1].encoded == self._reported_prepare:
             return []

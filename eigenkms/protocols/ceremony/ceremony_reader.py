@@ -3,13 +3,14 @@
 Some answers are asked for between steps, from another thread than the one that steps: those copy what they look at first.
 """
 
-from eigenkms.protocols.ceremony.agreement import Agreement, Decision
+from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.blame import Blame
 from eigenkms.protocols.ceremony.context import CeremonyContext
-from eigenkms.protocols.ceremony.dealings import DealingStage, KnownDealing
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage, KnownDealing
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.membership import SessionMembership
+from eigenkms.protocols.ceremony.proposals import Decision
 from eigenkms.protocols.ceremony.session_observer import SessionObserver
 from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep, session_steps
 from eigenkms.protocols.ceremony.session_state import BOUND, PAST, SessionState
@@ -25,7 +26,10 @@ SYNC_REPLY_BYTES = 512 * 1024
 
 
 class CeremonyReader:
-    """The read side of one operator's part in one session; ``floor`` is the version of this operator's lock."""
+    """The read side of one operator's part in one session.
+
+    ``floor`` is the version of this operator's lock.
+    """
 
     def __init__(
         self,
@@ -111,7 +115,10 @@ class CeremonyReader:
         return self._signer.build(FrameKind.SYNC, sync_body(self._log.keys()))
 
     def sync_reply(self, request: Frame) -> list[Frame]:
-        """Return frames that the (verified) request lacks. Raises ``WrongScopeError``, ``MalformedError``."""
+        """Return frames that the (verified) request lacks.
+
+        Raises ``WrongScopeError``, ``MalformedError``.
+        """
         self._membership.check_scope(request)
         return self._log.frames_missing_from(read_sync(request), SYNC_REPLY_BYTES)
 
@@ -130,7 +137,10 @@ class CeremonyReader:
         return None
 
     def dealing(self, name: bytes) -> KnownDealing | None:
-        """Return a dealing of which the body is here; one that a certified transcript names is valid."""
+        """Return a dealing of which the body is here.
+
+        One that a certified transcript names is valid.
+        """
         held = (DealingStage.HELD, DealingStage.VALID)
         return next((k for k in self._dealings if k.header.name == name and k.stage in held), None)
 
@@ -161,7 +171,10 @@ class CeremonyReader:
 
     @property
     def _is_passive(self) -> bool:
-        """Whether this operator deals and signs no more here. A rotation that the next boundary left behind deals no more."""
+        """Whether this operator deals and signs no more here.
+
+        A rotation that the next boundary left behind deals no more.
+        """
         return self._is_silent or (self.is_rotation and self._state in PAST)
 
     # -- how far it is -----------------------------------------------------------------------------------------
@@ -171,7 +184,10 @@ class CeremonyReader:
         return self._agreement.view
 
     def status(self) -> CeremonyStatus:
-        """Return how far the session is; may be called from another thread than the one that steps, as ``progress``."""
+        """Return how far the session is.
+
+        May be called from another thread than the one that steps, as ``progress``.
+        """
         decision, dealings = self._agreement.decision, self._sources.current
         if decision is not None:
             phase = "void" if decision.transcript is None else "certified"
@@ -180,7 +196,10 @@ class CeremonyReader:
         return CeremonyStatus(phase, self._agreement.view, dealings.missing, dealings.ref.version)
 
     def served(self, transcript: Transcript) -> int | None:
-        """Return how many recipients all dealings of a transcript serve; ``None`` if they are not all here."""
+        """Return how many recipients all dealings of a transcript serve.
+
+        ``None`` if they are not all here.
+        """
         dealings = self._sources.get(source_of(transcript))
         if dealings is None or not dealings.holds(transcript):
             return None

@@ -27,7 +27,7 @@ class CeremonyContext:
 
 @dataclass(frozen=True)
 class SourceVersion:
-    """A version that a rotation deals from, and this operator's share of it if it holds one."""
+    """A version that a rotation deals from, and this operator's share of it, if any."""
 
     transcript: Transcript
     share: SecretScalar | None = field(repr=False)
@@ -35,7 +35,7 @@ class SourceVersion:
 
 @dataclass(frozen=True)
 class StartData:
-    """What a ceremony starts with: the journal of an earlier run, and the encryption key to publish, if there is one."""
+    """The journal of an earlier run, and the encryption key to publish, if there is one."""
 
     records: tuple[JournalRecord, ...] = ()
     fresh: pvss.EncryptionKey | None = field(repr=False, default=None)

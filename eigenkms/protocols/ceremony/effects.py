@@ -34,7 +34,10 @@ RecordKind: TypeAlias = Literal[
 
 @dataclass(frozen=True)
 class JournalRecord:
-    """One durable fact about a session. A secret body is sealed under the session's own key."""
+    """One durable fact about a session.
+
+    A secret body is sealed under the session's own key.
+    """
 
     kind: RecordKind
     body: bytes = field(repr=False)

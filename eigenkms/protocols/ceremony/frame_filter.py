@@ -46,17 +46,18 @@ class FrameFilter:
         return self._log.accepts(frame) and _has_right_sender(frame, sources)
 
     def _is_own_frame_not_in_journal(self, frame: Frame, *, is_silent: bool) -> bool:
-        """Return whether another copy of this operator signed it, or one with an older copy of the journal.
+        """Return whether another copy of this operator signed it.
 
-        For a view below those that the log keeps it cannot be decided.
+        It may be one with an older copy of the journal. For a view below those that the log keeps it cannot be decided.
         """
         return slot_of(frame) is not None and not is_silent and self._log.accepts(frame)
 
 
 def _has_right_sender(frame: Frame, sources: BaseVersions) -> bool:
-    """Return whether a proposal is its view's leader's, and a dealing of a holder of its source. Other frames are any party's.
+    """Return whether the sender may send such a proposal or dealing.
 
-    Evidence of a bad dealing convicts nobody else.
+    A proposal is its view's leader's, and a dealing a holder's of its source. Other frames are any party's. Evidence of a bad
+    dealing convicts nobody else.
     """
     if frame.kind is FrameKind.DEALING:
         dealings = sources.get(read_dealing(frame).source)

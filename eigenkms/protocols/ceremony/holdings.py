@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from eigenkms.crypto import pvss
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.ceremony.context import SourceVersion
-from eigenkms.protocols.ceremony.dealings import KnownDealing
+from eigenkms.protocols.ceremony.dealing_pool import KnownDealing
 from eigenkms.protocols.ceremony.effects import (
     Effect,
     EraseKeys,
@@ -39,7 +39,7 @@ NOT_OPENED = "share not opened"
 
 @dataclass(frozen=True)
 class KnownVersion:
-    """A version that is certified, or else known to be prepared. ``share`` is mine, if I hold one."""
+    """A version that is certified or prepared, and this operator's share, if it holds one."""
 
     transcript: Transcript
     certificate: Certificate
@@ -51,7 +51,9 @@ class KnownVersion:
 
     @property
     def rank(self) -> tuple[int, bool, int]:
-        """Which of two versions is dealt from: the higher one; of one session, the certified one, or that prepared in a later view.
+        """Which of two versions is dealt from: the higher one.
+
+        Of one session, the certified one, or that prepared in a later view.
 
         Once a transcript is certified in a view, no other one is prepared in that view or a later one.
         """
@@ -64,7 +66,7 @@ class KnownVersion:
 
 
 class Holdings:
-    """Those of operator ``me``."""
+    """The holdings of operator ``me``."""
 
     def __init__(self, me: OperatorAddress) -> None:
         self._me = me
@@ -75,7 +77,7 @@ class Holdings:
     # -- versions ----------------------------------------------------------------------------------------------
 
     def load_version(self, version: KnownVersion) -> None:
-        """One of an earlier life."""
+        """Take back a version of an earlier run."""
         self._versions[version.transcript.hash] = version
 
     @property
@@ -101,12 +103,15 @@ class Holdings:
         return found[-1] if found else None
 
     def can_adopt(self, transcript: Transcript) -> bool:
-        """Whether a version of others is none of the past and has the master key of those that I know: a cluster has one."""
+        """Return whether a version is none of the past and has the known master key.
+
+        A cluster has one.
+        """
         mpks = {known.transcript.mpk for known in self._versions.values()}
         return mpks <= {transcript.mpk} and not self._is_superseded(transcript)
 
     def adopt(self, told: StoreCertified | StorePrepared) -> bool:
-        """Take a version in; whether it is news, and not of the past."""
+        """Take a version in; return whether it is news, and not of the past."""
         transcript = told.transcript
         if not self.can_adopt(transcript):
             return False
@@ -121,9 +126,9 @@ class Holdings:
         return True
 
     def _is_superseded(self, transcript: Transcript) -> bool:
-        """Whether a certified version is known that is higher, or is what its session made instead.
+        """Return whether a higher certified version is known, or what its session made instead.
 
-        By block number, too: the operators of an early block, who may have been few, sign any time that they like.
+        Block numbers count, too: the operators of an early block, who may have been few, sign any time that they like.
         """
         certified = self.certified
         if certified is None or transcript.hash == certified.transcript.hash:
@@ -134,18 +139,18 @@ class Holdings:
     # -- shares ------------------------------------------------------------------------------------------------
 
     def share_of(self, transcript: Transcript) -> SecretScalar | None:
-        """My share of a version, ``None`` if I never had one or it is erased."""
+        """Return this operator's share of a version, ``None`` if it has none."""
         known = self._versions.get(transcript.hash)
         return None if known is None else known.share
 
     def add_share(self, transcript: Transcript, share: SecretScalar) -> None:
-        """My share of a known version, unless it is here."""
+        """Take this operator's share of a known version, unless it is here."""
         known = self._versions[transcript.hash]
         if known.share is None:
             self._versions[transcript.hash] = replace(known, share=share)
 
     def recover(self, find: Callable[[Transcript, bytes], KnownDealing | None]) -> list[Effect]:
-        """Get at the shares of the head and of the highest certified version.
+        """Decrypt the shares of the head and of the highest certified version.
 
         ``find`` gives a dealing that is here, by the transcript that names it and its name.
         """
@@ -172,16 +177,16 @@ class Holdings:
 
     @property
     def wanted_rows(self) -> tuple[bytes, ...]:
-        """Names of dealings of which my row is lacking."""
+        """Names of dealings of which this operator's row is lacking."""
         return tuple(name for recovery in self._recoveries.values() for name in recovery.wanted)
 
     def take_row(self, name: bytes, row: DealingRow) -> None:
-        """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
+        """Take a row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
         for recovery in self._recoveries.values():
             recovery.add_row(name, row)
 
     def is_obtaining(self, transcript_hash: bytes) -> bool:
-        """Whether the share of a version is on its way: its rows are fetched, or decrypted."""
+        """Return whether the share of a version is on its way: its rows are fetched, or decrypted."""
         recovery = self._recoveries.get(transcript_hash)
         return recovery is not None and recovery.is_possible(self._keys)
 
@@ -191,7 +196,7 @@ class Holdings:
         return any(recovery.is_possible(self._keys) for recovery in self._recoveries.values())
 
     def take_opened(self, result: OpenResult) -> list[Effect]:
-        """The outcome of a decryption; nothing if the version is of the past by now, or its share is here."""
+        """Take the outcome of a decryption, unless the version is of the past or its share is here."""
         known = self._versions.get(result.version)
         if known is None or known.share is not None:
             return []
@@ -219,7 +224,7 @@ class Holdings:
     # -- erasure -----------------------------------------------------------------------------------------------
 
     def erase(self) -> list[Effect]:
-        """What the highest certified version leaves behind, and the keys that nothing needs any more."""
+        """Erase old versions and the keys that nothing needs any more."""
         certified = self.certified
         if certified is None:
             return []
@@ -235,7 +240,10 @@ class Holdings:
         return effects
 
     def _needed_keys(self, certified: KnownVersion) -> frozenset[int]:
-        """See ``needed_numbers``; until it is known which key a share is encrypted to, all of them."""
+        """Return the keys that are needed: see ``needed_numbers``.
+
+        Until it is known which key a share is encrypted to, all of them.
+        """
         recovery = self._recoveries.get(certified.transcript.hash)
         has_share = certified.share is not None
         if recovery is not None and recovery.key_number is None and not recovery.is_hopeless:

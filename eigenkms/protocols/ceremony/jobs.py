@@ -96,7 +96,10 @@ Result: TypeAlias = DealResult | CheckResult | OpenResult
 
 
 def run_job(job: Job, rng: Rng, table: pvss.LogarithmTable | None) -> Result:
-    """Do the work of ``job``; blocks. ``rng`` yields secret randomness; only ``OpenJob`` needs the ``table``."""
+    """Do the work of ``job``; blocks.
+
+    ``rng`` yields secret randomness; only ``OpenJob`` needs the ``table``.
+    """
     match job:
         case DealJob():
             recipients = pvss.Recipients(job.recipients)

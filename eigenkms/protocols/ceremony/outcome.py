@@ -1,12 +1,15 @@
 """What a decision means for the node: a version to store, or a session that is closed without a key."""
 
-from eigenkms.protocols.ceremony.agreement import Decision
 from eigenkms.protocols.ceremony.effects import CloseSession, Effect, LogEvent, StoreCertified
+from eigenkms.protocols.ceremony.proposals import Decision
 from eigenkms.protocols.wire.session import Session
 
 
 def outcome_of(decision: Decision, session: Session) -> list[Effect]:
-    """Return the effects of a decision; the caller makes the certificate durable first."""
+    """Return the effects of a decision.
+
+    The caller makes the certificate durable first.
+    """
     certificate, transcript = decision.certificate, decision.transcript
     if transcript is None:
         return [

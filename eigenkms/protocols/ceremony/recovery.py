@@ -17,7 +17,7 @@ from eigenkms.types import OperatorAddress
 
 
 class Recovery:
-    """The share of ``me`` in the version of ``transcript``, of which it is a recipient."""
+    """The recovery of the share of ``me`` in the version of ``transcript``."""
 
     def __init__(self, transcript: Transcript, me: OperatorAddress) -> None:
         self.transcript = transcript
@@ -45,16 +45,19 @@ class Recovery:
         return None in self._numbers.values()
 
     def is_possible(self, numbers: Container[int]) -> bool:
-        """Whether the share can still be decrypted, with the keys of these numbers."""
+        """Return whether the share can still be decrypted, with the keys of these numbers."""
         is_lost = self.is_hopeless or self._has_failed
         return not is_lost and (self.key_number is None or self.key_number in numbers)
 
     def mark_failed(self) -> None:
-        """The rows did not make the share; this operator does not try again in this life."""
+        """Note that the rows did not make the share; this run does not try again."""
         self._has_failed = True
 
     def add_row(self, name: bytes, row: DealingRow) -> None:
-        """A row that somebody served. Raises ``RemoteProtocolError`` if it is not the one that the transcript names."""
+        """Take a row that somebody served.
+
+        Raises ``RemoteProtocolError`` if it is not the one that the transcript names.
+        """
         if name not in self._names or name in self._numbers:
             return
         header = decode_header(row.header)
@@ -70,11 +73,14 @@ class Recovery:
                 raise
 
     def add_header(self, header: DealingHeader) -> None:
-        """Note for which key its row is. IndexError for a header of other members, which no certified one is."""
+        """Note for which key its row is.
+
+        IndexError for a header of other members, which no certified one is.
+        """
         self._numbers[header.name] = header.key_numbers[self._member]
 
     def add_dealing(self, header: DealingHeader, encrypted: pvss.EncryptedShares) -> None:
-        """A dealing that is here anyway."""
+        """Take the row of a dealing that is here anyway."""
         if header.name not in self._names or header.name in self._numbers:
             return
         self.add_header(header)
@@ -83,7 +89,7 @@ class Recovery:
             self._rows[header.name] = (header, encrypted.share(position))
 
     def job(self, keys: Mapping[int, pvss.EncryptionKey]) -> OpenJob | None:
-        """The work that is left once all rows are here, if I have the key; asked for once."""
+        """Return the work that is left once all rows are here, once, if the key is here."""
         if self._is_opening or self.is_hopeless or len(self._rows) < len(self._names):
             return None
         key = keys.get(self.key_number if self.key_number is not None else -1)

@@ -6,10 +6,10 @@ The observer changes nothing in a session. It is asked once, when the next bound
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.blame import DIGESTS, KEYS, Blame, Inquest, ViewHistory, Witness
-from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import LogEvent
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.genesis import GenesisSharing
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.key_directory import KeyDirectory
 from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
@@ -52,7 +52,7 @@ class SessionObserver:
             witness.enter(agreement.view, now, waits=agreement.is_waiting)
 
     def name_late(self, sources: BaseVersions, agreement: Agreement, now: float) -> list[LogEvent]:
-        """Name the operators that were late, unless the session was over before this run of the operator."""
+        """Name the operators that were late, unless this run began after the end."""
         if now <= self._started_at:
             return []
         leads = {v: sources.leader(v, sources.source) for v in self._witness.entered}
@@ -62,7 +62,10 @@ class SessionObserver:
         return [LogEvent(FAILED, self.blame.named)]
 
     def _judged_dealings(self, sources: BaseVersions, now: float) -> SharingPhase:
-        """Return those from the source that was known last, or if it was for less than a quarter of the time, the one before."""
+        """Return those from the source that was known last.
+
+        If it was known for less than a quarter of the time, those from the one before.
+        """
         known = tuple(sources)
         old = [d for d in known if self._witness.since(d.ref) <= now - (now - self._started_at) / 4]
         return old[-1] if old else known[0]

@@ -6,8 +6,8 @@ Read from another thread than the one that steps the machines, so it takes in wh
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eigenkms.protocols.ceremony.agreement import Decision
-from eigenkms.protocols.ceremony.dealings import SharingPhase
+from eigenkms.protocols.ceremony.proposals import Decision
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_vote
 from eigenkms.protocols.wire.session import Session
@@ -29,7 +29,10 @@ class CeremonyStatus:
 
 @dataclass(frozen=True)
 class SessionStep:
-    """``done`` are those of the ``expected`` operators that did their part; ``needed`` how many of them it takes to go on."""
+    """``done`` are those of the ``expected`` operators that did their part.
+
+    ``needed`` how many of them it takes to go on.
+    """
 
     name: str
     done: tuple[OperatorAddress, ...]

@@ -115,7 +115,10 @@ OPEN_TO_SOURCES: Final = frozenset(
 
 
 def next_state(state: SessionState, event: SessionEvent) -> SessionState:
-    """Return the state after ``event``. Raises ``ImpossibleEventError`` if it cannot happen in ``state``."""
+    """Return the state after ``event``.
+
+    Raises ``ImpossibleEventError`` if it cannot happen in ``state``.
+    """
     after = TRANSITIONS[state].get(event)
     if after is None:
         raise ImpossibleEventError(f"move session from {state.name}: {event.name} cannot happen there")

@@ -12,17 +12,20 @@ from eigenkms.types import OperatorAddress
 VoteKey: TypeAlias = tuple[int, Phase, bytes]
 """(view, phase, hash): what votes are counted for."""
 Votes: TypeAlias = dict[OperatorAddress, tuple[bytes, Frame]]
-"""Who voted, with which signature, in which frame."""
+"""The signature and the frame of each voter."""
 
 
 def vote_key(frame: Frame) -> VoteKey:
-    """What a VOTE frame is counted for."""
+    """Return what a VOTE frame is counted for."""
     vote = read_vote(frame)
     return (vote.view, vote.phase, vote.hash)
 
 
 class VotePool:
-    """Frames are verified by the caller, the vote signatures inside them only when a ballot's do not add up."""
+    """The votes of one session.
+
+    Frames are verified by the caller, the vote signatures inside them only if the votes of one key do not add up.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -36,36 +39,39 @@ class VotePool:
         self._votes.setdefault(vote_key(frame), {})[frame.sender] = (read_vote(frame).signature, frame)
 
     def remove(self, frame: Frame) -> None:
-        """As if it had never come."""
-        ballot = vote_key(frame)
-        self._votes.get(ballot, {}).pop(frame.sender, None)
-        if not self._votes.get(ballot):
-            self._votes.pop(ballot, None)
-            self._closed.discard(ballot)
+        """Remove a vote, as if it had never come."""
+        key = vote_key(frame)
+        self._votes.get(key, {}).pop(frame.sender, None)
+        if not self._votes.get(key):
+            self._votes.pop(key, None)
+            self._closed.discard(key)
 
     @property
     def pending(self) -> list[VoteKey]:
-        """Those that were not closed, in order."""
+        """The keys that were not closed, in order."""
         return sorted(self._votes.keys() - self._closed)
 
-    def close(self, ballot: VoteKey) -> None:
-        """Its certificate is known."""
-        self._closed.add(ballot)
+    def close(self, key: VoteKey) -> None:
+        """Count no more votes for it, as its certificate is known."""
+        self._closed.add(key)
 
-    def count(self, ballot: VoteKey) -> int:
-        return len(self._votes[ballot])
+    def count(self, key: VoteKey) -> int:
+        return len(self._votes[key])
 
-    def certificate(self, ballot: VoteKey) -> Certificate | None:
-        """The votes added up, unverified, or ``None`` if one is not even a point or they were made to cancel out."""
-        signatures = {address: signature for address, (signature, _) in self._votes[ballot].items()}
+    def certificate(self, key: VoteKey) -> Certificate | None:
+        """Return the votes added up, unverified.
+
+        ``None`` if one is not even a point or they were made to cancel out.
+        """
+        signatures = {address: signature for address, (signature, _) in self._votes[key].items()}
         try:
-            return aggregate(self._session.id, *ballot, signatures, self._session.recipients)
+            return aggregate(self._session.id, *key, signatures, self._session.recipients)
         except bn254.InvalidPoint:
             return None
 
-    def reject_invalid(self, ballot: VoteKey) -> list[Frame]:
-        """Drop the votes that do not verify; the frames that they stand in convict whoever signed them."""
-        votes, digest = self._votes[ballot], vote_digest(self._session.id, *ballot)
+    def reject_invalid(self, key: VoteKey) -> list[Frame]:
+        """Remove and return the votes that do not verify; their frames convict their signers."""
+        votes, digest = self._votes[key], vote_digest(self._session.id, *key)
         bad = [
             member.address
             for member in self._session.recipients

@@ -51,7 +51,7 @@ class DealingTerms:
         return tuple(a for a in self.session.recipients.addresses if self.listed(a) is None)
 
     def listed(self, recipient: OperatorAddress) -> ListedKey | None:
-        """The key that the source lists."""
+        """Return the key that the source lists."""
         return None if self.source is None else self.source.key_of(recipient)
 
     def constant(self, dealer: OperatorAddress) -> bytes | None:
@@ -61,7 +61,9 @@ class DealingTerms:
     def check(
         self, header: DealingHeader, dealer: OperatorAddress, read_key: KeyReader
     ) -> tuple[pvss.ShareRecipient, ...]:
-        """Whom a header serves with which keys, in order. Raises ``RemoteProtocolError`` for one that breaks the terms.
+        """Whom a header serves with which keys, in order.
+
+        Raises ``RemoteProtocolError`` for one that breaks the terms.
 
         The proof, and whether each commitment is a point, are left to the verifier of ``claim``. CPU: a pairing for each newcomer
         whose frame ``read_key`` has not read before.
@@ -97,7 +99,7 @@ class DealingTerms:
         return recipients
 
     def numbers(self, recipients: Sequence[pvss.ShareRecipient]) -> tuple[int | None, ...]:
-        """The number of each member's key, as a header states it: the source's, or that of this session for a newcomer."""
+        """Return the number of each member's key, as a header states it: the source's, or that of this session for a newcomer."""
         served, published = {r.address for r in recipients}, self.session.boundary.number
         listed = ((a, self.listed(a)) for a in self.session.recipients.addresses)
         return tuple(

@@ -28,7 +28,7 @@ def key_slot(session: Session, operator: OperatorAddress) -> KeySlot:
 
 
 def check_key_frame(frame: Frame, session: Session) -> ListedKey:
-    """The key that a frame of this session, with a verified signature, publishes.
+    """Return the key that a frame of this session, with a verified signature, publishes.
 
     Raises ``BadKeyError``, ``MalformedError``. CPU: 0.3 ms.
     """
@@ -53,7 +53,10 @@ class KeyDirectory:
         """By digest of an encoded frame; None for one that is no good."""
 
     def add(self, frame: Frame) -> bool:
-        """Take a verified KEY frame of a recipient, unless its proof is bad; whether it was taken."""
+        """Take a verified KEY frame of a recipient, unless its proof is bad.
+
+        Whether it was taken.
+        """
         try:
             key = check_key_frame(frame, self._session)
         except BadKeyError:
@@ -103,7 +106,7 @@ class KeyDirectory:
         return None if held is None else held[0]
 
     def frames(self, operators: Iterable[OperatorAddress]) -> tuple[bytes, ...]:
-        """The encoded frames of these operators' keys, as far as they are here, ascending by operator."""
+        """Return the encoded frames of these operators' keys, as far as they are here, ascending by operator."""
         return tuple(self._keys[a][1].encoded for a in sorted(operators) if a in self._keys)
 
     @property

@@ -64,12 +64,15 @@ def gossip_topic(cluster: ClusterId) -> str:
 
 
 def encode_frames(frames: list[Frame]) -> bytes:
-    """An answer that is a list of frames."""
+    """Encode an answer that is a list of frames."""
     return encode([frame.encoded for frame in frames])
 
 
 def decode_frames(data: bytes) -> list[bytes]:
-    """Encoded frames out of such an answer, not decoded yet. Raises ``MalformedError``."""
+    """Encoded frames out of such an answer, not decoded yet.
+
+    Raises ``MalformedError``.
+    """
     value = decode(data, what="list of frames", limit=1 << 20)
     if not isinstance(value, list) or not all(isinstance(item, bytes) for item in value):
         raise MalformedError("decode list of frames: not a list of byte strings")
@@ -77,7 +80,7 @@ def decode_frames(data: bytes) -> list[bytes]:
 
 
 def read_name(data: bytes) -> bytes:
-    """The name of a dealing out of a request. Raises ``MalformedError``."""
+    """Return the name of a dealing out of a request. Raises ``MalformedError``."""
     if len(data) != HASH_SIZE:
         raise MalformedError(f"read name of a dealing: {len(data)} bytes, not {HASH_SIZE}")
     return data
@@ -97,12 +100,15 @@ def decode_push(data: bytes) -> tuple[bytes, bytes]:
 
 
 def encode_row(row: DealingRow) -> bytes:
-    """An answer to ``row``."""
+    """Encode an answer to ``row``."""
     return encode([row.header, row.encoded])
 
 
 def decode_row(data: bytes) -> DealingRow:
-    """Raises ``MalformedError``. The header and the row encoding are only measured."""
+    """Decode a row. Raises ``MalformedError``.
+
+    The header and the row encoding are only measured.
+    """
     limit = MAX_HEADER_BYTES + 2 * MAX_ROW_BYTES
     fields = Fields(decode(data, what="row of a dealing", limit=limit), 2, "row of a dealing")
     return DealingRow(fields.binary(MAX_HEADER_BYTES), fields.binary(MAX_ROW_BYTES))
@@ -118,13 +124,13 @@ class VersionHead:
 
 
 def encode_head(head: VersionHead) -> bytes:
-    """An answer to ``head``."""
+    """Encode an answer to ``head``."""
     proof = None if head.proof is None else head.proof.encoded
     return encode([head.transcript.encoded, head.certificate.encoded, proof])
 
 
 def decode_head(data: bytes) -> VersionHead:
-    """Raises ``MalformedError``. Nothing is verified."""
+    """Decode a head. Raises ``MalformedError``. Nothing is verified."""
     fields = Fields(decode(data, what="head", limit=MAX_HEAD_BYTES), 3, "head")
     transcript = decode_transcript(fields.binary(MAX_FRAME_BYTES))
     certificate = decode_certificate(fields.binary(MAX_CERTIFICATE_BYTES))

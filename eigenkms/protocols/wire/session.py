@@ -39,7 +39,9 @@ def cluster_id(cluster: Cluster) -> ClusterId:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What all operators of a cluster must have configured alike; its hash is part of every session id.
+    """What all operators of a cluster must have configured alike.
+
+    Its hash is part of every session id.
 
     ``interval_blocks`` in L1 blocks; ``window_ms`` the length p of a protocol window in milliseconds;
     ``genesis_quorum`` dealers and prepare votes that genesis needs (0: all n); ``min_operators`` the smallest set that
@@ -168,7 +170,10 @@ class Session:
 
     @cached_property
     def coordinators(self) -> tuple[OperatorAddress, ...]:
-        """Members by ``keccak256("eigenkms/order/1" ‖ session ‖ addr)``; view v belongs to number v mod n."""
+        """Members by ``keccak256("eigenkms/order/1" ‖ session ‖ addr)``.
+
+        View v belongs to number v mod n.
+        """
         return tuple(
             sorted(
                 self.recipients.addresses,
@@ -212,7 +217,7 @@ def decode_recipients(rows: Sequence[object]) -> OperatorSet:
 
 
 def decode_session(data: bytes) -> Session:
-    """The inverse of ``encode_session``. Raises ``MalformedError``."""
+    """Return the inverse of ``encode_session``. Raises ``MalformedError``."""
     fields = Fields(decode(data, what="stored session"), 10, "stored session")
     cluster = ClusterId(fields.fixed(32))
     boundary = BlockRef(fields.uint(64), fields.fixed(32), fields.uint(64))

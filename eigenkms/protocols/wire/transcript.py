@@ -30,7 +30,10 @@ _FIELDS = 13
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """An operator's encryption key in G1 (48 bytes); ``number`` is that of the boundary block at which it was published."""
+    """An operator's encryption key in G1 (48 bytes).
+
+    ``number`` is that of the boundary block at which it was published.
+    """
 
     number: int
     public: bytes
@@ -38,7 +41,9 @@ class ListedKey:
 
 @dataclass(frozen=True)
 class Transcript:
-    """Everything one session decided. ``dealers`` are (address, dealing hash), ascending by address.
+    """Everything one session decided.
+
+    ``dealers`` are (address, dealing hash), ascending by address.
 
     ``keys`` are those of the recipients, in their order, ``None`` for one that has none; in protocol 1 there are none at all.
     """
@@ -85,7 +90,7 @@ class Transcript:
         return hash_transcript(self.encoded)
 
     def key_of(self, address: OperatorAddress) -> ListedKey | None:
-        """The encryption key that is listed for a recipient."""
+        """Return the encryption key that is listed for a recipient."""
         listed = dict(zip(self.recipients.addresses, self.keys, strict=False))
         return listed.get(address)
 
@@ -107,7 +112,10 @@ def hash_transcript(encoded: bytes) -> bytes:
 
 
 def decode_transcript(data: bytes) -> Transcript:
-    """Raises ``MalformedError``; checks shape only, see ``check_self_consistent``."""
+    """Decode a transcript.
+
+    Raises ``MalformedError``; checks shape only, see ``check_self_consistent``.
+    """
     value = decode(data, what="transcript")
     has_keys = isinstance(value, list) and len(value) == _FIELDS + 1
     fields = Fields(value, _FIELDS + has_keys, "transcript")

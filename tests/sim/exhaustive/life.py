@@ -15,7 +15,6 @@ from typing import Any
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.agreement import Decision
 from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
@@ -27,6 +26,7 @@ from eigenkms.protocols.ceremony.effects import (
 from eigenkms.protocols.ceremony.holdings import KnownVersion
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, Job, OpenJob, Result
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.proposals import Decision
 from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.dealing_header import DealingHeader
 from eigenkms.protocols.wire.frames import Frame, FrameKind

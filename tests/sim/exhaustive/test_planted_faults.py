@@ -7,9 +7,9 @@ import pytest
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.dealings import SharingPhase
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.ceremony.participant import Participant
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, ref_of
 from eigenkms.types import OperatorSet
 from tests.sim.exhaustive.calm import find_stuck
