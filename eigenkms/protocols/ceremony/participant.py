@@ -39,13 +39,14 @@ from eigenkms.protocols.ceremony.effects import (
     StoreCertified,
     StorePrepared,
 )
+from eigenkms.protocols.ceremony.floor import raised
 from eigenkms.protocols.ceremony.holdings import KnownVersion
 from eigenkms.protocols.ceremony.jobs import OpenResult, Result
 from eigenkms.protocols.ceremony.participant_reader import ParticipantReader
 from eigenkms.protocols.ceremony.retention import expired
 from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.messages import GENESIS, SESSION_KINDS, SourceRef, ref_of
+from eigenkms.protocols.wire.messages import GENESIS, SESSION_KINDS
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
@@ -313,29 +314,11 @@ class Participant(ParticipantReader):
         return [*effects, *self._deal_from_head(now), *self._recover(), *self._erase()]
 
     def _raise_floor(self) -> None:
-        """Raise the floor to a later lock, or to a certified version that is not before it."""
-        for ceremony in self._all:
-            bound = self._bound_by(ceremony)
-            if bound is not None and bound.version >= self._floor.version:
-                self._floor = bound
-        certified, newest = self.certified, self.newest
-        if certified is not None and certified.transcript.version >= self._floor.version:
-            self._floor = ref_of(certified.transcript)
+        """Raise the floor to what binds now, and hand it to the newest session."""
+        self._floor = raised(self._floor, self._all, self.versions, self.certified)
+        newest = self.newest
         if newest is not None and self._floor.version < newest.session.version:
             newest.raise_floor(self._floor)
-
-    def _bound_by(self, ceremony: Ceremony) -> SourceRef | None:
-        """Return what this operator committed to in a session, or what the session prepared in a later view.
-
-        The latter shows that the former was not certified in the view of my vote. Without this, one that is locked on the former
-        and deals from the latter would never prepare again.
-        """
-        locked = ceremony.locked
-        if locked is None:
-            return None
-        made = [known for known in self.versions if known.transcript.session == locked.session]
-        later = [known for known in made if known.certificate.view > ceremony.locked_in]
-        return ref_of(later[-1].transcript if later else locked)
 
     def _deal_from_head(self, now: float) -> list[SessionEffect]:
         """Let the newest session deal from the head, if it began before the head was known."""

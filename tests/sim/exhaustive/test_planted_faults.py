@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from eigenkms.protocols.ceremony import floor
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
@@ -85,8 +86,8 @@ def test_a_lock_that_a_crash_forgets(scene: Scene, monkeypatch: pytest.MonkeyPat
 def test_a_lock_that_never_gives_way(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """One is locked on what view 0 prepared and deals from what view 1 prepared: it never prepares again."""
 
-    def unyielding(_self: Participant, ceremony: Ceremony) -> SourceRef | None:
+    def unyielding(ceremony: Ceremony, _versions: object) -> SourceRef | None:
         return None if ceremony.locked is None else ref_of(ceremony.locked)
 
-    monkeypatch.setattr(Participant, "_bound_by", unyielding)
+    monkeypatch.setattr(floor, "bound_by", unyielding)
     assert _is_stuck(scene, Bound(views=(2,)))
