@@ -1,7 +1,7 @@
 """The floor: the version that one operator committed to last, or knows to be certified.
 
-It prepares no fresh transcript from an older version in a later session. A later lock takes the place of an earlier one. A certified
-version takes the place of a lock in its session or before.
+It prepares no fresh transcript from an older version in a later session. A later lock takes the place of an earlier one, and a
+certified version that of a lock in its session or before.
 """
 
 from collections.abc import Sequence
