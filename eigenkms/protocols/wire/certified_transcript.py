@@ -17,7 +17,7 @@ class CertifiedTranscript:
 
 
 def check_certified_transcript(epoch: CertifiedTranscript, cluster: ClusterId) -> None:
-    """Raise ``VerificationError`` unless t' of the transcript's own recipients signed this transcript of ``cluster``.
+    """Raise ``VerificationError`` unless t' of its own recipients signed it, for ``cluster``.
 
     Whether those recipients are the operators the chain knew at that block is the caller's to check (chain/certificate_check).
     """

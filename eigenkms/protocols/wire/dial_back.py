@@ -26,7 +26,7 @@ def build_reach_request(
     recipient: OperatorAddress,
     time_ms: int,
 ) -> Frame:
-    """``operator``'s signed question to ``recipient``."""
+    """Sign ``operator``'s question to ``recipient``."""
     return build_frame(
         key,
         kind=FrameKind.REACH,

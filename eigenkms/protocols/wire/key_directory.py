@@ -23,7 +23,7 @@ class BadKeyError(RemoteProtocolError):
 
 
 def key_slot(session: Session, operator: OperatorAddress) -> KeySlot:
-    """What the proof of possession of a key published in this session is bound to."""
+    """Return what the proof of possession of a published key is bound to."""
     return KeySlot(session.cluster, operator, session.boundary.number)
 
 
@@ -66,10 +66,10 @@ class KeyDirectory:
         return True
 
     def read(self, encoded: bytes) -> tuple[OperatorAddress, ListedKey]:
-        """Whose key an encoded KEY frame inside another frame publishes: it is known from then on. Raises ``RemoteProtocolError``.
+        """Return the owner and key of an encoded KEY frame that stands inside another frame.
 
-        CPU: a pairing, for a frame that was not seen before. A bad one is remembered too: each step of a view
-        checks the key frames of its proposal.
+        It is known from then on. Raises ``RemoteProtocolError``. CPU: a pairing, for a frame that was not seen before. A bad one is
+        remembered too: each step of a view checks the key frames of its proposal.
         """
         digest = keccak256(encoded)
         if digest not in self._read:

@@ -56,12 +56,12 @@ GENESIS = SourceRef(GENESIS_SOURCE, ZERO32)
 
 
 def source_of(transcript: Transcript) -> SourceRef:
-    """What a transcript deals from."""
+    """Return the version that a transcript deals from."""
     return SourceRef(transcript.source_version, transcript.source_hash)
 
 
 def ref_of(transcript: Transcript | None) -> SourceRef:
-    """A transcript as a source; ``None`` at genesis."""
+    """Return a transcript as a source; ``None`` at genesis."""
     return GENESIS if transcript is None else SourceRef(int(transcript.version), transcript.hash)
 
 
@@ -103,7 +103,7 @@ def read_hash(frame: Frame) -> bytes:
 
 
 def commitments_digest(commitments: Sequence[bytes]) -> bytes:
-    """What a dealer announces at genesis before it deals, 32 bytes."""
+    """Return what a dealer announces at genesis before it deals, 32 bytes."""
     return keccak256(b"eigenkms/commitments/2", *commitments)
 
 

@@ -59,7 +59,7 @@ MAX_HEAD_BYTES: Final = 1 << 20
 
 
 def gossip_topic(cluster: ClusterId) -> str:
-    """One topic a cluster."""
+    """Return the gossip topic of a cluster."""
     return f"/eigenkms/2/{cluster.hex()}"
 
 
@@ -87,12 +87,12 @@ def read_name(data: bytes) -> bytes:
 
 
 def encode_push(name: bytes, body: bytes) -> bytes:
-    """A dealing's body on its way to a member that did not ask for it."""
+    """Encode a dealing's body for a member that did not ask for it."""
     return name + body
 
 
 def decode_push(data: bytes) -> tuple[bytes, bytes]:
-    """(name, body). Raises ``MalformedError`` for what can be no body."""
+    """Decode (name, body). Raises ``MalformedError`` for what can be no body."""
     name, body = data[:HASH_SIZE], data[HASH_SIZE:]
     if not encoded_size(1) <= len(body) <= MAX_BODY_BYTES:
         raise MalformedError(f"read pushed body: {len(body)} bytes")

@@ -31,7 +31,7 @@ MAX_THRESHOLD = threshold(MAX_OPERATORS)
 
 
 def cluster_id(cluster: Cluster) -> ClusterId:
-    """``keccak256("eigenkms/cluster/1" ‖ be64(chain) ‖ avs20 ‖ be32(set))``."""
+    """Return ``keccak256("eigenkms/cluster/1" ‖ be64(chain) ‖ avs20 ‖ be32(set))``."""
     return ClusterId(
         keccak256(b"eigenkms/cluster/1", be64(cluster.chain_id), cluster.avs, be32(cluster.operator_set_id))
     )
@@ -81,7 +81,10 @@ class Parameters:
 
 
 def encode_recipients(recipients: OperatorSet) -> list[list[bytes]]:
-    """R as it stands in transcripts: ``[[addr20, g2key128], ...]`` ascending by address."""
+    """Return R as it stands in transcripts: ``[[addr20, g2key128], ...]``.
+
+    The addresses ascend.
+    """
     return [[m.address, m.key] for m in recipients]
 
 
@@ -186,7 +189,7 @@ class Session:
 
 
 def encode_session(session: Session) -> bytes:
-    """A session as a node stores it, to resume it after a restart."""
+    """Encode a session as a node stores it, to resume it after a restart."""
     boundary, parameters = session.boundary, session.parameters
     return encode(
         [
@@ -205,7 +208,7 @@ def encode_session(session: Session) -> bytes:
 
 
 def decode_recipients(rows: Sequence[object]) -> OperatorSet:
-    """R out of a decoded list. Raises ``MalformedError``."""
+    """Decode R out of a decoded list. Raises ``MalformedError``."""
     members = []
     for row in rows:
         fields = Fields(row, 2, "recipient")

@@ -23,7 +23,7 @@ MAX_PROOF_BYTES = 512
 
 
 def settlement_quorum(n: int) -> int:
-    """``t' + ⌈n/3⌉ − 1``: confirms that show t' correct holders among n operators."""
+    """Return ``t' + ⌈n/3⌉ − 1``: confirms that show t' correct holders among n operators."""
     return threshold(n) + (n + 2) // 3 - 1
 
 

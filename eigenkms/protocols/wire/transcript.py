@@ -95,7 +95,7 @@ class Transcript:
         return listed.get(address)
 
     def public_share(self, address: OperatorAddress) -> bytes:
-        """``Y_j = Σ x_j^k A_k`` (G2, 96 bytes), computed once for each operator."""
+        """Return ``Y_j = Σ x_j^k A_k`` (G2, 96 bytes), computed once for each operator."""
         known = self._public_shares.get(address)
         if known is None:
             known = self._public_shares[address] = feldman.public_share(coordinate(address), self.commitments)
@@ -148,7 +148,7 @@ def decode_transcript(data: bytes) -> Transcript:
 
 
 def _read_keys(rows: Sequence[object], count: int) -> tuple[ListedKey | None, ...]:
-    """A key or nil for each of ``count`` recipients."""
+    """Read a key or nil for each of ``count`` recipients."""
     if len(rows) != count:
         raise MalformedError(f"decode transcript: {len(rows)} encryption keys for {count} recipients")
     return tuple(None if row is None else _read_key(Fields(row, 2, "encryption key")) for row in rows)

@@ -54,7 +54,10 @@ class Certificate:
         return encode([self.session, self.view, int(self.phase), self.hash, self.bitmap, self.signature])
 
     def signers(self, recipients: OperatorSet) -> tuple[OperatorAddress, ...]:
-        """Raises ``BadCertificateError`` for a bitmap that does not fit ``recipients``."""
+        """Return the operators that signed.
+
+        Raises ``BadCertificateError`` for a bitmap that does not fit ``recipients``.
+        """
         return signers_in(self.bitmap, recipients)
 
     def verify(self, recipients: OperatorSet, quorum: int) -> None:
@@ -85,7 +88,7 @@ def decode_certificate(data: bytes) -> Certificate:
 
 
 def signers_in(bitmap: bytes, recipients: OperatorSet) -> tuple[OperatorAddress, ...]:
-    """Whom a bitmap names.
+    """Return the members that a bitmap names.
 
     Raises ``BadCertificateError`` for one that does not fit ``recipients``.
     """
