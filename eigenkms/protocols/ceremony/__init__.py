@@ -1,1 +1,1 @@
-"""From a boundary to a certificate and a share: the machines of one session, and of one operator across sessions."""
+"""From a boundary to a certificate and a share: the machines of an operator."""

@@ -56,7 +56,7 @@ from eigenkms.protocols.wire.votes import (
 
 
 class Agreement(AgreementRecord):
-    """One operator's side of the agreement of a session: it leads, votes, and adds votes up."""
+    """One operator's side of an agreement: it leads, votes, and adds votes up."""
 
     def advance(self, now: float) -> list[Effect]:
         """Do everything that the frames so far and the time allow, until the decision."""
@@ -73,13 +73,13 @@ class Agreement(AgreementRecord):
         return effects
 
     def deadline(self, since: float) -> float | None:
-        """Return when, after ``since``, ``advance`` would do something without any further frame."""
+        """Return when, after ``since``, ``advance`` would act without any frame."""
         if self.decision is not None or not self.started or not self._takes_part:
             return None
         return self._pacemaker.deadline(since)
 
     def _rebroadcast(self, now: float) -> list[Effect]:
-        """Repeat the view change every few windows, while t' members are not in this operator's view."""
+        """Repeat the view change every few windows, until t' members are in this view."""
         said = self._signer.previous((FrameKind.VIEW_CHANGE, self.view))
         return [Broadcast(said)] if said is not None and self._pacemaker.should_rebroadcast(now) else []
 
@@ -105,7 +105,7 @@ class Agreement(AgreementRecord):
         return effects
 
     def _move_view(self, now: float) -> list[Effect]:
-        """Leave a view that took too long, or follow n−t'+1 members that are in higher ones."""
+        """Leave a view that took too long, or follow n−t'+1 members to higher ones."""
         target = self._pacemaker.next_view(now)
         if target == self.view:
             return []
@@ -152,7 +152,7 @@ class Agreement(AgreementRecord):
         return None if draft is None else (draft, None)
 
     def _prepare(self, now: float) -> list[Effect]:
-        """Prepare a proposal of the current view, if the lock and the dealings that are here allow it."""
+        """Prepare a proposal of the view, if the lock and the dealings allow it."""
         if self._signer.previous((FrameKind.VOTE, self.view, int(Phase.PREPARE))) is not None:
             return []
         made = sorted(self._proposals.get(self.view, ()), key=lambda proposal: proposal.source, reverse=True)

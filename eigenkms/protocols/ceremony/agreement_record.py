@@ -1,7 +1,7 @@
-"""What one operator has received of the agreement of a session: proposals, votes, views, certificates, and its own lock.
+"""The record of one agreement: proposals, votes, views, certificates, the lock.
 
-Frames are taken in here; what follows from them is drawn in ``agreement``. Certificates are taken in at any time, also when this
-operator votes no more. ∅ may be voted afresh once the next boundary was seen; a rotation ends there.
+Frames are taken in here. ``agreement`` draws the conclusions. Certificates are taken in at any time, also when this operator votes
+no more. ∅ may be voted afresh once the next boundary was seen. A rotation ends there.
 """
 
 from collections.abc import Iterable
@@ -75,7 +75,7 @@ class AgreementRecord:
         self._transcripts.note_restored()
 
     def learn_decision(self, transcript: Transcript | None, certificate: Certificate) -> None:
-        """Take a certificate with its transcript, from elsewhere than the session's frames, if it verifies."""
+        """Take a certificate and its transcript from outside the frames, if it verifies."""
         if transcript is not None:
             self._transcripts.add(transcript.encoded)
         self._transcripts.add_certificate(certificate)
@@ -171,12 +171,12 @@ class AgreementRecord:
 
     @property
     def has_activity(self) -> bool:
-        """Whether anybody was seen to propose, vote or change the view: somebody may be bound to this session."""
+        """Whether anybody proposed, voted or changed the view: somebody may be bound."""
         return bool(self._proposals or self._vote_pool or self._pacemaker)
 
     @property
     def decision(self) -> Decision | None:
-        """What is certified."""
+        """The decision, once a certificate is known."""
         return self._transcripts.decision
 
     @property
@@ -192,7 +192,7 @@ class AgreementRecord:
 
     @property
     def prepared(self) -> tuple[Transcript, Certificate] | None:
-        """The transcript with the highest prepare certificate that is known, unless it is ∅ or unknown."""
+        """The transcript with the highest prepare certificate, unless ∅ or unknown."""
         return self._transcripts.prepared
 
     def on_next_boundary(self) -> None:

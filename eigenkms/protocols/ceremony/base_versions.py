@@ -1,11 +1,11 @@
-"""The versions that one session deals from, with their dealings: what agreement deliberates on.
+"""The versions that one session deals from, with their dealings.
 
 There is one source, as a rule. A better one that turns up during the session is added; the one that was added last is the one to
 propose from. A transcript from another source may be prepared as well, unless it is forbidden by the *floor*: what this operator
-committed to last, or knows to be certified. What is prepared afresh must deal from that very version or from a later one, which was
+committed to last, or knows to be certified. A fresh transcript must deal from that very version or from a later one, which was
 prepared by a quorum after it.
 
-Whoever deals from a source that is not known here is remembered: it may be a better one.
+An operator that deals from an unknown source is remembered: it may be a better one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,7 +88,7 @@ class BaseVersions:
     # -- sources that are not known here -----------------------------------------------------------------------
 
     def note_unknown(self, sender: OperatorAddress, ref: SourceRef) -> None:
-        """Remember an operator that deals from an unknown source, which may be a better one."""
+        """Remember an operator that deals from an unknown, maybe better source."""
         strangers = sum(1 for known in self._unknown if known not in self._members)
         has_room = sender in self._members or sender in self._unknown or strangers < MAX_UNKNOWN
         if self._may_be_better(ref) and has_room:
@@ -96,7 +96,7 @@ class BaseVersions:
 
     @property
     def unknown(self) -> dict[OperatorAddress, SourceRef]:
-        """Who deals from which source that is not known here and may be a better one."""
+        """The unknown sources that may be better ones, by operator that deals from them."""
         remembered = tuple(self._unknown.items())
         return {
             sender: ref for sender, ref in remembered if ref not in self._by_ref and self._may_be_better(ref)

@@ -1,4 +1,4 @@
-"""Blame: of whom an operator had not heard in time when the next boundary found a session without a certificate.
+"""Blame: the operators that were late in a session without a certificate.
 
 It is an observation and no proof: the network can be at fault, and a sender that is named may have sent. What it is good for:
 people learn whom to call. So the names must not mislead. In a network that delivers among correct operators within the length of
@@ -57,12 +57,12 @@ class Blame:
 
     @property
     def operators(self) -> frozenset[OperatorAddress]:
-        """All that are named."""
+        """All operators that are named."""
         return frozenset(a for each in fields(self) for a in getattr(self, each.name))
 
     @property
     def named(self) -> dict[str, object]:
-        """What is logged: the addresses of each kind that has any, as text."""
+        """The log fields: the addresses of each kind that has any, as text."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: [f"0x{a.hex()}" for a in who] for name, who in found.items() if who}
 
@@ -112,7 +112,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class Duties:
-    """The duties before the first view: dealings from ``source``, and the keys that they need.
+    """The duties before the first view: dealings from ``source`` and their keys.
 
     At genesis ``keyed`` are all members, who owe a digest as well; in a rotation the newcomers.
     """
@@ -130,7 +130,10 @@ class Duties:
 
 @dataclass(frozen=True)
 class ViewHistory:
-    """What agreement came to: my ``view``, who ``leads`` each one that was entered, the members ``here`` in mine or above."""
+    """The views of an agreement.
+
+    ``view`` is the current one, ``leads`` the leader of each that was entered, ``here`` the members in the current one or above.
+    """
 
     view: int
     leads: dict[int, OperatorAddress | None]
@@ -142,7 +145,10 @@ DIGESTS: Final = "digests"
 
 
 class Inquest:
-    """Judges one session of ``me``, a member, at the moment ``now`` of the next boundary. ``log`` has what was said."""
+    """The inquest of ``me``, a member, into one session at the next boundary.
+
+    ``now`` is the moment of that boundary; ``log`` has the frames.
+    """
 
     def __init__(
         self, session: Session, me: OperatorAddress, witness: Witness, log: FrameLog, now: float
@@ -210,7 +216,7 @@ class Inquest:
         return self._members - {frame.sender for frame in self._log if frame.kind in VIEW_KINDS} - {self._me}
 
     def _judged(self, enough_at: float) -> list[int]:
-        """Views that ran long enough for a correct leader."""
+        """Return the views that ran long enough for a correct leader."""
         entered = sorted(self._witness.entered)
         left = {view: self._witness.entered[after] for view, after in pairwise(entered)}
         return [

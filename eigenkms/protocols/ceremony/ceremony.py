@@ -1,4 +1,4 @@
-"""One session from boundary to certificate: keys, dealings, agreement; one journal, one frame log.
+"""One session from boundary to certificate, with one journal and one frame log.
 
 A ceremony either makes a master key (*genesis*) or renews its shares (*rotation*) from a version, its *source*. A higher source
 that turns up later is dealt from as well; a genesis ceremony in which nobody can have bound this operator becomes a rotation
@@ -43,11 +43,11 @@ from eigenkms.protocols.wire.votes import VOID_HASH, Certificate, decode_certifi
 
 
 class Ceremony(CeremonyReader):
-    """One operator's side of one session: a genesis, or with ``sources`` (ascending) a rotation.
+    """One operator's side of one session: a genesis, or with ``sources`` a rotation.
 
-    ``opened_at`` is the time, on the caller's clock in seconds, at which the boundary was first seen. ``data`` is what an earlier
-    run journaled, and the encryption key to publish here. ``floor`` is the version of this operator's lock. With ``listen_only`` it
-    signs nothing that it could have signed differently before its journal was lost in part.
+    ``sources`` ascend. ``opened_at`` is the time, on the caller's clock in seconds, at which the boundary was first seen. ``data``
+    is what an earlier run journaled, and the encryption key to publish here. ``floor`` is the version of this operator's lock. With
+    ``listen_only`` it signs nothing that it could have signed differently before its journal was lost in part.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class Ceremony(CeremonyReader):
         return effects + self._advance(now)
 
     def _enter_listen_only(self) -> list[Effect]:
-        """Sign nothing more here: a new frame could contradict what another copy of this operator signed."""
+        """Sign nothing more here: a frame could contradict another copy of this operator."""
         if self._is_silent:
             return []
         self._stop_signing()
@@ -232,7 +232,7 @@ class Ceremony(CeremonyReader):
         self._agreement.stop_voting()
 
     def raise_floor(self, floor: SourceRef) -> None:
-        """Support no fresh transcript any more from another version than this certified one, unless it is later."""
+        """Support fresh transcripts from this certified version or later ones alone."""
         self._sources.raise_floor(floor)
 
     def forget_secrets(self) -> list[Effect]:
@@ -240,7 +240,7 @@ class Ceremony(CeremonyReader):
         return [effect for dealings in self._sources for effect in dealings.forget_secrets()]
 
     def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
-        """Take a certificate of this session, verified by the caller, from outside the session's frames."""
+        """Take a certificate that the caller verified, from outside the frames."""
         self._agreement.learn_decision(transcript, certificate)
         return self._advance(now)
 

@@ -1,4 +1,6 @@
-"""The parts of a ceremony, and what the node and its operator's other sessions ask of them. Nothing here changes a state.
+"""The read side of a ceremony: its parts, and the answers to the node.
+
+Nothing here changes a state.
 
 Some answers are asked for between steps, from another thread than the one that steps: those copy what they look at first.
 """
@@ -82,9 +84,9 @@ class CeremonyReader:
 
     @property
     def has_prepared_key(self) -> bool:
-        """Whether this operator voted for a key in this genesis, and no certificate closed it: it may join no later genesis.
+        """Whether this operator voted for a key in this genesis, which is undecided.
 
-        A vote for ∅ does not bind.
+        It may join no later genesis. A vote for ∅ does not bind.
         """
         return self._state in BOUND
 
@@ -101,7 +103,7 @@ class CeremonyReader:
 
     @property
     def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
-        """The operators that deal from a version which is not known here and may be a better one, as they can prove."""
+        """The unknown versions that may be better ones, by operator that deals from them."""
         return self._sources.unknown
 
     def key_of(self, sender: OperatorAddress) -> bytes | None:
@@ -111,7 +113,7 @@ class CeremonyReader:
     # -- what others lack, or this operator --------------------------------------------------------------------
 
     def sync_request(self) -> Frame:
-        """Return a signed list of the frames that are here, to ask any member for the rest."""
+        """Return a signed list of the frames that are here, to ask for the rest."""
         return self._signer.build(FrameKind.SYNC, sync_body(self._log.keys()))
 
     def sync_reply(self, request: Frame) -> list[Frame]:
@@ -130,7 +132,7 @@ class CeremonyReader:
         return tuple(name for dealings in self._sources for name in dealings.wanted)
 
     def body(self, name: bytes) -> bytes | None:
-        """Return the body of a dealing that is here, to be served to anybody in the session."""
+        """Return the body of a dealing that is here, to be served to any member."""
         for known in self._dealings:
             if known.header.name == name and known.stage is DealingStage.VALID:
                 return known.body
@@ -155,7 +157,7 @@ class CeremonyReader:
 
     @property
     def needs_sync(self) -> bool:
-        """Whether others may have what this operator needs: an undecided session that goes on.
+        """Whether others may have what this operator needs: it is undecided and goes on.
 
         A genesis session that the next boundary left behind sleeps, unless this operator's vote binds it or a view change wakes it.
         """
@@ -212,11 +214,11 @@ class CeremonyReader:
 
     @property
     def blame(self) -> Blame | None:
-        """The operators that were late, if the next boundary found this session without a certificate."""
+        """The operators that were late, if this session ended without a certificate."""
         return self._observer.blame
 
     def deadline(self) -> float | None:
-        """Return when to call ``tick`` if nothing else happens, in seconds on the caller's clock.
+        """Return when to call ``tick`` next, in seconds on the caller's clock.
 
         One that has passed is returned until an event of this session comes with a later time: what other sessions
         take in meanwhile does not make it forgotten.

@@ -1,4 +1,4 @@
-"""What a ceremony is made from: its operator, the versions that it deals from, and what an earlier run left."""
+"""The parts that a ceremony is made from: its operator, sources and journal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True)
 class CeremonyContext:
-    """What all ceremonies of one operator share.
+    """The context that all ceremonies of one operator share.
 
     ``rng`` yields secret randomness. ``grace`` is the time, in seconds, that a session which begins now waits for late operators:
     some round trips.
@@ -35,7 +35,7 @@ class SourceVersion:
 
 @dataclass(frozen=True)
 class StartData:
-    """The journal of an earlier run, and the encryption key to publish, if there is one."""
+    """The journal of an earlier run, and the encryption key to publish, if any."""
 
     records: tuple[JournalRecord, ...] = ()
     fresh: pvss.EncryptionKey | None = field(repr=False, default=None)

@@ -113,7 +113,7 @@ class DealingPool:
 
     @property
     def countable(self) -> list[OperatorAddress]:
-        """Dealers that a draft may count, in the order in which their dealings were found valid."""
+        """Dealers that a draft may count, in the order in which they were found valid."""
         free = [dealer for dealer in self._valid if dealer not in self._barred]
         return free if self._eligible is None else [dealer for dealer in free if dealer in self._eligible]
 
@@ -139,7 +139,7 @@ class DealingPool:
         return self._eligible is None or {dealer for dealer, _ in transcript.dealers} <= self._eligible
 
     def holds(self, transcript: Transcript) -> bool:
-        """Return whether every named dealing is here, valid, and they make this transcript."""
+        """Return whether all named dealings are here, valid, and make this transcript."""
         named = [self._valid_dealing(dealer, name) for dealer, name in transcript.dealers]
         if None in named or len(named) < self.needed or source_of(transcript) != self.terms.ref:
             return False
@@ -241,7 +241,7 @@ class DealingPool:
         ]
 
     def note_equivocation(self, dealer: OperatorAddress) -> None:
-        """Count a dealer of two dealings in no draft. What is prepared stays."""
+        """Count a dealer of two dealings in no draft. A prepared transcript stays."""
         self._barred.add(dealer)
 
     def take_body(self, name: bytes, body: bytes) -> list[Effect]:

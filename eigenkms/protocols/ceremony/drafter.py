@@ -1,8 +1,8 @@
-"""Fresh transcripts: which dealings this operator proposes, and which proposals of others it prepares.
+"""Fresh transcripts: those that this operator proposes, and those that it prepares.
 
 * ``draft`` is the transcript that a leader proposes: t(source) valid dealings (at genesis those of all that announced). They serve
   the newcomers whose keys came first, and no others serve one more.
-* ``supports`` decides whether a fresh transcript of others may be prepared. All that counts in it convinces by itself, except for
+* ``supports`` decides whether a fresh transcript of others may be prepared. It convinces by itself, except for
   one thing: whether it leaves a newcomer out without need. A transcript that does is supported only after a longer grace, and
   never if enough dealings are here that serve the newcomer as well. Correct dealers are enough, so no liar keeps a newcomer from
   its share.

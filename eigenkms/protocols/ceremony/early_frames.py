@@ -1,4 +1,7 @@
-"""Frames of boundaries that this operator has not seen yet, kept for them. Each sender has its own room, and no more."""
+"""Frames of boundaries that this operator has not seen yet, kept for them.
+
+Each sender has its own room, and no more.
+"""
 
 from collections.abc import ItemsView, Sequence
 

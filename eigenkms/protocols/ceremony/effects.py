@@ -1,4 +1,6 @@
-"""Effects: what a machine asks the node to do. The node does it in one order: make durable, send, start long work.
+"""Effects: what a machine asks the node to do.
+
+The node does it in one order: make durable, send, start long work.
 
 ``Persist``, ``KeepKey``, ``StorePrepared``, ``StoreCertified``, ``CloseSession``, ``KeepShare``, ``EraseShare``, ``EraseKeys``,
 ``EraseJournalSecrets`` and ``DropJournal`` are written and fsynced before any ``Broadcast`` of the same batch leaves the process.
@@ -60,7 +62,7 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class KeepKey:
-    """Keep a fresh encryption key of this operator: it is published once it is durable."""
+    """Keep a fresh encryption key, which is published once it is durable."""
 
     number: int
     key: EncryptionKey = field(repr=False)
@@ -75,7 +77,7 @@ class EraseKeys:
 
 @dataclass(frozen=True)
 class Publish:
-    """Hand the body of this operator's dealing with this name to every member, over streams."""
+    """Hand the body of this operator's dealing to every member, over streams."""
 
     name: bytes
     body: bytes
@@ -90,9 +92,9 @@ class RunJob:
 
 @dataclass(frozen=True)
 class StorePrepared:
-    """Store a version that t' members prepared: it may have been certified without this operator's knowledge.
+    """Store a version that t' members prepared.
 
-    It is dealt from unless a higher one is.
+    It may have been certified without this operator's knowledge. It is dealt from unless a higher one is.
     """
 
     transcript: Transcript
@@ -124,7 +126,7 @@ class KeepShare:
 
 @dataclass(frozen=True)
 class EraseShare:
-    """Destroy this operator's share of the version with this transcript hash, for good."""
+    """Destroy this operator's share of the version with this hash, for good."""
 
     transcript_hash: bytes
 
@@ -138,7 +140,10 @@ class DropJournal:
 
 @dataclass(frozen=True)
 class EraseJournalSecrets:
-    """Destroy the secrets in the journal of this session, for good: they determine shares that are erased."""
+    """Destroy the secrets in the journal of this session, for good.
+
+    They determine shares that are erased.
+    """
 
     session: SessionId
 

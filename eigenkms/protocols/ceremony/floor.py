@@ -1,4 +1,4 @@
-"""The floor: the version that one operator committed to last, or knows to be certified.
+"""The floor: the version that an operator committed to, or knows to be certified.
 
 It prepares no fresh transcript from an older version in a later session. A later lock takes the place of an earlier one, and a
 certified version that of a lock in its session or before.
@@ -31,7 +31,9 @@ def raised(
 
 
 def bound_by(ceremony: Ceremony, versions: Sequence[KnownVersion]) -> SourceRef | None:
-    """Return what this operator committed to in a session, or what it prepared in a later view.
+    """Return what binds this operator to a session.
+
+    It is the transcript that it committed to, or one that the session prepared in a later view.
 
     The latter shows that the former was not certified in the view of this operator's vote. Without this, an operator that is locked
     on the former and deals from the latter would never prepare again.

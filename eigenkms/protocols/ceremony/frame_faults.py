@@ -1,4 +1,6 @@
-"""Faults that one frame of agreement shows by itself, each reported once for each operator.
+"""Faults that one frame of agreement shows by itself.
+
+Each is reported once for each operator.
 
 An operator that showed one bad certificate could show thousands, and each costs a pairing: its next ones are not looked at.
 """

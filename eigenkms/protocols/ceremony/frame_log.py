@@ -1,4 +1,4 @@
-"""The frames of one session that count: the first in each slot stays, a second different one is evidence.
+"""The frames of one session: the first in each slot counts, a second is evidence.
 
 Bounds, so that a flood by one operator costs nobody but itself: of the kinds said once a view only those of a sender's
 ``MAX_VIEWS`` highest views stay; of the kinds without a slot ``MAX_REPEATS`` are kept; after ``MAX_EQUIVOCATIONS`` doubly used
@@ -44,7 +44,7 @@ class _Sender:
         return len(self.slots) < MAX_PER_SENDER
 
     def views(self, kind: FrameKind) -> list[int]:
-        """Views spoken in by frames of ``kind``, ascending."""
+        """Return the views of the frames of ``kind``, ascending."""
         return sorted({_view(slot) for slot in self.slots if slot[0] is kind})
 
 

@@ -1,4 +1,4 @@
-"""The dealings that make a master key: all deal, commitments and keys announced first.
+"""The dealings that make a master key: announced first, then dealt by all.
 
 Every member journals its polynomial and announces the *digest* of its commitments. Once those of all n, and their encryption
 keys, are in (with a lowered genesis quorum: of enough of them, and a window has passed) it fixes whose dealings may count

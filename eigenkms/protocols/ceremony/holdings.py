@@ -1,7 +1,7 @@
-"""What one operator holds across sessions: versions of the master key, its shares of them, and its encryption keys.
+"""The holdings of one operator across sessions: versions, shares, encryption keys.
 
-*Versions.* One is known to be certified, or prepared. The *head* is the highest of both: what the next rotation deals from. What is
-not above the highest certified version is of the past and is not taken in again.
+*Versions.* One is known to be certified, or prepared. The *head* is the highest of both: what the next rotation deals from. A
+version that is not above the highest certified one is of the past and is not taken in again.
 
 *Shares.* Those of the head and of the highest certified version are decrypted from rows of their dealings (``recovery``).
 
@@ -39,7 +39,7 @@ NOT_OPENED = "share not opened"
 
 @dataclass(frozen=True)
 class KnownVersion:
-    """A version that is certified or prepared, and this operator's share, if it holds one."""
+    """A version that is certified or prepared, and this operator's share, if any."""
 
     transcript: Transcript
     certificate: Certificate
@@ -61,7 +61,7 @@ class KnownVersion:
 
     @property
     def source(self) -> SourceVersion:
-        """What a session deals from."""
+        """The version as a source of a session."""
         return SourceVersion(self.transcript, self.share)
 
 
@@ -126,7 +126,9 @@ class Holdings:
         return True
 
     def _is_superseded(self, transcript: Transcript) -> bool:
-        """Return whether a higher certified version is known, or what its session made instead.
+        """Return whether a certified version took its place.
+
+        It is higher, or its session made it instead.
 
         Block numbers count, too: the operators of an early block, who may have been few, sign any time that they like.
         """
@@ -186,7 +188,7 @@ class Holdings:
             recovery.add_row(name, row)
 
     def is_obtaining(self, transcript_hash: bytes) -> bool:
-        """Return whether the share of a version is on its way: its rows are fetched, or decrypted."""
+        """Return whether the share of a version is being fetched or decrypted."""
         recovery = self._recoveries.get(transcript_hash)
         return recovery is not None and recovery.is_possible(self._keys)
 
@@ -196,7 +198,7 @@ class Holdings:
         return any(recovery.is_possible(self._keys) for recovery in self._recoveries.values())
 
     def take_opened(self, result: OpenResult) -> list[Effect]:
-        """Take the outcome of a decryption, unless the version is of the past or its share is here."""
+        """Take a decrypted share, unless its version is of the past or it is here."""
         known = self._versions.get(result.version)
         if known is None or known.share is not None:
             return []

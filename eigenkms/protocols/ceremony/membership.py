@@ -1,4 +1,4 @@
-"""Who has a say in a session: its recipients, and the holders of the versions that are dealt from.
+"""The parties of a session: its recipients, and the holders of its sources.
 
 Recipients speak here. Holders of a source deal and listen even if they are no recipients.
 """
@@ -9,11 +9,11 @@ from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
 
 _HOLDERS_KINDS = frozenset({FrameKind.DEALING, FrameKind.CERTIFICATE, FrameKind.SYNC})
-"""What a holder of the source that is no recipient may say."""
+"""The frames that a holder of the source may send if it is no recipient."""
 
 
 class SessionMembership:
-    """The parties of one session, as ``me`` knows them. Sources are added in ascending order."""
+    """The parties of one session, as ``me`` knows them. Sources are added ascending."""
 
     def __init__(self, session: Session, me: OperatorAddress) -> None:
         self._session = session

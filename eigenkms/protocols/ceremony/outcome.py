@@ -1,4 +1,4 @@
-"""What a decision means for the node: a version to store, or a session that is closed without a key."""
+"""The outcome of a session: a version to store, or an end without a key."""
 
 from eigenkms.protocols.ceremony.effects import CloseSession, Effect, LogEvent, StoreCertified
 from eigenkms.protocols.ceremony.proposals import Decision

@@ -40,7 +40,7 @@ class Pacemaker:
         self._repeat_at = now + REPEAT_WINDOWS * self._session.window
 
     def restart(self, view: int, now: float) -> None:
-        """Enter at least ``view``: this operator signed in it, in this run or an earlier one."""
+        """Enter at least ``view``, in which this operator signed, maybe before a restart."""
         if view > self.view or self.entered_at is None:
             self.enter(max(view, self.view), now)
 

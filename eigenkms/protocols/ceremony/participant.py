@@ -1,6 +1,6 @@
-"""One operator across boundaries: which sessions it may join, what they deal from, and what follows from a certificate.
+"""One operator across boundaries: its sessions, their sources, and erasure.
 
-What it holds meanwhile is in protocols/ceremony/holdings: versions of the master key, shares, encryption keys.
+Its versions of the master key, shares and encryption keys are in ``holdings``.
 
 *One genesis.* At most one genesis may ever make a key: having voted for a key in a genesis session, an operator joins no later
 one until a certificate closes the first, by a key or by ∅. Once a version is known, no genesis is joined at all.
@@ -132,7 +132,9 @@ class Participant(ParticipantReader):
         *,
         listen_only: bool = False,
     ) -> list[SessionEffect]:
-        """Resume a session of an earlier run: versions and keys first, then sessions, oldest first, and then ``tick``.
+        """Resume a session of an earlier run.
+
+        The order is: versions and keys, then sessions, oldest first, and then ``tick``.
 
         The journal holds the transcripts that the session deals from: the dealings of a certified version cannot be read without
         that of its source, which is a version of the past by then.
@@ -150,7 +152,7 @@ class Participant(ParticipantReader):
         else:
             sources = [SourceVersion(source, self._holdings.share_of(source)) for source in named]
             effects += self._begin(session, records, sources, opened_at, now, listen_only=listen_only)
-        self._raise_floor()  # what was committed to here binds in the sessions that follow
+        self._raise_floor()  # a commitment here binds in the sessions that follow
         return effects
 
     def boundary(self, session: Session, now: float) -> list[SessionEffect]:
@@ -178,7 +180,7 @@ class Participant(ParticipantReader):
         return fresh + self._begin(session, (), sources, began, now, listen_only=listen_only)
 
     def pass_boundary(self, session: Session, now: float) -> list[SessionEffect]:
-        """Leave or finish older sessions at a new boundary, whether or not this one is joined."""
+        """Leave or finish older sessions at a new boundary, joined or not."""
         self._early.drop_others(session)
         return self._finish_step(self._close_older(session, now), now)
 
@@ -224,7 +226,7 @@ class Participant(ParticipantReader):
         return [frame for frame in self._early.pop(session) if self._passes_filter(frame)]
 
     def _passes_filter(self, frame: Frame) -> bool:
-        """Return whether a session accepts a frame of which nothing but its signer was known when it came."""
+        """Return whether its session accepts a frame that came before the boundary."""
         try:
             return self.should_verify(frame)
         except RemoteProtocolError:
@@ -309,7 +311,7 @@ class Participant(ParticipantReader):
         ]
 
     def _finish_step(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
-        """Draw the conclusions of a step: what to deal from, what to decrypt, what to erase."""
+        """Draw the conclusions of a step: deal from the head, decrypt, erase."""
         self._raise_floor()
         return [*effects, *self._deal_from_head(now), *self._recover(), *self._erase()]
 
@@ -321,7 +323,7 @@ class Participant(ParticipantReader):
             newest.raise_floor(self._floor)
 
     def _deal_from_head(self, now: float) -> list[SessionEffect]:
-        """Let the newest session deal from the head, if it began before the head was known."""
+        """Let the newest session deal from the head, if it began before that was known."""
         head, newest = self.head, self.newest
         if head is None or newest is None:
             return []
@@ -349,7 +351,7 @@ class Participant(ParticipantReader):
         return effects
 
     def _erase(self) -> list[SessionEffect]:
-        """Erase what the highest certified version leaves behind, and what sessions up to it dealt from."""
+        """Erase what the highest certified version leaves behind, in sessions too."""
         certified = self.certified
         if certified is None:
             return []

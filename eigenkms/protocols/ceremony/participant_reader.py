@@ -1,4 +1,6 @@
-"""What the node asks of an operator's sessions and versions. Nothing here changes a state.
+"""The read side of a participant: the answers to the node.
+
+Nothing here changes a state.
 
 The node asks between steps, from another thread than the steps run in, so answers are made from copies.
 """
@@ -64,7 +66,7 @@ class ParticipantReader:
         return tuple(self._ceremonies.values())
 
     def may_join(self, session: Session) -> bool:
-        """Return whether this operator has a part, and no session yet at this boundary number or above.
+        """Return whether this operator has a part in a session, which is the newest.
 
         An operator that left the set listens, and deals, if it holds a share of any version, or was a member of a session in which
         one may have been made without its knowledge.
@@ -80,7 +82,7 @@ class ParticipantReader:
 
     @property
     def _was_member(self) -> bool:
-        """Whether this operator is a recipient of what a session may have made after the highest certified version."""
+        """Whether a session may have made a later version for this operator."""
         certified = self.certified
         floor = -1 if certified is None else certified.transcript.boundary.number
         return any(self.me in c.session.x and c.session.boundary.number > floor for c in self._all)
@@ -91,7 +93,7 @@ class ParticipantReader:
         return next((c.session for c in self._all if c.has_prepared_key), None)
 
     def _sources_of(self, session: Session) -> list[SourceVersion]:
-        """Return what a session that begins now deals from: the head, if it is from before it."""
+        """Return what a session that begins now deals from: the head, if it is older."""
         head = self.head
         if head is None or head.transcript.boundary.number >= session.boundary.number:
             return []
@@ -118,7 +120,7 @@ class ParticipantReader:
 
     @property
     def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
-        """The operators that deal, in the newest session, from an unknown version that may be a better one."""
+        """The unknown versions that may be better ones, by operator that deals from them."""
         newest, certified = self.newest, self.certified
         floor = GENESIS.version if certified is None else int(certified.transcript.version)
         heard = {} if newest is None else newest.unknown_sources
@@ -140,11 +142,11 @@ class ParticipantReader:
 
     @property
     def wanted_rows(self) -> tuple[bytes, ...]:
-        """Names of dealings of which this operator's row is to be fetched from anybody who has it."""
+        """Names of dealings of which this operator's row is to be fetched."""
         return self._holdings.wanted_rows
 
     def is_obtaining(self, transcript_hash: bytes) -> bool:
-        """Return whether the share of a version is on its way: its rows are fetched, or decrypted."""
+        """Return whether the share of a version is being fetched or decrypted."""
         return self._holdings.is_obtaining(transcript_hash)
 
     @property

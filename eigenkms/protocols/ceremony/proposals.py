@@ -1,4 +1,4 @@
-"""What agreement is about: drafts of transcripts, where they come from, and the decision."""
+"""The subjects of agreement: drafts, their source, and the decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class Decision:
 
 
 class ProposalSource(Protocol):
-    """What agreement asks of the dealings of its session."""
+    """The dealings of a session, as agreement asks of them."""
 
     def leader(self, view: int, source: SourceRef) -> OperatorAddress | None:
-        """Return the leader of a view with transcripts from this source, ``None`` if the source is not known here."""
+        """Return the leader of a view with transcripts from this source, if it is known."""
 
     @property
     def source(self) -> SourceRef:
@@ -47,7 +47,7 @@ class ProposalSource(Protocol):
         """Return whether this operator may prepare this fresh transcript now."""
 
     def holds(self, transcript: Transcript) -> bool:
-        """Return whether every dealing that the transcript names is here, verified, and it is what they make."""
+        """Return whether all named dealings are here, valid, and make this transcript."""
 
     def journal(self, transcript: Transcript) -> list[Effect]:
         """Make the dealings that the transcript names durable, as far as they are not."""

@@ -1,7 +1,8 @@
-"""How an operator gets its share of a version: one row of each dealing that the version's transcript names.
+"""The recovery of a share: one row of each dealing that the transcript names.
 
-Whoever took part holds the dealings. Whoever was away asks anybody for the headers and its own rows, about 1.5 kB a dealing: the
-transcript names the dealings, a name binds the header, and the header binds each row. So a row is the dealer's, whoever serves it.
+An operator that took part holds the dealings. One that was away asks anybody for the headers and its own rows, about 1.5 kB a
+dealing. The transcript names the dealings, a name binds the header, and the header binds each row. So a row is the dealer's,
+whoever serves it.
 """
 
 from collections.abc import Container, Mapping
@@ -41,7 +42,7 @@ class Recovery:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether a dealing has no row for this operator, so that it has no share of the version."""
+        """Whether a dealing has no row for this operator, so that it has no share."""
         return None in self._numbers.values()
 
     def is_possible(self, numbers: Container[int]) -> bool:

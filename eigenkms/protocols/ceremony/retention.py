@@ -1,4 +1,4 @@
-"""How long sessions are kept: some are synced after their boundary, some stay answerable, others are dropped."""
+"""The retention of sessions: which are synced, stay answerable, or are dropped."""
 
 from collections.abc import Collection, Sequence
 
@@ -16,7 +16,7 @@ KEEP_ROTATIONS = 3
 
 
 def syncable(ceremonies: Sequence[Ceremony]) -> tuple[Ceremony, ...]:
-    """Return the sessions in which others may have what this operator needs, oldest first."""
+    """Return the sessions to be pulled from others, oldest first."""
     genesis = [c for c in ceremonies if not c.decided and not c.is_rotation][-KEEP_SYNCING:]
     return tuple(c for c in ceremonies if c.needs_sync or c in genesis)
 

@@ -1,4 +1,4 @@
-"""When what of a session was first here, and of whom too little was: the observations behind ``blame``.
+"""The observations behind ``blame``: when each part of a session was first here.
 
 The observer changes nothing in a session. It is asked once, when the next boundary finds the session without a certificate.
 """
@@ -19,7 +19,7 @@ FAILED = "ended without a certificate"
 
 
 class SessionObserver:
-    """The observations of operator ``me`` in one session, whose boundary it first saw at ``opened_at``."""
+    """The observer of one session, whose boundary ``me`` first saw at ``opened_at``."""
 
     def __init__(self, session: Session, me: OperatorAddress, log: FrameLog, opened_at: float) -> None:
         self._session = session

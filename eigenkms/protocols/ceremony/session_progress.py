@@ -17,8 +17,10 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True)
 class CeremonyStatus:
-    """``phase`` is ``dealing``, ``voting``, ``certified``, or ``void`` (ended without a key); ``missing`` are dealers of whom no
-    valid dealing is here, ``source`` the version that is dealt from, 0 at genesis.
+    """How far a session is.
+
+    ``phase`` is ``dealing``, ``voting``, ``certified``, or ``void`` (ended without a key). ``missing`` are dealers of whom no valid
+    dealing is here, ``source`` is the version that is dealt from, 0 at genesis.
     """
 
     phase: str
@@ -47,8 +49,10 @@ class SessionStep:
 def session_steps(
     session: Session, frames: Sequence[Frame], dealings: SharingPhase, view: int, decision: Decision | None
 ) -> tuple[SessionStep, ...]:
-    """``announced`` (at genesis), ``dealt``, ``prepared``, ``committed``, ``certified``. Votes are those of ``view``, or of the
-    certificate's where there is one.
+    """Return the steps of a session.
+
+    They are ``announced`` (at genesis), ``dealt``, ``prepared``, ``committed``, ``certified``. Votes are those of ``view``, or
+    of the certificate's view if there is one.
     """
     members, dealers = session.recipients.addresses, tuple(sorted(dealings.dealers))
     asked = view if decision is None else decision.certificate.view

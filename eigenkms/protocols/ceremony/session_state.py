@@ -1,4 +1,4 @@
-"""The states of one session as one operator sees them, and every transition between them.
+"""The states of one session for one operator, and every transition.
 
 All transitions are in ``TRANSITIONS``; no other module changes a state except through ``next_state``. The diagram in
 docs/protocol.md is made from the table, and a test walks every pair of state and event.
@@ -21,7 +21,7 @@ from typing import Final
 
 
 class SessionState(Enum):
-    """What a session is to one operator."""
+    """The state of a session for one operator."""
 
     GENESIS = auto()
     """A master key may be made. This operator has not voted for one."""
@@ -42,7 +42,7 @@ class SessionState(Enum):
 
 
 class SessionEvent(Enum):
-    """What moves a session from one state to another."""
+    """An event that moves a session from one state to another."""
 
     SOURCE = auto()
     """A version to deal from is known."""

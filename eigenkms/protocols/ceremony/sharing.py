@@ -145,7 +145,7 @@ class SharingPhase:
         return self._pool.receive(frame)
 
     def note_equivocation(self, dealer: OperatorAddress) -> None:
-        """Count a dealer of two dealings in no draft. What is prepared stays."""
+        """Count a dealer of two dealings in no draft. A prepared transcript stays."""
         self._pool.note_equivocation(dealer)
 
     def add_share(self, share: SecretScalar) -> None:

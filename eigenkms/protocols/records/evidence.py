@@ -21,7 +21,7 @@ from eigenkms.types import OperatorAddress, SessionId
 
 
 class Fault(StrEnum):
-    """What no correct operator signs. The values are stored and sent."""
+    """Faults: no correct operator signs such a thing. The values are stored and sent."""
 
     EQUIVOCATION = "equivocation"
     """Two different frames in one slot."""

@@ -203,7 +203,7 @@ def _proves_bad_proposal(evidence: Evidence, session: Session) -> bool:
 def is_bad_proposal(proposal: Proposal, session: Session) -> bool:
     """Return whether this session could not make a proposal's transcript.
 
-    Whatever the dealings are. CPU: 0.2 ms for each commitment and 0.1 ms for each operator.
+    The dealings do not matter. CPU: 0.2 ms for each commitment and 0.1 ms for each operator.
     """
     if proposal.transcript is None:
         return proposal.source != GENESIS

@@ -223,7 +223,7 @@ def verify_frame(frame: Frame, key: bytes) -> None:
 
 
 def verify_frames(frames: Sequence[Frame], keys: Sequence[bytes], rng: Rng) -> tuple[int, ...]:
-    """Indexes of the frames whose signature is bad.
+    """Return the indexes of the frames whose signature is bad.
 
     One random linear combination over all of them.
     """

@@ -176,7 +176,7 @@ def read_proposal(frame: Frame) -> Proposal:
 
 
 def read_key_frames(items: Sequence[object], what: str) -> tuple[bytes, ...]:
-    """Encoded KEY frames out of a decoded list, not decoded yet.
+    """Read encoded KEY frames out of a decoded list, not decoded yet.
 
     Raises ``MalformedError``.
     """

@@ -69,7 +69,7 @@ def encode_frames(frames: list[Frame]) -> bytes:
 
 
 def decode_frames(data: bytes) -> list[bytes]:
-    """Encoded frames out of such an answer, not decoded yet.
+    """Read encoded frames out of such an answer, not decoded yet.
 
     Raises ``MalformedError``.
     """
