@@ -50,8 +50,8 @@ from eigenkms.protocols.ceremony.effects import (
     Publish,
     ReportFault,
     RunJob,
-    StoreCertified,
-    StorePrepared,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
@@ -593,7 +593,9 @@ class Engine:
         match item.effect:
             case KeepKey(number, key):
                 self._store.keep_key(number, key.secret.to_bytes())
-            case StorePrepared(transcript, certificate) | StoreCertified(transcript, certificate):
+            case StorePreparedVersion(transcript, certificate) | StoreCertifiedVersion(
+                transcript, certificate
+            ):
                 self._versions.add(CertifiedTranscript(transcript, certificate))
             case KeepShare(transcript_hash, share):
                 self._versions.hold(transcript_hash, share)

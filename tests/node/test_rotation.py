@@ -13,7 +13,7 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.genesis import GenesisSharing
+from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, ref_of
@@ -430,7 +430,7 @@ async def test_a_session_tells_who_is_missing_while_it_changes(joining: Joining)
     newest = operator.newest
     assert newest is not None
     genesis = newest._sources.current
-    assert isinstance(genesis, GenesisSharing)
+    assert isinstance(genesis, GenesisSharingPhase)
     said = who.frame(who.addresses[0], FrameKind.HASH, [bytes(32)], session=joining.session)
 
     class Announcing:

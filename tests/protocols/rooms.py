@@ -30,8 +30,8 @@ from eigenkms.protocols.ceremony.effects import (
     Publish,
     ReportFault,
     RunJob,
-    StoreCertified,
-    StorePrepared,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult, Job, Result, run_job
@@ -295,7 +295,7 @@ class Table:
             e.transcript.hash: e.transcript
             for effects in self.effects.values()
             for e in effects
-            if isinstance(e, StoreCertified)
+            if isinstance(e, StoreCertifiedVersion)
         }.values()
         return found
 
@@ -379,8 +379,8 @@ class Disk:
     DURABLE = (
         Persist,
         KeepKey,
-        StorePrepared,
-        StoreCertified,
+        StorePreparedVersion,
+        StoreCertifiedVersion,
         CloseSession,
         KeepShare,
         EraseShare,
@@ -397,7 +397,9 @@ class Disk:
                 self.journals[session.id].append(record)
             case KeepKey(number, key):
                 self.keys[number] = key
-            case StorePrepared(transcript, certificate) | StoreCertified(transcript, certificate):
+            case StorePreparedVersion(transcript, certificate) | StoreCertifiedVersion(
+                transcript, certificate
+            ):
                 known = self.versions.get(transcript.hash, KeyRow(transcript, certificate))
                 self.versions[transcript.hash] = replace(known, certificate=certificate)
             case KeepShare(transcript_hash, share):

@@ -11,7 +11,12 @@ from eigenkms.crypto import bn254
 from eigenkms.protocols.ceremony import transcript_pool
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.effects import CloseSession, Effect, StoreCertified, StorePrepared
+from eigenkms.protocols.ceremony.effects import (
+    CloseSession,
+    Effect,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
+)
 from eigenkms.protocols.ceremony.frame_log import MAX_REPEATS, MAX_VIEWS
 from eigenkms.protocols.ceremony.pacemaker import REPEAT_WINDOWS
 from eigenkms.protocols.records.evidence import Fault
@@ -275,7 +280,7 @@ def test_a_rotation_ends_at_the_next_boundary() -> None:
     assert voter.ceremony.deadline() is None
     certificate = voter.certificate(3, voter.transcript.hash, Phase.COMMIT, voter.others)
     effects = voter.hears(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
-    assert [e.transcript for e in effects if isinstance(e, StoreCertified)] == [voter.transcript]
+    assert [e.transcript for e in effects if isinstance(e, StoreCertifiedVersion)] == [voter.transcript]
 
 
 def _void(voter: Voter) -> list[object]:
@@ -470,21 +475,23 @@ def test_a_rotation_hands_over_what_it_prepared() -> None:
     """Each certificate that is the highest so far, once; a genesis hands over nothing before its decision."""
     voter = Voter(rotates=True)
     effects = voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
-    assert [e for e in effects if isinstance(e, StorePrepared)] == [
-        StorePrepared(voter.transcript, voter.prepared)
+    assert [e for e in effects if isinstance(e, StorePreparedVersion)] == [
+        StorePreparedVersion(voter.transcript, voter.prepared)
     ]
     assert voter.ceremony.locked == voter.transcript
-    assert not [e for e in voter.waits(0.1) if isinstance(e, StorePrepared)]
+    assert not [e for e in voter.waits(0.1) if isinstance(e, StorePreparedVersion)]
     higher = voter.certificate(2, voter.transcript.hash)
     effects = voter.hears(voter.change(voter.others[0], 3, higher))
-    assert [e for e in effects if isinstance(e, StorePrepared)] == [StorePrepared(voter.transcript, higher)]
+    assert [e for e in effects if isinstance(e, StorePreparedVersion)] == [
+        StorePreparedVersion(voter.transcript, higher)
+    ]
     effects = voter.hears(voter.change(voter.others[1], 3, voter.certificate(1, voter.transcript.hash)))
-    assert not [e for e in effects if isinstance(e, StorePrepared)]
+    assert not [e for e in effects if isinstance(e, StorePreparedVersion)]
     genesis = Voter()
     effects = genesis.hears(
         genesis.announced(genesis.others[0], genesis.prepared, genesis.transcript.encoded)
     )
-    assert not [e for e in effects if isinstance(e, StorePrepared)]
+    assert not [e for e in effects if isinstance(e, StorePreparedVersion)]
     assert genesis.ceremony.locked is None
 
 
@@ -498,7 +505,7 @@ def test_votes_add_up_to_the_decision() -> None:
     assert not voter.hears(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
     effects = voter.hears(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
     assert _votes(effects) == [(0, Phase.COMMIT, digest)]
-    (certified,) = [e for e in effects if isinstance(e, StoreCertified)]
+    (certified,) = [e for e in effects if isinstance(e, StoreCertifiedVersion)]
     assert certified.transcript == voter.transcript
     assert [r.kind for r in journal(effects)] == ["lock", "frame", "certificate"]
     assert voter.ceremony.deadline() is None
@@ -513,7 +520,7 @@ def test_a_decision_of_an_unknown_transcript_waits_for_it() -> None:
     assert not voter.ceremony.decided
     certificate = voter.certificate(4, digest, Phase.COMMIT, voter.others)
     effects = voter.hears(voter.announced(voter.others[0], certificate, voter.transcript.encoded))
-    assert [type(e) for e in effects if isinstance(e, StoreCertified)] == [StoreCertified]
+    assert [type(e) for e in effects if isinstance(e, StoreCertifiedVersion)] == [StoreCertifiedVersion]
 
 
 def test_a_decision_whose_transcript_comes_as_a_proposal_follows_from_the_votes() -> None:
@@ -522,7 +529,7 @@ def test_a_decision_whose_transcript_comes_as_a_proposal_follows_from_the_votes(
     digest = voter.transcript.hash
     voter.hears(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
     effects = voter.proposes(0, voter.transcript)
-    assert [e.transcript for e in effects if isinstance(e, StoreCertified)] == [voter.transcript]
+    assert [e.transcript for e in effects if isinstance(e, StoreCertifiedVersion)] == [voter.transcript]
 
 
 def test_a_certificate_without_its_transcript_decides_nothing() -> None:

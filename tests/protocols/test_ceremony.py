@@ -10,7 +10,7 @@ from eigenkms.crypto import pvss
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.base_versions import MAX_UNKNOWN
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.effects import EraseJournalSecrets, RunJob, StoreCertified
+from eigenkms.protocols.ceremony.effects import EraseJournalSecrets, RunJob, StoreCertifiedVersion
 from eigenkms.protocols.ceremony.frame_filter import BYTES_A_PARTY
 from eigenkms.protocols.ceremony.jobs import DealJob
 from eigenkms.protocols.records.evidence import Fault
@@ -370,7 +370,7 @@ def test_frames_in_another_order_come_to_the_same(who: Cast, version: KeyVersion
     frames = [f for a in who.addresses[1:] for kind in SESSION_KINDS for f in table.said(a, kind)]
     for frame in reversed(frames):
         table.hear(me, frame)
-    assert [e.transcript for e in table.effects[me] if isinstance(e, StoreCertified)] == [made]
+    assert [e.transcript for e in table.effects[me] if isinstance(e, StoreCertifiedVersion)] == [made]
 
 
 # -- pulling -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.dealing_pool import DealingStage
 from eigenkms.protocols.ceremony.drafter import PATIENCE_WINDOWS
-from eigenkms.protocols.ceremony.effects import StoreCertified
+from eigenkms.protocols.ceremony.effects import StoreCertifiedVersion
 from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_check import check_evidence
@@ -316,5 +316,7 @@ def test_a_certificate_is_enough_for_one_that_lacks_the_dealings(who: Cast) -> N
     table.start()
     table.at(0.1)
     table.pull(me)
-    assert [e.transcript for e in table.effects[me] if isinstance(e, StoreCertified)] == [table.certified()]
+    assert [e.transcript for e in table.effects[me] if isinstance(e, StoreCertifiedVersion)] == [
+        table.certified()
+    ]
     assert table.seats[me].wanted_bodies == ()

@@ -15,8 +15,8 @@ from eigenkms.protocols.ceremony.effects import (
     EraseShare,
     KeepKey,
     KeepShare,
-    StoreCertified,
-    StorePrepared,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealJob, OpenJob, OpenResult
 from eigenkms.protocols.ceremony.retention import KEEP_IDLE, KEEP_ROTATIONS, KEEP_SYNCING, KEEP_VOTED
@@ -411,7 +411,7 @@ def test_a_version_of_the_past_or_of_another_key_is_not_learnt(
         FrameKind.CERTIFICATE,
         certificate_body(version.transcript.encoded, version.certificate),
     )
-    assert not [e for e in room.hear(me, late) if isinstance(e.effect, StoreCertified)]
+    assert not [e for e in room.hear(me, late) if isinstance(e.effect, StoreCertifiedVersion)]
 
 
 def test_operators_of_an_older_block_put_no_version_above_those_that_came_after(
@@ -458,7 +458,7 @@ def test_a_session_that_makes_a_version_of_the_past_makes_none(who: Cast, versio
     )
     effects = room.hear(me, late)
     assert room.ceremony(me, who.later()).decided
-    assert not [e for e in effects if isinstance(e.effect, StoreCertified | KeepShare)]
+    assert not [e for e in effects if isinstance(e.effect, StoreCertifiedVersion | KeepShare)]
     assert [v.transcript for v in room.operators[me].versions] == [made[1].transcript]
 
 
@@ -469,14 +469,17 @@ def test_a_version_is_news_once_as_prepared_and_once_as_certified(who: Cast) -> 
     assert operator.adopt(genesis.transcript, certify(who, genesis.transcript, Phase.PREPARE), 0.0) == []
     assert not operator.has_version
     prepared = certify(who, version.transcript, Phase.PREPARE)
-    for certificate, expected in ((prepared, StorePrepared), (version.certificate, StoreCertified)):
+    for certificate, expected in (
+        (prepared, StorePreparedVersion),
+        (version.certificate, StoreCertifiedVersion),
+    ):
         for again in (False, True):
             effects = [e.effect for e in operator.adopt(version.transcript, certificate, 0.0)]
             assert [type(e) for e in effects] == ([] if again else [expected])
     assert operator.adopt(version.transcript, prepared, 0.0) == []
     assert operator.certified is not None
     fresh = operator_of(who, me)
-    for view, expected in ((1, [StorePrepared]), (0, []), (1, []), (2, [StorePrepared])):
+    for view, expected in ((1, [StorePreparedVersion]), (0, []), (1, []), (2, [StorePreparedVersion])):
         certificate = certify(who, version.transcript, Phase.PREPARE, view)
         effects = [e.effect for e in fresh.adopt(version.transcript, certificate, 0.0)]
         assert [type(e) for e in effects] == expected, (
@@ -528,7 +531,7 @@ def test_a_prepared_version_that_others_prove_is_dealt_from(
     room.works = lambda _operator, _job: True
     room.tell(me, prepared.transcript, prepared.certificate)
     assert room.ceremony(me, second).sources == (version.transcript, prepared.transcript)
-    assert StorePrepared(prepared.transcript, prepared.certificate) in room.done(me)
+    assert StorePreparedVersion(prepared.transcript, prepared.certificate) in room.done(me)
     assert me in room.shares(prepared.transcript)
     assert sorted(
         read_dealing(f).source for f in room.said(me, FrameKind.DEALING) if f.session == second.id

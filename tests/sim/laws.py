@@ -27,7 +27,7 @@ from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.ceremony import early_frames
-from eigenkms.protocols.ceremony.effects import CloseSession, StoreCertified, StorePrepared
+from eigenkms.protocols.ceremony.effects import CloseSession, StoreCertifiedVersion, StorePreparedVersion
 from eigenkms.protocols.ceremony.jobs import CheckJob
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
@@ -344,12 +344,12 @@ class Laws:
 
     # -- results -----------------------------------------------------------------------------------------------
 
-    def certifies(self, node: "Node", effect: StoreCertified) -> None:
+    def certifies(self, node: "Node", effect: StoreCertifiedVersion) -> None:
         if node.tamper is None:
             self._counts_for(effect.transcript, effect.certificate, Phase.COMMIT)
             self._exists(effect.transcript)
 
-    def prepares(self, node: "Node", effect: StorePrepared) -> None:
+    def prepares(self, node: "Node", effect: StorePreparedVersion) -> None:
         if node.tamper is None:
             self._counts_for(effect.transcript, effect.certificate, Phase.PREPARE)
             rotation = effect.transcript.source_version != GENESIS_SOURCE

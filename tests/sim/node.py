@@ -35,8 +35,8 @@ from eigenkms.protocols.ceremony.effects import (
     Publish,
     ReportFault,
     RunJob,
-    StoreCertified,
-    StorePrepared,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result
@@ -404,7 +404,7 @@ class Node:
                 self.world.refused += 1
                 continue
             effects = operator.adopt(epoch.transcript, epoch.certificate, self.now)
-            if any(isinstance(e.effect, StoreCertified | StorePrepared) for e in effects):
+            if any(isinstance(e.effect, StoreCertifiedVersion | StorePreparedVersion) for e in effects):
                 self.world.trace(self, f"learns version {epoch.transcript.version}")
             self.carry_out(effects)
         self._join_late()
@@ -479,7 +479,7 @@ class Node:
 
     def _later_transaction(self, effect: Effect) -> Transaction | None:
         match effect:
-            case StoreCertified() | StorePrepared():
+            case StoreCertifiedVersion() | StorePreparedVersion():
                 return partial(self._add_version, effect)
             case KeepShare(transcript_hash, share):
                 return partial(self._hold, transcript_hash, share)
@@ -503,9 +503,9 @@ class Node:
         if closed is not None:
             self.world.laws.closes(self, closed)
 
-    def _add_version(self, effect: StoreCertified | StorePrepared) -> None:
+    def _add_version(self, effect: StoreCertifiedVersion | StorePreparedVersion) -> None:
         self.disk.add_version(effect.transcript, effect.certificate)
-        if isinstance(effect, StoreCertified):
+        if isinstance(effect, StoreCertifiedVersion):
             self.world.laws.certifies(self, effect)
         else:
             self.world.laws.prepares(self, effect)

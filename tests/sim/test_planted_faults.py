@@ -18,7 +18,7 @@ from eigenkms.protocols.ceremony.early_frames import EarlyFrames
 from eigenkms.protocols.ceremony.effects import Broadcast, JournalRecord, KeepKey, Persist
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.ceremony.genesis import GenesisSharing
+from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
 from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
 from eigenkms.protocols.ceremony.pacemaker import Pacemaker
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
@@ -556,7 +556,7 @@ def test_shares_that_are_never_erased(monkeypatch: Patch) -> None:
 
 def test_a_polynomial_that_outlives_its_dealing(monkeypatch: Patch) -> None:
     """All of them together are the master key."""
-    monkeypatch.setattr(GenesisSharing, "forget_secrets", lambda _self: [])
+    monkeypatch.setattr(GenesisSharingPhase, "forget_secrets", lambda _self: [])
     catches("keeps a polynomial", _rotates)
 
 

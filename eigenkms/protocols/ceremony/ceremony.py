@@ -25,10 +25,10 @@ from eigenkms.protocols.ceremony.effects import (
     LogEvent,
     Persist,
     ReportFault,
-    StorePrepared,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.frame_filter import FrameFilter
-from eigenkms.protocols.ceremony.genesis import GenesisSharing
+from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult
 from eigenkms.protocols.ceremony.outcome import outcome_of
 from eigenkms.protocols.ceremony.session_state import DECIDED, OPEN_TO_SOURCES, PAST, SessionEvent, next_state
@@ -64,7 +64,7 @@ class Ceremony(CeremonyReader):
         mpk = sources[0].transcript.mpk if sources else None
         super().__init__(session, context, opened_at, floor, mpk)
         if not sources:
-            genesis = GenesisSharing(self._signer, self._keys, context.rng, opened_at, context.grace())
+            genesis = GenesisSharingPhase(self._signer, self._keys, context.rng, opened_at, context.grace())
             self._sources.add(genesis)
         for source in sources:
             self._sources.add(self._dealings_from(source, opened_at))
@@ -270,7 +270,7 @@ class Ceremony(CeremonyReader):
                 return [] if self._keys.add(frame) else [self._report_fault(Fault.BAD_KEY, frame)]
             case FrameKind.HASH:
                 genesis = self._sources.get(GENESIS)
-                return genesis.announce(frame) if isinstance(genesis, GenesisSharing) else []
+                return genesis.announce(frame) if isinstance(genesis, GenesisSharingPhase) else []
             case FrameKind.DEALING:
                 dealings = self._sources.get(read_dealing(frame).source)
                 return [] if dealings is None else dealings.receive(frame)
@@ -335,4 +335,4 @@ class Ceremony(CeremonyReader):
         if prepared is None or prepared[1].encoded == self._reported_prepare:
             return []
         self._reported_prepare = prepared[1].encoded
-        return [StorePrepared(*prepared)]
+        return [StorePreparedVersion(*prepared)]

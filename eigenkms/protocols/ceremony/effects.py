@@ -2,9 +2,9 @@
 
 The node does it in one order: make durable, send, start long work.
 
-``Persist``, ``KeepKey``, ``StorePrepared``, ``StoreCertified``, ``CloseSession``, ``KeepShare``, ``EraseShare``, ``EraseKeys``,
-``EraseJournalSecrets`` and ``DropJournal`` are written and fsynced before any ``Broadcast`` of the same batch leaves the process.
-``Publish`` hands a dealing's body to all members. ``RunJob`` is done beside the machine and answered with its result.
+``Persist``, ``KeepKey``, ``StorePreparedVersion``, ``StoreCertifiedVersion``, ``CloseSession``, ``KeepShare``, ``EraseShare``,
+``EraseKeys``, ``EraseJournalSecrets`` and ``DropJournal`` are written and fsynced before any ``Broadcast`` of the same batch leaves
+the process. ``Publish`` hands a dealing's body to all members. ``RunJob`` is done beside the machine and answered with its result.
 ``LogEvent`` is for people.
 """
 
@@ -91,7 +91,7 @@ class RunJob:
 
 
 @dataclass(frozen=True)
-class StorePrepared:
+class StorePreparedVersion:
     """Store a version that t' members prepared.
 
     It may have been certified without this operator's knowledge. It is dealt from unless a higher one is.
@@ -102,7 +102,7 @@ class StorePrepared:
 
 
 @dataclass(frozen=True)
-class StoreCertified:
+class StoreCertifiedVersion:
     """Store a certified version, and serve it."""
 
     transcript: Transcript
@@ -171,8 +171,8 @@ Effect: TypeAlias = (
     | Broadcast
     | Publish
     | RunJob
-    | StorePrepared
-    | StoreCertified
+    | StorePreparedVersion
+    | StoreCertifiedVersion
     | CloseSession
     | KeepShare
     | EraseShare

@@ -25,7 +25,7 @@ from eigenkms.types import OperatorAddress
 _SLOT = (FrameKind.HASH, 0)
 
 
-class GenesisSharing(SharingPhase):
+class GenesisSharingPhase(SharingPhase):
     """The sharing phase of a genesis session."""
 
     def __init__(

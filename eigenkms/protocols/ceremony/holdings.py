@@ -22,8 +22,8 @@ from eigenkms.protocols.ceremony.effects import (
     KeepShare,
     LogEvent,
     RunJob,
-    StoreCertified,
-    StorePrepared,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.jobs import OpenResult
 from eigenkms.protocols.ceremony.keys import needed_numbers
@@ -110,7 +110,7 @@ class Holdings:
         mpks = {known.transcript.mpk for known in self._versions.values()}
         return mpks <= {transcript.mpk} and not self._is_superseded(transcript)
 
-    def adopt(self, told: StoreCertified | StorePrepared) -> bool:
+    def adopt(self, told: StoreCertifiedVersion | StorePreparedVersion) -> bool:
         """Take a version in; return whether it is news, and not of the past."""
         transcript = told.transcript
         if not self.can_adopt(transcript):

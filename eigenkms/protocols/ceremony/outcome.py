@@ -1,6 +1,6 @@
 """The outcome of a session: a version to store, or an end without a key."""
 
-from eigenkms.protocols.ceremony.effects import CloseSession, Effect, LogEvent, StoreCertified
+from eigenkms.protocols.ceremony.effects import CloseSession, Effect, LogEvent, StoreCertifiedVersion
 from eigenkms.protocols.ceremony.proposals import Decision
 from eigenkms.protocols.wire.session import Session
 
@@ -22,4 +22,4 @@ def outcome_of(decision: Decision, session: Session) -> list[Effect]:
         "mpk": transcript.mpk.hex()[:16],
         "signers": len(certificate.signers(session.recipients)),
     }
-    return [StoreCertified(transcript, certificate), LogEvent("certified", summary)]
+    return [StoreCertifiedVersion(transcript, certificate), LogEvent("certified", summary)]

@@ -36,8 +36,8 @@ from eigenkms.protocols.ceremony.effects import (
     Effect,
     JournalRecord,
     KeepKey,
-    StoreCertified,
-    StorePrepared,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.floor import raised
 from eigenkms.protocols.ceremony.holdings import KnownVersion
@@ -109,9 +109,9 @@ class Participant(ParticipantReader):
         if not self.can_adopt(transcript) or (founds and certificate.phase is not Phase.COMMIT):
             return []
         told: Effect = (
-            StoreCertified(transcript, certificate)
+            StoreCertifiedVersion(transcript, certificate)
             if certificate.phase is Phase.COMMIT
-            else StorePrepared(transcript, certificate)
+            else StorePreparedVersion(transcript, certificate)
         )
         effects = self._record(None, [told])
         if share is not None:
@@ -307,7 +307,8 @@ class Participant(ParticipantReader):
         return [
             SessionEffect(session, effect)
             for effect in effects
-            if not isinstance(effect, StoreCertified | StorePrepared) or self._holdings.adopt(effect)
+            if not isinstance(effect, StoreCertifiedVersion | StorePreparedVersion)
+            or self._holdings.adopt(effect)
         ]
 
     def _finish_step(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:

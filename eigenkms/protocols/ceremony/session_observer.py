@@ -8,7 +8,7 @@ from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.blame import DIGESTS, KEYS, Blame, Inquest, ViewHistory, Witness
 from eigenkms.protocols.ceremony.effects import LogEvent
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.ceremony.genesis import GenesisSharing
+from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
 from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.key_directory import KeyDirectory
 from eigenkms.protocols.wire.session import Session
@@ -46,7 +46,7 @@ class SessionObserver:
         witness.see(KEYS, keys.owners, now)
         for dealings in sources:
             witness.see(dealings.ref, dealings.counted, now)
-            if isinstance(dealings, GenesisSharing):
+            if isinstance(dealings, GenesisSharingPhase):
                 witness.see(DIGESTS, dealings.announced, now)
         if agreement.started:
             witness.enter(agreement.view, now, waits=agreement.is_waiting)

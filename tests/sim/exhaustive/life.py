@@ -20,8 +20,8 @@ from eigenkms.protocols.ceremony.effects import (
     Broadcast,
     JournalRecord,
     RunJob,
-    StoreCertified,
-    StorePrepared,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.holdings import KnownVersion
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, Job, OpenJob, Result
@@ -168,7 +168,7 @@ class Life:
 
     def _carry_out(self, effects: Sequence[SessionEffect], jobs: deque[Job]) -> None:
         for item in effects:
-            if isinstance(item.effect, StorePrepared | StoreCertified):
+            if isinstance(item.effect, StorePreparedVersion | StoreCertifiedVersion):
                 self.scene.register(item.effect.transcript)
         self.disk.take(effects)
         for item in effects:
