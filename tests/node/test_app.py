@@ -1,7 +1,6 @@
-"""What a node may vote in, and what it believes about keys that were made without it."""
+"""A node at work: versions that were made without it, and boundaries that are bad."""
 
 import logging
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,8 +12,7 @@ import trio
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.errors import ChainError, InputError, NetworkError
-from eigenkms.node.network.own_record import next_sequence
+from eigenkms.errors import ChainError, NetworkError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
@@ -25,7 +23,7 @@ from eigenkms.protocols.wire.frames import FrameKind, build_frame
 from eigenkms.protocols.wire.messages import SourceRef, dealing_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.settlement_proof import SettlementProof
-from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
+from eigenkms.types import AppId, BlockRef, SessionId
 from tests.protocols.support import counter_rng
 from tests.support.fake_network import (
     ANYWHERE,
@@ -41,7 +39,7 @@ from tests.support.fake_network import (
 from tests.support.faulty_operators import Serving, false_epochs
 from tests.support.hosts import patient_host
 from tests.support.local_node import LocalNode
-from tests.support.nodes import Neighbour, a_node, asked, keep_version, open_store
+from tests.support.nodes import Neighbour, a_node, asked, keep_version
 from tests.support.waiting import PATIENCE, eventually
 
 
@@ -53,148 +51,6 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 def _all_is_heard(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     caplog.set_level(logging.DEBUG, logger="eigenkms.node")
-
-
-# -- registration ------------------------------------------------------------------------------------------------
-
-
-async def test_a_registered_operator_starts_without_a_word(
-    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Member of the set, with the key of the keystore."""
-    for index in range(4):
-        network.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{network.operators[index].peer.peer_id}")
-    with a_node(network, 0, tmp_path) as node:
-        await node.check_registration()
-    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
-
-
-async def test_an_operator_that_is_no_member_yet_is_told_to_wait(
-    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is no error: it may be registered while the node runs."""
-    network.chain.operators = network.chain.operators[1:]
-    with a_node(network, 0, tmp_path) as node:
-        await node.check_registration()
-    (line,) = said(caplog, "waiting to be registered")
-    assert network.operators[0].address.hex() in line
-
-
-async def test_another_key_than_the_registered_one_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
-    """Whatever it signed would be refused by all others."""
-    with a_node(network, 0, tmp_path, key=bn254.KeyPair.from_secret(4711)) as node:
-        with pytest.raises(InputError, match=network.operators[0].address.hex()) as error:
-            await node.check_registration()
-        assert "keystore" in str(error.value.hint)
-
-
-# -- votes that may have been forgotten --------------------------------------------------------------------------
-
-
-async def may_join(node: LocalNode, number: int) -> bool:
-    guard, block = node.state.guard, block_at(number)
-    return guard.may_vote_at(block) and await guard.may_join_genesis(block)
-
-
-async def test_a_new_folder_votes_above_the_newest_boundary_only_and_with_consent(
-    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It might be a lost one that began anew: not in block 100, which it may have seen, and not without --genesis."""
-    with a_node(network, 0, tmp_path / "a") as node:
-        await node.guard_votes()
-        assert not await may_join(node, 110)
-    assert len(said(caplog, "start with --genesis if this operator has never taken part")) == 1
-    with a_node(network, 0, tmp_path / "b", genesis=True) as node:
-        await node.guard_votes()
-        assert not await may_join(node, 100)
-        assert await may_join(node, 110)
-
-
-async def test_consent_and_floor_are_remembered(network: FakeNetwork, tmp_path: Path) -> None:
-    """The next start needs no flag, and goes on from where the first one began."""
-    with a_node(network, 0, tmp_path, genesis=True) as node:
-        await node.guard_votes()
-    network.chain.number = 155
-    with a_node(network, 0, tmp_path) as node:
-        await node.guard_votes()
-        assert await may_join(node, 110)
-        assert not await may_join(node, 100)
-
-
-def roll_back(folder: Path, operator: OperatorAddress) -> None:
-    """Restore yesterday's copy of the data folder's database."""
-    backup = folder.parent / "backup.db"
-    shutil.copy(folder / "eigenkms.db", backup)
-    for number in range(3):
-        with open_store(folder, operator) as store:
-            store.set_meta("today", bytes([number]))
-    for name in ("eigenkms.db-wal", "eigenkms.db-shm"):
-        (folder / name).unlink(missing_ok=True)
-    shutil.copy(backup, folder / "eigenkms.db")
-
-
-async def test_a_restored_folder_gives_up_what_it_may_have_voted_in(
-    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nothing up to the newest boundary, and no genesis at all until the operator says so again."""
-    folder = tmp_path / "node"
-    with a_node(network, 0, folder, genesis=True) as node:
-        await node.guard_votes()
-    roll_back(folder, network.operators[0].address)
-    network.chain.number = 155
-    with a_node(network, 0, folder) as node:
-        await node.guard_votes()
-        assert not await may_join(node, 160)
-    assert said(caplog, "a restored or copied one: not voting up to block 150")
-    with a_node(network, 0, folder) as node:
-        await node.guard_votes()
-        assert not await may_join(node, 160)
-    with a_node(network, 0, folder, genesis=True) as node:
-        await node.guard_votes()
-        assert not await may_join(node, 150)
-        assert await may_join(node, 160)
-    assert len(said(caplog, "restored or copied")) == 1
-
-
-async def test_a_set_that_members_left_needs_the_operators_word(
-    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Who left may hold a key that the others forgot; remembered consent is not about that."""
-    with a_node(network, 0, tmp_path, genesis=True) as node:
-        await node.guard_votes()
-        network.chain.left = True
-        assert await may_join(node, 110)
-    with a_node(network, 0, tmp_path) as node:
-        await node.guard_votes()
-        assert not await may_join(node, 110)
-        assert said(caplog, "an operator once left this set and may hold a key")
-        network.chain.left = False
-        assert await may_join(node, 110)
-
-
-async def test_a_known_version_ends_genesis(network: FakeNetwork, tmp_path: Path) -> None:
-    """With a share or without."""
-    for with_share in (True, False):
-        folder = tmp_path / str(with_share)
-        keep_version(network, 0, folder, with_share=with_share)
-        with a_node(network, 0, folder, genesis=True) as node:
-            await node.guard_votes()
-            assert not await may_join(node, 160)
-
-
-async def test_records_have_ascending_numbers_though_the_clock_goes_back(
-    network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Over restarts; and after a clock that was days ahead, in which nobody believed, they are of the time again."""
-    now = 1_800_000_000_000
-    found = []
-    for clock in (now, now - 60_000, now - 60_000, now + 10**9, now + 1000):
-        monkeypatch.setattr(
-            "eigenkms.node.network.own_record.time.time_ns", lambda clock=clock: clock * 10**6
-        )
-        with a_node(network, 0, tmp_path) as node:
-            found.append(next_sequence(node.resources.store))
-    assert found == [now, now + 1, now + 2, now + 10**9, now + 1000]
 
 
 # -- keys that were made without it ------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """One node in this process, complete before it runs: until it has a host of its own, it is over one without a network."""
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import trio
@@ -33,7 +33,13 @@ class IsolatedHost:
         return frozenset()
 
     def statistics(self) -> Statistics:
-        return Statistics(**{each.name: 0 for each in fields(Statistics)})
+        return _zeros(Statistics)
+
+
+def _zeros(kind: Any) -> Any:
+    """Counters that all are 0, those of nested groups too."""
+    values = {each.name: _zeros(each.type) if is_dataclass(each.type) else 0 for each in fields(kind)}
+    return kind(**values)
 
 
 class LocalNode:
