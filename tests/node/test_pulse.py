@@ -24,6 +24,7 @@ from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.log_events import events
 from tests.support.waiting import eventually, pace, pass_time
 
 HERE = "/ip4/127.0.0.1/tcp/9001"
@@ -150,6 +151,5 @@ async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
         other.serve(rpc_methods.OPERATOR_PROTOCOL, answer)
         await eventually(lambda: pulse.outdated == () and pulse.beat(operator.address).latency is not None)
         nursery.cancel_scope.cancel()
-    said = [r.getMessage() for r in caplog.records if "earlier release" in r.getMessage()]
-    assert len(said) == 1
-    assert operator.address.hex() in said[0]
+    (outdated,) = events(caplog, "outdated")
+    assert outdated["operator"] == "0x" + operator.address.hex()

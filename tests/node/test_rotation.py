@@ -26,6 +26,7 @@ from eigenkms.types import OperatorAddress
 from tests.node.engines import Seat, alive, check_journaled, hold, refused, seat, seated_cast, see
 from tests.protocols.rooms import KeyVersion, certify, operator_of, version_of
 from tests.protocols.support import Cast, secret_of
+from tests.support.log_events import events
 from tests.support.nodes import open_store
 from tests.support.waiting import PATIENCE, eventually
 
@@ -86,7 +87,7 @@ async def test_all_lines_of_a_session_carry_its_id(
         for session in sessions:
             await see(seats, session, may_found=session is sessions[0])
             await eventually(hold(seats, session))
-        await eventually(lambda: caplog.text.count("share held") == 2 * len(seats))
+        await eventually(lambda: len(events(caplog, "share held")) == 2 * len(seats))
     story: dict[str, set[str]] = {}
     for record in caplog.records:
         fields = getattr(record, "fields", {})
@@ -250,8 +251,8 @@ async def test_a_boundary_without_a_source_is_joined_when_there_is_one(
         assert joiner.engine.newest is not None
         assert joiner.engine.newest.session == joining.session
         await eventually(hold(seats, joining.session))
-    (line,) = [r.getMessage() for r in caplog.records if "joined, now that" in r.getMessage()]
-    assert "the version to deal from is known" in line
+    (joined,) = events(caplog, "joined-late")
+    assert joined["session"] == joining.session.id.hex()[:8]
 
 
 async def test_who_deals_from_an_unknown_version_is_told_to_the_node(joining: Joining) -> None:
