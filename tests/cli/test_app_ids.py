@@ -19,9 +19,9 @@ from eigenkms.types import AppId, ExactAppId
 from tests.cli.conftest import CLUSTER, CLUSTER_FLAGS, MASTER_SECRET, clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
 from tests.client.test_api import living
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER as NETWORK_CLUSTER
 from tests.support.fake_network import FakeNetwork, Honest, make_network, network_client
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE
 
 SPELLED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

@@ -66,11 +66,6 @@ def pins(known: Path) -> dict[ClusterId, bytes]:
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
-
-
-@pytest.fixture
 def honest(network: FakeNetwork) -> Honest:
     return Honest(network)
 

@@ -44,11 +44,6 @@ SECRET = b"attack at dawn"
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
-
-
-@pytest.fixture
 def attester() -> Watched:
     return Watched(EcdsaAttester(CREATOR_KEY))
 

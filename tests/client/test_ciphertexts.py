@@ -28,11 +28,6 @@ CHUNK = 65536
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
-
-
-@pytest.fixture
 def info(network: FakeNetwork) -> ClusterInfo:
     return ClusterInfo(CLUSTER, network.epoch)
 

@@ -108,11 +108,6 @@ class Standing(Holding):
         return EvidencePage(((1, self.pages[0]),), more=True)
 
 
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
-
-
 @asynccontextmanager
 async def found(
     network: FakeNetwork, ways: Sequence[Honest | None], known: Path, *asked: OperatorAddress

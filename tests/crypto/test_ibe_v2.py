@@ -10,7 +10,8 @@ from eigenkms.crypto.ibe_identities import IdentityKind, identity_v1, identity_v
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Opener, Recipient, Sealer, parse_header
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
-from tests.crypto.support import counter_rng, scalar
+from tests.crypto.support import scalar
+from tests.support.randomness import counter_rng
 from tests.support.toy_backend import toy_crypto
 
 APP = AppId("an application")

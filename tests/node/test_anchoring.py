@@ -32,10 +32,10 @@ from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CHAIN, CLUSTER, FakeNetwork, block_at, make_epoch, make_session
 from tests.support.log_events import event_levels, events
 from tests.support.nodes import a_node
+from tests.support.randomness import counter_rng
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine

@@ -26,7 +26,6 @@ from eigenkms.protocols.wire.messages import SourceRef, dealing_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.settlement_proof import SettlementProof
 from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import (
     ANYWHERE,
     CLUSTER,
@@ -42,6 +41,7 @@ from tests.support.faulty_operators import Serving, false_epochs
 from tests.support.hosts import patient_host
 from tests.support.log_events import event_levels, events
 from tests.support.nodes import Neighbour, a_node, asked, keep_version, open_store
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE, eventually
 
 

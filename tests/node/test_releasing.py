@@ -34,10 +34,10 @@ from eigenkms.storage.audit_log import AuditLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.node.test_app import running
 from tests.node.test_authorisation import APPLICATION
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
 from tests.support.nodes import a_node, keep_version, open_log
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE
 
 KEY = b"\x03" * 32

@@ -19,23 +19,9 @@ from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
+from tests.support.randomness import counter_rng
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))
-
-
-def counter_rng(seed: str) -> Rng:
-    """A reproducible stream: Keccak-256 of the seed and a counter."""
-    count = 0
-
-    def rng(n: int) -> bytes:
-        nonlocal count
-        out = b""
-        while len(out) < n:
-            out += keccak256(seed.encode(), be64(count))
-            count += 1
-        return out[:n]
-
-    return rng
 
 
 @dataclass

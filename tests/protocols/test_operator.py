@@ -50,7 +50,8 @@ from tests.protocols.rooms import (
     operator_of,
     version_of,
 )
-from tests.protocols.support import Cast, cast, counter_rng, secret_of
+from tests.protocols.support import Cast, cast, secret_of
+from tests.support.randomness import counter_rng
 
 
 @pytest.fixture

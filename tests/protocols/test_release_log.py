@@ -29,7 +29,7 @@ from eigenkms.protocols.records.audit_log import (
 )
 from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
-from tests.protocols.support import counter_rng
+from tests.support.randomness import counter_rng
 
 GOLDEN = Path(__file__).parent / "golden" / "release_log.json"
 KEY = bn254.KeyPair.from_secret(7)

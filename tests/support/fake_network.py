@@ -40,8 +40,8 @@ from eigenkms.protocols.wire.settlement_proof import SettlementProof, confirm_di
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
-from tests.protocols.support import counter_rng
 from tests.support.hosts import patient_host
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE
 
 CHAIN = Cluster(31337, bytes(range(20)), 0)

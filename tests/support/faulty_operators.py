@@ -8,8 +8,8 @@ from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import ClusterId
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import FakeNetwork, Honest, block_at, make_epoch, make_network
+from tests.support.randomness import counter_rng
 
 
 class Serving(Honest):
