@@ -39,7 +39,7 @@ from tests.support.fake_network import (
     network_client,
     operator_host,
 )
-from tests.support.faulty_operators import CASES, Serving, false_epochs, other_polynomial
+from tests.support.faulty_operators import CASES, FalseVersionOperators, false_epochs, other_polynomial
 from tests.support.waiting import PATIENCE
 
 APP = AppId("my-app")
@@ -167,7 +167,7 @@ async def test_a_false_proof_is_refused_and_the_honest_are_heard(
 ) -> None:
     """From all operators: exit code 4, nothing pinned. From two of four: the other two are enough."""
     epoch, words = false_epochs(network)[case]
-    liar = Serving(network, epoch)
+    liar = FalseVersionOperators(network, epoch)
     async with living(network, [liar] * 4), network_client(network, known) as client:
         with pytest.raises(VerificationError) as error:
             await client.fetch()
@@ -183,7 +183,7 @@ async def test_two_keys_that_are_both_certified_are_never_chosen_between(
 ) -> None:
     """A quorum of liars can certify two; then the client takes neither."""
     second = other_polynomial(network)
-    other = Serving(network, CertifiedTranscript(second, network.certify(second)))
+    other = FalseVersionOperators(network, CertifiedTranscript(second, network.certify(second)))
     async with living(network, [honest, other, None, None]), network_client(network, known) as client:
         with pytest.raises(VerificationError, match="operators prove two different ones"):
             await client.fetch()

@@ -37,7 +37,7 @@ from tests.support.fake_network import (
     make_session,
     operator_host,
 )
-from tests.support.faulty_operators import Serving, false_epochs
+from tests.support.faulty_operators import FalseVersionOperators, false_epochs
 from tests.support.hosts import patient_host
 from tests.support.log_events import event_levels, events
 from tests.support.nodes import Neighbour, a_node, asked, keep_version, open_store
@@ -292,7 +292,7 @@ async def asked_for_head(asking: Host, node: Host) -> str:
     return "answered"
 
 
-class Liar(Serving, Neighbour):
+class Liar(FalseVersionOperators, Neighbour):
     """Says hello like an operator, and shows a false epoch."""
 
 
