@@ -5,7 +5,7 @@ the test has the master secret, and reshares the shares of a version by the same
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -414,3 +414,15 @@ async def network_client(
     )
     async with patient_host(PeerKey.generate()) as host:
         yield Client(settings, network.chain, host, applications)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def operator_hosts(network: FakeNetwork, ways: Sequence[Honest | None]) -> AsyncIterator[None]:
+    """Run the hosts of all operators, each with its own ways. ``None`` is down: nothing listens at its socket."""
+    async with AsyncExitStack() as stack:
+        for index, way in enumerate(ways):
+            if way is None:
+                network.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{network.operators[index].peer.peer_id}")
+            else:
+                await stack.enter_async_context(operator_host(network, index, way))
+        yield
