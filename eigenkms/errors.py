@@ -18,6 +18,11 @@ class EigenKmsError(Exception):
         super().__init__(message)
         self.hint = hint if hint is not None else self.default_hint
 
+    @property
+    def one_line(self) -> str:
+        """The message with its hint in brackets, on one line, for a log."""
+        return f"{self} ({self.hint})" if self.hint else str(self)
+
 
 class InputError(EigenKmsError):
     """The command, its configuration, a file or an argument is wrong; nothing changed."""

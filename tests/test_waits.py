@@ -41,7 +41,7 @@ PACED: Final = {
     "tests/node/engines.py",
     "tests/node/http/test_floods.py",
     "tests/node/http/test_server.py",
-    "tests/node/test_pulse.py",
+    "tests/node/network/test_ping.py",
 }
 """Modules in which a test slows a peer that it plays."""
 ALLOWED: Final = "# deadline of the subject:"

@@ -336,10 +336,12 @@ def test_every_warning_of_a_node_is_explained() -> None:
         row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
     ]
     logging = (
-        "node/app.py",
+        "node/boundary_handler.py",
+        "node/registration.py",
+        "node/vote_guard.py",
         "node/authorisation/pipeline.py",
         "node/network/peer_book.py",
-        "node/engine.py",
+        "node/engine/session_reporter.py",
         "node/network/version_sync.py",
         "config/node.py",
     )

@@ -11,7 +11,6 @@ from eigenkms.attestation.interface import AttestationRefusedError, Method
 from eigenkms.client.attesters import Attester
 from eigenkms.node.authorisation.pipeline import Authoriser
 from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.network.client_handlers import explain
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.protocols.wire import rpc_methods
@@ -59,7 +58,7 @@ class PolicyOperators(Keeper):
             try:
                 await self.policies[operator.address].authorise(asked)
             except AttestationRefusedError as error:
-                raise RpcRefusal(error.code, explain(error)) from error
+                raise RpcRefusal(error.code, error.one_line) from error
         return await super().answer(operator, request)
 
 

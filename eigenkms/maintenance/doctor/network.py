@@ -16,7 +16,7 @@ from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
-from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS
+from eigenkms.node.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress, parse_transport

@@ -142,7 +142,7 @@ class KeyApi:
             return responses.sign_answer(self._operator, bls.partial_sign(share, identity))
 
         released = IssueRequest(asked.app_id, 1, transcript, asked.reply_key)
-        return _json(await self._releaser.release(released, grant, make, client=_client(request)))
+        return _json(await self._releaser.issue(released, grant, make, client=_client(request)))
 
     async def _secrets(self, request: Request) -> Response:
         asked = await self._read(request, MAX_SECRETS_BODY, read_secrets_request)
@@ -157,7 +157,7 @@ class KeyApi:
             return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
         released = IssueRequest(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
-        return _json(await self._releaser.release(released, grant, make, client=client))
+        return _json(await self._releaser.issue(released, grant, make, client=client))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
         """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.

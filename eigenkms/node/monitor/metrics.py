@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from eigenkms import __version__
 from eigenkms.chain.boundaries import BoundaryStatistics
-from eigenkms.node.engine import EngineStatistics
+from eigenkms.node.engine.statistics import EngineStatistics
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Handler, Statistics
@@ -84,9 +84,9 @@ class MetricsInput:
     status: Mapping[str, Any]
     ready: bool
     now: float
-    follower: BoundaryStatistics | None
+    follower: BoundaryStatistics
     engine: EngineStatistics
-    host: Statistics | None
+    host: Statistics
     canary: Canary
     data_dir: Path
     clock_behind: float
@@ -114,7 +114,7 @@ def _field(name: str) -> Callable[[MetricsInput], Values]:
 
 
 def _of_host(name: str) -> Callable[[MetricsInput], Values]:
-    return lambda seen: _one(None if seen.host is None else attrgetter(name)(seen.host))
+    return lambda seen: _one(attrgetter(name)(seen.host))
 
 
 def _rpcs(seen: MetricsInput) -> Sequence[Mapping[str, Any]]:
@@ -165,7 +165,7 @@ def _canary(name: str) -> Callable[[MetricsInput], Values]:
 
 
 def _head_age(seen: MetricsInput) -> Values:
-    at = None if seen.follower is None else seen.follower.head_at
+    at = seen.follower.head_at
     return _one(None if at is None else seen.now - at)
 
 
@@ -224,7 +224,7 @@ GAUGES: Final = (
     Read(
         "chain_failures_in_row",
         "Looks at the chain that failed, one after another; 0 while it answers.",
-        lambda seen: _one(None if seen.follower is None else seen.follower.failures_in_row),
+        lambda seen: _one(seen.follower.failures_in_row),
     ),
     Read("chain_stale", "Whether no RPC shows a recent block.", _field("chain_stale")),
     Read(
@@ -292,7 +292,7 @@ COUNTERS: Final = (
     Read(
         "boundaries_total",
         "Boundaries that were seen.",
-        lambda seen: _one(None if seen.follower is None else seen.follower.delivered),
+        lambda seen: _one(seen.follower.delivered),
     ),
     Read("rpc_disagreements_total", "Boundaries at which RPCs disagreed.", _field("rpc_disagreements")),
     Read("frames_total", "Frames that were taken from others.", lambda seen: _one(seen.engine.frames)),
@@ -367,10 +367,10 @@ OBSERVED: Final = (REQUESTS, REQUEST_SECONDS, HTTP_REQUESTS, HTTP_REQUEST_SECOND
 
 
 class Metrics:
-    """The registry of one node. ``look`` takes stock of it when somebody asks."""
+    """The registry of one node. ``read`` reads the node's parts when the metrics are requested."""
 
-    def __init__(self) -> None:
-        self.look: Callable[[], MetricsInput] | None = None
+    def __init__(self, read: Callable[[], MetricsInput]) -> None:
+        self._read = read
         self._registry = CollectorRegistry()
         self._requests = self._counter(REQUESTS)
         self._seconds = self._histogram(REQUEST_SECONDS)
@@ -438,9 +438,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """For the registry: what the tables name."""
-        if self.look is None:
-            return
-        seen = self.look()
+        seen = self._read()
         for kind, table in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
             for row in table:
                 family = kind(f"{NAMESPACE}_{row.name}", row.help, labels=row.labels)
