@@ -145,7 +145,7 @@ async def test_no_answer_leaves_before_its_entry_is_durable(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        while not releaser._commits.is_writing:
+        while not releaser.statistics().is_writing:
             await trio.testing.wait_all_tasks_blocked()
         assert (answers, entries(tmp_path)) == ([], [])
         log.gate.set()
@@ -172,7 +172,7 @@ async def test_what_waits_is_written_together(
         async with trio.open_nursery() as nursery:
             for number in range(50):
                 nursery.start_soon(ask, number)
-            while len(asked) < 50 or releaser._commits.waiting < 49:
+            while len(asked) < 50 or releaser.statistics().waiting < 49:
                 await trio.lowlevel.checkpoint()
             log.gate.set()
     assert log.additions == [1, 49]
@@ -198,7 +198,7 @@ async def test_whoever_goes_away_takes_nobodys_entry_along(
         async with trio.open_nursery() as nursery:
             for number, name in enumerate(scopes):
                 nursery.start_soon(ask, name)
-                while (releaser._commits.waiting, releaser._commits.is_writing) != (number, True):
+                while (releaser.statistics().waiting, releaser.statistics().is_writing) != (number, True):
                     await trio.lowlevel.checkpoint()
             scopes[who].cancel()
             await trio.testing.wait_all_tasks_blocked()
@@ -224,7 +224,7 @@ async def test_a_disk_that_refuses_lets_nothing_go_and_ends_the_node(
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(ask)
-            while releaser._commits.waiting < 4:
+            while releaser.statistics().waiting < 4:
                 await trio.lowlevel.checkpoint()
             log.gate.set()
         log.trouble = None
