@@ -68,7 +68,7 @@ class IssueRequest:
 
 @dataclass(frozen=True, slots=True)
 class IssuerStatistics:
-    """Answers under way: those that are made, that wait for the log, and whether the log is written."""
+    """Answers that are under way, those that wait, and whether the log is written."""
 
     under_way: int
     waiting: int

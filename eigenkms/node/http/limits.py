@@ -131,12 +131,18 @@ class ClientLimits:
 
     @classmethod
     def at_rate(cls, rate: float, clock: Callable[[], float] = trio.current_time) -> "ClientLimits":
-        """Allow each client ``rate`` requests a second by ``clock``, and ``PROBES`` times as many probes."""
+        """Allow each client ``rate`` requests a second by ``clock``.
+
+        It may send ``PROBES`` times as many probes.
+        """
         return cls(RateLimiter(rate, 2 * rate, clock), RateLimiter(PROBES * rate, 2 * PROBES * rate, clock))
 
     @contextmanager
     def room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
-        """Give a place to a request, and a function that takes bytes for its body. Raises ``TooManyError``."""
+        """Give a place to a request, with a function that takes bytes for its body.
+
+        Raises ``TooManyError``.
+        """
         retry_after = (self.probes if probe else self.keys).take(client)
         if retry_after:
             raise TooManyError(everybody=False, retry_after=retry_after)
