@@ -30,7 +30,7 @@ from eigenkms.node.monitor.canary import Canary
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Handler, Statistics
 from eigenkms.p2p.types import Request as PeerRequest
-from eigenkms.protocols.ceremony.ceremony import FAILED
+from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Refusal
 
