@@ -18,6 +18,7 @@ from eigenkms.protocols.wire.messages import SourceRef, dealing_body, read_deali
 from eigenkms.protocols.wire.session import ZERO32
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import dealing_pool_of
 from tests.protocols.rooms import (
     GRACE,
     Desk,
@@ -489,7 +490,7 @@ def test_a_transcript_that_serves_too_few_is_not_held() -> None:
     good = [play.dealt(a, (one,)) for a in play.holders[:3]]
     right, _ = _draft(_collected(play, *good))
     names = tuple((f.sender, _header(f).name) for f, _ in made)
-    commitments = desk.dealings._pool.combine(play.holders[:3])
+    commitments = dealing_pool_of(desk.dealings).combine(play.holders[:3])
     transcript = replace(right, dealers=names, mpk=commitments[0], commitments=commitments)
     assert not desk.dealings.holds(transcript)
     assert desk.dealings.served_by(transcript) == set(play.holders)

@@ -22,6 +22,7 @@ from eigenkms.protocols.wire.messages import (
     read_hash,
 )
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import base_versions_of, dealing_pool_of, frame_log_of
 from tests.protocols.rooms import GRACE, Table, done, encryption_key, jobs_of, key_frame, noted
 from tests.protocols.support import Cast, accusations, cast, journal
 
@@ -96,7 +97,7 @@ def test_two_members_that_publish_one_key_stop_nobody(who: Cast) -> None:
     for dealer in honest:
         (dealt,) = table.said(dealer, FrameKind.DEALING)
         assert _header(dealt).rows == 4
-        assert table.seats[honest[0]]._sources.current.get(dealer).stage is DealingStage.VALID  # type: ignore[union-attr]
+        assert base_versions_of(table.seats[honest[0]]).current.get(dealer).stage is DealingStage.VALID  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("cut", range(7))
@@ -171,7 +172,7 @@ def test_whoever_announces_after_the_others_dealt_does_not_count() -> None:
     table.start()
     table.at(PATIENCE)
     me = who.addresses[0]
-    dealings = table.seats[me]._sources.current
+    dealings = base_versions_of(table.seats[me]).current
     table.lets = lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE)
     for address in who.addresses:
         table.pull(address)
@@ -183,7 +184,7 @@ def test_whoever_announces_after_the_others_dealt_does_not_count() -> None:
     assert draft is not None
     assert late not in {d for d, _ in draft.transcript.dealers}
     chosen = (*who.addresses[1:3], late)
-    commitments = dealings._pool.combine(chosen)
+    commitments = dealing_pool_of(dealings).combine(chosen)
     names = tuple((a, dealings.get(a).header.name) for a in chosen)  # type: ignore[union-attr]
     other = replace(draft.transcript, dealers=names, commitments=commitments, mpk=commitments[0])
     assert dealings.holds(other)
@@ -202,7 +203,7 @@ def test_a_proposal_before_anything_is_revealed_is_not_supported() -> None:
     table.at(PATIENCE)
     table.at(PATIENCE + GRACE)
     made, seat = table.certified(), table.seats[me]
-    assert (seat.decided, seat._sources.supports(made, (), 1e6)) == (False, False)
+    assert (seat.decided, base_versions_of(seat).supports(made, (), 1e6)) == (False, False)
     assert not table.said(me, FrameKind.DEALING)
     assert not table.said(me, FrameKind.VOTE)
 
@@ -225,9 +226,9 @@ def test_a_dealing_that_comes_before_its_announcement_waits_for_it(who: Cast) ->
     table.start()
     assert me not in table.decided()
     table.lets = lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE, FrameKind.CERTIFICATE)
-    assert table.seats[me]._sources.current.get(early) is None
+    assert base_versions_of(table.seats[me]).current.get(early) is None
     table.hear(me, *held)
-    assert table.seats[me]._sources.current.get(early) is not None
+    assert base_versions_of(table.seats[me]).current.get(early) is not None
 
 
 def test_a_dealing_other_than_the_announced_one_is_barred(who: Cast) -> None:
@@ -278,7 +279,7 @@ def test_nobody_deals_with_commitments_that_it_copied(who: Cast) -> None:
     body = table.seats[honest].body(_header(frame).name)
     assert body is not None
     table.take(me, table.seats[me].take_body(header.name, body, 0.1))
-    known = table.seats[me]._sources.current.get(liar)
+    known = base_versions_of(table.seats[me]).current.get(liar)
     assert known is not None
     assert known.stage is DealingStage.INVALID
     assert "bad dealing" in noted(table.effects[me])
@@ -294,7 +295,8 @@ def test_two_digests_are_evidence_and_the_first_counts(who: Cast) -> None:
     (evidence,) = accusations(effects)
     assert (evidence.fault, evidence.accused) == (Fault.EQUIVOCATION, liar)
     check_evidence(evidence, who.session)
-    assert table.seats[me]._sources.current._announced[liar] == frames[0]  # type: ignore[attr-defined]
+    kept = [f for f in frame_log_of(table.seats[me]) if (f.sender, f.kind) == (liar, FrameKind.HASH)]
+    assert kept == frames[:1]
 
 
 def test_one_that_is_no_member_announces_nothing() -> None:

@@ -34,6 +34,7 @@ from eigenkms.protocols.wire.messages import (
 from eigenkms.protocols.wire.transcript import check_self_consistent, decode_transcript
 from eigenkms.protocols.wire.votes import Phase, check_certificate, decode_certificate, vote_digest
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import frame_log_of
 from tests.protocols.rooms import Room
 from tests.protocols.support import Cast, cast, journal
 
@@ -63,7 +64,7 @@ def example() -> tuple[Cast, dict[str, str]]:
 def _of_session(room: Room, where: Cast, me: OperatorAddress) -> dict[str, str]:
     """The last frame of each kind, the results and the journal of one operator."""
     ceremony = room.ceremony(me, where.session)
-    frames = [f for f in ceremony._log if f.sender == me or f.kind is FrameKind.PROPOSAL]
+    frames = [f for f in frame_log_of(ceremony) if f.sender == me or f.kind is FrameKind.PROPOSAL]
     last = {f.kind.name: f for f in frames}
     assert ceremony.decision is not None
     made, certificate = ceremony.decision.transcript, ceremony.decision.certificate
