@@ -39,7 +39,10 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True)
 class AgreementStatistics:
-    """Sizes of the parts of an agreement that members could fill, each of which has a bound."""
+    """Sizes of the parts of an agreement that members could fill.
+
+    Each part has a bound.
+    """
 
     votes: Mapping[VoteKey, int]
     """Votes that are kept, by what they are for."""
