@@ -16,7 +16,9 @@ from eigenkms.protocols.ceremony.effects import (
     ReportFault,
 )
 from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.protocols.wire.messages import read_dealing
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
 from tests.support.randomness import counter_rng
@@ -107,3 +109,8 @@ Filter = Callable[[OperatorAddress, OperatorAddress, Frame], bool]
 
 class CrashError(Exception):
     """An operator's machine stops in the midst of writing."""
+
+
+def header_of(frame: Frame) -> DealingHeader:
+    """Return the header in a DEALING frame."""
+    return decode_header(read_dealing(frame).header)

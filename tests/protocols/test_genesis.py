@@ -12,7 +12,6 @@ from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     GENESIS,
@@ -24,7 +23,7 @@ from eigenkms.protocols.wire.messages import (
 from eigenkms.types import OperatorAddress
 from tests.protocols.parts import base_versions_of, dealing_pool_of, frame_log_of
 from tests.protocols.rooms import GRACE, Table, done, encryption_key, jobs_of, key_frame, noted
-from tests.protocols.support import Cast, accusations, cast, journal
+from tests.protocols.support import Cast, accusations, cast, header_of, journal
 
 PATIENCE = PATIENCE_WINDOWS
 """Seconds, as a window is one."""
@@ -33,10 +32,6 @@ PATIENCE = PATIENCE_WINDOWS
 @pytest.fixture
 def who() -> Cast:
     return cast(4)
-
-
-def _header(frame: Frame) -> DealingHeader:
-    return decode_header(read_dealing(frame).header)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
@@ -81,9 +76,9 @@ def test_a_polynomial_is_durable_and_secret_before_its_digest_is_said(who: Cast)
     polynomial = Polynomial.from_bytes(records[1].body)
     (announced,), (dealt,) = table.said(me, FrameKind.HASH), table.said(me, FrameKind.DEALING)
     assert read_hash(announced) == commitments_digest(polynomial.commitments())
-    assert _header(dealt).commitments == polynomial.commitments()
-    assert (_header(dealt).is_genesis, read_dealing(dealt).source) == (True, GENESIS)
-    assert len(_header(dealt).newcomers) == 4, "all are newcomers"
+    assert header_of(dealt).commitments == polynomial.commitments()
+    assert (header_of(dealt).is_genesis, read_dealing(dealt).source) == (True, GENESIS)
+    assert len(header_of(dealt).newcomers) == 4, "all are newcomers"
 
 
 def test_two_members_that_publish_one_key_stop_nobody(who: Cast) -> None:
@@ -96,7 +91,7 @@ def test_two_members_that_publish_one_key_stop_nobody(who: Cast) -> None:
         table.hear(listener, key_frame(who, one, shared), key_frame(who, other, shared))
     for dealer in honest:
         (dealt,) = table.said(dealer, FrameKind.DEALING)
-        assert _header(dealt).rows == 4
+        assert header_of(dealt).rows == 4
         assert base_versions_of(table.seats[honest[0]]).current.get(dealer).stage is DealingStage.VALID  # type: ignore[union-attr]
 
 
@@ -115,7 +110,7 @@ def test_a_crash_between_the_records_of_a_step_changes_no_word(who: Cast, cut: i
     (frame,) = again.said(me, FrameKind.DEALING)
     if cut > 1:
         assert announced
-        assert _header(frame).commitments == Polynomial.from_bytes(announced[0].body).commitments()
+        assert header_of(frame).commitments == Polynomial.from_bytes(announced[0].body).commitments()
         assert {f.key for f in again.said(me, FrameKind.HASH)} <= {
             f.key for f in table.said(me, FrameKind.HASH)
         } or cut == 2
@@ -132,7 +127,7 @@ def test_the_next_life_deals_to_all_and_not_only_to_those_whose_keys_are_back(wh
     assert not table.said(me, FrameKind.DEALING)
     table.pull(me)
     (frame,) = table.said(me, FrameKind.DEALING)
-    assert _header(frame).rows == 4
+    assert header_of(frame).rows == 4
     assert len(table.decided()) == 4
 
 
@@ -273,10 +268,10 @@ def test_nobody_deals_with_commitments_that_it_copied(who: Cast) -> None:
     for address in who.addresses[:3]:
         table.hear(address, copied)
     (frame,) = table.said(honest, FrameKind.DEALING)
-    header = replace(_header(frame), dealer=liar)
+    header = replace(header_of(frame), dealer=liar)
     table.hear(me, who.frame(liar, FrameKind.DEALING, dealing_body(GENESIS, header.encoded)))
     assert table.seats[me].wanted_bodies == (header.name,)
-    body = table.seats[honest].body(_header(frame).name)
+    body = table.seats[honest].body(header_of(frame).name)
     assert body is not None
     table.take(me, table.seats[me].take_body(header.name, body, 0.1))
     known = base_versions_of(table.seats[me]).current.get(liar)

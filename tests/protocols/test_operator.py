@@ -369,8 +369,8 @@ def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: Ke
     room.boundary(who.later())
     ceremony = room.ceremony(me, who.later())
     dealings = base_versions_of(ceremony).current
-    stages = {known.stage for dealer in dealings.dealers if (known := dealings.get(dealer)) is not None}
-    assert (len(dealings.dealers), stages) == (3, {DealingStage.HELD})
+    known = [each for dealer in dealings.dealers if (each := dealings.get(dealer)) is not None]
+    assert [each.stage for each in known] == [DealingStage.HELD] * 3
     assert not room.operators[me].take_result(CheckResult(frozenset({bytes(32)}), frozenset()), 0.1)
 
 

@@ -24,6 +24,7 @@ from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.node.engines import Seat, alive, check_journaled, hold, refused, seat, seated_cast, see
+from tests.protocols.parts import base_versions_of
 from tests.protocols.rooms import KeyVersion, certify, operator_of, version_of
 from tests.protocols.support import Cast, secret_of
 from tests.support.log_events import events
@@ -415,7 +416,7 @@ async def test_sessions_are_asked_for_while_they_change(
                 sources._unknown[OperatorAddress(bytes([len(added)]) * 20)] = SourceRef(5, bytes(32))
             return super().__getattribute__(name)
 
-    sources, current, added = newest._sources, newest._sources.current, list[SourceRef]()
+    sources, current, added = base_versions_of(newest), base_versions_of(newest).current, list[SourceRef]()
     sources._unknown[who.addresses[0]] = SourceRef(7, bytes(32))
     sources._by_ref[Meddling(2, bytes(32))] = current
     before = len(added)
@@ -430,7 +431,7 @@ async def test_a_session_tells_who_is_missing_while_it_changes(joining: Joining)
     operator.boundary(joining.session, 0.0)
     newest = operator.newest
     assert newest is not None
-    genesis = newest._sources.current
+    genesis = base_versions_of(newest).current
     assert isinstance(genesis, GenesisSharingPhase)
     said = who.frame(who.addresses[0], FrameKind.HASH, [bytes(32)], session=joining.session)
 
