@@ -392,8 +392,8 @@ async def test_sessions_are_asked_for_while_they_change(
 
     for name, reading in (
         ("decided", lambda: operator.syncable),
-        ("pulls", lambda: operator.syncable),
-        ("binding", lambda: operator.binding_session),
+        ("needs_sync", lambda: operator.syncable),
+        ("has_prepared_key", lambda: operator.binding_session),
     ):
         meanwhile, read = Meanwhile(step), getattr(Ceremony, name).fget
         with monkeypatch.context() as patch:
