@@ -26,10 +26,10 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, Signer, read_releases
 from eigenkms.types import AppId
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork, make_network
 from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version
+from tests.support.randomness import counter_rng
 
 AT_ONCE = (1, 8, 64)
 APP = AppId("0x" + "ab" * 20)

@@ -141,8 +141,8 @@ def make_requests(transport: str, method: str, network: Any, numbers: range) -> 
     from eigenkms.protocols.wire.client_rpc import PartialRequest
     from tests.node.authorisation.test_pipeline import APP_ID
     from tests.node.http.support import ReferenceClient
-    from tests.protocols.support import counter_rng
     from tests.support.fake_network import CLUSTER
+    from tests.support.randomness import counter_rng
 
     operator = network.operators[0].address
     if transport == "libp2p":

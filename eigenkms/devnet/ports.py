@@ -10,7 +10,7 @@ from typing import Final
 from eigenkms.errors import NetworkError
 
 LOWEST: Final = 10_000
-_OWN_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+PORT_RANGE_FILE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _OWN_FIRST: Final = 32_768
 """Linux's default; other systems begin higher."""
 _reserved: Final[list[socket.socket]] = []
@@ -36,7 +36,7 @@ def free_ports(count: int) -> list[int]:
             each.close()
         raise NetworkError(
             f"find {count} free ports: there are {len(found)} between {possible.start} and {possible.stop}",
-            hint=f"stop what listens there, or let {_OWN_RANGE} begin higher",
+            hint=f"stop what listens there, or let {PORT_RANGE_FILE} begin higher",
         )
     ports = [each.getsockname()[1] for each in found]
     for each in found:
@@ -47,7 +47,7 @@ def free_ports(count: int) -> list[int]:
 def _first_own() -> int:
     """Return the first of the ports that the system gives to connections."""
     try:
-        return int(_OWN_RANGE.read_text().split()[0])
+        return int(PORT_RANGE_FILE.read_text().split()[0])
     except FileNotFoundError:
         return _OWN_FIRST
 

@@ -66,6 +66,15 @@ class IssueRequest:
     reply_key: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class IssuerStatistics:
+    """Answers that are under way, those that wait, and whether the log is written."""
+
+    under_way: int
+    waiting: int
+    is_writing: bool
+
+
 class PartialSignatureIssuer:
     """Issues the answers of one node, for requests of every transport."""
 
@@ -109,6 +118,10 @@ class PartialSignatureIssuer:
         finally:
             self._under_way -= 1
         return answer
+
+    def statistics(self) -> IssuerStatistics:
+        """Return what is under way at this moment."""
+        return IssuerStatistics(self._under_way, self._commits.waiting, self._commits.is_writing)
 
     def _describe(self, request: IssueRequest, claims: Claims | None) -> IssuedSignature:
         subject = None

@@ -30,7 +30,7 @@ OLD = 100_000
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(provider_probes, "PROBE_PAUSE", 1.0)
     monkeypatch.setattr(provider_probes, "MAX_PROBE_PAUSE", 0.05)

@@ -18,10 +18,9 @@ from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, ExactAppId
 from tests.cli.conftest import CLUSTER, CLUSTER_FLAGS, MASTER_SECRET, clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
-from tests.client.test_api import living
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER as NETWORK_CLUSTER
-from tests.support.fake_network import FakeNetwork, Honest, make_network, network_client
+from tests.support.fake_network import FakeNetwork, Honest, make_network, network_client, operator_hosts
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE
 
 SPELLED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
@@ -110,7 +109,7 @@ def _operators(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyP
     @asynccontextmanager
     async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
         async with (
-            living(network, [Honest(network)] * 4),
+            operator_hosts(network, [Honest(network)] * 4),
             network_client(network, tmp_path / "known") as client,
         ):
             yield client

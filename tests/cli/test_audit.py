@@ -21,8 +21,8 @@ from eigenkms.storage.open_store import LOCK_NAME
 from eigenkms.types import AppId, Version
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
-from tests.protocols.test_release_log import RELEASE, release
 from tests.storage.test_audit_log import tamper
+from tests.support.audit_log_entries import RELEASE, entry_body
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.nodes import open_log
 
@@ -52,7 +52,7 @@ def log(network: FakeNetwork, folder: Path) -> Iterator[AuditLog]:
     lock = FolderLock.acquire(folder / LOCK_NAME)
     with closing(open_log(network, 0, folder)) as log:
         for numbers in ((1, 2), (3,), (4, 5, 6)):
-            releases = [replace(release(n), time_ms=RELEASE.time_ms + 60_000 * n) for n in numbers]
+            releases = [replace(entry_body(n), time_ms=RELEASE.time_ms + 60_000 * n) for n in numbers]
             log.append(releases, lambda head: sign(network, head))
         yield log
     lock.release()
@@ -136,7 +136,7 @@ def test_an_application_is_found_however_it_is_spelled(
     """By any spelling, whatever was logged: an entry says what was asked for."""
     spelled = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
     for number, each in enumerate((spelled, spelled.lower(), spelled.lower()), 7):
-        log.append([replace(release(number), app_id=AppId(each))], lambda head: sign(network, head))
+        log.append([replace(entry_body(number), app_id=AppId(each))], lambda head: sign(network, head))
     for each in (spelled, spelled.lower(), spelled.upper()):
         for flags, numbers in (((), [7, 8, 9]), (("--last", "2"), [8, 9])):
             out, _ = told(capsys, 0, "show", "--json", "--app-id", each, *flags, "--data-dir", folder)
@@ -289,7 +289,7 @@ def test_a_chain_signed_by_somebody_else(
     header = LogHeader(log.header.cluster, log.header.operator, forger.g2, log.header.begun_ms)
     forged = tmp_path / "forged"
     with closing(AuditLog.open(forged, header, lambda head: sign_head(forger, head))) as other:
-        other.append([release(1)], lambda head: sign_head(forger, head))
+        other.append([entry_body(1)], lambda head: sign_head(forger, head))
     told(capsys, 0, "verify", "--data-dir", forged)
     key = network.operators[0].key.g2.hex()
     _, err = told(capsys, 4, "verify", "--operator-key", key, "--data-dir", forged)
@@ -303,7 +303,7 @@ def test_an_older_copy_is_told_by_a_noted_head(
     network: FakeNetwork, log: AuditLog, file: Path, capsys: Capture
 ) -> None:
     """A file that was true once lacks what came later."""
-    log.append([release(7)], lambda head: sign(network, head))
+    log.append([entry_body(7)], lambda head: sign(network, head))
     told(capsys, 0, "verify", file)
     _, err = told(capsys, 4, "verify", "--head", log.head.hash.hex(), file)
     assert f"head {log.head.hash.hex()} is not in it: entries were taken away, or this is another log" in err

@@ -25,9 +25,8 @@ with warnings.catch_warnings():
 
 from eigenkms.client import api
 from eigenkms.client import evidence as client_evidence
-from tests.client.test_api import living
-from tests.client.test_evidence import Holding, bad_dealing, equivocation
-from tests.support.fake_network import CHAIN, FakeNetwork, make_network, network_client
+from tests.support.evidence_cases import EvidenceServer, bad_dealing, equivocation
+from tests.support.fake_network import CHAIN, FakeNetwork, make_network, network_client, operator_hosts
 from tests.support.nodes import open_store
 from tests.support.waiting import PATIENCE
 
@@ -342,7 +341,7 @@ def operators(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     @asynccontextmanager
     async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
-        async with living(network, ways), network_client(network, tmp_path / "known") as client:
+        async with operator_hosts(network, ways), network_client(network, tmp_path / "known") as client:
             yield client
 
     @asynccontextmanager
@@ -362,7 +361,12 @@ def test_the_network_is_listed(
     network: FakeNetwork, bundles: tuple[Bundle, ...], operators: Ways, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each piece once with those who noticed it; liars and the silent are named on stderr; and asked for one, only it."""
-    operators(Holding(network, *bundles), Holding(network, bundles[0]), Holding(network, b"nonsense"), None)
+    operators(
+        EvidenceServer(network, *bundles),
+        EvidenceServer(network, bundles[0]),
+        EvidenceServer(network, b"nonsense"),
+        None,
+    )
     assert run(["evidence", "list", *NETWORK]) == 0
     out, err = capsys.readouterr()
     rows = out.splitlines()[1:]
@@ -398,7 +402,7 @@ def test_what_the_network_gave_verifies_online(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Exported, then compared with the chain; made-up operators are found out by it alone."""
-    operators(Holding(network, *bundles), *[Holding(network)] * 3)
+    operators(EvidenceServer(network, *bundles), *[EvidenceServer(network)] * 3)
     out = str(tmp_path / "out")
     assert run(["evidence", "export", *NETWORK, "-o", out]) == 0
     assert run(["evidence", "verify", "--online", *NETWORK, out]) == 0

@@ -16,17 +16,13 @@ from eigenkms.errors import InputError
 from eigenkms.keys.keystores import PrivateKey, new_key, open_key, peek, public_values
 from tests.cli.conftest import eigenkms, lines, on_terminal
 from tests.support.private_files import write_private
+from tests.support.randomness import fixed_rng
 
 CHEAP = keystore.ScryptCost(n=2, r=1, p=1)
 
 
-def rng(size: int) -> bytes:
-    """The same bytes each time."""
-    return bytes(range(1, size + 1))
-
-
 def write(path: Path, key: PrivateKey, password: str = "pass") -> Path:
-    path.write_bytes(key.seal(password, rng, cost=CHEAP))
+    path.write_bytes(key.seal(password, fixed_rng, cost=CHEAP))
     return path
 
 
@@ -61,7 +57,7 @@ def test_a_new_key_is_a_private_file_that_its_password_opens(
 
 def test_a_keystore_is_not_replaced_by_mistake(tmp_path: Path, password_file: Path) -> None:
     """The key in it would be lost; --force is explicit."""
-    path = write(tmp_path / "key.json", new_key("p2p", rng))
+    path = write(tmp_path / "key.json", new_key("p2p", fixed_rng))
     before = path.read_bytes()
     args = ("keys", "new", "--kind", "p2p", "-o", path, "--password-file", password_file)
     done = eigenkms(*args)
@@ -74,7 +70,7 @@ def test_a_keystore_is_not_replaced_by_mistake(tmp_path: Path, password_file: Pa
 
 def test_show_verifies_with_the_password(tmp_path: Path) -> None:
     """The right one confirms the public values, a wrong one is exit 1 and names the file."""
-    path = write(tmp_path / "key.json", new_key("bn254", rng))
+    path = write(tmp_path / "key.json", new_key("bn254", fixed_rng))
     done = eigenkms("keys", "show", "--verify", path, "--json", EIGENKMS_PASSWORD="pass")
     assert json.loads(done.stdout)["verified"] is True
     done = eigenkms("keys", "show", "--verify", path, EIGENKMS_PASSWORD="wrong")
@@ -153,7 +149,7 @@ def test_known_keys_have_known_public_values() -> None:
 
 def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     """Each place takes its own kind; a file whose public values are another key's is refused as well."""
-    path = write(tmp_path / "key.json", new_key("p2p", rng))
+    path = write(tmp_path / "key.json", new_key("p2p", fixed_rng))
     with pytest.raises(InputError, match="it holds a p2p key, not a bn254 key"):
         open_key(path, "bn254", "pass")
     other = public_values("p2p", b"\x05" * 32)
@@ -186,7 +182,7 @@ def test_show_refuses_what_is_no_keystore(tmp_path: Path, content: bytes) -> Non
 
 def test_a_key_does_not_print_its_secret() -> None:
     """Neither in repr nor in a message."""
-    key = new_key("secp256k1", rng)
+    key = new_key("secp256k1", fixed_rng)
     assert key.secret.hex() not in repr(key)
     assert str(key.secret) not in repr(key)
 
@@ -296,7 +292,7 @@ def test_a_password_is_the_same_from_a_file_and_from_a_variable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its first line without a byte-order mark and a line end; spaces count."""
-    path = write(tmp_path / "key.json", new_key("p2p", rng), PASSWORD)
+    path = write(tmp_path / "key.json", new_key("p2p", fixed_rng), PASSWORD)
     words = ["keys", "show", "--verify", str(path)]
     if place == "file":
         file = tmp_path / "password"
@@ -309,7 +305,7 @@ def test_a_password_is_the_same_from_a_file_and_from_a_variable(
 
 def test_a_password_from_stdin_is_one_line_of_it(tmp_path: Path) -> None:
     """In UTF-8, as a file, whatever the locale; of two passwords each has its line."""
-    path = write(tmp_path / "key.json", new_key("p2p", rng), PASSWORD)
+    path = write(tmp_path / "key.json", new_key("p2p", fixed_rng), PASSWORD)
     words = ("keys", "show", "--verify", path, "--password-file", "-")
     done = eigenkms(*words, stdin=AS_FILES["CR LF"], LC_ALL="C")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -348,7 +344,7 @@ def test_what_is_no_password_is_named(
 
 def test_a_wrong_password_for_any_keystore_is_said_to_be_one(tmp_path: Path) -> None:
     """Its hint is about passwords, whoever wrote the file."""
-    ours = write(tmp_path / "ours.json", new_key("bn254", rng))
+    ours = write(tmp_path / "ours.json", new_key("bn254", fixed_rng))
     theirs, account = tmp_path / "theirs.json", tmp_path / "account.json"
     theirs.write_bytes(foreign("bn254"))
     account.write_bytes(foreign("ecdsa"))
@@ -362,7 +358,7 @@ def test_a_wrong_password_for_any_keystore_is_said_to_be_one(tmp_path: Path) -> 
 def test_a_byte_order_mark_before_a_keystore_is_no_part_of_it(kind: str, tmp_path: Path) -> None:
     """An editor put it there."""
     mark = b"\xef\xbb\xbf"
-    theirs, ours = tmp_path / "theirs.json", write(tmp_path / "ours.json", new_key("bn254", rng))
+    theirs, ours = tmp_path / "theirs.json", write(tmp_path / "ours.json", new_key("bn254", fixed_rng))
     theirs.write_bytes(mark + foreign(kind))
     ours.write_bytes(mark + ours.read_bytes())
     inner = {"bn254": "bn254", "ecdsa": "secp256k1"}[kind]

@@ -31,8 +31,14 @@ with warnings.catch_warnings():
 
 from eigenkms.client import api
 from tests.cli.test_evidence import NETWORK
-from tests.client.test_api import living
-from tests.support.fake_network import CLUSTER, FakeNetwork, Honest, make_network, network_client
+from tests.support.fake_network import (
+    CLUSTER,
+    FakeNetwork,
+    Honest,
+    make_network,
+    network_client,
+    operator_hosts,
+)
 
 CHUNK = 65536
 PLAINTEXT = bytes(i % 251 for i in range(3 * CHUNK))
@@ -216,7 +222,7 @@ def honest(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     @asynccontextmanager
     async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
-        async with living(network, [way] * 4), network_client(network, tmp_path / "known") as client:
+        async with operator_hosts(network, [way] * 4), network_client(network, tmp_path / "known") as client:
             yield client
 
     monkeypatch.setattr(api, "open_client", open_client)

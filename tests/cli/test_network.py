@@ -27,16 +27,13 @@ from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
 from tests.cli.conftest import APP, CLUSTER, SCRIPT, clean_environment, eigenkms, lines
+from tests.support.randomness import fixed_rng
 from tests.support.waiting import PATIENCE
 
 AVS = CLUSTER.avs
 ADDRESS = "0x" + AVS.hex()
 Words = tuple[str | Path, ...]
 CHEAP = keystore.ScryptCost(n=2, r=1, p=1)
-
-
-def rng(size: int) -> bytes:
-    return bytes(range(1, size + 1))
 
 
 @pytest.fixture
@@ -63,7 +60,7 @@ def test_a_chain_that_is_down_is_exit_2_and_no_file(
     verb: str, chain: tuple[str, ...], mpk: str, tmp_path: Path
 ) -> None:
     """The RPC is named, stdout is empty, no output file is left behind, nothing is pinned."""
-    secret = ibe.encrypt(APP, bytes.fromhex(mpk), b"secret", rng)
+    secret = ibe.encrypt(APP, bytes.fromhex(mpk), b"secret", fixed_rng)
     files = ("--known-clusters", tmp_path / "known")
     more = ("--app-id", APP, "-o", tmp_path / "out") if verb in {"decrypt", "encrypt"} else ()
     done = eigenkms(verb, *chain, *files, *more, stdin=secret)
@@ -260,7 +257,7 @@ class TestNode:
     ) -> None:
         """A missing keystore, a wrong password, a keystore of another kind: exit 1, no data folder."""
         p2p = tmp_path / "p2p.json"
-        p2p.write_bytes(new_key("p2p", rng).seal("pass", rng, cost=CHEAP))
+        p2p.write_bytes(new_key("p2p", fixed_rng).seal("pass", fixed_rng, cost=CHEAP))
         data = tmp_path / "data"
         args: Words = ("node", *chain, "--operator", ADDRESS, "--data-dir", data)
         for path, password, reason in (
@@ -278,7 +275,7 @@ class TestNode:
     def test_a_chain_that_is_down_ends_it_with_2(self, chain: tuple[str, ...], tmp_path: Path) -> None:
         """Its warnings come first; the p2p key that it made is private and opens with the password."""
         bn254, data = tmp_path / "bn254.json", tmp_path / "data"
-        bn254.write_bytes(new_key("bn254", rng).seal("pass", rng, cost=CHEAP))
+        bn254.write_bytes(new_key("bn254", fixed_rng).seal("pass", fixed_rng, cost=CHEAP))
         args: Words = ("node", *chain, "--operator", ADDRESS, "--data-dir", data, "--policy", "open")
         done = eigenkms(*args, "--bn254-keystore", bn254, EIGENKMS_PASSWORD="pass")
         told = lines(done.stderr)
@@ -335,7 +332,7 @@ def test_a_traceback_stays_in_its_log_event() -> None:
 def test_ctrl_c_while_the_network_is_asked(mpk: str, tmp_path: Path) -> None:
     """130, no traceback, no output file: with an RPC that takes the call and never answers."""
     secret = tmp_path / "secret.ibe"
-    secret.write_bytes(ibe.encrypt(APP, bytes.fromhex(mpk), b"secret", rng))
+    secret.write_bytes(ibe.encrypt(APP, bytes.fromhex(mpk), b"secret", fixed_rng))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE)
         chain = (

@@ -25,17 +25,13 @@ from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal
 from tests.support.private_files import write_private
+from tests.support.randomness import fixed_rng
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 NEWCOMER = 9
 """The operator of these tests; 0 to 3 are members."""
 AVS_OWNER = -1
 ADDRESS = "/ip4/192.0.2.7/tcp/9400"
-
-
-def rng(size: int) -> bytes:
-    """The same bytes each time."""
-    return bytes(range(1, size + 1))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +43,7 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Background
 
 
 @dataclass
-class Place:
+class DevnetEnvironment:
     """A folder with a configuration for each account, and the chain that they are for."""
 
     folder: Path
@@ -83,9 +79,9 @@ class Place:
         for name, key in (
             ("account", account),
             ("bn254", PrivateKey("bn254", secret, public_values("bn254", secret))),
-            ("p2p", new_key("p2p", rng)),
+            ("p2p", new_key("p2p", fixed_rng)),
         ):
-            (self.folder / f"{name}-{number}.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
+            (self.folder / f"{name}-{number}.json").write_bytes(key.seal("pass", fixed_rng, cost=CHEAP))
         for name in ("password", "account-password"):
             write_private(self.folder / name, "pass\n")
         values: dict[str, object] = {
@@ -109,10 +105,12 @@ class Place:
 
 
 @pytest.fixture
-def place(background: _Background, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def devnet_env(
+    background: _Background, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DevnetEnvironment]:
     for name in ("EIGENKMS_CONFIG", "EIGENKMS_PASSWORD", "EIGENKMS_ACCOUNT_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
-    found = Place(tmp_path, background)
+    found = DevnetEnvironment(tmp_path, background)
     snapshot = found.ask(lambda world: world.rpc.call("evm_snapshot"))
     yield found
     assert found.ask(lambda world: world.rpc.call("evm_revert", snapshot)) is True
@@ -130,11 +128,11 @@ class Said:
 
 
 @pytest.fixture
-def operator(place: Place, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def operator(devnet_env: DevnetEnvironment, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """Run ``eigenkms operator VERB`` with the newcomer's configuration, or another."""
 
     def call(name: str, *words: str | Path, config: Path | None = None) -> Said:
-        file = config or place.config()
+        file = config or devnet_env.config()
         code = run(["operator", name, *map(str, words), "--config", str(file)])
         said = capsys.readouterr()
         return Said(code, said.out, said.err)
@@ -150,9 +148,9 @@ def steps(said: Said) -> dict[str, bool]:
     return {step["step"]: "transaction" in step for step in said.facts["steps"]}
 
 
-def test_an_operator_s_life(place: Place, operator: Call) -> None:
+def test_an_operator_s_life(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """From a bare account to the set, another address, and out again for good; each verb does nothing where all is done."""
-    address, owner = place.address(NEWCOMER), place.config(AVS_OWNER)
+    address, owner = devnet_env.address(NEWCOMER), devnet_env.config(AVS_OWNER)
     assert operator("allow", address, "--yes", config=owner).code == 0
     again = operator("allow", address, "--yes", "--json", config=owner)
     assert again.facts["steps"] == [{"step": "put on the allow-list", "skipped": "it is on the list already"}]
@@ -168,7 +166,7 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
     assert not any(steps(operator("register", "--json")).values())
 
     shown = operator("show", "--json").facts
-    peer_id = new_key("p2p", rng).public["peer_id"]
+    peer_id = new_key("p2p", fixed_rng).public["peer_id"]
     socket = f"{ADDRESS}/p2p/{peer_id}"
     assert shown["operator"] is shown["allowed"] is shown["member"] is shown["key_matches"] is True
     assert (shown["address"], shown["socket"], shown["peer_id"]) == (address, socket, peer_id)
@@ -192,7 +190,7 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
     assert (shown["member"], shown["slashable"], until) == (False, True, shown["block"] + DELAY)
     assert f"slashable until block {until}" in operator("register", "--yes").err
     assert f"slashable until block {until}" in operator("deregister", "--key", "--yes").err
-    place.ask(lambda world: world.mine(DELAY))
+    devnet_env.ask(lambda world: world.mine(DELAY))
     gone = operator("deregister", "--key", "--yes", "--json")
     assert "warning: this key can never be registered again" in gone.err
     assert steps(gone) == {"deregister key": True}
@@ -204,86 +202,91 @@ def test_an_operator_s_life(place: Place, operator: Call) -> None:
 # --- refusals: nothing is sent, and the sentence says what and what next
 
 
-def allow(place: Place, address: str) -> None:
+def allow(devnet_env: DevnetEnvironment, address: str) -> None:
     async def add(world: World) -> None:
         await registration.add_to_allowlist(world.avs, world.contracts, bytes.fromhex(address[2:]))
 
-    place.ask(add)
+    devnet_env.ask(add)
 
 
-def nonce(place: Place, number: int) -> int:
+def nonce(devnet_env: DevnetEnvironment, number: int) -> int:
     async def count(world: World) -> int:
         answer = await world.rpc.call(
             "eth_getTransactionCount", to_hex(world.operator(number).address), "latest"
         )
         return int(str(answer), 16)
 
-    found: int = place.ask(count)
+    found: int = devnet_env.ask(count)
     return found
 
 
 @pytest.fixture
-def refused(place: Place, operator: Call) -> Callable[..., Said]:
+def refused(devnet_env: DevnetEnvironment, operator: Call) -> Callable[..., Said]:
     """Run a verb with ``--yes``, which must be refused with exit code ``code``, and without a transaction of the newcomer."""
 
     def call(name: str, *words: str | Path, code: int = 1, **changes: object) -> Said:
-        before = nonce(place, NEWCOMER)
-        said = operator(name, *words, "--yes", config=place.config(**changes))
+        before = nonce(devnet_env, NEWCOMER)
+        said = operator(name, *words, "--yes", config=devnet_env.config(**changes))
         assert said.code == code, said.err
         assert said.out == ""
         assert sum(line.startswith("error: ") for line in said.err.splitlines()) == 1
-        assert nonce(place, NEWCOMER) == before
+        assert nonce(devnet_env, NEWCOMER) == before
         return said
 
     return call
 
 
-def test_who_is_not_on_the_list_learns_whom_to_ask(place: Place, refused: Call) -> None:
+def test_who_is_not_on_the_list_learns_whom_to_ask(devnet_env: DevnetEnvironment, refused: Call) -> None:
     """The owner is named, with what it must run."""
     said = refused("register")
     assert "it is not on the allow-list of operator set 0" in said.err
-    assert f"the owner of the AVS registrar, {place.address(AVS_OWNER)}, must run" in said.err
-    assert f"eigenkms operator allow {place.address(NEWCOMER)}" in said.err
+    assert f"the owner of the AVS registrar, {devnet_env.address(AVS_OWNER)}, must run" in said.err
+    assert f"eigenkms operator allow {devnet_env.address(NEWCOMER)}" in said.err
 
 
-def test_only_the_owner_allows(place: Place, refused: Call) -> None:
+def test_only_the_owner_allows(devnet_env: DevnetEnvironment, refused: Call) -> None:
     """Another account is told who is."""
-    said = refused("allow", place.address(NEWCOMER))
-    assert f"is not the owner of the AVS registrar, {place.address(AVS_OWNER)} is" in said.err
+    said = refused("allow", devnet_env.address(NEWCOMER))
+    assert f"is not the owner of the AVS registrar, {devnet_env.address(AVS_OWNER)} is" in said.err
     assert "its checksum is wrong" in refused("allow", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD").err
     assert "is not an address" in refused("allow", "0x12").err
 
 
-def test_taking_off_the_list_is_undone_by_putting_on(place: Place, operator: Call) -> None:
+def test_taking_off_the_list_is_undone_by_putting_on(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """And changes nothing where it is off already."""
-    owner, address = place.config(AVS_OWNER), place.address(NEWCOMER)
+    owner, address = devnet_env.config(AVS_OWNER), devnet_env.address(NEWCOMER)
     for words, sent in (((), True), (("--remove",), True), (("--remove",), False)):
         said = operator("allow", address, *words, "--yes", "--json", config=owner)
         assert list(steps(said).values()) == [sent]
         assert operator("show", address, "--json").facts["allowed"] is (words == ())
 
 
-def test_an_account_that_cannot_pay_is_told_how_much(place: Place, refused: Call) -> None:
+def test_an_account_that_cannot_pay_is_told_how_much(devnet_env: DevnetEnvironment, refused: Call) -> None:
     """Before the first step, for all of them."""
     key = PrivateKey("secp256k1", b"\x55" * 32, public_values("secp256k1", b"\x55" * 32))
-    (place.folder / "poor.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
-    allow(place, key.public["address"])
+    (devnet_env.folder / "poor.json").write_bytes(key.seal("pass", fixed_rng, cost=CHEAP))
+    allow(devnet_env, key.public["address"])
     said = refused("register", account_keystore="poor.json")
     assert "has 0 ether, and up to 0.00" in said.err
     assert f"ether to {key.public['address']}; nothing was sent" in said.err
 
 
-def test_a_key_that_is_taken_is_refused(place: Place, refused: Call, operator: Call) -> None:
+def test_a_key_that_is_taken_is_refused(devnet_env: DevnetEnvironment, refused: Call, operator: Call) -> None:
     """By another operator; and an operator that has one keeps to it."""
-    allow(place, place.address(NEWCOMER))
-    place.config(0)
+    allow(devnet_env, devnet_env.address(NEWCOMER))
+    devnet_env.config(0)
     said = refused("register", bn254_keystore="bn254-0.json")
-    assert f"is registered by operator {place.address(0)}, and a key can be registered only once" in said.err
+    assert (
+        f"is registered by operator {devnet_env.address(0)}, and a key can be registered only once"
+        in said.err
+    )
     assert "eigenkms keys new --kind bn254" in said.err
     assert operator("register", "--yes").code == 0
     assert "it has another BN254 key in this set" in refused("register", bn254_keystore="bn254-0.json").err
     assert (
-        operator("show", "--json", config=place.config(bn254_keystore="bn254-0.json")).facts["key_matches"]
+        operator("show", "--json", config=devnet_env.config(bn254_keystore="bn254-0.json")).facts[
+            "key_matches"
+        ]
         is False
     )
 
@@ -320,16 +323,18 @@ def test_a_key_that_is_taken_is_refused(place: Place, refused: Call, operator: C
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_what_cannot_work_is_refused_before_anything_is_sent(
-    changes: dict[str, object], code: int, words: str, place: Place, refused: Call
+    changes: dict[str, object], code: int, words: str, devnet_env: DevnetEnvironment, refused: Call
 ) -> None:
     """An account, a key, a contract, a chain or a fee that is not right."""
-    allow(place, place.address(NEWCOMER))
+    allow(devnet_env, devnet_env.address(NEWCOMER))
     assert words in refused("register", code=code, **changes).err
 
 
-def test_a_full_set_is_refused(place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_set_is_refused(
+    devnet_env: DevnetEnvironment, operator: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One with as many members as a node can follow."""
-    allow(place, place.address(NEWCOMER))
+    allow(devnet_env, devnet_env.address(NEWCOMER))
     monkeypatch.setattr(operator_registry, "MAX_MEMBERS", 4)
     said = operator("register", "--yes")
     assert said.code == 1
@@ -356,10 +361,12 @@ def test_a_socket_that_nobody_could_use_is_refused(socket: str, words: str, refu
         assert words in refused("rotate-peer-key", "--socket", socket).err
 
 
-def test_a_socket_of_this_machine_is_for_a_devnet(place: Place, operator: Call, refused: Call) -> None:
+def test_a_socket_of_this_machine_is_for_a_devnet(
+    devnet_env: DevnetEnvironment, operator: Call, refused: Call
+) -> None:
     """Elsewhere nobody could dial it, whether it is given or announced; --force is about peer ids."""
     own = "/ip4/127.0.0.1/tcp/9402"
-    config = place.config(2)
+    config = devnet_env.config(2)
     assert operator("update-socket", "--socket", own, "--yes", config=config).code == 0
     assert operator("show", "--json", config=config).facts["socket"].startswith(f"{own}/p2p/")
     words = f"choose the socket: nobody can dial {own}: it is a machine's own (loopback)"
@@ -368,26 +375,26 @@ def test_a_socket_of_this_machine_is_for_a_devnet(place: Place, operator: Call, 
     assert words in refused("register", announce=[own], chain_id=1).err
 
 
-def test_a_foreign_peer_id_is_published_by_force(place: Place, operator: Call) -> None:
+def test_a_foreign_peer_id_is_published_by_force(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """Whoever wants it, says so; an operator that is no member has no socket to update."""
     foreign = f"{ADDRESS}/p2p/16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW"
     outside = operator("update-socket", "--yes")
     assert "it is not in operator set 0" in outside.err
     assert "join with operator register first" in outside.err
-    member = place.config(2)
+    member = devnet_env.config(2)
     assert operator("update-socket", "--socket", foreign, "--force", "--yes", config=member).code == 0
     assert operator("show", "--json", config=member).facts["socket"] == foreign
 
 
 def test_a_peer_key_is_rotated_and_goes_on_where_it_was_broken_off(
-    place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch
+    devnet_env: DevnetEnvironment, operator: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever breaks it off: chain and keystore end with one new peer id, at the address of before, and it is sent once."""
-    member = place.config(2, announce=None)
-    keystore, fresh = place.folder / "p2p-2.json", place.folder / "p2p-2.json.new"
-    (place.folder / "account-password").write_text("wrong\n")
+    member = devnet_env.config(2, announce=None)
+    keystore, fresh = devnet_env.folder / "p2p-2.json", devnet_env.folder / "p2p-2.json.new"
+    (devnet_env.folder / "account-password").write_text("wrong\n")
     assert operator("rotate-peer-key", "--yes", config=member).code == 1
-    (place.folder / "account-password").write_text("pass\n")
+    (devnet_env.folder / "account-password").write_text("pass\n")
     nowhere = operator("rotate-peer-key", "--yes", config=member)
     assert "the chain has none that can be dialled" in nowhere.err
     assert operator("update-socket", "--socket", ADDRESS, "--yes", config=member).code == 0
@@ -397,7 +404,7 @@ def test_a_peer_key_is_rotated_and_goes_on_where_it_was_broken_off(
     ids = [peek(keystore)[1]["peer_id"]]
     published = operator("show", "--json", config=member).facts["socket"]
     for step in ("put_in_place", "finish"):
-        sent = nonce(place, 2)
+        sent = nonce(devnet_env, 2)
         with monkeypatch.context() as patched:
 
             def refuse(_rotation: PeerKeyRotation) -> None:
@@ -411,20 +418,20 @@ def test_a_peer_key_is_rotated_and_goes_on_where_it_was_broken_off(
         done = operator("rotate-peer-key", "--yes", config=member)
         assert done.code == 0, done.err
         assert "restart the node" in done.err
-        assert nonce(place, 2) == sent + 1
+        assert nonce(devnet_env, 2) == sent + 1
         on_chain = operator("show", "--json", config=member).facts
         assert on_chain["peer_id"] == peek(keystore)[1]["peer_id"] == ids[-1]
         assert on_chain["socket"].partition("/p2p/")[0] == published.partition("/p2p/")[0]
-        assert (place.folder / f"p2p-2.json.{ids[-2]}.old").is_file()
+        assert (devnet_env.folder / f"p2p-2.json.{ids[-2]}.old").is_file()
         assert not fresh.exists()
     assert len(set(ids)) == 3
 
 
-def test_a_peer_key_of_no_member_is_not_rotated(place: Place, operator: Call) -> None:
+def test_a_peer_key_of_no_member_is_not_rotated(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """There is no socket to update; no keystore is made either."""
     said = operator("rotate-peer-key", "--yes")
     assert (said.code, "it is not in operator set 0" in said.err) == (1, True)
-    assert not list(place.folder.glob("*.new"))
+    assert not list(devnet_env.folder.glob("*.new"))
 
 
 def test_who_never_was_there_cannot_leave(operator: Call, refused: Call) -> None:
@@ -436,10 +443,10 @@ def test_who_never_was_there_cannot_leave(operator: Call, refused: Call) -> None
 # --- how it is sent
 
 
-def test_a_dry_run_shows_the_calls_and_sends_nothing(place: Place, operator: Call) -> None:
+def test_a_dry_run_shows_the_calls_and_sends_nothing(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """With what came of trying them; the join can be tried only after what is before it."""
-    allow(place, place.address(NEWCOMER))
-    before = nonce(place, NEWCOMER)
+    allow(devnet_env, devnet_env.address(NEWCOMER))
+    before = nonce(devnet_env, NEWCOMER)
     said = operator("register", "--dry-run", "--json")
     assert said.code == 0, said.err
     facts = said.facts
@@ -450,31 +457,33 @@ def test_a_dry_run_shows_the_calls_and_sends_nothing(place: Place, operator: Cal
         "would succeed",
         "shows only after the calls before it",
     ]
-    contracts = place.background.contracts
+    contracts = devnet_env.background.contracts
     assert contracts is not None
     join = calls["join operator set"]
     assert join["to"] == to_hex(contracts.allocation_manager)
     assert join["function"] == "registerForOperatorSets(address,(address,uint32[],bytes))"
-    assert join["arguments"][:1] == [place.address(NEWCOMER)]
+    assert join["arguments"][:1] == [devnet_env.address(NEWCOMER)]
     assert join["calldata"].startswith(to_hex(abi.REGISTER_FOR_SETS.selector))
     assert join["max_cost_wei"] == join["gas"] * facts["fee_per_gas_wei"]
     assert (facts["sent"], facts["gas"]) == (False, sum(step["gas"] for step in calls.values()))
     shown = operator("register", "--dry-run").out
     assert "nothing was sent; all of it costs at most 0.00" in shown
     assert join["calldata"] in shown
-    assert nonce(place, NEWCOMER) == before
+    assert nonce(devnet_env, NEWCOMER) == before
 
 
-def test_without_a_terminal_nothing_is_sent_unasked(place: Place) -> None:
+def test_without_a_terminal_nothing_is_sent_unasked(devnet_env: DevnetEnvironment) -> None:
     """The way to agree is named."""
-    allow(place, place.address(NEWCOMER))
-    done = eigenkms("operator", "register", "--config", place.config())
+    allow(devnet_env, devnet_env.address(NEWCOMER))
+    done = eigenkms("operator", "register", "--config", devnet_env.config())
     assert done.returncode == 1
     assert "3 transactions not confirmed" in done.stderr.decode()
     assert "--yes" in lines(done.stderr)[-1]
 
 
-def test_a_set_of_ecdsa_keys(place: Place, operator: Call, refused: Call, tmp_path: Path) -> None:
+def test_a_set_of_ecdsa_keys(
+    devnet_env: DevnetEnvironment, operator: Call, refused: Call, tmp_path: Path
+) -> None:
     """Its key is registered from its own keystore, shown and listed; that of the node is refused there, with the way on."""
 
     async def make(world: World) -> None:
@@ -486,14 +495,14 @@ def test_a_set_of_ecdsa_keys(place: Place, operator: Call, refused: Call, tmp_pa
         ):
             await owner.send("make a set", to, data, gas=400_000)
 
-    place.ask(make)
+    devnet_env.ask(make)
     secret = b"\x07" * 32
     values = public_values("secp256k1", secret)
     (tmp_path / "ecdsa.json").write_bytes(
-        PrivateKey("secp256k1", secret, values).seal("pass", rng, cost=CHEAP)
+        PrivateKey("secp256k1", secret, values).seal("pass", fixed_rng, cost=CHEAP)
     )
-    owner, config = place.config(AVS_OWNER, operator_set_id=7), place.config(operator_set_id=7)
-    assert operator("allow", "--yes", place.address(NEWCOMER), config=owner).code == 0
+    owner, config = devnet_env.config(AVS_OWNER, operator_set_id=7), devnet_env.config(operator_set_id=7)
+    assert operator("allow", "--yes", devnet_env.address(NEWCOMER), config=owner).code == 0
     hint = "give --ecdsa-keystore FILE for a set of ECDSA keys"
     assert hint in refused("register", operator_set_id=7).err
     done = operator("register", "--yes", "--json", "--ecdsa-keystore", tmp_path / "ecdsa.json", config=config)
@@ -505,9 +514,9 @@ def test_a_set_of_ecdsa_keys(place: Place, operator: Call, refused: Call, tmp_pa
     assert (row["curve"], row["key"], row["problem"]) == ("ECDSA", key, None)
 
 
-def test_on_a_terminal_it_asks_once(place: Place, operator: Call) -> None:
+def test_on_a_terminal_it_asks_once(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """No is no, Ctrl-C too, and yes is sent."""
-    member = place.config(3)
+    member = devnet_env.config(3)
     question = b"present price of gas? [y/N]: "
     code, shown = on_terminal("operator", "deregister", "--config", member, typed=((question, b"\x03"),))
     assert (code, b"Traceback" in shown, b"Fatal" in shown) == (130, False, False)
@@ -519,10 +528,12 @@ def test_on_a_terminal_it_asks_once(place: Place, operator: Call) -> None:
     assert operator("show", "--json", config=member).facts["member"] is False
 
 
-def test_a_registration_that_was_killed_is_completed_by_another(place: Place, operator: Call) -> None:
+def test_a_registration_that_was_killed_is_completed_by_another(
+    devnet_env: DevnetEnvironment, operator: Call
+) -> None:
     """A real process, killed once its first transaction is in a block: the rest is done, and nothing twice."""
-    allow(place, place.address(NEWCOMER))
-    words = [SCRIPT, "operator", "register", "--yes", "--config", str(place.config())]
+    allow(devnet_env, devnet_env.address(NEWCOMER))
+    words = [SCRIPT, "operator", "register", "--yes", "--config", str(devnet_env.config())]
     with subprocess.Popen(words, stderr=subprocess.PIPE, env=clean_environment()) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -533,15 +544,15 @@ def test_a_registration_that_was_killed_is_completed_by_another(place: Place, op
     done = operator("register", "--yes", "--json")
     assert done.code == 0, done.err
     assert steps(done)["become operator"] is False
-    assert nonce(place, NEWCOMER) == 3
+    assert nonce(devnet_env, NEWCOMER) == 3
     assert operator("show", "--json").facts["member"] is True
 
 
 def test_passwords_come_from_the_environment_too(
-    place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch
+    devnet_env: DevnetEnvironment, operator: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One for the account, one for the other keys; a wrong one is told, and not shown."""
-    file = place.config(1, account_password_file=None)
+    file = devnet_env.config(1, account_password_file=None)
     monkeypatch.setenv("EIGENKMS_ACCOUNT_PASSWORD", "hunter2")
     said = operator("deregister", "--yes", config=file)
     assert "account-1.json: the password is wrong" in said.err
@@ -573,43 +584,49 @@ def web3signer(key: bytes) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_web3signer_holds_the_account_s_key(place: Place, operator: Call) -> None:
+def test_a_web3signer_holds_the_account_s_key(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """No keystore and no password here; one with another key is found out, and nothing is sent."""
-    engine = place.background.engine
+    engine = devnet_env.background.engine
     assert engine is not None
-    settings = {"account_keystore": None, "account": place.address(2)}
+    settings = {"account_keystore": None, "account": devnet_env.address(2)}
     with web3signer(engine.accounts[5]) as url:
-        said = operator("deregister", "--yes", config=place.config(2, web3signer_url=url, **settings))
+        said = operator("deregister", "--yes", config=devnet_env.config(2, web3signer_url=url, **settings))
     assert said.code == 4
     assert "not as the account" in said.err
     with web3signer(engine.accounts[4]) as url:
         said = operator(
-            "deregister", "--yes", "--json", config=place.config(2, web3signer_url=url, **settings)
+            "deregister", "--yes", "--json", config=devnet_env.config(2, web3signer_url=url, **settings)
         )
     assert said.code == 0, said.err
-    assert said.facts["account"] == place.address(2)
+    assert said.facts["account"] == devnet_env.address(2)
     assert steps(said) == {"leave operator set": True}
 
 
-def test_what_a_stranger_published_commands_no_terminal(place: Place, operator: Call) -> None:
+def test_what_a_stranger_published_commands_no_terminal(
+    devnet_env: DevnetEnvironment, operator: Call
+) -> None:
     """A socket is anybody's text."""
 
     async def publish(world: World) -> None:
         await registration.update_socket(world.operator(1), world.contracts, "\x1b]0;evil\x07")
 
-    place.ask(publish)
-    for said in (operator("list"), operator("show", place.address(1))):
+    devnet_env.ask(publish)
+    for said in (operator("list"), operator("show", devnet_env.address(1))):
         assert "evil" in said.out
         assert all(character.isprintable() or character == "\n" for character in said.out)
-    assert operator("show", place.address(1), "--json").facts["peer_id"] is None
+    assert operator("show", devnet_env.address(1), "--json").facts["peer_id"] is None
 
 
-def test_one_is_shown_that_is_nobody_yet(place: Place, operator: Call) -> None:
+def test_one_is_shown_that_is_nobody_yet(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """Without an address, it is the account's or the operator's own."""
     facts = operator("show", "--json").facts
-    assert (facts["address"], facts["operator"], facts["member"]) == (place.address(NEWCOMER), False, False)
+    assert (facts["address"], facts["operator"], facts["member"]) == (
+        devnet_env.address(NEWCOMER),
+        False,
+        False,
+    )
     assert (facts["key"], facts["socket"], facts["slashable"]) == (None, None, False)
-    said = operator("show", config=place.config(account_keystore=None))
+    said = operator("show", config=devnet_env.config(account_keystore=None))
     assert "show operator: it is not said which" in said.err
 
 
@@ -617,17 +634,17 @@ def test_one_is_shown_that_is_nobody_yet(place: Place, operator: Call) -> None:
 
 
 def test_a_devnet_gives_ether_and_a_place_on_the_list(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    devnet_env: DevnetEnvironment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What a newcomer needs, by --dir or by --config; a second time the list stays as it is."""
-    place.config().rename(place.folder / "client.toml")
+    devnet_env.config().rename(devnet_env.folder / "client.toml")
     stranger = "0x" + "5a" * 20
 
     def devnet(*words: str) -> Any:
         assert run(["devnet", *words, "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
-    folder, file = ("--dir", str(place.folder)), ("--config", str(place.folder / "client.toml"))
+    folder, file = ("--dir", str(devnet_env.folder)), ("--config", str(devnet_env.folder / "client.toml"))
     assert devnet("fund", stranger, "--ether", "1.5", *folder) == {
         "address": stranger,
         "balance_wei": 15 * 10**17,
@@ -662,8 +679,10 @@ def test_a_favour_that_makes_no_sense_is_refused(
     assert capsys.readouterr().err.startswith(f"error: {error}")
 
 
-def test_a_favour_is_done_on_a_devnet_alone(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_favour_is_done_on_a_devnet_alone(
+    devnet_env: DevnetEnvironment, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Accounts whose keys are public send nothing on another chain."""
-    file = place.config(chain_id=1)
+    file = devnet_env.config(chain_id=1)
     assert run(["devnet", "fund", "0x" + "5a" * 20, "--config", str(file)]) == 2
     assert "serves chain 31337" in capsys.readouterr().err

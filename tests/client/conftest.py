@@ -1,6 +1,7 @@
 """libp2p is imported once, with its own warnings set aside."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 from trio.testing import MockClock
@@ -39,3 +40,9 @@ def clock() -> MockClock:
 def network() -> FakeNetwork:
     """Four operators, threshold three, one version at block 100."""
     return make_network()
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    """The file in which a client keeps the clusters that it knows."""
+    return tmp_path / "known"

@@ -29,7 +29,6 @@ from eigenkms.errors import NetworkError, VerificationError
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import (
     CHAIN,
     CLUSTER,
@@ -40,6 +39,7 @@ from tests.support.fake_network import (
     network_client,
     operator_host,
 )
+from tests.support.randomness import counter_rng
 
 ACCOUNTS = sorted(PRIVATE_KEYS[2:6], key=address_of)
 STRANGER = PRIVATE_KEYS[6]

@@ -1,7 +1,6 @@
 """A client believes no operator: what is false is refused and named, and the honest rest is enough."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,9 +32,9 @@ from tests.support.fake_network import (
     Operator,
     make_network,
     network_client,
-    operator_host,
+    operator_hosts,
 )
-from tests.support.faulty_operators import CASES, Serving, false_epochs, other_polynomial
+from tests.support.faulty_operators import CASES, FalseVersionOperators, false_epochs, other_polynomial
 from tests.support.waiting import PATIENCE
 
 APP = AppId("my-app")
@@ -43,27 +42,10 @@ ID = identity_v2(CLUSTER, APP)
 SECRET = b"attack at dawn"
 
 
-@asynccontextmanager
-async def living(network: FakeNetwork, ways: Sequence[Honest | None]) -> AsyncIterator[None]:
-    """Each operator answers in its way; ``None`` is not there, and nobody listens where its socket points."""
-    async with AsyncExitStack() as stack:
-        for index, way in enumerate(ways):
-            if way is None:
-                network.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{network.operators[index].peer.peer_id}")
-            else:
-                await stack.enter_async_context(operator_host(network, index, way))
-        yield
-
-
 def pins(known: Path) -> dict[ClusterId, bytes]:
     """What this machine has pinned for the network."""
     pinned = KnownClusters(known).get(CLUSTER)
     return {} if pinned is None else {CLUSTER: pinned}
-
-
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
 
 
 @pytest.fixture
@@ -76,7 +58,7 @@ def honest(network: FakeNetwork) -> Honest:
 
 async def test_the_first_fetch_verifies_and_pins(network: FakeNetwork, honest: Honest, known: Path) -> None:
     """And a secret encrypted with it comes back."""
-    async with living(network, [honest] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [honest] * 4), network_client(network, known) as client:
         info = await client.fetch()
         assert (info.cluster_id, info.mpk, info.threshold) == (CLUSTER, network.epoch.transcript.mpk, 3)
         assert info.operators == tuple(o.address for o in network.operators)
@@ -88,21 +70,24 @@ async def test_a_first_key_needs_a_witness_that_is_honest(
     network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """n-t+1 of today's operators: with one of four nothing is pinned; with two it is; from then on one is enough."""
-    async with living(network, [honest, None, None, None]), network_client(network, known) as client:
+    async with operator_hosts(network, [honest, None, None, None]), network_client(network, known) as client:
         with pytest.raises(QuorumError, match="1 of 4 operators vouch for it, 2 needed") as error:
             await client.fetch()
         for operator in network.operators[1:]:
             assert operator.address.hex() in str(error.value)
         assert pins(known) == {}
-    async with living(network, [honest, honest, None, None]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [honest, honest, None, None]),
+        network_client(network, known) as client,
+    ):
         await client.fetch()
-    async with living(network, [None, honest, None, None]), network_client(network, known) as client:
+    async with operator_hosts(network, [None, honest, None, None]), network_client(network, known) as client:
         assert (await client.fetch()).mpk == network.epoch.transcript.mpk
 
 
 async def test_nobody_there_is_a_quorum_that_is_missing(network: FakeNetwork, known: Path) -> None:
     """Each is named with the reason."""
-    async with living(network, [None] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [None] * 4), network_client(network, known) as client:
         with pytest.raises(QuorumError, match="no operator answered") as error:
             await client.fetch()
         assert str(error.value).count("connection refused") == 4
@@ -118,7 +103,10 @@ class Keyless(Honest):
 
 async def test_a_cluster_without_a_key_says_so(network: FakeNetwork, known: Path) -> None:
     """With a hint when to try again; operators that are down do not change what the others said."""
-    async with living(network, [Keyless(network)] * 3 + [None]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [Keyless(network)] * 3 + [None]),
+        network_client(network, known) as client,
+    ):
         with pytest.raises(
             NoVersionError, match="none of the 3 operators that answered has one yet"
         ) as error:
@@ -131,7 +119,7 @@ async def test_one_operator_that_knows_the_key_is_heard_among_those_that_do_not(
 ) -> None:
     """Two of four know it: enough for the first pin."""
     ways = [Keyless(network), honest, Keyless(network), honest]
-    async with living(network, ways), network_client(network, known) as client:
+    async with operator_hosts(network, ways), network_client(network, known) as client:
         assert (await client.fetch()).mpk == network.epoch.transcript.mpk
 
 
@@ -141,7 +129,7 @@ async def test_a_pinned_key_that_changed_is_refused(
     """Although all operators prove the new one."""
     other = make_network(seed="another polynomial").epoch.transcript.mpk
     KnownClusters(known).pin(CLUSTER, other)
-    async with living(network, [honest] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(KeyChangedError):
             await client.fetch()
         with pytest.raises(KeyChangedError):
@@ -153,7 +141,7 @@ async def test_a_chain_that_is_down_is_the_chains_fault(
 ) -> None:
     """Exit code 2 and the chain's own words."""
     network.chain.down = True
-    async with living(network, [honest] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(ChainError, match="it is down"):
             await client.fetch()
 
@@ -168,14 +156,17 @@ async def test_a_false_proof_is_refused_and_the_honest_are_heard(
 ) -> None:
     """From all operators: exit code 4, nothing pinned. From two of four: the other two are enough."""
     epoch, words = false_epochs(network)[case]
-    liar = Serving(network, epoch)
-    async with living(network, [liar] * 4), network_client(network, known) as client:
+    liar = FalseVersionOperators(network, epoch)
+    async with operator_hosts(network, [liar] * 4), network_client(network, known) as client:
         with pytest.raises(VerificationError) as error:
             await client.fetch()
         assert words in str(error.value) or "says something else than asked" in str(error.value)
         assert error.value.exit_code == 4
         assert pins(known) == {}
-    async with living(network, [liar, honest, liar, honest]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [liar, honest, liar, honest]),
+        network_client(network, known) as client,
+    ):
         assert (await client.fetch()).mpk == network.epoch.transcript.mpk
 
 
@@ -184,8 +175,8 @@ async def test_two_keys_that_are_both_certified_are_never_chosen_between(
 ) -> None:
     """A quorum of liars can certify two; then the client takes neither."""
     second = other_polynomial(network)
-    other = Serving(network, CertifiedTranscript(second, network.certify(second)))
-    async with living(network, [honest, other, None, None]), network_client(network, known) as client:
+    other = FalseVersionOperators(network, CertifiedTranscript(second, network.certify(second)))
+    async with operator_hosts(network, [honest, other, None, None]), network_client(network, known) as client:
         with pytest.raises(VerificationError, match="operators prove two different ones"):
             await client.fetch()
         assert pins(known) == {}
@@ -238,7 +229,7 @@ async def test_a_false_statement_vouches_for_nothing(network: FakeNetwork, known
     """With three such operators and one honest one there is one witness, not two."""
     perjurer, honest = Perjurer(network, way), Honest(network)
     async with (
-        living(network, [honest, perjurer, perjurer, perjurer]),
+        operator_hosts(network, [honest, perjurer, perjurer, perjurer]),
         network_client(network, known) as client,
     ):
         with pytest.raises(QuorumError, match="1 of 4 operators vouch for it, 2 needed"):
@@ -263,10 +254,13 @@ async def test_answers_that_mean_nothing_stop_nobody(
 ) -> None:
     """Alone they are a missing quorum; beside the honest they are passed over, for the key and for partial signatures."""
     babbler = Babbler(network, answer)
-    async with living(network, [babbler] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [babbler] * 4), network_client(network, known) as client:
         with pytest.raises(QuorumError):
             await client.fetch()
-    async with living(network, [babbler, honest, honest, honest]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [babbler, honest, honest, honest]),
+        network_client(network, known) as client,
+    ):
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
@@ -278,7 +272,10 @@ async def test_an_operator_that_moved_is_reached_through_the_record_that_others_
     network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """It is needed for the threshold, and its socket on chain points to nowhere."""
-    async with living(network, [honest, honest, honest, None]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [honest, honest, honest, None]),
+        network_client(network, known) as client,
+    ):
         moved = network.operators[2]
         for other in network.operators[:2]:
             other.records = [moved.record([network.chain.operators[2].socket.partition("/p2p/")[0]])]
@@ -294,7 +291,7 @@ async def test_a_record_with_an_address_that_is_none_harms_its_operator_alone(
     network: FakeNetwork, honest: Honest, known: Path, address: str
 ) -> None:
     """It signed it itself."""
-    async with living(network, [honest] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [honest] * 4), network_client(network, known) as client:
         for other in network.operators:
             other.records = [network.operators[3].record([address])]
         info = await client.fetch()
@@ -305,7 +302,10 @@ async def test_a_stolen_peer_id_hides_neither_thief_nor_victim(
     network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """The thief's socket names the victim's peer at the thief's port. The victim is needed, and is reached."""
-    async with living(network, [honest, honest, honest, None]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [honest, honest, honest, None]),
+        network_client(network, known) as client,
+    ):
         victim = network.operators[0]
         network.place(3, f"/ip4/127.0.0.1/tcp/1/p2p/{victim.peer.peer_id}")
         for _ in range(3):
@@ -341,7 +341,10 @@ async def test_a_false_partial_signature_is_worked_around_and_its_operator_named
 ) -> None:
     """One of four. It may also come too late to matter: then nothing is said."""
     liar, honest = FalseSigner(network, FALSE_SIGNATURES[lie]), Honest(network)
-    async with living(network, [liar, honest, honest, honest]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [liar, honest, honest, honest]),
+        network_client(network, known) as client,
+    ):
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
     name = f"operator 0x{network.operators[0].address.hex()} sent a false partial signature"
@@ -354,7 +357,10 @@ async def test_where_liars_are_too_many_they_are_named(
 ) -> None:
     """Two of four: exit code 2, with both names and what they did."""
     liar = FalseSigner(network, FALSE_SIGNATURES["another share"])
-    async with living(network, [liar, honest, honest, liar]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [liar, honest, honest, liar]),
+        network_client(network, known) as client,
+    ):
         await client.fetch()
         with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
             await client.application_key(APP)
@@ -406,13 +412,16 @@ async def test_an_answer_to_something_else_counts_for_nothing(
 ) -> None:
     """Two of four: the quorum is missing, and both are named; one of four is not missed."""
     odd = Misdirected(network, way)
-    async with living(network, [honest, honest, odd, odd]), network_client(network, known) as client:
+    async with operator_hosts(network, [honest, honest, odd, odd]), network_client(network, known) as client:
         await client.fetch()
         with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
             await client.application_key(APP)
         for operator in network.operators[2:]:
             assert f"0x{operator.address.hex()}: " in str(error.value)
-    async with living(network, [honest, honest, honest, odd]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [honest, honest, honest, odd]),
+        network_client(network, known) as client,
+    ):
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
@@ -429,12 +438,18 @@ async def test_a_refusal_by_more_than_may_be_missing_is_a_refusal(
 ) -> None:
     """Two of four: exit code 3. One of four: nobody notices."""
     closed = Closed(network)
-    async with living(network, [honest, honest, closed, closed]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [honest, honest, closed, closed]),
+        network_client(network, known) as client,
+    ):
         await client.fetch()
         with pytest.raises(RefusedError, match="its policy is closed") as error:
             await client.application_key(APP)
         assert error.value.exit_code == 3
-    async with living(network, [honest, closed, honest, honest]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [honest, closed, honest, honest]),
+        network_client(network, known) as client,
+    ):
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
@@ -453,7 +468,10 @@ async def test_who_does_not_answer_in_time_is_named(
 ) -> None:
     """The client's own timeout ends it."""
     mute = Mute(network)
-    async with living(network, [honest, mute, honest, mute]), network_client(network, known) as client:
+    async with (
+        operator_hosts(network, [honest, mute, honest, mute]),
+        network_client(network, known) as client,
+    ):
         await client.fetch()
 
         def progress(line: str) -> None:
@@ -470,7 +488,7 @@ async def test_each_version_of_ciphertexts_has_its_key(
     network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """The client asks for the one that the ciphertext needs; a key of one version opens nothing of the other."""
-    async with living(network, [honest] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [honest] * 4), network_client(network, known) as client:
         info = await client.fetch()
         for version, other in ((1, 2), (2, 1)):
             ciphertext = encrypt(info, APP, SECRET, version)
@@ -483,7 +501,7 @@ async def test_what_is_no_ciphertext_is_refused_before_anybody_is_asked(
     network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """Nothing is said to the network."""
-    async with living(network, [honest] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(InputError):
             await client.decrypt(APP, b"nonsense")
         assert honest.asked == []
@@ -495,9 +513,9 @@ async def test_a_client_fetches_again_after_a_failure(
     """The network may have moved on to another version meanwhile."""
     mute = Mute(network)
     async with network_client(network, known) as client:
-        async with living(network, [honest, mute, mute, honest]):
+        async with operator_hosts(network, [honest, mute, mute, honest]):
             await client.fetch()
             with pytest.raises(QuorumError):
                 await client.application_key(APP, progress=lambda _line: clock.jump(PATIENCE))
-        async with living(network, [honest] * 4):
+        async with operator_hosts(network, [honest] * 4):
             assert (await client.application_key(APP)).secret == bls.partial_sign(network.secret, ID)

@@ -11,8 +11,14 @@ from eigenkms.client.api import ClientSettings, ClusterInfo, encrypt, encrypt_st
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.errors import InputError
 from eigenkms.types import AppId, ExactAppId
-from tests.client.test_api import living
-from tests.support.fake_network import CLUSTER, FakeNetwork, Honest, make_network, network_client
+from tests.support.fake_network import (
+    CLUSTER,
+    FakeNetwork,
+    Honest,
+    make_network,
+    network_client,
+    operator_hosts,
+)
 
 SPELLED = AppId("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
 LOWER = AppId(SPELLED.lower())
@@ -41,7 +47,7 @@ async def test_every_door_takes_every_spelling(network: FakeNetwork, tmp_path: P
     cluster = ClusterInfo(CLUSTER, network.epoch)
     sealed = encrypt(cluster, AppId(SPELLED.upper()), SECRET)
     async with (
-        living(network, [Honest(network)] * 4),
+        operator_hosts(network, [Honest(network)] * 4),
         network_client(network, tmp_path / "known", applications=Register(sealed)) as client,
     ):
         for each in (SPELLED, LOWER):
@@ -56,7 +62,7 @@ async def test_a_spelling_that_is_meant_is_kept(network: FakeNetwork, tmp_path: 
     exact = ExactAppId(SPELLED)
     sealed = encrypt(ClusterInfo(CLUSTER, network.epoch), exact, SECRET)
     async with (
-        living(network, [Honest(network)] * 4),
+        operator_hosts(network, [Honest(network)] * 4),
         network_client(network, tmp_path / "known", applications=Register(sealed)) as client,
     ):
         assert await client.decrypt(exact, sealed) == SECRET

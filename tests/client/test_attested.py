@@ -23,7 +23,16 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.types import AppId, OperatorAddress
-from tests.support.attested_network import APP, CREATOR_KEY, DIGEST, Guarded, Register, Watched, guarded, show
+from tests.support.attested_network import (
+    APP,
+    CREATOR_KEY,
+    DIGEST,
+    PolicyOperators,
+    RecordingAttester,
+    Register,
+    guarded,
+    show,
+)
 from tests.support.fake_network import FakeNetwork, Operator, make_network, network_client
 from tests.support.hosts import patient_host
 from tests.support.launcher import launch
@@ -44,24 +53,19 @@ SECRET = b"attack at dawn"
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
+def attester() -> RecordingAttester:
+    return RecordingAttester(EcdsaAttester(CREATOR_KEY))
 
 
 @pytest.fixture
-def attester() -> Watched:
-    return Watched(EcdsaAttester(CREATOR_KEY))
-
-
-@pytest.fixture
-def register(attester: Watched) -> Register:
+def register(attester: RecordingAttester) -> Register:
     made = Register()
     made.publish(EcdsaAttester(CREATOR_KEY).address)
     return made
 
 
 async def test_the_creator_decrypts_and_nobody_else(
-    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: RecordingAttester, known: Path, tmp_path: Path
 ) -> None:
     """Without evidence, or with another account's, everybody refuses: exit code 3 and each one's reason."""
     async with guarded(network, register, tmp_path), network_client(network, known) as client:
@@ -75,7 +79,7 @@ async def test_the_creator_decrypts_and_nobody_else(
 
 
 async def test_each_operator_gets_evidence_of_its_own(
-    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: RecordingAttester, known: Path, tmp_path: Path
 ) -> None:
     """Made for it and the reply key of the request that it is in; never the same twice."""
     async with guarded(network, register, tmp_path) as ways, network_client(network, known) as client:
@@ -92,7 +96,7 @@ async def test_each_operator_gets_evidence_of_its_own(
 
 
 async def test_what_one_operator_captured_is_worth_nothing(
-    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: RecordingAttester, known: Path, tmp_path: Path
 ) -> None:
     """At another, where it is not the creator's signature; nor at itself again; nor with a key of the thief's."""
     async with guarded(network, register, tmp_path) as ways, network_client(network, known) as client:
@@ -117,7 +121,7 @@ LONG = 16 * PATIENCE
 """A timeout so long that nothing which waits for a part of it ends before ``PATIENCE``."""
 
 
-class Busy(Guarded):
+class Busy(PolicyOperators):
     """Each operator says so, or what ``code`` is, ``times`` times before it decides."""
 
     times = 4
@@ -135,7 +139,12 @@ class Busy(Guarded):
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [r for r in Refusal if r.passes])
 async def test_who_is_busy_is_asked_again_with_other_evidence(
-    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path, code: Refusal
+    network: FakeNetwork,
+    register: Register,
+    attester: RecordingAttester,
+    known: Path,
+    tmp_path: Path,
+    code: Refusal,
 ) -> None:
     """More often than who lacks a version, until it decides."""
 
@@ -156,7 +165,7 @@ async def test_who_is_busy_is_asked_again_with_other_evidence(
 async def test_who_stays_busy_is_asked_to_the_deadline(
     network: FakeNetwork,
     register: Register,
-    attester: Watched,
+    attester: RecordingAttester,
     known: Path,
     tmp_path: Path,
     clock: MockClock,
@@ -185,7 +194,7 @@ async def test_who_stays_busy_is_asked_to_the_deadline(
 
 
 async def test_who_is_busy_where_the_others_refused_is_not_waited_for(
-    network: FakeNetwork, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, attester: RecordingAttester, known: Path, tmp_path: Path
 ) -> None:
     """It could not complete the key any more."""
     register = Register()
@@ -210,11 +219,11 @@ async def test_who_is_busy_where_the_others_refused_is_not_waited_for(
 # -- hedging -----------------------------------------------------------------------------------------------------
 
 
-def shown_to(attester: Watched) -> set[OperatorAddress]:
+def shown_to(attester: RecordingAttester) -> set[OperatorAddress]:
     return {scope.operator for scope, _ in attester.given}
 
 
-class Lazy(Guarded):
+class Lazy(PolicyOperators):
     """Of these nobody answers."""
 
     sleepers: frozenset[OperatorAddress] = frozenset()
@@ -227,7 +236,7 @@ class Lazy(Guarded):
 
 @pytest.mark.slow
 async def test_evidence_is_shown_to_as_few_as_do(
-    register: Register, attester: Watched, known: Path, tmp_path: Path
+    register: Register, attester: RecordingAttester, known: Path, tmp_path: Path
 ) -> None:
     """Seven of ten and one more; chosen by lot, so that all get their part."""
     network, chosen = make_network(10), set()
@@ -242,7 +251,7 @@ async def test_evidence_is_shown_to_as_few_as_do(
 
 @pytest.mark.slow
 async def test_for_each_that_fails_another_is_asked_at_once(
-    register: Register, attester: Watched, known: Path, tmp_path: Path
+    register: Register, attester: RecordingAttester, known: Path, tmp_path: Path
 ) -> None:
     """Three of ten hold no share of the version: the other seven give the key, long before anybody is slow."""
     network = make_network(10)
@@ -257,7 +266,7 @@ async def test_for_each_that_fails_another_is_asked_at_once(
 
 @pytest.mark.slow
 async def test_once_answers_are_slow_all_are_asked(
-    register: Register, attester: Watched, known: Path, tmp_path: Path, clock: MockClock
+    register: Register, attester: RecordingAttester, known: Path, tmp_path: Path, clock: MockClock
 ) -> None:
     """Three of ten never answer: whoever was held back is asked after an eighth of the timeout."""
     network = make_network(10)
@@ -287,7 +296,7 @@ async def test_once_answers_are_slow_all_are_asked(
 class Failing:
     """Has evidence for all but these."""
 
-    def __init__(self, inner: Watched, error: Exception, *without: Operator) -> None:
+    def __init__(self, inner: RecordingAttester, error: Exception, *without: Operator) -> None:
         self.inner, self.error, self.without = inner, error, {o.address for o in without}
 
     async def attest(self, scope: Scope) -> Authorisation:
@@ -298,7 +307,12 @@ class Failing:
 
 @pytest.mark.parametrize("error", [AttesterError("the signer sleeps"), NetworkError("the signer sleeps")])
 async def test_without_evidence_for_one_the_others_do(
-    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path, error: Exception
+    network: FakeNetwork,
+    register: Register,
+    attester: RecordingAttester,
+    known: Path,
+    tmp_path: Path,
+    error: Exception,
 ) -> None:
     """It is not asked; whatever error of ours the attester raised, that operator is not thought to be away."""
     failing = Failing(attester, error, network.operators[2])
@@ -308,7 +322,7 @@ async def test_without_evidence_for_one_the_others_do(
 
 
 async def test_without_evidence_for_too_many_it_is_said_once(
-    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: RecordingAttester, known: Path, tmp_path: Path
 ) -> None:
     """As our own trouble, with its hint, and at once; nobody is asked."""
     failing = Failing(attester, AttesterError("the signer sleeps", hint="wake it"), *network.operators)

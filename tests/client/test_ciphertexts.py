@@ -20,16 +20,11 @@ from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
-from tests.client.test_api import APP, living
-from tests.support.fake_network import CLUSTER, FakeNetwork, Honest, network_client
+from tests.client.test_api import APP
+from tests.support.fake_network import CLUSTER, FakeNetwork, Honest, network_client, operator_hosts
 from tests.support.toy_backend import toy_crypto
 
 CHUNK = 65536
-
-
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
 
 
 @pytest.fixture
@@ -199,7 +194,7 @@ def test_nothing_is_encrypted_that_nobody_could_decrypt(info: ClusterInfo, key: 
 async def test_a_client_decrypts_streams_of_both_versions(network: FakeNetwork, known: Path) -> None:
     """And bytes; more than is decrypted in one go."""
     plaintext = bytes(70) * CHUNK
-    async with living(network, [Honest(network)] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [Honest(network)] * 4), network_client(network, known) as client:
         info = await client.fetch()
         for version in (1, 2):
             opened = io.BytesIO()
@@ -218,7 +213,7 @@ async def test_another_clusters_ciphertext_is_refused_before_anybody_is_asked(
     """It names its cluster."""
     honest = Honest(network)
     foreign = Recipient(APP, ClusterId(bytes(32)), info.mpk)
-    async with living(network, [honest] * 4), network_client(network, known) as client:
+    async with operator_hosts(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(VerificationError, match="not for"):
             await client.decrypt(APP, ibe_v2.encrypt(foreign, b"secret", lambda n: b"\x01" * n))
         assert honest.asked == []

@@ -23,11 +23,6 @@ PUBLIC = b'{"MODE": "prod", "REGION": "eu"}'
 SEALED = {"API_KEY": "s3cr3t \N{KEY}", "MODE": "secret mode"}
 
 
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
-
-
 def seal(network: FakeNetwork, text: bytes, *, version: int = 2, app: AppId = APP) -> bytes:
     recipient = Recipient(app, CLUSTER, network.epoch.transcript.mpk)
     return ciphertexts.encrypt(recipient, text, version)

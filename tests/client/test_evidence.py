@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -14,19 +13,14 @@ from eigenkms.client.evidence import MAX_REJECTED, EvidenceReport
 from eigenkms.errors import ChainError, InputError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
-from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.records.evidence_bundle import Bundle
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import EvidencePage, decode_evidence_request
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.messages import dealing_body, ref_of
-from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.client_rpc import EvidencePage
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet
-from tests.client.test_api import Keyless, living, pins
+from tests.client.test_api import Keyless, pins
+from tests.support.evidence_cases import EvidenceServer, bad_dealing, equivocation, equivocation_in
 from tests.support.fake_network import (
-    CLUSTER,
     FakeChain,
     FakeNetwork,
     Honest,
@@ -34,25 +28,9 @@ from tests.support.fake_network import (
     block_at,
     make_network,
     network_client,
+    operator_hosts,
 )
 from tests.support.waiting import PATIENCE
-
-
-def equivocation(network: FakeNetwork, number: int = 1, accused: int = 3) -> Bundle:
-    """Two hashes of one operator, others for each ``number``."""
-    return equivocation_in(network.session, network.operators[accused], number)
-
-
-def equivocation_in(session: Session, liar: Operator, number: int = 1) -> Bundle:
-    frames = tuple(said(session, liar, FrameKind.HASH, [bytes([number, place]) * 16]) for place in (0, 1))
-    return Bundle(session, Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames))
-
-
-def bad_dealing(network: FakeNetwork, source: Transcript, accused: int = 3) -> Bundle:
-    """A signed dealing from a version, which has no header."""
-    session, liar = network.session, network.operators[accused]
-    frame = said(session, liar, FrameKind.DEALING, dealing_body(ref_of(source), b"no header"))
-    return Bundle(session, Evidence(Fault.BAD_DEALING, liar.address, session.id, (frame,), source))
 
 
 def _of_others(network: FakeNetwork, strangers: FakeNetwork) -> Transcript:
@@ -63,54 +41,18 @@ def _of_others(network: FakeNetwork, strangers: FakeNetwork) -> Transcript:
     return replace(transcript, recipients=OperatorSet((made_up, *others)))
 
 
-def said(session: Session, operator: Operator, kind: FrameKind, body: list[Any]) -> Frame:
-    return build_frame(
-        operator.key,
-        kind=kind,
-        cluster=session.cluster,
-        sender=operator.address,
-        session=session.id,
-        body=body,
-    )
-
-
-class Holding(Honest):
-    """Shows ``bundles``, one a page, and answers to nothing else if it has no key."""
-
-    def __init__(self, network: FakeNetwork, *bundles: Bundle | bytes) -> None:
-        super().__init__(network)
-        self.pages = [bundle if isinstance(bundle, bytes) else bundle.encoded for bundle in bundles]
-
-    async def answer(self, operator: Operator, request: Request) -> bytes:
-        if request.method != rpc_methods.EVIDENCE:
-            return await super().answer(operator, request)
-        cluster, after = decode_evidence_request(request.body)
-        assert cluster == CLUSTER
-        self.asked.append(request.method)
-        return self.page(after).encoded
-
-    def page(self, after: int) -> EvidencePage:
-        rows = list(enumerate(self.pages, 1))[after : after + 1]
-        return EvidencePage(tuple(rows), more=after + 1 < len(self.pages))
-
-
-class Endless(Holding):
+class Endless(EvidenceServer):
     """Always says that there is more, and shows it."""
 
     def page(self, after: int) -> EvidencePage:
         return EvidencePage(((after + 1, self.pages[after % len(self.pages)]),), more=True)
 
 
-class Standing(Holding):
+class Standing(EvidenceServer):
     """Never gets any further."""
 
     def page(self, after: int) -> EvidencePage:
         return EvidencePage(((1, self.pages[0]),), more=True)
-
-
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
 
 
 @asynccontextmanager
@@ -118,7 +60,7 @@ async def found(
     network: FakeNetwork, ways: Sequence[Honest | None], known: Path, *asked: OperatorAddress
 ) -> AsyncIterator[EvidenceReport]:
     """What a client finds where operators answer in these ways."""
-    async with living(network, ways), network_client(network, known) as client:
+    async with operator_hosts(network, ways), network_client(network, known) as client:
         yield await client.fetch_evidence(asked)
 
 
@@ -132,10 +74,10 @@ async def test_the_same_proof_of_several_operators_is_one_piece(network: FakeNet
     a, b = first.evidence.frames
     swapped = replace(first, evidence=replace(first.evidence, frames=(b, a)))
     ways = [
-        Holding(network, first),
-        Holding(network, second, swapped),
-        Holding(network, first, first),
-        Holding(network),
+        EvidenceServer(network, first),
+        EvidenceServer(network, second, swapped),
+        EvidenceServer(network, first, first),
+        EvidenceServer(network),
     ]
     async with found(network, ways, known) as findings:
         assert (findings.asked, findings.rejected, findings.failures) == (4, (), {})
@@ -147,7 +89,7 @@ async def test_the_same_proof_of_several_operators_is_one_piece(network: FakeNet
 async def test_evidence_is_found_before_there_is_a_key(network: FakeNetwork, known: Path) -> None:
     """A dealer that keeps a genesis from its end is then named; nothing is pinned."""
 
-    class Early(Holding, Keyless):
+    class Early(EvidenceServer, Keyless):
         """Has evidence and no key."""
 
     ways = [Early(network, equivocation(network)), Early(network), Early(network), None]
@@ -179,7 +121,12 @@ async def test_false_evidence_is_rejected_with_the_name_of_who_showed_it(
         ),
     }
     assert len(lies) < MAX_REJECTED
-    ways = [Holding(network, *lies.values(), good), Holding(network), Holding(network), Holding(network)]
+    ways = [
+        EvidenceServer(network, *lies.values(), good),
+        EvidenceServer(network),
+        EvidenceServer(network),
+        EvidenceServer(network),
+    ]
     async with found(network, ways, known) as findings:
         assert [piece.holders for piece in findings.pieces] == [names(network, 0)]
         assert {operator for operator, _ in findings.rejected} == set(names(network, 0))
@@ -192,7 +139,7 @@ async def test_false_evidence_is_rejected_with_the_name_of_who_showed_it(
 async def test_a_source_that_the_chain_confirms_is_good(network: FakeNetwork, known: Path) -> None:
     """Of the operators that the chain had at its block."""
     piece = bad_dealing(network, network.epoch.transcript)
-    ways = [Holding(network, piece), *[Holding(network)] * 3]
+    ways = [EvidenceServer(network, piece), *[EvidenceServer(network)] * 3]
     async with found(network, ways, known) as findings:
         assert [found.bundle for found in findings.pieces] == [piece]
 
@@ -205,7 +152,7 @@ async def test_nobody_can_keep_a_client_busy(network: FakeNetwork, known: Path) 
         Endless(network, *valid),
         Endless(network, *nonsense),
         Standing(network, valid[0]),
-        Holding(network, equivocation(network, 99, accused=0)),
+        EvidenceServer(network, equivocation(network, 99, accused=0)),
     ]
     async with found(network, ways, known) as findings:
         reasons = {operator: str(error) for operator, error in findings.failures.items()}
@@ -220,12 +167,12 @@ async def test_nobody_can_keep_a_client_busy(network: FakeNetwork, known: Path) 
 
 async def test_only_those_that_were_chosen_are_asked(network: FakeNetwork, known: Path) -> None:
     """Who is no operator of today cannot be."""
-    ways = [Holding(network, equivocation(network, number)) for number in range(4)]
+    ways = [EvidenceServer(network, equivocation(network, number)) for number in range(4)]
     async with found(network, ways, known, network.operators[2].address) as findings:
         assert findings.asked == 1
         assert [piece.holders for piece in findings.pieces] == [names(network, 2)]
         assert [rpc_methods.EVIDENCE in way.asked for way in ways] == [False, False, True, False]
-    async with living(network, ways), network_client(network, known) as client:
+    async with operator_hosts(network, ways), network_client(network, known) as client:
         with pytest.raises(InputError, match="it is not an operator of this set today"):
             await client.fetch_evidence([OperatorAddress(bytes(20))])
 
@@ -249,8 +196,8 @@ async def test_who_does_not_answer_is_told(network: FakeNetwork, known: Path, cl
                 await trio.sleep_forever()
             return await super().answer(operator, request)
 
-    ways = [Holding(network, equivocation(network)), None, Old(network), Silent(network)]
-    async with living(network, ways), network_client(network, known) as client:
+    ways = [EvidenceServer(network, equivocation(network)), None, Old(network), Silent(network)]
+    async with operator_hosts(network, ways), network_client(network, known) as client:
 
         def progress(line: str) -> None:
             if line.startswith("3 of 4 operators asked"):
@@ -275,7 +222,7 @@ class Forgetful(FakeChain):
 async def test_a_chain_that_cannot_say_is_the_chains_fault(network: FakeNetwork, known: Path) -> None:
     """Not a fault of the evidence, nor of who showed it."""
     network.chain = Forgetful(network.chain.operators)
-    ways = [Holding(network, equivocation(network))] * 4
-    async with living(network, ways), network_client(network, known) as client:
+    ways = [EvidenceServer(network, equivocation(network))] * 4
+    async with operator_hosts(network, ways), network_client(network, known) as client:
         with pytest.raises(ChainError, match="it has forgotten"):
             await client.fetch_evidence()

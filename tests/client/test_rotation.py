@@ -44,11 +44,6 @@ LONG = 16 * PATIENCE
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "known"
-
-
-@pytest.fixture
 def network(network: FakeNetwork) -> FakeNetwork:
     """All four hold the first version."""
     for operator in network.operators:

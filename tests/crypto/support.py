@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eigenkms.crypto.backends import bn254_field
-from eigenkms.crypto.hashing import Rng, be64, keccak256
+from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import R, SecretScalar
 
 FOLDER = Path(__file__).parent
@@ -17,21 +17,6 @@ BLS_P = 0x1A0111EA397FE69A4B1BA7B6434BACD764774B84F38512BF6730D2A0F6B0F6241EABFF
 
 def unhex(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
-
-
-def counter_rng(seed: str) -> Rng:
-    """A reproducible stream: Keccak-256 of the seed and a counter."""
-    count = 0
-
-    def rng(n: int) -> bytes:
-        nonlocal count
-        out = b""
-        while len(out) < n:
-            out += keccak256(seed.encode(), be64(count))
-            count += 1
-        return out[:n]
-
-    return rng
 
 
 def scalar(seed: str) -> SecretScalar:

@@ -208,7 +208,7 @@ BAD_BN_G2 = {
     "infinity": BN_G2_INFINITY,
     "off curve": BN_VALID_G2[:-1] + bytes([BN_VALID_G2[-1] ^ 1]),
     "real part first": BN_VALID_G2[32:64] + BN_VALID_G2[:32] + BN_VALID_G2[96:] + BN_VALID_G2[64:96],
-    "off subgroup": bytes.fromhex(selftest._BN_OFF_SUBGROUP),
+    "off subgroup": bytes.fromhex(selftest.BN_OFF_SUBGROUP),
     "not reduced": (int.from_bytes(BN_VALID_G2[:32], "big") + P).to_bytes(32, "big") + BN_VALID_G2[32:],
     "ones": b"\xff" * 128,
 }

@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from eigenkms.crypto.batch_verify import coefficients, find_failing
-from tests.crypto.support import counter_rng
+from tests.support.randomness import counter_rng
 
 
 @hypothesis_settings(derandomize=True)

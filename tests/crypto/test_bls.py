@@ -10,7 +10,8 @@ from eigenkms.crypto.ibe_identities import identity_v1
 from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError
-from tests.crypto.support import counter_rng, scalar
+from tests.crypto.support import scalar
+from tests.support.randomness import counter_rng
 from tests.support.toy_backend import toy_crypto
 
 APP = "an application"

@@ -8,7 +8,7 @@ from eigenkms.crypto import backends, bn254
 from eigenkms.crypto.backends.interface import BN_G1_INFINITY, BN_G2_INFINITY, InvalidPoint
 from eigenkms.crypto.bn254 import KeyPair, N
 from eigenkms.crypto.hashing import keccak256
-from tests.crypto.support import counter_rng
+from tests.support.randomness import counter_rng
 from tests.support.toy_backend import toy_crypto
 
 DIGEST = keccak256(b"message")

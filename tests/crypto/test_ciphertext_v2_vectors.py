@@ -17,7 +17,8 @@ from eigenkms.crypto import backends, bls, feldman, ibe_v2
 from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.types import AppId, ClusterId
-from tests.crypto.support import counter_rng, scalar
+from tests.crypto.support import scalar
+from tests.support.randomness import counter_rng
 
 PATH = Path(__file__).with_name("ciphertext_v2.json")
 MASTER = scalar("ciphertext v2: master secret")

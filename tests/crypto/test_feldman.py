@@ -6,7 +6,8 @@ from eigenkms.crypto import backends, feldman
 from eigenkms.crypto.backends.interface import BLS_G2_INFINITY, InvalidPoint
 from eigenkms.crypto.scalars import R, SecretScalar, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
-from tests.crypto.support import counter_rng, scalar
+from tests.crypto.support import scalar
+from tests.support.randomness import counter_rng
 
 X = 0x1234567890ABCDEF
 

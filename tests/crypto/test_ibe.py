@@ -8,7 +8,8 @@ from eigenkms.crypto import bls, feldman, ibe
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
 from eigenkms.crypto.ibe_identities import identity_v1
 from eigenkms.errors import InputError, VerificationError
-from tests.crypto.support import counter_rng, scalar
+from tests.crypto.support import scalar
+from tests.support.randomness import counter_rng
 from tests.support.toy_backend import toy_crypto
 
 APP = "an application"

@@ -10,7 +10,8 @@ from eigenkms.crypto.ibe_identities import IdentityKind, identity_v1, identity_v
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Opener, Recipient, Sealer, parse_header
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
-from tests.crypto.support import counter_rng, scalar
+from tests.crypto.support import scalar
+from tests.support.randomness import counter_rng
 from tests.support.toy_backend import toy_crypto
 
 APP = AppId("an application")
@@ -21,6 +22,8 @@ SMALL = 6
 CHUNK = 64
 SEALED = CHUNK + 16
 HEADER = 166
+FIELDS_SIZE = 6
+"""Magic, version, kind and size of the chunks."""
 PLAINTEXT = bytes(range(150))
 
 
@@ -97,7 +100,7 @@ def test_every_single_byte_can_take_no_other_value() -> None:
     with toy_crypto():
         ciphertext, opening = sealed(), key()
         for at, byte in enumerate(ciphertext):
-            others = range(256) if at < ibe_v2._FIELDS_SIZE else (byte ^ 1 << bit for bit in range(8))
+            others = range(256) if at < FIELDS_SIZE else (byte ^ 1 << bit for bit in range(8))
             for value in set(others) - {byte}:
                 refused(ciphertext[:at] + bytes([value]) + ciphertext[at + 1 :], opening)
 
@@ -173,12 +176,18 @@ def test_the_reason_tells_a_cut_from_a_change() -> None:
         assert "chunk 3 of the ciphertext was changed, moved or cut" in refused(ciphertext[:-1], opening)
 
 
+class EmptyChunkSealer(Sealer):
+    """Seals what ``Sealer`` refuses to seal."""
+
+    def seal_empty(self) -> bytes:
+        return self._cipher.encrypt(self._nonce(last=True), b"", self._context)
+
+
 def test_an_empty_last_chunk_after_others_is_refused() -> None:
     """A plaintext has one ciphertext for each r: not even whoever has the key can make this one pass."""
     with toy_crypto():
-        sealer = Sealer(recipient(), counter_rng("e"), SMALL)
-        content = sealer.header + sealer.seal(bytes(CHUNK), last=False)
-        content += sealer._cipher.encrypt(sealer._nonce(last=True), b"", sealer._context)
+        sealer = EmptyChunkSealer(recipient(), counter_rng("e"), SMALL)
+        content = sealer.header + sealer.seal(bytes(CHUNK), last=False) + sealer.seal_empty()
         assert "chunk 2 of the ciphertext is empty" in refused(content, key())
 
 

@@ -9,7 +9,7 @@ import pytest
 from eigenkms.crypto import keystore
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError
-from tests.crypto.support import counter_rng
+from tests.support.randomness import counter_rng
 
 CHEAP = ScryptCost(n=16, r=1, p=1)
 SECRET = bytes(range(32))

@@ -16,7 +16,7 @@ from eigenkms.crypto.scalars import (
     threshold,
 )
 from eigenkms.types import OperatorAddress
-from tests.crypto.support import counter_rng
+from tests.support.randomness import counter_rng
 
 PROPERTY = settings(max_examples=100, derandomize=True)
 field = st.integers(min_value=1, max_value=R - 1)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from eigenkms.crypto import sealing
 from eigenkms.errors import VerificationError
-from tests.crypto.support import counter_rng
+from tests.support.randomness import counter_rng
 
 KEY = bytes(range(32))
 PRIVATE, PUBLIC = sealing.x25519_keypair(counter_rng("recipient"))

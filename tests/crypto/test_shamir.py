@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto.scalars import R, SecretScalar, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
-from tests.crypto.support import counter_rng, scalar
+from tests.crypto.support import scalar
+from tests.support.randomness import counter_rng
 
 
 @settings(max_examples=60, derandomize=True)

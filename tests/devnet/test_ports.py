@@ -33,7 +33,7 @@ def three(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     few.write_text("9003\t60999\n")
     held: list[socket.socket] = []
     monkeypatch.setattr(ports, "LOWEST", 9000)
-    monkeypatch.setattr(ports, "_OWN_RANGE", few)
+    monkeypatch.setattr(ports, "PORT_RANGE_FILE", few)
     monkeypatch.setattr(ports, "_reserved", held)
     yield
     for each in held:
@@ -55,10 +55,10 @@ def test_nobody_else_gets_what_one_got() -> None:
     """Neither before its node listens nor after that has stopped, in another process neither; and the node does listen."""
     got = free_ports(2)
     look = "import pathlib, sys; from eigenkms.devnet import ports; ports.LOWEST = 9000; "
-    look += "ports._OWN_RANGE = pathlib.Path(sys.argv[1]); print(ports.free_ports(1))"
+    look += "ports.PORT_RANGE_FILE = pathlib.Path(sys.argv[1]); print(ports.free_ports(1))"
 
     def other() -> str:
-        words = [sys.executable, "-c", look, str(ports._OWN_RANGE)]
+        words = [sys.executable, "-c", look, str(ports.PORT_RANGE_FILE)]
         return subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
     (left,) = {9000, 9001, 9002} - set(got)

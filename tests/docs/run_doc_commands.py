@@ -1,10 +1,10 @@
-"""A page followed word by word: every command in its console blocks is run in a shell, and what it prints is what the page says.
+"""Run every command in the console blocks of a page, and compare its output with the page.
 
-Each terminal of a page is a shell, all in one folder that stands in for a clone: its ``scripts/bootstrap`` and ``.venv`` lead to
-the Python that runs the tests, as if the page's first command had installed it. All else is as a newcomer has it.
+Each terminal of a page is a shell. All are in one folder that looks like a clone: its ``scripts/bootstrap`` and ``.venv`` lead to
+the Python that runs the tests, as if the first command of the page had installed it.
 
-Output is compared loosely: the page's lines must come in their order, others may stand between them; ``…`` is anything; numbers of
-two and more digits, hashes, peer ids and the reader's home are others each time.
+The lines of the page must come in their order, and others may be between them. ``…`` matches anything. Numbers of two and more
+digits, hashes, peer ids and the home folder match any other.
 """
 
 import math

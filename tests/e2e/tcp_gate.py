@@ -1,4 +1,4 @@
-"""A TCP forwarder that a test can shut: to a node it looks as if its RPC went down."""
+"""A TCP forwarder that a test can shut: its RPC is down then, as a node sees it."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ class TcpGate:
         self._thread = threading.Thread(target=self._accept, name="gate")
 
     def shut(self) -> None:
-        """Hang up, and from now on on everybody at once."""
+        """Close all connections, and each new one at once."""
         with self._lock:
             self._open = False
             sockets, self._sockets = self._sockets, set()

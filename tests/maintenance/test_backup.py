@@ -24,9 +24,9 @@ from eigenkms.maintenance.restore import RestoreTarget, missing_files, restore, 
 from eigenkms.storage.rebuild import RESTORED, write_new
 from eigenkms.storage.store import Store
 from eigenkms.storage.store_reader import read_store
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CHAIN, FakeNetwork
 from tests.support.nodes import CHEAP, PASSWORD, a_node, keep_version, open_store
+from tests.support.randomness import counter_rng
 
 BACKUP_PASSWORD = "another one"
 MARK = b"mark"

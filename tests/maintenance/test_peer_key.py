@@ -11,7 +11,7 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
 from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.maintenance.peer_key import PeerKeyRotation, begin_rotation
-from tests.protocols.support import counter_rng
+from tests.support.randomness import counter_rng
 
 PASSWORD = "correct horse"
 CHEAP = ScryptCost(n=2, r=1, p=1)

@@ -17,9 +17,9 @@ from eigenkms.storage.rebuild import RESTORED
 from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.store_reader import read_store
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.nodes import CHEAP, PASSWORD, a_node, keep_version, open_log, open_store
+from tests.support.randomness import counter_rng
 
 
 @pytest.fixture

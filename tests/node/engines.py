@@ -19,9 +19,10 @@ from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import Cast, cast, counter_rng
+from tests.protocols.support import Cast, cast
 from tests.support.nodes import open_store
 from tests.support.pvss_stage import table
+from tests.support.randomness import counter_rng
 from tests.support.waiting import pace
 
 FAR_WINDOW_MS: Final = 3_600_000

@@ -32,9 +32,10 @@ from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CHAIN, CLUSTER, FakeNetwork, block_at, make_epoch, make_session
+from tests.support.log_events import event_levels, events
 from tests.support.nodes import a_node
+from tests.support.randomness import counter_rng
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -141,8 +142,8 @@ async def test_each_version_is_anchored_once_and_not_again_in_another_life(
         await until_anchored(again, later.version)
         nursery.cancel_scope.cancel()
     assert await place.anchor.submissions() == 2
-    assert [r.levelname for r in caplog.records if "is anchored" in r.getMessage()] == ["INFO"] * 3
-    assert caplog.messages[-1] == f"version {later.version} is anchored, from before"
+    assert event_levels(caplog, "anchored") == ["INFO"] * 3
+    assert events(caplog, "anchored")[-1]["version"] == later.version
 
 
 @pytest.mark.usefixtures("quick")
@@ -163,10 +164,7 @@ async def test_what_fails_is_a_warning_and_tried_again(
         nursery.cancel_scope.cancel()
     assert operator.failure is None
     warned = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert all(
-        f"version {transcript.version} is not anchored by this operator yet: " in r.getMessage()
-        for r in warned
-    )
+    assert len(events(caplog, "not-anchored", version=transcript.version)) == len(warned)
     assert "anchor allow" in warned[0].getMessage()
 
 
@@ -182,8 +180,7 @@ async def test_an_rpc_that_is_down_holds_up_one_version_and_not_the_next(
         for number in (100, 110):
             transcript = transcript_at(number, ME)
             place.news.tell(transcript)
-            line = f"version {transcript.version} is not anchored"
-            await eventually(lambda line=line: line in caplog.text)  # type: ignore[misc]
+            await eventually(partial(events, caplog, "not-anchored", version=transcript.version))
         assert operator.anchored is None
         assert "no connection" in str(operator.failure)
         nursery.cancel_scope.cancel()
@@ -215,8 +212,11 @@ async def test_an_entry_that_this_node_did_not_make_is_an_error(
         await until_failing(operator, "another transcript")
         nursery.cancel_scope.cancel()
     assert operator.anchored is None
-    (told,) = [r for r in caplog.records if r.levelno == logging.ERROR]
-    assert "somebody else uses the operator's account" in told.getMessage()
+    assert [r.levelname for r in caplog.records if r.levelno >= logging.ERROR] == event_levels(
+        caplog, "anchor-contradicts"
+    )
+    (contradiction,) = events(caplog, "anchor-contradicts")
+    assert contradiction["version"] == transcript.version
 
 
 async def test_an_anchor_with_entries_forbids_a_genesis_unless_the_operator_insists(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -24,7 +25,6 @@ from eigenkms.protocols.wire.messages import SourceRef, dealing_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.settlement_proof import SettlementProof
 from eigenkms.types import AppId, BlockRef, SessionId
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import (
     ANYWHERE,
     CLUSTER,
@@ -36,10 +36,12 @@ from tests.support.fake_network import (
     make_session,
     operator_host,
 )
-from tests.support.faulty_operators import Serving, false_epochs
+from tests.support.faulty_operators import FalseVersionOperators, false_epochs
 from tests.support.hosts import patient_host
 from tests.support.local_node import LocalNode
+from tests.support.log_events import event_levels, events
 from tests.support.nodes import Neighbour, a_node, asked, keep_version
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE, eventually
 
 
@@ -80,10 +82,10 @@ async def neighbours_known(node: LocalNode, count: int) -> None:
     await eventually(lambda: node.status()["peers"] == count)
 
 
-async def boundary_seen(caplog: pytest.LogCaptureFixture, number: int) -> str:
-    """What the node says of a boundary once it has taken it in; what it asked others at it is answered by then."""
-    lines = await eventually(lambda: said(caplog, f"boundary at block {number}: session"))
-    return lines[0]
+async def boundary_seen(caplog: pytest.LogCaptureFixture, number: int) -> dict[str, Any]:
+    """Return the node's event of a boundary once it has taken it in; what it asked others at it is answered by then."""
+    found = await eventually(lambda: events(caplog, "boundary", block=number))
+    return found[0]
 
 
 @pytest.fixture
@@ -105,11 +107,11 @@ async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
         await neighbours_known(late, 3)
         await eventually(lambda: late.status()["transcript"] is not None)
         network.chain.number = 125
-        line = await boundary_seen(caplog, 120)
+        boundary = await boundary_seen(caplog, 120)
         status = late.status()
     assert (status["transcript"], status["share"]) == (network.epoch.transcript.hash.hex(), False)
-    assert said(caplog, "was made while this node did not take part")
-    assert not line.endswith(", not joined"), "it joins the rotation"
+    assert events(caplog, "learnt")
+    assert boundary["joined"], "it joins the rotation"
 
 
 @pytest.mark.slow
@@ -154,7 +156,7 @@ async def asked_for_head(asking: Host, node: Host) -> str:
     return "answered"
 
 
-class Liar(Serving, Neighbour):
+class Liar(FalseVersionOperators, Neighbour):
     """Says hello like an operator, and shows a false epoch."""
 
 
@@ -174,11 +176,11 @@ async def test_a_false_version_keeps_nobody_from_genesis(
         await stack.enter_async_context(running(network, late))
         await neighbours_known(late, len(LIES))
         network.chain.number = 115
-        line = await boundary_seen(caplog, 110)
+        boundary = await boundary_seen(caplog, 110)
         await eventually(lambda: len(said(caplog, "head of ")) >= len(LIES))
         status = late.status()
     assert (status["transcript"], status["phase"]) == (None, "dealing")
-    assert not line.endswith("not joined")
+    assert boundary["joined"]
 
 
 @pytest.mark.slow
@@ -343,7 +345,7 @@ async def test_a_set_that_cannot_be_dealt_to_leaves_the_old_version(
         await serves_on(network, holder)
         network.chain.operators, network.chain.rejected = good, ()
         network.chain.number = 125
-        assert not (await boundary_seen(caplog, 120)).endswith("not joined")
+        assert (await boundary_seen(caplog, 120))["joined"]
         status = holder.status()
         assert (status["phase"], status["source"]) == ("dealing", network.epoch.transcript.version)
         await serves_on(network, holder)
@@ -358,9 +360,9 @@ async def test_an_operator_with_an_unusable_key_is_left_out_and_the_others_deal(
         network.chain.operators = tuple(others)
         network.chain.rejected = ((spoilt.address, "another operator has the same key"),)
         network.chain.number = 115
-        line = await boundary_seen(caplog, 110)
-        assert "3 operators" in line
-        assert not line.endswith("not joined")
+        boundary = await boundary_seen(caplog, 110)
+        assert boundary["operators"] == 3
+        assert boundary["joined"]
         await serves_on(network, holder)
     assert said(caplog, f"operator 0x{spoilt.address.hex()} is left out: another operator has the same key")
 
@@ -373,16 +375,15 @@ async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
     async with running(network, holder):
         network.chain.number = 115
         first = await boundary_seen(caplog, 110)
-        assert not first.endswith("not joined")
+        assert first["joined"]
         monkeypatch.setattr("tests.support.fake_network.block_at", lambda number: block_at(number, "fork"))
         network.chain.number = 116
-        await eventually(lambda: len(said(caplog, "boundary at block 110: session")) >= 2)
-        second = said(caplog, "boundary at block 110: session")[1]
-        assert second.endswith("not joined")
+        await eventually(lambda: len(events(caplog, "boundary", block=110)) >= 2)
+        assert not events(caplog, "boundary", block=110)[1]["joined"]
         assert said(caplog, "boundary replaced by a reorganisation: block 110")
         await serves_on(network, holder)
         network.chain.number = 125
-        assert not (await boundary_seen(caplog, 120)).endswith("not joined")
+        assert (await boundary_seen(caplog, 120))["joined"]
         await serves_on(network, holder)
 
 
@@ -439,8 +440,9 @@ class Prover(Neighbour):
         return await super().answer(operator, request)
 
 
-ANSWERED = ("head of ", "was made while this node", "with another master key")
-"""What the node says of a version that it was shown, in one way or another."""
+def answered(caplog: pytest.LogCaptureFixture) -> bool:
+    """Whether the node has judged a version that it was shown, in one way or another."""
+    return bool(events(caplog, "learnt") or events(caplog, "other-key") or said(caplog, "head of "))
 
 
 @asynccontextmanager
@@ -462,7 +464,7 @@ async def dealt_to_from_elsewhere(
             body=dealing_body(SourceRef(block_at(104).timestamp, bytes(range(32))), b"dealt from elsewhere"),
         )
         node.ceremonies.engine.submit(frame.sender, frame.encoded)
-        await eventually(lambda: any(said(caplog, words) for words in ANSWERED))
+        await eventually(lambda: answered(caplog))
         yield
 
 
@@ -501,7 +503,7 @@ async def test_a_version_of_protocol_1_that_is_not_proven_to_be_settled_is_not_d
             caplog.clear()
             holder.ceremonies.engine._base_unknown.set()
             await eventually(lambda: said(caplog, "head of "))
-            assert not said(caplog, "was made while this node did not take part"), name
+            assert not events(caplog, "learnt"), name
             assert holder.status()["source"] == network.epoch.transcript.version
             await serves_on(network, holder)
     assert len(false) == 7
@@ -521,7 +523,7 @@ async def test_a_version_that_is_proven_is_dealt_from(
     async with dealt_to_from_elsewhere(network, holder, caplog, Prover(network, shown)):
         await eventually(lambda: holder.status()["source"] == block_at(104).timestamp)
         await eventually(lambda: holder.status()["version"] == block_at(104).timestamp)
-        assert said(caplog, "was made while this node did not take part; dealing from it now")
+        assert events(caplog, "learnt")
         await eventually(lambda: [held.epoch for held in holder.state.versions] == [newer.epoch])
         assert holder.resources.store.share(network.epoch.transcript.hash) is None
 
@@ -549,7 +551,7 @@ async def test_a_version_of_another_master_key_is_not_taken_over(
         await eventually(lambda: asked_again(holder, prover, 3))
         await serves_on(network, holder)
         assert holder.status()["source"] == network.epoch.transcript.version
-    (record,) = [r for r in caplog.records if "another master key" in r.getMessage()]
-    assert record.levelno == logging.ERROR
-    assert str(block_at(104).timestamp) in record.getMessage()
-    assert len(said(caplog, "was made while")) == 0
+    (refused,) = events(caplog, "other-key")
+    assert refused["version"] == block_at(104).timestamp
+    assert event_levels(caplog, "other-key") == ["ERROR"]
+    assert not events(caplog, "learnt")

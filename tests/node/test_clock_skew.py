@@ -8,6 +8,7 @@ import pytest
 from eigenkms.node.clock_skew import CLOCK_SECONDS, tell_clock
 from tests.node.monitor.test_metrics import value
 from tests.support.fake_network import FakeNetwork, block_at
+from tests.support.log_events import events
 from tests.support.nodes import a_node
 
 
@@ -20,9 +21,7 @@ def test_a_block_from_the_future_is_told(
     """With how far; any other block may be an old one."""
     block = block_at(7)
     assert tell_clock(block, block.timestamp - early) == max(0, early)
-    assert ["block 7 is 3600 s in the future" in record.getMessage() for record in caplog.records] == [
-        True
-    ] * warned
+    assert events(caplog, "clock") == [{"event": "clock", "block": 7, "early": 3600}] * warned
 
 
 async def test_a_node_looks_at_its_start(
@@ -33,4 +32,4 @@ async def test_a_node_looks_at_its_start(
     with a_node(network, 0, tmp_path) as node:
         await node.check_registration()
         assert 3600 < value(node.services.metrics.exposition(), "eigenkms_clock_behind_seconds") <= 86_412
-    assert [r for r in caplog.records if "this machine's clock is behind" in r.getMessage()]
+    assert events(caplog, "clock")

@@ -33,11 +33,11 @@ from eigenkms.storage.audit_log import AuditLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.node.authorisation.test_pipeline import APPLICATION
 from tests.node.test_app import running
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
 from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version, open_log
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE
 
 KEY = b"\x03" * 32
@@ -145,7 +145,7 @@ async def test_no_answer_leaves_before_its_entry_is_durable(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        while not releaser._commits.is_writing:
+        while not releaser.statistics().is_writing:
             await trio.testing.wait_all_tasks_blocked()
         assert (answers, entries(tmp_path)) == ([], [])
         log.gate.set()
@@ -172,7 +172,7 @@ async def test_what_waits_is_written_together(
         async with trio.open_nursery() as nursery:
             for number in range(50):
                 nursery.start_soon(ask, number)
-            while len(asked) < 50 or releaser._commits.waiting < 49:
+            while len(asked) < 50 or releaser.statistics().waiting < 49:
                 await trio.lowlevel.checkpoint()
             log.gate.set()
     assert log.additions == [1, 49]
@@ -198,7 +198,7 @@ async def test_whoever_goes_away_takes_nobodys_entry_along(
         async with trio.open_nursery() as nursery:
             for number, name in enumerate(scopes):
                 nursery.start_soon(ask, name)
-                while (releaser._commits.waiting, releaser._commits.is_writing) != (number, True):
+                while (releaser.statistics().waiting, releaser.statistics().is_writing) != (number, True):
                     await trio.lowlevel.checkpoint()
             scopes[who].cancel()
             await trio.testing.wait_all_tasks_blocked()
@@ -224,7 +224,7 @@ async def test_a_disk_that_refuses_lets_nothing_go_and_ends_the_node(
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(ask)
-            while releaser._commits.waiting < 4:
+            while releaser.statistics().waiting < 4:
                 await trio.lowlevel.checkpoint()
             log.gate.set()
         log.trouble = None
@@ -287,14 +287,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import trio
-from eigenkms.node.issuer import Released, open_issuer
+from eigenkms.node.issuer import IssueRequest, open_issuer
 from eigenkms.types import AppId
 from tests.support.fake_network import CLUSTER, make_network
 
 async def main():
     network = make_network()
     operator = network.operators[0]
-    released = Released(AppId("app"), 2, network.epoch.transcript, bytes(32))
+    released = IssueRequest(AppId("app"), 2, network.epoch.transcript, bytes(32))
 
     async def ask(releaser, number):
         while True:

@@ -12,8 +12,9 @@ from libp2p.peer.id import ID
 from trio.abc import Instrument
 
 from eigenkms.p2p.host import Host, Limits, Request, open_host
-from eigenkms.p2p.identity import PeerKey
+from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.limits import ConnectionLimits, DialLimits, GossipLimits, HandshakeLimits, RpcLimits
+from eigenkms.p2p.rpc import framing
 from tests.support.p2p_attackers import upgrader
 from tests.support.waiting import PATIENCE, eventually
 
@@ -160,3 +161,13 @@ HASTY = Limits(
     gossip=GossipLimits(upkeep=0.1),
 )
 """Limits whose ends come within a test's patience."""
+
+
+def clients_only(_peer: PeerId, protocol: str) -> bool:
+    """The gate of a node whose operators are elsewhere."""
+    return protocol == ECHO
+
+
+def request(id_: int = 1, body: bytes = b"x") -> bytes:
+    """Return a good request frame."""
+    return framing.encode(framing.RequestFrame(id_, "echo", body))

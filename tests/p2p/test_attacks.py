@@ -24,9 +24,11 @@ from tests.p2p.support import (
     NEWCOMER_STEPS,
     OPERATORS_ONLY,
     TOPIC,
+    clients_only,
     echo,
     introduce,
     regular,
+    request,
     serves_an_honest_client,
     steps_of_call,
 )
@@ -47,11 +49,6 @@ from tests.support.p2p_attackers import (
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
 SEED = 20
-
-
-def clients_only(_peer: PeerId, protocol: str) -> bool:
-    """The gate of a node whose operators are elsewhere."""
-    return protocol == ECHO
 
 
 @pytest.fixture
@@ -332,11 +329,6 @@ async def test_a_line_without_end_on_a_stream(server: Host) -> None:
 
 
 # ----- frames of the session layer
-
-
-def request(id_: int = 1, body: bytes = b"x") -> bytes:
-    """A good request."""
-    return framing.encode(framing.RequestFrame(id_, "echo", body))
 
 
 BAD_FRAMES = [

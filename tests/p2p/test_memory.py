@@ -13,26 +13,16 @@ import trio.testing
 
 from eigenkms.p2p.hardening.swarm import guard_streams
 from eigenkms.p2p.host import CallTimeout, Limits, PeerUnreachable, Request, open_host
-from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.limits import RpcLimits
 from eigenkms.p2p.rpc import framing
 from eigenkms.p2p.rpc.memory import REQUEST_COST, Hold, MemoryAccount, MemoryPool, PeerPlaces
-from tests.p2p.support import ANYWHERE, ECHO, echo, introduce, regular
+from tests.p2p.support import ANYWHERE, ECHO, clients_only, echo, introduce, regular, request
 from tests.support.p2p_attackers import DATA, RST, WINDOW, Staller, raw_peer, read_frame
 from tests.support.waiting import PATIENCE, eventually
 
 MIB = 1 << 20
 SENT_BY_ONE = 12 * MIB
-
-
-def clients_only(_peer: PeerId, protocol: str) -> bool:
-    """The gate of a node whose operators are elsewhere."""
-    return protocol == ECHO
-
-
-def request(id_: int, body: bytes = b"x") -> bytes:
-    """A good request."""
-    return framing.encode(framing.RequestFrame(id_, "echo", body))
 
 
 def resident() -> int:

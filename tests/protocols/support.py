@@ -16,26 +16,14 @@ from eigenkms.protocols.ceremony.effects import (
     ReportFault,
 )
 from eigenkms.protocols.records.evidence import Evidence
+from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.protocols.wire.messages import read_dealing
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
+from tests.support.randomness import counter_rng
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))
-
-
-def counter_rng(seed: str) -> Rng:
-    """A reproducible stream: Keccak-256 of the seed and a counter."""
-    count = 0
-
-    def rng(n: int) -> bytes:
-        nonlocal count
-        out = b""
-        while len(out) < n:
-            out += keccak256(seed.encode(), be64(count))
-            count += 1
-        return out[:n]
-
-    return rng
 
 
 @dataclass
@@ -121,3 +109,8 @@ Filter = Callable[[OperatorAddress, OperatorAddress, Frame], bool]
 
 class CrashError(Exception):
     """An operator's machine stops in the midst of writing."""
+
+
+def header_of(frame: Frame) -> DealingHeader:
+    """Return the header in a DEALING frame."""
+    return decode_header(read_dealing(frame).header)

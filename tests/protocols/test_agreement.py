@@ -48,6 +48,7 @@ from eigenkms.protocols.wire.votes import (
     vote_digest,
 )
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import agreement_of, base_versions_of, frame_log_of
 from tests.protocols.rooms import KeyVersion, Table, seat_of, version_of
 from tests.protocols.support import accusations, broadcasts, cast, journal
 
@@ -82,7 +83,7 @@ class Voter:
         self.table.serves = lambda asker, _name: serves or asker != self.me
         self.table.start()
         self.ceremony: Ceremony = self.table.seats[self.me]
-        draft = self.table.seats[self.others[0]]._sources.draft()
+        draft = base_versions_of(self.table.seats[self.others[0]]).draft()
         assert draft is not None
         self.transcript: Transcript = draft.transcript
         self.keys = draft.keys
@@ -92,13 +93,13 @@ class Voter:
 
     @property
     def agreement(self) -> Agreement:
-        return self.ceremony._agreement
+        return agreement_of(self.ceremony)
 
     @property
     def dealt_from(self) -> SourceRef:
         return ref_of(None if self.source is None else self.source.transcript)
 
-    def hears(self, *frames: Frame) -> list[Effect]:
+    def receive(self, *frames: Frame) -> list[Effect]:
         effects: list[Effect] = []
         for frame in frames:
             assert self.ceremony.should_verify(frame)
@@ -106,7 +107,7 @@ class Voter:
         self.table.effects[self.me] += effects
         return effects
 
-    def waits(self, seconds: float) -> list[Effect]:
+    def advance(self, seconds: float) -> list[Effect]:
         self.now += seconds
         effects = self.ceremony.tick(self.now)
         self.table.effects[self.me] += effects
@@ -125,17 +126,17 @@ class Voter:
         leader = self.cast.session.coordinator(view)
         return self.cast.frame(leader, FrameKind.PROPOSAL, proposal_body(view, source, encoded, proof, shown))
 
-    def proposes(
+    def propose(
         self, view: int, transcript: Transcript | None, proof: Certificate | None = None
     ) -> list[Effect]:
-        return self.hears(self.proposal(view, transcript, proof))
+        return self.receive(self.proposal(view, transcript, proof))
 
     def change(self, sender: OperatorAddress, view: int, prepared: Certificate | None = None) -> Frame:
         return self.cast.frame(sender, FrameKind.VIEW_CHANGE, view_change_body(view, prepared))
 
     def enters(self, view: int, prepared: Certificate | None = None, count: int = 2) -> list[Effect]:
         """Others change to ``view``."""
-        return self.hears(*(self.change(a, view, prepared) for a in self.others[:count]))
+        return self.receive(*(self.change(a, view, prepared) for a in self.others[:count]))
 
     def certificate(
         self,
@@ -178,8 +179,8 @@ def _votes(effects: Sequence[Effect]) -> list[tuple[int, Phase, bytes]]:
 def test_a_fresh_proposal_is_prepared_once(rotates: bool) -> None:
     """Of the leader, in its view, with all dealings held; a second proposal is evidence and changes nothing."""
     voter = Voter(rotates=rotates)
-    assert _votes(voter.proposes(0, voter.transcript)) == [(0, Phase.PREPARE, voter.transcript.hash)]
-    second = voter.hears(voter.proposal(0, voter.transcript, keys=()))
+    assert _votes(voter.propose(0, voter.transcript)) == [(0, Phase.PREPARE, voter.transcript.hash)]
+    second = voter.receive(voter.proposal(0, voter.transcript, keys=()))
     assert [e.fault for e in accusations(second)] == [Fault.EQUIVOCATION]
     assert not _votes(second)
 
@@ -187,12 +188,12 @@ def test_a_fresh_proposal_is_prepared_once(rotates: bool) -> None:
 def test_what_is_voted_for_is_durable_before() -> None:
     """Every dealing that the transcript names, with its body, and the transcript; in another view nothing of it again."""
     voter = Voter()
-    effects = voter.proposes(0, voter.transcript)
+    effects = voter.propose(0, voter.transcript)
     others = voter.cast.session.n - 1
     kinds = [record.kind for record in journal(effects)]
     assert kinds == ["dealing", "body"] * others + ["transcript", "frame"]
     voter.enters(1)
-    again = voter.proposes(1, voter.transcript, voter.prepared)
+    again = voter.propose(1, voter.transcript, voter.prepared)
     assert [record.kind for record in journal(again)] == ["frame"]
     assert _votes(again) == [(1, Phase.PREPARE, voter.transcript.hash)]
 
@@ -217,15 +218,15 @@ def test_a_proposal_names_the_source_of_its_transcript() -> None:
         replace(voter.transcript, source_hash=bytes(32)),
     ):
         voter = Voter(rotates=True)
-        assert not _votes(voter.hears(voter.proposal(0, other)))
+        assert not _votes(voter.receive(voter.proposal(0, other)))
 
 
 def test_a_proposal_of_another_view_waits_for_it() -> None:
     """Nothing is voted above my view; entering it, I vote; below it, never again."""
     voter = Voter()
-    assert not _votes(voter.proposes(1, voter.transcript))
+    assert not _votes(voter.propose(1, voter.transcript))
     assert _votes(voter.enters(1)) == [(1, Phase.PREPARE, voter.transcript.hash)]
-    assert not _votes(voter.proposes(0, voter.transcript))
+    assert not _votes(voter.propose(0, voter.transcript))
 
 
 def test_entering_a_view_ends_voting_in_lower_ones_after_a_crash_too() -> None:
@@ -235,31 +236,31 @@ def test_entering_a_view_ends_voting_in_lower_ones_after_a_crash_too() -> None:
     again = voter.restarts()
     assert [read_view_change(f).view for f in broadcasts(again, FrameKind.VIEW_CHANGE)] == [2]
     assert voter.agreement.view == voter.ceremony.view == 2
-    assert not _votes(voter.proposes(0, voter.transcript))
-    assert not _votes(voter.proposes(1, voter.transcript))
+    assert not _votes(voter.propose(0, voter.transcript))
+    assert not _votes(voter.propose(1, voter.transcript))
 
 
 def test_a_vote_is_repeated_to_the_byte_after_a_crash() -> None:
     """And no second one is cast in its place, for whatever hash."""
     voter = Voter(superseded=True)
-    first = broadcasts(voter.proposes(0, None), FrameKind.VOTE)
+    first = broadcasts(voter.propose(0, None), FrameKind.VOTE)
     again = voter.restarts()
     assert broadcasts(again, FrameKind.VOTE) == first
     voter.ceremony.on_next_boundary(voter.now)
-    assert not _votes(voter.proposes(0, voter.transcript, None))
+    assert not _votes(voter.propose(0, voter.transcript, None))
 
 
 def test_void_may_be_voted_only_after_the_next_boundary_and_then_nothing_fresh() -> None:
     """Before it a key, after it ∅ or a justified proposal."""
     early = Voter()
-    assert not _votes(early.proposes(0, None))
+    assert not _votes(early.propose(0, None))
     late = Voter(superseded=True)
-    assert not _votes(late.proposes(0, late.transcript))
+    assert not _votes(late.propose(0, late.transcript))
     void = Voter(superseded=True)
-    assert _votes(void.proposes(0, None)) == [(0, Phase.PREPARE, VOID_HASH)]
+    assert _votes(void.propose(0, None)) == [(0, Phase.PREPARE, VOID_HASH)]
     justified = Voter(superseded=True)
     justified.enters(1)
-    assert _votes(justified.proposes(1, justified.transcript, justified.prepared)) == [
+    assert _votes(justified.propose(1, justified.transcript, justified.prepared)) == [
         (1, Phase.PREPARE, justified.transcript.hash)
     ]
 
@@ -267,19 +268,19 @@ def test_void_may_be_voted_only_after_the_next_boundary_and_then_nothing_fresh()
 def test_a_rotation_ends_at_the_next_boundary() -> None:
     """There is no ∅, and no vote, proposal or view change any more; a certificate is taken in."""
     voter = Voter(rotates=True)
-    assert not _votes(voter.hears(voter.cast.frame(voter.others[0], FrameKind.CERTIFICATE, _void(voter))))
+    assert not _votes(voter.receive(voter.cast.frame(voter.others[0], FrameKind.CERTIFICATE, _void(voter))))
     assert not voter.ceremony.decided
     voter.table.take(voter.me, voter.ceremony.on_next_boundary(voter.now))
     for effects in (
-        voter.proposes(0, voter.transcript),
+        voter.propose(0, voter.transcript),
         voter.enters(1, voter.prepared, count=3),
-        voter.waits(60),
+        voter.advance(60),
     ):
         assert not broadcasts(effects, FrameKind.VOTE)
         assert not broadcasts(effects, FrameKind.VIEW_CHANGE)
     assert voter.ceremony.deadline() is None
     certificate = voter.certificate(3, voter.transcript.hash, Phase.COMMIT, voter.others)
-    effects = voter.hears(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
+    effects = voter.receive(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
     assert [e.transcript for e in effects if isinstance(e, StoreCertifiedVersion)] == [voter.transcript]
 
 
@@ -320,39 +321,39 @@ def test_the_lock_rule(locked: int | None, justification: int | None, allowed: b
         if locked:
             voter.enters(locked)
         frame = voter.announced(voter.others[0], voter.certificate(locked, digest), voter.transcript.encoded)
-        assert _votes(voter.hears(frame)) == [(locked, Phase.COMMIT, digest)]
+        assert _votes(voter.receive(frame)) == [(locked, Phase.COMMIT, digest)]
     voter.enters(3)
     proof = (
         None if justification is None else voter.certificate(justification, VOID_HASH, signers=voter.others)
     )
     expected = [(3, Phase.PREPARE, VOID_HASH)] if allowed else []
-    assert _votes(voter.proposes(3, None, proof)) == expected
+    assert _votes(voter.propose(3, None, proof)) == expected
 
 
 def test_a_lock_on_a_hash_lets_the_same_hash_be_prepared_again() -> None:
     """Fresh or justified."""
     voter = Voter()
     frame = voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded)
-    assert _votes(voter.hears(frame)) == [(0, Phase.COMMIT, voter.transcript.hash)]
+    assert _votes(voter.receive(frame)) == [(0, Phase.COMMIT, voter.transcript.hash)]
     voter.enters(1)
-    assert _votes(voter.proposes(1, voter.transcript)) == [(1, Phase.PREPARE, voter.transcript.hash)]
+    assert _votes(voter.propose(1, voter.transcript)) == [(1, Phase.PREPARE, voter.transcript.hash)]
 
 
 def test_locks_survive_a_crash() -> None:
     """Locked, crashed, back: the lock stands, and travels in the next view change."""
     voter = Voter(superseded=True)
-    voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
+    voter.receive(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
     voter.restarts()
     voter.ceremony.on_next_boundary(voter.now)
     (change,) = broadcasts(voter.enters(1), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).prepared == voter.prepared
-    assert not _votes(voter.proposes(1, None))
+    assert not _votes(voter.propose(1, None))
 
 
 def test_a_crash_between_lock_and_commit_commits_in_the_next_life() -> None:
     """What is durable is not written again, and the view runs at once."""
     voter = Voter()
-    voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
+    voter.receive(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
     records = journal(voter.table.effects[voter.me])
     assert [r.kind for r in records[-3:]] == ["transcript", "lock", "frame"]
     again = voter.table.sit(voter.me, records[:-1])
@@ -378,7 +379,7 @@ def test_a_justification_must_justify(wrong: Callable[[Voter], Certificate]) -> 
     """Enough signers, phase prepare, this session and hash, a lower view; else the proposal is not even taken as fresh."""
     voter = Voter()
     voter.enters(1)
-    effects = voter.hears(voter.proposal(1, voter.transcript, wrong(voter)))
+    effects = voter.receive(voter.proposal(1, voter.transcript, wrong(voter)))
     assert not [v for v in _votes(effects) if v[1] is Phase.PREPARE]
 
 
@@ -402,11 +403,11 @@ def test_a_wrong_transcript_is_not_prepared() -> None:
     ):
         fresh = Voter()
         assert fresh.transcript == right
-        assert not _votes(fresh.proposes(0, wrong))
+        assert not _votes(fresh.propose(0, wrong))
     for elsewhere in (replace(right, session=bytes(32)), replace(right, threshold=2)):
         fresh = Voter()
-        fresh.proposes(0, elsewhere)
-        assert not fresh.agreement._transcripts, (
+        fresh.propose(0, elsewhere)
+        assert not fresh.agreement.statistics().transcripts, (
             "that of another session or one that contradicts itself is not even kept"
         )
 
@@ -417,17 +418,17 @@ def test_a_rotation_takes_no_genesis_and_no_other_master_key_and_the_other_way_r
         voter, other = Voter(rotates=rotates), Voter(rotates=not rotates)
         alien = replace(other.transcript, session=voter.cast.session.id, boundary=voter.cast.session.boundary)
         certificate = voter.certificate(0, alien.hash, Phase.COMMIT)
-        voter.hears(voter.announced(voter.others[0], certificate, alien.encoded))
+        voter.receive(voter.announced(voter.others[0], certificate, alien.encoded))
         assert not voter.ceremony.decided
     voter = Voter()
     keyless = replace(voter.transcript, keys=())
     certificate = voter.certificate(0, keyless.hash, Phase.COMMIT)
-    voter.hears(voter.announced(voter.others[0], certificate, keyless.encoded))
+    voter.receive(voter.announced(voter.others[0], certificate, keyless.encoded))
     assert not voter.ceremony.decided, "that is one of protocol 1"
     voter = Voter(rotates=True)
     foreign = version_of(voter.cast, source=voter.dealt_from.version).transcript
     certificate = voter.certificate(0, foreign.hash, Phase.COMMIT)
-    voter.hears(voter.announced(voter.others[0], certificate, foreign.encoded))
+    voter.receive(voter.announced(voter.others[0], certificate, foreign.encoded))
     assert not voter.ceremony.decided
 
 
@@ -439,7 +440,7 @@ def test_a_vote_waits_for_the_dealings(justified: bool) -> None:
     if justified:
         voter.enters(1)
         view = 1
-    assert not _votes(voter.proposes(view, voter.transcript, voter.prepared if justified else None))
+    assert not _votes(voter.propose(view, voter.transcript, voter.prepared if justified else None))
     voter.table.serves = lambda _asker, _name: True
     voter.table.now = voter.now
     before = len(voter.table.effects[voter.me])
@@ -455,10 +456,10 @@ def test_commit_only_on_a_certificate_of_my_view() -> None:
     """An older one raises what I know, and no vote; lock and vote are journaled in this order, after the transcript."""
     voter = Voter()
     voter.enters(1)
-    voter.proposes(0, voter.transcript)
-    assert not _votes(voter.hears(voter.announced(voter.others[0], voter.prepared, None)))
+    voter.propose(0, voter.transcript)
+    assert not _votes(voter.receive(voter.announced(voter.others[0], voter.prepared, None)))
     now = voter.certificate(1, voter.transcript.hash)
-    effects = voter.hears(voter.announced(voter.others[1], now, None))
+    effects = voter.receive(voter.announced(voter.others[1], now, None))
     assert _votes(effects) == [(1, Phase.COMMIT, voter.transcript.hash)]
     assert [r.kind for r in journal(effects)] == ["transcript", "lock", "frame"]
 
@@ -466,29 +467,29 @@ def test_commit_only_on_a_certificate_of_my_view() -> None:
 def test_a_commit_needs_the_transcript() -> None:
     """Its number has to be known in later sessions; it may come from anybody."""
     voter = Voter()
-    assert not _votes(voter.hears(voter.announced(voter.others[0], voter.prepared, None)))
-    effects = voter.hears(voter.announced(voter.others[1], voter.prepared, voter.transcript.encoded))
+    assert not _votes(voter.receive(voter.announced(voter.others[0], voter.prepared, None)))
+    effects = voter.receive(voter.announced(voter.others[1], voter.prepared, voter.transcript.encoded))
     assert (0, Phase.COMMIT, voter.transcript.hash) in _votes(effects)
 
 
 def test_a_rotation_hands_over_what_it_prepared() -> None:
     """Each certificate that is the highest so far, once; a genesis hands over nothing before its decision."""
     voter = Voter(rotates=True)
-    effects = voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
+    effects = voter.receive(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
     assert [e for e in effects if isinstance(e, StorePreparedVersion)] == [
         StorePreparedVersion(voter.transcript, voter.prepared)
     ]
     assert voter.ceremony.locked == voter.transcript
-    assert not [e for e in voter.waits(0.1) if isinstance(e, StorePreparedVersion)]
+    assert not [e for e in voter.advance(0.1) if isinstance(e, StorePreparedVersion)]
     higher = voter.certificate(2, voter.transcript.hash)
-    effects = voter.hears(voter.change(voter.others[0], 3, higher))
+    effects = voter.receive(voter.change(voter.others[0], 3, higher))
     assert [e for e in effects if isinstance(e, StorePreparedVersion)] == [
         StorePreparedVersion(voter.transcript, higher)
     ]
-    effects = voter.hears(voter.change(voter.others[1], 3, voter.certificate(1, voter.transcript.hash)))
+    effects = voter.receive(voter.change(voter.others[1], 3, voter.certificate(1, voter.transcript.hash)))
     assert not [e for e in effects if isinstance(e, StorePreparedVersion)]
     genesis = Voter()
-    effects = genesis.hears(
+    effects = genesis.receive(
         genesis.announced(genesis.others[0], genesis.prepared, genesis.transcript.encoded)
     )
     assert not [e for e in effects if isinstance(e, StorePreparedVersion)]
@@ -500,26 +501,26 @@ def test_votes_add_up_to_the_decision() -> None:
     voter = Voter()
     digest = voter.transcript.hash
     commits = [voter.vote(a, 0, Phase.COMMIT, digest) for a in voter.others[:2]]
-    assert not voter.hears(*commits)
-    voter.proposes(0, voter.transcript)
-    assert not voter.hears(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
-    effects = voter.hears(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
+    assert not voter.receive(*commits)
+    voter.propose(0, voter.transcript)
+    assert not voter.receive(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
+    effects = voter.receive(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
     assert _votes(effects) == [(0, Phase.COMMIT, digest)]
     (certified,) = [e for e in effects if isinstance(e, StoreCertifiedVersion)]
     assert certified.transcript == voter.transcript
     assert [r.kind for r in journal(effects)] == ["lock", "frame", "certificate"]
     assert voter.ceremony.deadline() is None
-    assert not voter.waits(10)
+    assert not voter.advance(10)
 
 
 def test_a_decision_of_an_unknown_transcript_waits_for_it() -> None:
     """Commit votes alone say which hash; the transcript may come later, from anybody."""
     voter = Voter()
     digest = voter.transcript.hash
-    assert not voter.hears(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
+    assert not voter.receive(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
     assert not voter.ceremony.decided
     certificate = voter.certificate(4, digest, Phase.COMMIT, voter.others)
-    effects = voter.hears(voter.announced(voter.others[0], certificate, voter.transcript.encoded))
+    effects = voter.receive(voter.announced(voter.others[0], certificate, voter.transcript.encoded))
     assert [type(e) for e in effects if isinstance(e, StoreCertifiedVersion)] == [StoreCertifiedVersion]
 
 
@@ -527,8 +528,8 @@ def test_a_decision_whose_transcript_comes_as_a_proposal_follows_from_the_votes(
     """The ballot stays open until the transcript is known."""
     voter = Voter()
     digest = voter.transcript.hash
-    voter.hears(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
-    effects = voter.proposes(0, voter.transcript)
+    voter.receive(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
+    effects = voter.propose(0, voter.transcript)
     assert [e.transcript for e in effects if isinstance(e, StoreCertifiedVersion)] == [voter.transcript]
 
 
@@ -541,19 +542,19 @@ def test_a_certificate_without_its_transcript_decides_nothing() -> None:
     encoded = voter.transcript.encoded
     senders = iter(voter.others * 2)
     for transcript, certificate in ((None, good), (b"nonsense", good), (encoded, few), (encoded, other)):
-        voter.hears(voter.announced(next(senders), certificate, transcript))
+        voter.receive(voter.announced(next(senders), certificate, transcript))
         assert not voter.ceremony.decided
-        kept = voter.transcript.hash in voter.agreement._transcripts
+        kept = voter.transcript.hash in voter.agreement.statistics().transcripts
         assert kept == (certificate is other), "kept only beside a certificate that verifies"
 
 
 def test_void_closes_the_session() -> None:
     """T' commit votes for ∅: closed, and free for the next genesis; in every later life too."""
     voter = Voter(superseded=True)
-    voter.proposes(0, None)
-    effects = voter.hears(*(voter.vote(a, 0, Phase.PREPARE, VOID_HASH) for a in voter.others[:2]))
+    voter.propose(0, None)
+    effects = voter.receive(*(voter.vote(a, 0, Phase.PREPARE, VOID_HASH) for a in voter.others[:2]))
     assert _votes(effects) == [(0, Phase.COMMIT, VOID_HASH)]
-    effects = voter.hears(*(voter.vote(a, 0, Phase.COMMIT, VOID_HASH) for a in voter.others[:2]))
+    effects = voter.receive(*(voter.vote(a, 0, Phase.COMMIT, VOID_HASH) for a in voter.others[:2]))
     assert [type(e) for e in effects if isinstance(e, CloseSession)] == [CloseSession]
     for _ in range(2):
         assert (voter.ceremony.decided, voter.ceremony.has_prepared_key) == (True, False)
@@ -565,9 +566,9 @@ def test_void_closes_the_session() -> None:
 def test_only_a_vote_for_a_key_binds() -> None:
     """A vote for ∅ leaves an operator free; a rotation binds nobody."""
     void, key, rotation = Voter(superseded=True), Voter(), Voter(rotates=True)
-    void.proposes(0, None)
+    void.propose(0, None)
     for voter in (key, rotation):
-        assert _votes(voter.proposes(0, voter.transcript))
+        assert _votes(voter.propose(0, voter.transcript))
     assert [v.ceremony.has_prepared_key for v in (void, key, rotation)] == [False, True, False]
 
 
@@ -591,8 +592,8 @@ def test_a_body_is_read_once_however_many_parts_look_at_it(monkeypatch: pytest.M
     monkeypatch.setattr(messages, "Fields", count)
     monkeypatch.setattr(transcript_pool, "decode_transcript", decode)
     own = [
-        *broadcasts(voter.hears(*frames), FrameKind.VIEW_CHANGE),
-        *broadcasts(voter.waits(1), FrameKind.VIEW_CHANGE),
+        *broadcasts(voter.receive(*frames), FrameKind.VIEW_CHANGE),
+        *broadcasts(voter.advance(1), FrameKind.VIEW_CHANGE),
     ]
     assert (read["proposal"], read["view change"], read["transcript"]) == (2, 2 + len(own), 1)
 
@@ -605,15 +606,15 @@ def test_view_zero_ends_with_its_time_and_later_ones_run_from_a_quorum() -> None
     voter = Voter()
     voter.now = 0.3
     assert voter.agreement.deadline(voter.now) == pytest.approx(0.5)
-    (change,) = broadcasts(voter.waits(0.2), FrameKind.VIEW_CHANGE)
+    (change,) = broadcasts(voter.advance(0.2), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).view == 1
-    assert not voter.waits(REPEAT_WINDOWS - 0.1)
+    assert not voter.advance(REPEAT_WINDOWS - 0.1)
     assert voter.agreement.deadline(voter.now) == pytest.approx(0.5 + REPEAT_WINDOWS)
-    assert broadcasts(voter.waits(0.2), FrameKind.VIEW_CHANGE) == [change]
-    assert not voter.waits(0.2)
-    voter.hears(*(voter.change(a, 1) for a in voter.others[:2]))
-    assert not broadcasts(voter.waits(0.9), FrameKind.VIEW_CHANGE)
-    (change,) = broadcasts(voter.waits(0.2), FrameKind.VIEW_CHANGE)
+    assert broadcasts(voter.advance(0.2), FrameKind.VIEW_CHANGE) == [change]
+    assert not voter.advance(0.2)
+    voter.receive(*(voter.change(a, 1) for a in voter.others[:2]))
+    assert not broadcasts(voter.advance(0.9), FrameKind.VIEW_CHANGE)
+    (change,) = broadcasts(voter.advance(0.2), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).view == 2
 
 
@@ -621,8 +622,8 @@ def test_enough_members_above_take_me_along() -> None:
     """N − t' + 1 view changes for views above mine take me to the lowest of them; fewer, and one liar's, do not."""
     voter = Voter(n=7)
     high = [voter.change(a, v) for a, v in zip(voter.others, (9, 5, 7), strict=False)]
-    assert not voter.hears(*high[:2])
-    (change,) = broadcasts(voter.hears(high[2]), FrameKind.VIEW_CHANGE)
+    assert not voter.receive(*high[:2])
+    (change,) = broadcasts(voter.receive(high[2]), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).view == 5
 
 
@@ -632,11 +633,11 @@ def test_a_leader_waits_for_the_rest_a_little() -> None:
     assert not broadcasts(voter.enters(1, count=2), FrameKind.PROPOSAL)
     assert voter.agreement.deadline(voter.now) == pytest.approx(voter.now + 0.25)
     late = voter.change(voter.others[2], 1, voter.prepared)
-    (proposal,) = broadcasts(voter.hears(voter.proposal(0, voter.transcript), late), FrameKind.PROPOSAL)
+    (proposal,) = broadcasts(voter.receive(voter.proposal(0, voter.transcript), late), FrameKind.PROPOSAL)
     assert read_proposal(proposal).justification == voter.prepared
     alone = Voter(place=1)
     alone.enters(1, count=2)
-    (proposal,) = broadcasts(alone.waits(0.25), FrameKind.PROPOSAL)
+    (proposal,) = broadcasts(alone.advance(0.25), FrameKind.PROPOSAL)
     found = read_proposal(proposal)
     assert (found.justification, found.source) == (None, GENESIS)
     assert set(found.keys) == set(alone.keys)
@@ -645,8 +646,8 @@ def test_a_leader_waits_for_the_rest_a_little() -> None:
 def test_a_leader_that_lacks_the_prepared_transcript_proposes_nothing() -> None:
     """Another one may have it; a fresh or an empty proposal would lose against the locks."""
     voter = Voter(place=1)
-    voter.hears(*(voter.change(a, 1, voter.certificate(0, b"\x09" * 32)) for a in voter.others))
-    assert not broadcasts(voter.waits(0.3), FrameKind.PROPOSAL)
+    voter.receive(*(voter.change(a, 1, voter.certificate(0, b"\x09" * 32)) for a in voter.others))
+    assert not broadcasts(voter.advance(0.3), FrameKind.PROPOSAL)
 
 
 def test_a_leader_proposes_void_when_nothing_is_prepared() -> None:
@@ -664,12 +665,12 @@ def test_a_prepared_transcript_hidden_in_one_view_and_released_in_the_next_break
     """Whoever did not lock follows the certificate wherever it turns up; whoever voted in the view above does not go back."""
     voter = Voter(place=1, superseded=True)
     voter.enters(2)
-    assert _votes(voter.proposes(2, None)) == [(2, Phase.PREPARE, VOID_HASH)]
+    assert _votes(voter.propose(2, None)) == [(2, Phase.PREPARE, VOID_HASH)]
     hidden = voter.certificate(1, voter.transcript.hash)
-    assert not _votes(voter.hears(voter.change(voter.others[0], 3, hidden)))
-    voter.hears(voter.change(voter.others[1], 3))
+    assert not _votes(voter.receive(voter.change(voter.others[0], 3, hidden)))
+    voter.receive(voter.change(voter.others[1], 3))
     assert voter.agreement.view == 3
-    assert _votes(voter.proposes(3, voter.transcript, hidden)) == [(3, Phase.PREPARE, voter.transcript.hash)]
+    assert _votes(voter.propose(3, voter.transcript, hidden)) == [(3, Phase.PREPARE, voter.transcript.hash)]
 
 
 def test_one_view_change_wakes_a_session_left_behind() -> None:
@@ -679,15 +680,15 @@ def test_one_view_change_wakes_a_session_left_behind() -> None:
     ceremony.start(0.0)
     change = [who.frame(a, FrameKind.VIEW_CHANGE, view_change_body(1, None)) for a in who.addresses[1:3]]
     ceremony.receive(change[:1], 1.0)
-    assert not ceremony._agreement.started
+    assert not agreement_of(ceremony).started
     ceremony.receive(change[1:], 1.0)
-    assert ceremony._agreement.started
+    assert agreement_of(ceremony).started
     sleeper = seat_of(who, who.addresses[0])
     sleeper.start(0.0)
     sleeper.on_next_boundary(1.0)
     assert (sleeper.needs_sync, sleeper.must_stay_answerable, sleeper.deadline()) == (False, False, None)
     sleeper.receive(change[:1], 5.0)
-    assert (sleeper.needs_sync, sleeper.must_stay_answerable, sleeper._agreement.started) == (
+    assert (sleeper.needs_sync, sleeper.must_stay_answerable, agreement_of(sleeper).started) == (
         True,
         True,
         True,
@@ -702,8 +703,8 @@ def test_a_vote_that_does_not_verify_is_evidence_and_stops_nobody(bad: str) -> N
     """Whoever signed a frame around it is accused, and the others' votes count."""
     voter = Voter()
     digest, liar = voter.transcript.hash, voter.others[2]
-    voter.proposes(0, voter.transcript)
-    voter.hears(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
+    voter.propose(0, voter.transcript)
+    voter.receive(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
     signed = vote_digest(voter.cast.session.id, 0, Phase.PREPARE, digest)
     secrets = [voter.cast.keys[a].secret for a in (voter.me, voter.others[0])]
     signature = {
@@ -711,14 +712,14 @@ def test_a_vote_that_does_not_verify_is_evidence_and_stops_nobody(bad: str) -> N
         "no point": b"\xff" * 64,
         "cancels out": bn254.sign(bn254.KeyPair(-sum(secrets) % bn254.N), signed),
     }[bad]
-    effects = voter.hears(
+    effects = voter.receive(
         voter.cast.frame(liar, FrameKind.VOTE, vote_body(0, Phase.PREPARE, digest, signature))
     )
     (evidence,) = accusations(effects)
     assert (evidence.fault, evidence.accused) == (Fault.BAD_VOTE, liar)
     check_evidence(evidence, voter.cast.session)
     assert not _votes(effects)
-    effects = voter.hears(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
+    effects = voter.receive(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
     assert _votes(effects) == [(0, Phase.COMMIT, digest)]
 
 
@@ -728,7 +729,7 @@ def test_a_vote_that_does_not_verify_is_evidence_and_stops_nobody(bad: str) -> N
 def test_a_flood_leaves_no_more_than_its_bounds() -> None:
     """Votes and proposals of far views, certificates without end: what is kept of a sender has a bound, and others lose nothing."""
     voter = Voter()
-    voter.proposes(0, voter.transcript)
+    voter.propose(0, voter.transcript)
     liar = voter.cast.session.coordinators[1]
     for k in range(1, 60):
         view = 4 * k + 1
@@ -744,17 +745,17 @@ def test_a_flood_leaves_no_more_than_its_bounds() -> None:
         ):
             if voter.ceremony.should_verify(frame):
                 voter.ceremony.receive([frame], voter.now)
-    kept = [f.kind for f in voter.ceremony._log if f.sender == liar]
+    kept = [f.kind for f in frame_log_of(voter.ceremony) if f.sender == liar]
     assert kept.count(FrameKind.VOTE) == MAX_VIEWS
     assert kept.count(FrameKind.PROPOSAL) == MAX_VIEWS
     assert kept.count(FrameKind.CERTIFICATE) == MAX_REPEATS
-    agreement = voter.agreement
-    assert len(agreement._vote_pool._votes) <= MAX_VIEWS + 1
-    assert len(agreement._proposals) <= MAX_VIEWS + 1
-    assert len(agreement._transcripts) <= MAX_VIEWS + 1
-    assert voter.transcript.hash in agreement._transcripts
-    assert other.hash not in agreement._transcripts, "no certificate came with it"
-    assert voter.ceremony._log.dropped > 0
+    kept_here = voter.agreement.statistics()
+    assert len(kept_here.votes) <= MAX_VIEWS + 1
+    assert kept_here.proposals <= MAX_VIEWS + 1
+    assert len(kept_here.transcripts) <= MAX_VIEWS + 1
+    assert voter.transcript.hash in kept_here.transcripts
+    assert other.hash not in kept_here.transcripts, "no certificate came with it"
+    assert frame_log_of(voter.ceremony).dropped > 0
 
 
 def test_what_is_prepared_or_locked_outlives_its_proposal() -> None:
@@ -762,19 +763,19 @@ def test_what_is_prepared_or_locked_outlives_its_proposal() -> None:
     voter = Voter(place=2)
     proposal = voter.proposal(0, voter.transcript)
     voter.enters(1)
-    voter.hears(proposal, voter.change(voter.others[2], 2, voter.prepared))
+    voter.receive(proposal, voter.change(voter.others[2], 2, voter.prepared))
     voter.agreement.forget(proposal)
     assert voter.agreement.prepared == (voter.transcript, voter.prepared)
     voted = Voter()
     proposal = voted.proposal(0, voted.transcript)
-    assert _votes(voted.hears(proposal))
+    assert _votes(voted.receive(proposal))
     voted.agreement.forget(proposal)
-    assert voted.transcript.hash in voted.agreement._transcripts, "it is durable"
+    assert voted.transcript.hash in voted.agreement.statistics().transcripts, "it is durable"
     unprepared = Voter()
     proposal = unprepared.proposal(1, unprepared.transcript)
-    unprepared.hears(proposal)
+    unprepared.receive(proposal)
     unprepared.agreement.forget(proposal)
-    assert not unprepared.agreement._transcripts
+    assert not unprepared.agreement.statistics().transcripts
 
 
 def test_a_leader_that_proposes_in_many_views_displaces_no_proposal_of_another() -> None:
@@ -782,7 +783,7 @@ def test_a_leader_that_proposes_in_many_views_displaces_no_proposal_of_another()
     voter = Voter()
     liar = voter.cast.frame(voter.others[2], FrameKind.PROPOSAL, proposal_body(1, GENESIS, None, None, ()))
     voter.agreement.receive(liar, voter.now)
-    voter.hears(voter.proposal(1, voter.transcript, voter.prepared))
+    voter.receive(voter.proposal(1, voter.transcript, voter.prepared))
     voter.agreement.forget(liar)
     assert _votes(voter.enters(1)) == [(1, Phase.PREPARE, voter.transcript.hash)]
 
@@ -791,10 +792,12 @@ def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPat
     """Beyond it they are verified again, and still accepted."""
     monkeypatch.setattr("eigenkms.protocols.ceremony.transcript_pool.MAX_VERIFIED", 2)
     voter = Voter()
-    for view in range(5):
-        assert voter.agreement._transcripts.is_valid(voter.certificate(view, VOID_HASH))
-    assert len(voter.agreement._transcripts._verified) <= 2
-    assert voter.agreement._transcripts.is_valid(voter.certificate(0, VOID_HASH))
+    certificates = [voter.certificate(view, VOID_HASH) for view in range(5)]
+    for view, certificate in enumerate(certificates):
+        assert not accusations(voter.receive(voter.change(voter.others[0], view + 1, certificate)))
+        assert voter.agreement.statistics().highest == certificate
+    assert voter.agreement.statistics().verified <= 2
+    assert not accusations(voter.receive(voter.change(voter.others[1], 6, certificates[0])))
 
 
 def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -816,13 +819,13 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
     justified, keyed, many = Voter(place=2), Voter(), Voter()
     justified.enters(1)
     verified.clear()
-    justified.proposes(1, justified.transcript, forged)
+    justified.propose(1, justified.transcript, forged)
     key = keyed.cast.frame(keyed.others[0], FrameKind.KEY, key_body(bytes(48), bytes(80)))
-    keyed.hears(keyed.proposal(0, keyed.transcript, keys=(*keyed.keys[1:], key.encoded)))
+    keyed.receive(keyed.proposal(0, keyed.transcript, keys=(*keyed.keys[1:], key.encoded)))
     for voter in (justified, keyed):
-        assert not _votes(voter.waits(0.01) + voter.waits(0.01))
+        assert not _votes(voter.advance(0.01) + voter.advance(0.01))
     assert len(verified) == 2
-    assert not _votes(many.hears(many.proposal(0, many.transcript, keys=(*many.keys, key.encoded))))
+    assert not _votes(many.receive(many.proposal(0, many.transcript, keys=(*many.keys, key.encoded))))
     assert len(verified) == 2
 
 
@@ -838,14 +841,14 @@ def test_who_showed_a_bad_certificate_shows_no_more_of_them(monkeypatch: pytest.
     liar, other = voter.others[:2]
     bad = [replace(voter.prepared, hash=bytes([k]) * 32) for k in range(1, 7)]
     changes = [voter.change(liar, k, certificate) for k, certificate in enumerate(bad, 1)]
-    effects = voter.hears(*changes, voter.announced(liar, bad[0], None))
+    effects = voter.receive(*changes, voter.announced(liar, bad[0], None))
     (evidence,) = accusations(effects)
     assert (evidence.fault, evidence.accused) == (Fault.BAD_CERTIFICATE, liar)
     assert verified == bad[:1]
-    assert voter.agreement._pacemaker._members[liar] == len(bad)
-    voter.hears(voter.change(other, 1, voter.prepared))
+    assert voter.agreement.statistics().views[liar] == len(bad)
+    voter.receive(voter.change(other, 1, voter.prepared))
     assert verified == [bad[0], voter.prepared]
-    assert voter.agreement._transcripts.highest == voter.prepared
+    assert voter.agreement.statistics().highest == voter.prepared
 
 
 @pytest.mark.slow
@@ -858,15 +861,15 @@ def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
         for a in voter.others
     ]
     change = voter.change(voter.others[0], 1)
-    voter.hears(*votes[:2], change)
+    voter.receive(*votes[:2], change)
     ballot = (0, Phase.PREPARE, digest)
-    assert set(voter.agreement._vote_pool._votes[ballot]) == set(voter.others[:2])
+    assert voter.agreement.statistics().votes == {ballot: 2}
     voter.agreement.forget(votes[0])
-    assert set(voter.agreement._vote_pool._votes[ballot]) == {voter.others[1]}
+    assert voter.agreement.statistics().votes == {ballot: 1}
     voter.agreement.forget(votes[1])
-    assert ballot not in voter.agreement._vote_pool._votes
+    assert voter.agreement.statistics().votes == {}
     voter.agreement.forget(change)
-    assert voter.agreement._pacemaker._members == {voter.others[0]: 1}
+    assert voter.agreement.statistics().views == {voter.others[0]: 1}
 
 
 def test_a_flood_in_one_batch_is_bounded_like_any_other() -> None:
@@ -874,12 +877,12 @@ def test_a_flood_in_one_batch_is_bounded_like_any_other() -> None:
     voter = Voter()
     nothing = Certificate(voter.cast.session.id, 0, Phase.COMMIT, bytes(32), b"\x00", bytes(64))
     frames = [voter.announced(voter.others[0], nothing, bytes([k])) for k in range(MAX_REPEATS + 2)]
-    before = len(voter.ceremony._log)
+    before = len(frame_log_of(voter.ceremony))
     assert all(voter.ceremony.should_verify(f) for f in frames)
     (evidence,) = accusations(voter.ceremony.receive(frames, voter.now))
     assert evidence.fault is Fault.BAD_CERTIFICATE, "of them all, one"
-    assert len(voter.ceremony._log) == before + MAX_REPEATS
-    assert voter.ceremony._log.dropped == 2
+    assert len(frame_log_of(voter.ceremony)) == before + MAX_REPEATS
+    assert frame_log_of(voter.ceremony).dropped == 2
 
 
 def test_agreement_takes_only_its_own_frames() -> None:

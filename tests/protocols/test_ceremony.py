@@ -38,6 +38,7 @@ from eigenkms.protocols.wire.messages import (
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import base_versions_of, frame_log_of, keys_of
 from tests.protocols.rooms import (
     GRACE,
     KeyVersion,
@@ -219,7 +220,7 @@ def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]
     }
     assert set(bodies) == SESSION_KINDS
     for kind, body in bodies.items():
-        leads = kind is not FrameKind.PROPOSAL or member == seat._sources.leader(0, source)
+        leads = kind is not FrameKind.PROPOSAL or member == base_versions_of(seat).leader(0, source)
         assert seat.should_verify(who.frame(member, kind, body)) == leads
         frame = who.frame(leaver, kind, body)
         if kind in (FrameKind.DEALING, FrameKind.CERTIFICATE):
@@ -237,7 +238,7 @@ def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]
     )
     with pytest.raises(WrongScopeError):
         seat.should_verify(stranger)
-    assert joiner not in seat._sources.current.dealers
+    assert joiner not in base_versions_of(seat).current.dealers
     assert not seat.should_verify(who.frame(joiner, FrameKind.DEALING, bodies[FrameKind.DEALING]))
 
 
@@ -340,8 +341,8 @@ def test_two_different_frames_in_one_slot_are_evidence(
     )
     check_evidence(evidence, who.session)
     assert slot_of(first) == slot_of(second)
-    assert list(seat._log).count(first) == 1
-    assert second not in list(seat._log)
+    assert list(frame_log_of(seat)).count(first) == 1
+    assert second not in list(frame_log_of(seat))
     assert not seat.should_verify(second)
 
 
@@ -353,7 +354,7 @@ def test_whoever_deals_twice_is_in_no_draft(who: Cast, version: KeyVersion) -> N
     (frame,) = table.said(liar, FrameKind.DEALING)
     second = who.frame(liar, FrameKind.DEALING, dealing_body(ref_of(version.transcript), b"x"))
     assert accusations(table.hear(me, second))
-    draft = table.seats[me]._sources.draft()
+    draft = base_versions_of(table.seats[me]).draft()
     assert draft is not None
     assert liar not in {d for d, _ in draft.transcript.dealers}
     assert read_dealing(frame).source == ref_of(version.transcript)
@@ -565,7 +566,7 @@ def test_below_the_floor_nothing_fresh_is_proposed_or_prepared() -> None:
     seat.raise_floor(floor)
     seat.raise_floor(GENESIS)
     assert not broadcasts(two.table.hear(me, proposal), FrameKind.VOTE)
-    assert seat._sources.draft() is None
+    assert base_versions_of(seat).draft() is None
     transcript = decode_transcript(made)
     prepared = certify(two.cast, transcript, Phase.PREPARE)
     body = proposal_body(1, ref_of(two.old.transcript), made, prepared)
@@ -595,7 +596,7 @@ def test_a_ceremony_may_begin_with_a_floor(
     table = Table(who, lambda _s, _l, f: f.kind is not FrameKind.PROPOSAL, source=version)
     table.seats[me] = seat_of(who, me, sources=[version.held_by(me)], floor=at)
     table.start()
-    assert (table.seats[me]._sources.draft() is not None) == drafts
+    assert (base_versions_of(table.seats[me]).draft() is not None) == drafts
 
 
 def test_a_source_is_added_to_no_session_that_is_over_or_for_which_it_is_none() -> None:
@@ -634,7 +635,7 @@ def test_another_transcript_of_the_same_version_is_dealt_from_as_well() -> None:
     jobs = jobs_of(seat.add_source(sibling.held_by(me), 0.1))
     assert [job.source for job in jobs if isinstance(job, DealJob)] == [other]
     assert seat.should_verify(frame)
-    assert seat._sources.source == other
+    assert base_versions_of(seat).source == other
 
 
 def test_senders_of_unknown_sources_are_remembered_and_bounded(who: Cast, version: KeyVersion) -> None:
@@ -763,5 +764,5 @@ def test_a_key_is_published_by_recipients_that_have_one(change: tuple[Cast, KeyV
     assert read_key(frame).public == encryption_key(who, me).public
     forged = who.frame(peer, FrameKind.KEY, key_body(encryption_key(who, peer).public, bytes(80)))
     seat.receive([forged], 0.1)
-    assert peer not in seat._keys
-    assert me in seat._keys
+    assert peer not in keys_of(seat)
+    assert me in keys_of(seat)

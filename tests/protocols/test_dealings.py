@@ -12,12 +12,13 @@ from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS, PATIENCE_WINDO
 from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, DealResult
 from eigenkms.protocols.wire.dealing import UnboundBytesError, build_dealing, encode_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.protocols.wire.dealing_header import DealingHeader
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, dealing_body, read_dealing
 from eigenkms.protocols.wire.session import ZERO32
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import dealing_pool_of
 from tests.protocols.rooms import (
     GRACE,
     Desk,
@@ -28,7 +29,7 @@ from tests.protocols.rooms import (
     noted,
     version_of,
 )
-from tests.protocols.support import Cast, broadcasts, cast, journal
+from tests.protocols.support import Cast, broadcasts, cast, header_of, journal
 
 WAIT, PATIENCE = NEWCOMER_WINDOWS, PATIENCE_WINDOWS
 """Seconds, as a window is one."""
@@ -67,10 +68,6 @@ def small() -> Play:
     return Play(4, 4)
 
 
-def _header(frame: Frame) -> DealingHeader:
-    return decode_header(read_dealing(frame).header)
-
-
 # -- dealing ---------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +85,7 @@ def test_a_holder_deals_once_and_at_once_if_all_are_listed(small: Play) -> None:
     effects = desk.dealings.take_deal_result(result)
     assert [r.kind for r in journal(effects)] == ["dealing", "body", "frame"]
     (frame,) = broadcasts(effects, FrameKind.DEALING)
-    assert _header(frame).commitments[0] == small.source.transcript.public_share(desk.me)
+    assert header_of(frame).commitments[0] == small.source.transcript.public_share(desk.me)
     assert noted(effects) == ["dealt"]
     assert desk.dealings.take_deal_result(result) == []
     assert desk.dealings.advance(0.2) == []
@@ -140,12 +137,12 @@ def test_recipients_are_dealt_to_under_the_keys_that_the_source_lists(small: Pla
     frame, _ = small.desk().knows(*small.holders).deals()
     listed = small.source.transcript.key_of(small.holders[0])
     assert listed is not None
-    assert _header(frame).key_numbers == (listed.number,) * 4
-    assert _header(frame).newcomers == ()
+    assert header_of(frame).key_numbers == (listed.number,) * 4
+    assert header_of(frame).newcomers == ()
     play = Play(3, 4)
     frame, _ = play.dealt(play.holders[0])
     number = play.cast.session.boundary.number
-    assert _header(frame).key_numbers == (listed.number,) * 3 + (number,)
+    assert header_of(frame).key_numbers == (listed.number,) * 3 + (number,)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +172,7 @@ def test_leaders_are_first_those_that_were_there_when_the_source_was_made() -> N
 def test_a_dealing_goes_from_announced_to_held_to_valid(play: Play) -> None:
     """Its body is asked for until it is here; then it is verified, once."""
     desk, (frame, body) = play.desk(), play.dealt(play.holders[1])
-    name = _header(frame).name
+    name = header_of(frame).name
     assert desk.dealings.receive(frame) == []
     known = desk.dealings.get(frame.sender)
     assert known is not None
@@ -204,7 +201,7 @@ def test_what_comes_while_others_are_verified_is_verified_next(small: Play) -> N
     jobs: list[CheckJob] = []
     for frame, body in made:
         desk.dealings.receive(frame)
-        desk.dealings.take_body(_header(frame).name, body)
+        desk.dealings.take_body(header_of(frame).name, body)
         jobs += [job for job in jobs_of(desk.dealings.check(0.0)) if isinstance(job, CheckJob)]
     (first,) = jobs
     result = done(small.cast, first)
@@ -218,7 +215,7 @@ def test_what_comes_while_others_are_verified_is_verified_next(small: Play) -> N
 def test_bytes_that_are_no_body_cost_their_server_and_not_the_dealer(play: Play) -> None:
     """The dealing stays wanted, from anybody else."""
     desk, (frame, body) = play.desk(), play.dealt(play.holders[1])
-    name = _header(frame).name
+    name = header_of(frame).name
     desk.dealings.receive(frame)
     for wrong in (b"", body[:-1], body[:-1] + bytes([body[-1] ^ 1])):
         with pytest.raises(UnboundBytesError):
@@ -261,7 +258,7 @@ _WRONG: dict[str, Callable[[Play, DealingHeader], DealingHeader]] = {
 def test_a_header_that_is_wrong_bars_its_dealer(play: Play, case: str) -> None:
     """Before its body is asked for: session, dealer, source, commitments, recipients and their keys."""
     desk, (frame, _) = play.desk(), play.dealt(play.holders[1])
-    wrong = _signed(play, frame, _WRONG[case](play, _header(frame)).encoded)
+    wrong = _signed(play, frame, _WRONG[case](play, header_of(frame)).encoded)
     assert noted(desk.dealings.receive(wrong)) == ["bad dealing"]
     assert desk.dealings.wanted == ()
     assert desk.dealings.receive(frame) == [], "it has had its dealing"
@@ -297,7 +294,7 @@ def test_a_proof_that_does_not_hold_bars_its_dealer_and_no_other(small: Play) ->
     desk, (liar, *others) = small.desk(), small.holders[1:]
     frame, body = _false(small, liar)
     desk.dealings.receive(frame)
-    desk.dealings.take_body(_header(frame).name, body)
+    desk.dealings.take_body(header_of(frame).name, body)
     effects = []
     for dealer in others:
         effects += desk.takes(*small.dealt(dealer))
@@ -305,7 +302,7 @@ def test_a_proof_that_does_not_hold_bars_its_dealer_and_no_other(small: Play) ->
     assert note.fields["dealer"] == "0x" + liar.hex()
     stages = [desk.dealings.get(a).stage for a in (liar, *others)]  # type: ignore[union-attr]
     assert stages == [DealingStage.INVALID, DealingStage.VALID, DealingStage.VALID]
-    name = _header(frame).name
+    name = header_of(frame).name
     assert desk.dealings.take_check_result(CheckResult(frozenset({name}), frozenset())) == []
     assert desk.dealings.get(liar).stage is DealingStage.INVALID  # type: ignore[union-attr]
 
@@ -344,7 +341,7 @@ def test_a_draft_names_the_thresholds_dealings_and_lists_the_newest_keys(small: 
     draft = desk.dealings.draft()
     assert draft is not None
     found = draft.transcript
-    assert found.dealers == tuple((f.sender, _header(f).name) for f, _ in made)
+    assert found.dealers == tuple((f.sender, header_of(f).name) for f, _ in made)
     source = small.source.transcript
     assert (found.mpk, found.source_version, found.source_hash) == (source.mpk, source.version, source.hash)
     new = ListedKey(110, encryption_key(small.cast, fresh).public)
@@ -488,8 +485,8 @@ def test_a_transcript_that_serves_too_few_is_not_held() -> None:
     desk = _collected(play, *made)
     good = [play.dealt(a, (one,)) for a in play.holders[:3]]
     right, _ = _draft(_collected(play, *good))
-    names = tuple((f.sender, _header(f).name) for f, _ in made)
-    commitments = desk.dealings._pool.combine(play.holders[:3])
+    names = tuple((f.sender, header_of(f).name) for f, _ in made)
+    commitments = dealing_pool_of(desk.dealings).combine(play.holders[:3])
     transcript = replace(right, dealers=names, mpk=commitments[0], commitments=commitments)
     assert not desk.dealings.holds(transcript)
     assert desk.dealings.served_by(transcript) == set(play.holders)

@@ -51,6 +51,7 @@ from eigenkms.protocols.wire.session import ZERO32, Session
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import base_versions_of, frame_log_of
 from tests.protocols.rooms import (
     Desk,
     Table,
@@ -380,7 +381,7 @@ def _harmless() -> Iterator[tuple[Session, list[Frame], list[Transcript], list[b
         lets = Table(who, source=version)
         lets.start()
         _leave_a_view(lets)
-        frames = {f.key: f for seat in lets.seats.values() for f in seat._log}
+        frames = {f.key: f for seat in lets.seats.values() for f in frame_log_of(seat)}
         bodies = [r.body[32:] for es in lets.effects.values() for r in journal(es) if r.kind == "body"]
         assert not [e for es in lets.effects.values() for e in accusations(es)]
         yield who.session, list(frames.values()), [source.transcript], bodies[:2]
@@ -469,7 +470,7 @@ def test_a_leader_is_accused_of_its_proposal(play: Scene) -> None:
         table.start()
         seat = table.seats[play.cast.addresses[0]]
         ref = ref_of(play.source.transcript)
-        leader = seat._sources.leader(view, ref)
+        leader = base_versions_of(seat).leader(view, ref)
         if leader in (None, seat.me):
             continue
         made = version_of(play.cast, source=1).transcript

@@ -17,7 +17,8 @@ from eigenkms.protocols.wire.frames import (
     verify_frames,
 )
 from eigenkms.types import ClusterId, OperatorAddress, SessionId
-from tests.protocols.support import Cast, cast, counter_rng
+from tests.protocols.support import Cast, cast
+from tests.support.randomness import counter_rng
 
 
 @pytest.fixture

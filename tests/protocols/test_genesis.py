@@ -12,7 +12,6 @@ from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     GENESIS,
@@ -22,8 +21,9 @@ from eigenkms.protocols.wire.messages import (
     read_hash,
 )
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import base_versions_of, dealing_pool_of, frame_log_of
 from tests.protocols.rooms import GRACE, Table, done, encryption_key, jobs_of, key_frame, noted
-from tests.protocols.support import Cast, accusations, cast, journal
+from tests.protocols.support import Cast, accusations, cast, header_of, journal
 
 PATIENCE = PATIENCE_WINDOWS
 """Seconds, as a window is one."""
@@ -32,10 +32,6 @@ PATIENCE = PATIENCE_WINDOWS
 @pytest.fixture
 def who() -> Cast:
     return cast(4)
-
-
-def _header(frame: Frame) -> DealingHeader:
-    return decode_header(read_dealing(frame).header)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
@@ -80,9 +76,9 @@ def test_a_polynomial_is_durable_and_secret_before_its_digest_is_said(who: Cast)
     polynomial = Polynomial.from_bytes(records[1].body)
     (announced,), (dealt,) = table.said(me, FrameKind.HASH), table.said(me, FrameKind.DEALING)
     assert read_hash(announced) == commitments_digest(polynomial.commitments())
-    assert _header(dealt).commitments == polynomial.commitments()
-    assert (_header(dealt).is_genesis, read_dealing(dealt).source) == (True, GENESIS)
-    assert len(_header(dealt).newcomers) == 4, "all are newcomers"
+    assert header_of(dealt).commitments == polynomial.commitments()
+    assert (header_of(dealt).is_genesis, read_dealing(dealt).source) == (True, GENESIS)
+    assert len(header_of(dealt).newcomers) == 4, "all are newcomers"
 
 
 def test_two_members_that_publish_one_key_stop_nobody(who: Cast) -> None:
@@ -95,8 +91,8 @@ def test_two_members_that_publish_one_key_stop_nobody(who: Cast) -> None:
         table.hear(listener, key_frame(who, one, shared), key_frame(who, other, shared))
     for dealer in honest:
         (dealt,) = table.said(dealer, FrameKind.DEALING)
-        assert _header(dealt).rows == 4
-        assert table.seats[honest[0]]._sources.current.get(dealer).stage is DealingStage.VALID  # type: ignore[union-attr]
+        assert header_of(dealt).rows == 4
+        assert base_versions_of(table.seats[honest[0]]).current.get(dealer).stage is DealingStage.VALID  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("cut", range(7))
@@ -114,7 +110,7 @@ def test_a_crash_between_the_records_of_a_step_changes_no_word(who: Cast, cut: i
     (frame,) = again.said(me, FrameKind.DEALING)
     if cut > 1:
         assert announced
-        assert _header(frame).commitments == Polynomial.from_bytes(announced[0].body).commitments()
+        assert header_of(frame).commitments == Polynomial.from_bytes(announced[0].body).commitments()
         assert {f.key for f in again.said(me, FrameKind.HASH)} <= {
             f.key for f in table.said(me, FrameKind.HASH)
         } or cut == 2
@@ -131,7 +127,7 @@ def test_the_next_life_deals_to_all_and_not_only_to_those_whose_keys_are_back(wh
     assert not table.said(me, FrameKind.DEALING)
     table.pull(me)
     (frame,) = table.said(me, FrameKind.DEALING)
-    assert _header(frame).rows == 4
+    assert header_of(frame).rows == 4
     assert len(table.decided()) == 4
 
 
@@ -171,7 +167,7 @@ def test_whoever_announces_after_the_others_dealt_does_not_count() -> None:
     table.start()
     table.at(PATIENCE)
     me = who.addresses[0]
-    dealings = table.seats[me]._sources.current
+    dealings = base_versions_of(table.seats[me]).current
     table.lets = lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE)
     for address in who.addresses:
         table.pull(address)
@@ -183,7 +179,7 @@ def test_whoever_announces_after_the_others_dealt_does_not_count() -> None:
     assert draft is not None
     assert late not in {d for d, _ in draft.transcript.dealers}
     chosen = (*who.addresses[1:3], late)
-    commitments = dealings._pool.combine(chosen)
+    commitments = dealing_pool_of(dealings).combine(chosen)
     names = tuple((a, dealings.get(a).header.name) for a in chosen)  # type: ignore[union-attr]
     other = replace(draft.transcript, dealers=names, commitments=commitments, mpk=commitments[0])
     assert dealings.holds(other)
@@ -202,7 +198,7 @@ def test_a_proposal_before_anything_is_revealed_is_not_supported() -> None:
     table.at(PATIENCE)
     table.at(PATIENCE + GRACE)
     made, seat = table.certified(), table.seats[me]
-    assert (seat.decided, seat._sources.supports(made, (), 1e6)) == (False, False)
+    assert (seat.decided, base_versions_of(seat).supports(made, (), 1e6)) == (False, False)
     assert not table.said(me, FrameKind.DEALING)
     assert not table.said(me, FrameKind.VOTE)
 
@@ -225,9 +221,9 @@ def test_a_dealing_that_comes_before_its_announcement_waits_for_it(who: Cast) ->
     table.start()
     assert me not in table.decided()
     table.lets = lambda _s, _l, f: f.kind not in (FrameKind.PROPOSAL, FrameKind.VOTE, FrameKind.CERTIFICATE)
-    assert table.seats[me]._sources.current.get(early) is None
+    assert base_versions_of(table.seats[me]).current.get(early) is None
     table.hear(me, *held)
-    assert table.seats[me]._sources.current.get(early) is not None
+    assert base_versions_of(table.seats[me]).current.get(early) is not None
 
 
 def test_a_dealing_other_than_the_announced_one_is_barred(who: Cast) -> None:
@@ -272,13 +268,13 @@ def test_nobody_deals_with_commitments_that_it_copied(who: Cast) -> None:
     for address in who.addresses[:3]:
         table.hear(address, copied)
     (frame,) = table.said(honest, FrameKind.DEALING)
-    header = replace(_header(frame), dealer=liar)
+    header = replace(header_of(frame), dealer=liar)
     table.hear(me, who.frame(liar, FrameKind.DEALING, dealing_body(GENESIS, header.encoded)))
     assert table.seats[me].wanted_bodies == (header.name,)
-    body = table.seats[honest].body(_header(frame).name)
+    body = table.seats[honest].body(header_of(frame).name)
     assert body is not None
     table.take(me, table.seats[me].take_body(header.name, body, 0.1))
-    known = table.seats[me]._sources.current.get(liar)
+    known = base_versions_of(table.seats[me]).current.get(liar)
     assert known is not None
     assert known.stage is DealingStage.INVALID
     assert "bad dealing" in noted(table.effects[me])
@@ -294,7 +290,8 @@ def test_two_digests_are_evidence_and_the_first_counts(who: Cast) -> None:
     (evidence,) = accusations(effects)
     assert (evidence.fault, evidence.accused) == (Fault.EQUIVOCATION, liar)
     check_evidence(evidence, who.session)
-    assert table.seats[me]._sources.current._announced[liar] == frames[0]  # type: ignore[attr-defined]
+    kept = [f for f in frame_log_of(table.seats[me]) if (f.sender, f.kind) == (liar, FrameKind.HASH)]
+    assert kept == frames[:1]
 
 
 def test_one_that_is_no_member_announces_nothing() -> None:

@@ -7,7 +7,7 @@ from eigenkms.protocols.ceremony.jobs import run_job
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
-from tests.protocols.support import counter_rng
+from tests.support.randomness import counter_rng
 
 
 def test_polynomial_is_destroyed_once_its_dealing_is_durable() -> None:

@@ -34,6 +34,7 @@ from eigenkms.protocols.wire.messages import (
 from eigenkms.protocols.wire.transcript import check_self_consistent, decode_transcript
 from eigenkms.protocols.wire.votes import Phase, check_certificate, decode_certificate, vote_digest
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import frame_log_of
 from tests.protocols.rooms import Room
 from tests.protocols.support import Cast, cast, journal
 
@@ -63,7 +64,7 @@ def example() -> tuple[Cast, dict[str, str]]:
 def _of_session(room: Room, where: Cast, me: OperatorAddress) -> dict[str, str]:
     """The last frame of each kind, the results and the journal of one operator."""
     ceremony = room.ceremony(me, where.session)
-    frames = [f for f in ceremony._log if f.sender == me or f.kind is FrameKind.PROPOSAL]
+    frames = [f for f in frame_log_of(ceremony) if f.sender == me or f.kind is FrameKind.PROPOSAL]
     last = {f.kind.name: f for f in frames}
     assert ceremony.decision is not None
     made, certificate = ceremony.decision.transcript, ceremony.decision.certificate
@@ -87,7 +88,7 @@ def _of_session(room: Room, where: Cast, me: OperatorAddress) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Cast, dict[str, str]]:
+def golden_session() -> tuple[Cast, dict[str, str]]:
     with backends.use("native"):
         return example()
 
@@ -102,17 +103,17 @@ def _frames(golden: dict[str, bytes], session: str) -> dict[str, Frame]:
     return {name.split()[1]: decode_frame(golden[name]) for name in names if name in golden}
 
 
-def test_everything_is_the_golden_one(made: tuple[Cast, dict[str, str]]) -> None:
+def test_everything_is_the_golden_one(golden_session: tuple[Cast, dict[str, str]]) -> None:
     """Byte for byte: frames of each kind, dealings, transcripts, certificates, journal records."""
-    assert made[1] == json.loads(FILE.read_text())
+    assert golden_session[1] == json.loads(FILE.read_text())
 
 
 @pytest.mark.parametrize("session", ["genesis", "rotation"])
 def test_golden_frames_decode_verify_and_have_a_slot(
-    made: tuple[Cast, dict[str, str]], golden: dict[str, bytes], session: str
+    golden_session: tuple[Cast, dict[str, str]], golden: dict[str, bytes], session: str
 ) -> None:
     """Strict decoders accept them, their signatures verify, and every kind of a session is there."""
-    who, _ = made
+    who, _ = golden_session
     frames = _frames(golden, session)
     absent = {FrameKind.VIEW_CHANGE} if session == "genesis" else {FrameKind.HASH}
     assert {f.kind for f in frames.values()} == (SESSION_KINDS - absent) | {FrameKind.SYNC}
@@ -124,10 +125,10 @@ def test_golden_frames_decode_verify_and_have_a_slot(
 
 @pytest.mark.parametrize("session", ["genesis", "rotation"])
 def test_golden_results_are_valid(
-    made: tuple[Cast, dict[str, str]], golden: dict[str, bytes], session: str
+    golden_session: tuple[Cast, dict[str, str]], golden: dict[str, bytes], session: str
 ) -> None:
     """The transcript lists the published keys, the certificate is of it, the share fits it, the votes are signed."""
-    who, _ = made
+    who, _ = golden_session
     transcript = decode_transcript(golden[f"{session} transcript"])
     check_self_consistent(transcript)
     before = decode_transcript(golden["genesis transcript"])
@@ -149,10 +150,10 @@ def test_golden_results_are_valid(
 
 
 def test_golden_dealings_are_their_headers(
-    made: tuple[Cast, dict[str, str]], golden: dict[str, bytes]
+    golden_session: tuple[Cast, dict[str, str]], golden: dict[str, bytes]
 ) -> None:
     """At genesis all are newcomers and the digest was announced; in the rotation one is, and the constant is the dealer's share."""
-    who, _ = made
+    who, _ = golden_session
     for session in ("genesis", "rotation"):
         frame = _frames(golden, session)["DEALING"]
         message = read_dealing(frame)
@@ -186,9 +187,9 @@ def test_golden_records_are_read_again(golden: dict[str, bytes]) -> None:
     assert read_proposal(decode_frame(golden["rotation PROPOSAL"])).source == ref_of(source)
 
 
-def test_a_body_in_the_journal_is_behind_its_name(made: tuple[Cast, dict[str, str]]) -> None:
+def test_a_body_in_the_journal_is_behind_its_name(golden_session: tuple[Cast, dict[str, str]]) -> None:
     """32 bytes of the dealing's name, then the body as it travels."""
-    who, _ = made
+    who, _ = golden_session
     room = Room(who.at(0, who.addresses[:1]))
     room.enter(who.addresses[:1])
     room.boundary(room.cast.session)

@@ -18,6 +18,7 @@ from eigenkms.protocols.ceremony.jobs import (
 )
 from eigenkms.protocols.wire.dealing import claim_of
 from eigenkms.protocols.wire.transcript import Transcript
+from tests.protocols.parts import base_versions_of
 from tests.protocols.rooms import KeyVersion, Table, done, encryption_key, jobs_of, version_of
 from tests.protocols.support import Cast, cast, secret_of
 
@@ -113,7 +114,7 @@ def test_a_rotation_dealing_is_verified_with_the_dealers_share(
     assert dealing.claim.constant == version.transcript.public_share(dealer)
     other = replace(dealing, claim=replace(dealing.claim, constant=version.transcript.mpk))
     assert done(who, CheckJob((other,))) == CheckResult(frozenset(), frozenset({dealing.name}))
-    known = table.seats[who.addresses[0]]._sources.current.get(dealer)
+    known = base_versions_of(table.seats[who.addresses[0]]).current.get(dealer)
     assert known is not None
     assert known.encrypted is not None
     with pytest.raises(ValueError, match="public share"):

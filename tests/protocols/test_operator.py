@@ -36,6 +36,7 @@ from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import check_self_consistent
 from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import base_versions_of
 from tests.protocols.rooms import (
     KeyVersion,
     Room,
@@ -46,7 +47,8 @@ from tests.protocols.rooms import (
     operator_of,
     version_of,
 )
-from tests.protocols.support import Cast, cast, counter_rng, secret_of
+from tests.protocols.support import Cast, cast, secret_of
+from tests.support.randomness import counter_rng
 
 
 @pytest.fixture
@@ -366,7 +368,9 @@ def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: Ke
     room.works = lambda operator, _job: operator != me
     room.boundary(who.later())
     ceremony = room.ceremony(me, who.later())
-    assert [k.stage for k in ceremony._dealings] == [DealingStage.HELD] * 3
+    dealings = base_versions_of(ceremony).current
+    known = [each for dealer in dealings.dealers if (each := dealings.get(dealer)) is not None]
+    assert [each.stage for each in known] == [DealingStage.HELD] * 3
     assert not room.operators[me].take_result(CheckResult(frozenset({bytes(32)}), frozenset()), 0.1)
 
 
@@ -551,10 +555,10 @@ def test_a_certified_version_raises_the_floor_of_the_newest_session(
     assert made is not None
     room.works = lambda _operator, _job: False
     room.boundary(second)
-    sources = room.ceremony(me, second)._sources
-    assert sources._floor == ref_of(version.transcript)
+    sources = base_versions_of(room.ceremony(me, second))
+    assert sources.floor == ref_of(version.transcript)
     room.tell(me, made.transcript, made.certificate)
-    assert sources._floor == ref_of(made.transcript)
+    assert sources.floor == ref_of(made.transcript)
     assert EraseShare(version.transcript.hash) in room.done(me)
     assert KeepShare not in {type(e) for e in room.done(me)}
 
@@ -598,7 +602,7 @@ def test_a_version_of_this_very_session_is_no_floor_for_it(who: Cast, room: Room
     me, session = who.addresses[0], who.later()
     room.boundary(session)
     assert room.certified(me).session == session.id
-    assert room.ceremony(me, session)._sources._floor.version < session.version
+    assert base_versions_of(room.ceremony(me, session)).floor.version < session.version
 
 
 # -- frames that come early ------------------------------------------------------------------------------------

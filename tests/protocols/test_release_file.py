@@ -10,30 +10,30 @@ from eigenkms.crypto.hashing import be32
 from eigenkms.protocols.records.audit_log import MAX_ENTRY_BYTES, BadLogError
 from eigenkms.protocols.records.audit_log_file import MAGIC, LogFile, write_log
 from eigenkms.protocols.wire.codec import MalformedError
-from tests.protocols.test_release_log import HEADER, a_log, encoded
+from tests.support.audit_log_entries import HEADER, encode_entries, signed_log
 
 
 def exported(count: int) -> bytes:
-    entries, signed = a_log(count)
-    return b"".join(write_log(HEADER, signed, encoded(entries)))
+    entries, signed = signed_log(count)
+    return b"".join(write_log(HEADER, signed, encode_entries(entries)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20])
 def test_what_is_written_is_read(count: int, piece: int) -> None:
     """However the bytes come."""
-    entries, signed = a_log(count)
+    entries, signed = signed_log(count)
     source = io.BytesIO(exported(count))
     file = LogFile(lambda size: source.read(min(size, piece)))
     assert (file.header, file.signed) == (HEADER, signed)
-    assert list(file.entries()) == encoded(entries)
+    assert list(file.entries()) == encode_entries(entries)
 
 
 def test_the_first_ones_may_be_left_out() -> None:
     """As of a database."""
-    entries, _ = a_log(5)
+    entries, _ = signed_log(5)
     for after in (0, 3, 5, 9):
-        assert list(LogFile(io.BytesIO(exported(5)).read).entries(after)) == encoded(entries)[after:]
+        assert list(LogFile(io.BytesIO(exported(5)).read).entries(after)) == encode_entries(entries)[after:]
 
 
 def test_a_record_that_is_too_long_is_not_read() -> None:

@@ -28,42 +28,13 @@ from eigenkms.protocols.records.audit_log import (
     sign_head,
 )
 from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
-from tests.protocols.support import counter_rng
+from tests.support.audit_log_entries import HEADER, KEY, RELEASE, encode_entries, entry_body, signed_log
+from tests.support.randomness import counter_rng
 
 GOLDEN = Path(__file__).parent / "golden" / "release_log.json"
-KEY = bn254.KeyPair.from_secret(7)
-HEADER = LogHeader(ClusterId(b"\xc1" * 32), OperatorAddress(b"\x0a" * 20), KEY.g2, 1_800_000_000_000)
-RELEASE = IssuedSignature(
-    time_ms=1_800_000_001_234,
-    app_id=AppId("my-app"),
-    ciphertext_version=2,
-    version=Version(1_700_000_100),
-    transcript_hash=b"\x77" * 32,
-    method="gcp",
-    evidence_digest=b"\x0e" * 32,
-    subject=b"\x0d" * 32,
-    reply_key_digest=b"\x03" * 32,
-)
-RELEASES = (
-    RELEASE,
-    replace(RELEASE, method="ecdsa", subject=b"\x0c" * 20),
-    replace(RELEASE, method="open", evidence_digest=None, subject=None, ciphertext_version=1),
-)
 
 
 pytestmark = pytest.mark.usefixtures("real_curves")
-
-
-def release(number: int) -> IssuedSignature:
-    return replace(RELEASES[number % 3], app_id=AppId(f"app-{number}"))
-
-
-def a_log(count: int, header: LogHeader = HEADER) -> tuple[list[Entry], SignedHead]:
-    """(entries, signed head) of a true log."""
-    start = LogHead(0, header.hash)
-    entries = extend(start, [release(number) for number in range(1, count + 1)])
-    return entries, sign_head(KEY, LogHead(count, entries[-1].hash) if entries else start)
 
 
 def verify(
@@ -75,23 +46,19 @@ def verify(
     return found
 
 
-def encoded(entries: Sequence[Entry]) -> list[bytes]:
-    return [entry.encoded for entry in entries]
-
-
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
 def test_a_true_log_verifies(count: int) -> None:
     """Empty, short and long, with every head that it ever had, and its beginning."""
-    entries, signed = a_log(count)
-    assert verify(encoded(entries), signed, [HEADER.hash, *(e.hash for e in entries)]) == entries
+    entries, signed = signed_log(count)
+    assert verify(encode_entries(entries), signed, [HEADER.hash, *(e.hash for e in entries)]) == entries
 
 
 def test_a_log_that_was_added_to_piece_by_piece_is_the_same() -> None:
     """However entries were put together when they were written."""
-    entries, signed = a_log(7)
+    entries, signed = signed_log(7)
     head, pieces = LogHead(0, HEADER.hash), []
     for batch in (range(1, 2), range(2, 6), range(6, 8)):
-        pieces += extend(head, [release(number) for number in batch])
+        pieces += extend(head, [entry_body(number) for number in batch])
         head = LogHead(pieces[-1].number, pieces[-1].hash)
     assert (pieces, head) == (entries, signed.head)
 
@@ -135,17 +102,17 @@ FORGERIES: dict[str, Forgery] = {
 def test_a_forgery_is_told_with_its_place(forgery: Forgery) -> None:
     """Which entry, and what is wrong with it."""
     forge, said = forgery
-    entries, signed = a_log(6)
+    entries, signed = signed_log(6)
     with pytest.raises(BadLogError, match=f"verify release log: {said}") as error:
-        verify(forge(encoded(entries)), signed)
+        verify(forge(encode_entries(entries)), signed)
     assert error.value.exit_code == 4
 
 
 @given(place=st.integers(0, 5), field=st.sampled_from([f.name for f in fields(IssuedSignature)]))
 def test_every_field_is_bound(place: int, field: str) -> None:
     """Whichever is changed in whichever entry."""
-    entries, signed = a_log(6)
-    forged = encoded(entries)
+    entries, signed = signed_log(6)
+    forged = encode_entries(entries)
     value = getattr(entries[place].release, field)
     if isinstance(value, int):
         other: Any = value ^ 1
@@ -161,8 +128,8 @@ def test_every_field_is_bound(place: int, field: str) -> None:
 @given(st.integers(0, 5), st.data())
 def test_every_bit_is_bound(place: int, data: st.DataObject) -> None:
     """Of every entry as it is stored."""
-    entries, signed = a_log(6)
-    forged = encoded(entries)
+    entries, signed = signed_log(6)
+    forged = encode_entries(entries)
     bit = data.draw(st.integers(0, len(forged[place]) * 8 - 1))
     flipped = int.from_bytes(forged[place], "big") ^ (1 << bit)
     forged[place] = flipped.to_bytes(len(forged[place]), "big")
@@ -172,18 +139,18 @@ def test_every_bit_is_bound(place: int, data: st.DataObject) -> None:
 
 def test_a_chain_made_anew_needs_the_operators_key() -> None:
     """With all hashes right: signed by nobody, by somebody else, or with the signature of another head."""
-    entries = extend(LogHead(0, HEADER.hash), [release(n) for n in (1, 3, 4)])
+    entries = extend(LogHead(0, HEADER.hash), [entry_body(n) for n in (1, 3, 4)])
     head = LogHead(3, entries[-1].hash)
-    (_, true), stranger = a_log(3), bn254.KeyPair.generate(counter_rng("stranger"))
+    (_, true), stranger = signed_log(3), bn254.KeyPair.generate(counter_rng("stranger"))
     for signature in (bytes(64), true.signature, sign_head(stranger, head).signature):
         with pytest.raises(BadLogError, match="the signature of its head, number 3, is not the operator's"):
-            verify(encoded(entries), SignedHead(head, signature))
-    assert verify(encoded(entries), sign_head(KEY, head)) == entries
+            verify(encode_entries(entries), SignedHead(head, signature))
+    assert verify(encode_entries(entries), sign_head(KEY, head)) == entries
 
 
 def test_number_and_hash_are_both_signed() -> None:
     """Of the head."""
-    _, signed = a_log(3)
+    _, signed = signed_log(3)
     check_signature(HEADER, signed)
     for head in (LogHead(4, signed.head.hash), LogHead(3, bytes(32))):
         with pytest.raises(BadLogError):
@@ -198,32 +165,32 @@ def test_a_log_belongs_to_its_header(changes: dict[str, Any]) -> None:
     another head.
     """
     other = replace(HEADER, **changes)
-    entries, signed = a_log(2)
+    entries, signed = signed_log(2)
     with pytest.raises(BadLogError, match="entry 1 does not continue this log's header"):
-        verify(encoded(entries), signed, header=other)
-    _, empty = a_log(0)
+        verify(encode_entries(entries), signed, header=other)
+    _, empty = signed_log(0)
     with pytest.raises(BadLogError, match="the last entry, 0, was changed"):
         verify([], empty, header=other)
 
 
 def test_a_noted_head_finds_the_end_that_was_cut_off() -> None:
     """Whoever kept an older signed head can show the log as it was then, unless somebody noted a later one."""
-    entries, signed = a_log(6)
+    entries, signed = signed_log(6)
     older = sign_head(KEY, LogHead(4, entries[3].hash))
-    assert verify(encoded(entries[:4]), older, [entries[1].hash])
+    assert verify(encode_entries(entries[:4]), older, [entries[1].hash])
     for noted in ([signed.head.hash], [entries[4].hash], [entries[1].hash, entries[5].hash]):
         with pytest.raises(BadLogError, match=f"head {noted[-1].hex()} is not in it"):
-            verify(encoded(entries[:4]), older, noted)
+            verify(encode_entries(entries[:4]), older, noted)
 
 
 def test_a_noted_head_finds_another_chain_of_the_operators_own() -> None:
     """Its key signs what it likes: two chains, of which one has the noted head."""
-    entries, signed = a_log(6)
-    restored = extend(LogHead(4, entries[3].hash), [release(50)])
+    entries, signed = signed_log(6)
+    restored = extend(LogHead(4, entries[3].hash), [entry_body(50)])
     other = sign_head(KEY, LogHead(5, restored[-1].hash))
-    assert verify(encoded([*entries[:4], *restored]), other)
+    assert verify(encode_entries([*entries[:4], *restored]), other)
     with pytest.raises(BadLogError, match="entries were taken away, or this is another log"):
-        verify(encoded([*entries[:4], *restored]), other, [signed.head.hash])
+        verify(encode_entries([*entries[:4], *restored]), other, [signed.head.hash])
 
 
 digests = st.binary(min_size=32, max_size=32)
@@ -292,7 +259,7 @@ def test_another_version_of_the_log_is_not_read() -> None:
 
 
 def golden() -> dict[str, Any]:
-    entries, signed = a_log(3)
+    entries, signed = signed_log(3)
     return {
         "key": KEY.secret,
         "header": HEADER.encoded.hex(),

@@ -56,9 +56,9 @@ from eigenkms.protocols.wire.frames import (
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import BadCertificateError, Phase
 from eigenkms.types import AppId, ClusterId, DialOutcome
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, make_network
 from tests.support.faulty_operators import false_epochs
+from tests.support.randomness import counter_rng
 
 FILE = Path(__file__).parent / "golden" / "requests.json"
 NONCE = bytes(range(32))

@@ -24,6 +24,7 @@ from eigenkms.protocols.wire.messages import read_vote, ref_of, view_change_body
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from tests.protocols.parts import base_versions_of, dealing_pool_of
 from tests.protocols.rooms import KeyVersion, Room, operator_of, version_of
 from tests.protocols.support import Cast, cast, secret_of
 
@@ -120,8 +121,8 @@ def test_a_dealing_that_was_kept_and_not_said_counts_once(who: Cast, version: Ke
     disk.journals[session.id] += records[: at + 1]
     disk.keys.update(room.disks[me].keys)
     again.restart(me)
-    dealings = again.ceremony(me, session)._sources.current
-    assert dealings._pool.valid == {me}
+    dealings = base_versions_of(again.ceremony(me, session)).current
+    assert dealing_pool_of(dealings).valid == {me}
     assert len(again.said(me, FrameKind.DEALING)) == 1
 
 
@@ -260,7 +261,7 @@ def test_the_floor_holds_in_sessions_that_are_restored_after_the_lock(
     assert locked is not None
     room.boundary(second)
     room.restart(me)
-    assert room.ceremony(me, second)._sources._floor == ref_of(locked)
+    assert base_versions_of(room.ceremony(me, second)).floor == ref_of(locked)
 
 
 # -- secrets ---------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from eigenkms.protocols.records.audit_log import (
     sign_head,
 )
 from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, read_releases
-from tests.protocols.test_release_log import HEADER, KEY, RELEASE, release
+from tests.support.audit_log_entries import HEADER, KEY, RELEASE, entry_body
 from tests.support.databases import layout
 
 GOLDEN = Path(__file__).parent / "golden" / "releases.sql"
@@ -52,7 +52,7 @@ def verified(folder: Path) -> list[Entry]:
 
 
 def write(log: AuditLog, *numbers: int) -> None:
-    log.append([release(number) for number in numbers], sign)
+    log.append([entry_body(number) for number in numbers], sign)
 
 
 def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
     with closing(open_log(tmp_path, later)) as log:
         assert (log.header, log.head.number) == (HEADER, 3)
         write(log, 4)
-    assert [entry.release for entry in verified(tmp_path)] == [release(n) for n in (1, 2, 3, 4)]
+    assert [entry.release for entry in verified(tmp_path)] == [entry_body(n) for n in (1, 2, 3, 4)]
 
 
 def test_an_empty_log_is_signed_too(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_what_was_told_to_be_written_is_there_whatever_kills_the_node(tmp_path: 
     with closing(open_log(tmp_path)) as log:
         assert log.head.number >= told[-1]
         write(log, 0)
-    assert verified(tmp_path)[-1].release == release(0)
+    assert verified(tmp_path)[-1].release == entry_body(0)
 
 
 @pytest.mark.slow

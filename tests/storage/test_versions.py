@@ -22,11 +22,11 @@ from eigenkms.storage.schema import RELEASES, SPENT, STORE, Schema
 from eigenkms.storage.store import Record, Store
 from eigenkms.storage.store_reader import read_store
 from eigenkms.storage.writer_version import RELEASE_NAME, read_release
-from tests.protocols.test_release_log import HEADER, release
 from tests.storage.conftest import PASSWORD, open_store, session
 from tests.storage.test_audit_log import open_log, sign, verified
 from tests.storage.test_golden import HASH, NUMBER, SECRET, example, schema
 from tests.storage.test_replay_cache import LATER, spend
+from tests.support.audit_log_entries import HEADER, entry_body
 from tests.support.waiting import PATIENCE
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,7 +49,7 @@ def make_all(folder: Path) -> None:
     with closing(ReplayCache.open(folder)) as spent:
         spend(spent, 7)
     with closing(open_log(folder)) as log:
-        log.append([release(1), release(2)], sign)
+        log.append([entry_body(1), entry_body(2)], sign)
 
 
 def dump(path: Path) -> str:
@@ -192,7 +192,7 @@ def test_a_release_log_of_version_1_is_continued(tmp_path: Path) -> None:
     assert len(verified(tmp_path)) == 2
     with closing(open_log(tmp_path)) as log:
         assert log.header == HEADER
-        log.append([release(3)], sign)
+        log.append([entry_body(3)], sign)
     assert len(verified(tmp_path)) == 3
 
 

@@ -1,4 +1,4 @@
-"""Operators of the network that ask for a right to the key, by the pipeline, the methods and the memory that a node has."""
+"""Operators that demand an authorisation, by the pipeline, the methods and the replay cache of a node."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
@@ -43,8 +43,8 @@ class Register:
         self.known[APP] = Application(APP, creator, AppStatus.STARTED, release)
 
 
-class Guarded(Keeper):
-    """Keeps to the policy attested. ``seen`` are all requests for a partial signature, with who got them."""
+class PolicyOperators(Keeper):
+    """Operators with the policy attested. ``seen`` has all requests for a partial signature, by operator."""
 
     def __init__(self, network: FakeNetwork, policies: dict[OperatorAddress, Policy]) -> None:
         super().__init__(network)
@@ -66,7 +66,7 @@ class Guarded(Keeper):
 def policies(
     network: FakeNetwork, register: Register, folder: Path, methods: Callable[[], list[Method]]
 ) -> Iterator[dict[OperatorAddress, Policy]]:
-    """One for each operator, with a memory of its own."""
+    """Give each operator a policy with a replay cache of its own."""
     made = {}
     with ExitStack() as stack:
         for operator in network.operators:
@@ -84,7 +84,7 @@ def policies(
 
 
 def ecdsa() -> list[Method]:
-    """The one method."""
+    """Return the method ecdsa alone."""
     return [Ecdsa()]
 
 
@@ -95,9 +95,9 @@ async def guarded(
     folder: Path,
     *,
     methods: Callable[[], list[Method]] = ecdsa,
-    make: Callable[[FakeNetwork, dict[OperatorAddress, Policy]], Guarded] = Guarded,
-) -> AsyncIterator[Guarded]:
-    """All operators at home, and with the policy attested."""
+    make: Callable[[FakeNetwork, dict[OperatorAddress, Policy]], PolicyOperators] = PolicyOperators,
+) -> AsyncIterator[PolicyOperators]:
+    """Run the hosts of all operators, with the policy attested."""
     for operator in network.operators:
         operator.learn(network.first)
     async with AsyncExitStack() as stack:
@@ -108,8 +108,8 @@ async def guarded(
 
 
 @dataclass
-class Watched:
-    """An attester that tells what it was asked for and what it gave."""
+class RecordingAttester:
+    """An attester that records the scopes that it was asked for, and its authorisations."""
 
     inner: Attester
     given: list[tuple[Scope, Authorisation]] = field(default_factory=list)
@@ -121,7 +121,7 @@ class Watched:
 
 
 async def show(host: Host, network: FakeNetwork, index: int, request: PartialRequest) -> bytes:
-    """Send a request as it is to an operator, from anybody."""
+    """Send a request, as it is, to an operator."""
     operator = network.operators[index]
     socket = next(o.socket for o in network.chain.operators if o.address == operator.address)
     host.set_addresses(operator.peer.peer_id, [socket])

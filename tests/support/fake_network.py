@@ -1,11 +1,11 @@
-"""Operators with keys, shares and a certified version, made in a moment; real hosts that answer for them, truthfully or not.
+"""Operators with keys, shares and a certified version, and real hosts that answer for them, correctly or not.
 
-Curves, signatures, frames and sockets are the real ones. The chain is a fake that knows the operator set at each block, and the
-master secret is known to the test, as no ceremony is under test here: a version's shares are reshared by the same mathematics.
+Curves, signatures, frames and sockets are the real ones. The chain is a fake with the operator set of each block. No ceremony runs:
+the test has the master secret, and reshares the shares of a version by the same mathematics. So a network is made in a moment.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ from eigenkms.protocols.wire.settlement_proof import SettlementProof, confirm_di
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
-from tests.protocols.support import counter_rng
 from tests.support.hosts import patient_host
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE
 
 CHAIN = Cluster(31337, bytes(range(20)), 0)
@@ -55,14 +55,14 @@ def block_at(number: int, seed: str = "block") -> BlockRef:
 
 
 class FakeChain:
-    """A chain that has ``operators`` since the last change of the set; blocks of other seeds than ours are not on it."""
+    """A chain with ``operators`` since the last change of the set. Blocks of another seed are not on it."""
 
     def __init__(self, operators: tuple[ChainOperator, ...], head: int = 105) -> None:
         self.operators = operators
         self.past: list[tuple[int, tuple[ChainOperator, ...]]] = []
         """Earlier sets, each with the last block that had it, ascending."""
         self.rejected: tuple[tuple[OperatorAddress, str], ...] = ()
-        """Members whose key nobody can use, and why."""
+        """Members with an unusable key, and the reason."""
         self.number = head
         self.down = False
         self.left = False
@@ -99,22 +99,22 @@ class FakeChain:
 
 @dataclass
 class Operator:
-    """One operator: its keys, its share, and where it answers while it is up."""
+    """One operator: its keys, its shares and the versions that it has."""
 
     address: OperatorAddress
     key: bn254.KeyPair
     peer: PeerKey
     share: SecretScalar
-    """Of the network's first version; of the others see ``shares``."""
+    """The share of the network's first version; ``shares`` has those of the others."""
     records: list[Frame] = field(default_factory=list)
-    """What it passes on of others."""
+    """Peer records of others that it passes on."""
     known: list[CertifiedTranscript] = field(default_factory=list)
-    """Versions that it knows, ascending."""
+    """Versions that it has, ascending."""
     shares: dict[bytes, SecretScalar] = field(default_factory=dict)
-    """By transcript hash, until it erases them."""
+    """Shares by transcript hash, until they are erased."""
 
     def learn(self, version: "KeyVersion", *, share: bool = True) -> None:
-        """Take the certificate of a version, and its share if there is one."""
+        """Store a version, and this operator's share if there is one."""
         transcript = version.epoch.transcript
         if version.epoch not in self.known:
             self.known = sorted([*self.known, version.epoch], key=lambda e: e.transcript.version)
@@ -122,7 +122,7 @@ class Operator:
             self.shares[transcript.hash] = version.shares[self.address]
 
     def erase(self, version: "KeyVersion") -> None:
-        """As when a higher version is certified."""
+        """Erase the share of a version, as when a higher version is certified."""
         self.shares.pop(version.epoch.transcript.hash, None)
 
     def record(self, addresses: list[str], *, peer: PeerId | None = None, sequence: int = 1) -> Frame:
@@ -146,7 +146,7 @@ class KeyVersion:
 
 @dataclass
 class FakeNetwork:
-    """``operators`` ascend by address, but for those that joined: they follow."""
+    """The operators and their chain. ``operators`` ascend by address; those that joined follow."""
 
     operators: list[Operator]
     session: Session
@@ -154,12 +154,12 @@ class FakeNetwork:
     chain: FakeChain
     secret: SecretScalar = field(repr=False)
     asked: list[tuple[OperatorAddress, bytes | str]] = field(default_factory=list)
-    """Who was asked for what: a partial signature of a transcript hash, or a method. Kept by ``Keeper``."""
+    """Requests by operator: the transcript hash of a partial signature, or the method. ``Keeper`` records them."""
 
     def certify(
         self, transcript: Transcript, signers: list[Operator] | None = None, **changes: Any
     ) -> Certificate:
-        """A commit certificate by all, or by ``signers``; ``changes`` are made after signing."""
+        """Return a commit certificate by all, or by ``signers``, with ``changes`` made after signing."""
         voters = self.operators if signers is None else signers
         digest = vote_digest(transcript.session, 0, Phase.COMMIT, transcript.hash)
         votes = {each.address: bn254.sign(each.key, digest) for each in voters}
@@ -167,7 +167,7 @@ class FakeNetwork:
         return replace(made, **changes)
 
     def place(self, index: int, socket: str) -> None:
-        """Publish an operator's socket on the chain, as of today."""
+        """Publish an operator's socket on the chain."""
         address = self.operators[index].address
         self.chain.operators = tuple(
             replace(o, socket=socket) if o.address == address else o for o in self.chain.operators
@@ -175,14 +175,14 @@ class FakeNetwork:
 
     @property
     def first(self) -> KeyVersion:
-        """The version that the network began with."""
+        """Return the version that the network began with."""
         return KeyVersion(
             self.epoch,
             {o.address: o.share for o in self.operators if self.epoch.transcript.recipients.get(o.address)},
         )
 
     def join(self, count: int, seed: str = "joiners") -> list[Operator]:
-        """New operators; they are members once ``change_set`` says so."""
+        """Add operators. They become members by ``change_set``."""
         rng = counter_rng(seed)
         new = [
             Operator(OperatorAddress(rng(20)), bn254.KeyPair.generate(rng), PeerKey(rng(32)), SecretScalar(1))
@@ -192,7 +192,7 @@ class FakeNetwork:
         return new
 
     def change_set(self, members: Sequence[Operator]) -> None:
-        """From the next block on, these are the operators on chain."""
+        """Make these the operators on chain from the next block on."""
         sockets = {o.address: o.socket for o in self.chain.operators}
         self.chain.past.append((self.chain.number, self.chain.operators))
         self.chain.operators = tuple(
@@ -204,7 +204,7 @@ class FakeNetwork:
     def settle(
         self, epoch: CertifiedTranscript, signers: int = 4, *, key: bn254.KeyPair | None = None
     ) -> SettlementProof:
-        """The proof that a version of protocol 1 was settled, by so many operators; or by a stranger's ``key`` in place of each."""
+        """Return the proof that the first ``signers``, each perhaps by a stranger's ``key``, settled a version of protocol 1."""
         return prove_settled(epoch.transcript, {o.address: key or o.key for o in self.operators[:signers]})
 
     def reshare(
@@ -216,9 +216,9 @@ class FakeNetwork:
         seed: str = "reshare",
         lists_keys: bool = True,
     ) -> KeyVersion:
-        """The version of block ``number``: the source's shares, dealt anew to the operators on chain and combined.
+        """Reshare ``source`` to the operators on chain, as the version of block ``number``.
 
-        It lists an encryption key of each recipient, unless it is to be one of protocol 1.
+        It lists an encryption key of each recipient. One of protocol 1 lists none.
         """
         rng = counter_rng(f"{seed} {number}")
         self.chain.number = max(self.chain.number, number + 5)
@@ -251,7 +251,7 @@ class FakeNetwork:
 
 
 def prove_settled(transcript: Transcript, keys: Mapping[OperatorAddress, bn254.KeyPair]) -> SettlementProof:
-    """Confirms of a version of protocol 1 by the holders of these keys."""
+    """Return the confirmation of a version of protocol 1 by the holders of these keys."""
     session, name = transcript.session, transcript.hash
     confirms = {a: bn254.sign(key, confirm_digest(session, name)) for a, key in keys.items()}
     made = aggregate(session, 0, Phase.COMMIT, name, confirms, transcript.recipients)
@@ -259,7 +259,7 @@ def prove_settled(transcript: Transcript, keys: Mapping[OperatorAddress, bn254.K
 
 
 def listed_key(operator: OperatorAddress, number: int) -> ListedKey:
-    """The encryption key that an operator published at the boundary of this block."""
+    """Return the encryption key that an operator published at the boundary of this block."""
     rng = counter_rng(f"encryption key {operator.hex()} {number}")
     return ListedKey(number, pvss.EncryptionKey.generate(rng).public)
 
@@ -270,7 +270,7 @@ def make_session(keys: dict[OperatorAddress, bn254.KeyPair], number: int) -> Ses
 
 
 def make_epoch(session: Session, polynomial: Polynomial, cluster: ClusterId = CLUSTER) -> Transcript:
-    """The transcript that a genesis with this combined polynomial would have had."""
+    """Return the transcript that a genesis with this combined polynomial would have."""
     commitments = polynomial.commitments()
     dealers = tuple((a, keccak256(b"dealing", a)) for a in session.recipients.addresses)
     return Transcript(
@@ -288,7 +288,7 @@ def make_epoch(session: Session, polynomial: Polynomial, cluster: ClusterId = CL
 
 
 def make_network(n: int = 4, *, seed: str = "village", number: int = 100) -> FakeNetwork:
-    """``n`` operators with a version of block ``number``; the same for the same seed."""
+    """Return ``n`` operators with a version of block ``number``, always the same for one seed."""
     rng = counter_rng(seed)
     keys = {OperatorAddress(rng(20)): bn254.KeyPair.generate(rng) for _ in range(n)}
     session = make_session(keys, number)
@@ -314,7 +314,7 @@ Answer = Callable[[Operator, Request], Awaitable[bytes]]
 
 
 class Honest:
-    """Answers as an operator does; a liar overrides a part."""
+    """Answers as a correct operator does. A faulty operator overrides a part."""
 
     def __init__(self, network: FakeNetwork) -> None:
         self.network = network
@@ -348,7 +348,7 @@ class Honest:
 
 
 class Keeper(Honest):
-    """Answers by what its operator knows and holds at that moment, and refuses as a node does."""
+    """Answers by the versions and shares that the operator has at that moment, and refuses as a node does."""
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
         partial = request.method == rpc_methods.PARTIAL
@@ -383,7 +383,7 @@ class Keeper(Honest):
 
 @asynccontextmanager
 async def operator_host(network: FakeNetwork, index: int, ways: Honest) -> AsyncIterator[Host]:
-    """One operator's host, answering by ``ways``, with its socket on the chain."""
+    """Run the host of one operator, which answers by ``ways``, with its socket on the chain."""
     operator = network.operators[index]
 
     async def handler(request: Request) -> bytes:
@@ -400,7 +400,7 @@ async def operator_host(network: FakeNetwork, index: int, ways: Honest) -> Async
 async def network_client(
     network: FakeNetwork, known: Path, *, within: float = PATIENCE, applications: Applications | None = None
 ) -> AsyncIterator[Client]:
-    """A client of the network."""
+    """Open a client of the network."""
     settings = ClientSettings(
         rpc_url="http://fake.invalid",
         chain_id=CHAIN.chain_id,
@@ -414,3 +414,15 @@ async def network_client(
     )
     async with patient_host(PeerKey.generate()) as host:
         yield Client(settings, network.chain, host, applications)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def operator_hosts(network: FakeNetwork, ways: Sequence[Honest | None]) -> AsyncIterator[None]:
+    """Run the hosts of all operators, each with its own ways. ``None`` is down: nothing listens at its socket."""
+    async with AsyncExitStack() as stack:
+        for index, way in enumerate(ways):
+            if way is None:
+                network.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{network.operators[index].peer.peer_id}")
+            else:
+                await stack.enter_async_context(operator_host(network, index, way))
+        yield

@@ -1,4 +1,4 @@
-"""False proofs of a master key, each with what must be said of it, and operators that show them."""
+"""False proofs of a master key, each with the words that must refuse it, and operators that show them."""
 
 from dataclasses import replace
 
@@ -8,12 +8,12 @@ from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import ClusterId
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import FakeNetwork, Honest, block_at, make_epoch, make_network
+from tests.support.randomness import counter_rng
 
 
-class Serving(Honest):
-    """Serves another epoch than the network's, and vouches for it."""
+class FalseVersionOperators(Honest):
+    """Serves another transcript than the network's, and signs statements for it."""
 
     def __init__(self, network: FakeNetwork, epoch: CertifiedTranscript) -> None:
         super().__init__(network)
@@ -24,12 +24,12 @@ class Serving(Honest):
 
 
 def other_polynomial(network: FakeNetwork) -> Transcript:
-    """Another key for the same session, as if another genesis had happened."""
+    """Return the transcript of another key for the same session."""
     return make_epoch(network.session, Polynomial.random(3, counter_rng("other polynomial")))
 
 
 def false_epochs(network: FakeNetwork) -> dict[str, tuple[CertifiedTranscript, str]]:
-    """What a liar may show, and what is said of it."""
+    """Return what a faulty operator may show, by name, with the words that refuse it."""
     good, operators = network.epoch.transcript, network.operators
     other = other_polynomial(network)
     strangers = make_network(seed="strangers")

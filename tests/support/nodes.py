@@ -25,9 +25,9 @@ from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.audit_log import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import ANYWHERE, CHAIN, CLUSTER, FakeNetwork, Honest, KeyVersion, Operator
 from tests.support.local_node import LocalNode
+from tests.support.randomness import counter_rng
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 PASSWORD = "correct horse"

@@ -16,7 +16,7 @@ from py_ecc.bls.hash_to_curve import hash_to_G1
 from py_ecc.bls.point_compression import decompress_G1, decompress_G2
 
 from eigenkms.crypto import backends
-from tests.crypto.support import counter_rng
+from tests.support.randomness import counter_rng
 
 R = ecc.curve_order
 B, M, L = 2**16, 16, 128

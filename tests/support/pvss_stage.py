@@ -17,8 +17,8 @@ from eigenkms.crypto.pvss import (
 )
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.types import ClusterId, OperatorAddress, SessionId
-from tests.crypto.support import counter_rng
 from tests.support.pvss_reference import Encrypted, Statement
+from tests.support.randomness import counter_rng
 
 CLUSTER = ClusterId(keccak256(b"cluster"))
 SESSION = SessionId(keccak256(b"session"))

@@ -37,7 +37,7 @@ _BN_PUBLIC = (
     "174f0d94d0d1de06eec8afac5bc39f7eb927b642e240491721113e0f5f5d6edc"
     "17f7680503677f4edcdaec324252e0c617ab2d1b18074c0cfbc4aa430cd6bd4d"
 )
-_BN_OFF_SUBGROUP = (
+BN_OFF_SUBGROUP = (
     "0000000000000000000000000000000000000000000000000000000000000000"
     "0000000000000000000000000000000000000000000000000000000000000001"
     "0d1271953ed9ea0836846e70a1934187998c7f790cb4d7511b7f8da82de048a4"
@@ -69,7 +69,7 @@ def check_bn254(curve: Bn254) -> None:
     public = curve.secret_mul_g2(curve.g2, _SECRET)
     _same(curve, "public key", curve.encode_g2(public).hex(), _BN_PUBLIC)
     _check_pairing(curve, hashed, public)
-    for wrong in (BN_G2_INFINITY, bytes.fromhex(_BN_OFF_SUBGROUP)):
+    for wrong in (BN_G2_INFINITY, bytes.fromhex(BN_OFF_SUBGROUP)):
         _refuses_g2(curve, wrong)
 
 

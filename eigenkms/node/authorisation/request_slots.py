@@ -1,7 +1,7 @@
-"""Slots for the requests that are checked side by side, shared out so that few clients cannot take all of them.
+"""Slots for the requests that are checked side by side.
 
-A client may take as many slots as it leaves free. One client thus has at most half of them, and the second of two greedy clients a
-quarter. A client that holds none gets a slot as long as one is free.
+They are shared out so that few clients cannot take all of them. A client may take as many slots as it leaves free. One client thus
+has at most half of them, and the second of two greedy clients a quarter. A client without a slot gets one as long as one is free.
 """
 
 from collections import Counter

@@ -7,7 +7,7 @@ From the policy on everything is what a request through libp2p meets; only what 
 
 import importlib.resources
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from typing import Final, Protocol, TypeVar
 
 import trio
@@ -23,10 +23,9 @@ from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http import responses
 from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
-from eigenkms.node.http.limits import ByteBudget, InProgress, TooManyError
+from eigenkms.node.http.limits import ClientLimits, TooManyError
 from eigenkms.node.http.requests import (
     MAX_SECRETS_BODY,
     MAX_SIGN_BODY,
@@ -46,8 +45,6 @@ ANSWER_SECONDS: Final = 60
 _READERS: Final = 2
 """Threads that read bodies."""
 
-PROBES: Final = 10
-"""Times as often as for a key a client may ask for what costs nothing."""
 
 Read = TypeVar("Read")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -79,10 +76,7 @@ class KeyApi:
         self._releaser = releaser
         self._not_ready = not_ready
         self._app_sign = app_sign and policy.mode == "open"
-        self._rate = RateLimiter(rate, 2 * rate, trio.current_time)
-        self._probes = RateLimiter(PROBES * rate, 2 * PROBES * rate, trio.current_time)
-        self._in_progress = InProgress()
-        self._bodies = ByteBudget()
+        self.limits = ClientLimits.at_rate(rate)
         self._reading = trio.CapacityLimiter(_READERS)
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
         self.app = Starlette(
@@ -177,10 +171,7 @@ class KeyApi:
     def _room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
         """A place within the limits of its client and of all. Gives what takes bytes for a body. Raises ``ApiError``."""
         try:
-            _take(self._probes if probe else self._rate, client)
-            # A probe is answered whatever else its client has under way: it holds nothing.
-            in_progress = nullcontext() if probe else self._in_progress.one(client)
-            with in_progress, self._bodies.hold(client) as take:
+            with self.limits.room_for(client, probe=probe) as take:
                 yield take
         except TooManyError as error:
             raise _too_many(error) from error
@@ -241,11 +232,6 @@ class _RoomFor(Protocol):
 
 def _client(request: Request) -> str:
     return prefix_of(request.client.host) if request.client else ""
-
-
-def _take(rates: RateLimiter, client: str) -> None:
-    if wait := rates.take(client):
-        raise TooManyError(everybody=False, retry_after=wait)
 
 
 def _check_no_stack(asked: SecretsRequest) -> None:

@@ -7,9 +7,13 @@ beyond that come from one budget for all, of which each client has a share.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Final
+
+import trio
+
+from eigenkms.node.authorisation.rate_limiter import RateLimiter
 
 IN_PROGRESS_OF_ONE: Final = 16
 """Requests of one client that are read or answered."""
@@ -18,6 +22,8 @@ SMALL_BYTES: Final = 64 * 1024
 LARGE_BYTES: Final = 64 * 1024 * 1024
 """Of bodies, and again of answers, beyond the first ``SMALL_BYTES`` of each, of all clients."""
 LARGE_BYTES_OF_ONE: Final = LARGE_BYTES // 8
+PROBES: Final = 10
+"""Times as often as for a key a client may ask for what costs nothing."""
 ACCEPTS_OF_ONE: Final = 100
 """New connections of one client a second: a TLS handshake with an RSA key costs a millisecond of this machine."""
 
@@ -112,3 +118,35 @@ class ByteBudget:
             self._held[client] -= held
             if not self._held[client]:
                 del self._held[client]
+
+
+@dataclass
+class ClientLimits:
+    """The limits of the API's clients, and what is counted against them."""
+
+    keys: RateLimiter
+    probes: RateLimiter
+    in_progress: InProgress = field(default_factory=InProgress)
+    bodies: ByteBudget = field(default_factory=ByteBudget)
+
+    @classmethod
+    def at_rate(cls, rate: float, clock: Callable[[], float] = trio.current_time) -> "ClientLimits":
+        """Allow each client ``rate`` requests a second by ``clock``.
+
+        It may send ``PROBES`` times as many probes.
+        """
+        return cls(RateLimiter(rate, 2 * rate, clock), RateLimiter(PROBES * rate, 2 * PROBES * rate, clock))
+
+    @contextmanager
+    def room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
+        """Give a place to a request, with a function that takes bytes for its body.
+
+        Raises ``TooManyError``.
+        """
+        retry_after = (self.probes if probe else self.keys).take(client)
+        if retry_after:
+            raise TooManyError(everybody=False, retry_after=retry_after)
+        # A probe is answered whatever else its client has under way: it holds nothing.
+        in_progress = nullcontext() if probe else self.in_progress.one(client)
+        with in_progress, self.bodies.hold(client) as take:
+            yield take

@@ -4,7 +4,8 @@ Frames are taken in here. ``agreement`` draws the conclusions. Certificates are 
 no more. ∅ may be voted afresh once the next boundary was seen. A rotation ends there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from eigenkms.protocols.ceremony.effects import (
     Effect,
@@ -16,7 +17,7 @@ from eigenkms.protocols.ceremony.proposals import Decision, ProposalSource
 from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.ceremony.transcript_pool import TranscriptPool
 from eigenkms.protocols.ceremony.vote_lock import VoteLock
-from eigenkms.protocols.ceremony.vote_pool import VotePool
+from eigenkms.protocols.ceremony.vote_pool import VoteKey, VotePool
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
     Proposal,
@@ -34,6 +35,27 @@ from eigenkms.protocols.wire.votes import (
     decode_certificate,
 )
 from eigenkms.types import OperatorAddress
+
+
+@dataclass(frozen=True)
+class AgreementStatistics:
+    """Sizes of the parts of an agreement that members could fill.
+
+    Each part has a bound.
+    """
+
+    votes: Mapping[VoteKey, int]
+    """Votes that are kept, by what they are for."""
+    proposals: int
+    """Views of which a proposal is kept."""
+    transcripts: frozenset[bytes]
+    """Hashes of the transcripts that are kept."""
+    verified: int
+    """Certificates of which it is remembered whether they are good."""
+    views: Mapping[OperatorAddress, int]
+    """The highest view of each member that changed its view."""
+    highest: Certificate | None
+    """The highest prepare certificate."""
 
 
 class AgreementRecord:
@@ -148,6 +170,17 @@ class AgreementRecord:
             )  # this operator missed the start, or left the session, and others go on
 
     # -- progress --------------------------------------------------------------------------------------------
+
+    def statistics(self) -> AgreementStatistics:
+        """Return what is kept at this moment."""
+        return AgreementStatistics(
+            self._vote_pool.counts(),
+            len(self._proposals),
+            frozenset(self._transcripts),
+            self._transcripts.verified_count,
+            self._pacemaker.views(),
+            self._transcripts.highest,
+        )
 
     @property
     def started(self) -> bool:

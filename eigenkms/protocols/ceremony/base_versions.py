@@ -28,7 +28,7 @@ class BaseVersions:
 
     def __init__(self, members: OperatorSet, floor: SourceRef) -> None:
         self._members = frozenset(members.addresses)
-        self._floor = floor
+        self.floor = floor
         self._by_ref: dict[SourceRef, SharingPhase] = {}
         self._unknown: dict[OperatorAddress, SourceRef] = {}
 
@@ -79,11 +79,11 @@ class BaseVersions:
 
     def raise_floor(self, floor: SourceRef) -> None:
         """Support fresh transcripts from this version or later ones alone."""
-        if floor.version >= self._floor.version:
-            self._floor = floor
+        if floor.version >= self.floor.version:
+            self.floor = floor
 
     def _is_allowed(self, ref: SourceRef) -> bool:
-        return ref == self._floor or ref.version > self._floor.version
+        return ref == self.floor or ref.version > self.floor.version
 
     # -- sources that are not known here -----------------------------------------------------------------------
 

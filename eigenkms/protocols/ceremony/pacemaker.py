@@ -48,6 +48,10 @@ class Pacemaker:
         """Note that a view change of ``member`` is for ``view``."""
         self._members[member] = max(view, self._members.get(member, 0))
 
+    def views(self) -> dict[OperatorAddress, int]:
+        """Return the highest view of each member that changed its view."""
+        return dict(self._members)
+
     def note_quorum(self, now: float) -> None:
         """Note the moment at which t' members are in the view."""
         if self._quorum_seen_at is None and self._members_here >= self._session.threshold:

@@ -68,6 +68,11 @@ class TranscriptPool:
         return None
 
     @property
+    def verified_count(self) -> int:
+        """The number of certificates of which it is remembered whether they are good."""
+        return len(self._verified)
+
+    @property
     def is_genesis(self) -> bool:
         return self._mpk is None
 

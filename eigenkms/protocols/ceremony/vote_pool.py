@@ -58,6 +58,10 @@ class VotePool:
     def count(self, key: VoteKey) -> int:
         return len(self._votes[key])
 
+    def counts(self) -> dict[VoteKey, int]:
+        """Return the number of votes by what they are for."""
+        return {key: len(votes) for key, votes in self._votes.items()}
+
     def certificate(self, key: VoteKey) -> Certificate | None:
         """Return the votes added up, unverified.
 

@@ -40,10 +40,10 @@ from tests.node.authorisation.test_pipeline import (
     signed,
 )
 from tests.node.test_app import running
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import PATIENT, patient_host
 from tests.support.nodes import a_node, keep_version
+from tests.support.randomness import counter_rng
 from tests.support.token_issuer import (
     APP,
     DIGEST,

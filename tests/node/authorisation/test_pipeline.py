@@ -40,11 +40,11 @@ from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, TokenUse, Use
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.node.network.test_client_handlers import STRANGER
 from tests.node.test_app import running
-from tests.protocols.support import counter_rng
 from tests.support.databases import query
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
 from tests.support.nodes import a_node, asked, keep_version, make_config
+from tests.support.randomness import counter_rng
 from tests.support.token_issuer import (
     APP,
     DIGEST,

@@ -35,9 +35,9 @@ from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
-from tests.client.test_evidence import equivocation
 from tests.node.engines import Room, Seat, check_journaled, hold, refused, seat, seated, seated_cast, see
 from tests.protocols.support import Cast, cast
+from tests.support.evidence_cases import equivocation
 from tests.support.fake_network import FakeNetwork
 from tests.support.nodes import a_node, open_store
 from tests.support.waiting import PATIENCE, eventually

@@ -24,8 +24,10 @@ from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.node.engines import Seat, alive, check_journaled, hold, refused, seat, seated_cast, see
+from tests.protocols.parts import base_versions_of
 from tests.protocols.rooms import KeyVersion, certify, operator_of, version_of
 from tests.protocols.support import Cast, secret_of
+from tests.support.log_events import events
 from tests.support.nodes import open_store
 from tests.support.waiting import PATIENCE, eventually
 
@@ -86,7 +88,7 @@ async def test_all_lines_of_a_session_carry_its_id(
         for session in sessions:
             await see(seats, session, may_found=session is sessions[0])
             await eventually(hold(seats, session))
-        await eventually(lambda: caplog.text.count("share held") == 2 * len(seats))
+        await eventually(lambda: len(events(caplog, "share held")) == 2 * len(seats))
     story: dict[str, set[str]] = {}
     for record in caplog.records:
         fields = getattr(record, "fields", {})
@@ -250,8 +252,8 @@ async def test_a_boundary_without_a_source_is_joined_when_there_is_one(
         assert joiner.engine.newest is not None
         assert joiner.engine.newest.session == joining.session
         await eventually(hold(seats, joining.session))
-    (line,) = [r.getMessage() for r in caplog.records if "joined, now that" in r.getMessage()]
-    assert "the version to deal from is known" in line
+    (joined,) = events(caplog, "joined-late")
+    assert joined["session"] == joining.session.id.hex()[:8]
 
 
 async def test_who_deals_from_an_unknown_version_is_told_to_the_node(joining: Joining) -> None:
@@ -414,7 +416,7 @@ async def test_sessions_are_asked_for_while_they_change(
                 sources._unknown[OperatorAddress(bytes([len(added)]) * 20)] = SourceRef(5, bytes(32))
             return super().__getattribute__(name)
 
-    sources, current, added = newest._sources, newest._sources.current, list[SourceRef]()
+    sources, current, added = base_versions_of(newest), base_versions_of(newest).current, list[SourceRef]()
     sources._unknown[who.addresses[0]] = SourceRef(7, bytes(32))
     sources._by_ref[Meddling(2, bytes(32))] = current
     before = len(added)
@@ -429,7 +431,7 @@ async def test_a_session_tells_who_is_missing_while_it_changes(joining: Joining)
     operator.boundary(joining.session, 0.0)
     newest = operator.newest
     assert newest is not None
-    genesis = newest._sources.current
+    genesis = base_versions_of(newest).current
     assert isinstance(genesis, GenesisSharingPhase)
     said = who.frame(who.addresses[0], FrameKind.HASH, [bytes(32)], session=joining.session)
 

@@ -22,7 +22,7 @@ from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.node.http.connection import App
-from eigenkms.node.http.limits import ServerLimits
+from eigenkms.node.http.limits import ClientLimits, ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
 from tests.support.local_node import LocalNode
@@ -63,8 +63,8 @@ async def asking(node: LocalNode, limits: ServerLimits | None = None) -> AsyncIt
 
 def stop_rates(node: LocalNode) -> None:
     """Let no time pass for how often a client may ask, however slow the machine is."""
-    for rates in (node.services.key_api._rate, node.services.key_api._probes):
-        rates._clock = lambda: 0.0
+    rate = node.resources.config.http_rate
+    node.services.key_api.limits = ClientLimits.at_rate(rate, clock=lambda: 0.0)
 
 
 def client_at(url: str, verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:

@@ -25,6 +25,7 @@ from eigenkms.node.authorisation import request_slots
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import errors
+from eigenkms.node.http.limits import ClientLimits
 from eigenkms.p2p.listening.listener import raise_file_limit
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
@@ -398,7 +399,7 @@ async def test_of_a_thousand_in_parallel_each_is_answered(node: LocalNode) -> No
         assert len(statuses) == 1000
         assert statuses.count(b"200") == 1
         assert set(statuses) == {b"200", b"401", b"429"}
-        node.services.key_api._rate._clock = lambda: 1e9
+        node.services.key_api.limits = ClientLimits.at_rate(node.resources.config.http_rate)
         async with client_at(url) as client:
             (await client.post("/secrets", json=attested(jti="next"))).raise_for_status()
 

@@ -110,7 +110,7 @@ async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(op
                 for _ in range(IN_PROGRESS_OF_ONE):
                     nursery.start_soon(upload, address)
         await eventually(
-            lambda: open_node.services.key_api._bodies.held > len(ATTACKERS) * LARGE_BYTES_OF_ONE // 2
+            lambda: open_node.services.key_api.limits.bodies.held > len(ATTACKERS) * LARGE_BYTES_OF_ONE // 2
         )
         await honest()
         for address in ATTACKERS:
@@ -123,7 +123,7 @@ async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(op
 
         await eventually(is_full)
         await honest()
-        assert open_node.services.key_api._bodies.held <= len(ATTACKERS) * LARGE_BYTES_OF_ONE
+        assert open_node.services.key_api.limits.bodies.held <= len(ATTACKERS) * LARGE_BYTES_OF_ONE
         assert resident() - before < 3 * len(ATTACKERS) * LARGE_BYTES_OF_ONE, "less than what was sent"
         for stream in held:
             await stream.aclose()

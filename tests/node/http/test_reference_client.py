@@ -20,9 +20,9 @@ from eigenkms.types import OperatorAddress
 from tests.node.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, RELEASE, Clock, Register
 from tests.node.http.conftest import METHODS
 from tests.node.http.support import ReferenceClient, asking, golden, shape_of
-from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.nodes import a_node, keep_version, make_config
+from tests.support.randomness import counter_rng
 from tests.support.token_issuer import APP, Authority, Endpoint, gcp_claims, token
 from tests.support.token_issuer import NOW as ISSUED
 

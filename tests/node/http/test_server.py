@@ -27,9 +27,8 @@ from starlette.routing import Route
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
 from eigenkms.errors import InputError
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http import api as api_module
-from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ServerLimits
+from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ClientLimits, ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.requests import MAX_SECRETS_BODY, MAX_SIGN_BODY
 from eigenkms.node.http.server import HttpServer
@@ -263,7 +262,7 @@ async def test_broken_requests_harm_nobody(open_node: LocalNode, caplog: pytest.
         + b"\r\n0\r\n\r\n"
     )
     random = Random(4711)
-    open_node.services.key_api._rate = RateLimiter(10**6, 10**6, trio.current_time)
+    open_node.services.key_api.limits = ClientLimits.at_rate(10**6)
     async with served(open_node.services.key_api.app, PATIENT) as url:
         for number in range(300):
             sent = bytearray(random.choice((good, chunked)))
@@ -466,7 +465,7 @@ async def test_bodies_of_all_clients_have_one_budget(open_node: LocalNode) -> No
             (ByteBudget(100, 1000), (503, "busy")),
             (ByteBudget(1000, 100), (429, "too-many-requests")),
         ):
-            open_node.services.key_api._bodies = budget
+            open_node.services.key_api.limits.bodies = budget
             assert code_of(await client.post("/secrets", content=large)) == refusal
             for _ in range(10):
                 assert code_of(await client.post("/secrets", content=large[:-1])) == (400, "bad-request")
@@ -477,7 +476,7 @@ async def test_bodies_of_all_clients_have_one_budget(open_node: LocalNode) -> No
 async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_node: LocalNode) -> None:
     """Until it is written, or its client is given up."""
     body = json.dumps(ReferenceClient(extra_data=bytes(SMALL_BYTES)).request("gcp", b"token")).encode()
-    bodies = open_node.services.key_api._bodies = ByteBudget()
+    bodies = open_node.services.key_api.limits.bodies = ByteBudget()
     writing = trio.Event()
     scope = {
         "type": "http",
@@ -500,10 +499,10 @@ async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_nod
         with trio.fail_after(PATIENCE):
             await writing.wait()
         assert bodies.held == len(body) - SMALL_BYTES
-        assert open_node.services.key_api._in_progress._of == {"192.0.2.1": 1}
+        assert open_node.services.key_api.limits.in_progress.total == 1
         nursery.cancel_scope.cancel()
     assert bodies.held == 0
-    assert open_node.services.key_api._in_progress._of == {}
+    assert open_node.services.key_api.limits.in_progress.total == 0
 
 
 @pytest.mark.real_time

@@ -38,12 +38,12 @@ from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, build_f
 from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
-from tests.client.test_evidence import equivocation
-from tests.protocols.support import counter_rng
+from tests.support.evidence_cases import equivocation
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork, network_client
 from tests.support.hosts import patient_host
 from tests.support.local_node import LocalNode
 from tests.support.nodes import Nowhere, a_node, asked, keep_version
+from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE, pass_time
 
 NONCE = bytes(range(32))

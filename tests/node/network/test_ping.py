@@ -24,6 +24,7 @@ from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.log_events import events
 from tests.support.waiting import eventually, pace, pass_time
 
 HERE = "/ip4/127.0.0.1/tcp/9001"
@@ -53,26 +54,26 @@ class Callee:
 
 
 @pytest.fixture
-def book(network: FakeNetwork) -> PeerBook:
+def peer_book(network: FakeNetwork) -> PeerBook:
     """All but the last operator have proven who they are."""
     me = network.operators[0]
-    book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
-    book.update(network.chain.operators)
+    peer_book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
+    peer_book.update(network.chain.operators)
     for operator in network.operators[1:3]:
         frame = operator.record([HERE])
-        record = book.check_fresh(frame, 1)
+        record = peer_book.check_fresh(frame, 1)
         assert record is not None
-        book.accept(record, frame)
-        book.mark_authenticated(operator.peer.peer_id, frame)
-    return book
+        peer_book.accept(record, frame)
+        peer_book.mark_authenticated(operator.peer.peer_id, frame)
+    return peer_book
 
 
 @pytest.mark.slow
 async def test_whoever_has_proven_itself_is_asked_now_and_then(
-    network: FakeNetwork, book: PeerBook, virtual_clock: MockClock
+    network: FakeNetwork, peer_book: PeerBook, virtual_clock: MockClock
 ) -> None:
     """A refusal is an answer too; silence is counted and the last answer remembered; nobody else is asked."""
-    pulse, host = PeerPinger(book), Callee(network, 0.0, 0.25, 0.5, 0.0)
+    pulse, host = PeerPinger(peer_book), Callee(network, 0.0, 0.25, 0.5, 0.0)
     quick, slow = network.operators[1:3]
     host.refuses.add(slow.peer.peer_id)
     async with trio.open_nursery() as nursery:
@@ -92,7 +93,7 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         await pass_time(PAUSE_SECONDS)
         assert pulse.result_of(quick.address).failures == 0
         assert pulse.result_of(quick.address).latency == pytest.approx(0.125)
-        book.update(network.chain.operators[2:])
+        peer_book.update(network.chain.operators[2:])
         await pass_time(LOOK_SECONDS * 1.5)
         assert pulse.result_of(quick.address) == PingResult()
         nursery.cancel_scope.cancel()
@@ -100,10 +101,10 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
 
 @pytest.mark.slow
 async def test_a_session_waits_for_the_slowest_operator_that_answers(
-    network: FakeNetwork, book: PeerBook, virtual_clock: MockClock
+    network: FakeNetwork, peer_book: PeerBook, virtual_clock: MockClock
 ) -> None:
     """One message delay is half of its round trip. It is at least some, at most some, and goes by nobody that is silent."""
-    pulse, host = PeerPinger(book), Callee(network, 0.0, 0.25, 1.0, 0.0)
+    pulse, host = PeerPinger(peer_book), Callee(network, 0.0, 0.25, 1.0, 0.0)
     quick, slow = (operator.peer.peer_id for operator in network.operators[1:3])
     assert pulse.grace() == MIN_GRACE, "nobody has answered yet"
     async with trio.open_nursery() as nursery:
@@ -122,13 +123,16 @@ async def test_a_session_waits_for_the_slowest_operator_that_answers(
 
 @pytest.mark.slow
 async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
-    network: FakeNetwork, book: PeerBook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork,
+    peer_book: PeerBook,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It answers the protocol before this one alone, over libp2p; that is said once. Silence is no such answer."""
     monkeypatch.setattr(pulse_module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(pulse_module, "LOOK_SECONDS", 0.05)
     me, operator, mute = network.operators[:3]
-    pulse = PeerPinger(book)
+    pulse = PeerPinger(peer_book)
 
     async def answer(_request: Request) -> bytes:
         return b""
@@ -152,6 +156,5 @@ async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
             lambda: pulse.outdated == () and pulse.result_of(operator.address).latency is not None
         )
         nursery.cancel_scope.cancel()
-    said = [r.getMessage() for r in caplog.records if "earlier release" in r.getMessage()]
-    assert len(said) == 1
-    assert operator.address.hex() in said[0]
+    (outdated,) = events(caplog, "outdated")
+    assert outdated["operator"] == "0x" + operator.address.hex()

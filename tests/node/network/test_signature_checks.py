@@ -157,17 +157,17 @@ async def speak(network: FakeNetwork, call: Callable[[str, str, bytes], Awaitabl
 
 
 @pytest.fixture
-def book(network: FakeNetwork) -> PeerBook:
+def peer_book(network: FakeNetwork) -> PeerBook:
     """The first operator's. The second one's socket is at 198.51.100.7."""
     sockets = {network.operators[1].address: "/ip4/198.51.100.7/tcp/9/p2p/"}
-    book = PeerBook(CLUSTER, network.operators[0].address, network.operators[0].peer.peer_id)
-    book.update(
+    peer_book = PeerBook(CLUSTER, network.operators[0].address, network.operators[0].peer.peer_id)
+    peer_book.update(
         [
             replace(o, socket=f"{sockets.get(o.address, HERE + '/p2p/')}{network.operators[i].peer.peer_id}")
             for i, o in enumerate(network.chain.operators)
         ]
     )
-    return book
+    return peer_book
 
 
 def stranger(address: str = "203.0.113.1") -> Caller:
@@ -202,13 +202,13 @@ async def outcome(checks: SignatureChecks, frame: Frame, caller: Caller) -> str:
 
 async def test_a_forgery_is_checked_once(
     network: FakeNetwork,
-    book: PeerBook,
+    peer_book: PeerBook,
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever brings it again; so many are remembered and no more, and not if its operator has another key meanwhile."""
     monkeypatch.setattr(signature_checks, "REMEMBERED", 2)
-    checks = SignatureChecks(book)
+    checks = SignatureChecks(peer_book)
     frame = forged(network, stranger().peer, 1)
     for number in range(5):
         assert await outcome(checks, frame, stranger(f"203.0.113.{number}")) == "bad"
@@ -221,22 +221,22 @@ async def test_a_forgery_is_checked_once(
     assert (checks.statistics().of_strangers, checks.statistics().remembered) == (4, 2)
     latest = forged(network, stranger().peer, 5)
     assert await outcome(checks, latest, stranger("203.0.113.9")) == "bad"
-    book.update(
+    peer_book.update(
         [
             replace(o, key=FORGER.g2) if o.address == network.operators[1].address else o
-            for o in book.operators
+            for o in peer_book.operators
         ]
     )
     assert await outcome(checks, latest, stranger("203.0.113.10")) == "verified"
 
 
 async def test_a_client_has_its_own_rate_and_an_address_of_the_chain_another(
-    network: FakeNetwork, book: PeerBook, autojump_clock: trio.testing.MockClock
+    network: FakeNetwork, peer_book: PeerBook, autojump_clock: trio.testing.MockClock
 ) -> None:
     """All peer ids of one address are one client, with IPv6 those of a /64. From where its socket is an operator gets in as a new
     peer, and on another machine it is one client among others.
     """
-    checks = SignatureChecks(book)
+    checks = SignatureChecks(peer_book)
     for flooder in ("203.0.113.1", "2001:db8::"):
         found = [
             await outcome(
@@ -256,10 +256,10 @@ async def test_a_client_has_its_own_rate_and_an_address_of_the_chain_another(
 
 
 async def test_strangers_in_one_operators_name_leave_room_for_another(
-    network: FakeNetwork, book: PeerBook, stuck: Stuck
+    network: FakeNetwork, peer_book: PeerBook, stuck: Stuck
 ) -> None:
     """From any number of addresses: half of the places are for the other names. An operator's own word needs none."""
-    checks = SignatureChecks(book)
+    checks = SignatureChecks(peer_book)
     found = Counter[str]()
 
     async def ask(frame: Frame, number: int) -> None:
@@ -286,15 +286,15 @@ async def test_strangers_in_one_operators_name_leave_room_for_another(
 
 
 async def test_an_operator_that_passes_forgeries_on_pays_for_them(
-    network: FakeNetwork, book: PeerBook, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, peer_book: PeerBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own rate is used up by them. What another one says is checked, and costs no check while it waits if it became known."""
     monkeypatch.setattr(signature_checks, "OPERATOR_BURST", 3)
-    checks = SignatureChecks(book)
+    checks = SignatureChecks(peer_book)
     liar, honest = network.operators[2:4]
     record = liar.record([HERE])
-    book.accept(book.check_fresh(record, 1) or pytest.fail("no news"), record)
-    book.mark_authenticated(liar.peer.peer_id, record)
+    peer_book.accept(peer_book.check_fresh(record, 1) or pytest.fail("no news"), record)
+    peer_book.mark_authenticated(liar.peer.peer_id, record)
     found = [
         await outcome(checks, forged(network, stranger().peer, number), Caller(liar.peer.peer_id))
         for number in range(1, 6)

@@ -97,7 +97,7 @@ def _ceremony(ceremony: Ceremony, *, ended: bool) -> Fingerprint:
         tuple(_dealings(d, ended=ended) for d in ceremony._sources),
         agreement._transcripts.is_genesis,
     )
-    return common if ended else (*common, ceremony._sources._floor.hash, _progress(agreement))
+    return common if ended else (*common, ceremony._sources.floor.hash, _progress(agreement))
 
 
 def _progress(agreement: Agreement) -> Fingerprint:

@@ -36,8 +36,8 @@ from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Certificate
 from eigenkms.types import OperatorSet, SessionId
 from tests.protocols.rooms import GRACE, Disk, KeyRow
-from tests.protocols.support import counter_rng
 from tests.sim.exhaustive.scene import Scene
+from tests.support.randomness import counter_rng
 
 LONG = 100.0
 """Seconds that outlast every view and every grace."""

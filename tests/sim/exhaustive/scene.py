@@ -31,7 +31,8 @@ from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase, vote_digest
 from eigenkms.types import SessionId
 from tests.protocols.rooms import certify, encryption_key, key_frame, version_of
-from tests.protocols.support import cast, counter_rng
+from tests.protocols.support import cast
+from tests.support.randomness import counter_rng
 
 N = 4
 QUORUM = 3
