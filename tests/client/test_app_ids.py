@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.applications import Application, AppRelease, AppStatus, ContainerPolicy
-from eigenkms.client import blocking
+from eigenkms.client import sync
 from eigenkms.client.api import ClientSettings, ClusterInfo, encrypt, encrypt_stream
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.errors import InputError
@@ -80,7 +80,7 @@ async def test_a_wrong_checksum_costs_no_request(
         lambda: encrypt(cluster, WRONG, SECRET),
         lambda: encrypt(cluster, ExactAppId(WRONG), SECRET),
         lambda: encrypt_stream(cluster, WRONG, None, None),  # type: ignore[arg-type] # neither is used
-        lambda: blocking.encrypt(settings, WRONG, SECRET),
+        lambda: sync.encrypt(settings, WRONG, SECRET),
     ):
         with pytest.raises(InputError, match="checksum"):
             door()
