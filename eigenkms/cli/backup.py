@@ -171,7 +171,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
 
 def _look(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
     """Ask the network that ``settings`` name. Raises ``InputError`` where it is not the backup's, ``ChainError``."""
-    from eigenkms.client.network_snapshot import look
+    from eigenkms.client.network_snapshot import take_snapshot
 
     if client_runner.cluster(settings) != backup.identity.cluster_id:
         raise InputError(
@@ -179,7 +179,7 @@ def _look(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
             "and the configuration names another",
             hint="check chain_id, avs and operator_set_id",
         )
-    return client_runner.run(look, client_runner.client_settings(settings))
+    return client_runner.run(take_snapshot, client_runner.client_settings(settings))
 
 
 def _why_stale(backup: "Backup", standing: "NetworkSnapshot") -> str | None:

@@ -164,10 +164,10 @@ def _gather(settings: "Settings", choice: _EvidenceChoice) -> _Gathered:
 
 def _from_network(settings: "Settings", choice: _EvidenceChoice) -> _Gathered:
     needed = client_runner.client_settings(settings)
-    from eigenkms.client import api
+    from eigenkms.client import one_shot
 
     with Progress("asking the operators") as progress:
-        findings = client_runner.run(api.fetch_evidence, needed, choice.operators, progress)
+        findings = client_runner.run(one_shot.fetch_evidence, needed, choice.operators, progress)
     silent = {operator: str(error) for operator, error in sorted(findings.failures.items())}
     if len(silent) == findings.asked and not findings.pieces:
         reasons = "; ".join(f"0x{operator.hex()}: {reason}" for operator, reason in silent.items())
@@ -177,7 +177,7 @@ def _from_network(settings: "Settings", choice: _EvidenceChoice) -> _Gathered:
 
 
 def _from_folder(folder: Path) -> _Gathered:
-    from eigenkms.client.evidence import in_order, read_and_check
+    from eigenkms.client.evidence import read_and_check, sort_key
     from eigenkms.storage.evidence import read_folder
 
     found: dict[object, _Found] = {}
@@ -189,7 +189,7 @@ def _from_folder(folder: Path) -> _Gathered:
             gathered.rejected.append((None, str(error)))
         else:
             found.setdefault(bundle.name, _Found(bundle, noticed=row.noticed))
-    gathered.pieces = sorted(found.values(), key=lambda piece: in_order(piece.bundle))
+    gathered.pieces = sorted(found.values(), key=lambda piece: sort_key(piece.bundle))
     return gathered
 
 

@@ -64,7 +64,7 @@ def command(
         )
     if proof is not None and operators is not None:
         cluster, epoch = _verified(proof, operators)
-        witnesses = None if anchor is None else client_runner.ask_anchor(anchor, cluster, epoch)
+        witnesses = None if anchor is None else client_runner.check_anchor(anchor, cluster, epoch)
     else:
         with Progress("asking the operators") as progress:
             info, witnesses = client_runner.fetch_witnessed(settings, anchor, progress)

@@ -111,11 +111,11 @@ def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "StoreCo
 
 
 def _look(settings: "Settings") -> "NetworkSnapshot":
-    from eigenkms.client.network_snapshot import look
+    from eigenkms.client.network_snapshot import take_snapshot
 
     needed = client_runner.client_settings(settings)
     with Progress("asking the operators"):
-        return client_runner.run(look, needed)
+        return client_runner.run(take_snapshot, needed)
 
 
 def _check_member(standing: "NetworkSnapshot", identity: "StoreIdentity", g2: str) -> None:

@@ -17,7 +17,7 @@ from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_o
 from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
 
-Place = tuple[PeerId, tuple[str, ...]]
+PeerLocation = tuple[PeerId, tuple[str, ...]]
 """A peer, and the addresses to dial it at."""
 
 
@@ -29,7 +29,7 @@ class AddressBook:
         self._operators: dict[OperatorAddress, ChainOperator] = {}
         self._former: dict[OperatorAddress, ChainOperator] = {}
         self._records: dict[OperatorAddress, PeerRecord] = {}
-        self._unclaimed: dict[bytes, Frame] = {}
+        self._pending_records: dict[bytes, Frame] = {}
         self.update(operators)
 
     def update(self, operators: Sequence[ChainOperator]) -> None:
@@ -43,16 +43,16 @@ class AddressBook:
             for a, record in self._records.items()
             if a not in self._operators or self._operators[a] == former.get(a)
         }
-        self._unclaimed = {}
+        self._pending_records = {}
 
-    def admit(self, recipients: Iterable[ChainOperator]) -> set[OperatorAddress]:
+    def add_recipients(self, recipients: Iterable[ChainOperator]) -> set[OperatorAddress]:
         """Take the recipients of a version. Who is not in today's set is a former operator.
 
         Returns those of them for whom a record was waiting. CPU-bound: a pairing for each.
         """
         new = {o.address: o for o in recipients if self._find(o.address) is None}
         self._former = self._former | new
-        waiting = [frame for frame in self._unclaimed.values() if frame.sender in new]
+        waiting = [frame for frame in self._pending_records.values() if frame.sender in new]
         return self.learn(waiting)
 
     @property
@@ -68,17 +68,17 @@ class AddressBook:
         found = self._find(operator)
         return None if found is None else found.key
 
-    def peer_of(self, operator: OperatorAddress) -> Place | None:
+    def peer_of(self, operator: OperatorAddress) -> PeerLocation | None:
         """The peer and the addresses to dial: of its newest record, else of its socket on chain.
 
         Where several operators name one peer, only one of them can be it: the peer is looked for at the same addresses, whichever
         of them is asked for, in the order of ``protocols.wire.peer_claims``.
         """
-        own = self._claim(operator)
+        own = self._claimed_location(operator)
         if own is None:
             return None
         everybody = [*self._operators, *self._former]
-        rivals = [claim for other in everybody if (claim := self._claim(other)) is not None]
+        rivals = [claim for other in everybody if (claim := self._claimed_location(other)) is not None]
         return own.peer, dial_order(claim for claim in rivals if claim.peer == own.peer)[own.peer]
 
     @property
@@ -92,7 +92,7 @@ class AddressBook:
         private = [socket.transport for socket in sockets if socket.transport.is_public is False]
         return public[0] if len(public) > len(private) else None
 
-    def _claim(self, operator: OperatorAddress) -> PeerClaim[PeerId] | None:
+    def _claimed_location(self, operator: OperatorAddress) -> PeerClaim[PeerId] | None:
         """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:
@@ -128,7 +128,7 @@ class AddressBook:
                     parse_transport(address)
             except (RemoteProtocolError, InputError):
                 continue
-            key, known = self.key_of(record.operator), self._claim(record.operator)
+            key, known = self.key_of(record.operator), self._claimed_location(record.operator)
             older = self._records.get(record.operator)
             if frame.cluster != self._cluster or frame.session != NO_SESSION:
                 continue
@@ -150,5 +150,5 @@ class AddressBook:
 
     def _keep_waiting(self, frame: Frame) -> None:
         """Room for as many as one answer of each operator can hold."""
-        if len(self._unclaimed) < MAX_RECORDS * len(self._operators):
-            self._unclaimed[frame.encoded] = frame
+        if len(self._pending_records) < MAX_RECORDS * len(self._operators):
+            self._pending_records[frame.encoded] = frame

@@ -8,12 +8,16 @@ What is refused is what no environment can have: a name that is empty or has ``=
 names mean something to a program, or to its loader (``LD_PRELOAD``, ``PATH``, ``PYTHONPATH``), is not judged here.
 """
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from eigenkms import bounded_json
-from eigenkms.applications import UnusableReleaseError
+from eigenkms.applications import Applications, AppRelease, UnusableReleaseError
+from eigenkms.client.ciphertexts import ChunkedCiphertext, WholeCiphertext, open_ciphertext
+from eigenkms.errors import InputError
 from eigenkms.plain_text import why_no_text
+from eigenkms.types import AppId
 
 MAX_BYTES: Final = 2**20
 """Of the text of one environment."""
@@ -38,6 +42,40 @@ class Secrets(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"<Secrets {', '.join(map(repr, self._values))}: values redacted>"
+
+
+async def confirmed_release(applications: Applications | None, app_id: AppId) -> AppRelease:
+    """Return the application's confirmed release, as the chain has it.
+
+    Raises ``InputError`` if there is none, or if ``applications`` is None: no contract is configured; ``ChainError``.
+    """
+    if applications is None:
+        raise InputError(
+            f"look up application {app_id!r}: the contract that knows applications is not configured",
+            hint="give its address as app_controller",
+        )
+    application = await applications.lookup(app_id)
+    if application is None:
+        raise InputError(
+            f"look up application {app_id!r}: the chain knows no such application",
+            hint="give its address, 0x and 40 hex digits, as it was created",
+        )
+    if application.release is None:
+        raise InputError(
+            f"look up application {app_id!r}: it has no confirmed release",
+            hint="publish one, and have it confirmed",
+        )
+    return application.release
+
+
+def open_sealed_environment(sealed: bytes) -> WholeCiphertext | ChunkedCiphertext:
+    """Return the encrypted environment of a release as a ciphertext. Raises ``UnusableReleaseError`` if it is none."""
+    if len(sealed) > MAX_SEALED_BYTES:
+        raise UnusableReleaseError(f"read the encrypted environment: more than {MAX_SEALED_BYTES} bytes")
+    try:
+        return open_ciphertext(io.BytesIO(sealed))
+    except InputError as error:
+        raise UnusableReleaseError(f"read the encrypted environment: {error}", hint=error.hint) from error
 
 
 def parse_environment(text: bytes, what: str) -> dict[str, str]:

@@ -21,12 +21,13 @@ from typing import Final, TypeVar
 
 import trio
 
-from eigenkms.client import api, ciphertexts
-from eigenkms.client.api import ClientSettings, ClusterInfo
+from eigenkms.client import ciphertexts, one_shot
 from eigenkms.client.attesters import Attester
 from eigenkms.client.ciphertexts import NEWEST
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.client.release_environment import Secrets
+from eigenkms.client.settings import ClientSettings
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId
@@ -52,17 +53,17 @@ def decrypt(
     settings: ClientSettings, app_id: AppId, ciphertext: bytes, attester: Attester | None = None
 ) -> bytes:
     """``Client.decrypt``."""
-    return _run(partial(api.decrypt, settings, app_id, ciphertext, attester=attester))
+    return _run(partial(one_shot.decrypt, settings, app_id, ciphertext, attester=attester))
 
 
 def fetch_secrets(settings: ClientSettings, app_id: AppId, attester: Attester | None = None) -> Secrets:
     """``Client.fetch_secrets``."""
-    return _run(partial(api.fetch_secrets, settings, app_id, attester))
+    return _run(partial(one_shot.fetch_secrets, settings, app_id, attester))
 
 
 def fetch_cluster(settings: ClientSettings) -> ClusterInfo:
     """``Client.fetch``."""
-    return _run(partial(api.fetch_cluster, settings))
+    return _run(partial(one_shot.fetch_cluster, settings))
 
 
 def fetch_application_key(
@@ -72,7 +73,9 @@ def fetch_application_key(
     ciphertext_version: int = NEWEST,
 ) -> ApplicationKey:
     """``Client.application_key``."""
-    return _run(partial(api.fetch_application_key, settings, app_id, ciphertext_version, attester=attester))
+    return _run(
+        partial(one_shot.fetch_application_key, settings, app_id, ciphertext_version, attester=attester)
+    )
 
 
 def _run(call: Callable[[], Awaitable[T]]) -> T:

@@ -23,7 +23,7 @@ from eigenkms.chain import registration
 from eigenkms.chain.config import Deployment, Finality
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
-from eigenkms.client.api import ClientSettings
+from eigenkms.client.settings import ClientSettings
 from eigenkms.devnet.anchor import DevnetAnchor, open_devnet_anchor
 from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of

@@ -13,11 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.status import LOOKS, ask_all, is_changing, judge, read_answer
 from eigenkms.cli.support.logs import JsonFormatter, TextFormatter, timestamp
-from eigenkms.client.api import ClientSettings, ClusterInfo
 from eigenkms.client.ciphertexts import decrypt
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.client.known_clusters import KnownClusters
+from eigenkms.client.network_status import (
+    MAX_ATTEMPTS,
+    Answers,
+    NetworkHealth,
+    NetworkStatus,
+    fetch_status,
+    read_status,
+)
+from eigenkms.client.settings import ClientSettings
 from eigenkms.crypto import ibe, keystore
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.keys.keystores import new_key, open_key
@@ -136,17 +144,19 @@ def test_status_counts_who_could_serve_the_verified_version() -> None:
     are.
     """
     good, old, bare = (
-        read_answer(json.dumps({"version": version, "share": share}).encode())
+        read_status(json.dumps({"version": version, "share": share}).encode())
         for version, share in ((7, True), (6, True), (7, False))
     )
     a, b, c, d = operators(4)
-    code, facts = judge(info(4, 3), {a: good, b: good, c: good, d: good})
-    assert (code, facts["health"], facts["serving"], facts["silent"]) == (0, "healthy", 4, [])
-    code, facts = judge(info(4, 3), {a: good, b: good, c: good, d: None})
-    assert (code, facts["health"], facts["silent"]) == (1, "degraded", ["0x" + d.hex()])
+
+    def facts(answers: Answers) -> tuple[object, ...]:
+        found = NetworkStatus(info(4, 3), answers).to_json()
+        return found["health"], found["serving"], found["silent"]
+
+    assert facts({a: good, b: good, c: good, d: good}) == ("healthy", 4, [])
+    assert facts({a: good, b: good, c: good, d: None}) == ("degraded", 3, ["0x" + d.hex()])
     for other in (old, bare):
-        code, facts = judge(info(4, 3), {a: good, b: good, c: other, d: None})
-        assert (code, facts["health"], facts["serving"]) == (2, "cannot serve", 2)
+        assert facts({a: good, b: good, c: other, d: None}) == ("cannot serve", 2, ["0x" + d.hex()])
 
 
 def test_status_sees_that_a_rotation_is_under_way() -> None:
@@ -154,7 +164,7 @@ def test_status_sees_that_a_rotation_is_under_way() -> None:
     having none are no rotation.
     """
     here, decrypting, older, newer, none, odd = (
-        read_answer(json.dumps({"version": version, "share": share}).encode())
+        read_status(json.dumps({"version": version, "share": share}).encode())
         for version, share in ((7, True), (7, False), (6, True), (8, True), (None, False), ("7", True))
     )
     a, b = operators(2)
@@ -167,17 +177,19 @@ def test_status_sees_that_a_rotation_is_under_way() -> None:
         (odd, False),
         (None, False),
     ):
-        assert is_changing(info(2, 2), {a: here, b: other}) == changing
+        assert NetworkStatus(info(2, 2), {a: here, b: other}).is_changing == changing
 
 
 @pytest.mark.parametrize(
     "behind", [{"version": 6, "share": True}, {"version": 7, "share": False}], ids=["version", "share"]
 )
-@pytest.mark.parametrize(("lag", "looks", "code"), [(0, 1, 0), (1, 2, 0), (99, LOOKS, 1)])
+@pytest.mark.parametrize(
+    ("lag", "looks", "health"), [(0, 1, "healthy"), (1, 2, "healthy"), (99, MAX_ATTEMPTS, "cannot serve")]
+)
 async def test_status_asks_again_in_the_midst_of_a_rotation(
     lag: int,
     looks: int,
-    code: int,
+    health: str,
     behind: dict[str, object],
     autojump_clock: object,
     monkeypatch: pytest.MonkeyPatch,
@@ -189,11 +201,14 @@ async def test_status_asks_again_in_the_midst_of_a_rotation(
 
         looks = 0
 
+        def __init__(self) -> None:
+            self.transport = self
+
         async def fetch(self, _progress: object) -> ClusterInfo:
             self.looks += 1
             return info(2, 2)
 
-        async def ask(self, operator: OperatorAddress, *_: object) -> bytes:
+        async def call(self, operator: OperatorAddress, *_: object) -> bytes:
             late = operator == operators(2)[1] and self.looks <= lag
             return json.dumps(behind if late else {"version": 7, "share": True}).encode()
 
@@ -204,15 +219,15 @@ async def test_status_asks_again_in_the_midst_of_a_rotation(
         yield client
 
     monkeypatch.setattr("eigenkms.client.api.open_client", opened)
-    found, answers = await ask_all(ClientSettings.__new__(ClientSettings), lambda _: None)
+    found = await fetch_status(ClientSettings.__new__(ClientSettings), lambda _: None)
     assert client.looks == looks
-    assert min(judge(found, answers)[0], 1) == code
+    assert found.health is NetworkHealth(health)
 
 
 @pytest.mark.parametrize("answer", [b"", b"[]", b"\xff", b"1", b"[" * 100_000])
 def test_an_operator_may_answer_anything(answer: bytes) -> None:
     """What is no status counts as no answer."""
-    assert read_answer(answer) is None
+    assert read_status(answer) is None
 
 
 def test_an_operators_word_cannot_command_the_terminal() -> None:
@@ -225,13 +240,14 @@ def test_an_operators_word_cannot_command_the_terminal() -> None:
         "share": True,
         "more": "x",
     }
-    shown = read_answer(json.dumps(said).encode())
+    shown = read_status(json.dumps(said).encode())
     assert shown is not None
-    assert (shown["policy"], shown["peers"], shown["share"]) == ("open", 10, True)
-    assert (shown["version"], shown["phase"]) == (None, None)
-    assert "more" not in shown
-    nothing = {**dict.fromkeys(shown), "accused": []}
-    assert read_answer(json.dumps({"policy": "x" * 101}).encode()) == nothing
+    assert (shown.policy, shown.peers, shown.share) == ("open", 10, True)
+    assert (shown.version, shown.phase) == (None, None)
+    assert "more" not in shown.to_json()
+    nothing = read_status(json.dumps({"policy": "x" * 101}).encode())
+    assert nothing is not None
+    assert nothing.to_json() == {**dict.fromkeys(shown.to_json()), "accused": []}
 
 
 def test_whom_operators_accuse_is_named_once() -> None:
@@ -239,17 +255,17 @@ def test_whom_operators_accuse_is_named_once() -> None:
     address = "0x" + "ab" * 20
     many = [f"0x{number:040x}" for number in range(300)]
     one, two, three = (
-        read_answer(json.dumps({"version": 7, "share": True, "evidence": 1, "accused": named}).encode())
+        read_status(json.dumps({"version": 7, "share": True, "evidence": 1, "accused": named}).encode())
         for named in ([address, "0xAB", 7, None, address + "\n", "\x1b[2J"], [address], "0x")
     )
     a, b, c, d = operators(4)
     assert one is not None
-    assert (one["accused"], one["evidence"]) == ([address], 1)
-    _, facts = judge(info(4, 3), {a: one, b: two, c: three, d: None})
+    assert (one.accused, one.evidence) == ((address,), 1)
+    facts = NetworkStatus(info(4, 3), {a: one, b: two, c: three, d: None}).to_json()
     assert facts["accused"] == [address]
-    flood = read_answer(json.dumps({"accused": many}).encode())
+    flood = read_status(json.dumps({"accused": many}).encode())
     assert flood is not None
-    assert len(flood["accused"]) == 256
+    assert len(flood.accused) == 256
 
 
 class TestNode:

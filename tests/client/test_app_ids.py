@@ -7,8 +7,10 @@ import pytest
 
 from eigenkms.applications import Application, AppRelease, AppStatus, ContainerPolicy
 from eigenkms.client import sync
-from eigenkms.client.api import ClientSettings, ClusterInfo, encrypt, encrypt_stream
+from eigenkms.client.api import encrypt, encrypt_stream
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.client.known_clusters import KnownClusters
+from eigenkms.client.settings import ClientSettings
 from eigenkms.errors import InputError
 from eigenkms.types import AppId, ExactAppId
 from tests.client.test_api import living

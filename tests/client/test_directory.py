@@ -171,11 +171,11 @@ def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(set
     forged = replace(forged, signature=forged.signature[::-1])
     assert directory.learn([first.record([THERE]), forged]) == set()
     assert directory.peer_of(first.address) is None
-    assert directory.admit([*leavers, *rest]) == {first.address}
+    assert directory.add_recipients([*leavers, *rest]) == {first.address}
     assert directory.peer_of(first.address) == (first.peer.peer_id, (THERE, HERE))
     assert directory.peer_of(second.address) == (second.peer.peer_id, (HERE,))
     assert directory.operators == tuple(o.address for o in rest)
-    assert directory.admit(leavers) == set()
+    assert directory.add_recipients(leavers) == set()
 
 
 def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
@@ -184,7 +184,7 @@ def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
     """Whatever it had at the block of an old version."""
     operator, stranger = settled.operators[0], bn254.KeyPair.from_secret(4711)
     then = replace(settled.chain.operators[0], key=stranger.g2, socket=f"{THERE}/p2p/{operator.peer.peer_id}")
-    assert directory.admit([then]) == set()
+    assert directory.add_recipients([then]) == set()
     assert directory.key_of(operator.address) == operator.key.g2
     assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
@@ -215,9 +215,9 @@ def test_records_of_strangers_take_bounded_room(settled: Village, directory: Add
     bound = MAX_RECORDS * len(settled.operators)
     flood = [replace(good, signature=i.to_bytes(64, "big")) for i in range(bound + 1)]
     directory.learn([*flood, good])
-    assert len(directory._unclaimed) == bound
+    assert len(directory._pending_records) == bound
     directory.update(settled.chain.operators)
-    assert directory._unclaimed == {}
+    assert directory._pending_records == {}
 
 
 def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: Village) -> None:

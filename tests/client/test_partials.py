@@ -54,7 +54,7 @@ def test_any_threshold_of_them_gives_the_one_key(village: Village) -> None:
             add(collector, village, index)
             assert collector.count(Outcome.GOOD) == seat + 1
         assert collector.app_key == app_key(village)
-        assert collector.liars == ()
+        assert collector.invalid_signers == ()
         assert len(collector.unanswered()) == 1
 
 
@@ -78,14 +78,14 @@ def test_one_liar_is_named_and_the_key_found_with_the_next(village: Village, lie
     for index in (1, 2):
         add(collector, village, index)
     assert not collector.app_key
-    assert collector.liars == (village.operators[0].address,)
+    assert collector.invalid_signers == (village.operators[0].address,)
     add(collector, village, 3)
     assert collector.app_key == app_key(village)
     late = SignatureCollector(ID, village.epoch.transcript)
     for index in (1, 2):
         add(late, village, index)
     add(late, village, 0, false)
-    assert late.liars == (village.operators[0].address,)
+    assert late.invalid_signers == (village.operators[0].address,)
     add(late, village, 3)
     assert late.app_key == app_key(village)
 
@@ -110,7 +110,7 @@ def test_two_liars_of_seven_are_both_named() -> None:
     for index in range(2, 7):
         add(collector, seven, index)
     assert collector.app_key == app_key(seven)
-    assert set(collector.liars) == {seven.operators[0].address, seven.operators[1].address}
+    assert set(collector.invalid_signers) == {seven.operators[0].address, seven.operators[1].address}
 
 
 def test_lies_that_cancel_each_other_out_harm_nothing(village: Village) -> None:

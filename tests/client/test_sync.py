@@ -18,10 +18,12 @@ import trio
 import eigenkms.client
 from eigenkms.applications import AppRelease, ContainerPolicy
 from eigenkms.client import api, sync
-from eigenkms.client.api import Client, ClientSettings, encrypt
+from eigenkms.client.api import Client, encrypt
 from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.known_clusters import KnownClusters
+from eigenkms.client.settings import ClientSettings
+from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import RefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.authorisation import Scope
@@ -57,7 +59,8 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
     @asynccontextmanager
     async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
         async with patient_host(PeerKey.generate()) as host:
-            yield Client(settings, village.chain, host, register)  # type: ignore[arg-type]
+            transport = ClientTransport(settings.chain.cluster, village.chain, host)  # type: ignore[arg-type]
+            yield Client(settings, transport, register)
 
     monkeypatch.setattr(api, "open_client", open_client)
     thread = threading.Thread(target=trio.run, args=(live,))

@@ -19,9 +19,10 @@ from eigenkms.types import AppId, Cluster, ClusterId, ExactAppId
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
     from eigenkms.client.anchor_check import AnchorWitnesses
-    from eigenkms.client.api import ClientSettings, ClusterInfo
     from eigenkms.client.attesters import Attester
+    from eigenkms.client.cluster_info import ClusterInfo
     from eigenkms.client.release_environment import Secrets
+    from eigenkms.client.settings import ClientSettings
     from eigenkms.crypto.ibe_v2 import ApplicationKey
     from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 
@@ -64,7 +65,7 @@ async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 def client_settings(settings: Settings) -> "ClientSettings":
     """What the client library asks for. InputError names what is missing."""
     from eigenkms.chain.config import Finality
-    from eigenkms.client.api import ClientSettings
+    from eigenkms.client.settings import ClientSettings
 
     return ClientSettings(
         rpc_url=settings.require("rpc_url"),
@@ -107,9 +108,9 @@ def pinned_key(settings: Settings) -> bytes | None:
 def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "ClusterInfo":
     """The cluster, verified against the chain; pins its key the first time."""
     needed = client_settings(settings)
-    from eigenkms.client import api
+    from eigenkms.client import one_shot
 
-    return run(api.fetch_cluster, needed, progress)
+    return run(one_shot.fetch_cluster, needed, progress)
 
 
 def fetch_witnessed(
@@ -124,16 +125,16 @@ def fetch_witnessed(
     return run(anchor_check.fetch_witnessed, needed, progress)
 
 
-def ask_anchor(anchor: "AnchorConfig", named: ClusterId, epoch: "CertifiedTranscript") -> "AnchorWitnesses":
-    """What the anchor says of a version that is verified already."""
+def check_anchor(anchor: "AnchorConfig", named: ClusterId, epoch: "CertifiedTranscript") -> "AnchorWitnesses":
+    """Compare a version that is verified already with the anchor."""
     from eigenkms.chain.anchor import open_anchor
     from eigenkms.client import anchor_check
 
-    async def ask() -> "AnchorWitnesses":
+    async def check() -> "AnchorWitnesses":
         async with open_anchor(anchor, named) as opened:
-            return await anchor_check.ask_anchor(opened, epoch)
+            return await anchor_check.check_anchor(opened, epoch)
 
-    return run(ask)
+    return run(check)
 
 
 def application_key(
@@ -147,9 +148,9 @@ def application_key(
     by then.
     """
     needed = client_settings(settings)
-    from eigenkms.client import api
+    from eigenkms.client import one_shot
 
-    call = functools.partial(api.fetch_application_key, attester=attester)
+    call = functools.partial(one_shot.fetch_application_key, attester=attester)
     return run(call, needed, app_id, ciphertext_version, progress)
 
 
@@ -158,9 +159,9 @@ def fetch_secrets(
 ) -> "Secrets":
     """The environment of the application's release. All connections are closed by then."""
     needed = client_settings(settings)
-    from eigenkms.client import api
+    from eigenkms.client import one_shot
 
-    return run(api.fetch_secrets, needed, app_id, attester, progress)
+    return run(one_shot.fetch_secrets, needed, app_id, attester, progress)
 
 
 def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
