@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account, checked_address, terms
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account, checked_address, fee_terms
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.passwords import has_terminal
 from eigenkms.config.schema import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
 from eigenkms.errors import InputError
@@ -54,11 +54,11 @@ def _terms(settings: "Settings", chain_id: int) -> "Terms":
     """Of transactions on the anchor's chain; as those of the operator set's chain otherwise."""
     from eigenkms.devnet.anchor import ANCHOR_CHAIN_ID
 
-    return replace(terms(settings), estimate=chain_id not in (ANCHOR_CHAIN_ID, DEVNET_CHAIN_ID))
+    return replace(fee_terms(settings), estimate=chain_id not in (ANCHOR_CHAIN_ID, DEVNET_CHAIN_ID))
 
 
 @verb("deploy", "eigenkms anchor deploy --config owner.toml")
-@with_settings(*_CLUSTER, "anchor_rpc_url", "anchor_chain_id", *ACCOUNT_OPTIONS)
+@settings_options(*_CLUSTER, "anchor_rpc_url", "anchor_chain_id", *ACCOUNT_OPTIONS)
 @_YES
 @json_option
 def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
@@ -83,12 +83,12 @@ def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
 
     registry = client_runner.run(deploy)
     facts = {"registry": "0x" + registry.hex(), "owner": "0x" + owner.address.hex(), "chain_id": chain_id}
-    print_facts(facts, as_json=as_json)
+    print_result_fields(facts, as_json=as_json)
 
 
 @verb("allow", f"eigenkms anchor allow {_ADDRESS} --config owner.toml")
 @click.argument("address")
-@with_settings(*CHAIN_SETTINGS, *READER_SETTINGS, *ACCOUNT_OPTIONS)
+@settings_options(*CHAIN_SETTINGS, *READER_SETTINGS, *ACCOUNT_OPTIONS)
 @click.option("--remove", is_flag=True, help="Take it off the list; what it wrote stays.")
 @_YES
 @json_option
@@ -113,7 +113,9 @@ def _allow(*, address: str, settings: "Settings", remove: bool, yes: bool, as_js
             return True
 
     sent = client_runner.run(change)
-    print_facts({"address": "0x" + operator.hex(), "member": not remove, "sent": sent}, as_json=as_json)
+    print_result_fields(
+        {"address": "0x" + operator.hex(), "member": not remove, "sent": sent}, as_json=as_json
+    )
 
 
 def _cluster(settings: "Settings") -> Any:
@@ -125,7 +127,7 @@ def _cluster(settings: "Settings") -> Any:
 
 
 @verb("show", "eigenkms anchor show --config node.toml")
-@with_settings(*CHAIN_SETTINGS, *READER_SETTINGS)
+@settings_options(*CHAIN_SETTINGS, *READER_SETTINGS)
 @json_option
 def _show(*, settings: "Settings", as_json: bool) -> None:
     """Say what the registry is, and which of today's operators may write into it.
@@ -154,7 +156,7 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
                 "missing": ["0x" + each.hex() for each in operators if each not in members],
             }
 
-    print_facts(client_runner.run(look), as_json=as_json)
+    print_result_fields(client_runner.run(look), as_json=as_json)
 
 
 for _verb in (_deploy, _allow, _show):

@@ -14,8 +14,8 @@ import click
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.files import InputFile, OutputFile
 from eigenkms.cli.support.logs import timestamp
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.support.output import note, print_data, print_result, warn
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output import print_data, print_note, print_result, warn
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, RemoteProtocolError, VerificationError
 
@@ -111,7 +111,7 @@ def _since(text: str) -> int:
     "eigenkms audit show --data-dir /var/lib/eigenkms --app-id my-app --since 2026-01-31",
 )
 @click.argument("file", required=False, metavar="[FILE]")
-@with_settings("data_dir")
+@settings_options("data_dir")
 @click.option("--app-id", "app", metavar="TEXT", help="Only of this application, however it is spelled.")
 @click.option("--since", metavar="TIME", help="Only since this day or time, UTC unless it says otherwise.")
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N of those.")
@@ -222,7 +222,7 @@ def _print_lines(entries: Iterable["Entry"]) -> None:
             f"{'-' if release.subject is None else _subject(release.subject)}"
         )
     if not shown:
-        note("no release")
+        print_note("no release")
 
 
 def _plain(text: str) -> str:
@@ -265,7 +265,7 @@ def _with_key_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="A head noted earlier, in the log; may be repeated.",
 )
 @_with_key_options
-@with_settings("data_dir", *CHAIN_SETTINGS)
+@settings_options("data_dir", *CHAIN_SETTINGS)
 @json_option
 def _verify(
     *,
@@ -300,7 +300,7 @@ def _verify(
 
             client_runner.run(check_key_on_chain, chain, log.header)
     key_is = "chain" if online else "unchecked" if key is None else "given"
-    print_facts({**facts, "key_is": key_is}, as_json=as_json)
+    print_result_fields({**facts, "key_is": key_is}, as_json=as_json)
     if key_is == "unchecked":
         warn("operator and key are the log's own claim: give --operator-key, or use --online")
 
@@ -321,7 +321,7 @@ def _verified(log: _Log, noted: Iterable[bytes] = ()) -> Iterator[bytes]:
 
 @verb("export", "eigenkms audit export --config node.toml -o releases.log")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
-@with_settings("data_dir")
+@settings_options("data_dir")
 def _export(*, output: str | None, settings: "Settings") -> None:
     """Write the release log of a node, running or not, to a file that anyone can verify with audit verify FILE.
 
@@ -334,7 +334,7 @@ def _export(*, output: str | None, settings: "Settings") -> None:
     with _opened(None, settings) as log, sink.open() as target:
         for piece in write_log(log.header, log.signed, _verified(log)):
             target.write(piece)
-    note(f"{log.signed.head.number} entries, head {log.signed.head.hash.hex()}, written to {sink}")
+    print_note(f"{log.signed.head.number} entries, head {log.signed.head.hash.hex()}, written to {sink}")
 
 
 command.add_command(_show)

@@ -14,8 +14,8 @@ import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.files import InputFile, OutputFile
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.support.output import note, print_result, warn
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output import print_note, print_result, warn
 from eigenkms.cli.support.progress import Progress
 from eigenkms.cli.support.tables import print_table
 from eigenkms.client.armor import EVIDENCE, armor
@@ -201,7 +201,7 @@ def _from_folder(folder: Path) -> _Gathered:
     "eigenkms evidence list --environment sepolia --rpc-url https://rpc.example.org\n"
     "eigenkms evidence list --data-dir /var/lib/eigenkms",
 )
-@with_settings(*client_runner.NETWORK_SETTINGS)
+@settings_options(*client_runner.NETWORK_SETTINGS)
 @_chosen
 @json_option
 def _list(*, settings: "Settings", choice: _EvidenceChoice, as_json: bool) -> None:
@@ -216,11 +216,11 @@ def _list(*, settings: "Settings", choice: _EvidenceChoice, as_json: bool) -> No
     """
     gathered = _gather(settings, choice)
     if as_json:
-        print_facts(_list_facts(gathered), as_json=True)
+        print_result_fields(_list_facts(gathered), as_json=True)
     elif gathered.pieces:
         _print_table(gathered)
     else:
-        note("no evidence")
+        print_note("no evidence")
 
 
 def _list_facts(gathered: _Gathered) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def _noticed_by(piece: _Found, asked: int) -> str:
 )
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
-@with_settings(*client_runner.NETWORK_SETTINGS)
+@settings_options(*client_runner.NETWORK_SETTINGS)
 @_chosen
 def _export(*, output: str | None, armored: bool, settings: "Settings", choice: _EvidenceChoice) -> None:
     """Write evidence to a file that anyone can verify, offline and long after: frames, and what they need to be checked.
@@ -299,7 +299,7 @@ def _export(*, output: str | None, armored: bool, settings: "Settings", choice: 
 
     content = encode_bundles(piece.bundle for piece in pieces)
     sink.write(armor(content, EVIDENCE) if armored else content)
-    note(f"{len(pieces)} {_pieces(len(pieces))} of evidence written to {sink}")
+    print_note(f"{len(pieces)} {_pieces(len(pieces))} of evidence written to {sink}")
 
 
 def _pieces(count: int) -> str:
@@ -324,7 +324,7 @@ class _EvidenceVerdict:
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--online", is_flag=True, help="Compare the operators and their keys with the chain.")
-@with_settings(*CHAIN_SETTINGS)
+@settings_options(*CHAIN_SETTINGS)
 @json_option
 def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bool) -> None:
     """Verify the evidence in FILE or stdin, binary or armored, from the file alone. Exit code 4 if a piece does not hold.
@@ -392,12 +392,12 @@ def _judge(encoded: bytes) -> _EvidenceVerdict:
 def _print_verdicts(verdicts: Sequence[_EvidenceVerdict], *, online: bool, as_json: bool) -> None:
     facts = [_verdict_facts(verdict) for verdict in verdicts]
     if as_json:
-        print_facts({"online": online, "evidence": facts}, as_json=True)
+        print_result_fields({"online": online, "evidence": facts}, as_json=True)
         return
     for number, piece in enumerate(facts):
         if number:
             print_result("")
-        print_facts(_for_people(piece, online=online), as_json=False)
+        print_result_fields(_for_people(piece, online=online), as_json=False)
 
 
 def _for_people(piece: Mapping[str, Any], *, online: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli.support.files import InputFile, OutputFile
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.errors import InputError
 
@@ -33,7 +33,7 @@ def _public_facts(kind: str, public: dict[str, str]) -> dict[str, str]:
 @click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What the key is for.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Keystore file to create.")
 @click.option("--force", is_flag=True, help="Replace a keystore that is there. Its key is lost.")
-@with_settings("password_file")
+@settings_options("password_file")
 @json_option
 def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: bool) -> None:
     """Make a key and write it to an encrypted keystore (mode 0600); print its public values.
@@ -69,7 +69,7 @@ def _write(key: "PrivateKey", sink: OutputFile, password: str, *, as_json: bool)
 
     sink.write(key.seal(password, secrets.token_bytes))
     if not sink.is_stdout:
-        print_facts({"file": str(sink), **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
+        print_result_fields({"file": str(sink), **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
 
 
 @verb(
@@ -86,7 +86,7 @@ def _write(key: "PrivateKey", sink: OutputFile, password: str, *, as_json: bool)
     help="File whose first line is the password of FILE, where it is another one than the new keystore's; may be empty.",
 )
 @click.option("--force", is_flag=True, help="Replace a keystore that is there. Its key is lost.")
-@with_settings("password_file")
+@settings_options("password_file")
 @json_option
 def _import(
     *,
@@ -118,7 +118,7 @@ def _import(
 @verb("show", "eigenkms keys show bn254.json")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Open it with its password and check the public values.")
-@with_settings("password_file")
+@settings_options("password_file")
 @json_option
 def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> None:
     """Print the public values of a keystore; never the secret. Without --verify they are what the file
@@ -133,7 +133,9 @@ def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> N
         password_file = settings.get("password_file")
         password = read_password(f"keystore {file}", file=password_file, environ=os.environ)
         public = dict(open_key(file, kind, password).public)
-    print_facts({"file": str(file), "verified": verify, **_public_facts(kind, public)}, as_json=as_json)
+    print_result_fields(
+        {"file": str(file), "verified": verify, **_public_facts(kind, public)}, as_json=as_json
+    )
 
 
 command.add_command(_new)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.logs import start_logging
-from eigenkms.cli.support.options import verb, with_settings
+from eigenkms.cli.support.options import settings_options, verb
 from eigenkms.cli.support.passwords import Ways, read_password
 from eigenkms.config.node import NodeConfig
 from eigenkms.config.schema import NODE_SETTINGS
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @verb("node", "eigenkms node --config node.toml --password-file password.txt")
-@with_settings(*NODE_SETTINGS)
+@settings_options(*NODE_SETTINGS)
 def command(*, settings: "Settings") -> None:
     """Run an operator node. It finds the other operators on chain; it needs no list of peers.
 

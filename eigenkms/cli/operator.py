@@ -8,18 +8,18 @@ import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account_address, checked_address
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.support.output import note, print_result
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output import print_note, print_result
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.cli.support.socket_options import (
-    own_socket,
+    dial_address,
     p2p_keystore,
-    peer_of,
-    place,
+    peer_id_of,
+    published_socket,
     shown_socket,
     socket_options,
 )
-from eigenkms.cli.support.transactions import SendOptions, carry_out, check_operator, sending
+from eigenkms.cli.support.transactions import SendOptions, check_operator, run_plan, send_options
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
 
@@ -53,8 +53,8 @@ def command() -> None:
     help="In place of the BN254 key, with the password of password_file, for a set of ECDSA keys "
     "(no node of this network serves in one).",
 )
-@with_settings(*_SENDING, *_OWN, "bn254_keystore", "password_file")
-@sending
+@settings_options(*_SENDING, *_OWN, "bn254_keystore", "password_file")
+@send_options
 def _register(
     *,
     socket: str | None,
@@ -62,7 +62,7 @@ def _register(
     metadata_uri: str,
     ecdsa_keystore: Path | None,
     settings: "Settings",
-    manner: SendOptions,
+    options: SendOptions,
 ) -> None:
     """Become an operator, register the key of its node, join the operator set with a socket.
 
@@ -71,14 +71,14 @@ def _register(
     gas, fee_per_gas_wei, max_cost_wei, notes; of a step: step, skipped (why), and of its call contract, to, function, arguments,
     calldata, gas, max_cost_wei; simulation if it was tried; transaction, block, gas_used if it was sent.
     """
-    published = own_socket(settings, socket, force=force)
+    published = published_socket(settings, socket, force=force)
     key = _operator_key(settings, ecdsa_keystore)
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, "register the operator", sender)
         return await registry.register(sender, key, published, metadata_uri=metadata_uri)
 
-    carry_out(settings, "register the operator", plan, manner)
+    run_plan(settings, "register the operator", plan, options)
 
 
 def _operator_key(settings: "Settings", ecdsa_keystore: Path | None) -> "OperatorKey":
@@ -95,9 +95,9 @@ def _operator_key(settings: "Settings", ecdsa_keystore: Path | None) -> "Operato
 
 @verb("deregister", "eigenkms operator deregister --config node.toml")
 @click.option("--key", is_flag=True, help="Give up the key for good, once it is not slashable any more.")
-@with_settings(*_SENDING, "operator")
-@sending
-def _deregister(*, key: bool, settings: "Settings", manner: SendOptions) -> None:
+@settings_options(*_SENDING, "operator")
+@send_options
+def _deregister(*, key: bool, settings: "Settings", options: SendOptions) -> None:
     """Leave the operator set. The node must go on until there is a version without it.
 
     The key stays registered, so that the operator can come back. With --key, later: it is given up and can never be registered
@@ -109,7 +109,7 @@ def _deregister(*, key: bool, settings: "Settings", manner: SendOptions) -> None
         check_operator(settings, action, sender)
         return await (registry.give_up_key(sender) if key else registry.leave(sender))
 
-    carry_out(settings, action, plan, manner)
+    run_plan(settings, action, plan, options)
 
 
 @verb(
@@ -117,21 +117,21 @@ def _deregister(*, key: bool, settings: "Settings", manner: SendOptions) -> None
     "eigenkms operator update-socket --config node.toml --socket /ip4/192.0.2.7/tcp/9400",
 )
 @socket_options
-@with_settings(*_SENDING, *_OWN)
-@sending
-def _update_socket(*, socket: str | None, force: bool, settings: "Settings", manner: SendOptions) -> None:
+@settings_options(*_SENDING, *_OWN)
+@send_options
+def _update_socket(*, socket: str | None, force: bool, settings: "Settings", options: SendOptions) -> None:
     """Publish where others dial the node. Nothing is sent if the chain has that socket already.
 
     With --json: as register.
     """
-    published = own_socket(settings, socket, force=force)
+    published = published_socket(settings, socket, force=force)
     action = "update the operator's socket"
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
         return await registry.update_socket(sender, published)
 
-    carry_out(settings, action, plan, manner)
+    run_plan(settings, action, plan, options)
 
 
 @verb("rotate-peer-key", "eigenkms operator rotate-peer-key --config node.toml")
@@ -140,9 +140,9 @@ def _update_socket(*, socket: str | None, force: bool, settings: "Settings", man
     metavar="MULTIADDR",
     help="Where others dial the node, without a peer id; default: the first of announce, else as the chain has it.",
 )
-@with_settings(*_SENDING, *_OWN, "password_file")
-@sending
-def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: SendOptions) -> None:
+@settings_options(*_SENDING, *_OWN, "password_file")
+@send_options
+def _rotate_peer_key(*, socket: str | None, settings: "Settings", options: SendOptions) -> None:
     """Give the node a new p2p key, and so a new peer id. Restart the node afterwards; the network needs no restart.
 
     The new keystore is written beside the old one, the socket with its peer id is published, and then it takes the old
@@ -160,41 +160,41 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: SendOp
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
-        address = place(socket, settings, (await registry.standing(sender)).socket)
+        address = dial_address(socket, settings, (await registry.standing(sender)).socket)
         made = await registry.update_socket(sender, f"{address}/p2p/{rotation.new}")
-        if not manner.dry_run:
+        if not options.dry_run:
             rotation.prepare(password, secrets.token_bytes)
         return made
 
-    carry_out(settings, action, plan, manner)
-    if manner.dry_run:
+    run_plan(settings, action, plan, options)
+    if options.dry_run:
         return
     rotation.put_in_place()
-    note(f"the keystore {keystore} holds the key of peer {rotation.new} now")
+    print_note(f"the keystore {keystore} holds the key of peer {rotation.new} now")
     if rotation.kept.exists():
-        note(f"the old one is {rotation.kept}: destroy it once the node has been restarted")
-    note("hint: restart the node (systemctl restart eigenkms); until then it goes on as the old peer")
+        print_note(f"the old one is {rotation.kept}: destroy it once the node has been restarted")
+    print_note("hint: restart the node (systemctl restart eigenkms); until then it goes on as the old peer")
     rotation.finish()
 
 
 @verb("allow", f"eigenkms operator allow {_ADDRESS} --config avs-owner.toml")
 @click.argument("address")
 @click.option("--remove", is_flag=True, help="Take it off the list.")
-@with_settings(*_SENDING)
-@sending
-def _allow(*, address: str, remove: bool, settings: "Settings", manner: SendOptions) -> None:
+@settings_options(*_SENDING)
+@send_options
+def _allow(*, address: str, remove: bool, settings: "Settings", options: SendOptions) -> None:
     """Put an operator on the allow-list, as the AVS registrar's owner. With --json: as register."""
     operator = checked_address(address)
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         return await registry.allow(sender, operator, remove=remove)
 
-    carry_out(settings, "change the allow-list", plan, manner)
+    run_plan(settings, "change the allow-list", plan, options)
 
 
 @verb("show", f"eigenkms operator show --config node.toml\neigenkms operator show {_ADDRESS} --json")
 @click.argument("address", required=False)
-@with_settings(*_SET, "operator", "account_keystore", "account", "bn254_keystore")
+@settings_options(*_SET, "operator", "account_keystore", "account", "bn254_keystore")
 @json_option
 def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     """What the chain says of one operator; without ADDRESS, of the settings' own.
@@ -248,7 +248,7 @@ def _print_standing(
         "key": None if found.key is None else found.key[64 if is_bn254 else 0 :].hex(),
         "key_matches": matches,
         "socket": found.socket or None,
-        "peer_id": peer_of(found.socket),
+        "peer_id": peer_id_of(found.socket),
         "slashable": found.is_slashable,
         "slashable_until": found.slashable_until,
         "balance_wei": found.balance,
@@ -258,11 +258,11 @@ def _print_standing(
         facts["socket"] = shown_socket(found.socket) or None
         facts["balance"] = f"{ether(facts.pop('balance_wei'))} ether"
         facts = {name: value for name, value in facts.items() if value is not None}
-    print_facts(facts, as_json=as_json)
+    print_result_fields(facts, as_json=as_json)
 
 
 @verb("list", "eigenkms operator list --environment sepolia --rpc-url https://rpc.example.org --json")
-@with_settings(*CHAIN_SETTINGS)
+@settings_options(*CHAIN_SETTINGS)
 @json_option
 def _list(*, settings: "Settings", as_json: bool) -> None:
     """The operator set at the newest block, sorted by address.
@@ -286,7 +286,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
 
     facts = client_runner.run(visit)
     if as_json:
-        print_facts(facts, as_json=True)
+        print_result_fields(facts, as_json=True)
         return
     print_result(*(map(_line, facts["operators"]) if facts["operators"] else ["the operator set is empty"]))
 
@@ -314,7 +314,7 @@ async def _ecdsa_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
 def _row(address: bytes, socket: str, curve: str, key: str | None, problem: str | None) -> dict[str, Any]:
     return {
         "address": "0x" + address.hex(),
-        "peer_id": peer_of(socket),
+        "peer_id": peer_id_of(socket),
         "socket": socket,
         "curve": curve,
         "key": key,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.support.output import note
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output import print_note
 from eigenkms.cli.support.progress import Progress
 from eigenkms.cli.support.tables import print_table
 from eigenkms.errors import ChainError, NetworkError
@@ -32,7 +32,7 @@ _COLUMNS: Final = (
 
 
 @verb("status", "eigenkms status --environment sepolia --rpc-url https://rpc.example.org")
-@with_settings(*client_runner.NETWORK_SETTINGS)
+@settings_options(*client_runner.NETWORK_SETTINGS)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
@@ -51,10 +51,10 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     except* (NetworkError, ChainError) as group:
         if as_json:
             reason = "; ".join(str(error) for error in group.exceptions)
-            print_facts({"health": NetworkHealth.CANNOT_SERVE.value, "reason": reason}, as_json=True)
+            print_result_fields({"health": NetworkHealth.CANNOT_SERVE.value, "reason": reason}, as_json=True)
         raise
     if as_json:
-        print_facts(status.to_json(), as_json=True)
+        print_result_fields(status.to_json(), as_json=True)
     else:
         _print_text(status)
     ctx.exit(EXIT_CODES[status.health.value])
@@ -63,10 +63,10 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
 def _print_text(status: "NetworkStatus") -> None:
     facts = status.to_json()
     del facts["members"]
-    print_facts(facts, as_json=False)
+    print_result_fields(facts, as_json=False)
     _print_members(status.answers)
     if facts["accused"]:
-        note("hint: eigenkms evidence list shows and verifies what the accused are accused of")
+        print_note("hint: eigenkms evidence list shows and verifies what the accused are accused of")
 
 
 def _print_members(answers: "Answers") -> None:

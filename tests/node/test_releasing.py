@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Image
-from eigenkms.cli.support.output import leaves
+from eigenkms.cli.support.output import flatten
 from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
 from eigenkms.node import issuer
@@ -356,7 +356,7 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(village: Villag
     with a_node(village, 0, tmp_path) as node, trio.fail_after(PATIENCE):
         with pytest.raises(ExceptionGroup) as ended:
             await live(node)
-        (cause,) = leaves(ended.value)
+        (cause,) = flatten(ended.value)
         assert isinstance(cause, StorageError)
         assert "the disk is full" in str(cause)
     assert len(answered) == len(entries(tmp_path)) > 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eigenkms.cli.support.output import note
+from eigenkms.cli.support.output import print_note
 from eigenkms.cli.support.passwords import ACCOUNT, read_password
 from eigenkms.errors import InputError
 
@@ -95,7 +95,7 @@ def account_address(settings: "Settings") -> bytes | None:
     return None if address is None else bytes.fromhex(address[2:])
 
 
-def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
+def fee_terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
     """What the settings say of fees and confirmations. On a devnet gas costs nothing, and estimating it takes long."""
     from eigenkms.chain.transactions import Terms
     from eigenkms.config.schema import DEVNET_CHAIN_ID
@@ -107,7 +107,7 @@ def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
         replace_pending=replace_pending,
         confirmations=settings.get("confirmations"),
         deadline=DEADLINE_SECONDS,
-        tell=note,
+        tell=print_note,
     )
 
 

@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from eigenkms.cli.support.output import note, warn
-from eigenkms.cli.support.signals import EndingSignals
+from eigenkms.cli.support.output import print_note, warn
+from eigenkms.cli.support.signals import SignalGuard
 from eigenkms.cli.support.standard_streams import closed, descriptor_of
 from eigenkms.client.armor import ENCRYPTED_FILE, MAX_BEFORE, ArmorReader, dearmor, is_armored
 from eigenkms.errors import EigenKmsError, InputError
@@ -79,7 +79,7 @@ class InputFile:
             except OSError as error:
                 raise InputError(f"read {self}: {_reason(error)}") from error
         if sys.stdin.isatty():
-            note("reading from the terminal; end with Ctrl-D on a line of its own")
+            print_note("reading from the terminal; end with Ctrl-D on a line of its own")
         return nullcontext(sys.stdin.buffer)
 
     @contextmanager
@@ -204,7 +204,7 @@ class OutputFile:
     @contextmanager
     def _to_stdout(self) -> Iterator["Writable"]:
         kind = _TerminalOutput if sys.stdout.isatty() else _OutputStream
-        with self._telling_of_a_cut(kind(sys.stdout.buffer, self._explained)) as output:
+        with self._reporting_truncation(kind(sys.stdout.buffer, self._explained)) as output:
             yield output
 
     @contextmanager
@@ -212,11 +212,11 @@ class OutputFile:
         with self._explained():
             file = path.open("wb") if self._number is None else os.fdopen(os.dup(self._number), "wb")
         kind = _TerminalOutput if file.isatty() else _OutputStream
-        with file, self._telling_of_a_cut(kind(file, self._explained)) as output:
+        with file, self._reporting_truncation(kind(file, self._explained)) as output:
             yield output
 
     @contextmanager
-    def _telling_of_a_cut(self, output: "_OutputStream") -> Iterator["_OutputStream"]:
+    def _reporting_truncation(self, output: "_OutputStream") -> Iterator["_OutputStream"]:
         try:
             yield output
             output.finish()
@@ -228,7 +228,7 @@ class OutputFile:
     @contextmanager
     def _to_file(self, path: Path) -> Iterator["Writable"]:
         explained = partial(self._explained, hint="nothing was written")
-        with EndingSignals() as signals:
+        with SignalGuard() as signals:
             signals.hold()
             with explained():
                 file = tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False)  # noqa: SIM115

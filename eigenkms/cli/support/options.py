@@ -35,11 +35,11 @@ def verb(name: str, example: str) -> Callable[[Verb], click.Command]:
     return declare
 
 
-def with_settings(*names: str, late: bool = False) -> Callable[[Verb], Verb]:
+def settings_options(*names: str, lazy: bool = False) -> Callable[[Verb], Verb]:
     """Options for the settings ``names`` and ``--config``; the verb gets one argument ``settings`` for all of
     them.
 
-    The settings hold what flags, environment and file say of *every* key, not of these alone. With ``late`` the
+    The settings hold what flags, environment and file say of *every* key, not of these alone. With ``lazy`` the
     verb gets a function that reads them, and ``config``: the file as it was named, None without one.
     """
 
@@ -52,7 +52,7 @@ def with_settings(*names: str, late: bool = False) -> Callable[[Verb], Verb]:
             def read() -> Settings:
                 return gather(flags, environ=os.environ, file=Path(file) if file else None)
 
-            if late:
+            if lazy:
                 return function(*args, settings=read, config=file, **kwargs)
             return function(*args, settings=read(), **kwargs)
 
@@ -96,7 +96,7 @@ def exact_app_id_option(function: F) -> F:
     return click.option("--exact-app-id", "exact", is_flag=True, help=text)(function)
 
 
-def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
+def print_result_fields(facts: Mapping[str, Any], *, as_json: bool) -> None:
     """The result of a verb on stdout: JSON with the given fields, or one aligned line a fact."""
     if as_json:
         print_data(json.dumps(facts, indent=2))

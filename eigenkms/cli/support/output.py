@@ -23,30 +23,30 @@ PIPE_CLOSED = 141
 _DEFECT_HINT = "this is a defect in eigenkms: run again with --debug and report what it prints"
 
 
-def note(*lines: str) -> None:
+def print_note(*lines: str) -> None:
     """Lines for the person at the terminal, each of them one, whatever stands in it."""
     click.echo("\n".join(map(printable, lines)), err=True)
 
 
 def warn(text: str) -> None:
-    note(f"warning: {text}")
+    print_note(f"warning: {text}")
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
+def flatten(error: BaseException) -> Iterator[BaseException]:
     """The errors inside a group, in order; any other error itself."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from leaves(inner)
+            yield from flatten(inner)
     else:
         yield error
 
 
-def conclude(error: BaseException, *, debug: bool) -> int:
+def exit_for(error: BaseException, *, debug: bool) -> int:
     """Tell the person about ``error``; the exit code."""
     if debug:
         told = "".join(traceback.format_exception(error)).rstrip("\n")
-        note(*(f"  {line}" for line in told.split("\n")))
-    found = list(leaves(error))
+        print_note(*(f"  {line}" for line in told.split("\n")))
+    found = list(flatten(error))
     for kind, code in ((KeyboardInterrupt, INTERRUPTED), (BrokenPipeError, PIPE_CLOSED)):
         if any(isinstance(e, kind) for e in found):
             return code
@@ -54,7 +54,7 @@ def conclude(error: BaseException, *, debug: bool) -> int:
     if exits:
         return _exit_code(exits[0])
     known = [e for e in found if isinstance(e, EigenKmsError | click.ClickException | click.Abort)]
-    return _tell(known[0] if len(known) == len(found) else next(e for e in found if e not in known))
+    return _print_error(known[0] if len(known) == len(found) else next(e for e in found if e not in known))
 
 
 def _exit_code(error: BaseException) -> int:
@@ -64,14 +64,14 @@ def _exit_code(error: BaseException) -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def _tell(error: BaseException) -> int:
+def _print_error(error: BaseException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        note(*error.format_message().split("\n"))
+        print_note(*error.format_message().split("\n"))
         return 1
     message, hint, code = _describe(error)
-    note(f"error: {message}")
+    print_note(f"error: {message}")
     if hint:
-        note(f"hint: {hint}")
+        print_note(f"hint: {hint}")
     return code
 
 

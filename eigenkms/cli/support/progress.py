@@ -4,7 +4,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from eigenkms.cli.support.output import note
+from eigenkms.cli.support.output import print_note
 from eigenkms.printable import printable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Progress:
 
     def __call__(self, line: str) -> None:
         if self._status is None:
-            note(line)
+            print_note(line)
             return
         from rich.markup import escape
 

@@ -9,7 +9,7 @@ from eigenkms.printable import printable
 MAX_ANSWER_BYTES = 1024
 
 
-async def agrees(question: str) -> bool | None:
+async def confirm(question: str) -> bool | None:
     """Whether the person at the terminal says yes; None if there is no terminal. Whatever is no yes is a no, and so is its end."""
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)

@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any, Self
 
 
-class EndingSignals:
+class SignalGuard:
     """In its block, a signal that would end the process raises instead, so that all is cleaned up on the way out; at the end of the
     block it ends the process after all. Between ``hold`` and ``release`` it waits; a second one disturbs no cleaning up. A signal
     that is ignored stays so.

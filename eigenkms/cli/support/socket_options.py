@@ -21,7 +21,7 @@ def p2p_keystore(settings: "Settings") -> Path:
     return path or data_dir(settings) / "p2p.json"
 
 
-def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
+def published_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
     """The multiaddr to publish: ``given``, or the first of ``announce``, with the peer id of the p2p keystore.
 
     Raises InputError for what nobody can dial, and for the peer id of another node unless ``force`` is set.
@@ -84,7 +84,7 @@ def socket_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def place(given: str | None, settings: "Settings", on_chain: str) -> str:
+def dial_address(given: str | None, settings: "Settings", on_chain: str) -> str:
     """Where others dial the node, without its peer id: as told, as announced, or as the chain has it. Raises InputError."""
     from eigenkms.p2p.identity import parse_address, parse_transport
 
@@ -105,7 +105,7 @@ def place(given: str | None, settings: "Settings", on_chain: str) -> str:
         ) from error
 
 
-def peer_of(socket: str) -> str | None:
+def peer_id_of(socket: str) -> str | None:
     from eigenkms.p2p.identity import parse_address
 
     try:

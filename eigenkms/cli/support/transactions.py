@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.accounts import account, terms
-from eigenkms.cli.support.options import json_option, print_facts
-from eigenkms.cli.support.output import note, print_result, warn
+from eigenkms.cli.support.accounts import account, fee_terms
+from eigenkms.cli.support.options import json_option, print_result_fields
+from eigenkms.cli.support.output import print_note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class SendOptions:
     as_json: bool
 
 
-def sending(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every verb that sends transactions, passed on as ``manner``."""
+def send_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every verb that sends transactions, passed on as ``options``."""
 
     @wraps(function)
     def wrapped(*, dry_run: bool, yes: bool, replace_pending: bool, as_json: bool, **rest: Any) -> Any:
-        return function(manner=SendOptions(dry_run, yes, replace_pending, as_json), **rest)
+        return function(options=SendOptions(dry_run, yes, replace_pending, as_json), **rest)
 
     declared: Callable[..., Any] = json_option(wrapped)
     for option in reversed(
@@ -56,7 +56,7 @@ def sending(function: Callable[..., Any]) -> Callable[..., Any]:
     return declared
 
 
-def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOptions) -> None:
+def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOptions) -> None:
     """Make the plan, and unless it is a dry run, have it confirmed and send it; print what came of it."""
     delegation_manager = settings.require("delegation_manager")
     config = client_runner.client_settings(settings).chain
@@ -66,26 +66,26 @@ def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOpt
         from eigenkms.chain.lifecycle import open_registry
         from eigenkms.chain.transactions import Sender
 
-        conditions = terms(settings, replace_pending=manner.replace_pending)
+        fees = fee_terms(settings, replace_pending=options.replace_pending)
         async with open_registry(config, delegation_manager) as registry, sender_account.signer() as signer:
-            sender = Sender(registry.chain.rpc, signer, config.chain_id, terms=conditions)
-            if manner.dry_run:
+            sender = Sender(registry.chain.rpc, signer, config.chain_id, terms=fees)
+            if options.dry_run:
                 if pending := await sender.pending():
-                    note(
+                    print_note(
                         f"{pending} transactions of the account are pending: what they change does not show yet"
                     )
             else:
                 await sender.settle(action)
             plan = await make(registry, sender.address)
-            fee = await registry.fee(plan, conditions)
-            if manner.dry_run:
+            fee = await registry.fee(plan, fees)
+            if options.dry_run:
                 return _facts(plan, config.chain_id, fee, {}, await _simulated(registry, plan))
-            await _confirm(plan, fee, manner)
+            await _confirm(plan, fee, options)
             return _facts(plan, config.chain_id, fee, await _send(sender, plan), None)
 
     facts = client_runner.run(visit)
-    if manner.as_json:
-        print_facts(facts, as_json=True)
+    if options.as_json:
+        print_result_fields(facts, as_json=True)
     else:
         print_result(*_lines(facts))
 
@@ -105,19 +105,19 @@ def _outcome(reason: str | None) -> str:
     return f"would be refused: {reason}" if reason else "shows only after the calls before it"
 
 
-async def _confirm(plan: "Plan", fee: int, manner: SendOptions) -> None:
+async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
     """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
     from eigenkms.chain.values import ether, hexed
-    from eigenkms.cli.support.prompts import agrees
+    from eigenkms.cli.support.prompts import confirm
 
     for step in plan.steps:
-        note(f"{step.name}: {step.done or 'to be sent'}")
+        print_note(f"{step.name}: {step.done or 'to be sent'}")
     if plan.calls and plan.warning:
         warn(plan.warning)
-    if manner.yes or not plan.calls:
+    if options.yes or not plan.calls:
         return
     cost = ether(plan.gas * fee)
-    agreed = await agrees(
+    agreed = await confirm(
         f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether at the present price of gas?"
     )
     if agreed is None:
@@ -142,9 +142,9 @@ async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
     receipts = {}
     for step in plan.steps:
         if step.call is not None:
-            note(f"{step.name}: sending …")
+            print_note(f"{step.name}: sending …")
             receipt = receipts[step.name] = await perform(sender, step.call)
-            note(
+            print_note(
                 f"{step.name}: in block {receipt.block_number}, transaction {hexed(receipt.transaction_hash)}"
             )
     return receipts

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from eigenkms.cli.support.options import print_facts
+from eigenkms.cli.support.options import print_result_fields
 from eigenkms.cli.support.output import print_data
 from eigenkms.cli.support.tables import print_table
 
@@ -23,7 +23,7 @@ def print_rotations(result: "RotationResult", *, as_json: bool) -> None:
         return
     to_the_right = [name for name, right in _COLUMNS.items() if right]
     print_table(tuple(_COLUMNS), map(_cells, result.rows), to_the_right=to_the_right, ruled=True)
-    print_facts(_sums(result), as_json=False)
+    print_result_fields(_sums(result), as_json=False)
 
 
 _COLUMNS = {
