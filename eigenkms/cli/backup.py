@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import InputFile
+from eigenkms.cli.support.input_file import InputFile
 from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.output import print_note, warn
 from eigenkms.cli.support.passwords import BACKUP, read_password

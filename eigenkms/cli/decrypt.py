@@ -6,8 +6,9 @@ import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
-from eigenkms.cli.support.files import InputFile, OutputFile
+from eigenkms.cli.support.input_file import InputFile
 from eigenkms.cli.support.options import exact_app_id_option, settings_options, verb
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.progress import Progress
 
 if TYPE_CHECKING:

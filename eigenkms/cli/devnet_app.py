@@ -11,7 +11,7 @@ import click
 from eigenkms.applications import Application, AppRelease, ContainerPolicy
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import creator_key
-from eigenkms.cli.support.files import InputFile
+from eigenkms.cli.support.input_file import InputFile
 from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.output import print_result
 from eigenkms.errors import InputError

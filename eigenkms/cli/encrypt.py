@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import InputFile, OutputFile
+from eigenkms.cli.support.input_file import InputFile
 from eigenkms.cli.support.options import exact_app_id_option, settings_options, verb
 from eigenkms.cli.support.output import print_note, warn
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.progress import Progress
 from eigenkms.errors import InputError
 from eigenkms.types import AppId

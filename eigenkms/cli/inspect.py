@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.support.files import InputFile
+from eigenkms.cli.support.input_file import InputFile
 from eigenkms.cli.support.options import json_option, print_result_fields, verb
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.support.files import InputFile, OutputFile
+from eigenkms.cli.support.input_file import InputFile
 from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.errors import InputError
 

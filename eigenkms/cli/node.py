@@ -88,7 +88,7 @@ def _made(path: Path, password: str) -> Path:
     """The keystore at ``path``, made where there is none."""
     import secrets
 
-    from eigenkms.cli.support.files import OutputFile
+    from eigenkms.cli.support.output_file import OutputFile
     from eigenkms.keys.keystores import new_key
     from eigenkms.storage.data_dir import make_folder
 

@@ -7,24 +7,22 @@ broken.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import trio
 
-from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.epochs import verify_operators
-from eigenkms.chain.reader import OperatorSetReader, open_chain
+from eigenkms.client.evidence_check import read_and_check, sort_key
+from eigenkms.client.evidence_confirmation import verify_on_chain
 from eigenkms.client.progress import ProgressCallback
 from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.protocols.records.evidence import Fault
-from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName, check_bundle, decode_bundle
+from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName
 from eigenkms.protocols.wire.client_rpc import decode_evidence_page, encode_evidence_request
 from eigenkms.protocols.wire.rpc_methods import EVIDENCE
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.storage.store import EVIDENCE_LIMIT
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.types import OperatorAddress
 
 MAX_REJECTED = 8
 """Pieces of one operator that do not verify; with one more, the rest of its pages is not read."""
@@ -34,28 +32,28 @@ PAGE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class VerifiedEvidence:
-    """One verified piece of evidence and the operators that showed it, ascending."""
+    """One piece that verifies. ``holders``: the operators that showed it, ascending.
+
+    ``noticed``: the unix seconds at which a node noticed it, if it is out of that node's data folder.
+    """
 
     bundle: Bundle
-    holders: tuple[OperatorAddress, ...]
+    holders: tuple[OperatorAddress, ...] = ()
+    noticed: int | None = None
 
 
 @dataclass(frozen=True)
 class EvidenceReport:
-    """What ``asked`` operators showed: ``pieces`` in the order of ``sort_key``; ``rejected`` are (operator, what is wrong with a
-    piece that it showed); ``failures`` say why an operator's evidence is not here, or not all of it.
+    """The evidence that ``asked`` operators showed, or that a data folder has.
+
+    ``pieces`` are in the order of ``sort_key``. ``rejected``: (operator, reason) for each piece that does not verify; the operator
+    is None for a piece out of a data folder. ``failures``: why the evidence of an operator is missing, or incomplete.
     """
 
     asked: int
-
     pieces: tuple[VerifiedEvidence, ...]
-    rejected: tuple[tuple[OperatorAddress, str], ...]
-    failures: Mapping[OperatorAddress, EigenKmsError]
-
-
-def sort_key(bundle: Bundle) -> tuple[int, BundleName]:
-    """Return the key that sorts bundles by block, and those of one session by accused operator and fault."""
-    return bundle.session.boundary.number, bundle.name
+    rejected: tuple[tuple[OperatorAddress | None, str], ...] = ()
+    failures: Mapping[OperatorAddress, EigenKmsError] = field(default_factory=dict)
 
 
 class EvidenceSurvey:
@@ -161,46 +159,3 @@ class _Quota:
             raise RemoteProtocolError(
                 f"read evidence: more than {EVIDENCE_LIMIT} pieces of one kind against one operator"
             )
-
-
-def read_and_check(encoded: bytes) -> Bundle:
-    """Return a bundle that proves its fault by the keys that it names.
-
-    Raises ``VerificationError``. CPU-bound: a pairing for each frame.
-    """
-    try:
-        bundle = decode_bundle(encoded)
-    except RemoteProtocolError as error:
-        raise VerificationError(str(error)) from error
-    check_bundle(bundle)
-    return bundle
-
-
-async def verify_on_chain(chain: OperatorSetReader, cluster: ClusterId, bundle: Bundle) -> None:
-    """Raise ``VerificationError`` unless the operators that ``bundle`` names, and those of its source, are the chain's.
-
-    Raises ``ChainError`` if the chain cannot be read.
-    """
-    session = bundle.session
-    if session.cluster != cluster:
-        raise VerificationError("verify evidence: it is of another cluster")
-    await verify_operators(chain, session.boundary, session.recipients, "verify evidence")
-    source = bundle.evidence.source
-    if source is not None:
-        await verify_operators(chain, source.boundary, source.recipients, "verify source of evidence")
-
-
-async def compare_with_chain(
-    config: ChainConfig, bundles: Sequence[Bundle]
-) -> tuple[VerificationError | None, ...]:
-    """Return for each bundle why the chain contradicts it, or None. Raises ``ChainError`` if the chain cannot be read."""
-    verdicts: list[VerificationError | None] = []
-    async with open_chain(config) as chain:
-        for bundle in bundles:
-            try:
-                await verify_on_chain(chain, cluster_id(config.cluster), bundle)
-            except VerificationError as error:
-                verdicts.append(error)
-            else:
-                verdicts.append(None)
-    return tuple(verdicts)

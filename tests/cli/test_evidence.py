@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import libp2p.pubsub.gossipsub  # noqa: F401
 
-from eigenkms.client import api
+from eigenkms.client import api, evidence_confirmation
 from eigenkms.client import evidence as client_evidence
 from tests.client.test_api import living
 from tests.client.test_evidence import Holding, bad_dealing, equivocation
@@ -350,7 +350,7 @@ def operators(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         yield village.chain
 
     monkeypatch.setattr(api, "open_client", open_client)
-    monkeypatch.setattr(client_evidence, "open_chain", open_chain)
+    monkeypatch.setattr(evidence_confirmation, "open_chain", open_chain)
     monkeypatch.setattr(client_evidence, "PAGE_SECONDS", PATIENCE)
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.cli.main import run
-from eigenkms.cli.support.files import OutputFile
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.signals import SignalGuard
 from eigenkms.client import ciphertexts
 from eigenkms.client.armor import FOOTER, HEADER, ArmorReader, armor
