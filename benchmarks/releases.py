@@ -27,9 +27,9 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, Signer, read_releases
 from eigenkms.types import AppId
-from tests.client.village import CLUSTER, Village, make_village
-from tests.node.support import a_node, keep_version
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CLUSTER, FakeNetwork, make_network
+from tests.support.nodes import a_node, keep_version
 
 AT_ONCE = (1, 8, 64)
 APP = AppId("0x" + "ab" * 20)
@@ -108,12 +108,12 @@ def verify(folder: Path) -> dict[str, str]:
     }
 
 
-def answer(village: Village, folder: Path, count: int, rounds: int) -> list[dict[str, str]]:
+def answer(network: FakeNetwork, folder: Path, count: int, rounds: int) -> list[dict[str, str]]:
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
-    request = PartialRequest(CLUSTER, APP, 2, village.epoch.transcript.hash, public, bytes(32))
-    keep_version(village, 0, folder)
-    with a_node(village, 0, folder) as node:
-        node._peers.update(village.chain.operators)
+    request = PartialRequest(CLUSTER, APP, 2, network.epoch.transcript.hash, public, bytes(32))
+    keep_version(network, 0, folder)
+    with a_node(network, 0, folder) as node:
+        node._peers.update(network.chain.operators)
         log = node._releaser._log = Counting(node._releaser._log)  # type: ignore[arg-type]
         return trio.run(compare, node, log, request, count, rounds)
 
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(made) / "node"
         show(
             "partial signatures at one node, with and without the release log",
-            answer(make_village(), folder, options.requests, options.rounds),
+            answer(make_network(), folder, options.requests, options.rounds),
         )
         show("the log", [verify(folder)])
 

@@ -89,22 +89,22 @@ async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, flo
 
 @asynccontextmanager
 async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, Any, str]]:
-    """(node, village, libp2p address)."""
+    """(node, network, libp2p address)."""
     from eigenkms.node.authorisation.factory import open_authoriser
     from eigenkms.node.authorisation.policy import Policy
     from eigenkms.p2p.host import open_host
     from eigenkms.protocols.wire import rpc_methods
-    from tests.attestation.issuer import GCP_ISSUER, PROJECT, Endpoint, jwk, jwk_set, make_authority, serve
-    from tests.client.village import ANYWHERE, CLUSTER, make_village
-    from tests.node.support import a_node, keep_version, make_config
     from tests.node.test_authorisation import Clock, Register
+    from tests.support.fake_network import ANYWHERE, CLUSTER, make_network
+    from tests.support.nodes import a_node, keep_version, make_config
+    from tests.support.token_issuer import GCP_ISSUER, PROJECT, Endpoint, jwk, jwk_set, make_authority, serve
 
-    village = make_village()
-    keep_version(village, 0, folder)
+    network = make_network()
+    keep_version(network, 0, folder)
     authority = make_authority(folder)
     async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as issuer:
         config = make_config(
-            village,
+            network,
             0,
             folder,
             policy="attested",
@@ -118,37 +118,37 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
         )
         async with (
             open_authoriser(config, CLUSTER, Register(), clock=Clock()) as authoriser,
-            open_host(village.operators[0].peer, listen=[ANYWHERE]) as host,
+            open_host(network.operators[0].peer, listen=[ANYWHERE]) as host,
         ):
             policy = Policy("open") if method == "open" else Policy("attested", authoriser)
-            with a_node(village, 0, folder, deciding=policy, http_rate=10**6) as node:
+            with a_node(network, 0, folder, deciding=policy, http_rate=10**6) as node:
                 host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
-                yield node, village, str(host.addresses[0])
+                yield node, network, str(host.addresses[0])
 
 
 def evidence(method: str, scope: Any, number: int) -> bytes:
-    from tests.attestation.issuer import gcp_claims, token
     from tests.node.test_authorisation import signed
+    from tests.support.token_issuer import gcp_claims, token
 
     if method == "ecdsa":
         return signed(scope, nonce=number.to_bytes(32, "big")).authorisation.evidence
     return token(gcp_claims(scope.nonce, jti=str(number))) if method == "gcp" else b"none"
 
 
-def make_requests(transport: str, method: str, village: Any, numbers: range) -> list[bytes]:
+def make_requests(transport: str, method: str, network: Any, numbers: range) -> list[bytes]:
     from eigenkms.crypto import sealing
     from eigenkms.protocols.wire.authorisation import Authorisation, Scope
     from eigenkms.protocols.wire.client_rpc import PartialRequest
-    from tests.client.village import CLUSTER
     from tests.node.http.support import ReferenceClient
     from tests.node.test_authorisation import APP_ID
     from tests.protocols.support import counter_rng
+    from tests.support.fake_network import CLUSTER
 
-    operator = village.operators[0].address
+    operator = network.operators[0].address
     if transport == "libp2p":
         _, public = sealing.x25519_keypair(counter_rng("reply key"))
         scope = Scope(CLUSTER, operator, APP_ID, public)
-        bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
+        bare = PartialRequest(CLUSTER, APP_ID, 2, network.epoch.transcript.hash, public, bytes(32))
         return [
             replace(
                 bare,
@@ -174,12 +174,12 @@ async def measure(folder: Path, count: int, at_once: Sequence[int]) -> list[dict
     limits.IN_PROGRESS_OF_ONE = 10**6  # type: ignore[misc]
     rows = []
     for method in METHODS:
-        async with a_serving_node(folder / method, method) as (node, village, address):
+        async with a_serving_node(folder / method, method) as (node, network, address):
             for together in at_once:
                 used = range(len(rows) * count, (len(rows) + 1) * count)
-                requests = make_requests("libp2p", method, village, used)
+                requests = make_requests("libp2p", method, network, used)
                 rows.append(await measured("libp2p", method, together, address, requests))
-                requests = make_requests("HTTP", method, village, range(used.stop, used.stop + count))
+                requests = make_requests("HTTP", method, network, range(used.stop, used.stop + count))
                 async with served(node._api.app) as url:
                     rows.append(await measured("HTTP", method, together, url, requests))
     return rows

@@ -1,4 +1,4 @@
-"""What all tests share: the virtual clock, and the tools that a machine may lack."""
+"""Give all tests the virtual clock, the curves, and the tools that a machine may lack."""
 
 import signal
 from collections.abc import Iterator
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.support.curves import real_curves, toy_curves
 from tests.support.tools import require, summary
 from tests.support.waiting import run_in_virtual_time, virtual_clock
 
-__all__ = ["virtual_clock"]
+__all__ = ["real_curves", "toy_curves", "virtual_clock"]
 
 
 def pytest_configure() -> None:

@@ -17,8 +17,18 @@ ROOT: Final = Path(__file__).parents[1]
 NEAR_SECONDS: Final = 30
 WAITING: Final = ROOT / "tests" / "support" / "waiting.py"
 SLEEPS: Final = {"sleep", "sleep_until"}
-REAL_PROCESSES: Final = ("e2e", "docs", "examples", "packaging", "devnet", "cli", "storage", "sim")
-"""Folders whose tests start processes of their own."""
+REAL_PROCESSES: Final = (
+    "e2e",
+    "docs",
+    "examples",
+    "packaging",
+    "devnet",
+    "cli",
+    "storage",
+    "sim",
+    "support/live_network.py",
+)
+"""Folders whose tests start processes, and the helper that starts them."""
 DEADLINE_PLACES: Final = {
     **dict.fromkeys(("fail_after", "move_on_after", "wait", "join", "settimeout", "result", "Timeout"), 0),
     **dict.fromkeys(("wait_connected", "create_connection"), 1),

@@ -33,7 +33,7 @@ from eigenkms.attestation.interface import (
     Context,
     Image,
 )
-from eigenkms.attestation.jwks import KeySource
+from eigenkms.attestation.jwks import IssuerKeys
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.types import AppId
@@ -106,7 +106,7 @@ class Expectations:
 class ConfidentialSpace:
     """Tokens of one service, verified with the keys of ``keys``."""
 
-    def __init__(self, service: Service, expected: Expectations, keys: KeySource) -> None:
+    def __init__(self, service: Service, expected: Expectations, keys: IssuerKeys) -> None:
         self._service = service
         self._expected = expected
         self._keys = keys

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -92,6 +92,20 @@ def _public_key(item: Mapping[str, Any]) -> RSAKey | None:
     except (JoseError, ValueError):
         return None
     return key if MIN_RSA_BITS <= size <= MAX_RSA_BITS else None
+
+
+class IssuerKeys(Protocol):
+    """The public keys of one issuer of tokens, looked up by key id and algorithm."""
+
+    @property
+    def url(self) -> str:
+        """Return the URL of the issuer's keys, which a token may repeat in its header."""
+
+    async def run(self) -> None:
+        """Keep the keys fresh until cancelled."""
+
+    async def find(self, kid: str, alg: str) -> RSAKey:
+        """Return the key that ``kid`` names for ``alg``. Raises ``AttestationRefused``."""
 
 
 class KeySource:

@@ -21,7 +21,7 @@ from eth_abi.abi import encode
 from eigenkms.chain import abi
 from eigenkms.chain.config import Finality, explain_refusal, finality_hint
 from eigenkms.chain.contracts import artefact
-from eigenkms.chain.reverts import sentence
+from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
 from eigenkms.chain.transactions import Receipt, Sender, Terms, base_fee_of
 from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
@@ -220,7 +220,7 @@ class Anchor:
         except RpcRefusedError as refusal:
             if not refusal.is_revert:
                 raise
-            reason, hint = sentence(refusal.data, refusal.text)
+            reason, hint = explain_revert(refusal.data, refusal.text)
             raise ChainError(f"{what} as {hexed(operator.address)}: {reason}", hint=hint) from refusal
 
     async def _require_ether(self, what: str, operator: Sender) -> None:

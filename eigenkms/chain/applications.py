@@ -1,17 +1,17 @@
-"""Applications as the app controller of the chain has them.
+"""Look applications up at the app controller of the chain.
 
-A lookup reads creator, status and the number of the block of the last *confirmed* release, all at one block: the newest that
-counts at the configured finality, by its hash. The release itself is in the log of that other block: of the ``AppUpgraded``
-events of this application in it, the one with the highest index. Logs are asked by block number, so after they were read both
-blocks must be canonical, and the event must be of the very block that stands there.
+A lookup reads creator, status and the block number of the last *confirmed* release, all at one block: the newest at the
+configured finality, by its hash. The release itself is in the log of that other block: the ``AppUpgraded`` event of this
+application with the highest index. Logs are read by block number, so both blocks must be canonical after the logs were read, and
+the event must be of the canonical block of that number.
 
-Requests for a key come by the hundred, so an answer, also that there is no such application, serves for ``FRESH_SECONDS`` from
-the moment when it began to be read, and who asks meanwhile waits for the same reading. What went wrong is told to those who
-waited, and is not kept. If who reads is cancelled, one of the others reads.
+Requests for a key come by the hundred. So an answer, also a negative one, is cached for ``FRESH_SECONDS`` from the start of its
+read, and requests in between wait for the same read. An error is raised to those that waited, and is not cached. If the task that
+reads is cancelled, one of the others reads.
 
-Anybody can name addresses at which there is nothing, without end. So those at which an application was found before have readings
-of their own, and what is remembered of the others is apart. Neither leaves the RPC without room for who follows boundaries. Which
-were found outlives a restart, if the caller keeps it, and one client has a few of the places for the others.
+A client can name endless addresses without an application. So addresses at which an application was found before have reads of
+their own, and the answers about others are cached apart. Neither uses up the RPC capacity of the boundary follower. The addresses
+with an application outlive a restart if the caller stores them. One client gets few of the places for the others.
 """
 
 import math
@@ -27,7 +27,7 @@ from eigenkms.applications import Application, AppRelease, AppStatus, UnusableRe
 from eigenkms.chain import abi
 from eigenkms.chain.app_releases import decode_release
 from eigenkms.chain.logs import LogQuery
-from eigenkms.chain.reader import OperatorSetReader
+from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.errors import ChainError
@@ -61,8 +61,8 @@ STATUSES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What was read, and when that began, on trio's clock."""
+class _CachedLookup:
+    """The result of a read, and its start on trio's clock."""
 
     application: Application | None
     since: float
@@ -70,14 +70,14 @@ class _Known:
 
 @dataclass(slots=True)
 class _InFlightRead:
-    """A reading under way. ``answer`` gives its result, or raises; None if it was given up."""
+    """A read under way. ``answer`` returns its result, or raises; it is None if the read was cancelled."""
 
     over: trio.Event = field(default_factory=trio.Event)
     answer: Callable[[], Application | None] | None = None
 
 
 class Familiar(Protocol):
-    """Where addresses at which an application was found outlive a restart (storage/familiar). Blocking."""
+    """Storage of the addresses at which an application was found (storage/familiar). Blocking."""
 
     def addresses(self) -> Sequence[bytes]: ...
 
@@ -87,12 +87,12 @@ class Familiar(Protocol):
 class ChainApplications:
     """``Applications`` of one app controller (20 bytes). Safe for many tasks at once. ``kept`` is read now."""
 
-    def __init__(self, chain: OperatorSetReader, contract: bytes, kept: Familiar | None = None) -> None:
+    def __init__(self, chain: OperatorSetSource, contract: bytes, kept: Familiar | None = None) -> None:
         self._chain = chain
         self._contract = contract
         self._kept = kept
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._absent: OrderedDict[bytes, _Known] = OrderedDict()
+        self._known: OrderedDict[bytes, _CachedLookup] = OrderedDict()
+        self._absent: OrderedDict[bytes, _CachedLookup] = OrderedDict()
         self._familiar = OrderedDict[bytes, None].fromkeys(
             () if kept is None else kept.addresses()[-FAMILIAR:]
         )
@@ -101,21 +101,21 @@ class ChainApplications:
         self._next_stranger = -math.inf
         self._turns = trio.CapacityLimiter(READINGS)
         self._strange_turns = trio.CapacityLimiter(STRANGE_READINGS)
-        self._flights: dict[bytes, _InFlightRead] = {}
+        self._reads: dict[bytes, _InFlightRead] = {}
         self._decoding = trio.CapacityLimiter(1)
         self._is_there = False
 
     async def check(self) -> None:
-        """That the contract is there; a lookup does it too, once. Raises ``ChainError``."""
+        """Check that the contract is there; a lookup does it too, once. Raises ``ChainError``."""
         if not self._is_there:
             await self._chain.require_contract("app controller", self._contract)
             self._is_there = True
 
     async def lookup(self, app_id: AppId, client: str = "") -> Application | None:
-        """The application, or None if there is none or ``app_id`` is not the address of one. ``client`` is who wants to know.
+        """Return the application, or None if there is none or ``app_id`` is not an address. ``client`` requests it.
 
-        It comes from a reading that began at most ``FRESH_SECONDS`` ago, or is still under way. Raises ``ChainError``, also where
-        too many ask for what was never found, and ``UnusableReleaseError``.
+        It comes from a read that began at most ``FRESH_SECONDS`` ago, or is still under way. Raises ``ChainError``, also if too
+        many addresses are requested at which nothing was ever found, and ``UnusableReleaseError``.
         """
         address = address_of(app_id)
         found = None if address is None else await self._find(address, client)
@@ -126,13 +126,13 @@ class ChainApplications:
         if known is not None:
             return known.application
         if address in self._familiar:
-            return await self._find_out(address)
+            return await self._read_through(address)
         with self._strange_place(address, client):
-            return await self._find_out(address)
+            return await self._read_through(address)
 
     @contextmanager
     def _strange_place(self, address: bytes, client: str) -> Iterator[None]:
-        """One of those for lookups of what was never found. A caller that names no client is counted with all of its kind."""
+        """Hold a place for a lookup of an address at which nothing was ever found. Unnamed clients are counted as one."""
         is_full = self._strangers.total() >= STRANGERS
         if is_full or (client and self._strangers[client] >= STRANGERS_OF_ONE):
             raise ChainError(
@@ -147,7 +147,7 @@ class ChainApplications:
             if not self._strangers[client]:
                 del self._strangers[client]
 
-    def _fresh(self, address: bytes) -> _Known | None:
+    def _fresh(self, address: bytes) -> _CachedLookup | None:
         for memory in (self._known, self._absent):
             known = memory.get(address)
             if known is not None and trio.current_time() < known.since + FRESH_SECONDS:
@@ -155,42 +155,42 @@ class ChainApplications:
                 return known
         return None
 
-    async def _find_out(self, address: bytes) -> Application | None:
+    async def _read_through(self, address: bytes) -> Application | None:
         while True:
             known = self._fresh(address)
             if known is not None:
                 return known.application
-            flight = self._flights.get(address)
-            if flight is None:
-                return await self._fly(address)
-            await flight.over.wait()
-            if flight.answer is not None:
-                return flight.answer()
+            read = self._reads.get(address)
+            if read is None:
+                return await self._start_read(address)
+            await read.over.wait()
+            if read.answer is not None:
+                return read.answer()
 
-    async def _fly(self, address: bytes) -> Application | None:
-        """Read, for everybody who asks meanwhile."""
-        flight = self._flights[address] = _InFlightRead()
+    async def _start_read(self, address: bytes) -> Application | None:
+        """Read, and give the result to all tasks that wait for it."""
+        read = self._reads[address] = _InFlightRead()
         try:
-            async with self._turn(address):
+            async with self._read_slot(address):
                 since = trio.current_time()
                 found = await self._read_in_time(address)
         except ChainError as error:
-            flight.answer = _raising(error)
+            read.answer = _raising(error)
             raise
         else:
-            flight.answer = lambda: found
+            read.answer = lambda: found
             is_new = found is not None and address not in self._familiar
-            self._remember(address, _Known(found, since))
+            self._remember(address, _CachedLookup(found, since))
             if is_new and self._kept is not None:
                 await trio.to_thread.run_sync(self._kept.add, address, limiter=self._keeping)
             return found
         finally:
-            del self._flights[address]
-            flight.over.set()
+            del self._reads[address]
+            read.over.set()
 
     @asynccontextmanager
-    async def _turn(self, address: bytes) -> AsyncIterator[None]:
-        """To read."""
+    async def _read_slot(self, address: bytes) -> AsyncIterator[None]:
+        """Hold a slot for one read of the chain."""
         if address in self._familiar:
             async with self._turns:
                 yield
@@ -201,14 +201,14 @@ class ChainApplications:
             await trio.sleep_until(begin)
             yield
 
-    def _remember(self, address: bytes, known: _Known) -> None:
+    def _remember(self, address: bytes, known: _CachedLookup) -> None:
         if known.application is None:
             self._known.pop(address, None)
-            _keep(self._absent, address, known, REMEMBERED)
+            _put_newest(self._absent, address, known, REMEMBERED)
             return
         self._absent.pop(address, None)
-        _keep(self._known, address, known, REMEMBERED)
-        _keep(self._familiar, address, None, FAMILIAR)
+        _put_newest(self._known, address, known, REMEMBERED)
+        _put_newest(self._familiar, address, None, FAMILIAR)
 
     # ----------------------------------------------------------------------------------------------- reading
 
@@ -254,14 +254,14 @@ class ChainApplications:
         return await trio.to_thread.run_sync(decode_release, events[-1].data, what, limiter=self._decoding)
 
 
-def applications_of(chain: OperatorSetReader, kept: Familiar | None = None) -> ChainApplications | None:
-    """Those of the app controller that ``chain`` is configured with, None without one."""
+def applications_of(chain: OperatorSetSource, kept: Familiar | None = None) -> ChainApplications | None:
+    """Return the applications of the configured app controller, or None without one."""
     contract = chain.config.app_controller
     return None if contract is None else ChainApplications(chain, contract, kept)
 
 
-def _keep(memory: OrderedDict[bytes, T], address: bytes, value: T, most: int) -> None:
-    """As the newest of at most so many."""
+def _put_newest(memory: OrderedDict[bytes, T], address: bytes, value: T, most: int) -> None:
+    """Put a value in as the newest of at most ``most``."""
     memory[address] = value
     memory.move_to_end(address)
     while len(memory) > most:
@@ -275,7 +275,7 @@ def _status(number: int, address: bytes) -> AppStatus:
 
 
 def _raising(error: ChainError) -> Callable[[], Application | None]:
-    """What raises an error of the same meaning in another task, each time a new one."""
+    """Return a function that raises a new error of the same meaning, for use in another task."""
     kind = UnusableReleaseError if isinstance(error, UnusableReleaseError) else ChainError
 
     def answer() -> Application | None:

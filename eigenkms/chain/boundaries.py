@@ -1,20 +1,19 @@
-"""Which boundary block is the newest, told once.
+"""Follow the chain and deliver each newest boundary block once.
 
-A boundary is a block whose number is a multiple of the interval, other than block 0, at the configured finality. The follower asks
-for the head twice a second and tells the newest boundary at or below it, and that one alone: those that passed while
-nobody looked are not replayed. If a reorganisation replaces the boundary that was told last by a block of the same number
-with another hash, that block is told too; what to make of it is the receiver's decision (a node votes in at most one
-session for each number).
+A boundary is a block whose number is a multiple of the interval, other than block 0, at the configured finality. The follower
+reads the head twice a second and delivers the newest boundary at or below it, and that one alone: boundaries that passed
+in between are not replayed. If a reorganisation replaces the last delivered boundary by a block of the same number with another
+hash, that block is delivered too. The receiver decides what to do with it (a node votes in at most one session for each number).
 
-Telling means putting the block into a memory channel without waiting. While the channel is full nothing is lost but
-time: the follower tries again at each tick, with whatever boundary is the newest then.
+To deliver is to put the block into a memory channel without waiting. While the channel is full, nothing but time is lost: the
+follower tries again at each tick, with the boundary that is the newest then.
 
-A receiver that could not use a block, since the chain did not tell enough about it or RPCs told different things, gives it back
-with ``retract``: then the boundary that is newest is told again, the same one only after a pause that grows. A block that turns
-out to be invented leaves no trace, however high its number.
+A receiver may find that it cannot use a block, because the chain did not answer or RPCs disagreed. It gives the block back with
+``requeue``: then the newest boundary is delivered again, the same one only after a pause that grows. An invented block leaves no
+trace, however high its number.
 
-Trouble with the chain never ends the follower. It logs the first failure of a row and then, at growing distances, that it lasts;
-it waits longer each time up to MAX_PAUSE_SECONDS, and shows its state in ``statistics()``.
+A failure of the chain never ends the follower. It logs the first failure of a row, and then at growing distances that it lasts.
+It waits longer each time, up to MAX_PAUSE_SECONDS, and shows its state in ``statistics()``.
 """
 
 import logging
@@ -29,13 +28,13 @@ from eigenkms.types import BlockRef
 
 MAX_PAUSE_SECONDS: Final = 10.0
 REMIND_SECONDS, MAX_REMIND_SECONDS = 60.0, 3600.0
-"""Between the first two warnings of one trouble; doubled each time up to the other."""
+"""Seconds between the first two warnings about one failure; doubled each time up to the maximum."""
 
 log = logging.getLogger("eigenkms.chain.boundaries")
 
 
 class BlockSource(Protocol):
-    """What the follower needs of a chain; ``EigenLayerChain`` has it. Both raise ChainError."""
+    """The part of a chain that the follower reads. Both methods raise ChainError."""
 
     async def head(self) -> BlockRef: ...
 
@@ -43,30 +42,32 @@ class BlockSource(Protocol):
 
 
 def newest_boundary(block_number: int, interval_blocks: int) -> int:
-    """The largest multiple of the interval at or below a block number; 0 if there is no boundary yet."""
+    """Return the largest multiple of the interval at or below a block number; 0 if there is no boundary yet."""
     return block_number - block_number % interval_blocks
 
 
 @dataclass(frozen=True, slots=True)
 class BoundaryStatistics:
-    """What a follower has seen. ``told`` counts blocks, ``retold`` those among them that replaced one of the same number;
-    ``failures_in_row`` is 0 while the chain answers.
+    """State and counters of a follower.
+
+    ``delivered`` counts blocks, ``redelivered`` those among them that replaced one of the same number. ``failures_in_row`` is 0
+    while the chain answers.
     """
 
     head: BlockRef | None = None
     head_at: float | None = None
     """When the head was first seen, on trio's clock."""
     boundary: BlockRef | None = None
-    told: int = 0
-    retold: int = 0
+    delivered: int = 0
+    redelivered: int = 0
     failures_in_row: int = 0
     last_failure: str | None = None
 
 
 class BoundaryFollower:
-    """Tells boundaries above ``start_after``. Run ``run`` as a task; cancel it to stop.
+    """Delivers boundaries above ``start_after``. Run ``run`` as a task; cancel it to stop.
 
-    ``poll_seconds`` is the time between two looks at the head.
+    ``poll_seconds`` is the time between two reads of the head.
     """
 
     def __init__(
@@ -79,36 +80,38 @@ class BoundaryFollower:
         self._poll_seconds = poll_seconds
         self._start_after = max(0, start_after)
         self._checked_head: bytes | None = None
-        self._before: BlockRef | None = None
-        self._retracted: BlockRef | None = None
-        self._retractions = 0
-        self._tell_again_at = 0.0
+        self._previous: BlockRef | None = None
+        self._requeued: BlockRef | None = None
+        self._requeues = 0
+        self._retry_at = 0.0
         self._failing_since = self._remind_at = 0.0
         self._statistics = BoundaryStatistics()
 
     def statistics(self) -> BoundaryStatistics:
+        """Return the state and the counters."""
         return self._statistics
 
-    def retract(self, block: BlockRef) -> bool:
-        """Take a boundary back that could not be used; it will be told again if it still is the newest. False if another one has
-        been told since.
+    def requeue(self, block: BlockRef) -> bool:
+        """Take back a boundary that could not be used, and deliver it again if it still is the newest.
+
+        Returns False if another one has been delivered since.
         """
         if block != self._statistics.boundary:
             return False
-        self._retractions = self._retractions + 1 if block == self._retracted else 1
-        self._retracted = block
-        pause = min(self._poll_seconds * 2.0 ** min(self._retractions, 10), MAX_PAUSE_SECONDS)
-        self._tell_again_at = trio.current_time() + pause
-        self._statistics = replace(self._statistics, boundary=self._before)
+        self._requeues = self._requeues + 1 if block == self._requeued else 1
+        self._requeued = block
+        pause = min(self._poll_seconds * 2.0 ** min(self._requeues, 10), MAX_PAUSE_SECONDS)
+        self._retry_at = trio.current_time() + pause
+        self._statistics = replace(self._statistics, boundary=self._previous)
         self._checked_head = None
         return True
 
     async def run(self, send: trio.MemorySendChannel[BlockRef]) -> None:
-        """Tell boundaries into ``send`` until cancelled or until the receiving end is closed; closes ``send``."""
+        """Deliver boundaries into ``send`` until cancelled, or until the receiving end is closed; close ``send``."""
         async with send:
             while True:
                 try:
-                    await self._look(send)
+                    await self._check_head(send)
                 except ChainError as exc:
                     self._failed(exc)
                 except trio.BrokenResourceError:
@@ -117,7 +120,7 @@ class BoundaryFollower:
                     self._recovered()
                 await trio.sleep(self._pause())
 
-    async def _look(self, send: trio.MemorySendChannel[BlockRef]) -> None:
+    async def _check_head(self, send: trio.MemorySendChannel[BlockRef]) -> None:
         head = await self._chain.head()
         if head != self._statistics.head:
             self._statistics = replace(self._statistics, head=head, head_at=trio.current_time())
@@ -129,9 +132,9 @@ class BoundaryFollower:
             raise ChainError(
                 f"read boundary block {number}: the node has head {head.number} but not this block"
             )
-        if boundary == self._retracted and trio.current_time() < self._tell_again_at:
+        if boundary == self._requeued and trio.current_time() < self._retry_at:
             return
-        if boundary == self._statistics.boundary or self._tell(boundary, send):
+        if boundary == self._statistics.boundary or self._deliver(boundary, send):
             self._checked_head = head.hash
 
     @property
@@ -139,16 +142,16 @@ class BoundaryFollower:
         last = self._statistics.boundary
         return 0 if last is None else last.number
 
-    def _tell(self, boundary: BlockRef, send: trio.MemorySendChannel[BlockRef]) -> bool:
+    def _deliver(self, boundary: BlockRef, send: trio.MemorySendChannel[BlockRef]) -> bool:
         try:
             send.send_nowait(boundary)
         except trio.WouldBlock:
             return False
         again = boundary.number == self._last_number
         seen = self._statistics
-        self._before = seen.boundary
+        self._previous = seen.boundary
         self._statistics = replace(
-            seen, boundary=boundary, told=seen.told + 1, retold=seen.retold + int(again)
+            seen, boundary=boundary, delivered=seen.delivered + 1, redelivered=seen.redelivered + int(again)
         )
         event = "boundary replaced by a reorganisation" if again else "boundary"
         log.info("%s: block %d %s", event, boundary.number, hexed(boundary.hash))

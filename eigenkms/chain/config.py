@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
-from eigenkms.chain.providers import STALE_SECONDS
+from eigenkms.chain.provider_health import STALE_SECONDS
 from eigenkms.chain.rpc import RpcRefusedError
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import Cluster

@@ -1,44 +1,32 @@
-"""The operator set at an old block from the set of today and the events since.
+"""Compute the operator set at an old block from the set of today and the events since.
 
-Each membership event after the block is undone, newest first: who was added since was not in, who was removed since was.
-A key can only change by leaving, waiting and registering another one, so only an operator with a key event after
-the block needs more: its key then is in the newest KeyRegistered event at or below the block.
+Each membership event after the block is undone, newest first: an operator that was added since was not a member, and one
+that was removed since was. A key can only change by leaving, waiting and registering another one. So only an operator
+with a key event after the block needs more: its key was in the newest KeyRegistered event at or below the block.
 
-Both ends are checked against reorganisations: the events are asked by block number, so the block and the newest block
+Both ends are checked against reorganisations. The events are read by block number, so the block and the newest block
 must both be canonical after the events were read.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from eigenkms.chain import abi
 from eigenkms.chain.logs import EventLog, LogQuery, last_before
+from eigenkms.chain.operator_set import OperatorSetAt
+from eigenkms.chain.pinned_set_reader import PinnedSetReader
 from eigenkms.chain.rpc import pin
 from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef, OperatorAddress
 
-if TYPE_CHECKING:
-    from eigenkms.chain.reader import OperatorSetReader
-
 _NO_KEY: Final = "no BN254 key was registered"
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorSetAt:
-    """What was read and not yet verified: members sorted by address, and for each its key or why there is none."""
-
-    members: tuple[OperatorAddress, ...]
-    registrar: bytes
-    keys: dict[OperatorAddress, bytes | str]
-    sockets: dict[OperatorAddress, str]
-
-
-async def roll_back(chain: "OperatorSetReader", block: BlockRef) -> OperatorSetAt:
-    """The set at ``block``, with the sockets of today. Raises ChainError."""
+async def roll_back(chain: PinnedSetReader, block: BlockRef) -> OperatorSetAt:
+    """Return the set at ``block``, with the sockets of today. Raises ChainError."""
     newest, now = await chain.set_now()
     manager, registrar = chain.config.allocation_manager, chain.config.key_registrar
     since = (block.number + 1, newest.number)
@@ -58,7 +46,7 @@ async def roll_back(chain: "OperatorSetReader", block: BlockRef) -> OperatorSetA
 
 
 def members_before(now: tuple[OperatorAddress, ...], moves: list[EventLog]) -> tuple[OperatorAddress, ...]:
-    """The members before ``moves``, which lead in chain order to ``now``. Raises ChainError if they cannot."""
+    """Return the members before ``moves``, which lead in chain order to ``now``. Raises ChainError if they cannot."""
     members = set(now)
     for move in reversed(moves):
         operator, was_added = _operator(move), move.topics[0] == abi.ADDED
@@ -76,7 +64,7 @@ def _operator(log: EventLog) -> OperatorAddress:
     return OperatorAddress(log.topics[1][12:])
 
 
-async def _key_at(chain: "OperatorSetReader", member: OperatorAddress, block: BlockRef) -> bytes | str:
+async def _key_at(chain: PinnedSetReader, member: OperatorAddress, block: BlockRef) -> bytes | str:
     query = LogQuery(
         chain.config.key_registrar, (abi.KEY_REGISTERED, abi.KEY_DEREGISTERED), member.rjust(32, b"\0")
     )

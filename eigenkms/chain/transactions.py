@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import trio
 
-from eigenkms.chain.reverts import sentence
+from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import Rpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
 from eigenkms.chain.signing import LocalSigner, Signer
 from eigenkms.chain.values import Json, gwei, hexed, mapping, octets, quantity
@@ -128,7 +128,7 @@ class Sender:
         """
         async with self._lock:
             fields = await self._fields(what, to, data, gas, value)
-            sent = [await self._first(what, fields)]
+            sent = [await self._submit_first(what, fields)]
             receipt = await self._wait(what, sent)
             self._unused = fields["nonce"] + 1
         return await self._accepted(what, receipt, sent)
@@ -137,7 +137,7 @@ class Sender:
         """How many transactions of the account are under way, as far as the node knows. Raises ChainError."""
         return await pending_of(self.rpc, self.address)
 
-    async def settle(self, what: str) -> None:
+    async def wait_for_pending(self, what: str) -> None:
         """Wait until no transaction of the account is under way; at once where ``Terms.replace_pending`` says to replace it.
 
         Raises ChainError, which begins with ``what``, if it takes longer than a transaction may.
@@ -161,7 +161,7 @@ class Sender:
     # ----------------------------------------------------------------------------------------------- preparing
 
     async def _fields(self, what: str, to: bytes | None, data: bytes, gas: int, value: int) -> dict[str, Any]:
-        await self.settle(what)
+        await self.wait_for_pending(what)
         chain_id, latest, pending, block = await self.rpc.batch(
             [
                 ("eth_chainId", ()),
@@ -200,7 +200,7 @@ class Sender:
         except RpcRefusedError as refusal:
             if not refusal.is_revert:
                 raise self._refused(what, refusal) from refusal
-            reason, hint = sentence(refusal.data, refusal.text)
+            reason, hint = explain_revert(refusal.data, refusal.text)
             raise ChainError(f"{what}: {reason}", hint=hint) from refusal
         if needed > fields["gas"]:
             raise ChainError(
@@ -220,14 +220,14 @@ class Sender:
 
     # ------------------------------------------------------------------------------------------------- sending
 
-    async def _first(self, what: str, fields: dict[str, Any]) -> _Sent:
+    async def _submit_first(self, what: str, fields: dict[str, Any]) -> _Sent:
         """Sign and send. A pending transaction under this nonce is outbid, an eighth at a time."""
         for _ in range(MAX_RAISES):
             sent = await self._signed(fields)
             refusal = await self._submit(sent)
             if refusal is None:
                 return sent
-            if not self.terms.replace_pending or not _says(refusal, _UNDERPRICED):
+            if not self.terms.replace_pending or not _has_reason(refusal, _UNDERPRICED):
                 raise self._refused(what, refusal)
             fields = self._raised(fields)
             if self.terms.max_fee_wei is not None and fields["maxFeePerGas"] > self.terms.max_fee_wei:
@@ -248,7 +248,7 @@ class Sender:
         except (RpcUnavailableError, RpcAnswerError):
             return None
         except RpcRefusedError as refusal:
-            return None if _says(refusal, _KNOWN) else refusal
+            return None if _has_reason(refusal, _KNOWN) else refusal
         return None
 
     def _refused(self, what: str, refusal: RpcRefusedError) -> ChainError:
@@ -285,7 +285,7 @@ class Sender:
             if receipt is None and trio.current_time() >= due:
                 elsewhere = elsewhere + 1 if await self._is_used(sent[0].fields["nonce"]) else 0
                 if not elsewhere:
-                    await self._urge(what, sent)
+                    await self._outbid(what, sent)
                     due = trio.current_time() + patience
             await trio.sleep(pause)
             pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
@@ -325,7 +325,7 @@ class Sender:
             return False
         return latest > nonce
 
-    async def _urge(self, what: str, sent: list[_Sent]) -> None:
+    async def _outbid(self, what: str, sent: list[_Sent]) -> None:
         """Replace the newest by a dearer one, within the bound, else send it again: a reorganisation may have dropped it.
 
         A refusal is not the end: that of before may be under way still, and the receipts tell.
@@ -369,7 +369,7 @@ class Sender:
                 "eth_call", self._as_call(fields) | {"gas": hex(fields["gas"])}, hex(max(0, number - 1))
             )
         except RpcRefusedError as refusal:
-            reason, hint = sentence(refusal.data, refusal.text)
+            reason, hint = explain_revert(refusal.data, refusal.text)
             return ChainError(f"{what}: {reason}", hint=hint)
         return ChainError(f"{what}: the transaction was reverted for a reason that does not show in a replay")
 
@@ -393,5 +393,5 @@ def base_fee_of(block: Json) -> int:
     return quantity(mapping(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
 
 
-def _says(refusal: RpcRefusedError, words: tuple[str, ...]) -> bool:
+def _has_reason(refusal: RpcRefusedError, words: tuple[str, ...]) -> bool:
     return any(word in refusal.text.lower() for word in words)

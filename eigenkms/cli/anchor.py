@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 _CLUSTER = ("environment", "chain_id", "avs", "operator_set_id")
 _ADDRESS = "0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27"
-_YES = click.option("--yes", is_flag=True, help="Send without asking.")
+_YES = click.option("--yes", is_flag=True, help="Send without confirmation.")
 
 
 @click.group("anchor")
 def command() -> None:
-    """The commitment registry on a second chain: deploy one and keep its list of operators, as its owner; look into it."""
+    """Manage the commitment registry on a second chain.
+
+    The registry's owner deploys it and keeps the list of operators that may write into it.
+    """
 
 
 def _configured(settings: "Settings") -> "AnchorConfig":
@@ -62,9 +65,9 @@ def _terms(settings: "Settings", chain_id: int) -> "Terms":
 @_YES
 @json_option
 def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
-    """Deploy a registry for the cluster on the anchor's chain. The account that sends owns it and keeps its list.
+    """Deploy a commitment registry for the cluster.
 
-    With --json: registry, owner, chain_id.
+    The account that sends the transaction owns the registry and keeps its list of operators.
     """
     from eigenkms.chain.anchor import deploy_registry
     from eigenkms.chain.rpc import JsonRpc
@@ -89,11 +92,11 @@ def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
 @verb("allow", f"eigenkms anchor allow {_ADDRESS} --config owner.toml")
 @click.argument("address")
 @settings_options(*CHAIN_SETTINGS, *READER_SETTINGS, *ACCOUNT_OPTIONS)
-@click.option("--remove", is_flag=True, help="Take it off the list; what it wrote stays.")
+@click.option("--remove", is_flag=True, help="Remove the operator from the list; its entries stay.")
 @_YES
 @json_option
 def _allow(*, address: str, settings: "Settings", remove: bool, yes: bool, as_json: bool) -> None:
-    """Let an operator write into the registry, as its owner. With --json: address, member, sent (false: nothing to do)."""
+    """Let an operator write into the registry, as its owner."""
     from eigenkms.chain.anchor import open_anchor, set_member
     from eigenkms.chain.transactions import Sender
     from eigenkms.types import OperatorAddress
@@ -130,15 +133,12 @@ def _cluster(settings: "Settings") -> Any:
 @settings_options(*CHAIN_SETTINGS, *READER_SETTINGS)
 @json_option
 def _show(*, settings: "Settings", as_json: bool) -> None:
-    """Say what the registry is, and which of today's operators may write into it.
-
-    With --json: registry, chain_id, owner, entries (ever written), members and missing (of today's operator set).
-    """
+    """Show the registry and which operators may write into it."""
     config, chain_config = _configured(settings), client_runner.client_settings(settings).chain
 
     async def look() -> dict[str, Any]:
         from eigenkms.chain.anchor import open_anchor
-        from eigenkms.chain.reader import open_chain
+        from eigenkms.chain.operator_set_source import open_chain
         from eigenkms.protocols.wire.session import cluster_id
 
         async with (

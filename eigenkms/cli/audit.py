@@ -24,7 +24,7 @@ KEY_BYTES, HASH_BYTES = 128, 32
 
 @click.group("audit")
 def command() -> None:
-    """Show, export and verify the log of what a node released to whom."""
+    """Show, export and verify the log of released keys."""
 
 
 def _hex(flag: str, text: str, size: int) -> bytes:
@@ -51,16 +51,14 @@ def _since(text: str) -> int:
     return round(aware.timestamp() * 1000)
 
 
-@verb(
-    "show",
-    "eigenkms audit show --config node.toml --last 20\n"
-    "eigenkms audit show --data-dir /var/lib/eigenkms --app-id my-app --since 2026-01-31",
-)
+@verb("show", "eigenkms audit show --config node.toml --app-id my-app --since 2026-01-31")
 @click.argument("file", required=False, metavar="[FILE]")
 @settings_options("data_dir")
-@click.option("--app-id", "app", metavar="TEXT", help="Only of this application, however it is spelled.")
-@click.option("--since", metavar="TIME", help="Only since this day or time, UTC unless it says otherwise.")
-@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N of those.")
+@click.option(
+    "--app-id", "app", metavar="TEXT", help="Show this application only, in any spelling of its id."
+)
+@click.option("--since", metavar="TIME", help="Show releases since this date or time (UTC by default).")
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Show only the newest N of these.")
 @json_option
 def _show(
     *,
@@ -71,14 +69,10 @@ def _show(
     last: int | None,
     as_json: bool,
 ) -> None:
-    """Show what a node released: from its data folder, running or not, or from a FILE that audit export wrote. A line each:
-    number, time, method, ciphertext version, version of the key, application, and what proved the right to it.
+    """Show the partial signatures that a node released.
 
-    Nothing is verified; audit verify does that.
-
-    With --json: operator, cluster, key, begun, number of entries and head of the whole log, and releases, a list: number,
-    time, app_id, ciphertext_version, version, transcript, method, evidence, subject, reply_key (SHA-256 digests in hex; null
-    where nothing was asked for).
+    Reads the node's data folder, while the node runs or not, or a FILE of audit export. Prints one line for each release: number,
+    time, method, ciphertext version, key version, application, and the evidence. Verifies nothing; use audit verify.
     """
     from eigenkms.crypto.app_ids import canonical
 
@@ -112,11 +106,7 @@ def _with_key_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(declared)
 
 
-@verb(
-    "verify",
-    "eigenkms audit verify --config node.toml --online\n"
-    "eigenkms audit verify --head 5d1c…(64 hex digits) releases.log",
-)
+@verb("verify", "eigenkms audit verify --config node.toml --online")
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option(
     "--head",
@@ -137,13 +127,10 @@ def _verify(
     settings: "Settings",
     as_json: bool,
 ) -> None:
-    """Verify that no entry of a release log was removed, changed, added or moved since its operator signed it: the log in a
-    node's data folder, running or not, or in a FILE that audit export wrote. Exit code 4 names the entry that is wrong.
+    """Verify that a release log is as its operator signed it.
 
-    That the log ends where its operator stopped writing, and that the operator has no other, is shown by heads that
-    somebody noted earlier (eigenkms status --json): each that is given must be in it.
-
-    With --json: operator, cluster, key, begun, entries (how many), head, and key_is (chain, given, or unchecked).
+    Reads the node's data folder, while the node runs or not, or a FILE of audit export. Exit code 4 names the first entry that is
+    wrong. An older copy of a log verifies too: pass --head with a head noted earlier (eigenkms status --json) to detect one.
     """
     noted = [_hex("--head", text, HASH_BYTES) for text in heads]
     chain = client_runner.client_settings(settings).chain if online else None
@@ -173,9 +160,10 @@ def _verify(
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @settings_options("data_dir")
 def _export(*, output: str | None, settings: "Settings") -> None:
-    """Write the release log of a node, running or not, to a file that anyone can verify with audit verify FILE.
+    """Write a node's release log to a file.
 
-    It is verified meanwhile: exit code 4 and no file if it is not as its operator signed it.
+    Anyone can verify the file with audit verify FILE. The log is verified first: if it is not as its operator signed it, the exit
+    code is 4 and no file is written.
     """
     from eigenkms.protocols.records.audit_log_file import write_log
 

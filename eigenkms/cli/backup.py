@@ -17,7 +17,7 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.reader import ChainOperator
+    from eigenkms.chain.operator_set import ChainOperator
     from eigenkms.client.network_snapshot import NetworkSnapshot
     from eigenkms.config.settings import Settings
     from eigenkms.maintenance.backup_file import Backup
@@ -30,9 +30,9 @@ _SECRET = ("backup_password_file",)
 
 @click.group("backup")
 def command() -> None:
-    """Save what an operator cannot make anew, check it, and put it back.
+    """Create, verify and restore a backup of a node.
 
-    A backup has the keystores and the configuration; with --with-share the share of the newest version too.
+    A backup holds the keystores and the configuration. With --with-share it also holds the share of the newest version.
     """
 
 
@@ -78,14 +78,10 @@ def _facts(backup: "Backup") -> dict[str, Any]:
 @settings_options(*_NODE, *_SECRET)
 @json_option
 def _create(*, output: str, with_share: bool, settings: "Settings", as_json: bool) -> None:
-    """Write keystores and configuration to one encrypted file (mode 0600). The node may run meanwhile.
+    """Write keystores and configuration to an encrypted file.
 
-    The keystores stay under their own password in it; keep both, and not in one place. A share of the master key is
-    added only with --with-share: until the version is superseded, the file is then as secret as the node's disk, and
-    afterwards it is of no use and should be destroyed.
-
-    With --json: file, operator, cluster, made, release, version (newest one that the node knew), share
-    (the version whose share is in it), peer_id, keystores, config (path of the configuration file).
+    The node may run. The keystores stay under their own password inside the file; store both passwords apart from it. With
+    --with-share the file is as secret as the node's disk until the next version; destroy it afterwards.
     """
     import secrets
 
@@ -138,13 +134,10 @@ def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
 @json_option
 @click.pass_context
 def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: bool) -> None:
-    """Open a backup and check everything in it. Exit code 1 also where it is stale.
+    """Check everything in a backup.
 
-    With --config (or the settings of the chain), the network is asked too: a share of a version that is superseded makes a
-    backup stale, and so does another BN254 key or peer id on chain. With --password-file the keystores in it are opened as well.
-
-    With --json: file, operator, cluster, made, release, version, share, peer_id, keystores, config, keys_opened,
-    network_version (the newest one that operators show), stale (the reason), where the network was asked.
+    With --password-file the keystores are opened too. With --config the network is queried: a backup is stale if its share belongs
+    to a superseded version, or if the chain has another BN254 key or peer id. Exit code 1 if it is stale.
     """
     backup, _ = _open(file, settings)
     facts = {"file": file, **_facts(backup), "keys_opened": False}
@@ -223,23 +216,17 @@ def _is_key_of(backup: "Backup", operator: "ChainOperator") -> bool:
     "eigenkms backup restore node.backup -d /var/lib/eigenkms --password-file password.txt",
 )
 @click.argument("file")
-@click.option("-d", "--folder", type=click.Path(path_type=Path), help="New folder for everything.")
-@click.option(
-    "--with-share", is_flag=True, help="Restore the share too, if the network has no newer version."
-)
+@click.option("-d", "--folder", type=click.Path(path_type=Path), help="New folder for all files.")
+@click.option("--with-share", is_flag=True, help="Restore the share too, if no newer version exists.")
 @settings_options(*_NODE, "known_clusters", "timeout", *_SECRET)
 @json_option
 def _restore(
     *, file: str, folder: Path | None, with_share: bool, settings: "Settings", as_json: bool
 ) -> None:
-    """Put a backup back: where --config says, or with -d everything into one new folder. All or nothing.
+    """Restore a backup, either completely or not at all.
 
-    Nothing is overwritten, and a running node's folder is refused. The restored node takes part from the first boundary
-    after its start, and gets a new share there; it founds no genesis. A share in the backup is put back only with
-    --with-share, and only if enough other operators say that its version is not superseded.
-
-    With --json: file, operator, cluster, data_dir, files, share (the version whose share was restored), share_refused (the
-    reason why it was not), missing (settings whose files must be put back by hand).
+    Files go where --config says, or into the new folder given with -d. No file is overwritten. The node gets a new share by
+    rotation. With --with-share the share is restored too, if enough other operators report that its version is the newest.
     """
     import secrets
 

@@ -16,8 +16,9 @@ from eigenkms.cli.support.output import print_data
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print a script that completes verbs and options in your shell; load it from the shell's start-up
-    file.
+    """Print a shell script that completes verbs and options.
+
+    Load it from the shell's start-up file.
     """
     print_data(script(shell))
 

@@ -13,15 +13,16 @@ from eigenkms.config.schema import PRESETS
 
 @click.group("config")
 def command() -> None:
-    """Print a configuration file with every key explained; check one without the network."""
+    """Print an example configuration file, or check a file."""
 
 
 @verb("example", "eigenkms config example --environment sepolia > node.toml")
 @click.option("--environment", type=click.Choice(list(PRESETS)), help="Preset to show the values of.")
 def _example(*, environment: str | None) -> None:
-    """Print a TOML file with every key: meaning, type, range, default, and whether all operators need the same.
+    """Print a TOML file with every setting explained.
 
-    What must be set stands as an example; everything else is commented out.
+    Each setting has its meaning, type, range and default, and whether it must be the same at all operators. Required settings show
+    an example; the others are commented out.
     """
     from eigenkms.config.example import example
 
@@ -30,17 +31,14 @@ def _example(*, environment: str | None) -> None:
 
 @verb("check", "eigenkms config check --config node.toml")
 @click.option("--config", metavar="FILE", required=True, envvar="EIGENKMS_CONFIG", help="The file to check.")
-@click.option("--client", is_flag=True, help="Ask for what a client needs, not for what a node does.")
+@click.option("--client", is_flag=True, help="Check for the settings of a client, not of a node.")
 @json_option
 @click.pass_context
 def _check(ctx: click.Context, *, config: str, client: bool, as_json: bool) -> None:
-    """Say what is wrong with FILE, all at once, and else what would hold: each value and where it comes from.
+    """Check a configuration file without the network.
 
-    Looks at names, types, ranges, what contradicts, what is missing, and whether files that are named are there; environment
-    variables count as they would for a node. It asks nobody and opens no keystore. URLs are shown without their paths, which
-    may hold a provider's key. Exit code 1 if a node would refuse to start with it.
-
-    With --json: file, valid, problems (message, hint), warnings, settings (by name: value, from).
+    Lists every problem: names, types, ranges, contradictions, missing settings and missing files. If there is none, lists each
+    value and its source. Environment variables count as they do for a node. Exit code 1 if a node would refuse to start.
     """
     from eigenkms.config.validate import check
 

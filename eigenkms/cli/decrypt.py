@@ -16,23 +16,18 @@ if TYPE_CHECKING:
 
 
 @verb(
-    "decrypt",
-    "eigenkms decrypt --app-id 0x5fbd…0aa3 --attest ecdsa --ecdsa-key-file creator.json secret.ibe\n"
-    "eigenkms decrypt --app-id my-app -o secret < secret.ibe",
+    "decrypt", "eigenkms decrypt --app-id 0x5fbd…0aa3 --attest ecdsa --ecdsa-key-file creator.json secret.ibe"
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
 @exact_app_id_option
 @settings_options("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def command(*, file: str | None, output: str | None, exact: bool, settings: "Settings") -> None:
-    """Decrypt FILE or stdin, binary or armored, with the help of a quorum of operators.
+    """Decrypt a file with a quorum of operators.
 
-    Files of any size, in constant memory (version 1: up to 256 MiB, in memory). With -o the output is there only
-    if all of it is right. stdout gets each piece once it is verified; if a later one is not, the output was
-    cut: look at the exit code before you use it.
-
-    Exit code 2: too few operators answered. 3: they refused. 4: wrong application or cluster, or changed
-    ciphertext.
+    Reads FILE or stdin, binary or armored. With -o the output file appears only if all of it is verified. On stdout each piece is
+    verified before it is written, so check the exit code before you use it. Exit code 2: too few operators answered; 3: they
+    refused; 4: wrong application or cluster, or a changed ciphertext.
     """
     from eigenkms.client.ciphertexts import open_ciphertext
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @click.group("devnet")
 def command() -> None:
-    """Run a whole network on this machine: a chain, operators registered on it, one process each."""
+    """Run a whole network on this machine.
+
+    It has a chain, operators registered on it, and one process for each operator.
+    """
 
 
 _NETWORK = (
@@ -38,23 +41,15 @@ _NETWORK = (
 )
 
 
-@verb("run", "eigenkms devnet run --operators 7\neigenkms devnet run --scenario rotation --operators 5")
+@verb("run", "eigenkms devnet run --scenario rotation --operators 5")
 @settings_options("devnet_scenario", "devnet_rotations", "devnet_dead", *_NETWORK)
 @json_option
 def _run(*, settings: "Settings", as_json: bool) -> None:
-    """A whole story once; everything is stopped at the end. A folder given with --dir keeps keys and logs.
+    """Run one scenario to completion, then stop the network.
 
-    Scenario genesis: make a master key, encrypt, decrypt, kill one operator, decrypt again; with --policy attested for an
-    application that is created on chain, as its creator. With --json:
-    operators, engine, and the seconds that each step took: started, genesis, decrypt, decrypt_after_kill, total.
-
-    Scenario rotation: renew the shares at every boundary while operators are killed and restarted, join, leave and
-    change their address, and a client encrypts and decrypts without pause; with --dead, while so many are dead from
-    genesis on. Exit code 0 if every boundary in a row was certified and erased older shares, with one master key, and
-    no decryption failed; else 2. With --json: operators, engine, interval,
-    window, rows (a rotation each, with the interval after it: rotation, block, operators, seconds, version, mpk,
-    certified_by, dealers, missing, holders, erased, events, decrypts, failed_decrypts), decrypts, failed_decrypts,
-    decrypt_p50, decrypt_p99, decrypt_max, versions (how many decryptions each served), faults, total.
+    genesis: make a master key, encrypt, decrypt, kill one operator, decrypt again. rotation: renew the shares at every boundary
+    while operators crash, join, leave and move, and a client decrypts without pause. Exit code 2 if a boundary or a decryption
+    fails. --dir keeps keys and logs.
     """
     if settings.get("devnet_scenario") == "rotation":
         _run_rotation(settings, as_json)
@@ -119,23 +114,14 @@ def _rounded(value: object) -> object:
     return round(value, 3) if isinstance(value, float) else value
 
 
-@verb(
-    "up",
-    "eigenkms devnet up --dir ./devnet\n"
-    "eigenkms devnet up --dir ./devnet --policy attested --attestation-method ecdsa",
-)
+@verb("up", "eigenkms devnet up --dir ./devnet")
 @settings_options(*_NETWORK, "devnet_anchor")
-@click.option(
-    "--no-nodes", is_flag=True, help="Leave it to you to start the nodes, in containers or by hand."
-)
+@click.option("--no-nodes", is_flag=True, help="Start no nodes; print the commands that start them.")
 def _up(*, settings: "Settings", no_nodes: bool) -> None:
-    """Start a network and keep it until Ctrl-C; prints the exact lines to encrypt and decrypt with it.
+    """Start a network and keep it running until Ctrl-C.
 
-    With --no-nodes it is the chain with its contracts, and registered operators with keys and configuration files; the lines
-    that start their nodes are printed.
-
-    With --policy attested its operators want proof of the right to a key, as on a public network: see devnet app. With
-    --anchor each version is written down on a second chain, and pubkey looks there.
+    Prints the commands that encrypt and decrypt with it. With --policy attested, operators require proof of the right to a key (see
+    devnet app). With --no-nodes, only the chain runs, and the commands that start the nodes are printed.
     """
     from eigenkms.devnet.scenarios import up
 
@@ -146,7 +132,7 @@ def _up(*, settings: "Settings", no_nodes: bool) -> None:
 @verb("down", "eigenkms devnet down --dir ./devnet")
 @settings_options("devnet_dir")
 def _down(*, settings: "Settings") -> None:
-    """Stop the network that another terminal started with up."""
+    """Stop a network that devnet up started."""
     from eigenkms.devnet.scenarios import down
 
     client_runner.run(down, settings.get("devnet_dir"))
@@ -168,11 +154,16 @@ def _running(settings: "Settings") -> "Settings":
 
 @verb("fund", "eigenkms devnet fund 0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27 --ether 10 --dir ./devnet")
 @click.argument("address")
-@click.option("--ether", default="10", show_default=True, metavar="NUMBER", help="How much, up to 1000.")
+@click.option(
+    "--ether", default="10", show_default=True, metavar="NUMBER", help="Amount in ether, up to 1000."
+)
 @settings_options("devnet_dir")
 @json_option
 def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> None:
-    """Send ether to an account on a running devnet, on its anchor's chain too. With --json: address, balance_wei."""
+    """Send ether to an account on a running devnet.
+
+    If the devnet has an anchor, the account gets ether on that chain too.
+    """
     from eigenkms.devnet import anchor
     from eigenkms.devnet.admin import fund
 
@@ -198,9 +189,9 @@ def _wei(text: str) -> int:
 @settings_options("devnet_dir")
 @json_option
 def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
-    """Put an operator on the allow-list of a running devnet, and on the list of its anchor if there is one.
+    """Put an operator on the allow-list of a running devnet.
 
-    With --json: address, sent (false: it was on both).
+    If the devnet has an anchor, the operator is also put on the list of its registry.
     """
     from eigenkms.devnet import anchor
     from eigenkms.devnet.admin import allow

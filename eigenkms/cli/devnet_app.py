@@ -28,10 +28,10 @@ _APP = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
 
 @click.group("app")
 def command() -> None:
-    """Applications of a devnet: create, release, start, stop, terminate, suspend, resume, show.
+    """Manage applications on the chain of a devnet.
 
-    They read where the network is from its client.toml: --config FOLDER/client.toml, or EIGENKMS_CONFIG. That file names the key
-    of an account with ether as well, the creator of applications; --ecdsa-key-file gives another one.
+    These verbs read the network's client.toml: --config FOLDER/client.toml, or EIGENKMS_CONFIG. That file also names the creator's
+    key, of an account with ether; --ecdsa-key-file replaces it.
     """
 
 
@@ -71,19 +71,47 @@ def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
 
     for option in reversed(
         (
-            click.option("--image-digest", metavar="DIGEST", help="Of the image: sha256: and 64 hex digits."),
-            click.option("--registry", default="", metavar="TEXT", help="The image without tag and digest."),
-            click.option("--public-env", metavar="FILE", help="JSON object of names and texts."),
             click.option(
-                "--encrypted-env", metavar="FILE", help="Such a file, encrypted for the application."
+                "--image-digest", metavar="DIGEST", help="Digest of the image: sha256: and 64 hex digits."
             ),
-            click.option("--arg", multiple=True, metavar="TEXT", help="Argument; may be repeated."),
-            click.option("--cmd-override", multiple=True, metavar="TEXT", help="Command; may be repeated."),
-            click.option("--env", multiple=True, metavar="NAME=VALUE", help="Must be set; may be repeated."),
             click.option(
-                "--env-override", multiple=True, metavar="NAME=VALUE", help="Must be overridden so."
+                "--registry", default="", metavar="TEXT", help="Name of the image, without tag and digest."
             ),
-            click.option("--restart-policy", default="", metavar="TEXT", help="Always, Never or OnFailure."),
+            click.option(
+                "--public-env", metavar="FILE", help="JSON object of public variables: names and texts."
+            ),
+            click.option(
+                "--encrypted-env",
+                metavar="FILE",
+                help="JSON object of variables, encrypted for the application.",
+            ),
+            click.option(
+                "--arg", multiple=True, metavar="TEXT", help="Argument of the container; may be repeated."
+            ),
+            click.option(
+                "--cmd-override",
+                multiple=True,
+                metavar="TEXT",
+                help="Command of the container; may be repeated.",
+            ),
+            click.option(
+                "--env",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Variable that must be set; may be repeated.",
+            ),
+            click.option(
+                "--env-override",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Variable that must be overridden.",
+            ),
+            click.option(
+                "--restart-policy",
+                default="",
+                metavar="TEXT",
+                help="Restart policy: Always, Never or OnFailure.",
+            ),
         )
     ):
         wrapped = option(wrapped)
@@ -127,18 +155,15 @@ def _at_desk(
     return client_runner.run(visit, client_runner.client_settings(settings).chain)
 
 
-@verb(
-    "create",
-    "eigenkms devnet app create --config my-devnet/client.toml\n"
-    "eigenkms devnet app create --image-digest sha256:6c1f…e0 --public-env public.json",
-)
+@verb("create", "eigenkms devnet app create --config my-devnet/client.toml")
 @_with_release
 @settings_options(*_CREATOR)
 @json_option
 def _create(*, release: AppRelease | None, settings: "Settings", as_json: bool) -> None:
-    """Make an application and print its id. With a release it is started.
+    """Create an application and print its id.
 
-    Without one it waits for it: so its secrets can be encrypted for its id first.
+    With --image-digest the application gets this release and is started. Without it, the application waits for a release, so its
+    secrets can be encrypted for the id first.
     """
     key = creator_key(settings, "create an application")
     made = _at_desk(settings, lambda desk: desk.create(key, release))
@@ -156,10 +181,10 @@ def _create(*, release: AppRelease | None, settings: "Settings", as_json: bool) 
 @settings_options("app_id", *_CREATOR)
 @json_option
 def _release(*, release: AppRelease | None, settings: "Settings", as_json: bool) -> None:
-    """Publish a release of an application, and confirm it. What is not given is empty in it.
+    """Publish and confirm a release of an application.
 
-    Its container must have been started with exactly these arguments and command, where there are any, and with these
-    variables at least.
+    An option that is not given is empty in the release. The container must run with exactly the given arguments and command, if
+    any, and with at least the given variables.
     """
     if release is None:
         raise InputError("read the release: the digest of its image is not given", hint="give --image-digest")
@@ -185,11 +210,7 @@ def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
 @settings_options("app_id", *client_runner.NETWORK_SETTINGS)
 @json_option
 def _show(*, settings: "Settings", as_json: bool) -> None:
-    """Print what the chain says of an application.
-
-    With --json: app_id, creator, status, image_digest, registry, public_env, encrypted_env_bytes, args, cmd_override, env,
-    env_override, restart_policy; null from image_digest on where there is no release.
-    """
+    """Show an application: creator, status and release."""
     app_id = client_runner.checked_app_id(settings)
     _print(_at_desk(settings, lambda desk: desk.show(app_id)), as_json=as_json)
 
@@ -247,11 +268,11 @@ def _plain(value: object) -> str:
 
 
 _STATUS_VERBS = (
-    _status_verb("start", "Start an application that was stopped, or never started.", by_creator=True),
-    _status_verb("stop", "Stop an application: no keys until it is started again.", by_creator=True),
+    _status_verb("start", "Start an application that is not running.", by_creator=True),
+    _status_verb("stop", "Stop an application, so that it gets no keys.", by_creator=True),
     _status_verb("terminate", "End an application for good.", by_creator=True),
-    _status_verb("suspend", "Suspend a started application, as the network's owner.", by_creator=False),
-    _status_verb("resume", "End a suspension; the application is stopped then.", by_creator=False),
+    _status_verb("suspend", "Suspend an application, as the network's owner.", by_creator=False),
+    _status_verb("resume", "End a suspension; the application stays stopped.", by_creator=False),
 )
 
 for _verb in (_create, _release, *_STATUS_VERBS, _show):

@@ -25,7 +25,7 @@ _PURPOSE = "the node's keystores"
 
 @verb("doctor", "eigenkms doctor --config node.toml")
 @settings_options(*NODE_SETTINGS, lazy=True)
-@click.option("--verify-keys", is_flag=True, help="Ask for the password if none is given.")
+@click.option("--verify-keys", is_flag=True, help="Prompt for the password if none is given.")
 @json_option
 @click.pass_context
 def command(
@@ -36,14 +36,11 @@ def command(
     verify_keys: bool,
     as_json: bool,
 ) -> None:
-    """Say whether a node could run here, and what to mend: one line a check, and its next step.
+    """Check whether a node can run here, and advise fixes.
 
-    It may be asked before the first start, while the node runs, and without a password; with one it opens the
-    keystores, and asks the other operators to dial this one. It changes nothing. Exit code 0: all is well; 1:
-    something is to be mended here, or there is a warning; 2: the chain's RPC or the network does not do it.
-
-    With --json: health (one of "healthy", "to be mended here", "not in this machine's power"), checks (a list
-    of check, verdict: ok, warning, failed or skipped, says, and next, the next step or null).
+    Run it before the first start or while the node runs; it changes nothing. With the password it also opens the keystores and asks
+    other operators to dial this node. Exit code 0: no finding; 1: a finding or warning on this machine; 2: the RPC or the network
+    is unavailable.
     """
     from eigenkms.maintenance.doctor.findings import exit_code
 

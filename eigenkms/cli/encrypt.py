@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
 
 
-@verb(
-    "encrypt",
-    "eigenkms encrypt --app-id my-app -o secret.ibe < secret\neigenkms encrypt --app-id my-app -a secret",
-)
+@verb("encrypt", "eigenkms encrypt --app-id my-app -o secret.ibe secret.txt")
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     "--format",
     "version",
     type=click.Choice(["1", "2"]),
-    help="Version of the ciphertext.  [default: 2; 1 where the cluster is not known]",
+    help="Version of the ciphertext.  [default: 2; 1 if the cluster is not known]",
 )
 @exact_app_id_option
 @settings_options("app_id", "mpk", *client_runner.NETWORK_SETTINGS)
@@ -44,14 +41,11 @@ def command(
     exact: bool,
     settings: "Settings",
 ) -> None:
-    """Encrypt FILE or stdin for an application, so that only a quorum of operators can open it.
+    """Encrypt a file for an application.
 
-    The master public key comes from --mpk, else from the known-clusters file (both offline), else from the
-    network, verified and then pinned there.
-
-    Version 2 takes files of any size, in constant memory, and is bound to the cluster, which --chain-id, --avs and
-    --operator-set-id name. Version 1 is what other implementations read; it takes 256 MiB, in memory, and names no
-    cluster.
+    Reads FILE or stdin. The master public key comes from --mpk, else from the known-clusters file (both offline), else from the
+    network, where it is verified and then pinned. Format 2 takes any size and names the cluster. Format 1, for other
+    implementations, takes up to 256 MiB.
     """
     app_id = client_runner.checked_app_id(settings, exact=exact)
     source, sink = InputFile(file), OutputFile(output)

@@ -29,29 +29,21 @@ Verb = Callable[..., Any]
 
 @click.group("evidence")
 def command() -> None:
-    """Show, export and verify signed frames that prove an operator faulty."""
+    """Show, export and verify proofs of operators' faults."""
 
 
 # -- list --------------------------------------------------------------------------------------------------------
 
 
-@verb(
-    "list",
-    "eigenkms evidence list --environment sepolia --rpc-url https://rpc.example.org\n"
-    "eigenkms evidence list --data-dir /var/lib/eigenkms",
-)
+@verb("list", "eigenkms evidence list --environment sepolia --rpc-url https://rpc.example.org")
 @settings_options(*client_runner.NETWORK_SETTINGS)
 @evidence_options
 @json_option
 def _list(*, settings: "Settings", choice: EvidenceChoice, as_json: bool) -> None:
-    """List the evidence that operators hold against others. Every piece that is shown proves its fault, and names the
-    operators and keys that the chain had at its block.
+    """List the evidence that operators hold against others.
 
-    With --data-dir the keys are not compared with the chain, and no password is needed.
-
-    With --json: evidence (a list: fault, accused, block, block_hash, version, session, cluster, noticed_by, noticed in
-    unix seconds, with --data-dir only), rejected (operator and reason for each piece that did not verify), silent
-    (address: why its evidence is missing).
+    Each piece listed proves its fault, and names the operators and keys that the chain had at its block. With --data-dir no
+    password is needed, and keys are not compared with the chain.
     """
     report = fetch_report(settings, choice)
     if as_json:
@@ -65,19 +57,15 @@ def _list(*, settings: "Settings", choice: EvidenceChoice, as_json: bool) -> Non
 # -- export ------------------------------------------------------------------------------------------------------
 
 
-@verb(
-    "export",
-    "eigenkms evidence export -o evidence.bin --environment sepolia --rpc-url https://rpc.example.org\n"
-    "eigenkms evidence export -a --fault equivocation --data-dir /var/lib/eigenkms > evidence.txt",
-)
+@verb("export", "eigenkms evidence export --config client.toml --fault equivocation -o evidence.bin")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
 @settings_options(*client_runner.NETWORK_SETTINGS)
 @evidence_options
 def _export(*, output: str | None, armored: bool, settings: "Settings", choice: EvidenceChoice) -> None:
-    """Write evidence to a file that anyone can verify, offline and long after: frames, and what they need to be checked.
+    """Write evidence to a file that anyone can verify.
 
-    Only what verifies is written. Exit code 1 if there is nothing to write.
+    Only evidence that verifies is written. Exit code 1 if there is none.
     """
     sink = OutputFile(output)
     sink.check(binary=not armored)
@@ -98,25 +86,16 @@ def _pieces(count: int) -> str:
 # -- verify ------------------------------------------------------------------------------------------------------
 
 
-@verb(
-    "verify",
-    "eigenkms evidence verify evidence.bin\n"
-    "eigenkms evidence verify --online --environment sepolia --rpc-url https://rpc.example.org evidence.bin",
-)
+@verb("verify", "eigenkms evidence verify evidence.bin")
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--online", is_flag=True, help="Compare the operators and their keys with the chain.")
 @settings_options(*CHAIN_SETTINGS)
 @json_option
 def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bool) -> None:
-    """Verify the evidence in FILE or stdin, binary or armored, from the file alone. Exit code 4 if a piece does not hold.
+    """Verify an evidence file, offline.
 
-    A piece that holds proves that whoever has the accused's BN254 key, as the file names it, broke the protocol. That the
-    operators and keys in the file are those of the cluster, only the chain can say: compare them at each piece's block,
-    or let --online do it.
-
-    With --json: online, and evidence, a list: holds, reason, fault, accused, block, block_hash, version, session,
-    cluster, frames (what kinds, by whom), operators (the set that it names: ADDRESS KEY), source (where the fault is
-    about an older version: version, block, block_hash, transcript_hash, operators).
+    Reads FILE or stdin, binary or armored. Exit code 4 if a piece does not hold. A piece proves that the owner of the BN254 key in
+    the file broke the protocol. Only the chain knows whether that key is the operator's: use --online to compare.
     """
     chain = client_runner.client_settings(settings).chain if online else None
     from eigenkms.client.evidence_check import assess_piece

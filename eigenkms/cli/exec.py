@@ -23,25 +23,17 @@ if TYPE_CHECKING:
 _NO_FORMAT = "a script begins with #! and its interpreter, a program is one for this machine"
 
 
-@verb(
-    "exec",
-    "eigenkms exec --app-id 0x5fbd…0aa3 --attest gcp -- ./server --port 8080\n"
-    "eigenkms exec --app-id 0x5fbd…0aa3 --attest ecdsa --ecdsa-key-file creator.json --only API_KEY -- env",
-)
+@verb("exec", "eigenkms exec --app-id 0x5fbd…0aa3 --attest gcp -- ./server --port 8080")
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND [ARGS]...", type=click.UNPROCESSED)
 @click.option("--only", multiple=True, metavar="NAME", help="Pass this secret and no other; may be repeated.")
 @exact_app_id_option
 @settings_options("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def command(*, command: tuple[str, ...], only: tuple[str, ...], exact: bool, settings: "Settings") -> None:
-    """Fetch an application's secrets and become COMMAND, with them in its environment.
+    """Run a command with an application's secrets.
 
-    They are the environment of the application's confirmed release: public and encrypted values, an encrypted one before a public
-    one, and both before what was in the environment already. Nothing is written to disk. COMMAND takes over this very process, so
-    signals and the exit code are its own; it is looked for in the PATH of now, whatever the release says.
-
-    Whoever publishes releases decides what is in that environment, names that change how a program is loaded among them
-    (LD_PRELOAD); --only says which are passed. Variables of eigenkms that hold a secret (passwords, EIGENKMS_ECDSA_KEY, RPC
-    URLs) are not passed on.
+    The secrets are the environment of the application's confirmed release. Encrypted values override public ones, and both override
+    the current environment. COMMAND replaces this process. Releases can set any variable, including LD_PRELOAD: --only limits the
+    names.
     """
     app_id = client_runner.checked_app_id(settings, exact=exact)
     program = find_program(command[0])

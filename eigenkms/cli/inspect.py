@@ -15,13 +15,10 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, metavar="[FILE]")
 @json_option
 def command(*, file: str | None, as_json: bool) -> None:
-    """Say what a ciphertext is: format, version, sizes in bytes. Reads FILE or stdin to its end and needs no key.
+    """Show the format, version and sizes of a ciphertext.
 
-    Version 2 names its cluster and the kind of its recipient, version 1 does not; neither names the application.
-    Nothing here is authenticated: only decrypting proves it.
-
-    With --json: format, version, armored, size, plaintext_size, kind, chunk_size, app_id, cluster; null where the
-    version does not record it.
+    Reads FILE or stdin to its end; no key is needed. Version 2 names its cluster; neither version names the application. The values
+    are not authenticated: only decryption does that.
     """
     from eigenkms.client.ciphertexts import open_ciphertext
 

@@ -22,7 +22,10 @@ KINDS = {"bn254": "bn254", "ecdsa": "secp256k1", "p2p": "p2p"}
 
 @click.group("keys")
 def command() -> None:
-    """Make and show the keys of an operator: BN254 (votes), ECDSA (transactions), p2p (peer id)."""
+    """Create, import and show an operator's keys.
+
+    Kinds: bn254 signs votes, ecdsa signs transactions, p2p determines the peer id.
+    """
 
 
 def _public_facts(kind: str, public: dict[str, str]) -> dict[str, str]:
@@ -31,15 +34,15 @@ def _public_facts(kind: str, public: dict[str, str]) -> dict[str, str]:
 
 
 @verb("new", "eigenkms keys new --kind bn254 -o bn254.json --password-file password.txt")
-@click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What the key is for.")
+@click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="Kind of the key.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Keystore file to create.")
-@click.option("--force", is_flag=True, help="Replace a keystore that is there. Its key is lost.")
+@click.option("--force", is_flag=True, help="Replace an existing keystore; its key is lost.")
 @settings_options("password_file")
 @json_option
 def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: bool) -> None:
-    """Make a key and write it to an encrypted keystore (mode 0600); print its public values.
+    """Create a key in an encrypted keystore.
 
-    With --json: kind, file, and g1 and g2 (bn254), address (ecdsa) or peer_id (p2p).
+    The file has mode 0600. The key's public values are printed.
     """
     import secrets
 
@@ -78,15 +81,15 @@ def _write(key: "PrivateKey", sink: OutputFile, password: str, *, as_json: bool)
     "eigenkms keys import --kind bn254 ~/.eigenlayer/operator_keys/me.bls.key.json -o bn254.json",
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(["bn254", "ecdsa"]), required=True, help="What the key in FILE is.")
+@click.option("--kind", type=click.Choice(["bn254", "ecdsa"]), required=True, help="Kind of the key in FILE.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Keystore file to create.")
 @click.option(
     "--from-password-file",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="File whose first line is the password of FILE, where it is another one than the new keystore's; may be empty.",
+    help="File whose first line is the password of FILE, if it differs from the new keystore's; it may be empty.",
 )
-@click.option("--force", is_flag=True, help="Replace a keystore that is there. Its key is lost.")
+@click.option("--force", is_flag=True, help="Replace an existing keystore; its key is lost.")
 @settings_options("password_file")
 @json_option
 def _import(
@@ -99,10 +102,10 @@ def _import(
     settings: "Settings",
     as_json: bool,
 ) -> None:
-    """Write the key in FILE to a keystore of ours: FILE is one of the EigenLayer CLI (bn254, ecdsa) or devkit
-    (bn254), of geth (ecdsa), or ours.
+    """Import a key from another keystore.
 
-    Its public values must be its own. FILE stays as it is; keep no more copies of a key than you need. With --json: as new.
+    FILE is a keystore of the EigenLayer CLI (bn254, ecdsa) or devkit (bn254), of geth (ecdsa), or of eigenkms. The public values in
+    FILE must belong to its key. FILE is not changed; keep no more copies of a key than you need.
     """
     from eigenkms.keys.keystores import open_key
 
@@ -118,14 +121,15 @@ def _import(
 
 @verb("show", "eigenkms keys show bn254.json")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--verify", is_flag=True, help="Open it with its password and check the public values.")
+@click.option(
+    "--verify", is_flag=True, help="Open the keystore with its password and check the public values."
+)
 @settings_options("password_file")
 @json_option
 def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> None:
-    """Print the public values of a keystore; never the secret. Without --verify they are what the file
-    claims.
+    """Print the public values of a keystore.
 
-    With --json: kind, file, verified, and g1 and g2, address or peer_id.
+    Without --verify, the values are those that the file claims. The secret is never printed.
     """
     from eigenkms.keys.keystores import open_key, peek
 

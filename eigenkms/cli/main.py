@@ -1,7 +1,7 @@
-"""The ``eigenkms`` command: its verbs, each loaded when it is called, and the one place where errors end.
+"""The ``eigenkms`` command: its verbs, each imported when it runs, and the one place where errors end.
 
-``--help`` and ``version`` start without the network stack: a verb's module is imported when the verb runs,
-and heavy libraries inside its function.
+``--help`` and ``version`` start without the network stack. A verb's module is imported when the verb runs, and heavy libraries
+inside its function.
 """
 
 import importlib
@@ -18,36 +18,36 @@ from eigenkms.cli.support import output, standard_streams
 
 VERBS = {
     "node": ("eigenkms.cli.node", "Run an operator node."),
-    "encrypt": ("eigenkms.cli.encrypt", "Encrypt a secret for an application."),
-    "decrypt": ("eigenkms.cli.decrypt", "Decrypt a secret with a quorum of operators."),
-    "exec": ("eigenkms.cli.exec", "Run a command with an application's secrets in its environment."),
+    "encrypt": ("eigenkms.cli.encrypt", "Encrypt a file for an application."),
+    "decrypt": ("eigenkms.cli.decrypt", "Decrypt a file with a quorum of operators."),
+    "exec": ("eigenkms.cli.exec", "Run a command with an application's secrets."),
     "secrets": ("eigenkms.cli.secrets", "Read the secrets of an application's release."),
-    "inspect": ("eigenkms.cli.inspect", "Say what a file is; needs no key."),
-    "pubkey": ("eigenkms.cli.pubkey", "Print the master public key, verified."),
-    "status": ("eigenkms.cli.status", "Say whether the network can serve."),
-    "doctor": ("eigenkms.cli.doctor", "Say whether a node could run here, and what to mend."),
+    "inspect": ("eigenkms.cli.inspect", "Show the format, version and sizes of a ciphertext."),
+    "pubkey": ("eigenkms.cli.pubkey", "Print the master public key, verified against the chain."),
+    "status": ("eigenkms.cli.status", "Report whether the network can serve keys."),
+    "doctor": ("eigenkms.cli.doctor", "Check whether a node can run here, and advise fixes."),
     "evidence": ("eigenkms.cli.evidence", "Show, export and verify proofs of operators' faults."),
-    "audit": ("eigenkms.cli.audit", "Show, export and verify what a node released to whom."),
-    "keys": ("eigenkms.cli.keys", "Make and show keys in encrypted keystores."),
-    "config": ("eigenkms.cli.config", "Print a configuration file with every key explained; check one."),
-    "operator": ("eigenkms.cli.operator", "Register on chain, change and leave; show who is in the set."),
-    "anchor": ("eigenkms.cli.anchor", "Deploy a commitment registry, keep its list, look into it."),
-    "share": ("eigenkms.cli.share", "Get a lost share of the master key again."),
-    "backup": ("eigenkms.cli.backup", "Save a node's keys, check a backup, put it back."),
+    "audit": ("eigenkms.cli.audit", "Show, export and verify the log of released keys."),
+    "keys": ("eigenkms.cli.keys", "Create, import and show an operator's keys."),
+    "config": ("eigenkms.cli.config", "Print an example configuration file, or check a file."),
+    "operator": ("eigenkms.cli.operator", "Register an operator on chain, change it, or leave."),
+    "anchor": ("eigenkms.cli.anchor", "Manage the commitment registry on a second chain."),
+    "share": ("eigenkms.cli.share", "Get a new share for an operator that lost one."),
+    "backup": ("eigenkms.cli.backup", "Create, verify and restore a backup of a node."),
     "devnet": ("eigenkms.cli.devnet", "Run a whole network on this machine."),
-    "completions": ("eigenkms.cli.completions", "Print shell completions."),
+    "completions": ("eigenkms.cli.completions", "Print a shell script that completes verbs and options."),
     "version": ("eigenkms.cli.version", "Print versions, crypto backends and formats."),
 }
-"""Verb: module whose ``command`` it is, and its line in ``eigenkms --help``."""
+"""Verb: the module whose ``command`` it is, and the first line of its help, for ``eigenkms --help``."""
 
 COMPLETE_VARIABLE = "_EIGENKMS_COMPLETE"
 
 _EPILOG = """\b
-Every option has an environment variable EIGENKMS_… and a key in one TOML file:
-flag, then environment, then --config FILE, then --environment preset, then default.
+Settings are read from flags, then from environment variables EIGENKMS_…, then from
+the TOML file of --config, then from the preset of --environment, then the default.
 \b
-Exit codes: 0 ok, 1 this command or its input is wrong, 2 network, chain or quorum
-could not do it, 3 refused, 4 data did not verify.
+Exit codes: 0 ok, 1 the command or its input is wrong, 2 the network, the chain or
+the quorum failed, 3 refused, 4 data did not verify.
 \b
 Example:
   eigenkms devnet run
@@ -110,8 +110,10 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 )
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.  [env: EIGENKMS_DEBUG]")
 def cli() -> None:
-    """Threshold keys of an EigenLayer AVS: encrypt for an application, decrypt with a quorum of its
-    operators.
+    """Encrypt for an application; decrypt with a quorum.
+
+    The operators of an EigenLayer AVS hold one master secret by threshold. No operator knows it, and two thirds of them together
+    release an application's key.
     """
 
 

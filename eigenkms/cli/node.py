@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 @verb("node", "eigenkms node --config node.toml --password-file password.txt")
 @settings_options(*NODE_SETTINGS)
 def command(*, settings: "Settings") -> None:
-    """Run an operator node. It finds the other operators on chain; it needs no list of peers.
+    """Run an operator node.
 
-    One password opens the keystores and the node's database. Without --p2p-keystore the node makes one in its
-    data folder. SIGTERM and Ctrl-C stop it cleanly.
+    The node reads the operator set from the chain; it needs no list of peers. One password opens the keystores and the database.
+    Without --p2p-keystore the node creates one in its data folder. SIGTERM and Ctrl-C stop it cleanly.
     """
     config = NodeConfig.from_settings(settings)
     password = read_password("the node's keystores", file=config.password_file, environ=os.environ)

@@ -1,4 +1,4 @@
-"""``eigenkms operator``: an operator's life on chain. ``chain.lifecycle`` makes plans; here they are shown, confirmed, sent."""
+"""``eigenkms operator``: show, confirm and send the plans of ``chain.operator_registry``."""
 
 import os
 from pathlib import Path
@@ -24,9 +24,9 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.lifecycle import OperatorRegistration, OperatorRegistry, Plan
     from eigenkms.chain.operator_keys import OperatorKey
-    from eigenkms.chain.reader import OperatorSetReader
+    from eigenkms.chain.operator_registry import OperatorRegistration, OperatorRegistry, Plan
+    from eigenkms.chain.operator_set_source import OperatorSetSource
     from eigenkms.config.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
@@ -37,21 +37,20 @@ _OWN = ("operator", "announce", "p2p_keystore", "data_dir")
 
 @click.group("operator")
 def command() -> None:
-    """An operator's life on chain: register, update-socket, rotate-peer-key, deregister; list, show; allow, for the AVS's owner."""
+    """Register an operator on chain, change it, or leave."""
 
 
-@verb(
-    "register",
-    "eigenkms operator register --config node.toml --dry-run\neigenkms operator register --config node.toml",
-)
+@verb("register", "eigenkms operator register --config node.toml --dry-run")
 @socket_options
-@click.option("--metadata-uri", default="", metavar="URI", help="What the operator publishes of itself.")
+@click.option(
+    "--metadata-uri", default="", metavar="URI", help="URI of the operator's metadata, published on chain."
+)
 @click.option(
     "--ecdsa-keystore",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="In place of the BN254 key, with the password of password_file, for a set of ECDSA keys "
-    "(no node of this network serves in one).",
+    help="ECDSA keystore to register instead of the BN254 key, in a set of ECDSA keys. "
+    "No eigenkms node can serve in such a set.",
 )
 @settings_options(*_SENDING, *_OWN, "bn254_keystore", "password_file")
 @send_options
@@ -64,12 +63,10 @@ def _register(
     settings: "Settings",
     options: SendOptions,
 ) -> None:
-    """Become an operator, register the key of its node, join the operator set with a socket.
+    """Register an operator, its key and its socket on chain.
 
-    Each step is checked on chain first and skipped if it is done, so a registration that was interrupted is completed by
-    running it again. What cannot work is refused before anything is sent. With --json: action, account, chain_id, sent, steps,
-    gas, fee_per_gas_wei, max_cost_wei, notes; of a step: step, skipped (why), and of its call contract, to, function, arguments,
-    calldata, gas, max_cost_wei; simulation if it was tried; transaction, block, gas_used if it was sent.
+    Performs the steps in the order the contracts require and skips completed ones, so run it again after an interruption. If a step
+    cannot succeed, nothing is sent.
     """
     published = published_socket(settings, socket, force=force)
     key = _operator_key(settings, ecdsa_keystore)
@@ -94,14 +91,14 @@ def _operator_key(settings: "Settings", ecdsa_keystore: Path | None) -> "Operato
 
 
 @verb("deregister", "eigenkms operator deregister --config node.toml")
-@click.option("--key", is_flag=True, help="Give up the key for good, once it is not slashable any more.")
+@click.option("--key", is_flag=True, help="Give up the key for good; possible once it is not slashable.")
 @settings_options(*_SENDING, "operator")
 @send_options
 def _deregister(*, key: bool, settings: "Settings", options: SendOptions) -> None:
-    """Leave the operator set. The node must go on until there is a version without it.
+    """Leave the operator set.
 
-    The key stays registered, so that the operator can come back. With --key, later: it is given up and can never be registered
-    again. With --json: as register.
+    Keep the node running until a version without it is certified. The BN254 key stays registered, so the operator can return.
+    Later, --key gives up the key; it can never be registered again.
     """
     action = "deregister the operator's key" if key else "deregister the operator"
 
@@ -120,9 +117,9 @@ def _deregister(*, key: bool, settings: "Settings", options: SendOptions) -> Non
 @settings_options(*_SENDING, *_OWN)
 @send_options
 def _update_socket(*, socket: str | None, force: bool, settings: "Settings", options: SendOptions) -> None:
-    """Publish where others dial the node. Nothing is sent if the chain has that socket already.
+    """Publish the address at which others dial the node.
 
-    With --json: as register.
+    Nothing is sent if the chain already has this socket.
     """
     published = published_socket(settings, socket, force=force)
     action = "update the operator's socket"
@@ -138,16 +135,15 @@ def _update_socket(*, socket: str | None, force: bool, settings: "Settings", opt
 @click.option(
     "--socket",
     metavar="MULTIADDR",
-    help="Where others dial the node, without a peer id; default: the first of announce, else as the chain has it.",
+    help="Address at which others dial the node, without a peer id. Default: the first of announce, else the address on chain.",
 )
 @settings_options(*_SENDING, *_OWN, "password_file")
 @send_options
 def _rotate_peer_key(*, socket: str | None, settings: "Settings", options: SendOptions) -> None:
-    """Give the node a new p2p key, and so a new peer id. Restart the node afterwards; the network needs no restart.
+    """Replace the node's p2p key, and so its peer id.
 
-    The new keystore is written beside the old one, the socket with its peer id is published, and then it takes the old
-    one's place, which is kept as p2p.json.PEERID.old. What was interrupted is completed by running it again. Destroy the old
-    keystore once the node has been restarted. With --json: as register.
+    Writes a new keystore beside the old one, publishes its socket, then swaps them. Run it again after an interruption. Restart the
+    node afterwards, then destroy the old keystore, p2p.json.PEERID.old. Other nodes need no restart.
     """
     import secrets
 
@@ -160,7 +156,7 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", options: SendO
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
-        address = dial_address(socket, settings, (await registry.standing(sender)).socket)
+        address = dial_address(socket, settings, (await registry.read_registration(sender)).socket)
         made = await registry.update_socket(sender, f"{address}/p2p/{rotation.new}")
         if not options.dry_run:
             rotation.prepare(password, secrets.token_bytes)
@@ -179,11 +175,11 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", options: SendO
 
 @verb("allow", f"eigenkms operator allow {_ADDRESS} --config avs-owner.toml")
 @click.argument("address")
-@click.option("--remove", is_flag=True, help="Take it off the list.")
+@click.option("--remove", is_flag=True, help="Remove the operator from the list.")
 @settings_options(*_SENDING)
 @send_options
 def _allow(*, address: str, remove: bool, settings: "Settings", options: SendOptions) -> None:
-    """Put an operator on the allow-list, as the AVS registrar's owner. With --json: as register."""
+    """Put an operator on the AVS's allow-list, as its owner."""
     operator = checked_address(address)
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
@@ -192,16 +188,14 @@ def _allow(*, address: str, remove: bool, settings: "Settings", options: SendOpt
     run_plan(settings, "change the allow-list", plan, options)
 
 
-@verb("show", f"eigenkms operator show --config node.toml\neigenkms operator show {_ADDRESS} --json")
+@verb("show", "eigenkms operator show --config node.toml")
 @click.argument("address", required=False)
 @settings_options(*_SET, "operator", "account_keystore", "account", "bn254_keystore")
 @json_option
 def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
-    """What the chain says of one operator; without ADDRESS, of the settings' own.
+    """Show what the chain records for one operator.
 
-    With --json: address, block, operator, allowed (null: no list), member, curve (of the set's keys), key (G2 or
-    address, hex), key_matches (the keystore's; null: not
-    compared), socket, peer_id (null: none in the socket), slashable, slashable_until (block), balance_wei, pending (transactions).
+    Without ADDRESS, the operator is that of the settings.
     """
     own = settings.get("operator") or account_address(settings)
     asked = own if address is None else checked_address(address)
@@ -217,11 +211,11 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     keystore: Path | None = settings.get("bn254_keystore")
 
     async def visit() -> tuple["OperatorRegistration", int]:
-        from eigenkms.chain.lifecycle import open_registry
+        from eigenkms.chain.operator_registry import open_registry
         from eigenkms.chain.transactions import pending_of
 
         async with open_registry(config, delegation_manager) as registry:
-            return await registry.standing(asked), await pending_of(registry.chain.rpc, asked)
+            return await registry.read_registration(asked), await pending_of(registry.chain.rpc, asked)
 
     found, pending = client_runner.run(visit)
     _print_standing(found, pending, keystore if asked == own else None, as_json=as_json)
@@ -265,11 +259,7 @@ def _print_standing(
 @settings_options(*CHAIN_SETTINGS)
 @json_option
 def _list(*, settings: "Settings", as_json: bool) -> None:
-    """The operator set at the newest block, sorted by address.
-
-    With --json: block, operators; of each address, peer_id (null: none in the socket), socket, curve, key (G2 or address, hex),
-    problem (why its key cannot be used; null).
-    """
+    """List the operator set at the newest block, by address."""
     from dataclasses import replace
 
     config = client_runner.client_settings(settings).chain
@@ -277,7 +267,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
     async def visit() -> dict[str, Any]:
         from eigenkms.chain import abi
         from eigenkms.chain.config import Finality
-        from eigenkms.chain.reader import open_chain
+        from eigenkms.chain.operator_set_source import open_chain
 
         newest, curves = replace(config, finality=Finality("latest")), (abi.CURVE_BN254, abi.CURVE_ECDSA)
         async with open_chain(newest, curves=curves) as chain:
@@ -294,7 +284,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
 Rows = list[dict[str, Any]]
 
 
-async def _bn254_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
+async def _bn254_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
     """The block, and a row for each member; a key that no node could verify votes with is a problem."""
     read = await chain.operators_at(await chain.head())
     rows = [_row(each.address, each.socket, "BN254", each.key.hex(), None) for each in read.operators]
@@ -302,7 +292,7 @@ async def _bn254_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
     return read.block.number, rows
 
 
-async def _ecdsa_rows(chain: "OperatorSetReader") -> tuple[int, Rows]:
+async def _ecdsa_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
     block, found = await chain.set_now()
     rows = []
     for member, key in found.keys.items():

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from eigenkms.types import ClusterId
 
 
-@verb(
-    "pubkey",
-    "eigenkms pubkey --environment sepolia --rpc-url https://rpc.example.org --json > proof.json\n"
-    "eigenkms pubkey --verify proof.json --operators operators.txt",
-)
+@verb("pubkey", "eigenkms pubkey --environment sepolia --rpc-url https://rpc.example.org --json > proof.json")
 @settings_options(*client_runner.NETWORK_SETTINGS, *READER_SETTINGS)
 @click.option(
     "--verify", "proof", metavar="FILE", help="Verify a proof from --json, offline; needs --operators."
@@ -32,27 +28,23 @@ if TYPE_CHECKING:
 @click.option(
     "--operators",
     metavar="FILE",
-    help="The operator set at the proof's block: a line 'ADDRESS BN254-G2-KEY' each.",
+    help="Operator set at the proof's block: one line 'ADDRESS BN254-G2-KEY' for each.",
 )
 @click.option(
     "--anchor/--no-anchor",
     "anchored",
     default=None,
-    help="Demand that a threshold of operators anchored it; or leave the anchor out. Default: look, if one is configured.",
+    help="Require that a threshold of operators anchored the key, or skip the anchor. Default: compare, if one is configured.",
 )
 @json_option
 def command(
     *, settings: "Settings", proof: str | None, operators: str | None, anchored: bool | None, as_json: bool
 ) -> None:
-    """Print the master public key (96 bytes in hex), verified against the chain's operator set and pinned.
+    """Print the master public key, verified against the chain.
 
-    Where an anchor is configured, it is asked too, also with --verify, which needs no network otherwise: exit code 4 if
-    an operator anchored another transcript for this version.
-
-    With --json also what proves it: cluster, version, block, transcript_hash, threshold, transcript,
-    certificate (hex), operators (the set at that block, as --operators wants it), signers, anchored_by (operators
-    that anchored exactly this version; null if no anchor was asked). --verify checks such a proof again; exit code 4 if
-    it does not hold.
+    The key is 96 bytes in hex, and is pinned after verification. --json adds the proof, which --verify checks again. If an anchor
+    is configured, it is queried as well; this makes --verify use the network. Exit code 4 if a proof does not hold, or if an
+    operator anchored another transcript.
     """
     if (proof is None) != (operators is None):
         raise InputError("verify a proof: --verify and --operators go together")

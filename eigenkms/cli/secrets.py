@@ -27,21 +27,17 @@ def command() -> None:
     """Read the secrets of an application's release."""
 
 
-@verb(
-    "get",
-    "eigenkms secrets get --app-id 0x5fbd…0aa3 --attest gcp API_KEY\n"
-    "eigenkms secrets get --app-id 0x5fbd…0aa3 --attest ecdsa --ecdsa-key-file creator.json --json -o all.json",
-)
+@verb("get", "eigenkms secrets get --app-id 0x5fbd…0aa3 --attest gcp API_KEY")
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object of names and values.")
 @exact_app_id_option
 @settings_options("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def _get(*, name: str | None, output: str | None, as_json: bool, exact: bool, settings: "Settings") -> None:
-    """Fetch an application's secrets and print the value of NAME, as it is, or all as NAME=VALUE, quoted for a shell.
+    """Print one secret, or all as NAME=VALUE lines.
 
-    They are the environment of the application's confirmed release: public and encrypted values, an encrypted one before a public
-    one. A terminal is not given control characters.
+    The secrets are the environment of the application's confirmed release; encrypted values override public ones. NAME's value is
+    printed as it is; all are quoted for a shell. Control characters are not written to a terminal.
     """
     app_id = client_runner.checked_app_id(settings, exact=exact)
     sink = OutputFile(output, secret=True)

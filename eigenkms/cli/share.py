@@ -41,26 +41,20 @@ _POLL_SECONDS = 0.5
 
 @click.group("share")
 def command() -> None:
-    """The share of the master key that an operator holds."""
+    """Get a new share for an operator that lost one."""
 
 
 @verb("repair", "eigenkms share repair --config node.toml --wait")
-@click.option("--reset", is_flag=True, help="Move a broken data folder's database aside and begin anew.")
-@click.option("--wait", is_flag=True, help="Wait until the node, which runs, holds the share.")
+@click.option("--reset", is_flag=True, help="Move a broken database aside and create a new one.")
+@click.option("--wait", is_flag=True, help="Wait until the running node holds the share.")
 @settings_options(*_SETTINGS)
 @json_option
 def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> None:
-    """Say how and when this operator gets a share again; with --wait, until it has one.
+    """Report how and when this operator gets a share again.
 
-    No secret is moved for it. A member publishes a new encryption key at the next boundary, and is dealt a share there or
-    at the one after. This checks that all is there for it, and refuses with the reason where not. A data folder whose
-    database is damaged, does not open with the keystores' password, or was rolled back is begun anew with --reset; what
-    was there is kept in a subfolder.
-
-    With --json: operator, cluster, data_dir, health (of the data folder), set_aside (where a reset moved the old database),
-    running (the node's process, or null), version (the network's), holders (other operators that answered and
-    show it), threshold, share (the version of which one is held), held (whether it is as new as the network's),
-    next_boundary (block) and next_boundary_seconds.
+    No secret is transferred: the node publishes a new encryption key at the next boundary and gets a share there or at the
+    following one. --reset replaces a damaged or rolled-back database and keeps the old one in a subfolder. --wait waits until the
+    node holds the share.
     """
     from eigenkms.config.paths import data_dir
     from eigenkms.maintenance.backup import check_keys, identity_of, saved_keystores

@@ -36,11 +36,9 @@ _COLUMNS: Final = (
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
-    """Say whether the network can serve. Exit code 0: healthy; 1: degraded; 2: it cannot serve.
+    """Report whether the network can serve keys.
 
-    With --json: health, cluster, version, threshold, operators, serving, silent (addresses that did not
-    answer), accused (addresses that operators say to hold evidence against; eigenkms evidence list verifies
-    it), members (address: what that operator says of itself); where it cannot serve at all: health and reason.
+    Exit code 0: healthy; 1: degraded; 2: it cannot serve.
     """
     needed = client_runner.client_settings(settings)
     from eigenkms.client.network_status import NetworkHealth, fetch_status

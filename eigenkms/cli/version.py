@@ -9,11 +9,7 @@ from eigenkms.cli.support.options import json_option, print_result_fields, verb
 @verb("version", "eigenkms version --json")
 @json_option
 def command(*, as_json: bool) -> None:
-    """Print the version, the crypto backends in use, and the protocol and format versions.
-
-    With --json: version, python, backends (curve: library), fallbacks (curve: why it runs on slow py_ecc),
-    protocol, formats (name: number).
-    """
+    """Print versions, crypto backends and formats."""
     from eigenkms.crypto import backends, ibe_v2, keystore
     from eigenkms.maintenance import backup_file
     from eigenkms.protocols.records.evidence_bundle import BUNDLE_VERSION

@@ -7,7 +7,7 @@ block; their records are verified against the keys that they had in it.
 
 from collections.abc import Iterable, Sequence
 
-from eigenkms.chain.reader import ChainOperator
+from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport

@@ -1,7 +1,7 @@
 """Whether the key that a release log names is the one that the chain has for its operator."""
 
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.reader import open_chain
+from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.audit_log import LogHeader
 from eigenkms.protocols.wire.session import cluster_id

@@ -21,7 +21,7 @@ from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName
 from eigenkms.protocols.wire.client_rpc import decode_evidence_page, encode_evidence_request
 from eigenkms.protocols.wire.rpc_methods import EVIDENCE
-from eigenkms.storage.store import EVIDENCE_LIMIT
+from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import OperatorAddress
 
 MAX_REJECTED = 8

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from eigenkms.chain.certificate_check import verify_operators
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.epochs import verify_operators
-from eigenkms.chain.reader import OperatorSetReader, open_chain
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.client.evidence_check import EvidenceVerdict
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.evidence_bundle import Bundle
@@ -13,7 +13,7 @@ from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import ClusterId
 
 
-async def verify_on_chain(chain: OperatorSetReader, cluster: ClusterId, bundle: Bundle) -> None:
+async def verify_on_chain(chain: OperatorSetSource, cluster: ClusterId, bundle: Bundle) -> None:
     """Raise ``VerificationError`` unless the operators that ``bundle`` names, and those of its source, are the chain's.
 
     Raises ``ChainError`` if the chain cannot be read.
@@ -35,7 +35,7 @@ async def confirm_on_chain(
         return tuple([await _confirm(chain, cluster_id(config.cluster), verdict) for verdict in verdicts])
 
 
-async def _confirm(chain: OperatorSetReader, cluster: ClusterId, verdict: EvidenceVerdict) -> EvidenceVerdict:
+async def _confirm(chain: OperatorSetSource, cluster: ClusterId, verdict: EvidenceVerdict) -> EvidenceVerdict:
     if verdict.bundle is None or verdict.reason is not None:
         return verdict
     try:

@@ -6,7 +6,7 @@ from eigenkms.client.evidence import EvidenceReport, VerifiedEvidence
 from eigenkms.client.evidence_check import read_and_check, sort_key
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.evidence_bundle import BundleName
-from eigenkms.storage.evidence import read_folder
+from eigenkms.storage.queries import read_evidence
 
 
 def read_evidence_folder(folder: Path) -> EvidenceReport:
@@ -16,7 +16,7 @@ def read_evidence_folder(folder: Path) -> EvidenceReport:
     """
     found: dict[BundleName, VerifiedEvidence] = {}
     rejected = []
-    for row in read_folder(folder):
+    for row in read_evidence(folder):
         try:
             bundle = read_and_check(row.bundle)
         except VerificationError as error:

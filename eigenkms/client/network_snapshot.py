@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from eigenkms.chain.reader import ChainOperator
+from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.client.settings import ClientSettings
 from eigenkms.client.transport import ClientTransport, open_transport
 from eigenkms.client.version_discovery import statements_needed

@@ -7,9 +7,10 @@ An answer is no more than the word of the operator that gave it: the layers abov
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from eigenkms.chain.certificate_check import verify_epoch
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.epochs import verify_epoch
-from eigenkms.chain.reader import OperatorSetReader, RawOperatorSet, open_chain
+from eigenkms.chain.operator_set import RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.client.address_book import AddressBook, PeerLocation
 from eigenkms.errors import NetworkError
 from eigenkms.p2p.host import Host, open_host
@@ -23,7 +24,7 @@ from eigenkms.types import Cluster, OperatorAddress
 class ClientTransport:
     """Connections to the operators of one cluster, opened on demand and kept between calls."""
 
-    def __init__(self, cluster: Cluster, chain: OperatorSetReader, host: Host) -> None:
+    def __init__(self, cluster: Cluster, chain: OperatorSetSource, host: Host) -> None:
         self.cluster = cluster_id(cluster)
         self.chain = chain
         self.address_book = AddressBook(self.cluster, ())

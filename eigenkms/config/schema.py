@@ -54,7 +54,7 @@ _CHAIN = (
     Setting(
         "rpc_url",
         s.rpc_url,
-        "JSON-RPC endpoint of the L1 chain; may be repeated, the preferred one first.",
+        "JSON-RPC endpoint of the L1 chain, the preferred one first; may be repeated.",
         many=True,
         one_will_do=True,
     ),
@@ -64,19 +64,21 @@ _CHAIN = (
     Setting("allocation_manager", s.address, "EigenLayer's AllocationManager contract."),
     Setting("key_registrar", s.address, "EigenLayer's KeyRegistrar contract."),
     Setting(
-        "app_controller", s.address, "Contract that knows applications; for policy attested, and for secrets."
+        "app_controller",
+        s.address,
+        "Contract of applications and releases, for policy attested and for secrets.",
     ),
     Setting("finality", parse_finality, "Blocks that count: finalized, safe, latest or latest-K."),
 )
 
 _CLIENT = (
     Setting("known_clusters", s.path, "File that pins the master public keys of clusters.", is_path=True),
-    Setting("timeout", s.seconds(0.1, 3600), "Seconds until an answer must be there.", float, default=30.0),
-    Setting("app_id", s.text, "Application that the secret is for, at least 5 bytes.", example="my-app"),
+    Setting("timeout", s.seconds(0.1, 3600), "Seconds until a request fails.", float, default=30.0),
+    Setting("app_id", s.text, "Id of the application, at least 5 bytes.", example="my-app"),
     Setting(
         "attest",
         s.choice(*METHODS),
-        "How to prove the right to a key: ecdsa, as the application's creator; gcp or intel, as its container.",
+        "Proof of the right to a key: ecdsa, by the application's creator; gcp or intel, by its container.",
     ),
     Setting(
         "ecdsa_key_file",
@@ -88,24 +90,24 @@ _CLIENT = (
     Setting(
         "launcher_socket",
         s.path,
-        "Where the launcher of a Confidential Space VM listens.",
+        "Socket of the launcher of a Confidential Space VM.",
         is_path=True,
         default=Path("/run/container_launcher/teeserver.sock"),
     ),
     Setting(
         "attest_audience",
         s.text,
-        "Audience to ask tokens for; one that the operators accept.",
+        "Audience of the requested tokens; the operators must accept it.",
         default="EigenX KMS",
     ),
-    Setting("mpk", s.g2_point, "Master public key in hex, or @FILE; with it encrypt works offline."),
+    Setting("mpk", s.g2_point, "Master public key in hex, or @FILE; encrypt then works offline."),
 )
 
 _ANCHOR = (
     Setting(
         "anchor_rpc_url",
         s.rpc_url,
-        "JSON-RPC endpoint of the chain that has the commitment registry, if there is one.",
+        "JSON-RPC endpoint of the chain with the commitment registry, if there is one.",
     ),
     Setting("anchor_chain_id", s.integer(1, 2**63 - 1), "Id that the anchor's chain must have.", int),
     Setting("anchor_registry", s.address, "Commitment registry of the cluster, on the anchor's chain."),
@@ -118,7 +120,7 @@ _ANCHOR = (
     Setting(
         "anchor_account_keystore",
         s.path,
-        "Encrypted keystore of the operator's own account, with which its node anchors versions; without it, it only reads.",
+        "Encrypted keystore of the operator's account, which writes to the anchor; without it the node only reads.",
         is_path=True,
         example="account.json",
     ),
@@ -146,14 +148,14 @@ _DEVNET = (
     Setting(
         "devnet_policy",
         s.choice("open", "attested"),
-        "Who gets partial signatures: everybody, or who proves a right, by ecdsa if no other method is given.",
+        "Policy for partial signatures: open to everybody, or attested, by ecdsa if no other method is given.",
         default="open",
         short="--policy",
     ),
     Setting(
         "devnet_anchor",
         s.boolean,
-        "A second chain with a commitment registry, which the operators anchor versions in.",
+        "Run a second chain with a commitment registry, and anchor versions there.",
         bool,
         default=False,
         short="--anchor",
@@ -161,14 +163,14 @@ _DEVNET = (
     Setting(
         "devnet_scenario",
         s.choice("genesis", "rotation"),
-        "Story that run tells.",
+        "Scenario that devnet run performs.",
         default="genesis",
         short="--scenario",
     ),
     Setting(
         "devnet_rotations",
         s.integer(1, 1000),
-        "Rotations in a row that the scenario rotation asks for.",
+        "Consecutive rotations in the scenario rotation.",
         int,
         default=20,
         short="--rotations",
@@ -176,7 +178,7 @@ _DEVNET = (
     Setting(
         "devnet_dead",
         s.integer(0, 100),
-        "Operators that are dead from genesis on in the scenario rotation; nothing else happens to any then.",
+        "Operators that are down from genesis on in the scenario rotation; no other event happens then.",
         int,
         default=0,
         short="--dead",
@@ -225,7 +227,7 @@ _ATTESTATION = (
     Setting(
         "attestation_audiences",
         s.text,
-        "Audiences of which a token has exactly one; may be repeated.",
+        "Accepted audience of tokens; may be repeated. A token has exactly one.",
         many=True,
         default=("https://sts.googleapis.com", "EigenX KMS"),
         short="--attestation-audience",
@@ -233,7 +235,7 @@ _ATTESTATION = (
     Setting(
         "attestation_min_swversion",
         s.integer(0, 10**9),
-        "Oldest image of Confidential Space.",
+        "Oldest accepted image of Confidential Space.",
         int,
         default=250300,
     ),
@@ -279,21 +281,21 @@ _ATTESTATION = (
     Setting(
         "attestation_ca",
         s.path,
-        "File of the only authorities (PEM) that may vouch for these URLs; default: the system's.",
+        "PEM file of the certificate authorities accepted for these URLs; default: the system's.",
         is_path=True,
         example="authorities.pem",
     ),
     Setting(
         "attestation_app_rate",
         s.integer(1, 10**6),
-        "Keys a second that one application may have; 50 times as many at once.",
+        "Keys a second for one application, with a burst of 50 times as many.",
         int,
         default=20,
     ),
     Setting(
         "attestation_ecdsa_reference",
         s.boolean,
-        "Accept the reference's signed text too: who sees one can use it for itself at other operators.",
+        "Also accept the reference's signed text, which an observer can replay at other operators.",
         bool,
         default=False,
     ),
@@ -327,52 +329,58 @@ _NODE = (
     Setting(
         "announce",
         s.public_address,
-        "Multiaddr that others should dial; may be repeated.",
+        "Multiaddr that other nodes dial; may be repeated.",
         many=True,
         default=(),
     ),
     Setting(
         "interval_blocks",
         s.integer(1, 10**6),
-        "Blocks between boundaries; all operators alike.",
+        "Blocks between boundaries; the same at all operators.",
         int,
         default=50,
     ),
     Setting("block_seconds", s.seconds(0.05, 600), "Expected seconds between blocks.", float, default=12.0),
-    Setting("poll_seconds", s.seconds(0.05, 60), "Seconds between looks at the chain.", float, default=0.5),
+    Setting(
+        "poll_seconds",
+        s.seconds(0.05, 60),
+        "Seconds between two reads of the chain's head.",
+        float,
+        default=0.5,
+    ),
     Setting(
         "window_seconds",
         s.seconds(0.05, 3600),
-        "Length of a protocol window; all operators alike. Default: a twentieth of the interval.",
+        "Seconds in a protocol window; the same at all operators. Default: a twentieth of the interval.",
         float,
         example="30",
     ),
     Setting(
         "genesis",
         s.boolean,
-        "Take part in genesis with a new data folder, or although members have left: this operator holds no other share.",
+        "Take part in genesis with a new data folder, or after members left. Confirms that this operator holds no other share.",
         bool,
         default=False,
     ),
     Setting(
         "genesis_quorum",
         s.integer(0, 2**16),
-        "Operators that genesis needs, 0 for all; with fewer, one that knows a key does not prevent a second one.",
+        "Operators that genesis needs; 0 for all. With fewer, an operator that knows a key does not prevent a second key.",
         int,
         default=0,
     ),
     Setting(
         "canary_seconds",
         s.seconds_or_never(MIN_CANARY_SECONDS, 86400),
-        "Seconds between trial decryptions through the quorum, 10 or more; 0 for none.",
+        "Seconds between trial decryptions through the quorum, at least 10; 0 disables them.",
         float,
         default=60.0,
     ),
-    Setting("min_operators", s.integer(1, 2**16), "Smallest operator set that is dealt to.", int, default=1),
+    Setting("min_operators", s.integer(1, 2**16), "Smallest operator set that gets shares.", int, default=1),
     Setting(
         "policy",
         s.choice("open", "attested", "closed"),
-        "Who gets partial signatures: closed nobody, attested who proves a right, open everybody (devnet only).",
+        "Policy for partial signatures: closed refuses all, attested requires proof, open grants all (devnet only).",
         default="closed",
     ),
     Setting("force_open_policy", s.boolean, "Allow the open policy outside a devnet.", bool, default=False),
@@ -385,7 +393,7 @@ _NODE = (
     Setting(
         "log_format",
         s.choice("auto", "text", "json"),
-        "Log lines for people or for programs; auto: for people at a terminal.",
+        "Format of log lines; auto: text at a terminal, else json.",
         default="auto",
     ),
 )
@@ -395,7 +403,7 @@ _ACCOUNT = (
     Setting(
         "account_keystore",
         s.path,
-        "Encrypted keystore of the account that sends transactions, of eigenkms or geth.",
+        "Encrypted keystore (of eigenkms or geth) of the account that sends transactions.",
         is_path=True,
         example="account.json",
     ),
@@ -407,27 +415,29 @@ _ACCOUNT = (
         example="account-password",
     ),
     Setting(
-        "web3signer_url", s.signer_url, "A web3signer that holds the account's key, instead of a keystore."
+        "web3signer_url",
+        s.signer_url,
+        "URL of a web3signer that holds the account's key, instead of a keystore.",
     ),
     Setting("account", s.address, "Address of the account that web3signer signs for."),
     Setting(
         "max_gas_price_gwei",
         s.integer(1, 10**6),
-        "Most that a unit of gas may cost, in gwei.",
+        "Highest price of a unit of gas, in gwei.",
         int,
         default=100,
     ),
     Setting(
         "confirmations",
         s.integer(1, 1000),
-        "Blocks that a transaction must be deep, its own included.",
+        "Confirmations of a transaction, its own block included.",
         int,
         default=1,
     ),
 )
 
 _HTTP = (
-    Setting("http_listen", s.http_address, "IP address and port of the HTTP API; without it there is none."),
+    Setting("http_listen", s.http_address, "IP address and port of the HTTP API; if not set, there is none."),
     Setting(
         "http_certificate",
         s.path,
@@ -441,28 +451,28 @@ _HTTP = (
     Setting(
         "http_plain",
         s.boolean,
-        "Listen beyond this machine without a certificate, behind something that speaks TLS.",
+        "Listen beyond this machine without a certificate, behind a TLS proxy.",
         bool,
         default=False,
     ),
     Setting(
         "http_rate",
         s.integer(1, 10**6),
-        "Requests a second that one client address may make; twice as many at once.",
+        "Requests a second for one client address, with a burst of twice as many.",
         int,
         default=20,
     ),
     Setting(
         "http_connections",
         s.integer(1, 4096),
-        "Connections at once; a quarter of them for one client address.",
+        "Connections at once; at most a quarter of them for one client address.",
         int,
         default=512,
     ),
     Setting(
         "http_app_sign",
         s.boolean,
-        "Development: whoever asks at /app/sign gets partial signatures in the clear; needs policy open.",
+        "Development only: serve partial signatures in the clear at /app/sign; needs policy open.",
         bool,
         default=False,
     ),
@@ -472,12 +482,12 @@ _MONITOR = (
     Setting(
         "monitor_listen",
         s.monitor_address,
-        "Where the operator watches the node: a port of this machine, or IP address and port; without it nowhere.",
+        "Port of this machine, or IP address and port, of the status page and metrics; if not set, there is none.",
     ),
     Setting(
         "monitor_names",
         s.text,
-        "Host names under which the monitoring listener may be asked, besides IP addresses; may be repeated.",
+        "Host name that the monitoring listener accepts in addition to IP addresses; may be repeated.",
         many=True,
         default=(),
         short="--monitor-name",
@@ -489,7 +499,7 @@ _BACKUP = (
     Setting(
         "backup_password_file",
         s.path,
-        "File whose first line is the password of backups; another one than the node's.",
+        "File whose first line is the password of backups; it must differ from the node's.",
         is_path=True,
     ),
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eigenkms.config.paths import expanded
+from eigenkms.config.home_folder import expanded
 from eigenkms.errors import InputError
 from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
 

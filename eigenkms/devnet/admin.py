@@ -3,8 +3,8 @@ place on the allow-list. From another process than the network's.
 """
 
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.lifecycle import Plan, open_registry
-from eigenkms.chain.reader import open_chain
+from eigenkms.chain.operator_registry import Plan, open_registry
+from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform, transfer
 from eigenkms.chain.rpc import Rpc
 from eigenkms.chain.transactions import Sender

@@ -12,7 +12,7 @@ from typing import Final
 from eigenkms.applications import Application, AppRelease
 from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.config import ChainConfig, Finality
-from eigenkms.chain.reader import OperatorSetReader, open_chain
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed, quantity
@@ -31,7 +31,7 @@ GIFT_WEI: Final = 10 * 10**18
 class ApplicationAdmin:
     """Where applications of one devnet are changed and shown. ``controller`` is the address of its contract."""
 
-    chain: OperatorSetReader = field(repr=False)
+    chain: OperatorSetSource = field(repr=False)
     controller: bytes
 
     async def create(self, creator_key: bytes, release: AppRelease | None) -> Application:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
@@ -49,9 +49,6 @@ from eigenkms.devnet.nurseries import open_scope
 from eigenkms.devnet.ports import free_ports
 from eigenkms.errors import InputError
 from eigenkms.types import OperatorAddress
-
-if TYPE_CHECKING:
-    from trio_typing import TaskStatus
 
 Say = Callable[[str], None]
 UP_SECONDS = 300.0
@@ -109,7 +106,7 @@ class Devnet:
         index: int,
         arguments: Sequence[str],
         launcher: Sequence[str],
-        task_status: "TaskStatus[NodeProcess]" = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[NodeProcess] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """The life of one process."""
         async with run_node_process(
@@ -163,7 +160,8 @@ class Devnet:
         if not self.spare_accounts:
             raise InputError("join another operator: the chain has no account left for it")
         account = self.spare_accounts.pop(0)
-        member = await trio.to_thread.run_sync(_make, self.folder, len(self.members), account, *free_ports(1))
+        (port,) = free_ports(1)
+        member = await trio.to_thread.run_sync(_make, self.folder, len(self.members), account, port)
         member.founder = False
         self.members.append(member)
         self.accounts.append(account)

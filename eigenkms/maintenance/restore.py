@@ -29,10 +29,10 @@ from eigenkms.storage.rebuild import (
     LEFTOVERS,
     RESTORED,
     RebuildSpec,
-    begin,
     is_unfinished,
     locked,
-    take_back,
+    rebuild,
+    roll_back,
     temporary,
     write_new,
 )
@@ -197,7 +197,7 @@ def restore(
             try:
                 if not done:
                     version = (backup.share.row, backup.share.share) if with_share and backup.share else None
-                    begin(target.data_dir, RebuildSpec(backup.identity, password, mark, version, cost), rng)
+                    rebuild(target.data_dir, RebuildSpec(backup.identity, password, mark, version, cost), rng)
                 for path, content in target.files:
                     if path.exists():
                         temporary(path).unlink(missing_ok=True)
@@ -207,7 +207,7 @@ def restore(
                     made.append(path)
             except BaseException:
                 if not done:
-                    take_back(target.data_dir)
+                    roll_back(target.data_dir)
                 raise
     except BaseException:
         for path in reversed(made):

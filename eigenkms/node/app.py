@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -25,7 +24,8 @@ from eigenkms.applications import Applications
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.boundaries import BoundaryFollower, newest_boundary
-from eigenkms.chain.reader import ChainOperator, OperatorSetReader, RawOperatorSet, open_chain
+from eigenkms.chain.operator_set import ChainOperator, RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
@@ -68,9 +68,6 @@ from eigenkms.storage.rebuild import RESTORED
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress
 
-if TYPE_CHECKING:
-    from trio_typing import TaskStatus
-
 log = logging.getLogger(__name__)
 
 _FLOOR, _CONSENT, _SEQUENCE = "vote-floor", "genesis-consent", "record-sequence"
@@ -90,7 +87,7 @@ class NodeKeys:
 async def run_node(
     config: NodeConfig,
     keys: NodeKeys,
-    task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[Host] = trio.TASK_STATUS_IGNORED,
     *,
     applications: Applications | None = None,
 ) -> None:
@@ -103,7 +100,7 @@ async def run_node(
 
 
 async def _run_node(
-    config: NodeConfig, keys: NodeKeys, task_status: "TaskStatus[Host]", applications: Applications | None
+    config: NodeConfig, keys: NodeKeys, task_status: trio.TaskStatus[Host], applications: Applications | None
 ) -> None:
     chain_config = config.chain
     cluster = cluster_id(chain_config.cluster)
@@ -127,7 +124,7 @@ async def _run_node(
             await node.run(host, task_status)
 
 
-async def _applications(config: NodeConfig, chain: OperatorSetReader) -> Applications | None:
+async def _applications(config: NodeConfig, chain: OperatorSetSource) -> Applications | None:
     """Those of the chain, if the policy asks for them. Raises ``StorageError``, ``ChainError`` if their contract is not there."""
     if config.policy != "attested":
         return None
@@ -190,7 +187,7 @@ class Node:
         config: NodeConfig,
         keys: NodeKeys,
         cluster: ClusterId,
-        chain: OperatorSetReader,
+        chain: OperatorSetSource,
         store: Store,
         policy: Policy,
         releaser: PartialSignatureIssuer,
@@ -357,7 +354,7 @@ class Node:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    async def run(self, host: Host, task_status: "TaskStatus[Host]" = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, host: Host, task_status: trio.TaskStatus[Host] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
         self._host = self._report.host = self._services.reacher.host = host
         self._report.overview = OperatorStatus(
@@ -466,7 +463,7 @@ class Node:
             self._doubts += 1
             self._report.boundary_error = str(error)
             text = "boundary at block %d opens no session: %s; trying again"
-            if not follower.retract(block):
+            if not follower.requeue(block):
                 text = "boundary at block %d is lost to this node: %s"
             elif self._doubts & (self._doubts - 1):  # told at the 1st, 2nd, 4th, 8th … in a row
                 return

@@ -389,7 +389,7 @@ class Engine:
     async def learn(self, outlet: FrameSink, head: VersionHead) -> None:
         """A version that others certified or prepared and the chain confirmed, unless it is one of the past by now.
 
-        The caller has checked it (``check_head``, chain/epochs).
+        The caller has checked it (``check_head``, chain/certificate_check).
         """
         transcript = head.transcript
 

@@ -18,7 +18,8 @@ import trio
 
 from eigenkms.attestation.interface import Claims
 from eigenkms.crypto import bn254
-from eigenkms.node.authorisation.pipeline import Grant, busy
+from eigenkms.node.authorisation.pipeline import Grant
+from eigenkms.node.authorisation.request_slots import busy
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.records.audit_log import (

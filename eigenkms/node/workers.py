@@ -37,7 +37,7 @@ class Workers:
         await trio.to_thread.run_sync(
             self._known_table,
             limiter=self._limiter,
-            abandon_on_cancel=True,  # type: ignore[call-arg]
+            abandon_on_cancel=True,
         )
 
     async def carry_out(self, job: Job) -> Result:
@@ -45,7 +45,7 @@ class Workers:
         return await trio.to_thread.run_sync(
             partial(self._carry_out, job),
             limiter=self._limiter,
-            abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs are of an older trio
+            abandon_on_cancel=True,
         )
 
     def _carry_out(self, job: Job) -> Result:

@@ -96,7 +96,7 @@ class Host:
         self.addresses: tuple[PeerAddress, ...] = ()
         self._operators = OperatorAddresses()
         self._connections = Connections(swarm, key.peer_id, limits, self._trusted, self._counters)
-        self._connections.admitted_hooks.append(self._operators.see)
+        self._connections.admitted_hooks.append(self._operators.add_seen)
 
         async def secure(socket: trio.SocketStream, expected: PeerId | None = None) -> Any:
             allowance = self._allowances.of(remote_ip(socket))
@@ -177,7 +177,7 @@ class Host:
         Replaces what was known; an empty sequence forgets it. Raises InputError for text that is no address.
         """
         self._dialler.set_addresses(peer, addresses)
-        self._operators.say(peer, addresses)
+        self._operators.set_announced(peer, addresses)
 
     def set_home(self, address: TransportAddress | None) -> None:
         """An address of the network that this host and its peers are in. If it is public, no private address is dialled."""
@@ -190,7 +190,7 @@ class Host:
         """
         kept = frozenset(peers) - {self.peer_id}
         self._dialler.keep(kept)
-        self._operators.keep(kept)
+        self._operators.set_operators(kept)
 
     async def part(self, peer: PeerId) -> None:
         """Close its connections. Whether it may come back is the gate's to say."""

@@ -1,7 +1,7 @@
-"""The steps from a folder to an open store, in the order in which they may refuse.
+"""Open a store in a folder: the steps, in the order in which they may refuse.
 
-Lock, then "is there a database that should be there", schema, identity, password; only then anything is
-written. So each refusal leaves the folder as it was. A database of an older version is migrated after that, before it is counted.
+The order is lock, presence of the database, schema, identity, password. Nothing is written before these checks, so each
+refusal leaves the folder unchanged. A database of an older version is migrated after them, and then the open is counted.
 """
 
 import logging
@@ -25,11 +25,11 @@ LOCK_NAME = "lock"
 MIRROR_NAME = "generation"
 BIRTH_NAME = "born"
 STAGING_NAME = ".restoring"
-"""A folder in which a database is being made anew (``storage.rebuild``)."""
+"""A folder in which a database is being rebuilt (``storage.rebuild``)."""
 
 
 class StoreOpener:
-    """What one call of ``Store.open`` was given, and its steps."""
+    """The arguments of one call of ``Store.open``, and its steps."""
 
     def __init__(self, folder: Path, password: str, identity: StoreIdentity, rng: Rng) -> None:
         self._folder = folder
@@ -67,7 +67,7 @@ class StoreOpener:
             raise storage_error("open database", self._path, error) from error
 
     def create(self, database: Database, cost: ScryptCost) -> bytes:
-        """Tables, identity and a fresh root key, in one transaction. Returns the root key."""
+        """Create tables, identity and a new root key in one transaction; return the root key."""
         root = self._rng(32)
         wrapped = WrappedRoot.create(root, self._password, self._identity, cost, self._rng)
         with database.transaction("create database"):
@@ -81,12 +81,12 @@ class StoreOpener:
                 cost.p,
                 wrapped.salt,
                 wrapped.wrapped,
-                self._born(),
+                self._inode_ctime(),
             )
         return root
 
     def unlock(self, database: Database) -> bytes:
-        """The root key of an existing store, once identity and password fit."""
+        """Return the root key of an existing store after the checks of identity and password."""
         n, r, p, salt, wrapped = self.check_identity(database)
         return WrappedRoot(self._cost(n, r, p), salt, wrapped).open(self._password, self._identity)
 
@@ -97,14 +97,14 @@ class StoreOpener:
             raise DamagedError(f"open database {self._path}: {error}") from error
 
     def migrate(self, database: Database) -> None:
-        """Bring a database of an older version to this one's, whole or not at all; nothing if it is of this one."""
+        """Migrate a database of an older schema version, whole or not at all."""
         if database.is_old:
             with database.transaction("migrate database"):
                 database.migrate()
             _log.info("database %s: migrated to schema %d", self._path, STORE.version)
 
     def check_identity(self, database: Database) -> tuple[int, int, int, bytes, bytes]:
-        """How the root key of an existing store is wrapped, once the store is this operator's. Raises StorageError."""
+        """Return how the root key of an existing store is wrapped. Raises StorageError for another operator's store."""
         with database.reading("open database"):
             row = database.one(
                 "SELECT cluster_id, operator, scrypt_n, scrypt_r, scrypt_p, salt, wrapped_root FROM store"
@@ -133,22 +133,21 @@ class StoreOpener:
             )
 
     def open_mirror(self) -> GenerationFile:
+        """Open the file that repeats the commit counter."""
         return GenerationFile.open(self._folder / MIRROR_NAME)
 
-    def count(self, database: Database, mirror: GenerationFile, *, is_new: bool) -> bool:
-        """Count this open, in the database and then in the mirror. Returns whether the store was rolled
-        back.
-        """
+    def check_generation(self, database: Database, mirror: GenerationFile, *, is_new: bool) -> bool:
+        """Count this open, in the database and then in the mirror. Return whether the store was rolled back."""
         note_release(self._folder)
         with database.transaction("open database"):
-            generation, born, flag = database.one("SELECT generation, born, rolled_back FROM store")
+            generation, ctime, flag = database.one("SELECT generation, born, rolled_back FROM store")
             older = not is_new and (self._last_count is None or self._last_count > generation)
-            rolled_back = bool(flag) or older or born != self._born()
+            rolled_back = bool(flag) or older or ctime != self._inode_ctime()
             generation = max(generation, self._last_count or 0) + 1
             database.execute(
                 "UPDATE store SET generation = ?, born = ?, rolled_back = ?",
                 generation,
-                self._born(),
+                self._inode_ctime(),
                 int(rolled_back),
             )
         database.truncate_log("open database")
@@ -156,9 +155,11 @@ class StoreOpener:
         mirror.sync()
         return rolled_back
 
-    def _born(self) -> int:
-        """When this folder's birth file was made, in nanoseconds: a time (``st_ctime``) that only the kernel sets, so a folder that
-        was copied, restored or unpacked has another. An inode number would not do: it is used again.
+    def _inode_ctime(self) -> int:
+        """Return the ``st_ctime`` of this folder's birth file, in nanoseconds; the file is made if it is missing.
+
+        Only the kernel sets this time, so a folder that was copied, restored or unpacked has another. An inode number would not do:
+        it is used again.
         """
         path = self._folder / BIRTH_NAME
         try:

@@ -1,10 +1,10 @@
-"""A data folder begun anew: after a restore, or in the place of a store that is broken.
+"""Rebuild a data folder: after a restore, or in the place of a broken store.
 
-Whoever begins anew may have forgotten votes. The store that is made here says so for ever (RESTORED), and a node that finds it
-takes part in no genesis with it; as with any new folder, it votes in no boundary up to the newest one at its start
-(docs/protocol.md, Crashes). It is made in a folder of its own inside the data folder and moved into place, its database last. Until
-that is there the commit counter is, and a node refuses to start beside a counter without a database: so a crash in between leaves
-nothing that votes.
+A rebuilt store may lack votes that its operator cast. It states so permanently (RESTORED), and a node with such a store takes
+part in no genesis. As with any new folder, the node votes in no boundary up to the newest one at its start (docs/protocol.md,
+Crashes). The store is made in a folder of its own inside the data folder and moved into place, its database last. The commit
+counter is there before the database, and a node refuses to start beside a counter without a database. So a crash in between
+leaves nothing that votes.
 """
 
 import os
@@ -25,15 +25,15 @@ from eigenkms.storage.store import Store
 from eigenkms.storage.writer_version import RELEASE_NAME
 
 RESTORED: Final = "restored"
-"""The setting of a store that was begun anew, and by what."""
+"""The setting of a rebuilt store; its value identifies the rebuild."""
 _LOG, _SHARED = DATABASE_NAME + "-wal", DATABASE_NAME + "-shm"
 LEFTOVERS: Final = (STAGING_NAME, MIRROR_NAME, BIRTH_NAME, RELEASE_NAME, _LOG)
-"""What a beginning that was broken off leaves behind."""
+"""Files that an interrupted rebuild leaves behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildSpec:
-    """What a fresh store is made with. ``mark`` tells one beginning from another; ``version`` comes with its share."""
+    """The contents of a rebuilt store. ``mark`` distinguishes rebuilds; ``version`` comes with its share."""
 
     identity: StoreIdentity
     password: str = field(repr=False)
@@ -44,7 +44,10 @@ class RebuildSpec:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The data folder, made where it is missing, while no node can use it. Raises ``StorageError`` that names who does."""
+    """Hold the lock of the data folder, which is made if it is missing.
+
+    Raises ``StorageError`` that names the process which uses the folder.
+    """
     make_folder(folder)
     lock = FolderLock.acquire(folder / LOCK_NAME)
     try:
@@ -54,18 +57,21 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a beginning was broken off there before it had a database."""
+    """Return whether a rebuild was interrupted there before it had a database."""
     return (folder / STAGING_NAME).exists() and not (folder / DATABASE_NAME).exists()
 
 
-def begin(folder: Path, beginning: RebuildSpec, rng: Rng) -> None:
-    """Make the store in ``folder``, which has LEFTOVERS at most. The caller holds the lock, and takes it back if this raises."""
-    take_back(folder)
-    _install(_stage(folder, beginning, rng), folder)
+def rebuild(folder: Path, spec: RebuildSpec, rng: Rng) -> None:
+    """Make the store in ``folder``, which has LEFTOVERS at most.
+
+    The caller holds the lock, and calls ``roll_back`` if this raises.
+    """
+    roll_back(folder)
+    _install(_stage(folder, spec, rng), folder)
 
 
-def take_back(folder: Path) -> None:
-    """Undo ``begin``, as far as it came, perhaps in another process. The caller holds the lock."""
+def roll_back(folder: Path) -> None:
+    """Undo a ``rebuild`` that was interrupted, perhaps in another process. The caller holds the lock."""
     try:
         for name in (DATABASE_NAME, *LEFTOVERS[1:]):
             (folder / name).unlink(missing_ok=True)
@@ -79,16 +85,16 @@ def _clear_staging(folder: Path) -> None:
         shutil.rmtree(folder / STAGING_NAME)
 
 
-def replace(folder: Path, beginning: RebuildSpec, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
-    """Move the store of ``folder`` and the files named in ``broken`` into its new subfolder ``aside``, and begin anew. The caller
-    holds the lock. Returns where things went.
+def replace(folder: Path, spec: RebuildSpec, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
+    """Move the store of ``folder`` and the files in ``broken`` into its new subfolder ``aside``, and rebuild the store.
 
-    Raises ``StorageError``. Whatever was moved by then stays moved: doing it again completes it.
+    The caller holds the lock. Returns the subfolder. Raises ``StorageError``: files that were moved by then stay moved, and a
+    second call completes it.
     """
     kept = folder / aside
     try:
         _clear_staging(folder)
-        staged = _stage(folder, beginning, rng)
+        staged = _stage(folder, spec, rng)
         set_aside(folder, aside, (_LOG, DATABASE_NAME, _SHARED, BIRTH_NAME, *broken))
         if (folder / MIRROR_NAME).exists() and not (kept / MIRROR_NAME).exists():
             os.link(folder / MIRROR_NAME, kept / MIRROR_NAME)
@@ -100,9 +106,9 @@ def replace(folder: Path, beginning: RebuildSpec, rng: Rng, aside: str, broken: 
 
 
 def set_aside(folder: Path, aside: str, names: Sequence[str]) -> Path:
-    """Move those of ``names`` that are there into the subfolder ``aside``; where they went. The caller holds the lock.
+    """Move those of ``names`` that exist into the subfolder ``aside``, and return it. The caller holds the lock.
 
-    Raises ``StorageError``. Whatever was moved by then stays moved.
+    Raises ``StorageError``: files that were moved by then stay moved.
     """
     kept = folder / aside
     try:
@@ -123,14 +129,12 @@ def _move(path: Path, to: Path) -> None:
     path.replace(to)
 
 
-def _stage(folder: Path, beginning: RebuildSpec, rng: Rng) -> Path:
+def _stage(folder: Path, spec: RebuildSpec, rng: Rng) -> Path:
     staged = folder / STAGING_NAME
-    with Store.open(
-        staged, password=beginning.password, identity=beginning.identity, rng=rng, kdf=beginning.kdf
-    ) as store:
-        store.set_meta(RESTORED, beginning.mark)
-        if beginning.version is not None:
-            row, share = beginning.version
+    with Store.open(staged, password=spec.password, identity=spec.identity, rng=rng, kdf=spec.kdf) as store:
+        store.set_meta(RESTORED, spec.mark)
+        if spec.version is not None:
+            row, share = spec.version
             store.add_version(row, share)
             if row.proof is not None:
                 store.set_settled(row.transcript_hash, row.proof)
@@ -138,7 +142,10 @@ def _stage(folder: Path, beginning: RebuildSpec, rng: Rng) -> Path:
 
 
 def _install(staged: Path, folder: Path) -> None:
-    """Into place, the database last. The birth file is left out, so that the next start knows the folder for a restored one."""
+    """Move the store into place, the database last.
+
+    The birth file is left out, so the next start recognises a restored folder.
+    """
     try:
         for name in (MIRROR_NAME, RELEASE_NAME, _LOG, DATABASE_NAME):
             if (staged / name).exists():
@@ -151,12 +158,12 @@ def _install(staged: Path, folder: Path) -> None:
 
 
 def temporary(path: Path) -> Path:
-    """Where ``write_new`` keeps a file until it is whole. It is left over where that was killed."""
+    """Return the path of a file that ``write_new`` has not completed. It is left over if that was killed."""
     return path.with_name(f".{path.name}.new")
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """A file, mode 0600, whole or not at all, in the place of none; durable when it returns. Raises ``StorageError``."""
+    """Write a file that does not exist yet, mode 0600, whole or not at all; it is durable on return. Raises ``StorageError``."""
     fresh = temporary(path)
     try:
         fresh.unlink(missing_ok=True)

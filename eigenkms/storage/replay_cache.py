@@ -33,7 +33,7 @@ class TokenUse(NamedTuple):
     expires_at: int
 
 
-class Spending(Enum):
+class UseResult(Enum):
     """What became of a use."""
 
     FIRST = "first"
@@ -65,7 +65,7 @@ class ReplayCache:
             database.close()
             raise
 
-    def spend(self, uses: Sequence[TokenUse], now: float) -> list[Spending]:
+    def spend(self, uses: Sequence[TokenUse], now: float) -> list[UseResult]:
         """Whether each is used for the first time; from now on it is used, durably. All of it in one transaction.
 
         Raises ``StorageError`` if the disk refuses; then none is.
@@ -77,11 +77,11 @@ class ReplayCache:
                 found = []
                 for use in uses:
                     if count >= self._limit:
-                        found.append(Spending.FULL)
+                        found.append(UseResult.FULL)
                         continue
                     added = self._database.execute(_REMEMBER, use.id, use.expires_at)
                     count += added
-                    found.append(Spending.FIRST if added else Spending.AGAIN)
+                    found.append(UseResult.FIRST if added else UseResult.AGAIN)
             self._count = count
         return found
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.storage.data_dir import GenerationFile
 from eigenkms.storage.database import DamagedError, Database
-from eigenkms.storage.key_versions import SHARE_PURPOSE, all_versions
 from eigenkms.storage.open_store import BIRTH_NAME, DATABASE_NAME, MIRROR_NAME
+from eigenkms.storage.queries import SHARE_PURPOSE, all_versions
 from eigenkms.storage.rows import StoreIdentity, VersionRow
 from eigenkms.storage.snapshot import snapshot
 from eigenkms.storage.vault import Owner, Vault, WrappedRoot
@@ -21,7 +21,7 @@ from eigenkms.types import ClusterId, OperatorAddress
 
 @dataclass(frozen=True, slots=True)
 class RollbackReason:
-    """Why a store would be taken for an older copy of itself."""
+    """Why the next open takes a store for an older copy of itself."""
 
     reason: str
 
@@ -38,7 +38,7 @@ class StoreReader:
         )
         if row is None:
             raise DamagedError(f"read database {database.path}: its first row is missing")
-        cluster, operator, n, r, p, salt, wrapped, self._generation, self._born, self._flag = row
+        cluster, operator, n, r, p, salt, wrapped, self._generation, self._ctime, self._flag = row
         self.identity = StoreIdentity(ClusterId(cluster), OperatorAddress(operator))
         self._root = WrappedRoot(self._cost(n, r, p), salt, wrapped)
 
@@ -49,33 +49,33 @@ class StoreReader:
             raise DamagedError(f"read database {self._database.path}: {error}") from error
 
     def __repr__(self) -> str:
-        return f"<StoreCopy {self._database.path}>"
+        return f"<StoreReader {self._database.path}>"
 
     def versions(self) -> tuple[VersionRow, ...]:
-        """As ``Store.versions``."""
+        """Return all versions, as ``Store.versions``."""
         return all_versions(self._database)
 
     @property
     def settled(self) -> VersionRow | None:
-        """The newest settled version that is known."""
+        """Return the newest settled version, or None."""
         return max((row for row in self.versions() if row.settled), key=lambda row: row.version, default=None)
 
     @property
     def newest_session(self) -> int:
-        """Block number of the newest boundary that has a journal; 0 where none has."""
+        """Return the block number of the newest boundary that has a journal, or 0."""
         return int(self._database.one("SELECT coalesce(max(block_number), 0) FROM sessions")[0])
 
     def meta(self, key: str) -> bytes | None:
-        """As ``Store.get_meta``."""
+        """Return a setting, as ``Store.get_meta``."""
         row = self._database.one("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else bytes(row[0])
 
     def check_password(self, password: str) -> None:
-        """Raises ``InputError`` unless it opens the store."""
+        """Raise ``InputError`` unless the password opens the store."""
         self._root.open(password, self.identity)
 
     def has_share(self, row: VersionRow) -> bool:
-        """Whether there is a share of a version, sealed."""
+        """Return whether there is a sealed share of a version."""
         name = row.transcript_hash
         return bool(
             self._database.one(
@@ -84,7 +84,10 @@ class StoreReader:
         )
 
     def share(self, row: VersionRow, password: str) -> bytes | None:
-        """As ``Store.share``. Raises ``InputError`` for another password. Secret: keep it short-lived."""
+        """Return the share of a version, as ``Store.share``. Secret: keep it short-lived.
+
+        Raises ``InputError`` for another password.
+        """
         sealed = self._database.one(
             "SELECT sealed_share FROM versions WHERE transcript_hash = ?", row.transcript_hash
         )
@@ -94,15 +97,15 @@ class StoreReader:
         return vault.unseal(Owner.VERSION, row.transcript_hash, sealed[0], SHARE_PURPOSE)
 
     def rollback(self) -> RollbackReason | None:
-        """Whether it is an older copy, or was moved here, as its next opening will find (``Opening.count``)."""
+        """Return why the next open will find a rolled-back store (``StoreOpener.check_generation``), or None."""
         counted = GenerationFile.read(self._folder / MIRROR_NAME)
         try:
-            born = (self._folder / BIRTH_NAME).stat().st_ctime_ns
+            ctime = (self._folder / BIRTH_NAME).stat().st_ctime_ns
         except OSError:
-            born = None
+            ctime = None
         if counted is None or counted > self._generation:
             return RollbackReason("the database is older than its commit counter says")
-        if born != self._born:
+        if ctime != self._ctime:
             return RollbackReason("the folder was copied or restored")
         return (
             RollbackReason("it was found to be an older copy, and not started since") if self._flag else None
@@ -114,12 +117,12 @@ def _no_randomness(_size: int) -> bytes:
 
 
 def has_store(folder: Path) -> bool:
-    """Whether a database lies there, or has lain there."""
+    """Return whether the folder has, or had, a database."""
     return any((folder / name).exists() for name in (DATABASE_NAME, MIRROR_NAME))
 
 
 @contextmanager
 def read_store(folder: Path) -> Iterator[StoreReader]:
-    """The store in ``folder`` as of now. Raises ``StorageError`` as ``snapshot`` does."""
+    """Open a snapshot of the store in ``folder``. Raises ``StorageError`` as ``snapshot`` does."""
     with snapshot(folder / DATABASE_NAME) as database, database.reading("read database"):
         yield StoreReader(folder, database)

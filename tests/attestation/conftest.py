@@ -3,7 +3,7 @@
 import pytest
 
 from eigenkms.attestation import jwks
-from tests.attestation.issuer import Authority, make_authority
+from tests.support.token_issuer import Authority, make_authority
 from tests.support.waiting import PATIENCE
 
 

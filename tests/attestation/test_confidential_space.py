@@ -6,7 +6,6 @@ import hmac
 import json
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +14,7 @@ import trio
 from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc import jws
 
 from eigenkms.attestation import jwks
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
@@ -23,7 +23,7 @@ from eigenkms.attestation.jwks import KeySource
 from eigenkms.config.schema import GCP_SUPPORT, INTEL_SUPPORT
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import (
+from tests.support.token_issuer import (
     APP,
     DIGEST,
     GCP_ISSUER,
@@ -32,6 +32,7 @@ from tests.attestation.issuer import (
     PROJECT,
     Authority,
     Endpoint,
+    FetchedKeys,
     b64,
     changed,
     gcp_claims,
@@ -63,31 +64,21 @@ def expectations(issuer: str) -> Expectations:
     )
 
 
-@asynccontextmanager
-async def methods(authority: Authority) -> AsyncIterator[tuple[ConfidentialSpace, ConfidentialSpace]]:
-    """(gcp, intel), with keys behind HTTPS."""
+@pytest.fixture
+async def key_source(authority: Authority) -> AsyncIterator[KeySource]:
+    """The keys of both services, behind HTTPS."""
     async with serve(authority, Endpoint(body=KEYS)) as endpoint:
-        source = KeySource(endpoint.url, ca_file=authority.ca)
-        yield (
-            ConfidentialSpace(GCP, expectations(GCP_ISSUER), source),
-            ConfidentialSpace(INTEL, expectations(INTEL_ISSUER), source),
-        )
+        yield KeySource(endpoint.url, ca_file=authority.ca)
 
 
 @pytest.fixture
-async def both(authority: Authority) -> AsyncIterator[tuple[ConfidentialSpace, ConfidentialSpace]]:
-    async with methods(authority) as found:
-        yield found
+def gcp(key_source: KeySource) -> ConfidentialSpace:
+    return ConfidentialSpace(GCP, expectations(GCP_ISSUER), key_source)
 
 
 @pytest.fixture
-def gcp(both: tuple[ConfidentialSpace, ConfidentialSpace]) -> ConfidentialSpace:
-    return both[0]
-
-
-@pytest.fixture
-def intel(both: tuple[ConfidentialSpace, ConfidentialSpace]) -> ConfidentialSpace:
-    return both[1]
+def intel(key_source: KeySource) -> ConfidentialSpace:
+    return ConfidentialSpace(INTEL, expectations(INTEL_ISSUER), key_source)
 
 
 async def refusal(method: ConfidentialSpace, evidence: bytes) -> tuple[Refusal, str]:
@@ -120,10 +111,12 @@ async def test_a_good_token_says_what_runs(gcp: ConfidentialSpace) -> None:
     )
 
 
-async def test_intels_tokens_have_their_own_algorithm_and_claims(intel: ConfidentialSpace) -> None:
+async def test_intels_tokens_have_their_own_algorithm_and_claims(
+    intel: ConfidentialSpace, key_source: KeySource
+) -> None:
     """Two keys under one id, told apart by the algorithm, and the URL of the keys in the header."""
     for alg, key in (("PS384", "intel"), ("RS256", "intel2")):
-        header = {"kid": "intel", "jku": intel._keys.url}
+        header = {"kid": "intel", "jku": key_source.url}
         claims = await intel.verify(token(intel_claims(NONCE), key=key, alg=alg, header=header), CONTEXT, NOW)
         assert (claims.method, claims.app_id) == ("intel", APP)
 
@@ -185,13 +178,13 @@ async def test_large_tokens_do_not_stop_the_others(
             gcp_claims(NONCE), "submods.container", {**container, "env": {f"N{n}": "x" for n in range(2000)}}
         )
     )
-    going_on, read_claims = threading.Event(), gcp._claims
+    going_on, verify_signature = threading.Event(), jws.deserialize_compact
 
-    def slow(claims: Any, evidence: bytes, now: float) -> Claims:
+    def slow(evidence: bytes, *args: Any, **more: Any) -> Any:
         assert evidence != large or going_on.wait(PATIENCE)
-        return read_claims(claims, evidence, now)
+        return verify_signature(evidence, *args, **more)
 
-    monkeypatch.setattr(gcp, "_claims", slow)
+    monkeypatch.setattr(jws, "deserialize_compact", slow)
     await gcp.verify(token(gcp_claims(NONCE)), CONTEXT, NOW)  # so it has the keys
     found: list[Claims] = []
 
@@ -332,10 +325,12 @@ async def test_intels_platform_must_be_up_to_date(intel: ConfidentialSpace, path
     ],
 )
 async def test_each_service_has_support_attributes_that_are_accepted(
-    intel: ConfidentialSpace, support: tuple[str, ...], attributes: list[str], is_accepted: bool
+    support: tuple[str, ...], attributes: list[str], is_accepted: bool
 ) -> None:
     """The operator says which; of these the token must have one."""
-    method = ConfidentialSpace(INTEL, replace(expectations(INTEL_ISSUER), support=support), intel._keys)
+    method = ConfidentialSpace(
+        INTEL, replace(expectations(INTEL_ISSUER), support=support), FetchedKeys.of(KEYS)
+    )
     path = "submods.confidential_space.support_attributes"
     evidence = token(changed(intel_claims(NONCE), path, attributes), key="intel", alg="PS384")
     if is_accepted:
@@ -482,13 +477,11 @@ JSON = st.recursive(
 PATHS = sorted({path for path, _, _ in BAD_CLAIMS})
 
 
-OFFLINE = KeySource("https://127.0.0.1:1/certs")
-OFFLINE._keys = jwks.parse_key_set(KEYS)
+OFFLINE = FetchedKeys.of(KEYS)
 
 
 async def _verify_offline(evidence: bytes) -> Claims | Refusal:
     """With keys in hand; anything but claims or a refusal is raised."""
-    OFFLINE._fetched_at = OFFLINE._asked_at = trio.current_time()
     try:
         return await ConfidentialSpace(GCP, expectations(GCP_ISSUER), OFFLINE).verify(evidence, CONTEXT, NOW)
     except AttestationRefused as error:

@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
 from eigenkms.attestation.interface import AttestationRefused, Claims, Context
-from eigenkms.attestation.jwks import KeySource, parse_key_set
 from eigenkms.config.schema import SETTINGS
 from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import jwk, jwk_set, token
+from tests.support.token_issuer import FetchedKeys, jwk, jwk_set, token
 
 FOLDER = Path(__file__).parent / "documented"
 FILES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -31,9 +29,7 @@ def service_of(made: dict[str, Any]) -> ConfidentialSpace:
     issuer, url = (SETTINGS[f"attestation_{name}_{what}"].default for what in ("issuer", "keys"))
     assert isinstance(issuer, str)
     assert isinstance(url, str)
-    keys = KeySource(url)
-    keys._keys = parse_key_set(jwk_set(jwk("k1", kid=header["kid"], alg=header["alg"])))
-    keys._fetched_at = keys._asked_at = trio.current_time()
+    keys = FetchedKeys.of(jwk_set(jwk("k1", kid=header["kid"], alg=header["alg"])), url)
     defaults: dict[str, Any] = {
         "audiences": SETTINGS["attestation_audiences"].default,
         "min_swversion": SETTINGS["attestation_min_swversion"].default,

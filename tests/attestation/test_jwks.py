@@ -12,7 +12,7 @@ from eigenkms.attestation.interface import AttestationRefused
 from eigenkms.attestation.jwks import KeySource, parse_key_set
 from eigenkms.errors import InputError
 from eigenkms.protocols.wire.authorisation import Refusal
-from tests.attestation.issuer import Authority, Endpoint, jwk, jwk_set, make_authority, rsa_key, serve
+from tests.support.token_issuer import Authority, Endpoint, jwk, jwk_set, make_authority, rsa_key, serve
 from tests.support.waiting import PATIENCE, pass_time
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")

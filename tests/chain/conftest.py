@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain import applications, providers, registration, witnesses
-from eigenkms.chain.config import Deployment
-from eigenkms.chain.reader import Finality, OperatorSetReader, open_chain
+from eigenkms.chain import applications, provider_probes, registration, rpc_majority, rpc_pool
+from eigenkms.chain.config import Deployment, Finality
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto import bn254
@@ -47,9 +47,9 @@ def far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 def put_deadlines_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
     monkeypatch.setitem(Sender.__init__.__kwdefaults__, "deadline", PATIENCE)
-    monkeypatch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
-    monkeypatch.setattr(providers, "PROBE_SECONDS", PATIENCE)
-    monkeypatch.setattr(witnesses, "WITNESS_SECONDS", PATIENCE)
+    monkeypatch.setattr(rpc_pool, "DEADLINE_SECONDS", PATIENCE)
+    monkeypatch.setattr(provider_probes, "PROBE_SECONDS", PATIENCE)
+    monkeypatch.setattr(rpc_majority, "WITNESS_SECONDS", PATIENCE)
     monkeypatch.setattr(applications, "LOOKUP_SECONDS", PATIENCE)
     monkeypatch.setattr(applications, "FRESH_SECONDS", PATIENCE)
     monkeypatch.setattr(launch, "START_SECONDS", PATIENCE)
@@ -88,7 +88,7 @@ class World:
     @asynccontextmanager
     async def reader(
         self, finality: str = "latest", url: str | None = None
-    ) -> AsyncIterator[OperatorSetReader]:
+    ) -> AsyncIterator[OperatorSetSource]:
         config = self.contracts.config(url or self.engine.url, Finality.parse(finality))
         async with open_chain(config) as chain:
             yield chain

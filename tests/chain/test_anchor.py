@@ -26,7 +26,7 @@ from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster, OperatorAddress
 from tests.chain.conftest import World, one_engine
-from tests.client.village import make_village
+from tests.support.fake_network import make_network
 
 VERSION = 1_800_000_000
 RIGHT = Commitment(keccak256(b"transcript"), keccak256(b"root"))
@@ -172,7 +172,7 @@ async def test_an_account_without_ether_is_told_what_it_needs(world: World) -> N
 
 def test_what_is_anchored_binds_key_recipients_version_and_cluster() -> None:
     """The root is frozen; it changes with each part, and with nothing else of the transcript."""
-    transcript = make_village().epoch.transcript
+    transcript = make_network().epoch.transcript
     made = commitment_to(transcript)
     assert made.transcript_hash == transcript.hash
     assert made.root.hex() == GOLDEN_ROOT

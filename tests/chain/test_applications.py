@@ -18,7 +18,8 @@ from eigenkms.applications import Application, AppRelease, AppStatus, ContainerP
 from eigenkms.chain import abi, applications
 from eigenkms.chain.app_releases import MAX_RELEASE_BYTES, decode_release, encode_release
 from eigenkms.chain.applications import ChainApplications, applications_of
-from eigenkms.chain.reader import Finality, open_chain
+from eigenkms.chain.config import Finality
+from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.values import hexed, octets, quantity
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.hashing import keccak256
@@ -26,7 +27,7 @@ from eigenkms.devnet import app_publishing
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 from tests.chain.conftest import World, one_engine
-from tests.chain.servers import Call, Tamper, tampering
+from tests.support.rpc_servers import Call, Tamper, tampering
 from tests.support.waiting import eventually
 
 CREATOR, OTHER = 10, 11

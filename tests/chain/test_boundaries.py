@@ -60,7 +60,7 @@ async def test_each_boundary_is_told_once_and_only_the_newest(world: World) -> N
         await world.mine(1)
         await _looked(follower, (await chain.head()).number)
         assert receive.statistics().current_buffer_used == 0
-        assert follower.statistics().told == 2
+        assert follower.statistics().delivered == 2
         nursery.cancel_scope.cancel()
 
 
@@ -77,7 +77,7 @@ async def test_a_boundary_replaced_by_a_reorganisation_is_told_again(world: Worl
         second = await _next(receive)
         assert second.number == first.number
         assert second.hash != first.hash
-        assert follower.statistics().retold == 1
+        assert follower.statistics().redelivered == 1
         assert not await chain.is_canonical(first)
         nursery.cancel_scope.cancel()
 
@@ -238,13 +238,13 @@ async def test_a_retracted_boundary_is_told_again_and_another_one_at_once(
         chain.height = 99_999  # somebody invents blocks
         invented = await receive.receive()
         for pause in (1, 2, 4, 8):
-            assert follower.retract(invented)
+            assert follower.requeue(invented)
             assert follower.statistics().boundary == real
             begun = trio.current_time()
             assert await receive.receive() == invented
             assert trio.current_time() - begun == pytest.approx(pause, abs=0.6)
-        assert not follower.retract(real), "another one has been told since"
-        assert follower.retract(invented)
+        assert not follower.requeue(real), "another one has been told since"
+        assert follower.requeue(invented)
         chain.height = 23
         begun = trio.current_time()
         assert (await receive.receive()).number == 20

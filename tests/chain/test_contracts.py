@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.chain import abi, reverts
+from eigenkms.chain import abi, revert_reasons
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
@@ -148,17 +148,23 @@ def test_every_error_of_the_contracts_has_its_sentence() -> None:
     """A revert is told in words, whatever the contract."""
     for name in OWNERS:
         for signature in signatures(name, "error"):
-            reason, _ = reverts.sentence(keccak256(signature.encode())[:4], "execution reverted")
+            reason, _ = revert_reasons.explain_revert(keccak256(signature.encode())[:4], "execution reverted")
             assert not reason.startswith("the contract refused"), signature
 
 
 def test_unknown_reverts_are_told_as_they_are() -> None:
     """Error(string), an unknown selector, broken data and nothing at all."""
     told = bytes.fromhex("08c379a0") + bytes(31) + b"\x20" + bytes(31) + b"\x02no" + bytes(30)
-    assert reverts.sentence(told, "")[0] == "the contract refused: 'no'"
-    assert reverts.sentence(told[:40], "")[0] == "the contract refused: 'unreadable'"
-    assert reverts.sentence(b"\x01\x02\x03\x04", "")[0] == "the contract refused with error 0x01020304"
-    assert reverts.sentence(b"", "reverted")[0] == "the contract refused without a reason ('reverted')"
+    assert revert_reasons.explain_revert(told, "")[0] == "the contract refused: 'no'"
+    assert revert_reasons.explain_revert(told[:40], "")[0] == "the contract refused: 'unreadable'"
+    assert (
+        revert_reasons.explain_revert(b"\x01\x02\x03\x04", "")[0]
+        == "the contract refused with error 0x01020304"
+    )
+    assert (
+        revert_reasons.explain_revert(b"", "reverted")[0]
+        == "the contract refused without a reason ('reverted')"
+    )
 
 
 @pytest.mark.parametrize("name", OWNERS)

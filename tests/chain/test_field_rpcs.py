@@ -11,14 +11,14 @@ import pytest
 
 from eigenkms.chain.anchor import Anchor, AnchorConfig
 from eigenkms.chain.config import Finality
-from eigenkms.chain.providers import RpcPool
-from eigenkms.chain.reader import open_chain
+from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.errors import ChainError
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster
 from tests.chain.conftest import MEMBERS, World, one_engine
-from tests.chain.servers import Call, Reply, Server, serve, tampering
+from tests.support.rpc_servers import Call, Reply, Server, serve, tampering
 from tests.support.waiting import PATIENCE
 
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP only, and cheap to make

@@ -4,9 +4,9 @@ import pytest
 
 from eigenkms.chain import abi, registration
 from eigenkms.chain.config import Finality
-from eigenkms.chain.lifecycle import Plan, open_registry
 from eigenkms.chain.operator_keys import Bn254Key, EcdsaKey
-from eigenkms.chain.reader import open_chain
+from eigenkms.chain.operator_registry import Plan, open_registry
+from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform
 from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.devnet.contract_deployment import deploy_contracts
@@ -41,13 +41,13 @@ async def test_a_life_by_plans(world: World) -> None:
         )
 
         assert await carry_out(operator, await registry.leave(operator.address)) == ["leave operator set"]
-        left = await registry.standing(operator.address)
+        left = await registry.read_registration(operator.address)
         assert (left.is_member, left.is_slashable, left.slashable_until) == (False, True, left.block + DELAY)
         await world.mine(DELAY - 1)
         with pytest.raises(InputError, match=f"slashable until block {left.slashable_until}"):
             await registry.give_up_key(operator.address)
         await world.mine(2)
-        now = await registry.standing(operator.address)
+        now = await registry.read_registration(operator.address)
         assert (now.is_slashable, now.slashable_until, now.key) == (False, None, key.data)
         back = await registry.register(operator.address, key, socket_of(NEWCOMER))
         assert await carry_out(operator, back) == ["join operator set"]
@@ -70,7 +70,7 @@ async def test_a_life_in_a_set_of_ecdsa_keys(world: World) -> None:
         assert [await registry.simulate(joining, call) for call in joining.calls] == [None, None, ""]
         assert "no node of this network can serve" in joining.after[0]
         assert len(await carry_out(operator, joining)) == 3
-        now = await registry.standing(operator.address)
+        now = await registry.read_registration(operator.address)
         assert (now.is_member, now.curve, now.key) == (True, abi.CURVE_ECDSA, key.data)
         assert not (await registry.register(operator.address, key, socket_of(NEWCOMER))).calls
         with pytest.raises(InputError, match="another ECDSA key in this set"):
@@ -79,7 +79,7 @@ async def test_a_life_in_a_set_of_ecdsa_keys(world: World) -> None:
         await carry_out(operator, await registry.leave(operator.address))
         await world.mine(DELAY + 1)
         assert await carry_out(operator, await registry.give_up_key(operator.address)) == ["deregister key"]
-        assert (await registry.standing(operator.address)).key is None
+        assert (await registry.read_registration(operator.address)).key is None
         with pytest.raises(InputError, match="the ECDSA key of the keystore was registered before"):
             await registry.register(operator.address, key, socket_of(NEWCOMER))
     async with open_chain(config, curves=(abi.CURVE_ECDSA,)) as chain:

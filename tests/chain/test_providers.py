@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain import providers
+from eigenkms.chain import provider_probes, rpc_pool
 from eigenkms.chain import rpc as rpc_module
 from eigenkms.chain.endpoints import check_distinct
 from eigenkms.chain.provider import ProviderState, WrongChainError
-from eigenkms.chain.providers import RpcPool, open_pool
 from eigenkms.chain.rpc import RpcAnswerError, RpcRefusedError, RpcTooLargeError, RpcUnavailableError
+from eigenkms.chain.rpc_pool import RpcPool, open_pool
 from eigenkms.errors import InputError
-from tests.chain.servers import Reply, Server, serve
+from tests.support.rpc_servers import Reply, Server, serve
 from tests.support.waiting import PATIENCE, pass_time
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")
@@ -35,8 +35,8 @@ OLD, VERY_OLD = 2 * 3600, 3 * 3600
 @pytest.fixture(autouse=True)
 def deadlines(far_deadlines: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a call end after 5 s and a probe after 2 s, of virtual time."""
-    monkeypatch.setattr(providers, "DEADLINE_SECONDS", 5.0)
-    monkeypatch.setattr(providers, "PROBE_SECONDS", 2.0)
+    monkeypatch.setattr(rpc_pool, "DEADLINE_SECONDS", 5.0)
+    monkeypatch.setattr(provider_probes, "PROBE_SECONDS", 2.0)
 
 
 @dataclass
@@ -329,7 +329,7 @@ async def test_different_forks_are_told_before_a_boundary_comes(
 ) -> None:
     """Seen twice in a row, with both hashes, once; and that it is over."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(providers, "COMPARE_PAUSE", 1.0)
+    monkeypatch.setattr(provider_probes, "COMPARE_PAUSE", 1.0)
     a, b = Endpoint("a", number=100), Endpoint("b", number=95)
     async with pool_of(a, b) as pool:
         b.hash = "0x" + "cd" * 32

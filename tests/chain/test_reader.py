@@ -8,21 +8,16 @@ from typing import Any
 import pytest
 
 from eigenkms.chain import abi, registration
-from eigenkms.chain.reader import (
-    MAX_SOCKET_CHARACTERS,
-    ChainConfig,
-    Finality,
-    OperatorSetReader,
-    RawOperatorSet,
-    open_chain,
-)
+from eigenkms.chain.config import ChainConfig, Finality
+from eigenkms.chain.operator_set import MAX_SOCKET_CHARACTERS, RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.rpc import RpcRefusedError
 from eigenkms.chain.values import hexed
 from eigenkms.crypto import bn254
 from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.errors import ChainError, InputError
 from tests.chain.conftest import DELAY, MEMBERS, World, bn254_key, one_engine, socket_of
-from tests.chain.servers import Call, Tamper, tampering
+from tests.support.rpc_servers import Call, Tamper, tampering
 
 
 async def read_head(world: World, finality: str = "latest") -> RawOperatorSet:
@@ -358,7 +353,7 @@ async def test_departures_are_those_of_this_set_alone(world: World) -> None:
         assert await chain.members_ever_left(earlier) is False
     stranger = replace(world.contracts, operator_set_id=7)
     config = stranger.config(world.engine.url, Finality("latest"))
-    assert await OperatorSetReader(config, world.rpc).members_ever_left(head) is False
+    assert await OperatorSetSource(config, world.rpc).members_ever_left(head) is False
 
 
 # ---------------------------------------------------------------------------------------------------- blocks

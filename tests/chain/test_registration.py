@@ -12,7 +12,7 @@ from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
 from tests.chain.conftest import DELAY, World, bn254_key, one_engine, socket_of
-from tests.chain.servers import tampering
+from tests.support.rpc_servers import tampering
 
 STRANGER = 9
 PAYEE = b"\xaa" * 20

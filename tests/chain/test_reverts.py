@@ -3,7 +3,7 @@
 import pytest
 from eth_abi.abi import encode
 
-from eigenkms.chain.reverts import sentence
+from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.crypto.hashing import keccak256
 
 # The errors of EigenLayer's contracts and the KMS registrar, as in their ABIs.
@@ -39,9 +39,9 @@ ERRORS = (
 @pytest.mark.parametrize("error", ERRORS)
 def test_an_error_has_a_sentence_of_its_own(error: str) -> None:
     """Not its selector, and nobody else's words."""
-    told, _ = sentence(keccak256(error.encode())[:4], "execution reverted")
+    told, _ = explain_revert(keccak256(error.encode())[:4], "execution reverted")
     assert "0x" not in told
-    assert told != sentence(b"\xde\xad\xbe\xef", "")[0]
+    assert told != explain_revert(b"\xde\xad\xbe\xef", "")[0]
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_an_error_has_a_sentence_of_its_own(error: str) -> None:
 )
 def test_an_unknown_reason_is_told_as_it_is(data: bytes, words: str) -> None:
     """What nobody foresaw is shown, shortened."""
-    assert words in sentence(data, "out of gas")[0]
+    assert words in explain_revert(data, "out of gas")[0]

@@ -25,7 +25,7 @@ from eigenkms.chain.rpc import (
     pin,
 )
 from eigenkms.errors import ChainError, InputError
-from tests.chain.servers import Reply, Server, result, scripted, serve
+from tests.support.rpc_servers import Reply, Server, result, scripted, serve
 from tests.support.waiting import pace
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")

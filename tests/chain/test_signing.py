@@ -15,7 +15,7 @@ from eigenkms.chain.transactions import Sender
 from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError, EigenKmsError, VerificationError
 from tests.chain.conftest import World, one_engine
-from tests.chain.servers import Reply, Server, result, scripted, serve
+from tests.support.rpc_servers import Reply, Server, result, scripted, serve
 from tests.support.waiting import PATIENCE
 
 ACCOUNT = 26

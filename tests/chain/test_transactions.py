@@ -21,7 +21,7 @@ from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
 from tests.chain.conftest import ENGINE_PARAMS, World, one_engine
-from tests.chain.servers import Reply, Server, serve, tampering
+from tests.support.rpc_servers import Reply, Server, serve, tampering
 from tests.support.waiting import PATIENCE, eventually
 
 PAYEE = b"\xaa" * 20

@@ -9,18 +9,18 @@ import pytest
 import trio
 
 from eigenkms.applications import AppStatus
-from eigenkms.chain import abi, providers, transport, witnesses
+from eigenkms.chain import abi, provider_probes, rpc_majority, transport
 from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.chain.config import Finality
-from eigenkms.chain.providers import RpcPool
-from eigenkms.chain.reader import OperatorSetReader, open_chain
+from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
+from eigenkms.chain.rpc_majority import DisagreementError
+from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.chain.values import hexed
-from eigenkms.chain.witnesses import DisagreementError
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
 from tests.chain.conftest import MEMBERS, World, one_engine
-from tests.chain.servers import Call, tampering
+from tests.support.rpc_servers import Call, tampering
 from tests.support.waiting import eventually
 
 FALSE = "0x" + "ee" * 32
@@ -32,10 +32,10 @@ OLD = 100_000
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(providers, "PROBE_PAUSE", 1.0)
-    monkeypatch.setattr(providers, "MAX_PROBE_PAUSE", 0.05)
-    monkeypatch.setattr(witnesses, "LAG_PAUSE", 0.05)
-    monkeypatch.setattr(witnesses, "LAG_LOOKS", 3)
+    monkeypatch.setattr(provider_probes, "PROBE_PAUSE", 1.0)
+    monkeypatch.setattr(provider_probes, "MAX_PROBE_PAUSE", 0.05)
+    monkeypatch.setattr(rpc_majority, "LAG_PAUSE", 0.05)
+    monkeypatch.setattr(rpc_majority, "LAG_LOOKS", 3)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Proxy:
 @asynccontextmanager
 async def chain_of(
     world: World, *proxies: Proxy, stale_seconds: float = 1e6
-) -> AsyncIterator[OperatorSetReader]:
+) -> AsyncIterator[OperatorSetSource]:
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(tampering(world.engine.url, p.tamper)) for p in proxies]
         config = world.contracts.config([server.url for server in servers], Finality.parse("latest"))
@@ -111,12 +111,12 @@ def behind(number: int, timestamp: int) -> Callable[[Call], Any]:
     return answer
 
 
-def pool(chain: OperatorSetReader) -> RpcPool:
+def pool(chain: OperatorSetSource) -> RpcPool:
     assert isinstance(chain.rpc, RpcPool)
     return chain.rpc
 
 
-def states(chain: OperatorSetReader) -> list[str]:
+def states(chain: OperatorSetSource) -> list[str]:
     return [each.state.value for each in pool(chain).status()]
 
 

@@ -19,9 +19,9 @@ from eigenkms.types import AppId, ExactAppId
 from tests.cli.conftest import CLUSTER, CLUSTER_FLAGS, MASTER_SECRET, clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
 from tests.client.test_api import living
-from tests.client.village import CLUSTER as VILLAGE_CLUSTER
-from tests.client.village import Honest, Village, make_village, visitor
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CLUSTER as NETWORK_CLUSTER
+from tests.support.fake_network import FakeNetwork, Honest, make_network, network_client
 from tests.support.waiting import PATIENCE
 
 SPELLED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
@@ -99,17 +99,20 @@ def test_a_name_that_is_nearly_an_address_is_warned_of(name: str, mpk: str) -> N
 
 
 @pytest.fixture(scope="module")
-def village() -> Village:
-    return make_village()
+def network() -> FakeNetwork:
+    return make_network()
 
 
 @pytest.fixture
-def _operators(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real hosts of four operators that answer while a verb runs in this process; the chain is the village's."""
+def _operators(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real hosts of four operators that answer while a verb runs in this process; the chain is the network's."""
 
     @asynccontextmanager
     async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
-        async with living(village, [Honest(village)] * 4), visitor(village, tmp_path / "known") as client:
+        async with (
+            living(network, [Honest(network)] * 4),
+            network_client(network, tmp_path / "known") as client,
+        ):
             yield client
 
     monkeypatch.setattr(api, "open_client", open_client)
@@ -125,12 +128,12 @@ def decrypting(content: bytes, folder: Path, *more: str) -> int:
 @pytest.mark.usefixtures("_operators")
 @pytest.mark.parametrize("version", [1, 2])
 def test_what_one_spelling_encrypted_every_other_decrypts(
-    version: int, village: Village, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+    version: int, network: FakeNetwork, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """By the library as by the verb, which share no code before the ciphertext."""
-    mpk = village.epoch.transcript.mpk
+    mpk = network.epoch.transcript.mpk
     for written, read in ((SPELLED, LOWER), (LOWER, SPELLED), (SPELLINGS[2], SPELLINGS[3])):
-        content = encrypt(Recipient(AppId(written), VILLAGE_CLUSTER, mpk), SECRET, version)
+        content = encrypt(Recipient(AppId(written), NETWORK_CLUSTER, mpk), SECRET, version)
         assert decrypting(content, tmp_path, "--app-id", read) == 0
         assert capsysbinary.readouterr().out == SECRET
 
@@ -138,11 +141,11 @@ def test_what_one_spelling_encrypted_every_other_decrypts(
 @pytest.mark.usefixtures("_operators")
 @pytest.mark.parametrize("version", [1, 2])
 def test_what_was_encrypted_under_another_spelling_is_opened_by_the_hint(
-    version: int, village: Village, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+    version: int, network: FakeNetwork, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """By the reference, or before spellings were one: exit 4, and the hint is what to type."""
-    mpk = village.epoch.transcript.mpk
-    content = encrypt(Recipient(ExactAppId(SPELLED), VILLAGE_CLUSTER, mpk), SECRET, version)
+    mpk = network.epoch.transcript.mpk
+    content = encrypt(Recipient(ExactAppId(SPELLED), NETWORK_CLUSTER, mpk), SECRET, version)
     if version == 1:
         content = ibe.encrypt(SPELLED, mpk, SECRET, counter_rng("reference"))
     assert decrypting(content, tmp_path, "--app-id", SPELLED) == 4

@@ -15,6 +15,7 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError
 from eigenkms.keys.keystores import PrivateKey, public_values
 from tests.cli.conftest import eigenkms, lines
+from tests.support.private_files import write_private
 
 KEY = bytes(range(1, 33))
 ADDRESS = Account.from_key(KEY).address.lower()
@@ -32,12 +33,6 @@ def opened(**flags: object) -> EcdsaAttester:
     found = attester(gather({"attest": "ecdsa", **flags}, environ={}))
     assert isinstance(found, EcdsaAttester)
     return found
-
-
-def private(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    path.chmod(0o600)
-    return path
 
 
 def geth(password: str = "pass", **changes: object) -> str:
@@ -65,7 +60,7 @@ def test_a_key_comes_from_a_file(
     content: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Bare, or in a keystore with its password; nothing is said."""
-    path, password = private(tmp_path / "key", content), private(tmp_path / "password", "pass\n")
+    path, password = write_private(tmp_path / "key", content), write_private(tmp_path / "password", "pass\n")
     found = opened(ecdsa_key_file=path, password_file=password)
     assert f"0x{found.address.hex()}" == ADDRESS
     assert capsys.readouterr() == ("", "")
@@ -84,7 +79,7 @@ def test_a_bare_key_that_others_can_read_is_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is used all the same, as a password file is."""
-    path = private(tmp_path / "key", KEY.hex())
+    path = write_private(tmp_path / "key", KEY.hex())
     path.chmod(0o640)
     opened(ecdsa_key_file=path)
     assert (
@@ -120,7 +115,7 @@ def test_a_bare_key_that_others_can_read_is_warned_of(
 )
 def test_what_is_no_key_is_told_and_not_shown(content: str | bytes, words: str, tmp_path: Path) -> None:
     """Nothing of the file is in what is raised."""
-    path, password = private(tmp_path / "key", content), private(tmp_path / "password", "pass\n")
+    path, password = write_private(tmp_path / "key", content), write_private(tmp_path / "password", "pass\n")
     with pytest.raises(InputError, match=words) as error:
         opened(ecdsa_key_file=path, password_file=password)
     assert KEY.hex()[:16] not in f"{error.value} {error.value.hint}"

@@ -21,17 +21,17 @@ from eigenkms.storage.open_store import LOCK_NAME
 from eigenkms.types import AppId, Version
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
-from tests.client.village import Village, make_village
-from tests.node.support import open_log
 from tests.protocols.test_release_log import RELEASE, release
 from tests.storage.test_releases import tamper
+from tests.support.fake_network import FakeNetwork, make_network
+from tests.support.nodes import open_log
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def village() -> Village:
-    return make_village()
+def network() -> FakeNetwork:
+    return make_network()
 
 
 @pytest.fixture(autouse=True)
@@ -46,20 +46,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(village: Village, folder: Path) -> Iterator[AuditLog]:
+def log(network: FakeNetwork, folder: Path) -> Iterator[AuditLog]:
     """Six entries, of a node that runs: it has the folder's lock, and the file open."""
     folder.mkdir()
     lock = FolderLock.acquire(folder / LOCK_NAME)
-    with closing(open_log(village, 0, folder)) as log:
+    with closing(open_log(network, 0, folder)) as log:
         for numbers in ((1, 2), (3,), (4, 5, 6)):
             releases = [replace(release(n), time_ms=RELEASE.time_ms + 60_000 * n) for n in numbers]
-            log.append(releases, lambda head: sign(village, head))
+            log.append(releases, lambda head: sign(network, head))
         yield log
     lock.release()
 
 
-def sign(village: Village, head: Any) -> SignedHead:
-    return sign_head(village.operators[0].key, head)
+def sign(network: FakeNetwork, head: Any) -> SignedHead:
+    return sign_head(network.operators[0].key, head)
 
 
 @pytest.fixture
@@ -131,12 +131,12 @@ def test_some_of_them(
 
 
 def test_an_application_is_found_however_it_is_spelled(
-    village: Village, log: AuditLog, folder: Path, capsys: Capture
+    network: FakeNetwork, log: AuditLog, folder: Path, capsys: Capture
 ) -> None:
     """By any spelling, whatever was logged: an entry says what was asked for."""
     spelled = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
     for number, each in enumerate((spelled, spelled.lower(), spelled.lower()), 7):
-        log.append([replace(release(number), app_id=AppId(each))], lambda head: sign(village, head))
+        log.append([replace(release(number), app_id=AppId(each))], lambda head: sign(network, head))
     for each in (spelled, spelled.lower(), spelled.upper()):
         for flags, numbers in (((), [7, 8, 9]), (("--last", "2"), [8, 9])):
             out, _ = told(capsys, 0, "show", "--json", "--app-id", each, *flags, "--data-dir", folder)
@@ -144,14 +144,14 @@ def test_an_application_is_found_however_it_is_spelled(
     assert json.loads(out)["releases"][0]["app_id"] == spelled.lower()
 
 
-def test_facts_of_a_log(log: AuditLog, village: Village, folder: Path, capsys: Capture) -> None:
+def test_facts_of_a_log(log: AuditLog, network: FakeNetwork, folder: Path, capsys: Capture) -> None:
     """The documented fields."""
     facts = json.loads(told(capsys, 0, "show", "--json", "--last", "2", "--data-dir", folder)[0])
     releases = facts.pop("releases")
-    operator = village.operators[0]
+    operator = network.operators[0]
     assert facts == {
         "operator": "0x" + operator.address.hex(),
-        "cluster": village.epoch.transcript.cluster.hex(),
+        "cluster": network.epoch.transcript.cluster.hex(),
         "key": operator.key.g2.hex(),
         "begun": "2027-01-15T08:00:00.000Z",
         "entries": 6,
@@ -184,21 +184,21 @@ def test_facts_of_a_log(log: AuditLog, village: Village, folder: Path, capsys: C
     ],
 )
 def test_a_strangers_name_commands_no_terminal(
-    log: AuditLog, village: Village, folder: Path, capsys: Capture, app_id: str, shown: str
+    log: AuditLog, network: FakeNetwork, folder: Path, capsys: Capture, app_id: str, shown: str
 ) -> None:
     """With the policy open anybody chooses what stands in the log."""
-    log.append([replace(RELEASE, app_id=AppId(app_id))], lambda head: sign(village, head))
+    log.append([replace(RELEASE, app_id=AppId(app_id))], lambda head: sign(network, head))
     out, _ = told(capsys, 0, "show", "--last", "1", "--data-dir", folder)
     assert out.count("\n") == 1
     assert f"  {shown}  " in out
 
 
 def test_any_time_and_number_can_be_shown(
-    log: AuditLog, village: Village, folder: Path, capsys: Capture
+    log: AuditLog, network: FakeNetwork, folder: Path, capsys: Capture
 ) -> None:
     """Whatever a clock said."""
     log.append(
-        [replace(RELEASE, time_ms=2**48 - 1, version=Version(2**64 - 1))], lambda head: sign(village, head)
+        [replace(RELEASE, time_ms=2**48 - 1, version=Version(2**64 - 1))], lambda head: sign(network, head)
     )
     out, _ = told(capsys, 0, "show", "--last", "1", "--data-dir", folder)
     assert out.split()[1:5] == ["10889-08-02T05:31:50.655Z", "gcp", "2", str(2**64 - 1)]
@@ -223,10 +223,10 @@ def test_a_damaged_entry_ends_the_list(log: AuditLog, folder: Path, capsys: Capt
 
 
 def test_a_true_log_verifies(
-    log: AuditLog, village: Village, file: Path, folder: Path, capsys: Capture
+    log: AuditLog, network: FakeNetwork, file: Path, folder: Path, capsys: Capture
 ) -> None:
     """In the folder of a running node and in the file, by the operator's key and heads noted earlier."""
-    key = village.operators[0].key.g2.hex()
+    key = network.operators[0].key.g2.hex()
     for where in (("--data-dir", str(folder)), (str(file),)):
         out, err = told(capsys, 0, "verify", "--json", *where)
         facts = json.loads(out)
@@ -282,7 +282,7 @@ def test_what_was_changed_is_named(
 
 
 def test_a_chain_signed_by_somebody_else(
-    village: Village, log: AuditLog, folder: Path, tmp_path: Path, capsys: Capture
+    network: FakeNetwork, log: AuditLog, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     """Made anew, with a key of the forger's: it verifies under that key alone."""
     forger = bn254.KeyPair.from_secret(9)
@@ -291,7 +291,7 @@ def test_a_chain_signed_by_somebody_else(
     with closing(AuditLog.open(forged, header, lambda head: sign_head(forger, head))) as other:
         other.append([release(1)], lambda head: sign_head(forger, head))
     told(capsys, 0, "verify", "--data-dir", forged)
-    key = village.operators[0].key.g2.hex()
+    key = network.operators[0].key.g2.hex()
     _, err = told(capsys, 4, "verify", "--operator-key", key, "--data-dir", forged)
     assert "it is signed by another key than --operator-key" in err
     tamper(forged, f"UPDATE log SET header = x'{log.header.encoded.hex()}'")
@@ -300,10 +300,10 @@ def test_a_chain_signed_by_somebody_else(
 
 
 def test_an_older_copy_is_told_by_a_noted_head(
-    village: Village, log: AuditLog, file: Path, capsys: Capture
+    network: FakeNetwork, log: AuditLog, file: Path, capsys: Capture
 ) -> None:
     """A file that was true once lacks what came later."""
-    log.append([release(7)], lambda head: sign(village, head))
+    log.append([release(7)], lambda head: sign(network, head))
     told(capsys, 0, "verify", file)
     _, err = told(capsys, 4, "verify", "--head", log.head.hash.hex(), file)
     assert f"head {log.head.hash.hex()} is not in it: entries were taken away, or this is another log" in err
@@ -359,12 +359,12 @@ def test_a_chain_that_is_down(file: Path, capsys: Capture) -> None:
 
 
 @pytest.fixture
-def _chain(village: Village, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The village's chain, while a verb runs in this process."""
+def _chain(network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network's chain, while a verb runs in this process."""
 
     @asynccontextmanager
     async def open_chain(_config: object) -> AsyncIterator[object]:
-        yield village.chain
+        yield network.chain
 
     monkeypatch.setattr(client_releases, "open_chain", open_chain)
 
@@ -386,12 +386,12 @@ def test_the_chain_says_whose_key_it_is(file: Path, capsys: Capture) -> None:
     ],
 )
 def test_a_log_that_the_chain_does_not_know(
-    village: Village, tmp_path: Path, capsys: Capture, changes: dict[str, Any], said: str
+    network: FakeNetwork, tmp_path: Path, capsys: Capture, changes: dict[str, Any], said: str
 ) -> None:
     """Of another cluster, of nobody, or by another key, each signed well."""
-    operator = village.operators[0]
+    operator = network.operators[0]
     header = replace(
-        LogHeader(village.epoch.transcript.cluster, operator.address, operator.key.g2, 0), **changes
+        LogHeader(network.epoch.transcript.cluster, operator.address, operator.key.g2, 0), **changes
     )
     key = bn254.KeyPair.from_secret(9) if "key" in changes else operator.key
     AuditLog.open(tmp_path, header, lambda head: sign_head(key, head)).close()

@@ -10,24 +10,24 @@ import pytest
 from eigenkms.cli.backup import why_another_peer, why_doubtful
 from eigenkms.client.network_snapshot import NetworkSnapshot
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
-from tests.client.village import Village, make_village
-from tests.e2e.harness import Said, eigenkms
-from tests.node.support import PASSWORD, keep_version, open_store
 from tests.node.test_backup import BACKUP_PASSWORD, Home, make_home
+from tests.support.fake_network import FakeNetwork, make_network
+from tests.support.live_network import Said, eigenkms
+from tests.support.nodes import PASSWORD, keep_version, open_store
+from tests.support.private_files import write_private
 
 
 @pytest.fixture(scope="module")
-def village() -> Village:
-    return make_village()
+def network() -> FakeNetwork:
+    return make_network()
 
 
 @pytest.fixture
-def home(tmp_path: Path, village: Village) -> Home:
-    made = make_home(tmp_path / "home", village)
-    keep_version(village, 0, made.data)
+def home(tmp_path: Path, network: FakeNetwork) -> Home:
+    made = make_home(tmp_path / "home", network)
+    keep_version(network, 0, made.data)
     for name, password in (("password.txt", PASSWORD), ("backup.txt", BACKUP_PASSWORD)):
-        (made.folder / name).write_text(password + "\n")
-        (made.folder / name).chmod(0o600)
+        write_private(made.folder / name, password + "\n")
     return made
 
 
@@ -40,15 +40,15 @@ def create(home: Home, *args: str | Path) -> Said:
 
 
 @pytest.mark.slow
-def test_made_checked_and_put_back(home: Home, village: Village, tmp_path: Path) -> None:
+def test_made_checked_and_put_back(home: Home, network: FakeNetwork, tmp_path: Path) -> None:
     """The whole way, while a node has the store; what is printed names what matters, and nothing secret."""
     file = tmp_path / "node.backup"
-    with open_store(home.data, village.operators[0].address):
+    with open_store(home.data, network.operators[0].address):
         made = create(home, "-o", file, "--json")
     assert made.code == 0, made.err
     facts = json.loads(made.out)
-    assert facts["operator"] == "0x" + village.operators[0].address.hex()
-    assert (facts["version"], facts["share"]) == (village.epoch.transcript.version, None)
+    assert facts["operator"] == "0x" + network.operators[0].address.hex()
+    assert (facts["version"], facts["share"]) == (network.epoch.transcript.version, None)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     before = file.read_bytes()
 
@@ -87,21 +87,21 @@ def test_a_share_is_not_restored_without_the_networks_word(home: Home, tmp_path:
     assert facts["share"] is None
     assert "superseded cannot be found out" in facts["share_refused"]
     assert "keys were restored, the share was not" in done.err
-    restored = Home(there, make_village())
+    restored = Home(there, make_network())
     assert restored.backup().settled is None
 
 
-def test_who_must_vouch_for_a_share(home: Home, village: Village) -> None:
+def test_who_must_vouch_for_a_share(home: Home, network: FakeNetwork) -> None:
     """Two of three others that show its version, or all three with none newer; who knows no version may be new itself."""
     saved = home.backup(with_share=True)
     assert saved.share is not None
     version = saved.share.row.version
-    others = [o.address for o in village.chain.operators if o.address != saved.identity.operator]
-    mine, newer = village.epoch, village.reshare(village.first, 110).epoch
+    others = [o.address for o in network.chain.operators if o.address != saved.identity.operator]
+    mine, newer = network.epoch, network.reshare(network.first, 110).epoch
 
     def doubt(*answers: CertifiedTranscript | None) -> str | None:
         shown = dict(zip(others, answers, strict=False))
-        return why_doubtful(saved, version, NetworkSnapshot(120, village.chain.operators, {}, shown))
+        return why_doubtful(saved, version, NetworkSnapshot(120, network.chain.operators, {}, shown))
 
     assert doubt(mine, mine) is None
     assert doubt(None, None, mine) is None
@@ -111,14 +111,14 @@ def test_who_must_vouch_for_a_share(home: Home, village: Village) -> None:
     assert "and the newest is" in str(doubt(mine, mine, newer))
 
 
-def test_operators_in_the_midst_of_a_rotation_are_asked_again(village: Village) -> None:
+def test_operators_in_the_midst_of_a_rotation_are_asked_again(network: FakeNetwork) -> None:
     """Enough of them answer to deal from a version, and do not agree yet on which is the newest."""
-    operators = [o.address for o in village.chain.operators]
-    old, new = village.epoch, village.reshare(village.first, 110).epoch
+    operators = [o.address for o in network.chain.operators]
+    old, new = network.epoch, network.reshare(network.first, 110).epoch
 
     def between(*answers: CertifiedTranscript | None) -> bool:
         shown = dict(zip(operators, answers, strict=False))
-        return NetworkSnapshot(120, village.chain.operators, {}, shown).is_between_versions
+        return NetworkSnapshot(120, network.chain.operators, {}, shown).is_between_versions
 
     assert between(new, old, old)
     assert between(new, new, None, old)
@@ -129,15 +129,15 @@ def test_operators_in_the_midst_of_a_rotation_are_asked_again(village: Village) 
     assert not between()
 
 
-def test_another_peer_id_on_chain_is_told(home: Home, village: Village) -> None:
+def test_another_peer_id_on_chain_is_told(home: Home, network: FakeNetwork) -> None:
     """As after a rotation of the peer key; a socket that names none, or this one, is no reason."""
     saved = home.backup()
-    mine = next(o for o in village.chain.operators if o.address == saved.identity.operator)
+    mine = next(o for o in network.chain.operators if o.address == saved.identity.operator)
     place = "/ip4/192.0.2.7/tcp/9400/p2p/"
     foreign = "16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW"
     for socket, word in (
         ("nowhere", None),
-        (place + str(village.operators[0].peer.peer_id), None),
+        (place + str(network.operators[0].peer.peer_id), None),
         (place + foreign, foreign),
     ):
         reason = why_another_peer(saved, NetworkSnapshot(120, (replace(mine, socket=socket),), {}))

@@ -9,6 +9,7 @@ from eigenkms.applications import Application, AppRelease, AppStatus, ContainerP
 from eigenkms.cli.devnet_app import _print, facts
 from eigenkms.cli.main import run
 from eigenkms.types import AppId
+from tests.support.private_files import write_private
 
 NOWHERE = ("--rpc-url", "http://127.0.0.1:1", "--avs", "0x" + "a1" * 20)
 NOWHERE += ("--allocation-manager", "0x" + "a2" * 20, "--key-registrar", "0x" + "a3" * 20)
@@ -20,8 +21,7 @@ DIGEST = ("--image-digest", "sha256:" + "5a" * 32)
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("key").write_text("11" * 32)
-    Path("key").chmod(0o600)
+    write_private(Path("key"), "11" * 32)
     for name in ("EIGENKMS_CONFIG", "EIGENKMS_ECDSA_KEY", "EIGENKMS_APP_ID"):
         monkeypatch.delenv(name, raising=False)
 

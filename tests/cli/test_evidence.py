@@ -27,8 +27,8 @@ from eigenkms.client import api, evidence_confirmation
 from eigenkms.client import evidence as client_evidence
 from tests.client.test_api import living
 from tests.client.test_evidence import Holding, bad_dealing, equivocation
-from tests.client.village import CHAIN, Village, make_village, visitor
-from tests.node.support import open_store
+from tests.support.fake_network import CHAIN, FakeNetwork, make_network, network_client
+from tests.support.nodes import open_store
 from tests.support.waiting import PATIENCE
 
 NOWHERE = (
@@ -44,18 +44,18 @@ NETWORK = (*NOWHERE, *CONTRACTS)
 
 
 @pytest.fixture(scope="module")
-def village() -> Village:
+def network() -> FakeNetwork:
     """Four operators; changed by nobody but the tests of the network, which place its sockets anew."""
-    return make_village()
+    return make_network()
 
 
 @pytest.fixture(scope="module")
-def bundles(village: Village) -> tuple[Bundle, ...]:
+def bundles(network: FakeNetwork) -> tuple[Bundle, ...]:
     """Two faults of one operator, a fault of another, one of them about a version."""
     return (
-        equivocation(village, 1, accused=2),
-        bad_dealing(village, village.epoch.transcript),
-        equivocation(village, 3, accused=3),
+        equivocation(network, 1, accused=2),
+        bad_dealing(network, network.epoch.transcript),
+        equivocation(network, 3, accused=3),
     )
 
 
@@ -65,10 +65,10 @@ def keep(store: Store, bundle: Bundle) -> None:
 
 
 @pytest.fixture
-def folder(village: Village, bundles: tuple[Bundle, ...], tmp_path: Path) -> Path:
+def folder(network: FakeNetwork, bundles: tuple[Bundle, ...], tmp_path: Path) -> Path:
     """Of a node that has noticed them all."""
     path = tmp_path / "node"
-    with open_store(path, village.operators[0].address) as store:
+    with open_store(path, network.operators[0].address) as store:
         for bundle in bundles:
             keep(store, bundle)
     return path
@@ -81,15 +81,15 @@ def file(bundles: tuple[Bundle, ...], tmp_path: Path) -> Path:
     return path
 
 
-def address(village: Village, index: int) -> str:
-    return "0x" + village.operators[index].address.hex()
+def address(network: FakeNetwork, index: int) -> str:
+    return "0x" + network.operators[index].address.hex()
 
 
 # -- out of a folder ---------------------------------------------------------------------------------------------
 
 
 def test_a_folder_is_listed_without_a_password(
-    village: Village, bundles: tuple[Bundle, ...], folder: Path
+    network: FakeNetwork, bundles: tuple[Bundle, ...], folder: Path
 ) -> None:
     """Fault, accused, block, version, session, and when the node noticed it; nothing on stderr."""
     done = eigenkms("evidence", "list", "--data-dir", folder)
@@ -102,20 +102,20 @@ def test_a_folder_is_listed_without_a_password(
     for cell in cells:
         assert cell[2:] == ["100", str(session.version), session.id.hex()[:16]]
     assert sorted(cell[0] for cell in cells) == ["bad-dealing", "equivocation", "equivocation"]
-    assert [cell[1] for cell in cells] == sorted(address(village, index) for index in (2, 3, 3))
+    assert [cell[1] for cell in cells] == sorted(address(network, index) for index in (2, 3, 3))
     assert all("this node, 20" in row for row in rows)
 
 
-def test_facts_of_a_folder(village: Village, bundles: tuple[Bundle, ...], folder: Path) -> None:
+def test_facts_of_a_folder(network: FakeNetwork, bundles: tuple[Bundle, ...], folder: Path) -> None:
     """The documented fields; filters choose among the pieces, and no piece is no error."""
-    done = eigenkms("evidence", "list", "--json", "--data-dir", folder, "--accused", address(village, 2))
+    done = eigenkms("evidence", "list", "--json", "--data-dir", folder, "--accused", address(network, 2))
     facts = json.loads(done.stdout)
     assert facts.keys() == {"evidence", "rejected", "silent"}
     (piece,) = facts["evidence"]
     assert isinstance(piece.pop("noticed"), int)
     assert piece == {
         "fault": "equivocation",
-        "accused": address(village, 2),
+        "accused": address(network, 2),
         "block": 100,
         "block_hash": "0x" + bundles[0].session.boundary.hash.hex(),
         "version": bundles[0].session.version,
@@ -129,10 +129,10 @@ def test_facts_of_a_folder(village: Village, bundles: tuple[Bundle, ...], folder
 
 
 def test_a_damaged_piece_is_told_and_left_out(
-    village: Village, bundles: tuple[Bundle, ...], folder: Path
+    network: FakeNetwork, bundles: tuple[Bundle, ...], folder: Path
 ) -> None:
     """The others are listed."""
-    with open_store(folder, village.operators[0].address) as store:
+    with open_store(folder, network.operators[0].address) as store:
         store.add_evidence("bad-vote", bundles[0].evidence.accused, bundles[0].session.id, b"damaged")
     done = eigenkms("evidence", "list", "--json", "--data-dir", folder)
     facts = json.loads(done.stdout)
@@ -143,9 +143,9 @@ def test_a_damaged_piece_is_told_and_left_out(
     )
 
 
-def test_a_running_nodes_folder_is_refused(village: Village, folder: Path) -> None:
+def test_a_running_nodes_folder_is_refused(network: FakeNetwork, folder: Path) -> None:
     """Exit code 1; the network is the way to it."""
-    with open_store(folder, village.operators[0].address):
+    with open_store(folder, network.operators[0].address):
         done = eigenkms("evidence", "list", "--data-dir", folder)
     assert (done.returncode, done.stdout) == (1, b"")
     assert "is using it" in lines(done.stderr)[0]
@@ -179,7 +179,7 @@ def test_faults_are_completed() -> None:
 
 
 def test_what_is_exported_verifies(
-    village: Village, bundles: tuple[Bundle, ...], folder: Path, tmp_path: Path
+    network: FakeNetwork, bundles: tuple[Bundle, ...], folder: Path, tmp_path: Path
 ) -> None:
     """Binary to a file, text to stdout; all, or what was chosen; the file alone is enough to verify it."""
     done = eigenkms("evidence", "export", "--data-dir", folder, "-o", tmp_path / "out")
@@ -188,7 +188,7 @@ def test_what_is_exported_verifies(
     content = (tmp_path / "out").read_bytes()
     assert set(decode_bundles(content)) == {bundle.encoded for bundle in bundles}
     assert eigenkms("evidence", "verify", tmp_path / "out").returncode == 0
-    text = eigenkms("evidence", "export", "-a", "--data-dir", folder, "--accused", address(village, 2))
+    text = eigenkms("evidence", "export", "-a", "--data-dir", folder, "--accused", address(network, 2))
     assert text.stdout.startswith(header(EVIDENCE))
     assert decode_bundles(dearmor(text.stdout, EVIDENCE)) == (bundles[0].encoded,)
     assert lines(text.stderr) == ["1 piece of evidence written to stdout"]
@@ -216,7 +216,7 @@ def test_binary_is_refused_to_a_terminal(folder: Path) -> None:
 # -- verified ----------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_verified_offline(village: Village, bundles: tuple[Bundle, ...], file: Path) -> None:
+def test_a_file_is_verified_offline(network: FakeNetwork, bundles: tuple[Bundle, ...], file: Path) -> None:
     """Exit code 0; who, what, at which block; and where the keys come from."""
     done = eigenkms("evidence", "verify", file)
     assert done.returncode == 0
@@ -225,12 +225,12 @@ def test_a_file_is_verified_offline(village: Village, bundles: tuple[Bundle, ...
     for words in (
         "holds       yes",
         "fault       equivocation",
-        f"accused     {address(village, 2)}",
+        f"accused     {address(network, 2)}",
         f"block       {boundary.number}",
         f"block hash  0x{boundary.hash.hex()}",
-        f"HASH by {address(village, 2)}, HASH by {address(village, 2)}",
+        f"HASH by {address(network, 2)}, HASH by {address(network, 2)}",
         "operators   4, not compared with the chain",
-        f"source      version {village.epoch.transcript.version}, block 100 0x",
+        f"source      version {network.epoch.transcript.version}, block 100 0x",
     ):
         assert words in told
     assert len(told.split("\n\n")) == 3
@@ -240,31 +240,31 @@ def test_a_file_is_verified_offline(village: Village, bundles: tuple[Bundle, ...
     )
 
 
-def test_facts_of_a_file(village: Village, bundles: tuple[Bundle, ...], file: Path) -> None:
+def test_facts_of_a_file(network: FakeNetwork, bundles: tuple[Bundle, ...], file: Path) -> None:
     """The documented fields, with the operators and keys that a third party compares with the chain."""
     facts = json.loads(eigenkms("evidence", "verify", "--json", file).stdout)
     assert (facts["online"], len(facts["evidence"])) == (False, 3)
     first, second, _ = facts["evidence"]
-    operators = [f"0x{o.address.hex()} 0x{o.key.g2.hex()}" for o in village.operators]
+    operators = [f"0x{o.address.hex()} 0x{o.key.g2.hex()}" for o in network.operators]
     assert first == {
         "holds": True,
         "reason": None,
         "fault": "equivocation",
-        "accused": address(village, 2),
+        "accused": address(network, 2),
         "block": 100,
         "block_hash": "0x" + bundles[0].session.boundary.hash.hex(),
         "version": bundles[0].session.version,
         "session": bundles[0].session.id.hex(),
         "cluster": bundles[0].session.cluster.hex(),
-        "frames": [f"HASH by {address(village, 2)}"] * 2,
+        "frames": [f"HASH by {address(network, 2)}"] * 2,
         "operators": operators,
         "source": None,
     }
     assert second["source"] == {
-        "version": village.epoch.transcript.version,
+        "version": network.epoch.transcript.version,
         "block": 100,
-        "block_hash": "0x" + village.epoch.transcript.boundary.hash.hex(),
-        "transcript_hash": village.epoch.transcript.hash.hex(),
+        "block_hash": "0x" + network.epoch.transcript.boundary.hash.hex(),
+        "transcript_hash": network.epoch.transcript.hash.hex(),
         "operators": operators,
     }
 
@@ -336,18 +336,18 @@ Ways = Callable[..., None]
 
 
 @pytest.fixture
-def operators(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ways:
-    """Real hosts that answer in the ways given, while a verb runs in this process; the chain is the village's."""
+def operators(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ways:
+    """Real hosts that answer in the ways given, while a verb runs in this process; the chain is the network's."""
     ways: list[Any] = []
 
     @asynccontextmanager
     async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
-        async with living(village, ways), visitor(village, tmp_path / "known") as client:
+        async with living(network, ways), network_client(network, tmp_path / "known") as client:
             yield client
 
     @asynccontextmanager
     async def open_chain(_config: object) -> AsyncIterator[object]:
-        yield village.chain
+        yield network.chain
 
     monkeypatch.setattr(api, "open_client", open_client)
     monkeypatch.setattr(evidence_confirmation, "open_chain", open_chain)
@@ -359,10 +359,10 @@ def operators(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_network_is_listed(
-    village: Village, bundles: tuple[Bundle, ...], operators: Ways, capsys: pytest.CaptureFixture[str]
+    network: FakeNetwork, bundles: tuple[Bundle, ...], operators: Ways, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each piece once with those who noticed it; liars and the silent are named on stderr; and asked for one, only it."""
-    operators(Holding(village, *bundles), Holding(village, bundles[0]), Holding(village, b"nonsense"), None)
+    operators(Holding(network, *bundles), Holding(network, bundles[0]), Holding(network, b"nonsense"), None)
     assert run(["evidence", "list", *NETWORK]) == 0
     out, err = capsys.readouterr()
     rows = out.splitlines()[1:]
@@ -370,17 +370,17 @@ def test_the_network_is_listed(
         "2 of 4 operators"
     ]
     assert (
-        f"warning: operator {address(village, 2)} has evidence that does not verify: decode evidence" in err
+        f"warning: operator {address(network, 2)} has evidence that does not verify: decode evidence" in err
     )
-    assert f"warning: operator {address(village, 3)} did not give all its evidence: " in err
-    assert run(["evidence", "list", "--json", *NETWORK, "--operator", address(village, 1)]) == 0
+    assert f"warning: operator {address(network, 3)} did not give all its evidence: " in err
+    assert run(["evidence", "list", "--json", *NETWORK, "--operator", address(network, 1)]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert [piece["noticed_by"] for piece in facts["evidence"]] == [[address(village, 1)]]
+    assert [piece["noticed_by"] for piece in facts["evidence"]] == [[address(network, 1)]]
     assert (facts["evidence"][0]["noticed"], facts["rejected"], facts["silent"]) == (None, [], {})
 
 
 def test_a_network_that_is_silent_is_exit_2(
-    village: Village, operators: Ways, capsys: pytest.CaptureFixture[str]
+    network: FakeNetwork, operators: Ways, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No evidence is not the same as nobody who would tell."""
     operators(*[None] * 4)
@@ -391,21 +391,21 @@ def test_a_network_that_is_silent_is_exit_2(
 
 
 def test_what_the_network_gave_verifies_online(
-    village: Village,
+    network: FakeNetwork,
     bundles: tuple[Bundle, ...],
     operators: Ways,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Exported, then compared with the chain; made-up operators are found out by it alone."""
-    operators(Holding(village, *bundles), *[Holding(village)] * 3)
+    operators(Holding(network, *bundles), *[Holding(network)] * 3)
     out = str(tmp_path / "out")
     assert run(["evidence", "export", *NETWORK, "-o", out]) == 0
     assert run(["evidence", "verify", "--online", *NETWORK, out]) == 0
     told = capsys.readouterr()
     assert told.out.count("operators   4, the chain's at that block") == 3
     assert "the file's own claim" not in told.err
-    strangers = equivocation(make_village(seed="strangers"))
+    strangers = equivocation(make_network(seed="strangers"))
     Path(out).write_bytes(encode_bundles([bundles[0], strangers]))
     assert run(["evidence", "verify", out]) == 0
     capsys.readouterr()

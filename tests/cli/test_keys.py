@@ -15,6 +15,7 @@ from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import InputError
 from eigenkms.keys.keystores import PrivateKey, new_key, open_key, peek, public_values
 from tests.cli.conftest import eigenkms, lines, on_terminal
+from tests.support.private_files import write_private
 
 CHEAP = keystore.ScryptCost(n=2, r=1, p=1)
 
@@ -32,8 +33,7 @@ def write(path: Path, key: PrivateKey, password: str = "pass") -> Path:
 @pytest.fixture
 def password_file(tmp_path: Path) -> Path:
     path = tmp_path / "password"
-    path.write_text("correct horse \nsecond line\n")
-    path.chmod(0o600)
+    write_private(path, "correct horse \nsecond line\n")
     return path
 
 
@@ -135,8 +135,7 @@ def test_a_password_file_that_others_can_read_is_warned_about(tmp_path: Path, pa
 def test_a_password_file_without_a_password(tmp_path: Path, content: bytes, reason: str) -> None:
     """An empty first line, or bytes that are no text; a missing file too."""
     path = tmp_path / "password"
-    path.write_bytes(content)
-    path.chmod(0o600)
+    write_private(path, content)
     for file, why in ((path, reason), (tmp_path / "missing", "no such file or directory")):
         done = eigenkms("keys", "new", "--kind", "p2p", "-o", tmp_path / "key.json", "--password-file", file)
         assert done.returncode == 1
@@ -210,8 +209,7 @@ def test_a_key_of_the_eigenlayer_cli_is_imported(
     """Each file has its own password; the new one is private, and show says of the old one what it claims."""
     source, output, theirs = tmp_path / "theirs.json", tmp_path / "ours.json", tmp_path / "their-password"
     source.write_bytes(foreign(kind))
-    theirs.write_text("theirs\n")
-    theirs.chmod(0o600)
+    write_private(theirs, "theirs\n")
     passwords = ("--from-password-file", theirs, "--password-file", password_file)
     args = ("keys", "import", "--kind", kind, source, "-o", output, *passwords, "--json")
 
@@ -302,8 +300,7 @@ def test_a_password_is_the_same_from_a_file_and_from_a_variable(
     words = ["keys", "show", "--verify", str(path)]
     if place == "file":
         file = tmp_path / "password"
-        file.write_bytes(content)
-        file.chmod(0o600)
+        write_private(file, content)
         words += ["--password-file", str(file)]
     else:
         monkeypatch.setenv("EIGENKMS_PASSWORD", os.fsdecode(content))
@@ -340,8 +337,7 @@ def test_what_is_no_password_is_named(
     """With where it came from; nothing is cut in silence."""
     words = ["keys", "new", "--kind", "p2p", "-o", str(tmp_path / "key.json")]
     if place == "file":
-        (tmp_path / "password").write_bytes(content)
-        (tmp_path / "password").chmod(0o600)
+        write_private(tmp_path / "password", content)
         words += ["--password-file", str(tmp_path / "password")]
     else:
         monkeypatch.setenv("EIGENKMS_PASSWORD", os.fsdecode(content))

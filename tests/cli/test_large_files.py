@@ -32,7 +32,7 @@ with warnings.catch_warnings():
 from eigenkms.client import api
 from tests.cli.test_evidence import NETWORK
 from tests.client.test_api import living
-from tests.client.village import CLUSTER, Honest, Village, make_village, visitor
+from tests.support.fake_network import CLUSTER, FakeNetwork, Honest, make_network, network_client
 
 CHUNK = 65536
 PLAINTEXT = bytes(i % 251 for i in range(3 * CHUNK))
@@ -205,18 +205,18 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def village() -> Village:
-    return make_village()
+def network() -> FakeNetwork:
+    return make_network()
 
 
 @pytest.fixture
-def honest(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Honest:
-    """Real hosts of four operators that answer while a verb runs in this process; the chain is the village's."""
-    way = Honest(village)
+def honest(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Honest:
+    """Real hosts of four operators that answer while a verb runs in this process; the chain is the network's."""
+    way = Honest(network)
 
     @asynccontextmanager
     async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
-        async with living(village, [way] * 4), visitor(village, tmp_path / "known") as client:
+        async with living(network, [way] * 4), network_client(network, tmp_path / "known") as client:
             yield client
 
     monkeypatch.setattr(api, "open_client", open_client)
@@ -241,9 +241,9 @@ def decrypting(honest: Honest, tmp_path: Path) -> Decrypt:
 
 
 @pytest.fixture
-def ciphertext(village: Village) -> bytes:
+def ciphertext(network: FakeNetwork) -> bytes:
     """Of three chunks."""
-    return encrypt(Recipient(AppId(APP), CLUSTER, village.epoch.transcript.mpk), PLAINTEXT)
+    return encrypt(Recipient(AppId(APP), CLUSTER, network.epoch.transcript.mpk), PLAINTEXT)
 
 
 @pytest.mark.parametrize("form", [bytes, armor], ids=["binary", "armored"])
@@ -324,10 +324,10 @@ def test_nothing_is_released_of_a_wrong_beginning(
 
 
 def test_another_cluster_is_named_before_anybody_is_asked(
-    village: Village, honest: Honest, decrypting: Decrypt, capsys: pytest.CaptureFixture[str]
+    network: FakeNetwork, honest: Honest, decrypting: Decrypt, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 4; both clusters are named."""
-    foreign = Recipient(AppId(APP), ClusterId(bytes(32)), village.epoch.transcript.mpk)
+    foreign = Recipient(AppId(APP), ClusterId(bytes(32)), network.epoch.transcript.mpk)
     assert decrypting(encrypt(foreign, b"secret")) == 4
     assert capsys.readouterr().err.splitlines() == [
         f"error: decrypt: the ciphertext is for cluster {'00' * 32}, not for {CLUSTER.hex()}",
@@ -337,10 +337,10 @@ def test_another_cluster_is_named_before_anybody_is_asked(
 
 
 def test_version_1_is_decrypted_as_ever(
-    village: Village, decrypting: Decrypt, capsysbinary: pytest.CaptureFixture[bytes]
+    network: FakeNetwork, decrypting: Decrypt, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """Binary and armored; changed, it gives nothing."""
-    old = encrypt(Recipient(AppId(APP), CLUSTER, village.epoch.transcript.mpk), b"secret", 1)
+    old = encrypt(Recipient(AppId(APP), CLUSTER, network.epoch.transcript.mpk), b"secret", 1)
     for content in (old, armor(old)):
         assert decrypting(content) == 0
         assert capsysbinary.readouterr().out == b"secret"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain import abi, lifecycle, registration
+from eigenkms.chain import abi, operator_registry, registration
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.values import hexed
 from eigenkms.cli.main import run
@@ -24,6 +24,7 @@ from eigenkms.maintenance.peer_key import PeerKeyRotation
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal
+from tests.support.private_files import write_private
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 NEWCOMER = 9
@@ -86,8 +87,7 @@ class Place:
         ):
             (self.folder / f"{name}-{number}.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
         for name in ("password", "account-password"):
-            (self.folder / name).write_text("pass\n")
-            (self.folder / name).chmod(0o600)
+            write_private(self.folder / name, "pass\n")
         values: dict[str, object] = {
             "environment": "devnet",
             "rpc_url": engine.url,
@@ -330,7 +330,7 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
 def test_a_full_set_is_refused(place: Place, operator: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """One with as many members as a node can follow."""
     allow(place, place.address(NEWCOMER))
-    monkeypatch.setattr(lifecycle, "MAX_MEMBERS", 4)
+    monkeypatch.setattr(operator_registry, "MAX_MEMBERS", 4)
     said = operator("register", "--yes")
     assert said.code == 1
     assert "is full: it has 4 members" in said.err

@@ -15,7 +15,7 @@ import pytest
 from eigenkms.cli.main import VERBS, cli, run
 from eigenkms.cli.support import standard_streams
 from eigenkms.cli.support.standard_streams import descriptor_of
-from eigenkms.config.paths import expanded, home
+from eigenkms.config.home_folder import expanded, home
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from tests.cli.conftest import (
     APP,
@@ -27,6 +27,7 @@ from tests.cli.conftest import (
     on_terminal,
     opened,
 )
+from tests.support.private_files import write_private
 from tests.support.waiting import PATIENCE
 
 SECRET = b"the secret\n"
@@ -160,8 +161,7 @@ def test_a_pipe_is_written_by_its_name(
 
 def test_a_keystore_in_a_pipe_is_the_keystore_alone(tmp_path: Path) -> None:
     """By any name of stdout: no facts follow it there, and a pipe is no file that would be lost."""
-    (tmp_path / "password").write_text("password")
-    (tmp_path / "password").chmod(0o600)
+    write_private(tmp_path / "password", "password")
     made = ("keys", "new", "--kind", "p2p", "--password-file", tmp_path / "password", "-o")
     for name in ("-", "/dev/stdout"):
         done = eigenkms(*made, name)

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from eigenkms.attestation import jwks
 from eigenkms.client import attesters, evidence, key_recovery, version_discovery
-from tests.client.village import Village, make_village
+from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
@@ -36,6 +36,6 @@ def clock() -> MockClock:
 
 
 @pytest.fixture
-def village() -> Village:
+def network() -> FakeNetwork:
     """Four operators, threshold three, one version at block 100."""
-    return make_village()
+    return make_network()

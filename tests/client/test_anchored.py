@@ -29,8 +29,17 @@ from eigenkms.errors import NetworkError, VerificationError
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
-from tests.client.village import CHAIN, CLUSTER, Keeper, Village, at_home, make_epoch, make_session, visitor
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import (
+    CHAIN,
+    CLUSTER,
+    FakeNetwork,
+    Keeper,
+    make_epoch,
+    make_session,
+    network_client,
+    operator_host,
+)
 
 ACCOUNTS = sorted(PRIVATE_KEYS[2:6], key=address_of)
 STRANGER = PRIVATE_KEYS[6]
@@ -120,7 +129,9 @@ async def test_one_recipient_that_wrote_something_else_is_enough_to_stop(place: 
         await check_anchor(place.anchor, place.epoch)
 
 
-async def test_a_key_that_a_witness_speaks_against_is_not_pinned(village: Village, tmp_path: Path) -> None:
+async def test_a_key_that_a_witness_speaks_against_is_not_pinned(
+    network: FakeNetwork, tmp_path: Path
+) -> None:
     """Asked once the version is verified, and before its key is believed for ever."""
     seen: list[bytes] = []
     known = KnownClusters(tmp_path / "known")
@@ -131,22 +142,22 @@ async def test_a_key_that_a_witness_speaks_against_is_not_pinned(village: Villag
         if speaks:
             raise VerificationError("no")
 
-    for operator in village.operators:
-        operator.learn(village.first)
-    ways = Keeper(village)
+    for operator in network.operators:
+        operator.learn(network.first)
+    ways = Keeper(network)
     async with (
-        at_home(village, 0, ways),
-        at_home(village, 1, ways),
-        at_home(village, 2, ways),
-        visitor(village, tmp_path / "known") as client,
+        operator_host(network, 0, ways),
+        operator_host(network, 1, ways),
+        operator_host(network, 2, ways),
+        network_client(network, tmp_path / "known") as client,
     ):
         with pytest.raises(VerificationError, match="no"):
             await client.fetch(check=witness)
         assert known.get(CLUSTER) is None
         speaks = False
         await client.fetch(check=witness)
-        assert known.get(CLUSTER) == village.epoch.transcript.mpk
+        assert known.get(CLUSTER) == network.epoch.transcript.mpk
         speaks = True
         with pytest.raises(VerificationError, match="no"):
             await client.fetch(check=witness)
-    assert seen == [village.epoch.transcript.hash] * 3
+    assert seen == [network.epoch.transcript.hash] * 3

@@ -30,16 +30,16 @@ from eigenkms.protocols.wire.client_rpc import (
 )
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import AppId, ClusterId
-from tests.client.lies import CASES, Serving, false_epochs, other_polynomial
-from tests.client.village import (
+from tests.support.fake_network import (
     CLUSTER,
+    FakeNetwork,
     Honest,
     Operator,
-    Village,
-    at_home,
-    make_village,
-    visitor,
+    make_network,
+    network_client,
+    operator_host,
 )
+from tests.support.faulty_operators import CASES, Serving, false_epochs, other_polynomial
 from tests.support.waiting import PATIENCE
 
 APP = AppId("my-app")
@@ -48,19 +48,19 @@ SECRET = b"attack at dawn"
 
 
 @asynccontextmanager
-async def living(village: Village, ways: Sequence[Honest | None]) -> AsyncIterator[None]:
+async def living(network: FakeNetwork, ways: Sequence[Honest | None]) -> AsyncIterator[None]:
     """Each operator answers in its way; ``None`` is not there, and nobody listens where its socket points."""
     async with AsyncExitStack() as stack:
         for index, way in enumerate(ways):
             if way is None:
-                village.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{village.operators[index].peer.peer_id}")
+                network.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{network.operators[index].peer.peer_id}")
             else:
-                await stack.enter_async_context(at_home(village, index, way))
+                await stack.enter_async_context(operator_host(network, index, way))
         yield
 
 
 def pins(known: Path) -> dict[ClusterId, bytes]:
-    """What this machine has pinned for the village."""
+    """What this machine has pinned for the network."""
     pinned = KnownClusters(known).get(CLUSTER)
     return {} if pinned is None else {CLUSTER: pinned}
 
@@ -71,42 +71,42 @@ def known(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def honest(village: Village) -> Honest:
-    return Honest(village)
+def honest(network: FakeNetwork) -> Honest:
+    return Honest(network)
 
 
 # -- the master key ----------------------------------------------------------------------------------------------
 
 
-async def test_the_first_fetch_verifies_and_pins(village: Village, honest: Honest, known: Path) -> None:
+async def test_the_first_fetch_verifies_and_pins(network: FakeNetwork, honest: Honest, known: Path) -> None:
     """And a secret encrypted with it comes back."""
-    async with living(village, [honest] * 4), visitor(village, known) as client:
+    async with living(network, [honest] * 4), network_client(network, known) as client:
         info = await client.fetch()
-        assert (info.cluster_id, info.mpk, info.threshold) == (CLUSTER, village.epoch.transcript.mpk, 3)
-        assert info.operators == tuple(o.address for o in village.operators)
+        assert (info.cluster_id, info.mpk, info.threshold) == (CLUSTER, network.epoch.transcript.mpk, 3)
+        assert info.operators == tuple(o.address for o in network.operators)
         assert pins(known) == {CLUSTER: info.mpk}
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
 
 async def test_a_first_key_needs_a_witness_that_is_honest(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """n-t+1 of today's operators: with one of four nothing is pinned; with two it is; from then on one is enough."""
-    async with living(village, [honest, None, None, None]), visitor(village, known) as client:
+    async with living(network, [honest, None, None, None]), network_client(network, known) as client:
         with pytest.raises(QuorumError, match="1 of 4 operators vouch for it, 2 needed") as error:
             await client.fetch()
-        for operator in village.operators[1:]:
+        for operator in network.operators[1:]:
             assert operator.address.hex() in str(error.value)
         assert pins(known) == {}
-    async with living(village, [honest, honest, None, None]), visitor(village, known) as client:
+    async with living(network, [honest, honest, None, None]), network_client(network, known) as client:
         await client.fetch()
-    async with living(village, [None, honest, None, None]), visitor(village, known) as client:
-        assert (await client.fetch()).mpk == village.epoch.transcript.mpk
+    async with living(network, [None, honest, None, None]), network_client(network, known) as client:
+        assert (await client.fetch()).mpk == network.epoch.transcript.mpk
 
 
-async def test_nobody_there_is_a_quorum_that_is_missing(village: Village, known: Path) -> None:
+async def test_nobody_there_is_a_quorum_that_is_missing(network: FakeNetwork, known: Path) -> None:
     """Each is named with the reason."""
-    async with living(village, [None] * 4), visitor(village, known) as client:
+    async with living(network, [None] * 4), network_client(network, known) as client:
         with pytest.raises(QuorumError, match="no operator answered") as error:
             await client.fetch()
         assert str(error.value).count("connection refused") == 4
@@ -120,9 +120,9 @@ class Keyless(Honest):
         raise RpcRefusal("no-version", "no master key has been generated yet")
 
 
-async def test_a_cluster_without_a_key_says_so(village: Village, known: Path) -> None:
+async def test_a_cluster_without_a_key_says_so(network: FakeNetwork, known: Path) -> None:
     """With a hint when to try again; operators that are down do not change what the others said."""
-    async with living(village, [Keyless(village)] * 3 + [None]), visitor(village, known) as client:
+    async with living(network, [Keyless(network)] * 3 + [None]), network_client(network, known) as client:
         with pytest.raises(
             NoVersionError, match="none of the 3 operators that answered has one yet"
         ) as error:
@@ -131,19 +131,21 @@ async def test_a_cluster_without_a_key_says_so(village: Village, known: Path) ->
 
 
 async def test_one_operator_that_knows_the_key_is_heard_among_those_that_do_not(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """Two of four know it: enough for the first pin."""
-    ways = [Keyless(village), honest, Keyless(village), honest]
-    async with living(village, ways), visitor(village, known) as client:
-        assert (await client.fetch()).mpk == village.epoch.transcript.mpk
+    ways = [Keyless(network), honest, Keyless(network), honest]
+    async with living(network, ways), network_client(network, known) as client:
+        assert (await client.fetch()).mpk == network.epoch.transcript.mpk
 
 
-async def test_a_pinned_key_that_changed_is_refused(village: Village, honest: Honest, known: Path) -> None:
+async def test_a_pinned_key_that_changed_is_refused(
+    network: FakeNetwork, honest: Honest, known: Path
+) -> None:
     """Although all operators prove the new one."""
-    other = make_village(seed="another polynomial").epoch.transcript.mpk
+    other = make_network(seed="another polynomial").epoch.transcript.mpk
     KnownClusters(known).pin(CLUSTER, other)
-    async with living(village, [honest] * 4), visitor(village, known) as client:
+    async with living(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(KeyChangedError):
             await client.fetch()
         with pytest.raises(KeyChangedError):
@@ -151,11 +153,11 @@ async def test_a_pinned_key_that_changed_is_refused(village: Village, honest: Ho
 
 
 async def test_a_chain_that_is_down_is_the_chains_fault(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """Exit code 2 and the chain's own words."""
-    village.chain.down = True
-    async with living(village, [honest] * 4), visitor(village, known) as client:
+    network.chain.down = True
+    async with living(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(ChainError, match="it is down"):
             await client.fetch()
 
@@ -166,28 +168,28 @@ async def test_a_chain_that_is_down_is_the_chains_fault(
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 async def test_a_false_proof_is_refused_and_the_honest_are_heard(
-    village: Village, honest: Honest, known: Path, case: str
+    network: FakeNetwork, honest: Honest, known: Path, case: str
 ) -> None:
     """From all operators: exit code 4, nothing pinned. From two of four: the other two are enough."""
-    epoch, words = false_epochs(village)[case]
-    liar = Serving(village, epoch)
-    async with living(village, [liar] * 4), visitor(village, known) as client:
+    epoch, words = false_epochs(network)[case]
+    liar = Serving(network, epoch)
+    async with living(network, [liar] * 4), network_client(network, known) as client:
         with pytest.raises(VerificationError) as error:
             await client.fetch()
         assert words in str(error.value) or "says something else than asked" in str(error.value)
         assert error.value.exit_code == 4
         assert pins(known) == {}
-    async with living(village, [liar, honest, liar, honest]), visitor(village, known) as client:
-        assert (await client.fetch()).mpk == village.epoch.transcript.mpk
+    async with living(network, [liar, honest, liar, honest]), network_client(network, known) as client:
+        assert (await client.fetch()).mpk == network.epoch.transcript.mpk
 
 
 async def test_two_keys_that_are_both_certified_are_never_chosen_between(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """A quorum of liars can certify two; then the client takes neither."""
-    second = other_polynomial(village)
-    other = Serving(village, CertifiedTranscript(second, village.certify(second)))
-    async with living(village, [honest, other, None, None]), visitor(village, known) as client:
+    second = other_polynomial(network)
+    other = Serving(network, CertifiedTranscript(second, network.certify(second)))
+    async with living(network, [honest, other, None, None]), network_client(network, known) as client:
         with pytest.raises(VerificationError, match="operators prove two different ones"):
             await client.fetch()
         assert pins(known) == {}
@@ -196,17 +198,17 @@ async def test_two_keys_that_are_both_certified_are_never_chosen_between(
 class Perjurer(Honest):
     """Shows the right proof and vouches for it in a wrong way."""
 
-    def __init__(self, village: Village, way: str) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, way: str) -> None:
+        super().__init__(network)
         self.way = way
 
     def statement(self, operator: Operator, nonce: bytes) -> Frame:
-        good, neighbour = self.epoch().transcript, self.village.operators[0]
+        good, neighbour = self.epoch().transcript, self.network.operators[0]
         match self.way:
             case "another nonce":
                 return build_statement(operator.key, operator.address, good, bytes(32))
             case "another key":
-                return build_statement(operator.key, operator.address, other_polynomial(self.village), nonce)
+                return build_statement(operator.key, operator.address, other_polynomial(self.network), nonce)
             case "another cluster":
                 away = replace(good, cluster=ClusterId(bytes(32)))
                 return build_statement(operator.key, operator.address, away, nonce)
@@ -236,10 +238,13 @@ PERJURIES = [
 
 
 @pytest.mark.parametrize("way", PERJURIES)
-async def test_a_false_statement_vouches_for_nothing(village: Village, known: Path, way: str) -> None:
+async def test_a_false_statement_vouches_for_nothing(network: FakeNetwork, known: Path, way: str) -> None:
     """With three such operators and one honest one there is one witness, not two."""
-    perjurer, honest = Perjurer(village, way), Honest(village)
-    async with living(village, [honest, perjurer, perjurer, perjurer]), visitor(village, known) as client:
+    perjurer, honest = Perjurer(network, way), Honest(network)
+    async with (
+        living(network, [honest, perjurer, perjurer, perjurer]),
+        network_client(network, known) as client,
+    ):
         with pytest.raises(QuorumError, match="1 of 4 operators vouch for it, 2 needed"):
             await client.fetch()
         assert pins(known) == {}
@@ -248,8 +253,8 @@ async def test_a_false_statement_vouches_for_nothing(village: Village, known: Pa
 class Babbler(Honest):
     """Answers bytes that mean nothing."""
 
-    def __init__(self, village: Village, answer: bytes) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, answer: bytes) -> None:
+        super().__init__(network)
         self._answer = answer
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
@@ -258,14 +263,14 @@ class Babbler(Honest):
 
 @pytest.mark.parametrize("answer", [b"", b"\xc1", b"\x94\xc0\xc0\xc0\xc0", b"\xff" * 100_000, b"\x90"])
 async def test_answers_that_mean_nothing_stop_nobody(
-    village: Village, honest: Honest, known: Path, answer: bytes
+    network: FakeNetwork, honest: Honest, known: Path, answer: bytes
 ) -> None:
     """Alone they are a missing quorum; beside the honest they are passed over, for the key and for partial signatures."""
-    babbler = Babbler(village, answer)
-    async with living(village, [babbler] * 4), visitor(village, known) as client:
+    babbler = Babbler(network, answer)
+    async with living(network, [babbler] * 4), network_client(network, known) as client:
         with pytest.raises(QuorumError):
             await client.fetch()
-    async with living(village, [babbler, honest, honest, honest]), visitor(village, known) as client:
+    async with living(network, [babbler, honest, honest, honest]), network_client(network, known) as client:
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
@@ -274,14 +279,14 @@ async def test_answers_that_mean_nothing_stop_nobody(
 
 
 async def test_an_operator_that_moved_is_reached_through_the_record_that_others_pass_on(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """It is needed for the threshold, and its socket on chain points to nowhere."""
-    async with living(village, [honest, honest, honest, None]), visitor(village, known) as client:
-        moved = village.operators[2]
-        for other in village.operators[:2]:
-            other.records = [moved.record([village.chain.operators[2].socket.partition("/p2p/")[0]])]
-        village.place(2, f"/ip4/127.0.0.1/tcp/1/p2p/{PeerKey.generate().peer_id}")
+    async with living(network, [honest, honest, honest, None]), network_client(network, known) as client:
+        moved = network.operators[2]
+        for other in network.operators[:2]:
+            other.records = [moved.record([network.chain.operators[2].socket.partition("/p2p/")[0]])]
+        network.place(2, f"/ip4/127.0.0.1/tcp/1/p2p/{PeerKey.generate().peer_id}")
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
@@ -290,23 +295,23 @@ async def test_an_operator_that_moved_is_reached_through_the_record_that_others_
     "address", ["nowhere", "/ip4/127.0.0.1/tcp/70000", "/ip4/127.0.0.1/tcp/1/p2p/zzz", ""]
 )
 async def test_a_record_with_an_address_that_is_none_harms_its_operator_alone(
-    village: Village, honest: Honest, known: Path, address: str
+    network: FakeNetwork, honest: Honest, known: Path, address: str
 ) -> None:
     """It signed it itself."""
-    async with living(village, [honest] * 4), visitor(village, known) as client:
-        for other in village.operators:
-            other.records = [village.operators[3].record([address])]
+    async with living(network, [honest] * 4), network_client(network, known) as client:
+        for other in network.operators:
+            other.records = [network.operators[3].record([address])]
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
 
 async def test_a_stolen_peer_id_hides_neither_thief_nor_victim(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """The thief's socket names the victim's peer at the thief's port. The victim is needed, and is reached."""
-    async with living(village, [honest, honest, honest, None]), visitor(village, known) as client:
-        victim = village.operators[0]
-        village.place(3, f"/ip4/127.0.0.1/tcp/1/p2p/{victim.peer.peer_id}")
+    async with living(network, [honest, honest, honest, None]), network_client(network, known) as client:
+        victim = network.operators[0]
+        network.place(3, f"/ip4/127.0.0.1/tcp/1/p2p/{victim.peer.peer_id}")
         for _ in range(3):
             info = await client.fetch()
             assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
@@ -318,8 +323,8 @@ async def test_a_stolen_peer_id_hides_neither_thief_nor_victim(
 class FalseSigner(Honest):
     """Signs the answer well, and the partial signature in it is not its share's."""
 
-    def __init__(self, village: Village, sign: Callable[[Operator, Identity], bytes]) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, sign: Callable[[Operator, Identity], bytes]) -> None:
+        super().__init__(network)
         self._sign = sign
 
     def sign(self, operator: Operator, identity: Identity) -> bytes:
@@ -336,35 +341,37 @@ FALSE_SIGNATURES: dict[str, Callable[[Operator, Identity], bytes]] = {
 
 @pytest.mark.parametrize("lie", FALSE_SIGNATURES)
 async def test_a_false_partial_signature_is_worked_around_and_its_operator_named(
-    village: Village, known: Path, lie: str, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, known: Path, lie: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One of four. It may also come too late to matter: then nothing is said."""
-    liar, honest = FalseSigner(village, FALSE_SIGNATURES[lie]), Honest(village)
-    async with living(village, [liar, honest, honest, honest]), visitor(village, known) as client:
+    liar, honest = FalseSigner(network, FALSE_SIGNATURES[lie]), Honest(network)
+    async with living(network, [liar, honest, honest, honest]), network_client(network, known) as client:
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
-    name = f"operator 0x{village.operators[0].address.hex()} sent a false partial signature"
+    name = f"operator 0x{network.operators[0].address.hex()} sent a false partial signature"
     said = [record.getMessage() for record in caplog.records if "false partial" in record.getMessage()]
     assert said in ([], [name])
 
 
-async def test_where_liars_are_too_many_they_are_named(village: Village, honest: Honest, known: Path) -> None:
+async def test_where_liars_are_too_many_they_are_named(
+    network: FakeNetwork, honest: Honest, known: Path
+) -> None:
     """Two of four: exit code 2, with both names and what they did."""
-    liar = FalseSigner(village, FALSE_SIGNATURES["another share"])
-    async with living(village, [liar, honest, honest, liar]), visitor(village, known) as client:
+    liar = FalseSigner(network, FALSE_SIGNATURES["another share"])
+    async with living(network, [liar, honest, honest, liar]), network_client(network, known) as client:
         await client.fetch()
         with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
             await client.application_key(APP)
         for index in (0, 3):
-            name = f"0x{village.operators[index].address.hex()}: its partial signature is false"
+            name = f"0x{network.operators[index].address.hex()}: its partial signature is false"
             assert name in str(error.value)
 
 
 class Misdirected(Honest):
     """Seals an answer to something else than was asked."""
 
-    def __init__(self, village: Village, way: str) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, way: str) -> None:
+        super().__init__(network)
         self.way = way
 
     def partial(self, operator: Operator, body: bytes) -> bytes:
@@ -374,13 +381,13 @@ class Misdirected(Honest):
             case "another request":
                 request = replace(request, nonce=bytes(32))
             case "another version":
-                transcript = other_polynomial(self.village)
+                transcript = other_polynomial(self.network)
             case "another cluster":
                 transcript = replace(transcript, cluster=ClusterId(bytes(32)))
             case "another reply key":
                 request = replace(request, reply_key=b"\x09" + bytes(31))
             case "another operator":
-                operator = self.village.operators[0]
+                operator = self.network.operators[0]
             case "not signed by it":
                 operator = replace(operator, key=bn254.KeyPair.from_secret(4711))
         return seal_partial(operator.key, operator.address, transcript, request, signature)
@@ -399,17 +406,17 @@ class Misdirected(Honest):
     ],
 )
 async def test_an_answer_to_something_else_counts_for_nothing(
-    village: Village, honest: Honest, known: Path, way: str
+    network: FakeNetwork, honest: Honest, known: Path, way: str
 ) -> None:
     """Two of four: the quorum is missing, and both are named; one of four is not missed."""
-    odd = Misdirected(village, way)
-    async with living(village, [honest, honest, odd, odd]), visitor(village, known) as client:
+    odd = Misdirected(network, way)
+    async with living(network, [honest, honest, odd, odd]), network_client(network, known) as client:
         await client.fetch()
         with pytest.raises(QuorumError, match="2 of 4 operators gave one, 3 needed") as error:
             await client.application_key(APP)
-        for operator in village.operators[2:]:
+        for operator in network.operators[2:]:
             assert f"0x{operator.address.hex()}: " in str(error.value)
-    async with living(village, [honest, honest, honest, odd]), visitor(village, known) as client:
+    async with living(network, [honest, honest, honest, odd]), network_client(network, known) as client:
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
@@ -422,16 +429,16 @@ class Closed(Honest):
 
 
 async def test_a_refusal_by_more_than_may_be_missing_is_a_refusal(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """Two of four: exit code 3. One of four: nobody notices."""
-    closed = Closed(village)
-    async with living(village, [honest, honest, closed, closed]), visitor(village, known) as client:
+    closed = Closed(network)
+    async with living(network, [honest, honest, closed, closed]), network_client(network, known) as client:
         await client.fetch()
         with pytest.raises(RefusedError, match="its policy is closed") as error:
             await client.application_key(APP)
         assert error.value.exit_code == 3
-    async with living(village, [honest, closed, honest, honest]), visitor(village, known) as client:
+    async with living(network, [honest, closed, honest, honest]), network_client(network, known) as client:
         info = await client.fetch()
         assert await client.decrypt(APP, encrypt(info, APP, SECRET)) == SECRET
 
@@ -446,11 +453,11 @@ class Mute(Honest):
 
 
 async def test_who_does_not_answer_in_time_is_named(
-    village: Village, honest: Honest, known: Path, clock: MockClock
+    network: FakeNetwork, honest: Honest, known: Path, clock: MockClock
 ) -> None:
     """The client's own timeout ends it."""
-    mute = Mute(village)
-    async with living(village, [honest, mute, honest, mute]), visitor(village, known) as client:
+    mute = Mute(network)
+    async with living(network, [honest, mute, honest, mute]), network_client(network, known) as client:
         await client.fetch()
 
         def progress(line: str) -> None:
@@ -460,12 +467,14 @@ async def test_who_does_not_answer_in_time_is_named(
         with pytest.raises(QuorumError, match="2 of 4 operators gave one") as error:
             await client.application_key(APP, progress=progress)
         for index in (1, 3):
-            assert village.operators[index].address.hex() in str(error.value)
+            assert network.operators[index].address.hex() in str(error.value)
 
 
-async def test_each_version_of_ciphertexts_has_its_key(village: Village, honest: Honest, known: Path) -> None:
+async def test_each_version_of_ciphertexts_has_its_key(
+    network: FakeNetwork, honest: Honest, known: Path
+) -> None:
     """The client asks for the one that the ciphertext needs; a key of one version opens nothing of the other."""
-    async with living(village, [honest] * 4), visitor(village, known) as client:
+    async with living(network, [honest] * 4), network_client(network, known) as client:
         info = await client.fetch()
         for version, other in ((1, 2), (2, 1)):
             ciphertext = encrypt(info, APP, SECRET, version)
@@ -475,24 +484,24 @@ async def test_each_version_of_ciphertexts_has_its_key(village: Village, honest:
 
 
 async def test_what_is_no_ciphertext_is_refused_before_anybody_is_asked(
-    village: Village, honest: Honest, known: Path
+    network: FakeNetwork, honest: Honest, known: Path
 ) -> None:
     """Nothing is said to the network."""
-    async with living(village, [honest] * 4), visitor(village, known) as client:
+    async with living(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(InputError):
             await client.decrypt(APP, b"nonsense")
         assert honest.asked == []
 
 
 async def test_a_client_fetches_again_after_a_failure(
-    village: Village, honest: Honest, known: Path, clock: MockClock
+    network: FakeNetwork, honest: Honest, known: Path, clock: MockClock
 ) -> None:
     """The network may have moved on to another version meanwhile."""
-    mute = Mute(village)
-    async with visitor(village, known) as client:
-        async with living(village, [honest, mute, mute, honest]):
+    mute = Mute(network)
+    async with network_client(network, known) as client:
+        async with living(network, [honest, mute, mute, honest]):
             await client.fetch()
             with pytest.raises(QuorumError):
                 await client.application_key(APP, progress=lambda _line: clock.jump(PATIENCE))
-        async with living(village, [honest] * 4):
-            assert (await client.application_key(APP)).secret == bls.partial_sign(village.secret, ID)
+        async with living(network, [honest] * 4):
+            assert (await client.application_key(APP)).secret == bls.partial_sign(network.secret, ID)

@@ -14,7 +14,7 @@ from eigenkms.client.settings import ClientSettings
 from eigenkms.errors import InputError
 from eigenkms.types import AppId, ExactAppId
 from tests.client.test_api import living
-from tests.client.village import CLUSTER, Honest, Village, make_village, visitor
+from tests.support.fake_network import CLUSTER, FakeNetwork, Honest, make_network, network_client
 
 SPELLED = AppId("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
 LOWER = AppId(SPELLED.lower())
@@ -23,8 +23,8 @@ SECRET = b'{"API_KEY": "s3cret"}'
 
 
 @pytest.fixture(scope="module")
-def village() -> Village:
-    return make_village()
+def network() -> FakeNetwork:
+    return make_network()
 
 
 class Register:
@@ -38,13 +38,13 @@ class Register:
         return Application(app_id, b"\x0c" * 20, AppStatus.STARTED, self._release)
 
 
-async def test_every_door_takes_every_spelling(village: Village, tmp_path: Path) -> None:
+async def test_every_door_takes_every_spelling(network: FakeNetwork, tmp_path: Path) -> None:
     """Encrypt, decrypt, the key and the secrets; the operators are asked for the canonical id."""
-    cluster = ClusterInfo(CLUSTER, village.epoch)
+    cluster = ClusterInfo(CLUSTER, network.epoch)
     sealed = encrypt(cluster, AppId(SPELLED.upper()), SECRET)
     async with (
-        living(village, [Honest(village)] * 4),
-        visitor(village, tmp_path / "known", applications=Register(sealed)) as client,
+        living(network, [Honest(network)] * 4),
+        network_client(network, tmp_path / "known", applications=Register(sealed)) as client,
     ):
         for each in (SPELLED, LOWER):
             assert await client.decrypt(each, sealed) == SECRET
@@ -53,13 +53,13 @@ async def test_every_door_takes_every_spelling(village: Village, tmp_path: Path)
         assert cluster.recipient(SPELLED).app_id == LOWER
 
 
-async def test_a_spelling_that_is_meant_is_kept(village: Village, tmp_path: Path) -> None:
+async def test_a_spelling_that_is_meant_is_kept(network: FakeNetwork, tmp_path: Path) -> None:
     """What was encrypted under it is opened under it, a release's environment included."""
     exact = ExactAppId(SPELLED)
-    sealed = encrypt(ClusterInfo(CLUSTER, village.epoch), exact, SECRET)
+    sealed = encrypt(ClusterInfo(CLUSTER, network.epoch), exact, SECRET)
     async with (
-        living(village, [Honest(village)] * 4),
-        visitor(village, tmp_path / "known", applications=Register(sealed)) as client,
+        living(network, [Honest(network)] * 4),
+        network_client(network, tmp_path / "known", applications=Register(sealed)) as client,
     ):
         assert await client.decrypt(exact, sealed) == SECRET
         assert dict(await client.fetch_secrets(exact)) == {"API_KEY": "s3cret"}
@@ -68,12 +68,12 @@ async def test_a_spelling_that_is_meant_is_kept(village: Village, tmp_path: Path
 
 
 async def test_a_wrong_checksum_costs_no_request(
-    village: Village, tmp_path: Path, settings: ClientSettings
+    network: FakeNetwork, tmp_path: Path, settings: ClientSettings
 ) -> None:
     """At every door."""
-    cluster = ClusterInfo(CLUSTER, village.epoch)
+    cluster = ClusterInfo(CLUSTER, network.epoch)
     KnownClusters(settings.known_clusters_path).pin(CLUSTER, cluster.mpk)
-    async with visitor(village, tmp_path / "known") as client:
+    async with network_client(network, tmp_path / "known") as client:
         with pytest.raises(InputError, match="checksum"):
             await client.application_key(WRONG)
         with pytest.raises(InputError, match="checksum"):
@@ -89,7 +89,7 @@ async def test_a_wrong_checksum_costs_no_request(
 
 
 @pytest.fixture
-async def settings(village: Village, tmp_path: Path) -> ClientSettings:
+async def settings(network: FakeNetwork, tmp_path: Path) -> ClientSettings:
     """A client's, with a file of its own."""
-    async with visitor(village, tmp_path / "unused") as client:
+    async with network_client(network, tmp_path / "unused") as client:
         return replace(client._settings, known_clusters_path=tmp_path / "pinned")

@@ -23,7 +23,11 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.types import AppId, OperatorAddress
-from tests.attestation.issuer import (
+from tests.support.attested_network import APP, CREATOR_KEY, DIGEST, Guarded, Register, Watched, guarded, show
+from tests.support.fake_network import FakeNetwork, Operator, make_network, network_client
+from tests.support.hosts import patient_host
+from tests.support.launcher import launch
+from tests.support.token_issuer import (
     GCP_ISSUER,
     PROJECT,
     Authority,
@@ -33,10 +37,6 @@ from tests.attestation.issuer import (
     make_authority,
     serve,
 )
-from tests.attestation.launcher import launch
-from tests.client.attested import APP, CREATOR_KEY, DIGEST, Guarded, Register, Watched, guarded, show
-from tests.client.village import Operator, Village, make_village, visitor
-from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
 
 SECRET = b"attack at dawn"
@@ -61,10 +61,10 @@ def register(attester: Watched) -> Register:
 
 
 async def test_the_creator_decrypts_and_nobody_else(
-    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
     """Without evidence, or with another account's, everybody refuses: exit code 3 and each one's reason."""
-    async with guarded(village, register, tmp_path), visitor(village, known) as client:
+    async with guarded(network, register, tmp_path), network_client(network, known) as client:
         ciphertext = encrypt(await client.fetch(), APP, SECRET)
         assert await client.decrypt(APP, ciphertext, attester=attester) == SECRET
         for wrong, code in ((None, "no-authorisation"), (EcdsaAttester(b"\x12" * 32), "not-creator")):
@@ -75,10 +75,10 @@ async def test_the_creator_decrypts_and_nobody_else(
 
 
 async def test_each_operator_gets_evidence_of_its_own(
-    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
     """Made for it and the reply key of the request that it is in; never the same twice."""
-    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+    async with guarded(network, register, tmp_path) as ways, network_client(network, known) as client:
         await client.application_key(APP, attester=attester)
         await client.application_key(APP, attester=attester)
     made = {authorisation.encoded: scope for scope, authorisation in attester.given}
@@ -92,24 +92,24 @@ async def test_each_operator_gets_evidence_of_its_own(
 
 
 async def test_what_one_operator_captured_is_worth_nothing(
-    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
     """At another, where it is not the creator's signature; nor at itself again; nor with a key of the thief's."""
-    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+    async with guarded(network, register, tmp_path) as ways, network_client(network, known) as client:
         await client.application_key(APP, attester=attester)
         captured = dict(ways.seen)
-        victim = village.operators[0]
+        victim = network.operators[0]
         request = captured[victim.address]
         async with patient_host(PeerKey.generate()) as thief:
             for index in range(1, 4):
                 with pytest.raises(RpcRefused) as error:
-                    await show(thief, village, index, request)
+                    await show(thief, network, index, request)
                 assert error.value.code == Refusal.NOT_CREATOR
             with pytest.raises(RpcRefused) as error:
-                await show(thief, village, 0, request)
+                await show(thief, network, 0, request)
             assert error.value.code == Refusal.ALREADY_USED
             with pytest.raises(RpcRefused) as error:
-                await show(thief, village, 0, replace(request, reply_key=b"\x09" * 32))
+                await show(thief, network, 0, replace(request, reply_key=b"\x09" * 32))
             assert error.value.code == Refusal.NOT_CREATOR
 
 
@@ -125,9 +125,9 @@ class Busy(Guarded):
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
         if request.method == rpc_methods.PARTIAL:
-            mine = Counter(address for address, what in self.village.asked if isinstance(what, bytes))
+            mine = Counter(address for address, what in self.network.asked if isinstance(what, bytes))
             if mine[operator.address] < self.times:
-                self.village.asked.append((operator.address, b""))
+                self.network.asked.append((operator.address, b""))
                 raise RpcRefusal(self.code, "try again")
         return await super().answer(operator, request)
 
@@ -135,7 +135,7 @@ class Busy(Guarded):
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [r for r in Refusal if r.passes])
 async def test_who_is_busy_is_asked_again_with_other_evidence(
-    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path, code: Refusal
+    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path, code: Refusal
 ) -> None:
     """More often than who lacks a version, until it decides."""
 
@@ -144,8 +144,8 @@ async def test_who_is_busy_is_asked_again_with_other_evidence(
 
     Later.code = str(code)
     async with (
-        guarded(village, register, tmp_path, make=Later),
-        visitor(village, known) as client,
+        guarded(network, register, tmp_path, make=Later),
+        network_client(network, known) as client,
     ):
         await client.application_key(APP, attester=attester)
     assert len({made.evidence for _, made in attester.given}) == len(attester.given)
@@ -154,7 +154,7 @@ async def test_who_is_busy_is_asked_again_with_other_evidence(
 
 @pytest.mark.slow
 async def test_who_stays_busy_is_asked_to_the_deadline(
-    village: Village,
+    network: FakeNetwork,
     register: Register,
     attester: Watched,
     known: Path,
@@ -167,8 +167,8 @@ async def test_who_stays_busy_is_asked_to_the_deadline(
         times = 1000
 
     async with (
-        guarded(village, register, tmp_path, make=Always),
-        visitor(village, known) as client,
+        guarded(network, register, tmp_path, make=Always),
+        network_client(network, known) as client,
     ):
         await client.fetch()
         busy = 0
@@ -185,11 +185,11 @@ async def test_who_stays_busy_is_asked_to_the_deadline(
 
 
 async def test_who_is_busy_where_the_others_refused_is_not_waited_for(
-    village: Village, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
     """It could not complete the key any more."""
     register = Register()
-    busy = village.operators[0].address
+    busy = network.operators[0].address
 
     class OneBusy(Busy):
         times = 1000
@@ -200,8 +200,8 @@ async def test_who_is_busy_where_the_others_refused_is_not_waited_for(
             )
 
     async with (
-        guarded(village, register, tmp_path, make=OneBusy),
-        visitor(village, known, within=LONG) as client,
+        guarded(network, register, tmp_path, make=OneBusy),
+        network_client(network, known, within=LONG) as client,
     ):
         with trio.fail_after(PATIENCE), pytest.raises(RefusedError, match="unknown-application"):
             await client.application_key(APP, attester=attester)
@@ -230,8 +230,8 @@ async def test_evidence_is_shown_to_as_few_as_do(
     register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
     """Seven of ten and one more; chosen by lot, so that all get their part."""
-    village, chosen = make_village(10), set()
-    async with guarded(village, register, tmp_path), visitor(village, known) as client:
+    network, chosen = make_network(10), set()
+    async with guarded(network, register, tmp_path), network_client(network, known) as client:
         for _ in range(5):
             attester.given.clear()
             await client.application_key(APP, attester=attester)
@@ -245,14 +245,14 @@ async def test_for_each_that_fails_another_is_asked_at_once(
     register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
     """Three of ten hold no share of the version: the other seven give the key, long before anybody is slow."""
-    village = make_village(10)
-    async with guarded(village, register, tmp_path), visitor(village, known, within=LONG) as client:
+    network = make_network(10)
+    async with guarded(network, register, tmp_path), network_client(network, known, within=LONG) as client:
         await client.fetch()
-        for operator in village.operators[:3]:
-            operator.erase(village.first)
+        for operator in network.operators[:3]:
+            operator.erase(network.first)
         with trio.fail_after(PATIENCE):
             await client.application_key(APP, attester=attester)
-    assert shown_to(attester) >= {o.address for o in village.operators[3:]}
+    assert shown_to(attester) >= {o.address for o in network.operators[3:]}
 
 
 @pytest.mark.slow
@@ -260,14 +260,14 @@ async def test_once_answers_are_slow_all_are_asked(
     register: Register, attester: Watched, known: Path, tmp_path: Path, clock: MockClock
 ) -> None:
     """Three of ten never answer: whoever was held back is asked after an eighth of the timeout."""
-    village = make_village(10)
+    network = make_network(10)
 
     class Sleepy(Lazy):
-        sleepers = frozenset(o.address for o in village.operators[:3])
+        sleepers = frozenset(o.address for o in network.operators[:3])
 
     async with (
-        guarded(village, register, tmp_path, make=Sleepy),
-        visitor(village, known, within=LONG) as client,
+        guarded(network, register, tmp_path, make=Sleepy),
+        network_client(network, known, within=LONG) as client,
         trio.open_nursery() as nursery,
     ):
 
@@ -278,7 +278,7 @@ async def test_once_answers_are_slow_all_are_asked(
         nursery.start_soon(slow)
         await client.application_key(APP, attester=attester)
         nursery.cancel_scope.cancel()
-    assert shown_to(attester) >= {o.address for o in village.operators[3:]}
+    assert shown_to(attester) >= {o.address for o in network.operators[3:]}
 
 
 # -- attesters that fail -----------------------------------------------------------------------------------------
@@ -298,21 +298,24 @@ class Failing:
 
 @pytest.mark.parametrize("error", [AttesterError("the signer sleeps"), NetworkError("the signer sleeps")])
 async def test_without_evidence_for_one_the_others_do(
-    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path, error: Exception
+    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path, error: Exception
 ) -> None:
     """It is not asked; whatever error of ours the attester raised, that operator is not thought to be away."""
-    failing = Failing(attester, error, village.operators[2])
-    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+    failing = Failing(attester, error, network.operators[2])
+    async with guarded(network, register, tmp_path) as ways, network_client(network, known) as client:
         await client.application_key(APP, attester=failing)
-    assert village.operators[2].address not in {operator for operator, _ in ways.seen}
+    assert network.operators[2].address not in {operator for operator, _ in ways.seen}
 
 
 async def test_without_evidence_for_too_many_it_is_said_once(
-    village: Village, register: Register, attester: Watched, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, attester: Watched, known: Path, tmp_path: Path
 ) -> None:
     """As our own trouble, with its hint, and at once; nobody is asked."""
-    failing = Failing(attester, AttesterError("the signer sleeps", hint="wake it"), *village.operators)
-    async with guarded(village, register, tmp_path) as ways, visitor(village, known, within=LONG) as client:
+    failing = Failing(attester, AttesterError("the signer sleeps", hint="wake it"), *network.operators)
+    async with (
+        guarded(network, register, tmp_path) as ways,
+        network_client(network, known, within=LONG) as client,
+    ):
         with (
             trio.fail_after(PATIENCE),
             pytest.raises(AttesterError, match=r"^the signer sleeps$") as error,
@@ -322,7 +325,7 @@ async def test_without_evidence_for_too_many_it_is_said_once(
 
 
 async def test_an_attester_of_ones_own_may_show_anything(
-    village: Village, register: Register, known: Path, tmp_path: Path
+    network: FakeNetwork, register: Register, known: Path, tmp_path: Path
 ) -> None:
     """What it gives is what operators get."""
 
@@ -330,7 +333,7 @@ async def test_an_attester_of_ones_own_may_show_anything(
         async def attest(self, scope: Scope) -> Authorisation:
             return Authorisation("stars", scope.nonce.encode())
 
-    async with guarded(village, register, tmp_path) as ways, visitor(village, known) as client:
+    async with guarded(network, register, tmp_path) as ways, network_client(network, known) as client:
         with pytest.raises(RefusedError, match=r"method-not-enabled: .*it accepts ecdsa"):
             await client.application_key(AppId(APP), attester=Own())
     for _, request in ways.seen:
@@ -351,7 +354,7 @@ RELEASE = AppRelease(DIGEST, "docker.io/acme/app", ContainerPolicy(args=("serve"
 
 @pytest.mark.slow
 async def test_a_workload_decrypts_with_tokens_of_its_launcher(
-    village: Village, register: Register, known: Path, tmp_path: Path, authority: Authority
+    network: FakeNetwork, register: Register, known: Path, tmp_path: Path, authority: Authority
 ) -> None:
     """Signed by an issuer whose keys operators fetch; each token has one operator's nonce, and works once and there alone."""
     register.publish(b"\x01" * 20, RELEASE)
@@ -372,16 +375,16 @@ async def test_a_workload_decrypts_with_tokens_of_its_launcher(
 
         attester = ConfidentialSpaceAttester("gcp", socket=launcher.socket)
         async with (
-            guarded(village, register, tmp_path, methods=gcp) as ways,
-            visitor(village, known) as client,
+            guarded(network, register, tmp_path, methods=gcp) as ways,
+            network_client(network, known) as client,
         ):
             ciphertext = encrypt(await client.fetch(), APP, SECRET)
             assert await client.decrypt(APP, ciphertext, attester=attester) == SECRET
-            captured = dict(ways.seen)[village.operators[0].address]
+            captured = dict(ways.seen)[network.operators[0].address]
             async with patient_host(PeerKey.generate()) as thief:
                 for index, code in ((1, Refusal.NOT_BOUND), (0, Refusal.ALREADY_USED)):
                     with pytest.raises(RpcRefused) as error:
-                        await show(thief, village, index, captured)
+                        await show(thief, network, index, captured)
                     assert error.value.code == code
             register.publish(b"\x01" * 20, replace(RELEASE, image_digest=bytes(32)))
             with pytest.raises(RefusedError, match="wrong-image"):

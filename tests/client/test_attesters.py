@@ -17,7 +17,9 @@ from eigenkms.client.errors import AttesterError
 from eigenkms.errors import InputError
 from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, OperatorAddress
-from tests.attestation.issuer import (
+from tests.support.fake_network import CLUSTER
+from tests.support.launcher import Answer, Launcher, launch
+from tests.support.token_issuer import (
     APP,
     GCP_ISSUER,
     INTEL_ISSUER,
@@ -30,8 +32,6 @@ from tests.attestation.issuer import (
     make_authority,
     serve,
 )
-from tests.attestation.launcher import Answer, Launcher, launch
-from tests.client.village import CLUSTER
 
 KEY = b"\x11" * 32
 SCOPE = Scope(CLUSTER, OperatorAddress(b"\x07" * 20), AppId(APP), b"\x03" * 32)

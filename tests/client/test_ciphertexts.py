@@ -22,7 +22,7 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 from tests.client.test_api import APP, living
-from tests.client.village import CLUSTER, Honest, Village, visitor
+from tests.support.fake_network import CLUSTER, FakeNetwork, Honest, network_client
 from tests.support.toy_backend import toy_crypto
 
 CHUNK = 65536
@@ -34,19 +34,19 @@ def known(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def info(village: Village) -> ClusterInfo:
-    return ClusterInfo(CLUSTER, village.epoch)
+def info(network: FakeNetwork) -> ClusterInfo:
+    return ClusterInfo(CLUSTER, network.epoch)
 
 
 @pytest.fixture
-def key(village: Village, info: ClusterInfo) -> ApplicationKey:
-    return key_of(info.recipient(APP), village.secret)
+def key(network: FakeNetwork, info: ClusterInfo) -> ApplicationKey:
+    return key_of(info.recipient(APP), network.secret)
 
 
 @pytest.fixture
-def old_key(village: Village, info: ClusterInfo) -> ApplicationKey:
+def old_key(network: FakeNetwork, info: ClusterInfo) -> ApplicationKey:
     """That for version 1."""
-    return key_of(info.recipient(APP), village.secret, 1)
+    return key_of(info.recipient(APP), network.secret, 1)
 
 
 def key_of(owner: Recipient, secret: SecretScalar, version: int = 2) -> ApplicationKey:
@@ -197,10 +197,10 @@ def test_nothing_is_encrypted_that_nobody_could_decrypt(info: ClusterInfo, key: 
 # -- with operators ----------------------------------------------------------------------------------------------
 
 
-async def test_a_client_decrypts_streams_of_both_versions(village: Village, known: Path) -> None:
+async def test_a_client_decrypts_streams_of_both_versions(network: FakeNetwork, known: Path) -> None:
     """And bytes; more than is decrypted in one go."""
     plaintext = bytes(70) * CHUNK
-    async with living(village, [Honest(village)] * 4), visitor(village, known) as client:
+    async with living(network, [Honest(network)] * 4), network_client(network, known) as client:
         info = await client.fetch()
         for version in (1, 2):
             opened = io.BytesIO()
@@ -214,12 +214,12 @@ async def test_a_client_decrypts_streams_of_both_versions(village: Village, know
 
 
 async def test_another_clusters_ciphertext_is_refused_before_anybody_is_asked(
-    village: Village, known: Path, info: ClusterInfo
+    network: FakeNetwork, known: Path, info: ClusterInfo
 ) -> None:
     """It names its cluster."""
-    honest = Honest(village)
+    honest = Honest(network)
     foreign = Recipient(APP, ClusterId(bytes(32)), info.mpk)
-    async with living(village, [honest] * 4), visitor(village, known) as client:
+    async with living(network, [honest] * 4), network_client(network, known) as client:
         with pytest.raises(VerificationError, match="not for"):
             await client.decrypt(APP, ibe_v2.encrypt(foreign, b"secret", lambda n: b"\x01" * n))
         assert honest.asked == []

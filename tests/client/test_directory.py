@@ -12,38 +12,38 @@ from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId, SessionId
-from tests.client.village import CLUSTER, Operator, Village, make_village
+from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, make_network
 
 HERE, THERE, ELSEWHERE = (f"/ip4/127.0.0.1/tcp/{port}" for port in (9001, 9002, 9003))
 
 
 @pytest.fixture
-def settled() -> Village:
+def settled() -> FakeNetwork:
     """All operators have good sockets."""
-    village = make_village()
-    for index, operator in enumerate(village.operators):
-        village.place(index, f"{HERE}/p2p/{operator.peer.peer_id}")
-    return village
+    network = make_network()
+    for index, operator in enumerate(network.operators):
+        network.place(index, f"{HERE}/p2p/{operator.peer.peer_id}")
+    return network
 
 
 @pytest.fixture
-def directory(settled: Village) -> AddressBook:
+def directory(settled: FakeNetwork) -> AddressBook:
     return AddressBook(CLUSTER, settled.chain.operators)
 
 
-def test_the_socket_on_chain_is_the_first_address(settled: Village, directory: AddressBook) -> None:
+def test_the_socket_on_chain_is_the_first_address(settled: FakeNetwork, directory: AddressBook) -> None:
     """For every operator; nobody else is known."""
     assert directory.operators == tuple(o.address for o in settled.operators)
     for operator in settled.operators:
         assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
         assert directory.key_of(operator.address) == operator.key.g2
-    stranger = make_village(seed="elsewhere").operators[0].address
+    stranger = make_network(seed="elsewhere").operators[0].address
     assert directory.peer_of(stranger) is None
     assert directory.key_of(stranger) is None
 
 
 def test_a_newer_record_replaces_the_socket_and_an_older_one_does_not(
-    settled: Village, directory: AddressBook
+    settled: FakeNetwork, directory: AddressBook
 ) -> None:
     """Whoever passes them on, in whatever order."""
     operator = settled.operators[0]
@@ -58,7 +58,9 @@ def test_a_newer_record_replaces_the_socket_and_an_older_one_does_not(
     assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
 
-def test_a_moved_operator_may_still_be_where_the_chain_says(settled: Village, directory: AddressBook) -> None:
+def test_a_moved_operator_may_still_be_where_the_chain_says(
+    settled: FakeNetwork, directory: AddressBook
+) -> None:
     """Its record's addresses are tried first, then its socket if it is the same peer; a record without any leaves the socket."""
     operator, quiet = settled.operators[:2]
     assert directory.learn([operator.record([THERE]), quiet.record([])]) == {operator.address}
@@ -67,7 +69,7 @@ def test_a_moved_operator_may_still_be_where_the_chain_says(settled: Village, di
 
 
 def test_a_record_that_says_nothing_new_costs_no_signature_check(
-    settled: Village, directory: AddressBook
+    settled: FakeNetwork, directory: AddressBook
 ) -> None:
     """The same peer at the same place: not even looked at, so its signature may be anything."""
     operator = settled.operators[0]
@@ -75,7 +77,7 @@ def test_a_record_that_says_nothing_new_costs_no_signature_check(
     assert directory.learn([replace(same, signature=bytes(64))]) == set()
 
 
-def test_an_operator_without_a_usable_socket_is_found_by_its_record(settled: Village) -> None:
+def test_an_operator_without_a_usable_socket_is_found_by_its_record(settled: FakeNetwork) -> None:
     """Until then it has no address at all."""
     settled.place(2, "see our website")
     directory, operator = AddressBook(CLUSTER, settled.chain.operators), settled.operators[2]
@@ -119,7 +121,7 @@ def false_records(operator: Operator, thief: Operator) -> dict[str, Frame]:
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_a_false_record_changes_nothing(settled: Village, directory: AddressBook, index: int) -> None:
+def test_a_false_record_changes_nothing(settled: FakeNetwork, directory: AddressBook, index: int) -> None:
     """It is passed over, and the good one behind it is taken."""
     operator, thief = settled.operators[:2]
     name, false = list(false_records(operator, thief).items())[index]
@@ -128,16 +130,16 @@ def test_a_false_record_changes_nothing(settled: Village, directory: AddressBook
     assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
 
-def test_an_operator_of_another_set_has_no_say(settled: Village, directory: AddressBook) -> None:
+def test_an_operator_of_another_set_has_no_say(settled: FakeNetwork, directory: AddressBook) -> None:
     """Its record is signed well, and it is nobody here."""
-    stranger = make_village(seed="elsewhere").operators[0]
+    stranger = make_network(seed="elsewhere").operators[0]
     assert directory.learn([stranger.record([THERE])]) == set()
 
 
 # -- operators that come and go ----------------------------------------------------------------------------------
 
 
-def test_who_left_is_still_found_and_not_one_of_today(settled: Village, directory: AddressBook) -> None:
+def test_who_left_is_still_found_and_not_one_of_today(settled: FakeNetwork, directory: AddressBook) -> None:
     """By its record, its key of then; until it is back."""
     leaver, rest = settled.operators[0], settled.chain.operators[1:]
     everybody = settled.chain.operators
@@ -155,7 +157,7 @@ def test_who_left_is_still_found_and_not_one_of_today(settled: Village, director
     )
 
 
-def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(settled: Village) -> None:
+def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(settled: FakeNetwork) -> None:
     """Their records came before the version did; a record that another signed is no more believed for that."""
     leavers, rest = settled.chain.operators[:2], settled.chain.operators[2:]
     first, second = settled.operators[:2]
@@ -179,7 +181,7 @@ def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(set
 
 
 def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
-    settled: Village, directory: AddressBook
+    settled: FakeNetwork, directory: AddressBook
 ) -> None:
     """Whatever it had at the block of an old version."""
     operator, stranger = settled.operators[0], bn254.KeyPair.from_secret(4711)
@@ -191,7 +193,7 @@ def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
 
 @pytest.mark.parametrize("changed", ["socket", "key"])
 def test_a_change_on_chain_outdates_the_record(
-    settled: Village, directory: AddressBook, changed: str
+    settled: FakeNetwork, directory: AddressBook, changed: str
 ) -> None:
     """Of that operator alone; a read that finds all as it was leaves the records."""
     first, second = settled.operators[:2]
@@ -208,9 +210,9 @@ def test_a_change_on_chain_outdates_the_record(
     assert directory.peer_of(second.address) == (second.peer.peer_id, (THERE, HERE))
 
 
-def test_records_of_strangers_take_bounded_room(settled: Village, directory: AddressBook) -> None:
+def test_records_of_strangers_take_bounded_room(settled: FakeNetwork, directory: AddressBook) -> None:
     """As many as one answer of each operator can hold; a newer read of the set lets them go."""
-    stranger = make_village(seed="elsewhere").operators[0]
+    stranger = make_network(seed="elsewhere").operators[0]
     good = stranger.record([THERE])
     bound = MAX_RECORDS * len(settled.operators)
     flood = [replace(good, signature=i.to_bytes(64, "big")) for i in range(bound + 1)]
@@ -220,7 +222,7 @@ def test_records_of_strangers_take_bounded_room(settled: Village, directory: Add
     assert directory._pending_records == {}
 
 
-def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: Village) -> None:
+def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: FakeNetwork) -> None:
     """A thief publishes another's peer id at its own port: asking either reaches for the peer at both places."""
     victim, thief = settled.operators[:2]
     settled.place(1, f"{THERE}/p2p/{victim.peer.peer_id}")
@@ -230,7 +232,9 @@ def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: Vil
 
 
 @pytest.mark.parametrize("asked", [0, 3])
-def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(settled: Village, asked: int) -> None:
+def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(
+    settled: FakeNetwork, asked: int
+) -> None:
     """Whichever of the two is asked, and whichever comes first in the set: its black holes stand behind the chain's socket."""
     for liar, victim in ((0, 3), (3, 0)):
         stolen = settled.operators[victim].peer.peer_id
@@ -244,7 +248,7 @@ def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(settled: 
 
 @pytest.mark.parametrize("address", ["", "nowhere", "/ip4/127.0.0.1/tcp/70000", f"{HERE}/p2p/zzz"])
 def test_a_record_with_an_address_that_is_none_is_passed_over(
-    settled: Village, directory: AddressBook, address: str
+    settled: FakeNetwork, directory: AddressBook, address: str
 ) -> None:
     """Else a member that names another's peer id beside it would make that one impossible to dial."""
     liar, victim = settled.operators[:2]
@@ -255,7 +259,7 @@ def test_a_record_with_an_address_that_is_none_is_passed_over(
         assert read_addresses(*place)
 
 
-def test_most_sockets_on_chain_say_whether_the_network_is_public(settled: Village) -> None:
+def test_most_sockets_on_chain_say_whether_the_network_is_public(settled: FakeNetwork) -> None:
     """One liar of four changes nothing, to either side; names say nothing."""
     directory = AddressBook(CLUSTER, settled.chain.operators)
     assert directory.home is None

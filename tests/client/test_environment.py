@@ -15,8 +15,8 @@ from eigenkms.client.release_environment import MAX_BYTES, Secrets, parse_enviro
 from eigenkms.crypto.ibe_v2 import Recipient
 from eigenkms.errors import ChainError, InputError, RefusedError, VerificationError
 from eigenkms.types import AppId, ClusterId
-from tests.client.attested import APP, CREATOR_KEY, DIGEST, Register, guarded
-from tests.client.village import CLUSTER, Village, visitor
+from tests.support.attested_network import APP, CREATOR_KEY, DIGEST, Register, guarded
+from tests.support.fake_network import CLUSTER, FakeNetwork, network_client
 
 CREATOR = EcdsaAttester(CREATOR_KEY)
 PUBLIC = b'{"MODE": "prod", "REGION": "eu"}'
@@ -28,8 +28,8 @@ def known(tmp_path: Path) -> Path:
     return tmp_path / "known"
 
 
-def seal(village: Village, text: bytes, *, version: int = 2, app: AppId = APP) -> bytes:
-    recipient = Recipient(app, CLUSTER, village.epoch.transcript.mpk)
+def seal(network: FakeNetwork, text: bytes, *, version: int = 2, app: AppId = APP) -> bytes:
+    recipient = Recipient(app, CLUSTER, network.epoch.transcript.mpk)
     return ciphertexts.encrypt(recipient, text, version)
 
 
@@ -41,32 +41,38 @@ def released(public: bytes = PUBLIC, encrypted: bytes = b"") -> Register:
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_secrets_are_the_releases_environment(
-    village: Village, known: Path, tmp_path: Path, version: int
+    network: FakeNetwork, known: Path, tmp_path: Path, version: int
 ) -> None:
     """Of both versions of ciphertexts; a name that is public too has its encrypted value."""
-    register = released(encrypted=seal(village, json.dumps(SEALED).encode(), version=version))
-    async with guarded(village, register, tmp_path), visitor(village, known, applications=register) as client:
+    register = released(encrypted=seal(network, json.dumps(SEALED).encode(), version=version))
+    async with (
+        guarded(network, register, tmp_path),
+        network_client(network, known, applications=register) as client,
+    ):
         secrets = await client.fetch_secrets(APP, CREATOR)
     assert dict(secrets) == {"API_KEY": "s3cr3t \N{KEY}", "MODE": "secret mode", "REGION": "eu"}
     assert list(secrets) == ["MODE", "REGION", "API_KEY"]
 
 
-async def test_whoever_has_no_right_gets_none(village: Village, known: Path, tmp_path: Path) -> None:
+async def test_whoever_has_no_right_gets_none(network: FakeNetwork, known: Path, tmp_path: Path) -> None:
     """Neither without evidence nor with another account's."""
-    register = released(encrypted=seal(village, json.dumps(SEALED).encode()))
-    async with guarded(village, register, tmp_path), visitor(village, known, applications=register) as client:
+    register = released(encrypted=seal(network, json.dumps(SEALED).encode()))
+    async with (
+        guarded(network, register, tmp_path),
+        network_client(network, known, applications=register) as client,
+    ):
         for attester in (None, EcdsaAttester(b"\x12" * 32)):
             with pytest.raises(RefusedError):
                 await client.fetch_secrets(APP, attester)
 
 
-async def test_where_nothing_is_encrypted_nobody_is_asked(village: Village, known: Path) -> None:
+async def test_where_nothing_is_encrypted_nobody_is_asked(network: FakeNetwork, known: Path) -> None:
     """Nobody is there, and it is no trouble."""
-    async with visitor(village, known, applications=released()) as client:
+    async with network_client(network, known, applications=released()) as client:
         assert dict(await client.fetch_secrets(APP)) == {"MODE": "prod", "REGION": "eu"}
 
 
-async def test_what_is_not_on_chain_is_told(village: Village, known: Path) -> None:
+async def test_what_is_not_on_chain_is_told(network: FakeNetwork, known: Path) -> None:
     """No contract, no application, no release, no chain: each by its own sentence, before any operator is asked."""
     register = released()
     register.known[APP] = replace(register.known[APP], release=None)
@@ -77,44 +83,50 @@ async def test_what_is_not_on_chain_is_told(village: Village, known: Path) -> No
         (register, APP, InputError, "it has no confirmed release"),
         (broken, APP, ChainError, "read it: down"),
     ):
-        async with visitor(village, known, applications=applications) as client:
+        async with network_client(network, known, applications=applications) as client:
             with pytest.raises(error, match=words):
                 await client.fetch_secrets(app)
 
 
 async def test_an_encrypted_environment_that_cannot_be_opened_costs_no_request(
-    village: Village, known: Path
+    network: FakeNetwork, known: Path
 ) -> None:
     """It is no ciphertext, too large a one, or one for another cluster."""
-    mpk = village.epoch.transcript.mpk
+    mpk = network.epoch.transcript.mpk
     elsewhere = ciphertexts.encrypt(Recipient(APP, ClusterId(b"\x01" * 32), mpk), b"{}")
     for sealed, error, words in (
         (b"{}", UnusableReleaseError, "read the encrypted environment: "),
         (b"IBE" + bytes(2 * MAX_BYTES), UnusableReleaseError, "more than 2097152 bytes"),
         (elsewhere, VerificationError, "the ciphertext is for cluster 0101"),
     ):
-        async with visitor(village, known, applications=released(encrypted=sealed)) as client:
+        async with network_client(network, known, applications=released(encrypted=sealed)) as client:
             with pytest.raises(error, match=words):
                 await client.fetch_secrets(APP, CREATOR)
 
 
 @pytest.mark.parametrize("text", [b'{"A": 1}', b"[]", b'{"A=": "x"}'])
 async def test_what_is_encrypted_must_be_an_environment(
-    village: Village, known: Path, tmp_path: Path, text: bytes
+    network: FakeNetwork, known: Path, tmp_path: Path, text: bytes
 ) -> None:
     """As the public one."""
-    register = released(encrypted=seal(village, text))
-    async with guarded(village, register, tmp_path), visitor(village, known, applications=register) as client:
+    register = released(encrypted=seal(network, text))
+    async with (
+        guarded(network, register, tmp_path),
+        network_client(network, known, applications=register) as client,
+    ):
         with pytest.raises(UnusableReleaseError, match="read the encrypted environment"):
             await client.fetch_secrets(APP, CREATOR)
 
 
 async def test_an_environment_that_is_for_another_application_does_not_open(
-    village: Village, known: Path, tmp_path: Path
+    network: FakeNetwork, known: Path, tmp_path: Path
 ) -> None:
     """Whoever copies it into a release of its own gets nothing: exit code 4."""
-    register = released(encrypted=seal(village, b"{}", app=AppId("0x" + "cd" * 20)))
-    async with guarded(village, register, tmp_path), visitor(village, known, applications=register) as client:
+    register = released(encrypted=seal(network, b"{}", app=AppId("0x" + "cd" * 20)))
+    async with (
+        guarded(network, register, tmp_path),
+        network_client(network, known, applications=register) as client,
+    ):
         with pytest.raises(VerificationError):
             await client.fetch_secrets(APP, CREATOR)
 

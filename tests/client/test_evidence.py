@@ -22,25 +22,25 @@ from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import dealing_body, ref_of
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.storage.store import EVIDENCE_LIMIT
+from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet
 from tests.client.test_api import Keyless, living, pins
-from tests.client.village import (
+from tests.support.fake_network import (
     CLUSTER,
     FakeChain,
+    FakeNetwork,
     Honest,
     Operator,
-    Village,
     block_at,
-    make_village,
-    visitor,
+    make_network,
+    network_client,
 )
 from tests.support.waiting import PATIENCE
 
 
-def equivocation(village: Village, number: int = 1, accused: int = 3) -> Bundle:
+def equivocation(network: FakeNetwork, number: int = 1, accused: int = 3) -> Bundle:
     """Two hashes of one operator, others for each ``number``."""
-    return equivocation_in(village.session, village.operators[accused], number)
+    return equivocation_in(network.session, network.operators[accused], number)
 
 
 def equivocation_in(session: Session, liar: Operator, number: int = 1) -> Bundle:
@@ -48,16 +48,16 @@ def equivocation_in(session: Session, liar: Operator, number: int = 1) -> Bundle
     return Bundle(session, Evidence(Fault.EQUIVOCATION, liar.address, session.id, frames))
 
 
-def bad_dealing(village: Village, source: Transcript, accused: int = 3) -> Bundle:
+def bad_dealing(network: FakeNetwork, source: Transcript, accused: int = 3) -> Bundle:
     """A signed dealing from a version, which has no header."""
-    session, liar = village.session, village.operators[accused]
+    session, liar = network.session, network.operators[accused]
     frame = said(session, liar, FrameKind.DEALING, dealing_body(ref_of(source), b"no header"))
     return Bundle(session, Evidence(Fault.BAD_DEALING, liar.address, session.id, (frame,), source))
 
 
-def _of_others(village: Village, strangers: Village) -> Transcript:
-    """The village's version, as if one of its operators had had the key of a stranger."""
-    transcript = village.epoch.transcript
+def _of_others(network: FakeNetwork, strangers: FakeNetwork) -> Transcript:
+    """The network's version, as if one of its operators had had the key of a stranger."""
+    transcript = network.epoch.transcript
     first, *others = transcript.recipients
     made_up = replace(first, key=strangers.operators[0].key.g2)
     return replace(transcript, recipients=OperatorSet((made_up, *others)))
@@ -77,8 +77,8 @@ def said(session: Session, operator: Operator, kind: FrameKind, body: list[Any])
 class Holding(Honest):
     """Shows ``bundles``, one a page, and answers to nothing else if it has no key."""
 
-    def __init__(self, village: Village, *bundles: Bundle | bytes) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, *bundles: Bundle | bytes) -> None:
+        super().__init__(network)
         self.pages = [bundle if isinstance(bundle, bytes) else bundle.encoded for bundle in bundles]
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
@@ -115,101 +115,101 @@ def known(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def found(
-    village: Village, ways: Sequence[Honest | None], known: Path, *asked: OperatorAddress
+    network: FakeNetwork, ways: Sequence[Honest | None], known: Path, *asked: OperatorAddress
 ) -> AsyncIterator[EvidenceReport]:
     """What a client finds where operators answer in these ways."""
-    async with living(village, ways), visitor(village, known) as client:
+    async with living(network, ways), network_client(network, known) as client:
         yield await client.fetch_evidence(asked)
 
 
-def names(village: Village, *indices: int) -> tuple[OperatorAddress, ...]:
-    return tuple(village.operators[index].address for index in indices)
+def names(network: FakeNetwork, *indices: int) -> tuple[OperatorAddress, ...]:
+    return tuple(network.operators[index].address for index in indices)
 
 
-async def test_the_same_proof_of_several_operators_is_one_piece(village: Village, known: Path) -> None:
+async def test_the_same_proof_of_several_operators_is_one_piece(network: FakeNetwork, known: Path) -> None:
     """With all who hold it, also where they heard the two frames in another order; in the order of blocks."""
-    first, second = equivocation(village, 1), equivocation(village, 2, accused=2)
+    first, second = equivocation(network, 1), equivocation(network, 2, accused=2)
     a, b = first.evidence.frames
     swapped = replace(first, evidence=replace(first.evidence, frames=(b, a)))
     ways = [
-        Holding(village, first),
-        Holding(village, second, swapped),
-        Holding(village, first, first),
-        Holding(village),
+        Holding(network, first),
+        Holding(network, second, swapped),
+        Holding(network, first, first),
+        Holding(network),
     ]
-    async with found(village, ways, known) as findings:
+    async with found(network, ways, known) as findings:
         assert (findings.asked, findings.rejected, findings.failures) == (4, (), {})
         shown = {piece.bundle.name: piece.holders for piece in findings.pieces}
-        assert shown == {first.name: names(village, 0, 1, 2), second.name: names(village, 1)}
-        assert [p.bundle.evidence.accused for p in findings.pieces] == sorted(names(village, 2, 3))
+        assert shown == {first.name: names(network, 0, 1, 2), second.name: names(network, 1)}
+        assert [p.bundle.evidence.accused for p in findings.pieces] == sorted(names(network, 2, 3))
 
 
-async def test_evidence_is_found_before_there_is_a_key(village: Village, known: Path) -> None:
+async def test_evidence_is_found_before_there_is_a_key(network: FakeNetwork, known: Path) -> None:
     """A dealer that keeps a genesis from its end is then named; nothing is pinned."""
 
     class Early(Holding, Keyless):
         """Has evidence and no key."""
 
-    ways = [Early(village, equivocation(village)), Early(village), Early(village), None]
-    async with found(village, ways, known) as findings:
-        assert [piece.holders for piece in findings.pieces] == [names(village, 0)]
-        assert set(findings.failures) == set(names(village, 3))
+    ways = [Early(network, equivocation(network)), Early(network), Early(network), None]
+    async with found(network, ways, known) as findings:
+        assert [piece.holders for piece in findings.pieces] == [names(network, 0)]
+        assert set(findings.failures) == set(names(network, 3))
     assert pins(known) == {}
 
 
 async def test_false_evidence_is_rejected_with_the_name_of_who_showed_it(
-    village: Village, known: Path
+    network: FakeNetwork, known: Path
 ) -> None:
     """Whatever is false about it, and the rest of what that operator shows is still taken."""
-    good = equivocation(village)
-    strangers = make_village(seed="strangers")
-    fork = replace(village.session, boundary=block_at(100, "fork"))
-    unborn = replace(village.session, boundary=block_at(106))
-    elsewhere = replace(village.session, cluster=ClusterId(bytes(32)))
+    good = equivocation(network)
+    strangers = make_network(seed="strangers")
+    fork = replace(network.session, boundary=block_at(100, "fork"))
+    unborn = replace(network.session, boundary=block_at(106))
+    elsewhere = replace(network.session, cluster=ClusterId(bytes(32)))
     one = good.evidence.frames[0]
     lies = {
         "decode evidence bundle": b"nonsense",
         "the frames do not prove it": replace(good, evidence=replace(good.evidence, frames=(one, one))),
         "verify evidence: its 4 operators are not the 4 that the chain had": equivocation(strangers),
-        "is not on this chain": equivocation_in(fork, village.operators[3]),
-        "is not final yet": equivocation_in(unborn, village.operators[3]),
-        "it is of another cluster": equivocation_in(elsewhere, village.operators[3]),
+        "is not on this chain": equivocation_in(fork, network.operators[3]),
+        "is not final yet": equivocation_in(unborn, network.operators[3]),
+        "it is of another cluster": equivocation_in(elsewhere, network.operators[3]),
         "verify source of evidence: its 4 operators are not": bad_dealing(
-            village, _of_others(village, strangers)
+            network, _of_others(network, strangers)
         ),
     }
     assert len(lies) < MAX_REJECTED
-    ways = [Holding(village, *lies.values(), good), Holding(village), Holding(village), Holding(village)]
-    async with found(village, ways, known) as findings:
-        assert [piece.holders for piece in findings.pieces] == [names(village, 0)]
-        assert {operator for operator, _ in findings.rejected} == set(names(village, 0))
+    ways = [Holding(network, *lies.values(), good), Holding(network), Holding(network), Holding(network)]
+    async with found(network, ways, known) as findings:
+        assert [piece.holders for piece in findings.pieces] == [names(network, 0)]
+        assert {operator for operator, _ in findings.rejected} == set(names(network, 0))
         reasons = [reason for _, reason in findings.rejected]
         assert len(reasons) == len(lies)
         for words in lies:
             assert sum(words in reason for reason in reasons) == 1, words
 
 
-async def test_a_source_that_the_chain_confirms_is_good(village: Village, known: Path) -> None:
+async def test_a_source_that_the_chain_confirms_is_good(network: FakeNetwork, known: Path) -> None:
     """Of the operators that the chain had at its block."""
-    piece = bad_dealing(village, village.epoch.transcript)
-    ways = [Holding(village, piece), *[Holding(village)] * 3]
-    async with found(village, ways, known) as findings:
+    piece = bad_dealing(network, network.epoch.transcript)
+    ways = [Holding(network, piece), *[Holding(network)] * 3]
+    async with found(network, ways, known) as findings:
         assert [found.bundle for found in findings.pieces] == [piece]
 
 
-async def test_nobody_can_keep_a_client_busy(village: Village, known: Path) -> None:
+async def test_nobody_can_keep_a_client_busy(network: FakeNetwork, known: Path) -> None:
     """More than an honest operator keeps is refused, nonsense without end too, and pages that go nowhere; others are heard."""
-    valid = [equivocation(village, number) for number in range(EVIDENCE_LIMIT + 5)]
+    valid = [equivocation(network, number) for number in range(EVIDENCE_LIMIT + 5)]
     nonsense = [b"nonsense %d" % number for number in range(50)]
     ways = [
-        Endless(village, *valid),
-        Endless(village, *nonsense),
-        Standing(village, valid[0]),
-        Holding(village, equivocation(village, 99, accused=0)),
+        Endless(network, *valid),
+        Endless(network, *nonsense),
+        Standing(network, valid[0]),
+        Holding(network, equivocation(network, 99, accused=0)),
     ]
-    async with found(village, ways, known) as findings:
+    async with found(network, ways, known) as findings:
         reasons = {operator: str(error) for operator, error in findings.failures.items()}
-        first, second, third, fourth = names(village, 0, 1, 2, 3)
+        first, second, third, fourth = names(network, 0, 1, 2, 3)
         assert "more than 16 pieces of one kind against one operator" in reasons[first]
         assert f"more than {MAX_REJECTED} pieces do not verify" in reasons[second]
         assert "ids do not ascend" in reasons[third]
@@ -218,19 +218,19 @@ async def test_nobody_can_keep_a_client_busy(village: Village, known: Path) -> N
         assert fourth in {holder for piece in findings.pieces for holder in piece.holders}
 
 
-async def test_only_those_that_were_chosen_are_asked(village: Village, known: Path) -> None:
+async def test_only_those_that_were_chosen_are_asked(network: FakeNetwork, known: Path) -> None:
     """Who is no operator of today cannot be."""
-    ways = [Holding(village, equivocation(village, number)) for number in range(4)]
-    async with found(village, ways, known, village.operators[2].address) as findings:
+    ways = [Holding(network, equivocation(network, number)) for number in range(4)]
+    async with found(network, ways, known, network.operators[2].address) as findings:
         assert findings.asked == 1
-        assert [piece.holders for piece in findings.pieces] == [names(village, 2)]
+        assert [piece.holders for piece in findings.pieces] == [names(network, 2)]
         assert [rpc_methods.EVIDENCE in way.asked for way in ways] == [False, False, True, False]
-    async with living(village, ways), visitor(village, known) as client:
+    async with living(network, ways), network_client(network, known) as client:
         with pytest.raises(InputError, match="it is not an operator of this set today"):
             await client.fetch_evidence([OperatorAddress(bytes(20))])
 
 
-async def test_who_does_not_answer_is_told(village: Village, known: Path, clock: MockClock) -> None:
+async def test_who_does_not_answer_is_told(network: FakeNetwork, known: Path, clock: MockClock) -> None:
     """One is not there, one does not know the method, one takes too long; what came before is there."""
 
     class Old(Honest):
@@ -249,8 +249,8 @@ async def test_who_does_not_answer_is_told(village: Village, known: Path, clock:
                 await trio.sleep_forever()
             return await super().answer(operator, request)
 
-    ways = [Holding(village, equivocation(village)), None, Old(village), Silent(village)]
-    async with living(village, ways), visitor(village, known) as client:
+    ways = [Holding(network, equivocation(network)), None, Old(network), Silent(network)]
+    async with living(network, ways), network_client(network, known) as client:
 
         def progress(line: str) -> None:
             if line.startswith("3 of 4 operators asked"):
@@ -258,7 +258,7 @@ async def test_who_does_not_answer_is_told(village: Village, known: Path, clock:
 
         findings = await client.fetch_evidence(progress=progress)
     assert len(findings.pieces) == 1
-    reasons = [str(findings.failures[operator]) for operator in names(village, 1, 2, 3)]
+    reasons = [str(findings.failures[operator]) for operator in names(network, 1, 2, 3)]
     assert "connection refused" in reasons[0]
     assert "unknown-method" in reasons[1]
     assert reasons[2] == "no answer in time"
@@ -272,10 +272,10 @@ class Forgetful(FakeChain):
         raise ChainError("call the fake chain: it has forgotten")
 
 
-async def test_a_chain_that_cannot_say_is_the_chains_fault(village: Village, known: Path) -> None:
+async def test_a_chain_that_cannot_say_is_the_chains_fault(network: FakeNetwork, known: Path) -> None:
     """Not a fault of the evidence, nor of who showed it."""
-    village.chain = Forgetful(village.chain.operators)
-    ways = [Holding(village, equivocation(village))] * 4
-    async with living(village, ways), visitor(village, known) as client:
+    network.chain = Forgetful(network.chain.operators)
+    ways = [Holding(network, equivocation(network))] * 4
+    async with living(network, ways), network_client(network, known) as client:
         with pytest.raises(ChainError, match="it has forgotten"):
             await client.fetch_evidence()

@@ -28,11 +28,11 @@ from eigenkms.errors import RefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import OperatorAddress
-from tests.attestation.issuer import APP as TOKEN_APP
-from tests.attestation.launcher import launch
-from tests.client.attested import APP, CREATOR_KEY, DIGEST, Register, guarded
-from tests.client.village import CLUSTER, Village, make_village, visitor
+from tests.support.attested_network import APP, CREATOR_KEY, DIGEST, Register, guarded
+from tests.support.fake_network import CLUSTER, FakeNetwork, make_network, network_client
 from tests.support.hosts import patient_host
+from tests.support.launcher import launch
+from tests.support.token_issuer import APP as TOKEN_APP
 from tests.support.waiting import PATIENCE
 
 CREATOR = EcdsaAttester(CREATOR_KEY)
@@ -41,8 +41,8 @@ SECRET = b"attack at dawn"
 
 @pytest.fixture
 def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSettings]:
-    """A village with the policy attested, in a loop of its own, and settings for it. Its chain is given to clients as it is."""
-    village, register = make_village(), Register()
+    """A network with the policy attested, in a loop of its own, and settings for it. Its chain is given to clients as it is."""
+    network, register = make_network(), Register()
     register.publish(CREATOR.address, AppRelease(DIGEST, "", ContainerPolicy(), b'{"MODE": "prod"}', b""))
     up, down = threading.Event(), []
     found: list[ClientSettings] = []
@@ -51,7 +51,10 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
         with trio.CancelScope() as scope:
             token = trio.lowlevel.current_trio_token()
             down.append(lambda: token.run_sync_soon(scope.cancel))
-            async with guarded(village, register, tmp_path), visitor(village, tmp_path / "known") as client:
+            async with (
+                guarded(network, register, tmp_path),
+                network_client(network, tmp_path / "known") as client,
+            ):
                 found.append(client._settings)
                 up.set()
                 await trio.sleep_forever()
@@ -59,7 +62,7 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
     @asynccontextmanager
     async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
         async with patient_host(PeerKey.generate()) as host:
-            transport = ClientTransport(settings.chain.cluster, village.chain, host)  # type: ignore[arg-type]
+            transport = ClientTransport(settings.chain.cluster, network.chain, host)  # type: ignore[arg-type]
             yield Client(settings, transport, register)
 
     monkeypatch.setattr(api, "open_client", open_client)
@@ -85,13 +88,13 @@ def test_a_script_encrypts_and_decrypts(abroad: ClientSettings) -> None:
 def test_a_pinned_key_encrypts_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is asked."""
 
-    async def settings(village: Village) -> ClientSettings:
-        async with visitor(village, tmp_path / "known") as client:
+    async def settings(network: FakeNetwork) -> ClientSettings:
+        async with network_client(network, tmp_path / "known") as client:
             return client._settings
 
-    village = make_village()
-    found = trio.run(settings, village)
-    KnownClusters(found.known_clusters_path).pin(CLUSTER, village.epoch.transcript.mpk)
+    network = make_network()
+    found = trio.run(settings, network)
+    KnownClusters(found.known_clusters_path).pin(CLUSTER, network.epoch.transcript.mpk)
     monkeypatch.delattr(api, "open_client")
     assert sync.encrypt(found, APP, SECRET)[3] == 2
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import bls, feldman, ibe, ibe_v2
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
-from eigenkms.crypto.ibe_v2 import ApplicationKey, Kind, Opener, Recipient, Sealer, parse_header
-from eigenkms.crypto.identities import identity_v1, identity_v2
+from eigenkms.crypto.ibe_v2 import ApplicationKey, Opener, Recipient, Sealer, parse_header
+from eigenkms.crypto.identities import IdentityKind, identity_v1, identity_v2
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 from tests.crypto.support import counter_rng, scalar
@@ -260,7 +260,7 @@ def test_header_is_read_without_a_key() -> None:
     """Kind, chunk size and cluster, as they stand there."""
     ciphertext = sealed()
     header = parse_header(ciphertext)
-    assert (header.kind, header.chunk_size, header.cluster) == (Kind.APPLICATION, CHUNK, CLUSTER)
+    assert (header.kind, header.chunk_size, header.cluster) == (IdentityKind.APPLICATION, CHUNK, CLUSTER)
     assert (header.c1, header.check) == (ciphertext[38:134], ciphertext[134:166])
     assert header.head == ciphertext[:134]
 

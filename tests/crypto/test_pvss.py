@@ -32,10 +32,10 @@ from eigenkms.crypto.pvss.challenges import mask_keys
 from eigenkms.crypto.pvss.digits import join, split
 from eigenkms.crypto.scalars import R, SecretScalar, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
-from tests.crypto.pvss_by_the_book import Encrypted, Lie, digits_of, failing_equations, forge, g1
-from tests.crypto.pvss_support import SESSION, Stage, address, stage, table
 from tests.crypto.support import bls_g1_small_x, bls_g1_x, counter_rng
 from tests.crypto.test_backends import off_subgroup_g2
+from tests.support.pvss_reference import Encrypted, Lie, digits_of, failing_equations, forge, g1
+from tests.support.pvss_stage import SESSION, Stage, address, stage, table
 from tests.support.toy_backend import TOY, toy_crypto
 
 RNG = counter_rng("verifier")

@@ -33,9 +33,9 @@ from eigenkms.crypto.pvss.hedging import hedged, nonce, symmetric
 from eigenkms.crypto.pvss.parameters import BASE, CHUNKS, MASK_BITS, MAX_RECIPIENTS, RESPONSE_SIZE
 from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.types import ClusterId, OperatorAddress
-from tests.crypto import pvss_by_the_book as book
-from tests.crypto.pvss_support import CLUSTER, Stage, address, stage, table
 from tests.crypto.support import bls_g1_small_x, bls_g1_x, counter_rng, scalar
+from tests.support import pvss_reference as book
+from tests.support.pvss_stage import CLUSTER, Stage, address, stage, table
 from tests.support.toy_backend import TOY, ToyBls12381, toy_crypto
 
 SLOT = KeySlot(CLUSTER, address(0), 7)

@@ -27,9 +27,9 @@ from eigenkms.crypto.pvss import (
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.types import ClusterId, OperatorAddress, SessionId
-from tests.crypto import pvss_by_the_book as book
-from tests.crypto.pvss_support import address, table
 from tests.crypto.support import counter_rng, scalar
+from tests.support import pvss_reference as book
+from tests.support.pvss_stage import address, table
 
 PATH = Path(__file__).with_name("pvss_v1.json")
 CASES = (("genesis", 3, 2, ""), ("rotation", 2, 2, "5e" * 32), ("one alone", 1, 1, ""))

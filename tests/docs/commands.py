@@ -9,7 +9,7 @@ from itertools import dropwhile
 import click
 
 from eigenkms.cli.main import VERBS, cli
-from tests.docs.pages import Page
+from tests.support.doc_pages import Page
 
 _OPERATORS = frozenset("|&;<>()")
 

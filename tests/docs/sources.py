@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tests.docs.pages import ROOT
+from tests.support.doc_pages import ROOT
 
 FEWEST_CHARACTERS = 10
 """Of a sentence that is told apart from others."""

@@ -7,9 +7,9 @@ import pytest
 
 from eigenkms.cli.main import VERBS
 from tests.docs.commands import calls, parse, shown
-from tests.docs.pages import PAGES, Page
 from tests.docs.sources import sentences
 from tests.docs.test_pages import COMMANDS, FLAGS, OTHER_FLAGS
+from tests.support.doc_pages import PAGES, Page
 
 with_commands = [page for page in PAGES if list(shown(page))]
 

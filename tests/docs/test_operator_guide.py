@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.following import Step, follow_page, make_clone, terminals
-from tests.e2e.harness import eigenkms
+from tests.docs.run_doc_commands import Step, follow_page, make_clone, terminals
+from tests.support.live_network import eigenkms
 from tests.support.tools import require
 
 with warnings.catch_warnings():

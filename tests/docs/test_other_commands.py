@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.docs.commands import shown
-from tests.docs.following import Terminal
-from tests.docs.pages import PAGES, page
+from tests.docs.run_doc_commands import Terminal
+from tests.support.doc_pages import PAGES, page
 
 FOLLOWED = {"docs/tutorial.md", "docs/operator-guide.md"}
 """By tests of their own."""

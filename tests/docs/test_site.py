@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT
+from tests.support.doc_pages import PAGES, ROOT
 from tests.support.waiting import PATIENCE
 
 

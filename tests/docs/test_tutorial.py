@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.following import PAUSE, Step, Terminal, follow_page, make_clone, missing_line, terminals
+from tests.docs.run_doc_commands import (
+    PAUSE,
+    Step,
+    Terminal,
+    follow_page,
+    make_clone,
+    missing_line,
+    terminals,
+)
 from tests.docs.test_other_commands import enter, follow_other_pages, http_variables
 
 NEW_SHARES = "boundary at block 80: new shares of the same key, version 1795446667, after 1.0 s"
@@ -44,10 +52,10 @@ def test_the_tutorial_works_word_by_word(tmp_path: Path) -> None:
     """
     clone = make_clone(tmp_path / "clone")
     with terminals(clone, tmp_path, (1, 2, 3)) as shells:
-        visitor = Visitor(clone, tmp_path, shells)
-        visitor.begin()
-        assert follow_page("docs/tutorial.md", shells, visitor) > 15
-    assert visitor.done == ["other pages", "new shares", "stopped", "stopped"]
+        network_client = Visitor(clone, tmp_path, shells)
+        network_client.begin()
+        assert follow_page("docs/tutorial.md", shells, network_client) > 15
+    assert network_client.done == ["other pages", "new shares", "stopped", "stopped"]
     assert {path.name for path in clone.iterdir()} == {"scripts", ".venv"}
 
 

@@ -16,9 +16,9 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import PROJECT, Authority, jwk, jwk_set, make_authority, serve
-from tests.attestation.launcher import launch
-from tests.e2e.harness import LiveNetwork, Loop, Said, eigenkms, live_network
+from tests.support.launcher import launch
+from tests.support.live_network import LiveNetwork, Loop, Said, eigenkms, live_network
+from tests.support.token_issuer import PROJECT, Authority, jwk, jwk_set, make_authority, serve
 from tests.support.waiting import wait_until
 
 SELDOM = Timing(interval_blocks=20, block_seconds=60.0, window_seconds=1.0, on_demand=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.chain import providers, rpc
+from eigenkms.chain import rpc, rpc_pool
 from eigenkms.client import network_status
 from tests.e2e.attested import Attested, attested_network
-from tests.e2e.harness import LiveNetwork, live_network
+from tests.support.live_network import LiveNetwork, live_network
 from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _time_for_answers() -> Iterator[None]:
     """In this process, which makes networks and runs commands, no call to a chain or operator that is there runs out of time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(providers, "DEADLINE_SECONDS", PATIENCE)
+        patch.setattr(rpc_pool, "DEADLINE_SECONDS", PATIENCE)
         patch.setitem(rpc.JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
         patch.setattr(network_status, "ANSWER_SECONDS", PATIENCE)
         yield

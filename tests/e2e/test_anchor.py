@@ -14,8 +14,8 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError
 from eigenkms.protocols.wire.session import cluster_id
-from tests.e2e.facts import events
-from tests.e2e.harness import LiveNetwork, eigenkms, live_network
+from tests.support.live_network import LiveNetwork, eigenkms, live_network
+from tests.support.node_observation import events
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]

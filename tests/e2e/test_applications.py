@@ -11,12 +11,13 @@ from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, Ecdsa
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.storage.familiar import FAMILIAR_NAME
 from eigenkms.types import AppId
-from tests.attestation.issuer import DIGEST, gcp_claims, token
-from tests.attestation.launcher import fresh
 from tests.e2e.attested import Attested
-from tests.e2e.harness import eigenkms_process
 from tests.node.test_attested_network import bad_signatures, bad_tokens
 from tests.node.test_authorisation import signed
+from tests.support.launcher import fresh
+from tests.support.live_network import eigenkms_process
+from tests.support.private_files import write_private
+from tests.support.token_issuer import DIGEST, gcp_claims, token
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 IMAGE = "sha256:" + DIGEST.hex()
@@ -48,8 +49,7 @@ def test_from_deployment_to_decrypted_secrets(attested: Attested, tmp_path: Path
         said = attested.secrets("--app-id", app, "--json", *shown)
         assert said.code == 0, said.err
         assert json.loads(said.out) == expected
-    stranger = write(tmp_path / "stranger.key", "11" * 32 + "\n")
-    stranger.chmod(0o600)
+    stranger = write_private(tmp_path / "stranger.key", "11" * 32 + "\n")
     said = attested.secrets("--app-id", app, "--attest", "ecdsa", "--ecdsa-key-file", stranger)
     assert said.code == 3
     assert Refusal.NOT_CREATOR in said.err
@@ -58,8 +58,7 @@ def test_from_deployment_to_decrypted_secrets(attested: Attested, tmp_path: Path
 
 def test_what_create_says_is_what_is_on_chain(attested: Attested, tmp_path: Path) -> None:
     """Every option of a release is read back as it was given; the creator may have a key of its own."""
-    key = write(tmp_path / "own.key", "22" * 32 + "\n")
-    key.chmod(0o600)
+    key = write_private(tmp_path / "own.key", "22" * 32 + "\n")
     flags = ["--image-digest", IMAGE, "--registry", "docker.io/acme/app", "--restart-policy", "Never"]
     flags += ["--arg", "serve", "--arg", "--fast", "--cmd-override", "/app"]
     flags += ["--env", "HOME=/", "--env", "A=b=c", "--env-override", "MODE="]

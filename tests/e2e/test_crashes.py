@@ -16,8 +16,9 @@ from eigenkms.protocols.wire.messages import GENESIS_SOURCE, slot_of
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import Phase, decode_certificate
 from tests.e2e.crashing_node import MOMENTS, POINTS, ROTATION_POINTS
-from tests.e2e.facts import events, query
-from tests.e2e.harness import LiveNetwork, live_network
+from tests.support.databases import query
+from tests.support.live_network import LiveNetwork, live_network
+from tests.support.node_observation import events
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e]

@@ -35,10 +35,11 @@ from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.storage.audit_log import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress
-from tests.attestation.issuer import make_authority
-from tests.chain.servers import Reply, Tamper, scripted, tampering
-from tests.e2e.harness import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
 from tests.support.hosts import patient_host
+from tests.support.live_network import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
+from tests.support.private_files import write_private
+from tests.support.rpc_servers import Reply, Tamper, scripted, tampering
+from tests.support.token_issuer import make_authority
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -120,8 +121,7 @@ def patient(net: LiveNetwork, tmp_path: Path) -> Patient:
 def _patient(net: LiveNetwork, folder: Path) -> Patient:
     values = _values(net.members[ME].config)
     for name in ("bn254.json", "p2p.json", "password"):
-        (folder / name).write_bytes((net.members[ME].folder / name).read_bytes())
-        (folder / name).chmod(0o600)
+        write_private(folder / name, (net.members[ME].folder / name).read_bytes())
     values |= {"bn254_keystore": "bn254.json", "p2p_keystore": "p2p.json", "password_file": None}
     return Patient(net, folder / "node.toml", values)
 
@@ -305,11 +305,11 @@ def test_a_clock_that_is_off(patient: Patient) -> None:
 async def _with_clock(file: Path, off: float) -> dict[str, Any]:
     import time
 
-    async with patient_host(PeerKey.generate()) as visitor:
+    async with patient_host(PeerKey.generate()) as network_client:
         case = CheckContext(
             lambda: NodeConfig.load({}, environ={}, file=file),
             lambda _config: None,
-            visitor,
+            network_client,
             clock=lambda: time.time() + off,
         )
         return {result.check.name: result.finding for result in await examine(case)}
@@ -353,8 +353,7 @@ def test_an_operator_that_has_not_registered(patient: Patient) -> None:
     """With keys of its own, before anything is on chain: who must do what is named in the order in which it must be done."""
     key = new_key("bn254", os.urandom).seal("secret", os.urandom, cost=CHEAP)
     patient.set(bn254_keystore="new.json", operator="0x" + "42" * 20)
-    (patient.file.parent / "new.json").write_bytes(key)
-    (patient.file.parent / "new.json").chmod(0o600)
+    write_private(patient.file.parent / "new.json", key)
     found = patient.suffers("membership")
     assert "neither in the operator set nor on its allow-list" in found["says"]
     assert f"eigenkms operator allow 0x{'42' * 20}" in found["next"]
@@ -365,8 +364,7 @@ def test_the_bn254_keystore_of_another_operator(patient: Patient) -> None:
     """Whose it is, is said; the hint asks for the right one."""
     key = open_key(patient.net.members[OTHER].folder / "bn254.json", "bn254", _password(patient.net, OTHER))
     other = patient.file.parent / "other.json"
-    other.write_bytes(key.seal(_password(patient.net, ME), os.urandom, cost=CHEAP))
-    other.chmod(0o600)
+    write_private(other, key.seal(_password(patient.net, ME), os.urandom, cost=CHEAP))
     patient.set(bn254_keystore="other.json")
     found = patient.suffers("signing-key")
     assert f"but that of operator {patient.net.name(OTHER)}" in found["says"]
@@ -533,8 +531,7 @@ def test_a_node_that_does_not_run_is_reached_all_the_same(stopped: Patient) -> N
 def test_a_p2p_keystore_that_the_chain_does_not_know(stopped: Patient) -> None:
     """Others would meet another peer than the one that they expect."""
     key = new_key("p2p", os.urandom)
-    (stopped.file.parent / "other.json").write_bytes(key.seal("secret", os.urandom, cost=CHEAP))
-    (stopped.file.parent / "other.json").chmod(0o600)
+    write_private(stopped.file.parent / "other.json", key.seal("secret", os.urandom, cost=CHEAP))
     stopped.set(p2p_keystore="other.json")
     found = stopped.suffers("socket")
     assert (

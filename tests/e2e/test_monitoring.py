@@ -14,10 +14,10 @@ import pytest
 
 from eigenkms.devnet.anchor import open_devnet_anchor
 from eigenkms.node.monitor.metrics import documented
-from tests.attestation.issuer import make_authority
-from tests.docs.pages import ROOT
-from tests.e2e.harness import ENGINE, LiveNetwork, free_port
 from tests.packaging.test_prometheus import CASES, RULES, rules
+from tests.support.doc_pages import ROOT
+from tests.support.live_network import ENGINE, LiveNetwork, free_port
+from tests.support.token_issuer import make_authority
 from tests.support.tools import require
 from tests.support.waiting import PATIENCE, wait_until
 

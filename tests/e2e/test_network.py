@@ -21,9 +21,11 @@ from eigenkms.devnet.node_processes import make_member, run_node_process, write_
 from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.storage.schema import STORE
 from eigenkms.types import AppId, OperatorAddress
-from tests.e2e.facts import events, query
-from tests.e2e.harness import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
-from tests.e2e.valve import Valve
+from tests.e2e.tcp_gate import TcpGate
+from tests.support.databases import query
+from tests.support.live_network import APP, CLIENT_SECONDS, LiveNetwork, eigenkms, eigenkms_process, free_port
+from tests.support.node_observation import events
+from tests.support.private_files import write_private
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -259,8 +261,7 @@ def _another_key(net: LiveNetwork, tmp_path: Path) -> list[str | Path]:
 
 def _another_password(net: LiveNetwork, tmp_path: Path) -> list[str | Path]:
     path = tmp_path / "password"
-    path.write_text("not it\n")
-    path.chmod(0o600)
+    write_private(path, "not it\n")
     return ["--password-file", path]
 
 
@@ -361,8 +362,7 @@ def test_a_data_folder_that_cannot_be_opened_is_left_as_it_was(net: LiveNetwork,
             key = open_key(member.folder / f"{kind}.json", kind, password)
             path.write_bytes(key.seal("a new one", secrets.token_bytes, cost=CHEAP))
             flags += [f"--{kind}-keystore", path]
-        (tmp_path / "password").write_text("a new one\n")
-        (tmp_path / "password").chmod(0o600)
+        write_private(tmp_path / "password", "a new one\n")
         said = net.start_badly(3, *flags, "--password-file", tmp_path / "password")
         assert (said.code, "the password does not open it" in said.err) == (1, True), said.err
         _set_schema(data, 99)
@@ -498,17 +498,17 @@ def test_two_closed_operators_are_a_refusal_and_one_is_worked_around(
 def test_a_node_whose_rpc_goes_down_serves_on_and_recovers(net: LiveNetwork, ciphertext: Path) -> None:
     """It says so in its log and its status, gives partial signatures meanwhile, and follows the chain again later."""
     net.stop(3)
-    with Valve.before(net.network.engine.url) as valve:
-        net.start(3, "--rpc-url", valve.url)
+    with TcpGate.before(net.network.engine.url) as gate:
+        net.start(3, "--rpc-url", gate.url)
         net.wait_linked(3)
         net.pause(2)  # before it: the two others alone make no new version, of which it could know nothing
         size = net.log_size(3)
-        valve.shut()
+        gate.shut()
         assert "trying again" in net.wait_log(3, "follow boundaries", after=size)
-        assert valve.url in net.wait_status(3, lambda status: status["chain_error"])["chain_error"]
+        assert gate.url in net.wait_status(3, lambda status: status["chain_error"])["chain_error"]
         assert works(net, ciphertext)
         net.wake()
-        valve.reopen()
+        gate.reopen()
         net.wait_log(3, "the chain answers again", after=size)
         net.wait_status(3, lambda status: not status["chain_error"] and status["share"])
 

@@ -20,9 +20,10 @@ from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId
-from tests.e2e.facts import query
-from tests.e2e.harness import LiveNetwork, Said, eigenkms
+from tests.support.databases import query
 from tests.support.hosts import patient_host
+from tests.support.live_network import LiveNetwork, Said, eigenkms
+from tests.support.private_files import write_private
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e]
@@ -42,8 +43,7 @@ class Operator:
         account = PrivateKey("secp256k1", secret, public_values("secp256k1", secret))
         (folder / "account.json").write_bytes(account.seal("account", secrets.token_bytes, cost=CHEAP))
         for name in ("account", "backup"):
-            (folder / f"{name}.txt").write_text(name + "\n")
-            (folder / f"{name}.txt").chmod(0o600)
+            write_private(folder / f"{name}.txt", name + "\n")
 
     def __call__(self, *verb: str | Path) -> Said:
         known = (

@@ -11,8 +11,8 @@ from eigenkms.devnet.network import Devnet
 from eigenkms.devnet.node_processes import Timing
 from eigenkms.devnet.rotation import RotationResult, run_rotation
 from tests.e2e.boundaries import Boundaries, follow_the_clock
-from tests.e2e.facts import query
-from tests.e2e.harness import ENGINE
+from tests.support.databases import query
+from tests.support.live_network import ENGINE
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(10 * PATIENCE)]  # a long story

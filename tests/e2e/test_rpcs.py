@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chain.servers import Call, tampering
-from tests.e2e.facts import events
-from tests.e2e.harness import LiveNetwork, free_port, live_network
-from tests.e2e.valve import Valve
+from tests.e2e.tcp_gate import TcpGate
+from tests.support.live_network import LiveNetwork, free_port, live_network
+from tests.support.node_observation import events
+from tests.support.rpc_servers import Call, tampering
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -23,8 +23,8 @@ class Rpcs:
     """Two ways to the chain for every operator, each of which can be shut. The last operator has one besides that is dead."""
 
     net: LiveNetwork
-    first: Valve
-    second: Valve
+    first: TcpGate
+    second: TcpGate
     monitors: dict[int, int] = field(default_factory=dict)
 
     def start(self, urls: dict[int, Sequence[str]]) -> None:
@@ -63,7 +63,7 @@ class Rpcs:
 def rpcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rpcs]:
     with live_network(tmp_path_factory.mktemp("rpcs") / "net") as net:
         url = net.network.engine.url
-        with Valve.before(url) as first, Valve.before(url) as second:
+        with TcpGate.before(url) as first, TcpGate.before(url) as second:
             these = Rpcs(net, first, second)
             dead = f"http://127.0.0.1:{free_port()}/v3/s3cret"
             both = (first.url, second.url)

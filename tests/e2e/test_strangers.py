@@ -26,8 +26,8 @@ from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, enco
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
-from tests.e2e.harness import LiveNetwork
 from tests.support.hosts import patient_host
+from tests.support.live_network import LiveNetwork
 from tests.support.p2p_attackers import raw_peer, send_and_close, silent_sockets
 from tests.support.waiting import PATIENCE, eventually
 

@@ -13,10 +13,10 @@ from queue import Empty, Queue
 
 import pytest
 
-from tests.attestation.issuer import APP, PROJECT, Authority, Endpoint, jwk, jwk_set, make_authority, serve
-from tests.attestation.launcher import Launcher, launch
 from tests.cli.conftest import clean_environment
-from tests.e2e.harness import ENGINE, Loop
+from tests.support.launcher import Launcher, launch
+from tests.support.live_network import ENGINE, Loop
+from tests.support.token_issuer import APP, PROJECT, Authority, Endpoint, jwk, jwk_set, make_authority, serve
 from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from tests.attestation.issuer import DIGEST
-from tests.docs.pages import ROOT, page
-from tests.e2e.harness import eigenkms
 from tests.examples.conftest import Devnet, run
+from tests.support.doc_pages import ROOT, page
+from tests.support.live_network import eigenkms
+from tests.support.token_issuer import DIGEST
 
 pytestmark = [
     pytest.mark.e2e,

@@ -1,15 +1,14 @@
 """libp2p is imported once, with its own warnings set aside."""
 
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.attestation.issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
-from tests.client.village import Village, make_village
 from tests.node.town import Town
-from tests.support.toy_backend import toy_crypto
+from tests.support.fake_network import FakeNetwork, make_network
+from tests.support.token_issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
 from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
@@ -31,22 +30,15 @@ def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def toy_curves() -> Iterator[None]:
-    """Groups that cost nothing."""
-    with toy_crypto():
-        yield
-
-
-@pytest.fixture
 def town(toy_curves: None, tmp_path: Path) -> Town:
     """Four operators over toy curves, with stores in ``tmp_path``."""
     return Town(4, tmp_path)
 
 
 @pytest.fixture
-def village() -> Village:
+def network() -> FakeNetwork:
     """Four operators, threshold three, one version at block 100."""
-    return make_village()
+    return make_network()
 
 
 @pytest.fixture(scope="session")

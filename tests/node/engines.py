@@ -19,9 +19,9 @@ from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
-from tests.crypto.pvss_support import table
-from tests.node.support import open_store
 from tests.protocols.support import Cast, cast, counter_rng
+from tests.support.nodes import open_store
+from tests.support.pvss_stage import table
 from tests.support.waiting import pace
 
 FAR_WINDOW_MS: Final = 3_600_000

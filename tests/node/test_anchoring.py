@@ -32,9 +32,9 @@ from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
-from tests.client.village import CHAIN, CLUSTER, Village, block_at, make_epoch, make_session
-from tests.node.support import a_node
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CHAIN, CLUSTER, FakeNetwork, block_at, make_epoch, make_session
+from tests.support.nodes import a_node
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -71,7 +71,7 @@ class News:
 
 @dataclass
 class Place:
-    """An anchor's chain, a registry of the village's cluster on it, and its owner."""
+    """An anchor's chain, a registry of the network's cluster on it, and its owner."""
 
     anchor: Anchor
     owner: Sender
@@ -220,12 +220,12 @@ async def test_an_entry_that_this_node_did_not_make_is_an_error(
 
 
 async def test_an_anchor_with_entries_forbids_a_genesis_unless_the_operator_insists(
-    place: Place, village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: Place, network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With remembered consent: an empty registry allows it, an entry of anybody does not, nor one that cannot be read.
     --genesis is the operator's word against it, and is warned of.
     """
-    an_operator = partial(a_node, village, 0, tmp_path)
+    an_operator = partial(a_node, network, 0, tmp_path)
     with an_operator(genesis=True) as node:
         await node.guard_votes()
     with an_operator(anchor=place.anchor) as node:
@@ -253,14 +253,14 @@ async def test_an_anchor_with_entries_forbids_a_genesis_unless_the_operator_insi
         assert (node.status()["anchored"], node.status()["anchor_error"]) == (None, None)
 
 
-async def test_the_engine_tells_of_its_newest_version(village: Village, tmp_path: Path) -> None:
+async def test_the_engine_tells_of_its_newest_version(network: FakeNetwork, tmp_path: Path) -> None:
     """At once if there is one already, else when it has one."""
-    from tests.node.support import keep_version
+    from tests.support.nodes import keep_version
 
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path) as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path) as node:
         epoch = await node._engine.other_than(None)
-        assert epoch.transcript.hash == village.epoch.transcript.hash
+        assert epoch.transcript.hash == network.epoch.transcript.hash
         told: list[CertifiedTranscript] = []
 
         async def wait_for_another() -> None:

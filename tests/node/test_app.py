@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.chain.reader import RawOperatorSet
+from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import ChainError, InputError, NetworkError
@@ -25,21 +25,21 @@ from eigenkms.protocols.wire.messages import SourceRef, dealing_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.settlement_proof import SettlementProof
 from eigenkms.types import AppId, BlockRef, OperatorAddress, SessionId
-from tests.client.lies import Serving, false_epochs
-from tests.client.village import (
+from tests.protocols.support import counter_rng
+from tests.support.fake_network import (
     ANYWHERE,
     CLUSTER,
+    FakeNetwork,
     Operator,
-    Village,
-    at_home,
     block_at,
     make_epoch,
+    make_network,
     make_session,
-    make_village,
+    operator_host,
 )
-from tests.node.support import Neighbour, a_node, asked, keep_version, open_store
-from tests.protocols.support import counter_rng
+from tests.support.faulty_operators import Serving, false_epochs
 from tests.support.hosts import patient_host
+from tests.support.nodes import Neighbour, a_node, asked, keep_version, open_store
 from tests.support.waiting import PATIENCE, eventually
 
 
@@ -57,31 +57,31 @@ def _all_is_heard(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_registered_operator_starts_without_a_word(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Member of the set, with the key of the keystore."""
     for index in range(4):
-        village.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{village.operators[index].peer.peer_id}")
-    with a_node(village, 0, tmp_path) as node:
+        network.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{network.operators[index].peer.peer_id}")
+    with a_node(network, 0, tmp_path) as node:
         await node.check_registration()
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 async def test_an_operator_that_is_no_member_yet_is_told_to_wait(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is no error: it may be registered while the node runs."""
-    village.chain.operators = village.chain.operators[1:]
-    with a_node(village, 0, tmp_path) as node:
+    network.chain.operators = network.chain.operators[1:]
+    with a_node(network, 0, tmp_path) as node:
         await node.check_registration()
     (line,) = said(caplog, "waiting to be registered")
-    assert village.operators[0].address.hex() in line
+    assert network.operators[0].address.hex() in line
 
 
-async def test_another_key_than_the_registered_one_is_refused(village: Village, tmp_path: Path) -> None:
+async def test_another_key_than_the_registered_one_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
     """Whatever it signed would be refused by all others."""
-    with a_node(village, 0, tmp_path, key=bn254.KeyPair.from_secret(4711)) as node:
-        with pytest.raises(InputError, match=village.operators[0].address.hex()) as error:
+    with a_node(network, 0, tmp_path, key=bn254.KeyPair.from_secret(4711)) as node:
+        with pytest.raises(InputError, match=network.operators[0].address.hex()) as error:
             await node.check_registration()
         assert "keystore" in str(error.value.hint)
 
@@ -94,25 +94,25 @@ async def may_join(node: Node, number: int) -> bool:
 
 
 async def test_a_new_folder_votes_above_the_newest_boundary_only_and_with_consent(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It might be a lost one that began anew: not in block 100, which it may have seen, and not without --genesis."""
-    with a_node(village, 0, tmp_path / "a") as node:
+    with a_node(network, 0, tmp_path / "a") as node:
         await node.guard_votes()
         assert not await may_join(node, 110)
     assert len(said(caplog, "start with --genesis if this operator has never taken part")) == 1
-    with a_node(village, 0, tmp_path / "b", genesis=True) as node:
+    with a_node(network, 0, tmp_path / "b", genesis=True) as node:
         await node.guard_votes()
         assert not await may_join(node, 100)
         assert await may_join(node, 110)
 
 
-async def test_consent_and_floor_are_remembered(village: Village, tmp_path: Path) -> None:
+async def test_consent_and_floor_are_remembered(network: FakeNetwork, tmp_path: Path) -> None:
     """The next start needs no flag, and goes on from where the first one began."""
-    with a_node(village, 0, tmp_path, genesis=True) as node:
+    with a_node(network, 0, tmp_path, genesis=True) as node:
         await node.guard_votes()
-    village.chain.number = 155
-    with a_node(village, 0, tmp_path) as node:
+    network.chain.number = 155
+    with a_node(network, 0, tmp_path) as node:
         await node.guard_votes()
         assert await may_join(node, 110)
         assert not await may_join(node, 100)
@@ -131,22 +131,22 @@ def roll_back(folder: Path, operator: OperatorAddress) -> None:
 
 
 async def test_a_restored_folder_gives_up_what_it_may_have_voted_in(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing up to the newest boundary, and no genesis at all until the operator says so again."""
     folder = tmp_path / "node"
-    with a_node(village, 0, folder, genesis=True) as node:
+    with a_node(network, 0, folder, genesis=True) as node:
         await node.guard_votes()
-    roll_back(folder, village.operators[0].address)
-    village.chain.number = 155
-    with a_node(village, 0, folder) as node:
+    roll_back(folder, network.operators[0].address)
+    network.chain.number = 155
+    with a_node(network, 0, folder) as node:
         await node.guard_votes()
         assert not await may_join(node, 160)
     assert said(caplog, "a restored or copied one: not voting up to block 150")
-    with a_node(village, 0, folder) as node:
+    with a_node(network, 0, folder) as node:
         await node.guard_votes()
         assert not await may_join(node, 160)
-    with a_node(village, 0, folder, genesis=True) as node:
+    with a_node(network, 0, folder, genesis=True) as node:
         await node.guard_votes()
         assert not await may_join(node, 150)
         assert await may_join(node, 160)
@@ -154,40 +154,40 @@ async def test_a_restored_folder_gives_up_what_it_may_have_voted_in(
 
 
 async def test_a_set_that_members_left_needs_the_operators_word(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who left may hold a key that the others forgot; remembered consent is not about that."""
-    with a_node(village, 0, tmp_path, genesis=True) as node:
+    with a_node(network, 0, tmp_path, genesis=True) as node:
         await node.guard_votes()
-        village.chain.left = True
+        network.chain.left = True
         assert await may_join(node, 110)
-    with a_node(village, 0, tmp_path) as node:
+    with a_node(network, 0, tmp_path) as node:
         await node.guard_votes()
         assert not await may_join(node, 110)
         assert said(caplog, "an operator once left this set and may hold a key")
-        village.chain.left = False
+        network.chain.left = False
         assert await may_join(node, 110)
 
 
-async def test_a_known_version_ends_genesis(village: Village, tmp_path: Path) -> None:
+async def test_a_known_version_ends_genesis(network: FakeNetwork, tmp_path: Path) -> None:
     """With a share or without."""
     for with_share in (True, False):
         folder = tmp_path / str(with_share)
-        keep_version(village, 0, folder, with_share=with_share)
-        with a_node(village, 0, folder, genesis=True) as node:
+        keep_version(network, 0, folder, with_share=with_share)
+        with a_node(network, 0, folder, genesis=True) as node:
             await node.guard_votes()
             assert not await may_join(node, 160)
 
 
 async def test_records_have_ascending_numbers_though_the_clock_goes_back(
-    village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over restarts; and after a clock that was days ahead, in which nobody believed, they are of the time again."""
     now = 1_800_000_000_000
     found = []
     for clock in (now, now - 60_000, now - 60_000, now + 10**9, now + 1000):
         monkeypatch.setattr("eigenkms.node.app.time.time_ns", lambda clock=clock: clock * 10**6)
-        with a_node(village, 0, tmp_path) as node:
+        with a_node(network, 0, tmp_path) as node:
             found.append(node._next_sequence())
     assert found == [now, now + 1, now + 2, now + 10**9, now + 1000]
 
@@ -196,11 +196,11 @@ async def test_records_have_ascending_numbers_though_the_clock_goes_back(
 
 
 @asynccontextmanager
-async def running(village: Village, node: Node, index: int = 0) -> AsyncIterator[Host]:
+async def running(network: FakeNetwork, node: Node, index: int = 0) -> AsyncIterator[Host]:
     """The first operator's node, or another's, in touch with whoever is at home."""
     await node.check_registration()
     await node.guard_votes()
-    operator = village.operators[index]
+    operator = network.operators[index]
     async with (
         patient_host(
             operator.peer, listen=[ANYWHERE], gate=node.gate, topics=[rpc_methods.gossip_topic(node._cluster)]
@@ -223,40 +223,40 @@ async def boundary_seen(caplog: pytest.LogCaptureFixture, number: int) -> str:
 
 
 @pytest.fixture
-def late(village: Village, tmp_path: Path) -> Iterator[Node]:
+def late(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
     """The first operator's node, new, with consent: the others have a version that it took no part in."""
-    with a_node(village, 0, tmp_path, genesis=True) as node:
+    with a_node(network, 0, tmp_path, genesis=True) as node:
         yield node
 
 
 @pytest.mark.slow
 async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
-    village: Village, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It asks as soon as it is in touch. It has no share, says so, and joins the next rotation."""
     async with AsyncExitStack() as stack:
         for index in (1, 2, 3):
-            await stack.enter_async_context(at_home(village, index, Neighbour(village)))
-        await stack.enter_async_context(running(village, late))
+            await stack.enter_async_context(operator_host(network, index, Neighbour(network)))
+        await stack.enter_async_context(running(network, late))
         await neighbours_known(late, 3)
         await eventually(lambda: late.status()["transcript"] is not None)
-        village.chain.number = 125
+        network.chain.number = 125
         line = await boundary_seen(caplog, 120)
         status = late.status()
-    assert (status["transcript"], status["share"]) == (village.epoch.transcript.hash.hex(), False)
+    assert (status["transcript"], status["share"]) == (network.epoch.transcript.hash.hex(), False)
     assert said(caplog, "was made while this node did not take part")
     assert not line.endswith(", not joined"), "it joins the rotation"
 
 
 @pytest.mark.slow
 async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parted_from(
-    village: Village, late: Node
+    network: FakeNetwork, late: Node
 ) -> None:
     """Once the new peer shows a newer record, connections of the old one are closed, and what it shows of then is of no use."""
-    operator, new = village.operators[1], PeerKey.generate()
+    operator, new = network.operators[1], PeerKey.generate()
     async with AsyncExitStack() as stack:
-        old = await stack.enter_async_context(at_home(village, 1, Neighbour(village)))
-        host = await stack.enter_async_context(running(village, late))
+        old = await stack.enter_async_context(operator_host(network, 1, Neighbour(network)))
+        host = await stack.enter_async_context(running(network, late))
         await neighbours_known(late, 1)
         assert host.peer_id in old.connected()
         moved = await stack.enter_async_context(patient_host(new, listen=[ANYWHERE]))
@@ -300,16 +300,16 @@ LIES = ("too few signers", "strangers as operators", "another transcript under i
 
 @pytest.mark.slow
 async def test_a_false_version_keeps_nobody_from_genesis(
-    village: Village, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Three neighbours, each with a lie of its own: what the chain does not confirm is not adopted, and the session is joined."""
     async with AsyncExitStack() as stack:
         for index, lie in enumerate(LIES, 1):
-            liar = Liar(village, false_epochs(village)[lie][0])
-            await stack.enter_async_context(at_home(village, index, liar))
-        await stack.enter_async_context(running(village, late))
+            liar = Liar(network, false_epochs(network)[lie][0])
+            await stack.enter_async_context(operator_host(network, index, liar))
+        await stack.enter_async_context(running(network, late))
         await neighbours_known(late, len(LIES))
-        village.chain.number = 115
+        network.chain.number = 115
         line = await boundary_seen(caplog, 110)
         await eventually(lambda: len(said(caplog, "head of ")) >= len(LIES))
         status = late.status()
@@ -319,19 +319,19 @@ async def test_a_false_version_keeps_nobody_from_genesis(
 
 @pytest.mark.slow
 async def test_nobody_but_operators_is_asked(
-    village: Village, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A neighbour that cannot prove which operator it is has no say, though its peer id stands on chain."""
-    strangers = make_village(seed="strangers")
-    ways = Neighbour(village)
+    strangers = make_network(seed="strangers")
+    ways = Neighbour(network)
     for index in (1, 2, 3):
-        village.operators[index] = replace(village.operators[index], key=strangers.operators[index].key)
+        network.operators[index] = replace(network.operators[index], key=strangers.operators[index].key)
     async with AsyncExitStack() as stack:
         for index in (1, 2, 3):
-            await stack.enter_async_context(at_home(village, index, ways))
-        await stack.enter_async_context(running(village, late))
+            await stack.enter_async_context(operator_host(network, index, ways))
+        await stack.enter_async_context(running(network, late))
         await eventually(lambda: rpc_methods.HELLO in ways.asked)
-        village.chain.number = 115
+        network.chain.number = 115
         await boundary_seen(caplog, 110)
         assert late.status()["peers"] == 0
     assert rpc_methods.HEAD not in ways.asked
@@ -339,14 +339,14 @@ async def test_nobody_but_operators_is_asked(
 
 @pytest.mark.slow
 async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
-    village: Village, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The node says it, shows it, and takes the next boundary when the chain is back."""
-    async with running(village, late):
-        village.chain.down = True
+    async with running(network, late):
+        network.chain.down = True
         await eventually(lambda: late.status()["chain_error"])
-        village.chain.down = False
-        village.chain.number = 125
+        network.chain.down = False
+        network.chain.number = 125
         await boundary_seen(caplog, 120)
         assert late.status()["chain_error"] is None
     assert said(caplog, "the chain answers again")
@@ -354,13 +354,13 @@ async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
 
 @pytest.mark.slow
 async def test_a_boundary_that_the_chain_does_not_explain_comes_again(
-    village: Village, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A read that fails, or RPCs that disagree, cost no boundary: it is opened once they tell enough. That is told sparingly."""
-    doubting = Doubting(village, reads=3)
-    village.chain.agreed_operators_at = doubting  # type: ignore[method-assign, assignment]
-    async with running(village, late):
-        village.chain.number = 115
+    doubting = Doubting(network, reads=3)
+    network.chain.agreed_operators_at = doubting  # type: ignore[method-assign, assignment]
+    async with running(network, late):
+        network.chain.number = 115
         await eventually(lambda: late._doubts == 3)
         assert late.status()["chain_error"] == "agree on block 110: rpc 1 has 0xaa, rpc 2 has 0xbb"
         doubting.agreed.set()
@@ -374,8 +374,8 @@ async def test_a_boundary_that_the_chain_does_not_explain_comes_again(
 class Doubting:
     """RPCs that disagree in so many reads. The next read waits until they agree."""
 
-    def __init__(self, village: Village, *, reads: int) -> None:
-        self._read = village.chain.agreed_operators_at
+    def __init__(self, network: FakeNetwork, *, reads: int) -> None:
+        self._read = network.chain.agreed_operators_at
         self._left = reads
         self.agreed = trio.Event()
 
@@ -389,16 +389,16 @@ class Doubting:
 
 
 async def test_a_set_that_cannot_be_dealt_to_opens_no_session(
-    village: Village, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An empty one, for instance; the next boundary may be better."""
-    operators = village.chain.operators
-    async with running(village, late):
-        village.chain.operators = ()
-        village.chain.number = 115
+    operators = network.chain.operators
+    async with running(network, late):
+        network.chain.operators = ()
+        network.chain.number = 115
         await eventually(lambda: said(caplog, "boundary at block 110 has no session"))
-        village.chain.operators = operators
-        village.chain.number = 125
+        network.chain.operators = operators
+        network.chain.number = 125
         await boundary_seen(caplog, 120)
         assert late.status()["phase"] == "dealing"
 
@@ -407,47 +407,47 @@ async def test_a_set_that_cannot_be_dealt_to_opens_no_session(
 
 
 @pytest.fixture
-def holder(village: Village, tmp_path: Path) -> Iterator[Node]:
+def holder(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
     """The first operator's node, with its share of the version of block 100. A set of one is not dealt to."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path, min_operators=2) as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, min_operators=2) as node:
         yield node
 
 
-async def serves_on(village: Village, node: Node) -> None:
+async def serves_on(network: FakeNetwork, node: Node) -> None:
     """It still has its share, signs with it and shows its version."""
     status = node.status()
-    transcript = village.epoch.transcript
+    transcript = network.epoch.transcript
     assert (status["transcript"], status["share"]) == (transcript.hash.hex(), True)
     assert status["version"] == transcript.version
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
     asking = PartialRequest(CLUSTER, AppId("my-app"), 2, transcript.hash, public, bytes(32))
-    stranger = village.operators[3].peer.peer_id
+    stranger = network.operators[3].peer.peer_id
     assert isinstance(
         await asked(node._services.client, stranger, rpc_methods.PARTIAL, asking.encoded), bytes
     )
 
 
-def no_operators(village: Village) -> None:
-    village.chain.operators = ()
+def no_operators(network: FakeNetwork) -> None:
+    network.chain.operators = ()
 
 
-def one_operator(village: Village) -> None:
-    village.chain.operators = village.chain.operators[:1]
+def one_operator(network: FakeNetwork) -> None:
+    network.chain.operators = network.chain.operators[:1]
 
 
-def one_key_twice(village: Village) -> None:
-    first, second, *rest = village.chain.operators
-    village.chain.operators = (first, replace(second, key=first.key, key_g1=first.key_g1), *rest)
+def one_key_twice(network: FakeNetwork) -> None:
+    first, second, *rest = network.chain.operators
+    network.chain.operators = (first, replace(second, key=first.key, key_g1=first.key_g1), *rest)
 
 
-def no_usable_key(village: Village) -> None:
+def no_usable_key(network: FakeNetwork) -> None:
     reason = "its key is not a point of the BN254 groups"
-    village.chain.rejected = tuple((o.address, reason) for o in village.chain.operators)
-    village.chain.operators = ()
+    network.chain.rejected = tuple((o.address, reason) for o in network.chain.operators)
+    network.chain.operators = ()
 
 
-BAD_SETS: list[tuple[Callable[[Village], None], str]] = [
+BAD_SETS: list[tuple[Callable[[FakeNetwork], None], str]] = [
     (no_operators, "open session at block 110: 0 operators, fewer than the 2 needed (wait until enough"),
     (one_operator, "open session at block 110: 1 operators, fewer than the 2 needed (wait until enough"),
     (one_key_twice, "open session at block 110: two operators share one BN254 key"),
@@ -458,67 +458,67 @@ BAD_SETS: list[tuple[Callable[[Village], None], str]] = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "why"), BAD_SETS, ids=[spoil.__name__ for spoil, _ in BAD_SETS])
 async def test_a_set_that_cannot_be_dealt_to_leaves_the_old_version(
-    village: Village,
+    network: FakeNetwork,
     holder: Node,
     caplog: pytest.LogCaptureFixture,
-    spoil: Callable[[Village], None],
+    spoil: Callable[[FakeNetwork], None],
     why: str,
 ) -> None:
     """The log says what is wrong with it and what to do; the version is served as before, and dealt from at the next boundary."""
-    good = village.chain.operators
-    async with running(village, holder):
-        spoil(village)
-        village.chain.number = 115
+    good = network.chain.operators
+    async with running(network, holder):
+        spoil(network)
+        network.chain.number = 115
         lines = await eventually(lambda: said(caplog, "boundary at block 110 has no session"))
         assert why in lines[0]
-        left_out = {a for a, _ in village.chain.rejected}
+        left_out = {a for a, _ in network.chain.rejected}
         assert all(
             said(caplog, f"operator 0x{a.hex()} is left out: its key is not a point") for a in left_out
         )
-        await serves_on(village, holder)
-        village.chain.operators, village.chain.rejected = good, ()
-        village.chain.number = 125
+        await serves_on(network, holder)
+        network.chain.operators, network.chain.rejected = good, ()
+        network.chain.number = 125
         assert not (await boundary_seen(caplog, 120)).endswith("not joined")
         status = holder.status()
-        assert (status["phase"], status["source"]) == ("dealing", village.epoch.transcript.version)
-        await serves_on(village, holder)
+        assert (status["phase"], status["source"]) == ("dealing", network.epoch.transcript.version)
+        await serves_on(network, holder)
 
 
 async def test_an_operator_with_an_unusable_key_is_left_out_and_the_others_deal(
-    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is named with the reason; the session is of the three others."""
-    *others, spoilt = village.chain.operators
-    async with running(village, holder):
-        village.chain.operators = tuple(others)
-        village.chain.rejected = ((spoilt.address, "another operator has the same key"),)
-        village.chain.number = 115
+    *others, spoilt = network.chain.operators
+    async with running(network, holder):
+        network.chain.operators = tuple(others)
+        network.chain.rejected = ((spoilt.address, "another operator has the same key"),)
+        network.chain.number = 115
         line = await boundary_seen(caplog, 110)
         assert "3 operators" in line
         assert not line.endswith("not joined")
-        await serves_on(village, holder)
+        await serves_on(network, holder)
     assert said(caplog, f"operator 0x{spoilt.address.hex()} is left out: another operator has the same key")
 
 
 @pytest.mark.slow
 async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
-    village: Village, holder: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another block of the same number is seen and passed; the next boundary is joined."""
-    async with running(village, holder):
-        village.chain.number = 115
+    async with running(network, holder):
+        network.chain.number = 115
         first = await boundary_seen(caplog, 110)
         assert not first.endswith("not joined")
-        monkeypatch.setattr("tests.client.village.block_at", lambda number: block_at(number, "fork"))
-        village.chain.number = 116
+        monkeypatch.setattr("tests.support.fake_network.block_at", lambda number: block_at(number, "fork"))
+        network.chain.number = 116
         await eventually(lambda: len(said(caplog, "boundary at block 110: session")) >= 2)
         second = said(caplog, "boundary at block 110: session")[1]
         assert second.endswith("not joined")
         assert said(caplog, "boundary replaced by a reorganisation: block 110")
-        await serves_on(village, holder)
-        village.chain.number = 125
+        await serves_on(network, holder)
+        network.chain.number = 125
         assert not (await boundary_seen(caplog, 120)).endswith("not joined")
-        await serves_on(village, holder)
+        await serves_on(network, holder)
 
 
 def has_only(node: Node, block: BlockRef) -> bool:
@@ -529,25 +529,25 @@ def has_only(node: Node, block: BlockRef) -> bool:
 
 @pytest.mark.slow
 async def test_four_nodes_rotate_at_the_next_good_boundary(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After one at which there was nobody to deal to: a version, a share of it at each of them, nothing of the old one."""
-    good = village.chain.operators
-    old, number = village.epoch.transcript, len(village.operators)
+    good = network.chain.operators
+    old, number = network.epoch.transcript, len(network.operators)
     async with AsyncExitStack() as stack:
         nodes = []
         for index in range(number):
             folder = tmp_path / str(index)
-            keep_version(village, index, folder)
-            nodes.append(stack.enter_context(a_node(village, index, folder, window_seconds=60.0)))
-            host = await stack.enter_async_context(running(village, nodes[-1], index))
-            village.place(index, str(host.addresses[0]))
-        good = village.chain.operators
-        village.chain.operators = ()
-        village.chain.number = 115
+            keep_version(network, index, folder)
+            nodes.append(stack.enter_context(a_node(network, index, folder, window_seconds=60.0)))
+            host = await stack.enter_async_context(running(network, nodes[-1], index))
+            network.place(index, str(host.addresses[0]))
+        good = network.chain.operators
+        network.chain.operators = ()
+        network.chain.number = 115
         await eventually(lambda: len(said(caplog, "boundary at block 110 has no session")) >= number)
-        village.chain.operators = good
-        village.chain.number = 125
+        network.chain.operators = good
+        network.chain.number = 125
         await eventually(lambda: all(has_only(node, block_at(120)) for node in nodes))
         for node in nodes:
             status = node.status()
@@ -563,8 +563,8 @@ async def test_four_nodes_rotate_at_the_next_good_boundary(
 class Prover(Neighbour):
     """Says of itself that it knows this version."""
 
-    def __init__(self, village: Village, shown: bytes) -> None:
-        super().__init__(village)
+    def __init__(self, network: FakeNetwork, shown: bytes) -> None:
+        super().__init__(network)
         self.shown = shown
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
@@ -580,13 +580,13 @@ ANSWERED = ("head of ", "was made while this node", "with another master key")
 
 @asynccontextmanager
 async def dealt_to_from_elsewhere(
-    village: Village, node: Node, caplog: pytest.LogCaptureFixture, prover: Prover
+    network: FakeNetwork, node: Node, caplog: pytest.LogCaptureFixture, prover: Prover
 ) -> AsyncIterator[None]:
     """A neighbour deals to the node from a higher version than the node's, at block 110. Its dealing is no good one."""
-    dealer = village.operators[1]
-    async with at_home(village, 1, prover), running(village, node):
+    dealer = network.operators[1]
+    async with operator_host(network, 1, prover), running(network, node):
         await neighbours_known(node, 1)
-        village.chain.number = 115
+        network.chain.number = 115
         await boundary_seen(caplog, 110)
         frame = build_frame(
             dealer.key,
@@ -606,59 +606,59 @@ def shown_as(epoch: CertifiedTranscript, proof: SettlementProof | None = None) -
     return encode_head(VersionHead(epoch.transcript, epoch.certificate, proof))
 
 
-def false_proofs(village: Village, epoch: CertifiedTranscript) -> dict[str, bytes]:
+def false_proofs(network: FakeNetwork, epoch: CertifiedTranscript) -> dict[str, bytes]:
     """What is shown of a version of protocol 1 that the chain confirms, and does not prove that it was settled."""
-    true, three = village.settle(epoch), village.settle(epoch, 3)
+    true, three = network.settle(epoch), network.settle(epoch, 3)
     stranger = bn254.KeyPair.from_secret(4711)
     return {
         "no proof": shown_as(epoch),
         "three of four": shown_as(epoch, three),
         "three shown as four": shown_as(epoch, replace(three, bitmap=true.bitmap)),
-        "a stranger for all": shown_as(epoch, village.settle(epoch, key=stranger)),
+        "a stranger for all": shown_as(epoch, network.settle(epoch, key=stranger)),
         "spare bits": shown_as(epoch, replace(true, bitmap=b"\xff")),
-        "another version's": shown_as(epoch, village.settle(village.epoch)),
+        "another version's": shown_as(epoch, network.settle(network.epoch)),
         "no answer at all": b"\xc1",
     }
 
 
 @pytest.mark.slow
 async def test_a_version_of_protocol_1_that_is_not_proven_to_be_settled_is_not_dealt_from(
-    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Too few promises, repeated or foreign ones, none, or those of another version: the node keeps its own, and its share."""
-    newer = village.reshare(village.first, 104, lists_keys=False)
-    village.chain.number = 105
-    false = false_proofs(village, newer.epoch)
-    prover = Prover(village, b"")
-    async with dealt_to_from_elsewhere(village, holder, caplog, prover):
+    newer = network.reshare(network.first, 104, lists_keys=False)
+    network.chain.number = 105
+    false = false_proofs(network, newer.epoch)
+    prover = Prover(network, b"")
+    async with dealt_to_from_elsewhere(network, holder, caplog, prover):
         for name, shown in false.items():
             prover.shown = shown
             caplog.clear()
             holder._engine._source_wanted.set()
             await eventually(lambda: said(caplog, "head of "))
             assert not said(caplog, "was made while this node did not take part"), name
-            assert holder.status()["source"] == village.epoch.transcript.version
-            await serves_on(village, holder)
+            assert holder.status()["source"] == network.epoch.transcript.version
+            await serves_on(network, holder)
     assert len(false) == 7
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", [1, 2])
 async def test_a_version_that_is_proven_is_dealt_from(
-    village: Village, holder: Node, caplog: pytest.LogCaptureFixture, protocol: int
+    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture, protocol: int
 ) -> None:
     """By its certificate, one of protocol 1 by its settlement proof too. The session that began from the older version goes on
     from this one, and the older share is erased.
     """
-    newer = village.reshare(village.first, 104, lists_keys=protocol == 2)
-    village.chain.number = 105
-    shown = shown_as(newer.epoch, village.settle(newer.epoch) if protocol == 1 else None)
-    async with dealt_to_from_elsewhere(village, holder, caplog, Prover(village, shown)):
+    newer = network.reshare(network.first, 104, lists_keys=protocol == 2)
+    network.chain.number = 105
+    shown = shown_as(newer.epoch, network.settle(newer.epoch) if protocol == 1 else None)
+    async with dealt_to_from_elsewhere(network, holder, caplog, Prover(network, shown)):
         await eventually(lambda: holder.status()["source"] == block_at(104).timestamp)
         await eventually(lambda: holder.status()["version"] == block_at(104).timestamp)
         assert said(caplog, "was made while this node did not take part; dealing from it now")
         await eventually(lambda: [held.epoch for held in holder._versions] == [newer.epoch])
-        assert holder._store.share(village.epoch.transcript.hash) is None
+        assert holder._store.share(network.epoch.transcript.hash) is None
 
 
 def asked_again(node: Node, prover: Prover, times: int) -> bool:
@@ -669,21 +669,21 @@ def asked_again(node: Node, prover: Prover, times: int) -> bool:
 
 @pytest.mark.slow
 async def test_a_version_of_another_master_key_is_not_taken_over(
-    village: Village, holder: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Certified by the operators of a block that the chain confirms, as keys that leaked could have done: the node says so once,
     at the level of what its operator must look at now, and keeps its version.
     """
-    keys = {o.address: o.key for o in village.operators}
+    keys = {o.address: o.key for o in network.operators}
     session = make_session(keys, 104)
     transcript = make_epoch(session, Polynomial.random(3, counter_rng("another key")))
-    other = CertifiedTranscript(transcript, village.certify(transcript))
-    village.chain.number = 105
-    prover = Prover(village, shown_as(other))
-    async with dealt_to_from_elsewhere(village, holder, caplog, prover):
+    other = CertifiedTranscript(transcript, network.certify(transcript))
+    network.chain.number = 105
+    prover = Prover(network, shown_as(other))
+    async with dealt_to_from_elsewhere(network, holder, caplog, prover):
         await eventually(lambda: asked_again(holder, prover, 3))
-        await serves_on(village, holder)
-        assert holder.status()["source"] == village.epoch.transcript.version
+        await serves_on(network, holder)
+        assert holder.status()["source"] == network.epoch.transcript.version
     (record,) = [r for r in caplog.records if "another master key" in r.getMessage()]
     assert record.levelno == logging.ERROR
     assert str(block_at(104).timestamp) in record.getMessage()

@@ -26,23 +26,7 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.types import AppId
-from tests.attestation.issuer import (
-    APP,
-    DIGEST,
-    GCP_ISSUER,
-    PROJECT,
-    Endpoint,
-    b64,
-    changed,
-    gcp_claims,
-    jwk_set,
-    rsa_key,
-    token,
-)
-from tests.attestation.issuer import NOW as ISSUED
 from tests.attestation.test_ecdsa import high
-from tests.client.village import CLUSTER, Village
-from tests.node.support import a_node, keep_version
 from tests.node.test_app import running
 from tests.node.test_authorisation import (
     APP_ID,
@@ -57,7 +41,23 @@ from tests.node.test_authorisation import (
     signed,
 )
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import PATIENT, patient_host
+from tests.support.nodes import a_node, keep_version
+from tests.support.token_issuer import (
+    APP,
+    DIGEST,
+    GCP_ISSUER,
+    PROJECT,
+    Endpoint,
+    b64,
+    changed,
+    gcp_claims,
+    jwk_set,
+    rsa_key,
+    token,
+)
+from tests.support.token_issuer import NOW as ISSUED
 from tests.support.waiting import PATIENCE
 
 __all__ = ["clock", "config", "register"]
@@ -69,7 +69,7 @@ NOW = int(ISSUED)
 class Served:
     """One operator's node with the policy attested, behind a real socket, and a stranger that asks it."""
 
-    village: Village
+    network: FakeNetwork
     index: int
     host: Host
     stranger: Host
@@ -77,11 +77,11 @@ class Served:
     @property
     def scope(self) -> Scope:
         """Of a request to this operator with our reply key."""
-        return Scope(CLUSTER, self.village.operators[self.index].address, APP_ID, PUBLIC)
+        return Scope(CLUSTER, self.network.operators[self.index].address, APP_ID, PUBLIC)
 
     def request(self, evidence: Authorisation | None, **changes: Any) -> PartialRequest:
         encoded = None if evidence is None else evidence.encoded
-        transcript = self.village.epoch.transcript
+        transcript = self.network.epoch.transcript
         bare = PartialRequest(CLUSTER, APP_ID, 2, transcript.hash, PUBLIC, bytes(32), encoded)
         return replace(bare, **changes)
 
@@ -102,27 +102,27 @@ class Served:
             said = f"{refused} {refused.hint}"
             assert not any(secret in said for secret in (PROJECT, GCP_ISSUER, DIGEST.hex(), self.scope.nonce))
             return refused.code
-        open_partial(PRIVATE, request, self.village.epoch.transcript, sealed)
+        open_partial(PRIVATE, request, self.network.epoch.transcript, sealed)
         return "granted"
 
 
 @asynccontextmanager
 async def serving(
-    village: Village, index: int, config: NodeConfig, register: Register, clock: Clock, folder: Path
+    network: FakeNetwork, index: int, config: NodeConfig, register: Register, clock: Clock, folder: Path
 ) -> AsyncIterator[Served]:
-    mine = replace(config, operator=village.operators[index].address, data_dir=folder)
-    keep_version(village, index, folder)
+    mine = replace(config, operator=network.operators[index].address, data_dir=folder)
+    keep_version(network, index, folder)
     async with open_authoriser(mine, CLUSTER, register, clock=clock) as authoriser:
-        with a_node(village, index, folder, deciding=Policy("attested", authoriser)) as node:
-            async with running(village, node, index) as host, patient_host(PeerKey.generate()) as stranger:
-                yield Served(village, index, host, stranger)
+        with a_node(network, index, folder, deciding=Policy("attested", authoriser)) as node:
+            async with running(network, node, index) as host, patient_host(PeerKey.generate()) as stranger:
+                yield Served(network, index, host, stranger)
 
 
 @pytest.fixture
 async def served(
-    village: Village, config: NodeConfig, register: Register, clock: Clock, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, register: Register, clock: Clock, tmp_path: Path
 ) -> AsyncIterator[Served]:
-    async with serving(village, 0, config, register, clock, tmp_path / "served") as found:
+    async with serving(network, 0, config, register, clock, tmp_path / "served") as found:
         yield found
 
 
@@ -260,13 +260,13 @@ async def test_what_the_chain_says_decides(served: Served, register: Register) -
 
 @pytest.mark.slow
 async def test_what_one_operator_captured_is_useless_at_every_other(
-    village: Village, config: NodeConfig, register: Register, clock: Clock, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, register: Register, clock: Clock, tmp_path: Path
 ) -> None:
     """Token and signature, with the honest reply key or the thief's; at the operator itself it was used."""
     async with AsyncExitStack() as stack:
         nodes = [
             await stack.enter_async_context(
-                serving(village, index, config, register, clock, tmp_path / f"node-{index}")
+                serving(network, index, config, register, clock, tmp_path / f"node-{index}")
             )
             for index in range(4)
         ]
@@ -330,11 +330,16 @@ async def test_an_issuer_that_fails_stops_only_its_own_tokens(
 
 
 async def test_a_node_without_the_issuers_keys_serves_the_creator(
-    village: Village, config: NodeConfig, register: Register, clock: Clock, issuer: Endpoint, tmp_path: Path
+    network: FakeNetwork,
+    config: NodeConfig,
+    register: Register,
+    clock: Clock,
+    issuer: Endpoint,
+    tmp_path: Path,
 ) -> None:
     """It starts offline, and says what it has not."""
     issuer.status = 503
-    async with serving(village, 0, config, register, clock, tmp_path / "served") as served:
+    async with serving(network, 0, config, register, clock, tmp_path / "served") as served:
         assert await served.ask(fresh(served.scope, 0)) == Refusal.KEYS_UNAVAILABLE
         assert await served.ask(signed(served.scope).authorisation) == "granted"
 

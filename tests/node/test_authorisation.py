@@ -25,19 +25,27 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import sealing
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError, StorageError
-from eigenkms.node.authorisation import pipeline
+from eigenkms.node.authorisation import pipeline, request_slots
 from eigenkms.node.authorisation.factory import make_methods, open_authoriser, open_policy
 from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.node.authorisation.policy import Policy
+from eigenkms.node.authorisation.request_slots import RequestSlots
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import encode
-from eigenkms.storage.replay_cache import ReplayCache, Spending, TokenUse
+from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
-from tests.attestation.issuer import (
+from tests.node.test_app import running
+from tests.node.test_services import STRANGER
+from tests.protocols.support import counter_rng
+from tests.support.databases import query
+from tests.support.fake_network import CLUSTER, FakeNetwork
+from tests.support.hosts import patient_host
+from tests.support.nodes import a_node, asked, keep_version, make_config
+from tests.support.token_issuer import (
     APP,
     DIGEST,
     GCP_ISSUER,
@@ -48,13 +56,7 @@ from tests.attestation.issuer import (
     gcp_claims,
     token,
 )
-from tests.attestation.issuer import NOW as ISSUED
-from tests.client.village import CLUSTER, Village
-from tests.node.support import a_node, asked, keep_version, make_config
-from tests.node.test_app import running
-from tests.node.test_services import STRANGER
-from tests.protocols.support import counter_rng
-from tests.support.hosts import patient_host
+from tests.support.token_issuer import NOW as ISSUED
 from tests.support.waiting import PATIENCE
 
 CREATOR_KEY = b"\x11" * 32
@@ -108,10 +110,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def config(village: Village, tmp_path: Path, authority: Authority, issuer: Endpoint) -> NodeConfig:
+def config(network: FakeNetwork, tmp_path: Path, authority: Authority, issuer: Endpoint) -> NodeConfig:
     """Both ways to attest."""
     return make_config(
-        village,
+        network,
         0,
         tmp_path,
         policy="attested",
@@ -326,10 +328,18 @@ async def test_evidence_is_of_an_application_however_it_is_spelled(
     assert isinstance(await outcome(authoriser, attested(asked_for)), Grant)
 
 
-async def test_a_signature_by_somebody_else_uses_nothing_up(authoriser: Authoriser, scope: Scope) -> None:
+def used_up(config: NodeConfig) -> int:
+    """How much evidence the operator's files name as used."""
+    ((count,),) = query(config.data_dir / SPENT_NAME, "SELECT count(*) FROM spent")
+    return int(count)
+
+
+async def test_a_signature_by_somebody_else_uses_nothing_up(
+    authoriser: Authoriser, config: NodeConfig, scope: Scope
+) -> None:
     """Anybody can sign: only the creator fills the memory of what was used."""
     assert await outcome(authoriser, signed(scope, key=b"\x12" * 32)) == Refusal.NOT_CREATOR
-    assert authoriser._spent._count == 0  # type: ignore[attr-defined]
+    assert used_up(config) == 0
     assert isinstance(await outcome(authoriser, signed(scope)), Grant)
 
 
@@ -405,24 +415,31 @@ async def test_a_full_memory_grants_nothing(
 ) -> None:
     """The requester hears that the operator is busy, and the operator's log says why."""
     full = ReplayCache.open(config.data_dir, limit=0)
-    authoriser = Authoriser(
-        cluster=CLUSTER,
-        operator=config.operator,
-        applications=register,
-        methods=make_methods(config),
-        spent=full,
-        clock=clock,
-    )
+    authoriser = remembering(full, config, register, clock)
     assert await outcome(authoriser, attested(scope)) == Refusal.BUSY
     assert await outcome(authoriser, signed(scope)) == Refusal.BUSY
     assert caplog.text.count("as much as can be remembered was used lately") == 1
     full.close()
 
 
+def remembering(spent: ReplayCache, config: NodeConfig, register: Register, clock: Clock) -> Authoriser:
+    """An authoriser whose memory the test holds."""
+    return Authoriser(
+        cluster=CLUSTER,
+        operator=config.operator,
+        applications=register,
+        methods=make_methods(config),
+        spent=spent,
+        clock=clock,
+    )
+
+
 async def test_evidence_is_remembered_longer_than_it_is_accepted(
-    authoriser: Authoriser, register: Register, scope: Scope, clock: Clock
+    config: NodeConfig, register: Register, scope: Scope, clock: Clock
 ) -> None:
     """A replay verified in its last second, that comes to the memory when others clean it, is still a replay."""
+    spent = ReplayCache.open(config.data_dir)
+    authoriser = remembering(spent, config, register, clock)
     assert isinstance(await outcome(authoriser, signed(scope)), Grant)
     clock.now += 300
     claims = await ecdsa.Ecdsa().verify(signed(scope).authorisation.evidence, Context(scope), clock.now)
@@ -430,14 +447,17 @@ async def test_evidence_is_remembered_longer_than_it_is_accepted(
     other = replace(scope, reply_key=b"\x04" * 32)
     fresh = signed(other, nonce=b"\x06" * 32, at=int(clock.now))
     assert isinstance(await outcome(authoriser, fresh), Grant)
-    assert authoriser._spent.spend([TokenUse(claims.use_id, claims.expires_at)], clock.now) == [
-        Spending.AGAIN
-    ]
+    assert spent.spend([TokenUse(claims.use_id, claims.expires_at)], clock.now) == [UseResult.AGAIN]
+    spent.close()
 
 
-async def test_a_disk_that_refuses_grants_nothing(authoriser: Authoriser, scope: Scope) -> None:
+async def test_a_disk_that_refuses_grants_nothing(
+    config: NodeConfig, register: Register, scope: Scope, clock: Clock
+) -> None:
     """What cannot be remembered is not granted, and the node ends."""
-    authoriser._spent.close()  # type: ignore[attr-defined]
+    spent = ReplayCache.open(config.data_dir)
+    authoriser = remembering(spent, config, register, clock)
+    spent.close()
     with pytest.raises(StorageError):
         await authoriser.authorise(attested(scope))
     with pytest.raises(BaseExceptionGroup) as caught:
@@ -465,7 +485,7 @@ async def test_an_application_has_its_part_and_no_more(
         found = [await ask(spelled if number % 2 else APP_ID, number) for number in turns]
         assert all(isinstance(each, Grant) for each in found[:-1])
         assert found[-1] == Refusal.BUSY
-        assert authoriser._spent._count == pipeline.BURST_OF_ONE  # type: ignore[attr-defined]
+        assert used_up(config) == pipeline.BURST_OF_ONE
         assert isinstance(await ask(other, 1000), Grant)
 
 
@@ -483,7 +503,7 @@ async def test_more_than_fit_are_refused_at_once(
     authoriser: Authoriser, register: Register, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chain that is slow does not pile requests up; when it answers, there is room again."""
-    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(request_slots, "MAX_AT_ONCE", 1)
     register.hold = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outcome, authoriser, attested(scope))
@@ -497,7 +517,7 @@ async def test_one_client_does_not_take_all_places(
     authoriser: Authoriser, register: Register, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has its part of them; a request of another one is looked into beside them."""
-    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 2)
+    monkeypatch.setattr(request_slots, "MAX_AT_ONCE", 2)
     register.hold = trio.Event()
     greedy, other = (replace(attested(scope), client=client) for client in ("203.0.113.1", "203.0.113.2"))
     found: list[Grant | Refusal] = []
@@ -516,16 +536,17 @@ async def test_one_client_does_not_take_all_places(
     assert isinstance(found[0], Grant)
 
 
-async def test_few_clients_do_not_take_all_places(authoriser: Authoriser) -> None:
+def test_few_clients_do_not_take_all_places() -> None:
     """However many each of them asks for, one that holds none has a place."""
+    slots = RequestSlots()
     with ExitStack() as held:
         for client in range(5):
             with suppress(AttestationRefused):
                 while True:
-                    held.enter_context(authoriser._place(f"203.0.113.{client}"))
-        assert authoriser._at_once.total() > pipeline.MAX_AT_ONCE * 3 // 4
-        held.enter_context(authoriser._place("203.0.113.9"))
-    assert not authoriser._at_once
+                    held.enter_context(slots.hold(f"203.0.113.{client}"))
+        assert slots.held > request_slots.MAX_AT_ONCE * 3 // 4
+        held.enter_context(slots.hold("203.0.113.9"))
+    assert slots.held == 0
 
 
 def test_the_first_step_is_shape() -> None:
@@ -564,20 +585,20 @@ async def test_methods_are_those_of_the_configuration(config: NodeConfig) -> Non
 
 
 async def test_a_node_answers_who_has_the_right_and_nobody_else(
-    village: Village, config: NodeConfig, authoriser: Authoriser, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, authoriser: Authoriser, tmp_path: Path
 ) -> None:
     """Through the client protocol: refusals carry the codes, and the answer is the sealed signature."""
     folder = tmp_path / "node"
-    keep_version(village, 0, folder)
+    keep_version(network, 0, folder)
     _, public = sealing.x25519_keypair(counter_rng("reply key"))
     mine = scope_of(config.operator, reply_key=public)
-    bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
+    bare = PartialRequest(CLUSTER, APP_ID, 2, network.epoch.transcript.hash, public, bytes(32))
 
     async def ask(authorisation: bytes | None) -> bytes | str:
         body = replace(bare, authorisation=authorisation).encoded
         return await asked(node._services.client, STRANGER, rpc_methods.PARTIAL, body)
 
-    with a_node(village, 0, folder, deciding=Policy("attested", authoriser)) as node:
+    with a_node(network, 0, folder, deciding=Policy("attested", authoriser)) as node:
         assert await ask(None) == "no-authorisation"
         assert await ask(b"\x00") == "bad-authorisation"
         assert await ask(Authorisation("tpm", b"x").encoded) == "method-not-enabled"
@@ -594,11 +615,11 @@ def test_attested_needs_somebody_to_ask() -> None:
 
 
 async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_network(
-    village: Village, config: NodeConfig, authoriser: Authoriser, issuer: Endpoint, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, authoriser: Authoriser, issuer: Endpoint, tmp_path: Path
 ) -> None:
     """Before anybody asks; and a stranger with a good token gets its answer through a real connection."""
     folder = tmp_path / "node"
-    keep_version(village, 0, folder)
+    keep_version(network, 0, folder)
     fetched = trio.Event()
 
     async def asked_for() -> None:
@@ -607,10 +628,10 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
     issuer.on_request = asked_for
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
     mine = scope_of(config.operator, reply_key=public)
-    bare = PartialRequest(CLUSTER, APP_ID, 2, village.epoch.transcript.hash, public, bytes(32))
+    bare = PartialRequest(CLUSTER, APP_ID, 2, network.epoch.transcript.hash, public, bytes(32))
     good = replace(bare, authorisation=attested(mine).authorisation.encoded)
-    with a_node(village, 0, folder, deciding=Policy("attested", authoriser)) as node:
-        async with running(village, node) as host, patient_host(PeerKey.generate()) as client:
+    with a_node(network, 0, folder, deciding=Policy("attested", authoriser)) as node:
+        async with running(network, node) as host, patient_host(PeerKey.generate()) as client:
             with trio.fail_after(PATIENCE):
                 await fetched.wait()
             client.set_addresses(host.peer_id, host.addresses)
@@ -626,11 +647,11 @@ async def test_a_running_node_fetches_the_issuers_keys_and_answers_over_the_netw
             sealed = await client.call(
                 host.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.PARTIAL, good.encoded, timeout=PATIENCE
             )
-            open_partial(private, good, village.epoch.transcript, sealed)
+            open_partial(private, good, network.epoch.transcript, sealed)
 
 
 async def test_the_policy_is_opened_as_configured(
-    village: Village, config: NodeConfig, register: Register, tmp_path: Path
+    network: FakeNetwork, config: NodeConfig, register: Register, tmp_path: Path
 ) -> None:
     """Only the policy attested remembers anything, and only with somebody to ask."""
     async with open_policy(config, CLUSTER, register) as policy:
@@ -638,7 +659,7 @@ async def test_the_policy_is_opened_as_configured(
     with pytest.raises(InputError, match="no way to look applications up"):
         async with open_policy(config, CLUSTER, None):
             pass
-    other = make_config(village, 0, tmp_path / "other", policy="closed")
+    other = make_config(network, 0, tmp_path / "other", policy="closed")
     async with open_policy(other, CLUSTER, register) as policy:
         assert (policy.mode, policy.authoriser) == ("closed", None)
     assert not (tmp_path / "other").exists()

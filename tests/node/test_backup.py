@@ -24,9 +24,9 @@ from eigenkms.maintenance.restore import RestoreTarget, missing_files, restore, 
 from eigenkms.storage.rebuild import RESTORED, write_new
 from eigenkms.storage.store import Store
 from eigenkms.storage.store_reader import read_store
-from tests.client.village import CHAIN, Village
-from tests.node.support import CHEAP, PASSWORD, a_node, keep_version, open_store
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CHAIN, FakeNetwork
+from tests.support.nodes import CHEAP, PASSWORD, a_node, keep_version, open_store
 
 BACKUP_PASSWORD = "another one"
 MARK = b"mark"
@@ -38,7 +38,7 @@ class Home:
     """One operator's machine."""
 
     folder: Path
-    village: Village
+    network: FakeNetwork
 
     @property
     def config(self) -> Path:
@@ -67,10 +67,10 @@ class Home:
         return {str(p.relative_to(self.folder)): p.read_bytes() for p in found}
 
 
-def make_home(folder: Path, village: Village, index: int = 0) -> Home:
-    operator, rng = village.operators[index], counter_rng("home")
+def make_home(folder: Path, network: FakeNetwork, index: int = 0) -> Home:
+    operator, rng = network.operators[index], counter_rng("home")
     folder.mkdir()
-    home = Home(folder, village)
+    home = Home(folder, network)
     for kind, secret, name in (
         ("bn254", operator.key.secret_bytes(), "bn254.json"),
         ("p2p", operator.peer.secret, "p2p.json"),
@@ -96,10 +96,10 @@ def make_home(folder: Path, village: Village, index: int = 0) -> Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, village: Village) -> Home:
+def home(tmp_path: Path, network: FakeNetwork) -> Home:
     """With a store that holds a share of version 1."""
-    made = make_home(tmp_path / "home", village)
-    keep_version(village, 0, made.data)
+    made = make_home(tmp_path / "home", network)
+    keep_version(network, 0, made.data)
     return made
 
 
@@ -111,9 +111,9 @@ def put_back(backup: Backup, target: RestoreTarget, **changes: Any) -> int | Non
 # The file
 
 
-def test_a_backup_is_made_while_the_node_holds_its_store(home: Home, village: Village) -> None:
+def test_a_backup_is_made_while_the_node_holds_its_store(home: Home, network: FakeNetwork) -> None:
     """It names operator, cluster and newest version, holds the keystores as they lie, and no share unasked."""
-    with open_store(home.data, village.operators[0].address):
+    with open_store(home.data, network.operators[0].address):
         before = home.files()
         backup = home.backup()
         assert home.files() == before
@@ -122,37 +122,37 @@ def test_a_backup_is_made_while_the_node_holds_its_store(home: Home, village: Vi
     assert again == backup
     check(again)
     assert (again.identity.operator, again.settled) == (
-        village.operators[0].address,
-        village.epoch.transcript.version,
+        network.operators[0].address,
+        network.epoch.transcript.version,
     )
     assert again.share is None
     assert again.keystores["bn254_keystore"].content == (home.folder / "bn254.json").read_bytes()
     assert check_keys(again.keystores, PASSWORD)["p2p_keystore"]["peer_id"] == str(
-        village.operators[0].peer.peer_id
+        network.operators[0].peer.peer_id
     )
 
 
-def test_a_share_is_in_it_if_it_was_asked_for_alone(home: Home, village: Village) -> None:
+def test_a_share_is_in_it_if_it_was_asked_for_alone(home: Home, network: FakeNetwork) -> None:
     """And not in any repr."""
-    operator = village.operators[0]
+    operator = network.operators[0]
     backup = home.backup(with_share=True)
     assert backup.share is not None
     assert backup.share.share == operator.share.to_bytes()
     assert operator.share.to_bytes().hex() not in repr(backup)
     with open_store(home.data, operator.address) as store:
-        store.erase_share(village.epoch.transcript.hash)
+        store.erase_share(network.epoch.transcript.hash)
     with pytest.raises(InputError, match="holds none of the newest version"):
         home.backup(with_share=True)
 
 
-def test_a_share_that_is_being_decrypted_is_waited_for(home: Home, village: Village) -> None:
+def test_a_share_that_is_being_decrypted_is_waited_for(home: Home, network: FakeNetwork) -> None:
     """After a certificate the share before is erased, and the next one is not there for a moment."""
-    newer = village.reshare(village.first, 110)
-    keep_version(village, 0, home.data, version=newer, with_share=False)
-    share = newer.shares[village.operators[0].address].to_bytes()
+    newer = network.reshare(network.first, 110)
+    keep_version(network, 0, home.data, version=newer, with_share=False)
+    share = newer.shares[network.operators[0].address].to_bytes()
 
     def decrypt() -> None:
-        with open_store(home.data, village.operators[0].address) as store:
+        with open_store(home.data, network.operators[0].address) as store:
             store.add_share(newer.epoch.transcript.hash, share)
 
     backup = home.backup(with_share=True, meanwhile=decrypt)
@@ -183,9 +183,9 @@ def test_a_newer_format_names_the_release_that_wrote_it(home: Home) -> None:
     assert "nothing was changed" in refused.value.hint
 
 
-def test_no_backup_is_made_of_what_does_not_fit(home: Home, village: Village, tmp_path: Path) -> None:
+def test_no_backup_is_made_of_what_does_not_fit(home: Home, network: FakeNetwork, tmp_path: Path) -> None:
     """A keystore with another password, of another kind, or a store of another operator."""
-    other = make_home(tmp_path / "other", village, 1)
+    other = make_home(tmp_path / "other", network, 1)
     with pytest.raises(InputError, match="password is wrong"):
         make_backup(home.settings(), home.config, "wrong", created=0)
     (home.folder / "p2p.json").write_bytes((home.folder / "bn254.json").read_bytes())
@@ -196,18 +196,18 @@ def test_no_backup_is_made_of_what_does_not_fit(home: Home, village: Village, tm
         other.backup()
 
 
-def test_a_share_of_another_version_or_operator_is_noticed(home: Home, village: Village) -> None:
+def test_a_share_of_another_version_or_operator_is_noticed(home: Home, network: FakeNetwork) -> None:
     """Whoever has the password can write a backup; what its parts say of one another is checked all the same."""
     backup = home.backup(with_share=True)
     assert backup.share is not None
     check(backup)
-    others = village.operators[1].share.to_bytes()
+    others = network.operators[1].share.to_bytes()
     for wrong in (
         replace(backup, share=replace(backup.share, share=others)),
         replace(backup, share=replace(backup.share, share=bytes(32))),
         replace(backup, transcript_hash=bytes(32)),
         replace(backup, share=replace(backup.share, row=replace(backup.share.row, certificate=b"x"))),
-        replace(backup, identity=replace(backup.identity, operator=village.operators[1].address)),
+        replace(backup, identity=replace(backup.identity, operator=network.operators[1].address)),
     ):
         with pytest.raises(InputError, match="check backup"):
             check(wrong)
@@ -228,11 +228,11 @@ GOLDEN = Path(__file__).parent / "golden" / "backup_v1"
 # Restoring
 
 
-def test_it_goes_into_one_new_folder(home: Home, tmp_path: Path, village: Village) -> None:
+def test_it_goes_into_one_new_folder(home: Home, tmp_path: Path, network: FakeNetwork) -> None:
     """Keystores to the byte, a store that was begun anew, and a configuration that names them and else is as it was."""
     there = tmp_path / "new" / "place"
     put_back(home.backup(), target_in(home.backup(), there))
-    restored = Home(there, village)
+    restored = Home(there, network)
     assert {p.name for p in there.iterdir()} == {"bn254.json", "p2p.json", "node.toml", "data"}
     assert all(stat.S_IMODE(p.stat().st_mode) in (0o600, 0o700) for p in there.rglob("*"))
     assert (there / "p2p.json").read_bytes() == (home.folder / "p2p.json").read_bytes()
@@ -245,20 +245,20 @@ def test_it_goes_into_one_new_folder(home: Home, tmp_path: Path, village: Villag
     assert restored.backup().identity == home.backup().identity
 
 
-def test_it_goes_where_a_configuration_says(home: Home, tmp_path: Path, village: Village) -> None:
+def test_it_goes_where_a_configuration_says(home: Home, tmp_path: Path, network: FakeNetwork) -> None:
     """A keystore that is there already and the same is kept; with the share if that is wanted."""
-    new = make_home(tmp_path / "new", village)
+    new = make_home(tmp_path / "new", network)
     kept = (home.folder / "bn254.json").read_bytes()
     (new.folder / "bn254.json").write_bytes(kept)
     (new.folder / "p2p.json").unlink()
     backup = home.backup(with_share=True)
     restored = put_back(backup, target_of(backup, new.settings()), with_share=True)
-    assert restored == village.epoch.transcript.version
+    assert restored == network.epoch.transcript.version
     assert (new.folder / "p2p.json").read_bytes() == (home.folder / "p2p.json").read_bytes()
-    with open_store(new.data, village.operators[0].address) as store:
+    with open_store(new.data, network.operators[0].address) as store:
         (row,) = store.versions()
         assert row.settled
-        assert store.share(row.transcript_hash) == village.operators[0].share.to_bytes()
+        assert store.share(row.transcript_hash) == network.operators[0].share.to_bytes()
 
 
 def test_accounts_are_saved_as_they_lie(home: Home, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_accounts_are_saved_as_they_lie(home: Home, tmp_path: Path) -> None:
         file.write('account_password_file = "geth.txt"\n')
     backup, there = home.backup(), tmp_path / "new"
     put_back(backup, target_in(backup, there))
-    settings = Home(there, home.village).settings()
+    settings = Home(there, home.network).settings()
     for name in ("account_keystore", "anchor_account_keystore"):
         assert settings.get(name).parent == there
         assert settings.get(name).read_text() == '{"version": 3}'
@@ -280,7 +280,7 @@ def test_accounts_are_saved_as_they_lie(home: Home, tmp_path: Path) -> None:
     assert (home.folder / "geth.json").read_text() == '{"version": 3}'
 
 
-def test_a_keystore_in_the_data_folder_comes_back_there(home: Home, village: Village) -> None:
+def test_a_keystore_in_the_data_folder_comes_back_there(home: Home, network: FakeNetwork) -> None:
     """As a node makes one that was given none."""
     lines = [line for line in home.config.read_text().splitlines() if not line.startswith("p2p_keystore")]
     home.config.write_text("\n".join(lines))
@@ -290,40 +290,40 @@ def test_a_keystore_in_the_data_folder_comes_back_there(home: Home, village: Vil
     put_back(backup, target_of(backup, home.settings()))
     assert (home.data / "p2p.json").read_bytes() == content
     assert put_back(backup, target_of(backup, home.settings()), with_share=True) is None, "it has no share"
-    assert home.backup().identity.operator == village.operators[0].address
+    assert home.backup().identity.operator == network.operators[0].address
 
 
 @pytest.mark.slow
 def test_a_restored_node_votes_and_founds_nothing_of_the_past(
-    home: Home, tmp_path: Path, village: Village
+    home: Home, tmp_path: Path, network: FakeNetwork
 ) -> None:
     """With genesis set too: no boundary up to the newest one at its start, and no genesis, in this life and the next."""
     for with_share in (False, True):
         there = tmp_path / f"new-{with_share}"
         backup = home.backup(with_share=True)
         put_back(backup, target_in(backup, there), with_share=with_share)
-        _check_silent(there / "data", village)
+        _check_silent(there / "data", network)
 
 
-def _check_silent(data: Path, village: Village) -> None:
+def _check_silent(data: Path, network: FakeNetwork) -> None:
     """A node on that folder, started twice at block 105 of a chain with a boundary every ten blocks."""
     for _ in range(2):
-        with a_node(village, 0, data, genesis=True) as node:
+        with a_node(network, 0, data, genesis=True) as node:
             trio.run(node.guard_votes)
             assert node._floor == 100
             assert not node._consent
 
 
 @pytest.mark.parametrize("what", ["store", "keystore", "folder"])
-def test_nothing_is_overwritten(home: Home, tmp_path: Path, village: Village, what: str) -> None:
+def test_nothing_is_overwritten(home: Home, tmp_path: Path, network: FakeNetwork, what: str) -> None:
     """A data folder with a store, another keystore, or anything else in the new folder: refused, all as it was."""
-    new = make_home(tmp_path / "new", village, 0)
+    new = make_home(tmp_path / "new", network, 0)
     backup = home.backup()
     target = target_of(backup, new.settings())
     if what == "store":
         for name in ("bn254.json", "p2p.json"):
             (new.folder / name).unlink()
-        keep_version(village, 0, new.data)
+        keep_version(network, 0, new.data)
     elif what == "folder":
         (new.folder / "node.toml").unlink()
         target = target_in(backup, new.folder)
@@ -338,20 +338,20 @@ def test_nothing_is_overwritten(home: Home, tmp_path: Path, village: Village, wh
 
 
 def test_a_running_node_and_another_operator_are_refused(
-    home: Home, tmp_path: Path, village: Village
+    home: Home, tmp_path: Path, network: FakeNetwork
 ) -> None:
     """With the process that has the folder, and both addresses."""
     backup = home.backup()
     with (
-        open_store(home.data, village.operators[0].address),
+        open_store(home.data, network.operators[0].address),
         pytest.raises(StorageError, match=f"process {os.getpid()} is using it"),
     ):
         put_back(backup, target_of(backup, home.settings()))
-    other = make_home(tmp_path / "other", village, 1)
+    other = make_home(tmp_path / "other", network, 1)
     with pytest.raises(InputError, match="the backup is of operator 0x"):
         target_of(backup, other.settings())
     text = other.config.read_text().replace(
-        village.operators[1].address.hex(), backup.identity.operator.hex()
+        network.operators[1].address.hex(), backup.identity.operator.hex()
     )
     other.config.write_text(text.replace("chain_id = 31337", "chain_id = 31338"))
     with pytest.raises(InputError, match="the configuration names"):
@@ -362,11 +362,11 @@ def test_a_running_node_and_another_operator_are_refused(
 
 
 def test_what_goes_wrong_leaves_nothing(
-    home: Home, tmp_path: Path, village: Village, monkeypatch: pytest.MonkeyPatch
+    home: Home, tmp_path: Path, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk at any of its writes: a sentence, and the new folder is not there; then it goes well."""
     backup, there = home.backup(), tmp_path / "new"
-    for point in ("begin", "write_new"):
+    for point in ("rebuild", "write_new"):
         for turn in range(3 if point == "write_new" else 1):
             calls = iter(range(10))
 
@@ -477,12 +477,12 @@ def test_a_restore_that_was_killed_is_completed_by_the_next(home: Home, tmp_path
 def _write_golden() -> None:
     import tempfile
 
-    from tests.client.village import make_village
+    from tests.support.fake_network import make_network
 
     with tempfile.TemporaryDirectory() as folder:
-        village = make_village()
-        home = make_home(Path(folder) / "home", village)
-        keep_version(village, 0, home.data)
+        network = make_network()
+        home = make_home(Path(folder) / "home", network)
+        keep_version(network, 0, home.data)
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_bytes(
             home.backup(with_share=True).seal(BACKUP_PASSWORD, counter_rng("golden"), cost=LIGHT)

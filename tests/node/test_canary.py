@@ -23,50 +23,52 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
 from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.types import ClusterId
-from tests.client.village import CLUSTER, Operator, Village, at_home
-from tests.node.support import Neighbour, a_node, asked, keep_version
 from tests.node.test_app import _all_is_heard, neighbours_known, running, said
+from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, operator_host
+from tests.support.nodes import Neighbour, a_node, asked, keep_version
 from tests.support.waiting import PATIENCE, eventually
 
 __all__ = ["_all_is_heard"]
 NONCE = b"\x07" * 32
-Singer = Callable[[Village, Operator, bytes], bytes]
+Singer = Callable[[FakeNetwork, Operator, bytes], bytes]
 
 
 @pytest.fixture
-def node(village: Village, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
     """The first operator's, with its share; it sings when told to."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path, canary_seconds=0.0) as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, canary_seconds=0.0) as node:
         yield node
 
 
-def request_for(village: Village, *, cluster: ClusterId = CLUSTER, transcript: bytes | None = None) -> bytes:
-    return CanaryRequest(cluster, transcript or village.epoch.transcript.hash, NONCE).encoded
+def request_for(
+    network: FakeNetwork, *, cluster: ClusterId = CLUSTER, transcript: bytes | None = None
+) -> bytes:
+    return CanaryRequest(cluster, transcript or network.epoch.transcript.hash, NONCE).encoded
 
 
-def sign(village: Village, operator: Operator, body: bytes) -> bytes:
+def sign(network: FakeNetwork, operator: Operator, body: bytes) -> bytes:
     """As it should be."""
-    return bls.partial_sign(village.first.shares[operator.address], decode_canary_request(body).identity)
+    return bls.partial_sign(network.first.shares[operator.address], decode_canary_request(body).identity)
 
 
-def lie(village: Village, operator: Operator, body: bytes) -> bytes:
+def lie(network: FakeNetwork, operator: Operator, body: bytes) -> bytes:
     """A point, and not the right one."""
-    del village, operator
+    del network, operator
     return bls.partial_sign(SecretScalar(4711), decode_canary_request(body).identity)
 
 
-def garble(village: Village, operator: Operator, body: bytes) -> bytes:
-    del village, operator, body
+def garble(network: FakeNetwork, operator: Operator, body: bytes) -> bytes:
+    del network, operator, body
     return b"tweet"
 
 
-def refuse(village: Village, operator: Operator, body: bytes) -> bytes:
-    del village, operator, body
+def refuse(network: FakeNetwork, operator: Operator, body: bytes) -> bytes:
+    del network, operator, body
     raise RpcRefusal("no-share", "this operator holds no share of that key version")
 
 
-def hang(village: Village, operator: Operator, body: bytes) -> bytes:
+def hang(network: FakeNetwork, operator: Operator, body: bytes) -> bytes:
     """Stand for an operator that never answers; ``Choir`` does not call it."""
     raise AssertionError
 
@@ -74,9 +76,9 @@ def hang(village: Village, operator: Operator, body: bytes) -> bytes:
 class Choir(Neighbour):
     """Neighbours that sing, each as told."""
 
-    def __init__(self, village: Village, singers: dict[int, Singer]) -> None:
-        super().__init__(village)
-        self._singers = {village.operators[index].address: singer for index, singer in singers.items()}
+    def __init__(self, network: FakeNetwork, singers: dict[int, Singer]) -> None:
+        super().__init__(network)
+        self._singers = {network.operators[index].address: singer for index, singer in singers.items()}
 
     async def answer(self, operator: Operator, request: Request) -> bytes:
         if request.method != rpc_methods.CANARY:
@@ -84,18 +86,20 @@ class Choir(Neighbour):
         singer = self._singers[operator.address]
         if singer is hang:
             await trio.sleep_forever()
-        return singer(self.village, operator, request.body)
+        return singer(self.network, operator, request.body)
 
 
 @asynccontextmanager
-async def together(village: Village, node: Node, **singers: Singer) -> AsyncIterator[Callable[[], "object"]]:
+async def together(
+    network: FakeNetwork, node: Node, **singers: Singer
+) -> AsyncIterator[Callable[[], "object"]]:
     """The node in touch with neighbours, by index (``b``, ``c``, ``d``); gives what sings once."""
     by_index = {"bcd".index(name) + 1: singer for name, singer in singers.items()}
     async with AsyncExitStack() as stack:
-        choir = Choir(village, by_index)
+        choir = Choir(network, by_index)
         for index in by_index:
-            await stack.enter_async_context(at_home(village, index, choir))
-        host = await stack.enter_async_context(running(village, node))
+            await stack.enter_async_context(operator_host(network, index, choir))
+        host = await stack.enter_async_context(running(network, node))
         await neighbours_known(node, len(by_index))
         held = node._versions.newest
         assert held is not None
@@ -106,60 +110,64 @@ async def together(village: Village, node: Node, **singers: Singer) -> AsyncIter
         yield sing
 
 
-async def song(village: Village, node: Node, **singers: Singer) -> CanaryResult:
-    async with together(village, node, **singers) as sing:
+async def song(network: FakeNetwork, node: Node, **singers: Singer) -> CanaryResult:
+    async with together(network, node, **singers) as sing:
         return await sing()  # type: ignore[misc]
 
 
 @pytest.mark.slow
-async def test_it_sings_when_all_answer(village: Village, node: Node) -> None:
+async def test_it_sings_when_all_answer(network: FakeNetwork, node: Node) -> None:
     """All four partial signatures, its own among them; the time that it took, and the version it was."""
-    result = await song(village, node, b=sign, c=sign, d=sign)
+    result = await song(network, node, b=sign, c=sign, d=sign)
     assert (result.ok, result.answered, result.asked, result.silent, result.reason) == (True, 4, 4, (), None)
-    assert result.version == village.epoch.transcript.version
+    assert result.version == network.epoch.transcript.version
     assert result.seconds > 0
 
 
 @pytest.mark.slow
-async def test_one_operator_may_be_silent_and_is_named(village: Village, node: Node) -> None:
+async def test_one_operator_may_be_silent_and_is_named(network: FakeNetwork, node: Node) -> None:
     """A quorum is left: a decrypt works now, and the operator that would be missed is known."""
-    result = await song(village, node, b=sign, c=sign, d=refuse)
-    assert (result.ok, result.answered, result.silent) == (True, 3, (village.operators[3].address,))
+    result = await song(network, node, b=sign, c=sign, d=refuse)
+    assert (result.ok, result.answered, result.silent) == (True, 3, (network.operators[3].address,))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("false", [lie, garble])
-async def test_it_fails_below_the_quorum_and_says_why(village: Village, node: Node, false: Singer) -> None:
+async def test_it_fails_below_the_quorum_and_says_why(
+    network: FakeNetwork, node: Node, false: Singer
+) -> None:
     """Two that do not help are one too many, whether they refuse, lie or talk nonsense."""
-    result = await song(village, node, b=sign, c=refuse, d=false)
+    result = await song(network, node, b=sign, c=refuse, d=false)
     assert not result.ok
     assert result.reason is not None
     assert "2 good partial signatures of 4 operators, 3 needed" in result.reason
-    assert result.false == ((village.operators[3].address,) if false is lie else ())
-    assert village.operators[2].address in result.silent
+    assert result.false == ((network.operators[3].address,) if false is lie else ())
+    assert network.operators[2].address in result.silent
 
 
 @pytest.mark.slow
 async def test_it_ends_although_operators_never_answer(
-    village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hang: the trial fails when its time is up, and names them."""
     monkeypatch.setattr("eigenkms.node.monitor.canary.ANSWER_SECONDS", 0.5)
-    result = await song(village, node, b=hang, c=hang, d=sign)
+    result = await song(network, node, b=hang, c=hang, d=sign)
     assert not result.ok
-    assert {village.operators[1].address, village.operators[2].address} <= set(result.silent)
+    assert {network.operators[1].address, network.operators[2].address} <= set(result.silent)
 
 
 @pytest.mark.slow
-async def test_a_false_signature_is_put_aside_and_its_operator_named(village: Village, node: Node) -> None:
+async def test_a_false_signature_is_put_aside_and_its_operator_named(
+    network: FakeNetwork, node: Node
+) -> None:
     """The others are enough; whose share does not give what it sent is told."""
-    result = await song(village, node, b=lie, c=sign, d=sign)
-    assert (result.ok, result.false) == (True, (village.operators[1].address,))
+    result = await song(network, node, b=lie, c=sign, d=sign)
+    assert (result.ok, result.false) == (True, (network.operators[1].address,))
 
 
-async def test_a_node_alone_fails(village: Village, node: Node) -> None:
+async def test_a_node_alone_fails(network: FakeNetwork, node: Node) -> None:
     """Nobody is connected: nobody could decrypt through it. It waits for no answer then."""
-    async with running(village, node) as host:
+    async with running(network, node) as host:
         held = node._versions.newest
         assert held is not None
         with trio.fail_after(PATIENCE / 2):
@@ -171,7 +179,7 @@ async def test_a_node_alone_fails(village: Village, node: Node) -> None:
 
 
 async def test_failure_and_recovery_are_told_once_each(
-    village: Village, node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At growing distances while it lasts, and when it is over; the status has the last result."""
     monkeypatch.setattr(canary_module, "AGAIN_SECONDS", 0.0)
@@ -188,12 +196,14 @@ async def test_failure_and_recovery_are_told_once_each(
 
 
 @pytest.mark.slow
-async def test_it_sings_by_itself(village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_sings_by_itself(
+    network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As often as it is told to, from soon after the start."""
     monkeypatch.setattr(canary_module, "AGAIN_SECONDS", 0.05)
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path, canary_seconds=0.05) as node:
-        async with together(village, node, b=sign, c=sign, d=sign):
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, canary_seconds=0.05) as node:
+        async with together(network, node, b=sign, c=sign, d=sign):
             await eventually(lambda: node._canary.sung - node._canary.failed >= 2)
             assert node._canary.result is not None
 
@@ -201,55 +211,57 @@ async def test_it_sings_by_itself(village: Village, tmp_path: Path, monkeypatch:
 # -- who is answered ---------------------------------------------------------------------------------------------
 
 
-async def test_an_operator_is_answered_with_the_share_of_that_version(village: Village, node: Node) -> None:
+async def test_an_operator_is_answered_with_the_share_of_that_version(
+    network: FakeNetwork, node: Node
+) -> None:
     """And the answer is good for nothing but the canary's identity."""
-    body = request_for(village)
-    answer = await node._canary.answer(village.operators[1].address, body)
-    me = village.operators[0].address
+    body = request_for(network)
+    answer = await node._canary.answer(network.operators[1].address, body)
+    me = network.operators[0].address
     assert bls.verify_partial(
-        canary_identity(CLUSTER, NONCE), answer, village.epoch.transcript.public_share(me)
+        canary_identity(CLUSTER, NONCE), answer, network.epoch.transcript.public_share(me)
     )
 
 
 @pytest.mark.parametrize("policy", ["closed", "open"])
-async def test_the_policy_does_not_matter(village: Village, tmp_path: Path, policy: str) -> None:
+async def test_the_policy_does_not_matter(network: FakeNetwork, tmp_path: Path, policy: str) -> None:
     """It releases no application's key, so that no policy keeps an operator from trying the quorum."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path, policy=policy) as node:
-        assert len(await node._canary.answer(village.operators[1].address, request_for(village))) == 48
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, policy=policy) as node:
+        assert len(await node._canary.answer(network.operators[1].address, request_for(network))) == 48
 
 
-async def test_bad_requests_are_refused(village: Village, node: Node, tmp_path: Path) -> None:
+async def test_bad_requests_are_refused(network: FakeNetwork, node: Node, tmp_path: Path) -> None:
     """Each with its code."""
-    asker = village.operators[1].address
+    asker = network.operators[1].address
 
     async def code(body: bytes, by: object = asker, at: Node = node) -> str:
         with pytest.raises(RpcRefusal) as refusal:
             await at._canary.answer(by, body)  # type: ignore[arg-type]
         return refusal.value.code
 
-    assert await code(request_for(village, cluster=ClusterId(bytes(32)))) == "wrong-cluster"
-    assert await code(request_for(village, transcript=bytes(32))) == "unknown-version"
-    assert await code(request_for(village), by=b"\x09" * 20) == "not-a-member"
-    keep_version(village, 0, tmp_path / "empty", with_share=False)
-    with a_node(village, 0, tmp_path / "empty") as without:
-        assert await code(request_for(village), at=without) == "no-share"
-    good = decode_canary_request(request_for(village))
+    assert await code(request_for(network, cluster=ClusterId(bytes(32)))) == "wrong-cluster"
+    assert await code(request_for(network, transcript=bytes(32))) == "unknown-version"
+    assert await code(request_for(network), by=b"\x09" * 20) == "not-a-member"
+    keep_version(network, 0, tmp_path / "empty", with_share=False)
+    with a_node(network, 0, tmp_path / "empty") as without:
+        assert await code(request_for(network), at=without) == "no-share"
+    good = decode_canary_request(request_for(network))
     for broken in (b"", b"\x90", encode([2, CLUSTER, good.transcript_hash, NONCE]), good.encoded + b"\x00"):
         with pytest.raises(MalformedError):
             await node._canary.answer(asker, broken)
 
 
-async def test_nobody_is_answered_more_often_than_a_canary_asks(village: Village, node: Node) -> None:
+async def test_nobody_is_answered_more_often_than_a_canary_asks(network: FakeNetwork, node: Node) -> None:
     """Each operator by itself."""
-    asker, other = village.operators[1].address, village.operators[2].address
+    asker, other = network.operators[1].address, network.operators[2].address
     node._canary._rates._clock = lambda: 0.0
     for _ in range(BURST):
-        await node._canary.answer(asker, request_for(village))
+        await node._canary.answer(asker, request_for(network))
     with pytest.raises(RpcRefusal, match="ask again in") as refusal:
-        await node._canary.answer(asker, request_for(village))
+        await node._canary.answer(asker, request_for(network))
     assert refusal.value.code == "busy"
-    assert len(await node._canary.answer(other, request_for(village))) == 48
+    assert len(await node._canary.answer(other, request_for(network))) == 48
 
 
 @pytest.mark.parametrize(("every", "refused"), [(MIN_CANARY_SECONDS, False), (MIN_CANARY_SECONDS / 2, True)])
@@ -266,10 +278,10 @@ def test_as_often_as_may_be_set_a_canary_is_answered(every: float, *, refused: b
     assert any(waits) == refused
 
 
-async def test_a_stranger_gets_nothing_by_either_protocol(village: Village, node: Node) -> None:
+async def test_a_stranger_gets_nothing_by_either_protocol(network: FakeNetwork, node: Node) -> None:
     """It is no client's method, and the operator protocol wants to know which operator it is."""
     stranger: PeerId = PeerKey.generate().peer_id
-    body = request_for(village)
+    body = request_for(network)
     assert await asked(node._services.client, stranger, rpc_methods.CANARY, body) == "unknown-method"
     assert await asked(node._operator_services.answer, stranger, rpc_methods.CANARY, body) == "say-hello"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS, tell_clock
-from tests.client.village import Village, block_at
 from tests.node.monitor.test_metrics import value
-from tests.node.support import a_node
+from tests.support.fake_network import FakeNetwork, block_at
+from tests.support.nodes import a_node
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def test_a_block_from_the_future_is_told(
 
 
 async def test_a_node_looks_at_its_start(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Before it says anything to anybody."""
-    village.chain.number = round((time.time() + 86_400 - block_at(0).timestamp) / 12)
-    with a_node(village, 0, tmp_path) as node:
+    network.chain.number = round((time.time() + 86_400 - block_at(0).timestamp) / 12)
+    with a_node(network, 0, tmp_path) as node:
         await node.check_registration()
         assert 3600 < value(node._metrics.exposition(), "eigenkms_clock_behind_seconds") <= 86_412
     assert [r for r in caplog.records if "this machine's clock is behind" in r.getMessage()]

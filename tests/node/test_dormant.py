@@ -21,11 +21,11 @@ from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head
 from eigenkms.protocols.wire.session import Session, encode_session
 from eigenkms.storage.store import Record, Store, VersionRow
 from eigenkms.types import OperatorAddress, SessionId
-from tests.client.village import prove_settled
 from tests.node.engines import Seat, alive, hold, seated_cast, see
-from tests.node.support import open_store
 from tests.protocols.rooms import KeyVersion, certify, version_of
 from tests.protocols.support import Cast, secret_of
+from tests.support.fake_network import prove_settled
+from tests.support.nodes import open_store
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("toy_curves")

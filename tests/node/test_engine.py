@@ -36,10 +36,10 @@ from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
 from tests.client.test_evidence import equivocation
-from tests.client.village import Village
 from tests.node.engines import Room, Seat, check_journaled, hold, refused, seat, seated, seated_cast, see
-from tests.node.support import a_node, open_store
 from tests.protocols.support import Cast, cast
+from tests.support.fake_network import FakeNetwork
+from tests.support.nodes import a_node, open_store
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("toy_curves")
@@ -317,13 +317,13 @@ async def test_a_share_that_does_not_open_is_an_error(
     assert levels == {logging.ERROR}
 
 
-async def test_evidence_is_kept_once_and_shown(village: Village, tmp_path: Path) -> None:
+async def test_evidence_is_kept_once_and_shown(network: FakeNetwork, tmp_path: Path) -> None:
     """Also if a machine notices the same again, as it does after a restart; anybody can check it."""
-    noticed = equivocation(village, accused=1)
-    liar = village.operators[1]
-    with a_node(village, 0, tmp_path) as node:
+    noticed = equivocation(network, accused=1)
+    liar = network.operators[1]
+    with a_node(network, 0, tmp_path) as node:
         for _ in range(2):
-            node._engine._make_durable([SessionEffect(village.session, ReportFault(noticed.evidence))])
+            node._engine._make_durable([SessionEffect(network.session, ReportFault(noticed.evidence))])
             assert (len(node._store.evidence()), node._engine.evidence) == (1, 1)
         (kept,) = node._store.evidence()
         check_bundle(decode_bundle(kept.bundle))

@@ -11,21 +11,16 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from eigenkms.crypto import backends
 from eigenkms.protocols.wire.rpc_methods import VersionHead
 from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
 from tests.node.engines import Seat, alive, seated_cast, see
-from tests.node.support import open_store
 from tests.protocols.support import Cast
+from tests.support.nodes import open_store
 from tests.support.waiting import eventually
 
-
-@pytest.fixture(autouse=True)
-def _real_curves() -> Iterator[None]:
-    with backends.use("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("real_curves")
 
 
 @dataclass

@@ -16,8 +16,8 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.types import OperatorAddress
-from tests.node.support import Nowhere
 from tests.protocols.support import CLUSTER, cast
+from tests.support.nodes import Nowhere
 from tests.support.waiting import pass_time
 
 NAMES = [keccak256(b"%d" % number) for number in range(3 * FREE_PLACES)]

@@ -13,8 +13,8 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import FrameKind, build_frame
 from eigenkms.types import SessionId
-from tests.client.village import ANYWHERE, CLUSTER, Operator, Village, make_village
 from tests.support.black_holes import black_holes
+from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork, Operator, make_network
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")
@@ -24,9 +24,9 @@ SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def seven() -> Village:
+def seven() -> FakeNetwork:
     """The operators, whose keys and records cost most of the time."""
-    return make_village(7)
+    return make_network(7)
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def links_of(host: Host, book: PeerBook) -> OperatorNetwork:
     return OperatorNetwork(host, book, NOBODY, NOBODY, CLUSTER)
 
 
-def book_of(village: Village, me: Operator) -> PeerBook:
+def book_of(network: FakeNetwork, me: Operator) -> PeerBook:
     """What ``me`` knows when all have a socket on chain, at a port where nobody listens."""
-    for index, operator in enumerate(village.operators):
-        village.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{operator.peer.peer_id}")
+    for index, operator in enumerate(network.operators):
+        network.place(index, f"/ip4/127.0.0.1/tcp/1/p2p/{operator.peer.peer_id}")
     book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
-    book.update(village.chain.operators)
+    book.update(network.chain.operators)
     return book
 
 
@@ -59,7 +59,7 @@ def learn(book: PeerBook, operator: Operator, addresses: list[str], peer: PeerKe
 
 
 async def test_a_victim_is_reached_whatever_members_say_about_its_addresses(
-    seven: Village, holes: list[str]
+    seven: FakeNetwork, holes: list[str]
 ) -> None:
     """One liar names its peer id beside eight black holes, and four others black holes of their own."""
     me, *liars, victim, thief = (seven.operators[i] for i in (0, 1, 2, 3, 4, 6, 5))
@@ -84,7 +84,7 @@ async def test_a_victim_is_reached_whatever_members_say_about_its_addresses(
         assert trio.current_time() - begun < SECONDS + here._limits.dial_grace
 
 
-async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: Village) -> None:
+async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: FakeNetwork) -> None:
     """A member that becomes another peer a hundred times leaves one behind."""
     me, liar = seven.operators[:2]
     book = book_of(seven, me)
@@ -100,7 +100,7 @@ async def test_a_peer_that_nobody_is_any_more_is_forgotten(seven: Village) -> No
 
 
 async def test_frames_of_one_operator_are_passed_on_at_a_rate(
-    seven: Village, monkeypatch: pytest.MonkeyPatch
+    seven: FakeNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a burst; another operator's are passed on meanwhile."""
     monkeypatch.setattr("eigenkms.node.network.operator_network.GOSSIP_RATE", 2)
@@ -127,7 +127,7 @@ async def test_frames_of_one_operator_are_passed_on_at_a_rate(
         assert [is_passed_on(flooding, view) for view in range(3)] == [True, True, False]
 
 
-async def test_a_node_of_the_public_network_dials_no_private_address_of_a_record(seven: Village) -> None:
+async def test_a_node_of_the_public_network_dials_no_private_address_of_a_record(seven: FakeNetwork) -> None:
     """Nor one of the chain; once the chain says that the node is in a private network, it does."""
     me, other = seven.operators[:2]
     async with open_host(other.peer, listen=[ANYWHERE]) as there, open_host(me.peer) as here:

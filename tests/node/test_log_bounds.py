@@ -16,7 +16,7 @@ from eigenkms.node.monitor.log_bounds import LINES, PERIOD_SECONDS, REACHED, bou
 from eigenkms.protocols.wire.authorisation import Authorisation
 from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import AppId, OperatorAddress
-from tests.client.village import CLUSTER
+from tests.support.fake_network import CLUSTER
 
 FLOOD = 2_000
 

@@ -29,9 +29,9 @@ from eigenkms.protocols.wire.rpc_methods import (
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
-from tests.client.village import prove_settled
 from tests.protocols.rooms import version_of
 from tests.protocols.support import CLUSTER, Cast, cast
+from tests.support.fake_network import prove_settled
 from tests.support.toy_backend import toy_crypto
 from tests.support.waiting import eventually
 

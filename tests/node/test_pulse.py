@@ -22,7 +22,7 @@ from eigenkms.p2p.errors import CallTimeout, RpcRefused
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
-from tests.client.village import ANYWHERE, CLUSTER, Village
+from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
 from tests.support.waiting import eventually, pace, pass_time
 
@@ -30,10 +30,10 @@ HERE = "/ip4/127.0.0.1/tcp/9001"
 
 
 class Callee:
-    """A host that is connected to the village; each peer takes its time, refuses or stays silent."""
+    """A host that is connected to the network; each peer takes its time, refuses or stays silent."""
 
-    def __init__(self, village: Village, *seconds: float | None) -> None:
-        self.takes = dict(zip((o.peer.peer_id for o in village.operators), seconds, strict=True))
+    def __init__(self, network: FakeNetwork, *seconds: float | None) -> None:
+        self.takes = dict(zip((o.peer.peer_id for o in network.operators), seconds, strict=True))
         self.refuses: set[PeerId] = set()
         self.asked: list[PeerId] = []
 
@@ -53,12 +53,12 @@ class Callee:
 
 
 @pytest.fixture
-def book(village: Village) -> PeerBook:
+def book(network: FakeNetwork) -> PeerBook:
     """All but the last operator have proven who they are."""
-    me = village.operators[0]
+    me = network.operators[0]
     book = PeerBook(CLUSTER, me.address, me.peer.peer_id)
-    book.update(village.chain.operators)
-    for operator in village.operators[1:3]:
+    book.update(network.chain.operators)
+    for operator in network.operators[1:3]:
         frame = operator.record([HERE])
         record = book.screen(frame, 1)
         assert record is not None
@@ -69,11 +69,11 @@ def book(village: Village) -> PeerBook:
 
 @pytest.mark.slow
 async def test_whoever_has_proven_itself_is_asked_now_and_then(
-    village: Village, book: PeerBook, virtual_clock: MockClock
+    network: FakeNetwork, book: PeerBook, virtual_clock: MockClock
 ) -> None:
     """A refusal is an answer too; silence is counted and the last answer remembered; nobody else is asked."""
-    pulse, host = PeerPinger(book), Callee(village, 0.0, 0.25, 0.5, 0.0)
-    quick, slow = village.operators[1:3]
+    pulse, host = PeerPinger(book), Callee(network, 0.0, 0.25, 0.5, 0.0)
+    quick, slow = network.operators[1:3]
     host.refuses.add(slow.peer.peer_id)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse.run, host)
@@ -81,7 +81,7 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         await pass_time(1)
         assert pulse.beat(quick.address) == PingResult(pytest.approx(0.25), pytest.approx(began + 0.25))
         assert pulse.beat(slow.address) == PingResult(pytest.approx(0.5), pytest.approx(began + 0.5))
-        assert pulse.beat(village.operators[3].address) == PingResult()
+        assert pulse.beat(network.operators[3].address) == PingResult()
         host.takes[quick.peer.peer_id] = None
         await pass_time(PAUSE_SECONDS + PATIENCE_SECONDS + 1)
         assert pulse.beat(quick.address) == PingResult(
@@ -92,7 +92,7 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
         await pass_time(PAUSE_SECONDS)
         assert pulse.beat(quick.address).failures == 0
         assert pulse.beat(quick.address).latency == pytest.approx(0.125)
-        book.update(village.chain.operators[2:])
+        book.update(network.chain.operators[2:])
         await pass_time(LOOK_SECONDS * 1.5)
         assert pulse.beat(quick.address) == PingResult()
         nursery.cancel_scope.cancel()
@@ -100,11 +100,11 @@ async def test_whoever_has_proven_itself_is_asked_now_and_then(
 
 @pytest.mark.slow
 async def test_a_session_waits_for_the_slowest_operator_that_answers(
-    village: Village, book: PeerBook, virtual_clock: MockClock
+    network: FakeNetwork, book: PeerBook, virtual_clock: MockClock
 ) -> None:
     """One message delay is half of its round trip. It is at least some, at most some, and goes by nobody that is silent."""
-    pulse, host = PeerPinger(book), Callee(village, 0.0, 0.25, 1.0, 0.0)
-    quick, slow = (operator.peer.peer_id for operator in village.operators[1:3])
+    pulse, host = PeerPinger(book), Callee(network, 0.0, 0.25, 1.0, 0.0)
+    quick, slow = (operator.peer.peer_id for operator in network.operators[1:3])
     assert pulse.grace() == MIN_GRACE, "nobody has answered yet"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse.run, host)
@@ -122,12 +122,12 @@ async def test_a_session_waits_for_the_slowest_operator_that_answers(
 
 @pytest.mark.slow
 async def test_an_operator_of_an_earlier_release_is_named_until_it_upgrades(
-    village: Village, book: PeerBook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, book: PeerBook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It answers the protocol before this one alone, over libp2p; that is said once. Silence is no such answer."""
     monkeypatch.setattr(pulse_module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(pulse_module, "LOOK_SECONDS", 0.05)
-    me, operator, mute = village.operators[:3]
+    me, operator, mute = network.operators[:3]
     pulse = PeerPinger(book)
 
     async def answer(_request: Request) -> bytes:

@@ -19,9 +19,9 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.dial_back import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import ClusterId, DialOutcome, OperatorAddress
-from tests.client.village import ANYWHERE, CLUSTER, Village
-from tests.node.support import a_node, asked, keep_version
+from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.nodes import a_node, asked, keep_version
 from tests.support.waiting import PATIENCE
 
 STRANGER = PeerKey.generate().peer_id
@@ -35,34 +35,34 @@ def _far_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def node(village: Village, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
     """The first operator's."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path) as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path) as node:
         yield node
 
 
 def request(
-    village: Village, *, index: int = 1, to: int = 0, cluster: ClusterId = CLUSTER, off: int = 0
+    network: FakeNetwork, *, index: int = 1, to: int = 0, cluster: ClusterId = CLUSTER, off: int = 0
 ) -> Frame:
     """A good question of the second operator to the first, or as told; ``off`` in milliseconds."""
-    asker = village.operators[index]
+    asker = network.operators[index]
     return build_reach_request(
         asker.key,
         cluster=cluster,
         operator=asker.address,
-        recipient=village.operators[to].address,
+        recipient=network.operators[to].address,
         time_ms=time.time_ns() // 1_000_000 + off,
     )
 
 
-def know(node: Node, village: Village, socket: str, *, own: str = "/ip4/127.0.0.1/tcp/9/p2p/") -> None:
+def know(node: Node, network: FakeNetwork, socket: str, *, own: str = "/ip4/127.0.0.1/tcp/9/p2p/") -> None:
     """The node's chain says that the second operator is at ``socket``, and itself at ``own`` and its peer id."""
     sockets = {
-        village.operators[0].address: own + str(village.operators[0].peer.peer_id),
-        village.operators[1].address: socket,
+        network.operators[0].address: own + str(network.operators[0].peer.peer_id),
+        network.operators[1].address: socket,
     }
-    found = village.chain.operators
+    found = network.chain.operators
     node._peers.update([replace(o, socket=sockets.get(o.address, o.socket)) for o in found])
 
 
@@ -71,86 +71,88 @@ async def ask(node: Node, frame: Frame, peer: PeerId = STRANGER) -> ReachAnswer 
     return answer if isinstance(answer, str) else decode_reach_answer(answer)
 
 
-async def with_host(node: Node, village: Village, socket: str) -> ReachAnswer | str:
+async def with_host(node: Node, network: FakeNetwork, socket: str) -> ReachAnswer | str:
     """What the node tells the second operator whose socket on chain is ``socket``."""
-    know(node, village, socket)
-    async with patient_host(village.operators[0].peer) as node._services.reacher.host:
-        return await ask(node, request(village))
+    know(node, network, socket)
+    async with patient_host(network.operators[0].peer) as node._services.reacher.host:
+        return await ask(node, request(network))
 
 
 @pytest.mark.slow
-async def test_a_node_that_listens_where_the_chain_says_is_reached(village: Village, node: Node) -> None:
+async def test_a_node_that_listens_where_the_chain_says_is_reached(network: FakeNetwork, node: Node) -> None:
     """By a dial of its own, although both are connected already; whoever asks in the operator's name may be any peer."""
-    peer = village.operators[1].peer
+    peer = network.operators[1].peer
     async with (
         patient_host(peer, listen=[ANYWHERE]) as there,
-        patient_host(village.operators[0].peer) as here,
+        patient_host(network.operators[0].peer) as here,
     ):
         node._services.reacher.host = here
-        know(node, village, str(there.addresses[0]))
+        know(node, network, str(there.addresses[0]))
         here.set_addresses(peer.peer_id, [str(there.addresses[0])])
         here.keep_connected({peer.peer_id})
         await here.wait_connected(peer.peer_id, PATIENCE)
         before = there.statistics().accepted
-        assert await ask(node, request(village)) == ReachAnswer(str(there.addresses[0]), DialOutcome.REACHED)
+        assert await ask(node, request(network)) == ReachAnswer(str(there.addresses[0]), DialOutcome.REACHED)
         assert there.statistics().accepted == before + 1
         assert peer.peer_id in here.connected()
 
 
-async def test_a_closed_port_is_refused(village: Village, node: Node) -> None:
+async def test_a_closed_port_is_refused(network: FakeNetwork, node: Node) -> None:
     """And the address that was tried is told."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     await listener.aclose()
-    socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
-    assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.REFUSED)
+    socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{network.operators[1].peer.peer_id}"
+    assert await with_host(node, network, socket) == ReachAnswer(socket, DialOutcome.REFUSED)
 
 
-async def test_silence_times_out(village: Village, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_times_out(network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a firewall that swallows what is sent: here somebody who accepts and says nothing."""
     monkeypatch.setattr(dial_back, "DIAL_SECONDS", 0.2)
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     async with listener:
-        socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
-        assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.TIMED_OUT)
+        socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{network.operators[1].peer.peer_id}"
+        assert await with_host(node, network, socket) == ReachAnswer(socket, DialOutcome.TIMED_OUT)
 
 
-async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(village: Village, node: Node) -> None:
+async def test_a_member_at_a_black_hole_keeps_no_other_from_its_answer(
+    network: FakeNetwork, node: Node
+) -> None:
     """Its own next question waits for the first; another member's is dialled beside it."""
     (hole,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    second, third = village.operators[1:3]
+    second, third = network.operators[1:3]
     async with (
         patient_host(third.peer, listen=[ANYWHERE]) as there,
-        patient_host(village.operators[0].peer) as node._services.reacher.host,
+        patient_host(network.operators[0].peer) as node._services.reacher.host,
         hole,
         trio.open_nursery() as nursery,
     ):
         port = hole.socket.getsockname()[1]
-        know(node, village, f"/ip4/127.0.0.1/tcp/{port}/p2p/{second.peer.peer_id}")
+        know(node, network, f"/ip4/127.0.0.1/tcp/{port}/p2p/{second.peer.peer_id}")
         node._peers.update(
             [
                 replace(o, socket=str(there.addresses[0])) if o.address == third.address else o
                 for o in node._peers.operators
             ]
         )
-        nursery.start_soon(ask, node, request(village))
+        nursery.start_soon(ask, node, request(network))
         async with await hole.accept():
-            assert await ask(node, request(village, off=5)) == "busy"
-            assert await ask(node, request(village, index=2)) == ReachAnswer(
+            assert await ask(node, request(network, off=5)) == "busy"
+            assert await ask(node, request(network, index=2)) == ReachAnswer(
                 str(there.addresses[0]), DialOutcome.REACHED
             )
             nursery.cancel_scope.cancel()
 
 
-async def test_another_peer_at_the_address_is_told_apart(village: Village, node: Node) -> None:
+async def test_another_peer_at_the_address_is_told_apart(network: FakeNetwork, node: Node) -> None:
     """The socket on chain names a peer id, and whoever listens there must prove to have it."""
     async with patient_host(PeerKey.generate(), listen=[ANYWHERE]) as other:
-        socket = f"{other.addresses[0].multiaddr}/p2p/{village.operators[1].peer.peer_id}"
-        assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.OTHER_PEER)
+        socket = f"{other.addresses[0].multiaddr}/p2p/{network.operators[1].peer.peer_id}"
+        assert await with_host(node, network, socket) == ReachAnswer(socket, DialOutcome.OTHER_PEER)
 
 
-async def test_what_does_not_speak_libp2p_is_a_failure(village: Village, node: Node) -> None:
+async def test_what_does_not_speak_libp2p_is_a_failure(network: FakeNetwork, node: Node) -> None:
     """Such as a web server."""
 
     async def hang_up(stream: trio.SocketStream) -> None:
@@ -159,41 +161,43 @@ async def test_what_does_not_speak_libp2p_is_a_failure(village: Village, node: N
     async with trio.open_nursery() as nursery:
         (listener, *_) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), hang_up, 0)
         port = listener.socket.getsockname()[1]
-        socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{village.operators[1].peer.peer_id}"
-        assert await with_host(node, village, socket) == ReachAnswer(socket, DialOutcome.FAILED)
+        socket = f"/ip4/127.0.0.1/tcp/{port}/p2p/{network.operators[1].peer.peer_id}"
+        assert await with_host(node, network, socket) == ReachAnswer(socket, DialOutcome.FAILED)
         nursery.cancel_scope.cancel()
 
 
-async def test_a_node_of_the_public_network_dials_no_private_address(village: Village, node: Node) -> None:
+async def test_a_node_of_the_public_network_dials_no_private_address(
+    network: FakeNetwork, node: Node
+) -> None:
     """Else a member could scan the network that the node is in, at the price of a transaction an address."""
-    async with patient_host(village.operators[1].peer, listen=[ANYWHERE]) as there:
-        know(node, village, str(there.addresses[0]), own="/ip4/9.9.9.9/tcp/9/p2p/")
-        async with patient_host(village.operators[0].peer) as host:
+    async with patient_host(network.operators[1].peer, listen=[ANYWHERE]) as there:
+        know(node, network, str(there.addresses[0]), own="/ip4/9.9.9.9/tcp/9/p2p/")
+        async with patient_host(network.operators[0].peer) as host:
             node._services.reacher.host = host
             host.set_home(node._peers.home)
-            answer = await ask(node, request(village))
+            answer = await ask(node, request(network))
         assert isinstance(answer, ReachAnswer)
         assert answer.outcome is DialOutcome.NOT_PUBLIC
         assert there.statistics().accepted == 0
 
 
-async def _count(host: Host, node: Node, village: Village, *frames: Frame) -> list[ReachAnswer | str]:
+async def _count(host: Host, node: Node, network: FakeNetwork, *frames: Frame) -> list[ReachAnswer | str]:
     """The answers of a node that could reach the asker, one after another."""
-    know(node, village, str(host.addresses[0]))
-    async with patient_host(village.operators[0].peer) as node._services.reacher.host:
+    know(node, network, str(host.addresses[0]))
+    async with patient_host(network.operators[0].peer) as node._services.reacher.host:
         return [await ask(node, frame) for frame in frames]
 
 
-async def test_it_dials_for_nobody_else(village: Village, node: Node) -> None:
+async def test_it_dials_for_nobody_else(network: FakeNetwork, node: Node) -> None:
     """Not for a stranger, a forger, or a question to another operator, of another cluster, of another kind or time."""
-    asker = village.operators[1]
-    forged = replace(request(village), signature=request(village, index=2).signature)
-    alien = replace(village.operators[2], address=OperatorAddress(b"\x77" * 20))
+    asker = network.operators[1]
+    forged = replace(request(network), signature=request(network, index=2).signature)
+    alien = replace(network.operators[2], address=OperatorAddress(b"\x77" * 20))
     foreign = build_reach_request(
         alien.key,
         cluster=CLUSTER,
         operator=alien.address,
-        recipient=village.operators[0].address,
+        recipient=network.operators[0].address,
         time_ms=time.time_ns() // 1_000_000,
     )
     record = build_frame(
@@ -201,22 +205,22 @@ async def test_it_dials_for_nobody_else(village: Village, node: Node) -> None:
         kind=FrameKind.PEER_RECORD,
         cluster=CLUSTER,
         sender=asker.address,
-        recipient=village.operators[0].address,
-        session=request(village).session,
+        recipient=network.operators[0].address,
+        session=request(network).session,
         body=[1],
     )
     async with patient_host(asker.peer, listen=[ANYWHERE]) as there:
         refused = await _count(
             there,
             node,
-            village,
+            network,
             forged,
             foreign,
-            request(village, to=2),
-            request(village, cluster=ClusterId(b"\x01" * 32)),
+            request(network, to=2),
+            request(network, cluster=ClusterId(b"\x01" * 32)),
             record,
-            request(village, off=VALID_MS + 3_600_000),
-            request(village, off=-VALID_MS - 3_600_000),
+            request(network, off=VALID_MS + 3_600_000),
+            request(network, off=-VALID_MS - 3_600_000),
         )
         assert there.statistics().accepted == 0
     assert refused == [
@@ -230,19 +234,19 @@ async def test_it_dials_for_nobody_else(village: Village, node: Node) -> None:
     ]
 
 
-async def test_a_question_is_answered_once_and_seldom(village: Village, node: Node) -> None:
+async def test_a_question_is_answered_once_and_seldom(network: FakeNetwork, node: Node) -> None:
     """A copy is refused, and so is the next question until the pause is over, whichever peer brings it."""
-    first = request(village)
-    async with patient_host(village.operators[1].peer, listen=[ANYWHERE]) as there:
-        good, again, soon = await _count(there, node, village, first, first, request(village, off=5))
+    first = request(network)
+    async with patient_host(network.operators[1].peer, listen=[ANYWHERE]) as there:
+        good, again, soon = await _count(there, node, network, first, first, request(network, off=5))
         assert isinstance(good, ReachAnswer)
         assert (again, soon) == ("replayed", "busy")
         assert there.statistics().accepted == 1
 
 
-async def test_a_socket_that_is_no_address_is_said_to_be_none(village: Village, node: Node) -> None:
+async def test_a_socket_that_is_no_address_is_said_to_be_none(network: FakeNetwork, node: Node) -> None:
     """There is nothing to dial."""
-    assert await with_host(node, village, "somewhere") == "no-address"
+    assert await with_host(node, network, "somewhere") == "no-address"
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x92\xa1a\xa1b", b"\x91\xa1a"])

@@ -32,12 +32,12 @@ from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.storage.audit_log import AuditLog, Signer, read_releases
 from eigenkms.types import AppId
-from tests.client.village import CLUSTER, Village
-from tests.node.support import a_node, keep_version, open_log
 from tests.node.test_app import running
 from tests.node.test_authorisation import APPLICATION
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.nodes import a_node, keep_version, open_log
 from tests.support.waiting import PATIENCE
 
 KEY = b"\x03" * 32
@@ -66,19 +66,19 @@ class SlowLog:
 
 
 @pytest.fixture
-def log(village: Village, tmp_path: Path) -> Iterator[SlowLog]:
-    with closing(open_log(village, 0, tmp_path)) as log:
+def log(network: FakeNetwork, tmp_path: Path) -> Iterator[SlowLog]:
+    with closing(open_log(network, 0, tmp_path)) as log:
         yield SlowLog(log)
 
 
 @pytest.fixture
-def releaser(village: Village, log: SlowLog) -> PartialSignatureIssuer:
-    return PartialSignatureIssuer(log, village.operators[0].key, clock=lambda: 1_800_000_000.5)
+def releaser(network: FakeNetwork, log: SlowLog) -> PartialSignatureIssuer:
+    return PartialSignatureIssuer(log, network.operators[0].key, clock=lambda: 1_800_000_000.5)
 
 
 @pytest.fixture
-def released(village: Village) -> IssueRequest:
-    return IssueRequest(AppId("my-app"), 2, village.epoch.transcript, KEY)
+def released(network: FakeNetwork) -> IssueRequest:
+    return IssueRequest(AppId("my-app"), 2, network.epoch.transcript, KEY)
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -289,12 +289,12 @@ from pathlib import Path
 import trio
 from eigenkms.node.issuer import Released, open_releaser
 from eigenkms.types import AppId
-from tests.client.village import CLUSTER, make_village
+from tests.support.fake_network import CLUSTER, make_network
 
 async def main():
-    village = make_village()
-    operator = village.operators[0]
-    released = Released(AppId("app"), 2, village.epoch.transcript, bytes(32))
+    network = make_network()
+    operator = network.operators[0]
+    released = Released(AppId("app"), 2, network.epoch.transcript, bytes(32))
 
     async def ask(releaser, number):
         while True:
@@ -329,15 +329,17 @@ def test_whoever_was_answered_is_in_the_log_whatever_kills_the_node(tmp_path: Pa
 
 
 @pytest.mark.slow
-async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(village: Village, tmp_path: Path) -> None:
+async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(
+    network: FakeNetwork, tmp_path: Path
+) -> None:
     """Through a real connection: what it cannot log it does not answer, and it says why it stops."""
-    keep_version(village, 0, tmp_path)
+    keep_version(network, 0, tmp_path)
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
-    request = PartialRequest(CLUSTER, AppId("my-app"), 2, village.epoch.transcript.hash, public, bytes(32))
+    request = PartialRequest(CLUSTER, AppId("my-app"), 2, network.epoch.transcript.hash, public, bytes(32))
     answered: list[bytes] = []
 
     async def live(node: Node) -> None:
-        async with running(village, node) as host, patient_host(PeerKey.generate()) as client:
+        async with running(network, node) as host, patient_host(PeerKey.generate()) as client:
             client.set_addresses(host.peer_id, host.addresses)
             with suppress(RpcRefused):
                 while True:
@@ -353,11 +355,11 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(village: Villag
                     node._releaser._log._database.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
             await trio.sleep_forever()
 
-    with a_node(village, 0, tmp_path) as node, trio.fail_after(PATIENCE):
+    with a_node(network, 0, tmp_path) as node, trio.fail_after(PATIENCE):
         with pytest.raises(ExceptionGroup) as ended:
             await live(node)
         (cause,) = flatten(ended.value)
         assert isinstance(cause, StorageError)
         assert "the disk is full" in str(cause)
     assert len(answered) == len(entries(tmp_path)) > 0
-    open_partial(private, request, village.epoch.transcript, answered[0])
+    open_partial(private, request, network.epoch.transcript, answered[0])

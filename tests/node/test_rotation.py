@@ -24,9 +24,9 @@ from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.node.engines import Seat, alive, check_journaled, hold, refused, seat, seated_cast, see
-from tests.node.support import open_store
 from tests.protocols.rooms import KeyVersion, certify, operator_of, version_of
 from tests.protocols.support import Cast, secret_of
+from tests.support.nodes import open_store
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("toy_curves")

@@ -40,10 +40,10 @@ from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
-from tests.client.village import ANYWHERE, CLUSTER, Village, visitor
-from tests.node.support import Nowhere, a_node, asked, keep_version
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork, network_client
 from tests.support.hosts import patient_host
+from tests.support.nodes import Nowhere, a_node, asked, keep_version
 from tests.support.waiting import PATIENCE, pass_time
 
 NONCE = bytes(range(32))
@@ -52,18 +52,18 @@ HERE = "/ip4/127.0.0.1/tcp/9001"
 
 
 @pytest.fixture
-def node(village: Village, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
     """The first operator's, with its share of the version; it knows the set, and nobody has said hello."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path) as node:
-        node._peers.update(village.chain.operators)
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path) as node:
+        node._peers.update(network.chain.operators)
         yield node
 
 
-def request(village: Village, **changes: object) -> tuple[bytes, PartialRequest]:
+def request(network: FakeNetwork, **changes: object) -> tuple[bytes, PartialRequest]:
     """(private reply key, a good request), changed as told."""
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
-    good = PartialRequest(CLUSTER, AppId("my-app"), 2, village.epoch.transcript.hash, public, NONCE)
+    good = PartialRequest(CLUSTER, AppId("my-app"), 2, network.epoch.transcript.hash, public, NONCE)
     return private, replace(good, **changes)  # type: ignore[arg-type]
 
 
@@ -78,76 +78,78 @@ async def operator(node: Node, peer: PeerId, method: str, frame: bytes) -> bytes
 # -- everybody ---------------------------------------------------------------------------------------------------
 
 
-async def test_info_has_the_epoch_and_my_word_on_it(village: Village, node: Node) -> None:
+async def test_info_has_the_epoch_and_my_word_on_it(network: FakeNetwork, node: Node) -> None:
     """Over the client's nonce, signed by the operator's key."""
     answer = await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE))
     assert isinstance(answer, bytes)
     info = decode_info(answer)
     assert (info.epoch.transcript, info.epoch.certificate) == (
-        village.epoch.transcript,
-        village.epoch.certificate,
+        network.epoch.transcript,
+        network.epoch.certificate,
     )
     statement = read_statement(info.statement)
-    assert (statement.nonce, statement.mpk) == (NONCE, village.epoch.transcript.mpk)
-    assert bn254.verify(info.statement.digest, info.statement.signature, village.operators[0].key.g2)
+    assert (statement.nonce, statement.mpk) == (NONCE, network.epoch.transcript.mpk)
+    assert bn254.verify(info.statement.digest, info.statement.signature, network.operators[0].key.g2)
 
 
 @pytest.mark.parametrize("version", [1, 2])
-async def test_a_partial_signature_is_sealed_to_the_asker(village: Village, node: Node, version: int) -> None:
+async def test_a_partial_signature_is_sealed_to_the_asker(
+    network: FakeNetwork, node: Node, version: int
+) -> None:
     """It is the operator's share of the application's key for that ciphertext version, and nobody else can read the answer."""
-    private, asking = request(village, ciphertext_version=version)
+    private, asking = request(network, ciphertext_version=version)
     answer = await client(node, rpc_methods.PARTIAL, asking.encoded)
     assert isinstance(answer, bytes)
-    frame, signature = open_partial(private, asking, village.epoch.transcript, answer)
-    assert signature == bls.partial_sign(village.operators[0].share, identity_of(version, CLUSTER, "my-app"))
-    assert frame.sender == village.operators[0].address
+    frame, signature = open_partial(private, asking, network.epoch.transcript, answer)
+    assert signature == bls.partial_sign(network.operators[0].share, identity_of(version, CLUSTER, "my-app"))
+    assert frame.sender == network.operators[0].address
     assert signature not in answer
 
 
-async def test_status_holds_no_secret(village: Village, node: Node) -> None:
+async def test_status_holds_no_secret(network: FakeNetwork, node: Node) -> None:
     """JSON, with the version and whether a share is held."""
     answer = await client(node, rpc_methods.STATUS, b"")
     assert isinstance(answer, bytes)
     said = json.loads(answer)
     assert (said["share"], said["policy"], said["operators"], said["peers"]) == (True, "open", 4, 0)
-    assert said["transcript"] == village.epoch.transcript.hash.hex()
-    assert village.operators[0].share.to_bytes().hex() not in answer.decode()
+    assert said["transcript"] == network.epoch.transcript.hash.hex()
+    assert network.operators[0].share.to_bytes().hex() not in answer.decode()
 
 
-async def test_another_cluster_is_told_so(village: Village, node: Node) -> None:
+async def test_another_cluster_is_told_so(network: FakeNetwork, node: Node) -> None:
     """By all methods that name one."""
     away = ClusterId(b"\x01" * 32)
     assert await client(node, rpc_methods.INFO, encode_info_request(away, NONCE)) == "wrong-cluster"
     assert (
-        await client(node, rpc_methods.PARTIAL, request(village, cluster=away)[1].encoded) == "wrong-cluster"
+        await client(node, rpc_methods.PARTIAL, request(network, cluster=away)[1].encoded) == "wrong-cluster"
     )
     assert await client(node, rpc_methods.EVIDENCE, encode_evidence_request(away, 0)) == "wrong-cluster"
 
 
 async def test_evidence_is_shown_to_everybody_page_by_page(
-    village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole bundles in the order they came, each once; nothing is not refused."""
     monkeypatch.setattr(engine_module, "MAX_PAGE_BYTES", 100)
     assert await _evidence_of(node) == []
-    liar = village.operators[1].address
+    liar = network.operators[1].address
     bundles = [bytes([size]) * size for size in (40, 60, 1, 200, 7)]
     for bundle in bundles:
-        node._store.add_evidence("bad-vote", liar, village.session.id, bundle)
+        node._store.add_evidence("bad-vote", liar, network.session.id, bundle)
     assert await _evidence_of(node) == [bundles[:2], bundles[2:3], bundles[3:4], bundles[4:]]
 
 
 async def test_a_client_reads_and_verifies_what_a_node_kept(
-    village: Village, node: Node, tmp_path: Path
+    network: FakeNetwork, node: Node, tmp_path: Path
 ) -> None:
     """Over real sockets, from what a machine accuses of to what the client believes."""
-    operator, liar = village.operators[0], village.operators[1]
-    noticed = equivocation(village, accused=1)
-    node._engine._make_durable([SessionEffect(village.session, ReportFault(noticed.evidence))])
+    operator, liar = network.operators[0], network.operators[1]
+    noticed = equivocation(network, accused=1)
+    node._engine._make_durable([SessionEffect(network.session, ReportFault(noticed.evidence))])
     async with patient_host(operator.peer, listen=[ANYWHERE]) as host:
         host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
-        village.place(0, str(host.addresses[0]))
-        async with visitor(village, tmp_path / "known") as reader:
+        network.place(0, str(host.addresses[0]))
+        async with network_client(network, tmp_path / "known") as reader:
             findings = await reader.fetch_evidence([operator.address])
     assert (findings.failures, findings.rejected) == ({}, ())
     (piece,) = findings.pieces
@@ -169,63 +171,63 @@ async def _evidence_of(node: Node) -> list[list[bytes]]:
     return pages
 
 
-async def test_info_shows_the_newest_version(village: Village, tmp_path: Path) -> None:
+async def test_info_shows_the_newest_version(network: FakeNetwork, tmp_path: Path) -> None:
     """Once it is certified, whoever holds a share of it; not one of protocol 1 that the node does not know to be settled."""
-    newer = village.reshare(village.first, 110)
-    dormant = village.reshare(newer, 120, lists_keys=False)
-    keep_version(village, 0, tmp_path)
-    keep_version(village, 0, tmp_path, version=newer, with_share=False)
-    keep_version(village, 0, tmp_path, version=dormant, settled=False)
-    with a_node(village, 0, tmp_path) as node:
+    newer = network.reshare(network.first, 110)
+    dormant = network.reshare(newer, 120, lists_keys=False)
+    keep_version(network, 0, tmp_path)
+    keep_version(network, 0, tmp_path, version=newer, with_share=False)
+    keep_version(network, 0, tmp_path, version=dormant, settled=False)
+    with a_node(network, 0, tmp_path) as node:
         answer = await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE))
         assert isinstance(answer, bytes)
         info = decode_info(answer)
         assert read_statement(info.statement).transcript_hash == info.epoch.transcript.hash
         assert info.epoch.transcript.hash == newer.epoch.transcript.hash
-        asking = request(village, transcript_hash=dormant.epoch.transcript.hash)[1]
+        asking = request(network, transcript_hash=dormant.epoch.transcript.hash)[1]
         assert await client(node, rpc_methods.PARTIAL, asking.encoded) == "unknown-version"
 
 
-async def test_a_node_without_a_version_says_so(village: Village, tmp_path: Path) -> None:
+async def test_a_node_without_a_version_says_so(network: FakeNetwork, tmp_path: Path) -> None:
     """There is nothing to show and nothing to sign with."""
-    with a_node(village, 1, tmp_path / "empty") as node:
+    with a_node(network, 1, tmp_path / "empty") as node:
         assert await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE)) == "no-version"
-        assert await client(node, rpc_methods.PARTIAL, request(village)[1].encoded) == "unknown-version"
+        assert await client(node, rpc_methods.PARTIAL, request(network)[1].encoded) == "unknown-version"
 
 
 async def test_a_version_that_is_not_known_or_without_a_share(
-    village: Village, node: Node, tmp_path: Path
+    network: FakeNetwork, node: Node, tmp_path: Path
 ) -> None:
     """Two codes: another operator can help with the second only."""
-    unknown = request(village, transcript_hash=bytes(32))[1]
+    unknown = request(network, transcript_hash=bytes(32))[1]
     assert await client(node, rpc_methods.PARTIAL, unknown.encoded) == "unknown-version"
-    keep_version(village, 1, tmp_path / "shareless", with_share=False)
-    with a_node(village, 1, tmp_path / "shareless") as other:
-        assert await client(other, rpc_methods.PARTIAL, request(village)[1].encoded) == "no-share"
+    keep_version(network, 1, tmp_path / "shareless", with_share=False)
+    with a_node(network, 1, tmp_path / "shareless") as other:
+        assert await client(other, rpc_methods.PARTIAL, request(network)[1].encoded) == "no-share"
         assert isinstance(await client(other, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
 
 
-async def test_a_share_on_its_way_is_worth_asking_for_again(village: Village, node: Node) -> None:
+async def test_a_share_on_its_way_is_worth_asking_for_again(network: FakeNetwork, node: Node) -> None:
     """The share of the version before is erased by then, so a client that gave up now would find a key nowhere."""
-    newer = village.reshare(village.first, 110)
+    newer = network.reshare(network.first, 110)
     await node._engine.learn(Nowhere(), VersionHead(newer.epoch.transcript, newer.epoch.certificate))
-    asking = request(village, transcript_hash=newer.epoch.transcript.hash)[1]
+    asking = request(network, transcript_hash=newer.epoch.transcript.hash)[1]
     assert await client(node, rpc_methods.PARTIAL, asking.encoded) == "busy"
 
 
-async def test_a_closed_node_signs_nothing(village: Village, tmp_path: Path) -> None:
+async def test_a_closed_node_signs_nothing(network: FakeNetwork, tmp_path: Path) -> None:
     """And still shows the key."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path, policy="closed") as node:
-        assert await client(node, rpc_methods.PARTIAL, request(village)[1].encoded) == "not-authorised"
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, policy="closed") as node:
+        assert await client(node, rpc_methods.PARTIAL, request(network)[1].encoded) == "not-authorised"
         assert isinstance(await client(node, rpc_methods.INFO, encode_info_request(CLUSTER, NONCE)), bytes)
 
 
-async def test_the_policy_is_open_or_closed(village: Village) -> None:
+async def test_the_policy_is_open_or_closed(network: FakeNetwork) -> None:
     """Open grants everything, closed nothing, and says what would help."""
-    assert await Policy("open").authorise(request(village)[1]) is None
+    assert await Policy("open").authorise(request(network)[1]) is None
     with pytest.raises(RefusedError, match="its policy is closed") as error:
-        await Policy("closed").authorise(request(village)[1])
+        await Policy("closed").authorise(request(network)[1])
     assert error.value.exit_code == 3
     assert error.value.hint is not None
 
@@ -234,10 +236,10 @@ BAD_KEYS = [bytes(32), (1).to_bytes(32, "little"), b"\xec" + b"\xff" * 30 + b"\x
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-async def test_nothing_is_sealed_to_a_key_of_low_order(village: Village, node: Node, key: bytes) -> None:
+async def test_nothing_is_sealed_to_a_key_of_low_order(network: FakeNetwork, node: Node, key: bytes) -> None:
     """Its shared secret would be known to everybody (RFC 7748, section 6.1)."""
     assert (
-        await client(node, rpc_methods.PARTIAL, request(village, reply_key=key)[1].encoded) == "bad-request"
+        await client(node, rpc_methods.PARTIAL, request(network, reply_key=key)[1].encoded) == "bad-request"
     )
 
 
@@ -252,10 +254,10 @@ async def test_a_body_that_is_none_is_a_bad_request(node: Node, method: str, bod
     assert await client(node, method, body) == "bad-request"
 
 
-async def test_an_application_id_that_is_too_short_is_a_bad_request(village: Village, node: Node) -> None:
+async def test_an_application_id_that_is_too_short_is_a_bad_request(network: FakeNetwork, node: Node) -> None:
     """Five bytes are the least."""
     assert (
-        await client(node, rpc_methods.PARTIAL, request(village, app_id=AppId("four"))[1].encoded)
+        await client(node, rpc_methods.PARTIAL, request(network, app_id=AppId("four"))[1].encoded)
         == "bad-request"
     )
 
@@ -270,7 +272,7 @@ async def test_a_method_of_nobodys_is_refused(node: Node, method: str) -> None:
 
 
 async def test_clients_take_turns_at_statements(
-    village: Village, node: Node, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that asks for more than may wait is refused; another one is served after one statement of the first."""
     free, signed = threading.Event(), list[bytes]()
@@ -336,21 +338,23 @@ async def test_a_client_that_is_refused_much_is_refused_late(
 # -- hello -------------------------------------------------------------------------------------------------------
 
 
-async def test_hello_with_a_true_record_proves_who_calls(village: Village, node: Node) -> None:
+async def test_hello_with_a_true_record_proves_who_calls(network: FakeNetwork, node: Node) -> None:
     """The answer has all records that we know, the caller's among them, and ours once we have one."""
-    other = village.operators[1]
+    other = network.operators[1]
     record = other.record([HERE])
-    node._greeter.record = village.operators[0].record([HERE])
+    node._greeter.record = network.operators[0].record([HERE])
     answer = await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id)
     assert isinstance(answer, bytes)
-    assert rpc_methods.decode_frames(answer) == [village.operators[0].record([HERE]).encoded, record.encoded]
+    assert rpc_methods.decode_frames(answer) == [network.operators[0].record([HERE]).encoded, record.encoded]
     assert node._peers.operator_of(other.peer.peer_id) == other.address
     assert isinstance(await client(node, rpc_methods.HELLO, record.encoded, other.peer.peer_id), bytes)
 
 
-async def test_hello_of_a_peer_whose_record_came_before_it_proves_it(village: Village, node: Node) -> None:
+async def test_hello_of_a_peer_whose_record_came_before_it_proves_it(
+    network: FakeNetwork, node: Node
+) -> None:
     """The record is known already, through another operator; its own word is still needed, and enough."""
-    other, messenger = village.operators[1:3]
+    other, messenger = network.operators[1:3]
     record = other.record([HERE])
     await node._greeter.take_records(rpc_methods.encode_frames([record]), messenger.peer.peer_id)
     assert node._peers.operator_of(other.peer.peer_id) is None
@@ -358,9 +362,9 @@ async def test_hello_of_a_peer_whose_record_came_before_it_proves_it(village: Vi
     assert node._peers.operator_of(other.peer.peer_id) == other.address
 
 
-async def test_hello_with_anothers_record_is_refused(village: Village, node: Node) -> None:
+async def test_hello_with_anothers_record_is_refused(network: FakeNetwork, node: Node) -> None:
     """Signed well, and not by the one who calls."""
-    victim, thief = village.operators[1:3]
+    victim, thief = network.operators[1:3]
     assert (
         await client(node, rpc_methods.HELLO, victim.record([HERE]).encoded, thief.peer.peer_id)
         == "wrong-peer"
@@ -370,9 +374,9 @@ async def test_hello_with_anothers_record_is_refused(village: Village, node: Nod
     assert node._peers.records() == ()
 
 
-async def test_hello_with_a_false_record_is_refused(village: Village, node: Node) -> None:
+async def test_hello_with_a_false_record_is_refused(network: FakeNetwork, node: Node) -> None:
     """Signed by somebody else, of nobody, of another cluster, or with an address that is none."""
-    other = village.operators[1]
+    other = network.operators[1]
     forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
     nobody = replace(other, address=OperatorAddress(bytes(20))).record([HERE])
     for frame, code in (
@@ -388,9 +392,9 @@ async def test_hello_with_a_false_record_is_refused(village: Village, node: Node
     assert node._peers.records() == ()
 
 
-async def test_records_that_are_passed_on_are_taken_one_by_one(village: Village, node: Node) -> None:
+async def test_records_that_are_passed_on_are_taken_one_by_one(network: FakeNetwork, node: Node) -> None:
     """A false one among them is passed over; bytes that are no list are the messenger's fault."""
-    messenger, other = village.operators[1:3]
+    messenger, other = network.operators[1:3]
     forged = replace(other, key=bn254.KeyPair.from_secret(4711)).record([HERE])
     frames = [forged, messenger.record([HERE]), other.record([HERE])]
     await node._greeter.take_records(rpc_methods.encode_frames(frames), messenger.peer.peer_id)
@@ -414,19 +418,19 @@ def _framed(
     return build_frame(key, kind=kind, cluster=ClusterId(cluster), sender=sender, session=session, body=body)
 
 
-async def known(village: Village, node: Node, index: int) -> PeerId:
+async def known(network: FakeNetwork, node: Node, index: int) -> PeerId:
     """An operator that has said hello."""
-    other = village.operators[index]
+    other = network.operators[index]
     assert isinstance(
         await client(node, rpc_methods.HELLO, other.record([HERE]).encoded, other.peer.peer_id), bytes
     )
     return other.peer.peer_id
 
 
-async def test_operators_are_asked_who_they_are(village: Village, node: Node) -> None:
+async def test_operators_are_asked_who_they_are(network: FakeNetwork, node: Node) -> None:
     """Also those whose peer id stands on chain."""
-    frame = _framed(village.operators[1].key, village.operators[1].address, FrameKind.SYNC, sync_body([]))
-    for peer in (STRANGER, village.operators[1].peer.peer_id):
+    frame = _framed(network.operators[1].key, network.operators[1].address, FrameKind.SYNC, sync_body([]))
+    for peer in (STRANGER, network.operators[1].peer.peer_id):
         for method in (
             rpc_methods.SYNC,
             rpc_methods.PUSH,
@@ -437,21 +441,21 @@ async def test_operators_are_asked_who_they_are(village: Village, node: Node) ->
             assert await operator(node, peer, method, frame.encoded) == "say-hello"
 
 
-async def test_operators_speak_for_themselves(village: Village, node: Node) -> None:
+async def test_operators_speak_for_themselves(network: FakeNetwork, node: Node) -> None:
     """A frame of somebody else, a body that is none, a method that is none."""
-    peer, other = await known(village, node, 1), village.operators[2]
+    peer, other = await known(network, node, 1), network.operators[2]
     foreign = _framed(other.key, other.address, FrameKind.SYNC, sync_body([]))
-    own = _framed(village.operators[1].key, village.operators[1].address, FrameKind.SYNC, sync_body([]))
+    own = _framed(network.operators[1].key, network.operators[1].address, FrameKind.SYNC, sync_body([]))
     assert await operator(node, peer, rpc_methods.SYNC, foreign.encoded) == "wrong-sender"
     assert await operator(node, peer, rpc_methods.SYNC, b"\xc1") == "refused-frame"
     assert await operator(node, peer, "info", own.encoded) == "unknown-method"
     assert await operator(node, peer, "frame", own.encoded) == "unknown-method"
 
 
-async def test_a_sync_request_is_checked_before_it_is_answered(village: Village, node: Node) -> None:
+async def test_a_sync_request_is_checked_before_it_is_answered(network: FakeNetwork, node: Node) -> None:
     """Its kind, its cluster and its signature."""
-    peer, other = await known(village, node, 1), village.operators[1]
-    session = village.session.id
+    peer, other = await known(network, node, 1), network.operators[1]
+    session = network.session.id
     stranger = bn254.KeyPair.from_secret(4711)
     for frame in (
         _framed(other.key, other.address, FrameKind.VOTE, sync_body([]), session=session),
@@ -461,10 +465,10 @@ async def test_a_sync_request_is_checked_before_it_is_answered(village: Village,
         assert await operator(node, peer, rpc_methods.SYNC, frame.encoded) == "refused-frame"
 
 
-async def test_a_session_that_is_not_known_has_no_frames(village: Village, node: Node) -> None:
+async def test_a_session_that_is_not_known_has_no_frames(network: FakeNetwork, node: Node) -> None:
     """Nothing comes of asking for it; what it made is shown as a version."""
-    peer, other = await known(village, node, 1), village.operators[1]
-    for session in (village.session.id, SessionId(b"\x05" * 32)):
+    peer, other = await known(network, node, 1), network.operators[1]
+    for session in (network.session.id, SessionId(b"\x05" * 32)):
         asking = _framed(other.key, other.address, FrameKind.SYNC, sync_body([]), session=session)
         answer = await operator(node, peer, rpc_methods.SYNC, asking.encoded)
         assert isinstance(answer, bytes)
@@ -472,15 +476,15 @@ async def test_a_session_that_is_not_known_has_no_frames(village: Village, node:
 
 
 async def test_an_operator_is_shown_the_highest_version_with_what_proves_it(
-    village: Village, tmp_path: Path
+    network: FakeNetwork, tmp_path: Path
 ) -> None:
     """Its certificate, also of a session of long ago; and of a version of protocol 1 that it is settled."""
-    newer = village.reshare(village.first, 110, lists_keys=False)
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path) as node:
-        node._peers.update(village.chain.operators)
-        peer = await known(village, node, 1)
-        for epoch, proof in ((village.epoch, None), (newer.epoch, village.settle(newer.epoch))):
+    newer = network.reshare(network.first, 110, lists_keys=False)
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path) as node:
+        node._peers.update(network.chain.operators)
+        peer = await known(network, node, 1)
+        for epoch, proof in ((network.epoch, None), (newer.epoch, network.settle(newer.epoch))):
             if proof is not None:
                 await node._engine.learn(Nowhere(), VersionHead(epoch.transcript, epoch.certificate, proof))
             answer = await operator(node, peer, rpc_methods.HEAD, b"")
@@ -494,31 +498,35 @@ async def test_an_operator_is_shown_the_highest_version_with_what_proves_it(
             check_head(head, CLUSTER)
 
 
-async def test_an_operator_without_a_version_to_deal_from_says_so(village: Village, tmp_path: Path) -> None:
+async def test_an_operator_without_a_version_to_deal_from_says_so(
+    network: FakeNetwork, tmp_path: Path
+) -> None:
     """Whether it knows none at all or one of protocol 1 that may be not settled."""
-    dormant = village.reshare(village.first, 110, lists_keys=False)
-    keep_version(village, 1, tmp_path / "dormant", version=dormant, settled=False)
+    dormant = network.reshare(network.first, 110, lists_keys=False)
+    keep_version(network, 1, tmp_path / "dormant", version=dormant, settled=False)
     for index, folder in ((0, "empty"), (1, "dormant")):
-        with a_node(village, index, tmp_path / folder) as node:
-            node._peers.update(village.chain.operators)
-            peer = await known(village, node, 2)
+        with a_node(network, index, tmp_path / folder) as node:
+            node._peers.update(network.chain.operators)
+            peer = await known(network, node, 2)
             assert await operator(node, peer, rpc_methods.HEAD, b"") == "no-version"
 
 
-async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(village: Village, node: Node) -> None:
+async def test_a_ping_is_answered_with_nothing_and_to_operators_alone(
+    network: FakeNetwork, node: Node
+) -> None:
     """Whatever its body says."""
-    peer = await known(village, node, 1)
+    peer = await known(network, node, 1)
     assert await operator(node, STRANGER, rpc_methods.PING, b"") == "say-hello"
     assert await operator(node, peer, rpc_methods.PING, b"") == b""
     assert await operator(node, peer, rpc_methods.PING, b"x" * 1000) == b""
 
 
-async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Village, node: Node) -> None:
+async def test_a_holder_that_left_the_set_is_served_while_it_deals(network: FakeNetwork, node: Node) -> None:
     """Its hello is taken and what it asks for is answered; once it holds nothing that is dealt from, it is a stranger."""
-    gone, staying = village.operators[3], village.chain.operators[:3]
-    node._peers.update(staying, holders=[o.address for o in village.operators])
-    peer = await known(village, node, 3)
-    asking = _framed(gone.key, gone.address, FrameKind.SYNC, sync_body([]), session=village.session.id)
+    gone, staying = network.operators[3], network.chain.operators[:3]
+    node._peers.update(staying, holders=[o.address for o in network.operators])
+    peer = await known(network, node, 3)
+    asking = _framed(gone.key, gone.address, FrameKind.SYNC, sync_body([]), session=network.session.id)
     for method, body in ((rpc_methods.SYNC, asking.encoded), (rpc_methods.HEAD, b"")):
         assert isinstance(await operator(node, peer, method, body), bytes)
     node._peers.update(staying)
@@ -526,13 +534,13 @@ async def test_a_holder_that_left_the_set_is_served_while_it_deals(village: Vill
         assert await operator(node, peer, method, body) == "say-hello"
 
 
-async def test_the_gate_lets_strangers_to_the_client_protocol_alone(village: Village, node: Node) -> None:
+async def test_the_gate_lets_strangers_to_the_client_protocol_alone(network: FakeNetwork, node: Node) -> None:
     """Whoever stands on chain reaches the others too."""
-    village.place(1, f"{HERE}/p2p/{village.operators[1].peer.peer_id}")
-    node._peers.update(village.chain.operators)
+    network.place(1, f"{HERE}/p2p/{network.operators[1].peer.peer_id}")
+    node._peers.update(network.chain.operators)
     assert node.gate(STRANGER, rpc_methods.CLIENT_PROTOCOL)
     for protocol in (rpc_methods.OPERATOR_PROTOCOL, GOSSIP):
         assert not node.gate(STRANGER, protocol)
-        assert node.gate(village.operators[1].peer.peer_id, protocol)
+        assert node.gate(network.operators[1].peer.peer_id, protocol)
     for protocol in ("/eigenkms/client/2", "/eigenkms/operator/1", "/ipfs/id/1.0.0", ""):
-        assert not node.gate(village.operators[1].peer.peer_id, protocol)
+        assert not node.gate(network.operators[1].peer.peer_id, protocol)

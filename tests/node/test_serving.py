@@ -21,8 +21,8 @@ from eigenkms.protocols.wire.frames import decode_frame
 from eigenkms.protocols.wire.rpc_methods import decode_frames
 from eigenkms.storage.store import Record
 from eigenkms.types import OperatorAddress
-from tests.client.village import CLUSTER
 from tests.node.town import Town
+from tests.support.fake_network import CLUSTER
 from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
 

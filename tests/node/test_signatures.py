@@ -25,9 +25,9 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import encode_info_request
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import sync_body
-from tests.client.village import ANYWHERE, CLUSTER, Village
-from tests.node.support import a_node, keep_version
+from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
+from tests.support.nodes import a_node, keep_version
 from tests.support.waiting import PATIENCE, eventually
 
 FORGER = bn254.KeyPair.from_secret(4711)
@@ -62,28 +62,28 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stuck]:
 
 
 @pytest.fixture
-def node(village: Village, tmp_path: Path) -> Iterator[Node]:
+def node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
     """The first operator's. The chain names the peers of all."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path) as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path) as node:
         node._peers.update(
-            replace(o, socket=f"{HERE}/p2p/{village.operators[i].peer.peer_id}")
-            for i, o in enumerate(village.chain.operators)
+            replace(o, socket=f"{HERE}/p2p/{network.operators[i].peer.peer_id}")
+            for i, o in enumerate(network.chain.operators)
         )
         yield node
 
 
-def forged(village: Village, peer: PeerId, number: int) -> Frame:
+def forged(network: FakeNetwork, peer: PeerId, number: int) -> Frame:
     """A record in the second operator's name that it did not sign, of the peer that brings it; each number has its own."""
-    return replace(village.operators[1], key=FORGER).record([HERE], peer=peer, sequence=number)
+    return replace(network.operators[1], key=FORGER).record([HERE], peer=peer, sequence=number)
 
 
-async def flood(village: Village, host: Host, target: PeerId, first: int, codes: Counter[str]) -> None:
+async def flood(network: FakeNetwork, host: Host, target: PeerId, first: int, codes: Counter[str]) -> None:
     """One forgery after another, until the test is over."""
     number = first
     while True:
         try:
-            body = forged(village, host.peer_id, number).encoded
+            body = forged(network, host.peer_id, number).encoded
             await host.call(target, rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, body, timeout=PATIENCE)
         except RpcRefused as refused:
             codes[refused.code] += 1
@@ -93,15 +93,15 @@ async def flood(village: Village, host: Host, target: PeerId, first: int, codes:
 
 
 async def test_an_operator_waits_for_no_strangers_signature(
-    village: Village, node: Node, stuck: Stuck
+    network: FakeNetwork, node: Node, stuck: Stuck
 ) -> None:
     """Twenty connections flood with forged hellos, and the check of one of them never ends. An operator says hello, pulls, and is
     known again after a restart; a client gets its statement.
     """
-    operator, codes = village.operators[1], Counter[str]()
+    operator, codes = network.operators[1], Counter[str]()
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(
-            patient_host(village.operators[0].peer, listen=[ANYWHERE], gate=node.gate)
+            patient_host(network.operators[0].peer, listen=[ANYWHERE], gate=node.gate)
         )
         there.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
         there.serve(rpc_methods.OPERATOR_PROTOCOL, node._operator_services.answer)
@@ -115,12 +115,12 @@ async def test_an_operator_waits_for_no_strangers_signature(
         async with trio.open_nursery() as nursery:
             for attacker in attackers:
                 for first in range(AT_ONCE):
-                    nursery.start_soon(flood, village, attacker, there.peer_id, first + 1, codes)
+                    nursery.start_soon(flood, network, attacker, there.peer_id, first + 1, codes)
             await eventually(lambda: stuck.bad and codes["busy"] >= 2 * CONNECTIONS)
             for life in (1, 2):
                 async with patient_host(operator.peer) as host:
                     host.set_addresses(there.peer_id, [str(there.addresses[0])])
-                    await speak(village, partial(host.call, there.peer_id, timeout=PATIENCE), life)
+                    await speak(network, partial(host.call, there.peer_id, timeout=PATIENCE), life)
             asked = encode_info_request(CLUSTER, bytes(32))
             assert await client.call(
                 there.peer_id, rpc_methods.CLIENT_PROTOCOL, rpc_methods.INFO, asked, timeout=PATIENCE
@@ -132,9 +132,9 @@ async def test_an_operator_waits_for_no_strangers_signature(
     assert set(codes) <= {"busy", "refused-frame"}
 
 
-async def speak(village: Village, call: Callable[[str, str, bytes], Awaitable[bytes]], life: int) -> None:
+async def speak(network: FakeNetwork, call: Callable[[str, str, bytes], Awaitable[bytes]], life: int) -> None:
     """The second operator says hello, with a record of its own for each life, and pulls."""
-    operator = village.operators[1]
+    operator = network.operators[1]
     record = operator.record([HERE], sequence=life)
     assert rpc_methods.decode_frames(
         await call(rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, record.encoded)
@@ -144,7 +144,7 @@ async def speak(village: Village, call: Callable[[str, str, bytes], Awaitable[by
         kind=FrameKind.SYNC,
         cluster=CLUSTER,
         sender=operator.address,
-        session=village.session.id,
+        session=network.session.id,
         body=sync_body([]),
     )
     assert (
@@ -157,14 +157,14 @@ async def speak(village: Village, call: Callable[[str, str, bytes], Awaitable[by
 
 
 @pytest.fixture
-def book(village: Village) -> PeerBook:
+def book(network: FakeNetwork) -> PeerBook:
     """The first operator's. The second one's socket is at 198.51.100.7."""
-    sockets = {village.operators[1].address: "/ip4/198.51.100.7/tcp/9/p2p/"}
-    book = PeerBook(CLUSTER, village.operators[0].address, village.operators[0].peer.peer_id)
+    sockets = {network.operators[1].address: "/ip4/198.51.100.7/tcp/9/p2p/"}
+    book = PeerBook(CLUSTER, network.operators[0].address, network.operators[0].peer.peer_id)
     book.update(
         [
-            replace(o, socket=f"{sockets.get(o.address, HERE + '/p2p/')}{village.operators[i].peer.peer_id}")
-            for i, o in enumerate(village.chain.operators)
+            replace(o, socket=f"{sockets.get(o.address, HERE + '/p2p/')}{network.operators[i].peer.peer_id}")
+            for i, o in enumerate(network.chain.operators)
         ]
     )
     return book
@@ -201,26 +201,29 @@ async def outcome(checks: SignatureChecks, frame: Frame, caller: Caller) -> str:
 
 
 async def test_a_forgery_is_checked_once(
-    village: Village, book: PeerBook, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork,
+    book: PeerBook,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever brings it again; so many are remembered and no more, and not if its operator has another key meanwhile."""
     monkeypatch.setattr(signature_checks, "REMEMBERED", 2)
     checks = SignatureChecks(book)
-    frame = forged(village, stranger().peer, 1)
+    frame = forged(network, stranger().peer, 1)
     for number in range(5):
         assert await outcome(checks, frame, stranger(f"203.0.113.{number}")) == "bad"
     assert (checks.statistics().of_strangers, checks.statistics().remembered) == (1, 1)
     for number in range(2, 5):
         assert (
-            await outcome(checks, forged(village, stranger().peer, number), stranger(f"203.0.113.{number}"))
+            await outcome(checks, forged(network, stranger().peer, number), stranger(f"203.0.113.{number}"))
             == "bad"
         )
     assert (checks.statistics().of_strangers, checks.statistics().remembered) == (4, 2)
-    latest = forged(village, stranger().peer, 5)
+    latest = forged(network, stranger().peer, 5)
     assert await outcome(checks, latest, stranger("203.0.113.9")) == "bad"
     book.update(
         [
-            replace(o, key=FORGER.g2) if o.address == village.operators[1].address else o
+            replace(o, key=FORGER.g2) if o.address == network.operators[1].address else o
             for o in book.operators
         ]
     )
@@ -228,7 +231,7 @@ async def test_a_forgery_is_checked_once(
 
 
 async def test_a_client_has_its_own_rate_and_an_address_of_the_chain_another(
-    village: Village, book: PeerBook, autojump_clock: trio.testing.MockClock
+    network: FakeNetwork, book: PeerBook, autojump_clock: trio.testing.MockClock
 ) -> None:
     """All peer ids of one address are one client, with IPv6 those of a /64. From where its socket is an operator gets in as a new
     peer, and on another machine it is one client among others.
@@ -238,13 +241,13 @@ async def test_a_client_has_its_own_rate_and_an_address_of_the_chain_another(
         found = [
             await outcome(
                 checks,
-                forged(village, stranger().peer, number),
+                forged(network, stranger().peer, number),
                 stranger(flooder + (str(number) if ":" in flooder else "")),
             )
             for number in range(1, signature_checks.CLIENT_BURST + 3)
         ]
         assert found == ["bad"] * signature_checks.CLIENT_BURST + ["busy"] * 2
-    true = village.operators[1].record([HERE], peer=stranger().peer, sequence=7)
+    true = network.operators[1].record([HERE], peer=stranger().peer, sequence=7)
     before = checks.statistics()
     assert await outcome(checks, true, stranger("198.51.100.7")) == "verified"
     assert checks.statistics() == replace(before, of_operators=before.of_operators + 1)
@@ -253,7 +256,7 @@ async def test_a_client_has_its_own_rate_and_an_address_of_the_chain_another(
 
 
 async def test_strangers_in_one_operators_name_leave_room_for_another(
-    village: Village, book: PeerBook, stuck: Stuck
+    network: FakeNetwork, book: PeerBook, stuck: Stuck
 ) -> None:
     """From any number of addresses: half of the places are for the other names. An operator's own word needs none."""
     checks = SignatureChecks(book)
@@ -262,15 +265,15 @@ async def test_strangers_in_one_operators_name_leave_room_for_another(
     async def ask(frame: Frame, number: int) -> None:
         found[await outcome(checks, frame, stranger(f"203.0.113.{number}"))] += 1
 
-    other = village.operators[2].record([HERE], peer=stranger().peer)
+    other = network.operators[2].record([HERE], peer=stranger().peer)
     async with trio.open_nursery() as nursery:
         for number in range(2 * signature_checks.STRANGERS):
-            nursery.start_soon(ask, forged(village, stranger().peer, number + 1), number)
+            nursery.start_soon(ask, forged(network, stranger().peer, number + 1), number)
         await eventually(lambda: stuck.bad)
         await trio.testing.wait_all_tasks_blocked()
         assert found == {"busy": 2 * signature_checks.STRANGERS - signature_checks.NAMED}
-        own = Caller(village.operators[1].peer.peer_id, "203.0.113.1")
-        assert await outcome(checks, village.operators[1].record([HERE]), own) == "verified"
+        own = Caller(network.operators[1].peer.peer_id, "203.0.113.1")
+        assert await outcome(checks, network.operators[1].record([HERE]), own) == "verified"
         assert checks.statistics().of_operators == 1
         nursery.start_soon(ask, other, 200)
         await trio.testing.wait_all_tasks_blocked()
@@ -283,17 +286,17 @@ async def test_strangers_in_one_operators_name_leave_room_for_another(
 
 
 async def test_an_operator_that_passes_forgeries_on_pays_for_them(
-    village: Village, book: PeerBook, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, book: PeerBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own rate is used up by them. What another one says is checked, and costs no check while it waits if it became known."""
     monkeypatch.setattr(signature_checks, "OPERATOR_BURST", 3)
     checks = SignatureChecks(book)
-    liar, honest = village.operators[2:4]
+    liar, honest = network.operators[2:4]
     record = liar.record([HERE])
     book.accept(book.screen(record, 1) or pytest.fail("no news"), record)
     book.prove(liar.peer.peer_id, record)
     found = [
-        await outcome(checks, forged(village, stranger().peer, number), Caller(liar.peer.peer_id))
+        await outcome(checks, forged(network, stranger().peer, number), Caller(liar.peer.peer_id))
         for number in range(1, 6)
     ]
     assert found == ["bad"] * 3 + ["busy"] * 2

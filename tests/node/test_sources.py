@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from eigenkms.chain.reader import ChainOperator
+from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.node.key_versions import HeldVersion
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.p2p.identity import PeerId, PeerKey
@@ -13,9 +13,9 @@ from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.session import Parameters
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
-from tests.client.village import CLUSTER, FakeChain
 from tests.protocols.rooms import certify, version_of
 from tests.protocols.support import Cast, cast
+from tests.support.fake_network import CLUSTER, FakeChain
 
 PEER = PeerKey(bytes(range(32))).peer_id
 

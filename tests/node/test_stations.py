@@ -18,9 +18,9 @@ from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, dec
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
 from eigenkms.protocols.wire.session import Session
-from tests.node.support import open_store
 from tests.node.town import Station, Town, kill_at
 from tests.protocols.support import secret_of
+from tests.support.nodes import open_store
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import trio
 
-from eigenkms.chain.reader import ChainOperator
+from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import StorageError
@@ -38,11 +38,11 @@ from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, HELLO
 from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import Member, OperatorAddress, OperatorSet
-from tests.client.village import ANYWHERE, CLUSTER, FakeChain, block_at
-from tests.crypto.pvss_support import table
-from tests.node.support import open_store
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import ANYWHERE, CLUSTER, FakeChain, block_at
 from tests.support.hosts import patient_host
+from tests.support.nodes import open_store
+from tests.support.pvss_stage import table
 from tests.support.waiting import eventually
 
 WINDOW_MS = 2000

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
+import trio
 
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.listening import read_allowances
-from eigenkms.p2p.listening.read_allowances import Allowance, Allowances
+from eigenkms.p2p.listening.read_allowances import Allowances, new_allowance
+from eigenkms.token_bucket import TokenBucket
 from tests.p2p.support import ANYWHERE, ECHO, echo
 from tests.support.p2p_attackers import raw_peer
 from tests.support.waiting import eventually, pass_time
@@ -16,7 +18,7 @@ from tests.support.waiting import eventually, pass_time
 ELSEWHERE = "127.0.0.66"
 
 
-async def allowances_of(server: Host, sources: Sequence[str]) -> list[Allowance]:
+async def allowances_of(server: Host, sources: Sequence[str]) -> list[TokenBucket]:
     """Of as many connections, while all of them are open."""
     async with AsyncExitStack() as stack:
         for source in sources:
@@ -40,10 +42,14 @@ async def test_all_connections_of_an_address_have_one_allowance() -> None:
 
 async def test_who_reads_more_waits_for_as_long_as_it_takes() -> None:
     """Whoever comes next waits for what was read before it, too; what was not used adds up to a second's worth."""
-    allowance = Allowance(1000)
-    assert [allowance.spend(500) for _ in range(4)] == pytest.approx([0, 0, 0.5, 1.0], abs=0.05)
+    allowance = new_allowance(1000)
+    assert [allowance.spend(trio.current_time(), 500) for _ in range(4)] == pytest.approx(
+        [0, 0, 0.5, 1.0], abs=0.05
+    )
     await pass_time(100)
-    assert [allowance.spend(500) for _ in range(3)] == pytest.approx([0, 0, 0.5], abs=0.05)
+    assert [allowance.spend(trio.current_time(), 500) for _ in range(3)] == pytest.approx(
+        [0, 0, 0.5], abs=0.05
+    )
 
 
 async def test_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,7 @@ async def test_a_flood_of_frames_that_mean_nothing(
         nursery.start_soon(attacker.read_until_closed, PATIENCE)
         nursery.start_soon(flood)
         await eventually(
-            lambda: any(each._paced.allowance.left < 0 for each in server._connections.clients())
+            lambda: any(each._paced.allowance.tokens < 0 for each in server._connections.clients())
         )
         await serves_an_honest_client(server)
         nursery.cancel_scope.cancel()

@@ -45,7 +45,7 @@ from eigenkms.p2p.hardening.queues import RPC_BYTES, BatchingRpcQueue, KeptMessa
 from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
-from eigenkms.p2p.listening.read_allowances import Allowance
+from eigenkms.p2p.listening.read_allowances import new_allowance
 from eigenkms.p2p.rpc.memory import MemoryPool
 from tests.p2p.support import (
     ANYWHERE,
@@ -802,7 +802,7 @@ async def test_others_have_their_turn_between_the_frames_of_one_message(rate: in
     async def read(size: int) -> bytes:
         return bytes(size)
 
-    paced = PacedSession(SimpleNamespace(read=read), None if rate is None else Allowance(rate))
+    paced = PacedSession(SimpleNamespace(read=read), None if rate is None else new_allowance(rate))
 
     async def work() -> None:
         for _ in range(100):

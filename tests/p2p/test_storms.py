@@ -147,12 +147,14 @@ def test_operators_are_where_they_are_said_to_be_and_where_they_came_from() -> N
     """As long as they are operators; nobody else's addresses count."""
     one, other = (PeerKey.generate().peer_id for _ in range(2))
     known = OperatorAddresses()
-    known.say(one, ["/ip4/192.0.2.1/tcp/9000", "/ip6/2001:db8::1/tcp/9000", "/dns4/example.com/tcp/9000"])
-    known.say(other, ["/ip4/192.0.2.9/tcp/9000"])
+    known.set_announced(
+        one, ["/ip4/192.0.2.1/tcp/9000", "/ip6/2001:db8::1/tcp/9000", "/dns4/example.com/tcp/9000"]
+    )
+    known.set_announced(other, ["/ip4/192.0.2.9/tcp/9000"])
     assert "192.0.2.1" not in known
-    known.keep(frozenset({one}))
-    known.see(one, "192.0.2.2")
-    known.see(other, "192.0.2.8")
+    known.set_operators(frozenset({one}))
+    known.add_seen(one, "192.0.2.2")
+    known.add_seen(other, "192.0.2.8")
     assert [
         each in known
         for each in ("192.0.2.1", "2001:db8::/64", "192.0.2.2", "192.0.2.8", "192.0.2.9", "example.com")
@@ -160,8 +162,8 @@ def test_operators_are_where_they_are_said_to_be_and_where_they_came_from() -> N
         *(True, True, True),
         *(False, False, False),
     ]
-    known.say(one, [])
+    known.set_announced(one, [])
     assert "192.0.2.1" not in known
     assert "192.0.2.2" in known
-    known.keep(frozenset())
+    known.set_operators(frozenset())
     assert "192.0.2.2" not in known

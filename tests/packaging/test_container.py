@@ -26,7 +26,7 @@ import yaml
 from eigenkms.config.schema import SETTINGS
 from eigenkms.devnet.ports import free_ports
 from eigenkms.node.systemd import SystemdNotifier
-from tests.docs.pages import ROOT
+from tests.support.doc_pages import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 
 STATE = "/var/lib/eigenkms"

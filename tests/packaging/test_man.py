@@ -8,7 +8,7 @@ import pytest
 
 from eigenkms.cli.completions import script
 from eigenkms.cli.main import VERBS
-from tests.docs.pages import ROOT
+from tests.support.doc_pages import ROOT
 from tests.support.waiting import PATIENCE
 
 MAN = sorted((ROOT / "packaging" / "man").glob("*.1"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.docs.pages import ROOT
+from tests.support.doc_pages import ROOT
 from tests.support.tools import require
 
 RULES = ROOT / "packaging/prometheus/alerts.yml"

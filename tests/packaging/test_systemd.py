@@ -12,7 +12,7 @@ import pytest
 from eigenkms.config.schema import SETTINGS
 from eigenkms.node.http.limits import LARGE_BYTES, SMALL_BYTES, ServerLimits
 from eigenkms.p2p.limits import Limits
-from tests.docs.pages import ROOT, page
+from tests.support.doc_pages import ROOT, page
 from tests.support.waiting import PATIENCE
 
 UNIT = ROOT / "packaging" / "systemd" / "eigenkms.service"

@@ -45,8 +45,8 @@ from eigenkms.protocols.wire.session import ZERO32, Session
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress, SessionId
-from tests.crypto.pvss_support import table as logarithms
 from tests.protocols.support import Cast, CrashError, Filter, broadcasts, counter_rng, journal
+from tests.support.pvss_stage import table as logarithms
 
 GRACE = 0.25
 """Seconds; a window is one."""

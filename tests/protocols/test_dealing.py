@@ -44,8 +44,8 @@ from eigenkms.protocols.wire.dealing_header import (
     decode_header,
 )
 from eigenkms.protocols.wire.session import MAX_OPERATORS, MAX_THRESHOLD, ZERO32
-from tests.crypto.pvss_support import CLUSTER, Stage, stage, table
 from tests.protocols.support import counter_rng
+from tests.support.pvss_stage import CLUSTER, Stage, stage, table
 
 FILE = Path(__file__).parent / "golden" / "dealing.json"
 SOURCE = keccak256(b"source")

@@ -1,20 +1,12 @@
 """On the real curves: a genesis, a rotation with one operator away, and the share that it gets when it comes back."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from eigenkms.crypto import backends
 from eigenkms.crypto.feldman import public_share_of
 from tests.protocols.rooms import Room
 from tests.protocols.support import cast, secret_of
 
-
-@pytest.fixture(autouse=True)
-def _toy_curves() -> Iterator[None]:
-    """These tests compute on the real curves."""
-    with backends.use("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("real_curves")
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ a new version byte. Bodies of dealings are in it by their digests, which the hea
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,11 +40,7 @@ from tests.protocols.support import Cast, cast, journal
 FILE = Path(__file__).parent / "golden" / "session.json"
 
 
-@pytest.fixture(autouse=True)
-def _toy_curves() -> Iterator[None]:
-    """These tests compute on the real curves."""
-    with backends.use("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("real_curves")
 
 
 def example() -> tuple[Cast, dict[str, str]]:

@@ -1,13 +1,12 @@
 """Peer records: frozen to the byte, read strictly, at most eight short addresses."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eigenkms.crypto import backends, bn254
+from eigenkms.crypto import bn254
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import (
@@ -35,11 +34,7 @@ PEER = bytes(PeerKey(b"\x01" * 32).peer_id)
 HERE = "/ip4/192.0.2.7/tcp/9400"
 
 
-@pytest.fixture(autouse=True)
-def _toy_curves() -> Iterator[None]:
-    """These tests compute on the real curves."""
-    with backends.use("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("real_curves")
 
 
 def build(addresses: list[str], *, sequence: int = 1) -> Frame:

@@ -1,7 +1,7 @@
 """A release log cannot be changed, cut or lengthened without its operator's key, and never past a head that somebody noted."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigenkms.crypto import backends, bn254
+from eigenkms.crypto import bn254
 from eigenkms.protocols.records.audit_log import (
     BadLogError,
     Entry,
@@ -52,11 +52,7 @@ RELEASES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _real_curves() -> Iterator[None]:
-    """Signatures that others cannot make."""
-    with backends.use("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("real_curves")
 
 
 def release(number: int) -> IssuedSignature:

@@ -5,7 +5,7 @@ a new version byte.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from eigenkms.crypto import backends, bls, bn254, sealing
+from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.crypto.identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
@@ -57,9 +57,9 @@ from eigenkms.protocols.wire.frames import (
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import BadCertificateError, Phase
 from eigenkms.types import AppId, ClusterId, DialOutcome
-from tests.client.lies import false_epochs
-from tests.client.village import CLUSTER, Operator, Village, make_village
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, make_network
+from tests.support.faulty_operators import false_epochs
 
 FILE = Path(__file__).parent / "golden" / "requests.json"
 NONCE = bytes(range(32))
@@ -69,17 +69,13 @@ CANARY = CanaryRequest(CLUSTER, bytes(range(32, 64)), NONCE)
 PAGE = EvidencePage(((8, b"a bundle"), (11, b"another")), more=True)
 
 
-@pytest.fixture(autouse=True)
-def _toy_curves() -> Iterator[None]:
-    """These tests compute on the real curves."""
-    with backends.use("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("real_curves")
 
 
 @pytest.fixture(scope="module")
-def village() -> Village:
+def network() -> FakeNetwork:
     """Four operators; made once, changed by nobody."""
-    return make_village(seed="golden requests")
+    return make_network(seed="golden requests")
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +84,15 @@ def golden() -> dict[str, str]:
     return found
 
 
-def asking(village: Village) -> tuple[bytes, PartialRequest]:
+def asking(network: FakeNetwork) -> tuple[bytes, PartialRequest]:
     """(private reply key, request)."""
     private, public = sealing.x25519_keypair(counter_rng("reply key"))
-    return private, PartialRequest(CLUSTER, APP, 2, village.epoch.transcript.hash, public, NONCE)
+    return private, PartialRequest(CLUSTER, APP, 2, network.epoch.transcript.hash, public, NONCE)
 
 
-def asking_for_a_dial(village: Village) -> Frame:
+def asking_for_a_dial(network: FakeNetwork) -> Frame:
     """The first operator's question to the second."""
-    first, second = village.operators[:2]
+    first, second = network.operators[:2]
     return build_reach_request(
         first.key,
         cluster=CLUSTER,
@@ -106,10 +102,10 @@ def asking_for_a_dial(village: Village) -> Frame:
     )
 
 
-def example(village: Village) -> dict[str, str]:
+def example(network: FakeNetwork) -> dict[str, str]:
     """One of each; the sealed answer is another one each time."""
-    private, request = asking(village)
-    operator, transcript = village.operators[0], village.epoch.transcript
+    private, request = asking(network)
+    operator, transcript = network.operators[0], network.epoch.transcript
     record = operator.record(
         ["/ip4/192.0.2.7/tcp/9400", "/dns4/kms.example.org/tcp/9400"], sequence=1_700_000_000_000
     )
@@ -117,7 +113,7 @@ def example(village: Village) -> dict[str, str]:
     signature = bls.partial_sign(operator.share, identity_v2(CLUSTER, APP))
     return {
         "info request": encode_info_request(CLUSTER, NONCE).hex(),
-        "info answer": encode_info(village.epoch, statement, [record]).hex(),
+        "info answer": encode_info(network.epoch, statement, [record]).hex(),
         "statement": statement.encoded.hex(),
         "peer record": record.encoded.hex(),
         "partial request": request.encoded.hex(),
@@ -128,7 +124,7 @@ def example(village: Village) -> dict[str, str]:
         "partial signature": signature.hex(),
         "evidence request": encode_evidence_request(CLUSTER, 7).hex(),
         "evidence answer": PAGE.encoded.hex(),
-        "reach request": asking_for_a_dial(village).encoded.hex(),
+        "reach request": asking_for_a_dial(network).encoded.hex(),
         "reach answer": DIALLED.encoded.hex(),
         "canary request": CANARY.encoded.hex(),
         "canary signature": bls.partial_sign(operator.share, CANARY.identity).hex(),
@@ -138,53 +134,53 @@ def example(village: Village) -> dict[str, str]:
 # -- frozen ------------------------------------------------------------------------------------------------------
 
 
-def test_every_byte_is_as_it_was(village: Village, golden: dict[str, str]) -> None:
+def test_every_byte_is_as_it_was(network: FakeNetwork, golden: dict[str, str]) -> None:
     """But for the sealed answer, whose ephemeral key is random."""
-    now = example(village)
+    now = example(network)
     assert now.keys() == golden.keys()
     for name in now.keys() - {"sealed partial"}:
         assert now[name] == golden[name], name
     assert len(now["sealed partial"]) == len(golden["sealed partial"])
 
 
-def test_an_answer_that_was_sealed_long_ago_still_opens(village: Village, golden: dict[str, str]) -> None:
+def test_an_answer_that_was_sealed_long_ago_still_opens(network: FakeNetwork, golden: dict[str, str]) -> None:
     """With the private key of then, to the partial signature of then."""
     request = decode_partial_request(bytes.fromhex(golden["partial request"]))
     frame, signature = open_partial(
         bytes.fromhex(golden["private reply key"]),
         request,
-        village.epoch.transcript,
+        network.epoch.transcript,
         bytes.fromhex(golden["sealed partial"]),
     )
     assert signature.hex() == golden["partial signature"]
-    verify_frame(frame, village.operators[0].key.g2)
+    verify_frame(frame, network.operators[0].key.g2)
 
 
-def test_what_was_written_long_ago_is_read(village: Village, golden: dict[str, str]) -> None:
+def test_what_was_written_long_ago_is_read(network: FakeNetwork, golden: dict[str, str]) -> None:
     """Every part, and written again it is the same."""
     assert decode_info_request(bytes.fromhex(golden["info request"])) == (CLUSTER, NONCE)
     info = decode_info(bytes.fromhex(golden["info answer"]))
-    assert info.epoch == village.epoch
+    assert info.epoch == network.epoch
     assert encode_info(info.epoch, info.statement, info.records).hex() == golden["info answer"]
     assert [r.encoded.hex() for r in info.records] == [golden["peer record"]]
     statement = read_statement(info.statement)
-    assert (statement.nonce, statement.transcript_hash) == (NONCE, village.epoch.transcript.hash)
-    assert statement.mpk == village.epoch.transcript.mpk
+    assert (statement.nonce, statement.transcript_hash) == (NONCE, network.epoch.transcript.hash)
+    assert statement.mpk == network.epoch.transcript.mpk
     assert decode_evidence_request(bytes.fromhex(golden["evidence request"])) == (CLUSTER, 7)
     assert decode_evidence_page(bytes.fromhex(golden["evidence answer"]), 7) == PAGE
     reach = decode_frame(bytes.fromhex(golden["reach request"]))
-    verify_frame(reach, village.operators[0].key.g2)
-    asked = read_reach_request(reach, cluster=CLUSTER, me=village.operators[1].address)
+    verify_frame(reach, network.operators[0].key.g2)
+    asked = read_reach_request(reach, cluster=CLUSTER, me=network.operators[1].address)
     assert asked == 1_700_000_000_000
     assert decode_reach_answer(bytes.fromhex(golden["reach answer"])) == DIALLED
     assert decode_canary_request(bytes.fromhex(golden["canary request"])) == CANARY
     request = decode_partial_request(bytes.fromhex(golden["partial request with authorisation"]))
-    assert request == replace(asking(village)[1], authorisation=b"proof")
+    assert request == replace(asking(network)[1], authorisation=b"proof")
 
 
-def test_the_digest_names_the_whole_request(village: Village) -> None:
+def test_the_digest_names_the_whole_request(network: FakeNetwork) -> None:
     """``keccak256("eigenkms/request/1" ‖ request)``; no field can change under it."""
-    _, request = asking(village)
+    _, request = asking(network)
     assert request.digest == keccak256(b"eigenkms/request/1", request.encoded)
     others = [
         replace(request, cluster=ClusterId(bytes(32))),
@@ -210,7 +206,7 @@ def packed(value: Any) -> bytes:
 
 def cases() -> list[Any]:
     """(decoder, the fields of a good message, for each field values that are wrong)."""
-    made = make_village(seed="golden requests")
+    made = make_network(seed="golden requests")
     _, request = asking(made)
     operator = made.operators[0]
     statement = build_statement(operator.key, operator.address, made.epoch.transcript, NONCE)
@@ -314,16 +310,16 @@ def test_there_is_one_encoding(decode: Decoder, good: list[Any], wrong: list[lis
             decode(bad)
 
 
-def test_an_application_id_may_be_any_text_of_five_bytes(village: Village) -> None:
+def test_an_application_id_may_be_any_text_of_five_bytes(network: FakeNetwork) -> None:
     """Counted in UTF-8."""
-    _, request = asking(village)
+    _, request = asking(network)
     for app in ("abcde", "ééa", "🔑1", "x" * MAX_APP_ID_BYTES):
         assert decode_partial_request(replace(request, app_id=AppId(app)).encoded).app_id == app
 
 
-def test_an_application_id_is_what_the_request_spells_out(village: Village) -> None:
+def test_an_application_id_is_what_the_request_spells_out(network: FakeNetwork) -> None:
     """A client can verify no other identity; a wrong checksum is refused by its name."""
-    _, request = asking(village)
+    _, request = asking(network)
     spelled = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
     for each in (spelled, spelled.lower()):
         found = decode_partial_request(replace(request, app_id=AppId(each)).encoded)
@@ -335,75 +331,75 @@ def test_an_application_id_is_what_the_request_spells_out(village: Village) -> N
         decode_partial_request(replace(request, app_id=AppId(spelled.replace("a", "A", 1))).encoded)
 
 
-def test_more_records_than_fit_are_left_out(village: Village) -> None:
+def test_more_records_than_fit_are_left_out(network: FakeNetwork) -> None:
     """The first ones are told."""
-    operator = village.operators[0]
-    statement = build_statement(operator.key, operator.address, village.epoch.transcript, NONCE)
+    operator = network.operators[0]
+    statement = build_statement(operator.key, operator.address, network.epoch.transcript, NONCE)
     records = [operator.record([], sequence=n) for n in range(3)] * 100
-    assert len(decode_info(encode_info(village.epoch, statement, records)).records) == MAX_RECORDS
+    assert len(decode_info(encode_info(network.epoch, statement, records)).records) == MAX_RECORDS
 
 
 # -- statements and answers --------------------------------------------------------------------------------------
 
 
-def framed(village: Village, operator: Operator, kind: FrameKind, body: list[Any]) -> Frame:
+def framed(network: FakeNetwork, operator: Operator, kind: FrameKind, body: list[Any]) -> Frame:
     return build_frame(
         operator.key,
         kind=kind,
         cluster=CLUSTER,
         sender=operator.address,
-        session=village.session.id,
+        session=network.session.id,
         body=body,
     )
 
 
-def test_a_statement_is_its_own_kind(village: Village) -> None:
+def test_a_statement_is_its_own_kind(network: FakeNetwork) -> None:
     """A frame of another kind with the same body is none, nor is one with another body."""
-    operator, transcript = village.operators[0], village.epoch.transcript
+    operator, transcript = network.operators[0], network.epoch.transcript
     body = [NONCE, transcript.hash, transcript.mpk]
-    assert read_statement(framed(village, operator, FrameKind.STATEMENT, body)).nonce == NONCE
+    assert read_statement(framed(network, operator, FrameKind.STATEMENT, body)).nonce == NONCE
     with pytest.raises(MalformedError, match="PARTIAL frame"):
-        read_statement(framed(village, operator, FrameKind.PARTIAL, body))
+        read_statement(framed(network, operator, FrameKind.PARTIAL, body))
     for bad in (body[:2], [*body, b""], [b"", *body[1:]], [NONCE, transcript.hash, transcript.mpk[:48]]):
         with pytest.raises(MalformedError):
-            read_statement(framed(village, operator, FrameKind.STATEMENT, bad))
+            read_statement(framed(network, operator, FrameKind.STATEMENT, bad))
 
 
-def seal(village: Village, request: PartialRequest, frame: Frame) -> bytes:
+def seal(network: FakeNetwork, request: PartialRequest, frame: Frame) -> bytes:
     """Any frame, sealed as an answer to ``request``."""
     return sealing.hpke_seal(
         request.reply_key, b"eigenkms/partial/1" + CLUSTER, request.digest, frame.encoded
     )
 
 
-def test_an_answer_is_bound_to_request_and_version(village: Village) -> None:
+def test_an_answer_is_bound_to_request_and_version(network: FakeNetwork) -> None:
     """Under the right seal, a frame of another kind, cluster, session, request or version is refused."""
-    private, request = asking(village)
-    operator, transcript = village.operators[0], village.epoch.transcript
+    private, request = asking(network)
+    operator, transcript = network.operators[0], network.epoch.transcript
     body = [request.digest, transcript.hash, bytes(48)]
     open_partial(
         private,
         request,
         transcript,
-        seal(village, request, framed(village, operator, FrameKind.PARTIAL, body)),
+        seal(network, request, framed(network, operator, FrameKind.PARTIAL, body)),
     )
-    elsewhere = make_village(seed="elsewhere")
+    elsewhere = make_network(seed="elsewhere")
     for bad in (
-        framed(village, operator, FrameKind.STATEMENT, body),
+        framed(network, operator, FrameKind.STATEMENT, body),
         framed(elsewhere, operator, FrameKind.PARTIAL, body),
-        framed(village, operator, FrameKind.PARTIAL, [bytes(32), *body[1:]]),
-        framed(village, operator, FrameKind.PARTIAL, [body[0], bytes(32), body[2]]),
-        framed(village, operator, FrameKind.PARTIAL, body[:2]),
-        framed(village, operator, FrameKind.PARTIAL, [*body[:2], bytes(47)]),
+        framed(network, operator, FrameKind.PARTIAL, [bytes(32), *body[1:]]),
+        framed(network, operator, FrameKind.PARTIAL, [body[0], bytes(32), body[2]]),
+        framed(network, operator, FrameKind.PARTIAL, body[:2]),
+        framed(network, operator, FrameKind.PARTIAL, [*body[:2], bytes(47)]),
     ):
         with pytest.raises(MalformedError):
-            open_partial(private, request, transcript, seal(village, request, bad))
+            open_partial(private, request, transcript, seal(network, request, bad))
 
 
-def test_a_sealed_answer_opens_for_its_own_request_alone(village: Village) -> None:
+def test_a_sealed_answer_opens_for_its_own_request_alone(network: FakeNetwork) -> None:
     """Not with another key, not for a changed request, not once a bit of it is changed, not when it is cut."""
-    private, request = asking(village)
-    operator, transcript = village.operators[0], village.epoch.transcript
+    private, request = asking(network)
+    operator, transcript = network.operators[0], network.epoch.transcript
     sealed = seal_partial(operator.key, operator.address, transcript, request, bytes(48))
     other, _ = sealing.x25519_keypair(counter_rng("another"))
     changed = bytearray(sealed)
@@ -422,22 +418,22 @@ def test_a_sealed_answer_opens_for_its_own_request_alone(village: Village) -> No
 
 
 @pytest.mark.parametrize("key", [bytes(32), (1).to_bytes(32, "little"), bytes(31), b""])
-def test_nothing_is_sealed_to_a_key_that_is_none(village: Village, key: bytes) -> None:
+def test_nothing_is_sealed_to_a_key_that_is_none(network: FakeNetwork, key: bytes) -> None:
     """Of low order, or of another length."""
-    operator, transcript = village.operators[0], village.epoch.transcript
-    request = replace(asking(village)[1], reply_key=key)
+    operator, transcript = network.operators[0], network.epoch.transcript
+    request = replace(asking(network)[1], reply_key=key)
     with pytest.raises(VerificationError):
         seal_partial(operator.key, operator.address, transcript, request, bytes(48))
 
 
-def test_a_statement_signed_by_another_key_does_not_verify(village: Village) -> None:
+def test_a_statement_signed_by_another_key_does_not_verify(network: FakeNetwork) -> None:
     """Nor one that was changed after it was signed."""
-    operator = village.operators[0]
-    good = build_statement(operator.key, operator.address, village.epoch.transcript, NONCE)
+    operator = network.operators[0]
+    good = build_statement(operator.key, operator.address, network.epoch.transcript, NONCE)
     verify_frame(good, operator.key.g2)
     with pytest.raises(BadSignatureError):
-        verify_frame(good, village.operators[1].key.g2)
-    forged = build_statement(bn254.KeyPair.from_secret(7), operator.address, village.epoch.transcript, NONCE)
+        verify_frame(good, network.operators[1].key.g2)
+    forged = build_statement(bn254.KeyPair.from_secret(7), operator.address, network.epoch.transcript, NONCE)
     with pytest.raises(BadSignatureError):
         verify_frame(forged, operator.key.g2)
 
@@ -445,13 +441,13 @@ def test_a_statement_signed_by_another_key_does_not_verify(village: Village) -> 
 # -- epochs ------------------------------------------------------------------------------------------------------
 
 
-def test_an_epoch_that_a_quorum_signed_is_good(village: Village) -> None:
+def test_an_epoch_that_a_quorum_signed_is_good(network: FakeNetwork) -> None:
     """All four, or any three."""
-    check_epoch(village.epoch, CLUSTER)
+    check_epoch(network.epoch, CLUSTER)
     for left_out in range(4):
-        signers = [o for i, o in enumerate(village.operators) if i != left_out]
+        signers = [o for i, o in enumerate(network.operators) if i != left_out]
         check_epoch(
-            CertifiedTranscript(village.epoch.transcript, village.certify(village.epoch.transcript, signers)),
+            CertifiedTranscript(network.epoch.transcript, network.certify(network.epoch.transcript, signers)),
             CLUSTER,
         )
 
@@ -460,10 +456,10 @@ CHAINS_TO_SAY = {"strangers as operators", "a block of a fork"}
 """What only the chain can tell."""
 
 
-def test_a_false_epoch_is_refused_whatever_is_false_about_it(village: Village) -> None:
+def test_a_false_epoch_is_refused_whatever_is_false_about_it(network: FakeNetwork) -> None:
     """Everything that can be seen without the chain."""
     seen = 0
-    for name, (epoch, words) in false_epochs(village).items():
+    for name, (epoch, words) in false_epochs(network).items():
         if name in CHAINS_TO_SAY:
             continue
         with pytest.raises(VerificationError, match=words) as error:
@@ -473,22 +469,22 @@ def test_a_false_epoch_is_refused_whatever_is_false_about_it(village: Village) -
     assert seen >= 12
 
 
-def test_prepare_votes_are_no_epoch(village: Village) -> None:
+def test_prepare_votes_are_no_epoch(network: FakeNetwork) -> None:
     """Although a quorum signed them."""
-    certificate = replace(village.epoch.certificate, phase=Phase.PREPARE)
+    certificate = replace(network.epoch.certificate, phase=Phase.PREPARE)
     with pytest.raises(BadCertificateError):
-        check_epoch(CertifiedTranscript(village.epoch.transcript, certificate), CLUSTER)
+        check_epoch(CertifiedTranscript(network.epoch.transcript, certificate), CLUSTER)
 
 
-def test_a_changed_transcript_is_refused_byte_by_byte(village: Village) -> None:
+def test_a_changed_transcript_is_refused_byte_by_byte(network: FakeNetwork) -> None:
     """Every tenth byte in turn: it does not decode, or does not verify."""
-    encoded = village.epoch.transcript.encoded
+    encoded = network.epoch.transcript.encoded
     for place in range(0, len(encoded), 10):
         changed = bytearray(encoded)
         changed[place] ^= 1
         with pytest.raises(EigenKmsError):
             check_epoch(
-                CertifiedTranscript(decode_transcript(bytes(changed)), village.epoch.certificate), CLUSTER
+                CertifiedTranscript(decode_transcript(bytes(changed)), network.epoch.certificate), CLUSTER
             )
 
 
@@ -499,5 +495,5 @@ def test_a_frame_in_an_answer_is_a_frame(golden: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     FILE.write_text(
-        json.dumps(example(make_village(seed="golden requests")), indent=1, sort_keys=True) + "\n"
+        json.dumps(example(make_network(seed="golden requests")), indent=1, sort_keys=True) + "\n"
     )

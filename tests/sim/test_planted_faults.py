@@ -12,7 +12,8 @@ from eigenkms.protocols.ceremony import frame_log as frame_log_module
 from eigenkms.protocols.ceremony import holdings as holdings_module
 from eigenkms.protocols.ceremony import participant as operator_module
 from eigenkms.protocols.ceremony.agreement import Agreement
-from eigenkms.protocols.ceremony.ceremony import Ceremony, Sources
+from eigenkms.protocols.ceremony.base_versions import BaseVersions
+from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.dealings import Dealings
 from eigenkms.protocols.ceremony.effects import Broadcast, JournalRecord, KeepKey, Persist
 from eigenkms.protocols.ceremony.forgeries import Forgeries
@@ -390,9 +391,11 @@ def _forgets_what_was_prepared(monkeypatch: Patch) -> None:
 def test_a_floor_that_is_forgotten_with_the_head(monkeypatch: Patch) -> None:
     """Two things keep a version that may have been certified from being forked: it is dealt from, and the lock on it."""
     _forgets_what_was_prepared(monkeypatch)
-    monkeypatch.setattr(Sources, "raise_floor", lambda _self, _version: None)
-    honest = Sources.__init__
-    monkeypatch.setattr(Sources, "__init__", lambda self, members, _floor: honest(self, members, GENESIS))
+    monkeypatch.setattr(BaseVersions, "raise_floor", lambda _self, _version: None)
+    honest = BaseVersions.__init__
+    monkeypatch.setattr(
+        BaseVersions, "__init__", lambda self, members, _floor: honest(self, members, GENESIS)
+    )
     catches("two versions on different branches", _withholds)
 
 

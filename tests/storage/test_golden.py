@@ -10,10 +10,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from eigenkms.storage.open_store import DATABASE_NAME
 from eigenkms.storage.schema import SCHEMA_VERSION
 from eigenkms.storage.store import Record, ScryptCost, Store, VersionRow
 from eigenkms.types import Version
 from tests.storage.conftest import IDENTITY, PASSWORD, repeatable_rng, session
+from tests.support.databases import Row, query, tables_text
 
 GOLDEN = Path(__file__).parent / "golden"
 HASH = b"\x77" * 32
@@ -32,18 +34,21 @@ def example(folder: Path) -> Store:
     return store
 
 
-def schema(store: Store) -> str:
-    rows = store._database.all("SELECT type, name, sql FROM sqlite_master ORDER BY name")
-    head = f"-- schema {SCHEMA_VERSION}\n"
-    return head + "".join(f"-- {kind} {name}\n{sql or '-- made by SQLite'}\n" for kind, name, sql in rows)
+def schema(folder: Path) -> str:
+    return f"-- schema {SCHEMA_VERSION}\n" + tables_text(folder / DATABASE_NAME)
 
 
-def sealed(store: Store) -> dict[str, object]:
-    one = store._database.one
+def sealed(folder: Path) -> dict[str, object]:
+    database = folder / DATABASE_NAME
+
+    def one(sql: str) -> Row:
+        (row,) = query(database, sql)
+        return row
+
     n, r, p, salt, root = one("SELECT scrypt_n, scrypt_r, scrypt_p, salt, wrapped_root FROM store")
     slots = {
         owner.hex(): wrapped.hex()
-        for owner, wrapped in store._database.all("SELECT owner, wrapped FROM key_slots")
+        for owner, wrapped in query(database, "SELECT owner, wrapped FROM key_slots")
     }
     return {
         "scrypt": [n, r, p],
@@ -58,14 +63,14 @@ def sealed(store: Store) -> dict[str, object]:
 
 def test_schema_is_the_golden_one(tmp_path: Path) -> None:
     """Tables, indices and their text."""
-    with example(tmp_path) as store:
-        assert schema(store) == (GOLDEN / "schema.sql").read_text()
+    with example(tmp_path):
+        assert schema(tmp_path) == (GOLDEN / "schema.sql").read_text()
 
 
 def test_sealed_layout_is_the_golden_one(tmp_path: Path) -> None:
     """With the same randomness the same bytes are stored."""
-    with example(tmp_path) as store:
-        assert sealed(store) == json.loads((GOLDEN / "sealed.json").read_text())
+    with example(tmp_path):
+        assert sealed(tmp_path) == json.loads((GOLDEN / "sealed.json").read_text())
 
 
 def test_golden_bytes_open_by_the_description_alone() -> None:
@@ -96,9 +101,9 @@ def test_golden_bytes_open_by_the_description_alone() -> None:
 def write() -> None:
     """Write the golden files; only together with a new schema number."""
     GOLDEN.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, example(Path(folder)) as store:
-        (GOLDEN / "schema.sql").write_text(schema(store))
-        (GOLDEN / "sealed.json").write_text(json.dumps(sealed(store), indent=1) + "\n")
+    with tempfile.TemporaryDirectory() as folder, example(Path(folder)):
+        (GOLDEN / "schema.sql").write_text(schema(Path(folder)))
+        (GOLDEN / "sealed.json").write_text(json.dumps(sealed(Path(folder)), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from eigenkms.protocols.records.audit_log import (
     sign_head,
 )
 from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, read_releases
-from eigenkms.storage.schema import RELEASES
 from tests.protocols.test_release_log import HEADER, KEY, RELEASE, release
+from tests.support.databases import layout
 
 GOLDEN = Path(__file__).parent / "golden" / "releases.sql"
 sign = partial(sign_head, KEY)
@@ -295,20 +295,18 @@ def test_the_file_is_private(log: AuditLog, tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
-def layout(folder: Path) -> str:
-    with closing(open_log(folder)) as log:
-        rows = log._database.all("SELECT type, name, sql FROM sqlite_master ORDER BY name")
-        head = f"-- application id {log._database._pragma('application_id')}, version {RELEASES.version}\n"
-    return head + "".join(f"-- {kind} {name}\n{sql or '-- made by SQLite'}\n" for kind, name, sql in rows)
+def log_layout(folder: Path) -> str:
+    open_log(folder).close()
+    return layout(folder / RELEASES_NAME)
 
 
 def test_its_layout_is_the_golden_one(tmp_path: Path) -> None:
     """A change on purpose means a new version, and this file made anew (``python -m tests.storage.test_releases``)."""
-    assert layout(tmp_path) == GOLDEN.read_text()
+    assert log_layout(tmp_path) == GOLDEN.read_text()
 
 
 if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as made:
-        GOLDEN.write_text(layout(Path(made)))
+        GOLDEN.write_text(log_layout(Path(made)))

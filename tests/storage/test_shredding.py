@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from eigenkms.errors import StorageError
+from eigenkms.storage.open_store import DATABASE_NAME
 from eigenkms.storage.store import Record, Store, VersionRow
 from eigenkms.types import Version
 from tests.storage.conftest import open_store, session
+from tests.support.databases import Row, alter, query
 
 
 def found(folder: Path, needles: list[bytes]) -> list[str]:
@@ -16,10 +18,17 @@ def found(folder: Path, needles: list[bytes]) -> list[str]:
     return [p.name for p in folder.iterdir() if any(n in p.read_bytes() for n in needles)]
 
 
-def wrapped_keys(store: Store) -> dict[bytes, bytes]:
+def one(folder: Path, sql: str, *values: object) -> Row:
+    """The one row, as the disk has it at this moment."""
+    (row,) = query(folder / DATABASE_NAME, sql, *values)
+    return row
+
+
+def wrapped_keys(folder: Path) -> dict[bytes, bytes]:
     """Wrapped key by owner, of all slots in use."""
-    rows = store._database.all("SELECT owner, wrapped FROM key_slots WHERE owner != zeroblob(33)")
-    return dict(rows)
+    return dict(
+        query(folder / DATABASE_NAME, "SELECT owner, wrapped FROM key_slots WHERE owner != zeroblob(33)")
+    )
 
 
 def test_no_plaintext_ever_reaches_the_disk(folder: Path) -> None:
@@ -40,8 +49,8 @@ def test_a_shredded_session_leaves_neither_key_nor_sealed_bytes(folder: Path) ->
     with open_store(folder) as store:
         store.open_session(session(1), 100, b"")
         store.append(session(1), [Record("share", b"s" * 5000, True), Record("vote", b"v", False)])
-        (sealed,) = store._database.one("SELECT body FROM records WHERE secret = 1")
-        needles = [sealed[:64], sealed[-64:], *wrapped_keys(store).values()]
+        (sealed,) = one(folder, "SELECT body FROM records WHERE secret = 1")
+        needles = [sealed[:64], sealed[-64:], *wrapped_keys(folder).values()]
         assert all(found(folder, [n]) for n in needles)
         store.shred_session(session(1))
         store.shred_session(session(1))
@@ -58,15 +67,16 @@ def test_saved_sealed_bytes_stay_closed(folder: Path) -> None:
     with open_store(folder) as store:
         store.open_session(session(1), 100, b"")
         store.append(session(1), [Record("share", b"s" * 32, True)])
-        row = store._database.one("SELECT session, position, kind, secret, body FROM records")
+        row = one(folder, "SELECT session, position, kind, secret, body FROM records")
         store.shred_session(session(1))
-        store._database.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?)", *row)
+    alter(folder / DATABASE_NAME, "INSERT INTO records VALUES (?, ?, ?, ?, ?)", *row)
+    with open_store(folder) as store:
         with pytest.raises(StorageError, match="its key was destroyed"):
             store.records(session(1))
         store.open_session(session(2), 110, b"")
-        store._database.execute("UPDATE key_slots SET owner = ?", b"s" + session(1))
-        with pytest.raises(StorageError, match="the stored bytes were altered"):
-            store.records(session(1))
+    alter(folder / DATABASE_NAME, "UPDATE key_slots SET owner = ?", b"s" + session(1))
+    with open_store(folder) as store, pytest.raises(StorageError, match="the stored bytes were altered"):
+        store.records(session(1))
 
 
 def test_an_erased_share_leaves_neither_key_nor_sealed_bytes(folder: Path) -> None:
@@ -75,8 +85,8 @@ def test_an_erased_share_leaves_neither_key_nor_sealed_bytes(folder: Path) -> No
     with open_store(folder) as store:
         store.add_version(VersionRow(Version(1), session(1), old, b"t1", b"c", True), b"old share")
         store.add_version(VersionRow(Version(2), session(2), new, b"t2", b"c", False), b"new share")
-        (sealed,) = store._database.one("SELECT sealed_share FROM versions WHERE transcript_hash = ?", old)
-        needles = [sealed, wrapped_keys(store)[b"v" + old]]
+        (sealed,) = one(folder, "SELECT sealed_share FROM versions WHERE transcript_hash = ?", old)
+        needles = [sealed, wrapped_keys(folder)[b"v" + old]]
         store.erase_share(old)
         assert found(folder, needles) == []
         assert store.share(new) == b"new share"
@@ -88,20 +98,20 @@ def test_an_erased_encryption_key_leaves_neither_key_nor_sealed_bytes(folder: Pa
     with open_store(folder) as store:
         store.keep_key(100, old)
         store.keep_key(110, new)
-        (sealed,) = store._database.one("SELECT sealed FROM encryption_keys WHERE number = 100")
-        row = store._database.one("SELECT owner, wrapped FROM key_slots ORDER BY slot LIMIT 1")
-        needles = [sealed, wrapped_keys(store)[b"k" + (100).to_bytes(32, "big")]]
+        (sealed,) = one(folder, "SELECT sealed FROM encryption_keys WHERE number = 100")
+        row = one(folder, "SELECT owner, wrapped FROM key_slots ORDER BY slot LIMIT 1")
+        needles = [sealed, wrapped_keys(folder)[b"k" + (100).to_bytes(32, "big")]]
         assert all(found(folder, [n]) for n in needles)
         assert found(folder, [old, new]) == []
         store.erase_keys([100])
         assert found(folder, needles) == []
         assert store.keys() == {110: new}
-        store._database.execute("UPDATE encryption_keys SET sealed = ? WHERE number = 100", sealed)
-        with pytest.raises(StorageError, match="its key was destroyed"):
-            store.keys()
-        store._database.execute("UPDATE key_slots SET owner = ? WHERE owner != zeroblob(33)", row[0])
-        with pytest.raises(StorageError, match="the stored bytes were altered"):
-            store.keys()
+    alter(folder / DATABASE_NAME, "UPDATE encryption_keys SET sealed = ? WHERE number = 100", sealed)
+    with open_store(folder) as store, pytest.raises(StorageError, match="its key was destroyed"):
+        store.keys()
+    alter(folder / DATABASE_NAME, "UPDATE key_slots SET owner = ? WHERE owner != zeroblob(33)", row[0])
+    with open_store(folder) as store, pytest.raises(StorageError, match="the stored bytes were altered"):
+        store.keys()
     assert found(folder, [*needles[1:], old, new]) == []
 
 
@@ -110,8 +120,8 @@ def test_a_session_without_its_secrets_goes_on(folder: Path) -> None:
     with open_store(folder) as store:
         store.open_session(session(1), 100, b"")
         store.append(session(1), [Record("polynomial", b"p" * 5000, True), Record("vote", b"v", False)])
-        (sealed,) = store._database.one("SELECT body FROM records WHERE secret = 1")
-        needles = [sealed[:64], *wrapped_keys(store).values()]
+        (sealed,) = one(folder, "SELECT body FROM records WHERE secret = 1")
+        needles = [sealed[:64], *wrapped_keys(folder).values()]
         assert all(found(folder, [n]) for n in needles)
         store.destroy_secrets(session(1))
         store.destroy_secrets(session(1))
@@ -130,8 +140,8 @@ def test_a_dropped_session_leaves_neither_key_nor_records(folder: Path) -> None:
         store.append(
             session(1), [Record("share", b"s" * 5000, True), Record("body", b"public body" * 500, False)]
         )
-        (sealed,) = store._database.one("SELECT body FROM records WHERE secret = 1")
-        needles = [sealed[:64], b"public body", *wrapped_keys(store).values()]
+        (sealed,) = one(folder, "SELECT body FROM records WHERE secret = 1")
+        needles = [sealed[:64], b"public body", *wrapped_keys(folder).values()]
         assert all(found(folder, [n]) for n in needles)
         store.drop_session(session(1))
         assert found(folder, needles) == []
@@ -150,15 +160,15 @@ def test_no_destroyed_key_survives_a_long_life(folder: Path) -> None:
             alive.append(number)
             while len(alive) > (80 if number < 80 else 8):
                 victim = alive.pop(random_order.randrange(len(alive)))
-                dead.append(wrapped_keys(store)[b"s" + session(victim)])
+                dead.append(wrapped_keys(folder)[b"s" + session(victim)])
                 store.shred_session(session(victim))
             store.keep_key(number, b"%32d" % number)
             if number > 4:
-                dead.append(wrapped_keys(store)[b"k" + (number - 5).to_bytes(32, "big")])
+                dead.append(wrapped_keys(folder)[b"k" + (number - 5).to_bytes(32, "big")])
                 store.erase_keys([number - 5])
         assert len(dead) > 100
         assert found(folder, dead) == []
-        assert store._database.one("SELECT count(*) FROM key_slots") == (86,)
+        assert one(folder, "SELECT count(*) FROM key_slots") == (86,)
     assert found(folder, dead) == []
     with open_store(folder) as store:
         assert [store.records(session(n))[0].body for n in alive] == [b"%d" % n for n in alive]

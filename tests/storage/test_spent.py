@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from eigenkms.errors import StorageError
-from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, Spending, TokenUse
-from eigenkms.storage.schema import SPENT
+from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, TokenUse, UseResult
+from tests.support.databases import layout, query
 
 NOW = 1_800_000_000.0
 LATER = int(NOW) + 3600
 GOLDEN = Path(__file__).parent / "golden" / "spent.sql"
 
 
-FIRST, AGAIN, FULL = Spending
+FIRST, AGAIN, FULL = UseResult
 
 
-def spend(spent: ReplayCache, number: int, until: int = LATER, now: float = NOW) -> Spending:
+def spend(spent: ReplayCache, number: int, until: int = LATER, now: float = NOW) -> UseResult:
     (outcome,) = spent.spend([TokenUse(number.to_bytes(32, "big"), until)], now)
     return outcome
 
@@ -41,18 +41,18 @@ def test_many_are_spent_together(tmp_path: Path) -> None:
     spent = ReplayCache.open(tmp_path, limit=3)
     uses = [TokenUse(n.to_bytes(32, "big"), LATER) for n in (1, 1, 2, 3, 4, 2)]
     assert spent.spend(uses, NOW) == [FIRST, AGAIN, FIRST, FIRST, FULL, FULL]
-    assert spent._count == spent._database.one("SELECT count(*) FROM spent")[0] == 3
     spent.close()
+    assert query(tmp_path / SPENT_NAME, "SELECT count(*) FROM spent") == [(3,)]
 
 
 SPENDER = """
 import sys
 from pathlib import Path
-from eigenkms.storage.replay_cache import SpentTokens, Use
-spent = SpentTokens.open(Path(sys.argv[1]))
+from eigenkms.storage.replay_cache import ReplayCache, TokenUse
+spent = ReplayCache.open(Path(sys.argv[1]))
 number = 0
 while True:
-    spent.spend([Use(number.to_bytes(32, "big"), 1_800_003_600)], 1_800_000_000.0)
+    spent.spend([TokenUse(number.to_bytes(32, "big"), 1_800_003_600)], 1_800_000_000.0)
     print(number, flush=True)
     number += 1
 """
@@ -89,20 +89,22 @@ def test_a_full_memory_refuses_until_some_have_expired(tmp_path: Path) -> None:
 
 
 def test_expired_ones_are_forgotten(tmp_path: Path) -> None:
-    """Faster than new ones come, so the file does not grow."""
-    spent = ReplayCache.open(tmp_path)
+    """Faster than new ones come, so the file does not grow, and there is room for others."""
+    spent = ReplayCache.open(tmp_path, limit=50)
     for n in range(40):
         spend(spent, n)
     for n in range(40, 50):
         spend(spent, n, LATER + 3600, LATER)
-    assert spent._database.one("SELECT count(*) FROM spent")[0] == spent._count == 10
+    assert query(tmp_path / SPENT_NAME, "SELECT count(*) FROM spent") == [(10,)]
+    outcomes = [spend(spent, n, LATER + 3600, LATER) for n in range(50, 91)]
+    assert (outcomes.count(FIRST), outcomes[-1]) == (40, FULL)
     spent.close()
 
 
 def test_of_many_at_once_one_is_the_first(tmp_path: Path) -> None:
     """Threads that spend the same."""
     spent = ReplayCache.open(tmp_path)
-    found: list[Spending] = []
+    found: list[UseResult] = []
     threads = [threading.Thread(target=lambda: found.append(spend(spent, 1))) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -128,22 +130,19 @@ def test_the_file_is_private(tmp_path: Path) -> None:
     assert (tmp_path / SPENT_NAME).stat().st_mode & 0o777 == 0o600
 
 
-def layout(folder: Path) -> str:
-    spent = ReplayCache.open(folder)
-    rows = spent._database.all("SELECT type, name, sql FROM sqlite_master ORDER BY name")
-    head = f"-- application id {spent._database._pragma('application_id')}, version {SPENT.version}\n"
-    spent.close()
-    return head + "".join(f"-- {kind} {name}\n{sql or '-- made by SQLite'}\n" for kind, name, sql in rows)
+def spent_layout(folder: Path) -> str:
+    ReplayCache.open(folder).close()
+    return layout(folder / SPENT_NAME)
 
 
 def test_its_layout_is_the_golden_one(tmp_path: Path) -> None:
     """A change on purpose means a new version, and this file made anew (``python -m tests.storage.test_spent``)."""
-    assert layout(tmp_path) == GOLDEN.read_text()
+    assert spent_layout(tmp_path) == GOLDEN.read_text()
 
 
 if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as made:
-        GOLDEN.write_text(layout(Path(made)))
+        GOLDEN.write_text(spent_layout(Path(made)))
         sys.stdout.write(f"{GOLDEN}\n")

@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,15 @@ import pytest
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import StorageError
 from eigenkms.protocols.wire.session import MAX_OPERATORS
-from eigenkms.storage.evidence import read_folder
-from eigenkms.storage.store import EVIDENCE_LIMIT, Record, Store, StoreIdentity, VersionRow
+from eigenkms.storage.database import Database
+from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
+from eigenkms.storage.open_store import DATABASE_NAME
+from eigenkms.storage.queries import read_evidence
+from eigenkms.storage.store import Record, Store, StoreIdentity, VersionRow
+from eigenkms.storage.vault import Vault
 from eigenkms.types import OperatorAddress, Version
-from tests.storage.conftest import open_store, session
+from tests.storage.conftest import open_store, repeatable_rng, session
+from tests.support.databases import alter, query
 from tests.support.waiting import PATIENCE
 
 VOTE = Record("vote", b"prepare", secret=False)
@@ -76,14 +82,16 @@ def test_append_needs_an_open_session(store: Store) -> None:
         store.append(session(9), [VOTE])
 
 
-def test_a_sealed_record_does_not_open_in_another_place(store: Store) -> None:
+def test_a_sealed_record_does_not_open_in_another_place(folder: Path) -> None:
     """Sealed bodies are bound to their position: swapping two on disk is found out."""
-    store.open_session(session(1), 100, b"")
-    store.append(session(1), [SHARE, Record("share", b"\x08" * 32, secret=True)])
-    (first,), (second,) = store._database.all("SELECT body FROM records ORDER BY position")
-    store._database.execute("UPDATE records SET body = ? WHERE position = 0", second)
-    store._database.execute("UPDATE records SET body = ? WHERE position = 1", first)
-    with pytest.raises(StorageError, match="the stored bytes were altered"):
+    with open_store(folder) as store:
+        store.open_session(session(1), 100, b"")
+        store.append(session(1), [SHARE, Record("share", b"\x08" * 32, secret=True)])
+    database = folder / DATABASE_NAME
+    (first,), (second,) = query(database, "SELECT body FROM records ORDER BY position")
+    alter(database, "UPDATE records SET body = ? WHERE position = 0", second)
+    alter(database, "UPDATE records SET body = ? WHERE position = 1", first)
+    with open_store(folder) as store, pytest.raises(StorageError, match="the stored bytes were altered"):
         store.records(session(1))
 
 
@@ -186,7 +194,8 @@ def test_an_erased_encryption_key_does_not_come_back(folder: Path) -> None:
             with pytest.raises(StorageError, match=f"key {number}: it was erased and does not come back"):
                 store.keep_key(number, b"n" * 32)
         store.forget_sessions(below=115)
-        assert store._database.all("SELECT number FROM encryption_keys ORDER BY 1") == [(115,), (120,)]
+        numbers = query(folder / DATABASE_NAME, "SELECT number FROM encryption_keys ORDER BY 1")
+        assert numbers == [(115,), (120,)]
         assert store.keys() == {120: b"\x78" * 32}
 
 
@@ -288,7 +297,7 @@ class TestFolder:
         with open_store(folder) as store:
             store.add_evidence("bad-share", ACCUSED, session(1), b"f")
             kept = store.evidence()
-        assert read_folder(folder) == kept
+        assert read_evidence(folder) == kept
         with open_store(folder) as store:
             assert not store.rolled_back
             assert store.evidence() == kept
@@ -298,20 +307,20 @@ class TestFolder:
         with open_store(folder) as store:
             store.add_evidence("bad-share", ACCUSED, session(1), b"f")
             shutil.copytree(folder, tmp_path / "killed")
-        assert [row.bundle for row in read_folder(tmp_path / "killed")] == [b"f"]
+        assert [row.bundle for row in read_evidence(tmp_path / "killed")] == [b"f"]
 
     def test_a_running_node_is_not_disturbed(self, folder: Path) -> None:
         """Its lock is respected."""
         with open_store(folder), pytest.raises(StorageError, match="is using it"):
-            read_folder(folder)
+            read_evidence(folder)
 
     def test_a_folder_without_a_database_stays_as_it_is(self, tmp_path: Path) -> None:
         """No file is made, not even a lock; a database in which nothing was ever created has no evidence."""
         with pytest.raises(StorageError, match=r"there is no eigenkms\.db"):
-            read_folder(tmp_path)
+            read_evidence(tmp_path)
         assert list(tmp_path.iterdir()) == []
         (tmp_path / "eigenkms.db").touch()
-        assert read_folder(tmp_path) == ()
+        assert read_evidence(tmp_path) == ()
 
 
 def test_meta_is_a_small_durable_table(folder: Path) -> None:
@@ -342,12 +351,15 @@ def test_threads_take_turns(store: Store) -> None:
     assert all(a.body == b.body for a, b in zip(records[::2], records[1::2], strict=True))
 
 
-def test_secrets_do_not_show(store: Store) -> None:
+def test_secrets_do_not_show(folder: Path, store: Store) -> None:
     """No repr tells a secret."""
+    root = b"\x5a" * 32
     assert repr(SHARE) == "<Record share: 32 bytes redacted>"
     assert "07" not in repr(SHARE)
-    assert "redacted" in repr(store._vault)
-    assert store._vault._root.hex() not in repr(store) + repr(store._vault)
+    with closing(Database(folder / "other.db")) as database:
+        shown = repr(Vault(database, root, repeatable_rng()))
+    assert "redacted" in shown
+    assert root.hex() not in shown + repr(store)
 
 
 def test_a_closed_store_says_so(folder: Path) -> None:

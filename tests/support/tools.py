@@ -15,8 +15,8 @@ import pytest
 
 from eigenkms.devnet.engines.launch import find_anvil
 from eigenkms.errors import InputError
-from tests.docs.pages import ROOT
 from tests.support.browser import find_browser
+from tests.support.doc_pages import ROOT
 
 _APT: Final = "sudo apt-get install"
 _NPM: Final = "(cd contracts && npm ci)"

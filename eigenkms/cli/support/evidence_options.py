@@ -76,20 +76,23 @@ def evidence_options(function: Verb) -> Verb:
 
     options = (
         click.option(
-            "--operator", multiple=True, metavar="ADDRESS", help="Ask this operator only; may be repeated."
+            "--operator", multiple=True, metavar="ADDRESS", help="Query this operator only; may be repeated."
         ),
         click.option(
-            "--data-dir", metavar="FOLDER", help="Read the folder of a node that does not run; asks nobody."
+            "--data-dir", metavar="FOLDER", help="Read the data folder of a stopped node; needs no network."
         ),
         click.option(
             "--fault",
             multiple=True,
             metavar="NAME",
-            help="Only this kind of fault; may be repeated.",
+            help="Show this kind of fault only; may be repeated.",
             shell_complete=lambda _ctx, _param, text: [n for n in _fault_names() if n.startswith(text)],
         ),
         click.option(
-            "--accused", multiple=True, metavar="ADDRESS", help="Only against this operator; may be repeated."
+            "--accused",
+            multiple=True,
+            metavar="ADDRESS",
+            help="Show evidence against this operator only; may be repeated.",
         ),
     )
     declared: Verb = wrapped
@@ -99,7 +102,7 @@ def evidence_options(function: Verb) -> Verb:
 
 
 def _folder(text: str) -> Path:
-    from eigenkms.config.paths import expanded
+    from eigenkms.config.home_folder import expanded
 
     try:
         return expanded(text)

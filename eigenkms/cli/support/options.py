@@ -1,10 +1,13 @@
-"""How a verb is declared: options made from the table of settings, an example in its help, ``--json`` for
-programs.
+"""How a verb is declared: options made from the table of settings, help in groups, an example, ``--json``.
+
+Many verbs take every setting of the chain, so a flat list buries the two or three options that belong to the verb itself. The help
+therefore lists options under headings, the verb's own first. click has no groups of options; the libraries that add them bring
+their own classes of commands and decorators, or import a renderer at every start. The few lines here need neither.
 """
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +16,15 @@ import click
 
 from eigenkms.cli.support.output import print_data, print_result
 from eigenkms.config.node import gather
-from eigenkms.config.schema import SETTINGS
+from eigenkms.config.schema import (
+    ACCOUNT_SETTINGS,
+    ANCHOR_SETTINGS,
+    ATTESTATION_SETTINGS,
+    CHAIN_SETTINGS,
+    HTTP_SETTINGS,
+    MONITOR_SETTINGS,
+    SETTINGS,
+)
 from eigenkms.config.settings import Setting, Settings
 
 Verb = Callable[..., Any]
@@ -21,26 +32,85 @@ F = TypeVar("F", bound=Verb)
 
 _CONFIG_HELP = "TOML file with settings.  [env: EIGENKMS_CONFIG]"
 
+OWN = "Options"
+_IN_AND_OUT = "Input and output"
+_COMMON = "Common"
+_BY_HEADING: Mapping[str, tuple[str, ...]] = {
+    "Network": (*CHAIN_SETTINGS, "delegation_manager", "known_clusters", "timeout"),
+    "Account": ACCOUNT_SETTINGS,
+    "Keys": ("bn254_keystore", "p2p_keystore", "password_file", "backup_password_file"),
+    "Attestation": ("attest", "ecdsa_key_file", "launcher_socket", "attest_audience", *ATTESTATION_SETTINGS),
+    "HTTP API": HTTP_SETTINGS,
+    "Monitoring": MONITOR_SETTINGS,
+    "Anchor": ANCHOR_SETTINGS,
+}
+"""Settings by the heading that lists them; the first that names a setting counts. Any other setting is the verb's own."""
+_HEADINGS = (OWN, _IN_AND_OUT, *_BY_HEADING, _COMMON)
+_OTHERS = {
+    "--output": _IN_AND_OUT,
+    "--armor": _IN_AND_OUT,
+    "--json": _IN_AND_OUT,
+    "--config": _COMMON,
+    "--debug": _COMMON,
+    "--help": _COMMON,
+}
+"""Options that are no setting."""
+
+HelpRows = list[tuple[str, str]]
+
+
+class _SettingOption(click.Option):
+    """An option for a setting, listed under the setting's heading."""
+
+    @property
+    def heading(self) -> str:
+        return next((heading for heading, names in _BY_HEADING.items() if self.name in names), OWN)
+
+
+def grouped_options(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, HelpRows]]:
+    """Yield each heading that the command has options for, with their rows, in the order of the help."""
+    rows: dict[str, HelpRows] = {}
+    for option in command.get_params(ctx):
+        record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+        if record is not None:
+            rows.setdefault(_heading(option), []).append(record)
+    yield from ((heading, rows[heading]) for heading in _HEADINGS if heading in rows)
+
+
+def _heading(option: click.Parameter) -> str:
+    if isinstance(option, _SettingOption):
+        return option.heading
+    return next((_OTHERS[flag] for flag in option.opts if flag in _OTHERS), OWN)
+
+
+class VerbCommand(click.Command):
+    """A verb, with its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, rows in grouped_options(self, ctx):
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
 
 def verb(name: str, example: str) -> Callable[[Verb], click.Command]:
-    """A command with ``example`` at the end of its help, and ``--debug`` (which ``cli.main`` looks for
-    itself).
+    """Declare a verb with ``example`` at the end of its help, and with ``--debug``.
+
+    ``cli.main`` reads ``--debug`` itself, before the verb is parsed.
     """
     epilog = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
 
     def declare(function: Verb) -> click.Command:
         debug = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
-        return click.command(name, epilog=epilog)(debug(function))
+        return click.command(name, cls=VerbCommand, epilog=epilog)(debug(function))
 
     return declare
 
 
 def settings_options(*names: str, lazy: bool = False) -> Callable[[Verb], Verb]:
-    """Options for the settings ``names`` and ``--config``; the verb gets one argument ``settings`` for all of
-    them.
+    """Add an option for each setting in ``names``, and ``--config``.
 
-    The settings hold what flags, environment and file say of *every* key, not of these alone. With ``lazy`` the
-    verb gets a function that reads them, and ``config``: the file as it was named, None without one.
+    The verb gets one argument ``settings``. It holds the values that flags, environment and file give to *every* key, not to these
+    alone. With ``lazy`` the verb gets a function that reads them instead, and ``config``: the file as it was named, or None.
     """
 
     def decorate(function: Verb) -> Verb:
@@ -65,12 +135,17 @@ def settings_options(*names: str, lazy: bool = False) -> Callable[[Verb], Verb]:
 
 
 def _option(setting: Setting) -> Callable[[Verb], Verb]:
-    """Everything is text here: the table's own parser reads it, whatever its place."""
+    """Every value is text here: the setting's own parser reads it, from a flag as from a file."""
     if setting.toml is bool:
         flags = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
-        return click.option(flags, setting.name, default=None, help=_help(setting))
+        return click.option(flags, setting.name, cls=_SettingOption, default=None, help=_help(setting))
     return click.option(
-        setting.flag, setting.name, multiple=setting.many, metavar=_metavar(setting), help=_help(setting)
+        setting.flag,
+        setting.name,
+        cls=_SettingOption,
+        multiple=setting.many,
+        metavar=_metavar(setting),
+        help=_help(setting),
     )
 
 
@@ -81,23 +156,29 @@ def _metavar(setting: Setting) -> str:
 
 
 def _help(setting: Setting) -> str:
-    default = "" if setting.default in (None, (), False) else f"; default: {setting.default}"
+    default = "" if setting.default in (None, (), False) else f"; default: {_default_text(setting.default)}"
     return f"{setting.help}  [env: {setting.variable}{default}]"
 
 
+def _default_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def json_option(function: F) -> F:
-    """``--json``, passed on as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")(function)
+    """Add ``--json``, passed on as ``as_json``. The fields of each verb are in ``json_fields``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)
 
 
 def exact_app_id_option(function: F) -> F:
-    """``--exact-app-id``, passed on as ``exact``: for ``network.checked_app_id``."""
-    text = "Hash the application id as it is spelled, also an address."
+    """Add ``--exact-app-id``, passed on as ``exact``, for ``client_runner.checked_app_id``."""
+    text = "Hash the application id as it is spelled, even an address."
     return click.option("--exact-app-id", "exact", is_flag=True, help=text)(function)
 
 
 def print_result_fields(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """The result of a verb on stdout: JSON with the given fields, or one aligned line a fact."""
+    """Print the result of a verb to stdout: one JSON object, or one aligned line for each fact."""
     if as_json:
         print_data(json.dumps(facts, indent=2))
         return

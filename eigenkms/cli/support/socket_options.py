@@ -77,7 +77,7 @@ def socket_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--socket",
             metavar="MULTIADDR",
-            help="Where others dial the node; default: the first of announce, with the node's peer id.",
+            help="Address at which others dial the node. Default: the first of announce, with the node's peer id.",
         ),
     ):
         function = option(function)

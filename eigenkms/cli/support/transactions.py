@@ -1,4 +1,4 @@
-"""Plans of ``chain.lifecycle`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
+"""Plans of ``chain.operator_registry`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from eigenkms.cli.support.output import print_note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.lifecycle import OperatorRegistry, Plan, TransactionStep
+    from eigenkms.chain.operator_registry import OperatorRegistry, Plan, TransactionStep
     from eigenkms.chain.registration import Call
     from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.config.settings import Settings
@@ -43,12 +43,12 @@ def send_options(function: Callable[..., Any]) -> Callable[..., Any]:
     declared: Callable[..., Any] = json_option(wrapped)
     for option in reversed(
         (
-            click.option("--dry-run", is_flag=True, help="Show the calls and try them; send nothing."),
-            click.option("--yes", is_flag=True, help="Send without asking."),
+            click.option("--dry-run", is_flag=True, help="Show and simulate the calls; send nothing."),
+            click.option("--yes", is_flag=True, help="Send without confirmation."),
             click.option(
                 "--replace-pending",
                 is_flag=True,
-                help="Outbid a transaction of the account that is pending, instead of waiting for it.",
+                help="Outbid the account's pending transaction instead of waiting for it.",
             ),
         )
     ):
@@ -63,7 +63,7 @@ def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOpt
     sender_account = account(settings, action)
 
     async def visit() -> dict[str, Any]:
-        from eigenkms.chain.lifecycle import open_registry
+        from eigenkms.chain.operator_registry import open_registry
         from eigenkms.chain.transactions import Sender
 
         fees = fee_terms(settings, replace_pending=options.replace_pending)
@@ -75,7 +75,7 @@ def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOpt
                         f"{pending} transactions of the account are pending: what they change does not show yet"
                     )
             else:
-                await sender.settle(action)
+                await sender.wait_for_pending(action)
             plan = await make(registry, sender.address)
             fee = await registry.fee(plan, fees)
             if options.dry_run:

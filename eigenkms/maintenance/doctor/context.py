@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eigenkms.chain.reader import ChainOperator, OperatorSetReader, RawOperatorSet
+from eigenkms.chain.operator_set import ChainOperator, RawOperatorSet
+from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.config.node import NodeConfig
 from eigenkms.p2p.identity import PeerAddress
@@ -95,10 +96,10 @@ class CheckContext:
         return self.public.get(kind, {}).get(name) if opened is None else opened.public.get(name)
 
     @property
-    def chain(self) -> OperatorSetReader:
+    def chain(self) -> OperatorSetSource:
         """Only after the check rpc."""
         assert self.rpc is not None
-        return OperatorSetReader(self.config.chain, self.rpc)
+        return OperatorSetSource(self.config.chain, self.rpc)
 
     @property
     def p2p_path(self) -> Path:

@@ -146,7 +146,7 @@ def _existing(path: Path) -> Path:
 async def disk(case: CheckContext) -> Finding:
     """Room, and a file system that keeps what it was given."""
     place = _existing(case.config.data_dir)
-    free, kind = shutil.disk_usage(place).free, _file_system(place)
+    free, kind = shutil.disk_usage(place).free, file_system_type(place)
     if free < SPACE_NEEDED:
         return failed(
             f"{place} has {free // 2**20} MiB left, a node needs {SPACE_NEEDED // 2**20}",
@@ -167,7 +167,7 @@ async def disk(case: CheckContext) -> Finding:
     return ok(f"{free // 2**30} GiB free on {kind or 'the disk'}")
 
 
-def _file_system(path: Path) -> str:
+def file_system_type(path: Path) -> str:
     """The type of the file system, "" where this system does not tell (proc(5), mountinfo)."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()

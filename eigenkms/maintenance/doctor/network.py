@@ -218,7 +218,7 @@ async def reachable(case: CheckContext) -> Finding:
         async with trio.open_nursery() as nursery:
             for operator in sorted(case.peers)[:ASKED]:
                 nursery.start_soon(_ask_reach, case, operator, answers)
-    return _judge(case, str(case.socket), answers)
+    return judge_answers(case, str(case.socket), answers)
 
 
 @asynccontextmanager
@@ -269,7 +269,9 @@ def _sign(case: CheckContext, recipient: OperatorAddress) -> bytes:
     ).encoded
 
 
-def _judge(case: CheckContext, socket: str, answers: Mapping[OperatorAddress, ReachAnswer | str]) -> Finding:
+def judge_answers(
+    case: CheckContext, socket: str, answers: Mapping[OperatorAddress, ReachAnswer | str]
+) -> Finding:
     tried = {o: a for o, a in answers.items() if isinstance(a, ReachAnswer)}
     if not tried:
         reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))

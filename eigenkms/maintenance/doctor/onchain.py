@@ -5,8 +5,9 @@ from typing import Final
 from eigenkms.chain import abi
 from eigenkms.chain.anchor import open_anchor
 from eigenkms.chain.applications import applications_of
+from eigenkms.chain.deployment_check import check_deployment
 from eigenkms.chain.logs import LogQuery
-from eigenkms.chain.reader import OperatorSetReader
+from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.registration import gas_of_socket
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
@@ -121,7 +122,7 @@ async def _blocks(case: CheckContext, selector: str) -> dict[JsonRpc, BlockRef]:
 async def contracts(case: CheckContext) -> Finding:
     """They are there; the set exists, with BN254 keys and a registrar; applications can be looked up if need be."""
     chain, config = case.chain, case.config
-    await chain.check_deployment()
+    await check_deployment(chain)
     if config.policy == "attested":
         found = applications_of(chain)
         if found is None:
@@ -148,7 +149,7 @@ async def membership(case: CheckContext) -> Finding:
     return await _absent(case, chain)
 
 
-async def _absent(case: CheckContext, chain: OperatorSetReader) -> Finding:
+async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
     """Why, as far as the chain tells, and the next step."""
     assert case.operators is not None
     me = case.config.operator
@@ -272,10 +273,10 @@ async def socket(case: CheckContext) -> Finding:
             f"the socket on chain names peer {case.socket.peer_id}, the p2p keystore is that of peer {own}",
             f"give the keystore of that peer as p2p_keystore, or {update}",
         )
-    return _judge_address(case, case.socket, update)
+    return judge_address(case, case.socket, update)
 
 
-def _judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:
+def judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:
     announce = case.config.announce
     if announce and found.multiaddr not in announce:
         return warning(

@@ -12,9 +12,7 @@ HTTP, only ``KeyRequest``.
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -32,18 +30,15 @@ from eigenkms.attestation.interface import AttestationRefused, Claims, Container
 from eigenkms.crypto.app_ids import folded, is_same
 from eigenkms.errors import ChainError
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
+from eigenkms.node.authorisation.request_slots import RequestSlots, busy
 from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.storage.replay_cache import Spending, TokenUse
+from eigenkms.storage.replay_cache import TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
 
-MAX_AT_ONCE: Final = 64
-"""Requests that are looked into side by side; more are refused as busy, at once. One client has at most as many as it leaves
-free: 32, and of two that take what they can the second one 16.
-"""
 BURST_OF_ONE: Final = 50
 """Seconds' worth of its rate that an application may have at once: many instances that start together."""
 REMEMBERED_LONGER_SECONDS: Final = 60
@@ -53,7 +48,7 @@ REMEMBERED_LONGER_SECONDS: Final = 60
 class Memory(Protocol):
     """Where used evidence is remembered (storage/replay_cache)."""
 
-    def spend(self, uses: Sequence[TokenUse], now: float) -> list[Spending]: ...
+    def spend(self, uses: Sequence[TokenUse], now: float) -> list[UseResult]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +95,7 @@ class Authoriser:
         self._clock = clock
         self._spending = GroupCommit(self._remember)
         self._of_one = RateLimiter(app_rate, BURST_OF_ONE * app_rate, time.monotonic)
-        self._at_once: Counter[str] = Counter()
+        self._slots = RequestSlots()
         self._told_full = False
 
     async def run(self) -> None:
@@ -115,22 +110,8 @@ class Authoriser:
 
     async def authorise(self, request: KeyRequest) -> Grant:
         """Say yes, or raise ``AttestationRefused``. Raises ``StorageError`` if the disk refuses."""
-        with self._place(request.client):
+        with self._slots.hold(request.client):
             return await self._authorise(request)
-
-    @contextmanager
-    def _place(self, client: str) -> Iterator[None]:
-        """One of those for requests that are looked into."""
-        free = MAX_AT_ONCE - self._at_once.total()
-        if free <= 0 or (client and self._at_once[client] >= free):
-            raise busy("too many requests at once")
-        self._at_once[client] += 1
-        try:
-            yield
-        finally:
-            self._at_once[client] -= 1
-            if not self._at_once[client]:
-                del self._at_once[client]
 
     async def _authorise(self, request: KeyRequest) -> Grant:
         application = await self._application(request.app_id, request.client)
@@ -190,20 +171,20 @@ class Authoriser:
         if self._of_one.take(folded(app_id)):
             raise busy("too many requests for this application")
 
-    def _remember(self, uses: list[TokenUse]) -> list[Spending]:
+    def _remember(self, uses: list[TokenUse]) -> list[UseResult]:
         return self._spent.spend(uses, self._clock())
 
     async def _spend(self, claims: Claims) -> None:
         outcome = await self._spending.submit(
             TokenUse(claims.use_id, claims.expires_at + REMEMBERED_LONGER_SECONDS)
         )
-        if outcome is Spending.AGAIN:
+        if outcome is UseResult.AGAIN:
             raise AttestationRefused(
                 Refusal.ALREADY_USED,
                 "this evidence was used before",
                 hint="make new evidence for each request",
             )
-        is_full = outcome is Spending.FULL
+        is_full = outcome is UseResult.FULL
         if is_full and not self._told_full:
             log.warning("evidence is refused: as much as can be remembered was used lately")
         self._told_full = is_full
@@ -290,8 +271,3 @@ def check_container(container: Container, policy: ContainerPolicy) -> None:
             "the container was not started as the release says",
             hint="start it with the arguments, environment and restart policy of the release",
         )
-
-
-def busy(why: str) -> AttestationRefused:
-    """The refusal of a request that may be accepted later."""
-    return AttestationRefused(Refusal.BUSY, f"this operator is busy: {why}", hint="try again in a minute")

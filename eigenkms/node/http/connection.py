@@ -25,7 +25,7 @@ App = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
     Awaitable[None],
 ]
-Stream = trio.SocketStream | trio.SSLStream
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 _RECEIVE_HEAD: Final = 8 * 1024
 """h11 looks at its bound when it wants more, so a head may be larger than that by what comes in one piece."""
 _RECEIVE_BODY: Final = 64 * 1024
@@ -82,7 +82,7 @@ class Connection:
     async def next_event(self, size: int = _RECEIVE_BODY) -> h11.Event | None:
         """None never comes before the end of a request."""
         while (event := self.h11.next_event()) is h11.NEED_DATA:
-            self.h11.receive_data(await self._stream.receive_some(size))
+            self.h11.receive_data(bytes(await self._stream.receive_some(size)))
         return event if isinstance(event, h11.Event) else None
 
     async def write(self, *events: h11.Event, by: float) -> None:

@@ -58,6 +58,11 @@ class InProgress:
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()
 
+    @property
+    def total(self) -> int:
+        """The requests of all clients."""
+        return self._of.total()
+
     @contextmanager
     def one(self, client: str) -> Iterator[None]:
         """Raises ``TooManyError``."""

@@ -15,8 +15,6 @@ from eigenkms.node.http.limits import ACCEPTS_OF_ONE, ServerLimits
 from eigenkms.node.http.server import HttpServer, Listener
 
 if TYPE_CHECKING:
-    from trio_typing import TaskStatus
-
     from eigenkms.config.node import NodeConfig
 
 log = logging.getLogger(__name__)
@@ -32,7 +30,9 @@ class HttpBinding:
 
 
 async def serve_api(
-    config: "NodeConfig", app: App, task_status: "TaskStatus[HttpBinding | None]" = trio.TASK_STATUS_IGNORED
+    config: "NodeConfig",
+    app: App,
+    task_status: trio.TaskStatus[HttpBinding | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The HTTP API until cancelled, if there is to be one; started with where it is. Raises ``InputError`` if it cannot listen."""
     if config.http_listen is None:

@@ -8,7 +8,7 @@ Cancellation ends all connections at once: a requester that did not get its answ
 """
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 
@@ -18,12 +18,9 @@ from eigenkms.node.http.limits import ByteBudget, ServerLimits
 from eigenkms.node.http.places import ConnectionPlaces, Place
 from eigenkms.p2p.prefixes import prefix_of
 
-if TYPE_CHECKING:
-    from trio_typing import TaskStatus
-
 log = logging.getLogger(__name__)
 
-Listener = trio.SocketListener | trio.SSLListener
+Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
 _BURST_SECONDS: Final = 5
 """A client that was quiet may open at once what it may open in so many seconds."""
 
@@ -41,7 +38,7 @@ class HttpServer:
         self.unread: Final = ByteBudget()
 
     async def serve(
-        self, listeners: list[Listener], task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+        self, listeners: list[Listener], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Until cancelled; closes the listeners."""
         async with trio.open_nursery() as nursery:

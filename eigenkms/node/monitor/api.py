@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import trio
@@ -25,9 +25,6 @@ from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
-
-if TYPE_CHECKING:
-    from trio_typing import TaskStatus
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +110,7 @@ async def _misdirected(scope: Scope, receive: Receive, send: Send) -> None:
 async def serve_monitor(
     address: HttpAddress | None,
     app: App,
-    task_status: "TaskStatus[str | None]" = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Until cancelled, if there is to be a listener; started with its URL. Raises ``InputError`` if it cannot listen."""
     if address is None:

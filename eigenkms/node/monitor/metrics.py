@@ -291,7 +291,7 @@ COUNTERS: Final = (
     Read(
         "boundaries_total",
         "Boundaries that were seen.",
-        lambda seen: _one(None if seen.follower is None else seen.follower.told),
+        lambda seen: _one(None if seen.follower is None else seen.follower.delivered),
     ),
     Read("rpc_disagreements_total", "Boundaries at which RPCs disagreed.", _field("rpc_disagreements")),
     Read("frames_total", "Frames that were taken from others.", lambda seen: _one(seen.engine.frames)),

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
-from eigenkms.chain.providers import RpcPool
-from eigenkms.chain.reader import OperatorSetReader
+from eigenkms.chain.operator_set_source import OperatorSetSource
+from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.config.node import NodeConfig, parameters_of
 from eigenkms.node.anchor_publisher import AnchorPublisher
 from eigenkms.node.engine import Engine
@@ -32,7 +32,7 @@ class StatusReporter:
         self,
         config: NodeConfig,
         cluster: ClusterId,
-        chain: OperatorSetReader,
+        chain: OperatorSetSource,
         peers: PeerBook,
         versions: Versions,
         engine: Engine,

@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
-from eigenkms.chain.epochs import verify_holders
-from eigenkms.chain.reader import OperatorSetReader
+from eigenkms.chain.certificate_check import verify_holders
+from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.node import log_fields
 from eigenkms.node.engine import Engine
@@ -35,7 +35,7 @@ class VersionSync:
 
     def __init__(
         self,
-        chain: OperatorSetReader,
+        chain: OperatorSetSource,
         cluster: ClusterId,
         host: Host,
         peers: PeerBook,

@@ -52,7 +52,7 @@ async def look_up(name: Name, limiter: trio.CapacityLimiter) -> list[str]:
     kind, host = name
     found = await trio.to_thread.run_sync(
         lambda: stdlib_socket.getaddrinfo(host, None, family=_FAMILIES[kind], type=stdlib_socket.SOCK_STREAM),
-        abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs are of an older trio
+        abandon_on_cancel=True,
         limiter=limiter,
     )
     return [str(address[0]) for *_, address in found]

@@ -19,8 +19,8 @@ from eigenkms.p2p.hardening.bounded_io import MeteredConnection
 from eigenkms.p2p.hardening.muxer import GuardedYamux
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.listening.read_allowances import Allowance
 from eigenkms.p2p.rpc.memory import MemoryPool
+from eigenkms.token_bucket import TokenBucket
 
 
 def noise_only(pair: KeyPair) -> dict[Any, Any]:
@@ -34,7 +34,7 @@ async def secure(
     expected: PeerId | None,
     limits: Limits,
     strangers: MemoryPool,
-    allowance: Allowance,
+    allowance: TokenBucket,
 ) -> GuardedYamux:
     """Authenticate the peer at the other end and set up yamux; we dialled if ``expected`` is given.
 

@@ -19,8 +19,9 @@ from libp2p.stream_muxer.yamux import yamux
 
 from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.listening.read_allowances import Allowance
+from eigenkms.p2p.listening.read_allowances import new_allowance
 from eigenkms.p2p.rpc.memory import MemoryAccount, MemoryPool
+from eigenkms.token_bucket import TokenBucket
 
 log = logging.getLogger("eigenkms.p2p.muxer")
 
@@ -124,7 +125,7 @@ class PacedSession:
     pause. So others have a turn after each read, whoever the peer is.
     """
 
-    def __init__(self, secured: Any, allowance: Allowance | None) -> None:
+    def __init__(self, secured: Any, allowance: TokenBucket | None) -> None:
         self._secured = secured
         self.allowance = allowance
 
@@ -134,7 +135,9 @@ class PacedSession:
     async def read(self, n: int) -> bytes:
         """As the session's own, after the wait that the bytes cost."""
         data: bytes = await self._secured.read(n)
-        if self.allowance is not None and (wait := self.allowance.spend(len(data) + FRAME_COST)):
+        if self.allowance is not None and (
+            wait := self.allowance.spend(trio.current_time(), len(data) + FRAME_COST)
+        ):
             await trio.sleep(wait)
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -153,9 +156,9 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         socket: trio.SocketStream,
         limits: Limits,
         strangers: MemoryPool,
-        allowance: Allowance | None = None,
+        allowance: TokenBucket | None = None,
     ) -> None:
-        self._allowance = allowance or Allowance(limits.client_rate)
+        self._allowance = allowance or new_allowance(limits.client_rate)
         paced = PacedSession(secured, self._allowance)
         super().__init__(paced, peer, is_initiator=secured.is_initiator)
         self._paced = paced

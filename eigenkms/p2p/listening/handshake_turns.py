@@ -1,56 +1,40 @@
-"""Whose handshake is computed next: turns by prefix, and a lane of their own for the addresses of operators.
+"""Order handshakes: turns by prefix, and a separate lane for the addresses of operators.
 
-A hello costs its sender a few bytes and this node some milliseconds of its only loop. So sockets that have something to say wait
-for a turn. Turns come at a rate that leaves most of the loop to those who are connected already. They go round the prefixes (an
-IPv4 address, the /64 of an IPv6 one), and no prefix gets more than a rate of its own: many sockets from one address only wait for
-each other. Of one prefix the newest is first, because if there are too many, the oldest will have given up before it is answered.
-Sockets from addresses at which an operator is, or was, take turns in another lane, in which no stranger is.
+A hello costs its sender a few bytes and this node some milliseconds of its only loop. So a socket that has sent something waits
+for a turn. Turns come at a rate that leaves most of the loop to the connected peers. They go round the prefixes (an IPv4 address,
+the /64 of an IPv6 one). No prefix exceeds a rate of its own, so many sockets from one address wait only for each other. Of one
+prefix the newest socket is first: if there are too many, the oldest gives up before it is answered. Sockets from addresses at
+which an operator is, or was, take turns in another lane, which no stranger enters.
 
-A socket that says nothing takes no turn: it costs a place (``listener``), and nothing else.
+A socket that sends nothing takes no turn: it costs a place (``listener``), and nothing else.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.prefixes import SHARED, prefix_of
+from eigenkms.token_bucket import TokenBucket, TokenBuckets
 
 BUCKETS: Final = 4096
-"""Prefixes that are remembered with the tokens that they have left."""
-_ONE: Final = 1.0 - 1e-6
-"""A token, with what rounding may have lost of it."""
+"""Prefixes whose tokens are remembered."""
 SEEN: Final = 4
-"""Addresses from which one operator came that are remembered."""
-
-
-@dataclass(slots=True)
-class Bucket:
-    """Tokens that come back at ``rate`` a second, up to ``size``."""
-
-    rate: float
-    size: float
-    left: float
-    at: float
-
-    def wait(self, now: float) -> float:
-        """Seconds until there is a token, 0 if there is one."""
-        self.left = min(self.size, self.left + (now - self.at) * self.rate)
-        self.at = now
-        return 0.0 if self.left >= _ONE else (1.0 - self.left) / self.rate
+"""Remembered addresses from which one operator connected."""
 
 
 class HandshakeTurns:
-    """Turns of one lane: ``rate`` a second after ``burst``, and of one prefix ``prefix_rate`` after ``prefix_burst``."""
+    """Turns of one lane: ``rate`` a second after ``burst``, and of one prefix ``prefix_rate`` after ``prefix_burst``.
+
+    Many hosts share the prefixes in SHARED, so each of these has the rate of the lane.
+    """
 
     def __init__(self, rate: float, burst: float, prefix_rate: float, prefix_burst: float) -> None:
-        self._all = Bucket(rate, burst, burst, 0.0)
-        self._prefix_rate = prefix_rate
-        self._prefix_burst = prefix_burst
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._all = TokenBucket.full(rate, burst, 0.0)
+        self._buckets = TokenBuckets(prefix_rate, prefix_burst, BUCKETS)
+        self._shared = TokenBuckets(rate, burst, BUCKETS)
         self._waiting: OrderedDict[str, deque[trio.Event]] = OrderedDict()
         """Sockets that wait, by prefix; the prefix that is next first."""
         self._came = trio.Event()
@@ -84,8 +68,8 @@ class HandshakeTurns:
         for prefix in self._waiting:
             bucket = self._bucket(prefix, now)
             if not (wait := bucket.wait(now)):
-                bucket.left -= 1
-                self._all.left -= 1
+                bucket.spend(now)
+                self._all.spend(now)
                 self._call(prefix)
                 return 0.0
             soonest = min(soonest, wait)
@@ -99,57 +83,48 @@ class HandshakeTurns:
         else:
             del self._waiting[prefix]
 
-    def _bucket(self, prefix: str, now: float) -> Bucket:
-        """The tokens of a prefix. Too many are remembered: the one that was asked for longest ago is forgotten, and full again."""
-        if prefix not in self._buckets:
-            rate, size = (
-                (self._all.rate, self._all.size)
-                if prefix in SHARED
-                else (self._prefix_rate, self._prefix_burst)
-            )
-            self._buckets[prefix] = Bucket(rate, size, size, now)
-            if len(self._buckets) > BUCKETS:
-                self._buckets.popitem(last=False)
-        self._buckets.move_to_end(prefix)
-        return self._buckets[prefix]
+    def _bucket(self, prefix: str, now: float) -> TokenBucket:
+        return (self._shared if prefix in SHARED else self._buckets).get(prefix, now)
 
 
 class OperatorAddresses:
-    """The prefixes of the operators whom this host keeps connected: what is said of them, and from where they came."""
+    """The prefixes of the operators that this host keeps connected: as announced, and as seen."""
 
     def __init__(self) -> None:
-        self._said: dict[PeerId, tuple[str, ...]] = {}
+        self._announced: dict[PeerId, tuple[str, ...]] = {}
         self._seen: dict[PeerId, deque[str]] = {}
-        self._kept: frozenset[PeerId] = frozenset()
+        self._operators: frozenset[PeerId] = frozenset()
         self._prefixes: frozenset[str] | None = None
 
     def __contains__(self, prefix: str) -> bool:
         if self._prefixes is None:
-            books = (self._said, self._seen)
-            self._prefixes = frozenset(each for book in books for p in self._kept for each in book.get(p, ()))
+            books = (self._announced, self._seen)
+            self._prefixes = frozenset(
+                each for book in books for p in self._operators for each in book.get(p, ())
+            )
         return prefix in self._prefixes
 
-    def say(self, peer: PeerId, addresses: Sequence[object]) -> None:
-        """``peer`` is said to be at these multiaddrs, or at their text, and at no others. Names are not resolved."""
+    def set_announced(self, peer: PeerId, addresses: Sequence[object]) -> None:
+        """Record the multiaddrs, or their text, at which ``peer`` is announced. Names are not resolved."""
         prefixes = tuple(
             prefix_of(str(each).split("/")[2]) for each in addresses if str(each).startswith("/ip")
         )
-        if self._said.get(peer, ()) != prefixes:
-            self._said[peer] = prefixes
+        if self._announced.get(peer, ()) != prefixes:
+            self._announced[peer] = prefixes
             self._prefixes = None
 
-    def keep(self, peers: frozenset[PeerId]) -> None:
-        """These peers are operators, and no others."""
-        if peers == self._kept:
+    def set_operators(self, peers: frozenset[PeerId]) -> None:
+        """Set the peers that are operators."""
+        if peers == self._operators:
             return
-        self._kept = peers
-        self._said = {peer: said for peer, said in self._said.items() if peer in peers}
+        self._operators = peers
+        self._announced = {peer: prefixes for peer, prefixes in self._announced.items() if peer in peers}
         self._seen = {peer: seen for peer, seen in self._seen.items() if peer in peers}
         self._prefixes = None
 
-    def see(self, peer: PeerId, address: str) -> None:
-        """``peer`` has proven from this IP address who it is."""
-        if peer not in self._kept:
+    def add_seen(self, peer: PeerId, address: str) -> None:
+        """Record an IP address from which ``peer`` authenticated."""
+        if peer not in self._operators:
             return
         seen = self._seen.setdefault(peer, deque(maxlen=SEEN))
         if prefix_of(address) not in seen:

@@ -157,7 +157,7 @@ class TcpListener:
         for lobby in (self._strangers, self._familiar):
             nursery.start_soon(lobby.turns.run)
         with self._accepting:
-            await trio.serve_listeners(self._welcome, listeners, handler_nursery=nursery)
+            await trio.serve_listeners(self._welcome, list(listeners), handler_nursery=nursery)
 
     def stop(self) -> None:
         """Accept no more. Connections that are open stay open."""

@@ -1,56 +1,42 @@
-"""How fast strangers are read: each address has one allowance, however many connections it makes, one after another or at once.
+"""Limit how fast strangers are read: one allowance for each address, shared by all its connections.
 
-Every frame costs this node some tenths of a millisecond of its only loop, also one that yamux throws away. A connection costs a
-stranger next to nothing. So a bound for each connection would be none; and one that is new must not have what was used up on the
-one before.
+Every frame costs this node some tenths of a millisecond of its only loop, even a frame that yamux discards. A connection
+costs a stranger next to nothing. So a bound for each connection would bound nothing, and a new connection must not
+regain what an earlier one used up.
 """
 
-from collections import OrderedDict
 from typing import Final
 
 import trio
 
 from eigenkms.p2p.prefixes import SHARED, prefix_of
+from eigenkms.token_bucket import TokenBucket, TokenBuckets
 
 REMEMBERED: Final = 4096
-"""Prefixes; beyond, the one that connected the longest ago is forgotten."""
+"""Prefixes. Beyond that, the one that connected the longest ago is forgotten."""
 
 
-class Allowance:
-    """``rate`` bytes a second, after as many at once."""
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self.left = float(rate)
-        """Below zero it is what is owed."""
-        self._at = trio.current_time()
-
-    def spend(self, count: int) -> float:
-        """Take ``count`` bytes; return for how many seconds to wait then."""
-        now = trio.current_time()
-        self.left = min(self.left + (now - self._at) * self._rate, self._rate) - count
-        self._at = now
-        return max(0.0, -self.left / self._rate)
+def new_allowance(rate: int) -> TokenBucket:
+    """Return a bucket of bytes: ``rate`` a second, after as many at once."""
+    return TokenBucket.full(rate, rate, trio.current_time())
 
 
 class Allowances:
-    """Those of all addresses, an IPv6 one's /64. On this machine, where many share one, each connection has its own."""
+    """The allowances of all addresses; an IPv6 address has that of its /64.
+
+    On this machine, where many share one address, each connection has its own.
+    """
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._of: OrderedDict[str, Allowance] = OrderedDict()
+        self._buckets = TokenBuckets(rate, rate, REMEMBERED)
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._buckets)
 
-    def of(self, address: str) -> Allowance:
-        """The allowance of a connection from this address."""
+    def of(self, address: str) -> TokenBucket:
+        """Return the allowance of a connection from this address."""
         prefix = prefix_of(address)
         if prefix in SHARED:
-            return Allowance(self._rate)
-        if prefix not in self._of:
-            self._of[prefix] = Allowance(self._rate)
-            if len(self._of) > REMEMBERED:
-                self._of.popitem(last=False)
-        self._of.move_to_end(prefix)
-        return self._of[prefix]
+            return new_allowance(self._rate)
+        return self._buckets.get(prefix, trio.current_time())

@@ -112,7 +112,7 @@ def _read_fault(name: str) -> Fault:
 def check_bundle(bundle: Bundle) -> None:
     """Raise ``VerificationError`` unless frames, header, source and body prove the fault, by the keys that stand in the bundle.
 
-    Whether these are the operators' keys is the caller's to check (chain/epochs).
+    Whether these are the operators' keys is the caller's to check (chain/certificate_check).
     """
     check_evidence(bundle.evidence, bundle.session)
 

@@ -52,7 +52,7 @@ class CertifiedTranscript:
 def check_epoch(epoch: CertifiedTranscript, cluster: ClusterId) -> None:
     """Raise ``VerificationError`` unless t' of the transcript's own recipients signed this transcript of ``cluster``.
 
-    Whether those recipients are the operators the chain knew at that block is the caller's to check (chain/epochs).
+    Whether those recipients are the operators the chain knew at that block is the caller's to check (chain/certificate_check).
     """
     transcript, certificate = epoch.transcript, epoch.certificate
     if transcript.cluster != cluster:

@@ -136,7 +136,7 @@ def check_head(head: VersionHead, cluster: ClusterId) -> None:
     """Raise ``VerificationError`` unless t' of the transcript's own recipients prepared or committed to it.
 
     A genesis must be certified, as one that is prepared binds nobody who did not vote in it. Whether those recipients are the
-    operators that the chain knew at that block is the caller's to check (chain/epochs). CPU: a pairing.
+    operators that the chain knew at that block is the caller's to check (chain/certificate_check). CPU: a pairing.
     """
     transcript, certificate = head.transcript, head.certificate
     if transcript.cluster != cluster:

@@ -6,17 +6,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.chain.reader import RawOperatorSet
-from eigenkms.maintenance.doctor import machine, network, onchain
+from eigenkms.chain.operator_set import RawOperatorSet
+from eigenkms.config.node import NodeConfig
+from eigenkms.maintenance.doctor import machine, onchain
+from eigenkms.maintenance.doctor import network as network_checks
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.findings import Finding, Verdict
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire.dial_back import ReachAnswer
 from eigenkms.types import DialOutcome, OperatorAddress
-from tests.attestation.issuer import Authority, Endpoint
-from tests.client.village import Village, block_at
-from tests.node.support import make_config
+from tests.support.fake_network import FakeNetwork, block_at
 from tests.support.hosts import patient_host
+from tests.support.nodes import make_config
+from tests.support.token_issuer import Authority, Endpoint
 from tests.support.waiting import PATIENCE
 
 SOCKET = f"/ip4/9.9.9.9/tcp/9400/p2p/{PeerKey(bytes(31) + b'!').peer_id}"
@@ -26,13 +28,17 @@ A, B, C = (OperatorAddress(bytes([n]) * 20) for n in (1, 2, 3))
 @pytest.fixture(autouse=True)
 def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer counts however slow the machine is."""
-    monkeypatch.setattr(network, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(network_checks, "ANSWER_SECONDS", PATIENCE)
 
 
 @pytest.fixture
-def case(village: Village, tmp_path: Path) -> CheckContext:
+def case(network: FakeNetwork, tmp_path: Path) -> CheckContext:
     """The first operator's; it visits nobody."""
-    config = make_config(village, 0, tmp_path, announce=("/ip4/9.9.9.9/tcp/9400",))
+    return case_of(make_config(network, 0, tmp_path, announce=("/ip4/9.9.9.9/tcp/9400",)))
+
+
+def case_of(config: NodeConfig) -> CheckContext:
+    """An operator with this configuration and the socket."""
     found = CheckContext(lambda: config, lambda _config: None, None, file="my node.toml")  # type: ignore[arg-type]
     found.socket = parse_address(SOCKET)
     return found
@@ -42,7 +48,7 @@ def judged(case: CheckContext, **answers: DialOutcome | str) -> Finding:
     """The verdict over what operators a, b and c met at the socket; a text is a refusal."""
     names = {"a": A, "b": B, "c": C}
     told = {names[n]: ReachAnswer(SOCKET, a) if isinstance(a, DialOutcome) else a for n, a in answers.items()}
-    return network._judge(case, SOCKET, told)
+    return network_checks.judge_answers(case, SOCKET, told)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +90,10 @@ def test_nobody_who_tried_is_no_verdict(case: CheckContext) -> None:
 def test_operators_that_know_an_older_socket_are_not_wrong(case: CheckContext) -> None:
     """They read the chain at boundaries."""
     old = ReachAnswer(SOCKET.replace("9400", "9401"), DialOutcome.REFUSED)
-    found = network._judge(case, SOCKET, {A: old})
+    found = network_checks.judge_answers(case, SOCKET, {A: old})
     assert found.verdict is Verdict.WARNING
     assert "ask again after the next boundary" in str(found.hint)
-    assert network._judge(case, SOCKET, {A: replace(old, outcome=DialOutcome.REACHED)}) == found
+    assert network_checks.judge_answers(case, SOCKET, {A: replace(old, outcome=DialOutcome.REACHED)}) == found
 
 
 async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: CheckContext) -> None:
@@ -100,11 +106,11 @@ async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: Chec
         B: PeerStatus({"parameters": {**mine, "window_ms": 7}}, 0),
         C: PeerStatus({}, 0),
     }
-    found = await network.parameters(case)
+    found = await network_checks.parameters(case)
     assert found.verdict is Verdict.WARNING
     assert found.sentence == f"others differ: window_ms at 0x{B.hex()}"
     case.peers = {C: PeerStatus({}, 0)}
-    assert (await network.parameters(case)).verdict is Verdict.SKIPPED
+    assert (await network_checks.parameters(case)).verdict is Verdict.SKIPPED
 
 
 async def test_a_strangers_value_is_no_line_to_write(case: CheckContext) -> None:
@@ -113,7 +119,7 @@ async def test_a_strangers_value_is_no_line_to_write(case: CheckContext) -> None
 
     evil = {**parameters_of(case.config), "finality": 'latest"\npolicy = "open'}
     case.peers = {A: PeerStatus({"parameters": evil}, 0)}
-    assert (await network.parameters(case)).hint == "set finality as the others have it"
+    assert (await network_checks.parameters(case)).hint == "set finality as the others have it"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +128,7 @@ async def test_a_strangers_value_is_no_line_to_write(case: CheckContext) -> None
 async def test_which_way_a_clock_is_off(case: CheckContext, ahead: float, words: str) -> None:
     """By the middle one of the operators: one liar does not count."""
     case.peers = {A: PeerStatus({}, ahead), B: PeerStatus({}, ahead), C: PeerStatus({}, 1e12)}
-    found = await network.clock(case)
+    found = await network_checks.clock(case)
     assert found.verdict is Verdict.FAILED
     assert words in found.sentence
 
@@ -130,15 +136,15 @@ async def test_which_way_a_clock_is_off(case: CheckContext, ahead: float, words:
 async def test_without_operators_the_chain_alone_tells(case: CheckContext) -> None:
     """A block from the future."""
     case.head_time = int(case.clock()) + 100
-    assert "in the future of this machine's clock" in (await network.clock(case)).sentence
+    assert "in the future of this machine's clock" in (await network_checks.clock(case)).sentence
     case.head_time -= 100
-    assert (await network.clock(case)).verdict is Verdict.OK
+    assert (await network_checks.clock(case)).verdict is Verdict.OK
 
 
-async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case: CheckContext) -> None:
+async def test_an_operator_that_talks_nonsense_is_silent(network: FakeNetwork, case: CheckContext) -> None:
     """It is named with what was wrong; the others are asked all the same."""
     from eigenkms.protocols.wire import rpc_methods
-    from tests.client.village import ANYWHERE
+    from tests.support.fake_network import ANYWHERE
 
     async def nonsense(_request: object) -> bytes:
         return b"[1, 2"
@@ -148,21 +154,21 @@ async def test_an_operator_that_talks_nonsense_is_silent(village: Village, case:
         patient_host(PeerKey.generate()) as case.visitor,
     ):
         other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
-        members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
+        members = tuple(replace(o, socket=str(other.addresses[0])) for o in network.chain.operators[:2])
         case.operators = RawOperatorSet(block_at(7), members, ())
         case.addresses = {
             o.address: parse_address(o.socket) for o in members if o.address != case.config.operator
         }
-        found = await network.peers(case)
+        found = await network_checks.peers(case)
     assert found.verdict is Verdict.FAILED
     assert "answers: 0x" in found.sentence
 
 
 @pytest.mark.parametrize("time", ["1" + "0" * 400, "true", '"noon"', "null", str(2**60)])
-async def test_a_time_that_is_none_is_left_out(village: Village, case: CheckContext, time: str) -> None:
+async def test_a_time_that_is_none_is_left_out(network: FakeNetwork, case: CheckContext, time: str) -> None:
     """An operator that says nonsense of its clock answers otherwise, and its clock is not compared."""
     from eigenkms.protocols.wire import rpc_methods
-    from tests.client.village import ANYWHERE
+    from tests.support.fake_network import ANYWHERE
 
     async def nonsense(_request: object) -> bytes:
         return f'{{"time": {time}}}'.encode()
@@ -172,12 +178,12 @@ async def test_a_time_that_is_none_is_left_out(village: Village, case: CheckCont
         patient_host(PeerKey.generate()) as case.visitor,
     ):
         other.serve(rpc_methods.CLIENT_PROTOCOL, nonsense)
-        members = tuple(replace(o, socket=str(other.addresses[0])) for o in village.chain.operators[:2])
+        members = tuple(replace(o, socket=str(other.addresses[0])) for o in network.chain.operators[:2])
         case.operators = RawOperatorSet(block_at(7), members, ())
         case.addresses = {
             o.address: parse_address(o.socket) for o in members if o.address != case.config.operator
         }
-        await network.peers(case)
+        await network_checks.peers(case)
     assert [told.ahead for told in case.peers.values()] == [None]
 
 
@@ -186,16 +192,13 @@ async def test_a_time_that_is_none_is_left_out(village: Village, case: CheckCont
 
 def test_the_file_system_of_a_path_is_known() -> None:
     """On Linux, whose /proc is one."""
-    assert machine._file_system(Path("/proc/self")) == "proc"
+    assert machine.file_system_type(Path("/proc/self")) == "proc"
 
 
-async def test_a_folder_that_cannot_be_made_is_told(
-    case: CheckContext, village: Village, tmp_path: Path
-) -> None:
+async def test_a_folder_that_cannot_be_made_is_told(network: FakeNetwork, tmp_path: Path) -> None:
     """Where it would have to be made."""
     (tmp_path / "file").touch()
-    config = make_config(village, 0, tmp_path / "file" / "data")
-    case._config = config
+    case = case_of(make_config(network, 0, tmp_path / "file" / "data"))
     found = await machine.data_folder(case)
     assert (found.verdict, "would be in a file" in found.sentence) == (Verdict.FAILED, True)
 
@@ -210,37 +213,35 @@ def test_a_data_folder_is_left_as_it_was(case: CheckContext, tmp_path: Path) -> 
 
 
 async def test_an_open_policy_outside_of_a_devnet_is_told(
-    case: CheckContext, village: Village, tmp_path: Path
+    case: CheckContext, network: FakeNetwork, tmp_path: Path
 ) -> None:
     """On a devnet it is what one has."""
     assert (await machine.policy(case)).verdict is Verdict.OK
-    case._config = make_config(village, 0, tmp_path, chain_id=1, force_open_policy=True)
+    case = case_of(make_config(network, 0, tmp_path, chain_id=1, force_open_policy=True))
     assert "every client gets" in (await machine.policy(case)).sentence
 
 
-async def test_a_private_address_on_a_public_chain_is_told(
-    case: CheckContext, village: Village, tmp_path: Path
-) -> None:
+async def test_a_private_address_on_a_public_chain_is_told(network: FakeNetwork, tmp_path: Path) -> None:
     """It may be meant, among operators of one network."""
-    case._config = make_config(village, 0, tmp_path, chain_id=1, policy="closed")
+    case = case_of(make_config(network, 0, tmp_path, chain_id=1, policy="closed"))
     address = parse_address(SOCKET.replace("9.9.9.9", "10.0.0.1"))
-    assert "private network" in onchain._judge_address(case, address, "update").sentence
-    assert onchain._judge_address(case, parse_address(SOCKET), "update").verdict is Verdict.OK
+    assert "private network" in onchain.judge_address(case, address, "update").sentence
+    assert onchain.judge_address(case, parse_address(SOCKET), "update").verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(("host", "chain_id"), [("127.0.0.1", 1), ("0.0.0.0", 1), ("0.0.0.0", 31337)])
 async def test_a_socket_that_nobody_can_dial_is_a_fault(
-    case: CheckContext, village: Village, tmp_path: Path, host: str, chain_id: int
+    network: FakeNetwork, tmp_path: Path, host: str, chain_id: int
 ) -> None:
     """Worse than a private one: it leads to whoever dials it."""
-    case._config = make_config(village, 0, tmp_path, chain_id=chain_id, policy="closed")
-    found = onchain._judge_address(case, parse_address(SOCKET.replace("9.9.9.9", host)), "update")
+    case = case_of(make_config(network, 0, tmp_path, chain_id=chain_id, policy="closed"))
+    found = onchain.judge_address(case, parse_address(SOCKET.replace("9.9.9.9", host)), "update")
     assert found.verdict is Verdict.FAILED
     assert f"nobody can dial the socket on chain, /ip4/{host}/tcp/" in found.sentence
 
 
 async def test_issuers_that_cannot_be_reached_are_named(
-    case: CheckContext, village: Village, tmp_path: Path
+    case: CheckContext, network: FakeNetwork, tmp_path: Path
 ) -> None:
     """With the policy attested; no other needs them."""
     from eigenkms.attestation.jwks import KeysUnavailableError
@@ -249,33 +250,37 @@ async def test_issuers_that_cannot_be_reached_are_named(
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     url = f"https://127.0.0.1:{listener.socket.getsockname()[1]}/keys"
     await listener.aclose()
-    case._config = make_config(
-        village,
-        0,
-        tmp_path,
-        policy="attested",
-        attestation_methods=("gcp",),
-        attestation_project="my-project",
-        attestation_gcp_keys=url,
+    case = case_of(
+        make_config(
+            network,
+            0,
+            tmp_path,
+            policy="attested",
+            attestation_methods=("gcp",),
+            attestation_project="my-project",
+            attestation_gcp_keys=url,
+        )
     )
     with pytest.raises(KeysUnavailableError, match="fetch the issuer's keys"):
         await machine.issuers(case)
 
 
 async def test_issuers_that_serve_their_keys_are_told_with_the_images_that_are_accepted(
-    case: CheckContext, village: Village, tmp_path: Path, issuer: Endpoint, authority: Authority
+    network: FakeNetwork, tmp_path: Path, issuer: Endpoint, authority: Authority
 ) -> None:
     """Each enabled service, with the support attributes of which an image must have one."""
-    case._config = make_config(
-        village,
-        0,
-        tmp_path,
-        policy="attested",
-        attestation_methods=("gcp", "intel"),
-        attestation_project="my-project",
-        attestation_gcp_keys=issuer.url,
-        attestation_intel_keys=issuer.url,
-        attestation_ca=authority.ca,
+    case = case_of(
+        make_config(
+            network,
+            0,
+            tmp_path,
+            policy="attested",
+            attestation_methods=("gcp", "intel"),
+            attestation_project="my-project",
+            attestation_gcp_keys=issuer.url,
+            attestation_intel_keys=issuer.url,
+            attestation_ca=authority.ca,
+        )
     )
     finding = await machine.issuers(case)
     assert finding.verdict is Verdict.OK

@@ -1,4 +1,4 @@
-"""An operator of the village with policy attested, an attestation service, and applications on chain."""
+"""An operator of the network with policy attested, an attestation service, and applications on chain."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,15 +10,15 @@ from eigenkms.node.app import Node
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import api
-from tests.attestation.issuer import (
+from tests.node.test_authorisation import Clock, Register
+from tests.support.fake_network import CLUSTER, FakeNetwork
+from tests.support.nodes import a_node, keep_version, make_config
+from tests.support.token_issuer import (
     GCP_ISSUER,
     PROJECT,
     Authority,
     Endpoint,
 )
-from tests.client.village import CLUSTER, Village
-from tests.node.support import a_node, keep_version, make_config
-from tests.node.test_authorisation import Clock, Register
 from tests.support.waiting import PATIENCE
 
 METHODS = {
@@ -48,10 +48,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def config(village: Village, tmp_path: Path, authority: Authority, issuer: Endpoint) -> NodeConfig:
+def config(network: FakeNetwork, tmp_path: Path, authority: Authority, issuer: Endpoint) -> NodeConfig:
     """Both ways to attest, in the reference's forms too."""
     return make_config(
-        village,
+        network,
         0,
         tmp_path / "node",
         **METHODS,
@@ -61,17 +61,19 @@ def config(village: Village, tmp_path: Path, authority: Authority, issuer: Endpo
 
 
 @pytest.fixture
-async def node(village: Village, config: NodeConfig, register: Register, clock: Clock) -> AsyncIterator[Node]:
+async def node(
+    network: FakeNetwork, config: NodeConfig, register: Register, clock: Clock
+) -> AsyncIterator[Node]:
     """The first operator's, with its share of the version; not running."""
-    keep_version(village, 0, config.data_dir)
+    keep_version(network, 0, config.data_dir)
     async with open_authoriser(config, CLUSTER, register, clock=clock) as authoriser:
-        with a_node(village, 0, config.data_dir, deciding=Policy("attested", authoriser)) as node:
+        with a_node(network, 0, config.data_dir, deciding=Policy("attested", authoriser)) as node:
             yield node
 
 
 @pytest.fixture
-def open_node(village: Village, tmp_path: Path) -> Iterator[Node]:
+def open_node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
     """The first operator's, as in development."""
-    keep_version(village, 0, tmp_path / "open")
-    with a_node(village, 0, tmp_path / "open", http_app_sign=True) as node:
+    keep_version(network, 0, tmp_path / "open")
+    with a_node(network, 0, tmp_path / "open", http_app_sign=True) as node:
         yield node

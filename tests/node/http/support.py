@@ -1,4 +1,4 @@
-"""The API of a node of the village behind a real socket, and what the reference's client does with it."""
+"""The API of a node of the network behind a real socket, and what the reference's client does with it."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
-from tests.attestation.issuer import APP
+from tests.support.token_issuer import APP
 from tests.support.waiting import PATIENCE
 
 PATIENT = ServerLimits(

@@ -22,7 +22,7 @@ from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.identities import identity_of
 from eigenkms.errors import ChainError
 from eigenkms.node.app import Node
-from eigenkms.node.authorisation import pipeline
+from eigenkms.node.authorisation import request_slots
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import errors
@@ -30,9 +30,6 @@ from eigenkms.p2p.listening.listener import raise_file_limit
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
-from tests.attestation.issuer import APP, Endpoint, changed, gcp_claims, sign, token
-from tests.attestation.issuer import NOW as ISSUED
-from tests.client.village import CLUSTER, Village
 from tests.node.http.support import (
     PATIENT,
     ReferenceClient,
@@ -46,8 +43,11 @@ from tests.node.http.support import (
     shape_of,
     stop_rates,
 )
-from tests.node.support import a_node, keep_version
 from tests.node.test_authorisation import APPLICATION, CREATOR_KEY, Clock, Register
+from tests.support.fake_network import CLUSTER, FakeNetwork
+from tests.support.nodes import a_node, keep_version
+from tests.support.token_issuer import APP, Endpoint, changed, gcp_claims, sign, token
+from tests.support.token_issuer import NOW as ISSUED
 
 CLIENT = ReferenceClient()
 
@@ -77,18 +77,18 @@ async def post(node: Node, request: dict[str, Any]) -> httpx.Response:
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_an_attested_application_gets_the_partial_signature(
-    village: Village, node: Node, version: int
+    network: FakeNetwork, node: Node, version: int
 ) -> None:
     """The operator's share of the key for that version of ciphertexts, which is 1 unless the client says so."""
     request = {**attested(), "ciphertext_version": version} if version == 2 else attested()
     answer = (await post(node, request)).raise_for_status().json()
-    share = village.operators[0].share
+    share = network.operators[0].share
     assert CLIENT.open(answer) == bls.partial_sign(share, identity_of(version, CLUSTER, APP))
 
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_an_application_is_served_however_it_is_spelled(
-    village: Village, node: Node, register: Register, version: int
+    network: FakeNetwork, node: Node, register: Register, version: int
 ) -> None:
     """Its VM carries the lower case id. The reference verifies what it gets against the id that it sent: version 1 is signed so."""
     spelled = AppId(checksummed(bytes.fromhex(APP[2:])))
@@ -97,7 +97,7 @@ async def test_an_application_is_served_however_it_is_spelled(
         await post(node, {**attested(), "app_id": spelled, "ciphertext_version": version})
     ).raise_for_status()
     signed = bls.partial_sign(
-        village.operators[0].share, identity_of(version, CLUSTER, {1: spelled, 2: APP}[version])
+        network.operators[0].share, identity_of(version, CLUSTER, {1: spelled, 2: APP}[version])
     )
     assert CLIENT.open(answer.json()) == signed
 
@@ -125,14 +125,14 @@ async def test_the_creator_may_sign_and_needs_no_release(node: Node, register: R
     assert (answer["encrypted_env"], answer["public_env"]) == ("", "")
 
 
-async def test_in_development_whoever_asks_is_answered(village: Village, open_node: Node) -> None:
+async def test_in_development_whoever_asks_is_answered(network: FakeNetwork, open_node: Node) -> None:
     """In the clear at /app/sign; at /secrets with any evidence, as the policy is open, and without environment."""
     async with asking(open_node) as client:
         plain = await client.post("/app/sign", json={"AppID": "my-app", "AttestationTime": 0})
         sealed = await client.post("/secrets", json=CLIENT.request("anything", b"at all"))
     answer = plain.raise_for_status().json()
     assert shape_of(answer) == golden("app_sign.json")
-    operator = village.operators[0]
+    operator = network.operators[0]
     expected = bls.partial_sign(operator.share, identity_of(1, CLUSTER, "my-app"))
     assert answer == {
         "OperatorAddress": "0x" + operator.address.hex(),
@@ -146,16 +146,16 @@ async def test_in_development_whoever_asks_is_answered(village: Village, open_no
 # -- which version
 
 
-async def test_the_version_is_chosen_by_the_clients_time(village: Village, tmp_path: Path) -> None:
+async def test_the_version_is_chosen_by_the_clients_time(network: FakeNetwork, tmp_path: Path) -> None:
     """The newest up to that time; the newest of all where there is none, or no time is said."""
-    newer = village.reshare(village.first, 110)
-    old, new = village.epoch.transcript.version, newer.epoch.transcript.version
-    keep_version(village, 0, tmp_path)
-    keep_version(village, 0, tmp_path, version=newer)
-    me = village.operators[0]
+    newer = network.reshare(network.first, 110)
+    old, new = network.epoch.transcript.version, newer.epoch.transcript.version
+    keep_version(network, 0, tmp_path)
+    keep_version(network, 0, tmp_path, version=newer)
+    me = network.operators[0]
     identity = identity_of(1, CLUSTER, "my-app")
     old_share, new_share = (bls.partial_sign(s, identity) for s in (me.share, newer.shares[me.address]))
-    with a_node(village, 0, tmp_path, http_app_sign=True) as node:
+    with a_node(network, 0, tmp_path, http_app_sign=True) as node:
         async with asking(node) as client:
             for at, expected in {
                 0: new_share,
@@ -171,14 +171,14 @@ async def test_the_version_is_chosen_by_the_clients_time(village: Village, tmp_p
             assert (await client.get("/pubkey")).json()["version"] == new
 
 
-async def test_without_a_key_or_a_share_nothing_is_answered(village: Village, tmp_path: Path) -> None:
+async def test_without_a_key_or_a_share_nothing_is_answered(network: FakeNetwork, tmp_path: Path) -> None:
     """A new operator; one that knows the version, and could not get its share, still tells the public key."""
-    with a_node(village, 0, tmp_path / "new", http_app_sign=True) as node:
+    with a_node(network, 0, tmp_path / "new", http_app_sign=True) as node:
         async with asking(node) as client:
             assert code_of(await client.get("/pubkey")) == (503, "no-version")
             assert code_of(await client.post("/app/sign", json={"AppID": "my-app"})) == (503, "no-version")
-    keep_version(village, 1, tmp_path / "late", with_share=False)
-    with a_node(village, 1, tmp_path / "late", http_app_sign=True) as node:
+    keep_version(network, 1, tmp_path / "late", with_share=False)
+    with a_node(network, 1, tmp_path / "late", http_app_sign=True) as node:
         async with asking(node) as client:
             assert (await client.get("/pubkey")).status_code == 200
             answer = await client.post("/secrets", json=attested())
@@ -289,21 +289,21 @@ async def test_an_issuer_that_is_down_is_the_operators_trouble(node: Node, issue
 
 
 async def test_the_references_text_needs_its_switch(
-    village: Village, config: NodeConfig, register: Register, clock: Clock
+    network: FakeNetwork, config: NodeConfig, register: Register, clock: Clock
 ) -> None:
     """It binds nothing, so an operator must have said that it is accepted."""
     strict = replace(config, attestation_ecdsa_reference=False)
-    keep_version(village, 0, config.data_dir)
+    keep_version(network, 0, config.data_dir)
     async with open_authoriser(strict, CLUSTER, register, clock=clock) as authoriser:
-        with a_node(village, 0, config.data_dir, deciding=Policy("attested", authoriser)) as node:
+        with a_node(network, 0, config.data_dir, deciding=Policy("attested", authoriser)) as node:
             answer = await post(node, CLIENT.signed(CREATOR_KEY, int(ISSUED)))
             assert code_of(answer) == (400, "method-not-enabled")
 
 
-async def test_a_closed_policy_gives_nothing(village: Village, tmp_path: Path) -> None:
+async def test_a_closed_policy_gives_nothing(network: FakeNetwork, tmp_path: Path) -> None:
     """Whatever is shown; the public key is public."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path, policy="closed") as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, policy="closed") as node:
         async with asking(node) as client:
             assert code_of(await client.post("/secrets", json=attested())) == (403, "not-authorised")
             sign_it = await client.post("/app/sign", json={"AppID": "my-app"})
@@ -312,11 +312,11 @@ async def test_a_closed_policy_gives_nothing(village: Village, tmp_path: Path) -
 
 
 async def test_signing_for_whoever_asks_is_off_unless_told(
-    village: Village, node: Node, tmp_path: Path
+    network: FakeNetwork, node: Node, tmp_path: Path
 ) -> None:
     """Also where the policy is open."""
-    keep_version(village, 0, tmp_path / "other")
-    with a_node(village, 0, tmp_path / "other") as other:
+    keep_version(network, 0, tmp_path / "other")
+    with a_node(network, 0, tmp_path / "other") as other:
         for each in (node, other):
             async with asking(each) as client:
                 answer = await client.post("/app/sign", json={"AppID": "my-app"})
@@ -331,7 +331,7 @@ async def test_stacks_are_refused(node: Node) -> None:
 
 async def test_too_many_at_once_are_refused_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the pipeline."""
-    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 0)
+    monkeypatch.setattr(request_slots, "MAX_AT_ONCE", 0)
     answer = await post(node, attested())
     assert code_of(answer) == (503, "busy")
     assert int(answer.headers["retry-after"]) > 0
@@ -365,10 +365,10 @@ async def test_a_defect_says_nothing(
 # -- limits of a client
 
 
-async def test_who_asks_too_often_is_told_to_wait(village: Village, tmp_path: Path) -> None:
+async def test_who_asks_too_often_is_told_to_wait(network: FakeNetwork, tmp_path: Path) -> None:
     """429 with the seconds to wait; health is not counted."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path, http_rate=1) as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, http_rate=1) as node:
         stop_rates(node)
         async with asking(node) as client:
             answers = [await client.get("/pubkey") for _ in range(3)]
@@ -399,7 +399,7 @@ async def test_of_a_thousand_in_parallel_each_is_answered(node: Node) -> None:
         assert len(statuses) == 1000
         assert statuses.count(b"200") == 1
         assert set(statuses) == {b"200", b"401", b"429"}
-        node._api._rate._buckets.clear()
+        node._api._rate._clock = lambda: 1e9
         async with client_at(url) as client:
             (await client.post("/secrets", json=attested(jti="next"))).raise_for_status()
 
@@ -407,9 +407,9 @@ async def test_of_a_thousand_in_parallel_each_is_answered(node: Node) -> None:
 # -- health, readiness, paths
 
 
-async def test_health_and_readiness(village: Village, tmp_path: Path) -> None:
+async def test_health_and_readiness(network: FakeNetwork, tmp_path: Path) -> None:
     """A node that does not run is alive, and says why it is not ready."""
-    with a_node(village, 0, tmp_path) as node:
+    with a_node(network, 0, tmp_path) as node:
         async with asking(node) as client:
             assert (await client.get("/health")).json() == {"status": "ok"}
             answer = await client.get("/ready")
@@ -421,11 +421,11 @@ async def test_health_and_readiness(village: Village, tmp_path: Path) -> None:
 
 
 async def test_a_node_is_ready_while_it_decrypts_its_share(
-    village: Village, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after each certificate: clients are told to ask again, and no balancer is to take it out."""
     monkeypatch.setattr(Participant, "is_opening_a_share", True)
-    with a_node(village, 0, tmp_path) as node:
+    with a_node(network, 0, tmp_path) as node:
         assert node._report.not_ready() == ["the chain has not been read yet"]
 
 

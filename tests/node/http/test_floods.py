@@ -24,8 +24,8 @@ from eigenkms.node.http.listener import bind
 from eigenkms.node.http.requests import MAX_SECRETS_BODY
 from eigenkms.node.http.server import HttpServer
 from eigenkms.p2p.listening.listener import raise_file_limit
-from tests.attestation.issuer import Authority
 from tests.node.http.support import PATIENT, client_at, connect, eventually_gone, exchange, stop_rates
+from tests.support.token_issuer import Authority
 from tests.support.waiting import PATIENCE, eventually, pace, pass_time
 
 ATTACKERS: Final = tuple(f"127.0.0.{number}" for number in range(2, 6))

@@ -36,7 +36,7 @@ def test_one_client_has_so_many_in_progress() -> None:
             pass
     with progress.one("a"):
         pass
-    assert not progress._of
+    assert progress.total == 0
 
 
 def test_bytes_have_a_budget_and_a_client_its_share() -> None:

@@ -11,10 +11,10 @@ from starlette.routing import Route
 
 from eigenkms.node.app import Node
 from eigenkms.node.http.errors import STATUS
-from tests.attestation.issuer import NOW as ISSUED
-from tests.attestation.issuer import gcp_claims, token
 from tests.node.http.support import ReferenceClient, asking
 from tests.node.test_authorisation import CREATOR_KEY
+from tests.support.token_issuer import NOW as ISSUED
+from tests.support.token_issuer import gcp_claims, token
 
 
 async def described(client: httpx.AsyncClient) -> dict[str, Any]:

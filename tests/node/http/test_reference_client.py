@@ -17,14 +17,14 @@ from eigenkms.crypto.scalars import coordinate
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.types import OperatorAddress
-from tests.attestation.issuer import APP, Authority, Endpoint, gcp_claims, token
-from tests.attestation.issuer import NOW as ISSUED
-from tests.client.village import CLUSTER, Village
 from tests.node.http.conftest import METHODS
 from tests.node.http.support import ReferenceClient, asking, golden, shape_of
-from tests.node.support import a_node, keep_version, make_config
 from tests.node.test_authorisation import APPLICATION, CREATOR_KEY, RELEASE, Clock, Register
 from tests.protocols.support import counter_rng
+from tests.support.fake_network import CLUSTER, FakeNetwork
+from tests.support.nodes import a_node, keep_version, make_config
+from tests.support.token_issuer import APP, Authority, Endpoint, gcp_claims, token
+from tests.support.token_issuer import NOW as ISSUED
 
 SECRET = b'{"PASSWORD": "correct horse"}'
 Partials = dict[OperatorAddress, bytes]
@@ -32,30 +32,35 @@ Partials = dict[OperatorAddress, bytes]
 
 @pytest.fixture
 async def operators(
-    village: Village, tmp_path: Path, authority: Authority, issuer: Endpoint, register: Register, clock: Clock
+    network: FakeNetwork,
+    tmp_path: Path,
+    authority: Authority,
+    issuer: Endpoint,
+    register: Register,
+    clock: Clock,
 ) -> AsyncIterator[dict[OperatorAddress, httpx.AsyncClient]]:
     """All four, by address, with the environment in the application's release."""
-    encrypted = ibe.encrypt(APP, village.epoch.transcript.mpk, SECRET, counter_rng("environment"))
+    encrypted = ibe.encrypt(APP, network.epoch.transcript.mpk, SECRET, counter_rng("environment"))
     release = replace(RELEASE, public_env=b'{"MODE":"prod"}', encrypted_env=encrypted)
     register.known[APP] = replace(APPLICATION, release=release)
     async with AsyncExitStack() as stack:
         found = {}
-        for index, operator in enumerate(village.operators):
+        for index, operator in enumerate(network.operators):
             folder = tmp_path / str(index)
             config = make_config(
-                village,
+                network,
                 index,
                 folder,
                 **METHODS,
                 attestation_gcp_keys=issuer.url,
                 attestation_ca=authority.ca,
             )
-            keep_version(village, index, folder)
+            keep_version(network, index, folder)
             authoriser = await stack.enter_async_context(
                 open_authoriser(config, CLUSTER, register, clock=clock)
             )
             node = stack.enter_context(
-                a_node(village, index, folder, deciding=Policy("attested", authoriser))
+                a_node(network, index, folder, deciding=Policy("attested", authoriser))
             )
             found[operator.address] = await stack.enter_async_context(asking(node))
         yield found
@@ -98,14 +103,14 @@ async def secrets_of(
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["token", "signed text"])
 async def test_it_gets_its_environment(
-    village: Village, operators: dict[OperatorAddress, httpx.AsyncClient], how: str
+    network: FakeNetwork, operators: dict[OperatorAddress, httpx.AsyncClient], how: str
 ) -> None:
     """One RSA key and one piece of evidence for all operators; t of the answers make the key that opens the environment."""
     client = ReferenceClient()
     request = client.signed(CREATOR_KEY, int(ISSUED))
     if how == "token":
         request = client.with_token(token(gcp_claims(client.nonce)), at=int(ISSUED))
-    t = village.epoch.transcript.threshold
+    t = network.epoch.transcript.threshold
     mpk = await voted_key(operators, t)
     partials, encrypted, public = await secrets_of(operators, client, request)
     key = recovered(dict(list(partials.items())[1 : 1 + t]), mpk, t)
@@ -114,14 +119,14 @@ async def test_it_gets_its_environment(
 
 
 async def test_the_answers_have_its_shapes(
-    village: Village, operators: dict[OperatorAddress, httpx.AsyncClient]
+    network: FakeNetwork, operators: dict[OperatorAddress, httpx.AsyncClient]
 ) -> None:
     """Field by field, as recorded from the specification; extra data comes back only if there was any."""
     client = ReferenceClient(extra_data=b"more")
-    me = village.operators[0].address
+    me = network.operators[0].address
     pubkey = (await operators[me].get("/pubkey")).json()
     assert shape_of(pubkey) == golden("pubkey.json")
-    transcript = village.epoch.transcript
+    transcript = network.epoch.transcript
     assert pubkey["operatorAddress"] == "0x" + me.hex()
     assert pubkey["version"] == transcript.version
     assert [base64.b64decode(c["CompressedBytes"]) for c in pubkey["commitments"]] == list(

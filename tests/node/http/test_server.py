@@ -34,7 +34,6 @@ from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.requests import MAX_SECRETS_BODY, MAX_SIGN_BODY
 from eigenkms.node.http.server import HttpServer
-from tests.attestation.issuer import Authority
 from tests.node.http.support import (
     PATIENT,
     ReferenceClient,
@@ -47,6 +46,7 @@ from tests.node.http.support import (
     read_all,
     served,
 )
+from tests.support.token_issuer import Authority
 from tests.support.waiting import PATIENCE, eventually, pace
 
 pytestmark = pytest.mark.usefixtures("virtual_clock")
@@ -585,7 +585,7 @@ async def test_files_that_cannot_be_used_are_said_at_the_start(
     authority: Authority, tmp_path: Path, broken: str
 ) -> None:
     """By their names, and nothing of what is in them."""
-    from tests.attestation.issuer import make_authority
+    from tests.support.token_issuer import make_authority
 
     rubbish = tmp_path / "rubbish.pem"
     rubbish.write_text("rubbish")

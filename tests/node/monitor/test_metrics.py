@@ -16,9 +16,9 @@ from eigenkms.p2p.types import Request
 from eigenkms.protocols.ceremony.ceremony import FAILED
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.wire import rpc_methods
-from tests.client.village import Village
-from tests.docs.pages import ROOT
-from tests.node.support import a_node, keep_version
+from tests.support.doc_pages import ROOT
+from tests.support.fake_network import FakeNetwork
+from tests.support.nodes import a_node, keep_version
 
 STRANGER = PeerKey.generate().peer_id
 
@@ -37,13 +37,13 @@ def value(text: bytes, name: str, **labels: str) -> float:
     return found
 
 
-async def test_a_node_tells_what_it_is(village: Village, tmp_path: Path) -> None:
+async def test_a_node_tells_what_it_is(network: FakeNetwork, tmp_path: Path) -> None:
     """Before it runs, too: what is unknown is left out rather than 0."""
-    keep_version(village, 0, tmp_path)
-    with a_node(village, 0, tmp_path) as node:
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path) as node:
         text = node._metrics.exposition()
     assert value(text, "eigenkms_share_held") == 1
-    assert value(text, "eigenkms_version_seconds") == village.epoch.transcript.version
+    assert value(text, "eigenkms_version_seconds") == network.epoch.transcript.version
     assert value(text, "eigenkms_ready") == 0
     assert value(text, "eigenkms_info") == 1
     assert value(text, "eigenkms_data_dir_free_bytes") > 0
@@ -52,9 +52,9 @@ async def test_a_node_tells_what_it_is(village: Village, tmp_path: Path) -> None
     assert value(text, "process_resident_memory_bytes") > 0
 
 
-async def test_requests_are_counted_by_method_and_outcome(village: Village, tmp_path: Path) -> None:
+async def test_requests_are_counted_by_method_and_outcome(network: FakeNetwork, tmp_path: Path) -> None:
     """A refusal with its code; a method or a code that nobody knows is "other", however many there are of them."""
-    with a_node(village, 0, tmp_path) as node:
+    with a_node(network, 0, tmp_path) as node:
         handler = node._metrics.metered(node._services.client)
         await handler(Request(STRANGER, rpc_methods.STATUS, b""))
         for method in (rpc_methods.INFO, "method-1", "method-2"):
@@ -70,7 +70,7 @@ async def test_requests_are_counted_by_method_and_outcome(village: Village, tmp_
     assert value(node._metrics.exposition(), total, method="status", outcome="other") == 1
 
 
-async def test_http_answers_are_counted(village: Village, tmp_path: Path) -> None:
+async def test_http_answers_are_counted(network: FakeNetwork, tmp_path: Path) -> None:
     """By path and status; paths that there are not are one."""
     metrics = Metrics()
 
@@ -123,7 +123,7 @@ def test_refusals_are_those_of_the_code() -> None:
 
 def test_every_alert_leads_to_a_section_and_has_a_case() -> None:
     """Who is woken by it finds what to do."""
-    from tests.docs.pages import page
+    from tests.support.doc_pages import page
 
     rules = json.loads((ROOT / "packaging/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
     cases = json.loads((ROOT / "tests/packaging/alert_cases.json").read_text())

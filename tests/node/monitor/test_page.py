@@ -16,11 +16,11 @@ from eigenkms.config.addresses import HttpAddress
 from eigenkms.node.app import Node
 from eigenkms.node.monitor.page import POLICY
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
-from tests.client.village import Village, at_home
-from tests.node.support import a_node, keep_version
 from tests.node.test_app import boundary_seen, neighbours_known, running
 from tests.node.test_canary import Choir, sign
 from tests.support.browser import Page, browser
+from tests.support.fake_network import FakeNetwork, operator_host
+from tests.support.nodes import a_node, keep_version
 from tests.support.tools import require
 from tests.support.waiting import PATIENCE
 
@@ -50,15 +50,15 @@ def pictures(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def watched(
-    village: Village, folder: Path, caplog: pytest.LogCaptureFixture, address: HttpAddress = ANY_PORT
+    network: FakeNetwork, folder: Path, caplog: pytest.LogCaptureFixture, address: HttpAddress = ANY_PORT
 ) -> AsyncIterator[tuple[Node, str]]:
     """The first operator's node with its page, and the page's URL."""
     async with RecentWarnings.kept() as recent:
         with a_node(
-            village, 0, folder, monitor_listen=address, block_seconds=BLOCK_SECONDS, canary_seconds=1.0
+            network, 0, folder, monitor_listen=address, block_seconds=BLOCK_SECONDS, canary_seconds=1.0
         ) as node:
             node._recent = recent
-            async with running(village, node):
+            async with running(network, node):
                 events = (getattr(r, "fields", {}) for r in caplog.records)
                 url = [f["url"] for f in events if f.get("event") == "monitor"][-1]
                 yield node, str(url)
@@ -99,17 +99,17 @@ async def photograph(page: Page, folder: Path, name: str) -> None:
 
 
 async def test_an_operator_sees_how_its_node_does(
-    village: Village, tmp_path: Path, pictures: Path, chromium: str, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, pictures: Path, chromium: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Well; a boundary at which operators are missing, and one of them calls itself by markup; too few; gone; back."""
     caplog.set_level("INFO")
     folder = tmp_path / "node"
-    keep_version(village, 0, folder)
-    village.place(0, f"/dns4/localhost/tcp/9400/p2p/{village.operators[0].peer.peer_id}")
-    names = ["0x" + operator.address.hex() for operator in village.operators]
+    keep_version(network, 0, folder)
+    network.place(0, f"/dns4/localhost/tcp/9400/p2p/{network.operators[0].peer.peer_id}")
+    names = ["0x" + operator.address.hex() for operator in network.operators]
     async with browser(chromium, tmp_path / "profile") as page, trio.open_nursery() as nursery:
-        lives = [await nursery.start(live, village, index) for index in (1, 2, 3)]
-        async with watched(village, folder, caplog) as (node, url):
+        lives = [await nursery.start(live, network, index) for index in (1, 2, 3)]
+        async with watched(network, folder, caplog) as (node, url):
             await neighbours_known(node, 3)
             await page.go(url)
             await page.until(f"{HEALTH} === 'healthy'")
@@ -118,18 +118,18 @@ async def test_an_operator_sees_how_its_node_does(
                 "[...document.querySelectorAll('#members tbody tr')].filter(r => / ms/.test(r.innerText)).length === 3"
             )
             await page.until("document.getElementById('tile-canary')?.innerText.includes('works')")
-            await sees_a_healthy_node(page, village, names)
+            await sees_a_healthy_node(page, network, names)
             await photograph(page, pictures, "healthy")
             assert page.said == []
             # at a boundary that a fifth operator joins, which never was there; one neighbour is gone
-            village.change_set([*village.operators, *village.join(1)])
-            village.place(4, HOSTILE * 200)
+            network.change_set([*network.operators, *network.join(1)])
+            network.place(4, HOSTILE * 200)
             lives[2].cancel()
-            village.chain.number = 115
+            network.chain.number = 115
             await boundary_seen(caplog, 110)
             await page.until(f"{HEALTH} === 'degraded'")  # at its own pace
             await page.until("document.querySelectorAll('#members tbody tr').length === 5")
-            await sees_what_is_wrong(page, village, names)
+            await sees_what_is_wrong(page, network, names)
             await photograph(page, pictures, "degraded")
             assert page.said == []
             # fewer than three of those who hold the version
@@ -144,7 +144,7 @@ async def test_an_operator_sees_how_its_node_does(
         await page.until("/data [0-9]+ s old/.test(document.getElementById('age').innerText)")
         await photograph(page, pictures, "gone")
         port = HttpAddress.parse(url.removeprefix("http://"))
-        async with watched(village, folder, caplog, port):
+        async with watched(network, folder, caplog, port):
             await until_seen(page, f"{HEALTH} === 'cannot serve'")
         nursery.cancel_scope.cancel()
 
@@ -154,21 +154,21 @@ async def until_seen(page: Page, expression: str) -> None:
     await page.until(f"document.dispatchEvent(new Event('visibilitychange')) && {expression}")
 
 
-async def live(village: Village, index: int, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+async def live(network: FakeNetwork, index: int, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
     """A neighbour, at home until its scope is cancelled."""
     with trio.CancelScope() as life:
-        async with at_home(village, index, Choir(village, {index: sign})):
+        async with operator_host(network, index, Choir(network, {index: sign})):
             task_status.started(life)
             await trio.sleep_forever()
 
 
-async def sees_a_healthy_node(page: Page, village: Village, names: list[str]) -> None:
+async def sees_a_healthy_node(page: Page, network: FakeNetwork, names: list[str]) -> None:
     """Who, which cluster, which version, everybody with a latency, and the time to the next boundary, which runs."""
     shown = await page.read(BODY)
-    transcript = village.epoch.transcript
+    transcript = network.epoch.transcript
     for expected in (
         *names,
-        village.session.cluster.hex(),
+        network.session.cluster.hex(),
         transcript.mpk.hex(),
         transcript.hash.hex()[:16],
         str(int(transcript.version)),
@@ -190,7 +190,7 @@ async def sees_a_healthy_node(page: Page, village: Village, names: list[str]) ->
     assert 0 < after < before <= 5 * BLOCK_SECONDS
 
 
-async def sees_what_is_wrong(page: Page, village: Village, names: list[str]) -> None:
+async def sees_what_is_wrong(page: Page, network: FakeNetwork, names: list[str]) -> None:
     """Who is missing is named, in the verdict and at the step that waits; markup of a stranger is text, and cut."""
     reasons = await page.read("document.querySelector('.verdict').innerText")
     assert reasons.startswith("Degraded: 2 of 5 operators not connected")
@@ -205,7 +205,7 @@ async def sees_what_is_wrong(page: Page, village: Village, names: list[str]) -> 
         ("certified", "waiting"),
     ]
     assert names[3][:10] in await page.read("document.querySelector('[aria-current=step]').innerText")
-    joined = "0x" + village.operators[4].address.hex()
+    joined = "0x" + network.operators[4].address.hex()
     hostile = (
         f"[...document.querySelectorAll('#members tbody tr')].find(r => r.innerText.includes('{joined}'))"
     )
@@ -222,12 +222,12 @@ async def sees_what_is_wrong(page: Page, village: Village, names: list[str]) -> 
 
 
 async def test_the_page_is_all_there_and_lets_nothing_else_in(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each file under a policy that forbids what is not from here; read-only, by its own names, and not sent twice."""
     caplog.set_level("INFO")
     async with (
-        watched(village, tmp_path, caplog) as (_, url),
+        watched(network, tmp_path, caplog) as (_, url),
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE) as client,
     ):
         for path, kind in (

@@ -18,10 +18,10 @@ from eigenkms.config.addresses import HttpAddress
 from eigenkms.node.app import Node
 from eigenkms.node.monitor.operator_status import SCHEMA
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
-from tests.client.village import Village, at_home, make_village
-from tests.docs.pages import page
-from tests.node.support import PASSWORD, Neighbour, a_node, keep_version
 from tests.node.test_app import neighbours_known, running
+from tests.support.doc_pages import page
+from tests.support.fake_network import FakeNetwork, make_network, operator_host
+from tests.support.nodes import PASSWORD, Neighbour, a_node, keep_version
 from tests.support.waiting import PATIENCE, eventually
 
 GOLDEN = Path(__file__).with_name("golden") / "status.json"
@@ -53,19 +53,19 @@ FROZEN = (
 """In this order in the file."""
 
 
-async def told_by_a_node(village: Village, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+async def told_by_a_node(network: FakeNetwork, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a node says of itself in the middle of a rotation of a version that another one led to: what it tells its operator
     alone, and what everybody.
     """
-    keep_version(village, 0, folder)
-    newer = village.reshare(village.first, 110)
-    keep_version(village, 0, folder, version=newer)
-    with a_node(village, 0, folder) as node:
-        async with RecentWarnings.kept() as recent, at_home(village, 1, Neighbour(village)):
+    keep_version(network, 0, folder)
+    newer = network.reshare(network.first, 110)
+    keep_version(network, 0, folder, version=newer)
+    with a_node(network, 0, folder) as node:
+        async with RecentWarnings.kept() as recent, operator_host(network, 1, Neighbour(network)):
             node._recent = recent
-            async with running(village, node):
+            async with running(network, node):
                 await neighbours_known(node, 1)
-                village.chain.number = 125
+                network.chain.number = 125
                 await eventually(lambda: is_telling(node))
                 told, public = node._report.full(), node.status()
     return {name: told[name] for name in told if name in FROZEN}, public
@@ -79,27 +79,27 @@ def is_telling(node: Node) -> bool:
 
 @pytest.mark.slow
 async def test_what_a_running_node_tells_has_the_shape_that_is_frozen(
-    village: Village, tmp_path: Path
+    network: FakeNetwork, tmp_path: Path
 ) -> None:
     """Beside all that it tells everybody; plain values, the steps of the session among them, and nothing that is secret."""
-    own, public = await told_by_a_node(village, tmp_path)
+    own, public = await told_by_a_node(network, tmp_path)
     assert json.loads(json.dumps(own)) == own, "plain values"
     assert shape(own) == json.loads(GOLDEN.read_text())
     assert own["schema"] == SCHEMA == 2
     assert not own.keys() & public.keys()
     text = json.dumps(own)
-    for secret in (village.secret, *(o.share for o in village.operators)):
+    for secret in (network.secret, *(o.share for o in network.operators)):
         assert secret.to_bytes().hex() not in text
     assert PASSWORD not in text
     ceremony = own["ceremony"]
     assert (ceremony["kind"], ceremony["block"], ceremony["phase"]) == ("rotation", 120, "dealing")
     first, *others = ceremony["steps"]
     assert (first["name"], first["state"], first["of"], first["needed"]) == ("dealt", "current", 4, 3)
-    assert {"0x" + o.address.hex() for o in village.operators[1:]} <= set(first["missing"])
+    assert {"0x" + o.address.hex() for o in network.operators[1:]} <= set(first["missing"])
     assert [step["state"] for step in others] == ["waiting"] * 3
     (newest,) = own["versions"]
     assert (newest["signers"], newest["share"], newest["block"]) == (4, True, 110)
-    assert (newest["source"], ceremony["source"]) == (village.epoch.transcript.version, newest["version"])
+    assert (newest["source"], ceremony["source"]) == (network.epoch.transcript.version, newest["version"])
     assert own["next_boundary"]["block"] == 130
     assert 0 <= own["next_boundary"]["seconds"] <= 5
 
@@ -120,12 +120,12 @@ def test_every_field_is_explained() -> None:
     assert fields == rows
 
 
-async def test_a_node_that_has_just_begun_tells_what_it_can(village: Village, tmp_path: Path) -> None:
+async def test_a_node_that_has_just_begun_tells_what_it_can(network: FakeNetwork, tmp_path: Path) -> None:
     """No version, no session, nobody there: over HTTP, where all is read-only and no cache keeps it."""
-    with a_node(village, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
+    with a_node(network, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
         told: Any = node._report.full()
         assert "health" not in told, "it does not run yet"
-        async with running(village, node):
+        async with running(network, node):
             told = node._report.full()
             frozen = json.loads(GOLDEN.read_text())
             assert frozen.keys() <= told.keys()
@@ -138,12 +138,12 @@ async def test_a_node_that_has_just_begun_tells_what_it_can(village: Village, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_reading_is_all_that_can_be_done(
-    village: Village, tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
+    network: FakeNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     """By any other method nothing is done."""
     caplog.set_level("INFO")
-    with a_node(village, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
-        async with running(village, node), httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+    with a_node(network, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
+        async with running(network, node), httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             (url,) = [
                 r.fields["url"]  # type: ignore[attr-defined]
                 for r in caplog.records
@@ -159,7 +159,7 @@ if __name__ == "__main__":
 
     async def write() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            own, _ = await told_by_a_node(make_village(), Path(folder))
+            own, _ = await told_by_a_node(make_network(), Path(folder))
         GOLDEN.write_text(json.dumps(shape(own), indent=2) + "\n")
         sys.stdout.write(f"wrote {GOLDEN}\n")
 

@@ -1,0 +1,1 @@
+"""Checks of the gate on prose and on structure, each with a ratchet."""

@@ -1,0 +1,135 @@
+"""Operators of the network that ask for a right to the key, by the pipeline, the methods and the memory that a node has."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eigenkms.applications import Application, AppRelease, AppStatus
+from eigenkms.attestation.ecdsa import Ecdsa
+from eigenkms.attestation.interface import AttestationRefused, Method
+from eigenkms.client.attesters import Attester
+from eigenkms.node.authorisation.pipeline import Authoriser
+from eigenkms.node.authorisation.policy import Policy
+from eigenkms.node.network.client_handlers import explain
+from eigenkms.p2p.errors import RpcRefusal
+from eigenkms.p2p.host import Host, Request
+from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.authorisation import Authorisation, Scope
+from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_partial_request
+from eigenkms.storage.replay_cache import ReplayCache
+from eigenkms.types import AppId, OperatorAddress
+from tests.support.fake_network import CLUSTER, FakeNetwork, Keeper, Operator, operator_host
+from tests.support.waiting import PATIENCE
+
+APP = AppId("0x" + "ab" * 20)
+CREATOR_KEY = b"\x11" * 32
+DIGEST = bytes.fromhex("cd" * 32)
+
+
+@dataclass
+class Register:
+    """The chain's applications; ``trouble`` is raised instead."""
+
+    known: dict[str, Application] = field(default_factory=dict)
+    trouble: Exception | None = None
+
+    async def lookup(self, app_id: AppId, client: str = "") -> Application | None:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.known.get(app_id)
+
+    def publish(self, creator: bytes, release: AppRelease | None = None) -> None:
+        """``APP`` runs, as ``creator`` made it."""
+        self.known[APP] = Application(APP, creator, AppStatus.STARTED, release)
+
+
+class Guarded(Keeper):
+    """Keeps to the policy attested. ``seen`` are all requests for a partial signature, with who got them."""
+
+    def __init__(self, network: FakeNetwork, policies: dict[OperatorAddress, Policy]) -> None:
+        super().__init__(network)
+        self.policies = policies
+        self.seen: list[tuple[OperatorAddress, PartialRequest]] = []
+
+    async def answer(self, operator: Operator, request: Request) -> bytes:
+        if request.method == rpc_methods.PARTIAL:
+            asked = decode_partial_request(request.body)
+            self.seen.append((operator.address, asked))
+            try:
+                await self.policies[operator.address].authorise(asked)
+            except AttestationRefused as error:
+                raise RpcRefusal(error.code, explain(error)) from error
+        return await super().answer(operator, request)
+
+
+@contextmanager
+def policies(
+    network: FakeNetwork, register: Register, folder: Path, methods: Callable[[], list[Method]]
+) -> Iterator[dict[OperatorAddress, Policy]]:
+    """One for each operator, with a memory of its own."""
+    made = {}
+    with ExitStack() as stack:
+        for operator in network.operators:
+            home = folder / operator.address.hex()
+            home.mkdir()
+            authoriser = Authoriser(
+                cluster=CLUSTER,
+                operator=operator.address,
+                applications=register,
+                methods=methods(),
+                spent=stack.enter_context(closing(ReplayCache.open(home))),
+            )
+            made[operator.address] = Policy("attested", authoriser)
+        yield made
+
+
+def ecdsa() -> list[Method]:
+    """The one method."""
+    return [Ecdsa()]
+
+
+@asynccontextmanager
+async def guarded(
+    network: FakeNetwork,
+    register: Register,
+    folder: Path,
+    *,
+    methods: Callable[[], list[Method]] = ecdsa,
+    make: Callable[[FakeNetwork, dict[OperatorAddress, Policy]], Guarded] = Guarded,
+) -> AsyncIterator[Guarded]:
+    """All operators at home, and with the policy attested."""
+    for operator in network.operators:
+        operator.learn(network.first)
+    async with AsyncExitStack() as stack:
+        ways = make(network, stack.enter_context(policies(network, register, folder, methods)))
+        for index in range(len(network.operators)):
+            await stack.enter_async_context(operator_host(network, index, ways))
+        yield ways
+
+
+@dataclass
+class Watched:
+    """An attester that tells what it was asked for and what it gave."""
+
+    inner: Attester
+    given: list[tuple[Scope, Authorisation]] = field(default_factory=list)
+
+    async def attest(self, scope: Scope) -> Authorisation:
+        made = await self.inner.attest(scope)
+        self.given.append((scope, made))
+        return made
+
+
+async def show(host: Host, network: FakeNetwork, index: int, request: PartialRequest) -> bytes:
+    """Send a request as it is to an operator, from anybody."""
+    operator = network.operators[index]
+    socket = next(o.socket for o in network.chain.operators if o.address == operator.address)
+    host.set_addresses(operator.peer.peer_id, [socket])
+    return await host.call(
+        operator.peer.peer_id,
+        rpc_methods.CLIENT_PROTOCOL,
+        rpc_methods.PARTIAL,
+        request.encoded,
+        timeout=PATIENCE,
+    )
