@@ -17,12 +17,10 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.operator_set import ChainOperator
     from eigenkms.client.network_snapshot import NetworkSnapshot
     from eigenkms.config.settings import Settings
     from eigenkms.maintenance.backup_file import Backup
     from eigenkms.maintenance.restore import RestoreTarget
-    from eigenkms.types import Version
 
 _NODE = (*CHAIN_SETTINGS, "operator", "data_dir", "bn254_keystore", "p2p_keystore", "password_file")
 _SECRET = ("backup_password_file",)
@@ -114,7 +112,7 @@ def _create(*, output: str, with_share: bool, settings: "Settings", as_json: boo
 
 
 def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
-    """The backup, checked without a network, and what names it."""
+    """Return the backup, checked without any network, and the digest of its file."""
     from eigenkms.maintenance.backup import check
     from eigenkms.maintenance.backup_file import MAX_BYTES, open_backup
 
@@ -148,9 +146,11 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
         facts["keys_opened"] = True
     stale = None
     if settings.get("rpc_url"):
+        from eigenkms.maintenance.backup_staleness import peer_id_mismatch, staleness_reason
+
         snapshot = _take_snapshot(backup, settings)
         newest = snapshot.newest
-        stale = _why_stale(backup, snapshot) or why_another_peer(backup, snapshot)
+        stale = staleness_reason(backup, snapshot) or peer_id_mismatch(backup, snapshot)
         facts |= {
             "network_version": None if newest is None else int(newest.transcript.version),
             "stale": stale,
@@ -163,7 +163,7 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
 
 
 def _take_snapshot(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
-    """Ask the network that ``settings`` name. Raises ``InputError`` where it is not the backup's, ``ChainError``."""
+    """Take a snapshot of the configured network. Raises ``InputError`` if the backup is of another one; ``ChainError``."""
     from eigenkms.client.network_snapshot import take_snapshot
 
     if client_runner.cluster(settings) != backup.identity.cluster_id:
@@ -173,42 +173,6 @@ def _take_snapshot(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
             hint="check chain_id, avs and operator_set_id",
         )
     return client_runner.run(take_snapshot, client_runner.client_settings(settings))
-
-
-def _why_stale(backup: "Backup", snapshot: "NetworkSnapshot") -> str | None:
-    """Why the network has left the backup behind; None where it has not."""
-    mine = next((o for o in snapshot.operators if o.address == backup.identity.operator), None)
-    if mine is not None and not _is_key_of(backup, mine):
-        return "the chain has another BN254 key for this operator"
-    newest = snapshot.newest
-    if backup.share is None or newest is None:
-        return None
-    if newest.transcript.version > backup.share.row.version:
-        return f"it has the share of version {backup.share.row.version}, and the newest is {newest.transcript.version}"
-    return None
-
-
-def why_another_peer(backup: "Backup", snapshot: "NetworkSnapshot") -> str | None:
-    """What the chain's socket says of the peer id, where it is not the one of the p2p keystore in the backup."""
-    from eigenkms.maintenance.backup import public_values
-    from eigenkms.p2p.identity import parse_address
-
-    mine = next((o for o in snapshot.operators if o.address == backup.identity.operator), None)
-    own = public_values(backup)["p2p_keystore"].get("peer_id")
-    try:
-        named = None if mine is None else str(parse_address(mine.socket).peer_id)
-    except InputError:
-        return None
-    if named in (None, own):
-        return None
-    return f"the chain has peer id {named} for this operator, and the p2p keystore in it is of {own}"
-
-
-def _is_key_of(backup: "Backup", operator: "ChainOperator") -> bool:
-    from eigenkms.keys.keystores import claims_bn254
-    from eigenkms.maintenance.backup import public_values
-
-    return claims_bn254(public_values(backup)["bn254_keystore"], operator.key_g1, operator.key)
 
 
 @verb(
@@ -279,7 +243,7 @@ def _print_next_steps(facts: dict[str, Any], target: "RestoreTarget") -> None:
 
 
 def _why_no_share(backup: "Backup", settings: "Settings") -> str | None:
-    """Why the share must not be restored; None where it may."""
+    """Return why the share must not be restored; None if it may be."""
     if backup.share is None:
         return "there is none in the backup"
     try:
@@ -288,27 +252,9 @@ def _why_no_share(backup: "Backup", settings: "Settings") -> str | None:
         return f"whether its version is superseded cannot be found out ({error})"
     except EigenKmsError as error:
         return f"the network cannot be asked ({error})"
-    return why_doubtful(backup, backup.share.row.version, snapshot)
+    from eigenkms.maintenance.backup_staleness import share_doubt
 
-
-def why_doubtful(backup: "Backup", version: "Version", snapshot: "NetworkSnapshot") -> str | None:
-    """Why it is not sure that ``version`` is what the network deals from; None where it is.
-
-    Enough others must show that very version, so that one of them is honest: who knows none may be new itself. Or all of
-    them must answer, and none show a newer one, as where all have lost their disks.
-    """
-    stale = _why_stale(backup, snapshot)
-    if stale is not None:
-        return stale
-    me = backup.identity.operator
-    others = [operator for operator in snapshot.operators if operator.address != me]
-    showing = snapshot.showing(me, version)
-    if showing >= snapshot.needed or snapshot.others(me) == len(others):
-        return None
-    return (
-        f"{showing} other operators show version {version} as the newest one, {snapshot.needed} must "
-        "(or all must answer, and none show a newer one)"
-    )
+    return share_doubt(backup, backup.share.row.version, snapshot)
 
 
 for each in (_create, _verify, _restore):

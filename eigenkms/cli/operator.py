@@ -2,21 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account_address, checked_address
+from eigenkms.cli.support.operator_output import operator_line, print_registration, read_operator_set
 from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.output import print_note, print_result
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.cli.support.socket_options import (
     dial_address,
     p2p_keystore,
-    peer_id_of,
     published_socket,
-    shown_socket,
     socket_options,
 )
 from eigenkms.cli.support.transactions import SendOptions, check_operator, run_plan, send_options
@@ -26,7 +25,6 @@ from eigenkms.errors import InputError
 if TYPE_CHECKING:
     from eigenkms.chain.operator_keys import OperatorKey
     from eigenkms.chain.operator_registry import OperatorRegistration, OperatorRegistry, Plan
-    from eigenkms.chain.operator_set_source import OperatorSetSource
     from eigenkms.config.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
@@ -218,41 +216,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
             return await registry.read_registration(asked), await pending_of(registry.chain.rpc, asked)
 
     found, pending = client_runner.run(visit)
-    _print_standing(found, pending, keystore if asked == own else None, as_json=as_json)
-
-
-def _print_standing(
-    found: "OperatorRegistration", pending: int, keystore: Path | None, *, as_json: bool
-) -> None:
-    from eigenkms.chain import abi
-    from eigenkms.chain.operator_keys import CURVES
-    from eigenkms.chain.values import ether, hexed
-    from eigenkms.keys.keystores import claims_bn254, peek
-
-    is_bn254, matches = found.curve == abi.CURVE_BN254, None
-    if is_bn254 and keystore is not None and found.key is not None:
-        matches = claims_bn254(peek(keystore)[1], found.key[:64], found.key[64:])
-    facts: dict[str, Any] = {
-        "address": hexed(found.address),
-        "block": found.block,
-        "operator": found.is_operator,
-        "allowed": found.is_allowed,
-        "member": found.is_member,
-        "curve": CURVES[found.curve],
-        "key": None if found.key is None else found.key[64 if is_bn254 else 0 :].hex(),
-        "key_matches": matches,
-        "socket": found.socket or None,
-        "peer_id": peer_id_of(found.socket),
-        "slashable": found.is_slashable,
-        "slashable_until": found.slashable_until,
-        "balance_wei": found.balance,
-        "pending": pending,
-    }
-    if not as_json:
-        facts["socket"] = shown_socket(found.socket) or None
-        facts["balance"] = f"{ether(facts.pop('balance_wei'))} ether"
-        facts = {name: value for name, value in facts.items() if value is not None}
-    print_result_fields(facts, as_json=as_json)
+    print_registration(found, pending, keystore if asked == own else None, as_json=as_json)
 
 
 @verb("list", "eigenkms operator list --environment sepolia --rpc-url https://rpc.example.org --json")
@@ -260,62 +224,13 @@ def _print_standing(
 @json_option
 def _list(*, settings: "Settings", as_json: bool) -> None:
     """List the operator set at the newest block, by address."""
-    from dataclasses import replace
-
-    config = client_runner.client_settings(settings).chain
-
-    async def visit() -> dict[str, Any]:
-        from eigenkms.chain import abi
-        from eigenkms.chain.config import Finality
-        from eigenkms.chain.operator_set_source import open_chain
-
-        newest, curves = replace(config, finality=Finality("latest")), (abi.CURVE_BN254, abi.CURVE_ECDSA)
-        async with open_chain(newest, curves=curves) as chain:
-            block, rows = await (_ecdsa_rows if chain.curve == abi.CURVE_ECDSA else _bn254_rows)(chain)
-        return {"block": block, "operators": sorted(rows, key=lambda row: str(row["address"]))}
-
-    facts = client_runner.run(visit)
+    facts = client_runner.run(read_operator_set, client_runner.client_settings(settings).chain)
     if as_json:
         print_result_fields(facts, as_json=True)
         return
-    print_result(*(map(_line, facts["operators"]) if facts["operators"] else ["the operator set is empty"]))
-
-
-Rows = list[dict[str, Any]]
-
-
-async def _bn254_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
-    """The block, and a row for each member; a key that no node could verify votes with is a problem."""
-    read = await chain.operators_at(await chain.head())
-    rows = [_row(each.address, each.socket, "BN254", each.key.hex(), None) for each in read.operators]
-    rows += [_row(address, "", "BN254", None, problem) for address, problem in read.rejected]
-    return read.block.number, rows
-
-
-async def _ecdsa_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
-    block, found = await chain.set_now()
-    rows = []
-    for member, key in found.keys.items():
-        known = (key.hex(), None) if isinstance(key, bytes) else (None, key)
-        rows.append(_row(member, found.sockets[member], "ECDSA", *known))
-    return block.number, rows
-
-
-def _row(address: bytes, socket: str, curve: str, key: str | None, problem: str | None) -> dict[str, Any]:
-    return {
-        "address": "0x" + address.hex(),
-        "peer_id": peer_id_of(socket),
-        "socket": socket,
-        "curve": curve,
-        "key": key,
-        "problem": problem,
-    }
-
-
-def _line(row: dict[str, Any]) -> str:
-    if row["problem"]:
-        return f"{row['address']}  {row['problem']}"
-    return f"{row['address']}  {row['curve']} {row['key'][:16]}…  {shown_socket(row['socket'])}"
+    print_result(
+        *(map(operator_line, facts["operators"]) if facts["operators"] else ["the operator set is empty"])
+    )
 
 
 for _verb in (_register, _deregister, _update_socket, _rotate_peer_key, _allow, _list, _show):
