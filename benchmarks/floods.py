@@ -1,9 +1,10 @@
-"""Strangers of every kind at once: ``python -m benchmarks.floods [--minutes 10] [--operators 4]``.
+"""Strangers of every kind at once: ``python -m benchmarks.floods [--minutes 10] [--operators 4] [--each]``.
 
 Real node processes with an HTTP API, and ``benchmarks.strangers`` in a process of its own. Those do to each operator what strangers
 can: requests whose answers are not read, forged records of operators, handshakes that are not completed, idle HTTP connections and
 uploads that lack a byte, requests for applications that do not exist. An honest client decrypts without pause, as the creator of an
-application, first without the strangers and then beside them; ``/ready`` of each operator is read once a second.
+application, first without the strangers and then beside them; ``/ready`` of each operator is read once a second. With ``--each``
+the kinds come one after the other, each for so many minutes, and memory is not judged.
 
 *Resident* is the memory of the largest operator's process in MB: the median of the second minute of a part, and the largest of its
 last. The run fails, with exit code 1, if memory grew by more than a tenth in between, if a boundary was not certified, if a
@@ -16,7 +17,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -25,7 +26,7 @@ import httpx
 import trio
 
 from benchmarks.network import GENESIS_SECONDS, resident_mb
-from benchmarks.strangers import Target
+from benchmarks.strangers import KINDS, Target
 from benchmarks.tables import show
 from eigenkms.client.api import Client, open_client
 from eigenkms.client.attesters import EcdsaAttester
@@ -53,7 +54,6 @@ READY_SECONDS = 10.0
 """Until an answer to ``/ready`` counts as none: the strangers' process takes as much of the processors as it gets."""
 BOUNDARY_SECONDS = 120.0
 GROWTH = 1.1
-KINDS = 6
 
 
 @dataclass(frozen=True)
@@ -161,23 +161,24 @@ class Run:
 
 
 @asynccontextmanager
-async def flooded(network: Devnet, info: ClusterInfo, ports: Sequence[int]) -> AsyncIterator[dict[str, int]]:
-    """The strangers are there as long as the context lasts. What they did stands in the result then, by kind."""
+async def flooded(
+    network: Devnet, info: ClusterInfo, ports: Sequence[int], kinds: Iterable[str], done: dict[str, int]
+) -> AsyncIterator[None]:
+    """The strangers of these kinds are there as long as the context lasts. What they did is added to ``done`` then, by kind."""
     transcript = info.epoch.transcript
     targets = [
         Target(transcript.cluster.hex(), member.address.hex(), transcript.hash.hex(), member.multiaddr, port)
         for member, port in zip(network.members, ports, strict=True)
     ]
-    command = [sys.executable, "-m", "benchmarks.strangers"]
+    command = [sys.executable, "-m", "benchmarks.strangers", *kinds]
     lines = "".join(target.line for target in targets).encode()
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
-    done = dict[str, int]()
     try:
         await process.stdin.send_all(lines)
         await process.stdin.aclose()
-        yield done
+        yield
         if process.poll() is not None:
             raise NetworkError(f"flood the network: the strangers ended with code {process.returncode}")
         process.terminate()
@@ -195,8 +196,10 @@ async def http_port(node: NodeProcess) -> int:
     return int((await node.wait_event("http", GENESIS_SECONDS))["url"].rpartition(":")[2])
 
 
-async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part], dict[str, int]]:
-    """A network in quiet, then among strangers."""
+async def measure(
+    operators: int, seconds: float, floods: Mapping[str, Iterable[str]]
+) -> tuple[Watch, list[Part], dict[str, int]]:
+    """A network in quiet, then among the strangers of each part."""
     async with open_network(None, operators=operators, timing=TIMING, access=ACCESS) as network:
         rounds = BoundaryTracker()
         network.hear(rounds.hear)
@@ -211,10 +214,11 @@ async def measure(operators: int, seconds: float) -> tuple[Watch, list[Part], di
             watch = Watch([node.process.pid for node in network.nodes.values()], ports)
             async with alongside(watch.run), alongside(steady.run):
                 run = Run(rounds, watch, steady)
-                quiet = await run.part("quiet", QUIET_SECONDS)
-                async with flooded(network, info, ports) as done:
-                    flood = await run.part("among strangers", seconds)
-                return watch, [quiet, flood], done
+                parts, done = [await run.part("quiet", QUIET_SECONDS)], dict[str, int]()
+                for name, kinds in floods.items():
+                    async with flooded(network, info, ports, kinds, done):
+                        parts.append(await run.part(name, seconds))
+                return watch, parts, done
 
 
 def row(watch: Watch, part: Part) -> dict[str, str]:
@@ -235,11 +239,15 @@ def row(watch: Watch, part: Part) -> dict[str, str]:
     }
 
 
-def faults(watch: Watch, part: Part) -> Iterator[str]:
-    """What of the promises did not hold."""
+def growth(watch: Watch, part: Part) -> Iterator[str]:
+    """Whether memory stayed as it was."""
     before, after = watch.memory(part)
     if after > GROWTH * before:
         yield f"resident memory grew from {before:.0f} to {after:.0f} MB"
+
+
+def faults(part: Part) -> Iterator[str]:
+    """What of the promises did not hold."""
     for each in part.rounds:
         if not each.is_certified:
             yield f"the boundary at block {each.block} was not certified"
@@ -251,17 +259,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--operators", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--each", action="store_true")
     chosen = parser.parse_args(arguments)
-    watch, parts, done = trio.run(measure, chosen.operators, 60 * chosen.minutes)
+    floods = {kind: [kind] for kind in KINDS} if chosen.each else {"among strangers": list(KINDS)}
+    watch, parts, done = trio.run(measure, chosen.operators, 60 * chosen.minutes, floods)
     show(f"{chosen.operators} operators among strangers", [row(watch, part) for part in parts])
     print("done by strangers:", ", ".join(f"{count:,} {kind}" for kind, count in done.items()))
-    found = [fault for part in parts for fault in faults(watch, part)]
+    found = [fault for part in parts for fault in faults(part)]
+    if not chosen.each:
+        found += [fault for part in parts for fault in growth(watch, part)]
     if watch.not_ready:
         found.append(
             f"{len(watch.not_ready)} answers to /ready were not 200; the first: {watch.not_ready[0]}"
         )
-    if len(done) < KINDS:
-        found.append(f"of {KINDS} kinds of strangers only {len(done)} did what they do")
+    if len(done) < len(KINDS):
+        found.append(f"of {len(KINDS)} kinds of strangers only {len(done)} did what they do")
     for fault in found:
         print(f"fault: {fault}")
     print("verdict:", "failed" if found else "passed")

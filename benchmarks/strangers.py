@@ -1,5 +1,5 @@
 """The strangers of ``benchmarks.floods``: a process of their own, which reads a ``Target`` as JSON from each line of its input.
-When it is told to end, it prints as JSON how often each kind of stranger did what it does.
+Its arguments are ``KINDS`` of strangers. When it is told to end, it prints as JSON how often each kind did what it does.
 
 Each stranger does one thing to one operator for as long as the process runs, from an address in 127.0.0.0/8 that no operator and
 no honest client has. If the operator ends its connection, it comes back after a moment. Before anything is sent, at most 100
@@ -13,9 +13,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count, cycle
+from itertools import count, cycle, product
 from typing import Final
 
 import trio
@@ -167,7 +167,7 @@ async def _connect(target: Target, source: str) -> trio.SocketStream:
     return await trio.open_tcp_stream("127.0.0.1", target.http_port, local_address=source)
 
 
-async def begin_handshakes(target: Target) -> None:
+async def begin_handshakes(target: Target, _source: str) -> None:
     """From all sources in turn, without end."""
     due = trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -201,21 +201,24 @@ async def _again(stranger: Stranger, target: Target, source: str) -> None:
         await trio.sleep(AGAIN_SECONDS)
 
 
-def strangers() -> Iterator[tuple[Stranger, str]]:
-    """What is done to each operator, and from where, in a task each."""
-    for stranger, connections in ((stall, STALLERS), (forge, FORGERS), (invent, INVENTORS)):
-        yield from ((stranger, SOURCES[number % len(SOURCES)]) for number in range(connections))
-    for stranger, connections in ((hold, IDLE), (upload, UPLOADS)):
-        yield from ((stranger, source) for source in SOURCES for _ in range(connections))
+KINDS: Final[Mapping[str, tuple[Stranger, int]]] = {
+    "stall": (stall, STALLERS),
+    "forge": (forge, FORGERS),
+    "invent": (invent, INVENTORS),
+    "hold": (hold, IDLE * len(SOURCES)),
+    "upload": (upload, UPLOADS * len(SOURCES)),
+    "handshake": (begin_handshakes, 1),
+}
+"""What is done to each operator, and in how many tasks."""
 
 
-async def run(targets: list[Target]) -> None:
+async def run(targets: list[Target], kinds: Sequence[str]) -> None:
     """Until SIGTERM."""
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            for target in targets:
-                nursery.start_soon(begin_handshakes, target)
-                for stranger, source in strangers():
+            for target, kind in product(targets, kinds):
+                stranger, connections = KINDS[kind]
+                for _, source in zip(range(connections), cycle(SOURCES), strict=False):
                     nursery.start_soon(_again, stranger, target, source)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
@@ -227,4 +230,4 @@ if __name__ == "__main__":
     logging.disable()  # libp2p writes a line for each connection that an operator ends
     raise_file_limit()
     os.nice(NICE)
-    trio.run(run, [Target(**json.loads(line)) for line in sys.stdin])
+    trio.run(run, [Target(**json.loads(line)) for line in sys.stdin], sys.argv[1:])

@@ -85,6 +85,9 @@ KEPT_BOUNDARIES = 16
 KEPT_ERASED = 16
 """Erased versions of which transcript and certificate stay."""
 
+SHARE_SECONDS = 15.0
+"""From the erasure of a share until the next one is to be here, on a busy machine and with rows that must be fetched."""
+
 
 class FrameSink(Protocol):
     """Where frames and bodies leave the node."""
@@ -173,6 +176,7 @@ class Engine:
             operator.know_key(number, EncryptionKey.of(SecretScalar.from_bytes(secret)))
         self._statistics = EngineStatistics()
         self._begun: dict[SessionId, float] = {}
+        self._erased_at = -math.inf
         """When the newest boundary's session was joined, on trio's clock."""
         self.accused: Mapping[OperatorAddress, int] = store.accused()
         """Pieces of evidence that the store holds, by whom they are against; replaced, never changed."""
@@ -277,6 +281,8 @@ class Engine:
         if now >= self._tick_at:
             effects = [*effects, *self._operator.tick(now)]
         effects = [*effects, *self._feed(now)]
+        if any(isinstance(item.effect, Erase) for item in effects):
+            self._erased_at = now
         self._make_durable(effects)
         self._is_ahead_of_disk = False
         operator = self._operator
@@ -426,9 +432,12 @@ class Engine:
         return self._operator.is_obtaining(transcript_hash)
 
     @property
-    def is_opening_a_share(self) -> bool:
-        """Whether a share is being decrypted, as after each certificate; may be read while a step runs."""
-        return self._operator.is_opening_a_share
+    def is_obtaining_a_share(self) -> bool:
+        """Whether a share comes in the place of one that was erased less than ``SHARE_SECONDS`` ago, as after each certificate.
+
+        May be read while a step runs.
+        """
+        return self._operator.is_obtaining_a_share and trio.current_time() < self._erased_at + SHARE_SECONDS
 
     async def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
         """Wait until somebody deals, in the newest session, from a version that this operator does not know."""

@@ -100,6 +100,35 @@ async def test_all_lines_of_a_session_carry_its_id(
     assert set(story) <= {first, second, ""}
 
 
+@pytest.mark.slow
+async def test_a_share_is_on_its_way_between_an_erasure_and_the_last_row(
+    who: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while bodies of dealings are still missing, so that the node is ready; but not for ever."""
+    async with alive(who, tmp_path, "both") as seats:
+        await see(seats, who.session, may_found=True)
+        await eventually(hold(seats, who.session))
+        late, offer, fetch = seats[-1], seats[-1].engine.offer_body, seats[-1]._fetch_from
+        assert not late.engine.is_obtaining_a_share
+
+        async def fetch_nothing(_other: Seat) -> None:
+            pass
+
+        monkeypatch.setattr(late.engine, "offer_body", lambda *_: None)
+        monkeypatch.setattr(late, "_fetch_from", fetch_nothing)
+        await see(seats, who.later(10))
+        await eventually(lambda: not any(held.share for held in late.versions))
+        assert late.engine.wanted.rows
+        assert late.engine.is_obtaining_a_share
+        with monkeypatch.context() as patched:
+            patched.setattr("eigenkms.node.engine.SHARE_SECONDS", 0.0)
+            assert not late.engine.is_obtaining_a_share
+        monkeypatch.setattr(late.engine, "offer_body", offer)
+        monkeypatch.setattr(late, "_fetch_from", fetch)
+        await eventually(hold(seats, who.later(10)))
+        assert not late.engine.is_obtaining_a_share
+
+
 # -- erasing ---------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from typing import Final
 
-from tests.docs.pages import ROOT
+from tests.support.doc_pages import ROOT
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TOOLS: Final = {
@@ -16,6 +16,8 @@ TOOLS: Final = {
     *("pytest-xdist", "ruff", "towncrier"),
 }
 """Development tools that run as a command or as a plugin."""
+AHEAD: Final = {"web3"}
+"""Distributions that the package is to use and does not import yet."""
 
 
 def _names(requirements: Iterable[str]) -> set[str]:
@@ -47,8 +49,8 @@ def _declared() -> set[str]:
 
 
 def test_the_package_declares_what_it_imports() -> None:
-    """No import rests on what another distribution happens to bring; no declared distribution is unused."""
-    assert _imported("eigenkms") == _declared()
+    """No import rests on what another distribution happens to bring; no declared distribution is unused, but ``AHEAD``."""
+    assert _imported("eigenkms") == _declared() - AHEAD
 
 
 def test_development_tools_are_declared_and_used() -> None:

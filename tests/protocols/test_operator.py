@@ -273,12 +273,12 @@ def test_the_key_of_a_share_is_kept_until_the_share_is_durable(who: Cast, room: 
     assert made.session == session.id
     assert operator.key_numbers == {100, 110}
     assert operator.is_obtaining(made.hash)
-    assert operator.is_opening_a_share
+    assert operator.is_obtaining_a_share
     room.works = lambda _operator, _job: True
     room.restart(me)
     assert me in room.shares(room.certified(me))
     assert not room.operators[me].is_obtaining(made.hash)
-    assert not room.operators[me].is_opening_a_share
+    assert not room.operators[me].is_obtaining_a_share
     assert room.operators[me].key_numbers == {110}
     assert [e for e in room.done(me) if isinstance(e, EraseKeys)] == [EraseKeys(frozenset({100}))]
 
@@ -382,7 +382,7 @@ def test_a_share_that_does_not_open_is_noted(who: Cast, room: Room) -> None:
     operator, made = room.operators[me], room.certified(me)
     effects = [e.effect for e in operator.take_result(OpenResult(made.hash, None), 0.1)]
     assert noted(effects) == ["share not opened"]
-    assert not operator.is_opening_a_share
+    assert not operator.is_obtaining_a_share
     assert not operator.is_obtaining(made.hash), "it is not said to be on its way for ever"
     assert operator.key_numbers == {100, 110}
     assert not operator.take_result(OpenResult(bytes(32), None), 0.1)

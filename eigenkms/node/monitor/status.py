@@ -57,12 +57,12 @@ class StatusReporter:
     def not_ready(self) -> list[str]:
         """Why this node cannot serve keys at the moment, one sentence each.
 
-        After each certificate the older share is destroyed, and the new one is decrypted within moments: a client is told ``busy``
-        and asks again, so a node is ready then.
+        After each certificate the older share is destroyed, and the new one comes within moments: its rows are here or fetched, and
+        decrypted. A client is told ``busy`` and asks again, so a node is ready then.
         """
         reasons = []
         has_share = any(held.share is not None for held in self._versions)
-        if not has_share and not self._engine.is_opening_a_share:
+        if not has_share and not self._engine.is_obtaining_a_share:
             reasons.append("no share of the master key is held")
         follower = None if self.follower is None else self.follower.statistics()
         if follower is None or follower.head is None:

@@ -186,9 +186,9 @@ class Holdings:
         return recovery is not None and recovery.is_possible(self._keys)
 
     @property
-    def is_opening_a_share(self) -> bool:
-        """Whether a share is being decrypted; its rows are all here."""
-        return any(recovery.is_opening for recovery in self._recoveries.values())
+    def is_obtaining_a_share(self) -> bool:
+        """Whether a share of any version is on its way."""
+        return any(recovery.is_possible(self._keys) for recovery in self._recoveries.values())
 
     def take_opened(self, result: OpenResult) -> list[Effect]:
         """The outcome of a decryption; nothing if the version is of the past by now, or its share is here."""

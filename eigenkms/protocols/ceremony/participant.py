@@ -375,9 +375,9 @@ class Participant:
         return self._holdings.is_obtaining(transcript_hash)
 
     @property
-    def is_opening_a_share(self) -> bool:
-        """Whether a share is being decrypted; its rows are all here."""
-        return self._holdings.is_opening_a_share
+    def is_obtaining_a_share(self) -> bool:
+        """Whether a share of any version is on its way."""
+        return self._holdings.is_obtaining_a_share
 
     def body(self, name: bytes) -> bytes | None:
         """The body of a dealing, to be served to any member."""

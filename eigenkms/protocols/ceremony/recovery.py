@@ -49,11 +49,6 @@ class Recovery:
         is_lost = self.is_hopeless or self._has_failed
         return not is_lost and (self.used is None or self.used in numbers)
 
-    @property
-    def is_opening(self) -> bool:
-        """Whether all rows are here and the share is being decrypted, which takes seconds at most."""
-        return self._is_opening and not self._has_failed
-
     def fail(self) -> None:
         """The rows did not make the share; this operator does not try again in this life."""
         self._has_failed = True

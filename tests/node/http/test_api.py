@@ -27,7 +27,6 @@ from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import errors
 from eigenkms.p2p.listening.listener import raise_file_limit
-from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
 from tests.node.http.support import (
@@ -418,15 +417,6 @@ async def test_health_and_readiness(network: FakeNetwork, tmp_path: Path) -> Non
         "ready": False,
         "reasons": ["no share of the master key is held", "the chain has not been read yet"],
     }
-
-
-async def test_a_node_is_ready_while_it_decrypts_its_share(
-    network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As after each certificate: clients are told to ask again, and no balancer is to take it out."""
-    monkeypatch.setattr(Participant, "is_opening_a_share", True)
-    with a_node(network, 0, tmp_path) as node:
-        assert node._report.not_ready() == ["the chain has not been read yet"]
 
 
 @pytest.mark.parametrize("path", ["/pubkey", "/health", "/ready", "/openapi.json"])
