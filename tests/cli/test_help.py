@@ -53,7 +53,7 @@ def test_help_lists_each_option_once_under_a_heading(path: tuple[str, ...]) -> N
     assert len(listed) == sum(isinstance(p, click.Option) for p in command.get_params(click.Context(command)))
     assert OWN not in list(groups)[1:]
     assert list(groups)[-1] == "Common"
-    assert {flags for flags, _ in groups["Common"]} <= {"--config FILE", "--debug", "--help"}
+    assert {flags for flags, _ in groups["Common"]} <= {"--config FILE", "--debug", "--help", "-h, --help"}
 
 
 @each_leaf
