@@ -1,6 +1,6 @@
-"""What a program imports to encrypt, decrypt and fetch secrets: docs/library.md shows how.
+"""The library: encrypt, decrypt and fetch secrets (docs/library.md shows how).
 
-Each name is loaded from its module when it is first used, so that what needs no network starts without it.
+Each name is loaded from its module at its first use, so that the parts without a network start without it.
 """
 
 import importlib

@@ -1,8 +1,8 @@
-"""Where a client finds operators: sockets from the chain, and newer addresses from signed peer records.
+"""Addresses of operators: sockets from the chain, and signed peer records.
 
-A version is held by its recipients, of whom some may have left the operator set since. They are *former* operators here: asked
-for partial signatures, never for their word on the newest version. Their sockets are those that the chain gives for the version's
-block; their records are verified against the keys that they had in it.
+The recipients of a version hold it, and some of them may have left the operator set since. Here they are *former* operators: asked
+for partial signatures, never for their statement on the newest version. Their sockets are those that the chain gives for the
+version's block. Their records are verified against the keys that they had in it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,10 @@ PeerLocation = tuple[PeerId, tuple[str, ...]]
 
 
 class AddressBook:
-    """Operators with the peers that answer for them. Pure state; a thread may read while another one changes it."""
+    """Operators, and the peers that answer for them.
+
+    Pure state; a thread may read while another one changes it.
+    """
 
     def __init__(self, cluster: ClusterId, operators: Sequence[ChainOperator]) -> None:
         self._cluster = cluster
@@ -33,7 +36,10 @@ class AddressBook:
         self.update(operators)
 
     def update(self, operators: Sequence[ChainOperator]) -> None:
-        """Take a newer operator set. Of an operator with another socket or key than before, the record is forgotten."""
+        """Adopt a newer operator set.
+
+        The record of an operator is dropped if its socket or key has changed.
+        """
         before = self._operators
         self._operators = {o.address: o for o in operators}
         former = self._former | before
@@ -46,9 +52,10 @@ class AddressBook:
         self._pending_records = {}
 
     def add_recipients(self, recipients: Iterable[ChainOperator]) -> set[OperatorAddress]:
-        """Take the recipients of a version. Who is not in today's set is a former operator.
+        """Add the recipients of a version.
 
-        Returns those of them for whom a record was waiting. CPU-bound: a pairing for each.
+        A recipient outside today's set is a former operator. Returns the recipients for which a record was pending. CPU-bound: a
+        pairing for each.
         """
         new = {o.address: o for o in recipients if self._find(o.address) is None}
         self._former = self._former | new
@@ -64,15 +71,15 @@ class AddressBook:
         return self._operators.get(operator) or self._former.get(operator)
 
     def key_of(self, operator: OperatorAddress) -> bytes | None:
-        """An operator's key of today; of a former one, the key that it had."""
+        """Return an operator's key of today, or the last key of a former operator."""
         found = self._find(operator)
         return None if found is None else found.key
 
     def peer_of(self, operator: OperatorAddress) -> PeerLocation | None:
-        """The peer and the addresses to dial: of its newest record, else of its socket on chain.
+        """Return the peer and its addresses: of the newest record, else of the socket.
 
-        Where several operators name one peer, only one of them can be it: the peer is looked for at the same addresses, whichever
-        of them is asked for, in the order of ``protocols.wire.peer_claims``.
+        If several operators name one peer, only one of them can be it. The peer is then dialled at the same addresses for each of
+        them, in the order of ``protocols.wire.peer_claims``.
         """
         own = self._claimed_location(operator)
         if own is None:
@@ -83,9 +90,9 @@ class AddressBook:
 
     @property
     def home(self) -> TransportAddress | None:
-        """A public address of an operator, if most of the sockets on chain that are IP addresses are public, else None.
+        """Return a public address of an operator, if most sockets on chain are public.
 
-        Few operators cannot change what it is.
+        Only sockets with an IP address count. A few operators cannot change whether there is one.
         """
         sockets = [socket for operator in self._operators if (socket := self._socket(operator)) is not None]
         public = [socket.transport for socket in sockets if socket.transport.is_public]
@@ -93,7 +100,10 @@ class AddressBook:
         return public[0] if len(public) > len(private) else None
 
     def _claimed_location(self, operator: OperatorAddress) -> PeerClaim[PeerId] | None:
-        """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
+        """Return the peer that the operator claims to be, and its addresses.
+
+        They are those of its record, and of its socket too if that names the same peer.
+        """
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:
             return (
@@ -115,10 +125,10 @@ class AddressBook:
             return None
 
     def learn(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
-        """Take peer records; returns operators whose peer or addresses changed. CPU-bound: a pairing for each change.
+        """Add peer records; return the operators whose peer or addresses changed.
 
-        A record with an address that is none is passed over. Records of strangers wait, for they may be recipients of a version
-        that is yet to be seen.
+        CPU-bound: a pairing for each change. A record with an invalid address is dropped. Records of unknown operators are kept,
+        since they may be recipients of a version that is shown later.
         """
         changed = set()
         for frame in frames:

@@ -1,4 +1,4 @@
-"""Comparison of a verified version with the anchor, where its operators wrote the version down for all clients.
+"""Comparison of a verified version with the anchor.
 
 The certificate proves a version. The anchor also shows that its recipients state the same in a place that all clients see. Suppose
 that an attacker controls so many keys that a second transcript is certified for the same version: a client that is shown the second
@@ -20,7 +20,10 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True)
 class AnchorWitnesses:
-    """Recipients of a version that anchored exactly this transcript, and those without an entry; both ascending."""
+    """The recipients that anchored this transcript, and those without an entry.
+
+    Both are ascending.
+    """
 
     agreeing: tuple[OperatorAddress, ...]
     silent: tuple[OperatorAddress, ...]
@@ -28,7 +31,10 @@ class AnchorWitnesses:
 
     @property
     def enough(self) -> bool:
-        """Whether at least a threshold of recipients agrees: any two such groups share a correct one if fewer than n/3 lie."""
+        """Whether at least a threshold of recipients agrees.
+
+        Any two such groups share a correct recipient if fewer than n/3 are dishonest.
+        """
         return len(self.agreeing) >= self.threshold
 
 
@@ -78,7 +84,7 @@ def require_enough(witnesses: AnchorWitnesses) -> None:
 async def fetch_witnessed(
     settings: ClientSettings, progress: ProgressCallback = ignore_progress
 ) -> tuple[ClusterInfo, AnchorWitnesses]:
-    """Call ``Client.fetch``, and compare the version with the anchor before its key is pinned.
+    """Call ``Client.fetch`` with a check against the anchor before the key is pinned.
 
     Raises as ``Client.fetch`` and ``check_anchor``; ``InputError`` if no anchor is configured.
     """

@@ -1,10 +1,12 @@
-"""The client: it finds a cluster from the chain, verifies its key, encrypts and decrypts (docs/protocol.md, Clients).
+"""The client: find a cluster, verify its key, encrypt and decrypt.
 
-A client trusts only the chain. It asks operators for the newest version and trusts none of them: the certificate is checked against
-the operator set that the chain had at its block. The first time, n−t+1 of today's operators must have signed for it too, of whom at
-least one is honest. For a decryption the recipients of the version give partial signatures, sealed to a key made for this request.
-The first t that combine to a key which verifies against the master public key win. If they do not combine, each is checked against
-its operator's public share, and the operators that sent invalid ones are named. The version may change under the request.
+A client trusts only the chain (docs/protocol.md, Clients). It asks operators for the newest version and trusts none of them: the
+certificate is checked against the operator set that the chain had at its block. The first time, n−t+1 of today's operators must
+have signed for it too, of whom at least one is honest.
+
+For a decryption the recipients of the version give partial signatures, sealed to a key made for this request. The first t that
+combine to a key which verifies against the master public key win. If they do not combine, each is checked against its operator's
+public share, and the operators that sent invalid ones are named. The version may change under the request.
 
 The layers go down: this façade, ``key_recovery``, ``version_discovery``, ``transport``. ``one_shot`` opens a client for each call,
 and ``ciphertexts`` needs no network.
@@ -57,7 +59,7 @@ CHUNKS_AT_ONCE: Final = 32
 
 
 class Client:
-    """A client that keeps its connections and the verified version between calls. ``open_client`` makes it."""
+    """A check of a verified version before its key is pinned; raises to refuse it."""
 
     def __init__(
         self,
@@ -76,9 +78,10 @@ class Client:
     async def fetch(
         self, progress: ProgressCallback = ignore_progress, check: VersionCheck | None = None
     ) -> ClusterInfo:
-        """Return the newest version, verified. ``check`` is called with it before its key is pinned, and may raise.
+        """Return the newest version, verified.
 
-        Raises ``NoVersionError``, ``QuorumError``, ``ChainError``, ``VerificationError``.
+        ``check`` is called with it before its key is pinned, and may raise. Raises ``NoVersionError``, ``QuorumError``,
+        ``ChainError``, ``VerificationError``.
         """
         await self.refresh()
         deadline = trio.current_time() + self._settings.timeout
@@ -96,9 +99,9 @@ class Client:
         deadline: float,
         check: VersionCheck | None = None,
     ) -> CertifiedTranscript:
-        """Return the newest version that enough of today's operators signed for; pin its key if none is pinned yet.
+        """Return the newest version that enough operators signed for, and pin its key.
 
-        If a key is pinned, any verified version will do from ``relax_at`` on.
+        If a key is pinned already, any verified version will do from ``relax_at`` on.
         """
         cluster = self.transport.cluster
         pinned = await trio.to_thread.run_sync(self._known.get, cluster)
@@ -119,13 +122,13 @@ class Client:
 
     @property
     def version(self) -> Version | None:
-        """The key version that the next decryption asks for first; None before the first call."""
+        """The key version that the next decryption asks for first; None at the start."""
         return None if self._epoch is None else self._epoch.transcript.version
 
     async def fetch_evidence(
         self, operators: Sequence[OperatorAddress] = (), progress: ProgressCallback = ignore_progress
     ) -> EvidenceReport:
-        """Return the evidence that ``operators``, or all of today, hold against others; each piece is verified.
+        """Return verified evidence that ``operators``, or all of today, hold.
 
         Works before there is a key. Raises ``ChainError``, and ``InputError`` for an address that is no operator of today.
         """
@@ -153,12 +156,14 @@ class Client:
         *,
         attester: Attester | None = None,
     ) -> ApplicationKey:
-        """Return the application's key for ciphertexts of this version, verified; ``client.ciphertexts`` decrypts with it.
+        """Return the application's key for ciphertexts of this version, verified.
 
-        The version that gave the last key is asked first. While versions change, others are looked for and asked too, within the
-        one timeout. ``attester`` proves the right to the key to each operator; without one no evidence is shown, which only
-        operators of a devnet accept. Raises ``QuorumError`` naming the operators that did not answer, ``RefusedError`` if too many
-        refused, ``AttesterError`` if there was no evidence to show, ``InputError`` for an address with a wrong checksum.
+        ``client.ciphertexts`` decrypts with it. The version that gave the last key is asked first. While versions change, others
+        are looked for and asked too, within the one timeout. ``attester`` proves the right to the key to each operator. Without one
+        no evidence is shown, which only operators of a devnet accept.
+
+        Raises ``QuorumError`` naming the operators that did not answer, ``RefusedError`` if too many refused, ``AttesterError`` if
+        there was no evidence to show, ``InputError`` for an address with a wrong checksum.
         """
         app_id = canonical(app_id)
         if self._epoch is None:
@@ -223,10 +228,11 @@ class Client:
         attester: Attester | None = None,
         progress: ProgressCallback = ignore_progress,
     ) -> Secrets:
-        """Return the environment of the application's confirmed release: encrypted values replace public ones.
+        """Return the environment of the application's confirmed release.
 
-        Raises ``InputError`` if there is no such application or no release, ``UnusableReleaseError`` if its environment is none,
-        ``ChainError``; and as ``decrypt``. If nothing is encrypted, no operator is asked.
+        Encrypted values replace public ones. Raises ``InputError`` if there is no such application or no release,
+        ``UnusableReleaseError`` if its environment is none, ``ChainError``; and as ``decrypt``. If nothing is encrypted, no
+        operator is asked.
         """
         app_id = canonical(app_id)
         release = await confirmed_release(self._applications, app_id)
@@ -264,7 +270,10 @@ def encrypt(info: ClusterInfo, app_id: AppId, plaintext: bytes, version: int = N
 
 
 def encrypt_stream(info: ClusterInfo, app_id: AppId, source: Readable, sink: Writable) -> int:
-    """Encrypt ``source`` to its end in version 2, in constant memory; return the bytes of plaintext. Errors as ``encrypt``."""
+    """Encrypt ``source`` to its end in version 2; return the bytes of plaintext.
+
+    Needs constant memory. Errors as ``encrypt``.
+    """
     return ciphertexts.encrypt_stream(info.recipient(app_id), source, sink)
 
 

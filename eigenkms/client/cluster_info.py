@@ -1,4 +1,4 @@
-"""A cluster as a client has verified it: the certified version, and the master public key that it proves."""
+"""A cluster as a client has verified it."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """A cluster as verified: the version whose certificate proves its master public key."""
+    """A verified cluster: the version whose certificate proves its master key."""
 
     cluster_id: ClusterId
     epoch: CertifiedTranscript = field(repr=False)
@@ -31,9 +31,12 @@ class ClusterInfo:
 
     @property
     def operators(self) -> tuple[OperatorAddress, ...]:
-        """Who holds shares of this version, ascending."""
+        """The operators that hold shares of this version, ascending."""
         return self.epoch.transcript.recipients.addresses
 
     def recipient(self, app_id: AppId) -> Recipient:
-        """An application of this cluster, to encrypt to. Raises ``InputError`` for an address with a wrong checksum."""
+        """Return an application of this cluster, to encrypt to.
+
+        Raises ``InputError`` for an address with a wrong checksum.
+        """
         return Recipient(canonical(app_id), self.cluster_id, self.mpk)

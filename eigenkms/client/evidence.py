@@ -1,9 +1,9 @@
-"""Evidence that operators hold against others, verified piece by piece (docs/protocol.md, Evidence and Clients).
+"""Evidence that operators hold against others, verified piece by piece.
 
-Operators are asked page by page. Each piece must prove its fault by itself, and the operators and keys that it names must be those
-that the chain had at its block: then it does not matter which operator showed it. The same proof from several operators is one
-piece, with all of them as its holders. A piece that does not verify is reported with the operator that showed it, which lies or is
-broken.
+Operators are asked page by page (docs/protocol.md, Evidence and Clients). Each piece must prove its fault by itself, and the
+operators and keys that it names must be those that the chain had at its block: then it does not matter which operator showed it.
+The same proof from several operators is one piece, with all of them as its holders. A piece that does not verify is reported with
+the operator that showed it, which lies or is broken.
 """
 
 from collections import Counter
@@ -57,7 +57,10 @@ class EvidenceReport:
 
 
 class EvidenceSurvey:
-    """Reads all evidence of operators and verifies it; ``result`` may be called after a ``run`` that was cancelled."""
+    """Reads and verifies all evidence of operators.
+
+    ``result`` may be called after a ``run`` that was cancelled.
+    """
 
     def __init__(self, transport: ClientTransport, progress: ProgressCallback) -> None:
         self._transport = transport
@@ -73,7 +76,10 @@ class EvidenceSurvey:
         self._waiting: set[OperatorAddress] = set()
 
     async def run(self, operators: Iterable[OperatorAddress]) -> None:
-        """Ask ``operators``. Raises ``ChainError`` if the chain cannot name the operators of a block."""
+        """Ask ``operators`` for all their evidence.
+
+        Raises ``ChainError`` if the chain cannot name the operators of a block.
+        """
         self._waiting = set(operators)
         self._asked = len(self._waiting)
         async with trio.open_nursery() as nursery:
@@ -120,7 +126,10 @@ class EvidenceSurvey:
             more = page.more
 
     async def _verify_piece(self, operator: OperatorAddress, encoded: bytes) -> Bundle | None:
-        """Record one piece; return it if it verifies. Each distinct piece is verified once."""
+        """Record one piece; return it if it verifies.
+
+        Each distinct piece is verified once.
+        """
         async with self._verifying:
             if encoded not in self._verdicts:
                 self._verdicts[encoded] = await self._check(encoded)
@@ -141,14 +150,20 @@ class EvidenceSurvey:
 
 
 class _Quota:
-    """Limit of what one operator may show: no more than an honest one keeps, so that none can delay the others."""
+    """Limit of what one operator may show: no more than an honest one keeps.
+
+    So no operator can delay the others.
+    """
 
     def __init__(self) -> None:
         self._rejected = 0
         self._kinds: Counter[tuple[OperatorAddress, Fault]] = Counter()
 
     def charge(self, bundle: Bundle | None) -> None:
-        """Count a piece, or None for one that does not verify. Raises ``RemoteProtocolError`` beyond the limit."""
+        """Count a piece, or None for one that does not verify.
+
+        Raises ``RemoteProtocolError`` beyond the limit.
+        """
         if bundle is None:
             self._rejected += 1
         else:

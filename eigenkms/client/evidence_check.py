@@ -1,7 +1,7 @@
-"""Check of one piece of evidence on its own, without any network (docs/protocol.md, Evidence).
+"""Check of one piece of evidence on its own, without any network.
 
-A piece proves that the holder of the accused's BN254 key broke the protocol. The operators and keys that it names are its own
-claim; only the chain can confirm them, at the block of the piece (``evidence_confirmation``).
+A piece proves that the holder of the accused's BN254 key broke the protocol (docs/protocol.md, Evidence). The operators and keys
+that it names are its own claim; only the chain can confirm them, at the block of the piece (``evidence_confirmation``).
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,17 @@ from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName, check
 
 @dataclass(frozen=True)
 class EvidenceVerdict:
-    """The result of a check. ``bundle``: None if the bytes are no piece. ``reason``: why it does not hold; None if it holds."""
+    """The result of a check.
+
+    ``bundle``: None if the bytes are no piece. ``reason``: why the piece does not hold; None if it holds.
+    """
 
     bundle: Bundle | None
     reason: str | None
 
 
 def sort_key(bundle: Bundle) -> tuple[int, BundleName]:
-    """Return the key that sorts bundles by block, and those of one session by accused operator and fault."""
+    """Return the key that sorts bundles by block, then by accused and fault."""
     return bundle.session.boundary.number, bundle.name
 
 

@@ -1,4 +1,7 @@
-"""Confirmation of evidence by the chain: the operators and keys that a piece names are those of its block."""
+"""Confirmation of evidence by the chain.
+
+The operators and keys that a piece names must be those that the chain had at its block.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +17,9 @@ from eigenkms.types import ClusterId
 
 
 async def verify_on_chain(chain: OperatorSetSource, cluster: ClusterId, bundle: Bundle) -> None:
-    """Raise ``VerificationError`` unless the operators that ``bundle`` names, and those of its source, are the chain's.
+    """Raise ``VerificationError`` unless the chain had the operators of ``bundle``.
 
-    Raises ``ChainError`` if the chain cannot be read.
+    That includes the operators of its source. Raises ``ChainError`` if the chain cannot be read.
     """
     session = bundle.session
     if session.cluster != cluster:
@@ -30,7 +33,10 @@ async def verify_on_chain(chain: OperatorSetSource, cluster: ClusterId, bundle: 
 async def confirm_on_chain(
     config: ChainConfig, verdicts: Sequence[EvidenceVerdict]
 ) -> tuple[EvidenceVerdict, ...]:
-    """Check the pieces that hold against the chain too. Raises ``ChainError`` if the chain cannot be read."""
+    """Check the pieces that hold against the chain too.
+
+    Raises ``ChainError`` if the chain cannot be read.
+    """
     async with open_chain(config) as chain:
         return tuple([await _confirm(chain, cluster_id(config.cluster), verdict) for verdict in verdicts])
 

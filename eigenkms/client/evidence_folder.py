@@ -1,4 +1,7 @@
-"""Evidence out of the data folder of a node that does not run: a running node has its database locked."""
+"""Evidence out of the data folder of a stopped node.
+
+A running node has its database locked; its evidence is read over the network.
+"""
 
 from pathlib import Path
 
@@ -10,9 +13,10 @@ from eigenkms.storage.queries import read_evidence
 
 
 def read_evidence_folder(folder: Path) -> EvidenceReport:
-    """Return the pieces in the folder that verify by the keys that they name, and the reasons for the others.
+    """Return the pieces in the folder that verify, and the reasons for the others.
 
-    No piece is compared with the chain. Raises ``StorageError`` if the folder cannot be read. Blocking and CPU-bound.
+    A piece is verified by the keys that it names, and not compared with the chain. Raises ``StorageError`` if the folder cannot be
+    read. Blocking and CPU-bound.
     """
     found: dict[BundleName, VerifiedEvidence] = {}
     rejected = []

@@ -1,9 +1,9 @@
-"""Recovery of one application's key, while versions change under the request (docs/protocol.md, Clients).
+"""Recovery of one application's key, while versions change under the request.
 
-A version gives the key once t of its recipients answer. No client can know beforehand which version that is: few operators may hold
-the newest one so far, and an older one may be erased in the meantime. So versions are *attempts* that run side by side, each with
-its own recipients, request and collector. The first attempt that succeeds gives the key; partial signatures of two versions never
-meet.
+A version gives the key once t of its recipients answer (docs/protocol.md, Clients). No client can know beforehand which version
+that is: few operators may hold the newest one so far, and an older one may be erased in the meantime. So versions are *attempts*
+that run side by side, each with its own recipients, request and collector. The first attempt that succeeds gives the key; partial
+signatures of two versions never meet.
 
 The recovery begins with the newest version that the client knows. If no attempt can succeed any more, or if answers are slow, it
 runs a *round*: it queries the operators for their newest versions and attempts each that is new. A round also retries each operator
@@ -15,8 +15,8 @@ not reach the chain or an issuer at the moment, if these could complete a versio
 the end, since they show which operators do not answer.
 
 *Hedging.* Without an attester, all recipients are asked together. Evidence costs time at its issuer, and each operator that sees it
-keeps it. So with an attester, t recipients and MARGIN more are asked first, in random order; one more for each that fails or sends
-an invalid signature; and all of them once answers are slow.
+keeps it. So with an attester, t recipients and MARGIN more are asked first, in random order. One more is asked for each that fails
+or sends an invalid signature. All of them are asked once answers are slow.
 """
 
 import logging
@@ -51,10 +51,11 @@ MARGIN: Final = 1
 
 @dataclass(frozen=True)
 class KeyQuery:
-    """The key that is wanted, for ciphertexts of ``ciphertext_version``, and the right to it.
+    """The key that is wanted, and the right to it.
 
-    ``attester`` makes the evidence of each request; without one, requests have none. ``timeout``: seconds that an operator has for
-    its answer. After a quarter of it the recovery looks for other versions; after an eighth, hedged recipients are asked too.
+    The key is that for ciphertexts of ``ciphertext_version``. ``attester`` makes the evidence of each request. Without one,
+    requests have none. ``timeout``: seconds that an operator has for its answer. After a quarter of it the recovery looks for other
+    versions; after an eighth, hedged recipients are asked too.
     """
 
     app_id: AppId
@@ -68,7 +69,7 @@ class KeyQuery:
         return self.timeout / 4
 
     async def attest(self, scope: Scope) -> Authorisation | None:
-        """Return the evidence for one request. Raises ``AttesterError``, whatever the reason."""
+        """Return the evidence for one request. Raises ``AttesterError`` on any failure."""
         if self.attester is None:
             return None
         try:
@@ -79,14 +80,17 @@ class KeyQuery:
 
 @dataclass(frozen=True)
 class RecoveredKey:
-    """An application's key, verified against the master public key, and the version that gave it."""
+    """An application's verified key, and the version that gave it."""
 
     app_key: bytes
     epoch: CertifiedTranscript
 
 
 class KeyRecovery:
-    """One recovery; ``result`` is set if ``run`` succeeds. Listens to the version discoveries that it starts."""
+    """One recovery; ``result`` is set if ``run`` succeeds.
+
+    It listens to the version discoveries that it starts.
+    """
 
     def __init__(self, transport: ClientTransport, query: KeyQuery, progress: ProgressCallback) -> None:
         self.result: RecoveredKey | None = None
@@ -102,7 +106,10 @@ class KeyRecovery:
         self._collecting = trio.CapacityLimiter(1)
 
     async def run(self, epoch: CertifiedTranscript) -> None:
-        """Begin with ``epoch``; return with the key, or once no operator can complete it. May be cancelled at any moment."""
+        """Begin with ``epoch``; return with the key, or once none can be recovered.
+
+        May be cancelled at any moment.
+        """
         self._verified[epoch.transcript.hash] = epoch
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -137,13 +144,13 @@ class KeyRecovery:
                 await trio.sleep(min(BACK_OFF * 2 ** (idle - 1), self._query.patience))
 
     async def _wait_for_result(self) -> None:
-        """Wait until no attempt can succeed with the operators that are asked now, or answers are slow."""
+        """Wait until no attempt can succeed with the present requests, or they are slow."""
         with trio.move_on_after(self._query.patience):
             while any(attempt.can_complete for attempt in self._attempts.values()):
                 await self._changed.wait()
 
     def _progress_key(self) -> tuple[int, int]:
-        """Greater than before if there is a new version, or an operator can give what it could not."""
+        """Return a value that grows with each new version or reachable signature."""
         return len(self._attempts), sum(attempt.reachable_signatures for attempt in self._attempts.values())
 
     async def _discover(self) -> None:
@@ -165,7 +172,7 @@ class KeyRecovery:
         self._fill_requests(attempt)
 
     async def _hedge(self, attempt: VersionAttempt) -> None:
-        """Ask all recipients once answers are slow, if they were not asked for other reasons before."""
+        """Ask all recipients once answers are slow, if any were not asked before."""
         with trio.move_on_after(self._query.patience / 2):
             while attempt.reserve:
                 await self._changed.wait()
@@ -173,14 +180,14 @@ class KeyRecovery:
         self._fill_requests(attempt)
 
     def _fill_requests(self, attempt: VersionAttempt) -> None:
-        """Ask recipients of the reserve until the wanted number of signatures is there or under way."""
+        """Ask recipients of the reserve until enough signatures are under way."""
         while attempt.reserve and attempt.good + len(attempt.asking) < attempt.wanted:
             self._start_request(attempt, attempt.reserve.pop())
 
     # -- findings of a discovery -----------------------------------------------------------------------------
 
     def on_version(self, operator: OperatorAddress, epoch: CertifiedTranscript) -> None:
-        """Attempt a version that is new; retry an operator that lacked the version when it was asked."""
+        """Attempt a version that is new; retry an operator that lacked a known one."""
         attempt = self._attempts.get(epoch.transcript.hash)
         if attempt is not None:
             if attempt.lacked_version(operator):
@@ -215,7 +222,7 @@ class KeyRecovery:
             self._start_request(attempt, operator)
 
     def _retryable(self) -> list[tuple[VersionAttempt, OperatorAddress]]:
-        """Operators that may answer where their last request failed."""
+        """Return the operators that may answer where their last request failed."""
         return [
             (attempt, operator)
             for attempt in self._attempts.values()
@@ -226,11 +233,11 @@ class KeyRecovery:
         ]
 
     def _has_moved(self, attempt: VersionAttempt, operator: OperatorAddress) -> bool:
-        """Whether the operator is dialled elsewhere now than at its last request."""
+        """Return whether the operator is dialled elsewhere now than at its last request."""
         return attempt.places[operator] != self._transport.peer_of(operator)
 
     def _unreachable_operators(self) -> Failures:
-        """Operators that could not be reached at the address that they still have."""
+        """Return the operators that were unreachable at the address they still have."""
         return {
             operator: error
             for operator, (place, error) in self._unreachable.items()

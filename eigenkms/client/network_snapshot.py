@@ -1,4 +1,4 @@
-"""A snapshot of the network: the operator set, and the newest version that each operator shows.
+"""A snapshot of the network: the operator set, and each operator's newest version.
 
 An operator compares its backup or its share with it. Each version is verified against the chain: a dishonest operator can hide the
 newest version, and cannot make one up. No stale backup looks good as long as one honest recipient answers.
@@ -28,7 +28,10 @@ MAX_ATTEMPTS, PAUSE_SECONDS = 4, 1.0
 
 @dataclass
 class NetworkSnapshot:
-    """``head``: the block of the set. ``answers``: the version that each operator shows; None if it knows none."""
+    """The operator set at block ``head``, and the answers of its members.
+
+    ``answers``: the version that each operator shows; None if it knows none.
+    """
 
     head: int
     operators: tuple[ChainOperator, ...]
@@ -43,7 +46,7 @@ class NetworkSnapshot:
 
     @property
     def is_between_versions(self) -> bool:
-        """Whether enough operators answer to deal from a version, and too few show the newest."""
+        """Whether the operators that answer could deal, and too few show the newest."""
         newest = self.newest
         if newest is None:
             return False
@@ -57,7 +60,7 @@ class NetworkSnapshot:
 
     @property
     def needed(self) -> int:
-        """Answers of others of which at least one is honest, if fewer than a third are dishonest."""
+        """Answers of others of which one is honest, if fewer than a third are dishonest."""
         return statements_needed(len(self.operators))
 
     def showing(self, me: OperatorAddress, version: Version) -> int:
@@ -83,7 +86,10 @@ class NetworkSnapshot:
 
 
 async def take_snapshot(settings: ClientSettings) -> NetworkSnapshot:
-    """Read the operator set and query all its members; again while they change versions. Raises ``ChainError``."""
+    """Read the operator set and query its members; again while versions change.
+
+    Raises ``ChainError``.
+    """
     snapshot = await _query_once(settings)
     for _ in range(MAX_ATTEMPTS - 1):
         if not snapshot.is_between_versions:
