@@ -1,4 +1,4 @@
-"""The status of the network: can it serve, and what does each operator state of itself.
+"""The status of the network: can it serve, and what each operator states.
 
 The version is verified against the chain's operator set. An operator's status is no more than its word: it counts to find out how
 many operators could serve now. Every text in it that could command a terminal is dropped.
@@ -35,7 +35,7 @@ MAX_TEXT: Final = 100
 
 Scalar = str | int | bool | None
 Answers = Mapping[OperatorAddress, "StatusAnswer | None"]
-"""What each operator stated of itself; None for one that did not answer."""
+"""The statement of each operator; None for one that did not answer."""
 
 
 class NetworkHealth(Enum):
@@ -48,7 +48,10 @@ class NetworkHealth(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StatusAnswer:
-    """What one operator states of itself, unverified; None where it states nothing that may be shown."""
+    """The statement of one operator on itself, unverified.
+
+    A field is None if the operator states nothing for it that may be shown.
+    """
 
     version: Scalar
     share: Scalar
@@ -90,7 +93,10 @@ class NetworkStatus:
 
     @property
     def is_changing(self) -> bool:
-        """Whether a recipient has another version, or no share of this one yet, as during a rotation."""
+        """Whether a recipient has another version, or no share of this one so far.
+
+        During a rotation some recipients do.
+        """
         said = [each for each in self.answers.values() if each and isinstance(each.version, int)]
         return any(each.version != self.info.version or each.share is False for each in said)
 
@@ -110,14 +116,14 @@ class NetworkStatus:
 
 
 def assess_health(serving: int, total: int, threshold: int) -> NetworkHealth:
-    """Return the health of a network in which ``serving`` of ``total`` operators serve."""
+    """Return the health of a network in which ``serving`` of ``total`` serve."""
     if serving < threshold:
         return NetworkHealth.CANNOT_SERVE
     return NetworkHealth.HEALTHY if serving == total else NetworkHealth.DEGRADED
 
 
 async def fetch_status(settings: ClientSettings, progress: ProgressCallback) -> NetworkStatus:
-    """Fetch the verified version, and query its recipients; again while they change versions.
+    """Fetch the verified version, and query its recipients; again while they change.
 
     A rotation is no degradation; a node that stays behind is one. Raises as ``Client.fetch``.
     """
@@ -152,7 +158,10 @@ async def _query(
 
 
 def read_status(answer: bytes) -> StatusAnswer | None:
-    """Return an operator's status; None if the answer is not a node's. Drops every value that must not be shown."""
+    """Return an operator's status; None if the answer is not a node's.
+
+    Each value that must not be shown is dropped.
+    """
     try:
         said = bounded_json.loads(answer)
     except ValueError:
@@ -167,7 +176,10 @@ _SCALAR_FIELDS: Final = tuple(name for name in StatusAnswer.__dataclass_fields__
 
 
 def _showable(value: object) -> Scalar:
-    """Return the value if it is a number, a truth, or a short printable text; else None."""
+    """Return the value if it is a number, a truth, or a short printable text.
+
+    Else return None.
+    """
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable():
@@ -176,6 +188,6 @@ def _showable(value: object) -> Scalar:
 
 
 def _addresses(value: object) -> tuple[str, ...]:
-    """Return the operator addresses in a list of a stranger, up to MAX_ACCUSED of its items."""
+    """Return the operator addresses among the first MAX_ACCUSED items of a list."""
     listed = value[:MAX_ACCUSED] if isinstance(value, list) else []
     return tuple(text for text in listed if isinstance(text, str) and re.fullmatch("0x[0-9a-f]{40}", text))

@@ -1,4 +1,7 @@
-"""Calls that open a client for themselves and close it: what a verb of the command line, or a script, needs once."""
+"""Calls that open a client for themselves and close it.
+
+A verb of the command line, or a script, makes one of them.
+"""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,8 @@
-"""Partial signatures of one identity, collected until t of them combine (docs/protocol.md, Clients).
+"""Collection of partial signatures of one identity until t of them combine.
 
 Optimistic: t signatures are combined without a check of each, since the result is checked against the master public key. Only if
 that fails is each checked against its operator's public share. An invalid one is never used again, so no subsets are tried.
+See docs/protocol.md, Clients.
 """
 
 import os
@@ -17,7 +18,7 @@ from eigenkms.types import OperatorAddress
 
 
 class Outcome(Enum):
-    """What is known of a partial signature."""
+    """The state of knowledge on a partial signature."""
 
     GOOD = "good"
     """Not known to be invalid."""

@@ -1,4 +1,7 @@
-"""The error of a request for which too few operators gave a partial signature: who gave none, and why."""
+"""The error of a request that too few operators answered with a signature.
+
+It names the operators that gave none, with their reasons.
+"""
 
 from collections.abc import Collection, Sequence
 
@@ -13,16 +16,17 @@ from eigenkms.types import OperatorAddress
 
 
 def invalid_signers(attempts: Collection[VersionAttempt]) -> set[OperatorAddress]:
-    """Return the operators that sent an invalid partial signature, of whatever version."""
+    """Return the operators that sent an invalid signature, of whatever version."""
     return {operator for attempt in attempts for operator in attempt.collector.invalid_signers}
 
 
 def quorum_error(
     attempts: Collection[VersionAttempt], discovery_error: EigenKmsError | None
 ) -> EigenKmsError:
-    """Return the error that names each operator that gave nothing to the version which came closest.
+    """Return the error, with the reason of each operator that gave nothing.
 
-    Of the other versions it has the numbers. ``discovery_error``: why no other versions could be looked for.
+    The reasons are those of the version that came closest; of the others it has the numbers. ``discovery_error``: why no other
+    versions could be looked for.
     """
     closest, *others = sorted(attempts, key=_closeness, reverse=True)
     message = "; ".join(_parts(closest, others, discovery_error))
@@ -36,7 +40,7 @@ def quorum_error(
 
 
 def _closeness(attempt: VersionAttempt) -> tuple[int, int]:
-    """Signatures beyond the threshold (negative: missing); then the newer version."""
+    """Return the signatures beyond the threshold, then the version."""
     return attempt.good - attempt.threshold, attempt.epoch.transcript.version
 
 
@@ -68,13 +72,16 @@ def _describe_shortage(collector: SignatureCollector) -> str:
 
 
 def _own_failure(collector: SignatureCollector) -> AttesterError | None:
-    """Return the failure of this machine, if it had no evidence for more operators than a quorum can do without."""
+    """Return the failure of this machine, if it explains the missing signatures.
+
+    It does if evidence was missing for more operators than a quorum can do without.
+    """
     own = [e for e in collector.failures.values() if isinstance(e, AttesterError)]
     return own[0] if len(own) > _dispensable(collector) else None
 
 
 def _is_refused(collector: SignatureCollector) -> bool:
-    """Whether more operators refused for good than a quorum can do without."""
+    """Return whether more operators refused for good than a quorum can do without."""
     refused = [
         e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code in FINAL_REFUSALS
     ]
@@ -82,5 +89,5 @@ def _is_refused(collector: SignatureCollector) -> bool:
 
 
 def _dispensable(collector: SignatureCollector) -> int:
-    """Recipients that a quorum can do without."""
+    """Return how many recipients a quorum can do without."""
     return len(collector.transcript.recipients) - collector.transcript.threshold

@@ -1,4 +1,4 @@
-"""Settings of a client: the chain that it trusts, and the file that pins the keys of clusters.
+"""Settings of a client: the chain that it trusts, and the pins of clusters.
 
 ``eigenkms.config`` reads them for the command line; a program makes them itself (docs/library.md, Settings).
 """
@@ -13,8 +13,10 @@ from eigenkms.chain.config import ChainConfig, Finality
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """``rpc_url`` is one URL or several, the preferred one first. ``timeout``: seconds for all that one call asks of the network.
-    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone; ``anchor``: for ``anchor_check`` alone.
+    """Settings of a client.
+
+    ``rpc_url`` is one URL or several, the preferred one first. ``timeout``: seconds for all that one call asks of the network.
+    ``app_controller``: the contract that knows applications, for ``fetch_secrets`` alone. ``anchor``: for ``anchor_check`` alone.
     """
 
     rpc_url: str | Sequence[str] = field(repr=False)

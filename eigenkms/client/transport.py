@@ -1,7 +1,8 @@
-"""Calls to operators: which peer is dialled for an operator, where, and for how long (docs/protocol.md, Clients).
+"""Calls to operators: the peer that is dialled for an operator, and the deadline.
 
-The lowest layer of the client. It has the operator set of today, from the chain, and the addresses that operators published since.
-An answer is no more than the word of the operator that gave it: the layers above verify it, against the chain where that is needed.
+The lowest layer of the client (docs/protocol.md, Clients). It has the operator set of today, from the chain, and the addresses that
+operators published since. An answer is no more than the word of the operator that gave it: the layers above verify it, against the
+chain if that is needed.
 """
 
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from eigenkms.types import Cluster, OperatorAddress
 
 
 class ClientTransport:
-    """Connections to the operators of one cluster, opened on demand and kept between calls."""
+    """Connections to the operators of one cluster, opened on demand and kept."""
 
     def __init__(self, cluster: Cluster, chain: OperatorSetSource, host: Host) -> None:
         self.cluster = cluster_id(cluster)
@@ -31,7 +32,10 @@ class ClientTransport:
         self._host = host
 
     async def refresh(self) -> RawOperatorSet:
-        """Read the operator set of today, and dial its members from now on. Raises ``ChainError``."""
+        """Read the operator set of today; dial its members from now on.
+
+        Raises ``ChainError``.
+        """
         found = await self.chain.operators_at(await self.chain.head())
         self.address_book.update(found.operators)
         self._host.set_home(self.address_book.home)
@@ -43,7 +47,10 @@ class ClientTransport:
         return self.address_book.operators
 
     def peer_of(self, operator: OperatorAddress) -> PeerLocation | None:
-        """Return the peer and the addresses that are dialled for an operator; None if it has no usable address."""
+        """Return the peer and the addresses that are dialled for an operator.
+
+        None if it has no usable address.
+        """
         return self.address_book.peer_of(operator)
 
     async def call(
@@ -53,7 +60,7 @@ class ClientTransport:
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - the deadline is part of the call
     ) -> bytes:
-        """Call ``method`` of one operator and return the answer, within ``timeout`` seconds.
+        """Call ``method`` of one operator within ``timeout`` seconds; return the answer.
 
         Raises ``NetworkError``, also for an operator without a usable address; ``RpcRefused`` if the operator refuses.
         """

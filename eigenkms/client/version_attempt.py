@@ -1,7 +1,7 @@
-"""One attempt to recover an application's key from one version: its recipients, its request, the signatures so far.
+"""One attempt to recover an application's key from one version.
 
-Several attempts run side by side while versions change (``client.key_recovery``). Each has a reply key of its own, so partial
-signatures of two versions never meet.
+It has the version's recipients, a request and the signatures so far. Several attempts run side by side while versions change
+(``client.key_recovery``). Each has a reply key of its own, so partial signatures of two versions never meet.
 """
 
 import os
@@ -73,7 +73,7 @@ class VersionAttempt:
 
     @property
     def reachable_signatures(self) -> int:
-        """Partial signatures that there are, and those that may come of requests under way or not made yet."""
+        """Signatures that there are, and those that requests may still bring."""
         return self.good + len(self.asking) + len(self.reserve)
 
     @property
@@ -88,17 +88,17 @@ class VersionAttempt:
         return bool(busy) and self.reachable_signatures + busy >= self.threshold
 
     def lacked_version(self, operator: OperatorAddress) -> bool:
-        """Whether the operator had no share of the version at its last request."""
+        """Return whether the operator had no share of the version at its last request."""
         error = self._last_failure(operator)
         return isinstance(error, RpcRefused) and error.code in _LACKING
 
     def was_busy(self, operator: OperatorAddress) -> bool:
-        """Whether the operator could not decide at its last request, and may decide later."""
+        """Return whether the operator could not decide at its last request, and may later."""
         error = self._last_failure(operator)
         return isinstance(error, RpcRefused) and error.code in _BUSY
 
     def was_unreachable(self, operator: OperatorAddress) -> bool:
-        """Whether the last request did not reach the operator."""
+        """Return whether the last request did not reach the operator."""
         return isinstance(self._last_failure(operator), NetworkError)
 
     def _last_failure(self, operator: OperatorAddress) -> EigenKmsError | None:

@@ -1,8 +1,8 @@
-"""Discovery of key versions: operators show them, the chain verifies them (docs/protocol.md, Clients).
+"""Discovery of key versions: operators show them, the chain verifies them.
 
-There are two ways to ask all operators for their newest version. ``collect_statements`` waits until n−t+1 of today's operators have
-signed for one master public key over a fresh nonce: a first pin needs that. ``discover`` finds every version that may give a key
-while versions change, and waits for no operator longer than a given time.
+There are two ways to ask all operators for their newest version (docs/protocol.md, Clients). ``collect_statements`` waits until
+n−t+1 of today's operators have signed for one master public key over a fresh nonce: a first pin needs that. ``discover`` finds
+every version that may give a key while versions change, and waits for no operator longer than a given time.
 
 Invariant: a version counts only once the operator set that the chain had at its block is found to have certified it. An operator
 can hide a version, and cannot make one up.
@@ -134,7 +134,10 @@ class VersionDiscovery:
         self._stop_at_quorum()
 
     async def _update_addresses(self, update: Callable[[], set[OperatorAddress]]) -> None:
-        """Apply an update of the address book; query operators again, once, that failed at their former address."""
+        """Apply an update of the address book.
+
+        Operators that failed at their former address are queried again, once.
+        """
         changed = await trio.to_thread.run_sync(update, limiter=self._learning)
         if changed and self._listener is not None:
             self._listener.on_address_change(changed)
@@ -147,7 +150,7 @@ class VersionDiscovery:
     # -- verification ----------------------------------------------------------------------------------------
 
     async def _record_statement(self, operator: OperatorAddress, info: Info) -> None:
-        """Count a statement once its signature and the certificate that comes with it are verified."""
+        """Count a statement once its signature and its certificate are verified."""
         await self._check_statement(operator, info)
         epoch = await self._verify_version(info.epoch)
         self._statements[operator] = epoch.transcript.mpk
@@ -155,7 +158,10 @@ class VersionDiscovery:
             self._listener.on_version(operator, epoch)
 
     async def _check_statement(self, operator: OperatorAddress, info: Info) -> None:
-        """Raise ``VerificationError`` unless the operator signed for exactly this version over this round's nonce."""
+        """Raise ``VerificationError`` unless the operator signed for exactly this version.
+
+        The signature must be over this round's nonce.
+        """
         frame, statement, transcript = info.statement, read_statement(info.statement), info.epoch.transcript
         key = self._transport.address_book.key_of(operator)
         assert key is not None
@@ -171,7 +177,10 @@ class VersionDiscovery:
             raise VerificationError(f"verify statement of 0x{operator.hex()}: bad signature")
 
     async def _verify_version(self, epoch: CertifiedTranscript) -> CertifiedTranscript:
-        """Return the verified version with the same transcript; the chain is read once for each."""
+        """Return the verified version with the same transcript.
+
+        The chain is read once for each transcript.
+        """
         transcript = epoch.transcript
         async with self._verifying.setdefault(transcript.hash, trio.Lock()):
             if transcript.hash not in self._verified:
@@ -185,7 +194,10 @@ class VersionDiscovery:
     # -- findings --------------------------------------------------------------------------------------------
 
     def newest(self) -> CertifiedTranscript:
-        """Return the newest verified version. Raises ``VerificationError`` if versions have different master keys."""
+        """Return the newest verified version.
+
+        Raises ``VerificationError`` if versions have different master keys.
+        """
         if not self._verified:
             raise self._no_version_error()
         if len({e.transcript.mpk for e in self._verified.values()}) > 1:
@@ -216,7 +228,10 @@ class VersionDiscovery:
 
 
 def statements_needed(n: int) -> int:
-    """Return how many of ``n`` operators must agree so that at least one of them is honest: n−t+1."""
+    """Return how many of ``n`` operators must agree so that one of them is honest.
+
+    They are n−t+1.
+    """
     return n - threshold(n) + 1 if n else 1
 
 

@@ -1,4 +1,4 @@
-"""Whether the network has left a backup behind, and whether the share in it may still be restored.
+"""Whether a backup is stale, and whether the share in it may be restored.
 
 Each reason is a clause of a message. A share of a superseded version is of no use, and is as secret as ever.
 """
@@ -14,7 +14,10 @@ from eigenkms.types import Version
 
 
 def staleness_reason(backup: Backup, snapshot: NetworkSnapshot) -> str | None:
-    """Return why the backup is stale: another key on chain, or a newer version; None if it is not."""
+    """Return why the backup is stale: another key on chain, or a newer version.
+
+    None if it is not stale.
+    """
     own = _own_registration(backup, snapshot)
     if own is not None and not claims_bn254(public_values(backup)["bn254_keystore"], own.key_g1, own.key):
         return "the chain has another BN254 key for this operator"
@@ -27,7 +30,10 @@ def staleness_reason(backup: Backup, snapshot: NetworkSnapshot) -> str | None:
 
 
 def peer_id_mismatch(backup: Backup, snapshot: NetworkSnapshot) -> str | None:
-    """Return how the peer id in the chain's socket differs from the p2p keystore in the backup; None if it does not."""
+    """Return how the peer id on chain differs from the backup's p2p keystore.
+
+    None if it does not differ, or if the chain names none.
+    """
     own = _own_registration(backup, snapshot)
     saved = public_values(backup)["p2p_keystore"].get("peer_id")
     try:
@@ -40,10 +46,11 @@ def peer_id_mismatch(backup: Backup, snapshot: NetworkSnapshot) -> str | None:
 
 
 def share_doubt(backup: Backup, version: Version, snapshot: NetworkSnapshot) -> str | None:
-    """Return why the network may deal from another version than ``version``; None if that is out of the question.
+    """Return why the network may deal from another version than ``version``.
 
-    Enough other operators must show that very version, so that one of them is honest: an operator that knows no version may be new
-    itself. Or all others must answer and none show a newer version, as after all of them lost their disks.
+    None if that is out of the question. Enough other operators must show that very version, so that one of them is honest: an
+    operator that knows no version may be new itself. Or all others must answer and none show a newer version, as after all of them
+    lost their disks.
     """
     stale = staleness_reason(backup, snapshot)
     if stale is not None:
