@@ -1,4 +1,7 @@
-"""``eigenkms anchor``: the commitment registry on a second chain, for whoever owns it, and for a look into it."""
+"""``eigenkms anchor``: the commitment registry on a second chain.
+
+Its owner deploys it and keeps its list; anybody may read it.
+"""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -42,7 +45,7 @@ def _configured(settings: "Settings") -> "AnchorConfig":
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Raises InputError where nobody can be asked, or the answer is no."""
+    """Raise InputError if nobody can be asked, or the answer is no."""
     if yes:
         return
     if not has_terminal():
@@ -54,7 +57,10 @@ def _confirm(question: str, *, yes: bool) -> None:
 
 
 def _terms(settings: "Settings", chain_id: int) -> "Terms":
-    """Of transactions on the anchor's chain; as those of the operator set's chain otherwise."""
+    """Return the terms of transactions on the anchor's chain.
+
+    They differ from those on the operator set's chain in the estimate of gas alone.
+    """
     from eigenkms.devnet.anchor import ANCHOR_CHAIN_ID
 
     return replace(fee_terms(settings), estimate=chain_id not in (ANCHOR_CHAIN_ID, DEVNET_CHAIN_ID))

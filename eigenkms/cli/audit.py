@@ -1,4 +1,7 @@
-"""``eigenkms audit``: what a node released to whom, out of its folder, running or not, and into a file that anyone can verify."""
+"""``eigenkms audit``: the log of what a node released.
+
+It is read out of the node's folder, running or not, and exported to a file that anyone can verify.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -89,7 +92,10 @@ def _show(
 
 
 def _with_key_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Whose log it must be: passed on as ``key`` (128 bytes or None) and ``online``."""
+    """Declare the options that say whose log it must be.
+
+    They are passed on as ``key`` (128 bytes or None) and ``online``.
+    """
 
     @wraps(function)
     def wrapped(*args: Any, operator_key: str | None, online: bool, **kwargs: Any) -> Any:

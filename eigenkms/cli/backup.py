@@ -1,4 +1,7 @@
-"""``eigenkms backup``: an encrypted file of what an operator cannot make anew, checked, and put back."""
+"""``eigenkms backup``: an encrypted file of an operator's keys.
+
+It is created, checked, and restored.
+"""
 
 import hashlib
 import os
@@ -163,7 +166,10 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
 
 
 def _take_snapshot(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
-    """Take a snapshot of the configured network. Raises ``InputError`` if the backup is of another one; ``ChainError``."""
+    """Take a snapshot of the configured network.
+
+    Raises ``InputError`` if the backup is of another network; ``ChainError``.
+    """
     from eigenkms.client.network_snapshot import take_snapshot
 
     if client_runner.cluster(settings) != backup.identity.cluster_id:

@@ -1,7 +1,7 @@
-"""``eigenkms evidence``: signed frames that prove an operator faulty, out of the network and into a file that anyone can check.
+"""``eigenkms evidence``: signed frames that prove an operator faulty.
 
-A running node has its database locked, so its evidence is read over the network, from it and from all others: a piece that
-verifies does not depend on who showed it. ``--data-dir`` reads the folder of a node that does not run.
+A running node has its database locked, so its evidence is read over the network, from it and from all others: a piece that verifies
+does not depend on the operator that showed it. ``--data-dir`` reads the folder of a stopped node.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""``eigenkms operator``: show, confirm and send the plans of ``chain.operator_registry``."""
+"""``eigenkms operator``: the registration of an operator on chain.
+
+``chain.operator_registry`` makes plans; the verbs show them, have them confirmed and send them.
+"""
 
 import os
 from pathlib import Path

@@ -70,7 +70,10 @@ def command(
 
 
 def _print_witnesses(witnesses: "AnchorWitnesses", *, demanded: bool) -> None:
-    """How many agree, on stderr. Raises NetworkError if they are too few and enough are ``demanded``."""
+    """Print how many recipients agree, on stderr.
+
+    Raises NetworkError if enough are ``demanded`` and they are too few.
+    """
     from eigenkms.client.anchor_check import require_enough
 
     if demanded:

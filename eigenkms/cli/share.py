@@ -1,4 +1,4 @@
-"""``eigenkms share``: how an operator that lost its share, but not its keys, gets one again."""
+"""``eigenkms share``: repair for an operator that lost its share, not its keys."""
 
 import os
 import time
@@ -113,7 +113,10 @@ def _take_snapshot(settings: "Settings") -> "NetworkSnapshot":
 
 
 def _check_member(snapshot: "NetworkSnapshot", identity: "StoreIdentity", g2: str) -> None:
-    """Raises ``InputError`` unless the chain has this operator in the set, with this key."""
+    """Raise ``InputError`` unless the chain has this operator in the set.
+
+    Its key there must be that of the keystore.
+    """
     name = "0x" + identity.operator.hex()
     if identity.operator in snapshot.rejected:
         raise InputError(
@@ -136,7 +139,7 @@ def _check_member(snapshot: "NetworkSnapshot", identity: "StoreIdentity", g2: st
 def _facts(
     settings: "Settings", identity: "StoreIdentity", found: "StoreCondition", snapshot: "NetworkSnapshot"
 ) -> dict[str, Any]:
-    """Raises ``NetworkError`` where no share can come."""
+    """Return the facts of the repair. Raises ``NetworkError`` if no share can come."""
     from eigenkms.config.paths import data_dir
     from eigenkms.storage.data_dir import FolderLock
     from eigenkms.storage.open_store import LOCK_NAME
@@ -185,7 +188,10 @@ def _without_version(snapshot: "NetworkSnapshot", identity: "StoreIdentity") -> 
 
 
 def _wait_for_share(folder: Path, facts: dict[str, Any], settings: "Settings") -> dict[str, Any]:
-    """Until the node on this folder holds a share as new as the network's. Raises ``InputError`` if none runs, ``NetworkError``."""
+    """Wait until the node on this folder holds a share as new as the network's.
+
+    Raises ``InputError`` if no node runs; ``NetworkError`` at the deadline.
+    """
     if facts["running"] is None:
         raise InputError(
             f"wait for the share: no node runs on {folder}",

@@ -1,1 +1,1 @@
-"""What the verbs share; each verb is a module of the package above."""
+"""Helpers of the verbs: options, input, output, and calls of the library."""

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """The newest ``last`` entries of ``app`` since ``not_before`` (unix milliseconds); None does not restrict."""
+    """The wanted entries of a log; None does not restrict.
+
+    They are the newest ``last`` entries of ``app`` since ``not_before`` (unix milliseconds).
+    """
 
     app: str | None
     not_before: int

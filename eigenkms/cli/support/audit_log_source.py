@@ -1,4 +1,7 @@
-"""The release log that a verb reads: of a node's data folder, or of a file that ``audit export`` wrote."""
+"""The release log that a verb reads.
+
+It is in a node's data folder, or in a file that ``audit export`` wrote.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +30,10 @@ class AuditLogSource(Protocol):
 
 @contextmanager
 def open_log(file: str | None, settings: "Settings") -> Iterator[AuditLogSource]:
-    """Open the log in ``file``, or for None that of the configured data folder. Raises ``InputError``."""
+    """Open the log in ``file``, or for None that of the configured data folder.
+
+    Raises ``InputError``.
+    """
     if file is not None:
         with InputFile(file).open() as reader:
             yield _read_file(reader.read, file)
@@ -65,9 +71,9 @@ def log_facts(log: AuditLogSource) -> dict[str, Any]:
 
 
 def verified_entries(log: AuditLogSource, noted: Iterable[bytes] = ()) -> Iterator[bytes]:
-    """Yield the entries, each verified before; at the end the whole log is. Raises ``BadLogError``.
+    """Yield the entries, each verified before; at the end the whole log is.
 
-    ``noted``: heads that must be in the log.
+    ``noted``: heads that must be in the log. Raises ``BadLogError``.
     """
     from eigenkms.protocols.records.audit_log import LogVerifier
 

@@ -32,8 +32,9 @@ NETWORK_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 
 
 def run(call: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run an asynchronous call to its end. Ctrl-C cancels it, and is KeyboardInterrupt once everything is closed; pressed again, at
-    once.
+    """Run an asynchronous call to its end.
+
+    Ctrl-C cancels it, and is raised as KeyboardInterrupt once everything is closed. Pressed again, it ends the process immediately.
     """
     import trio
 
@@ -41,8 +42,9 @@ def run(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """The signal is no exception that may rise anywhere, also where a library has no way to clean up after it. What else goes wrong
-    is told as ever.
+    """Run the call in a scope that SIGINT cancels.
+
+    An exception raised by a signal could rise anywhere, also where a library cannot clean up after it. Other errors pass unchanged.
     """
     import trio
 
@@ -63,7 +65,7 @@ async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 def client_settings(settings: Settings) -> "ClientSettings":
-    """What the client library asks for. InputError names what is missing."""
+    """Return the settings of the client library. Raises InputError for a missing one."""
     from eigenkms.chain.config import Finality
     from eigenkms.client.settings import ClientSettings
 
@@ -83,12 +85,12 @@ def client_settings(settings: Settings) -> "ClientSettings":
 
 
 def anchor(settings: Settings) -> "AnchorConfig | None":
-    """The anchor, if the settings name one. InputError for half of one."""
+    """Return the configured anchor, or None. Raises InputError for half of one."""
     return anchor_config(*(settings.get(name) for name in READER_SETTINGS))
 
 
 def cluster(settings: Settings) -> ClusterId | None:
-    """The cluster that ``settings`` name, if they do."""
+    """Return the cluster that ``settings`` name, or None."""
     from eigenkms.protocols.wire.session import cluster_id
 
     chain_id, avs = settings.get("chain_id"), settings.get("avs")
@@ -98,7 +100,7 @@ def cluster(settings: Settings) -> ClusterId | None:
 
 
 def pinned_key(settings: Settings) -> bytes | None:
-    """The master public key that this machine has pinned for the cluster in ``settings``, if it has."""
+    """Return the master public key pinned for the configured cluster, or None."""
     from eigenkms.client.known_clusters import KnownClusters
 
     named = cluster(settings)
@@ -106,7 +108,7 @@ def pinned_key(settings: Settings) -> bytes | None:
 
 
 def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "ClusterInfo":
-    """The cluster, verified against the chain; pins its key the first time."""
+    """Fetch the cluster, verified against the chain; pin its key the first time."""
     needed = client_settings(settings)
     from eigenkms.client import one_shot
 
@@ -116,7 +118,7 @@ def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "Clust
 def fetch_witnessed(
     settings: Settings, anchor: "AnchorConfig | None", progress: Callable[[str], None]
 ) -> "tuple[ClusterInfo, AnchorWitnesses | None]":
-    """As ``fetch_cluster``, and what the anchor says of it, if there is one to ask."""
+    """Fetch the cluster, and compare it with the anchor if there is one."""
     if anchor is None:
         return fetch_cluster(settings, progress), None
     needed = client_settings(settings)
@@ -144,8 +146,9 @@ def application_key(
     attester: "Attester | None",
     progress: Callable[[str], None],
 ) -> "ApplicationKey":
-    """The application's key for ciphertexts of this version, by a quorum of partial signatures. All connections are closed
-    by then.
+    """Recover the application's key for ciphertexts of this version.
+
+    All connections are closed when it returns.
     """
     needed = client_settings(settings)
     from eigenkms.client import one_shot
@@ -157,7 +160,10 @@ def application_key(
 def fetch_secrets(
     settings: Settings, app_id: AppId, attester: "Attester | None", progress: Callable[[str], None]
 ) -> "Secrets":
-    """The environment of the application's release. All connections are closed by then."""
+    """Fetch the environment of the application's release.
+
+    All connections are closed when it returns.
+    """
     needed = client_settings(settings)
     from eigenkms.client import one_shot
 
@@ -165,8 +171,9 @@ def fetch_secrets(
 
 
 def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
-    """The application id, long enough for the hash, in its canonical spelling unless it is ``exact``. Checked before anything is
-    asked of the network.
+    """Return the application id, checked before any query to the network.
+
+    It is long enough for the hash, and in its canonical spelling unless it is ``exact``.
     """
     from eigenkms.crypto.app_ids import canonical, is_nearly_address
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES

@@ -1,4 +1,7 @@
-"""The table that ``eigenkms devnet run --scenario rotation`` prints: a line for each rotation, then the sums."""
+"""The table of ``devnet run --scenario rotation``: one row for each rotation.
+
+The sums follow the rows.
+"""
 
 import json
 import math
@@ -17,7 +20,7 @@ _MPK_DIGITS = 12
 
 
 def print_rotations(result: "RotationResult", *, as_json: bool) -> None:
-    """On stdout: one JSON object, or the table with rules on a terminal and without where it is none."""
+    """Print one JSON object, or the table; on a terminal it has rules."""
     if as_json:
         print_data(json.dumps(_plain(asdict(result)), indent=2))
         return

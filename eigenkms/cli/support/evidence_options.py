@@ -1,4 +1,7 @@
-"""The evidence that a verb works on: whose, against whom, of which faults, and its retrieval with warnings."""
+"""The evidence that a verb works on, and its retrieval.
+
+Options say whose evidence it is, against which operators, and of which faults.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -25,7 +28,7 @@ Verb = Callable[..., Any]
 
 @dataclass(frozen=True)
 class EvidenceChoice:
-    """Where evidence is read and which of it is wanted; an empty field does not restrict."""
+    """The source of evidence and the wanted pieces; an empty field does not restrict."""
 
     operators: tuple["OperatorAddress", ...]
     folder: Path | None
@@ -33,7 +36,7 @@ class EvidenceChoice:
     accused: tuple["OperatorAddress", ...]
 
     def matches(self, bundle: "Bundle") -> bool:
-        """Whether a piece is wanted."""
+        """Return whether a piece is wanted."""
         evidence = bundle.evidence
         return (not self.faults or evidence.fault.value in self.faults) and (
             not self.accused or evidence.accused in self.accused
@@ -120,7 +123,10 @@ def _addresses(flag: str, texts: Iterable[str]) -> tuple["OperatorAddress", ...]
 
 
 def fetch_report(settings: "Settings", choice: EvidenceChoice) -> "EvidenceReport":
-    """Return the wanted pieces that verify; warn of the others, and of operators whose evidence is missing."""
+    """Return the wanted pieces that verify.
+
+    Warns of pieces that do not verify, and of operators whose evidence is missing.
+    """
     report = _read_folder(choice.folder) if choice.folder is not None else _ask_network(settings, choice)
     for operator, reason in report.rejected:
         who = f"the folder {choice.folder}" if operator is None else f"operator 0x{operator.hex()}"

@@ -66,7 +66,10 @@ def _noticed_by(piece: "VerifiedEvidence", asked: int) -> str:
 
 
 def print_verdicts(verdicts: Sequence["EvidenceVerdict"], *, online: bool, as_json: bool) -> None:
-    """Print the result of ``evidence verify``; ``online``: the pieces were compared with the chain."""
+    """Print the result of ``evidence verify``.
+
+    ``online``: the pieces were compared with the chain.
+    """
     facts = [_verdict_facts(verdict) for verdict in verdicts]
     if as_json:
         print_result_fields({"online": online, "evidence": facts}, as_json=True)

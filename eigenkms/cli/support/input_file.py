@@ -41,7 +41,10 @@ class InputFile:
         return None
 
     def read(self, limit: int = MAX_BYTES, hint: str | None = None) -> bytes:
-        """Return its bytes. Raises InputError if it cannot be read or is longer than ``limit`` bytes."""
+        """Return its bytes, at most ``limit``.
+
+        Raises InputError if it cannot be read or is longer.
+        """
         with self.open() as reader:
             content = reader.read(limit + 1)
         if len(content) > limit:
@@ -50,7 +53,10 @@ class InputFile:
 
     @contextmanager
     def open(self) -> Iterator["_InputReader"]:
-        """Open it to be read piece by piece. Raises InputError if it cannot be read, now or later."""
+        """Open it to be read piece by piece.
+
+        Raises InputError if it cannot be read, now or later.
+        """
         with self._opened() as file:
             yield _InputReader(file, self)
 

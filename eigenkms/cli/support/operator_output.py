@@ -1,4 +1,7 @@
-"""Operators on chain as the verbs show them: one operator's registration, and the rows of an operator set."""
+"""Operators on chain as the verbs show them.
+
+They show one operator's registration, or the rows of an operator set.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +21,10 @@ Rows = list[dict[str, Any]]
 def print_registration(
     found: "OperatorRegistration", pending: int, keystore: Path | None, *, as_json: bool
 ) -> None:
-    """Print what the chain records for one operator; ``keystore``: its own, to be compared with the key on chain."""
+    """Print the registration that the chain records for one operator.
+
+    ``keystore``: the operator's own, to be compared with the key on chain.
+    """
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
     from eigenkms.chain.values import ether, hexed
@@ -51,7 +57,10 @@ def print_registration(
 
 
 async def read_operator_set(config: "ChainConfig") -> dict[str, Any]:
-    """Read the operator set at the newest block, sorted by address, as ``operator list --json`` has it."""
+    """Read the operator set at the newest block, sorted by address.
+
+    The fields are those of ``operator list --json``.
+    """
     from eigenkms.chain import abi
     from eigenkms.chain.config import Finality
     from eigenkms.chain.operator_set_source import open_chain
@@ -63,7 +72,10 @@ async def read_operator_set(config: "ChainConfig") -> dict[str, Any]:
 
 
 async def _bn254_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
-    """Return the block, and a row for each member; a key that cannot verify votes is a problem."""
+    """Return the block, and a row for each member.
+
+    A key that cannot verify votes is a problem.
+    """
     read = await chain.operators_at(await chain.head())
     rows = [_row(each.address, each.socket, "BN254", each.key.hex(), None) for each in read.operators]
     rows += [_row(address, "", "BN254", None, problem) for address, problem in read.rejected]

@@ -44,7 +44,7 @@ class OutputFile:
 
     @property
     def is_stdout(self) -> bool:
-        """Whether it is stdout, by whatever name, so that nothing else may be printed there."""
+        """Whether it is stdout by any name; then nothing else may be printed there."""
         return self._number == 1
 
     @property
@@ -95,10 +95,10 @@ class OutputFile:
             output.write(content)
 
     def open(self) -> AbstractContextManager["Writable"]:
-        """Open it to be written piece by piece. Raises InputError if it cannot be written, now or later.
+        """Open it to be written piece by piece.
 
-        A file is there when the block has ended, and not if the block raised. A stream has then received what was written, and a
-        warning says so.
+        A file is there when the block has ended, and not if the block raised. A stream has then received the bytes so far, and a
+        warning states their number. Raises InputError if it cannot be written, now or later.
         """
         if self.name is None or self.is_stdout:
             return self._to_stdout()

@@ -1,4 +1,4 @@
-"""Streams under ``OutputFile``: one counts its bytes, the other shows nothing but text on a terminal.
+"""Streams under ``OutputFile``: for a file, and for a terminal.
 
 Binary is refused to a terminal, and so is a text with control characters, which would command it.
 """
@@ -30,7 +30,10 @@ class OutputStream:
 
 
 class TerminalOutput(OutputStream):
-    """A terminal that shows text only. Each piece is held until the next one arrives, so that a single piece is checked whole."""
+    """A terminal that shows text only.
+
+    Each piece is held until the next one arrives, so that a single piece is checked whole.
+    """
 
     def __init__(self, file: IO[bytes], explained: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(file, explained)

@@ -1,4 +1,7 @@
-"""Progress of long work on stderr: one line that changes on a terminal, plain lines where it is not one."""
+"""Progress of long work on stderr.
+
+It is one line that changes on a terminal, and plain lines elsewhere.
+"""
 
 import sys
 from types import TracebackType

@@ -1,4 +1,7 @@
-"""Plans of ``chain.operator_registry`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
+"""Plans of ``chain.operator_registry``: shown, confirmed and sent.
+
+Each verb that sends transactions for an operator uses this.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,7 +28,10 @@ MakePlan = Callable[["OperatorRegistry", bytes], Awaitable["Plan"]]
 
 @dataclass(frozen=True)
 class SendOptions:
-    """How transactions are sent: not at all, without asking, in place of a pending one; and how it is told."""
+    """How transactions are sent: not at all, unasked, in place of a pending one.
+
+    ``as_json``: how the result is printed.
+    """
 
     dry_run: bool
     yes: bool
@@ -34,7 +40,7 @@ class SendOptions:
 
 
 def send_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every verb that sends transactions, passed on as ``options``."""
+    """Declare the options of a verb that sends transactions, passed on as ``options``."""
 
     @wraps(function)
     def wrapped(*, dry_run: bool, yes: bool, replace_pending: bool, as_json: bool, **rest: Any) -> Any:
@@ -57,7 +63,10 @@ def send_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOptions) -> None:
-    """Make the plan, and unless it is a dry run, have it confirmed and send it; print what came of it."""
+    """Make the plan, have it confirmed and send it; print the result.
+
+    A dry run shows the plan and sends nothing.
+    """
     delegation_manager = settings.require("delegation_manager")
     config = client_runner.client_settings(settings).chain
     sender_account = account(settings, action)
@@ -91,7 +100,7 @@ def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOpt
 
 
 async def _simulated(registry: "OperatorRegistry", plan: "Plan") -> dict[str, str]:
-    """By the name of a step, what came of trying its call."""
+    """Return the result of trying each call, by the name of its step."""
     return {
         step.name: _outcome(await registry.simulate(plan, step.call))
         for step in plan.steps
@@ -106,7 +115,10 @@ def _outcome(reason: str | None) -> str:
 
 
 async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
-    """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
+    """Print the transactions to be sent, and ask once.
+
+    Raises InputError if nobody can be asked, or the answer is no.
+    """
     from eigenkms.chain.values import ether, hexed
     from eigenkms.cli.support.prompts import confirm
 
@@ -153,7 +165,7 @@ async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
 def _facts(
     plan: "Plan", chain_id: int, fee: int, receipts: dict[str, "Receipt"], simulated: dict[str, str] | None
 ) -> dict[str, Any]:
-    """As ``--json`` prints them (docs/cli.md, operator)."""
+    """Return the fields of ``--json`` (docs/cli.md, operator)."""
     from eigenkms.chain.values import hexed
 
     return {
@@ -203,7 +215,7 @@ def _call_facts(call: "Call", fee: int) -> dict[str, Any]:
 
 
 def _plain(argument: object) -> Any:
-    """An argument of a call as JSON has it: bytes and addresses in hex, tuples as lists."""
+    """Return an argument of a call for JSON: bytes in hex, tuples as lists."""
     if isinstance(argument, bytes):
         return "0x" + argument.hex()
     if isinstance(argument, list | tuple):
@@ -212,7 +224,7 @@ def _plain(argument: object) -> Any:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    """The same for people; of calls that were not sent, all there is."""
+    """Return the lines for people; of calls that were not sent, every detail."""
     import json
 
     from eigenkms.chain.values import ether
@@ -242,7 +254,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def check_operator(settings: "Settings", action: str, sender: bytes) -> None:
-    """The account must be the operator of the settings, where they name one."""
+    """Raise InputError if the settings name another operator than the account."""
     operator: bytes | None = settings.get("operator")
     if operator not in (None, sender):
         assert operator is not None
