@@ -33,9 +33,9 @@ class AddressBook:
         self._former: dict[OperatorAddress, ChainOperator] = {}
         self._records: dict[OperatorAddress, PeerRecord] = {}
         self._pending_records: dict[bytes, Frame] = {}
-        self.update(operators)
+        self.set_operators(operators)
 
-    def update(self, operators: Sequence[ChainOperator]) -> None:
+    def set_operators(self, operators: Sequence[ChainOperator]) -> None:
         """Adopt a newer operator set.
 
         The record of an operator is dropped if its socket or key has changed.
@@ -60,7 +60,7 @@ class AddressBook:
         new = {o.address: o for o in recipients if self._find(o.address) is None}
         self._former = self._former | new
         waiting = [frame for frame in self._pending_records.values() if frame.sender in new]
-        return self.learn(waiting)
+        return self.add_records(waiting)
 
     @property
     def operators(self) -> tuple[OperatorAddress, ...]:
@@ -124,7 +124,7 @@ class AddressBook:
         except InputError:
             return None
 
-    def learn(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
+    def add_records(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
         """Add peer records; return the operators whose peer or addresses changed.
 
         CPU-bound: a pairing for each change. A record with an invalid address is dropped. Records of unknown operators are kept,

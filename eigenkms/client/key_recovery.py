@@ -256,7 +256,7 @@ class KeyRecovery:
         try:
             await self._collect(attempt, operator)
         except EigenKmsError as error:
-            attempt.collector.failed(operator, error)
+            attempt.collector.record_failure(operator, error)
             attempt.places[operator] = place
             if isinstance(error, NetworkError):
                 self._unreachable[operator] = place, error

@@ -54,7 +54,7 @@ class SignatureCollector:
         answered = self._outcomes.keys() | self.failures.keys()
         return tuple(a for a in self.transcript.recipients.addresses if a not in answered)
 
-    def failed(self, operator: OperatorAddress, error: EigenKmsError) -> None:
+    def record_failure(self, operator: OperatorAddress, error: EigenKmsError) -> None:
         self.failures[operator] = error
 
     def add(self, operator: OperatorAddress, frame: Frame, signature: bytes) -> None:

@@ -37,7 +37,7 @@ class ClientTransport:
         Raises ``ChainError``.
         """
         found = await self.chain.operators_at(await self.chain.head())
-        self.address_book.update(found.operators)
+        self.address_book.set_operators(found.operators)
         self._host.set_home(self.address_book.home)
         return found
 

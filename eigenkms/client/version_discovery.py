@@ -74,7 +74,7 @@ class VersionDiscovery:
         self._quorum: int | None = None
         self._asked_again: set[OperatorAddress] = set()
         self._verifying: dict[bytes, trio.Lock] = {}
-        self._learning = trio.CapacityLimiter(1)
+        self._book_updates = trio.CapacityLimiter(1)
         self.needed = statements_needed(len(transport.operators))
 
     # -- questions -------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class VersionDiscovery:
             answer = await self._transport.call(operator, INFO, request, self._timeout)
             info = await trio.to_thread.run_sync(decode_info, answer)
             await self._record_statement(operator, info)
-            await self._update_addresses(partial(self._transport.address_book.learn, info.records))
+            await self._update_addresses(partial(self._transport.address_book.add_records, info.records))
         except EigenKmsError as error:
             self._failures[operator] = error
         self._progress(f"{len(self._statements)} of {len(self._transport.operators)} operators answered")
@@ -138,7 +138,7 @@ class VersionDiscovery:
 
         Operators that failed at their former address are queried again, once.
         """
-        changed = await trio.to_thread.run_sync(update, limiter=self._learning)
+        changed = await trio.to_thread.run_sync(update, limiter=self._book_updates)
         if changed and self._listener is not None:
             self._listener.on_address_change(changed)
         for operator in (changed & self._failures.keys()) - self._asked_again:

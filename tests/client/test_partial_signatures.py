@@ -152,7 +152,7 @@ def test_who_failed_and_who_was_silent_is_told(network: FakeNetwork) -> None:
     collector = SignatureCollector(ID, network.epoch.transcript)
     add(collector, network, 0)
     down = network.operators[1].address
-    collector.failed(down, NetworkError("dial it: connection refused"))
+    collector.record_failure(down, NetworkError("dial it: connection refused"))
     assert collector.summary == "1 of 3 partial signatures"
     assert set(collector.failures) == {down}
     assert collector.unanswered() == tuple(o.address for o in network.operators[2:])
