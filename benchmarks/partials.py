@@ -30,17 +30,14 @@ from eigenkms.client.ciphertexts import NEWEST
 from eigenkms.crypto import sealing
 from eigenkms.devnet.boundary_tracker import BoundaryRecord
 from eigenkms.devnet.load_generator import LatencyStats
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import DevnetOperator, Timing
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Timing
+from eigenkms.devnet.operators import DevnetOperator
+from eigenkms.devnet.provisioning import open_network
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    PartialRequest,
-    decode_info,
-    encode_info_request,
-    open_partial,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, encode_info_request, open_partial
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
@@ -105,7 +102,7 @@ class PartialsClient:
             sealed = await self._client.transport.call(
                 operator, rpc_methods.PARTIAL, request.encoded, PATIENCE
             )
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             if refused.code in {"unknown-version", "no-share"}:
                 return Answer(begun, None)
             if refused.code == "deadline":  # of the node, under load: as bad as an answer that took so long

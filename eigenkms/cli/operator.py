@@ -27,7 +27,8 @@ from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.chain.operator_keys import OperatorKey
-    from eigenkms.chain.operator_registry import OperatorRegistration, OperatorRegistry, Plan
+    from eigenkms.chain.operator_plan import OperatorRegistration, Plan
+    from eigenkms.chain.operator_registry import OperatorRegistry
     from eigenkms.config.settings import Settings
 
 _SET = (*CHAIN_SETTINGS, "delegation_manager")

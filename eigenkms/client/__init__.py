@@ -1,4 +1,6 @@
-"""The library: encrypt, decrypt and fetch secrets (docs/library.md shows how).
+"""The library for programs: find a cluster, encrypt, decrypt, fetch secrets.
+
+docs/library.md shows how to use it.
 
 Each name is loaded from its module at its first use, so that the parts without a network start without it.
 """

@@ -15,8 +15,9 @@ from eigenkms.client.settings import ClientSettings
 from eigenkms.client.transport import ClientTransport, open_transport
 from eigenkms.client.version_discovery import statements_needed
 from eigenkms.errors import EigenKmsError
-from eigenkms.p2p.errors import RpcRefused
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, decode_info, encode_info_request
+from eigenkms.p2p.errors import CallRefusedError
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import decode_info, encode_info_request
 from eigenkms.protocols.wire.rpc_methods import INFO
 from eigenkms.types import OperatorAddress, Version
 
@@ -115,7 +116,7 @@ async def _query(transport: ClientTransport, operator: OperatorAddress, snapshot
         epoch = decode_info(await transport.call(operator, INFO, request, ANSWER_SECONDS)).epoch
         await transport.verify(epoch)
         snapshot.answers[operator] = epoch
-    except RpcRefused as refused:
+    except CallRefusedError as refused:
         if refused.code == "no-version":
             snapshot.answers[operator] = None
     except EigenKmsError:

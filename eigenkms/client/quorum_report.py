@@ -10,7 +10,7 @@ from eigenkms.client.partial_signatures import Outcome, SignatureCollector
 from eigenkms.client.version_attempt import VersionAttempt
 from eigenkms.client.version_discovery import describe_failures
 from eigenkms.errors import EigenKmsError, RefusedError
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS
 from eigenkms.types import OperatorAddress
 
@@ -83,7 +83,7 @@ def _own_failure(collector: SignatureCollector) -> AttesterError | None:
 def _is_refused(collector: SignatureCollector) -> bool:
     """Return whether more operators refused for good than a quorum can do without."""
     refused = [
-        e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code in FINAL_REFUSALS
+        e for e in collector.failures.values() if isinstance(e, CallRefusedError) and e.code in FINAL_REFUSALS
     ]
     return len(refused) > _dispensable(collector)
 

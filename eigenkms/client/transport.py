@@ -16,7 +16,7 @@ from eigenkms.client.address_book import AddressBook, PeerLocation
 from eigenkms.errors import NetworkError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster, OperatorAddress
@@ -62,7 +62,7 @@ class ClientTransport:
     ) -> bytes:
         """Call ``method`` of one operator within ``timeout`` seconds; return the answer.
 
-        Raises ``NetworkError``, also for an operator without a usable address; ``RpcRefused`` if the operator refuses.
+        Raises ``NetworkError``, also for an operator without a usable address; ``CallRefusedError`` if the operator refuses.
         """
         peer = self.peer_of(operator)
         if peer is None:

@@ -13,9 +13,10 @@ from eigenkms.client.address_book import PeerLocation
 from eigenkms.client.partial_signatures import Outcome, SignatureCollector
 from eigenkms.crypto import sealing
 from eigenkms.errors import EigenKmsError, NetworkError
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, PartialRequest
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.types import AppId, OperatorAddress
 
 _LACKING: Final = frozenset({"unknown-version", "no-share"})
@@ -90,12 +91,12 @@ class VersionAttempt:
     def lacked_version(self, operator: OperatorAddress) -> bool:
         """Return whether the operator had no share of the version at its last request."""
         error = self._last_failure(operator)
-        return isinstance(error, RpcRefused) and error.code in _LACKING
+        return isinstance(error, CallRefusedError) and error.code in _LACKING
 
     def was_busy(self, operator: OperatorAddress) -> bool:
         """Return whether the operator could not decide at its last request, and may later."""
         error = self._last_failure(operator)
-        return isinstance(error, RpcRefused) and error.code in _BUSY
+        return isinstance(error, CallRefusedError) and error.code in _BUSY
 
     def was_unreachable(self, operator: OperatorAddress) -> bool:
         """Return whether the last request did not reach the operator."""

@@ -21,14 +21,9 @@ from eigenkms.client.transport import ClientTransport
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import threshold
 from eigenkms.errors import EigenKmsError, VerificationError
-from eigenkms.p2p.errors import RpcRefused
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    Info,
-    decode_info,
-    encode_info_request,
-    read_statement,
-)
+from eigenkms.p2p.errors import CallRefusedError
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import Info, decode_info, encode_info_request, read_statement
 from eigenkms.protocols.wire.rpc_methods import INFO
 from eigenkms.types import OperatorAddress
 
@@ -205,7 +200,7 @@ class VersionDiscovery:
         return max(self._verified.values(), key=lambda e: e.transcript.version)
 
     def _no_version_error(self) -> EigenKmsError:
-        codes = [e.code for e in self._failures.values() if isinstance(e, RpcRefused)]
+        codes = [e.code for e in self._failures.values() if isinstance(e, CallRefusedError)]
         if codes and all(code == "no-version" for code in codes):
             return NoVersionError(
                 f"read master public key: none of the {len(codes)} operators that answered has one yet"

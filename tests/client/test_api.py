@@ -15,19 +15,15 @@ from eigenkms.client.errors import KeyChangedError, NoVersionError, QuorumError
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
-from eigenkms.crypto.identities import Identity, identity_v2
+from eigenkms.crypto.ibe_identities import Identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import ChainError, InputError, RefusedError, VerificationError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    build_statement,
-    decode_partial_request,
-    seal_partial,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import build_statement, decode_partial_request, seal_partial
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import AppId, ClusterId
 from tests.support.fake_network import (

@@ -16,7 +16,7 @@ from eigenkms.client.network_status import (
     read_status,
 )
 from eigenkms.client.settings import ClientSettings
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId

@@ -14,18 +14,15 @@ from eigenkms.client.api import Client
 from eigenkms.client.errors import QuorumError
 from eigenkms.client.key_recovery import IDLE_ROUNDS
 from eigenkms.crypto import bls
-from eigenkms.crypto.identities import identity_v2
+from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RefusedError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    decode_info_request,
-    decode_partial_request,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import decode_info_request, decode_partial_request
 from eigenkms.types import AppId, OperatorAddress
 from tests.support.fake_network import (
     CLUSTER,

@@ -19,7 +19,7 @@ from eigenkms.client.transport import ClientTransport
 from eigenkms.crypto import bls, bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.hashing import be64, keccak256
-from eigenkms.crypto.identities import Identity
+from eigenkms.crypto.ibe_identities import Identity
 from eigenkms.crypto.scalars import SecretScalar, coordinate, lagrange_at_zero, threshold
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.errors import ChainError
@@ -27,8 +27,8 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
     build_statement,
     decode_info_request,
     decode_partial_request,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eigenkms.client.release_environment import Secrets
     from eigenkms.client.settings import ClientSettings
     from eigenkms.crypto.ibe_v2 import ApplicationKey
-    from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+    from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
     """
     from eigenkms.crypto.app_ids import canonical, is_nearly_address
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
-    from eigenkms.crypto.identities import app_id_bytes
+    from eigenkms.crypto.ibe_identities import app_id_bytes
     from eigenkms.protocols.wire.client_rpc import MAX_APP_ID_BYTES
 
     app_id: str = settings.require("app_id")

@@ -12,7 +12,7 @@ from eigenkms.cli.support.socket_options import peer_id_of, shown_socket
 
 if TYPE_CHECKING:
     from eigenkms.chain.config import ChainConfig
-    from eigenkms.chain.operator_registry import OperatorRegistration
+    from eigenkms.chain.operator_plan import OperatorRegistration
     from eigenkms.chain.operator_set_source import OperatorSetSource
 
 Rows = list[dict[str, Any]]
@@ -27,14 +27,14 @@ def print_registration(
     """
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
-    from eigenkms.chain.values import ether, hexed
+    from eigenkms.chain.rpc_values import format_ether, to_hex
     from eigenkms.keys.keystores import claims_bn254, peek
 
     is_bn254, matches = found.curve == abi.CURVE_BN254, None
     if is_bn254 and keystore is not None and found.key is not None:
         matches = claims_bn254(peek(keystore)[1], found.key[:64], found.key[64:])
     facts: dict[str, Any] = {
-        "address": hexed(found.address),
+        "address": to_hex(found.address),
         "block": found.block,
         "operator": found.is_operator,
         "allowed": found.is_allowed,
@@ -51,7 +51,7 @@ def print_registration(
     }
     if not as_json:
         facts["socket"] = shown_socket(found.socket) or None
-        facts["balance"] = f"{ether(facts.pop('balance_wei'))} ether"
+        facts["balance"] = f"{format_ether(facts.pop('balance_wei'))} ether"
         facts = {name: value for name, value in facts.items() if value is not None}
     print_result_fields(facts, as_json=as_json)
 

@@ -1,7 +1,4 @@
-"""Plans of ``chain.operator_registry``: shown, confirmed and sent.
-
-Each verb that sends transactions for an operator uses this.
-"""
+"""Show, confirm and send plans of ``chain.operator_registry``, for every verb that does."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +14,8 @@ from eigenkms.cli.support.output import print_note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.operator_registry import OperatorRegistry, Plan, TransactionStep
+    from eigenkms.chain.operator_plan import Plan, TransactionStep
+    from eigenkms.chain.operator_registry import OperatorRegistry
     from eigenkms.chain.registration import Call
     from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.config.settings import Settings
@@ -115,11 +113,8 @@ def _outcome(reason: str | None) -> str:
 
 
 async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
-    """Print the transactions to be sent, and ask once.
-
-    Raises InputError if nobody can be asked, or the answer is no.
-    """
-    from eigenkms.chain.values import ether, hexed
+    """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
+    from eigenkms.chain.rpc_values import format_ether, to_hex
     from eigenkms.cli.support.prompts import confirm
 
     for step in plan.steps:
@@ -128,9 +123,9 @@ async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
         warn(plan.warning)
     if options.yes or not plan.calls:
         return
-    cost = ether(plan.gas * fee)
+    cost = format_ether(plan.gas * fee)
     agreed = await confirm(
-        f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether at the present price of gas?"
+        f"send {_counted(plan)} from {to_hex(plan.account)}, for at most {cost} ether at the present price of gas?"
     )
     if agreed is None:
         raise InputError(
@@ -149,7 +144,7 @@ def _counted(plan: "Plan") -> str:
 
 async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
     from eigenkms.chain.registration import perform
-    from eigenkms.chain.values import hexed
+    from eigenkms.chain.rpc_values import to_hex
 
     receipts = {}
     for step in plan.steps:
@@ -157,7 +152,7 @@ async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
             print_note(f"{step.name}: sending …")
             receipt = receipts[step.name] = await perform(sender, step.call)
             print_note(
-                f"{step.name}: in block {receipt.block_number}, transaction {hexed(receipt.transaction_hash)}"
+                f"{step.name}: in block {receipt.block_number}, transaction {to_hex(receipt.transaction_hash)}"
             )
     return receipts
 
@@ -165,12 +160,12 @@ async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
 def _facts(
     plan: "Plan", chain_id: int, fee: int, receipts: dict[str, "Receipt"], simulated: dict[str, str] | None
 ) -> dict[str, Any]:
-    """Return the fields of ``--json`` (docs/cli.md, operator)."""
-    from eigenkms.chain.values import hexed
+    """As ``--json`` prints them (docs/cli.md, operator)."""
+    from eigenkms.chain.rpc_values import to_hex
 
     return {
         "action": plan.action,
-        "account": hexed(plan.account),
+        "account": to_hex(plan.account),
         "chain_id": chain_id,
         "sent": simulated is None,
         "steps": [_step_facts(step, fee, receipts.get(step.name), simulated) for step in plan.steps],
@@ -184,7 +179,7 @@ def _facts(
 def _step_facts(
     step: "TransactionStep", fee: int, receipt: "Receipt | None", simulated: dict[str, str] | None
 ) -> dict[str, Any]:
-    from eigenkms.chain.values import hexed
+    from eigenkms.chain.rpc_values import to_hex
 
     facts: dict[str, Any] = {"step": step.name, "skipped": step.done or None}
     if step.call is not None:
@@ -193,7 +188,7 @@ def _step_facts(
         facts["simulation"] = simulated[step.name]
     if receipt is not None:
         facts |= {
-            "transaction": hexed(receipt.transaction_hash),
+            "transaction": to_hex(receipt.transaction_hash),
             "block": receipt.block_number,
             "gas_used": receipt.gas_used,
         }
@@ -201,14 +196,14 @@ def _step_facts(
 
 
 def _call_facts(call: "Call", fee: int) -> dict[str, Any]:
-    from eigenkms.chain.values import hexed
+    from eigenkms.chain.rpc_values import to_hex
 
     return {
         "contract": call.contract,
-        "to": hexed(call.to),
+        "to": to_hex(call.to),
         "function": call.function.signature,
         "arguments": [_plain(argument) for argument in call.arguments],
-        "calldata": hexed(call.data),
+        "calldata": to_hex(call.data),
         "gas": call.gas,
         "max_cost_wei": call.gas * fee,
     }
@@ -227,7 +222,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     """Return the lines for people; of calls that were not sent, every detail."""
     import json
 
-    from eigenkms.chain.values import ether
+    from eigenkms.chain.rpc_values import format_ether
 
     lines = []
     for step in facts["steps"]:
@@ -244,11 +239,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
                 f"  function   {step['function']}",
                 *(f"  argument   {json.dumps(argument)}" for argument in step["arguments"]),
                 f"  calldata   {step['calldata']}",
-                f"  gas        at most {step['gas']}, {ether(step['max_cost_wei'])} ether",
+                f"  gas        at most {step['gas']}, {format_ether(step['max_cost_wei'])} ether",
             ]
     if not facts["sent"]:
         lines.append(
-            f"nothing was sent; all of it costs at most {ether(facts['max_cost_wei'])} ether at the present price of gas"
+            f"nothing was sent; all of it costs at most {format_ether(facts['max_cost_wei'])} ether at the present price of gas"
         )
     return [*lines, *(facts["notes"] if facts["sent"] else ())]
 

@@ -10,14 +10,14 @@ from typing import Final
 import trio
 
 from eigenkms import bounded_json
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.config.node import parameters_of
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
-from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.node.clock_skew import CLOCK_SECONDS
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress, parse_transport
 from eigenkms.p2p.listening.listener import bind_all
@@ -46,7 +46,7 @@ async def peers(case: CheckContext) -> Finding:
     async with trio.open_nursery() as nursery:
         for operator, address in case.addresses.items():
             nursery.start_soon(_ask_status, case, operator, address, reasons)
-    silent = "; ".join(f"{hexed(operator)}: {reason}" for operator, reason in sorted(reasons.items()))
+    silent = "; ".join(f"{to_hex(operator)}: {reason}" for operator, reason in sorted(reasons.items()))
     if not case.peers:
         return failed(
             f"none of {len(others)} other operators answers: {silent}",
@@ -99,7 +99,7 @@ async def parameters(case: CheckContext) -> Finding:
             values = sorted({str(value) for value in different.values() if _is_value(value)})
             wrong.append((name, own, len(different), len(others), values))
         elif different:
-            odd.append(f"{name} at {', '.join(map(hexed, sorted(different)))}")
+            odd.append(f"{name} at {', '.join(map(to_hex, sorted(different)))}")
     if not told:
         return skipped("no operator tells what it runs with")
     if wrong:
@@ -250,7 +250,7 @@ async def _patiently(case: CheckContext, peer: PeerId, frame: bytes) -> bytes:
             return await case.visitor.call(
                 peer, rpc_methods.CLIENT_PROTOCOL, rpc_methods.REACH, frame, timeout=ANSWER_SECONDS
             )
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             if refused.code != "busy":
                 raise
             await trio.sleep(BUSY_SECONDS)
@@ -274,7 +274,7 @@ def judge_answers(
 ) -> Finding:
     tried = {o: a for o, a in answers.items() if isinstance(a, ReachAnswer)}
     if not tried:
-        reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))
+        reasons = "; ".join(f"{to_hex(o)}: {a}" for o, a in sorted(answers.items()))
         return warning(f"no operator tried: {reasons}", "try again in a minute, or after the next boundary")
     current = {o: a for o, a in tried.items() if a.address == socket}
     if not current:
@@ -285,7 +285,7 @@ def judge_answers(
     missed = {o: a for o, a in current.items() if a.outcome is not DialOutcome.REACHED}
     if not missed:
         return ok(f"{len(current)} of {len(current)} operators reach {socket}")
-    says = "; ".join(f"{hexed(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
+    says = "; ".join(f"{to_hex(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
     outcome = next(iter(missed.values())).outcome
     advice = _ADVICE[outcome].format(
         update=case.update_socket(), peer=case.socket.peer_id if case.socket else ""

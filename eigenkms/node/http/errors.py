@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.protocols.wire.authorisation import Refusal
 
 
@@ -54,7 +54,7 @@ RETRY_SECONDS: Final = 10
 """What a client is told to wait when it is the operator that is not ready."""
 
 
-def refused(error: AttestationRefused) -> ApiError:
+def refused(error: AttestationRefusedError) -> ApiError:
     """A refusal of the pipeline."""
     return ApiError(
         STATUS[error.code],

@@ -1,4 +1,4 @@
-"""The canary: something is encrypted, and decrypted through the quorum, again and again: would a decrypt work now?
+"""The canary: a periodic test that the quorum can decrypt a fresh ciphertext now.
 
 Each time it is a fresh identity, to which something is encrypted under the master public key. The holders of the newest version are
 asked for their partial signatures of it, and t of them must give the key that opens it. All that an application's decryption needs

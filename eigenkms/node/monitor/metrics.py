@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,12 +25,12 @@ from starlette.routing import Route
 
 from eigenkms import __version__
 from eigenkms.chain.boundaries import BoundaryStatistics
-from eigenkms.node.engine import EngineStatistics
+from eigenkms.node.engine.statistics import EngineStatistics
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Handler, Statistics
 from eigenkms.p2p.types import Request as PeerRequest
-from eigenkms.protocols.ceremony.ceremony import FAILED
+from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Refusal
 
@@ -83,9 +84,9 @@ class MetricsInput:
     status: Mapping[str, Any]
     ready: bool
     now: float
-    follower: BoundaryStatistics | None
+    follower: BoundaryStatistics
     engine: EngineStatistics
-    host: Statistics | None
+    host: Statistics
     canary: Canary
     data_dir: Path
     clock_behind: float
@@ -113,7 +114,7 @@ def _field(name: str) -> Callable[[MetricsInput], Values]:
 
 
 def _of_host(name: str) -> Callable[[MetricsInput], Values]:
-    return lambda seen: _one(None if seen.host is None else getattr(seen.host, name))
+    return lambda seen: _one(attrgetter(name)(seen.host))
 
 
 def _rpcs(seen: MetricsInput) -> Sequence[Mapping[str, Any]]:
@@ -164,7 +165,7 @@ def _canary(name: str) -> Callable[[MetricsInput], Values]:
 
 
 def _head_age(seen: MetricsInput) -> Values:
-    at = None if seen.follower is None else seen.follower.head_at
+    at = seen.follower.head_at
     return _one(None if at is None else seen.now - at)
 
 
@@ -223,7 +224,7 @@ GAUGES: Final = (
     Read(
         "chain_failures_in_row",
         "Looks at the chain that failed, one after another; 0 while it answers.",
-        lambda seen: _one(None if seen.follower is None else seen.follower.failures_in_row),
+        lambda seen: _one(seen.follower.failures_in_row),
     ),
     Read("chain_stale", "Whether no RPC shows a recent block.", _field("chain_stale")),
     Read(
@@ -260,7 +261,7 @@ GAUGES: Final = (
     Read("canary_answers", "Operators that answered it, this one among them.", _canary("answered")),
     Read("connections", "Open libp2p connections of operators.", _of_host("connected")),
     Read("client_connections", "Open libp2p connections of others.", _of_host("clients")),
-    Read("gossip_peers", "Peers that gossip can be sent to.", _of_host("gossip_peers")),
+    Read("gossip_peers", "Peers that gossip can be sent to.", _of_host("gossip.peers")),
     Read(
         "clock_behind_seconds",
         "Seconds from this machine's clock to the newest boundary block, when it came from the future; 0 if it did not.",
@@ -291,7 +292,7 @@ COUNTERS: Final = (
     Read(
         "boundaries_total",
         "Boundaries that were seen.",
-        lambda seen: _one(None if seen.follower is None else seen.follower.delivered),
+        lambda seen: _one(seen.follower.delivered),
     ),
     Read("rpc_disagreements_total", "Boundaries at which RPCs disagreed.", _field("rpc_disagreements")),
     Read("frames_total", "Frames that were taken from others.", lambda seen: _one(seen.engine.frames)),
@@ -327,9 +328,9 @@ COUNTERS: Final = (
         "Requests through libp2p that ended by an error of this node, or by its deadline: in no other count of requests.",
         _of_host("handler_errors"),
     ),
-    Read("gossip_received_total", "Gossip messages that came.", _of_host("gossip_received")),
-    Read("gossip_refused_total", "Those that a check refused.", _of_host("gossip_refused")),
-    Read("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip_dropped")),
+    Read("gossip_received_total", "Gossip messages that came.", _of_host("gossip.received")),
+    Read("gossip_refused_total", "Those that a check refused.", _of_host("gossip.refused")),
+    Read("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip.dropped")),
 )
 """Values that only grow, until a restart."""
 
@@ -366,10 +367,10 @@ OBSERVED: Final = (REQUESTS, REQUEST_SECONDS, HTTP_REQUESTS, HTTP_REQUEST_SECOND
 
 
 class Metrics:
-    """The registry of one node. ``look`` takes stock of it when somebody asks."""
+    """The registry of one node. ``read`` reads the node's parts when the metrics are requested."""
 
-    def __init__(self) -> None:
-        self.look: Callable[[], MetricsInput] | None = None
+    def __init__(self, read: Callable[[], MetricsInput]) -> None:
+        self._read = read
         self._registry = CollectorRegistry()
         self._requests = self._counter(REQUESTS)
         self._seconds = self._histogram(REQUEST_SECONDS)
@@ -437,9 +438,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """For the registry: what the tables name."""
-        if self.look is None:
-            return
-        seen = self.look()
+        seen = self._read()
         for kind, table in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
             for row in table:
                 family = kind(f"{NAMESPACE}_{row.name}", row.help, labels=row.labels)

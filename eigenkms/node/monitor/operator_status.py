@@ -12,7 +12,7 @@ import trio
 from eigenkms import __version__
 from eigenkms.chain.boundaries import BoundaryStatistics, newest_boundary
 from eigenkms.config.node import NodeConfig
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.monitor.health import HealthInput, judge
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
@@ -52,11 +52,11 @@ class OperatorStatus:
         public: Mapping[str, object],
         not_ready: list[str],
         follower: BoundaryStatistics,
-        host: "Host | None",
+        host: "Host",
     ) -> dict[str, object]:
         """What is added to ``public``; ``not_ready`` tells why keys cannot be served."""
         now = trio.current_time()
-        connected = frozenset() if host is None else host.connected()
+        connected = host.connected()
         members = [self._member(entry, connected, now) for entry in self.peers.entries()]
         health, reasons = judge(self._seen(public, not_ready, follower, members))
         ceremony = self.engine.newest
@@ -166,7 +166,7 @@ class OperatorStatus:
         }
 
     def _member(self, entry: PeerEntry, connected: frozenset[object], now: float) -> dict[str, object]:
-        beat, me = self.pulse.beat(entry.operator), entry.operator == self.config.operator
+        beat, me = self.pulse.result_of(entry.operator), entry.operator == self.config.operator
         here = entry.peer in connected
         return {
             "operator": _hex(entry.operator),

@@ -4,19 +4,14 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
-from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.rpc_pool import RpcPool
-from eigenkms.config.node import NodeConfig, parameters_of
-from eigenkms.node.anchor_publisher import AnchorPublisher
-from eigenkms.node.engine import Engine
-from eigenkms.node.issuer import PartialSignatureIssuer
-from eigenkms.node.key_versions import Versions
+from eigenkms.config.node import parameters_of
+from eigenkms.node.ceremony_parts import CeremonyParts
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.operator_status import OperatorStatus
-from eigenkms.node.network.peer_book import PeerBook
-from eigenkms.node.network.ping import PeerPinger
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.node.resources import NodeResources
+from eigenkms.node.state import NodeState
+from eigenkms.types import OperatorAddress
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
@@ -26,33 +21,28 @@ CHAIN_FAILURES: Final = 3
 
 
 class StatusReporter:
-    """Reads the parts of one node. ``follower``, ``host`` and ``overview`` are there from when the node runs."""
+    """Reads the parts of one node. ``details`` are for its operator alone."""
 
     def __init__(
         self,
-        config: NodeConfig,
-        cluster: ClusterId,
-        chain: OperatorSetSource,
-        peers: PeerBook,
-        versions: Versions,
-        engine: Engine,
-        releaser: PartialSignatureIssuer,
+        resources: NodeResources,
+        state: NodeState,
+        host: "Host",
+        ceremonies: CeremonyParts,
+        canary: Canary,
+        details: OperatorStatus,
     ) -> None:
-        self._config = config
-        self._cluster = cluster
-        self._chain = chain
-        self._peers = peers
-        self._versions = versions
-        self._engine = engine
-        self._releaser = releaser
-        self.follower: BoundaryFollower | None = None
-        self.anchoring: AnchorPublisher | None = None
-        self.host: Host | None = None
-        self.overview: OperatorStatus | None = None
-        self.canary: Canary | None = None
-        self.pulse: PeerPinger | None = None
-        self.boundary_error: str | None = None
-        """Why no session was opened at the newest boundary, if the chain is the reason."""
+        self._config = resources.config
+        self._cluster = resources.cluster
+        self._chain = resources.chain
+        self._issuer = resources.issuer
+        self._peers = state.peers
+        self._versions = state.versions
+        self._host = host
+        self._ceremonies = ceremonies
+        self._engine = ceremonies.engine
+        self._canary = canary
+        self._details = details
 
     def not_ready(self) -> list[str]:
         """Why this node cannot serve keys at the moment, one sentence each.
@@ -64,8 +54,8 @@ class StatusReporter:
         has_share = any(held.share is not None for held in self._versions)
         if not has_share and not self._engine.is_obtaining_a_share:
             reasons.append("no share of the master key is held")
-        follower = None if self.follower is None else self.follower.statistics()
-        if follower is None or follower.head is None:
+        follower = self._ceremonies.follower.statistics()
+        if follower.head is None:
             reasons.append("the chain has not been read yet")
         elif self._config.policy == "attested":
             # only then a key depends on what the chain says now
@@ -77,16 +67,14 @@ class StatusReporter:
 
     def full(self) -> dict[str, object]:
         """What the operator sees on its monitoring listener: all of ``public``, and what is nobody else's business."""
-        sung = None if self.canary is None else self.canary.result
+        result = self._canary.result
         told = {
             **self.public(),
             **self._chain_fields(),
-            "canary": None if sung is None else sung.fields,
+            "canary": None if result is None else result.fields,
         }
-        if self.overview is None:
-            return told
-        follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
-        return {**told, **self.overview.fields(told, self.not_ready(), follower, self.host)}
+        follower = self._ceremonies.follower.statistics()
+        return {**told, **self._details.fields(told, self.not_ready(), follower, self._host)}
 
     def _chain_fields(self) -> dict[str, object]:
         """Of each RPC what is known, without what may be secret in its URL."""
@@ -117,12 +105,11 @@ class StatusReporter:
     def public(self) -> dict[str, object]:
         """What ``eigenkms status`` shows; nothing in it is secret."""
         newest = self._versions.newest
-        released = self._releaser.head
+        released = self._issuer.head
         ceremony = self._engine.newest
         session = None if ceremony is None else ceremony.status()
-        follower = self.follower.statistics() if self.follower is not None else None
-        connected = self.host.connected() if self.host is not None else frozenset()
-        bound = [p for p in connected if self._peers.operator_of(p) is not None]
+        follower, publisher = self._ceremonies.follower.statistics(), self._ceremonies.publisher
+        bound = [p for p in self._host.connected() if self._peers.operator_of(p) is not None]
         return {
             "operator": "0x" + self._config.operator.hex(),
             "cluster": self._cluster.hex(),
@@ -133,24 +120,24 @@ class StatusReporter:
             "policy": self._config.policy,
             "operators": len(self._peers.operators),
             "peers": len(bound),
-            "outdated": [] if self.pulse is None else listed(self.pulse.outdated),
+            "outdated": listed(self._ceremonies.pinger.outdated),
             "session": None if ceremony is None else ceremony.session.id.hex(),
             "phase": None if session is None else session.phase,
             "source": None if session is None else session.source,
             "missing": [] if session is None else listed(session.missing),
-            "boundary": None if follower is None or follower.boundary is None else follower.boundary.number,
-            "head": None if follower is None or follower.head is None else follower.head.number,
+            "boundary": None if follower.boundary is None else follower.boundary.number,
+            "head": None if follower.head is None else follower.head.number,
             "chain_error": follower.last_failure
-            if follower is not None and follower.failures_in_row
-            else self.boundary_error,
+            if follower.failures_in_row
+            else self._ceremonies.boundaries.error,
             "chain_stale": self._is_stale,
             "released": released.number,
             "release_head": released.hash.hex(),
             "evidence": self._engine.evidence,
             "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
-            "anchored": None if self.anchoring is None else self.anchoring.anchored,
-            "anchor_error": None if self.anchoring is None else self.anchoring.failure,
-            "canary": None if self.canary is None or self.canary.result is None else self.canary.result.ok,
+            "anchored": None if publisher is None else publisher.anchored,
+            "anchor_error": None if publisher is None else publisher.failure,
+            "canary": None if self._canary.result is None else self._canary.result.ok,
             "time": time.time(),
             "parameters": parameters_of(self._config),
         }
