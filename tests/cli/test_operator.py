@@ -269,7 +269,7 @@ def test_an_account_that_cannot_pay_is_told_how_much(place: Place, refused: Call
     (place.folder / "poor.json").write_bytes(key.seal("pass", rng, cost=CHEAP))
     allow(place, key.public["address"])
     said = refused("register", account_keystore="poor.json")
-    assert "has 0 format_ether, and up to 0.00" in said.err
+    assert "has 0 ether, and up to 0.00" in said.err
     assert f"ether to {key.public['address']}; nothing was sent" in said.err
 
 
