@@ -155,7 +155,7 @@ def _running(settings: "Settings") -> "Settings":
 @verb("fund", "eigenkms devnet fund 0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27 --ether 10 --dir ./devnet")
 @click.argument("address")
 @click.option(
-    "--ether", default="10", show_default=True, metavar="NUMBER", help="Amount in format_ether, up to 1000."
+    "--ether", default="10", show_default=True, metavar="NUMBER", help="Amount in ether, up to 1000."
 )
 @settings_options("devnet_dir")
 @json_option
